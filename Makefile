@@ -1,0 +1,50 @@
+# Targets that people and CI call. Everything is installed into .venv.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SITE = $(shell $(BIN)/python -c "import google.api, pathlib; print(pathlib.Path(list(google.api.__path__)[0]).parents[1])")
+PROTOS := $(sort $(wildcard protos/imgedit/v1/*.proto))
+PROTOC = $(BIN)/python -m grpc_tools.protoc -Iprotos -I$(SITE)
+
+.PHONY: help install system-deps protos lint test demo bench clean
+
+help:  ## Show the targets.
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+install: $(VENV)/installed  ## Install the project and its tools into .venv.
+
+# torch goes first and by its exact version, so that the index that serves the CPU build is asked for just that.
+$(VENV)/installed: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check "$$(grep '^torch==' constraints.txt)"
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
+	touch $@
+
+system-deps:  ## Install the system programs that some tests need (root; Debian).
+	apt-get update -qq
+	apt-get install -y -qq --no-install-recommends prometheus
+
+protos: install  ## Write the generated code in imgedit/v1 anew.
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(PROTOC) --python_out=. --pyi_out=. --grpc_python_out=. --mypy_grpc_out=quiet:. $(PROTOS)
+
+lint: install  ## Check style, types, the API and that the generated code is current.
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	mkdir -p build
+	$(PROTOC) --include_imports --include_source_info --descriptor_set_out=build/api.binpb $(PROTOS)
+	$(BIN)/buf lint build/api.binpb --config protos/buf.yaml
+	$(BIN)/python tests/check_protos_current.py
+
+test: install  ## Run the whole test suite on the CPU.
+	$(BIN)/pytest
+
+demo: install  ## Start every service, edit real image files, show where the results are.
+	$(BIN)/python -m demo
+
+bench: install  ## Run the benchmarks.
+	$(BIN)/python -m benchmarks.segmentation
+
+clean:  ## Remove what was built.
+	rm -rf build $(VENV) *.egg-info

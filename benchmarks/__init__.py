@@ -1,0 +1,1 @@
+"""Each benchmark drives the real thing, prints a table, and ends with one JSON object on the last line."""

@@ -1,0 +1,337 @@
+"""Every error that imgedit raises, the same classes in the servers and in the client.
+
+    ImgeditError                      the base: code, reason, message (English), korean, request_id
+    ├── RequestError                  change the request, then send it again
+    │   ├── InvalidArgument           a field is malformed or out of range; `violations` name it
+    │   │   ├── ImageRejected         bytes that are not an acceptable PNG, JPEG or WebP picture
+    │   │   └── PromptRejected        a prompt that is empty or too long
+    │   ├── RequestTooLarge           the message is over the size that the handler accepts
+    │   ├── NotFound                  `resource` says what does not exist
+    │   │   ├── ExperimentNotFound
+    │   │   └── FeatureNotFound
+    │   └── FailedPrecondition        the request is well-formed but cannot be served as it is
+    │       ├── NoSubjectFound        BEN2 sees no subject, or nothing but subject
+    │       └── PromptLanguageUnsupported
+    ├── TryLater                      the same request may succeed later; `retry_after_seconds` may say when
+    │   ├── QueueFull
+    │   ├── OutOfMemory               retry with a smaller picture
+    │   └── ServiceUnavailable        `stage` names the part that cannot be reached
+    ├── DeadlineExceeded              the caller's time is over
+    │   └── WouldMissDeadline         refused at once: the work cannot be done in the time left
+    ├── EditCancelled                 the caller went away or asked for the end
+    ├── InternalError                 a fault of ours; quote `request_id`
+    └── LocalError                    never on the wire
+        ├── SettingsError             a setting or a configuration file is wrong
+        └── ModelLoadError            a checkpoint cannot be loaded
+
+Each wire class has exactly one gRPC code and one reason of `error_reason.proto`; `to_status` and `from_status` turn an
+error into a `google.rpc.Status` and back. This module knows nothing of servers, channels or stages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import grpc
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.duration_pb2 import Duration
+from google.rpc import error_details_pb2, status_pb2
+
+DOMAIN = "imgedit"
+
+
+@dataclass(frozen=True)
+class Violation:
+    """One field at fault: its path in the request and what is expected of it."""
+
+    field: str
+    description: str
+
+
+@dataclass(frozen=True)
+class Resource:
+    """Something that was named but does not exist."""
+
+    kind: str
+    name: str
+
+
+class ImgeditError(Exception):
+    """Base of every error here.
+
+    `message` is English and says what to do; `korean` says the same for the people at the page.
+    """
+
+    code: ClassVar[grpc.StatusCode] = grpc.StatusCode.INTERNAL
+    reason: ClassVar[str] = ""
+    default_korean: ClassVar[str] = "요청을 처리하지 못했습니다."
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        korean: str | None = None,
+        violations: Sequence[Violation] = (),
+        resource: Resource | None = None,
+        retry_after_seconds: float | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.korean = korean or self.default_korean
+        self.violations = tuple(violations)
+        self.resource = resource
+        self.retry_after_seconds = retry_after_seconds
+        self.metadata: dict[str, str] = dict(metadata or {})
+
+    @property
+    def request_id(self) -> str | None:
+        """The id to quote when reporting the error; None before the server has set it."""
+        return self.metadata.get("request_id")
+
+    @property
+    def stage(self) -> str | None:
+        """The stage of the chain in which the error arose; None outside a chain."""
+        return self.metadata.get("stage")
+
+
+class RequestError(ImgeditError):
+    """The request must change before it can succeed."""
+
+
+class InvalidArgument(RequestError):
+    """A field is malformed, out of range or unusable here."""
+
+    code = grpc.StatusCode.INVALID_ARGUMENT
+    reason = "INVALID_FIELD"
+    default_korean = "요청 값이 올바르지 않습니다."
+
+    @classmethod
+    def field(cls, field: str, description: str, *, korean: str | None = None) -> InvalidArgument:
+        """The usual form: one field, and what is expected of it."""
+        return cls(f"{field}: {description}", korean=korean, violations=[Violation(field, description)])
+
+
+class ImageRejected(InvalidArgument):
+    """A picture that cannot be accepted."""
+
+    reason = "IMAGE_REJECTED"
+    default_korean = "이미지를 읽을 수 없습니다. PNG, JPG, WebP 파일인지 확인하세요."
+
+
+class PromptRejected(InvalidArgument):
+    """A prompt that is empty or too long."""
+
+    reason = "PROMPT_REJECTED"
+    default_korean = "프롬프트가 비어 있거나 너무 깁니다."
+
+
+class RequestTooLarge(RequestError):
+    """The request is larger than the handler accepts."""
+
+    code = grpc.StatusCode.RESOURCE_EXHAUSTED
+    reason = "REQUEST_TOO_LARGE"
+    default_korean = "요청이 너무 큽니다. 이미지를 줄이거나 압축해서 다시 보내세요."
+
+
+class NotFound(RequestError):
+    """Something named in the request does not exist."""
+
+    code = grpc.StatusCode.NOT_FOUND
+    reason = "NOT_FOUND"
+    default_korean = "요청한 항목을 찾을 수 없습니다."
+
+
+class ExperimentNotFound(NotFound):
+    """No experiment has this id."""
+
+    reason = "EXPERIMENT_NOT_FOUND"
+    default_korean = "그런 실험이 없습니다. 실험 목록을 확인하세요."
+
+
+class FeatureNotFound(NotFound):
+    """The experiment has no such feature."""
+
+    reason = "FEATURE_NOT_FOUND"
+    default_korean = "이 실험에는 그런 기능이 없습니다. 실험 목록을 확인하세요."
+
+
+class FailedPrecondition(RequestError):
+    """The request is well-formed, but not with this picture or this prompt."""
+
+    code = grpc.StatusCode.FAILED_PRECONDITION
+    reason = "FAILED_PRECONDITION"
+
+
+class NoSubjectFound(FailedPrecondition):
+    """BEN2 finds no subject, or nothing else, so the feature has no mask to work with."""
+
+    reason = "NO_SUBJECT_FOUND"
+    default_korean = "배경과 인물을 구분하지 못했습니다. 더 선명한 이미지를 쓰거나 마스크를 직접 지정하세요."
+
+
+class PromptLanguageUnsupported(FailedPrecondition):
+    """The model cannot read the language of the prompt."""
+
+    reason = "PROMPT_LANGUAGE_UNSUPPORTED"
+    default_korean = "이 모델은 이 언어의 프롬프트를 읽지 못합니다. 영어로 작성하세요."
+
+
+class TryLater(ImgeditError):
+    """The same request may succeed later."""
+
+
+class QueueFull(TryLater):
+    """Too many jobs are waiting."""
+
+    code = grpc.StatusCode.RESOURCE_EXHAUSTED
+    reason = "QUEUE_FULL"
+    default_korean = "지금 대기 중인 작업이 너무 많습니다. 잠시 후 다시 시도하세요."
+
+
+class OutOfMemory(TryLater):
+    """The device ran out of memory; the server goes on."""
+
+    code = grpc.StatusCode.RESOURCE_EXHAUSTED
+    reason = "OUT_OF_MEMORY"
+    default_korean = "메모리가 부족합니다. 이미지 크기를 줄이거나(예: 2048 → 1024) 더 작은 모델을 사용하세요."
+
+
+class ServiceUnavailable(TryLater):
+    """A service cannot be reached or was lost during the work."""
+
+    code = grpc.StatusCode.UNAVAILABLE
+    reason = "SERVICE_UNAVAILABLE"
+    default_korean = "필요한 서비스에 연결할 수 없습니다. 잠시 후 다시 시도하세요."
+
+
+class DeadlineExceeded(ImgeditError):
+    """The caller's deadline passed."""
+
+    code = grpc.StatusCode.DEADLINE_EXCEEDED
+    reason = "DEADLINE_PASSED"
+    default_korean = "제한 시간이 지났습니다. 제한 시간을 늘리거나 Steps를 줄이세요."
+
+
+class WouldMissDeadline(DeadlineExceeded):
+    """Refused before any work: the time left is not enough."""
+
+    reason = "WOULD_MISS_DEADLINE"
+    default_korean = "남은 시간 안에 끝낼 수 없습니다. 제한 시간을 늘리거나 Steps를 줄이세요."
+
+
+class EditCancelled(ImgeditError):
+    """The work was cancelled."""
+
+    code = grpc.StatusCode.CANCELLED
+    reason = "CANCELLED"
+    default_korean = "작업이 취소되었습니다."
+
+
+class InternalError(ImgeditError):
+    """A fault of the server; its log has the details under the request id."""
+
+    code = grpc.StatusCode.INTERNAL
+    reason = "INTERNAL"
+    default_korean = "서버 내부 오류입니다. 요청 번호와 함께 관리자에게 알려 주세요."
+
+
+class LocalError(ImgeditError):
+    """An error that never crosses the wire."""
+
+
+class SettingsError(LocalError):
+    """A setting or a configuration file is wrong; the message names it."""
+
+
+class ModelLoadError(LocalError):
+    """A checkpoint is missing, damaged or of the wrong shape; the message names the path or the entry."""
+
+
+def _descendants(cls: type[ImgeditError]) -> Iterator[type[ImgeditError]]:
+    for child in cls.__subclasses__():
+        yield child
+        yield from _descendants(child)
+
+
+def by_reason() -> dict[str, type[ImgeditError]]:
+    """Every class that can cross the wire, by its reason."""
+    return {cls.reason: cls for cls in _descendants(ImgeditError) if "reason" in vars(cls)}
+
+
+_BY_CODE: dict[grpc.StatusCode, type[ImgeditError]] = {
+    grpc.StatusCode.INVALID_ARGUMENT: InvalidArgument,
+    grpc.StatusCode.NOT_FOUND: NotFound,
+    grpc.StatusCode.FAILED_PRECONDITION: FailedPrecondition,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: RequestTooLarge,
+    grpc.StatusCode.UNAVAILABLE: ServiceUnavailable,
+    grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded,
+    grpc.StatusCode.CANCELLED: EditCancelled,
+}
+"""What a bare code means when the transport itself refused, so that no details came along."""
+
+
+def to_status(error: ImgeditError) -> status_pb2.Status:
+    """The `google.rpc.Status`: ErrorInfo and a Korean LocalizedMessage always, the rest where it applies."""
+    details: list[AnyMessage] = [
+        _pack(error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=error.metadata)),
+        _pack(error_details_pb2.LocalizedMessage(locale="ko-KR", message=error.korean)),
+    ]
+    if error.violations:
+        violations = [
+            error_details_pb2.BadRequest.FieldViolation(field=v.field, description=v.description)
+            for v in error.violations
+        ]
+        details.append(_pack(error_details_pb2.BadRequest(field_violations=violations)))
+    if error.resource is not None:
+        info = error_details_pb2.ResourceInfo(
+            resource_type=error.resource.kind, resource_name=error.resource.name, description=error.message
+        )
+        details.append(_pack(info))
+    if error.retry_after_seconds is not None:
+        delay = Duration()
+        delay.FromMilliseconds(round(error.retry_after_seconds * 1000))
+        details.append(_pack(error_details_pb2.RetryInfo(retry_delay=delay)))
+    return status_pb2.Status(code=error.code.value[0], message=error.message, details=details)
+
+
+def from_status(status: status_pb2.Status) -> ImgeditError:
+    """The error that `to_status` made the status of; without details, the class that the bare code stands for."""
+    info, localized = error_details_pb2.ErrorInfo(), error_details_pb2.LocalizedMessage()
+    bad, resource = error_details_pb2.BadRequest(), error_details_pb2.ResourceInfo()
+    retry = error_details_pb2.RetryInfo()
+    found = {
+        detail.DESCRIPTOR.full_name
+        for any_detail in status.details
+        for detail in (info, localized, bad, resource, retry)
+        if any_detail.Unpack(detail)
+    }
+    cls = by_reason().get(info.reason) if info.domain == DOMAIN else None
+    return (cls or _class_of_code(status.code))(
+        status.message,
+        korean=localized.message or None,
+        violations=[Violation(v.field, v.description) for v in bad.field_violations],
+        resource=Resource(resource.resource_type, resource.resource_name)
+        if resource.DESCRIPTOR.full_name in found
+        else None,
+        retry_after_seconds=retry.retry_delay.ToMilliseconds() / 1000 if retry.DESCRIPTOR.full_name in found else None,
+        metadata=dict(info.metadata),
+    )
+
+
+def _class_of_code(code: int) -> type[ImgeditError]:
+    return next((cls for status, cls in _BY_CODE.items() if status.value[0] == code), InternalError)
+
+
+def _pack(
+    detail: error_details_pb2.ErrorInfo
+    | error_details_pb2.LocalizedMessage
+    | error_details_pb2.BadRequest
+    | error_details_pb2.ResourceInfo
+    | error_details_pb2.RetryInfo,
+) -> AnyMessage:
+    packed = AnyMessage()
+    packed.Pack(detail)
+    return packed

@@ -1,0 +1,260 @@
+from google.api import annotations_pb2 as _annotations_pb2
+from google.protobuf import struct_pb2 as _struct_pb2
+from google.rpc import status_pb2 as _status_pb2
+from imgedit.v1 import progress_pb2 as _progress_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class MaskSource(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    MASK_SOURCE_UNSPECIFIED: _ClassVar[MaskSource]
+    MASK_SOURCE_WHOLE: _ClassVar[MaskSource]
+    MASK_SOURCE_SEGMENTATION: _ClassVar[MaskSource]
+    MASK_SOURCE_REQUEST: _ClassVar[MaskSource]
+    MASK_SOURCE_MARGINS: _ClassVar[MaskSource]
+
+class ParameterType(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    PARAMETER_TYPE_UNSPECIFIED: _ClassVar[ParameterType]
+    PARAMETER_TYPE_INTEGER: _ClassVar[ParameterType]
+    PARAMETER_TYPE_NUMBER: _ClassVar[ParameterType]
+    PARAMETER_TYPE_TEXT: _ClassVar[ParameterType]
+    PARAMETER_TYPE_IMAGE: _ClassVar[ParameterType]
+    PARAMETER_TYPE_MESSAGE: _ClassVar[ParameterType]
+MASK_SOURCE_UNSPECIFIED: MaskSource
+MASK_SOURCE_WHOLE: MaskSource
+MASK_SOURCE_SEGMENTATION: MaskSource
+MASK_SOURCE_REQUEST: MaskSource
+MASK_SOURCE_MARGINS: MaskSource
+PARAMETER_TYPE_UNSPECIFIED: ParameterType
+PARAMETER_TYPE_INTEGER: ParameterType
+PARAMETER_TYPE_NUMBER: ParameterType
+PARAMETER_TYPE_TEXT: ParameterType
+PARAMETER_TYPE_IMAGE: ParameterType
+PARAMETER_TYPE_MESSAGE: ParameterType
+
+class EditRequest(_message.Message):
+    __slots__ = ("experiment_id", "input_image", "prompt", "feature_id", "negative_prompt", "steps", "guidance_scale", "strength", "seed", "mask_image", "outpaint", "reference_images", "negative_scale", "request_id")
+    EXPERIMENT_ID_FIELD_NUMBER: _ClassVar[int]
+    INPUT_IMAGE_FIELD_NUMBER: _ClassVar[int]
+    PROMPT_FIELD_NUMBER: _ClassVar[int]
+    FEATURE_ID_FIELD_NUMBER: _ClassVar[int]
+    NEGATIVE_PROMPT_FIELD_NUMBER: _ClassVar[int]
+    STEPS_FIELD_NUMBER: _ClassVar[int]
+    GUIDANCE_SCALE_FIELD_NUMBER: _ClassVar[int]
+    STRENGTH_FIELD_NUMBER: _ClassVar[int]
+    SEED_FIELD_NUMBER: _ClassVar[int]
+    MASK_IMAGE_FIELD_NUMBER: _ClassVar[int]
+    OUTPAINT_FIELD_NUMBER: _ClassVar[int]
+    REFERENCE_IMAGES_FIELD_NUMBER: _ClassVar[int]
+    NEGATIVE_SCALE_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    experiment_id: str
+    input_image: bytes
+    prompt: str
+    feature_id: str
+    negative_prompt: str
+    steps: int
+    guidance_scale: float
+    strength: float
+    seed: int
+    mask_image: bytes
+    outpaint: Outpaint
+    reference_images: _containers.RepeatedScalarFieldContainer[bytes]
+    negative_scale: float
+    request_id: str
+    def __init__(self, experiment_id: _Optional[str] = ..., input_image: _Optional[bytes] = ..., prompt: _Optional[str] = ..., feature_id: _Optional[str] = ..., negative_prompt: _Optional[str] = ..., steps: _Optional[int] = ..., guidance_scale: _Optional[float] = ..., strength: _Optional[float] = ..., seed: _Optional[int] = ..., mask_image: _Optional[bytes] = ..., outpaint: _Optional[_Union[Outpaint, _Mapping]] = ..., reference_images: _Optional[_Iterable[bytes]] = ..., negative_scale: _Optional[float] = ..., request_id: _Optional[str] = ...) -> None: ...
+
+class Outpaint(_message.Message):
+    __slots__ = ("left", "right", "top", "bottom", "aspect")
+    LEFT_FIELD_NUMBER: _ClassVar[int]
+    RIGHT_FIELD_NUMBER: _ClassVar[int]
+    TOP_FIELD_NUMBER: _ClassVar[int]
+    BOTTOM_FIELD_NUMBER: _ClassVar[int]
+    ASPECT_FIELD_NUMBER: _ClassVar[int]
+    left: int
+    right: int
+    top: int
+    bottom: int
+    aspect: str
+    def __init__(self, left: _Optional[int] = ..., right: _Optional[int] = ..., top: _Optional[int] = ..., bottom: _Optional[int] = ..., aspect: _Optional[str] = ...) -> None: ...
+
+class EditResponse(_message.Message):
+    __slots__ = ("success", "experiment_id", "experiment_name", "output_image", "background_removed_image", "mask_image", "elapsed_time", "seed", "width", "height", "effective", "stage_timings", "warnings", "request_id")
+    SUCCESS_FIELD_NUMBER: _ClassVar[int]
+    EXPERIMENT_ID_FIELD_NUMBER: _ClassVar[int]
+    EXPERIMENT_NAME_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_IMAGE_FIELD_NUMBER: _ClassVar[int]
+    BACKGROUND_REMOVED_IMAGE_FIELD_NUMBER: _ClassVar[int]
+    MASK_IMAGE_FIELD_NUMBER: _ClassVar[int]
+    ELAPSED_TIME_FIELD_NUMBER: _ClassVar[int]
+    SEED_FIELD_NUMBER: _ClassVar[int]
+    WIDTH_FIELD_NUMBER: _ClassVar[int]
+    HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    EFFECTIVE_FIELD_NUMBER: _ClassVar[int]
+    STAGE_TIMINGS_FIELD_NUMBER: _ClassVar[int]
+    WARNINGS_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    success: bool
+    experiment_id: str
+    experiment_name: str
+    output_image: bytes
+    background_removed_image: bytes
+    mask_image: bytes
+    elapsed_time: float
+    seed: int
+    width: int
+    height: int
+    effective: EffectiveParameters
+    stage_timings: _containers.RepeatedCompositeFieldContainer[_progress_pb2.Timing]
+    warnings: _containers.RepeatedScalarFieldContainer[str]
+    request_id: str
+    def __init__(self, success: _Optional[bool] = ..., experiment_id: _Optional[str] = ..., experiment_name: _Optional[str] = ..., output_image: _Optional[bytes] = ..., background_removed_image: _Optional[bytes] = ..., mask_image: _Optional[bytes] = ..., elapsed_time: _Optional[float] = ..., seed: _Optional[int] = ..., width: _Optional[int] = ..., height: _Optional[int] = ..., effective: _Optional[_Union[EffectiveParameters, _Mapping]] = ..., stage_timings: _Optional[_Iterable[_Union[_progress_pb2.Timing, _Mapping]]] = ..., warnings: _Optional[_Iterable[str]] = ..., request_id: _Optional[str] = ...) -> None: ...
+
+class EffectiveParameters(_message.Message):
+    __slots__ = ("feature_id", "prompt", "negative_prompt", "negative_scale", "steps", "steps_run", "guidance_scale", "strength", "seed", "outpaint", "reference_count", "mask_source", "work_width", "work_height", "models")
+    FEATURE_ID_FIELD_NUMBER: _ClassVar[int]
+    PROMPT_FIELD_NUMBER: _ClassVar[int]
+    NEGATIVE_PROMPT_FIELD_NUMBER: _ClassVar[int]
+    NEGATIVE_SCALE_FIELD_NUMBER: _ClassVar[int]
+    STEPS_FIELD_NUMBER: _ClassVar[int]
+    STEPS_RUN_FIELD_NUMBER: _ClassVar[int]
+    GUIDANCE_SCALE_FIELD_NUMBER: _ClassVar[int]
+    STRENGTH_FIELD_NUMBER: _ClassVar[int]
+    SEED_FIELD_NUMBER: _ClassVar[int]
+    OUTPAINT_FIELD_NUMBER: _ClassVar[int]
+    REFERENCE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    MASK_SOURCE_FIELD_NUMBER: _ClassVar[int]
+    WORK_WIDTH_FIELD_NUMBER: _ClassVar[int]
+    WORK_HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    MODELS_FIELD_NUMBER: _ClassVar[int]
+    feature_id: str
+    prompt: str
+    negative_prompt: str
+    negative_scale: float
+    steps: int
+    steps_run: int
+    guidance_scale: float
+    strength: float
+    seed: int
+    outpaint: Outpaint
+    reference_count: int
+    mask_source: MaskSource
+    work_width: int
+    work_height: int
+    models: _containers.RepeatedCompositeFieldContainer[_progress_pb2.ModelInfo]
+    def __init__(self, feature_id: _Optional[str] = ..., prompt: _Optional[str] = ..., negative_prompt: _Optional[str] = ..., negative_scale: _Optional[float] = ..., steps: _Optional[int] = ..., steps_run: _Optional[int] = ..., guidance_scale: _Optional[float] = ..., strength: _Optional[float] = ..., seed: _Optional[int] = ..., outpaint: _Optional[_Union[Outpaint, _Mapping]] = ..., reference_count: _Optional[int] = ..., mask_source: _Optional[_Union[MaskSource, str]] = ..., work_width: _Optional[int] = ..., work_height: _Optional[int] = ..., models: _Optional[_Iterable[_Union[_progress_pb2.ModelInfo, _Mapping]]] = ...) -> None: ...
+
+class EditEvent(_message.Message):
+    __slots__ = ("request_id", "queued", "stage", "progress", "result", "error")
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    QUEUED_FIELD_NUMBER: _ClassVar[int]
+    STAGE_FIELD_NUMBER: _ClassVar[int]
+    PROGRESS_FIELD_NUMBER: _ClassVar[int]
+    RESULT_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    request_id: str
+    queued: _progress_pb2.Queued
+    stage: StageStarted
+    progress: StageProgress
+    result: EditResponse
+    error: _status_pb2.Status
+    def __init__(self, request_id: _Optional[str] = ..., queued: _Optional[_Union[_progress_pb2.Queued, _Mapping]] = ..., stage: _Optional[_Union[StageStarted, _Mapping]] = ..., progress: _Optional[_Union[StageProgress, _Mapping]] = ..., result: _Optional[_Union[EditResponse, _Mapping]] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ...) -> None: ...
+
+class StageStarted(_message.Message):
+    __slots__ = ("name", "index", "count")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    index: int
+    count: int
+    def __init__(self, name: _Optional[str] = ..., index: _Optional[int] = ..., count: _Optional[int] = ...) -> None: ...
+
+class StageProgress(_message.Message):
+    __slots__ = ("stage", "step", "steps", "eta_seconds")
+    STAGE_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    STEPS_FIELD_NUMBER: _ClassVar[int]
+    ETA_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    stage: str
+    step: int
+    steps: int
+    eta_seconds: float
+    def __init__(self, stage: _Optional[str] = ..., step: _Optional[int] = ..., steps: _Optional[int] = ..., eta_seconds: _Optional[float] = ...) -> None: ...
+
+class ListExperimentsRequest(_message.Message):
+    __slots__ = ("page_size", "page_token")
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    page_size: int
+    page_token: str
+    def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class ListExperimentsResponse(_message.Message):
+    __slots__ = ("experiments", "next_page_token")
+    EXPERIMENTS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    experiments: _containers.RepeatedCompositeFieldContainer[Experiment]
+    next_page_token: str
+    def __init__(self, experiments: _Optional[_Iterable[_Union[Experiment, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class Experiment(_message.Message):
+    __slots__ = ("id", "name", "description", "features", "model_ids")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
+    FEATURES_FIELD_NUMBER: _ClassVar[int]
+    MODEL_IDS_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    name: str
+    description: str
+    features: _containers.RepeatedCompositeFieldContainer[Feature]
+    model_ids: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, id: _Optional[str] = ..., name: _Optional[str] = ..., description: _Optional[str] = ..., features: _Optional[_Iterable[_Union[Feature, _Mapping]]] = ..., model_ids: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class Feature(_message.Message):
+    __slots__ = ("id", "name", "requires_mask", "stages", "parameters", "prompt_languages")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    REQUIRES_MASK_FIELD_NUMBER: _ClassVar[int]
+    STAGES_FIELD_NUMBER: _ClassVar[int]
+    PARAMETERS_FIELD_NUMBER: _ClassVar[int]
+    PROMPT_LANGUAGES_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    name: str
+    requires_mask: bool
+    stages: _containers.RepeatedScalarFieldContainer[str]
+    parameters: _containers.RepeatedCompositeFieldContainer[ParameterSpec]
+    prompt_languages: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, id: _Optional[str] = ..., name: _Optional[str] = ..., requires_mask: _Optional[bool] = ..., stages: _Optional[_Iterable[str]] = ..., parameters: _Optional[_Iterable[_Union[ParameterSpec, _Mapping]]] = ..., prompt_languages: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class ParameterSpec(_message.Message):
+    __slots__ = ("name", "type", "required", "default", "min", "max", "recommended_min", "recommended_max", "help_ko", "help_en")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    TYPE_FIELD_NUMBER: _ClassVar[int]
+    REQUIRED_FIELD_NUMBER: _ClassVar[int]
+    DEFAULT_FIELD_NUMBER: _ClassVar[int]
+    MIN_FIELD_NUMBER: _ClassVar[int]
+    MAX_FIELD_NUMBER: _ClassVar[int]
+    RECOMMENDED_MIN_FIELD_NUMBER: _ClassVar[int]
+    RECOMMENDED_MAX_FIELD_NUMBER: _ClassVar[int]
+    HELP_KO_FIELD_NUMBER: _ClassVar[int]
+    HELP_EN_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    type: ParameterType
+    required: bool
+    default: _struct_pb2.Value
+    min: float
+    max: float
+    recommended_min: float
+    recommended_max: float
+    help_ko: str
+    help_en: str
+    def __init__(self, name: _Optional[str] = ..., type: _Optional[_Union[ParameterType, str]] = ..., required: _Optional[bool] = ..., default: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ..., min: _Optional[float] = ..., max: _Optional[float] = ..., recommended_min: _Optional[float] = ..., recommended_max: _Optional[float] = ..., help_ko: _Optional[str] = ..., help_en: _Optional[str] = ...) -> None: ...

@@ -1,0 +1,1 @@
+"""The servers: one package per service, and what they share."""

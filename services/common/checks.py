@@ -1,0 +1,37 @@
+"""Range checks that name the field, the value and the range."""
+
+from __future__ import annotations
+
+import math
+
+from imgedit.errors import InvalidArgument, PromptRejected, Violation
+
+MAX_PROMPT_CHARACTERS = 2000
+
+
+def number(field: str, value: float, minimum: float, maximum: float) -> None:
+    """Raise `InvalidArgument` unless `value` is a finite number in [minimum, maximum]."""
+    if math.isfinite(value) and minimum <= value <= maximum:
+        return
+    raise InvalidArgument.field(
+        field,
+        f"must be {minimum:g} to {maximum:g}, is {value:g}",
+        korean=f"{field} 값은 {minimum:g}~{maximum:g} 범위여야 합니다(받은 값: {value:g}).",
+    )
+
+
+def prompt(field: str, text: str, *, may_be_blank: bool = False) -> None:
+    """Raise `PromptRejected` for text over 2000 characters, or blank text where it may not be blank."""
+    if not may_be_blank and not text.strip():
+        raise PromptRejected(
+            f"{field}: must not be empty; say what to do, for instance 'a bright modern gym'",
+            korean="프롬프트를 입력하세요. 예: '배경을 현대적인 체육관으로 변경'",
+            violations=[Violation(field, "must not be empty")],
+        )
+    if len(text) > MAX_PROMPT_CHARACTERS:
+        description = f"must have at most {MAX_PROMPT_CHARACTERS} characters, has {len(text)}"
+        raise PromptRejected(
+            f"{field}: {description}",
+            korean=f"프롬프트는 {MAX_PROMPT_CHARACTERS}자까지입니다(받은 길이: {len(text)}자).",
+            violations=[Violation(field, description)],
+        )

@@ -1,0 +1,51 @@
+"""Loading a model at the start of a service: timed, shown in the metrics, and not used before it is there."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from imgedit import __version__
+from imgedit.errors import ServiceUnavailable
+from services.common import metrics
+
+T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
+
+
+class ModelSlot(Generic[T]):
+    """Where a servicer finds its model: empty while it loads, since the server already listens for health checks."""
+
+    def __init__(self) -> None:
+        self._model: T | None = None
+
+    def fill(self, model: T) -> None:
+        """From now on `get` returns `model`."""
+        self._model = model
+
+    @property
+    def is_filled(self) -> bool:
+        """Whether the model is there."""
+        return self._model is not None
+
+    def get(self) -> T:
+        """The model. Raises `ServiceUnavailable` while it loads."""
+        if self._model is None:
+            raise ServiceUnavailable("the model is still loading; ask again when the service is SERVING")
+        return self._model
+
+
+def load_model(service: str, load: Callable[[], T], *, revision: Callable[[T], str]) -> T:
+    """Run `load`, which loads and warms up; record how long it took and what was loaded."""
+    metrics.MODEL_LOADED.labels(service).set(0)
+    started = time.perf_counter()
+    model = load()
+    seconds = time.perf_counter() - started
+    metrics.MODEL_LOADED.labels(service).set(1)
+    metrics.MODEL_LOAD_SECONDS.labels(service).set(seconds)
+    metrics.BUILD.info({"version": __version__, "service": service, "model_revision": revision(model)})
+    _log.info("model loaded", extra={"seconds": round(seconds, 2), "revision": revision(model)})
+    return model

@@ -1,0 +1,162 @@
+"""The one way a server starts, serves and ends: health, reflection, limits, keepalive, metrics, drain.
+
+`run(make_service, settings_class)` is the whole of a `__main__`. Knows nothing of what the service does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1._async import HealthServicer
+from grpc_reflection.v1alpha import reflection
+
+from imgedit import __version__
+from imgedit.errors import LocalError, SettingsError
+from services.common import logs, metrics
+from services.common.interceptors import RequestInterceptor
+from services.common.metrics import MetricsServer
+from services.common.settings import S, ServiceSettings, load
+
+_log = logging.getLogger(__name__)
+
+_SERVING = health_pb2.HealthCheckResponse.SERVING
+_NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+async def _nothing() -> None:
+    return None
+
+
+@dataclass(frozen=True)
+class Service:
+    """What `run` needs to know of a service.
+
+    `rpc_services` are full names for health and reflection; `register` adds the
+    servicers; `start` (load, warm up) is awaited before the service says SERVING; `stop` after the last call.
+    """
+
+    rpc_services: tuple[str, ...]
+    register: Callable[[grpc.aio.Server], None]
+    start: Callable[[], Awaitable[None]] = _nothing
+    stop: Callable[[], Awaitable[None]] = _nothing
+
+
+class RunningServer:
+    """A started server: its ports, its health, and the way to drain it."""
+
+    def __init__(self, service: Service, settings: ServiceSettings) -> None:
+        self._service = service
+        self._settings = settings
+        self._health = HealthServicer()
+        self._ready = False
+        self._metrics = MetricsServer(settings.host, settings.metrics_port, lambda: self._ready)
+        interceptor = RequestInterceptor(settings.service, max_request_bytes=settings.max_request_bytes)
+        self._server = grpc.aio.server(interceptors=[interceptor], options=_options(settings))
+        self.port = 0
+
+    @property
+    def metrics_port(self) -> int:
+        """The port of /metrics."""
+        return self._metrics.port
+
+    async def start(self) -> None:
+        """Listen, say NOT_SERVING, let the service start, then say SERVING."""
+        names = (*self._service.rpc_services, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name)
+        self._service.register(self._server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        reflection.enable_server_reflection((*names, reflection.SERVICE_NAME), self._server)
+        await self._set_health(_NOT_SERVING)
+        address = f"{self._settings.host}:{self._settings.port}"
+        try:
+            self.port = self._server.add_insecure_port(address)
+        except RuntimeError:
+            raise SettingsError(f"cannot listen on {address}: the port is in use or not allowed") from None
+        await self._server.start()
+        self._metrics.start()
+        await self._service.start()
+        await self._set_health(_SERVING)
+        self._ready = True
+        _log.info("serving", extra={"port": self.port, "metrics_port": self.metrics_port})
+
+    async def drain(self) -> None:
+        """Say NOT_SERVING, give balancers time to notice, finish running calls, end."""
+        if self._ready:
+            self._ready = False
+            await self._set_health(_NOT_SERVING)
+            await asyncio.sleep(self._settings.drain_seconds)
+        await self._server.stop(self._settings.grace_seconds)
+        await self._service.stop()
+        self._metrics.stop()
+
+    async def _set_health(self, status: int) -> None:
+        for name in ("", *self._service.rpc_services):
+            await self._health.set(name, status)
+
+
+def run(make_service: Callable[[S], Service], settings_class: type[S]) -> int:
+    """Serve until SIGTERM or SIGINT. Returns the exit code: 0 after a clean end, 1 when the start failed."""
+    try:
+        settings = load(settings_class)
+        logs.configure(settings.service, settings.log_level)
+        metrics.BUILD.info({"version": __version__, "service": settings.service})
+        service = make_service(settings)
+        return asyncio.run(_serve(service, settings))
+    except LocalError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+async def _serve(service: Service, settings: ServiceSettings) -> int:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signum, stop.set)
+    watch = asyncio.create_task(_watch_parent(stop)) if settings.exit_with_parent else None
+    try:
+        server = RunningServer(service, settings)
+    except OSError as error:
+        raise SettingsError(f"cannot listen on {settings.host}:{settings.metrics_port} (metrics): {error}") from None
+    starting = asyncio.create_task(server.start())
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    if starting.done():
+        starting.result()
+        await stopping
+    _log.info("draining")
+    starting.cancel()
+    with suppress(asyncio.CancelledError):
+        await starting
+    await server.drain()
+    if watch is not None:
+        watch.cancel()
+    _log.info("stopped")
+    return 0
+
+
+async def _watch_parent(stop: asyncio.Event) -> None:
+    parent = os.getppid()
+    while os.getppid() == parent:  # noqa: ASYNC110  # nothing tells that a parent has gone
+        await asyncio.sleep(1)
+    stop.set()
+
+
+def _options(settings: ServiceSettings) -> list[tuple[str, int]]:
+    return [
+        ("grpc.max_receive_message_length", settings.max_receive_bytes),
+        ("grpc.max_send_message_length", settings.max_send_bytes),
+        # Without these three, clients that ping during an 80 s edit are cut off with GOAWAY too_many_pings.
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", 5000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.max_ping_strikes", 0),
+        # Two servers on one port would silently share it.
+        ("grpc.so_reuseport", 0),
+    ]

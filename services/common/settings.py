@@ -1,0 +1,78 @@
+"""Settings of a service: one frozen object, read from the environment once, in `__main__`.
+
+Knows the fields that every server has; each service adds its own. A bad value stops the start and names the variable.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import ClassVar, Literal, TypeVar
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from imgedit.errors import SettingsError
+
+MIB = 1024 * 1024
+
+
+class ServiceSettings(BaseSettings):
+    """What every server reads. A subclass sets `env_prefix`, for instance IMGEDIT_FILL_."""
+
+    model_config = SettingsConfigDict(frozen=True)
+
+    service: ClassVar[str]
+    """The service's name, which labels its logs and metrics."""
+
+    host: str = Field("127.0.0.1", description="address to listen on, for gRPC and metrics")
+    port: int = Field(ge=0, le=65535, description="gRPC port; 0 = any free one")
+    metrics_port: int = Field(ge=0, le=65535, description="port of /metrics, /livez and /readyz; 0 = any free one")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is logged")
+    max_request_bytes: int = Field(32 * MIB, ge=1, description="largest message that the handler accepts")
+    max_receive_bytes: int = Field(48 * MIB, ge=1, description="largest message that the transport accepts")
+    max_send_bytes: int = Field(128 * MIB, ge=1, description="largest answer")
+    max_pixels: int = Field(25_000_000, ge=256, description="most pixels of a picture, checked before it is decoded")
+    drain_seconds: float = Field(3.0, ge=0, description="wait between NOT_SERVING and refusing new calls, on SIGTERM")
+    grace_seconds: float = Field(150.0, ge=0, description="longest wait for running calls, on SIGTERM")
+    exit_with_parent: bool = Field(False, description="drain and exit when the process that started this one is gone")
+
+
+class ModelSettings(ServiceSettings):
+    """What every model service reads besides."""
+
+    models: Path = Field(Path("/models"), description="folder that holds the model folders")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where the model runs; auto = cuda where it is")
+    max_waiting: int = Field(16, ge=1, description="jobs that may wait for the device before QUEUE_FULL")
+
+
+class DiffusionSettings(ModelSettings):
+    """What the two diffusion services read besides."""
+
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field(
+        "auto", description="number format of the model; auto = bfloat16 on cuda, float32 on cpu"
+    )
+    max_pixels: int = Field(2_097_152, ge=256, description="largest work area, in pixels; the orchestrator sends less")
+
+
+S = TypeVar("S", bound=ServiceSettings)
+
+
+def load(settings_class: type[S]) -> S:
+    """Read the settings of a service from the environment.
+
+    Raises `SettingsError` that names the variable, for a bad value as for a variable that no setting has.
+    """
+    prefix = str(settings_class.model_config.get("env_prefix", ""))
+    known = {f"{prefix}{name}".upper() for name in settings_class.model_fields}
+    unknown = sorted(name for name in os.environ if name.upper().startswith(prefix) and name.upper() not in known)
+    if unknown:
+        raise SettingsError(f"{', '.join(unknown)}: no such setting; known are {', '.join(sorted(known))}")
+    try:
+        return settings_class()
+    except ValidationError as error:
+        faults = [
+            f"{prefix}{fault['loc'][0]}".upper() + f": {fault['msg']}, is {fault['input']!r}"
+            for fault in error.errors()
+        ]
+        raise SettingsError("; ".join(faults)) from None

@@ -1,0 +1,81 @@
+"""What the engine needs from a model: a job as pure functions over the model's components.
+
+The engine calls `plan` and `unchanged` on the caller's thread (they look at the request only) and all else on its
+worker thread, one call at a time. An adapter owns torch; this module and the engine do not import it.
+"""
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+SpecT = TypeVar("SpecT", contravariant=True)
+StateT = TypeVar("StateT")
+OutputT = TypeVar("OutputT", covariant=True)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much work a request is, known before anything is computed.
+
+    steps: denoise steps to run; 0 = the answer is the input. tokens: sequence length of one transformer pass.
+    passes: transformer passes per step (2 with a negative prompt). nbytes: memory that the waiting request holds.
+    batch_key: jobs with equal keys can share a forward; None = this one always runs alone.
+    """
+
+    steps: int
+    tokens: int
+    passes: int
+    nbytes: int
+    batch_key: Hashable | None
+
+
+class Adapter(Protocol[SpecT, StateT, OutputT]):
+    """One model's job: prepare → denoise × steps → decode.
+
+    A state belongs to one job and holds all that the job needs; `denoise` changes a state only when it succeeds, so
+    that a failed batch can be run again one by one.
+    """
+
+    @property
+    def name(self) -> str:
+        """The model's name, as reported to callers."""
+
+    @property
+    def revision(self) -> str:
+        """Which weights were loaded: twelve hex digits."""
+
+    def plan(self, spec: SpecT) -> Plan:
+        """Judge the request and size its work. Raises `imgedit.errors.InvalidArgument` naming the field at fault."""
+
+    def unchanged(self, spec: SpecT) -> OutputT:
+        """The answer of a request with no steps to run: the input's pixels."""
+
+    def prepare(self, spec: SpecT) -> StateT:
+        """Encode prompt and images, draw the noise; everything before the first step."""
+
+    def denoise(self, states: Sequence[StateT]) -> None:
+        """One forward that advances every state by one step; they share a batch key, their progress may differ."""
+
+    def decode(self, state: StateT) -> OutputT:
+        """The finished picture."""
+
+    def latents(self, state: StateT) -> NDArray[np.float32]:
+        """The current latents on the CPU, (h, w, C), one per 8×8 pixels; for previews."""
+
+    def latent_rgb(self) -> NDArray[np.float32]:
+        """(C + 1, 3): the linear map from latents (and a constant 1) to RGB in [0, 1]; for previews."""
+
+    def release(self, state: StateT) -> None:
+        """Forget whatever is kept for this job outside its state; called once, however the job ended."""
+
+    def is_out_of_memory(self, error: Exception) -> bool:
+        """Whether this exception means that the device (or the host) had no memory left."""
+
+    def free_memory(self) -> None:
+        """Give cached device memory back after an out-of-memory failure."""
+
+    def peak_memory(self) -> int:
+        """Most device memory used at once since the process began, in bytes; 0 where the device does not count."""

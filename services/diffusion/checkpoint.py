@@ -1,0 +1,88 @@
+"""Loading the components of a checkpoint folder: local files, safetensors, no code from the folder.
+
+Knows the diffusers layout (`model_index.json`, one subfolder per component); knows no model.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from transformers.utils import logging
+
+from imgedit.errors import ModelLoadError
+
+UNSAFE_SUFFIXES = (".py", ".pyc", ".so", ".pkl", ".pickle")
+SAMPLE_BYTES = 65_536
+
+
+def check_folder(folder: Path, pipeline: str, components: Iterable[str]) -> None:
+    """Refuse a folder that is not a complete checkpoint of this pipeline, or that brings code along.
+
+    Raises `ModelLoadError` naming the path at fault.
+    """
+    if not folder.is_dir():
+        raise ModelLoadError(f"{folder}: no such folder; a checkpoint of {pipeline} is expected there")
+    for path in sorted(folder.rglob("*")):
+        if path.suffix in UNSAFE_SUFFIXES:
+            raise ModelLoadError(f"{path}: a checkpoint folder must not hold code or pickles")
+    index = folder / "model_index.json"
+    found = read_json(index).get("_class_name")
+    if found != pipeline:
+        raise ModelLoadError(f"{index}: the checkpoint is of {found}, {pipeline} is expected")
+    for component in components:
+        if not folder.joinpath(component).is_dir():
+            raise ModelLoadError(f"{folder / component}: this part of the checkpoint is missing")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file; `ModelLoadError` when there is none."""
+    try:
+        content = json.loads(path.read_text())
+    except OSError as error:
+        raise ModelLoadError(f"{path}: cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        raise ModelLoadError(f"{path}: not a JSON file ({error})") from error
+    if not isinstance(content, dict):
+        raise ModelLoadError(f"{path}: an object is expected")
+    return content
+
+
+def load_part(cls: Any, folder: Path, **options: Any) -> Any:
+    """`cls.from_pretrained` on one component's folder, offline; `ModelLoadError` names the folder when it fails."""
+    try:
+        return cls.from_pretrained(str(folder), local_files_only=True, **options)
+    except (OSError, ValueError, KeyError, RuntimeError, TypeError, SafetensorError) as error:
+        raise ModelLoadError(f"{folder}: {cls.__name__} cannot be loaded: {error}") from error
+
+
+def load_network(cls: Any, folder: Path, dtype: torch.dtype) -> Any:
+    """A network with its safetensors weights in the given number format, on the CPU, ready for inference."""
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    option = "torch_dtype" if cls.__module__.startswith("diffusers") else "dtype"
+    network = load_part(cls, folder, use_safetensors=True, **{option: dtype})
+    return network.eval().requires_grad_(False)
+
+
+def revision_of(paths: Iterable[Path]) -> str:
+    """Twelve hex digits that change with the weights: from each file's name, size, first and last 64 KiB.
+
+    Quick on files of any size; not a checksum (verifying a download is another tool's work).
+    """
+    digest = hashlib.sha256()
+    for path in sorted(paths):
+        size = path.stat().st_size
+        digest.update(f"{path.name}:{size}:".encode())
+        with path.open("rb") as file:
+            digest.update(file.read(SAMPLE_BYTES))
+            file.seek(max(0, size - SAMPLE_BYTES))
+            digest.update(file.read(SAMPLE_BYTES))
+    return digest.hexdigest()[:12]
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The files that decide a checkpoint's numbers: safetensors and configurations."""
+    return [*folder.glob("*/*.safetensors"), *folder.glob("*/*.json")]

@@ -1,0 +1,65 @@
+"""Device and number format by name, and what running out of memory looks like."""
+
+from pathlib import Path
+
+import torch
+
+from imgedit.errors import SettingsError
+
+DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
+
+EXHAUSTED = ("out of memory", "can't allocate memory", "not enough memory", "alloc_failed")
+"""What the messages say where torch raises a plain RuntimeError instead of OutOfMemoryError: the CPU, cuBLAS, cuDNN."""
+
+
+def device_named(name: str) -> torch.device:
+    """The device of a setting: `auto` (CUDA when there is one, else the CPU), `cpu`, `cuda`, `cuda:N`."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(name)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise SettingsError(f"device {name!r} was asked for and CUDA is not available")
+    return device
+
+
+def dtype_named(name: str, device: torch.device) -> torch.dtype:
+    """The number format of a setting: `auto` (bfloat16 on CUDA, float32 on the CPU) or a name of DTYPES."""
+    if name == "auto":
+        return torch.bfloat16 if device.type == "cuda" else torch.float32
+    if name not in DTYPES:
+        raise SettingsError(f"dtype must be auto, {', '.join(DTYPES)}; not {name!r}")
+    return DTYPES[name]
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an exception means that device or host memory ran out."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and any(phrase in str(error).lower() for phrase in EXHAUSTED)
+
+
+def free_memory(device: torch.device) -> None:
+    """Return cached, unused blocks to the device."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
+def peak_memory(device: torch.device) -> int:
+    """Most bytes allocated on the device at once; 0 on the CPU, which torch does not count."""
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0
+
+
+def finish(device: torch.device) -> None:
+    """Wait until the device has done what was queued, so that a step's edge is really its end."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def free_bytes(device: torch.device) -> int:
+    """Memory that can still be had on the device; on the CPU what Linux calls available."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    raise SettingsError("free memory cannot be read here; choose weights=dense or weights=gguf")

@@ -1,0 +1,365 @@
+"""The step engine: many jobs, one device, and a decision before every denoise step.
+
+A job is prepare → N denoise steps → decode. One worker thread owns the device. At each turn it ends the jobs that were
+cancelled or are too late, takes the job that is due first, and runs one quantum of it: its preparation, one step
+(together with other jobs of the same batch key where the cost model says it pays), or its decoding. So a cancel, a
+deadline or a more urgent job waits for one step at most, and nothing is computed for a caller who has gone.
+
+Knows no model: an `Adapter` brings the functions. Does not import torch. Jobs do not touch each other: a job's result
+is the same alone, interleaved and after a neighbour's failure, and in a batch up to rounding.
+"""
+
+import asyncio
+import itertools
+import logging
+import threading
+import time
+from collections.abc import AsyncGenerator, Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Generic, TypeVar
+
+from imgedit.errors import (
+    DeadlineExceeded,
+    EditCancelled,
+    InternalError,
+    OutOfMemory,
+    QueueFull,
+    ServiceUnavailable,
+    WouldMissDeadline,
+)
+from services.common.metrics import QUEUE_DEPTH, QUEUE_WAIT_SECONDS
+from services.diffusion import metrics
+from services.diffusion.adapter import Adapter, Plan
+from services.diffusion.cost import CostModel
+from services.diffusion.events import Event, Finished, Preview, Progress, Queued
+from services.diffusion.job import Job, due_time
+from services.diffusion.preview import jpeg_of
+
+SpecT = TypeVar("SpecT")
+StateT = TypeVar("StateT")
+OutputT = TypeVar("OutputT")
+
+HOPELESS = 1.25
+"""A running job is given up when its remaining work takes this many times the time that it has left."""
+
+log = logging.getLogger(__name__)
+
+
+class Engine(Generic[SpecT, StateT, OutputT]):
+    """Runs jobs of one adapter on one worker thread.
+
+    Public besides the methods: `adapter` (the model) and `cost` (what the engine has learnt of its speed).
+
+    adapter: the model. max_jobs, max_bytes: bounds on what is waiting and running; more is refused. max_batch: most
+    jobs in one forward; 1 turns batching off. name: the value of the label `service` in the metrics.
+    """
+
+    def __init__(
+        self,
+        adapter: Adapter[SpecT, StateT, OutputT],
+        *,
+        max_jobs: int = 16,
+        max_bytes: int = 256 * 1024 * 1024,
+        max_batch: int = 4,
+        name: str = "engine",
+    ) -> None:
+        self.cost = CostModel()
+        self.adapter = adapter
+        self._max_jobs, self._max_bytes, self._max_batch = max_jobs, max_bytes, max_batch
+        self._name = name
+        self._jobs: list[Job[SpecT, StateT]] = []
+        self._changed = threading.Condition()
+        self._closing = False
+        self._numbers = itertools.count()
+        self._worker = threading.Thread(target=self._work, name=f"{name}-engine", daemon=True)
+        self._previews = ThreadPoolExecutor(1, thread_name_prefix=f"{name}-preview")
+        metrics.declare(name)
+
+    # The caller's side: any event loop.
+
+    def start(self) -> None:
+        """Start the worker thread."""
+        self._worker.start()
+
+    @property
+    def alive(self) -> bool:
+        """Whether the worker is there to take jobs."""
+        return self._worker.is_alive() and not self._closing
+
+    async def aclose(self) -> None:
+        """Take no more jobs, finish those that are here, end the worker."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        if self._worker.is_alive():
+            await asyncio.to_thread(self._worker.join)
+        self._previews.shutdown()
+
+    async def run(
+        self, spec: SpecT, *, deadline: float | None = None, preview_every: int = 0
+    ) -> AsyncGenerator[Event[OutputT], None]:
+        """Run one job and tell how it goes; the last event is `Finished`.
+
+        deadline: on `time.monotonic()`; None = whenever. preview_every: a preview after every so many steps, 0 = none.
+        Closing the generator or cancelling the task cancels the job at its next step edge.
+
+        Raises `InvalidArgument` (a spec that the model cannot take), `QueueFull`, `WouldMissDeadline` (refused at
+        once), `DeadlineExceeded`, `OutOfMemory`, `ServiceUnavailable` (the engine is closing), or what the adapter
+        raised.
+        """
+        plan = self.adapter.plan(spec)
+        if plan.steps == 0:
+            yield Finished(self.adapter.unchanged(spec))
+            return
+        job = self._enter(spec, plan, deadline, preview_every)
+        try:
+            while True:
+                message = await job.events.get()
+                if isinstance(message, Exception):
+                    raise message
+                yield message
+                if isinstance(message, Finished):
+                    return
+        finally:
+            with self._changed:
+                job.cancelled = True
+                self._changed.notify_all()
+
+    def _enter(self, spec: SpecT, plan: Plan, deadline: float | None, preview_every: int) -> Job[SpecT, StateT]:
+        """Admit a job, or refuse it."""
+        now = time.monotonic()
+        job: Job[SpecT, StateT] = Job(
+            spec=spec,
+            plan=plan,
+            number=next(self._numbers),
+            entered=now,
+            deadline=deadline,
+            due=due_time(now, deadline, self.cost.seconds_left(plan)),
+            preview_every=preview_every,
+            loop=asyncio.get_running_loop(),
+        )
+        with self._changed:
+            self._refuse_if_full(plan)
+            self._refuse_if_late(job)
+            self._jobs.append(job)
+            self._announce()
+            self._changed.notify_all()
+        return job
+
+    def _refuse_if_full(self, plan: Plan) -> None:
+        if self._closing:
+            raise ServiceUnavailable("The service is shutting down; send the request again.")
+        held = sum(job.plan.nbytes for job in self._jobs)
+        if len(self._jobs) < self._max_jobs and (held + plan.nbytes <= self._max_bytes or not self._jobs):
+            return
+        metrics.JOBS.labels(self._name, "refused_full").inc()
+        first = min((self._eta(job) or 1.0 for job in self._jobs), default=1.0)
+        raise QueueFull(
+            f"{len(self._jobs)} jobs are waiting; try again later.", retry_after_seconds=round(max(first, 0.1), 2)
+        )
+
+    def _refuse_if_late(self, job: Job[SpecT, StateT]) -> None:
+        left = job.time_left()
+        if left <= 0:
+            metrics.JOBS.labels(self._name, "refused_deadline").inc()
+            raise DeadlineExceeded("The deadline had passed before the job began.")
+        eta = self._eta(job)
+        if eta is not None and eta > left:
+            metrics.JOBS.labels(self._name, "refused_deadline").inc()
+            raise WouldMissDeadline(
+                f"The job would take about {eta:.1f} s from now and has {left:.1f} s; allow more time or fewer steps."
+            )
+
+    def _eta(self, job: Job[SpecT, StateT]) -> float | None:
+        """Seconds until this job is finished: the work of those before it and its own; None when not known."""
+        line = [other for other in self._jobs if other.rank < job.rank and not other.cancelled]
+        parts = [self._seconds_left(other) for other in (*line, job)]
+        return None if None in parts else sum(part for part in parts if part is not None)
+
+    def _seconds_left(self, job: Job[SpecT, StateT]) -> float | None:
+        return self.cost.seconds_left(job.plan, prepared=job.state is not None, steps_done=job.steps_done)
+
+    def _announce(self) -> None:
+        """Tell waiting jobs their position where it changed; update the gauges. The lock is held."""
+        for position, job in enumerate(sorted(self._jobs, key=lambda job: job.rank)):
+            if job.state is None and job.position != position:
+                job.position = position
+                job.post(Queued(position, self._eta(job)))
+        QUEUE_DEPTH.labels(self._name).set(len(self._jobs))
+        metrics.QUEUE_BYTES.labels(self._name).set(sum(job.plan.nbytes for job in self._jobs))
+
+    # The worker's side: one thread.
+
+    def _work(self) -> None:
+        try:
+            while self._wait_for_jobs():
+                self._turn()
+        finally:
+            with self._changed:
+                self._closing = True  # also when the worker died of a fault of ours: nobody may wait for it
+            for job in list(self._jobs):
+                self._end(job, InternalError("The engine stopped."), "failed")
+
+    def _wait_for_jobs(self) -> bool:
+        """Block until there is a job; False when the engine is closing and all jobs are done."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._jobs or self._closing)
+            return bool(self._jobs)
+
+    def _turn(self) -> None:
+        """One decision and one quantum."""
+        self._end_the_dead()
+        with self._changed:
+            ranked = sorted(self._jobs, key=lambda job: job.rank)
+        if not ranked:
+            return
+        first = ranked[0]
+        if first.state is None:
+            self._prepare(first)
+        elif first.steps_left == 0:
+            self._decode(first)
+        elif recruit := self._recruit(first, ranked):
+            self._prepare(recruit)
+        else:
+            self._step(self._batch(first, ranked))
+
+    def _end_the_dead(self) -> None:
+        """End every job that was cancelled, whose deadline has passed, or which can no longer meet it."""
+        for job in list(self._jobs):
+            left, needed = job.time_left(), self._seconds_left(job)
+            if job.cancelled:
+                self._end(job, EditCancelled("The job was cancelled."), "cancelled")
+            elif left <= 0:
+                self._end(job, DeadlineExceeded("The deadline passed before the job was done."), "deadline")
+            elif needed is not None and needed > HOPELESS * left:
+                message = f"About {needed:.1f} s of work remain and {left:.1f} s of time."
+                self._end(job, DeadlineExceeded(message), "deadline")
+
+    def _batch(self, first: Job[SpecT, StateT], ranked: Iterable[Job[SpecT, StateT]]) -> list[Job[SpecT, StateT]]:
+        """The jobs that step together with the first one: as many as pay, as long as it can afford to wait for them."""
+        batch = [first]
+        for job in ranked:
+            if job is first or job.state is None or not job.steps_left or not job.can_join(first):
+                continue
+            if not self._may_grow(batch):
+                break
+            batch.append(job)
+        return batch
+
+    def _recruit(self, first: Job[SpecT, StateT], ranked: list[Job[SpecT, StateT]]) -> Job[SpecT, StateT] | None:
+        """A waiting job that is worth preparing now so that it can step along with the first one."""
+        same = [job for job in ranked if job.can_join(first)]
+        waiting = [job for job in same if job.state is None]
+        ready = [first, *(job for job in same if job is not first and job.state is not None and job.steps_left)]
+        return waiting[0] if waiting and self._may_grow(ready) else None
+
+    def _may_grow(self, batch: list[Job[SpecT, StateT]]) -> bool:
+        """Whether one more job in this batch pays and leaves its first job enough time."""
+        first, size = batch[0], len(batch) + 1
+        if size > self._max_batch or not self.cost.batch_pays(first.plan, size):
+            return False
+        alone = self.cost.step_seconds(first.plan, 1) or 0.0
+        together = self.cost.step_seconds(first.plan, size) or 0.0
+        return (self._seconds_left(first) or 0.0) + first.steps_left * (together - alone) <= first.time_left()
+
+    def _prepare(self, job: Job[SpecT, StateT]) -> None:
+        job.timings["queue"] = time.monotonic() - job.entered
+        QUEUE_WAIT_SECONDS.labels(self._name).observe(job.timings["queue"])
+
+        def prepare() -> None:
+            job.state = self.adapter.prepare(job.spec)
+
+        seconds = self._attempt([job], prepare)
+        if seconds is not None:
+            job.spend("prepare", seconds)
+            self.cost.prepare.observe(job.plan.tokens, seconds)
+            metrics.PREPARE.labels(self._name).observe(seconds)
+
+    def _step(self, batch: list[Job[SpecT, StateT]]) -> None:
+        states = [job.state for job in batch if job.state is not None]
+        predicted = self.cost.step_seconds(batch[0].plan, len(batch))
+        seconds = self._attempt(batch, lambda: self.adapter.denoise(states))
+        if seconds is None:
+            return
+        self.cost.observe_step([job.plan for job in batch], seconds)
+        metrics.STEP.labels(self._name).observe(seconds)
+        metrics.BATCH_SIZE.labels(self._name).observe(len(batch))
+        if predicted is not None and seconds > 0 and predicted != float("inf"):
+            metrics.COST_ERROR.labels(self._name).observe(abs(predicted - seconds) / seconds)
+        for job in batch:
+            job.steps_done += 1
+            job.spend("denoise", seconds)
+            with self._changed:
+                eta = self._eta(job)
+            job.post(Progress(job.steps_done, job.plan.steps, eta))
+            self._send_preview(job)
+
+    def _send_preview(self, job: Job[SpecT, StateT]) -> None:
+        """Every k steps: fetch the latents here, make the JPEG on the preview thread."""
+        if not job.preview_every or job.steps_done % job.preview_every or not job.steps_left:
+            return
+
+        def fetch() -> None:
+            if job.state is not None:
+                latents, latent_rgb = self.adapter.latents(job.state), self.adapter.latent_rgb()
+                self._previews.submit(lambda: job.post(Preview(jpeg_of(latents, latent_rgb))))
+
+        self._attempt([job], fetch)
+
+    def _decode(self, job: Job[SpecT, StateT]) -> None:
+        results: list[OutputT] = []
+
+        def decode() -> None:
+            if job.state is not None:
+                results.append(self.adapter.decode(job.state))
+
+        seconds = self._attempt([job], decode)
+        if seconds is None:
+            return
+        job.spend("decode", seconds)
+        self.cost.decode.observe(job.plan.tokens, seconds)
+        metrics.DECODE.labels(self._name).observe(seconds)
+        self._end(job, Finished(results[0], job.timings, job.steps_done), "finished")
+
+    def _attempt(self, jobs: list[Job[SpecT, StateT]], quantum: Callable[[], None]) -> float | None:
+        """Run a quantum; its seconds, or None when it failed: a lone job then ends, a batch is not made again."""
+        started = time.monotonic()
+        try:
+            quantum()
+            return time.monotonic() - started
+        except Exception as error:  # noqa: BLE001  # a job's border: whatever a model raises must not end the worker
+            failure, outcome = self._describe(error)
+        if len(jobs) == 1:
+            self._end(jobs[0], failure, outcome)
+        elif outcome == "out_of_memory":
+            self.cost.forbid_batch(jobs[0].plan, len(jobs))
+        else:
+            for job in jobs:
+                job.alone = True
+        if outcome == "out_of_memory":
+            metrics.OUT_OF_MEMORY.labels(self._name).inc()
+            self.adapter.free_memory()
+        return None
+
+    def _describe(self, error: Exception) -> tuple[Exception, str]:
+        """The error to hand to the caller and the outcome to count; its frames, which hold tensors, are let go."""
+        if self.adapter.is_out_of_memory(error):
+            log.warning("%s: out of memory: %s", self._name, error)
+            advice = "The device ran out of memory. Send a smaller picture (2048 → 1024) or use a smaller quantisation."
+            return OutOfMemory(advice), "out_of_memory"
+        log.exception("%s: a job failed", self._name, exc_info=error)
+        return error.with_traceback(None), "failed"
+
+    def _end(self, job: Job[SpecT, StateT], message: Finished[Any] | Exception, outcome: str) -> None:
+        """Take the job out, free what it holds, tell its caller."""
+        state, job.state = job.state, None
+        if state is not None:
+            self.adapter.release(state)
+        with self._changed:
+            self._jobs.remove(job)
+            self._announce()
+        metrics.JOBS.labels(self._name, outcome).inc()
+        metrics.PEAK_MEMORY.labels(self._name).set(self.adapter.peak_memory())
+        if outcome in ("cancelled", "deadline"):
+            metrics.STEPS_SAVED.labels(self._name).inc(job.steps_left)
+        job.post(message)

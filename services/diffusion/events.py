@@ -1,0 +1,53 @@
+"""What a job tells its caller while the engine works on it, in order: Queued …, Progress …, Preview …, Finished.
+
+Plain values, safe to hand between threads. Knows nothing of models, tensors or transport.
+"""
+
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+OutputT = TypeVar("OutputT")
+
+
+@dataclass(frozen=True)
+class Queued:
+    """The job waits. Sent at once on entry, and again whenever the position changes.
+
+    position: how many jobs go first, 0 or more. eta_seconds: until this job is finished; None while the cost model
+    has seen nothing yet.
+    """
+
+    position: int
+    eta_seconds: float | None
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Denoise step `step` of `steps` is done (1 ≤ step ≤ steps). eta_seconds: until finished; None when unknown."""
+
+    step: int
+    steps: int
+    eta_seconds: float | None
+
+
+@dataclass(frozen=True)
+class Preview:
+    """A rough look at the picture so far: a JPEG file of at most 256 pixels a side."""
+
+    jpeg: bytes
+
+
+@dataclass(frozen=True)
+class Finished(Generic[OutputT]):
+    """The job's result, always the last event.
+
+    timings: seconds spent in "queue" (from entry to the first work), "prepare", "denoise" and "decode". In a batch a
+    step's whole duration counts for each member. steps_run: denoise steps that were run.
+    """
+
+    output: OutputT
+    timings: dict[str, float] = field(default_factory=dict)
+    steps_run: int = 0
+
+
+Event = Queued | Progress | Preview | Finished[OutputT]

@@ -1,0 +1,56 @@
+"""Engine events as messages of a stream: the edge that FillService and QwenEditService share."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator, Callable
+from typing import Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imgedit.errors import InternalError
+from imgedit.v1 import progress_pb2
+from services.diffusion.events import Event, Finished, Progress, Queued
+
+EventT = TypeVar("EventT", covariant=True)
+Output = NDArray[np.uint8]
+
+MAX_STEPS = 100
+
+
+class MakeEvent(Protocol[EventT]):
+    """FillEvent or QwenEditEvent: the same shape with a result of its own."""
+
+    def __call__(
+        self, *, queued: progress_pb2.Queued | None = None, progress: progress_pb2.Progress | None = None
+    ) -> EventT:
+        """Make the message with the one field set."""
+
+
+async def relay(
+    events: AsyncIterator[Event[Output]],
+    make_event: MakeEvent[EventT],
+    make_result: Callable[[Finished[Output]], EventT],
+) -> AsyncIterator[EventT]:
+    """The engine's events as messages, in order; the last is the result."""
+    async for event in events:
+        match event:
+            case Queued(position, eta):
+                yield make_event(queued=progress_pb2.Queued(position=position, eta_seconds=eta))
+            case Progress(step, steps, eta):
+                yield make_event(progress=progress_pb2.Progress(step=step, steps=steps, eta_seconds=eta))
+            case Finished():
+                yield make_result(event)
+                return
+    raise InternalError("the engine ended without a result")
+
+
+def timings(finished: Finished[Output]) -> list[progress_pb2.Timing]:
+    """The seconds of the engine's phases."""
+    return [progress_pb2.Timing(name=name, seconds=seconds) for name, seconds in finished.timings.items()]
+
+
+def draw_seed() -> int:
+    """A seed for a caller who sent none: 0 to 2³² − 1."""
+    return secrets.randbits(32)

@@ -1,0 +1,52 @@
+"""A model service on the engine: load the adapter, start the engine, drain it. Shared by fill and qwen_edit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+
+from services.common.loading import ModelSlot, load_model
+from services.common.server import Service
+from services.common.settings import DiffusionSettings
+from services.common.worker import Worker
+from services.diffusion.engine import Engine
+
+EngineSlot = ModelSlot[Engine[Any, Any, Any]]
+
+
+def make_diffusion_service(
+    rpc_service: str,
+    settings: DiffusionSettings,
+    load_adapter: Callable[[], Any],
+    add_servicer: Callable[[EngineSlot, grpc.aio.Server], None],
+) -> Service:
+    """The service, not started; the engine is made when the model is loaded.
+
+    `load_adapter` loads the model (an `Adapter` with `warm_up`); `add_servicer` adds the servicer that finds its engine
+    in the slot.
+    """
+    slot: EngineSlot = ModelSlot()
+    name = settings.service
+
+    def load_engine() -> Engine[Any, Any, Any]:
+        adapter = load_adapter()
+        adapter.warm_up()
+        return Engine(adapter, max_jobs=settings.max_waiting, name=name)
+
+    async def start() -> None:
+        # On a worker of its own: its thread is a daemon, so a process told to stop does not wait for a long load.
+        loader = Worker(name, max_waiting=1)
+        engine = await loader.run(
+            lambda: load_model(name, load_engine, revision=lambda engine: engine.adapter.revision)
+        )
+        loader.close()
+        engine.start()
+        slot.fill(engine)
+
+    async def stop() -> None:
+        if slot.is_filled:
+            await slot.get().aclose()
+
+    return Service((rpc_service,), lambda server: add_servicer(slot, server), start, stop)

@@ -1,0 +1,99 @@
+"""Memory and speed settings of a pipeline: where weights rest, how the VAE and attention work, what is compiled.
+
+Each is off by default and changes no result beyond rounding. Knows no model by name.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from accelerate import cpu_offload
+from accelerate.hooks import ModelHook, add_hook_to_module
+from accelerate.utils import send_to_device
+
+from imgedit.errors import SettingsError
+
+Offload = Literal["none", "model", "group", "sequential"]
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """offload: none = all weights stay on the device; model = one network at a time is there; group = the transformer's
+    blocks come one after another, other networks as a whole; sequential = every layer comes when it runs.
+
+    vae_tiling: encode and decode in overlapping tiles. attention: a diffusers attention backend ("native", "flash",
+    "sage", …), empty = torch's choice. compile: compile the transformer's repeated block, once for all of them.
+    step_cache_threshold: First Block Cache, see `services.diffusion.network`; 0 = off.
+    """
+
+    offload: Offload = "none"
+    vae_tiling: bool = False
+    attention: str = ""
+    compile: Literal["off", "regional"] = "off"
+    step_cache_threshold: float = 0.0
+
+
+UNTUNED = Tuning()
+
+
+def apply(tuning: Tuning, pipeline: Any, networks: Sequence[str], device: torch.device) -> None:
+    """Put the pipeline's networks (component names, in order of use) where they belong and set them up."""
+    if tuning.attention:
+        set_attention(pipeline.transformer, tuning.attention)
+    if tuning.vae_tiling:
+        pipeline.vae.enable_tiling()
+    if tuning.compile == "regional":
+        pipeline.transformer.compile_repeated_blocks()
+    place(tuning.offload, pipeline, networks, device)
+
+
+def set_attention(transformer: Any, backend: str) -> None:
+    """Choose diffusers' attention backend; `SettingsError` when it is unknown or not installed."""
+    try:
+        transformer.set_attention_backend(backend)
+    except (ValueError, RuntimeError, ImportError) as error:
+        raise SettingsError(f"attention backend {backend!r} cannot be used: {error}") from error
+
+
+def place(offload: Offload, pipeline: Any, networks: Sequence[str], device: torch.device) -> None:
+    """Move the networks to the device, or arrange that they move when they are used."""
+    parts = [getattr(pipeline, name) for name in networks]
+    if offload == "none":
+        for part in parts:
+            part.to(device)
+    elif offload == "sequential":
+        for part in parts:
+            cpu_offload(part, execution_device=device, offload_buffers=True)
+    else:
+        TakesTurns.attach([part for part in parts if offload == "model" or part is not pipeline.transformer], device)
+        if offload == "group":
+            pipeline.transformer.enable_group_offload(
+                onload_device=device,
+                offload_type="block_level",
+                num_blocks_per_group=1,
+                use_stream=device.type == "cuda",
+            )
+
+
+class TakesTurns(ModelHook):  # type: ignore[misc]
+    """Brings a network to the device when it is used and sends the one that was there before back to the host."""
+
+    def __init__(self, device: torch.device, present: list[Any]) -> None:
+        self._device = device
+        self._present = present
+
+    @classmethod
+    def attach(cls, parts: Sequence[Any], device: torch.device) -> None:
+        """Let these networks share the device's memory; all of them start on the host."""
+        present: list[Any] = []
+        for part in parts:
+            add_hook_to_module(part.to("cpu"), cls(device, present))
+
+    def pre_forward(self, module: Any, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
+        """Called before the network's forward (a VAE's encode and decode too): swap, and move the inputs along."""
+        if module not in self._present:
+            while self._present:
+                self._present.pop().to("cpu")
+            self._present.append(module.to(self._device))
+        return send_to_device(args, self._device), send_to_device(kwargs, self._device)

@@ -1,0 +1,39 @@
+"""`python -m services.fill`: serve FLUX.1-Fill."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import grpc
+
+from imgedit.v1 import fill_pb2, fill_pb2_grpc
+from services.common.server import Service, run
+from services.diffusion.service import EngineSlot, make_diffusion_service
+from services.fill.servicer import FillServicer
+from services.fill.settings import FillSettings
+
+
+def make_service(settings: FillSettings) -> Service:
+    """The service, not started."""
+
+    def load_adapter() -> Any:
+        # Imported late: the server listens, and answers health checks, while torch is imported.
+        from services.fill import model
+
+        return model.load(
+            settings.models / settings.folder,
+            gguf=settings.models / settings.gguf if settings.gguf else None,
+            device=settings.device,
+            dtype=settings.dtype,
+        )
+
+    def add_servicer(slot: EngineSlot, server: grpc.aio.Server) -> None:
+        fill_pb2_grpc.add_FillServiceServicer_to_server(FillServicer(slot, max_pixels=settings.max_pixels), server)
+
+    rpc_service = fill_pb2.DESCRIPTOR.services_by_name["FillService"].full_name
+    return make_diffusion_service(rpc_service, settings, load_adapter, add_servicer)
+
+
+if __name__ == "__main__":
+    sys.exit(run(make_service, FillSettings))

@@ -1,0 +1,360 @@
+"""FLUX.1-Fill: repaint the masked part of a picture. Loads the model and runs its jobs step by step for the engine.
+
+A job's numbers are those of diffusers' `FluxFillPipeline.__call__` for the same seed. Two things are ours: every mask
+weight above 0 is repainted (the pipeline cuts at one half), and an explicit negative prompt runs true classifier-free
+guidance, a second pass per step. Knows nothing of requests, queues or how the result is blended back.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, FluxTransformer2DModel
+from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
+from diffusers.pipelines.flux.pipeline_flux_fill import FluxFillPipeline
+from numpy.typing import NDArray
+from transformers import CLIPTextModel, CLIPTokenizer, T5EncoderModel, T5Tokenizer
+
+from imgedit.errors import InvalidArgument, ModelLoadError
+from services.diffusion import checkpoint, flow, picture
+from services.diffusion import device as devices
+from services.diffusion.adapter import Plan
+from services.diffusion.conditioning import ConditioningCache, content_key
+from services.diffusion.lora import LoraFile, LoraShelf
+from services.diffusion.network import Network
+from services.diffusion.tuning import UNTUNED, Tuning
+from services.diffusion.tuning import apply as apply_tuning
+from services.fill import gguf_weights
+from services.fill.gguf_weights import Weights
+from services.fill.spec import FillSpec
+
+SERVICE = "fill"
+NAME = "FLUX.1-Fill-dev"
+PIPELINE = "FluxFillPipeline"
+PARTS = ("scheduler", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "transformer", "vae")
+NETWORKS = ("text_encoder", "text_encoder_2", "vae", "transformer")
+MULTIPLE = 16
+TEXT_TOKENS = 512
+CACHE_BYTES = 256 * 1024 * 1024
+
+
+@dataclass
+class Conditioning:
+    """A prompt as the transformer reads it: T5's tokens (1, 512, D) and CLIP's pooled vector (1, P)."""
+
+    tokens: torch.Tensor
+    pooled: torch.Tensor
+
+
+@dataclass(eq=False)
+class FillState:
+    """A job between steps. latents: (1, N, 64), N = H/16 × W/16; fixed: (1, N, 320), masked image and mask.
+
+    context: the name of the job's step cache, None = without.
+    """
+
+    height: int
+    width: int
+    latents: torch.Tensor
+    fixed: torch.Tensor
+    sigmas: torch.Tensor
+    step: int
+    positive: Conditioning
+    negative: Conditioning | None
+    negative_scale: float
+    guidance_scale: float
+    lora: str | None
+    context: str | None
+
+
+class FillAdapter:
+    """FLUX.1-Fill's jobs for the engine; see `services.diffusion.adapter.Adapter`.
+
+    name, revision: what was loaded. All methods but `plan` and `unchanged` belong to one worker thread.
+    """
+
+    def __init__(
+        self,
+        pipeline: FluxFillPipeline,
+        schedule: dict[str, Any],
+        network: Network,
+        *,
+        target: torch.device,
+        revision: str,
+        cache_bytes: int = 0,
+    ) -> None:
+        self.name = NAME
+        self.revision = revision
+        self._pipeline = pipeline
+        self._schedule = schedule
+        self._network = network
+        self._device = target
+        self._dtype: torch.dtype = pipeline.transformer.dtype
+        self._rgb: NDArray[np.float32] | None = None
+        self._cache = ConditioningCache(SERVICE, cache_bytes)
+
+    def plan(self, spec: FillSpec) -> Plan:
+        """Judge the spec and size its work; `InvalidArgument` names the field at fault."""
+        picture.check_sides("image", spec.image, MULTIPLE)
+        if spec.mask.shape != spec.image.shape[:2]:
+            raise InvalidArgument.field("mask", f"must be as large as the image, {spec.image.shape[:2]}")
+        if not spec.mask.any():
+            raise InvalidArgument.field("mask", "marks nothing to repaint")
+        picture.check_steps(spec.steps, spec.strength)
+        self._network.check(spec.lora, spec.step_cache)
+        height, width, _ = spec.image.shape
+        passes = 1 if spec.negative_prompt is None else 2
+        return Plan(
+            steps=spec.steps - flow.skipped_steps(spec.steps, spec.strength),
+            tokens=height * width // MULTIPLE**2 + TEXT_TOKENS,
+            passes=passes,
+            nbytes=spec.image.nbytes + spec.mask.nbytes,
+            batch_key=None if spec.step_cache else (height, width, passes, spec.lora),
+        )
+
+    def unchanged(self, spec: FillSpec) -> NDArray[np.uint8]:
+        """The input's pixels, for a job with no steps to run."""
+        return spec.image.copy()
+
+    @torch.inference_mode()
+    def prepare(self, spec: FillSpec) -> FillState:
+        """Encode prompt and pictures, draw the noise."""
+        height, width, _ = spec.image.shape
+        generator = torch.Generator("cpu").manual_seed(spec.seed)
+        schedule = self._network.loras.schedule(spec.lora, self._schedule)
+        sigmas = flow.noise_levels(schedule, spec.steps, height * width // MULTIPLE**2)
+        start = flow.skipped_steps(spec.steps, spec.strength)
+        positive = self._conditioning(spec.prompt)
+        negative = None if spec.negative_prompt is None else self._conditioning(spec.negative_prompt)
+        pixels = picture.to_tensor(spec.image)  # (1, 3, H, W) in [-1, 1]
+        mask = torch.from_numpy((spec.mask > 0).astype(np.float32))[None, None]  # (1, 1, H, W), 1 = repaint
+        # The order of the draws is the pipeline's: the picture's posterior, the noise, the masked picture's posterior.
+        clean = self._sample(pixels, content_key(spec.image), generator)
+        noise = picture.randn(tuple(clean.shape), generator, self._device, self._dtype)
+        latents = flow.pack(flow.noised(clean, noise, sigmas[start]))
+        masked = flow.pack(self._sample(pixels * (1 - mask), content_key(spec.image, spec.mask > 0), generator))
+        state = FillState(
+            height=height,
+            width=width,
+            latents=latents,
+            fixed=torch.cat([masked, pack_mask(mask).to(masked)], dim=2),
+            sigmas=sigmas,
+            step=start,
+            positive=positive,
+            negative=negative,
+            negative_scale=spec.negative_scale,
+            guidance_scale=spec.guidance_scale,
+            lora=spec.lora,
+            context=self._network.new_context() if spec.step_cache else None,
+        )
+        devices.finish(self._device)
+        return state
+
+    @torch.inference_mode()
+    def denoise(self, states: Sequence[FillState]) -> None:
+        """Advance every state by one step in one forward per prompt sign (two with a negative prompt)."""
+        velocity = self._velocity(states, [state.positive for state in states], "positive")
+        negatives = [state.negative for state in states if state.negative is not None]
+        if negatives:
+            away = self._velocity(states, negatives, "negative")
+            scale = torch.tensor([state.negative_scale for state in states]).to(velocity)[:, None, None]
+            velocity = away + scale * (velocity - away)
+        stepped = [
+            flow.euler_step(state.latents, velocity[i : i + 1], state.sigmas[state.step], state.sigmas[state.step + 1])
+            for i, state in enumerate(states)
+        ]
+        devices.finish(self._device)  # what can fail has failed by now, and no state has changed
+        for state, latents in zip(states, stepped, strict=True):
+            state.latents = latents
+            state.step += 1
+
+    @torch.inference_mode()
+    def decode(self, state: FillState) -> NDArray[np.uint8]:
+        """The finished picture, (H, W, 3) uint8."""
+        return picture.to_uint8(self.decode_float(state))
+
+    @torch.inference_mode()
+    def decode_float(self, state: FillState) -> torch.Tensor:
+        """The finished picture before rounding: (1, 3, H, W), about [-1, 1]."""
+        vae = self._pipeline.vae
+        latents = flow.unpack(state.latents, state.height // 8, state.width // 8)
+        pixels: torch.Tensor = vae.decode(latents / vae.config.scaling_factor + vae.config.shift_factor).sample
+        return pixels
+
+    def latents(self, state: FillState) -> NDArray[np.float32]:
+        """The latents of the picture so far on the CPU, (H/8, W/8, 16) float32."""
+        return picture.latent_grid(flow.unpack(state.latents, state.height // 8, state.width // 8))
+
+    def latent_rgb(self) -> NDArray[np.float32]:
+        """The map from latents to RGB, (17, 3); measured on first use."""
+        if self._rgb is None:
+            self._rgb = picture.measure_latent_rgb(self._encode_mode)
+        return self._rgb
+
+    def release(self, state: FillState) -> None:
+        """Drop the job's step cache."""
+        if state.context is not None:
+            self._network.forget(state.context)
+
+    def is_out_of_memory(self, error: Exception) -> bool:
+        """Whether the exception means that memory ran out."""
+        return devices.is_out_of_memory(error)
+
+    def free_memory(self) -> None:
+        """Forget remembered conditioning and return cached memory to the device."""
+        self._cache.clear()
+        devices.free_memory(self._device)
+
+    def peak_memory(self) -> int:
+        """Most bytes of device memory used at once; 0 on the CPU."""
+        return devices.peak_memory(self._device)
+
+    def warm_up(self) -> None:
+        """Run one tiny job from end to end, so that the first request pays for no initialisation."""
+        image = np.full((64, 64, 3), 128, np.uint8)
+        mask = np.full((64, 64), 255, np.uint8)
+        spec = FillSpec(image, mask, "warm up", None, 1.0, steps=1, guidance_scale=3.5, strength=1.0, seed=0)
+        state = self.prepare(spec)
+        self.denoise([state])
+        self.decode(state)
+        self.latent_rgb()
+
+    def _velocity(self, states: Sequence[FillState], prompts: Sequence[Conditioning], sign: str) -> torch.Tensor:
+        """One transformer pass over all states under these prompts, which are all of one sign: (B, N, 64)."""
+        levels = torch.cat([(state.sigmas[state.step] * 1000).to(self._dtype)[None] for state in states])
+        guidance = torch.tensor([state.guidance_scale for state in states], dtype=torch.float32, device=self._device)
+        first = states[0]
+        inputs = torch.cat([torch.cat([state.latents, state.fixed], dim=2) for state in states])  # (B, N, 384)
+        return self._network.run(
+            lora=first.lora,
+            context=None if first.context is None else f"{first.context}:{sign}",
+            hidden_states=inputs,
+            timestep=levels.to(self._device) / 1000,
+            guidance=guidance if self._pipeline.transformer.config.guidance_embeds else None,
+            pooled_projections=torch.cat([prompt.pooled for prompt in prompts]),
+            encoder_hidden_states=torch.cat([prompt.tokens for prompt in prompts]),
+            txt_ids=torch.zeros(first.positive.tokens.shape[1], 3, device=self._device, dtype=self._dtype),
+            img_ids=position_ids(first.height, first.width).to(self._device, self._dtype),
+        )
+
+    def _conditioning(self, prompt: str) -> Conditioning:
+        def encode() -> tuple[torch.Tensor, ...]:
+            tokens, pooled, _ = self._pipeline.encode_prompt(
+                prompt=prompt, prompt_2=None, device=self._device, max_sequence_length=TEXT_TOKENS
+            )
+            return tokens, pooled
+
+        return Conditioning(*self._cache.get("prompt", prompt, encode))
+
+    def _sample(self, pixels: torch.Tensor, key: str, generator: torch.Generator) -> torch.Tensor:
+        """Sample the VAE's posterior of pixels (1, 3, H, W): (1, 16, H/8, W/8), scaled as the transformer wants it.
+
+        key: the content of the pixels; the posterior is remembered, the sample is drawn anew.
+        """
+        (moments,) = self._cache.get("image", key, lambda: (self._moments(pixels),))
+        return self._scaled(DiagonalGaussianDistribution(moments).sample(generator))
+
+    @torch.inference_mode()
+    def _encode_mode(self, pixels: torch.Tensor) -> torch.Tensor:
+        return self._scaled(DiagonalGaussianDistribution(self._moments(pixels)).mode())
+
+    def _moments(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Mean and log variance of the posterior, (1, 32, H/8, W/8)."""
+        moments: torch.Tensor = self._pipeline.vae.encode(pixels.to(self._device, self._dtype)).latent_dist.parameters
+        return moments
+
+    def _scaled(self, latents: torch.Tensor) -> torch.Tensor:
+        config = self._pipeline.vae.config
+        scaled: torch.Tensor = (latents - config.shift_factor) * config.scaling_factor
+        return scaled
+
+
+def pack_mask(mask: torch.Tensor) -> torch.Tensor:
+    """(1, 1, H, W) → (1, H/16 × W/16, 256): the 8×8 mask pixels of each latent become channels, then 2×2 patches."""
+    _, _, height, width = mask.shape
+    blocks = mask.view(1, height // 8, 8, width // 8, 8).permute(0, 2, 4, 1, 3)
+    return flow.pack(blocks.reshape(1, 64, height // 8, width // 8))
+
+
+def position_ids(height: int, width: int) -> torch.Tensor:
+    """(H/16 × W/16, 3): 0, row and column of each token, for the rotary embedding."""
+    rows, columns = torch.meshgrid(torch.arange(height // 16), torch.arange(width // 16), indexing="ij")
+    return torch.stack([torch.zeros_like(rows), rows, columns], dim=-1).reshape(-1, 3).float()
+
+
+def load(
+    folder: Path,
+    *,
+    gguf: Path | None = None,
+    gguf_sha256: str | None = None,
+    weights: Weights = "auto",
+    device: str = "auto",
+    dtype: str = "auto",
+    cache_bytes: int = CACHE_BYTES,
+    loras: Mapping[str, LoraFile] = MappingProxyType({}),
+    tuning: Tuning = UNTUNED,
+) -> FillAdapter:
+    """Load FLUX.1-Fill from a local folder in diffusers layout; nothing is downloaded, no code is run from it.
+
+    gguf: take the transformer's weights from this file instead (its sizes still come from the folder). gguf_sha256: hex
+    digest that it must have. weights: auto, dense or gguf, see `gguf_weights.load_transformer`. device: auto, cpu,
+    cuda, cuda:N. dtype: auto (bfloat16 on CUDA, float32 on the CPU), bfloat16, float16, float32. cache_bytes: device
+    memory for remembered prompts and pictures, 0 = none. loras: by the name that specs use. tuning: memory and speed.
+    Raises `ModelLoadError` naming the path at fault, `SettingsError` for a device, dtype or setting that cannot be had.
+    """
+    target = devices.device_named(device)
+    number = devices.dtype_named(dtype, target)
+    checkpoint.check_folder(folder, PIPELINE, PARTS)
+    part, weights_of = checkpoint.load_part, checkpoint.load_network
+    pipeline = FluxFillPipeline(
+        scheduler=None,
+        vae=weights_of(AutoencoderKL, folder / "vae", number),
+        text_encoder=weights_of(CLIPTextModel, folder / "text_encoder", number),
+        tokenizer=part(CLIPTokenizer, folder / "tokenizer"),
+        text_encoder_2=weights_of(T5EncoderModel, folder / "text_encoder_2", number),
+        tokenizer_2=part(T5Tokenizer, folder / "tokenizer_2"),
+        transformer=None,
+    )
+    if gguf is None:
+        transformer = weights_of(FluxTransformer2DModel, folder / "transformer", number)
+    else:
+        transformer = gguf_weights.load_transformer(
+            gguf,
+            folder / "transformer",
+            device=target if tuning.offload == "none" else torch.device("cpu"),
+            dtype=number,
+            weights=weights,
+            free=free_for_transformer(pipeline, target, tuning),
+            sha256=gguf_sha256,
+        )
+    if transformer.config.in_channels != 384:
+        raise ModelLoadError(f"{folder}: {transformer.config.in_channels} input channels; FLUX.1-Fill has 384")
+    pipeline.register_modules(transformer=transformer)
+    shelf = LoraShelf(pipeline, loras)
+    network = Network(pipeline, shelf, step_cache_threshold=tuning.step_cache_threshold, service=SERVICE)
+    apply_tuning(tuning, pipeline, NETWORKS, target)
+    files = checkpoint.weight_files(folder)
+    return FillAdapter(
+        pipeline,
+        flow.schedule_config(folder / "scheduler"),
+        network,
+        target=target,
+        cache_bytes=cache_bytes,
+        revision=checkpoint.revision_of(files if gguf is None else [*files, gguf]),
+    )
+
+
+def free_for_transformer(pipeline: FluxFillPipeline, target: torch.device, tuning: Tuning) -> int:
+    """Bytes that the transformer may take where it will run, once the other networks are in their places."""
+    if tuning.offload in ("group", "sequential"):
+        return devices.free_bytes(torch.device("cpu"))
+    free = devices.free_bytes(target)
+    if tuning.offload == "model" or target.type == "cpu":
+        return free
+    others = (getattr(pipeline, name) for name in NETWORKS if name != "transformer")
+    taken: int = sum(parameter.nbytes for network in others for parameter in network.parameters())
+    return free - taken

@@ -1,0 +1,1 @@
+"""The orchestrator: the public API, which chains the model services per experiment. Needs no torch."""

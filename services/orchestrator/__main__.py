@@ -1,0 +1,43 @@
+"""`python -m services.orchestrator`: serve the public API."""
+
+from __future__ import annotations
+
+import sys
+
+import grpc
+
+from imgedit.v1 import edit_pb2, edit_pb2_grpc
+from services.common.server import Service, run
+from services.orchestrator import catalogue
+from services.orchestrator.backends import Backends
+from services.orchestrator.servicer import EditServicer
+from services.orchestrator.settings import OrchestratorSettings
+
+
+def make_service(settings: OrchestratorSettings) -> Service:
+    """The service, not started. It is ready even while a model service is not: an edit then names the stage."""
+    experiments = catalogue.load(settings.experiments)
+    backends: list[Backends] = []
+
+    def register(server: grpc.aio.Server) -> None:
+        addresses = {
+            "segmentation": settings.segmentation,
+            "fill": settings.fill,
+            "qwen_edit": settings.qwen_edit,
+        }
+        backends.append(Backends(addresses))  # here and not above: channels belong to the running event loop
+        servicer = EditServicer(
+            experiments, backends[0], max_pixels=settings.max_pixels, max_work_pixels=settings.max_work_pixels
+        )
+        edit_pb2_grpc.add_EditServiceServicer_to_server(servicer, server)
+
+    async def stop() -> None:
+        for backend in backends:
+            await backend.close()
+
+    full_name = edit_pb2.DESCRIPTOR.services_by_name["EditService"].full_name
+    return Service((full_name,), register, stop=stop)
+
+
+if __name__ == "__main__":
+    sys.exit(run(make_service, OrchestratorSettings))

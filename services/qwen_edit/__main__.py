@@ -1,0 +1,35 @@
+"""`python -m services.qwen_edit`: serve Qwen-Image-Edit-2509."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import grpc
+
+from imgedit.v1 import qwen_edit_pb2, qwen_edit_pb2_grpc
+from services.common.server import Service, run
+from services.diffusion.service import EngineSlot, make_diffusion_service
+from services.qwen_edit.servicer import QwenEditServicer
+from services.qwen_edit.settings import QwenEditSettings
+
+
+def make_service(settings: QwenEditSettings) -> Service:
+    """The service, not started."""
+
+    def load_adapter() -> Any:
+        # Imported late: the server listens, and answers health checks, while torch is imported.
+        from services.qwen_edit import model
+
+        return model.load(settings.models / settings.folder, device=settings.device, dtype=settings.dtype)
+
+    def add_servicer(slot: EngineSlot, server: grpc.aio.Server) -> None:
+        servicer = QwenEditServicer(slot, max_pixels=settings.max_pixels)
+        qwen_edit_pb2_grpc.add_QwenEditServiceServicer_to_server(servicer, server)
+
+    rpc_service = qwen_edit_pb2.DESCRIPTOR.services_by_name["QwenEditService"].full_name
+    return make_diffusion_service(rpc_service, settings, load_adapter, add_servicer)
+
+
+if __name__ == "__main__":
+    sys.exit(run(make_service, QwenEditSettings))

@@ -1,0 +1,79 @@
+"""QwenEditService: decode → queue → encode. Knows proto types and the engine, not torch."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+
+from imgedit.errors import InvalidArgument
+from imgedit.v1 import progress_pb2, qwen_edit_pb2, qwen_edit_pb2_grpc
+from services.common import checks, deadline, pixels
+from services.common.deadline import Context
+from services.diffusion import relay
+from services.diffusion.events import Finished
+from services.diffusion.service import EngineSlot
+from services.qwen_edit.spec import QwenEditSpec
+
+MODEL_ID = "Qwen-Image-Edit-2509"
+
+MAX_IMAGES = 3
+DEFAULT_STEPS = 28
+DEFAULT_TRUE_CFG_SCALE = 4.0
+DEFAULT_STRENGTH = 1.0
+
+
+class QwenEditServicer(qwen_edit_pb2_grpc.QwenEditServiceServicer):
+    """Serves Edit with an engine that owns the model."""
+
+    def __init__(self, slot: EngineSlot, *, max_pixels: int) -> None:
+        self._slot = slot
+        self._max_pixels = max_pixels
+
+    async def Edit(
+        self, request: qwen_edit_pb2.QwenEditRequest, context: Context
+    ) -> AsyncIterator[qwen_edit_pb2.QwenEditEvent]:
+        """Edit one picture, reporting on the way."""
+        engine = self._slot.get()
+        spec = await asyncio.to_thread(read_spec, request, self._max_pixels)
+
+        def result(finished: Finished[relay.Output]) -> qwen_edit_pb2.QwenEditEvent:
+            return qwen_edit_pb2.QwenEditEvent(
+                result=qwen_edit_pb2.QwenEditResult(
+                    image=pixels.to_message(finished.output),
+                    seed=spec.seed,
+                    steps_run=finished.steps_run,
+                    model=progress_pb2.ModelInfo(model_id=MODEL_ID, revision=engine.adapter.revision),
+                    timings=relay.timings(finished),
+                )
+            )
+
+        async with aclosing(engine.run(spec, deadline=deadline.of(context))) as events:
+            async for message in relay.relay(events, qwen_edit_pb2.QwenEditEvent, result):
+                yield message
+
+
+def read_spec(request: qwen_edit_pb2.QwenEditRequest, max_pixels: int) -> QwenEditSpec:
+    """Check a request and decode its pictures. Raises `InvalidArgument` naming the field."""
+    if not 1 <= len(request.images) <= MAX_IMAGES:
+        raise InvalidArgument.field("images", f"must hold 1 to {MAX_IMAGES} pictures, holds {len(request.images)}")
+    checks.prompt("prompt", request.prompt)
+    checks.prompt("negative_prompt", request.negative_prompt, may_be_blank=True)
+    steps = request.steps if request.HasField("steps") else DEFAULT_STEPS
+    true_cfg_scale = request.true_cfg_scale if request.HasField("true_cfg_scale") else DEFAULT_TRUE_CFG_SCALE
+    strength = request.strength if request.HasField("strength") else DEFAULT_STRENGTH
+    checks.number("steps", steps, 1, relay.MAX_STEPS)
+    checks.number("true_cfg_scale", true_cfg_scale, 1, 15)
+    checks.number("strength", strength, 0, 1)
+    return QwenEditSpec(
+        images=tuple(
+            pixels.read_rgb(image, field=f"images[{index}]", max_pixels=max_pixels)
+            for index, image in enumerate(request.images)
+        ),
+        prompt=request.prompt,
+        negative_prompt=request.negative_prompt if request.HasField("negative_prompt") else None,
+        true_cfg_scale=true_cfg_scale,
+        steps=steps,
+        strength=strength,
+        seed=request.seed if request.HasField("seed") else relay.draw_seed(),
+    )

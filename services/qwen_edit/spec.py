@@ -1,0 +1,28 @@
+"""One edit by instruction as plain values; imports neither torch nor proto types."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from imgedit.images import Pixels
+
+
+@dataclass(frozen=True)
+class QwenEditSpec:
+    """What to edit.
+
+    images: 1 to 3 pictures (H, W, 3) uint8; the first is edited and gives the output its size, H and W multiples of 16.
+    negative_prompt: None = no guidance pass; a blank one counts. true_cfg_scale: ≤ 1 runs no guidance pass.
+    steps ≥ 1. strength: 0.0 to 1.0. seed: 0 to 2³² − 1. lora: name of a loaded LoRA, None = none. step_cache: skip
+    steps by First Block Cache; the job then runs unbatched.
+    """
+
+    images: tuple[Pixels, ...]
+    prompt: str
+    negative_prompt: str | None
+    true_cfg_scale: float
+    steps: int
+    strength: float
+    seed: int
+    lora: str | None = None
+    step_cache: bool = False

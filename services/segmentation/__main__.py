@@ -1,0 +1,47 @@
+"""`python -m services.segmentation`: serve BEN2."""
+
+from __future__ import annotations
+
+import sys
+
+import grpc
+
+from imgedit.v1 import segmentation_pb2, segmentation_pb2_grpc
+from services.common.loading import ModelSlot, load_model
+from services.common.server import Service, run
+from services.common.worker import Worker
+from services.segmentation.servicer import SegmentationServicer, Segments
+from services.segmentation.settings import SegmentationSettings
+
+NAME = "segmentation"
+
+
+def make_service(settings: SegmentationSettings) -> Service:
+    """The service, not started; the model is loaded on the worker thread that will own it."""
+    worker = Worker(NAME, max_waiting=settings.max_waiting)
+    slot: ModelSlot[Segments] = ModelSlot()
+
+    def load() -> Segments:
+        # Imported late: the server listens, and answers health checks, while torch is imported.
+        from services.segmentation.model import Segmenter
+
+        model = Segmenter.load(settings.models / settings.folder, device=settings.device, precision=settings.precision)
+        model.warm_up()
+        return model
+
+    async def start() -> None:
+        slot.fill(await worker.run(lambda: load_model(NAME, load, revision=lambda model: model.revision)))
+
+    async def stop() -> None:
+        worker.close()
+
+    def register(server: grpc.aio.Server) -> None:
+        servicer = SegmentationServicer(slot, worker, max_pixels=settings.max_pixels)
+        segmentation_pb2_grpc.add_SegmentationServiceServicer_to_server(servicer, server)
+
+    full_name = segmentation_pb2.DESCRIPTOR.services_by_name["SegmentationService"].full_name
+    return Service((full_name,), register, start, stop)
+
+
+if __name__ == "__main__":
+    sys.exit(run(make_service, SegmentationSettings))

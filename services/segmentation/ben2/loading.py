@@ -1,0 +1,126 @@
+"""Read a BEN2 network from a folder of weights.
+
+Accepts the two official file formats and refuses everything else by name. The module does not download, and it does
+not know what the weights are for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import safetensors
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from services.segmentation.ben2.config import BEN2Config
+from services.segmentation.ben2.network import BEN2
+
+SAFETENSORS_NAME = "model.safetensors"
+PICKLE_NAME = "BEN2_Base.pth"
+CONFIG_NAME = "config.json"
+
+
+class CheckpointError(ValueError):
+    """A weights folder whose content is not a BEN2 checkpoint; the message names the file and the fault."""
+
+
+def load(folder: Path) -> BEN2:
+    """The network in `folder`, in float32 on the CPU, ready for inference.
+
+    The weights are `model.safetensors`, else `BEN2_Base.pth` (a dict whose `model_state_dict` holds them, read with
+    `weights_only`). The sizes come from `config.json` where it has keys of `BEN2Config`, else they are the official
+    ones. Raises FileNotFoundError when the folder or the weights are missing and CheckpointError when they are not
+    what they should be.
+    """
+    config = read_config(folder)
+    path = weights_file(folder)
+    entries = _read_weights(path)
+    with torch.device("meta"):
+        network = BEN2(config)
+    _check_entries(path, entries, network.state_dict())
+    network.load_state_dict(dict(entries), strict=True, assign=True)
+    return network.requires_grad_(False).eval()
+
+
+def weights_file(folder: Path) -> Path:
+    """The weights file that `load` reads from `folder`; raises as `load` does."""
+    if not folder.is_dir():
+        raise FileNotFoundError(f"BEN2 weights: no folder {folder}; it should hold {SAFETENSORS_NAME} or {PICKLE_NAME}")
+    code = sorted(path.name for path in folder.rglob("*.py"))
+    if code:
+        raise CheckpointError(f"BEN2 weights: {folder} holds Python code ({code[0]}); a weights folder holds data only")
+    for name in (SAFETENSORS_NAME, PICKLE_NAME):
+        if (folder / name).is_file():
+            return folder / name
+    raise FileNotFoundError(f"BEN2 weights: {folder} holds neither {SAFETENSORS_NAME} nor {PICKLE_NAME}")
+
+
+def read_config(folder: Path) -> BEN2Config:
+    """The sizes that `folder`'s config.json states; the official ones where it states none or is missing."""
+    path = folder / CONFIG_NAME
+    if not path.is_file():
+        return BEN2Config()
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(values, dict):
+            raise ValueError("it is not a JSON object")
+        return BEN2Config.from_mapping(values)
+    except ValueError as error:
+        raise CheckpointError(f"BEN2 weights: {path}: {error}") from error
+
+
+def revision(path: Path) -> str:
+    """The first 12 hex digits of the file's SHA-256: names the weights in answers and cache keys."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:12]
+
+
+def _read_weights(path: Path) -> Mapping[str, Tensor]:
+    if path.name == SAFETENSORS_NAME:
+        try:
+            entries: dict[str, Tensor] = load_file(path)
+            return entries
+        except safetensors.SafetensorError as error:
+            raise CheckpointError(f"BEN2 weights: {path} is not a safetensors file: {error}") from error
+    if not zipfile.is_zipfile(path):
+        raise CheckpointError(f"BEN2 weights: {path} is not a checkpoint of plain tensors: it is no zip archive")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError) as error:
+        raise CheckpointError(f"BEN2 weights: {path} is not a checkpoint of plain tensors: {error}") from error
+    state = content.get("model_state_dict") if isinstance(content, dict) else None
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise CheckpointError(f"BEN2 weights: {path} has no model_state_dict of tensors")
+    return state
+
+
+def _check_entries(path: Path, found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
+    """Raise CheckpointError that names every missing, extra and misshapen entry (the first few of each)."""
+    misshapen = [
+        f"{name} is {_form(found[name])} instead of {_form(tensor)}"
+        for name, tensor in wanted.items()
+        if name in found and _form(found[name]) != _form(tensor)
+    ]
+    faults = {
+        "missing": [name for name in wanted if name not in found],
+        "extra": [str(name) for name in found if name not in wanted],
+        "misshapen": misshapen,
+    }
+    if any(faults.values()):
+        listed = "; ".join(f"{kind}: {_shorten(names)}" for kind, names in faults.items() if names)
+        raise CheckpointError(f"BEN2 weights: {path} does not fit the network: {listed}")
+
+
+def _form(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')}{list(tensor.shape)}"
+
+
+def _shorten(names: list[str], limit: int = 5) -> str:
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more

@@ -1,0 +1,156 @@
+"""BEN2 as the segmentation service runs it: a picture in, the subject's alpha out.
+
+Chooses device and precision, prepares the network once, resizes in and out. Everything here is synchronous and belongs
+to one worker thread. The module does not know requests, image files, caches or thresholds: the alpha it returns is the
+network's own, neither stretched nor cut (the mask stage of the orchestrator does that).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional
+
+from services.segmentation.ben2 import BEN2, load, revision, weights_file
+from services.segmentation.ben2.accelerator import AcceleratedBEN2
+from services.segmentation.ben2.cpu import PreparedBEN2
+from services.segmentation.foreground import estimate_foreground
+
+__all__ = ["Segmenter", "cutout", "estimate_foreground", "prepare"]
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+Network = Callable[[Tensor], Tensor]
+Pixels = NDArray[np.uint8]
+
+
+def prepare(
+    network: BEN2,
+    device: str = "cpu",
+    *,
+    precision: str = "auto",
+    compile_blocks: bool = False,
+    on_retry: Callable[[], None] | None = None,
+) -> Network:
+    """The network as a callable of the same signature, as fast as `device` ("cpu", "cuda", …) runs it.
+
+    It takes (B, 3, S, S), ImageNet-normalised, and returns (B, 1, S, S) float32 alpha in [0, 1]; it reuses its buffers,
+    so one thread at a time. `precision` is "auto" (see `auto_precision`), "fp32", "bf16" or, off the CPU, "fp16". A
+    half-precision result that is not finite is computed once more in float32, after a call of `on_retry`;
+    FloatingPointError when that is not finite either. `compile_blocks` compiles the repeated blocks on an accelerator.
+
+    Raises ValueError for a precision that the device does not have.
+    """
+    precision = auto_precision(device) if precision == "auto" else precision
+    if precision not in PRECISIONS or (device == "cpu" and precision == "fp16"):
+        raise ValueError(f"BEN2: precision {precision!r} is not one of auto, fp32, bf16 (or fp16 on an accelerator)")
+    network.requires_grad_(False).eval()
+    dtype = PRECISIONS[precision]
+    if device == "cpu":
+        fast: Network = PreparedBEN2(network, dtype)
+    else:
+        fast = AcceleratedBEN2(network, device, dtype, compile_blocks=compile_blocks)
+
+    def run(x: Tensor) -> Tensor:
+        alpha = fast(x)
+        if dtype != torch.float32 and not bool(alpha.isfinite().all()):
+            if on_retry is not None:
+                on_retry()
+            with torch.inference_mode():
+                alpha = network(x.to(next(network.parameters()).device, torch.float32))
+        if not bool(alpha.isfinite().all()):
+            raise FloatingPointError("BEN2: the mask is not finite, in float32 either")
+        return alpha
+
+    return run
+
+
+def auto_precision(device: str) -> str:
+    """The number format that suits `device`.
+
+    bf16 where the hardware multiplies in it (a processor with AMX or AVX512-BF16, a recent GPU), else fp32 on a
+    processor and fp16 on an accelerator.
+    """
+    if device == "cpu":
+        features = torch.cpu.get_capabilities()
+        return "bf16" if features.get("amx_bf16") or features.get("avx512_bf16") else "fp32"
+    return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+
+
+class Segmenter:
+    """The loaded network and the steps around it; one thread at a time."""
+
+    def __init__(self, run: Network, side: int, revision: str) -> None:
+        self.revision = revision
+        """Short hash of the weights, for cache keys and answers."""
+        self._run = run
+        self._side = side
+
+    @classmethod
+    def load(
+        cls,
+        folder: Path,
+        *,
+        device: str = "auto",
+        precision: str = "auto",
+        compile_blocks: bool = False,
+        on_retry: Callable[[], None] | None = None,
+    ) -> Segmenter:
+        """Load the weights in `folder` (see `ben2.load`, which lists the errors) and prepare them (see `prepare`).
+
+        `device` "auto" is cuda where there is one, else cpu.
+        """
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        network = load(folder)
+        run = prepare(network, device, precision=precision, compile_blocks=compile_blocks, on_retry=on_retry)
+        return cls(run, network.config.image_size, revision(weights_file(folder)))
+
+    def warm_up(self) -> None:
+        """Run the network once on a grey picture, so that the first request pays nothing extra."""
+        self.alpha(np.full((self._side, self._side, 3), 128, np.uint8))
+
+    def alpha(self, image: Pixels) -> NDArray[np.float32]:
+        """(H, W, 3) sRGB uint8 -> (H, W) float32 in [0, 1], 1 where the subject is: the network's sigmoid.
+
+        A picture of the network's own size is not resized. The published code stretches the map so that its least
+        value becomes 0 and its greatest 1; here the values stay, so a picture without a subject stays without one.
+        """
+        height, width = image.shape[:2]
+        return from_map(self._run(to_input(image, self._side)), height, width)
+
+
+def to_input(image: Pixels, side: int) -> Tensor:
+    """(H, W, 3) sRGB uint8 -> (1, 3, side, side) float32, ImageNet-normalised; Lanczos where the size differs."""
+    if image.shape[:2] != (side, side):
+        image = np.asarray(Image.fromarray(image).resize((side, side), Image.Resampling.LANCZOS))
+    pixels = torch.empty(1, 3, side, side)
+    for channel, (mean, std) in enumerate(zip(IMAGENET_MEAN, IMAGENET_STD, strict=True)):
+        values = np.arange(256, dtype=np.float32) / 255
+        normalised = (values - np.float32(mean)) / np.float32(std)  # one per pixel value: the arithmetic of 256 pixels
+        np.take(normalised, image[:, :, channel], out=pixels[0, channel].numpy(), mode="clip")
+    return pixels
+
+
+def from_map(alpha: Tensor, height: int, width: int) -> NDArray[np.float32]:
+    """(1, 1, S, S) alpha -> (height, width) float32 in [0, 1] on the CPU; bilinear where the size differs."""
+    if alpha.shape[-2:] != (height, width):
+        alpha = functional.interpolate(alpha, size=(height, width), mode="bilinear")
+    out: NDArray[np.float32] = alpha[0, 0].cpu().numpy()
+    return out
+
+
+def cutout(image: Pixels, alpha: NDArray[np.float32]) -> Pixels:
+    """Takes image (H, W, 3) and alpha (H, W) in [0, 1] -> (H, W, 4): the image with the alpha as its fourth channel."""
+    result = np.empty((*image.shape[:2], 4), np.uint8)
+    result[:, :, :3] = image
+    result[:, :, 3] = np.rint(alpha * np.float32(255))
+    return result

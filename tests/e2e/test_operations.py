@@ -1,0 +1,196 @@
+"""What operators and tools see: the catalogue, reflection, health, metrics, the command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+from PIL import Image
+
+from imgedit import SyncEditClient
+from imgedit.stack import SERVICES
+
+from .conftest import RunningStack
+
+FULL_NAMES = {
+    "orchestrator": "imgedit.v1.EditService",
+    "segmentation": "imgedit.v1.SegmentationService",
+    "fill": "imgedit.v1.FillService",
+    "qwen_edit": "imgedit.v1.QwenEditService",
+}
+
+
+def scrape(stack: RunningStack, service: str) -> str:
+    with urllib.request.urlopen(f"http://127.0.0.1:{stack.ports.metrics_port(service)}/metrics", timeout=5) as answer:
+        return str(answer.read().decode())
+
+
+def samples(text: str, name: str) -> dict[str, float]:
+    lines = [line for line in text.splitlines() if line.startswith(name)]
+    return {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines}
+
+
+def size_of(path: Path) -> tuple[int, int]:
+    with Image.open(path) as image:
+        return image.size
+
+
+def command(stack: RunningStack, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(Path(sys.executable).parent / "imgedit"), *arguments],
+        env={**os.environ, "IMGEDIT_TARGET": stack.target, "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_the_experiments_are_those_of_the_guide(client: SyncEditClient) -> None:
+    found = client.experiments()
+    assert [(e.id, e.name, e.description) for e in found] == [
+        ("ben2_flux_fill", "BEN2 + FLUX.1-Fill", "배경 제거 후 인페인팅/아웃페인팅"),
+        ("ben2_qwen_image", "BEN2 + Qwen-Image", "배경 제거 후 정밀 편집"),
+    ]
+    assert [(f.id, f.name) for e in found for f in e.features] == [
+        ("inpainting", "영역 채우기"),
+        ("outpainting", "이미지 확장"),
+        ("appearance_editing", "외관 편집"),
+        ("semantic_editing", "의미론적 편집"),
+        ("text_editing", "텍스트 편집"),
+        ("multi_image_editing", "다중 이미지 편집"),
+    ]
+
+
+def test_each_parameter_has_what_a_form_needs(client: SyncEditClient) -> None:
+    for feature in (feature for experiment in client.experiments() for feature in experiment.features):
+        specs = {spec.name: spec for spec in feature.parameters}
+        steps, guidance, strength = specs["steps"], specs["guidance_scale"], specs["strength"]
+        assert (steps.default.number_value, steps.min, steps.max) == (28, 10, 50)
+        assert (guidance.default.number_value, guidance.min, guidance.max) == (3.5, 1.0, 15.0)
+        assert (strength.min, strength.max) == (0.0, 1.0)
+        assert strength.default.number_value == (1.0 if feature.id == "outpainting" else 0.8)
+        assert all(spec.help_ko and spec.help_en for spec in specs.values())
+        assert specs["prompt"].required
+        assert specs["prompt"].max == 2000
+
+
+def test_pages_of_the_catalogue_add_up(stack: RunningStack, client: SyncEditClient) -> None:
+    from imgedit.v1 import edit_pb2, edit_pb2_grpc
+
+    with grpc.insecure_channel(stack.target) as channel:
+        stub = edit_pb2_grpc.EditServiceStub(channel)
+        first = stub.ListExperiments(edit_pb2.ListExperimentsRequest(page_size=1))
+        second = stub.ListExperiments(edit_pb2.ListExperimentsRequest(page_size=1, page_token=first.next_page_token))
+    assert [e.id for e in (*first.experiments, *second.experiments)] == [e.id for e in client.experiments()]
+    assert not second.next_page_token
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_reflection_lists_the_service(stack: RunningStack, service: str) -> None:
+    with grpc.insecure_channel(stack.ports.address(service)) as channel:
+        names = ProtoReflectionDescriptorDatabase(channel).get_services()
+    assert FULL_NAMES[service] in names
+    assert "grpc.health.v1.Health" in names
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_health_is_serving_overall_and_by_name(stack: RunningStack, service: str) -> None:
+    with grpc.insecure_channel(stack.ports.address(service)) as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        for name in ("", FULL_NAMES[service]):
+            answer = stub.Check(health_pb2.HealthCheckRequest(service=name), timeout=5)
+            assert answer.status == health_pb2.HealthCheckResponse.SERVING
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_probes_answer(stack: RunningStack, service: str) -> None:
+    base = f"http://127.0.0.1:{stack.ports.metrics_port(service)}"
+    for path in ("/livez", "/readyz"):
+        assert urllib.request.urlopen(base + path, timeout=5).status == 200
+    with pytest.raises(urllib.error.HTTPError, match="404"):
+        urllib.request.urlopen(base + "/nothing", timeout=5)
+
+
+def test_the_latency_histograms_have_data_after_an_edit(
+    stack: RunningStack, client: SyncEditClient, photo: Path
+) -> None:
+    for experiment in ("ben2_flux_fill", "ben2_qwen_image"):
+        client.edit(photo, experiment=experiment, prompt="a gym", steps=10, strength=0.2)
+    edits = samples(scrape(stack, "orchestrator"), "imgedit_edit_duration_seconds_count")
+    assert edits['imgedit_edit_duration_seconds_count{code="OK",experiment="ben2_flux_fill",feature="inpainting"}'] >= 1
+    stages = samples(scrape(stack, "orchestrator"), "imgedit_stage_duration_seconds_count")
+    assert {f'imgedit_stage_duration_seconds_count{{stage="{stage}"}}' for stage in ("segment", "fill")} <= set(stages)
+    for service, rpc in (("segmentation", "Segment"), ("fill", "Fill"), ("qwen_edit", "Edit")):
+        calls = samples(scrape(stack, service), "imgedit_rpc_duration_seconds_count")
+        assert calls[f'imgedit_rpc_duration_seconds_count{{code="OK",rpc="{rpc}",service="{service}"}}'] >= 1
+        assert samples(scrape(stack, service), "imgedit_model_loaded") == {
+            f'imgedit_model_loaded{{service="{service}"}}': 1.0
+        }
+
+
+@pytest.mark.skipif(not shutil.which("promtool"), reason="needs promtool: apt-get install prometheus")
+@pytest.mark.parametrize("service", SERVICES)
+def test_promtool_finds_no_fault_in_the_metrics(stack: RunningStack, service: str) -> None:
+    checked = subprocess.run(
+        ["promtool", "check", "metrics"], input=scrape(stack, service), capture_output=True, text=True, check=False
+    )
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def test_the_command_line_edits_a_file(stack: RunningStack, photo: Path, tmp_path: Path) -> None:
+    out, again, cutout = (tmp_path / name for name in ("out.png", "again.png", "cutout.png"))
+    arguments = [str(photo), "--experiment", "ben2_flux_fill", "--feature", "inpainting", "--prompt", "a gym"]
+    done = command(stack, "edit", *arguments, "--seed", "7", "-o", str(out), "--cutout", str(cutout))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == str(out)
+    assert [size_of(path) for path in (out, cutout)] == [size_of(photo)] * 2
+    assert command(stack, "edit", *arguments, "--seed", "7", "-o", str(again)).returncode == 0
+    assert out.read_bytes() == again.read_bytes()
+
+
+def test_the_command_line_explains_a_refusal(stack: RunningStack, photo: Path) -> None:
+    done = command(stack, "edit", str(photo), "-e", "ben2_flux_fill", "-p", "a gym", "--steps", "9")
+    assert done.returncode == 1
+    assert "steps: must be 10 to 50, is 9" in done.stderr
+    assert "INVALID_ARGUMENT" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_command_line_names_a_missing_file_and_a_missing_server(stack: RunningStack, photo: Path) -> None:
+    missing = command(stack, "edit", "no-such.png", "-e", "ben2_flux_fill", "-p", "a gym")
+    assert missing.returncode == 1
+    assert "no-such.png" in missing.stderr
+    nobody = command(stack, "edit", str(photo), "-e", "x", "-p", "y", "--target", "127.0.0.1:1", "--timeout", "5")
+    assert nobody.returncode == 1
+    assert "127.0.0.1:1" in nobody.stderr
+    assert "Traceback" not in nobody.stderr
+
+
+def test_the_command_line_lists_experiments_and_health(stack: RunningStack) -> None:
+    listed = command(stack, "experiments")
+    assert listed.returncode == 0
+    assert "multi_image_editing" in listed.stdout
+    health = command(stack, "health", "--wait", "10", "--base-port", str(stack.ports.base))
+    assert health.returncode == 0
+    assert health.stdout.count("SERVING") == 4
+    assert command(stack, "health", "--base-port", "1").returncode == 1
+
+
+def test_every_service_logs_one_json_object_per_call(stack: RunningStack, client: SyncEditClient, photo: Path) -> None:
+    client.edit(photo, experiment="ben2_flux_fill", prompt="a gym", steps=10, strength=0.2, request_id="log-me.42")
+    for service in ("orchestrator", "segmentation", "fill"):
+        lines = [json.loads(line) for line in (stack.logs / f"{service}.log").read_text().splitlines()]
+        [line] = [line for line in lines if line["message"] == "rpc" and line["request_id"] == "log-me.42"]
+        assert line["code"] == "OK"
+        assert line["service"] == service

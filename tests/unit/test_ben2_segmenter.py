@@ -1,0 +1,185 @@
+"""The torch side of the segmentation service, on the tiny checkpoint."""
+
+from pathlib import Path
+
+import matplotlib.cbook
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from demo.tiny import ben2 as tiny
+from services.segmentation import model
+from services.segmentation.ben2 import BEN2, load, revision
+from services.segmentation.model import Pixels, Segmenter, cutout, prepare, to_input
+
+SIDE = tiny.CONFIG.image_size
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("BEN2")
+    tiny.build(folder, seed=20250901)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def segmenter(folder: Path) -> Segmenter:
+    segmenter = Segmenter.load(folder, device="cpu", precision="fp32")
+    segmenter.warm_up()
+    return segmenter
+
+
+@pytest.fixture(scope="module")
+def photo() -> Pixels:
+    with Image.open(matplotlib.cbook.get_sample_data("grace_hopper.jpg", asfileobj=False)) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+def noise(height: int, width: int) -> Pixels:
+    return np.random.default_rng(4).integers(0, 256, (height, width, 3), np.uint8)
+
+
+def disc(height: int, width: int) -> Pixels:
+    ys, xs = np.mgrid[:height, :width]
+    inside = (ys - height / 2) ** 2 + (xs - width / 2) ** 2 < (min(height, width) / 4) ** 2
+    return np.where(inside[..., None], (200, 60, 40), (90, 120, 200)).astype(np.uint8)
+
+
+def test_the_mask_of_a_photograph_is_soft_and_neither_empty_nor_full(segmenter: Segmenter, photo: Pixels) -> None:
+    alpha = segmenter.alpha(photo)
+    assert alpha.shape == photo.shape[:2]
+    assert alpha.dtype == np.float32
+    assert 0.2 < (alpha > 0.5).mean() < 0.8
+    assert (alpha > 0.98).mean() > 0.02
+    assert (alpha < 0.02).mean() > 0.02
+    assert ((alpha > 0.1) & (alpha < 0.9)).mean() > 0.02
+
+
+@pytest.mark.parametrize("make", ["noise", "disc"])
+def test_the_mask_of_a_drawing_is_neither_empty_nor_full(segmenter: Segmenter, make: str) -> None:
+    alpha = segmenter.alpha({"noise": noise, "disc": disc}[make](300, 240))
+    assert 0.05 < (alpha > 0.5).mean() < 0.95
+
+
+def test_odd_sizes_are_answered_at_their_size(segmenter: Segmenter) -> None:
+    assert segmenter.alpha(noise(77, 333)).shape == (77, 333)
+    assert segmenter.alpha(noise(16, 16)).shape == (16, 16)
+
+
+def test_the_same_picture_has_the_same_mask(segmenter: Segmenter, photo: Pixels) -> None:
+    first = segmenter.alpha(photo)
+    segmenter.alpha(noise(50, 50))
+    assert np.array_equal(segmenter.alpha(photo), first)
+
+
+def test_a_picture_of_the_networks_size_is_not_resized(
+    segmenter: Segmenter, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picture = noise(SIDE, SIDE)
+    monkeypatch.delattr(Image.Image, "resize")
+    alpha = segmenter.alpha(picture)
+    with torch.inference_mode():
+        assert np.allclose(alpha, load(folder)(to_input(picture, SIDE))[0, 0].numpy(), atol=1e-3)
+
+
+def test_the_input_is_normalised_as_the_published_code_does() -> None:
+    picture = noise(40, 60)
+    resized = np.asarray(Image.fromarray(picture).resize((SIDE, SIDE), Image.Resampling.LANCZOS), np.float32) / 255
+    wanted = (resized - np.asarray(model.IMAGENET_MEAN)) / np.asarray(model.IMAGENET_STD)
+    assert np.allclose(to_input(picture, SIDE)[0].permute(1, 2, 0).numpy(), wanted, atol=1e-5)
+
+
+def test_a_flat_picture_has_a_finite_mask(segmenter: Segmenter) -> None:
+    assert np.isfinite(segmenter.alpha(np.full((64, 64, 3), 255, np.uint8))).all()
+
+
+def test_the_revision_is_the_weights(segmenter: Segmenter, folder: Path) -> None:
+    assert segmenter.revision == revision(folder / "model.safetensors")
+
+
+def test_the_cutout_is_the_picture_with_the_alpha(photo: Pixels) -> None:
+    alpha = np.linspace(0, 1, photo[:, :, 0].size, dtype=np.float32).reshape(photo.shape[:2])
+    cut = cutout(photo, alpha)
+    assert cut.shape == (*photo.shape[:2], 4)
+    assert cut.dtype == np.uint8
+    assert np.array_equal(cut[:, :, :3], photo)
+    assert cut[0, 0, 3] == 0
+    assert cut[-1, -1, 3] == 255
+    assert np.abs(cut[:, :, 3] - alpha * 255).max() <= 0.5
+
+
+def test_a_half_precision_mask_that_is_not_finite_is_computed_again(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model, "PreparedBEN2", lambda *_: lambda x: torch.full((1, 1, SIDE, SIDE), torch.nan))
+    network, retries = load(folder), []
+    picture = to_input(noise(SIDE, SIDE), SIDE)
+    alpha = prepare(network, precision="bf16", on_retry=lambda: retries.append(1))(picture)
+    assert torch.equal(alpha, network(picture))
+    assert len(retries) == 1
+    assert prepare(network, precision="bf16")(picture).isfinite().all()
+
+
+def test_a_mask_that_is_never_finite_is_an_error(folder: Path) -> None:
+    network = load(folder)
+    network.conv("output.0").weight.fill_(torch.nan)
+    picture = to_input(noise(SIDE, SIDE), SIDE)
+    for precision in ("fp32", "bf16"):
+        with pytest.raises(FloatingPointError, match="not finite, in float32 either"):
+            prepare(network, precision=precision)(picture)
+
+
+@pytest.mark.parametrize(
+    ("features", "precision"),
+    [({"amx_bf16": True}, "bf16"), ({"avx512_bf16": True}, "bf16"), ({"avx2": True}, "fp32"), ({}, "fp32")],
+)
+def test_the_processor_decides_the_precision(
+    features: dict[str, bool], precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: features)
+    assert model.auto_precision("cpu") == precision
+
+
+@pytest.mark.parametrize(("supported", "precision"), [(True, "bf16"), (False, "fp16")])
+def test_the_gpu_decides_the_precision(supported: bool, precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: supported)
+    assert model.auto_precision("cuda") == precision
+
+
+def test_an_accelerator_gets_its_own_path(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[tuple[object, ...]] = []
+
+    def accelerated(network: BEN2, device: str, dtype: torch.dtype, *, compile_blocks: bool) -> BEN2:
+        made.append((device, dtype, compile_blocks))
+        return network
+
+    monkeypatch.setattr(model, "AcceleratedBEN2", accelerated)
+    run = prepare(load(folder), "cuda", precision="fp16", compile_blocks=True)
+    assert made == [("cuda", torch.float16, True)]
+    assert run(to_input(noise(SIDE, SIDE), SIDE)).shape == (1, 1, SIDE, SIDE)
+
+
+def test_the_device_is_a_gpu_where_there_is_one(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(model, "prepare", lambda network, device, **_: asked.append(device))
+    for available in (False, True):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda available=available: available)
+        Segmenter.load(folder)
+    assert asked == ["cpu", "cuda"]
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int4"])
+def test_a_precision_that_the_processor_lacks_is_refused(folder: Path, precision: str) -> None:
+    with pytest.raises(ValueError, match=f"precision '{precision}' is not one of"):
+        prepare(load(folder), "cpu", precision=precision)
+
+
+def test_the_seed_decides_the_tiny_weights(tmp_path: Path, folder: Path) -> None:
+    state = torch.random.get_rng_state()
+    tiny.build(tmp_path, seed=20250901)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    name = "model.safetensors"
+    assert (tmp_path / name).read_bytes() == (folder / name).read_bytes()
+    tiny.build(tmp_path, seed=7)
+    assert (tmp_path / name).read_bytes() != (folder / name).read_bytes()

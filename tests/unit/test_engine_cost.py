@@ -1,0 +1,134 @@
+"""The cost model: a line through noisy durations, and what it decides."""
+
+import asyncio
+from typing import Any
+
+import numpy as np
+import pytest
+
+from services.diffusion.adapter import Plan
+from services.diffusion.cost import CostModel, Line
+from services.diffusion.engine import Engine
+from tests.unit.engine_support import Clockwork, Task, finish, with_engine
+
+
+def plan(tokens: int = 100, passes: int = 1, steps: int = 10, key: str | None = "k") -> Plan:
+    return Plan(steps=steps, tokens=tokens, passes=passes, nbytes=0, batch_key=key)
+
+
+def test_nothing_is_predicted_from_nothing() -> None:
+    assert Line().predict(100) is None
+    assert CostModel().seconds_left(plan()) is None
+    assert not CostModel().batch_pays(plan(), 2)
+
+
+def test_one_amount_of_work_is_taken_as_proportional() -> None:
+    line = Line()
+    for _ in range(3):
+        line.observe(100, 2.0)
+    assert line.predict(200) == pytest.approx(4.0)
+    assert not line.knows_overhead
+
+
+def test_a_line_is_found_in_noise() -> None:
+    line, noise = Line(), np.random.default_rng(0)
+    for _ in range(200):
+        work = float(noise.integers(100, 5000))
+        line.observe(work, (0.05 + 2e-4 * work) * noise.normal(1, 0.05))
+    for work in (200, 4000):
+        assert line.predict(work) == pytest.approx(0.05 + 2e-4 * work, rel=0.15)
+
+
+def test_it_follows_a_machine_that_changes_its_speed() -> None:
+    line = Line()
+    for factor in (1.0, 3.0):
+        for step in range(300):
+            work = 100.0 * (1 + step % 5)
+            line.observe(work, factor * 1e-3 * work)
+    assert line.predict(300) == pytest.approx(0.9, rel=0.05)
+
+
+def test_one_hiccup_moves_it_little() -> None:
+    line = Line()
+    for _ in range(50):
+        line.observe(100, 1.0)
+    line.observe(100, 600.0)
+    assert line.predict(100) == pytest.approx(1.0, rel=0.2)
+
+
+def test_it_never_predicts_a_negative_time() -> None:
+    line = Line()
+    for work in (1000.0, 2000.0, 3000.0):
+        line.observe(work, work**2 * 1e-6)
+    assert line.predict(10) >= 0  # type: ignore[operator]
+    falling = Line()
+    for work in (100.0, 200.0, 300.0):
+        falling.observe(work, 1.0 - work / 1000)
+    assert falling.predict(5000) >= 0  # type: ignore[operator]
+
+
+def test_a_job_is_its_preparation_its_steps_and_its_decoding() -> None:
+    model = CostModel()
+    model.prepare.observe(100, 1.0)
+    model.observe_step([plan()], 0.5)
+    model.decode.observe(100, 2.0)
+    assert model.seconds_left(plan(steps=10)) == pytest.approx(8.0)
+    assert model.seconds_left(plan(steps=10), prepared=True, steps_done=6) == pytest.approx(4.0)
+    assert model.seconds_left(plan(steps=10, passes=2)) == pytest.approx(13.0)
+
+
+def test_a_batch_pays_where_the_overhead_is_large_and_not_where_the_work_is() -> None:
+    model = CostModel()
+    for tokens in (100, 5000):
+        for _ in range(5):
+            model.observe_step([plan(tokens, key=str(tokens))], 0.1 + 1e-3 * tokens)
+    assert model.batch_pays(plan(100, key="100"), 2)
+    assert not model.batch_pays(plan(5000, key="5000"), 2)
+
+
+def test_what_was_measured_beats_what_was_predicted() -> None:
+    model = CostModel()
+    for tokens in (100, 5000):
+        model.observe_step([plan(tokens, key=str(tokens))], 0.1 + 1e-3 * tokens)
+    small = plan(100, key="100")
+    assert model.batch_pays(small, 2)
+    model.observe_step([small, small], 0.41)
+    assert not model.batch_pays(small, 2)
+
+
+def test_a_batch_that_failed_never_pays_again() -> None:
+    model = CostModel()
+    for tokens in (100, 5000):
+        model.observe_step([plan(tokens)], 1.0 + 1e-3 * tokens)
+    assert model.batch_pays(plan(), 2)
+    model.forbid_batch(plan(), 2)
+    assert not model.batch_pays(plan(), 2)
+
+
+def run_three(model: Clockwork, **options: Any) -> list[str]:
+    """An engine that knows the clockwork's overhead and rate, and three jobs that could share a batch."""
+
+    async def scenario(engine: Engine[Any, Any, Any]) -> None:
+        for tokens in (50, 400) * 20:
+            engine.cost.observe_step([plan(tokens, key=None)], model.overhead + tokens * 1e-4)
+        model.gate.clear()
+        tasks = [Task(name, seconds=0.01, tokens=100, key="same") for name in "abc"]
+        jobs = [asyncio.create_task(finish(engine, task)) for task in tasks]
+        await asyncio.sleep(0.02)
+        model.gate.set()
+        await asyncio.gather(*jobs)
+
+    with_engine(model, scenario, **options)
+    return model.log
+
+
+def test_jobs_of_one_shape_share_their_steps_where_it_pays() -> None:
+    assert "step a+b+c" in run_three(Clockwork(overhead=0.05))
+
+
+def test_jobs_run_alone_where_a_batch_saves_nothing() -> None:
+    assert not any("+" in entry for entry in run_three(Clockwork(overhead=0.0)))
+
+
+def test_batching_can_be_turned_off() -> None:
+    assert not any("+" in entry for entry in run_three(Clockwork(overhead=0.05), max_batch=1))

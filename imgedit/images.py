@@ -35,6 +35,8 @@ _FOREIGN_MAGIC = {
     b"<?xml": "SVG or XML",
 }
 
+_OWN_MAGIC = (b"\x89PNG", b"\xff\xd8\xff", b"RIFF")
+
 Pixels = NDArray[np.uint8]
 
 
@@ -113,14 +115,19 @@ def _open_checked(data: bytes, field: str, max_pixels: int) -> Image.Image:
         f"the picture is over {max_pixels / 1e6:g} megapixels or a side is over {MAX_SIDE} px; make it smaller",
         f"이미지가 너무 큽니다({max_pixels / 1e6:g} 메가픽셀까지). 크기를 줄여 주세요.",
     )
+    damaged = _rejected(field, "the picture is damaged or cut off; save or send it again")
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
     except UnidentifiedImageError:
+        if _is_too_large_png(data, max_pixels):
+            raise too_large from None
+        if data.startswith(_OWN_MAGIC):
+            raise damaged from None
         raise _rejected(field, f"not a PNG, JPEG or WebP file{_looks_like(data)}; convert it first") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise too_large from None
     except _DECODE_ERRORS:
-        raise _rejected(field, "the header of the picture is damaged; save it again") from None
+        raise damaged from None
     width, height = image.size
     if width * height > max_pixels or max(width, height) > MAX_SIDE:
         raise too_large
@@ -137,7 +144,7 @@ def _open_checked(data: bytes, field: str, max_pixels: int) -> Image.Image:
         image.load()
         return ImageOps.exif_transpose(image)
     except _DECODE_ERRORS:
-        raise _rejected(field, "the picture is damaged or cut off; save or send it again") from None
+        raise damaged from None
 
 
 def _to_srgb(image: Image.Image) -> Image.Image:
@@ -164,6 +171,14 @@ def _apply_profile(image: Image.Image, profile: bytes, target: str) -> Image.Ima
     except (ImageCms.PyCMSError, OSError):
         return image
     return image if converted is None else converted
+
+
+def _is_too_large_png(data: bytes, max_pixels: int) -> bool:
+    """Whether a PNG that Pillow could not open, since it ends after its header, says an unacceptable size there."""
+    if not data.startswith(b"\x89PNG\r\n\x1a\n") or len(data) < 24:
+        return False
+    width, height = struct.unpack(">II", data[16:24])
+    return bool(width * height > max_pixels or max(width, height) > MAX_SIDE)
 
 
 def _looks_like(data: bytes) -> str:

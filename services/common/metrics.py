@@ -77,6 +77,10 @@ class MetricsServer:
     def stop(self) -> None:
         """Stop serving and free the port."""
         self._server.shutdown()
+        self.close()
+
+    def close(self) -> None:
+        """Free the port of a server that never started."""
         self._server.server_close()
 
     def _app(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:

@@ -97,6 +97,11 @@ class RunningServer:
         await self._service.stop()
         self._metrics.stop()
 
+    async def abandon(self) -> None:
+        """End a server whose start failed."""
+        await self._server.stop(None)
+        self._metrics.close()
+
     async def _set_health(self, status: int) -> None:
         for name in ("", *self._service.rpc_services):
             await self._health.set(name, status)

@@ -87,6 +87,11 @@ def test_a_bad_picture_is_rejected_by_name(client: SyncEditClient, picture: byte
     assert [violation.field for violation in error.violations] == ["input_image"]
 
 
+def test_the_size_in_a_header_is_judged_before_anything_is_decoded(client: SyncEditClient) -> None:
+    assert "25 megapixels" in refused(client, BAD_PICTURES["60000x60000 PNG header"]).message
+    assert "damaged or cut off" in refused(client, BAD_PICTURES["truncated PNG"]).message
+
+
 def test_a_foreign_format_is_named(client: SyncEditClient) -> None:
     assert "GIF" in refused(client, BAD_PICTURES["GIF"]).message
 

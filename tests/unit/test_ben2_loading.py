@@ -10,7 +10,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from demo.tiny import ben2 as tiny
-from services.segmentation.ben2 import BEN2Config, CheckpointError, load, revision, weights_file
+from imgedit.errors import ModelLoadError
+from services.segmentation.ben2 import BEN2Config, load, revision, weights_file
 from services.segmentation.ben2.loading import read_config
 
 
@@ -44,20 +45,32 @@ def test_both_official_formats_load(folder: Path) -> None:
 
 
 def test_a_missing_folder_is_named_with_the_files_it_should_hold(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"no folder .*/absent; .*model\.safetensors or BEN2_Base\.pth"):
+    with pytest.raises(ModelLoadError, match=r"no folder .*/absent; .*model\.safetensors or BEN2_Base\.pth"):
         load(tmp_path / "absent")
 
 
 def test_a_folder_without_weights_is_named_with_the_files_it_should_hold(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"holds neither model\.safetensors nor BEN2_Base\.pth"):
+    with pytest.raises(ModelLoadError, match=r"holds neither model\.safetensors nor BEN2_Base\.pth"):
         load(tmp_path)
 
 
-def test_a_folder_with_code_is_refused(folder: Path) -> None:
-    (folder / "sub").mkdir()
-    (folder / "sub" / "modeling.py").write_text("")
-    with pytest.raises(CheckpointError, match=r"Python code \(modeling\.py\)"):
-        load(folder)
+def test_the_code_in_a_clone_of_the_official_repository_is_left_alone(folder: Path) -> None:
+    for name in ("BEN2.py", "inference.py"):
+        (folder / name).write_text("raise AssertionError('imported')")
+    assert load(folder).config == tiny.CONFIG
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "BEN2_Base.pth"])
+def test_a_clone_without_git_lfs_is_told_what_is_missing(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 380577976\n")
+    with pytest.raises(ModelLoadError, match="but a Git LFS pointer .run `git lfs pull`"):
+        load(tmp_path)
+
+
+def test_weights_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    (tmp_path / "BEN2_Base.pth").symlink_to("/proc/self/mem")
+    with pytest.raises(ModelLoadError, match=r"BEN2_Base\.pth cannot be read"):
+        load(tmp_path)
 
 
 def test_missing_extra_and_misshapen_entries_are_named(folder: Path) -> None:
@@ -68,7 +81,7 @@ def test_missing_extra_and_misshapen_entries_are_named(folder: Path) -> None:
         entries["conv2.0.bias"] = entries["conv2.0.bias"].half()
 
     rewrite(folder, change)
-    with pytest.raises(CheckpointError) as caught:
+    with pytest.raises(ModelLoadError) as caught:
         load(folder)
     message = str(caught.value)
     assert "missing: output.0.bias;" in message
@@ -79,26 +92,26 @@ def test_missing_extra_and_misshapen_entries_are_named(folder: Path) -> None:
 
 def test_a_long_list_of_faults_is_cut(folder: Path) -> None:
     rewrite(folder, lambda entries: entries.clear())
-    with pytest.raises(CheckpointError, match=r"missing: (\S+, ){4}\S+ and \d+ more$"):
+    with pytest.raises(ModelLoadError, match=r"missing: (\S+, ){4}\S+ and \d+ more$"):
         load(folder)
 
 
 def test_a_file_that_is_not_what_its_name_says_is_refused(folder: Path) -> None:
     (folder / "model.safetensors").write_bytes(b"no tensors here")
-    with pytest.raises(CheckpointError, match=r"model\.safetensors is not a safetensors file"):
+    with pytest.raises(ModelLoadError, match=r"model\.safetensors is not a safetensors file"):
         load(folder)
 
 
 @pytest.mark.parametrize("content", [{"weights": {}}, [1], {"model_state_dict": {"a": 1}}])
 def test_a_pickle_without_a_state_dict_is_refused(folder: Path, content: object) -> None:
     to_pickle(folder, content)
-    with pytest.raises(CheckpointError, match="has no model_state_dict of tensors"):
+    with pytest.raises(ModelLoadError, match="has no model_state_dict of tensors"):
         load(folder)
 
 
 def test_a_pickle_with_anything_but_plain_tensors_is_refused(folder: Path) -> None:
     to_pickle(folder, {"model_state_dict": Path("/")})
-    with pytest.raises(CheckpointError, match="not a checkpoint of plain tensors"):
+    with pytest.raises(ModelLoadError, match="not a checkpoint of plain tensors"):
         load(folder)
 
 
@@ -106,7 +119,7 @@ def test_a_pickle_with_anything_but_plain_tensors_is_refused(folder: Path) -> No
 def test_a_damaged_pickle_is_refused(folder: Path, content: bytes) -> None:
     (folder / "model.safetensors").unlink()
     (folder / "BEN2_Base.pth").write_bytes(content)
-    with pytest.raises(CheckpointError, match="not a checkpoint of plain tensors"):
+    with pytest.raises(ModelLoadError, match="not a checkpoint of plain tensors"):
         load(folder)
 
 
@@ -132,7 +145,7 @@ def test_the_official_config_file_means_the_official_sizes(tmp_path: Path) -> No
 )
 def test_a_bad_config_file_is_refused_by_name(folder: Path, text: str, fault: str) -> None:
     (folder / "config.json").write_text(text)
-    with pytest.raises(CheckpointError, match=fault):
+    with pytest.raises(ModelLoadError, match=fault):
         load(folder)
 
 

@@ -18,16 +18,14 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from imgedit.errors import ModelLoadError
 from services.segmentation.ben2.config import BEN2Config
 from services.segmentation.ben2.network import BEN2
 
 SAFETENSORS_NAME = "model.safetensors"
 PICKLE_NAME = "BEN2_Base.pth"
 CONFIG_NAME = "config.json"
-
-
-class CheckpointError(ValueError):
-    """A weights folder whose content is not a BEN2 checkpoint; the message names the file and the fault."""
+LFS_POINTER = b"version https://git-lfs"
 
 
 def load(folder: Path) -> BEN2:
@@ -35,7 +33,7 @@ def load(folder: Path) -> BEN2:
 
     The weights are `model.safetensors`, else `BEN2_Base.pth` (a dict whose `model_state_dict` holds them, read with
     `weights_only`). The sizes come from `config.json` where it has keys of `BEN2Config`, else they are the official
-    ones. Raises FileNotFoundError when the folder or the weights are missing and CheckpointError when they are not
+    ones. Raises ModelLoadError, which names the file and the fault, when the folder or the weights are missing or not
     what they should be.
     """
     config = read_config(folder)
@@ -51,14 +49,12 @@ def load(folder: Path) -> BEN2:
 def weights_file(folder: Path) -> Path:
     """The weights file that `load` reads from `folder`; raises as `load` does."""
     if not folder.is_dir():
-        raise FileNotFoundError(f"BEN2 weights: no folder {folder}; it should hold {SAFETENSORS_NAME} or {PICKLE_NAME}")
-    code = sorted(path.name for path in folder.rglob("*.py"))
-    if code:
-        raise CheckpointError(f"BEN2 weights: {folder} holds Python code ({code[0]}); a weights folder holds data only")
+        raise ModelLoadError(f"BEN2 weights: no folder {folder}; it should hold {SAFETENSORS_NAME} or {PICKLE_NAME}")
+    # Other files may lie there: a clone of the official repository brings BEN2.py and inference.py. None is imported.
     for name in (SAFETENSORS_NAME, PICKLE_NAME):
         if (folder / name).is_file():
             return folder / name
-    raise FileNotFoundError(f"BEN2 weights: {folder} holds neither {SAFETENSORS_NAME} nor {PICKLE_NAME}")
+    raise ModelLoadError(f"BEN2 weights: {folder} holds neither {SAFETENSORS_NAME} nor {PICKLE_NAME}")
 
 
 def read_config(folder: Path) -> BEN2Config:
@@ -71,8 +67,8 @@ def read_config(folder: Path) -> BEN2Config:
         if not isinstance(values, dict):
             raise ValueError("it is not a JSON object")
         return BEN2Config.from_mapping(values)
-    except ValueError as error:
-        raise CheckpointError(f"BEN2 weights: {path}: {error}") from error
+    except (OSError, ValueError) as error:
+        raise ModelLoadError(f"BEN2 weights: {path}: {error}") from error
 
 
 def revision(path: Path) -> str:
@@ -82,26 +78,43 @@ def revision(path: Path) -> str:
 
 
 def _read_weights(path: Path) -> Mapping[str, Tensor]:
-    if path.name == SAFETENSORS_NAME:
-        try:
-            entries: dict[str, Tensor] = load_file(path)
-            return entries
-        except safetensors.SafetensorError as error:
-            raise CheckpointError(f"BEN2 weights: {path} is not a safetensors file: {error}") from error
+    try:
+        return _read_safetensors(path) if path.name == SAFETENSORS_NAME else _read_pickle(path)
+    except OSError as error:
+        raise ModelLoadError(f"BEN2 weights: {path} cannot be read: {error.strerror or error}") from error
+
+
+def _read_safetensors(path: Path) -> Mapping[str, Tensor]:
+    try:
+        entries: dict[str, Tensor] = load_file(path)
+        return entries
+    except safetensors.SafetensorError as error:
+        raise ModelLoadError(f"BEN2 weights: {path} is not a safetensors file{_hint(path)}: {error}") from error
+
+
+def _read_pickle(path: Path) -> Mapping[str, Tensor]:
+    refused = f"BEN2 weights: {path} is not a checkpoint of plain tensors"
     if not zipfile.is_zipfile(path):
-        raise CheckpointError(f"BEN2 weights: {path} is not a checkpoint of plain tensors: it is no zip archive")
+        raise ModelLoadError(f"{refused}{_hint(path)}: it is no zip archive")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError) as error:
-        raise CheckpointError(f"BEN2 weights: {path} is not a checkpoint of plain tensors: {error}") from error
+        raise ModelLoadError(f"{refused}: {error}") from error
     state = content.get("model_state_dict") if isinstance(content, dict) else None
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise CheckpointError(f"BEN2 weights: {path} has no model_state_dict of tensors")
+        raise ModelLoadError(f"BEN2 weights: {path} has no model_state_dict of tensors")
     return state
 
 
+def _hint(path: Path) -> str:
+    """What a clone without Git LFS leaves in the place of the weights is said by name."""
+    with path.open("rb") as file:
+        is_pointer = file.read(len(LFS_POINTER)) == LFS_POINTER
+    return " but a Git LFS pointer (run `git lfs pull` in its folder)" if is_pointer else ""
+
+
 def _check_entries(path: Path, found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
-    """Raise CheckpointError that names every missing, extra and misshapen entry (the first few of each)."""
+    """Raise ModelLoadError that names every missing, extra and misshapen entry (the first few of each)."""
     misshapen = [
         f"{name} is {_form(found[name])} instead of {_form(tensor)}"
         for name, tensor in wanted.items()
@@ -114,7 +127,7 @@ def _check_entries(path: Path, found: Mapping[str, Tensor], wanted: Mapping[str,
     }
     if any(faults.values()):
         listed = "; ".join(f"{kind}: {_shorten(names)}" for kind, names in faults.items() if names)
-        raise CheckpointError(f"BEN2 weights: {path} does not fit the network: {listed}")
+        raise ModelLoadError(f"BEN2 weights: {path} does not fit the network: {listed}")
 
 
 def _form(tensor: Tensor) -> str:

@@ -1,0 +1,218 @@
+"""FillService and QwenEditService with real gRPC and the tiny checkpoints of the real classes."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import grpc
+import numpy as np
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from imgedit.client import error_of
+from imgedit.errors import ImgeditError, InvalidArgument, PromptRejected, ServiceUnavailable
+from imgedit.v1 import fill_pb2, fill_pb2_grpc, image_pb2, qwen_edit_pb2, qwen_edit_pb2_grpc
+from services.common import pixels
+from services.common.server import RunningServer
+from services.fill.__main__ import make_service as make_fill
+from services.fill.settings import FillSettings
+from services.qwen_edit.__main__ import make_service as make_qwen_edit
+from services.qwen_edit.settings import QwenEditSettings
+
+RGB = np.random.default_rng(1).integers(0, 256, (96, 128, 3), dtype=np.uint8)
+MASK = np.zeros((96, 128), np.uint8)
+MASK[:, :64] = 255
+
+
+@pytest.fixture(scope="session")
+def models() -> Path:
+    """The tiny checkpoints; made once and kept."""
+    folder = Path("build/models-tiny")
+    subprocess.run([sys.executable, "-m", "demo.tiny", "--out", str(folder)], check=True)
+    return folder
+
+
+@pytest.fixture
+async def fill(models: Path) -> AsyncIterator[RunningServer]:
+    settings = FillSettings(models=models, port=0, metrics_port=0, drain_seconds=0, grace_seconds=5)
+    server = RunningServer(make_fill(settings), settings)
+    await server.start()
+    yield server
+    await server.drain()
+
+
+@pytest.fixture
+async def qwen_edit(models: Path) -> AsyncIterator[RunningServer]:
+    settings = QwenEditSettings(models=models, port=0, metrics_port=0, drain_seconds=0, grace_seconds=5)
+    server = RunningServer(make_qwen_edit(settings), settings)
+    await server.start()
+    yield server
+    await server.drain()
+
+
+def fill_request(**changes: object) -> fill_pb2.FillRequest:
+    fields: dict[str, object] = {"steps": 4, "seed": 7, **changes}
+    return fill_pb2.FillRequest(
+        image=pixels.to_message(RGB),
+        mask=pixels.to_message(MASK),
+        prompt="a gym",
+        **fields,  # type: ignore[arg-type]
+    )
+
+
+async def run_fill(server: RunningServer, request: fill_pb2.FillRequest) -> list[fill_pb2.FillEvent]:
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        return [event async for event in fill_pb2_grpc.FillServiceStub(channel).Fill(request, timeout=60)]
+
+
+async def run_qwen(server: RunningServer, request: qwen_edit_pb2.QwenEditRequest) -> list[qwen_edit_pb2.QwenEditEvent]:
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        return [event async for event in qwen_edit_pb2_grpc.QwenEditServiceStub(channel).Edit(request, timeout=60)]
+
+
+async def refusal(server: RunningServer, request: fill_pb2.FillRequest) -> ImgeditError:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await run_fill(server, request)
+    return error_of(caught.value, "fill")
+
+
+async def test_fill_reports_every_step_and_ends_with_one_result(fill: RunningServer) -> None:
+    events = await run_fill(fill, fill_request())
+    kinds = [event.WhichOneof("event") for event in events]
+    assert [event.progress.step for event in events if event.HasField("progress")] == [1, 2, 3, 4]
+    assert kinds.count("result") == 1
+    assert kinds[-1] == "result"
+    result = events[-1].result
+    assert pixels.decode_answer(result.image).shape == RGB.shape
+    assert (result.seed, result.steps_run, result.model.model_id) == (7, 4, "FLUX.1-Fill")
+    assert {"prepare", "denoise", "decode"} <= {timing.name for timing in result.timings}
+
+
+async def test_the_same_seed_gives_the_same_bytes_and_another_does_not(fill: RunningServer) -> None:
+    first, again, other = [(await run_fill(fill, fill_request(seed=seed)))[-1].result.image.data for seed in (7, 7, 8)]
+    assert first == again
+    assert first != other
+
+
+async def test_an_unset_seed_is_drawn_and_returned(fill: RunningServer) -> None:
+    request = fill_request()
+    request.ClearField("seed")
+    drawn = (await run_fill(fill, request))[-1].result
+    again = (await run_fill(fill, fill_request(seed=drawn.seed)))[-1].result
+    assert drawn.image.data == again.image.data
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"steps": 0}, "steps"),
+        ({"steps": 101}, "steps"),
+        ({"guidance_scale": float("nan")}, "guidance_scale"),
+        ({"strength": 1.5}, "strength"),
+        ({"negative_scale": 3.0}, "negative_scale"),
+        ({"negative_scale": 0.0, "negative_prompt": "x"}, "negative_scale"),
+        ({"image": image_pb2.Image()}, "image.encoding"),
+        ({"mask": pixels.to_message(MASK[:, :64])}, "mask"),
+        ({"image": pixels.to_message(RGB[:90]), "mask": pixels.to_message(MASK[:90])}, "image"),
+    ],
+)
+async def test_a_bad_field_is_named(fill: RunningServer, changes: dict[str, object], field: str) -> None:
+    request = fill_request()
+    for name, value in changes.items():
+        if isinstance(value, image_pb2.Image):
+            getattr(request, name).CopyFrom(value)
+        else:
+            setattr(request, name, value)
+    error = await refusal(fill, request)
+    assert isinstance(error, InvalidArgument)
+    assert error.violations[0].field == field
+
+
+async def test_an_empty_prompt_is_rejected(fill: RunningServer) -> None:
+    request = fill_request()
+    request.prompt = " "
+    assert type(await refusal(fill, request)) is PromptRejected
+
+
+async def test_health_answers_in_50_ms_while_the_model_works(fill: RunningServer) -> None:
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{fill.port}") as channel:
+        checks = health_pb2_grpc.HealthStub(channel)
+        await checks.Check(health_pb2.HealthCheckRequest())
+        work = asyncio.create_task(run_fill(fill, fill_request(steps=60)))
+        seconds = []
+        while not work.done():
+            started = time.perf_counter()
+            await checks.Check(health_pb2.HealthCheckRequest())
+            seconds.append(time.perf_counter() - started)
+            await asyncio.sleep(0.02)
+        await work
+    assert len(seconds) >= 5
+    assert sorted(seconds)[len(seconds) // 2] < 0.05
+
+
+async def test_a_client_that_leaves_does_not_disturb_the_next(fill: RunningServer) -> None:
+    alone = (await run_fill(fill, fill_request()))[-1].result.image.data
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{fill.port}") as channel:
+        call = fill_pb2_grpc.FillServiceStub(channel).Fill(fill_request(steps=100))
+        async for event in call:
+            if event.HasField("progress"):
+                break
+        call.cancel()
+        started = time.perf_counter()
+        after = (await run_fill(fill, fill_request()))[-1].result.image.data
+    assert after == alone
+    assert time.perf_counter() - started < 20
+
+
+async def test_qwen_edits_one_to_three_pictures(qwen_edit: RunningServer) -> None:
+    others = [RGB[:50, :70], RGB[:33, :99]]
+    for count in (1, 2, 3):
+        images = [pixels.to_message(np.ascontiguousarray(image)) for image in (RGB, *others)[:count]]
+        request = qwen_edit_pb2.QwenEditRequest(images=images, prompt="운동복을 빨간색으로 변경", steps=2, seed=1)
+        events = await run_qwen(qwen_edit, request)
+        assert pixels.decode_answer(events[-1].result.image).shape == RGB.shape
+        assert events[-1].result.model.model_id == "Qwen-Image-Edit-2509"
+
+
+async def test_qwen_refuses_no_and_too_many_pictures(qwen_edit: RunningServer) -> None:
+    for count in (0, 4):
+        request = qwen_edit_pb2.QwenEditRequest(images=[pixels.to_message(RGB)] * count, prompt="a gym")
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await run_qwen(qwen_edit, request)
+        error = error_of(caught.value, "qwen_edit")
+        assert isinstance(error, InvalidArgument)
+        assert error.violations[0].field == "images"
+
+
+async def test_a_negative_prompt_changes_the_picture_only_with_guidance(qwen_edit: RunningServer) -> None:
+    async def edited(**options: object) -> bytes:
+        request = qwen_edit_pb2.QwenEditRequest(
+            images=[pixels.to_message(RGB)],
+            prompt="a gym",
+            steps=2,
+            seed=1,
+            **options,  # type: ignore[arg-type]
+        )
+        return (await run_qwen(qwen_edit, request))[-1].result.image.data
+
+    plain = await edited()
+    assert await edited(negative_prompt="blurry", true_cfg_scale=1.0) == plain
+    assert await edited(negative_prompt="blurry", true_cfg_scale=8.0) != plain
+
+
+async def test_a_call_before_the_model_is_loaded_is_told_to_wait(models: Path) -> None:
+    settings = FillSettings(models=models, port=0, metrics_port=0, drain_seconds=0, grace_seconds=1)
+    server = RunningServer(make_fill(settings), settings)
+    starting = asyncio.create_task(server.start())
+    while server.port == 0:  # noqa: ASYNC110  # the server tells nobody that it has a port
+        await asyncio.sleep(0.01)
+    error = await refusal(server, fill_request())
+    assert type(error) is ServiceUnavailable
+    assert "loading" in error.message
+    await starting
+    await server.drain()

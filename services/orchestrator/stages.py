@@ -201,7 +201,7 @@ async def fill(canvas: Canvas, stage: FillStage, edit: Edit) -> Canvas:
         return canvas
     if canvas.weight is None:
         raise InternalError("fill: the chain has no mask before it")
-    area = WorkArea.of(_size(canvas.rgb), edit.max_work_pixels)
+    area = await asyncio.to_thread(WorkArea.around, canvas.weight, edit.max_work_pixels)
     rgb = await asyncio.to_thread(lambda: area.enter(Picture(canvas.rgb, canvas.alpha).over_white()))
     weight = await asyncio.to_thread(area.enter_mask, canvas.weight)
     painted = await edit.backends.fill(
@@ -217,7 +217,7 @@ async def fill(canvas: Canvas, stage: FillStage, edit: Edit) -> Canvas:
         deadline=edit.deadline,
         on_progress=edit.on_progress(stage.kind),
     )
-    full = await asyncio.to_thread(area.leave, painted.rgb)
+    full = await asyncio.to_thread(area.leave, painted.rgb, canvas.rgb)
     return replace(canvas, painted=full, work_size=area.padded, models=(*canvas.models, painted.model))
 
 
@@ -241,7 +241,7 @@ async def qwen_edit(canvas: Canvas, stage: QwenEditStage, edit: Edit) -> Canvas:
         deadline=edit.deadline,
         on_progress=edit.on_progress(stage.kind),
     )
-    full = await asyncio.to_thread(area.leave, painted.rgb)
+    full = await asyncio.to_thread(area.leave, painted.rgb, canvas.rgb)
     return replace(canvas, painted=full, work_size=area.padded, models=(*canvas.models, painted.model))
 
 

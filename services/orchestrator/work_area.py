@@ -1,7 +1,9 @@
 """The work area: what of a picture a model is sent, and the way back to full size. No torch.
 
 A model is sent at most `max_pixels` of the picture, padded to sides that are multiples of 16. The picture is scaled
-by one factor and padded at the right and bottom, never stretched, so what comes back lies where it was.
+by one factor and padded at the right and bottom, never stretched, so what comes back lies where it was. A small mask
+gets a work area of its own: its box with some context around it, cut out at a higher resolution than the whole picture
+would have, and fewer pixels to compute.
 """
 
 from __future__ import annotations
@@ -15,42 +17,103 @@ from PIL import Image
 from imgedit.images import Pixels
 
 MULTIPLE = 16
+MIN_CONTEXT_PX = 64
+CONTEXT_FRACTION = 0.25
+"""Context around a mask's box, of the box's longer side."""
+
+WORTH_CROPPING = 0.8
+"""A crop is used when it has at most this part of the picture's pixels."""
+
+
+@dataclass(frozen=True)
+class Box:
+    """A rectangle of a picture in pixels; right and bottom are outside."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height)."""
+        return self.right - self.left, self.bottom - self.top
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """(rows, columns) to index an array with."""
+        return slice(self.top, self.bottom), slice(self.left, self.right)
 
 
 @dataclass(frozen=True)
 class WorkArea:
-    """Sizes in pixels: `full` of the picture, `content` of the scaled picture, `padded` of what the model is sent."""
+    """Where the model works: `box` of the picture, scaled to `content`, padded to `padded` (width, height)."""
 
-    full: tuple[int, int]
+    box: Box
     content: tuple[int, int]
     padded: tuple[int, int]
 
     @classmethod
     def of(cls, size: tuple[int, int], max_pixels: int) -> WorkArea:
-        """The work area of a picture of `size` (width, height)."""
-        width, height = size
+        """The work area of a whole picture of `size` (width, height)."""
+        return cls._of_box(Box(0, 0, *size), max_pixels)
+
+    @classmethod
+    def around(cls, weight: Pixels, max_pixels: int) -> WorkArea:
+        """The work area of the region of (H, W) `weight` that is above 0: cut out where that is worth it."""
+        height, width = weight.shape
+        crop = _with_context(_box_of(weight), width, height)
+        crop_width, crop_height = crop.size
+        if crop_width * crop_height > WORTH_CROPPING * width * height:
+            return cls.of((width, height), max_pixels)
+        return cls._of_box(crop, max_pixels)
+
+    @classmethod
+    def _of_box(cls, box: Box, max_pixels: int) -> WorkArea:
+        width, height = box.size
         scale = min(1.0, math.sqrt(max_pixels / (width * height)))
         content = (max(1, round(width * scale)), max(1, round(height * scale)))
-        return cls(size, content, (_up(content[0]), _up(content[1])))
+        return cls(box, content, (_up(content[0]), _up(content[1])))
 
     def enter(self, rgb: Pixels) -> Pixels:
         """(H, W, 3) at full size → (padded height, padded width, 3); the padding repeats the edge."""
-        return self._pad(_resize(rgb, self.content, Image.Resampling.LANCZOS))
+        return self._pad(_resize(rgb[self.box.slices], self.content, Image.Resampling.LANCZOS))
 
     def enter_mask(self, weight: Pixels) -> Pixels:
         """(H, W) weight → (padded height, padded width), 255 wherever a pixel with a weight above 0 falls."""
-        touched = np.where(weight > 0, np.uint8(255), np.uint8(0))
+        touched = np.where(weight[self.box.slices] > 0, np.uint8(255), np.uint8(0))
         scaled = _resize(touched, self.content, Image.Resampling.BOX)
         return self._pad(np.where(scaled > 0, np.uint8(255), np.uint8(0)))
 
-    def leave(self, rgb: Pixels) -> Pixels:
-        """What the model painted, back at full size."""
+    def leave(self, painted: Pixels, onto: Pixels) -> Pixels:
+        """What the model painted, scaled back and laid into a copy of the full-size (H, W, 3) `onto`."""
         width, height = self.content
-        return _resize(np.ascontiguousarray(rgb[:height, :width]), self.full, Image.Resampling.LANCZOS)
+        full = onto.copy()
+        inside = np.ascontiguousarray(painted[:height, :width])
+        full[self.box.slices] = _resize(inside, self.box.size, Image.Resampling.LANCZOS)
+        return full
 
     def _pad(self, pixels: Pixels) -> Pixels:
         below, right = self.padded[1] - pixels.shape[0], self.padded[0] - pixels.shape[1]
         return np.pad(pixels, ((0, below), (0, right), *((0, 0),) * (pixels.ndim - 2)), mode="edge")
+
+
+def _box_of(weight: Pixels) -> Box:
+    """The smallest box that holds every weight above 0; the whole picture where there is none."""
+    rows, columns = np.flatnonzero(weight.any(axis=1)), np.flatnonzero(weight.any(axis=0))
+    if not rows.size:
+        return Box(0, 0, weight.shape[1], weight.shape[0])
+    return Box(int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
+
+
+def _with_context(box: Box, width: int, height: int) -> Box:
+    context = max(MIN_CONTEXT_PX, round(CONTEXT_FRACTION * max(box.size)))
+    return Box(
+        max(0, box.left - context),
+        max(0, box.top - context),
+        min(width, box.right + context),
+        min(height, box.bottom + context),
+    )
 
 
 def _up(side: int) -> int:
@@ -60,4 +123,4 @@ def _up(side: int) -> int:
 def _resize(pixels: Pixels, size: tuple[int, int], resample: Image.Resampling) -> Pixels:
     if (pixels.shape[1], pixels.shape[0]) == size:
         return pixels
-    return np.asarray(Image.fromarray(pixels).resize(size, resample))
+    return np.asarray(Image.fromarray(np.ascontiguousarray(pixels)).resize(size, resample))

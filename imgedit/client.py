@@ -80,6 +80,7 @@ class EditClient:
         mask: ImageSource | None = None,
         outpaint: edit_pb2.Outpaint | None = None,
         references: Sequence[ImageSource] = (),
+        preview_every: int | None = None,
         request_id: str | None = None,
         timeout: float = DEFAULT_TIMEOUT,
         on_event: OnEvent | None = None,
@@ -87,7 +88,7 @@ class EditClient:
         """Edit one picture and return the answer.
 
         Parameters left out take the feature's defaults; `experiments()` lists them with their ranges. `timeout` is in
-        seconds. `on_event` is called with every report on the way (queued, stage, progress).
+        seconds. `on_event` is called with every report on the way (queued, stage, progress, preview).
         Raises the classes of `imgedit.errors`; cancelling the task cancels the edit.
         """
         request = edit_pb2.EditRequest(
@@ -104,6 +105,7 @@ class EditClient:
             mask_image=_read(mask) if mask is not None else b"",
             outpaint=outpaint,
             reference_images=[_read(reference) for reference in references],
+            preview_every=preview_every,
             request_id=request_id,
         )
         async for event in self.edit_stream(request, timeout=timeout):

@@ -40,7 +40,7 @@ PARAMETER_TYPE_IMAGE: ParameterType
 PARAMETER_TYPE_MESSAGE: ParameterType
 
 class EditRequest(_message.Message):
-    __slots__ = ("experiment_id", "input_image", "prompt", "feature_id", "negative_prompt", "steps", "guidance_scale", "strength", "seed", "mask_image", "outpaint", "reference_images", "negative_scale", "request_id")
+    __slots__ = ("experiment_id", "input_image", "prompt", "feature_id", "negative_prompt", "steps", "guidance_scale", "strength", "seed", "mask_image", "outpaint", "reference_images", "negative_scale", "preview_every", "request_id")
     EXPERIMENT_ID_FIELD_NUMBER: _ClassVar[int]
     INPUT_IMAGE_FIELD_NUMBER: _ClassVar[int]
     PROMPT_FIELD_NUMBER: _ClassVar[int]
@@ -54,6 +54,7 @@ class EditRequest(_message.Message):
     OUTPAINT_FIELD_NUMBER: _ClassVar[int]
     REFERENCE_IMAGES_FIELD_NUMBER: _ClassVar[int]
     NEGATIVE_SCALE_FIELD_NUMBER: _ClassVar[int]
+    PREVIEW_EVERY_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     experiment_id: str
     input_image: bytes
@@ -68,8 +69,9 @@ class EditRequest(_message.Message):
     outpaint: Outpaint
     reference_images: _containers.RepeatedScalarFieldContainer[bytes]
     negative_scale: float
+    preview_every: int
     request_id: str
-    def __init__(self, experiment_id: _Optional[str] = ..., input_image: _Optional[bytes] = ..., prompt: _Optional[str] = ..., feature_id: _Optional[str] = ..., negative_prompt: _Optional[str] = ..., steps: _Optional[int] = ..., guidance_scale: _Optional[float] = ..., strength: _Optional[float] = ..., seed: _Optional[int] = ..., mask_image: _Optional[bytes] = ..., outpaint: _Optional[_Union[Outpaint, _Mapping]] = ..., reference_images: _Optional[_Iterable[bytes]] = ..., negative_scale: _Optional[float] = ..., request_id: _Optional[str] = ...) -> None: ...
+    def __init__(self, experiment_id: _Optional[str] = ..., input_image: _Optional[bytes] = ..., prompt: _Optional[str] = ..., feature_id: _Optional[str] = ..., negative_prompt: _Optional[str] = ..., steps: _Optional[int] = ..., guidance_scale: _Optional[float] = ..., strength: _Optional[float] = ..., seed: _Optional[int] = ..., mask_image: _Optional[bytes] = ..., outpaint: _Optional[_Union[Outpaint, _Mapping]] = ..., reference_images: _Optional[_Iterable[bytes]] = ..., negative_scale: _Optional[float] = ..., preview_every: _Optional[int] = ..., request_id: _Optional[str] = ...) -> None: ...
 
 class Outpaint(_message.Message):
     __slots__ = ("left", "right", "top", "bottom", "aspect")
@@ -152,20 +154,22 @@ class EffectiveParameters(_message.Message):
     def __init__(self, feature_id: _Optional[str] = ..., prompt: _Optional[str] = ..., negative_prompt: _Optional[str] = ..., negative_scale: _Optional[float] = ..., steps: _Optional[int] = ..., steps_run: _Optional[int] = ..., guidance_scale: _Optional[float] = ..., strength: _Optional[float] = ..., seed: _Optional[int] = ..., outpaint: _Optional[_Union[Outpaint, _Mapping]] = ..., reference_count: _Optional[int] = ..., mask_source: _Optional[_Union[MaskSource, str]] = ..., work_width: _Optional[int] = ..., work_height: _Optional[int] = ..., models: _Optional[_Iterable[_Union[_progress_pb2.ModelInfo, _Mapping]]] = ...) -> None: ...
 
 class EditEvent(_message.Message):
-    __slots__ = ("request_id", "queued", "stage", "progress", "result", "error")
+    __slots__ = ("request_id", "queued", "stage", "progress", "preview", "result", "error")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     QUEUED_FIELD_NUMBER: _ClassVar[int]
     STAGE_FIELD_NUMBER: _ClassVar[int]
     PROGRESS_FIELD_NUMBER: _ClassVar[int]
+    PREVIEW_FIELD_NUMBER: _ClassVar[int]
     RESULT_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     queued: _progress_pb2.Queued
     stage: StageStarted
     progress: StageProgress
+    preview: _progress_pb2.Preview
     result: EditResponse
     error: _status_pb2.Status
-    def __init__(self, request_id: _Optional[str] = ..., queued: _Optional[_Union[_progress_pb2.Queued, _Mapping]] = ..., stage: _Optional[_Union[StageStarted, _Mapping]] = ..., progress: _Optional[_Union[StageProgress, _Mapping]] = ..., result: _Optional[_Union[EditResponse, _Mapping]] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ...) -> None: ...
+    def __init__(self, request_id: _Optional[str] = ..., queued: _Optional[_Union[_progress_pb2.Queued, _Mapping]] = ..., stage: _Optional[_Union[StageStarted, _Mapping]] = ..., progress: _Optional[_Union[StageProgress, _Mapping]] = ..., preview: _Optional[_Union[_progress_pb2.Preview, _Mapping]] = ..., result: _Optional[_Union[EditResponse, _Mapping]] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ...) -> None: ...
 
 class StageStarted(_message.Message):
     __slots__ = ("name", "index", "count")

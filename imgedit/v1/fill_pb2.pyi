@@ -9,7 +9,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class FillRequest(_message.Message):
-    __slots__ = ("image", "mask", "prompt", "negative_prompt", "negative_scale", "steps", "guidance_scale", "strength", "seed")
+    __slots__ = ("image", "mask", "prompt", "negative_prompt", "negative_scale", "steps", "guidance_scale", "strength", "seed", "preview_every")
     IMAGE_FIELD_NUMBER: _ClassVar[int]
     MASK_FIELD_NUMBER: _ClassVar[int]
     PROMPT_FIELD_NUMBER: _ClassVar[int]
@@ -19,6 +19,7 @@ class FillRequest(_message.Message):
     GUIDANCE_SCALE_FIELD_NUMBER: _ClassVar[int]
     STRENGTH_FIELD_NUMBER: _ClassVar[int]
     SEED_FIELD_NUMBER: _ClassVar[int]
+    PREVIEW_EVERY_FIELD_NUMBER: _ClassVar[int]
     image: _image_pb2.Image
     mask: _image_pb2.Image
     prompt: str
@@ -28,17 +29,20 @@ class FillRequest(_message.Message):
     guidance_scale: float
     strength: float
     seed: int
-    def __init__(self, image: _Optional[_Union[_image_pb2.Image, _Mapping]] = ..., mask: _Optional[_Union[_image_pb2.Image, _Mapping]] = ..., prompt: _Optional[str] = ..., negative_prompt: _Optional[str] = ..., negative_scale: _Optional[float] = ..., steps: _Optional[int] = ..., guidance_scale: _Optional[float] = ..., strength: _Optional[float] = ..., seed: _Optional[int] = ...) -> None: ...
+    preview_every: int
+    def __init__(self, image: _Optional[_Union[_image_pb2.Image, _Mapping]] = ..., mask: _Optional[_Union[_image_pb2.Image, _Mapping]] = ..., prompt: _Optional[str] = ..., negative_prompt: _Optional[str] = ..., negative_scale: _Optional[float] = ..., steps: _Optional[int] = ..., guidance_scale: _Optional[float] = ..., strength: _Optional[float] = ..., seed: _Optional[int] = ..., preview_every: _Optional[int] = ...) -> None: ...
 
 class FillEvent(_message.Message):
-    __slots__ = ("queued", "progress", "result")
+    __slots__ = ("queued", "progress", "preview", "result")
     QUEUED_FIELD_NUMBER: _ClassVar[int]
     PROGRESS_FIELD_NUMBER: _ClassVar[int]
+    PREVIEW_FIELD_NUMBER: _ClassVar[int]
     RESULT_FIELD_NUMBER: _ClassVar[int]
     queued: _progress_pb2.Queued
     progress: _progress_pb2.Progress
+    preview: _progress_pb2.Preview
     result: FillResult
-    def __init__(self, queued: _Optional[_Union[_progress_pb2.Queued, _Mapping]] = ..., progress: _Optional[_Union[_progress_pb2.Progress, _Mapping]] = ..., result: _Optional[_Union[FillResult, _Mapping]] = ...) -> None: ...
+    def __init__(self, queued: _Optional[_Union[_progress_pb2.Queued, _Mapping]] = ..., progress: _Optional[_Union[_progress_pb2.Progress, _Mapping]] = ..., preview: _Optional[_Union[_progress_pb2.Preview, _Mapping]] = ..., result: _Optional[_Union[FillResult, _Mapping]] = ...) -> None: ...
 
 class FillResult(_message.Message):
     __slots__ = ("image", "seed", "steps_run", "model", "timings")

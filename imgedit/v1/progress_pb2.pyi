@@ -22,6 +22,12 @@ class Progress(_message.Message):
     eta_seconds: float
     def __init__(self, step: _Optional[int] = ..., steps: _Optional[int] = ..., eta_seconds: _Optional[float] = ...) -> None: ...
 
+class Preview(_message.Message):
+    __slots__ = ("image",)
+    IMAGE_FIELD_NUMBER: _ClassVar[int]
+    image: bytes
+    def __init__(self, image: _Optional[bytes] = ...) -> None: ...
+
 class Timing(_message.Message):
     __slots__ = ("name", "seconds")
     NAME_FIELD_NUMBER: _ClassVar[int]

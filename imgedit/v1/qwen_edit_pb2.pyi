@@ -9,7 +9,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class QwenEditRequest(_message.Message):
-    __slots__ = ("images", "prompt", "negative_prompt", "true_cfg_scale", "steps", "strength", "seed")
+    __slots__ = ("images", "prompt", "negative_prompt", "true_cfg_scale", "steps", "strength", "seed", "preview_every")
     IMAGES_FIELD_NUMBER: _ClassVar[int]
     PROMPT_FIELD_NUMBER: _ClassVar[int]
     NEGATIVE_PROMPT_FIELD_NUMBER: _ClassVar[int]
@@ -17,6 +17,7 @@ class QwenEditRequest(_message.Message):
     STEPS_FIELD_NUMBER: _ClassVar[int]
     STRENGTH_FIELD_NUMBER: _ClassVar[int]
     SEED_FIELD_NUMBER: _ClassVar[int]
+    PREVIEW_EVERY_FIELD_NUMBER: _ClassVar[int]
     images: _containers.RepeatedCompositeFieldContainer[_image_pb2.Image]
     prompt: str
     negative_prompt: str
@@ -24,17 +25,20 @@ class QwenEditRequest(_message.Message):
     steps: int
     strength: float
     seed: int
-    def __init__(self, images: _Optional[_Iterable[_Union[_image_pb2.Image, _Mapping]]] = ..., prompt: _Optional[str] = ..., negative_prompt: _Optional[str] = ..., true_cfg_scale: _Optional[float] = ..., steps: _Optional[int] = ..., strength: _Optional[float] = ..., seed: _Optional[int] = ...) -> None: ...
+    preview_every: int
+    def __init__(self, images: _Optional[_Iterable[_Union[_image_pb2.Image, _Mapping]]] = ..., prompt: _Optional[str] = ..., negative_prompt: _Optional[str] = ..., true_cfg_scale: _Optional[float] = ..., steps: _Optional[int] = ..., strength: _Optional[float] = ..., seed: _Optional[int] = ..., preview_every: _Optional[int] = ...) -> None: ...
 
 class QwenEditEvent(_message.Message):
-    __slots__ = ("queued", "progress", "result")
+    __slots__ = ("queued", "progress", "preview", "result")
     QUEUED_FIELD_NUMBER: _ClassVar[int]
     PROGRESS_FIELD_NUMBER: _ClassVar[int]
+    PREVIEW_FIELD_NUMBER: _ClassVar[int]
     RESULT_FIELD_NUMBER: _ClassVar[int]
     queued: _progress_pb2.Queued
     progress: _progress_pb2.Progress
+    preview: _progress_pb2.Preview
     result: QwenEditResult
-    def __init__(self, queued: _Optional[_Union[_progress_pb2.Queued, _Mapping]] = ..., progress: _Optional[_Union[_progress_pb2.Progress, _Mapping]] = ..., result: _Optional[_Union[QwenEditResult, _Mapping]] = ...) -> None: ...
+    def __init__(self, queued: _Optional[_Union[_progress_pb2.Queued, _Mapping]] = ..., progress: _Optional[_Union[_progress_pb2.Progress, _Mapping]] = ..., preview: _Optional[_Union[_progress_pb2.Preview, _Mapping]] = ..., result: _Optional[_Union[QwenEditResult, _Mapping]] = ...) -> None: ...
 
 class QwenEditResult(_message.Message):
     __slots__ = ("image", "seed", "steps_run", "model", "timings")

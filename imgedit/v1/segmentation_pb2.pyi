@@ -19,23 +19,27 @@ SEGMENT_OUTPUT_MASK: SegmentOutput
 SEGMENT_OUTPUT_CUTOUT: SegmentOutput
 
 class SegmentRequest(_message.Message):
-    __slots__ = ("image", "outputs", "refine_foreground")
+    __slots__ = ("image", "outputs", "refine_foreground", "cutout_ground_rgb")
     IMAGE_FIELD_NUMBER: _ClassVar[int]
     OUTPUTS_FIELD_NUMBER: _ClassVar[int]
     REFINE_FOREGROUND_FIELD_NUMBER: _ClassVar[int]
+    CUTOUT_GROUND_RGB_FIELD_NUMBER: _ClassVar[int]
     image: _image_pb2.Image
     outputs: _containers.RepeatedScalarFieldContainer[SegmentOutput]
     refine_foreground: bool
-    def __init__(self, image: _Optional[_Union[_image_pb2.Image, _Mapping]] = ..., outputs: _Optional[_Iterable[_Union[SegmentOutput, str]]] = ..., refine_foreground: _Optional[bool] = ...) -> None: ...
+    cutout_ground_rgb: int
+    def __init__(self, image: _Optional[_Union[_image_pb2.Image, _Mapping]] = ..., outputs: _Optional[_Iterable[_Union[SegmentOutput, str]]] = ..., refine_foreground: _Optional[bool] = ..., cutout_ground_rgb: _Optional[int] = ...) -> None: ...
 
 class SegmentResponse(_message.Message):
-    __slots__ = ("mask", "cutout", "model", "timings")
+    __slots__ = ("mask", "cutout", "model", "timings", "cache_hit")
     MASK_FIELD_NUMBER: _ClassVar[int]
     CUTOUT_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     TIMINGS_FIELD_NUMBER: _ClassVar[int]
+    CACHE_HIT_FIELD_NUMBER: _ClassVar[int]
     mask: _image_pb2.Image
     cutout: _image_pb2.Image
     model: _progress_pb2.ModelInfo
     timings: _containers.RepeatedCompositeFieldContainer[_progress_pb2.Timing]
-    def __init__(self, mask: _Optional[_Union[_image_pb2.Image, _Mapping]] = ..., cutout: _Optional[_Union[_image_pb2.Image, _Mapping]] = ..., model: _Optional[_Union[_progress_pb2.ModelInfo, _Mapping]] = ..., timings: _Optional[_Iterable[_Union[_progress_pb2.Timing, _Mapping]]] = ...) -> None: ...
+    cache_hit: bool
+    def __init__(self, mask: _Optional[_Union[_image_pb2.Image, _Mapping]] = ..., cutout: _Optional[_Union[_image_pb2.Image, _Mapping]] = ..., model: _Optional[_Union[_progress_pb2.ModelInfo, _Mapping]] = ..., timings: _Optional[_Iterable[_Union[_progress_pb2.Timing, _Mapping]]] = ..., cache_hit: _Optional[bool] = ...) -> None: ...

@@ -48,7 +48,8 @@ class SegmentationServiceServicer:
 
     def Segment(self, request, context):
         """Segments one picture. Deterministic: the same picture and weights give the same mask.
-        INVALID_ARGUMENT for an unreadable picture, RESOURCE_EXHAUSTED when the queue is full or the device out of memory.
+        INVALID_ARGUMENT for an unreadable picture, RESOURCE_EXHAUSTED when the queue is full or the device out of memory,
+        INTERNAL when the network yields no finite mask.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

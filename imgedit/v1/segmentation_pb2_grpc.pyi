@@ -35,7 +35,8 @@ class SegmentationServiceStub:
     def __new__(cls, channel: _aio.Channel) -> SegmentationServiceAsyncStub: ...
     Segment: _grpc.UnaryUnaryMultiCallable[_segmentation_pb2.SegmentRequest, _segmentation_pb2.SegmentResponse]
     """Segments one picture. Deterministic: the same picture and weights give the same mask.
-    INVALID_ARGUMENT for an unreadable picture, RESOURCE_EXHAUSTED when the queue is full or the device out of memory.
+    INVALID_ARGUMENT for an unreadable picture, RESOURCE_EXHAUSTED when the queue is full or the device out of memory,
+    INTERNAL when the network yields no finite mask.
     """
 
 @_typing.type_check_only
@@ -45,7 +46,8 @@ class SegmentationServiceAsyncStub(SegmentationServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Segment: _aio.UnaryUnaryMultiCallable[_segmentation_pb2.SegmentRequest, _segmentation_pb2.SegmentResponse]  # type: ignore[assignment]
     """Segments one picture. Deterministic: the same picture and weights give the same mask.
-    INVALID_ARGUMENT for an unreadable picture, RESOURCE_EXHAUSTED when the queue is full or the device out of memory.
+    INVALID_ARGUMENT for an unreadable picture, RESOURCE_EXHAUSTED when the queue is full or the device out of memory,
+    INTERNAL when the network yields no finite mask.
     """
 
 class SegmentationServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -58,7 +60,8 @@ class SegmentationServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_segmentation_pb2.SegmentResponse, _abc.Awaitable[_segmentation_pb2.SegmentResponse]]:
         """Segments one picture. Deterministic: the same picture and weights give the same mask.
-        INVALID_ARGUMENT for an unreadable picture, RESOURCE_EXHAUSTED when the queue is full or the device out of memory.
+        INVALID_ARGUMENT for an unreadable picture, RESOURCE_EXHAUSTED when the queue is full or the device out of memory,
+        INTERNAL when the network yields no finite mask.
         """
 
 def add_SegmentationServiceServicer_to_server(servicer: SegmentationServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

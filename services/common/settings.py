@@ -53,6 +53,20 @@ class DiffusionSettings(ModelSettings):
         "auto", description="number format of the model; auto = bfloat16 on cuda, float32 on cpu"
     )
     max_pixels: int = Field(2_097_152, ge=256, description="largest work area, in pixels; the orchestrator sends less")
+    max_batch: int = Field(
+        4, ge=1, le=16, description="most jobs in one forward, where the cost model says that it pays; 1 = batching off"
+    )
+    cache_bytes: int = Field(256 * MIB, ge=0, description="memory for remembered prompts and pictures; 0 = none")
+    offload: Literal["none", "model", "group", "sequential"] = Field(
+        "none",
+        description="where weights rest: none = on the device; model = one network at a time is there; group = the "
+        "transformer's blocks come one after another; sequential = every layer comes when it runs",
+    )
+    vae_tiling: bool = Field(False, description="encode and decode in overlapping tiles, for less memory")
+    attention: str = Field(
+        "", description="a diffusers attention backend (native, flash, sage ...); empty = torch's own"
+    )
+    compile: Literal["off", "regional"] = Field("off", description="compile the transformer's repeated block")
 
 
 S = TypeVar("S", bound=ServiceSettings)

@@ -7,24 +7,25 @@ instead. Knows nothing of torch or of what the work is.
 from __future__ import annotations
 
 import asyncio
-import queue
+import math
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from imgedit.errors import DeadlineExceeded, QueueFull
+from imgedit.errors import DeadlineExceeded, QueueFull, ServiceUnavailable
 from services.common import metrics
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Job:
     work: Callable[[], Any]
-    deadline: float | None
+    deadline: Callable[[], float]
     future: Future[Any]
     queued_at: float
 
@@ -38,48 +39,77 @@ class Worker:
     def __init__(self, service: str, *, max_waiting: int) -> None:
         self._service = service
         self._max_waiting = max_waiting
-        self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        self._waiting = 0
-        self._lock = threading.Lock()
+        self._waiting: deque[_Job] = deque()
+        self._changed = threading.Condition()
+        self._is_closed = False
         self._mean_seconds = 1.0
         # A daemon: a process that is told to stop during a long load does not wait for it.
         self._thread = threading.Thread(target=self._loop, name=f"{service}-worker", daemon=True)
         self._thread.start()
 
-    async def run(self, work: Callable[[], T], *, deadline: float | None = None) -> T:
+    async def run(self, work: Callable[[], T], *, deadline: Callable[[], float] = lambda: math.inf) -> T:
         """Queue `work` and wait for its result.
 
-        `deadline` is on the `time.monotonic` clock. Raises `QueueFull`, `DeadlineExceeded`, or what the work raises.
-        Cancelling the caller removes work that still waits.
+        `deadline` is asked when the work's turn comes, for a time on the `time.monotonic` clock. Raises `QueueFull`,
+        `DeadlineExceeded`, `ServiceUnavailable` after `close`, or what the work raises. Cancelling the caller removes
+        work that still waits.
         """
-        future: Future[T] = Future()
-        with self._lock:
-            if self._waiting >= self._max_waiting:
-                raise QueueFull(
-                    f"{self._waiting} jobs wait already; retry later",
-                    retry_after_seconds=max(1.0, self._waiting * self._mean_seconds),
-                )
-            self._waiting += 1
-        metrics.QUEUE_DEPTH.labels(self._service).set(self._waiting)
-        self._queue.put(_Job(work, deadline, future, time.monotonic()))
-        return await asyncio.wrap_future(future)
+        job = _Job(work, deadline, Future(), time.monotonic())
+        self._enqueue(job)
+        try:
+            return await asyncio.wrap_future(job.future)
+        except asyncio.CancelledError:
+            self._remove(job)
+            raise
 
     def close(self) -> None:
         """End the thread after the jobs that are queued now."""
-        self._queue.put(None)
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify()
+
+    def _enqueue(self, job: _Job) -> None:
+        with self._changed:
+            if self._is_closed:
+                raise ServiceUnavailable("the service is stopping; retry")
+            waiting = len(self._waiting)
+            if waiting >= self._max_waiting:
+                raise QueueFull(
+                    f"{waiting} jobs wait already; retry later",
+                    retry_after_seconds=max(1.0, waiting * self._mean_seconds),
+                )
+            self._waiting.append(job)
+            self._count()
+            self._changed.notify()
+
+    def _remove(self, job: _Job) -> None:
+        with self._changed:
+            if job in self._waiting:
+                self._waiting.remove(job)
+                self._count()
+
+    def _next(self) -> _Job | None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._is_closed)
+            if not self._waiting:
+                return None
+            job = self._waiting.popleft()
+            self._count()
+            return job
+
+    def _count(self) -> None:
+        metrics.QUEUE_DEPTH.labels(self._service).set(len(self._waiting))
 
     def _loop(self) -> None:
-        while (job := self._queue.get()) is not None:
-            with self._lock:
-                self._waiting -= 1
-            metrics.QUEUE_DEPTH.labels(self._service).set(self._waiting)
+        while (job := self._next()) is not None:
             if job.future.set_running_or_notify_cancel():
                 self._run(job)
+            del job  # while this thread waits, it must not keep the last job's pictures alive
 
     def _run(self, job: _Job) -> None:
         started = time.monotonic()
         metrics.QUEUE_WAIT_SECONDS.labels(self._service).observe(started - job.queued_at)
-        if job.deadline is not None and started >= job.deadline:
+        if started >= job.deadline():
             job.future.set_exception(DeadlineExceeded("the deadline passed while the job waited; nothing was computed"))
             return
         try:

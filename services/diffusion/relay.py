@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from imgedit.errors import InternalError
 from imgedit.v1 import progress_pb2
-from services.diffusion.events import Event, Finished, Progress, Queued
+from services.diffusion.events import Event, Finished, Preview, Progress, Queued
 
 EventT = TypeVar("EventT", covariant=True)
 Output = NDArray[np.uint8]
@@ -23,7 +23,11 @@ class MakeEvent(Protocol[EventT]):
     """FillEvent or QwenEditEvent: the same shape with a result of its own."""
 
     def __call__(
-        self, *, queued: progress_pb2.Queued | None = None, progress: progress_pb2.Progress | None = None
+        self,
+        *,
+        queued: progress_pb2.Queued | None = None,
+        progress: progress_pb2.Progress | None = None,
+        preview: progress_pb2.Preview | None = None,
     ) -> EventT:
         """Make the message with the one field set."""
 
@@ -40,6 +44,8 @@ async def relay(
                 yield make_event(queued=progress_pb2.Queued(position=position, eta_seconds=eta))
             case Progress(step, steps, eta):
                 yield make_event(progress=progress_pb2.Progress(step=step, steps=steps, eta_seconds=eta))
+            case Preview(jpeg):
+                yield make_event(preview=progress_pb2.Preview(image=jpeg))
             case Finished():
                 yield make_result(event)
                 return

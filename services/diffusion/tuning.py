@@ -13,6 +13,7 @@ from accelerate.hooks import ModelHook, add_hook_to_module
 from accelerate.utils import send_to_device
 
 from imgedit.errors import SettingsError
+from services.common.settings import DiffusionSettings
 
 Offload = Literal["none", "model", "group", "sequential"]
 
@@ -35,6 +36,16 @@ class Tuning:
 
 
 UNTUNED = Tuning()
+
+
+def tuning_of(settings: DiffusionSettings) -> Tuning:
+    """What the service's settings ask for."""
+    return Tuning(
+        offload=settings.offload,
+        vae_tiling=settings.vae_tiling,
+        attention=settings.attention,
+        compile=settings.compile,
+    )
 
 
 def apply(tuning: Tuning, pipeline: Any, networks: Sequence[str], device: torch.device) -> None:

@@ -19,13 +19,18 @@ def make_service(settings: FillSettings) -> Service:
 
     def load_adapter() -> Any:
         # Imported late: the server listens, and answers health checks, while torch is imported.
+        from services.diffusion.tuning import tuning_of
         from services.fill import model
 
         return model.load(
             settings.models / settings.folder,
             gguf=settings.models / settings.gguf if settings.gguf else None,
+            gguf_sha256=settings.gguf_sha256 or None,
+            weights=settings.weights,
             device=settings.device,
             dtype=settings.dtype,
+            cache_bytes=settings.cache_bytes,
+            tuning=tuning_of(settings),
         )
 
     def add_servicer(slot: EngineSlot, server: grpc.aio.Server) -> None:

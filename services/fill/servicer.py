@@ -46,7 +46,9 @@ class FillServicer(fill_pb2_grpc.FillServiceServicer):
                 )
             )
 
-        async with aclosing(engine.run(spec, deadline=deadline.of(context))) as events:
+        async with aclosing(
+            engine.run(spec, deadline=deadline.of(context), preview_every=request.preview_every)
+        ) as events:
             async for message in relay.relay(events, fill_pb2.FillEvent, result):
                 yield message
 
@@ -65,6 +67,7 @@ def read_spec(request: fill_pb2.FillRequest, max_pixels: int) -> FillSpec:
     checks.number("guidance_scale", guidance_scale, 0, 100)
     checks.number("negative_scale", negative_scale, 1, 10)
     checks.number("strength", strength, 0, 1)
+    checks.number("preview_every", request.preview_every, 0, relay.MAX_STEPS)
     image = pixels.read_rgb(request.image, field="image", max_pixels=max_pixels)
     height, width = image.shape[:2]
     return FillSpec(

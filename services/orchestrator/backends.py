@@ -62,7 +62,11 @@ class OnProgress(Protocol):
     """Told how a call goes on; exactly one argument is set."""
 
     def __call__(
-        self, *, queued: progress_pb2.Queued | None = None, progress: progress_pb2.Progress | None = None
+        self,
+        *,
+        queued: progress_pb2.Queued | None = None,
+        progress: progress_pb2.Progress | None = None,
+        preview: progress_pb2.Preview | None = None,
     ) -> None:
         """Take one report."""
 
@@ -102,6 +106,7 @@ class Backends:
         guidance_scale: float,
         strength: float,
         seed: int,
+        preview_every: int,
         deadline: float,
         on_progress: OnProgress,
     ) -> Painted:
@@ -116,6 +121,7 @@ class Backends:
             guidance_scale=guidance_scale,
             strength=strength,
             seed=seed,
+            preview_every=preview_every,
         )
         with self._stage("fill", "fill"):
             return await _follow(lambda: self._fill.Fill(request, **_call_options("fill", deadline)), on_progress)
@@ -130,6 +136,7 @@ class Backends:
         steps: int,
         strength: float,
         seed: int,
+        preview_every: int,
         deadline: float,
         on_progress: OnProgress,
     ) -> Painted:
@@ -142,6 +149,7 @@ class Backends:
             steps=steps,
             strength=strength,
             seed=seed,
+            preview_every=preview_every,
         )
         with self._stage("qwen_edit", "qwen_edit"):
             return await _follow(
@@ -177,6 +185,8 @@ async def _follow(start: Callable[[], Any], on_progress: OnProgress) -> Painted:
                 on_progress(queued=event.queued)
             elif event.HasField("progress"):
                 on_progress(progress=event.progress)
+            elif event.HasField("preview"):
+                on_progress(preview=event.preview)
     finally:
         call.cancel()  # type: ignore[attr-defined]  # the stub's call object
     raise ServiceUnavailable("the model service ended its stream without a result; retry")

@@ -29,6 +29,7 @@ from services.orchestrator.catalogue import (
 )
 
 MAX_MARGIN_PX = 4096
+MAX_PREVIEW_EVERY = 100
 MAX_SEED = 2**32 - 1
 
 
@@ -58,6 +59,7 @@ class EditParameters:
     seed: int
     margins: Margins | None
     aspect: tuple[int, int] | None
+    preview_every: int = 0
 
     @property
     def steps_run(self) -> int:
@@ -76,6 +78,7 @@ def resolve(request: edit_pb2.EditRequest, feature: Feature) -> EditParameters:
     checks.prompt("negative_prompt", request.negative_prompt, may_be_blank=True)
     _check_language("prompt", request.prompt, feature)
     _check_language("negative_prompt", request.negative_prompt, feature)
+    checks.number("preview_every", request.preview_every, 0, MAX_PREVIEW_EVERY)
     numbers = {name: _number(request, name, limits) for name, limits in _ranges(feature)}
     margins, aspect = _outpaint(request)
     return EditParameters(
@@ -88,6 +91,7 @@ def resolve(request: edit_pb2.EditRequest, feature: Feature) -> EditParameters:
         seed=request.seed if request.HasField("seed") else secrets.randbits(32),
         margins=margins,
         aspect=aspect,
+        preview_every=request.preview_every,
     )
 
 
@@ -205,6 +209,7 @@ def specs(feature: Feature) -> list[edit_pb2.ParameterSpec]:
         if name != "negative_scale" or isinstance(feature.painter, FillStage):
             found.append(_number_spec(name, limits))
     found.append(_spec("seed", edit_pb2.PARAMETER_TYPE_INTEGER, min=0, max=MAX_SEED))
+    found.append(_spec("preview_every", edit_pb2.PARAMETER_TYPE_INTEGER, min=0, max=MAX_PREVIEW_EVERY))
     if feature.has(MaskStage):
         required = not feature.has(SegmentStage)
         found.append(_spec("mask_image", edit_pb2.PARAMETER_TYPE_IMAGE, required=required, min=int(required), max=1))
@@ -266,6 +271,7 @@ _HELP = {
         "Weight of an explicit negative prompt; a second pass per step.",
     ),
     "seed": ("같은 시드는 같은 결과를 냅니다. 비우면 무작위.", "The same seed gives the same result. Unset = random."),
+    "preview_every": ("몇 단계마다 미리보기를 보낼지. 비우면 보내지 않습니다.", "A preview after every so many steps."),
     "mask_image": (
         "다시 그릴 영역(흰색). 비우면 BEN2가 자동으로 만듭니다.",
         "What to repaint (white). Unset = the mask that BEN2 finds.",

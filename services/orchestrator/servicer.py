@@ -165,9 +165,16 @@ class EditServicer(edit_pb2_grpc.EditServiceServicer):
 
 
 def _progress_to(report: Report, stage: str) -> OnProgress:
-    def listen(*, queued: progress_pb2.Queued | None = None, progress: progress_pb2.Progress | None = None) -> None:
+    def listen(
+        *,
+        queued: progress_pb2.Queued | None = None,
+        progress: progress_pb2.Progress | None = None,
+        preview: progress_pb2.Preview | None = None,
+    ) -> None:
         if queued is not None:
             report(edit_pb2.EditEvent(queued=queued))
+        if preview is not None:
+            report(edit_pb2.EditEvent(preview=preview))
         if progress is not None:
             eta = progress.eta_seconds if progress.HasField("eta_seconds") else None
             report(

@@ -214,6 +214,7 @@ async def fill(canvas: Canvas, stage: FillStage, edit: Edit) -> Canvas:
         guidance_scale=parameters.guidance_scale,
         strength=parameters.strength,
         seed=parameters.seed,
+        preview_every=parameters.preview_every,
         deadline=edit.deadline,
         on_progress=edit.on_progress(stage.kind),
     )
@@ -238,6 +239,7 @@ async def qwen_edit(canvas: Canvas, stage: QwenEditStage, edit: Edit) -> Canvas:
         steps=parameters.steps,
         strength=parameters.strength,
         seed=parameters.seed,
+        preview_every=parameters.preview_every,
         deadline=edit.deadline,
         on_progress=edit.on_progress(stage.kind),
     )
@@ -274,10 +276,14 @@ def _weight_of(alpha: Pixels, stage: MaskStage) -> Pixels:
     subject = masks.relevel(alpha, stage.threshold)
     weight = subject if stage.choose == "subject" else 255 - subject
     if subject.max() < 128 or not weight.any():
-        found = "no subject" if subject.max() < 128 else "nothing but subject"
+        is_empty = subject.max() < 128
+        found = "no subject" if is_empty else "nothing but subject"
+        found_korean = "피사체를 찾지 못해" if is_empty else "피사체만 찾아 배경이 없어"
         raise NoSubjectFound(
             f"mask_image: BEN2 finds {found} in the picture, so there is no mask to work with; use a clearer or larger "
-            "picture, or send your own mask_image (white = repaint)",
+            "picture, another threshold in the catalogue, or your own mask_image (white = repaint)",
+            korean=f"BEN2가 이미지에서 {found_korean} 마스크를 만들 수 없습니다. 더 선명하거나 큰 이미지를 쓰거나, "
+            "설정(카탈로그)의 threshold를 바꾸거나, 마스크(mask_image, 흰색 = 다시 그릴 영역)를 직접 지정하세요.",
         )
     return masks.feather(masks.grow(weight, stage.grow_px), stage.feather_px)
 

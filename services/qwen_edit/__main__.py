@@ -19,9 +19,16 @@ def make_service(settings: QwenEditSettings) -> Service:
 
     def load_adapter() -> Any:
         # Imported late: the server listens, and answers health checks, while torch is imported.
+        from services.diffusion.tuning import tuning_of
         from services.qwen_edit import model
 
-        return model.load(settings.models / settings.folder, device=settings.device, dtype=settings.dtype)
+        return model.load(
+            settings.models / settings.folder,
+            device=settings.device,
+            dtype=settings.dtype,
+            cache_bytes=settings.cache_bytes,
+            tuning=tuning_of(settings),
+        )
 
     def add_servicer(slot: EngineSlot, server: grpc.aio.Server) -> None:
         servicer = QwenEditServicer(slot, max_pixels=settings.max_pixels)

@@ -48,7 +48,9 @@ class QwenEditServicer(qwen_edit_pb2_grpc.QwenEditServiceServicer):
                 )
             )
 
-        async with aclosing(engine.run(spec, deadline=deadline.of(context))) as events:
+        async with aclosing(
+            engine.run(spec, deadline=deadline.of(context), preview_every=request.preview_every)
+        ) as events:
             async for message in relay.relay(events, qwen_edit_pb2.QwenEditEvent, result):
                 yield message
 
@@ -65,6 +67,7 @@ def read_spec(request: qwen_edit_pb2.QwenEditRequest, max_pixels: int) -> QwenEd
     checks.number("steps", steps, 1, relay.MAX_STEPS)
     checks.number("true_cfg_scale", true_cfg_scale, 1, 15)
     checks.number("strength", strength, 0, 1)
+    checks.number("preview_every", request.preview_every, 0, relay.MAX_STEPS)
     return QwenEditSpec(
         images=tuple(
             pixels.read_rgb(image, field=f"images[{index}]", max_pixels=max_pixels)

@@ -182,6 +182,14 @@ def test_the_stream_tells_stages_and_steps_in_order(client: SyncEditClient, phot
     assert {timing.name for timing in answer.stage_timings} == set(stages)
 
 
+def test_previews_come_when_asked_for(client: SyncEditClient, photo: Path) -> None:
+    events: list[edit_pb2.EditEvent] = []
+    inpaint(client, photo, on_event=events.append, preview_every=3)
+    previews = [Image.open(io.BytesIO(event.preview.image)) for event in events if event.HasField("preview")]
+    assert len(previews) >= 2
+    assert all(preview.format == "JPEG" and max(preview.size) <= 256 for preview in previews)
+
+
 def test_the_answer_says_what_was_used(client: SyncEditClient, photo: Path) -> None:
     answer = inpaint(client, photo, guidance_scale=5.0, strength=0.9, negative_prompt="blurry", negative_scale=2.0)
     used = answer.effective

@@ -23,7 +23,8 @@ from PIL import Image
 
 from imgedit import images
 from services.segmentation.ben2 import BEN2, load
-from services.segmentation.model import Network, Pixels, auto_precision, cutout, from_map, prepare, to_input
+from services.segmentation.cutout import cutout, to_mask
+from services.segmentation.model import Network, Pixels, auto_precision, from_map, prepare, to_input
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -132,7 +133,7 @@ def decode(file: bytes) -> Pixels:
 
 def postprocess(picture: Pixels, alpha: torch.Tensor) -> Pixels:
     """The network's map to the cut-out."""
-    return cutout(picture, from_map(alpha, *picture.shape[:2]))
+    return cutout(picture, to_mask(from_map(alpha, *picture.shape[:2])))
 
 
 def timed(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> tuple[float, T]:

@@ -5,6 +5,7 @@ Files become bytes here and bytes become files; all else is the client's and the
 
 from __future__ import annotations
 
+import enum
 import io
 import os
 import signal
@@ -21,6 +22,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from imgedit import models_cli
 from imgedit import stack as stacks
 from imgedit.client import DEFAULT_TARGET, DEFAULT_TIMEOUT, SyncEditClient
 from imgedit.errors import ImgeditError
@@ -37,8 +39,18 @@ app = typer.Typer(
     help="Image editing with BEN2, FLUX.1-Fill and Qwen-Image-Edit. Start the services with `imgedit up`, then edit "
     "with `imgedit edit`; `imgedit experiments` lists what there is.",
 )
+app.add_typer(models_cli.app, name="models")
 out = Console()
 err = Console(stderr=True)
+
+
+class ProfileChoice(enum.StrEnum):
+    """The profiles, as the command line spells them."""
+
+    fast = "fast"
+    balanced = "balanced"
+    high = "high"
+
 
 Target = Annotated[str, typer.Option(help="Address of the orchestrator.", envvar="IMGEDIT_TARGET")]
 
@@ -128,6 +140,7 @@ def edit(
     seed: Annotated[
         int | None, typer.Option(help="The same seed gives the same picture.", min=0, max=2**32 - 1)
     ] = None,
+    profile: Annotated[ProfileChoice, typer.Option(help="Speed against quality.")] = ProfileChoice.balanced,
     mask: Annotated[
         Path | None, typer.Option(help="What to repaint, white, at the picture's size. [default: found by BEN2]")
     ] = None,
@@ -163,6 +176,7 @@ def edit(
                 guidance_scale=guidance_scale,
                 strength=strength,
                 seed=seed,
+                profile=profile.value,
                 mask=mask,
                 outpaint=_outpaint(left, right, top, bottom, aspect),
                 references=reference or (),

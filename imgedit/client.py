@@ -11,7 +11,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import grpc
 from google.rpc import status_pb2
@@ -35,6 +35,8 @@ CHANNEL_OPTIONS = [
 
 ImageSource = bytes | str | Path
 """A picture: its bytes, or the path of a file."""
+
+Profile = Literal["fast", "balanced", "high"]
 
 OnEvent = Callable[[edit_pb2.EditEvent], None]
 
@@ -80,6 +82,7 @@ class EditClient:
         mask: ImageSource | None = None,
         outpaint: edit_pb2.Outpaint | None = None,
         references: Sequence[ImageSource] = (),
+        profile: Profile = "balanced",
         preview_every: int | None = None,
         request_id: str | None = None,
         timeout: float = DEFAULT_TIMEOUT,
@@ -105,6 +108,7 @@ class EditClient:
             mask_image=_read(mask) if mask is not None else b"",
             outpaint=outpaint,
             reference_images=[_read(reference) for reference in references],
+            profile=f"PROFILE_{profile.upper()}",
             preview_every=preview_every,
             request_id=request_id,
         )

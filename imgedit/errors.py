@@ -22,7 +22,8 @@
     ├── InternalError                 a fault of ours; quote `request_id`
     └── LocalError                    never on the wire
         ├── SettingsError             a setting or a configuration file is wrong
-        └── ModelLoadError            a checkpoint cannot be loaded
+        ├── ModelLoadError            a checkpoint cannot be loaded
+        └── ModelDownloadError        weights cannot be pulled or compared with what was pulled
 
 Each wire class has exactly one gRPC code and one reason of `error_reason.proto`; `to_status` and `from_status` turn an
 error into a `google.rpc.Status` and back. This module knows nothing of servers, channels or stages.
@@ -248,6 +249,10 @@ class SettingsError(LocalError):
 
 class ModelLoadError(LocalError):
     """A checkpoint is missing, damaged or of the wrong shape; the message names the path or the entry."""
+
+
+class ModelDownloadError(LocalError):
+    """Weights cannot be pulled, or compared with what was pulled; the message says what to do."""
 
 
 def _descendants(cls: type[ImgeditError]) -> Iterator[type[ImgeditError]]:

@@ -1,6 +1,7 @@
 from google.api import annotations_pb2 as _annotations_pb2
 from google.protobuf import struct_pb2 as _struct_pb2
 from google.rpc import status_pb2 as _status_pb2
+from imgedit.v1 import profile_pb2 as _profile_pb2
 from imgedit.v1 import progress_pb2 as _progress_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
@@ -27,6 +28,7 @@ class ParameterType(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     PARAMETER_TYPE_TEXT: _ClassVar[ParameterType]
     PARAMETER_TYPE_IMAGE: _ClassVar[ParameterType]
     PARAMETER_TYPE_MESSAGE: _ClassVar[ParameterType]
+    PARAMETER_TYPE_ENUM: _ClassVar[ParameterType]
 MASK_SOURCE_UNSPECIFIED: MaskSource
 MASK_SOURCE_WHOLE: MaskSource
 MASK_SOURCE_SEGMENTATION: MaskSource
@@ -38,9 +40,10 @@ PARAMETER_TYPE_NUMBER: ParameterType
 PARAMETER_TYPE_TEXT: ParameterType
 PARAMETER_TYPE_IMAGE: ParameterType
 PARAMETER_TYPE_MESSAGE: ParameterType
+PARAMETER_TYPE_ENUM: ParameterType
 
 class EditRequest(_message.Message):
-    __slots__ = ("experiment_id", "input_image", "prompt", "feature_id", "negative_prompt", "steps", "guidance_scale", "strength", "seed", "mask_image", "outpaint", "reference_images", "negative_scale", "preview_every", "request_id")
+    __slots__ = ("experiment_id", "input_image", "prompt", "feature_id", "negative_prompt", "steps", "guidance_scale", "strength", "seed", "profile", "mask_image", "outpaint", "reference_images", "negative_scale", "preview_every", "request_id")
     EXPERIMENT_ID_FIELD_NUMBER: _ClassVar[int]
     INPUT_IMAGE_FIELD_NUMBER: _ClassVar[int]
     PROMPT_FIELD_NUMBER: _ClassVar[int]
@@ -50,6 +53,7 @@ class EditRequest(_message.Message):
     GUIDANCE_SCALE_FIELD_NUMBER: _ClassVar[int]
     STRENGTH_FIELD_NUMBER: _ClassVar[int]
     SEED_FIELD_NUMBER: _ClassVar[int]
+    PROFILE_FIELD_NUMBER: _ClassVar[int]
     MASK_IMAGE_FIELD_NUMBER: _ClassVar[int]
     OUTPAINT_FIELD_NUMBER: _ClassVar[int]
     REFERENCE_IMAGES_FIELD_NUMBER: _ClassVar[int]
@@ -65,13 +69,14 @@ class EditRequest(_message.Message):
     guidance_scale: float
     strength: float
     seed: int
+    profile: _profile_pb2.Profile
     mask_image: bytes
     outpaint: Outpaint
     reference_images: _containers.RepeatedScalarFieldContainer[bytes]
     negative_scale: float
     preview_every: int
     request_id: str
-    def __init__(self, experiment_id: _Optional[str] = ..., input_image: _Optional[bytes] = ..., prompt: _Optional[str] = ..., feature_id: _Optional[str] = ..., negative_prompt: _Optional[str] = ..., steps: _Optional[int] = ..., guidance_scale: _Optional[float] = ..., strength: _Optional[float] = ..., seed: _Optional[int] = ..., mask_image: _Optional[bytes] = ..., outpaint: _Optional[_Union[Outpaint, _Mapping]] = ..., reference_images: _Optional[_Iterable[bytes]] = ..., negative_scale: _Optional[float] = ..., preview_every: _Optional[int] = ..., request_id: _Optional[str] = ...) -> None: ...
+    def __init__(self, experiment_id: _Optional[str] = ..., input_image: _Optional[bytes] = ..., prompt: _Optional[str] = ..., feature_id: _Optional[str] = ..., negative_prompt: _Optional[str] = ..., steps: _Optional[int] = ..., guidance_scale: _Optional[float] = ..., strength: _Optional[float] = ..., seed: _Optional[int] = ..., profile: _Optional[_Union[_profile_pb2.Profile, str]] = ..., mask_image: _Optional[bytes] = ..., outpaint: _Optional[_Union[Outpaint, _Mapping]] = ..., reference_images: _Optional[_Iterable[bytes]] = ..., negative_scale: _Optional[float] = ..., preview_every: _Optional[int] = ..., request_id: _Optional[str] = ...) -> None: ...
 
 class Outpaint(_message.Message):
     __slots__ = ("left", "right", "top", "bottom", "aspect")
@@ -120,7 +125,7 @@ class EditResponse(_message.Message):
     def __init__(self, success: _Optional[bool] = ..., experiment_id: _Optional[str] = ..., experiment_name: _Optional[str] = ..., output_image: _Optional[bytes] = ..., background_removed_image: _Optional[bytes] = ..., mask_image: _Optional[bytes] = ..., elapsed_time: _Optional[float] = ..., seed: _Optional[int] = ..., width: _Optional[int] = ..., height: _Optional[int] = ..., effective: _Optional[_Union[EffectiveParameters, _Mapping]] = ..., stage_timings: _Optional[_Iterable[_Union[_progress_pb2.Timing, _Mapping]]] = ..., warnings: _Optional[_Iterable[str]] = ..., request_id: _Optional[str] = ...) -> None: ...
 
 class EffectiveParameters(_message.Message):
-    __slots__ = ("feature_id", "prompt", "negative_prompt", "negative_scale", "steps", "steps_run", "guidance_scale", "strength", "seed", "outpaint", "reference_count", "mask_source", "work_width", "work_height", "models")
+    __slots__ = ("feature_id", "prompt", "negative_prompt", "negative_scale", "steps", "steps_run", "guidance_scale", "strength", "seed", "outpaint", "reference_count", "mask_source", "work_width", "work_height", "models", "profile")
     FEATURE_ID_FIELD_NUMBER: _ClassVar[int]
     PROMPT_FIELD_NUMBER: _ClassVar[int]
     NEGATIVE_PROMPT_FIELD_NUMBER: _ClassVar[int]
@@ -136,6 +141,7 @@ class EffectiveParameters(_message.Message):
     WORK_WIDTH_FIELD_NUMBER: _ClassVar[int]
     WORK_HEIGHT_FIELD_NUMBER: _ClassVar[int]
     MODELS_FIELD_NUMBER: _ClassVar[int]
+    PROFILE_FIELD_NUMBER: _ClassVar[int]
     feature_id: str
     prompt: str
     negative_prompt: str
@@ -151,7 +157,8 @@ class EffectiveParameters(_message.Message):
     work_width: int
     work_height: int
     models: _containers.RepeatedCompositeFieldContainer[_progress_pb2.ModelInfo]
-    def __init__(self, feature_id: _Optional[str] = ..., prompt: _Optional[str] = ..., negative_prompt: _Optional[str] = ..., negative_scale: _Optional[float] = ..., steps: _Optional[int] = ..., steps_run: _Optional[int] = ..., guidance_scale: _Optional[float] = ..., strength: _Optional[float] = ..., seed: _Optional[int] = ..., outpaint: _Optional[_Union[Outpaint, _Mapping]] = ..., reference_count: _Optional[int] = ..., mask_source: _Optional[_Union[MaskSource, str]] = ..., work_width: _Optional[int] = ..., work_height: _Optional[int] = ..., models: _Optional[_Iterable[_Union[_progress_pb2.ModelInfo, _Mapping]]] = ...) -> None: ...
+    profile: _profile_pb2.Profile
+    def __init__(self, feature_id: _Optional[str] = ..., prompt: _Optional[str] = ..., negative_prompt: _Optional[str] = ..., negative_scale: _Optional[float] = ..., steps: _Optional[int] = ..., steps_run: _Optional[int] = ..., guidance_scale: _Optional[float] = ..., strength: _Optional[float] = ..., seed: _Optional[int] = ..., outpaint: _Optional[_Union[Outpaint, _Mapping]] = ..., reference_count: _Optional[int] = ..., mask_source: _Optional[_Union[MaskSource, str]] = ..., work_width: _Optional[int] = ..., work_height: _Optional[int] = ..., models: _Optional[_Iterable[_Union[_progress_pb2.ModelInfo, _Mapping]]] = ..., profile: _Optional[_Union[_profile_pb2.Profile, str]] = ...) -> None: ...
 
 class EditEvent(_message.Message):
     __slots__ = ("request_id", "queued", "stage", "progress", "preview", "result", "error")
@@ -240,7 +247,7 @@ class Feature(_message.Message):
     def __init__(self, id: _Optional[str] = ..., name: _Optional[str] = ..., requires_mask: _Optional[bool] = ..., stages: _Optional[_Iterable[str]] = ..., parameters: _Optional[_Iterable[_Union[ParameterSpec, _Mapping]]] = ..., prompt_languages: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ParameterSpec(_message.Message):
-    __slots__ = ("name", "type", "required", "default", "min", "max", "recommended_min", "recommended_max", "help_ko", "help_en")
+    __slots__ = ("name", "type", "required", "default", "min", "max", "recommended_min", "recommended_max", "help_ko", "help_en", "choices")
     NAME_FIELD_NUMBER: _ClassVar[int]
     TYPE_FIELD_NUMBER: _ClassVar[int]
     REQUIRED_FIELD_NUMBER: _ClassVar[int]
@@ -251,6 +258,7 @@ class ParameterSpec(_message.Message):
     RECOMMENDED_MAX_FIELD_NUMBER: _ClassVar[int]
     HELP_KO_FIELD_NUMBER: _ClassVar[int]
     HELP_EN_FIELD_NUMBER: _ClassVar[int]
+    CHOICES_FIELD_NUMBER: _ClassVar[int]
     name: str
     type: ParameterType
     required: bool
@@ -261,4 +269,5 @@ class ParameterSpec(_message.Message):
     recommended_max: float
     help_ko: str
     help_en: str
-    def __init__(self, name: _Optional[str] = ..., type: _Optional[_Union[ParameterType, str]] = ..., required: _Optional[bool] = ..., default: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ..., min: _Optional[float] = ..., max: _Optional[float] = ..., recommended_min: _Optional[float] = ..., recommended_max: _Optional[float] = ..., help_ko: _Optional[str] = ..., help_en: _Optional[str] = ...) -> None: ...
+    choices: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, name: _Optional[str] = ..., type: _Optional[_Union[ParameterType, str]] = ..., required: _Optional[bool] = ..., default: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ..., min: _Optional[float] = ..., max: _Optional[float] = ..., recommended_min: _Optional[float] = ..., recommended_max: _Optional[float] = ..., help_ko: _Optional[str] = ..., help_en: _Optional[str] = ..., choices: _Optional[_Iterable[str]] = ...) -> None: ...

@@ -1,4 +1,5 @@
 from imgedit.v1 import image_pb2 as _image_pb2
+from imgedit.v1 import profile_pb2 as _profile_pb2
 from imgedit.v1 import progress_pb2 as _progress_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
@@ -9,7 +10,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class QwenEditRequest(_message.Message):
-    __slots__ = ("images", "prompt", "negative_prompt", "true_cfg_scale", "steps", "strength", "seed", "preview_every")
+    __slots__ = ("images", "prompt", "negative_prompt", "true_cfg_scale", "steps", "strength", "seed", "preview_every", "profile")
     IMAGES_FIELD_NUMBER: _ClassVar[int]
     PROMPT_FIELD_NUMBER: _ClassVar[int]
     NEGATIVE_PROMPT_FIELD_NUMBER: _ClassVar[int]
@@ -18,6 +19,7 @@ class QwenEditRequest(_message.Message):
     STRENGTH_FIELD_NUMBER: _ClassVar[int]
     SEED_FIELD_NUMBER: _ClassVar[int]
     PREVIEW_EVERY_FIELD_NUMBER: _ClassVar[int]
+    PROFILE_FIELD_NUMBER: _ClassVar[int]
     images: _containers.RepeatedCompositeFieldContainer[_image_pb2.Image]
     prompt: str
     negative_prompt: str
@@ -26,7 +28,8 @@ class QwenEditRequest(_message.Message):
     strength: float
     seed: int
     preview_every: int
-    def __init__(self, images: _Optional[_Iterable[_Union[_image_pb2.Image, _Mapping]]] = ..., prompt: _Optional[str] = ..., negative_prompt: _Optional[str] = ..., true_cfg_scale: _Optional[float] = ..., steps: _Optional[int] = ..., strength: _Optional[float] = ..., seed: _Optional[int] = ..., preview_every: _Optional[int] = ...) -> None: ...
+    profile: _profile_pb2.Profile
+    def __init__(self, images: _Optional[_Iterable[_Union[_image_pb2.Image, _Mapping]]] = ..., prompt: _Optional[str] = ..., negative_prompt: _Optional[str] = ..., true_cfg_scale: _Optional[float] = ..., steps: _Optional[int] = ..., strength: _Optional[float] = ..., seed: _Optional[int] = ..., preview_every: _Optional[int] = ..., profile: _Optional[_Union[_profile_pb2.Profile, str]] = ...) -> None: ...
 
 class QwenEditEvent(_message.Message):
     __slots__ = ("queued", "progress", "preview", "result")

@@ -66,6 +66,14 @@ class DiffusionSettings(ModelSettings):
     attention: str = Field(
         "", description="a diffusers attention backend (native, flash, sage ...); empty = torch's own"
     )
+    step_cache_threshold: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="First Block Cache of profile balanced: relative change below which a step is "
+        "skipped (0.08 is usual); 0 = off",
+    )
+    lora_fast: str = Field("", description="LoRA file of profile fast inside `models`; empty = the profile is refused")
     compile: Literal["off", "regional"] = Field("off", description="compile the transformer's repeated block")
 
 

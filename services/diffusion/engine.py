@@ -149,6 +149,8 @@ class Engine(Generic[SpecT, StateT, OutputT]):
     def _refuse_if_full(self, plan: Plan) -> None:
         if self._closing:
             raise ServiceUnavailable("The service is shutting down; send the request again.")
+        if self._worker.ident is not None and not self._worker.is_alive():
+            raise InternalError("The engine's worker has ended; the service must be restarted.")
         held = sum(job.plan.nbytes for job in self._jobs)
         if len(self._jobs) < self._max_jobs and (held + plan.nbytes <= self._max_bytes or not self._jobs):
             return

@@ -45,6 +45,7 @@ def tuning_of(settings: DiffusionSettings) -> Tuning:
         vae_tiling=settings.vae_tiling,
         attention=settings.attention,
         compile=settings.compile,
+        step_cache_threshold=settings.step_cache_threshold,
     )
 
 

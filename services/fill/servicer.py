@@ -26,14 +26,15 @@ DEFAULT_STRENGTH = 1.0
 class FillServicer(fill_pb2_grpc.FillServiceServicer):
     """Serves Fill with an engine that owns the model."""
 
-    def __init__(self, slot: EngineSlot, *, max_pixels: int) -> None:
+    def __init__(self, slot: EngineSlot, *, max_pixels: int, profiles: relay.Profiles) -> None:
         self._slot = slot
         self._max_pixels = max_pixels
+        self._profiles = profiles
 
     async def Fill(self, request: fill_pb2.FillRequest, context: Context) -> AsyncIterator[fill_pb2.FillEvent]:
         """Repaint one region, reporting on the way."""
         engine = self._slot.get()
-        spec = await asyncio.to_thread(read_spec, request, self._max_pixels)
+        spec = await asyncio.to_thread(read_spec, request, self._max_pixels, self._profiles)
 
         def result(finished: Finished[relay.Output]) -> fill_pb2.FillEvent:
             return fill_pb2.FillEvent(
@@ -53,7 +54,7 @@ class FillServicer(fill_pb2_grpc.FillServiceServicer):
                 yield message
 
 
-def read_spec(request: fill_pb2.FillRequest, max_pixels: int) -> FillSpec:
+def read_spec(request: fill_pb2.FillRequest, max_pixels: int, profiles: relay.Profiles) -> FillSpec:
     """Check a request and decode its pictures. Raises `InvalidArgument` naming the field."""
     checks.prompt("prompt", request.prompt)
     checks.prompt("negative_prompt", request.negative_prompt, may_be_blank=True)
@@ -80,4 +81,6 @@ def read_spec(request: fill_pb2.FillRequest, max_pixels: int) -> FillSpec:
         guidance_scale=guidance_scale,
         strength=strength,
         seed=request.seed if request.HasField("seed") else relay.draw_seed(),
+        lora=profiles.lora(request.profile),
+        step_cache=profiles.step_cache(request.profile),
     )

@@ -21,6 +21,7 @@ from imgedit.images import Pixels
 from imgedit.v1 import (
     fill_pb2,
     fill_pb2_grpc,
+    profile_pb2,
     progress_pb2,
     qwen_edit_pb2,
     qwen_edit_pb2_grpc,
@@ -107,6 +108,7 @@ class Backends:
         strength: float,
         seed: int,
         preview_every: int,
+        profile: profile_pb2.Profile,
         deadline: float,
         on_progress: OnProgress,
     ) -> Painted:
@@ -122,6 +124,7 @@ class Backends:
             strength=strength,
             seed=seed,
             preview_every=preview_every,
+            profile=profile,
         )
         with self._stage("fill", "fill"):
             return await _follow(lambda: self._fill.Fill(request, **_call_options("fill", deadline)), on_progress)
@@ -137,6 +140,7 @@ class Backends:
         strength: float,
         seed: int,
         preview_every: int,
+        profile: profile_pb2.Profile,
         deadline: float,
         on_progress: OnProgress,
     ) -> Painted:
@@ -150,6 +154,7 @@ class Backends:
             strength=strength,
             seed=seed,
             preview_every=preview_every,
+            profile=profile,
         )
         with self._stage("qwen_edit", "qwen_edit"):
             return await _follow(

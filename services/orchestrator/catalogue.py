@@ -123,6 +123,22 @@ class Parameters(_Strict):
         return self
 
 
+class Profile(_Strict):
+    """What a profile sets instead of the defaults. Its values need not lie in the ranges, which bind callers."""
+
+    steps: int | None = Field(None, ge=1, le=100)
+    guidance_scale: float | None = Field(None, ge=0, le=100)
+    strength: float | None = Field(None, ge=0, le=1)
+
+
+class Profiles(_Strict):
+    """The profiles of a feature."""
+
+    fast: Profile = Profile()
+    balanced: Profile = Profile()
+    high: Profile = Profile()
+
+
 class Model(_Strict):
     """A model that an experiment uses. `path` is informational: a model service's own settings decide."""
 
@@ -138,6 +154,7 @@ class Feature(_Strict):
     requires_mask: bool = False
     stages: tuple[Stage, ...] = Field(min_length=1)
     parameters: Parameters
+    profiles: Profiles = Profiles()
 
     @model_validator(mode="before")
     @classmethod
@@ -295,6 +312,7 @@ def _adopt_guide_form(document: dict[str, Any]) -> None:
                 shipped = built_in[experiment["id"], feature["id"]]
                 feature.setdefault("stages", shipped["stages"])
                 feature.setdefault("parameters", shipped["parameters"])
+                feature.setdefault("profiles", shipped["profiles"])
 
 
 def _spelled_out(stage: Any) -> Any:

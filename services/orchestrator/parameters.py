@@ -10,11 +10,12 @@ import secrets
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 from google.protobuf.struct_pb2 import Value
 
 from imgedit.errors import InvalidArgument, PromptLanguageUnsupported, Violation
-from imgedit.v1 import edit_pb2
+from imgedit.v1 import edit_pb2, profile_pb2
 from services.common import checks
 from services.common.interceptors import REQUEST_ID_PATTERN
 from services.orchestrator.catalogue import (
@@ -31,6 +32,20 @@ from services.orchestrator.catalogue import (
 MAX_MARGIN_PX = 4096
 MAX_PREVIEW_EVERY = 100
 MAX_SEED = 2**32 - 1
+
+ProfileName = Literal["fast", "balanced", "high"]
+
+_PROFILE_NAMES: dict[int, ProfileName] = {
+    profile_pb2.PROFILE_UNSPECIFIED: "balanced",
+    profile_pb2.PROFILE_FAST: "fast",
+    profile_pb2.PROFILE_BALANCED: "balanced",
+    profile_pb2.PROFILE_HIGH: "high",
+}
+PROFILE_NUMBERS: dict[ProfileName, profile_pb2.Profile] = {
+    "fast": profile_pb2.PROFILE_FAST,
+    "balanced": profile_pb2.PROFILE_BALANCED,
+    "high": profile_pb2.PROFILE_HIGH,
+}
 
 
 @dataclass(frozen=True)
@@ -60,6 +75,7 @@ class EditParameters:
     margins: Margins | None
     aspect: tuple[int, int] | None
     preview_every: int = 0
+    profile: ProfileName = "balanced"
 
     @property
     def steps_run(self) -> int:
@@ -79,7 +95,9 @@ def resolve(request: edit_pb2.EditRequest, feature: Feature) -> EditParameters:
     _check_language("prompt", request.prompt, feature)
     _check_language("negative_prompt", request.negative_prompt, feature)
     checks.number("preview_every", request.preview_every, 0, MAX_PREVIEW_EVERY)
-    numbers = {name: _number(request, name, limits) for name, limits in _ranges(feature)}
+    profile = _profile(request)
+    preset = getattr(feature.profiles, profile)
+    numbers = {name: _number(request, name, limits, getattr(preset, name, None)) for name, limits in _ranges(feature)}
     margins, aspect = _outpaint(request)
     return EditParameters(
         prompt=request.prompt,
@@ -92,6 +110,7 @@ def resolve(request: edit_pb2.EditRequest, feature: Feature) -> EditParameters:
         margins=margins,
         aspect=aspect,
         preview_every=request.preview_every,
+        profile=profile,
     )
 
 
@@ -153,9 +172,17 @@ def _ranges(feature: Feature) -> Iterator[tuple[str, NumberRange]]:
         yield "negative_scale", parameters.negative_scale
 
 
-def _number(request: edit_pb2.EditRequest, name: str, limits: NumberRange) -> float:
+def _profile(request: edit_pb2.EditRequest) -> ProfileName:
+    if request.profile not in _PROFILE_NAMES:
+        names = ", ".join(profile_pb2.Profile.Name(number) for number in _PROFILE_NAMES)
+        raise InvalidArgument.field("profile", f"must be one of {names}, is {request.profile}")
+    return _PROFILE_NAMES[request.profile]
+
+
+def _number(request: edit_pb2.EditRequest, name: str, limits: NumberRange, preset: float | None) -> float:
+    """The caller's value, which must lie in the range; else the profile's; else the default."""
     if not request.HasField(name):
-        return limits.default
+        return limits.default if preset is None else preset
     value = float(getattr(request, name))
     checks.number(name, value, limits.min, limits.max)
     return value
@@ -208,6 +235,9 @@ def specs(feature: Feature) -> list[edit_pb2.ParameterSpec]:
     for name, limits in _ranges(feature):
         if name != "negative_scale" or isinstance(feature.painter, FillStage):
             found.append(_number_spec(name, limits))
+    profile = _spec("profile", edit_pb2.PARAMETER_TYPE_ENUM, min=0, max=1, default=_text_value("PROFILE_BALANCED"))
+    profile.choices.extend(profile_pb2.Profile.Name(number) for number in PROFILE_NUMBERS.values())
+    found.append(profile)
     found.append(_spec("seed", edit_pb2.PARAMETER_TYPE_INTEGER, min=0, max=MAX_SEED))
     found.append(_spec("preview_every", edit_pb2.PARAMETER_TYPE_INTEGER, min=0, max=MAX_PREVIEW_EVERY))
     if feature.has(MaskStage):
@@ -271,6 +301,10 @@ _HELP = {
         "Weight of an explicit negative prompt; a second pass per step.",
     ),
     "seed": ("같은 시드는 같은 결과를 냅니다. 비우면 무작위.", "The same seed gives the same result. Unset = random."),
+    "profile": (
+        "속도와 품질의 균형: FAST 빠름(적은 단계), BALANCED 기본, HIGH 고품질.",
+        "Speed against quality: FAST runs few steps, BALANCED the defaults, HIGH more steps.",
+    ),
     "preview_every": ("몇 단계마다 미리보기를 보낼지. 비우면 보내지 않습니다.", "A preview after every so many steps."),
     "mask_image": (
         "다시 그릴 영역(흰색). 비우면 BEN2가 자동으로 만듭니다.",

@@ -228,6 +228,7 @@ def _effective(feature: Feature, edit: stages.Edit, canvas: stages.Canvas) -> ed
         prompt=used.prompt,
         negative_prompt=used.negative_prompt,
         negative_scale=used.negative_scale,
+        profile=parameters.PROFILE_NUMBERS[used.profile],
         steps=used.steps,
         steps_run=used.steps_run,
         guidance_scale=used.guidance_scale,

@@ -36,7 +36,7 @@ from services.orchestrator.catalogue import (
     QwenEditStage,
     SegmentStage,
 )
-from services.orchestrator.parameters import MAX_MARGIN_PX, EditParameters, Margins
+from services.orchestrator.parameters import MAX_MARGIN_PX, PROFILE_NUMBERS, EditParameters, Margins
 from services.orchestrator.work_area import WorkArea
 
 SEGMENT_SIDE = 1024
@@ -215,6 +215,7 @@ async def fill(canvas: Canvas, stage: FillStage, edit: Edit) -> Canvas:
         strength=parameters.strength,
         seed=parameters.seed,
         preview_every=parameters.preview_every,
+        profile=PROFILE_NUMBERS[parameters.profile],
         deadline=edit.deadline,
         on_progress=edit.on_progress(stage.kind),
     )
@@ -240,6 +241,7 @@ async def qwen_edit(canvas: Canvas, stage: QwenEditStage, edit: Edit) -> Canvas:
         strength=parameters.strength,
         seed=parameters.seed,
         preview_every=parameters.preview_every,
+        profile=PROFILE_NUMBERS[parameters.profile],
         deadline=edit.deadline,
         on_progress=edit.on_progress(stage.kind),
     )

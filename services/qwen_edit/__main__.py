@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from typing import Any
 
@@ -9,9 +10,19 @@ import grpc
 
 from imgedit.v1 import qwen_edit_pb2, qwen_edit_pb2_grpc
 from services.common.server import Service, run
+from services.diffusion import relay
 from services.diffusion.service import EngineSlot, make_diffusion_service
 from services.qwen_edit.servicer import QwenEditServicer
 from services.qwen_edit.settings import QwenEditSettings
+
+LIGHTNING_SCHEDULE = {
+    "use_dynamic_shifting": True,
+    "base_shift": math.log(3),
+    "max_shift": math.log(3),
+    "shift_terminal": None,
+    "time_shift_type": "exponential",
+}
+"""Scheduler settings that Qwen-Image-Edit-2509-Lightning was distilled for."""
 
 
 def make_service(settings: QwenEditSettings) -> Service:
@@ -19,6 +30,7 @@ def make_service(settings: QwenEditSettings) -> Service:
 
     def load_adapter() -> Any:
         # Imported late: the server listens, and answers health checks, while torch is imported.
+        from services.diffusion.lora import LoraFile
         from services.diffusion.tuning import tuning_of
         from services.qwen_edit import model
 
@@ -27,11 +39,14 @@ def make_service(settings: QwenEditSettings) -> Service:
             device=settings.device,
             dtype=settings.dtype,
             cache_bytes=settings.cache_bytes,
+            loras={relay.FAST_LORA: LoraFile(settings.models / settings.lora_fast, schedule=LIGHTNING_SCHEDULE)}
+            if settings.lora_fast
+            else {},
             tuning=tuning_of(settings),
         )
 
     def add_servicer(slot: EngineSlot, server: grpc.aio.Server) -> None:
-        servicer = QwenEditServicer(slot, max_pixels=settings.max_pixels)
+        servicer = QwenEditServicer(slot, max_pixels=settings.max_pixels, profiles=relay.Profiles.of(settings))
         qwen_edit_pb2_grpc.add_QwenEditServiceServicer_to_server(servicer, server)
 
     rpc_service = qwen_edit_pb2.DESCRIPTOR.services_by_name["QwenEditService"].full_name

@@ -26,16 +26,17 @@ DEFAULT_STRENGTH = 1.0
 class QwenEditServicer(qwen_edit_pb2_grpc.QwenEditServiceServicer):
     """Serves Edit with an engine that owns the model."""
 
-    def __init__(self, slot: EngineSlot, *, max_pixels: int) -> None:
+    def __init__(self, slot: EngineSlot, *, max_pixels: int, profiles: relay.Profiles) -> None:
         self._slot = slot
         self._max_pixels = max_pixels
+        self._profiles = profiles
 
     async def Edit(
         self, request: qwen_edit_pb2.QwenEditRequest, context: Context
     ) -> AsyncIterator[qwen_edit_pb2.QwenEditEvent]:
         """Edit one picture, reporting on the way."""
         engine = self._slot.get()
-        spec = await asyncio.to_thread(read_spec, request, self._max_pixels)
+        spec = await asyncio.to_thread(read_spec, request, self._max_pixels, self._profiles)
 
         def result(finished: Finished[relay.Output]) -> qwen_edit_pb2.QwenEditEvent:
             return qwen_edit_pb2.QwenEditEvent(
@@ -55,7 +56,7 @@ class QwenEditServicer(qwen_edit_pb2_grpc.QwenEditServiceServicer):
                 yield message
 
 
-def read_spec(request: qwen_edit_pb2.QwenEditRequest, max_pixels: int) -> QwenEditSpec:
+def read_spec(request: qwen_edit_pb2.QwenEditRequest, max_pixels: int, profiles: relay.Profiles) -> QwenEditSpec:
     """Check a request and decode its pictures. Raises `InvalidArgument` naming the field."""
     if not 1 <= len(request.images) <= MAX_IMAGES:
         raise InvalidArgument.field("images", f"must hold 1 to {MAX_IMAGES} pictures, holds {len(request.images)}")
@@ -79,4 +80,6 @@ def read_spec(request: qwen_edit_pb2.QwenEditRequest, max_pixels: int) -> QwenEd
         steps=steps,
         strength=strength,
         seed=request.seed if request.HasField("seed") else relay.draw_seed(),
+        lora=profiles.lora(request.profile),
+        step_cache=profiles.step_cache(request.profile),
     )

@@ -10,6 +10,7 @@ from imgedit.v1 import segmentation_pb2, segmentation_pb2_grpc
 from services.common.loading import ModelSlot, load_model
 from services.common.server import Service, run
 from services.common.worker import Worker
+from services.segmentation import metrics
 from services.segmentation.servicer import SegmentationServicer, Segments
 from services.segmentation.settings import SegmentationSettings
 
@@ -25,7 +26,12 @@ def make_service(settings: SegmentationSettings) -> Service:
         # Imported late: the server listens, and answers health checks, while torch is imported.
         from services.segmentation.model import Segmenter
 
-        model = Segmenter.load(settings.models / settings.folder, device=settings.device, precision=settings.precision)
+        model = Segmenter.load(
+            settings.models / settings.folder,
+            device=settings.device,
+            precision=settings.precision,
+            on_retry=metrics.PRECISION_RETRIES.inc,
+        )
         model.warm_up()
         return model
 
@@ -36,7 +42,7 @@ def make_service(settings: SegmentationSettings) -> Service:
         worker.close()
 
     def register(server: grpc.aio.Server) -> None:
-        servicer = SegmentationServicer(slot, worker, max_pixels=settings.max_pixels)
+        servicer = SegmentationServicer(slot, worker, max_pixels=settings.max_pixels, cache_bytes=settings.cache_bytes)
         segmentation_pb2_grpc.add_SegmentationServiceServicer_to_server(servicer, server)
 
     full_name = segmentation_pb2.DESCRIPTOR.services_by_name["SegmentationService"].full_name

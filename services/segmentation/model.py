@@ -7,6 +7,7 @@ network's own, neither stretched nor cut (the mask stage of the orchestrator doe
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,12 +18,16 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
+from imgedit.errors import InternalError, OutOfMemory, SettingsError
+from services.diffusion.device import device_named, free_memory, is_out_of_memory
 from services.segmentation.ben2 import BEN2, load, revision, weights_file
 from services.segmentation.ben2.accelerator import AcceleratedBEN2
 from services.segmentation.ben2.cpu import PreparedBEN2
 from services.segmentation.foreground import estimate_foreground
 
-__all__ = ["Segmenter", "cutout", "estimate_foreground", "prepare"]
+__all__ = ["Segmenter", "estimate_foreground", "prepare"]
+
+_log = logging.getLogger(__name__)
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -45,13 +50,13 @@ def prepare(
     It takes (B, 3, S, S), ImageNet-normalised, and returns (B, 1, S, S) float32 alpha in [0, 1]; it reuses its buffers,
     so one thread at a time. `precision` is "auto" (see `auto_precision`), "fp32", "bf16" or, off the CPU, "fp16". A
     half-precision result that is not finite is computed once more in float32, after a call of `on_retry`;
-    FloatingPointError when that is not finite either. `compile_blocks` compiles the repeated blocks on an accelerator.
+    InternalError when that is not finite either. `compile_blocks` compiles the repeated blocks on an accelerator.
 
-    Raises ValueError for a precision that the device does not have.
+    Raises SettingsError for a precision that the device does not have.
     """
     precision = auto_precision(device) if precision == "auto" else precision
     if precision not in PRECISIONS or (device == "cpu" and precision == "fp16"):
-        raise ValueError(f"BEN2: precision {precision!r} is not one of auto, fp32, bf16 (or fp16 on an accelerator)")
+        raise SettingsError(f"BEN2: precision {precision!r} is not one of auto, fp32, bf16 (or fp16 on an accelerator)")
     network.requires_grad_(False).eval()
     dtype = PRECISIONS[precision]
     if device == "cpu":
@@ -67,7 +72,7 @@ def prepare(
             with torch.inference_mode():
                 alpha = network(x.to(next(network.parameters()).device, torch.float32))
         if not bool(alpha.isfinite().all()):
-            raise FloatingPointError("BEN2: the mask is not finite, in float32 either")
+            raise InternalError("BEN2: the mask is not finite, in float32 either; are the weights damaged?")
         return alpha
 
     return run
@@ -88,11 +93,14 @@ def auto_precision(device: str) -> str:
 class Segmenter:
     """The loaded network and the steps around it; one thread at a time."""
 
-    def __init__(self, run: Network, side: int, revision: str) -> None:
+    def __init__(self, run: Network, *, side: int, device: torch.device, precision: str, revision: str) -> None:
         self.revision = revision
         """Short hash of the weights, for cache keys and answers."""
+        self.precision = precision
+        """Number format that the network runs in: "fp32", "bf16" or "fp16"."""
         self._run = run
         self._side = side
+        self._device = device
 
     @classmethod
     def load(
@@ -104,15 +112,17 @@ class Segmenter:
         compile_blocks: bool = False,
         on_retry: Callable[[], None] | None = None,
     ) -> Segmenter:
-        """Load the weights in `folder` (see `ben2.load`, which lists the errors) and prepare them (see `prepare`).
+        """Load the weights in `folder` and prepare them (see `prepare`).
 
-        `device` "auto" is cuda where there is one, else cpu.
+        `device` "auto" is cuda where there is one, else cpu. Raises ModelLoadError for weights that are missing or
+        damaged, SettingsError for a device that is not there or a precision that it does not have.
         """
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
+        target = device_named(device)
+        precision = auto_precision(target.type) if precision == "auto" else precision
         network = load(folder)
-        run = prepare(network, device, precision=precision, compile_blocks=compile_blocks, on_retry=on_retry)
-        return cls(run, network.config.image_size, revision(weights_file(folder)))
+        run = prepare(network, str(target), precision=precision, compile_blocks=compile_blocks, on_retry=on_retry)
+        weights = revision(weights_file(folder))
+        return cls(run, side=network.config.image_size, device=target, precision=precision, revision=weights)
 
     def warm_up(self) -> None:
         """Run the network once on a grey picture, so that the first request pays nothing extra."""
@@ -123,9 +133,18 @@ class Segmenter:
 
         A picture of the network's own size is not resized. The published code stretches the map so that its least
         value becomes 0 and its greatest 1; here the values stay, so a picture without a subject stays without one.
+        Raises OutOfMemory, after which the next picture works, and InternalError for a map that is not finite.
         """
-        height, width = image.shape[:2]
-        return from_map(self._run(to_input(image, self._side)), height, width)
+        try:
+            height, width = image.shape[:2]
+            return from_map(self._run(to_input(image, self._side)), height, width)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            _log.warning("out of memory: %s", error)
+        # Only here the error is gone, and with it the frames that held the tensors.
+        free_memory(self._device)
+        raise OutOfMemory("The device ran out of memory. Send a smaller picture (2048 → 1024).")
 
 
 def to_input(image: Pixels, side: int) -> Tensor:
@@ -146,11 +165,3 @@ def from_map(alpha: Tensor, height: int, width: int) -> NDArray[np.float32]:
         alpha = functional.interpolate(alpha, size=(height, width), mode="bilinear")
     out: NDArray[np.float32] = alpha[0, 0].cpu().numpy()
     return out
-
-
-def cutout(image: Pixels, alpha: NDArray[np.float32]) -> Pixels:
-    """Takes image (H, W, 3) and alpha (H, W) in [0, 1] -> (H, W, 4): the image with the alpha as its fourth channel."""
-    result = np.empty((*image.shape[:2], 4), np.uint8)
-    result[:, :, :3] = image
-    result[:, :, 3] = np.rint(alpha * np.float32(255))
-    return result

@@ -1,4 +1,4 @@
-"""SegmentationService: decode → queue → encode. Knows proto types and the queue, not torch."""
+"""SegmentationService: decode → cache or queue → encode. Knows proto types and the queue, not torch."""
 
 from __future__ import annotations
 
@@ -11,14 +11,18 @@ from numpy.typing import NDArray
 
 from imgedit.errors import InvalidArgument
 from imgedit.images import Pixels
-from imgedit.v1 import progress_pb2, segmentation_pb2, segmentation_pb2_grpc
+from imgedit.v1 import image_pb2, progress_pb2, segmentation_pb2, segmentation_pb2_grpc
 from services.common import deadline, pixels
+from services.common.cache import content_key
 from services.common.deadline import Context
 from services.common.loading import ModelSlot
 from services.common.worker import Worker
+from services.segmentation.cutout import cutout, on_ground, to_mask
 from services.segmentation.foreground import estimate_foreground
+from services.segmentation.mask_cache import Deadline, Found, MaskCache
 
 MODEL_ID = "BEN2"
+WHITE = 0xFFFFFF
 
 _MASK = segmentation_pb2.SEGMENT_OUTPUT_MASK
 _CUTOUT = segmentation_pb2.SEGMENT_OUTPUT_CUTOUT
@@ -31,17 +35,22 @@ class Segments(Protocol):
     def revision(self) -> str:
         """Short hash of the weights."""
 
+    @property
+    def precision(self) -> str:
+        """Number format that the network runs in."""
+
     def alpha(self, image: Pixels) -> NDArray[np.float32]:
         """(H, W, 3) uint8 → (H, W) float32 in [0, 1], 1 = subject. Runs on the worker thread."""
 
 
 class SegmentationServicer(segmentation_pb2_grpc.SegmentationServiceServicer):
-    """Serves Segment with a model that one worker thread owns."""
+    """Serves Segment with a model that one worker thread owns, and remembers up to `cache_bytes` of masks."""
 
-    def __init__(self, slot: ModelSlot[Segments], worker: Worker, *, max_pixels: int) -> None:
+    def __init__(self, slot: ModelSlot[Segments], worker: Worker, *, max_pixels: int, cache_bytes: int) -> None:
         self._slot = slot
         self._worker = worker
         self._max_pixels = max_pixels
+        self._masks = MaskCache(cache_bytes)
 
     async def Segment(
         self, request: segmentation_pb2.SegmentRequest, context: Context
@@ -49,42 +58,76 @@ class SegmentationServicer(segmentation_pb2_grpc.SegmentationServiceServicer):
         """Segment one picture."""
         model = self._slot.get()
         outputs = _outputs(request)
-        image = await asyncio.to_thread(pixels.read_rgb, request.image, field="image", max_pixels=self._max_pixels)
+        image, content = await asyncio.to_thread(self._read, request.image)
+        found = await self._masks.get(
+            f"{content} {model.revision} {model.precision}",
+            lambda latest: self._make(model, image, latest),
+            deadline=deadline.of(context),
+        )
+        return await asyncio.to_thread(_answer, request, outputs, image, found, model.revision)
+
+    def _read(self, message: image_pb2.Image) -> tuple[Pixels, str]:
+        """The picture, and a key of its pixels: the same ones in another file format are the same picture."""
+        image = pixels.read_rgb(message, field="image", max_pixels=self._max_pixels)
+        return image, content_key(image)
+
+    async def _make(self, model: Segments, image: Pixels, latest: Deadline) -> Found:
+        """Queue the picture for the network; it is not run when its turn comes after `latest`."""
         arrived = time.perf_counter()
-        alpha, wait, network = await self._worker.run(
-            lambda: _timed_alpha(model, image, arrived), deadline=deadline.of(context)
-        )
-        response = segmentation_pb2.SegmentResponse(
-            model=progress_pb2.ModelInfo(model_id=MODEL_ID, revision=model.revision),
-            timings=[
-                progress_pb2.Timing(name="queue", seconds=wait),
-                progress_pb2.Timing(name="network", seconds=network),
-            ],
-        )
-        mask = np.rint(alpha * 255).astype(np.uint8)
-        if _MASK in outputs:
-            response.mask.CopyFrom(pixels.to_message(mask))
-        if _CUTOUT in outputs:
-            started = time.perf_counter()
-            subject = image
-            if request.refine_foreground:
-                subject = await asyncio.to_thread(estimate_foreground, image, alpha)
-            response.cutout.CopyFrom(await asyncio.to_thread(pixels.png_message, subject, mask))
-            response.timings.add(name="cutout", seconds=time.perf_counter() - started)
-        return response
+        alpha, started, ended = await self._worker.run(lambda: _timed_alpha(model, image), deadline=latest)
+        mask = await asyncio.to_thread(to_mask, alpha)
+        return Found(mask, {"queue": started - arrived, "network": ended - started})
 
 
-def _timed_alpha(model: Segments, image: Pixels, arrived: float) -> tuple[NDArray[np.float32], float, float]:
-    """(alpha, seconds it waited, seconds it took)."""
+def _timed_alpha(model: Segments, image: Pixels) -> tuple[NDArray[np.float32], float, float]:
+    """(alpha, when it began, when it ended)."""
     started = time.perf_counter()
     alpha = model.alpha(image)
-    return alpha, started - arrived, time.perf_counter() - started
+    return alpha, started, time.perf_counter()
 
 
 def _outputs(request: segmentation_pb2.SegmentRequest) -> set[int]:
+    """Which pictures to return; refuses what the request cannot mean."""
     outputs: set[int] = set(request.outputs) or {_MASK}
     if not outputs <= {_MASK, _CUTOUT}:
         raise InvalidArgument.field("outputs", "each must be SEGMENT_OUTPUT_MASK or SEGMENT_OUTPUT_CUTOUT")
-    if request.refine_foreground and _CUTOUT not in outputs:
-        raise InvalidArgument.field("refine_foreground", "has no effect without SEGMENT_OUTPUT_CUTOUT in outputs")
+    if request.cutout_ground_rgb > WHITE:
+        raise InvalidArgument.field(
+            "cutout_ground_rgb", f"must be 0 to {WHITE} (0xRRGGBB), is {request.cutout_ground_rgb}"
+        )
+    of_the_cutout = {
+        "refine_foreground": request.refine_foreground,
+        "cutout_ground_rgb": request.HasField("cutout_ground_rgb"),
+    }
+    for name, is_set in of_the_cutout.items():
+        if is_set and _CUTOUT not in outputs:
+            raise InvalidArgument.field(name, "has no effect without SEGMENT_OUTPUT_CUTOUT in outputs")
     return outputs
+
+
+def _answer(
+    request: segmentation_pb2.SegmentRequest, outputs: set[int], image: Pixels, found: Found, revision: str
+) -> segmentation_pb2.SegmentResponse:
+    """The asked-for pictures of a mask."""
+    response = segmentation_pb2.SegmentResponse(
+        model=progress_pb2.ModelInfo(model_id=MODEL_ID, revision=revision),
+        timings=[progress_pb2.Timing(name=name, seconds=seconds) for name, seconds in found.seconds.items()],
+        cache_hit=found.cache_hit,
+    )
+    if _MASK in outputs:
+        response.mask.CopyFrom(pixels.to_message(found.mask))
+    if _CUTOUT in outputs:
+        started = time.perf_counter()
+        response.cutout.CopyFrom(pixels.png_message(_cut_out(request, image, found.mask)))
+        response.timings.add(name="cutout", seconds=time.perf_counter() - started)
+    return response
+
+
+def _cut_out(request: segmentation_pb2.SegmentRequest, image: Pixels, mask: Pixels) -> Pixels:
+    """(H, W, 4), or (H, W, 3) on a ground."""
+    subject = image
+    if request.refine_foreground:
+        subject = estimate_foreground(image, mask.astype(np.float32) / np.float32(255))
+    if request.HasField("cutout_ground_rgb"):
+        return on_ground(subject, mask, request.cutout_ground_rgb)
+    return cutout(subject, mask)

@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from services.common.settings import ModelSettings
+from services.common.settings import MIB, ModelSettings
 
 
 class SegmentationSettings(ModelSettings):
@@ -20,3 +20,4 @@ class SegmentationSettings(ModelSettings):
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         "auto", description="number format; auto = bf16 where the device multiplies in it; fp16 on cuda alone"
     )
+    cache_bytes: int = Field(256 * MIB, ge=0, description="memory for remembered masks, one byte per pixel; 0 = none")

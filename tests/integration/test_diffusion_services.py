@@ -12,17 +12,20 @@ from pathlib import Path
 import grpc
 import numpy as np
 import pytest
+import torch
+from diffusers import FluxTransformer2DModel
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from imgedit.client import error_of
-from imgedit.errors import ImgeditError, InvalidArgument, PromptRejected, ServiceUnavailable
-from imgedit.v1 import fill_pb2, fill_pb2_grpc, image_pb2, qwen_edit_pb2, qwen_edit_pb2_grpc
+from imgedit.errors import FailedPrecondition, ImgeditError, InvalidArgument, PromptRejected, ServiceUnavailable
+from imgedit.v1 import fill_pb2, fill_pb2_grpc, image_pb2, profile_pb2, qwen_edit_pb2, qwen_edit_pb2_grpc
 from services.common import pixels
 from services.common.server import RunningServer
 from services.fill.__main__ import make_service as make_fill
 from services.fill.settings import FillSettings
 from services.qwen_edit.__main__ import make_service as make_qwen_edit
 from services.qwen_edit.settings import QwenEditSettings
+from tests.unit.engine_support import write_lora
 
 RGB = np.random.default_rng(1).integers(0, 256, (96, 128, 3), dtype=np.uint8)
 MASK = np.zeros((96, 128), np.uint8)
@@ -216,3 +219,28 @@ async def test_a_call_before_the_model_is_loaded_is_told_to_wait(models: Path) -
     assert "loading" in error.message
     await starting
     await server.drain()
+
+
+async def test_the_fast_profile_is_refused_where_there_is_no_lora(fill: RunningServer) -> None:
+    error = await refusal(fill, fill_request(profile=profile_pb2.PROFILE_FAST))
+    assert type(error) is FailedPrecondition
+    assert "LORA_FAST" in error.message
+
+
+async def test_the_fast_profile_runs_through_its_lora_and_the_others_do_not(models: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "models"
+    folder.mkdir()
+    (folder / "FLUX.1-Fill-dev").symlink_to((models / "FLUX.1-Fill-dev").resolve())
+    transformer = FluxTransformer2DModel.from_pretrained(models / "FLUX.1-Fill-dev" / "transformer")
+    with torch.random.fork_rng(devices=[]):
+        lora = write_lora(folder, transformer)
+    settings = FillSettings(models=folder, lora_fast=lora.name, port=0, metrics_port=0, drain_seconds=0)
+    server = RunningServer(make_fill(settings), settings)
+    await server.start()
+    fast, balanced, high = [
+        (await run_fill(server, fill_request(profile=profile)))[-1].result.image.data
+        for profile in (profile_pb2.PROFILE_FAST, profile_pb2.PROFILE_BALANCED, profile_pb2.PROFILE_HIGH)
+    ]
+    await server.drain()
+    assert fast != balanced
+    assert balanced == high

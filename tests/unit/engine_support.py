@@ -15,6 +15,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from diffusers.pipelines.flux.pipeline_flux_fill import FluxFillPipeline
+from peft import LoraConfig
+from peft.utils import get_peft_model_state_dict
 
 from demo.tiny.__main__ import write_checkpoint
 from services.diffusion.adapter import Plan
@@ -213,3 +216,12 @@ class Clockwork:
         for task in tasks:
             if task.fail_at == quantum:
                 raise task.error
+
+
+def write_lora(folder: Path, transformer: Any) -> Path:
+    """A LoRA of rank 4 over the attention, with weights large enough to be seen."""
+    torch.manual_seed(0)
+    transformer.add_adapter(LoraConfig(r=4, target_modules=["to_q", "to_k", "to_v"], init_lora_weights=False))
+    layers = get_peft_model_state_dict(transformer)
+    FluxFillPipeline.save_lora_weights(folder, transformer_lora_layers={k: 5 * v for k, v in layers.items()})
+    return folder / "pytorch_lora_weights.safetensors"

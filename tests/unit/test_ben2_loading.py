@@ -63,7 +63,7 @@ def test_the_code_in_a_clone_of_the_official_repository_is_left_alone(folder: Pa
 @pytest.mark.parametrize("name", ["model.safetensors", "BEN2_Base.pth"])
 def test_a_clone_without_git_lfs_is_told_what_is_missing(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 380577976\n")
-    with pytest.raises(ModelLoadError, match="but a Git LFS pointer .run `git lfs pull`"):
+    with pytest.raises(ModelLoadError, match=r"but a Git LFS pointer .run `git lfs pull`"):
         load(tmp_path)
 
 

@@ -9,9 +9,10 @@ import torch
 from PIL import Image
 
 from demo.tiny import ben2 as tiny
+from imgedit.errors import InternalError, OutOfMemory, SettingsError
 from services.segmentation import model
 from services.segmentation.ben2 import BEN2, load, revision
-from services.segmentation.model import Pixels, Segmenter, cutout, prepare, to_input
+from services.segmentation.model import Pixels, Segmenter, prepare, to_input
 
 SIDE = tiny.CONFIG.image_size
 
@@ -98,17 +99,6 @@ def test_the_revision_is_the_weights(segmenter: Segmenter, folder: Path) -> None
     assert segmenter.revision == revision(folder / "model.safetensors")
 
 
-def test_the_cutout_is_the_picture_with_the_alpha(photo: Pixels) -> None:
-    alpha = np.linspace(0, 1, photo[:, :, 0].size, dtype=np.float32).reshape(photo.shape[:2])
-    cut = cutout(photo, alpha)
-    assert cut.shape == (*photo.shape[:2], 4)
-    assert cut.dtype == np.uint8
-    assert np.array_equal(cut[:, :, :3], photo)
-    assert cut[0, 0, 3] == 0
-    assert cut[-1, -1, 3] == 255
-    assert np.abs(cut[:, :, 3] - alpha * 255).max() <= 0.5
-
-
 def test_a_half_precision_mask_that_is_not_finite_is_computed_again(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -126,7 +116,7 @@ def test_a_mask_that_is_never_finite_is_an_error(folder: Path) -> None:
     network.conv("output.0").weight.fill_(torch.nan)
     picture = to_input(noise(SIDE, SIDE), SIDE)
     for precision in ("fp32", "bf16"):
-        with pytest.raises(FloatingPointError, match="not finite, in float32 either"):
+        with pytest.raises(InternalError, match="not finite, in float32 either"):
             prepare(network, precision=precision)(picture)
 
 
@@ -163,6 +153,7 @@ def test_an_accelerator_gets_its_own_path(folder: Path, monkeypatch: pytest.Monk
 def test_the_device_is_a_gpu_where_there_is_one(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
     monkeypatch.setattr(model, "prepare", lambda network, device, **_: asked.append(device))
+    monkeypatch.setattr(model, "auto_precision", lambda _: "bf16")
     for available in (False, True):
         monkeypatch.setattr(torch.cuda, "is_available", lambda available=available: available)
         Segmenter.load(folder)
@@ -171,8 +162,57 @@ def test_the_device_is_a_gpu_where_there_is_one(folder: Path, monkeypatch: pytes
 
 @pytest.mark.parametrize("precision", ["fp16", "int4"])
 def test_a_precision_that_the_processor_lacks_is_refused(folder: Path, precision: str) -> None:
-    with pytest.raises(ValueError, match=f"precision '{precision}' is not one of"):
+    with pytest.raises(SettingsError, match=f"precision '{precision}' is not one of"):
         prepare(load(folder), "cpu", precision=precision)
+
+
+def test_a_gpu_that_is_not_there_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(SettingsError, match="CUDA is not available"):
+        Segmenter.load(folder, device="cuda")
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        MemoryError(),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes"),
+    ],
+)
+def test_out_of_memory_comes_with_advice_and_the_next_picture_works(
+    folder: Path, segmenter: Segmenter, photo: Pixels, fault: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faults = [fault]
+
+    def once(run: model.Network) -> model.Network:
+        def failing(x: torch.Tensor) -> torch.Tensor:
+            if faults:
+                raise faults.pop()
+            return run(x)
+
+        return failing
+
+    freed: list[torch.device] = []
+    monkeypatch.setattr(model, "free_memory", freed.append)
+    fragile = Segmenter.load(folder, device="cpu", precision="fp32")
+    monkeypatch.setattr(fragile, "_run", once(fragile._run))
+    with pytest.raises(OutOfMemory, match=r"smaller picture .2048 → 1024") as caught:
+        fragile.alpha(photo)
+    assert caught.value.__context__ is None, "an error that holds the frames holds their tensors"
+    assert freed == [torch.device("cpu")]
+    assert np.array_equal(fragile.alpha(photo), segmenter.alpha(photo))
+
+
+def test_a_fault_that_is_not_about_memory_is_passed_on(
+    segmenter: Segmenter, photo: Pixels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(_: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    monkeypatch.setattr(segmenter, "_run", failing)
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        segmenter.alpha(photo)
 
 
 def test_the_seed_decides_the_tiny_weights(tmp_path: Path, folder: Path) -> None:

@@ -9,9 +9,6 @@ import numpy as np
 import pytest
 import torch
 from diffusers import FluxTransformer2DModel, QwenImageTransformer2DModel
-from diffusers.pipelines.flux.pipeline_flux_fill import FluxFillPipeline
-from peft import LoraConfig
-from peft.utils import get_peft_model_state_dict
 from prometheus_client import REGISTRY
 
 from imgedit.errors import InvalidArgument, ModelLoadError, SettingsError
@@ -21,20 +18,21 @@ from services.fill.model import FillAdapter
 from services.fill.model import load as load_fill
 from services.fill.spec import FillSpec
 from services.qwen_edit.model import load as load_qwen
-from tests.unit.engine_support import SMALL, checkpoint, fill, fill_spec, finish, qwen, qwen_spec, with_engine
+from tests.unit.engine_support import (
+    SMALL,
+    checkpoint,
+    fill,
+    fill_spec,
+    finish,
+    qwen,
+    qwen_spec,
+    with_engine,
+    write_lora,
+)
 
 FLUX = "FLUX.1-Fill-dev"
 QWEN = "Qwen-Image-Edit-2509"
 LIGHTNING = {"base_shift": math.log(3), "max_shift": math.log(3), "shift_terminal": None}
-
-
-def write_lora(folder: Path, transformer: Any) -> Path:
-    """A LoRA of rank 4 over the attention, with weights large enough to be seen."""
-    torch.manual_seed(0)
-    transformer.add_adapter(LoraConfig(r=4, target_modules=["to_q", "to_k", "to_v"], init_lora_weights=False))
-    layers = get_peft_model_state_dict(transformer)
-    FluxFillPipeline.save_lora_weights(folder, transformer_lora_layers={k: 5 * v for k, v in layers.items()})
-    return folder / "pytorch_lora_weights.safetensors"
 
 
 @pytest.fixture(scope="module")

@@ -130,7 +130,7 @@ def test_a_model_service_imports_no_model_library_before_it_loads_its_model(serv
 
 def test_the_client_imports_without_the_packages_of_the_servers() -> None:
     modules = [module_name(path) for path in sources("imgedit")]
-    import_without((*MODEL_LIBRARIES, *SERVER_LIBRARIES, "services"), modules)
+    import_without((*MODEL_LIBRARIES, *SERVER_LIBRARIES, "huggingface_hub", "services"), modules)
 
 
 def test_the_orchestrator_imports_without_a_model_library() -> None:

@@ -1,0 +1,161 @@
+"""The commands `imgedit models list`, `pull` and `verify`: words for what `models` and `models_pull` do."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from imgedit import models, models_pull
+from imgedit.errors import ModelDownloadError
+
+PUBLIC_HUB = "https://huggingface.co"
+
+app = typer.Typer(no_args_is_help=True, help="Get the weights, and check that they are what was pulled.")
+out = Console()
+err = Console(stderr=True)
+
+Folder = Annotated[
+    Path,
+    typer.Option(
+        "--models",
+        help="Folder that holds, or will hold, BEN2, FLUX.1-Fill-dev and Qwen-Image-Edit-2509.",
+        envvar="IMGEDIT_MODELS",
+    ),
+]
+
+
+class Name(StrEnum):
+    """What can be pulled."""
+
+    BEN2 = "ben2"
+    FLUX_FILL = "flux-fill"
+    QWEN_IMAGE_EDIT = "qwen-image-edit"
+    ALL = "all"
+
+
+@app.command("list")
+def list_models(
+    folder: Annotated[
+        Path | None, typer.Option("--models", help="Also show what is there.", envvar="IMGEDIT_MODELS")
+    ] = None,
+) -> None:
+    """List the models, their licences and, with --models, what is there of them."""
+    locked = _read_lock(folder) if folder else {}
+    table = Table("name", "repository", "licence", *(["in " + str(folder)] if folder else []))
+    table.columns[0].no_wrap = True
+    for source in models.CATALOGUE.values():
+        gated = " (gated)" if source.gated else ""
+        row = [source.key, source.repo + gated, escape(source.licence)]
+        table.add_row(*row, *([_presence(folder, source, locked.get(source.key))] if folder else []))
+    gguf = locked.get(models.GGUF_KEY)
+    files = ", ".join(sorted(gguf.files)) if gguf else "–"
+    row = ["flux-fill --gguf FILE", models.GGUF_REPO, escape(models.FLUX_LICENCE)]
+    table.add_row(*row, *([escape(files)] if folder else []))
+    out.print(table)
+
+
+@app.command()
+def pull(
+    name: Annotated[Name, typer.Argument(help="Which model.")],
+    folder: Folder,
+    repo: Annotated[str | None, typer.Option(help="Take it from this repository, OWNER/NAME.")] = None,
+    revision: Annotated[str, typer.Option(help="Branch, tag or commit of the repository.")] = "main",
+    gguf: Annotated[
+        str | None,
+        typer.Option(help="flux-fill: take the transformer's weights from this GGUF file of --gguf-repo instead."),
+    ] = None,
+    gguf_repo: Annotated[str, typer.Option(help="Repository of the GGUF file, OWNER/NAME.")] = models.GGUF_REPO,
+    gguf_revision: Annotated[str, typer.Option(help="Branch, tag or commit of --gguf-repo.")] = "main",
+    endpoint: Annotated[str, typer.Option(help="Address of the hub.", envvar="HF_ENDPOINT")] = PUBLIC_HUB,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
+) -> None:
+    """Download a model from the Hugging Face hub; an interrupted download is continued.
+
+    Only weights, configurations and vocabularies, never code. DIR/models.lock records the commit and the checksums.
+    The access token for gated models is read from HF_TOKEN.
+    """
+    if name is Name.ALL and (repo or revision != "main"):
+        raise typer.BadParameter("--repo and --revision go with one model, not with all")
+    if gguf and name not in (Name.FLUX_FILL, Name.ALL):
+        raise typer.BadParameter("--gguf goes with flux-fill")
+    names = list(models.CATALOGUE) if name is Name.ALL else [name.value]
+    sources = [replace(models.CATALOGUE[key], revision=revision) for key in names]
+    if repo:
+        sources = [replace(source, repo=repo) for source in sources]
+    if gguf:
+        flux = models.CATALOGUE[Name.FLUX_FILL].key
+        sources = [models.without_transformer_weights(s) if s.key == flux else s for s in sources]
+        sources.append(models.gguf_source(gguf, gguf_repo, gguf_revision))
+    if quiet:
+        os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"  # read when huggingface_hub is imported
+    for source in sources:
+        _pull(source, folder, endpoint.rstrip("/"))
+    if gguf:
+        out.print(escape(f"use it with IMGEDIT_FILL_GGUF={gguf}"), soft_wrap=True)
+
+
+@app.command()
+def verify(folder: Folder) -> None:
+    """Compare the files with DIR/models.lock, offline; exit code 0 if all are as they were pulled, else 1."""
+    faults = 0
+    try:
+        for report in models.verify(folder):
+            faults += report.state != "OK"
+            colour = "green" if report.state == "OK" else "red"
+            detail = f"  [dim]{escape(report.detail)}[/]" if report.detail else ""
+            out.print(f"[{colour}]{report.state:8}[/] {escape(report.path)}{detail}", soft_wrap=True, highlight=False)
+    except ModelDownloadError as error:
+        _fail(error)
+    if faults:
+        _tell(
+            f"{faults} faults. `imgedit models pull` restores what changed or is missing; remove what is extra yourself"
+        )
+        raise typer.Exit(1)
+    out.print("all files are as they were pulled")
+
+
+def _pull(source: models.Source, folder: Path, endpoint: str) -> None:
+    """One model, its licence told first."""
+    _tell(f"{source.key}: {source.licence}. Read it on {endpoint}/{source.repo}")
+    try:
+        locked = models_pull.pull(source, folder, endpoint=endpoint, say=lambda line: _tell(f"  {line}"))
+    except ModelDownloadError as error:
+        _fail(error)
+    computed = sum(file.sha256_from == "computed" for file in locked.files.values())
+    target = (folder / source.folder).as_posix()
+    _tell(
+        f"  {len(locked.files)} files in {target}; checksums: {len(locked.files) - computed} stated by the hub and "
+        f"found, {computed} computed (the hub states none for small files)"
+    )
+
+
+def _presence(folder: Path, source: models.Source, locked: models.LockedModel | None) -> str:
+    target = folder / source.folder
+    if not target.is_dir():
+        return "–"
+    size = models.readable(models.bytes_in(target))
+    return f"{size}, commit {locked.revision[:12]}" if locked else f"{size}, not in {models.LOCK_NAME}"
+
+
+def _read_lock(folder: Path) -> dict[str, models.LockedModel]:
+    try:
+        return models.read_lock(folder)
+    except ModelDownloadError as error:
+        _fail(error)
+
+
+def _tell(line: str) -> None:
+    out.print(escape(line), soft_wrap=True, highlight=False)
+
+
+def _fail(error: ModelDownloadError) -> NoReturn:
+    err.print(f"[red]error:[/] {escape(error.message)}", soft_wrap=True, highlight=False)
+    raise typer.Exit(1)

@@ -1,0 +1,41 @@
+"""From the alpha to pictures: the mask, and the subject cut out, transparent around it or on a ground of one colour.
+
+NumPy only. The module does not know where the alpha is from.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imgedit.images import Pixels
+
+BAND = 256  # rows at a time, so that the 16-bit intermediates of a large picture stay small
+
+
+def to_mask(alpha: NDArray[np.float32]) -> Pixels:
+    """(H, W) in [0, 1] -> (H, W) uint8, rounded to nearest."""
+    mask: Pixels = np.rint(alpha * np.float32(255)).astype(np.uint8)
+    return mask
+
+
+def cutout(image: Pixels, mask: Pixels) -> Pixels:
+    """Takes image (H, W, 3) and mask (H, W), 255 = subject -> (H, W, 4): the mask is the fourth channel."""
+    result = np.empty((*mask.shape, 4), np.uint8)
+    result[:, :, :3] = image
+    result[:, :, 3] = mask
+    return result
+
+
+def on_ground(image: Pixels, mask: Pixels, rgb: int) -> Pixels:
+    """Takes image (H, W, 3) and mask (H, W), 255 = subject -> (H, W, 3): the subject on the colour 0xRRGGBB.
+
+    Exactly the image where the mask is 255, exactly the colour where it is 0, rounded to nearest between.
+    """
+    colour = np.array([rgb >> 16, rgb >> 8 & 0xFF, rgb & 0xFF], np.uint16)
+    result = np.empty(image.shape, np.uint8)
+    for top in range(0, len(image), BAND):
+        rows = slice(top, top + BAND)
+        share = mask[rows, :, None].astype(np.uint16)
+        result[rows] = (image[rows] * share + colour * (255 - share) + 127) // 255
+    return result

@@ -1,0 +1,116 @@
+"""The parameters of an edit: defaults, profiles, ranges, and what a feature has no use for."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from imgedit.errors import ImgeditError, InvalidArgument, PromptLanguageUnsupported
+from imgedit.v1 import edit_pb2, profile_pb2
+from services.orchestrator import catalogue, parameters
+from services.orchestrator.catalogue import SHIPPED, Feature
+from services.orchestrator.parameters import EditParameters
+
+CATALOGUE = catalogue.load(SHIPPED)
+FEATURES = [(experiment.id, feature.id) for experiment in CATALOGUE.experiments for feature in experiment.features]
+
+
+def feature_of(experiment: str, feature: str) -> Feature:
+    return CATALOGUE.find(experiment, feature)[1]
+
+
+FILL = feature_of("ben2_flux_fill", "inpainting")
+QWEN = feature_of("ben2_qwen_image", "appearance_editing")
+
+
+def resolved(feature: Feature, **fields: object) -> EditParameters:
+    return parameters.resolve(edit_pb2.EditRequest(**{"prompt": "a gym", **fields}), feature)  # type: ignore[arg-type]
+
+
+def refused(feature: Feature, **fields: object) -> ImgeditError:
+    with pytest.raises(ImgeditError) as caught:
+        resolved(feature, **fields)
+    return caught.value
+
+
+@pytest.mark.parametrize(("experiment", "feature"), FEATURES)
+def test_an_empty_request_takes_the_defaults_of_the_guide(experiment: str, feature: str) -> None:
+    found = resolved(feature_of(experiment, feature))
+    assert (found.steps, found.guidance_scale) == (28, 3.5)
+    assert found.strength == (1.0 if feature == "outpainting" else 0.8)
+    assert 0 <= found.seed < 2**32
+    assert found.profile == "balanced"
+
+
+def test_the_automatic_negative_prompt_is_qwens_alone() -> None:
+    assert resolved(QWEN).negative_prompt == "blurry, low quality, distorted, ugly, deformed"
+    assert resolved(FILL).negative_prompt is None
+    assert resolved(QWEN, negative_prompt="").negative_prompt == ""
+    explicit = resolved(FILL, negative_prompt="blurry")
+    assert (explicit.negative_prompt, explicit.negative_scale) == ("blurry", 3.0)
+
+
+@pytest.mark.parametrize(
+    ("steps", "strength", "run"),
+    [(28, 1.0, 28), (28, 0.8, 23), (10, 0.0, 0), (10, 0.05, 1), (50, 0.5, 25), (10, 0.55, 6)],
+)
+def test_strength_skips_int_of_n_minus_n_times_strength(steps: int, strength: float, run: int) -> None:
+    assert resolved(FILL, steps=steps, strength=strength).steps_run == run == steps - int(steps - steps * strength)
+
+
+def test_a_profile_sets_what_is_unset_and_an_explicit_field_overrides_it() -> None:
+    fast = resolved(QWEN, profile=profile_pb2.PROFILE_FAST)
+    assert (fast.steps, fast.guidance_scale, fast.strength, fast.profile) == (8, 1.0, 1.0, "fast")
+    mixed = resolved(QWEN, profile=profile_pb2.PROFILE_FAST, steps=12)
+    assert (mixed.steps, mixed.guidance_scale) == (12, 1.0)
+    assert resolved(QWEN, profile=profile_pb2.PROFILE_HIGH).steps == 40
+
+
+def test_the_range_binds_callers_also_under_a_profile_whose_own_value_is_exempt() -> None:
+    assert refused(QWEN, profile=profile_pb2.PROFILE_FAST, steps=8).violations[0].field == "steps"
+
+
+def test_an_unknown_profile_is_refused() -> None:
+    assert refused(FILL, profile=77).violations[0].field == "profile"
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, -1, 1e9])
+@pytest.mark.parametrize("field", ["guidance_scale", "strength", "negative_scale"])
+def test_no_number_outside_its_range_passes(field: str, value: float) -> None:
+    error = refused(FILL, negative_prompt="x", **{field: value})
+    assert isinstance(error, InvalidArgument)
+    assert error.violations[0].field == field
+
+
+@pytest.mark.parametrize(
+    ("prompt", "script"),
+    [("배경을 체육관으로", "Hangul"), ("a gym 체육관", "Hangul"), ("背景をジムに", "Cjk"), ("спортзал", "Cyrillic")],
+)
+def test_flux_is_never_given_a_script_it_cannot_read(prompt: str, script: str) -> None:
+    error = refused(FILL, prompt=prompt)
+    assert isinstance(error, PromptLanguageUnsupported)
+    assert script in error.message
+    assert resolved(QWEN, prompt=prompt).prompt == prompt
+    assert refused(FILL, negative_prompt=prompt).violations[0].field == "negative_prompt"
+
+
+@pytest.mark.parametrize("prompt", ["a café in Zürich", "size 10 № 5 – “quoted”", "ﬁne ligature, 1º", "👍 gym"])
+def test_latin_text_with_marks_and_signs_is_read(prompt: str) -> None:
+    assert resolved(FILL, prompt=prompt).prompt == prompt
+
+
+@pytest.mark.parametrize(("experiment", "feature"), FEATURES)
+def test_every_accepted_field_is_described_and_every_described_one_exists(experiment: str, feature: str) -> None:
+    names = [spec.name for spec in parameters.specs(feature_of(experiment, feature))]
+    assert len(set(names)) == len(names)
+    assert set(names) <= set(edit_pb2.EditRequest.DESCRIPTOR.fields_by_name)
+    for field, value in (
+        ("mask_image", b"x"),
+        ("reference_images", [b"x"]),
+        ("outpaint", edit_pb2.Outpaint(left=1)),
+    ):
+        if field not in names:
+            assert refused(feature_of(experiment, feature), **{field: value}).violations[0].field == field
+        else:
+            resolved(feature_of(experiment, feature), **{field: value})

@@ -44,7 +44,10 @@ demo: install  ## Start every service, edit real image files, show where the res
 	$(BIN)/python -m demo
 
 bench: install  ## Run the benchmarks.
-	$(BIN)/python -m benchmarks.segmentation
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m benchmarks.segmentation
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m benchmarks.crop
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m benchmarks.gguf
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m benchmarks.engine --seconds 300
 
 clean:  ## Remove what was built.
 	rm -rf build $(VENV) *.egg-info

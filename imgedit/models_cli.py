@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from imgedit import models, models_pull
+from imgedit import models
 from imgedit.errors import ModelDownloadError
 
 PUBLIC_HUB = "https://huggingface.co"
@@ -124,6 +124,8 @@ def verify(folder: Folder) -> None:
 
 def _pull(source: models.Source, folder: Path, endpoint: str) -> None:
     """One model, its licence told first."""
+    from imgedit import models_pull  # needs POSIX file locks, which a mere client of the services may not have
+
     _tell(f"{source.key}: {source.licence}. Read it on {endpoint}/{source.repo}")
     try:
         locked = models_pull.pull(source, folder, endpoint=endpoint, say=lambda line: _tell(f"  {line}"))

@@ -225,6 +225,11 @@ def _explained(source: Source, endpoint: str) -> Iterator[None]:
         raise ModelDownloadError(_refused(source, endpoint, error.response.status_code)) from error
     except errors.HFValidationError as error:
         raise ModelDownloadError(f"{source.repo} is no repository's address; OWNER/NAME is expected") from error
+    except (KeyError, ValueError) as error:
+        raise ModelDownloadError(
+            f"{endpoint} does not answer as a Hugging Face hub does ({error}); check --endpoint, and whether a proxy "
+            "answers in its place"
+        ) from error
     except errors.OfflineModeIsEnabled as error:
         raise ModelDownloadError(f"HF_HUB_OFFLINE is set, so nothing is downloaded; unset it, or {_BY_HAND}") from error
     except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError) as error:

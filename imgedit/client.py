@@ -112,12 +112,16 @@ class EditClient:
             preview_every=preview_every,
             request_id=request_id,
         )
+        answer: edit_pb2.EditResponse | None = None
+        # Read to the end, also after the result: leaving early would look like a cancelled call to the server.
         async for event in self.edit_stream(request, timeout=timeout):
             if event.HasField("result"):
-                return event.result
-            if on_event is not None:
+                answer = event.result
+            elif on_event is not None:
                 on_event(event)
-        raise InternalError("the stream ended without a result; the server must send one")
+        if answer is None:
+            raise InternalError("the stream ended without a result; the server must send one")
+        return answer
 
     async def edit_stream(
         self, request: edit_pb2.EditRequest, *, timeout: float = DEFAULT_TIMEOUT

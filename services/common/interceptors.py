@@ -98,7 +98,7 @@ class RequestInterceptor(grpc.aio.ServerInterceptor):
         try:
             self._refuse_too_large(request)
             yield
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, GeneratorExit):  # the latter where a stream waits to send
             error = _why_cancelled(ends_at)
             raise
         except Exception as raised:  # noqa: BLE001  # the one place that turns errors into a status

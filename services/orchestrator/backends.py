@@ -180,13 +180,14 @@ class Backends:
 
 
 async def _follow(start: Callable[[], Any], on_progress: OnProgress) -> Painted:
-    """Read a stream to its result. Leaving early cancels the call, so the service stops at its next step."""
+    """Read a stream to its end. Leaving early cancels the call, so the service stops at its next step."""
     call: AsyncIterator[fill_pb2.FillEvent | qwen_edit_pb2.QwenEditEvent] = start()
+    painted: Painted | None = None
     try:
         async for event in call:
             if event.HasField("result"):
-                return Painted(pixels.decode_answer(event.result.image), _model(event.result.model))
-            if event.HasField("queued"):
+                painted = Painted(pixels.decode_answer(event.result.image), _model(event.result.model))
+            elif event.HasField("queued"):
                 on_progress(queued=event.queued)
             elif event.HasField("progress"):
                 on_progress(progress=event.progress)
@@ -194,7 +195,9 @@ async def _follow(start: Callable[[], Any], on_progress: OnProgress) -> Painted:
                 on_progress(preview=event.preview)
     finally:
         call.cancel()  # type: ignore[attr-defined]  # the stub's call object
-    raise ServiceUnavailable("the model service ended its stream without a result; retry")
+    if painted is None:
+        raise ServiceUnavailable("the model service ended its stream without a result; retry")
+    return painted
 
 
 def _call_options(stage: str, deadline: float) -> dict[str, Any]:

@@ -194,3 +194,18 @@ def test_every_service_logs_one_json_object_per_call(stack: RunningStack, client
         [line] = [line for line in lines if line["message"] == "rpc" and line["request_id"] == "log-me.42"]
         assert line["code"] == "OK"
         assert line["service"] == service
+
+
+def test_no_successful_edit_is_counted_as_cancelled(stack: RunningStack, client: SyncEditClient, photo: Path) -> None:
+    def cancelled() -> float:
+        return sum(
+            count
+            for service in SERVICES
+            for name, count in samples(scrape(stack, service), "imgedit_rpc_duration_seconds_count").items()
+            if 'code="CANCELLED"' in name
+        )
+
+    before = cancelled()
+    for _ in range(5):
+        client.edit(photo, experiment="ben2_flux_fill", prompt="a gym", steps=10, strength=0.1, preview_every=1)
+    assert cancelled() == before

@@ -17,9 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import Result
 from huggingface_hub import close_session, constants
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from imgedit.cli import app
 from tests.integration.hub import Hub, Repo, running_hub
@@ -94,8 +93,8 @@ def run(hub: Hub, models: Path) -> Run:
 
 
 def lock_in(models: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads((models / "models.lock").read_text())
-    return content["models"]
+    locked: dict[str, Any] = json.loads((models / "models.lock").read_text())["models"]
+    return locked
 
 
 def files_in(folder: Path) -> set[str]:
@@ -152,7 +151,9 @@ def test_pulling_again_transfers_nothing_and_writes_the_same_record(run: Run, hu
 def test_weights_that_were_copied_by_hand_are_checked_and_not_transferred(run: Run, hub: Hub, models: Path) -> None:
     (models / "BEN2").mkdir(parents=True)
     (models / "BEN2/model.safetensors").write_bytes(WEIGHTS)
-    assert run("pull", "ben2").exit_code == 0
+    result = run("pull", "ben2")
+    assert "model.safetensors: already there" in result.output
+    assert "config.json: 1 of 1, 20 bytes" in result.output
     assert hub.served == ["config.json"]
     assert run("verify").exit_code == 0
 
@@ -174,6 +175,14 @@ def test_a_pull_that_failed_half_way_is_continued_by_the_next_one(run: Run, hub:
     hub.transfers.clear()
     assert run("pull", "ben2").exit_code == 0
     assert [(transfer.path, transfer.start) for transfer in hub.transfers] == [("model.safetensors", len(WEIGHTS) // 2)]
+    assert (models / "BEN2/model.safetensors").read_bytes() == WEIGHTS
+
+
+def test_an_unfinished_file_that_is_longer_than_the_whole_is_begun_anew(run: Run, hub: Hub, models: Path) -> None:
+    (models / ".incomplete").mkdir(parents=True)
+    (models / ".incomplete" / hashlib.sha256(WEIGHTS).hexdigest()).write_bytes(WEIGHTS + b"more")
+    assert run("pull", "ben2").exit_code == 0
+    assert [transfer.start for transfer in hub.transfers] == [None, None]
     assert (models / "BEN2/model.safetensors").read_bytes() == WEIGHTS
 
 
@@ -354,7 +363,13 @@ def test_a_wrong_address_is_named(run: Run, arguments: tuple[str, ...], words: s
 
 @pytest.mark.parametrize(
     ("status", "words"),
-    [(401, "set HF_TOKEN"), (403, "read access"), (429, "wait some minutes"), (500, "HTTP status 500")],
+    [
+        (401, "set HF_TOKEN"),
+        (403, "read access"),
+        (429, "wait some minutes"),
+        (500, "HTTP status 500"),
+        (200, "does not answer as a Hugging Face hub"),
+    ],
 )
 def test_a_refusal_of_the_hub_is_explained(run: Run, hub: Hub, status: int, words: str) -> None:
     hub.status = status

@@ -141,6 +141,7 @@ def edit(
         int | None, typer.Option(help="The same seed gives the same picture.", min=0, max=2**32 - 1)
     ] = None,
     profile: Annotated[ProfileChoice, typer.Option(help="Speed against quality.")] = ProfileChoice.balanced,
+    postprocess: Annotated[bool, typer.Option(help="Match the painted region's tone to its surroundings.")] = True,
     mask: Annotated[
         Path | None, typer.Option(help="What to repaint, white, at the picture's size. [default: found by BEN2]")
     ] = None,
@@ -177,6 +178,7 @@ def edit(
                 strength=strength,
                 seed=seed,
                 profile=profile.value,
+                postprocess=postprocess,
                 mask=mask,
                 outpaint=_outpaint(left, right, top, bottom, aspect),
                 references=reference or (),

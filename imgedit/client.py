@@ -83,6 +83,7 @@ class EditClient:
         outpaint: edit_pb2.Outpaint | None = None,
         references: Sequence[ImageSource] = (),
         profile: Profile = "balanced",
+        postprocess: bool = True,
         preview_every: int | None = None,
         request_id: str | None = None,
         timeout: float = DEFAULT_TIMEOUT,
@@ -109,6 +110,7 @@ class EditClient:
             outpaint=outpaint,
             reference_images=[_read(reference) for reference in references],
             profile=f"PROFILE_{profile.upper()}",
+            postprocess="POSTPROCESS_ON" if postprocess else "POSTPROCESS_OFF",
             preview_every=preview_every,
             request_id=request_id,
         )

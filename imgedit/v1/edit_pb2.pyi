@@ -12,6 +12,12 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class Postprocess(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    POSTPROCESS_UNSPECIFIED: _ClassVar[Postprocess]
+    POSTPROCESS_ON: _ClassVar[Postprocess]
+    POSTPROCESS_OFF: _ClassVar[Postprocess]
+
 class MaskSource(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     MASK_SOURCE_UNSPECIFIED: _ClassVar[MaskSource]
@@ -29,6 +35,9 @@ class ParameterType(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     PARAMETER_TYPE_IMAGE: _ClassVar[ParameterType]
     PARAMETER_TYPE_MESSAGE: _ClassVar[ParameterType]
     PARAMETER_TYPE_ENUM: _ClassVar[ParameterType]
+POSTPROCESS_UNSPECIFIED: Postprocess
+POSTPROCESS_ON: Postprocess
+POSTPROCESS_OFF: Postprocess
 MASK_SOURCE_UNSPECIFIED: MaskSource
 MASK_SOURCE_WHOLE: MaskSource
 MASK_SOURCE_SEGMENTATION: MaskSource
@@ -43,7 +52,7 @@ PARAMETER_TYPE_MESSAGE: ParameterType
 PARAMETER_TYPE_ENUM: ParameterType
 
 class EditRequest(_message.Message):
-    __slots__ = ("experiment_id", "input_image", "prompt", "feature_id", "negative_prompt", "steps", "guidance_scale", "strength", "seed", "profile", "mask_image", "outpaint", "reference_images", "negative_scale", "preview_every", "request_id")
+    __slots__ = ("experiment_id", "input_image", "prompt", "feature_id", "negative_prompt", "steps", "guidance_scale", "strength", "seed", "profile", "mask_image", "outpaint", "reference_images", "negative_scale", "postprocess", "preview_every", "request_id")
     EXPERIMENT_ID_FIELD_NUMBER: _ClassVar[int]
     INPUT_IMAGE_FIELD_NUMBER: _ClassVar[int]
     PROMPT_FIELD_NUMBER: _ClassVar[int]
@@ -58,6 +67,7 @@ class EditRequest(_message.Message):
     OUTPAINT_FIELD_NUMBER: _ClassVar[int]
     REFERENCE_IMAGES_FIELD_NUMBER: _ClassVar[int]
     NEGATIVE_SCALE_FIELD_NUMBER: _ClassVar[int]
+    POSTPROCESS_FIELD_NUMBER: _ClassVar[int]
     PREVIEW_EVERY_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     experiment_id: str
@@ -74,9 +84,10 @@ class EditRequest(_message.Message):
     outpaint: Outpaint
     reference_images: _containers.RepeatedScalarFieldContainer[bytes]
     negative_scale: float
+    postprocess: Postprocess
     preview_every: int
     request_id: str
-    def __init__(self, experiment_id: _Optional[str] = ..., input_image: _Optional[bytes] = ..., prompt: _Optional[str] = ..., feature_id: _Optional[str] = ..., negative_prompt: _Optional[str] = ..., steps: _Optional[int] = ..., guidance_scale: _Optional[float] = ..., strength: _Optional[float] = ..., seed: _Optional[int] = ..., profile: _Optional[_Union[_profile_pb2.Profile, str]] = ..., mask_image: _Optional[bytes] = ..., outpaint: _Optional[_Union[Outpaint, _Mapping]] = ..., reference_images: _Optional[_Iterable[bytes]] = ..., negative_scale: _Optional[float] = ..., preview_every: _Optional[int] = ..., request_id: _Optional[str] = ...) -> None: ...
+    def __init__(self, experiment_id: _Optional[str] = ..., input_image: _Optional[bytes] = ..., prompt: _Optional[str] = ..., feature_id: _Optional[str] = ..., negative_prompt: _Optional[str] = ..., steps: _Optional[int] = ..., guidance_scale: _Optional[float] = ..., strength: _Optional[float] = ..., seed: _Optional[int] = ..., profile: _Optional[_Union[_profile_pb2.Profile, str]] = ..., mask_image: _Optional[bytes] = ..., outpaint: _Optional[_Union[Outpaint, _Mapping]] = ..., reference_images: _Optional[_Iterable[bytes]] = ..., negative_scale: _Optional[float] = ..., postprocess: _Optional[_Union[Postprocess, str]] = ..., preview_every: _Optional[int] = ..., request_id: _Optional[str] = ...) -> None: ...
 
 class Outpaint(_message.Message):
     __slots__ = ("left", "right", "top", "bottom", "aspect")

@@ -50,6 +50,7 @@ class ExtendStage(_Strict):
 
     kind: Literal["extend"] = "extend"
     direction_fraction: float = Field(0.25, gt=0, le=1, description="margin by direction word, of the side's length")
+    feather_px: int = Field(8, ge=0, le=256, description="softens the seam, inside the margins")
 
 
 class FillStage(_Strict):

@@ -76,6 +76,7 @@ class EditParameters:
     aspect: tuple[int, int] | None
     preview_every: int = 0
     profile: ProfileName = "balanced"
+    postprocess: bool = True
 
     @property
     def steps_run(self) -> int:
@@ -111,6 +112,7 @@ def resolve(request: edit_pb2.EditRequest, feature: Feature) -> EditParameters:
         aspect=aspect,
         preview_every=request.preview_every,
         profile=profile,
+        postprocess=_postprocess(request),
     )
 
 
@@ -170,6 +172,14 @@ def _ranges(feature: Feature) -> Iterator[tuple[str, NumberRange]]:
     yield "strength", parameters.strength
     if parameters.negative_scale is not None:
         yield "negative_scale", parameters.negative_scale
+
+
+def _postprocess(request: edit_pb2.EditRequest) -> bool:
+    if request.postprocess not in edit_pb2.Postprocess.values():
+        raise InvalidArgument.field(
+            "postprocess", f"must be POSTPROCESS_ON or POSTPROCESS_OFF, is {request.postprocess}"
+        )
+    return request.postprocess != edit_pb2.POSTPROCESS_OFF
 
 
 def _profile(request: edit_pb2.EditRequest) -> ProfileName:
@@ -240,6 +250,12 @@ def specs(feature: Feature) -> list[edit_pb2.ParameterSpec]:
     found.append(profile)
     found.append(_spec("seed", edit_pb2.PARAMETER_TYPE_INTEGER, min=0, max=MAX_SEED))
     found.append(_spec("preview_every", edit_pb2.PARAMETER_TYPE_INTEGER, min=0, max=MAX_PREVIEW_EVERY))
+    if feature.has(MaskStage) or feature.has(ExtendStage):
+        postprocess = _spec(
+            "postprocess", edit_pb2.PARAMETER_TYPE_ENUM, min=0, max=1, default=_text_value("POSTPROCESS_ON")
+        )
+        postprocess.choices.extend(("POSTPROCESS_ON", "POSTPROCESS_OFF"))
+        found.append(postprocess)
     if feature.has(MaskStage):
         required = not feature.has(SegmentStage)
         found.append(_spec("mask_image", edit_pb2.PARAMETER_TYPE_IMAGE, required=required, min=int(required), max=1))
@@ -304,6 +320,10 @@ _HELP = {
     "profile": (
         "속도와 품질의 균형: FAST 빠름(적은 단계), BALANCED 기본, HIGH 고품질.",
         "Speed against quality: FAST runs few steps, BALANCED the defaults, HIGH more steps.",
+    ),
+    "postprocess": (
+        "후처리: 다시 그린 영역의 색을 주변에 맞춥니다. OFF는 조금 더 빠릅니다.",
+        "Match the painted region's tone to its surroundings. OFF is a little faster.",
     ),
     "preview_every": ("몇 단계마다 미리보기를 보낼지. 비우면 보내지 않습니다.", "A preview after every so many steps."),
     "mask_image": (

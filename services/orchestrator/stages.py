@@ -36,6 +36,7 @@ from services.orchestrator.catalogue import (
     QwenEditStage,
     SegmentStage,
 )
+from services.orchestrator.colour_match import match_colours
 from services.orchestrator.parameters import MAX_MARGIN_PX, PROFILE_NUMBERS, EditParameters, Margins
 from services.orchestrator.work_area import WorkArea
 
@@ -191,7 +192,7 @@ async def extend(canvas: Canvas, stage: ExtendStage, edit: Edit) -> Canvas:
     size = edit.picture.size
     margins = edit.parameters.margins or _margins_of(edit.parameters, size, stage.direction_fraction)
     _check_canvas(size, margins, edit.max_pixels)
-    return await asyncio.to_thread(_extended, canvas, margins)
+    return await asyncio.to_thread(_extended, canvas, margins, stage.feather_px)
 
 
 async def fill(canvas: Canvas, stage: FillStage, edit: Edit) -> Canvas:
@@ -249,11 +250,15 @@ async def qwen_edit(canvas: Canvas, stage: QwenEditStage, edit: Edit) -> Canvas:
     return replace(canvas, painted=full, work_size=area.padded, models=(*canvas.models, painted.model))
 
 
-async def composite(canvas: Canvas, _stage: CompositeStage, _edit: Edit) -> Canvas:
+async def composite(canvas: Canvas, _stage: CompositeStage, edit: Edit) -> Canvas:
     """The painted pixels over the picture's, by the weight; where it is 0 the picture's bytes are untouched."""
     if canvas.painted is None:
         return replace(canvas, weight=np.zeros(canvas.rgb.shape[:2], np.uint8))
-    return await asyncio.to_thread(_composited, canvas, canvas.painted)
+    painted = canvas.painted
+    if edit.parameters.postprocess and canvas.weight is not None:
+        seen = Picture(canvas.rgb, canvas.alpha).over_white()
+        painted = await asyncio.to_thread(match_colours, painted, seen, canvas.weight)
+    return await asyncio.to_thread(_composited, canvas, painted)
 
 
 _STAGES: dict[type, Callable[[Canvas, Any, Edit], Awaitable[Canvas]]] = {
@@ -331,14 +336,17 @@ def _check_canvas(size: tuple[int, int], margins: Margins, max_pixels: int) -> N
     )
 
 
-def _extended(canvas: Canvas, margins: Margins) -> Canvas:
+def _extended(canvas: Canvas, margins: Margins, feather_px: int) -> Canvas:
+    """The seam is feathered inside the margins, over a third of the smallest one at most."""
+    smallest = min(side for side in (margins.left, margins.right, margins.top, margins.bottom) if side > 0)
+    feather_px = min(feather_px, smallest // 3)
     around = ((margins.top, margins.bottom), (margins.left, margins.right))
     inside = np.zeros(canvas.rgb.shape[:2], np.uint8)
     return replace(
         canvas,
         rgb=np.pad(canvas.rgb, (*around, (0, 0)), mode="reflect"),
         alpha=None if canvas.alpha is None else np.pad(canvas.alpha, around, mode="reflect"),
-        weight=np.pad(inside, around, constant_values=255),
+        weight=masks.feather(np.pad(inside, around, constant_values=255), feather_px),
         mask_source="margins",
         margins=margins,
     )

@@ -3,11 +3,14 @@
 A pixel at a soft edge mixes the subject with the old background; laid over a new ground it would show a fringe of the
 old one. The formula estimates what the subject alone looks like there: Forte, "Approximate Fast Foreground Colour
 Estimation" (ICIP 2021), in two passes with the radii that BEN2 uses. The module does not know where the alpha is from.
+
+Away from edges the formula has a plain answer (the image's colour, or black), so only tiles near edges are computed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from itertools import groupby
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,63 +19,64 @@ from imgedit.images import Pixels
 
 WIDE = 90  # side of the first pass's box, in pixels
 NARROW = 6  # side of the second pass's
+TILE = 64  # side of the tiles that are computed or not
 EPSILON = np.float32(1e-5)  # keeps the means over regions without foreground (or background) finite
 
 Floats = NDArray[np.float32]
-Layers = Callable[[slice], Floats]
-"""Rows -> (7, h, W): alpha, the foreground times alpha, the background times 1 - alpha."""
 
 
 def estimate_foreground(image: Pixels, alpha: NDArray[np.float32]) -> Pixels:
     """The subject's colours (H, W, 3) for an image (H, W, 3) in sRGB and its alpha (H, W) in [0, 1].
 
-    Where alpha is 1 these are the image's; far from the subject they are black. Raises ValueError for an alpha of
+    Where alpha is 1 these are the image's; away from the subject they are black. Raises ValueError for an alpha of
     another size.
     """
     if alpha.shape != image.shape[:2]:
         raise ValueError(f"the alpha is {alpha.shape} and the image {image.shape[:2]}")
-    planes = np.ascontiguousarray(image.transpose(2, 0, 1))
+    lines = np.ascontiguousarray(image.transpose(0, 2, 1))
     alpha = np.ascontiguousarray(alpha, np.float32)
-    foreground, background = _wide_pass(planes, alpha)
-    return _narrow_pass(planes, foreground, background, alpha)
-
-
-def _wide_pass(image: Pixels, alpha: Floats) -> tuple[Floats, Floats]:
-    """Foreground and background (3, H, W) as the wide means see them; the image (3, H, W) stands for both."""
-
-    def layers(rows: slice) -> Floats:
-        result = np.empty((7, rows.stop - rows.start, alpha.shape[1]), np.float32)
-        colours = _unit(image[:, rows])
-        result[0] = alpha[rows]
-        np.multiply(colours, alpha[rows], out=result[1:4])
-        np.subtract(colours, result[1:4], out=result[4:])
-        return result
-
-    foreground, background = np.empty(image.shape, np.float32), np.empty(image.shape, np.float32)
-    for rows, columns, means in box_means(layers, alpha.shape, WIDE):
-        foreground[:, rows, columns], background[:, rows, columns] = _fuse(
-            _unit(image[:, rows, columns]), alpha[rows, columns], means
-        )
-    return foreground, background
-
-
-def _narrow_pass(image: Pixels, foreground: Floats, background: Floats, alpha: Floats) -> Pixels:
-    """The second pass over the first one's results: (H, W, 3) uint8."""
-
-    def layers(rows: slice) -> Floats:
-        result = np.empty((7, rows.stop - rows.start, alpha.shape[1]), np.float32)
-        result[0] = alpha[rows]
-        np.multiply(foreground[:, rows], alpha[rows], out=result[1:4])
-        np.multiply(background[:, rows], 1 - alpha[rows], out=result[4:])
-        return result
-
-    result = np.empty((*alpha.shape, 3), np.uint8)
-    for rows, columns, means in box_means(layers, alpha.shape, NARROW):
-        colours, _ = _fuse(_unit(image[:, rows, columns]), alpha[rows, columns], means)
-        colours *= 255
-        colours += 0.5
-        result[rows, columns] = colours.transpose(1, 2, 0)
+    result: Pixels = np.multiply(image, (alpha == 1)[:, :, None], dtype=np.uint8)
+    for rows, columns in _edges(alpha):
+        result[rows, columns] = _estimate(lines, alpha, rows, columns)
     return result
+
+
+def _edges(alpha: Floats) -> Iterator[tuple[slice, slice]]:
+    """Rows and columns of all tiles whose narrow boxes see more than only 0 or only 1; neighbours in a row as one."""
+    height, width = alpha.shape
+    for rows in _tiles(height):
+        band = alpha[_seen(height, NARROW, rows)]
+        tiles = ((columns, band[:, _seen(width, NARROW, columns)]) for columns in _tiles(width))
+        for is_edge, run in groupby(tiles, lambda tile: not (tile[1].min() == 1 or tile[1].max() == 0)):
+            columns = [tile[0] for tile in run]
+            if is_edge:
+                yield rows, slice(columns[0].start, columns[-1].stop)
+
+
+def _estimate(image: Pixels, alpha: Floats, rows: slice, columns: slice) -> Pixels:
+    """Both passes for some rows and columns of the image (H, 3, W): (h, w, 3) uint8."""
+    near_rows, near_columns = _seen(alpha.shape[0], NARROW, rows), _seen(alpha.shape[1], NARROW, columns)
+    colours, weight = _unit(image[near_rows, :, near_columns]), alpha[near_rows, None, near_columns]
+    foreground, background = _fuse(colours, weight, _wide_means(image, alpha, near_rows, near_columns))
+
+    layers = np.concatenate([weight, foreground * weight, background * (1 - weight)], axis=1)
+    means = box_means(_mirrored(layers, alpha.shape, NARROW, rows, columns), NARROW)
+    fused, _ = _fuse(_unit(image[rows, :, columns]), alpha[rows, None, columns], means)
+    fused *= 255
+    fused += 0.5
+    result: Pixels = fused.astype(np.uint8).transpose(0, 2, 1)
+    return result
+
+
+def _wide_means(image: Pixels, alpha: Floats, rows: slice, columns: slice) -> Floats:
+    """The first pass's means (h, 7, w); the image stands for both foreground and background."""
+    seen_rows, seen_columns = _seen(alpha.shape[0], WIDE, rows), _seen(alpha.shape[1], WIDE, columns)
+    weight, colours = alpha[seen_rows, None, seen_columns], _unit(image[seen_rows, :, seen_columns])
+    layers = np.empty((len(weight), 7, weight.shape[2]), np.float32)
+    layers[:, :1] = weight
+    np.multiply(colours, weight, out=layers[:, 1:4])
+    np.subtract(colours, layers[:, 1:4], out=layers[:, 4:])
+    return box_means(_mirrored(layers, alpha.shape, WIDE, rows, columns), WIDE)
 
 
 def _unit(pixels: Pixels) -> Floats:
@@ -80,10 +84,10 @@ def _unit(pixels: Pixels) -> Floats:
 
 
 def _fuse(image: Floats, alpha: Floats, means: Floats) -> tuple[Floats, Floats]:
-    """Both colours (3, h, w), from the image's, the alpha (h, w) and the means (7, h, w), which are overwritten."""
-    foreground, background = means[1:4], means[4:]
-    foreground /= means[0] + EPSILON
-    background /= 1 - means[0] + EPSILON
+    """Both colours (h, 3, w), from the image's, the alpha (h, 1, w) and the means (h, 7, w), which are overwritten."""
+    coverage, foreground, background = means[:, :1], means[:, 1:4], means[:, 4:]
+    foreground /= coverage + EPSILON
+    background /= 1 - coverage + EPSILON
     image -= alpha * foreground
     image -= (1 - alpha) * background
     image *= alpha
@@ -91,29 +95,49 @@ def _fuse(image: Floats, alpha: Floats, means: Floats) -> tuple[Floats, Floats]:
     return np.clip(image, 0, 1, out=image), background
 
 
-def box_means(layers: Layers, shape: tuple[int, ...], side: int) -> Iterator[tuple[slice, slice, Floats]]:
-    """Means over a box of side x side pixels, block by block: (rows, columns, (7, h, w)).
+def box_means(layers: Floats, side: int) -> Floats:
+    """Means over all boxes of side x side pixels that lie inside: (H, n, W) -> (H - side + 1, n, W - side + 1).
 
-    The box reaches side // 2 pixels up and left, one less down and right; beyond the border the picture is mirrored
-    without repeating the border pixel. Each direction is a product with a banded matrix, which a processor does faster
-    than running sums; sums of up to `side` non-negative numbers keep their relative accuracy in float32.
+    The sum over a box is put together from sums over powers of two: few additions, and of non-negative numbers only, so
+    that float32 keeps the relative accuracy that the differences of running sums lose.
     """
-    height, width = shape
-    across = list(_bands(width, side))
-    for rows, seen_rows, down in _bands(height, side):
-        slid = np.matmul(down, layers(seen_rows))  # (7, h, W)
-        for columns, seen_columns, band in across:
-            yield rows, columns, np.matmul(slid[:, :, seen_columns], band.T)
+    down = _sums(layers.reshape(len(layers), -1).T, side).T.reshape(-1, *layers.shape[1:])
+    means = _sums(down, side)
+    means *= np.float32(1 / side**2)
+    return means
 
 
-def _bands(length: int, side: int) -> Iterator[tuple[slice, slice, Floats]]:
-    """Blocks of places, the places that their boxes see, and the weights (block, seen) that make the means of them."""
-    block = 128 if side > 32 else 64
-    reach = np.pad(np.arange(length), (side // 2, side - 1 - side // 2), mode="reflect")
-    for start in range(0, length, block):
-        stop = min(start + block, length)
-        boxes = np.lib.stride_tricks.sliding_window_view(reach[start : stop + side - 1], side)  # (block, side)
-        seen = slice(int(boxes.min()), int(boxes.max()) + 1)
-        weights = np.zeros((stop - start, seen.stop - seen.start), np.float32)
-        np.add.at(weights, (np.arange(stop - start)[:, None], boxes - seen.start), np.float32(1 / side))
-        yield slice(start, stop), seen, weights
+def _sums(x: Floats, side: int) -> Floats:
+    """Sums over all runs of `side` numbers along the last axis."""
+    count, done = x.shape[-1] - side + 1, side & 1
+    total = x[..., :count].copy("K") if done else np.zeros_like(x[..., :count])
+    for power in range(1, side.bit_length()):
+        half = 1 << (power - 1)
+        x = x[..., :-half] + x[..., half:]  # sums over 2 ** power
+        if side >> power & 1:
+            total += x[..., done : done + count]
+            done += 1 << power
+    return total
+
+
+def _mirrored(layers: Floats, shape: tuple[int, ...], side: int, rows: slice, columns: slice) -> Floats:
+    """What the boxes of some places see, of which `layers` is the part inside the picture of `shape`.
+
+    Beyond its border the picture is mirrored without repeating the border pixel.
+    """
+    (above, below), (left, right) = (
+        (max(0, side // 2 - places.start), max(0, places.stop + side - 1 - side // 2 - length))
+        for length, places in zip(shape, (rows, columns), strict=True)
+    )
+    if not any((above, below, left, right)):
+        return layers
+    return np.pad(layers, ((above, below), (0, 0), (left, right)), mode="reflect")
+
+
+def _tiles(length: int) -> Iterator[slice]:
+    return (slice(start, min(start + TILE, length)) for start in range(0, length, TILE))
+
+
+def _seen(length: int, side: int, places: slice) -> slice:
+    """What the boxes of some places see of the picture: side // 2 before them, one less behind."""
+    return slice(max(0, places.start - side // 2), min(length, places.stop + side - 1 - side // 2))

@@ -4,32 +4,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from benchmarks.segmentation import plain_foreground
 from services.segmentation.foreground import box_means, estimate_foreground
-
-Doubles = NDArray[np.float64]
-
-
-def blur(x: Doubles, side: int) -> Doubles:
-    """Mean over the side x side box of (H, W, C), its anchor at side // 2, mirrored at the border: plain sums."""
-    pad = (side // 2, side - 1 - side // 2)
-    padded = np.pad(x, (pad, pad, (0, 0)), mode="reflect")
-    sums = np.pad(padded.cumsum(0).cumsum(1), ((1, 0), (1, 0), (0, 0)))
-    boxes: Doubles = sums[side:, side:] - sums[:-side, side:] - sums[side:, :-side] + sums[:-side, :-side]
-    return boxes / side**2
-
-
-def fuse(image: Doubles, fore: Doubles, back: Doubles, alpha: Doubles, side: int) -> tuple[Doubles, Doubles]:
-    """One pass of the formula as it is written in the paper."""
-    coverage = blur(alpha, side)
-    fore = blur(fore * alpha, side) / (coverage + 1e-5)
-    back = blur(back * (1 - alpha), side) / (1 - coverage + 1e-5)
-    return np.clip(fore + alpha * (image - alpha * fore - (1 - alpha) * back), 0, 1), back
-
-
-def formula(image: NDArray[np.uint8], alpha: NDArray[np.float32]) -> Doubles:
-    colours, a = image / 255, alpha[:, :, None].astype(np.float64)
-    fore, back = fuse(colours, colours, colours, a, 90)
-    return fuse(colours, fore, back, a, 6)[0] * 255
 
 
 def soft_disc(height: int, width: int) -> NDArray[np.float32]:
@@ -54,7 +30,7 @@ def test_the_estimate_is_the_formula_within_two_levels(size: tuple[int, int], ki
     found = estimate_foreground(image, alpha)
     assert found.shape == image.shape
     assert found.dtype == np.uint8
-    assert np.abs(found - formula(image, alpha)).max() <= 1
+    assert np.abs(found - plain_foreground(image, alpha)).max() <= 1
 
 
 def test_opaque_pixels_keep_their_colour() -> None:
@@ -87,11 +63,22 @@ def test_an_alpha_of_another_size_is_refused() -> None:
         estimate_foreground(np.zeros((5, 5, 3), np.uint8), np.zeros((4, 4), np.float32))
 
 
-@pytest.mark.parametrize("side", [6, 90])
-def test_box_means_cover_the_picture_block_by_block(side: int) -> None:
-    layers = np.random.default_rng(1).random((7, 150, 140), np.float32)
-    found = np.zeros_like(layers)
-    for rows, columns, means in box_means(lambda rows: layers[:, rows], layers.shape[1:], side):
-        found[:, rows, columns] = means
-    wanted = blur(layers.transpose(1, 2, 0).astype(np.float64), side).transpose(2, 0, 1)
-    assert np.allclose(found, wanted, atol=1e-6)
+@pytest.mark.parametrize("kind", ["hard", "far", "corner"])
+def test_tiles_that_are_not_computed_equal_the_formula(kind: str) -> None:
+    image = np.random.default_rng(5).integers(0, 256, (300, 280, 3), np.uint8)
+    alpha = np.zeros((300, 280), np.float32)
+    if kind == "hard":
+        alpha[64:192, 128:] = 1
+    elif kind == "far":
+        alpha[130:140, 140:150] = 0.3
+    else:
+        alpha[:] = 1
+        alpha[-1, -1] = 0.999
+    assert np.abs(estimate_foreground(image, alpha) - plain_foreground(image, alpha)).max() <= 1
+
+
+@pytest.mark.parametrize("side", [1, 6, 7, 90])
+def test_box_means_are_those_of_plain_sums(side: int) -> None:
+    layers = np.random.default_rng(1).random((120, 7, 140), np.float32)
+    wanted = np.lib.stride_tricks.sliding_window_view(layers.astype(np.float64), (side, side), (0, 2)).mean((-1, -2))
+    assert np.allclose(box_means(layers, side), wanted, rtol=1e-6)

@@ -154,17 +154,24 @@ def test_the_composite_keeps_every_pixel_of_weight_zero(weight: Pixels, with_alp
     margins=st.builds(Margins, *(st.integers(0, 90) for _ in range(4))),
     width=st.integers(16, 40),
     height=st.integers(16, 40),
+    feather_px=st.integers(0, 20),
 )
 def test_an_extended_picture_holds_the_original_where_the_weight_is_zero(
-    margins: Margins, width: int, height: int
+    margins: Margins, width: int, height: int, feather_px: int
 ) -> None:
     rgb = np.random.default_rng(3).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    done = _extended(Canvas(rgb, None), margins)
+    if not margins:
+        return
+    done = _extended(Canvas(rgb, None), margins, feather_px)
     assert done.weight is not None
     inside = done.rgb[margins.top : margins.top + height, margins.left : margins.left + width]
     assert done.rgb.shape[:2] == (height + margins.top + margins.bottom, width + margins.left + margins.right)
     assert np.array_equal(inside, rgb)
-    assert (done.weight == 0).sum() == width * height
+    weight = done.weight.copy()
+    weight[margins.top : margins.top + height, margins.left : margins.left + width] = 0
+    assert np.array_equal(weight, done.weight), "the picture itself is kept"
+    assert (done.weight == 255).any(), "the margins are painted"
+    assert feather_px or (done.weight > 0).sum() == done.weight.size - width * height
 
 
 @pytest.mark.parametrize(

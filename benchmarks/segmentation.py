@@ -1,8 +1,8 @@
 """How fast BEN2 runs here: `python -m benchmarks.segmentation [--rounds N] [--folder WEIGHTS] [--memory]`.
 
-Measures the prepared paths against the plain eager float32 network, interleaved, and what the steps around the network
-cost at 1, 12 and 25 megapixels. Prints tables; the last line is one JSON object. Speed does not depend on the weights:
-without `--folder` they are random, at the official sizes.
+Measures the prepared paths against the plain eager float32 network, interleaved, what the steps around the network cost
+at 1, 12 and 25 megapixels, and the foreground estimation against the plain formula at 1. Prints tables; the last line
+is one JSON object. Speed does not depend on the weights: without `--folder` they are random, at the official sizes.
 """
 
 from __future__ import annotations
@@ -19,17 +19,22 @@ from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 
 from imgedit import images
 from services.segmentation.ben2 import BEN2, load
 from services.segmentation.cutout import cutout, to_mask
+from services.segmentation.foreground import estimate_foreground
 from services.segmentation.model import Network, Pixels, auto_precision, from_map, prepare, to_input
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
+Doubles = NDArray[np.float64]
+
 SIZES = {"1 MP": (1024, 1024), "12 MP": (4000, 3000), "25 MP": (5770, 4330)}  # width, height
+SUBJECTS = {"soft edge of 12 px": 12, "soft everywhere": 4096}  # width of the subject's edge in pixels
 STAGES = ("decode", "preprocess", "postprocess", "encode")
 SEED = 7
 
@@ -57,6 +62,10 @@ def main(arguments: list[str] | None = None) -> int:
         "stages_seconds": {
             name: time_stages(size, network.config.image_size, options.rounds) for name, size in SIZES.items()
         },
+    }
+    smallest = next(iter(SIZES.values()))
+    report["foreground_seconds"] = {
+        name: time_foreground(smallest, soft_px, options.rounds) for name, soft_px in SUBJECTS.items()
     }
     report["share_of_network"] = {
         name: sum(stages.values()) / seconds["default"] for name, stages in report["stages_seconds"].items()
@@ -126,6 +135,22 @@ def time_stages(size: tuple[int, int], side: int, rounds: int) -> dict[str, floa
     return {stage: statistics.median(values) for stage, values in times.items()}
 
 
+def time_foreground(size: tuple[int, int], soft_px: float, rounds: int) -> dict[str, float]:
+    """Median seconds of `refine_foreground` at `size` (width, height), ours and the plain formula's, interleaved.
+
+    The subject is a disc whose edge is `soft_px` wide.
+    """
+    width, height = size
+    picture, (ys, xs) = photograph(width, height), np.mgrid[:height, :width]
+    inside = 0.3 * height - np.hypot(ys - height / 2, xs - width / 2)
+    alpha = np.clip(inside / soft_px + 0.5, 0, 1).astype(np.float32)
+    times: dict[str, list[float]] = {"plain": [], "ours": []}
+    for _ in range(rounds):
+        times["plain"].append(timed(plain_foreground, picture, alpha)[0])
+        times["ours"].append(timed(estimate_foreground, picture, alpha)[0])
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
 def decode(file: bytes) -> Pixels:
     """What the service does with a picture's bytes."""
     return images.open_untrusted(file, field="image", max_pixels=26_000_000).rgb
@@ -159,6 +184,30 @@ def own_peak_memory(folder: Path | None, device: str, precision: str | None) -> 
     return int(line.split()[1]) / 1024
 
 
+def blur(x: Doubles, side: int) -> Doubles:
+    """Mean over the side x side box of (H, W, C), its anchor at side // 2, mirrored at the border: plain sums."""
+    pad = (side // 2, side - 1 - side // 2)
+    padded = np.pad(x, (pad, pad, (0, 0)), mode="reflect")
+    sums = np.pad(padded.cumsum(0).cumsum(1), ((1, 0), (1, 0), (0, 0)))
+    boxes: Doubles = sums[side:, side:] - sums[:-side, side:] - sums[side:, :-side] + sums[:-side, :-side]
+    return boxes / side**2
+
+
+def fuse(image: Doubles, fore: Doubles, back: Doubles, alpha: Doubles, side: int) -> tuple[Doubles, Doubles]:
+    """One pass of the formula as it is written in the paper."""
+    coverage = blur(alpha, side)
+    fore = blur(fore * alpha, side) / (coverage + 1e-5)
+    back = blur(back * (1 - alpha), side) / (1 - coverage + 1e-5)
+    return np.clip(fore + alpha * (image - alpha * fore - (1 - alpha) * back), 0, 1), back
+
+
+def plain_foreground(image: Pixels, alpha: NDArray[np.float32]) -> Doubles:
+    """Both passes of the foreground estimation with plain sums in double precision: (H, W, 3) in 0 to 255."""
+    colours, a = image / 255, alpha[:, :, None].astype(np.float64)
+    fore, back = fuse(colours, colours, colours, a, 90)
+    return fuse(colours, fore, back, a, 6)[0] * 255
+
+
 def photograph(width: int, height: int) -> Pixels:
     """Something that compresses as a photograph does: (height, width, 3) of smooth colours under fine grain."""
     generator = np.random.default_rng(SEED)
@@ -182,6 +231,11 @@ def print_tables(report: Mapping[str, Any]) -> None:
     for name, stages in report["stages_seconds"].items():
         row = " ".join(f"{1000 * stages[stage]:11.1f}" for stage in STAGES)
         print(f"{name:18} {row} {report['share_of_network'][name]:11.1%}")
+    print()
+    print(f"{'refine, ms':18} {'plain':>11} {'ours':>11} {'of plain':>11}")
+    for name, seconds in report["foreground_seconds"].items():
+        plain, ours = seconds["plain"], seconds["ours"]
+        print(f"{name:18} {1000 * plain:11.1f} {1000 * ours:11.1f} {ours / plain:11.3f}")
 
 
 if __name__ == "__main__":

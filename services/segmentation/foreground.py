@@ -109,15 +109,17 @@ def box_means(layers: Floats, side: int) -> Floats:
 
 def _sums(x: Floats, side: int) -> Floats:
     """Sums over all runs of `side` numbers along the last axis."""
-    count, done = x.shape[-1] - side + 1, side & 1
-    total = x[..., :count].copy("K") if done else np.zeros_like(x[..., :count])
-    for power in range(1, side.bit_length()):
-        half = 1 << (power - 1)
-        x = x[..., :-half] + x[..., half:]  # sums over 2 ** power
-        if side >> power & 1:
-            total += x[..., done : done + count]
-            done += 1 << power
-    return total
+    count, size, done = x.shape[-1] - side + 1, 1, 0
+    total: Floats | None = None
+    while True:
+        if side & size:
+            part = x[..., done : done + count]
+            total = part.copy("K") if total is None else np.add(total, part, out=total)
+            done += size
+        if done == side and total is not None:
+            return total
+        x = x[..., :-size] + x[..., size:]  # sums over twice as many
+        size *= 2
 
 
 def _mirrored(layers: Floats, shape: tuple[int, ...], side: int, rows: slice, columns: slice) -> Floats:

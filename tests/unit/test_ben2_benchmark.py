@@ -20,6 +20,7 @@ def test_the_benchmark_prints_tables_and_one_json_line(
     assert report["max_difference"]["prepared fp32"] < 0.01
     assert set(report["stages_seconds"]["small"]) == set(segmentation.STAGES)
     assert report["share_of_network"]["small"] > 0
+    assert set(report["foreground_seconds"]) == set(segmentation.SUBJECTS)
 
 
 def test_peak_memory_is_measured_in_a_process_of_its_own(tmp_path: Path) -> None:

@@ -9,7 +9,9 @@ Away from edges the formula has a plain answer (the image's colour, or black), s
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 
 import numpy as np
@@ -20,6 +22,7 @@ from imgedit.images import Pixels
 WIDE = 90  # side of the first pass's box, in pixels
 NARROW = 6  # side of the second pass's
 TILE = 64  # side of the tiles that are computed or not
+MAX_THREADS = 4  # the sums are bound by memory
 EPSILON = np.float32(1e-5)  # keeps the means over regions without foreground (or background) finite
 
 Floats = NDArray[np.float32]
@@ -36,8 +39,12 @@ def estimate_foreground(image: Pixels, alpha: NDArray[np.float32]) -> Pixels:
     lines = np.ascontiguousarray(image.transpose(0, 2, 1))
     alpha = np.ascontiguousarray(alpha, np.float32)
     result: Pixels = np.multiply(image, (alpha == 1)[:, :, None], dtype=np.uint8)
-    for rows, columns in _edges(alpha):
-        result[rows, columns] = _estimate(lines, alpha, rows, columns)
+    edges = list(_edges(alpha))
+    with ThreadPoolExecutor(max_workers=min(MAX_THREADS, os.cpu_count() or 1)) as threads:
+        for (rows, columns), colours in zip(
+            edges, threads.map(lambda edge: _estimate(lines, alpha, *edge), edges), strict=True
+        ):
+            result[rows, columns] = colours
     return result
 
 

@@ -20,7 +20,7 @@ from grpc_health.v1._async import HealthServicer
 from grpc_reflection.v1alpha import reflection
 
 from imgedit import __version__
-from imgedit.errors import LocalError, SettingsError
+from imgedit.errors import ImgeditError, SettingsError
 from services.common import logs, metrics
 from services.common.interceptors import RequestInterceptor
 from services.common.metrics import MetricsServer
@@ -115,7 +115,7 @@ def run(make_service: Callable[[S], Service], settings_class: type[S]) -> int:
         metrics.BUILD.info({"version": __version__, "service": settings.service})
         service = make_service(settings)
         return asyncio.run(_serve(service, settings))
-    except LocalError as error:
+    except ImgeditError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
 

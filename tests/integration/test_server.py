@@ -295,7 +295,11 @@ async def test_the_event_loop_answers_while_a_handler_waits() -> None:
         call = asyncio.ensure_future(stub(channel).Edit(edit_pb2.EditRequest()))
         checks = health_pb2_grpc.HealthStub(channel)
         await checks.Check(health_pb2.HealthCheckRequest())
-        started = time.perf_counter()
-        await checks.Check(health_pb2.HealthCheckRequest())
-        assert time.perf_counter() - started < 0.05
+        seconds = []
+        for _ in range(5):
+            started = time.perf_counter()
+            await checks.Check(health_pb2.HealthCheckRequest())
+            seconds.append(time.perf_counter() - started)
+        assert not call.done()
+        assert sorted(seconds)[2] < 0.05
         assert (await call).success

@@ -5,7 +5,6 @@ Files become bytes here and bytes become files; all else is the client's and the
 
 from __future__ import annotations
 
-import enum
 import io
 import os
 import signal
@@ -24,7 +23,7 @@ from rich.table import Table
 
 from imgedit import models_cli
 from imgedit import stack as stacks
-from imgedit.client import DEFAULT_TARGET, DEFAULT_TIMEOUT, SyncEditClient
+from imgedit.client import DEFAULT_TARGET, DEFAULT_TIMEOUT, Profile, SyncEditClient
 from imgedit.errors import ImgeditError
 from imgedit.v1 import edit_pb2
 
@@ -42,15 +41,6 @@ app = typer.Typer(
 app.add_typer(models_cli.app, name="models")
 out = Console()
 err = Console(stderr=True)
-
-
-class ProfileChoice(enum.StrEnum):
-    """The profiles, as the command line spells them."""
-
-    fast = "fast"
-    balanced = "balanced"
-    high = "high"
-
 
 Target = Annotated[str, typer.Option(help="Address of the orchestrator.", envvar="IMGEDIT_TARGET")]
 
@@ -140,7 +130,7 @@ def edit(
     seed: Annotated[
         int | None, typer.Option(help="The same seed gives the same picture.", min=0, max=2**32 - 1)
     ] = None,
-    profile: Annotated[ProfileChoice, typer.Option(help="Speed against quality.")] = ProfileChoice.balanced,
+    profile: Annotated[Profile, typer.Option(help="Speed against quality.")] = "balanced",
     postprocess: Annotated[bool, typer.Option(help="Match the painted region's tone to its surroundings.")] = True,
     mask: Annotated[
         Path | None, typer.Option(help="What to repaint, white, at the picture's size. [default: found by BEN2]")
@@ -177,7 +167,7 @@ def edit(
                 guidance_scale=guidance_scale,
                 strength=strength,
                 seed=seed,
-                profile=profile.value,
+                profile=profile,
                 postprocess=postprocess,
                 mask=mask,
                 outpaint=_outpaint(left, right, top, bottom, aspect),

@@ -35,6 +35,8 @@ _FOREIGN_MAGIC = {
     b"<?xml": "SVG or XML",
 }
 
+_BAND = 256
+
 _OWN_MAGIC = (b"\x89PNG", b"\xff\xd8\xff", b"RIFF")
 
 Pixels = NDArray[np.uint8]
@@ -57,9 +59,7 @@ class Picture:
         """(H, W, 3) uint8: the picture on a white ground, which is what the models see."""
         if self.alpha is None:
             return self.rgb
-        alpha = self.alpha[:, :, None].astype(np.uint16)
-        blended = self.rgb * alpha + 255 * (255 - alpha)
-        return ((blended + 127) // 255).astype(np.uint8)
+        return blend(self.rgb, np.full((1, 1, 3), 255, np.uint8), self.alpha[:, :, None])
 
 
 def open_untrusted(data: bytes, *, field: str, max_pixels: int = DEFAULT_MAX_PIXELS) -> Picture:
@@ -91,6 +91,28 @@ def open_mask(data: bytes, *, field: str, size: tuple[int, int], max_pixels: int
     if mask.alpha is not None and mask.alpha.min() < 255:
         return 255 - mask.alpha
     return np.array(Image.fromarray(mask.rgb).convert("L"))
+
+
+def blend(over: Pixels, under: Pixels, weight: Pixels) -> Pixels:
+    """`over` where the weight is 255, exactly `under` where it is 0, rounded to nearest between.
+
+    uint8 arrays of shapes that broadcast to that of `over`, whose first axis is rows. Bands of rows keep the 16-bit
+    intermediates of a large picture small.
+    """
+    result = np.empty_like(over)
+    for top in range(0, len(over), _BAND):
+        rows = slice(top, top + _BAND)
+        share = weight[rows].astype(np.uint16)
+        below = under if len(under) == 1 else under[rows]
+        result[rows] = (over[rows] * share + below * (255 - share) + 127) // 255
+    return result
+
+
+def resized(pixels: Pixels, size: tuple[int, int], resample: Image.Resampling) -> Pixels:
+    """(H, W, 3) or (H, W) at `size` (width, height); the array itself where it has that size already."""
+    if (pixels.shape[1], pixels.shape[0]) == size:
+        return pixels
+    return np.asarray(Image.fromarray(np.ascontiguousarray(pixels)).resize(size, resample))
 
 
 def encode_png(rgb: Pixels, alpha: Pixels | None = None) -> bytes:

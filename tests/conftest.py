@@ -1,12 +1,23 @@
 """What every test needs before torch is imported."""
 
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 # Tests share the cores with the servers they start: torch's threads must not spin while they wait.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+@pytest.fixture(scope="session")
+def models() -> Path:
+    """The tiny checkpoints; made once and kept, since they do not change."""
+    folder = Path("build/models-tiny")
+    subprocess.run([sys.executable, "-m", "demo.tiny", "--out", str(folder)], check=True)
+    return folder
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

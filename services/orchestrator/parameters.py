@@ -35,16 +35,14 @@ MAX_SEED = 2**32 - 1
 
 ProfileName = Literal["fast", "balanced", "high"]
 
-_PROFILE_NAMES: dict[int, ProfileName] = {
-    profile_pb2.PROFILE_UNSPECIFIED: "balanced",
-    profile_pb2.PROFILE_FAST: "fast",
-    profile_pb2.PROFILE_BALANCED: "balanced",
-    profile_pb2.PROFILE_HIGH: "high",
-}
 PROFILE_NUMBERS: dict[ProfileName, profile_pb2.Profile] = {
     "fast": profile_pb2.PROFILE_FAST,
     "balanced": profile_pb2.PROFILE_BALANCED,
     "high": profile_pb2.PROFILE_HIGH,
+}
+_PROFILE_NAMES: dict[int, ProfileName] = {
+    profile_pb2.PROFILE_UNSPECIFIED: "balanced",
+    **{number: name for name, number in PROFILE_NUMBERS.items()},
 }
 
 

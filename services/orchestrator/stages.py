@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal, TypeVar
@@ -24,7 +24,7 @@ from imgedit.errors import (
     NoSubjectFound,
     Violation,
 )
-from imgedit.images import MAX_SIDE, Picture, Pixels
+from imgedit.images import MAX_SIDE, Picture, Pixels, blend, resized
 from services.orchestrator import directions, masks
 from services.orchestrator.backends import Backends, ModelUse, OnProgress, Segmented
 from services.orchestrator.catalogue import (
@@ -164,7 +164,7 @@ async def segment(edit: Edit) -> Segmented:
     size = edit.picture.size
     seen = await asyncio.to_thread(_as_segmented, edit.picture)
     found = await edit.backends.segment(seen, deadline=edit.deadline)
-    alpha = await asyncio.to_thread(_resized, found.alpha, size, Image.Resampling.BILINEAR)
+    alpha = await asyncio.to_thread(resized, found.alpha, size, Image.Resampling.BILINEAR)
     return Segmented(alpha, found.model)
 
 
@@ -275,7 +275,7 @@ def _as_segmented(picture: Picture) -> Pixels:
     seen = picture.over_white()
     if width * height <= SEGMENT_SIDE * SEGMENT_SIDE:
         return seen
-    return _resized(seen, (SEGMENT_SIDE, SEGMENT_SIDE), Image.Resampling.LANCZOS)
+    return resized(seen, (SEGMENT_SIDE, SEGMENT_SIDE), Image.Resampling.LANCZOS)
 
 
 def _weight_of(alpha: Pixels, stage: MaskStage) -> Pixels:
@@ -355,24 +355,11 @@ def _extended(canvas: Canvas, margins: Margins, feather_px: int) -> Canvas:
 def _composited(canvas: Canvas, painted: Pixels) -> Canvas:
     if canvas.weight is None:
         return replace(canvas, rgb=painted, alpha=None, weight=np.full(painted.shape[:2], 255, np.uint8))
-    rgb = np.empty_like(canvas.rgb)
-    for rows in _bands(len(rgb)):
-        rgb[rows] = _blend(painted[rows], canvas.rgb[rows], canvas.weight[rows, :, None])
+    rgb = blend(painted, canvas.rgb, canvas.weight[:, :, None])
     if canvas.alpha is None:
         return replace(canvas, rgb=rgb)
     opaque = np.full_like(canvas.alpha, 255)
-    return replace(canvas, rgb=rgb, alpha=_blend(opaque, canvas.alpha, canvas.weight))
-
-
-def _blend(over: Pixels, under: Pixels, weight: Pixels) -> Pixels:
-    """`over` where the weight is 255, exactly `under` where it is 0, rounded to nearest between."""
-    share = weight.astype(np.uint16)
-    return ((over * share + under * (255 - share) + 127) // 255).astype(np.uint8)
-
-
-def _bands(height: int, rows: int = 256) -> Iterator[slice]:
-    """Bands of rows, so that the 16-bit intermediates of a large picture stay small."""
-    return (slice(top, top + rows) for top in range(0, height, rows))
+    return replace(canvas, rgb=rgb, alpha=blend(opaque, canvas.alpha, canvas.weight))
 
 
 def _check_aspects(canvas: Canvas, edit: Edit) -> None:
@@ -393,12 +380,6 @@ def _size(rgb: Pixels) -> tuple[int, int]:
     return rgb.shape[1], rgb.shape[0]
 
 
-def _resized(pixels: Pixels, size: tuple[int, int], resample: Image.Resampling) -> Pixels:
-    if _size(pixels) == size:
-        return pixels
-    return np.asarray(Image.fromarray(pixels).resize(size, resample))
-
-
 def _shrunk(rgb: Pixels, max_pixels: int) -> Pixels:
     area = WorkArea.of(_size(rgb), max_pixels)
-    return _resized(rgb, area.content, Image.Resampling.LANCZOS)
+    return resized(rgb, area.content, Image.Resampling.LANCZOS)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from imgedit.images import Pixels
+from imgedit.images import Pixels, resized
 
 MULTIPLE = 16
 MIN_CONTEXT_PX = 64
@@ -77,12 +77,12 @@ class WorkArea:
 
     def enter(self, rgb: Pixels) -> Pixels:
         """(H, W, 3) at full size → (padded height, padded width, 3); the padding repeats the edge."""
-        return self._pad(_resize(rgb[self.box.slices], self.content, Image.Resampling.LANCZOS))
+        return self._pad(resized(rgb[self.box.slices], self.content, Image.Resampling.LANCZOS))
 
     def enter_mask(self, weight: Pixels) -> Pixels:
         """(H, W) weight → (padded height, padded width), 255 wherever a pixel with a weight above 0 falls."""
         touched = np.where(weight[self.box.slices] > 0, np.uint8(255), np.uint8(0))
-        scaled = _resize(touched, self.content, Image.Resampling.BOX)
+        scaled = resized(touched, self.content, Image.Resampling.BOX)
         return self._pad(np.where(scaled > 0, np.uint8(255), np.uint8(0)))
 
     def leave(self, painted: Pixels, onto: Pixels) -> Pixels:
@@ -90,7 +90,7 @@ class WorkArea:
         width, height = self.content
         full = onto.copy()
         inside = np.ascontiguousarray(painted[:height, :width])
-        full[self.box.slices] = _resize(inside, self.box.size, Image.Resampling.LANCZOS)
+        full[self.box.slices] = resized(inside, self.box.size, Image.Resampling.LANCZOS)
         return full
 
     def _pad(self, pixels: Pixels) -> Pixels:
@@ -118,9 +118,3 @@ def _with_context(box: Box, width: int, height: int) -> Box:
 
 def _up(side: int) -> int:
     return math.ceil(side / MULTIPLE) * MULTIPLE
-
-
-def _resize(pixels: Pixels, size: tuple[int, int], resample: Image.Resampling) -> Pixels:
-    if (pixels.shape[1], pixels.shape[0]) == size:
-        return pixels
-    return np.asarray(Image.fromarray(np.ascontiguousarray(pixels)).resize(size, resample))

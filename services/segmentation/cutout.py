@@ -8,9 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from imgedit.images import Pixels
-
-BAND = 256  # rows at a time, so that the 16-bit intermediates of a large picture stay small
+from imgedit.images import Pixels, blend
 
 
 def to_mask(alpha: NDArray[np.float32]) -> Pixels:
@@ -32,10 +30,5 @@ def on_ground(image: Pixels, mask: Pixels, rgb: int) -> Pixels:
 
     Exactly the image where the mask is 255, exactly the colour where it is 0, rounded to nearest between.
     """
-    colour = np.array([rgb >> 16, rgb >> 8 & 0xFF, rgb & 0xFF], np.uint16)
-    result = np.empty(image.shape, np.uint8)
-    for top in range(0, len(image), BAND):
-        rows = slice(top, top + BAND)
-        share = mask[rows, :, None].astype(np.uint16)
-        result[rows] = (image[rows] * share + colour * (255 - share) + 127) // 255
-    return result
+    colour = np.array([[[rgb >> 16, rgb >> 8 & 0xFF, rgb & 0xFF]]], np.uint8)
+    return blend(image, colour, mask[:, :, None])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,14 +27,6 @@ class RunningStack:
     @property
     def target(self) -> str:
         return self.ports.address("orchestrator")
-
-
-@pytest.fixture(scope="session")
-def models() -> Path:
-    """The tiny checkpoints; made once and kept, since they do not change."""
-    folder = Path("build/models-tiny")
-    subprocess.run([sys.executable, "-m", "demo.tiny", "--out", str(folder)], check=True)
-    return folder
 
 
 @pytest.fixture(scope="session")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -30,14 +28,6 @@ from tests.unit.engine_support import write_lora
 RGB = np.random.default_rng(1).integers(0, 256, (96, 128, 3), dtype=np.uint8)
 MASK = np.zeros((96, 128), np.uint8)
 MASK[:, :64] = 255
-
-
-@pytest.fixture(scope="session")
-def models() -> Path:
-    """The tiny checkpoints; made once and kept."""
-    folder = Path("build/models-tiny")
-    subprocess.run([sys.executable, "-m", "demo.tiny", "--out", str(folder)], check=True)
-    return folder
 
 
 @pytest.fixture

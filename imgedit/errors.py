@@ -8,12 +8,20 @@
     │   ├── RequestTooLarge           the message is over the size that the handler accepts
     │   ├── NotFound                  `resource` says what does not exist
     │   │   ├── ExperimentNotFound
-    │   │   └── FeatureNotFound
-    │   └── FailedPrecondition        the request is well-formed but cannot be served as it is
-    │       ├── NoSubjectFound        BEN2 sees no subject, or nothing but subject
-    │       └── PromptLanguageUnsupported
+    │   │   ├── FeatureNotFound
+    │   │   └── RequestNotFound       no edit with this request id is held here
+    │   ├── RequestIdInUse            another request has this id
+    │   ├── FailedPrecondition        the request is well-formed but cannot be served as it is
+    │   │   ├── NoSubjectFound        BEN2 sees no subject, or nothing but subject
+    │   │   ├── PromptLanguageUnsupported
+    │   │   └── RewriteFailed         the prompt could not be translated or written out
+    │   ├── Unauthenticated           no credential, or one that is not known
+    │   └── PermissionDenied          the credential is known but does not allow this
+    │       ├── ScopeMissing
+    │       └── ContentRefused        the operator's content policy refused prompt or result
     ├── TryLater                      the same request may succeed later; `retry_after_seconds` may say when
     │   ├── QueueFull
+    │   ├── TooManyEdits              the limit on concurrent edits or bytes is reached, for all or for this caller
     │   ├── OutOfMemory               retry with a smaller picture
     │   └── ServiceUnavailable        `stage` names the part that cannot be reached
     ├── DeadlineExceeded              the caller's time is over
@@ -159,6 +167,21 @@ class FeatureNotFound(NotFound):
     default_korean = "이 실험에는 그런 기능이 없습니다. 실험 목록을 확인하세요."
 
 
+class RequestNotFound(NotFound):
+    """This server holds no edit with this request id."""
+
+    reason = "REQUEST_NOT_FOUND"
+    default_korean = "이 서버에는 그 요청 번호의 작업이 없습니다."
+
+
+class RequestIdInUse(RequestError):
+    """The request id belongs to another request of the same caller."""
+
+    code = grpc.StatusCode.ALREADY_EXISTS
+    reason = "REQUEST_ID_IN_USE"
+    default_korean = "이 요청 번호는 이미 다른 요청에 쓰였습니다. 새 번호를 사용하세요."
+
+
 class FailedPrecondition(RequestError):
     """The request is well-formed, but not with this picture or this prompt."""
 
@@ -180,6 +203,41 @@ class PromptLanguageUnsupported(FailedPrecondition):
     default_korean = "이 모델은 이 언어의 프롬프트를 읽지 못합니다. 영어로 작성하세요."
 
 
+class RewriteFailed(FailedPrecondition):
+    """The prompt could not be translated or written out."""
+
+    reason = "REWRITE_FAILED"
+    default_korean = "프롬프트를 번역하지 못했습니다. 영어로 직접 작성해 주세요."
+
+
+class Unauthenticated(RequestError):
+    """No credential came with the call, or one that is not known."""
+
+    code = grpc.StatusCode.UNAUTHENTICATED
+    reason = "UNAUTHENTICATED"
+    default_korean = "인증이 필요합니다. 올바른 API 토큰을 보내세요."
+
+
+class PermissionDenied(RequestError):
+    """The credential is known but does not allow this."""
+
+    code = grpc.StatusCode.PERMISSION_DENIED
+
+
+class ScopeMissing(PermissionDenied):
+    """The credential lacks the scope that the call needs."""
+
+    reason = "SCOPE_MISSING"
+    default_korean = "이 API 토큰에는 필요한 권한이 없습니다."
+
+
+class ContentRefused(PermissionDenied):
+    """The operator's content policy refused the prompt or the result."""
+
+    reason = "CONTENT_REFUSED"
+    default_korean = "운영 정책에 따라 처리할 수 없는 요청입니다."
+
+
 class TryLater(ImgeditError):
     """The same request may succeed later."""
 
@@ -190,6 +248,14 @@ class QueueFull(TryLater):
     code = grpc.StatusCode.RESOURCE_EXHAUSTED
     reason = "QUEUE_FULL"
     default_korean = "지금 대기 중인 작업이 너무 많습니다. 잠시 후 다시 시도하세요."
+
+
+class TooManyEdits(TryLater):
+    """The limit on concurrent edits, or on their bytes, is reached, for all callers or for this one."""
+
+    code = grpc.StatusCode.RESOURCE_EXHAUSTED
+    reason = "TOO_MANY_EDITS"
+    default_korean = "동시에 처리할 수 있는 작업 수를 넘었습니다. 잠시 후 다시 시도하세요."
 
 
 class OutOfMemory(TryLater):
@@ -274,6 +340,8 @@ _BY_CODE: dict[grpc.StatusCode, type[ImgeditError]] = {
     grpc.StatusCode.UNAVAILABLE: ServiceUnavailable,
     grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded,
     grpc.StatusCode.CANCELLED: EditCancelled,
+    grpc.StatusCode.UNAUTHENTICATED: Unauthenticated,
+    grpc.StatusCode.PERMISSION_DENIED: PermissionDenied,
 }
 """What a bare code means when the transport itself refused, so that no details came along."""
 

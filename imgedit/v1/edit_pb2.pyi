@@ -12,11 +12,50 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class MaskSubject(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    MASK_SUBJECT_UNSPECIFIED: _ClassVar[MaskSubject]
+    MASK_SUBJECT_SUBJECT: _ClassVar[MaskSubject]
+    MASK_SUBJECT_BACKGROUND: _ClassVar[MaskSubject]
+
+class Background(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    BACKGROUND_UNSPECIFIED: _ClassVar[Background]
+    BACKGROUND_WHOLE: _ClassVar[Background]
+    BACKGROUND_KEEP: _ClassVar[Background]
+    BACKGROUND_REMOVE: _ClassVar[Background]
+    BACKGROUND_TRANSPARENT: _ClassVar[Background]
+
+class OutputFormat(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    OUTPUT_FORMAT_UNSPECIFIED: _ClassVar[OutputFormat]
+    OUTPUT_FORMAT_PNG: _ClassVar[OutputFormat]
+    OUTPUT_FORMAT_JPEG: _ClassVar[OutputFormat]
+    OUTPUT_FORMAT_WEBP: _ClassVar[OutputFormat]
+
+class OutputOmit(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    OUTPUT_OMIT_UNSPECIFIED: _ClassVar[OutputOmit]
+    OUTPUT_OMIT_CUTOUT: _ClassVar[OutputOmit]
+    OUTPUT_OMIT_MASK: _ClassVar[OutputOmit]
+
+class CancelOutcome(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    CANCEL_OUTCOME_UNSPECIFIED: _ClassVar[CancelOutcome]
+    CANCEL_OUTCOME_CANCELLED: _ClassVar[CancelOutcome]
+    CANCEL_OUTCOME_FINISHED: _ClassVar[CancelOutcome]
+
 class Postprocess(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     POSTPROCESS_UNSPECIFIED: _ClassVar[Postprocess]
     POSTPROCESS_ON: _ClassVar[Postprocess]
     POSTPROCESS_OFF: _ClassVar[Postprocess]
+
+class PromptRewrite(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    PROMPT_REWRITE_UNSPECIFIED: _ClassVar[PromptRewrite]
+    PROMPT_REWRITE_TRANSLATED: _ClassVar[PromptRewrite]
+    PROMPT_REWRITE_EXPANDED: _ClassVar[PromptRewrite]
 
 class MaskSource(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -35,9 +74,30 @@ class ParameterType(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     PARAMETER_TYPE_IMAGE: _ClassVar[ParameterType]
     PARAMETER_TYPE_MESSAGE: _ClassVar[ParameterType]
     PARAMETER_TYPE_ENUM: _ClassVar[ParameterType]
+MASK_SUBJECT_UNSPECIFIED: MaskSubject
+MASK_SUBJECT_SUBJECT: MaskSubject
+MASK_SUBJECT_BACKGROUND: MaskSubject
+BACKGROUND_UNSPECIFIED: Background
+BACKGROUND_WHOLE: Background
+BACKGROUND_KEEP: Background
+BACKGROUND_REMOVE: Background
+BACKGROUND_TRANSPARENT: Background
+OUTPUT_FORMAT_UNSPECIFIED: OutputFormat
+OUTPUT_FORMAT_PNG: OutputFormat
+OUTPUT_FORMAT_JPEG: OutputFormat
+OUTPUT_FORMAT_WEBP: OutputFormat
+OUTPUT_OMIT_UNSPECIFIED: OutputOmit
+OUTPUT_OMIT_CUTOUT: OutputOmit
+OUTPUT_OMIT_MASK: OutputOmit
+CANCEL_OUTCOME_UNSPECIFIED: CancelOutcome
+CANCEL_OUTCOME_CANCELLED: CancelOutcome
+CANCEL_OUTCOME_FINISHED: CancelOutcome
 POSTPROCESS_UNSPECIFIED: Postprocess
 POSTPROCESS_ON: Postprocess
 POSTPROCESS_OFF: Postprocess
+PROMPT_REWRITE_UNSPECIFIED: PromptRewrite
+PROMPT_REWRITE_TRANSLATED: PromptRewrite
+PROMPT_REWRITE_EXPANDED: PromptRewrite
 MASK_SOURCE_UNSPECIFIED: MaskSource
 MASK_SOURCE_WHOLE: MaskSource
 MASK_SOURCE_SEGMENTATION: MaskSource
@@ -52,7 +112,7 @@ PARAMETER_TYPE_MESSAGE: ParameterType
 PARAMETER_TYPE_ENUM: ParameterType
 
 class EditRequest(_message.Message):
-    __slots__ = ("experiment_id", "input_image", "prompt", "feature_id", "negative_prompt", "steps", "guidance_scale", "strength", "seed", "profile", "mask_image", "outpaint", "reference_images", "negative_scale", "postprocess", "preview_every", "request_id")
+    __slots__ = ("experiment_id", "input_image", "prompt", "feature_id", "negative_prompt", "steps", "guidance_scale", "strength", "seed", "profile", "mask_image", "mask", "outpaint", "reference_images", "background", "negative_scale", "output", "postprocess", "preview_every", "request_id", "expand_prompt")
     EXPERIMENT_ID_FIELD_NUMBER: _ClassVar[int]
     INPUT_IMAGE_FIELD_NUMBER: _ClassVar[int]
     PROMPT_FIELD_NUMBER: _ClassVar[int]
@@ -64,12 +124,16 @@ class EditRequest(_message.Message):
     SEED_FIELD_NUMBER: _ClassVar[int]
     PROFILE_FIELD_NUMBER: _ClassVar[int]
     MASK_IMAGE_FIELD_NUMBER: _ClassVar[int]
+    MASK_FIELD_NUMBER: _ClassVar[int]
     OUTPAINT_FIELD_NUMBER: _ClassVar[int]
     REFERENCE_IMAGES_FIELD_NUMBER: _ClassVar[int]
+    BACKGROUND_FIELD_NUMBER: _ClassVar[int]
     NEGATIVE_SCALE_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_FIELD_NUMBER: _ClassVar[int]
     POSTPROCESS_FIELD_NUMBER: _ClassVar[int]
     PREVIEW_EVERY_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    EXPAND_PROMPT_FIELD_NUMBER: _ClassVar[int]
     experiment_id: str
     input_image: bytes
     prompt: str
@@ -81,13 +145,57 @@ class EditRequest(_message.Message):
     seed: int
     profile: _profile_pb2.Profile
     mask_image: bytes
+    mask: MaskOptions
     outpaint: Outpaint
     reference_images: _containers.RepeatedScalarFieldContainer[bytes]
+    background: Background
     negative_scale: float
+    output: OutputOptions
     postprocess: Postprocess
     preview_every: int
     request_id: str
-    def __init__(self, experiment_id: _Optional[str] = ..., input_image: _Optional[bytes] = ..., prompt: _Optional[str] = ..., feature_id: _Optional[str] = ..., negative_prompt: _Optional[str] = ..., steps: _Optional[int] = ..., guidance_scale: _Optional[float] = ..., strength: _Optional[float] = ..., seed: _Optional[int] = ..., profile: _Optional[_Union[_profile_pb2.Profile, str]] = ..., mask_image: _Optional[bytes] = ..., outpaint: _Optional[_Union[Outpaint, _Mapping]] = ..., reference_images: _Optional[_Iterable[bytes]] = ..., negative_scale: _Optional[float] = ..., postprocess: _Optional[_Union[Postprocess, str]] = ..., preview_every: _Optional[int] = ..., request_id: _Optional[str] = ...) -> None: ...
+    expand_prompt: bool
+    def __init__(self, experiment_id: _Optional[str] = ..., input_image: _Optional[bytes] = ..., prompt: _Optional[str] = ..., feature_id: _Optional[str] = ..., negative_prompt: _Optional[str] = ..., steps: _Optional[int] = ..., guidance_scale: _Optional[float] = ..., strength: _Optional[float] = ..., seed: _Optional[int] = ..., profile: _Optional[_Union[_profile_pb2.Profile, str]] = ..., mask_image: _Optional[bytes] = ..., mask: _Optional[_Union[MaskOptions, _Mapping]] = ..., outpaint: _Optional[_Union[Outpaint, _Mapping]] = ..., reference_images: _Optional[_Iterable[bytes]] = ..., background: _Optional[_Union[Background, str]] = ..., negative_scale: _Optional[float] = ..., output: _Optional[_Union[OutputOptions, _Mapping]] = ..., postprocess: _Optional[_Union[Postprocess, str]] = ..., preview_every: _Optional[int] = ..., request_id: _Optional[str] = ..., expand_prompt: _Optional[bool] = ...) -> None: ...
+
+class MaskOptions(_message.Message):
+    __slots__ = ("subject", "invert", "threshold", "fill_holes", "grow_px", "feather_px")
+    SUBJECT_FIELD_NUMBER: _ClassVar[int]
+    INVERT_FIELD_NUMBER: _ClassVar[int]
+    THRESHOLD_FIELD_NUMBER: _ClassVar[int]
+    FILL_HOLES_FIELD_NUMBER: _ClassVar[int]
+    GROW_PX_FIELD_NUMBER: _ClassVar[int]
+    FEATHER_PX_FIELD_NUMBER: _ClassVar[int]
+    subject: MaskSubject
+    invert: bool
+    threshold: float
+    fill_holes: bool
+    grow_px: int
+    feather_px: int
+    def __init__(self, subject: _Optional[_Union[MaskSubject, str]] = ..., invert: _Optional[bool] = ..., threshold: _Optional[float] = ..., fill_holes: _Optional[bool] = ..., grow_px: _Optional[int] = ..., feather_px: _Optional[int] = ...) -> None: ...
+
+class OutputOptions(_message.Message):
+    __slots__ = ("format", "quality", "omit")
+    FORMAT_FIELD_NUMBER: _ClassVar[int]
+    QUALITY_FIELD_NUMBER: _ClassVar[int]
+    OMIT_FIELD_NUMBER: _ClassVar[int]
+    format: OutputFormat
+    quality: int
+    omit: _containers.RepeatedScalarFieldContainer[OutputOmit]
+    def __init__(self, format: _Optional[_Union[OutputFormat, str]] = ..., quality: _Optional[int] = ..., omit: _Optional[_Iterable[_Union[OutputOmit, str]]] = ...) -> None: ...
+
+class CancelEditRequest(_message.Message):
+    __slots__ = ("request_id",)
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    request_id: str
+    def __init__(self, request_id: _Optional[str] = ...) -> None: ...
+
+class CancelEditResponse(_message.Message):
+    __slots__ = ("request_id", "outcome")
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    OUTCOME_FIELD_NUMBER: _ClassVar[int]
+    request_id: str
+    outcome: CancelOutcome
+    def __init__(self, request_id: _Optional[str] = ..., outcome: _Optional[_Union[CancelOutcome, str]] = ...) -> None: ...
 
 class Outpaint(_message.Message):
     __slots__ = ("left", "right", "top", "bottom", "aspect")
@@ -136,7 +244,7 @@ class EditResponse(_message.Message):
     def __init__(self, success: _Optional[bool] = ..., experiment_id: _Optional[str] = ..., experiment_name: _Optional[str] = ..., output_image: _Optional[bytes] = ..., background_removed_image: _Optional[bytes] = ..., mask_image: _Optional[bytes] = ..., elapsed_time: _Optional[float] = ..., seed: _Optional[int] = ..., width: _Optional[int] = ..., height: _Optional[int] = ..., effective: _Optional[_Union[EffectiveParameters, _Mapping]] = ..., stage_timings: _Optional[_Iterable[_Union[_progress_pb2.Timing, _Mapping]]] = ..., warnings: _Optional[_Iterable[str]] = ..., request_id: _Optional[str] = ...) -> None: ...
 
 class EffectiveParameters(_message.Message):
-    __slots__ = ("feature_id", "prompt", "negative_prompt", "negative_scale", "steps", "steps_run", "guidance_scale", "strength", "seed", "outpaint", "reference_count", "mask_source", "work_width", "work_height", "models", "profile")
+    __slots__ = ("feature_id", "prompt", "negative_prompt", "negative_scale", "steps", "steps_run", "guidance_scale", "strength", "seed", "outpaint", "reference_count", "mask_source", "work_width", "work_height", "models", "profile", "requested_prompt", "requested_negative_prompt", "prompt_rewrite", "background", "mask", "output", "postprocess", "direction_words")
     FEATURE_ID_FIELD_NUMBER: _ClassVar[int]
     PROMPT_FIELD_NUMBER: _ClassVar[int]
     NEGATIVE_PROMPT_FIELD_NUMBER: _ClassVar[int]
@@ -153,6 +261,14 @@ class EffectiveParameters(_message.Message):
     WORK_HEIGHT_FIELD_NUMBER: _ClassVar[int]
     MODELS_FIELD_NUMBER: _ClassVar[int]
     PROFILE_FIELD_NUMBER: _ClassVar[int]
+    REQUESTED_PROMPT_FIELD_NUMBER: _ClassVar[int]
+    REQUESTED_NEGATIVE_PROMPT_FIELD_NUMBER: _ClassVar[int]
+    PROMPT_REWRITE_FIELD_NUMBER: _ClassVar[int]
+    BACKGROUND_FIELD_NUMBER: _ClassVar[int]
+    MASK_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_FIELD_NUMBER: _ClassVar[int]
+    POSTPROCESS_FIELD_NUMBER: _ClassVar[int]
+    DIRECTION_WORDS_FIELD_NUMBER: _ClassVar[int]
     feature_id: str
     prompt: str
     negative_prompt: str
@@ -169,7 +285,15 @@ class EffectiveParameters(_message.Message):
     work_height: int
     models: _containers.RepeatedCompositeFieldContainer[_progress_pb2.ModelInfo]
     profile: _profile_pb2.Profile
-    def __init__(self, feature_id: _Optional[str] = ..., prompt: _Optional[str] = ..., negative_prompt: _Optional[str] = ..., negative_scale: _Optional[float] = ..., steps: _Optional[int] = ..., steps_run: _Optional[int] = ..., guidance_scale: _Optional[float] = ..., strength: _Optional[float] = ..., seed: _Optional[int] = ..., outpaint: _Optional[_Union[Outpaint, _Mapping]] = ..., reference_count: _Optional[int] = ..., mask_source: _Optional[_Union[MaskSource, str]] = ..., work_width: _Optional[int] = ..., work_height: _Optional[int] = ..., models: _Optional[_Iterable[_Union[_progress_pb2.ModelInfo, _Mapping]]] = ..., profile: _Optional[_Union[_profile_pb2.Profile, str]] = ...) -> None: ...
+    requested_prompt: str
+    requested_negative_prompt: str
+    prompt_rewrite: PromptRewrite
+    background: Background
+    mask: MaskOptions
+    output: OutputOptions
+    postprocess: Postprocess
+    direction_words: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, feature_id: _Optional[str] = ..., prompt: _Optional[str] = ..., negative_prompt: _Optional[str] = ..., negative_scale: _Optional[float] = ..., steps: _Optional[int] = ..., steps_run: _Optional[int] = ..., guidance_scale: _Optional[float] = ..., strength: _Optional[float] = ..., seed: _Optional[int] = ..., outpaint: _Optional[_Union[Outpaint, _Mapping]] = ..., reference_count: _Optional[int] = ..., mask_source: _Optional[_Union[MaskSource, str]] = ..., work_width: _Optional[int] = ..., work_height: _Optional[int] = ..., models: _Optional[_Iterable[_Union[_progress_pb2.ModelInfo, _Mapping]]] = ..., profile: _Optional[_Union[_profile_pb2.Profile, str]] = ..., requested_prompt: _Optional[str] = ..., requested_negative_prompt: _Optional[str] = ..., prompt_rewrite: _Optional[_Union[PromptRewrite, str]] = ..., background: _Optional[_Union[Background, str]] = ..., mask: _Optional[_Union[MaskOptions, _Mapping]] = ..., output: _Optional[_Union[OutputOptions, _Mapping]] = ..., postprocess: _Optional[_Union[Postprocess, str]] = ..., direction_words: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class EditEvent(_message.Message):
     __slots__ = ("request_id", "queued", "stage", "progress", "preview", "result", "error")
@@ -228,34 +352,58 @@ class ListExperimentsResponse(_message.Message):
     def __init__(self, experiments: _Optional[_Iterable[_Union[Experiment, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class Experiment(_message.Message):
-    __slots__ = ("id", "name", "description", "features", "model_ids")
+    __slots__ = ("id", "name", "description", "features", "model_ids", "available", "unavailable_services")
     ID_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
     FEATURES_FIELD_NUMBER: _ClassVar[int]
     MODEL_IDS_FIELD_NUMBER: _ClassVar[int]
+    AVAILABLE_FIELD_NUMBER: _ClassVar[int]
+    UNAVAILABLE_SERVICES_FIELD_NUMBER: _ClassVar[int]
     id: str
     name: str
     description: str
     features: _containers.RepeatedCompositeFieldContainer[Feature]
     model_ids: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, id: _Optional[str] = ..., name: _Optional[str] = ..., description: _Optional[str] = ..., features: _Optional[_Iterable[_Union[Feature, _Mapping]]] = ..., model_ids: _Optional[_Iterable[str]] = ...) -> None: ...
+    available: bool
+    unavailable_services: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, id: _Optional[str] = ..., name: _Optional[str] = ..., description: _Optional[str] = ..., features: _Optional[_Iterable[_Union[Feature, _Mapping]]] = ..., model_ids: _Optional[_Iterable[str]] = ..., available: _Optional[bool] = ..., unavailable_services: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Feature(_message.Message):
-    __slots__ = ("id", "name", "requires_mask", "stages", "parameters", "prompt_languages")
+    __slots__ = ("id", "name", "requires_mask", "stages", "parameters", "prompt_languages", "rewritten_languages", "rewrite_service", "available", "profiles")
     ID_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     REQUIRES_MASK_FIELD_NUMBER: _ClassVar[int]
     STAGES_FIELD_NUMBER: _ClassVar[int]
     PARAMETERS_FIELD_NUMBER: _ClassVar[int]
     PROMPT_LANGUAGES_FIELD_NUMBER: _ClassVar[int]
+    REWRITTEN_LANGUAGES_FIELD_NUMBER: _ClassVar[int]
+    REWRITE_SERVICE_FIELD_NUMBER: _ClassVar[int]
+    AVAILABLE_FIELD_NUMBER: _ClassVar[int]
+    PROFILES_FIELD_NUMBER: _ClassVar[int]
     id: str
     name: str
     requires_mask: bool
     stages: _containers.RepeatedScalarFieldContainer[str]
     parameters: _containers.RepeatedCompositeFieldContainer[ParameterSpec]
     prompt_languages: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, id: _Optional[str] = ..., name: _Optional[str] = ..., requires_mask: _Optional[bool] = ..., stages: _Optional[_Iterable[str]] = ..., parameters: _Optional[_Iterable[_Union[ParameterSpec, _Mapping]]] = ..., prompt_languages: _Optional[_Iterable[str]] = ...) -> None: ...
+    rewritten_languages: _containers.RepeatedScalarFieldContainer[str]
+    rewrite_service: str
+    available: bool
+    profiles: _containers.RepeatedCompositeFieldContainer[ProfileSpec]
+    def __init__(self, id: _Optional[str] = ..., name: _Optional[str] = ..., requires_mask: _Optional[bool] = ..., stages: _Optional[_Iterable[str]] = ..., parameters: _Optional[_Iterable[_Union[ParameterSpec, _Mapping]]] = ..., prompt_languages: _Optional[_Iterable[str]] = ..., rewritten_languages: _Optional[_Iterable[str]] = ..., rewrite_service: _Optional[str] = ..., available: _Optional[bool] = ..., profiles: _Optional[_Iterable[_Union[ProfileSpec, _Mapping]]] = ...) -> None: ...
+
+class ProfileSpec(_message.Message):
+    __slots__ = ("profile", "steps", "guidance_scale", "strength")
+    PROFILE_FIELD_NUMBER: _ClassVar[int]
+    STEPS_FIELD_NUMBER: _ClassVar[int]
+    GUIDANCE_SCALE_FIELD_NUMBER: _ClassVar[int]
+    STRENGTH_FIELD_NUMBER: _ClassVar[int]
+    profile: _profile_pb2.Profile
+    steps: int
+    guidance_scale: float
+    strength: float
+    def __init__(self, profile: _Optional[_Union[_profile_pb2.Profile, str]] = ..., steps: _Optional[int] = ..., guidance_scale: _Optional[float] = ..., strength: _Optional[float] = ...) -> None: ...
 
 class ParameterSpec(_message.Message):
     __slots__ = ("name", "type", "required", "default", "min", "max", "recommended_min", "recommended_max", "help_ko", "help_en", "choices")

@@ -48,6 +48,16 @@ class EditServiceStub:
                 request_serializer=imgedit_dot_v1_dot_edit__pb2.EditRequest.SerializeToString,
                 response_deserializer=imgedit_dot_v1_dot_edit__pb2.EditEvent.FromString,
                 _registered_method=True)
+        self.EditBatch = channel.stream_stream(
+                '/imgedit.v1.EditService/EditBatch',
+                request_serializer=imgedit_dot_v1_dot_edit__pb2.EditRequest.SerializeToString,
+                response_deserializer=imgedit_dot_v1_dot_edit__pb2.EditEvent.FromString,
+                _registered_method=True)
+        self.CancelEdit = channel.unary_unary(
+                '/imgedit.v1.EditService/CancelEdit',
+                request_serializer=imgedit_dot_v1_dot_edit__pb2.CancelEditRequest.SerializeToString,
+                response_deserializer=imgedit_dot_v1_dot_edit__pb2.CancelEditResponse.FromString,
+                _registered_method=True)
         self.ListExperiments = channel.unary_unary(
                 '/imgedit.v1.EditService/ListExperiments',
                 request_serializer=imgedit_dot_v1_dot_edit__pb2.ListExperimentsRequest.SerializeToString,
@@ -77,6 +87,24 @@ class EditServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def EditBatch(self, request_iterator, context):
+        """Many edits over one stream: an EditRequest in, and the events of all of them out, told apart by `request_id`; each
+        request ends with exactly one `result` or `error`, in the order in which they finish, and a failed one does not end
+        the stream. A request without an id gets one: the call's own id, "-" and its place in the stream from 1. A bounded
+        number runs at once; the server reads no further ahead. gRPC only.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelEdit(self, request, context):
+        """Cancels an edit of the same caller, queued or running: nothing more is computed for it and its call ends with
+        CANCELLED. NOT_FOUND (REQUEST_NOT_FOUND) for an id that this server does not hold.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListExperiments(self, request, context):
         """Lists the experiments, their features, and the parameters of each with type, range, default and help.
         """
@@ -96,6 +124,16 @@ def add_EditServiceServicer_to_server(servicer, server):
                     servicer.EditStream,
                     request_deserializer=imgedit_dot_v1_dot_edit__pb2.EditRequest.FromString,
                     response_serializer=imgedit_dot_v1_dot_edit__pb2.EditEvent.SerializeToString,
+            ),
+            'EditBatch': grpc.stream_stream_rpc_method_handler(
+                    servicer.EditBatch,
+                    request_deserializer=imgedit_dot_v1_dot_edit__pb2.EditRequest.FromString,
+                    response_serializer=imgedit_dot_v1_dot_edit__pb2.EditEvent.SerializeToString,
+            ),
+            'CancelEdit': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelEdit,
+                    request_deserializer=imgedit_dot_v1_dot_edit__pb2.CancelEditRequest.FromString,
+                    response_serializer=imgedit_dot_v1_dot_edit__pb2.CancelEditResponse.SerializeToString,
             ),
             'ListExperiments': grpc.unary_unary_rpc_method_handler(
                     servicer.ListExperiments,
@@ -161,6 +199,60 @@ class EditService:
             '/imgedit.v1.EditService/EditStream',
             imgedit_dot_v1_dot_edit__pb2.EditRequest.SerializeToString,
             imgedit_dot_v1_dot_edit__pb2.EditEvent.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EditBatch(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/imgedit.v1.EditService/EditBatch',
+            imgedit_dot_v1_dot_edit__pb2.EditRequest.SerializeToString,
+            imgedit_dot_v1_dot_edit__pb2.EditEvent.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelEdit(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/imgedit.v1.EditService/CancelEdit',
+            imgedit_dot_v1_dot_edit__pb2.CancelEditRequest.SerializeToString,
+            imgedit_dot_v1_dot_edit__pb2.CancelEditResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -43,6 +43,16 @@ class EditServiceStub:
     """The same edit with reports on the way. The stream ends with exactly one `result` or `error` event.
     Closing it cancels the edit.
     """
+    EditBatch: _grpc.StreamStreamMultiCallable[_edit_pb2.EditRequest, _edit_pb2.EditEvent]
+    """Many edits over one stream: an EditRequest in, and the events of all of them out, told apart by `request_id`; each
+    request ends with exactly one `result` or `error`, in the order in which they finish, and a failed one does not end
+    the stream. A request without an id gets one: the call's own id, "-" and its place in the stream from 1. A bounded
+    number runs at once; the server reads no further ahead. gRPC only.
+    """
+    CancelEdit: _grpc.UnaryUnaryMultiCallable[_edit_pb2.CancelEditRequest, _edit_pb2.CancelEditResponse]
+    """Cancels an edit of the same caller, queued or running: nothing more is computed for it and its call ends with
+    CANCELLED. NOT_FOUND (REQUEST_NOT_FOUND) for an id that this server does not hold.
+    """
     ListExperiments: _grpc.UnaryUnaryMultiCallable[_edit_pb2.ListExperimentsRequest, _edit_pb2.ListExperimentsResponse]
     """Lists the experiments, their features, and the parameters of each with type, range, default and help."""
 
@@ -60,6 +70,16 @@ class EditServiceAsyncStub(EditServiceStub):
     EditStream: _aio.UnaryStreamMultiCallable[_edit_pb2.EditRequest, _edit_pb2.EditEvent]  # type: ignore[assignment]
     """The same edit with reports on the way. The stream ends with exactly one `result` or `error` event.
     Closing it cancels the edit.
+    """
+    EditBatch: _aio.StreamStreamMultiCallable[_edit_pb2.EditRequest, _edit_pb2.EditEvent]  # type: ignore[assignment]
+    """Many edits over one stream: an EditRequest in, and the events of all of them out, told apart by `request_id`; each
+    request ends with exactly one `result` or `error`, in the order in which they finish, and a failed one does not end
+    the stream. A request without an id gets one: the call's own id, "-" and its place in the stream from 1. A bounded
+    number runs at once; the server reads no further ahead. gRPC only.
+    """
+    CancelEdit: _aio.UnaryUnaryMultiCallable[_edit_pb2.CancelEditRequest, _edit_pb2.CancelEditResponse]  # type: ignore[assignment]
+    """Cancels an edit of the same caller, queued or running: nothing more is computed for it and its call ends with
+    CANCELLED. NOT_FOUND (REQUEST_NOT_FOUND) for an id that this server does not hold.
     """
     ListExperiments: _aio.UnaryUnaryMultiCallable[_edit_pb2.ListExperimentsRequest, _edit_pb2.ListExperimentsResponse]  # type: ignore[assignment]
     """Lists the experiments, their features, and the parameters of each with type, range, default and help."""
@@ -87,6 +107,28 @@ class EditServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_edit_pb2.EditEvent], _abc.AsyncIterator[_edit_pb2.EditEvent]]:
         """The same edit with reports on the way. The stream ends with exactly one `result` or `error` event.
         Closing it cancels the edit.
+        """
+
+    @_abc_1.abstractmethod
+    def EditBatch(
+        self,
+        request_iterator: _MaybeAsyncIterator[_edit_pb2.EditRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_edit_pb2.EditEvent], _abc.AsyncIterator[_edit_pb2.EditEvent]]:
+        """Many edits over one stream: an EditRequest in, and the events of all of them out, told apart by `request_id`; each
+        request ends with exactly one `result` or `error`, in the order in which they finish, and a failed one does not end
+        the stream. A request without an id gets one: the call's own id, "-" and its place in the stream from 1. A bounded
+        number runs at once; the server reads no further ahead. gRPC only.
+        """
+
+    @_abc_1.abstractmethod
+    def CancelEdit(
+        self,
+        request: _edit_pb2.CancelEditRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_edit_pb2.CancelEditResponse, _abc.Awaitable[_edit_pb2.CancelEditResponse]]:
+        """Cancels an edit of the same caller, queued or running: nothing more is computed for it and its call ends with
+        CANCELLED. NOT_FOUND (REQUEST_NOT_FOUND) for an id that this server does not hold.
         """
 
     @_abc_1.abstractmethod

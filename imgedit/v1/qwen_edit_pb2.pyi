@@ -10,7 +10,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class QwenEditRequest(_message.Message):
-    __slots__ = ("images", "prompt", "negative_prompt", "true_cfg_scale", "steps", "strength", "seed", "preview_every", "profile")
+    __slots__ = ("images", "prompt", "negative_prompt", "true_cfg_scale", "steps", "strength", "seed", "preview_every", "profile", "mask")
     IMAGES_FIELD_NUMBER: _ClassVar[int]
     PROMPT_FIELD_NUMBER: _ClassVar[int]
     NEGATIVE_PROMPT_FIELD_NUMBER: _ClassVar[int]
@@ -20,6 +20,7 @@ class QwenEditRequest(_message.Message):
     SEED_FIELD_NUMBER: _ClassVar[int]
     PREVIEW_EVERY_FIELD_NUMBER: _ClassVar[int]
     PROFILE_FIELD_NUMBER: _ClassVar[int]
+    MASK_FIELD_NUMBER: _ClassVar[int]
     images: _containers.RepeatedCompositeFieldContainer[_image_pb2.Image]
     prompt: str
     negative_prompt: str
@@ -29,7 +30,8 @@ class QwenEditRequest(_message.Message):
     seed: int
     preview_every: int
     profile: _profile_pb2.Profile
-    def __init__(self, images: _Optional[_Iterable[_Union[_image_pb2.Image, _Mapping]]] = ..., prompt: _Optional[str] = ..., negative_prompt: _Optional[str] = ..., true_cfg_scale: _Optional[float] = ..., steps: _Optional[int] = ..., strength: _Optional[float] = ..., seed: _Optional[int] = ..., preview_every: _Optional[int] = ..., profile: _Optional[_Union[_profile_pb2.Profile, str]] = ...) -> None: ...
+    mask: _image_pb2.Image
+    def __init__(self, images: _Optional[_Iterable[_Union[_image_pb2.Image, _Mapping]]] = ..., prompt: _Optional[str] = ..., negative_prompt: _Optional[str] = ..., true_cfg_scale: _Optional[float] = ..., steps: _Optional[int] = ..., strength: _Optional[float] = ..., seed: _Optional[int] = ..., preview_every: _Optional[int] = ..., profile: _Optional[_Union[_profile_pb2.Profile, str]] = ..., mask: _Optional[_Union[_image_pb2.Image, _Mapping]] = ...) -> None: ...
 
 class QwenEditEvent(_message.Message):
     __slots__ = ("queued", "progress", "preview", "result")

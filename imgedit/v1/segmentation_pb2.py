@@ -26,19 +26,19 @@ from imgedit.v1 import image_pb2 as imgedit_dot_v1_dot_image__pb2
 from imgedit.v1 import progress_pb2 as imgedit_dot_v1_dot_progress__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dimgedit/v1/segmentation.proto\x12\nimgedit.v1\x1a\x16imgedit/v1/image.proto\x1a\x19imgedit/v1/progress.proto\"\xd5\x01\n\x0eSegmentRequest\x12 \n\x05image\x18\x01 \x01(\x0b\x32\x11.imgedit.v1.Image\x12*\n\x07outputs\x18\x02 \x03(\x0e\x32\x19.imgedit.v1.SegmentOutput\x12,\n\x11refine_foreground\x18\x03 \x01(\x08R\x11refine_foreground\x12\x31\n\x11\x63utout_ground_rgb\x18\x04 \x01(\rH\x00R\x11\x63utout_ground_rgb\x88\x01\x01\x42\x14\n\x12_cutout_ground_rgb\"\xbe\x01\n\x0fSegmentResponse\x12\x1f\n\x04mask\x18\x01 \x01(\x0b\x32\x11.imgedit.v1.Image\x12!\n\x06\x63utout\x18\x02 \x01(\x0b\x32\x11.imgedit.v1.Image\x12$\n\x05model\x18\x03 \x01(\x0b\x32\x15.imgedit.v1.ModelInfo\x12#\n\x07timings\x18\x04 \x03(\x0b\x32\x12.imgedit.v1.Timing\x12\x1c\n\tcache_hit\x18\x05 \x01(\x08R\tcache_hit*c\n\rSegmentOutput\x12\x1e\n\x1aSEGMENT_OUTPUT_UNSPECIFIED\x10\x00\x12\x17\n\x13SEGMENT_OUTPUT_MASK\x10\x01\x12\x19\n\x15SEGMENT_OUTPUT_CUTOUT\x10\x02\x32Y\n\x13SegmentationService\x12\x42\n\x07Segment\x12\x1a.imgedit.v1.SegmentRequest\x1a\x1b.imgedit.v1.SegmentResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dimgedit/v1/segmentation.proto\x12\nimgedit.v1\x1a\x16imgedit/v1/image.proto\x1a\x19imgedit/v1/progress.proto\"\xd5\x01\n\x0eSegmentRequest\x12 \n\x05image\x18\x01 \x01(\x0b\x32\x11.imgedit.v1.Image\x12*\n\x07outputs\x18\x02 \x03(\x0e\x32\x19.imgedit.v1.SegmentOutput\x12,\n\x11refine_foreground\x18\x03 \x01(\x08R\x11refine_foreground\x12\x31\n\x11\x63utout_ground_rgb\x18\x04 \x01(\rH\x00R\x11\x63utout_ground_rgb\x88\x01\x01\x42\x14\n\x12_cutout_ground_rgb\"\xe5\x01\n\x0fSegmentResponse\x12\x1f\n\x04mask\x18\x01 \x01(\x0b\x32\x11.imgedit.v1.Image\x12!\n\x06\x63utout\x18\x02 \x01(\x0b\x32\x11.imgedit.v1.Image\x12$\n\x05model\x18\x03 \x01(\x0b\x32\x15.imgedit.v1.ModelInfo\x12#\n\x07timings\x18\x04 \x03(\x0b\x32\x12.imgedit.v1.Timing\x12\x1c\n\tcache_hit\x18\x05 \x01(\x08R\tcache_hit\x12%\n\nforeground\x18\x06 \x01(\x0b\x32\x11.imgedit.v1.Image*\x82\x01\n\rSegmentOutput\x12\x1e\n\x1aSEGMENT_OUTPUT_UNSPECIFIED\x10\x00\x12\x17\n\x13SEGMENT_OUTPUT_MASK\x10\x01\x12\x19\n\x15SEGMENT_OUTPUT_CUTOUT\x10\x02\x12\x1d\n\x19SEGMENT_OUTPUT_FOREGROUND\x10\x03\x32Y\n\x13SegmentationService\x12\x42\n\x07Segment\x12\x1a.imgedit.v1.SegmentRequest\x1a\x1b.imgedit.v1.SegmentResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'imgedit.v1.segmentation_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_SEGMENTOUTPUT']._serialized_start=505
-  _globals['_SEGMENTOUTPUT']._serialized_end=604
+  _globals['_SEGMENTOUTPUT']._serialized_start=545
+  _globals['_SEGMENTOUTPUT']._serialized_end=675
   _globals['_SEGMENTREQUEST']._serialized_start=97
   _globals['_SEGMENTREQUEST']._serialized_end=310
   _globals['_SEGMENTRESPONSE']._serialized_start=313
-  _globals['_SEGMENTRESPONSE']._serialized_end=503
-  _globals['_SEGMENTATIONSERVICE']._serialized_start=606
-  _globals['_SEGMENTATIONSERVICE']._serialized_end=695
+  _globals['_SEGMENTRESPONSE']._serialized_end=542
+  _globals['_SEGMENTATIONSERVICE']._serialized_start=677
+  _globals['_SEGMENTATIONSERVICE']._serialized_end=766
 # @@protoc_insertion_point(module_scope)

@@ -14,9 +14,11 @@ class SegmentOutput(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     SEGMENT_OUTPUT_UNSPECIFIED: _ClassVar[SegmentOutput]
     SEGMENT_OUTPUT_MASK: _ClassVar[SegmentOutput]
     SEGMENT_OUTPUT_CUTOUT: _ClassVar[SegmentOutput]
+    SEGMENT_OUTPUT_FOREGROUND: _ClassVar[SegmentOutput]
 SEGMENT_OUTPUT_UNSPECIFIED: SegmentOutput
 SEGMENT_OUTPUT_MASK: SegmentOutput
 SEGMENT_OUTPUT_CUTOUT: SegmentOutput
+SEGMENT_OUTPUT_FOREGROUND: SegmentOutput
 
 class SegmentRequest(_message.Message):
     __slots__ = ("image", "outputs", "refine_foreground", "cutout_ground_rgb")
@@ -31,15 +33,17 @@ class SegmentRequest(_message.Message):
     def __init__(self, image: _Optional[_Union[_image_pb2.Image, _Mapping]] = ..., outputs: _Optional[_Iterable[_Union[SegmentOutput, str]]] = ..., refine_foreground: _Optional[bool] = ..., cutout_ground_rgb: _Optional[int] = ...) -> None: ...
 
 class SegmentResponse(_message.Message):
-    __slots__ = ("mask", "cutout", "model", "timings", "cache_hit")
+    __slots__ = ("mask", "cutout", "model", "timings", "cache_hit", "foreground")
     MASK_FIELD_NUMBER: _ClassVar[int]
     CUTOUT_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     TIMINGS_FIELD_NUMBER: _ClassVar[int]
     CACHE_HIT_FIELD_NUMBER: _ClassVar[int]
+    FOREGROUND_FIELD_NUMBER: _ClassVar[int]
     mask: _image_pb2.Image
     cutout: _image_pb2.Image
     model: _progress_pb2.ModelInfo
     timings: _containers.RepeatedCompositeFieldContainer[_progress_pb2.Timing]
     cache_hit: bool
-    def __init__(self, mask: _Optional[_Union[_image_pb2.Image, _Mapping]] = ..., cutout: _Optional[_Union[_image_pb2.Image, _Mapping]] = ..., model: _Optional[_Union[_progress_pb2.ModelInfo, _Mapping]] = ..., timings: _Optional[_Iterable[_Union[_progress_pb2.Timing, _Mapping]]] = ..., cache_hit: _Optional[bool] = ...) -> None: ...
+    foreground: _image_pb2.Image
+    def __init__(self, mask: _Optional[_Union[_image_pb2.Image, _Mapping]] = ..., cutout: _Optional[_Union[_image_pb2.Image, _Mapping]] = ..., model: _Optional[_Union[_progress_pb2.ModelInfo, _Mapping]] = ..., timings: _Optional[_Iterable[_Union[_progress_pb2.Timing, _Mapping]]] = ..., cache_hit: _Optional[bool] = ..., foreground: _Optional[_Union[_image_pb2.Image, _Mapping]] = ...) -> None: ...

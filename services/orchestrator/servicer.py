@@ -69,6 +69,16 @@ class EditServicer(edit_pb2_grpc.EditServiceServicer):
         finally:
             edit.cancel()
 
+    def EditBatch(
+        self, request_iterator: AsyncIterator[edit_pb2.EditRequest], context: Context
+    ) -> AsyncIterator[edit_pb2.EditEvent]:
+        """Many edits over one stream; not served yet."""
+        raise NotImplementedError
+
+    async def CancelEdit(self, request: edit_pb2.CancelEditRequest, context: Context) -> edit_pb2.CancelEditResponse:
+        """Cancel an edit; not served yet."""
+        raise NotImplementedError
+
     async def ListExperiments(
         self, request: edit_pb2.ListExperimentsRequest, context: Context
     ) -> edit_pb2.ListExperimentsResponse:

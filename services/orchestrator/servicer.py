@@ -16,8 +16,9 @@ from imgedit.v1 import edit_pb2, edit_pb2_grpc, progress_pb2
 from services.common import deadline as deadlines
 from services.common import interceptors, logs
 from services.common.deadline import Context
-from services.orchestrator import metrics, parameters, stages
+from services.orchestrator import chain, form, metrics, parameters
 from services.orchestrator.backends import Backends, OnProgress
+from services.orchestrator.canvas import Canvas, Edit
 from services.orchestrator.catalogue import PROMPT_LANGUAGES, Catalogue, Experiment, Feature
 
 MAX_PAGE_SIZE = 100
@@ -140,7 +141,7 @@ class EditServicer(edit_pb2_grpc.EditServiceServicer):
         resolved = parameters.resolve(request, feature)
         inputs = await asyncio.to_thread(self._decode, request)
         metrics.IMAGE_PIXELS.observe(inputs.picture.size[0] * inputs.picture.size[1])
-        edit = stages.Edit(
+        edit = Edit(
             picture=inputs.picture,
             mask=inputs.mask,
             references=inputs.references,
@@ -154,7 +155,7 @@ class EditServicer(edit_pb2_grpc.EditServiceServicer):
             ),
             on_progress=lambda stage: _progress_to(report, stage),
         )
-        outcome = await stages.run(feature, edit)
+        outcome = await chain.run(feature, edit)
         for stage, seconds in outcome.seconds.items():
             metrics.STAGE_SECONDS.labels(stage).observe(seconds)
         return await asyncio.to_thread(_response, experiment, feature, edit, outcome)
@@ -198,9 +199,7 @@ def _progress_to(report: Report, stage: str) -> OnProgress:
     return listen
 
 
-def _response(
-    experiment: Experiment, feature: Feature, edit: stages.Edit, outcome: stages.Outcome
-) -> edit_pb2.EditResponse:
+def _response(experiment: Experiment, feature: Feature, edit: Edit, outcome: chain.Outcome) -> edit_pb2.EditResponse:
     canvas = outcome.canvas
     height, width = canvas.rgb.shape[:2]
     cutout = b""
@@ -230,7 +229,7 @@ def _cutout_alpha(picture: Picture, subject: Pixels) -> Pixels:
     return subject if picture.alpha is None else np.minimum(subject, picture.alpha)
 
 
-def _effective(feature: Feature, edit: stages.Edit, canvas: stages.Canvas) -> edit_pb2.EffectiveParameters:
+def _effective(feature: Feature, edit: Edit, canvas: Canvas) -> edit_pb2.EffectiveParameters:
     used = edit.parameters
     margins = canvas.margins
     return edit_pb2.EffectiveParameters(
@@ -267,7 +266,7 @@ def _describe(experiment: Experiment) -> edit_pb2.Experiment:
                 name=feature.name,
                 requires_mask=feature.requires_mask,
                 stages=[stage.kind for stage in feature.stages],
-                parameters=parameters.specs(feature),
+                parameters=form.specs(feature),
                 prompt_languages=PROMPT_LANGUAGES[feature.painter.kind],
             )
             for feature in experiment.features

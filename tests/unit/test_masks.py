@@ -10,8 +10,10 @@ from hypothesis.extra import numpy as arrays
 
 from imgedit.images import Pixels
 from services.orchestrator import directions, masks
+from services.orchestrator.canvas import Canvas
+from services.orchestrator.composite import composited
+from services.orchestrator.outpaint import extended
 from services.orchestrator.parameters import Margins
-from services.orchestrator.stages import Canvas, _composited, _extended
 from services.orchestrator.work_area import WorkArea
 
 WEIGHTS = arrays.arrays(np.uint8, (24, 31), elements=st.sampled_from([0, 1, 60, 128, 254, 255]))
@@ -140,7 +142,7 @@ def test_the_composite_keeps_every_pixel_of_weight_zero(weight: Pixels, with_alp
     rng = np.random.default_rng(seed)
     rgb, painted = (rng.integers(0, 256, (*weight.shape, 3), dtype=np.uint8) for _ in range(2))
     alpha = rng.integers(0, 256, weight.shape, dtype=np.uint8) if with_alpha else None
-    done = _composited(Canvas(rgb, alpha, weight=weight), painted)
+    done = composited(Canvas(rgb, alpha, weight=weight), painted)
     assert np.array_equal(done.rgb[weight == 0], rgb[weight == 0])
     assert np.array_equal(done.rgb[weight == 255], painted[weight == 255])
     if alpha is not None:
@@ -156,13 +158,13 @@ def test_the_composite_keeps_every_pixel_of_weight_zero(weight: Pixels, with_alp
     height=st.integers(16, 40),
     feather_px=st.integers(0, 20),
 )
-def test_an_extended_picture_holds_the_original_where_the_weight_is_zero(
+def test_anextended_picture_holds_the_original_where_the_weight_is_zero(
     margins: Margins, width: int, height: int, feather_px: int
 ) -> None:
     rgb = np.random.default_rng(3).integers(0, 256, (height, width, 3), dtype=np.uint8)
     if not margins:
         return
-    done = _extended(Canvas(rgb, None), margins, feather_px)
+    done = extended(Canvas(rgb, None), margins, feather_px)
     assert done.weight is not None
     inside = done.rgb[margins.top : margins.top + height, margins.left : margins.left + width]
     assert done.rgb.shape[:2] == (height + margins.top + margins.bottom, width + margins.left + margins.right)

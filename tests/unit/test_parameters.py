@@ -8,7 +8,7 @@ import pytest
 
 from imgedit.errors import ImgeditError, InvalidArgument, PromptLanguageUnsupported
 from imgedit.v1 import edit_pb2, profile_pb2
-from services.orchestrator import catalogue, parameters
+from services.orchestrator import catalogue, form, parameters
 from services.orchestrator.catalogue import SHIPPED, Feature
 from services.orchestrator.parameters import EditParameters
 
@@ -102,7 +102,7 @@ def test_latin_text_with_marks_and_signs_is_read(prompt: str) -> None:
 
 @pytest.mark.parametrize(("experiment", "feature"), FEATURES)
 def test_every_accepted_field_is_described_and_every_described_one_exists(experiment: str, feature: str) -> None:
-    names = [spec.name for spec in parameters.specs(feature_of(experiment, feature))]
+    names = [spec.name for spec in form.specs(feature_of(experiment, feature))]
     assert len(set(names)) == len(names)
     assert set(names) <= set(edit_pb2.EditRequest.DESCRIPTOR.fields_by_name)
     for field, value in (

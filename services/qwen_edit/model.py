@@ -1,9 +1,10 @@
 """Qwen-Image-Edit-2509: edit a picture by instruction. Loads the model and runs its jobs step by step for the engine.
 
-A job's numbers are those of diffusers' `QwenImageEditPlusPipeline.__call__` for the same seed. Three things are ours:
+A job's numbers are those of diffusers' `QwenImageEditPlusPipeline.__call__` for the same seed. Four things are ours:
 the first picture is encoded at its own size, which is also the answer's, so that nothing shifts or zooms; reference
-pictures keep their own aspect; and `strength` below 1 starts from the first picture's latents instead of pure noise.
-Knows nothing of requests, queues, masks or how the result is blended back.
+pictures keep their own aspect; `strength` below 1 starts from the first picture's latents instead of pure noise; and a
+mask keeps all outside it on the first picture. Knows nothing of requests, queues or how the orchestrator lays the
+result back.
 """
 
 import math
@@ -31,6 +32,7 @@ from services.diffusion.network import Network
 from services.diffusion.tuning import UNTUNED, Tuning
 from services.diffusion.tuning import apply as apply_tuning
 from services.qwen_edit.processor import load_processor
+from services.qwen_edit.region import Region
 from services.qwen_edit.spec import QwenEditSpec
 
 SERVICE = "qwen_edit"
@@ -58,7 +60,7 @@ class QwenEditState:
 
     latents: (1, N, 64), N = H/16 × W/16. pictures: (1, M, 64), the encoded inputs, one after another. shapes: (1, rows,
     columns) of the answer and of each input, in tokens. positive, negative: (1, L, D) prompt features.
-    context: the name of the job's step cache, None = without.
+    region: where the mask lets it edit, None = everywhere. context: the name of the job's step cache, None = without.
     """
 
     height: int
@@ -71,6 +73,7 @@ class QwenEditState:
     positive: torch.Tensor
     negative: torch.Tensor | None
     true_cfg_scale: float
+    region: Region | None
     lora: str | None
     context: str | None
 
@@ -112,6 +115,7 @@ class QwenEditAdapter:
         picture.check_sides("images[0]", spec.images[0], MULTIPLE)
         for index, image in enumerate(spec.images[1:], start=1):
             picture.check_sides(f"images[{index}]", image, 1)
+        check_mask(spec)
         picture.check_steps(spec.steps, spec.strength)
         self._network.check(spec.lora, spec.step_cache)
         shapes = self._shapes(spec)
@@ -121,7 +125,7 @@ class QwenEditAdapter:
             steps=spec.steps - flow.skipped_steps(spec.steps, spec.strength),
             tokens=sum(math.prod(shape) for shape in shapes) + seen + TEXT_TOKENS,
             passes=passes,
-            nbytes=sum(image.nbytes for image in spec.images),
+            nbytes=sum(image.nbytes for image in spec.images) + (0 if spec.mask is None else spec.mask.nbytes),
             batch_key=None if spec.step_cache else (*shapes, passes, spec.lora),
         )
 
@@ -154,6 +158,7 @@ class QwenEditAdapter:
             positive=positive,
             negative=negative,
             true_cfg_scale=spec.true_cfg_scale,
+            region=None if spec.mask is None else Region.of(spec.images[0], spec.mask, encoded[0], noise),
             lora=spec.lora,
             context=self._network.new_context() if spec.step_cache else None,
         )
@@ -169,22 +174,20 @@ class QwenEditAdapter:
             away = self._velocity(states, negatives, "negative")
             scale = torch.tensor([state.true_cfg_scale for state in states]).to(velocity)[:, None, None]
             velocity = guided(velocity, away, scale)
-        stepped = [
-            flow.euler_step(state.latents, velocity[i : i + 1], state.sigmas[state.step], state.sigmas[state.step + 1])
-            for i, state in enumerate(states)
-        ]
+        stepped = [advanced(state, velocity[i : i + 1]) for i, state in enumerate(states)]
         devices.finish(self._device)  # what can fail has failed by now, and no state has changed
         for state, latents in zip(states, stepped, strict=True):
             state.latents = latents
             state.step += 1
 
     def decode(self, state: QwenEditState) -> NDArray[np.uint8]:
-        """The finished picture, (H, W, 3) uint8."""
-        return picture.to_uint8(self.decode_float(state))
+        """The finished picture, (H, W, 3) uint8; outside the mask its pixels are the first picture's."""
+        painted = picture.to_uint8(self.decode_float(state))
+        return painted if state.region is None else state.region.laid_over(painted)
 
     @torch.inference_mode()
     def decode_float(self, state: QwenEditState) -> torch.Tensor:
-        """The finished picture before rounding: (1, 3, H, W), about [-1, 1]."""
+        """What the VAE makes of the latents, before rounding and without the mask: (1, 3, H, W), about [-1, 1]."""
         mean, deviation = self._latent_scale()
         latents = flow.unpack(state.latents, state.height // 8, state.width // 8)
         latents = latents / (1.0 / deviation) + mean  # not `* deviation`: to the last bit as the pipeline rounds it
@@ -359,6 +362,30 @@ def load(
         condition_pixels=condition_pixels,
         cache_bytes=cache_bytes,
     )
+
+
+def check_mask(spec: QwenEditSpec) -> None:
+    """`InvalidArgument` unless the spec has no mask, or one of the first picture's size that is not black all over."""
+    if spec.mask is None:
+        return
+    height, width = spec.images[0].shape[:2]
+    if spec.mask.shape != (height, width):
+        raise InvalidArgument.field(
+            "mask", f"must be {width}x{height} px as images[0] is, is {spec.mask.shape[1]}x{spec.mask.shape[0]}"
+        )
+    if not spec.mask.any():
+        raise InvalidArgument.field(
+            "mask",
+            "is black everywhere, so there is nothing to edit; paint the region white, or leave the mask out",
+            korean="마스크가 전부 검은색이라 편집할 영역이 없습니다. 바꿀 영역을 흰색으로 칠하거나 마스크를 빼세요.",
+        )
+
+
+def advanced(state: QwenEditState, velocity: torch.Tensor) -> torch.Tensor:
+    """The job's latents (1, N, 64) after a step with this velocity; outside its region they stay on the picture."""
+    sigma, following = state.sigmas[state.step], state.sigmas[state.step + 1]
+    latents = flow.euler_step(state.latents, velocity, sigma, following)
+    return latents if state.region is None else state.region.hold(latents, following)
 
 
 def active_negative(spec: QwenEditSpec) -> str | None:

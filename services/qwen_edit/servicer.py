@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 
 from imgedit.errors import InvalidArgument
-from imgedit.v1 import progress_pb2, qwen_edit_pb2, qwen_edit_pb2_grpc
+from imgedit.images import Pixels
+from imgedit.v1 import image_pb2, progress_pb2, qwen_edit_pb2, qwen_edit_pb2_grpc
 from services.common import checks, deadline, pixels
 from services.common.deadline import Context
 from services.diffusion import relay
@@ -69,17 +70,27 @@ def read_spec(request: qwen_edit_pb2.QwenEditRequest, max_pixels: int, profiles:
     checks.number("true_cfg_scale", true_cfg_scale, 1, 15)
     checks.number("strength", strength, 0, 1)
     checks.number("preview_every", request.preview_every, 0, relay.MAX_STEPS)
+    pictures = tuple(
+        pixels.read_rgb(image, field=f"images[{index}]", max_pixels=max_pixels)
+        for index, image in enumerate(request.images)
+    )
     return QwenEditSpec(
-        images=tuple(
-            pixels.read_rgb(image, field=f"images[{index}]", max_pixels=max_pixels)
-            for index, image in enumerate(request.images)
-        ),
+        images=pictures,
         prompt=request.prompt,
         negative_prompt=request.negative_prompt if request.HasField("negative_prompt") else None,
         true_cfg_scale=true_cfg_scale,
         steps=steps,
         strength=strength,
         seed=request.seed if request.HasField("seed") else relay.draw_seed(),
+        mask=read_mask(request, pictures[0], max_pixels) if request.HasField("mask") else None,
         lora=profiles.lora(request.profile),
         step_cache=profiles.step_cache(request.profile),
     )
+
+
+def read_mask(request: qwen_edit_pb2.QwenEditRequest, picture: Pixels, max_pixels: int) -> Pixels:
+    """The request's mask, (H, W) uint8 of the first picture's size. Raises `InvalidArgument` naming the field."""
+    if request.mask.encoding != image_pb2.ENCODING_RAW_L8:
+        raise InvalidArgument.field("mask.encoding", f"must be ENCODING_RAW_L8 (5), is {request.mask.encoding}")
+    height, width = picture.shape[:2]
+    return pixels.read_mask(request.mask, field="mask", size=(width, height), max_pixels=max_pixels)

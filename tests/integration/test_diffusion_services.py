@@ -182,6 +182,37 @@ async def test_qwen_refuses_no_and_too_many_pictures(qwen_edit: RunningServer) -
         assert error.violations[0].field == "images"
 
 
+async def test_qwen_leaves_the_pixels_outside_its_mask_byte_for_byte(qwen_edit: RunningServer) -> None:
+    request = qwen_edit_pb2.QwenEditRequest(
+        images=[pixels.to_message(RGB)], mask=pixels.to_message(MASK), prompt="a gym", steps=2, seed=1
+    )
+    answer = pixels.decode_answer((await run_qwen(qwen_edit, request))[-1].result.image)
+    assert np.array_equal(answer[MASK == 0], RGB[MASK == 0])
+    assert not np.array_equal(answer[MASK > 0], RGB[MASK > 0])
+
+
+@pytest.mark.parametrize(
+    ("mask", "field"),
+    [
+        (pixels.to_message(np.zeros_like(MASK)), "mask"),
+        (pixels.to_message(MASK[:, :64]), "mask"),
+        (pixels.png_message(MASK), "mask.encoding"),
+        (pixels.to_message(RGB), "mask.encoding"),
+        (image_pb2.Image(), "mask.encoding"),
+        (image_pb2.Image(data=b"abc", encoding=image_pb2.ENCODING_RAW_L8, width=128, height=96), "mask.data"),
+    ],
+)
+async def test_qwen_refuses_a_mask_that_it_cannot_use(
+    qwen_edit: RunningServer, mask: image_pb2.Image, field: str
+) -> None:
+    request = qwen_edit_pb2.QwenEditRequest(images=[pixels.to_message(RGB)], mask=mask, prompt="a gym")
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await run_qwen(qwen_edit, request)
+    error = error_of(caught.value, "qwen_edit")
+    assert isinstance(error, InvalidArgument)
+    assert error.violations[0].field == field
+
+
 async def test_a_negative_prompt_changes_the_picture_only_with_guidance(qwen_edit: RunningServer) -> None:
     async def edited(**options: object) -> bytes:
         request = qwen_edit_pb2.QwenEditRequest(

@@ -3,7 +3,8 @@
 A job is prepare → N denoise steps → decode. One worker thread owns the device. At each turn it ends the jobs that were
 cancelled or are too late, takes the job that is due first, and runs one quantum of it: its preparation, one step
 (together with other jobs of the same batch key where the cost model says it pays), or its decoding. So a cancel, a
-deadline or a more urgent job waits for one step at most, and nothing is computed for a caller who has gone.
+deadline or a more urgent job waits for one step at most, and nothing is computed for a caller who has gone. Errands,
+small urgent work that is no job, run before the quantum.
 
 Knows no model: an `Adapter` brings the functions. Does not import torch. Jobs do not touch each other: a job's result
 is the same alone, interleaved and after a neighbour's failure, and in a batch up to rounding.
@@ -31,6 +32,7 @@ from services.common.metrics import QUEUE_DEPTH, QUEUE_WAIT_SECONDS
 from services.diffusion import metrics
 from services.diffusion.adapter import Adapter, Plan
 from services.diffusion.cost import CostModel
+from services.diffusion.errand import Errand
 from services.diffusion.events import Event, Finished, Preview, Progress, Queued
 from services.diffusion.job import Job, due_time
 from services.diffusion.preview import jpeg_of
@@ -38,6 +40,7 @@ from services.diffusion.preview import jpeg_of
 SpecT = TypeVar("SpecT")
 StateT = TypeVar("StateT")
 OutputT = TypeVar("OutputT")
+ResultT = TypeVar("ResultT")
 
 HOPELESS = 1.25
 """A running job is given up when its remaining work takes this many times the time that it has left."""
@@ -50,8 +53,9 @@ class Engine(Generic[SpecT, StateT, OutputT]):
 
     Public besides the methods: `adapter` (the model) and `cost` (what the engine has learnt of its speed).
 
-    adapter: the model. max_jobs, max_bytes: bounds on what is waiting and running; more is refused. max_batch: most
-    jobs in one forward; 1 turns batching off. name: the value of the label `service` in the metrics.
+    adapter: the model. max_jobs, max_bytes: bounds on what is waiting and running; more is refused; as many errands may
+    be there besides. max_batch: most jobs in one forward; 1 turns batching off. name: the value of the label `service`
+    in the metrics.
     """
 
     def __init__(
@@ -68,6 +72,7 @@ class Engine(Generic[SpecT, StateT, OutputT]):
         self._max_jobs, self._max_bytes, self._max_batch = max_jobs, max_bytes, max_batch
         self._name = name
         self._jobs: list[Job[SpecT, StateT]] = []
+        self._errands: list[Errand] = []
         self._changed = threading.Condition()
         self._closing = False
         self._numbers = itertools.count()
@@ -125,6 +130,34 @@ class Engine(Generic[SpecT, StateT, OutputT]):
                 job.cancelled = True
                 self._changed.notify_all()
 
+    async def errand(self, work: Callable[[Callable[[], bool]], ResultT], *, deadline: float | None = None) -> ResultT:
+        """Run `work` on the worker thread before any job's next step, and give its result.
+
+        deadline: on `time.monotonic()`; None = whenever. The work should take no longer than a few steps; it is handed
+        a function that turns true when it should return at once, because the caller has left or the deadline has
+        passed. Errands that wait run one after another, the earliest deadline first; then the jobs get a turn.
+
+        Raises `QueueFull`, `DeadlineExceeded`, `OutOfMemory`, `ServiceUnavailable`, or what the work raised.
+        """
+        errand = Errand(work, deadline, next(self._numbers))
+        with self._changed:
+            self._refuse_if_ended()
+            self._refuse_if_crowded()
+            self._errands.append(errand)
+            self._changed.notify_all()
+        try:
+            result: ResultT = await asyncio.wrap_future(errand.answer)
+            return result
+        finally:
+            errand.left = True
+
+    def _refuse_if_crowded(self) -> None:
+        waiting = sum(not errand.left for errand in self._errands)
+        if waiting < self._max_jobs:
+            return
+        metrics.ERRANDS.labels(self._name, "refused_full").inc()
+        raise QueueFull(f"{waiting} errands are waiting; try again later.", retry_after_seconds=1.0)
+
     def _enter(self, spec: SpecT, plan: Plan, deadline: float | None, preview_every: int) -> Job[SpecT, StateT]:
         """Admit a job, or refuse it."""
         now = time.monotonic()
@@ -139,6 +172,7 @@ class Engine(Generic[SpecT, StateT, OutputT]):
             loop=asyncio.get_running_loop(),
         )
         with self._changed:
+            self._refuse_if_ended()
             self._refuse_if_full(plan)
             self._refuse_if_late(job)
             self._jobs.append(job)
@@ -146,11 +180,13 @@ class Engine(Generic[SpecT, StateT, OutputT]):
             self._changed.notify_all()
         return job
 
-    def _refuse_if_full(self, plan: Plan) -> None:
+    def _refuse_if_ended(self) -> None:
         if self._closing:
             raise ServiceUnavailable("The service is shutting down; send the request again.")
         if self._worker.ident is not None and not self._worker.is_alive():
             raise InternalError("The engine's worker has ended; the service must be restarted.")
+
+    def _refuse_if_full(self, plan: Plan) -> None:
         held = sum(job.plan.nbytes for job in self._jobs)
         if len(self._jobs) < self._max_jobs and (held + plan.nbytes <= self._max_bytes or not self._jobs):
             return
@@ -194,19 +230,37 @@ class Engine(Generic[SpecT, StateT, OutputT]):
 
     def _work(self) -> None:
         try:
-            while self._wait_for_jobs():
+            while self._wait_for_work():
+                self._run_errands()
                 self._turn()
         finally:
             with self._changed:
                 self._closing = True  # also when the worker died of a fault of ours: nobody may wait for it
             for job in list(self._jobs):
                 self._end(job, InternalError("The engine stopped."), "failed")
+            for errand in self._errands:
+                errand.fail(InternalError("The engine stopped."))
 
-    def _wait_for_jobs(self) -> bool:
-        """Block until there is a job; False when the engine is closing and all jobs are done."""
+    def _wait_for_work(self) -> bool:
+        """Block until there is something to do; False when the engine is closing and all is done."""
         with self._changed:
-            self._changed.wait_for(lambda: self._jobs or self._closing)
-            return bool(self._jobs)
+            self._changed.wait_for(lambda: self._jobs or self._errands or self._closing)
+            return bool(self._jobs or self._errands)
+
+    def _run_errands(self) -> None:
+        """Run the errands that are here now; those that come meanwhile wait for the jobs' turn."""
+        with self._changed:
+            waiting = sorted(self._errands, key=lambda errand: errand.rank)
+        for errand in waiting:
+            started = time.monotonic()
+            metrics.ERRAND_WAIT.labels(self._name).observe(started - errand.entered)
+            outcome = errand.run(self._describe)
+            metrics.ERRAND.labels(self._name).observe(time.monotonic() - started)
+            metrics.ERRANDS.labels(self._name, outcome).inc()
+            with self._changed:
+                self._errands.remove(errand)
+            if outcome == "out_of_memory":
+                self._give_memory_back()
 
     def _turn(self) -> None:
         """One decision and one quantum."""
@@ -339,9 +393,12 @@ class Engine(Generic[SpecT, StateT, OutputT]):
             for job in jobs:
                 job.alone = True
         if outcome == "out_of_memory":
-            metrics.OUT_OF_MEMORY.labels(self._name).inc()
-            self.adapter.free_memory()
+            self._give_memory_back()
         return None
+
+    def _give_memory_back(self) -> None:
+        metrics.OUT_OF_MEMORY.labels(self._name).inc()
+        self.adapter.free_memory()
 
     def _describe(self, error: Exception) -> tuple[Exception, str]:
         """The error to hand to the caller and the outcome to count; its frames, which hold tensors, are let go."""
@@ -349,7 +406,7 @@ class Engine(Generic[SpecT, StateT, OutputT]):
             log.warning("%s: out of memory: %s", self._name, error)
             advice = "The device ran out of memory. Send a smaller picture (2048 → 1024) or use a smaller quantisation."
             return OutOfMemory(advice), "out_of_memory"
-        log.exception("%s: a job failed", self._name, exc_info=error)
+        log.exception("%s: a piece of work failed", self._name, exc_info=error)
         return error.with_traceback(None), "failed"
 
     def _end(self, job: Job[SpecT, StateT], message: Finished[Any] | Exception, outcome: str) -> None:

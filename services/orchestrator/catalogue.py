@@ -13,10 +13,21 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Strict,
+    Tag,
+    ValidationError,
+    model_validator,
+)
 
 from imgedit.errors import ExperimentNotFound, FeatureNotFound, Resource, SettingsError
+from services.orchestrator import catalogue_faults, guide_form, yaml_file
+from services.orchestrator.catalogue_faults import fault
 
 SHIPPED = Path(__file__).parents[2] / "config" / "experiments.yaml"
 
@@ -26,7 +37,7 @@ _log = logging.getLogger(__name__)
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class SegmentStage(_Strict):
@@ -73,6 +84,19 @@ class CompositeStage(_Strict):
     kind: Literal["composite"] = "composite"
 
 
+def _spelled_out(stage: Any) -> Any:
+    """`segment` and `mask: {…}` as {kind: …, options}."""
+    if isinstance(stage, str):
+        return {"kind": stage}
+    if isinstance(stage, BaseModel):
+        return stage
+    if isinstance(stage, dict) and len(stage) == 1:
+        [(kind, options)] = stage.items()
+        if isinstance(options, dict | None):
+            return {**(options or {}), "kind": kind}
+    raise fault("must be the name of a stage, or a name with options, as in `mask: {choose: subject}`")
+
+
 def _kind_of(stage: Any) -> str:
     """The stage kind of a raw or a checked stage."""
     return str(stage["kind"] if isinstance(stage, dict) else stage.kind)
@@ -86,6 +110,7 @@ Stage = Annotated[
     | Annotated[QwenEditStage, Tag("qwen_edit")]
     | Annotated[CompositeStage, Tag("composite")],
     Discriminator(_kind_of),
+    BeforeValidator(_spelled_out),
 ]
 
 PROMPT_LANGUAGES: Mapping[str, tuple[str, ...]] = {"fill": ("en",), "qwen_edit": ("ko", "en", "zh")}
@@ -98,14 +123,17 @@ class NumberRange(_Strict):
     default: float
     min: float
     max: float
-    recommended: tuple[float, float] | None = None
+    recommended: Annotated[tuple[float, float], Strict(False)] | None = None
 
     @model_validator(mode="after")
     def _ordered(self) -> NumberRange:
+        if self.min > self.max:
+            raise fault(f"min {self.min:g} is above max {self.max:g}", "min")
         if not self.min <= self.default <= self.max:
-            raise ValueError(f"default {self.default:g} is not within {self.min:g} to {self.max:g}")
+            raise fault(f"default {self.default:g} is not within {self.min:g} to {self.max:g}", "default")
         if self.recommended and not self.min <= self.recommended[0] <= self.recommended[1] <= self.max:
-            raise ValueError(f"recommended {self.recommended} is not within {self.min:g} to {self.max:g}")
+            first, last = self.recommended
+            raise fault(f"{first:g} to {last:g} is not within {self.min:g} to {self.max:g}", "recommended")
         return self
 
 
@@ -119,8 +147,9 @@ class Parameters(_Strict):
 
     @model_validator(mode="after")
     def _steps_are_whole(self) -> Parameters:
-        if not all(value.is_integer() for value in (self.steps.default, self.steps.min, self.steps.max)):
-            raise ValueError("steps: must be whole numbers")
+        for name in ("default", "min", "max"):
+            if not getattr(self.steps, name).is_integer():
+                raise fault("must be a whole number", "steps", name)
         return self
 
 
@@ -153,34 +182,29 @@ class Feature(_Strict):
     id: str = Field(pattern=r"^[a-z0-9_]{1,64}$")
     name: str = Field(min_length=1)
     requires_mask: bool = False
-    stages: tuple[Stage, ...] = Field(min_length=1)
+    stages: Annotated[tuple[Stage, ...], Strict(False)] = Field(min_length=1)
     parameters: Parameters
     profiles: Profiles = Profiles()
-
-    @model_validator(mode="before")
-    @classmethod
-    def _spell_out_stages(cls, value: Any) -> Any:
-        if isinstance(value, dict) and isinstance(value.get("stages"), list):
-            return {**value, "stages": [_spelled_out(stage) for stage in value["stages"]]}
-        return value
 
     @model_validator(mode="after")
     def _chain_fits(self) -> Feature:
         kinds = [stage.kind for stage in self.stages]
         painters = [kind for kind in kinds if kind in ("fill", "qwen_edit")]
         if kinds[-1] != "composite" or kinds.count("composite") != 1:
-            raise ValueError("stages: the last one, and only that, must be composite")
+            raise fault("the last one, and only that, must be composite", "stages")
         if len(painters) != 1:
-            raise ValueError("stages: exactly one of fill and qwen_edit is needed")
+            raise fault("exactly one of fill and qwen_edit is needed", "stages")
         before = kinds[: kinds.index(painters[0])]
         if painters[0] == "fill" and not {"mask", "extend"} & set(before):
-            raise ValueError("stages: fill needs a mask or extend before it")
+            raise fault("fill needs a mask or extend before it", "stages", kinds.index("fill"))
         if "segment" in before and "mask" in before and before.index("segment") > before.index("mask"):
-            raise ValueError("stages: segment comes before the mask that is taken from it")
+            raise fault("segment comes before the mask that is taken from it", "stages", kinds.index("segment"))
         if self.requires_mask and "mask" not in before:
-            raise ValueError("requires_mask: the chain has no mask stage")
+            raise fault("the chain has no mask stage", "requires_mask")
         if painters[0] == "qwen_edit" and self.parameters.negative_scale is not None:
-            raise ValueError("parameters.negative_scale: qwen_edit weighs the negative prompt by guidance_scale")
+            raise fault(
+                "qwen_edit weighs the negative prompt by guidance_scale; leave it out", "parameters", "negative_scale"
+            )
         return self
 
     @cached_property
@@ -199,25 +223,34 @@ class Experiment(_Strict):
     id: str = Field(pattern=r"^[a-z0-9_]{1,64}$")
     name: str = Field(min_length=1)
     description: str = ""
-    models: tuple[Model, ...] = Field(min_length=1)
-    features: tuple[Feature, ...] = Field(min_length=1)
+    models: Annotated[tuple[Model, ...], Strict(False)] = Field(min_length=1)
+    features: Annotated[tuple[Feature, ...], Strict(False)] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _ids_are_unique(self) -> Experiment:
+        _check_unique("features", [feature.id for feature in self.features])
+        return self
+
+
+class Comfyui(_Strict):
+    """What the ComfyUI prototype's file says of its server."""
+
+    base_url: str | None = Field(None, description="ignored: no ComfyUI is called any more")
+    timeout: float | None = Field(None, gt=0, description="the deadline in seconds of an edit whose caller sets none")
 
 
 class Catalogue(_Strict):
     """All experiments, in the order of the file."""
 
-    timeout_seconds: float = Field(DEFAULT_TIMEOUT_SECONDS, gt=0)
-    experiments: tuple[Experiment, ...] = Field(min_length=1)
+    timeout_seconds: float = Field(
+        DEFAULT_TIMEOUT_SECONDS, gt=0, description="the deadline of an edit whose caller sets none"
+    )
+    experiments: Annotated[tuple[Experiment, ...], Strict(False)] = Field(min_length=1)
+    comfyui: Comfyui | None = None
 
     @model_validator(mode="after")
     def _ids_are_unique(self) -> Catalogue:
-        for what, ids in (
-            ("experiment", [experiment.id for experiment in self.experiments]),
-            *((f"feature of {e.id}", [feature.id for feature in e.features]) for e in self.experiments),
-        ):
-            twice = sorted({name for name in ids if ids.count(name) > 1})
-            if twice:
-                raise ValueError(f"{what} ids must be unique, these are not: {', '.join(twice)}")
+        _check_unique("experiments", [experiment.id for experiment in self.experiments])
         return self
 
     def find(self, experiment_id: str, feature_id: str | None) -> tuple[Experiment, Feature]:
@@ -251,100 +284,33 @@ class Catalogue(_Strict):
         )
 
 
+def _check_unique(field: str, ids: list[str]) -> None:
+    """Names the second one of a pair."""
+    for index, name in enumerate(ids):
+        if name in ids[:index]:
+            raise fault(f"{name!r} is the id of another one already; ids must be unique", field, index, "id")
+
+
 def load(path: Path) -> Catalogue:
     """Read and check a catalogue file. Raises `SettingsError` with file, line and field of every fault."""
-    document, node = _parse(path)
-    if not isinstance(document, dict):
-        raise SettingsError(f"{path}:1: must be a mapping with the key 'experiments'")
+    file = yaml_file.read(path)
+    if not isinstance(file.values, dict):
+        raise SettingsError(f"{path}:1: file: must be a mapping with the key 'experiments'")
     if path.resolve() != SHIPPED.resolve():
-        _adopt_guide_form(document)
+        guide_form.adopt_chains(file.values, yaml_file.read(SHIPPED).values)
     try:
-        return Catalogue.model_validate(document)
+        loaded = Catalogue.model_validate(file.values)
     except ValidationError as error:
-        raise SettingsError("\n".join(_faults(path, node, error))) from None
+        raise SettingsError("\n".join(catalogue_faults.lines(file, error))) from None
+    return _with_guide_settings(loaded)
 
 
-def _faults(path: Path, node: yaml.Node | None, error: ValidationError) -> list[str]:
-    faults = []
-    locations = [fault["loc"] for fault in error.errors()]
-    for fault in error.errors():
-        loc = fault["loc"]
-        if fault["type"] == "too_short" and any(other[: len(loc)] == loc != other for other in locations):
-            continue  # the list is not empty: its items were refused, each with a fault of its own
-        keys = [key for key in loc if key not in _STAGE_KINDS]
-        message = fault["msg"].removeprefix("Value error, ")
-        if fault["type"] == "union_tag_invalid":
-            message = f"there is no stage kind {fault['ctx']['tag']!r}; there are {', '.join(_STAGE_KINDS)}"
-        field = ".".join(str(key) for key in keys) or "file"
-        faults.append(f"{path}:{_line(node, keys)}: {field}: {message}")
-    return faults
-
-
-_STAGE_KINDS = ("segment", "mask", "extend", "fill", "qwen_edit", "composite")
-
-
-def _parse(path: Path) -> tuple[Any, yaml.Node | None]:
-    try:
-        text = path.read_text(encoding="utf-8")
-        return yaml.safe_load(text), yaml.compose(text, Loader=yaml.SafeLoader)
-    except OSError as error:
-        raise SettingsError(f"{path}: cannot be read: {error.strerror}") from None
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise SettingsError(f"{path}:{line}: not valid YAML: {error.problem}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path}:1: not valid YAML: {error}") from None
-
-
-def _adopt_guide_form(document: dict[str, Any]) -> None:
-    """Give the guide's own file what it leaves to the built-in chains."""
-    comfyui = document.pop("comfyui", None)
-    if isinstance(comfyui, dict):
-        if "base_url" in comfyui:
-            _log.warning("comfyui.base_url is ignored: no ComfyUI is called any more")
-        if "timeout" in comfyui:
-            document.setdefault("timeout_seconds", comfyui["timeout"])
-    built_in = {
-        (e["id"], f["id"]): f for e in yaml.safe_load(SHIPPED.read_text("utf-8"))["experiments"] for f in e["features"]
-    }
-    for experiment in document.get("experiments") or []:
-        for feature in experiment.get("features") or [] if isinstance(experiment, dict) else []:
-            if isinstance(feature, dict) and (experiment.get("id"), feature.get("id")) in built_in:
-                shipped = built_in[experiment["id"], feature["id"]]
-                feature.setdefault("stages", shipped["stages"])
-                feature.setdefault("parameters", shipped["parameters"])
-                feature.setdefault("profiles", shipped["profiles"])
-
-
-def _spelled_out(stage: Any) -> Any:
-    """`segment` and `mask: {…}` as {kind: …, options}."""
-    if isinstance(stage, str):
-        return {"kind": stage}
-    if isinstance(stage, dict) and len(stage) == 1 and "kind" not in stage:
-        [(kind, options)] = stage.items()
-        return (
-            {"kind": kind, **(options or {})}
-            if isinstance(options, dict | None)
-            else {"kind": kind, "options": options}
-        )
-    return stage if isinstance(stage, dict) and "kind" in stage else {"kind": str(stage)}
-
-
-def _line(node: yaml.Node | None, keys: list[Any]) -> int:
-    """The line of the innermost node that `keys` leads to."""
-    line = 1
-    for key in keys:
-        if isinstance(node, yaml.MappingNode):
-            pair = next(((k, v) for k, v in node.value if k.value == str(key)), None)
-            if pair is None and len(node.value) == 1:  # a stage written as `kind: {options}`
-                node = node.value[0][1]
-                pair = next(((k, v) for k, v in getattr(node, "value", []) if k.value == str(key)), None)
-            if pair is None:
-                return line
-            line, node = pair[0].start_mark.line + 1, pair[1]
-        elif isinstance(node, yaml.SequenceNode) and isinstance(key, int) and key < len(node.value):
-            node = node.value[key]
-            line = node.start_mark.line + 1
-        else:
-            return line
-    return line
+def _with_guide_settings(loaded: Catalogue) -> Catalogue:
+    """Take from the guide's `comfyui` what still has a meaning."""
+    if loaded.comfyui is None:
+        return loaded
+    if loaded.comfyui.base_url is not None:
+        _log.warning("comfyui.base_url is ignored: no ComfyUI is called any more")
+    if loaded.comfyui.timeout is None or "timeout_seconds" in loaded.model_fields_set:
+        return loaded
+    return loaded.model_copy(update={"timeout_seconds": loaded.comfyui.timeout})

@@ -1,0 +1,48 @@
+"""What pydantic finds wrong with a catalogue, in words for the person who wrote the file."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from services.orchestrator.yaml_file import Key, YamlFile
+
+
+def fault(message: str, *keys: Key) -> PydanticCustomError:
+    """What a validator of a whole object raises; `keys` lead from that object to what is at fault."""
+    return PydanticCustomError("catalogue", "{message}", {"message": message, "keys": keys})
+
+
+def lines(file: YamlFile, error: ValidationError) -> Iterator[str]:
+    """One line of text per fault: file, line, field, and what is wrong."""
+    details = error.errors()
+    locations = [found["loc"] for found in details]
+    for found in details:
+        loc = found["loc"]
+        if found["type"] == "too_short" and any(other[: len(loc)] == loc != other for other in locations):
+            continue  # the list is not empty: its items were refused, each with a fault of its own
+        yield file.fault((*loc, *found.get("ctx", {}).get("keys", ())), _message(found))
+
+
+def _message(found: ErrorDetails) -> str:
+    match found["type"]:
+        case "catalogue":
+            return str(found["ctx"]["message"])
+        case "union_tag_invalid":
+            return _no_such_stage(str(found["ctx"]["tag"]), str(found["ctx"]["expected_tags"]))
+        case "missing":
+            return "is missing"
+        case "extra_forbidden":
+            return "there is no such key"
+    value = found["input"]
+    shown = f", is {value!r:.80}" if isinstance(value, str | int | float | None) else ""
+    return found["msg"] + shown
+
+
+def _no_such_stage(kind: str, known: str) -> str:
+    near = difflib.get_close_matches(kind, known.replace("'", "").split(", "), n=1)
+    hint = f"; did you mean {near[0]}?" if near else f"; there are {known}"
+    return f"there is no stage {kind!r}{hint}"

@@ -1,0 +1,28 @@
+"""The ComfyUI prototype's configuration file, which loads unchanged: what it leaves out is added here.
+
+Knows its keys, as plain values; the catalogue's own form is `catalogue.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+
+def adopt_chains(values: dict[str, Any], shipped: dict[str, Any]) -> None:
+    """Give the features that name no stages, and have the ids of shipped ones, the shipped ones' chains."""
+    known = {
+        (experiment["id"], feature["id"]): feature
+        for experiment in shipped["experiments"]
+        for feature in experiment["features"]
+    }
+    for experiment in _mappings(values.get("experiments")):
+        for feature in _mappings(experiment.get("features")):
+            found = known.get((experiment.get("id"), feature.get("id")))
+            if found is not None and "stages" not in feature:
+                for key in ("stages", "parameters", "profiles"):
+                    feature.setdefault(key, found[key])
+
+
+def _mappings(values: Any) -> Iterator[dict[str, Any]]:
+    return (value for value in values if isinstance(value, dict)) if isinstance(values, list) else iter(())

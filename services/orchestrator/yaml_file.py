@@ -1,0 +1,156 @@
+"""A YAML file as plain values, with the line of each. What PyYAML takes in silence is refused here: a key that stands
+twice, an alias that multiplies, a file or a nesting without end.
+
+Knows nothing of experiments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from imgedit.errors import SettingsError
+
+MAX_BYTES = 256 * 1024
+MAX_VALUES = 50_000
+"""Values of a file with every alias written out: a few lines of nested aliases can stand for billions."""
+
+MAX_DEPTH = 40
+
+Key = str | int
+
+_KEY_TAGS = ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge")
+
+
+@dataclass(frozen=True)
+class YamlFile:
+    """A parsed file: its values, and the nodes that know their lines."""
+
+    path: Path
+    values: Any
+    root: yaml.Node
+
+    def line_of(self, keys: Sequence[Key]) -> int:
+        """The line, from 1, of the innermost value that `keys` lead to."""
+        node, line = self.root, self.root.start_mark.line + 1
+        for key in keys:
+            found = _child(node, key)
+            if found is None:
+                return line
+            line, node = found
+        return line
+
+    def fault(self, keys: Sequence[Key], message: str) -> str:
+        """One line of text: file, line, field, and what is wrong."""
+        field = ".".join(str(key) for key in keys) or "file"
+        return f"{self.path}:{self.line_of(keys)}: {field}: {message}"
+
+
+def read(path: Path) -> YamlFile:
+    """Parse a file. Raises `SettingsError` with file and line, of every key that stands twice also with its field."""
+    loader = _loader(path)
+    try:
+        root = loader.get_single_node()
+        if root is None:
+            raise SettingsError(f"{path}:1: file: is empty")
+        faults = _faults(path, root)
+        if faults:
+            raise SettingsError("\n".join(faults))
+        return YamlFile(path, loader.construct_document(root), root)
+    except yaml.MarkedYAMLError as error:
+        raise SettingsError(f"{path}:{_line(error.problem_mark)}: file: not valid YAML: {_problem(error)}") from None
+    except (yaml.YAMLError, ValueError, OverflowError) as error:  # the latter: a date or a number that is none
+        raise SettingsError(f"{path}:1: file: not valid YAML: {_first_line(error)}") from None
+    except RecursionError:
+        raise SettingsError(f"{path}:1: file: is nested too deeply; at most {MAX_DEPTH} levels are read") from None
+    finally:
+        loader.dispose()
+
+
+def _loader(path: Path) -> yaml.SafeLoader:
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+        if len(data) > MAX_BYTES:
+            raise SettingsError(f"{path}:1: file: is over {MAX_BYTES // 1024} KiB, which no catalogue needs")
+        return yaml.SafeLoader(data.decode("utf-8-sig"))
+    except OSError as error:
+        raise SettingsError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise SettingsError(f"{path}:{line}: file: is not UTF-8 text") from None
+    except yaml.YAMLError as error:
+        raise SettingsError(f"{path}:1: file: not valid YAML: {_first_line(error)}") from None
+
+
+def _faults(path: Path, root: yaml.Node) -> list[str]:
+    """What is wrong with the nodes: wrong keys, or more values than are read."""
+    faults = []
+    for count, (keys, node) in enumerate(_walk(root, ()), start=1):
+        if count > MAX_VALUES:
+            return [f"{path}:{_line(node.start_mark)}: file: stands for over {MAX_VALUES} values, aliases written out"]
+        if len(keys) > MAX_DEPTH:
+            return [
+                f"{path}:{_line(node.start_mark)}: file: is nested over {MAX_DEPTH} levels deep, or contains itself"
+            ]
+        faults += [
+            f"{path}:{_line(key.start_mark)}: {'.'.join(map(str, (*keys, _text(key))))}: {message}"
+            for key, message in _wrong_keys(node)
+        ]
+    return faults
+
+
+def _walk(node: yaml.Node, keys: tuple[Key, ...]) -> Iterator[tuple[tuple[Key, ...], yaml.Node]]:
+    """Every value with the keys that lead to it, aliases followed, one level deeper than is read."""
+    yield keys, node
+    if len(keys) > MAX_DEPTH:
+        return
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            yield from _walk(value, (*keys, _text(key)))
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            yield from _walk(value, (*keys, index))
+
+
+def _wrong_keys(node: yaml.Node) -> Iterator[tuple[yaml.Node, str]]:
+    """The keys of a mapping that are no text, or that stood before, and what is wrong with them."""
+    seen: dict[str, int] = {}
+    for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
+        if key.tag not in _KEY_TAGS:
+            yield key, "a key must be text; a number or a word such as `yes` needs quotation marks"
+        elif key.value in seen:
+            yield key, f"this key stands here twice, first in line {seen[key.value]}"
+        else:
+            seen[key.value] = _line(key.start_mark)
+
+
+def _child(node: yaml.Node, key: Key) -> tuple[int, yaml.Node] | None:
+    """Line and node of what `key` names in `node`."""
+    if isinstance(node, yaml.MappingNode):
+        return next(((_line(k.start_mark), v) for k, v in node.value if k.value == str(key)), None)
+    if isinstance(node, yaml.SequenceNode) and isinstance(key, int) and key < len(node.value):
+        found = node.value[key]
+        return _line(found.start_mark), found
+    return None
+
+
+def _text(key: yaml.Node) -> str:
+    return str(key.value) if isinstance(key, yaml.ScalarNode) else "?"
+
+
+def _line(mark: yaml.Mark | None) -> int:
+    return mark.line + 1 if mark else 1
+
+
+def _problem(error: yaml.MarkedYAMLError) -> str:
+    problem = error.problem or "unreadable"
+    return f"{problem}; indent with spaces, not with tabs" if "'\\t'" in problem else problem
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 import numpy as np
@@ -26,6 +28,7 @@ WHITE = 0xFFFFFF
 
 _MASK = segmentation_pb2.SEGMENT_OUTPUT_MASK
 _CUTOUT = segmentation_pb2.SEGMENT_OUTPUT_CUTOUT
+_FOREGROUND = segmentation_pb2.SEGMENT_OUTPUT_FOREGROUND
 
 
 class Segments(Protocol):
@@ -89,8 +92,10 @@ def _timed_alpha(model: Segments, image: Pixels) -> tuple[NDArray[np.float32], f
 def _outputs(request: segmentation_pb2.SegmentRequest) -> set[int]:
     """Which pictures to return; refuses what the request cannot mean."""
     outputs: set[int] = set(request.outputs) or {_MASK}
-    if not outputs <= {_MASK, _CUTOUT}:
-        raise InvalidArgument.field("outputs", "each must be SEGMENT_OUTPUT_MASK or SEGMENT_OUTPUT_CUTOUT")
+    if not outputs <= {_MASK, _CUTOUT, _FOREGROUND}:
+        raise InvalidArgument.field(
+            "outputs", "each must be SEGMENT_OUTPUT_MASK, SEGMENT_OUTPUT_CUTOUT or SEGMENT_OUTPUT_FOREGROUND"
+        )
     if request.cutout_ground_rgb > WHITE:
         raise InvalidArgument.field(
             "cutout_ground_rgb", f"must be 0 to {WHITE} (0xRRGGBB), is {request.cutout_ground_rgb}"
@@ -114,20 +119,32 @@ def _answer(
         timings=[progress_pb2.Timing(name=name, seconds=seconds) for name, seconds in found.seconds.items()],
         cache_hit=found.cache_hit,
     )
+    estimated = image
     if _MASK in outputs:
         response.mask.CopyFrom(pixels.to_message(found.mask))
+    if _FOREGROUND in outputs or request.refine_foreground:
+        with _timed(response, "foreground"):
+            estimated = estimate_foreground(image, found.mask.astype(np.float32) / np.float32(255))
+    if _FOREGROUND in outputs:
+        # Away from the subject the estimate is black; nothing there is the subject's.
+        foreground = np.where((found.mask == 0)[:, :, None], image, estimated)
+        response.foreground.CopyFrom(pixels.to_message(foreground))
     if _CUTOUT in outputs:
-        started = time.perf_counter()
-        response.cutout.CopyFrom(pixels.png_message(_cut_out(request, image, found.mask)))
-        response.timings.add(name="cutout", seconds=time.perf_counter() - started)
+        with _timed(response, "cutout"):
+            subject = estimated if request.refine_foreground else image
+            response.cutout.CopyFrom(pixels.png_message(_cut_out(request, subject, found.mask)))
     return response
 
 
-def _cut_out(request: segmentation_pb2.SegmentRequest, image: Pixels, mask: Pixels) -> Pixels:
+@contextmanager
+def _timed(response: segmentation_pb2.SegmentResponse, name: str) -> Iterator[None]:
+    started = time.perf_counter()
+    yield
+    response.timings.add(name=name, seconds=time.perf_counter() - started)
+
+
+def _cut_out(request: segmentation_pb2.SegmentRequest, subject: Pixels, mask: Pixels) -> Pixels:
     """(H, W, 4), or (H, W, 3) on a ground."""
-    subject = image
-    if request.refine_foreground:
-        subject = estimate_foreground(image, mask.astype(np.float32) / np.float32(255))
     if request.HasField("cutout_ground_rgb"):
         return on_ground(subject, mask, request.cutout_ground_rgb)
     return cutout(subject, mask)

@@ -51,6 +51,7 @@ from services.segmentation.settings import SegmentationSettings
 
 MASK = segmentation_pb2.SEGMENT_OUTPUT_MASK
 CUTOUT = segmentation_pb2.SEGMENT_OUTPUT_CUTOUT
+FOREGROUND = segmentation_pb2.SEGMENT_OUTPUT_FOREGROUND
 SIDE = tiny.CONFIG.image_size
 
 
@@ -237,6 +238,22 @@ async def test_refined_colours_are_those_of_the_subject(serve: Serve) -> None:
         response = await client.segment(picture(), outputs=[MASK, CUTOUT], refine_foreground=True)
     alpha = pixels.decode_answer(response.mask).astype(np.float32) / np.float32(255)
     assert np.array_equal(opened(response.cutout)[:, :, :3], estimate_foreground(picture(), alpha))
+
+
+async def test_the_foreground_is_the_picture_with_the_subjects_colours_at_soft_edges(serve: Serve) -> None:
+    async with serve() as client:
+        response = await client.segment(picture(), outputs=[MASK, FOREGROUND])
+        alone = await client.segment(picture(), outputs=[FOREGROUND])
+    mask, foreground = pixels.decode_answer(response.mask), pixels.decode_answer(response.foreground)
+    hard, soft = (mask == 0) | (mask == 255), (mask > 0) & (mask < 255)
+    assert response.foreground.encoding == image_pb2.ENCODING_RAW_RGB8
+    assert np.array_equal(foreground[hard], picture()[hard])
+    estimated = estimate_foreground(picture(), mask.astype(np.float32) / np.float32(255))
+    assert soft.any()
+    assert np.array_equal(foreground[soft], estimated[soft])
+    assert "foreground" in {timing.name for timing in response.timings}
+    assert alone.foreground == response.foreground
+    assert not alone.HasField("mask")
 
 
 @pytest.mark.parametrize(

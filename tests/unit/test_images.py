@@ -10,7 +10,7 @@ from contextlib import suppress
 
 import numpy as np
 import pytest
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, ImageDraw
 
 from imgedit import images
 from imgedit.errors import ImageRejected, InvalidArgument
@@ -170,6 +170,24 @@ def test_a_mask_with_an_opaque_alpha_channel_is_read_by_its_colour() -> None:
     mask = open_mask(encoded(Image.fromarray(white)), field="mask_image", size=(60, 40))
     assert (mask[:, :20] == 255).all()
     assert (mask[:, 20:] == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("format", "options"), [("JPEG", {"quality": 85}), ("JPEG", {"quality": 95}), ("WEBP", {"quality": 80})]
+)
+def test_a_lossy_masks_black_is_black_and_its_white_white(format: str, options: dict[str, object]) -> None:
+    mask = Image.new("L", (317, 243))
+    ImageDraw.Draw(mask).ellipse((60, 40, 251, 197), fill=255)
+    found = open_mask(encoded(mask, format, **options), field="mask_image", size=mask.size)
+    assert (found[np.asarray(mask) == 0] == 0).all()
+    assert (found[np.asarray(mask) == 255] == 255).all()
+
+
+@pytest.mark.parametrize("options", [{"lossless": True}, {"format": "PNG"}])
+def test_a_lossless_masks_faintest_grey_is_kept(options: dict[str, object]) -> None:
+    grey = np.tile(np.arange(60, dtype=np.uint8), (40, 1))
+    found = open_mask(encoded(Image.fromarray(grey), **{"format": "WEBP", **options}), field="m", size=(60, 40))  # type: ignore[arg-type]
+    assert np.array_equal(found, grey)
 
 
 def test_a_mask_of_another_size_is_refused() -> None:

@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from imgedit import images
+from imgedit import encoding
 from services.segmentation.ben2 import BEN2, load
 from services.segmentation.cutout import cutout, to_mask
 from services.segmentation.foreground import estimate_foreground
@@ -121,7 +121,7 @@ def time_paths(paths: Mapping[str, Network], side: int, rounds: int) -> tuple[di
 def time_stages(size: tuple[int, int], side: int, rounds: int) -> dict[str, float]:
     """Median seconds of every step around the network for a PNG of `size` (width, height): mask and cut-out."""
     width, height = size
-    file = images.encode_png(photograph(width, height))
+    file = encoding.encode_png(photograph(width, height))
     alpha = torch.rand(1, 1, side, side, generator=torch.Generator().manual_seed(SEED))
     alpha = torch.nn.functional.avg_pool2d(alpha, 31, stride=1, padding=15)
     times: dict[str, list[float]] = {stage: [] for stage in STAGES}
@@ -131,7 +131,7 @@ def time_stages(size: tuple[int, int], side: int, rounds: int) -> dict[str, floa
         times["preprocess"].append(timed(to_input, picture, side)[0])
         seconds, cut = timed(postprocess, picture, alpha)
         times["postprocess"].append(seconds)
-        times["encode"].append(timed(images.encode_png, cut)[0])
+        times["encode"].append(timed(encoding.encode_png, cut)[0])
     return {stage: statistics.median(values) for stage, values in times.items()}
 
 

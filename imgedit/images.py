@@ -1,4 +1,4 @@
-"""The one door for untrusted picture bytes, and the codecs on the way out.
+"""The one door for untrusted picture bytes.
 
 `open_untrusted` and `open_mask` judge bytes that a caller sent; nothing else in the project decodes such bytes. What
 passes is 8-bit sRGB with the EXIF orientation applied. This module knows nothing of RPCs, models or stages.
@@ -135,17 +135,6 @@ def resized(pixels: Pixels, size: tuple[int, int], resample: Image.Resampling) -
     if (pixels.shape[1], pixels.shape[0]) == size:
         return pixels
     return np.asarray(Image.fromarray(np.ascontiguousarray(pixels)).resize(size, resample))
-
-
-def encode_png(rgb: Pixels, alpha: Pixels | None = None) -> bytes:
-    """A PNG of `rgb` (H, W, 3) or a single channel (H, W), with `alpha` (H, W) where given. Lossless.
-
-    Compression level 1: on photographs it is several times faster than the default and a few per cent larger.
-    """
-    pixels = rgb if alpha is None else np.dstack([rgb, alpha])
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG", compress_level=1)
-    return buffer.getvalue()
 
 
 def _open_checked(data: bytes, field: str, max_pixels: int) -> Image.Image:

@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image as PILImage
 
 from imgedit import images
+from imgedit.encoding import encode_png
 from imgedit.errors import ImageRejected, InvalidArgument, Violation
 from imgedit.images import Pixels
 from imgedit.v1 import image_pb2
@@ -25,7 +26,7 @@ def to_message(pixels: Pixels) -> image_pb2.Image:
 def png_message(rgb: Pixels, alpha: Pixels | None = None) -> image_pb2.Image:
     """A PNG of (H, W, 3), with `alpha` (H, W) where given."""
     height, width = rgb.shape[:2]
-    data = images.encode_png(rgb, alpha)
+    data = encode_png(rgb, alpha)
     return image_pb2.Image(data=data, encoding=image_pb2.ENCODING_PNG, width=width, height=height)
 
 

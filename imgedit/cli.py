@@ -5,7 +5,6 @@ Files become bytes here and bytes become files; all else is the client's and the
 
 from __future__ import annotations
 
-import io
 import os
 import signal
 import subprocess
@@ -16,7 +15,6 @@ from types import FrameType
 from typing import Annotated
 
 import typer
-from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -29,7 +27,13 @@ from imgedit.v1 import edit_pb2
 
 TINY_MODELS = Path("build/models-tiny")
 TINY_WORK_PIXELS = 512 * 512
-WRITABLE = (".png", ".jpg", ".jpeg", ".webp")
+FORMATS: dict[str, edit_pb2.OutputFormat] = {
+    ".png": edit_pb2.OUTPUT_FORMAT_PNG,
+    ".jpg": edit_pb2.OUTPUT_FORMAT_JPEG,
+    ".jpeg": edit_pb2.OUTPUT_FORMAT_JPEG,
+    ".webp": edit_pb2.OUTPUT_FORMAT_WEBP,
+}
+"""What the ending of a result's name asks the server for."""
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -115,7 +119,8 @@ def edit(
         str | None, typer.Option("--feature", "-f", help="Id of the feature. [default: the experiment's first]")
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Result file. [default: NAME.edited.png]")
+        Path | None,
+        typer.Option("--output", "-o", help="Result file; its ending chooses the format. [default: NAME.edited.png]"),
     ] = None,
     cutout: Annotated[Path | None, typer.Option(help="Also write the subject without background here (PNG).")] = None,
     mask_output: Annotated[Path | None, typer.Option(help="Also write the weight of the composite here (PNG).")] = None,
@@ -132,6 +137,10 @@ def edit(
     ] = None,
     profile: Annotated[Profile, typer.Option(help="Speed against quality.")] = "balanced",
     postprocess: Annotated[bool, typer.Option(help="Match the painted region's tone to its surroundings.")] = True,
+    quality: Annotated[
+        int | None,
+        typer.Option(help="Quality of a JPEG (default 95) or WebP (default lossless), 1 to 100.", min=1, max=100),
+    ] = None,
     mask: Annotated[
         Path | None, typer.Option(help="What to repaint, white, at the picture's size. [default: found by BEN2]")
     ] = None,
@@ -147,9 +156,11 @@ def edit(
 ) -> None:
     """Edit one picture."""
     output = output or image.with_name(f"{image.stem}.edited.png")
-    for path in (output, *(extra for extra in (cutout, mask_output) if extra)):
-        if path.suffix.lower() not in WRITABLE:
-            _fail(f"cannot write {path}: the name must end in {', '.join(WRITABLE)}")
+    if output.suffix.lower() not in FORMATS:
+        _fail(f"cannot write {output}: the name must end in {', '.join(FORMATS)}")
+    for path in (cutout, mask_output):
+        if path and path.suffix.lower() != ".png":
+            _fail(f"cannot write {path}: cut-out and mask are PNG files, so the name must end in .png")
     for path in (image, *([mask] if mask else []), *(reference or [])):
         if not path.is_file():
             _fail(f"there is no file {path}")
@@ -172,6 +183,7 @@ def edit(
                 mask=mask,
                 outpaint=_outpaint(left, right, top, bottom, aspect),
                 references=reference or (),
+                output=_output_options(output, quality, has_cutout=bool(cutout), has_mask=bool(mask_output)),
                 timeout=timeout,
                 on_event=lambda event: _show(bar, task, event),
             )
@@ -280,16 +292,16 @@ def _show(bar: Progress, task: TaskID, event: edit_pb2.EditEvent) -> None:
             )
 
 
-def _write(path: Path, png: bytes) -> None:
-    """Write a picture in the format that the file's name says; PNG is written as it came."""
+def _output_options(path: Path, quality: int | None, *, has_cutout: bool, has_mask: bool) -> edit_pb2.OutputOptions:
+    """What the files to write ask of the answer: their format, and nothing that would not be written."""
+    wanted = {edit_pb2.OUTPUT_OMIT_CUTOUT: has_cutout, edit_pb2.OUTPUT_OMIT_MASK: has_mask}
+    omit = [what for what, is_wanted in wanted.items() if not is_wanted]
+    return edit_pb2.OutputOptions(format=FORMATS[path.suffix.lower()], quality=quality, omit=omit)
+
+
+def _write(path: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    match path.suffix.lower():
-        case ".png":
-            path.write_bytes(png)
-        case ".jpg" | ".jpeg":
-            Image.open(io.BytesIO(png)).convert("RGB").save(path, "JPEG", quality=95)
-        case ".webp":
-            Image.open(io.BytesIO(png)).save(path, "WEBP", lossless=True)
+    path.write_bytes(data)
 
 
 def _row(spec: edit_pb2.ParameterSpec) -> tuple[str, str, str, str]:

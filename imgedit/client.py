@@ -85,6 +85,7 @@ class EditClient:
         profile: Profile = "balanced",
         postprocess: bool = True,
         preview_every: int | None = None,
+        output: edit_pb2.OutputOptions | None = None,
         request_id: str | None = None,
         timeout: float = DEFAULT_TIMEOUT,
         on_event: OnEvent | None = None,
@@ -112,6 +113,7 @@ class EditClient:
             profile=f"PROFILE_{profile.upper()}",
             postprocess="POSTPROCESS_ON" if postprocess else "POSTPROCESS_OFF",
             preview_every=preview_every,
+            output=output,
             request_id=request_id,
         )
         answer: edit_pb2.EditResponse | None = None

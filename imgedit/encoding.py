@@ -82,10 +82,9 @@ def _saved(pixels: Pixels, format: str, metadata: Metadata | None, **options: ob
 
 def _deflated(rgb: Pixels, alpha: Pixels | None) -> Iterator[bytes]:
     """The zlib stream of the filtered rows, in bands, so that a large picture is never copied whole."""
-    height, width = rgb.shape[:2]
     deflate = isal_zlib.compressobj(level=1)
     above = None
-    for top in range(0, height, _BAND):
+    for top in range(0, len(rgb), _BAND):
         band = rgb[top : top + _BAND]
         if alpha is not None:
             band = np.dstack([band, alpha[top : top + _BAND]])

@@ -17,7 +17,7 @@ from imgedit.images import Pixels
 from services.orchestrator import stages
 from services.orchestrator.backends import Segmented
 from services.orchestrator.canvas import Canvas, Edit
-from services.orchestrator.catalogue import Feature, MaskStage, SegmentStage
+from services.orchestrator.catalogue import Feature, MaskStage, SegmentStage, Stage
 
 T = TypeVar("T")
 
@@ -52,8 +52,9 @@ async def run(feature: Feature, edit: Edit) -> Outcome:
     canvas = Canvas(edit.picture.rgb, edit.picture.alpha)
     clock = Clock()
     try:
-        for index, stage in enumerate(feature.stages, start=1):
-            edit.on_stage(stage.kind, index, len(feature.stages))
+        walked = [stage for stage in feature.stages if _is_needed(stage, feature, edit)]
+        for index, stage in enumerate(walked, start=1):
+            edit.on_stage(stage.kind, index, len(walked))
             clock.seconds[stage.kind] = 0.0  # holds its place in the order of the stages
             if isinstance(stage, SegmentStage):
                 work = asyncio.create_task(clock.measure(stage.kind, lambda: stages.segment(edit)))
@@ -71,6 +72,13 @@ async def run(feature: Feature, edit: Edit) -> Outcome:
     if subject is not None:
         canvas = replace(canvas, models=(subject.model, *canvas.models))
     return Outcome(canvas, subject.alpha if subject else None, clock.seconds, warnings)
+
+
+def _is_needed(stage: Stage, feature: Feature, edit: Edit) -> bool:
+    """All but a segmentation whose cut-out is not wanted, where nothing else depends on it."""
+    if not isinstance(stage, SegmentStage) or edit.parameters.output.cutout:
+        return True
+    return feature.has(MaskStage) and edit.mask is None
 
 
 def _retrieve(work: asyncio.Task[Segmented]) -> None:

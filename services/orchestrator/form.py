@@ -55,6 +55,7 @@ def specs(feature: Feature) -> list[edit_pb2.ParameterSpec]:
         )
         postprocess.choices.extend(("POSTPROCESS_ON", "POSTPROCESS_OFF"))
         found.append(postprocess)
+    found.append(_spec("output", edit_pb2.PARAMETER_TYPE_MESSAGE, min=0, max=1))
     used = optional_fields(feature)
     if "mask_image" in used:
         required = not feature.has(SegmentStage)
@@ -133,6 +134,10 @@ _HELP = {
     "outpaint": (
         "확장할 여백(px) 또는 비율. 비우면 프롬프트의 방향을 나타내는 단어(left, right, top, bottom)를 따릅니다.",
         "Margins in pixels, or an aspect. Unset = the direction word in the prompt (left, right, top, bottom).",
+    ),
+    "output": (
+        "결과 형식(PNG, JPEG, WebP)과 품질, 생략할 이미지. 비우면 PNG로 모두 보냅니다.",
+        "File format (PNG, JPEG, WebP) and quality of the result, and pictures to leave out. Unset = PNG, all of them.",
     ),
     "reference_images": ("참조 이미지(2장까지)", "Reference pictures, up to 2."),
 }

@@ -62,7 +62,7 @@ class Output:
         if self.format == "WEBP" and max(size) > MAX_WEBP_SIDE:
             raise InvalidArgument.field(
                 "output.format",
-                f"the picture is {size[0]}x{size[1]} px and WebP holds up to {MAX_WEBP_SIDE} px a side; take PNG or JPEG",
+                f"the result has {size[0]}x{size[1]} px and WebP holds {MAX_WEBP_SIDE} px a side; take PNG or JPEG",
                 korean=f"WebP는 한 변이 {MAX_WEBP_SIDE}px까지입니다. PNG나 JPEG를 선택하세요.",
             )
 

@@ -9,13 +9,14 @@ import re
 import secrets
 import unicodedata
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from imgedit.errors import InvalidArgument, PromptLanguageUnsupported, Violation
 from imgedit.v1 import edit_pb2, profile_pb2
 from services.common import checks
 from services.common.interceptors import REQUEST_ID_PATTERN
+from services.orchestrator import output
 from services.orchestrator.catalogue import (
     PROMPT_LANGUAGES,
     ExtendStage,
@@ -24,6 +25,7 @@ from services.orchestrator.catalogue import (
     NumberRange,
     QwenEditStage,
 )
+from services.orchestrator.output import Output
 
 MAX_MARGIN_PX = 4096
 MAX_PREVIEW_EVERY = 100
@@ -71,6 +73,7 @@ class EditParameters:
     preview_every: int = 0
     profile: ProfileName = "balanced"
     postprocess: bool = True
+    output: Output = field(default_factory=Output)
 
     @property
     def steps_run(self) -> int:
@@ -107,6 +110,7 @@ def resolve(request: edit_pb2.EditRequest, feature: Feature) -> EditParameters:
         preview_every=request.preview_every,
         profile=profile,
         postprocess=_postprocess(request),
+        output=output.resolve(request),
     )
 
 

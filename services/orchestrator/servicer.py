@@ -7,8 +7,6 @@ import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
-import numpy as np
-
 from imgedit import images
 from imgedit.errors import DeadlineExceeded, ImgeditError, InvalidArgument
 from imgedit.images import Picture, Pixels
@@ -16,21 +14,14 @@ from imgedit.v1 import edit_pb2, edit_pb2_grpc, progress_pb2
 from services.common import deadline as deadlines
 from services.common import interceptors, logs
 from services.common.deadline import Context
-from services.orchestrator import chain, form, metrics, parameters
+from services.orchestrator import answer, chain, form, metrics, parameters
 from services.orchestrator.backends import Backends, OnProgress
-from services.orchestrator.canvas import Canvas, Edit
+from services.orchestrator.canvas import Edit
 from services.orchestrator.catalogue import PROMPT_LANGUAGES, Catalogue, Experiment, Feature
 
 MAX_PAGE_SIZE = 100
 
 Report = Callable[[edit_pb2.EditEvent], None]
-
-_MASK_SOURCES = {
-    "whole": edit_pb2.MASK_SOURCE_WHOLE,
-    "segmentation": edit_pb2.MASK_SOURCE_SEGMENTATION,
-    "request": edit_pb2.MASK_SOURCE_REQUEST,
-    "margins": edit_pb2.MASK_SOURCE_MARGINS,
-}
 
 
 @dataclass(frozen=True)
@@ -158,7 +149,7 @@ class EditServicer(edit_pb2_grpc.EditServiceServicer):
         outcome = await chain.run(feature, edit)
         for stage, seconds in outcome.seconds.items():
             metrics.STAGE_SECONDS.labels(stage).observe(seconds)
-        return await asyncio.to_thread(_response, experiment, feature, edit, outcome)
+        return await answer.of(experiment, feature, edit, outcome)
 
     def _decode(self, request: edit_pb2.EditRequest) -> _Inputs:
         """Judge and decode every picture of the request; the only place where untrusted pictures enter."""
@@ -197,61 +188,6 @@ def _progress_to(report: Report, stage: str) -> OnProgress:
             )
 
     return listen
-
-
-def _response(experiment: Experiment, feature: Feature, edit: Edit, outcome: chain.Outcome) -> edit_pb2.EditResponse:
-    canvas = outcome.canvas
-    height, width = canvas.rgb.shape[:2]
-    cutout = b""
-    if outcome.subject_alpha is not None:
-        cutout = images.encode_png(edit.picture.rgb, _cutout_alpha(edit.picture, outcome.subject_alpha))
-    elif outcome.warnings:
-        metrics.CUTOUT_FAILURES.inc()
-    return edit_pb2.EditResponse(
-        success=True,
-        experiment_id=experiment.id,
-        experiment_name=experiment.name,
-        output_image=images.encode_png(canvas.rgb, canvas.alpha),
-        background_removed_image=cutout,
-        mask_image=images.encode_png(canvas.weight) if canvas.weight is not None else b"",
-        seed=edit.parameters.seed,
-        width=width,
-        height=height,
-        effective=_effective(feature, edit, canvas),
-        stage_timings=[progress_pb2.Timing(name=name, seconds=s) for name, s in outcome.seconds.items()],
-        warnings=outcome.warnings,
-        request_id=logs.request_id.get(),
-    )
-
-
-def _cutout_alpha(picture: Picture, subject: Pixels) -> Pixels:
-    """The subject's alpha, no more opaque than the picture was."""
-    return subject if picture.alpha is None else np.minimum(subject, picture.alpha)
-
-
-def _effective(feature: Feature, edit: Edit, canvas: Canvas) -> edit_pb2.EffectiveParameters:
-    used = edit.parameters
-    margins = canvas.margins
-    return edit_pb2.EffectiveParameters(
-        feature_id=feature.id,
-        prompt=used.prompt,
-        negative_prompt=used.negative_prompt,
-        negative_scale=used.negative_scale,
-        profile=parameters.PROFILE_NUMBERS[used.profile],
-        steps=used.steps,
-        steps_run=used.steps_run,
-        guidance_scale=used.guidance_scale,
-        strength=used.strength,
-        seed=used.seed,
-        outpaint=edit_pb2.Outpaint(left=margins.left, right=margins.right, top=margins.top, bottom=margins.bottom)
-        if margins
-        else None,
-        reference_count=len(edit.references),
-        mask_source=_MASK_SOURCES[canvas.mask_source],
-        work_width=canvas.work_size[0],
-        work_height=canvas.work_size[1],
-        models=[progress_pb2.ModelInfo(model_id=m.model_id, revision=m.revision) for m in canvas.models],
-    )
 
 
 def _describe(experiment: Experiment) -> edit_pb2.Experiment:

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, ImageDraw
 
-from imgedit import images
 from imgedit.errors import ImageRejected, InvalidArgument
 from imgedit.images import Picture, open_mask, open_untrusted
 
@@ -194,10 +193,3 @@ def test_a_mask_of_another_size_is_refused() -> None:
     with pytest.raises(InvalidArgument, match="60x40") as caught:
         open_mask(encoded(Image.fromarray(NOISE)), field="mask_image", size=(40, 60))
     assert caught.value.violations[0].field == "mask_image"
-
-
-def test_encoding_is_lossless_and_the_same_every_time() -> None:
-    alpha = NOISE[:, :, 0]
-    first = images.encode_png(NOISE, alpha)
-    assert first == images.encode_png(NOISE, alpha)
-    assert np.array_equal(np.asarray(Image.open(io.BytesIO(first))), np.dstack([NOISE, alpha]))

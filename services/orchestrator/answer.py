@@ -1,0 +1,90 @@
+"""A finished edit as an EditResponse: its pictures encoded, and every parameter as it was used.
+
+The edge between the chain's outcome and the wire. Knows nothing of how the chain got there.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from imgedit.images import Picture
+from imgedit.v1 import edit_pb2, progress_pb2
+from services.common import logs
+from services.orchestrator import metrics, output, parameters
+from services.orchestrator.canvas import Canvas, Edit
+from services.orchestrator.catalogue import Experiment, Feature
+from services.orchestrator.chain import Outcome
+
+_MASK_SOURCES = {
+    "whole": edit_pb2.MASK_SOURCE_WHOLE,
+    "segmentation": edit_pb2.MASK_SOURCE_SEGMENTATION,
+    "request": edit_pb2.MASK_SOURCE_REQUEST,
+    "margins": edit_pb2.MASK_SOURCE_MARGINS,
+}
+
+
+async def of(experiment: Experiment, feature: Feature, edit: Edit, outcome: Outcome) -> edit_pb2.EditResponse:
+    """The answer. Raises `InvalidArgument` for a picture too large for the format that was asked for."""
+    canvas = outcome.canvas
+    height, width = canvas.rgb.shape[:2]
+    edit.parameters.output.check_size((width, height))
+    effective = _effective(feature, edit, canvas)
+    files = await output.encode(
+        edit.parameters.output,
+        Picture(canvas.rgb, canvas.alpha),
+        None,
+        cutout=_cutout(edit.picture, outcome),
+        weight=canvas.weight,
+    )
+    return edit_pb2.EditResponse(
+        success=True,
+        experiment_id=experiment.id,
+        experiment_name=experiment.name,
+        output_image=files.output,
+        background_removed_image=files.cutout,
+        mask_image=files.mask,
+        seed=edit.parameters.seed,
+        width=width,
+        height=height,
+        effective=effective,
+        stage_timings=[progress_pb2.Timing(name=name, seconds=s) for name, s in outcome.seconds.items()],
+        warnings=outcome.warnings,
+        request_id=logs.request_id.get(),
+    )
+
+
+def _cutout(picture: Picture, outcome: Outcome) -> Picture | None:
+    """The picture under the subject's alpha, no more opaque than it was."""
+    subject = outcome.subject_alpha
+    if subject is None:
+        if outcome.warnings:
+            metrics.CUTOUT_FAILURES.inc()
+        return None
+    return Picture(picture.rgb, subject if picture.alpha is None else np.minimum(subject, picture.alpha))
+
+
+def _effective(feature: Feature, edit: Edit, canvas: Canvas) -> edit_pb2.EffectiveParameters:
+    used = edit.parameters
+    margins = canvas.margins
+    return edit_pb2.EffectiveParameters(
+        feature_id=feature.id,
+        prompt=used.prompt,
+        negative_prompt=used.negative_prompt,
+        negative_scale=used.negative_scale,
+        profile=parameters.PROFILE_NUMBERS[used.profile],
+        steps=used.steps,
+        steps_run=used.steps_run,
+        guidance_scale=used.guidance_scale,
+        strength=used.strength,
+        seed=used.seed,
+        outpaint=edit_pb2.Outpaint(left=margins.left, right=margins.right, top=margins.top, bottom=margins.bottom)
+        if margins
+        else None,
+        reference_count=len(edit.references),
+        mask_source=_MASK_SOURCES[canvas.mask_source],
+        work_width=canvas.work_size[0],
+        work_height=canvas.work_size[1],
+        output=used.output.message,
+        postprocess=edit_pb2.POSTPROCESS_ON if used.postprocess else edit_pb2.POSTPROCESS_OFF,
+        models=[progress_pb2.ModelInfo(model_id=m.model_id, revision=m.revision) for m in canvas.models],
+    )

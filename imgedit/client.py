@@ -18,6 +18,7 @@ from google.rpc import status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
 
+from imgedit.channels import TlsFiles, open_channel
 from imgedit.errors import ImgeditError, InternalError, ServiceUnavailable, from_status
 from imgedit.v1 import edit_pb2, edit_pb2_grpc
 
@@ -25,13 +26,6 @@ T = TypeVar("T")
 
 DEFAULT_TARGET = "127.0.0.1:50051"
 DEFAULT_TIMEOUT = 300.0
-
-CHANNEL_OPTIONS = [
-    ("grpc.max_send_message_length", 48 * 1024 * 1024),
-    ("grpc.max_receive_message_length", 128 * 1024 * 1024),
-    # The default backs off for up to 2 minutes, which adds to every outage.
-    ("grpc.max_reconnect_backoff_ms", 2000),
-]
 
 ImageSource = bytes | str | Path
 """A picture: its bytes, or the path of a file."""
@@ -49,9 +43,27 @@ class EditClient:
         Path("out.png").write_bytes(answer.output_image)
     """
 
-    def __init__(self, target: str = DEFAULT_TARGET) -> None:
+    def __init__(
+        self,
+        target: str = DEFAULT_TARGET,
+        *,
+        token: str | None = None,
+        tls: bool = False,
+        tls_ca: Path | str | None = None,
+        client_certificate: Path | str | None = None,
+        client_key: Path | str | None = None,
+    ) -> None:
+        """`token` goes with every call. `tls` trusts the public authorities, `tls_ca` those of a PEM file instead;
+        `client_certificate` and `client_key` are PEM files for a server that asks for them.
+
+        Raises `SettingsError` for a file at fault, and for a token that would leave this machine without TLS.
+        """
         self._target = target
-        self._channel = grpc.aio.insecure_channel(target, options=CHANNEL_OPTIONS)
+        self._channel = open_channel(
+            target,
+            tls=_tls_files(tls, tls_ca, client_certificate, client_key),
+            token=(lambda: token) if token else None,
+        )
         self._stub = edit_pb2_grpc.EditServiceStub(self._channel)
 
     async def __aenter__(self) -> EditClient:
@@ -166,11 +178,16 @@ class EditClient:
 class SyncEditClient:
     """`EditClient` for plain code: the same methods, run on an event loop in a thread of its own. Thread-safe."""
 
-    def __init__(self, target: str = DEFAULT_TARGET) -> None:
+    def __init__(self, target: str = DEFAULT_TARGET, **credentials: Any) -> None:
+        """`credentials` are the keyword arguments of `EditClient`."""
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="imgedit-client", daemon=True)
         self._thread.start()
-        self._client = self._run(_make(target))
+        try:
+            self._client = self._run(_make(target, credentials))
+        except BaseException:
+            self._end()
+            raise
 
     def __enter__(self) -> SyncEditClient:
         return self
@@ -183,6 +200,9 @@ class SyncEditClient:
     def close(self) -> None:
         """Close the connection and end the thread."""
         self._run(self._client.close())
+        self._end()
+
+    def _end(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -208,9 +228,17 @@ class SyncEditClient:
             raise
 
 
-async def _make(target: str) -> EditClient:
+async def _make(target: str, credentials: dict[str, Any]) -> EditClient:
     """The channel belongs to the loop that it is made on."""
-    return EditClient(target)
+    return EditClient(target, **credentials)
+
+
+def _tls_files(
+    tls: bool, ca: Path | str | None, certificate: Path | str | None, key: Path | str | None
+) -> TlsFiles | None:
+    if not (tls or ca or certificate or key):
+        return None
+    return TlsFiles(*(Path(file) if file else None for file in (ca, certificate, key)))
 
 
 def _read(source: ImageSource) -> bytes:

@@ -41,6 +41,11 @@ QUEUE_WAIT_SECONDS = Histogram(
 )
 MODEL_LOADED = Gauge("imgedit_model_loaded", "1 once the model is loaded and warm.", ["service"])
 MODEL_LOAD_SECONDS = Gauge("imgedit_model_load_seconds", "Time that loading and warming up took.", ["service"])
+RELOAD_FAILURES = Counter(
+    "imgedit_reload_failures_total",
+    "Changed files of credentials that could not be used; what was read before stays in force.",
+    ["service", "what"],
+)
 BUILD = Info("imgedit_build", "Version of imgedit and the model revision.")
 
 

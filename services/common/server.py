@@ -8,11 +8,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
 import signal
 import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -21,7 +22,7 @@ from grpc_reflection.v1alpha import reflection
 
 from imgedit import __version__
 from imgedit.errors import ImgeditError, SettingsError
-from services.common import logs, metrics
+from services.common import access, logs, metrics, tls
 from services.common.interceptors import RequestInterceptor
 from services.common.metrics import MetricsServer
 from services.common.settings import S, ServiceSettings, load
@@ -42,24 +43,34 @@ class Service:
 
     `rpc_services` are full names for health and reflection; `register` adds the
     servicers; `start` (load, warm up) is awaited before the service says SERVING; `stop` after the last call.
+    `gate` decides on callers.
     """
 
     rpc_services: tuple[str, ...]
     register: Callable[[grpc.aio.Server], None]
     start: Callable[[], Awaitable[None]] = _nothing
     stop: Callable[[], Awaitable[None]] = _nothing
+    gate: access.Gate = field(default_factory=access.OpenGate)
 
 
 class RunningServer:
     """A started server: its ports, its health, and the way to drain it."""
 
     def __init__(self, service: Service, settings: ServiceSettings) -> None:
+        """Raises `SettingsError` for credentials at fault, and for none where other machines can call."""
+        access.check_exposure(settings, service.gate)
         self._service = service
         self._settings = settings
+        self._credentials = tls.server_credentials(settings)
         self._health = HealthServicer()
         self._ready = False
         self._metrics = MetricsServer(settings.host, settings.metrics_port, lambda: self._ready)
-        interceptor = RequestInterceptor(settings.service, max_request_bytes=settings.max_request_bytes)
+        interceptor = RequestInterceptor(
+            settings.service,
+            max_request_bytes=settings.max_request_bytes,
+            gate=service.gate,
+            client_names=frozenset(filter(None, re.split(r"[,\s]+", settings.tls_client_names))),
+        )
         self._server = grpc.aio.server(interceptors=[interceptor], options=_options(settings))
         self.port = 0
 
@@ -77,7 +88,10 @@ class RunningServer:
         await self._set_health(_NOT_SERVING)
         address = f"{self._settings.host}:{self._settings.port}"
         try:
-            self.port = self._server.add_insecure_port(address)
+            if self._credentials is None:
+                self.port = self._server.add_insecure_port(address)
+            else:
+                self.port = self._server.add_secure_port(address, self._credentials)
         except RuntimeError:
             raise SettingsError(f"cannot listen on {address}: the port is in use or not allowed") from None
         await self._server.start()

@@ -25,6 +25,9 @@ class ServiceSettings(BaseSettings):
     service: ClassVar[str]
     """The service's name, which labels its logs and metrics."""
 
+    credential_settings: ClassVar[tuple[str, ...]] = ("tls_client_ca",)
+    """The settings that make it ask callers for a credential."""
+
     host: str = Field("127.0.0.1", description="address to listen on, for gRPC and metrics")
     port: int = Field(ge=0, le=65535, description="gRPC port; 0 = any free one")
     metrics_port: int = Field(ge=0, le=65535, description="port of /metrics, /livez and /readyz; 0 = any free one")
@@ -36,11 +39,31 @@ class ServiceSettings(BaseSettings):
     drain_seconds: float = Field(3.0, ge=0, description="wait between NOT_SERVING and refusing new calls, on SIGTERM")
     grace_seconds: float = Field(150.0, ge=0, description="longest wait for running calls, on SIGTERM")
     exit_with_parent: bool = Field(False, description="drain and exit when the process that started this one is gone")
+    tls_certificate: str = Field("", description="PEM file of the server's certificate chain; empty = no TLS")
+    tls_key: str = Field("", description="PEM file of the certificate's key, without a password")
+    tls_client_ca: str = Field(
+        "", description="PEM file of the authorities whose certificates callers must show; empty = none is asked for"
+    )
+    tls_client_names: str = Field(
+        "", description="names, comma-separated, of which a caller's certificate must have one; empty = any name"
+    )
+    insecure: bool = Field(False, description="listen beyond this machine though nothing asks callers for a credential")
+
+    @classmethod
+    def variable(cls, name: str) -> str:
+        """The environment variable of a setting."""
+        return f"{cls.model_config.get('env_prefix', '')}{name}".upper()
 
 
 class ModelSettings(ServiceSettings):
     """What every model service reads besides."""
 
+    credential_settings = ("service_token_file", "tls_client_ca")
+
+    service_token_file: str = Field(
+        "", description="file of the tokens that the orchestrator may show, one a line; empty = none is asked for"
+    )
+    service_token: str = Field("", repr=False, description="the same as a value; several are separated by ;")
     models: Path = Field(Path("/models"), description="folder that holds the model folders")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where the model runs; auto = cuda where it is")
     max_waiting: int = Field(16, ge=1, description="jobs that may wait for the device before QUEUE_FULL")
@@ -86,7 +109,7 @@ def load(settings_class: type[S]) -> S:
     Raises `SettingsError` that names the variable, for a bad value as for a variable that no setting has.
     """
     prefix = str(settings_class.model_config.get("env_prefix", ""))
-    known = {f"{prefix}{name}".upper() for name in settings_class.model_fields}
+    known = {settings_class.variable(name) for name in settings_class.model_fields}
     unknown = sorted(name for name in os.environ if name.upper().startswith(prefix) and name.upper() not in known)
     if unknown:
         raise SettingsError(f"{', '.join(unknown)}: no such setting; known are {', '.join(sorted(known))}")
@@ -94,7 +117,7 @@ def load(settings_class: type[S]) -> S:
         return settings_class()
     except ValidationError as error:
         faults = [
-            f"{prefix}{fault['loc'][0]}".upper() + f": {fault['msg']}, is {fault['input']!r}"
+            f"{settings_class.variable(str(fault['loc'][0]))}: {fault['msg']}, is {fault['input']!r}"
             for fault in error.errors()
         ]
         raise SettingsError("; ".join(faults)) from None

@@ -7,6 +7,7 @@ from typing import Any
 
 import grpc
 
+from services.common.access import service_gate
 from services.common.loading import ModelSlot, load_model
 from services.common.server import Service
 from services.common.settings import DiffusionSettings
@@ -49,4 +50,4 @@ def make_diffusion_service(
         if slot.is_filled:
             await slot.get().aclose()
 
-    return Service((rpc_service,), lambda server: add_servicer(slot, server), start, stop)
+    return Service((rpc_service,), lambda server: add_servicer(slot, server), start, stop, gate=service_gate(settings))

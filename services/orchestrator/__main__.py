@@ -8,7 +8,7 @@ import grpc
 
 from imgedit.v1 import edit_pb2, edit_pb2_grpc
 from services.common.server import Service, run
-from services.orchestrator import catalogue
+from services.orchestrator import access, catalogue
 from services.orchestrator.backends import Backends
 from services.orchestrator.servicer import EditServicer
 from services.orchestrator.settings import OrchestratorSettings
@@ -17,6 +17,7 @@ from services.orchestrator.settings import OrchestratorSettings
 def make_service(settings: OrchestratorSettings) -> Service:
     """The service, not started. It is ready even while a model service is not: an edit then names the stage."""
     experiments = catalogue.load(settings.experiments)
+    gate, open_channel = access.public_gate(settings), access.service_channels(settings)
     backends: list[Backends] = []
 
     def register(server: grpc.aio.Server) -> None:
@@ -25,7 +26,8 @@ def make_service(settings: OrchestratorSettings) -> Service:
             "fill": settings.fill,
             "qwen_edit": settings.qwen_edit,
         }
-        backends.append(Backends(addresses))  # here and not above: channels belong to the running event loop
+        # Here and not above: channels belong to the running event loop.
+        backends.append(Backends(addresses, open_channel))
         servicer = EditServicer(
             experiments, backends[0], max_pixels=settings.max_pixels, max_work_pixels=settings.max_work_pixels
         )
@@ -36,7 +38,7 @@ def make_service(settings: OrchestratorSettings) -> Service:
             await backend.close()
 
     full_name = edit_pb2.DESCRIPTOR.services_by_name["EditService"].full_name
-    return Service((full_name,), register, stop=stop)
+    return Service((full_name,), register, stop=stop, gate=gate)
 
 
 if __name__ == "__main__":

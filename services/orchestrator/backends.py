@@ -15,7 +15,8 @@ from typing import Any, Protocol
 
 import grpc
 
-from imgedit.client import CHANNEL_OPTIONS, error_of
+from imgedit import channels
+from imgedit.client import error_of
 from imgedit.errors import DeadlineExceeded, EditCancelled, ServiceUnavailable
 from imgedit.images import Pixels
 from imgedit.v1 import (
@@ -73,13 +74,16 @@ class OnProgress(Protocol):
 
 
 class Backends:
-    """One channel per model service. `addresses` maps "segmentation", "fill" and "qwen_edit" to host:port."""
+    """One channel per model service, made by `open_channel`.
 
-    def __init__(self, addresses: dict[str, str]) -> None:
+    `addresses` maps "segmentation", "fill" and "qwen_edit" to host:port.
+    """
+
+    def __init__(
+        self, addresses: dict[str, str], open_channel: Callable[[str], grpc.aio.Channel] = channels.open_channel
+    ) -> None:
         self._addresses = addresses
-        self._channels = {
-            name: grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS) for name, address in addresses.items()
-        }
+        self._channels = {name: open_channel(address) for name, address in addresses.items()}
         self._segmentation = segmentation_pb2_grpc.SegmentationServiceStub(self._channels["segmentation"])
         self._fill = fill_pb2_grpc.FillServiceStub(self._channels["fill"])
         self._qwen_edit = qwen_edit_pb2_grpc.QwenEditServiceStub(self._channels["qwen_edit"])

@@ -14,6 +14,7 @@ class OrchestratorSettings(ServiceSettings):
 
     model_config = SettingsConfigDict(frozen=True, env_prefix="IMGEDIT_ORCHESTRATOR_")
     service = "orchestrator"
+    credential_settings = ("tokens_file", "tls_client_ca")
 
     port: int = Field(50051, ge=0, le=65535, description="gRPC port; 0 = any free one")
     metrics_port: int = Field(9101, ge=0, le=65535, description="port of /metrics, /livez and /readyz")
@@ -24,3 +25,11 @@ class OrchestratorSettings(ServiceSettings):
     max_work_pixels: int = Field(
         1_048_576, ge=4096, description="most pixels that a model is sent; the answer keeps the input's size"
     )
+    tokens_file: str = Field("", description="file of API tokens, hashed; empty = callers need none")
+    tokens: str = Field("", repr=False, description="the same lines as a value, separated by ;")
+    service_token_file: str = Field("", description="file whose first line is the token that model services ask for")
+    service_token: str = Field("", repr=False, description="the same as a value")
+    services_tls_ca: str = Field("", description="PEM file of the authorities of the model services; empty = no TLS")
+    services_tls_certificate: str = Field("", description="PEM file of the certificate that is shown to model services")
+    services_tls_key: str = Field("", description="PEM file of that certificate's key, without a password")
+    services_insecure: bool = Field(False, description="send the service token to other machines without TLS, too")

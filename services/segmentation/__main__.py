@@ -7,6 +7,7 @@ import sys
 import grpc
 
 from imgedit.v1 import segmentation_pb2, segmentation_pb2_grpc
+from services.common.access import service_gate
 from services.common.loading import ModelSlot, load_model
 from services.common.server import Service, run
 from services.common.worker import Worker
@@ -46,7 +47,7 @@ def make_service(settings: SegmentationSettings) -> Service:
         segmentation_pb2_grpc.add_SegmentationServiceServicer_to_server(servicer, server)
 
     full_name = segmentation_pb2.DESCRIPTOR.services_by_name["SegmentationService"].full_name
-    return Service((full_name,), register, start, stop)
+    return Service((full_name,), register, start, stop, gate=service_gate(settings))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from imgedit import SyncEditClient
-from imgedit.client import CHANNEL_OPTIONS
+from imgedit.channels import CHANNEL_OPTIONS
 from imgedit.errors import (
     ExperimentNotFound,
     FeatureNotFound,

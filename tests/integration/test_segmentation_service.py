@@ -28,7 +28,8 @@ from prometheus_client import REGISTRY
 
 from demo.tiny import ben2 as tiny
 from imgedit import images
-from imgedit.client import CHANNEL_OPTIONS, error_of
+from imgedit.channels import CHANNEL_OPTIONS
+from imgedit.client import error_of
 from imgedit.errors import (
     DeadlineExceeded,
     ImageRejected,

@@ -1,0 +1,91 @@
+"""The credentials that a server accepts, from a setting or from a file that may change meanwhile.
+
+Knows their text form; `access.py` decides on calls.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from imgedit import tokens
+from imgedit.errors import SettingsError
+from imgedit.tokens import Credential
+from imgedit.watched import Watched
+from services.common import metrics
+from services.common.settings import ServiceSettings
+
+T = TypeVar("T")
+
+MIN_SERVICE_TOKEN_CHARACTERS = 32
+
+Read = Callable[[Sequence[str], str], T]
+"""Takes lines and the name of where they stand."""
+
+
+def from_settings(settings: ServiceSettings, name: str, read: Read[T]) -> Callable[[], T] | None:
+    """What the setting `name` holds, or the file that the setting `name`_file names; None where neither is set.
+
+    Raises `SettingsError` where both are, or where what they hold is at fault. The file is read again when it changes.
+    """
+    value, file = getattr(settings, name), getattr(settings, f"{name}_file")
+    if value and file:
+        raise SettingsError(f"{settings.variable(name)} and {settings.variable(name + '_file')}: set one of them")
+    if value:
+        fixed = read(re.split(r"[;\n]", value), settings.variable(name))
+        return lambda: fixed
+    if not file:
+        return None
+    path = Path(file)
+    if not path.is_file():
+        raise SettingsError(f"{settings.variable(name + '_file')}: there is no file {path}")
+    on_fault = metrics.RELOAD_FAILURES.labels(settings.service, name).inc
+    return Watched([path], lambda: read(path.read_text(encoding="utf-8").splitlines(), file), on_fault=on_fault).get
+
+
+def read_credentials(lines: Sequence[str], source: str) -> tuple[Credential, ...]:
+    """Credentials of lines "NAME sha256:HEX SCOPE,SCOPE"; '#' begins a comment. One name may have several tokens.
+
+    Raises `SettingsError` that says which line is at fault.
+    """
+    found: dict[bytes, Credential] = {}
+    for number, line in enumerate(lines, 1):
+        words = line.partition("#")[0].split()
+        if not words:
+            continue
+        try:
+            credential = _read_line(words)
+        except SettingsError as error:
+            raise SettingsError(f"{source}:{number}: {error.message}") from None
+        if credential.digest in found:
+            raise SettingsError(f"{source}:{number}: this token stands here twice")
+        found[credential.digest] = credential
+    if not found:
+        raise SettingsError(f"{source}: holds no token, so nobody could call; make one with `imgedit tokens new`")
+    return tuple(found.values())
+
+
+def _read_line(words: Sequence[str]) -> Credential:
+    if len(words) != 3:
+        raise SettingsError("must be 'NAME sha256:HEX SCOPE,SCOPE', as `imgedit tokens new` prints it")
+    name, hashed, scopes = words
+    match = re.fullmatch(r"sha256:([0-9a-fA-F]{64})", hashed)
+    if match is None:
+        raise SettingsError("the second word must be 'sha256:' and 64 hexadecimal digits")
+    return tokens.credential(name, bytes.fromhex(match[1]), scopes.split(","))
+
+
+def read_service_tokens(lines: Sequence[str], source: str) -> tuple[str, ...]:
+    """Service tokens, one a line; the first is the one to send, all are accepted. Raises `SettingsError`."""
+    found = [line.strip() for line in lines if line.strip()]
+    if not found:
+        raise SettingsError(f"{source}: holds no token")
+    for token in found:
+        if len(token) < MIN_SERVICE_TOKEN_CHARACTERS or not re.fullmatch(r"[\x21-\x7e]+", token):
+            raise SettingsError(
+                f"{source}: a service token must have at least {MIN_SERVICE_TOKEN_CHARACTERS} printable characters "
+                "without spaces; make one with `openssl rand -hex 32`"
+            )
+    return tuple(found)

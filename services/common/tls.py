@@ -1,0 +1,66 @@
+"""TLS of a server from files, which are read again when they change; running connections stay up."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import grpc
+
+from imgedit.channels import check_authorities, check_pair
+from imgedit.errors import SettingsError
+from imgedit.watched import Watched
+from services.common import metrics
+from services.common.deadline import Context
+from services.common.settings import ServiceSettings
+
+
+def server_credentials(settings: ServiceSettings) -> grpc.ServerCredentials | None:
+    """What the settings name; None where they name no certificate. Raises `SettingsError` for a file at fault.
+
+    With a client CA, a connection without a certificate of that CA is refused in its handshake.
+    """
+    _check_complete(settings)
+    if not settings.tls_certificate:
+        return None
+    certificate, key = Path(settings.tls_certificate), Path(settings.tls_key)
+    client_ca = Path(settings.tls_client_ca) if settings.tls_client_ca else None
+    watched = Watched(
+        [path for path in (certificate, key, client_ca) if path],
+        lambda: _read(certificate, key, client_ca),
+        on_fault=metrics.RELOAD_FAILURES.labels(settings.service, "tls").inc,
+    )
+    # gRPC asks before every handshake; a connection keeps what it was made with.
+    return grpc.dynamic_ssl_server_credentials(
+        watched.get(), watched.get, require_client_authentication=client_ca is not None
+    )
+
+
+def peer_names(context: Context) -> Sequence[str]:
+    """Names in the caller's certificate, the common name first; empty where it showed none."""
+    properties = context.auth_context() or {}
+    keys = ("x509_common_name", "x509_subject_alternative_name")
+    return [name.decode("utf-8", "replace") for key in keys for name in properties.get(key, ())]
+
+
+def _check_complete(settings: ServiceSettings) -> None:
+    if bool(settings.tls_certificate) != bool(settings.tls_key):
+        raise SettingsError(f"{settings.variable('tls_certificate')} and {settings.variable('tls_key')}: set both")
+    if settings.tls_client_ca and not settings.tls_certificate:
+        raise SettingsError(
+            f"{settings.variable('tls_client_ca')} has no effect without {settings.variable('tls_certificate')}"
+        )
+    if settings.tls_client_names and not settings.tls_client_ca:
+        raise SettingsError(
+            f"{settings.variable('tls_client_names')} has no effect without {settings.variable('tls_client_ca')}"
+        )
+
+
+def _read(certificate: Path, key: Path, client_ca: Path | None) -> grpc.ServerCertificateConfiguration:
+    check_pair(certificate, key)
+    if client_ca:
+        check_authorities(client_ca)
+    return grpc.ssl_server_certificate_configuration(
+        [(key.read_bytes(), certificate.read_bytes())],
+        root_certificates=client_ca.read_bytes() if client_ca else None,
+    )

@@ -25,8 +25,9 @@ system-deps:  ## Install the system programs that some tests need (root; Debian)
 	apt-get update -qq
 	apt-get install -y -qq --no-install-recommends prometheus
 
-protos: install  ## Write the generated code in imgedit/v1 anew.
+protos: install  ## Write anew what is made from protos/: the code in imgedit/v1, Envoy's files.
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(PROTOC) --python_out=. --pyi_out=. --grpc_python_out=. --mypy_grpc_out=quiet:. $(PROTOS)
+	$(BIN)/python -m deploy.envoy.build
 
 lint: install  ## Check style, types, the API and that the generated code is current.
 	$(BIN)/ruff format --check .
@@ -36,6 +37,7 @@ lint: install  ## Check style, types, the API and that the generated code is cur
 	$(PROTOC) --include_imports --include_source_info --descriptor_set_out=build/api.binpb $(PROTOS)
 	$(BIN)/buf lint build/api.binpb --config protos/buf.yaml
 	$(BIN)/python tests/check_protos_current.py
+	$(BIN)/python -m deploy.envoy.build --check
 
 test: install  ## Run the whole test suite on the CPU.
 	$(BIN)/pytest

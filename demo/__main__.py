@@ -16,7 +16,8 @@ from rich.console import Console
 
 from demo.tiny.__main__ import main as build_tiny_checkpoints
 from imgedit import SyncEditClient
-from imgedit.stack import Ports, Stack, StackError, environment_of
+from imgedit.ports import Ports
+from imgedit.stack import Stack, StackError, environment_of
 
 OUT = Path("build/demo")
 MODELS = Path("build/models-tiny")

@@ -22,7 +22,15 @@ from rich.table import Table
 from imgedit import models_cli
 from imgedit import stack as stacks
 from imgedit.client import DEFAULT_TARGET, DEFAULT_TIMEOUT, Profile, SyncEditClient
-from imgedit.errors import ImgeditError
+from imgedit.errors import ImgeditError, SettingsError
+from imgedit.ports import (
+    DEFAULT_BASE_PORT,
+    DEFAULT_GATEWAY_PORT,
+    DEFAULT_METRICS_BASE_PORT,
+    MAX_REPLICAS,
+    SERVICES,
+    Ports,
+)
 from imgedit.v1 import edit_pb2
 
 TINY_MODELS = Path("build/models-tiny")
@@ -61,7 +69,7 @@ def up(
     ] = None,
     base_port: Annotated[
         int, typer.Option(help="Port of the orchestrator; the model services take the next three.", min=1, max=65532)
-    ] = stacks.DEFAULT_BASE_PORT,
+    ] = DEFAULT_BASE_PORT,
     metrics_base_port: Annotated[
         int | None, typer.Option(help="First of four ports for /metrics. [default: 9101, or base port + 100]")
     ] = None,
@@ -69,6 +77,14 @@ def up(
         int | None,
         typer.Option(help="Most pixels that a model is sent. [default: 1048576; 262144 with the tiny checkpoints]"),
     ] = None,
+    replicas: Annotated[
+        list[str] | None,
+        typer.Option(help="Run several of a service, balanced by Envoy: fill=2. May be given for each.", metavar="N=K"),
+    ] = None,
+    gateway: Annotated[
+        bool, typer.Option("--gateway", help="Also run the REST and gRPC edge (Envoy) on --gateway-port.")
+    ] = False,
+    gateway_port: Annotated[int, typer.Option(help="Port of the edge.", min=1, max=65535)] = DEFAULT_GATEWAY_PORT,
     logs: Annotated[Path, typer.Option(help="Folder for the services' logs.")] = Path("build/logs"),
 ) -> None:
     """Run all services on this machine until Ctrl-C."""
@@ -76,11 +92,11 @@ def up(
         models = _tiny_models()
         work_pixels = work_pixels or TINY_WORK_PIXELS
     if metrics_base_port is None:
-        is_default = base_port == stacks.DEFAULT_BASE_PORT
-        metrics_base_port = stacks.DEFAULT_METRICS_BASE_PORT if is_default else base_port + 100
+        is_default = base_port == DEFAULT_BASE_PORT
+        metrics_base_port = DEFAULT_METRICS_BASE_PORT if is_default else base_port + 100
     if not models.is_dir():
         _fail(f"--models: there is no folder {models}")
-    ports = stacks.Ports(base_port, metrics_base_port)
+    ports = Ports(base_port, metrics_base_port, _replicas(replicas or []), gateway_port if gateway else None)
     stack = stacks.Stack(ports, logs, stacks.environment_of(ports, models, max_work_pixels=work_pixels))
     # SIGINT too: a shell that starts a job in the background has it ignored.
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -88,18 +104,20 @@ def up(
     try:
         stack.start()
         with out.status("loading models …") as status:
-            for service in stack.wait_until_serving():
-                out.print(f"[green]SERVING[/] {service:13} {ports.address(service)}")
+            for name in stack.wait_until_serving():
+                out.print(f"[green]SERVING[/] {name:13} {stack.address(name)}")
                 status.update("loading models …")
         out.print(f"metrics: http://127.0.0.1:{ports.metrics_base}/metrics and the next three · logs: {logs}")
         example = "imgedit edit PHOTO --experiment ben2_flux_fill --prompt 'a gym'"
+        if gateway:
+            out.print(f"REST: http://127.0.0.1:{gateway_port}/api/edit_with_comfyui · described by /openapi.json")
         out.print(f"[bold]ready[/] – edit with: {example}", soft_wrap=True)
         out.print("end with Ctrl-C")
         while True:
             for message in stack.tend():
                 err.print(f"[yellow]{message}[/]")
             time.sleep(0.5)
-    except stacks.StackError as error:
+    except (stacks.StackError, SettingsError) as error:
         stack.stop()
         _fail(str(error))
     except KeyboardInterrupt:
@@ -226,13 +244,13 @@ def experiments(target: Target = DEFAULT_TARGET) -> None:
 @app.command()
 def health(
     wait: Annotated[float, typer.Option(help="Wait so many seconds for all services to serve.", min=0)] = 0,
-    base_port: Annotated[int, typer.Option(help="Port of the orchestrator.")] = stacks.DEFAULT_BASE_PORT,
+    base_port: Annotated[int, typer.Option(help="Port of the orchestrator.")] = DEFAULT_BASE_PORT,
 ) -> None:
     """Show whether each service on this machine serves; exit code 0 if all do, else 1."""
-    ports = stacks.Ports(base_port)
+    ports = Ports(base_port)
     deadline = time.monotonic() + wait
     while True:
-        states = {service: stacks.is_serving(ports.address(service)) for service in stacks.SERVICES}
+        states = {service: stacks.is_serving(ports.address(service)) for service in SERVICES}
         if all(states.values()) or time.monotonic() >= deadline:
             break
         time.sleep(0.3)
@@ -240,6 +258,18 @@ def health(
         state = "[green]SERVING[/]" if serving else "[red]NOT SERVING[/]"
         out.print(f"{service:13} {ports.address(service):16} {state}")
     raise typer.Exit(0 if all(states.values()) else 1)
+
+
+def _replicas(wanted: list[str]) -> dict[str, int]:
+    """`fill=2` and the like as numbers."""
+    found = {}
+    for text in wanted:
+        service, _, count = text.partition("=")
+        if service not in SERVICES or not count.isdecimal() or not 1 <= int(count) <= MAX_REPLICAS:
+            names = ", ".join(SERVICES)
+            _fail(f"--replicas {text}: must be SERVICE=K, the service one of {names} and K 1 to {MAX_REPLICAS}")
+        found[service] = int(count)
+    return found
 
 
 def _tiny_models() -> Path:

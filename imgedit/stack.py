@@ -1,14 +1,13 @@
-"""The four services as processes on this machine: what `imgedit up` starts, watches and ends.
+"""The services as processes on this machine: what `imgedit up` starts, watches and ends.
 
-Each is `python -m services.<name>`, set through its environment as in the cluster. This module knows ports, logs and
-process ends; it knows nothing of models or edits.
+Each is `python -m services.<name>`, set through its environment as in the cluster; Envoy stands before them where it is
+asked for. This module knows commands, logs and process ends; it knows nothing of models or edits.
 """
 
 from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,14 +18,18 @@ from pathlib import Path
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-SERVICES = ("orchestrator", "segmentation", "fill", "qwen_edit")
-"""In the order of their ports."""
-
-DEFAULT_BASE_PORT = 50051
-DEFAULT_METRICS_BASE_PORT = 9101
+from imgedit import gateway
+from imgedit.gateway import Address
+from imgedit.ports import SERVICES, Ports, is_free
 
 START_SECONDS = 1800.0
 """Longest wait for a service to say SERVING: a 20B model takes minutes to load."""
+
+_WITH_PARENT = """import ctypes, os, signal, sys
+ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+"""Runs a program that is told to end when the process that started it is gone; our own services watch by themselves."""
 
 STOP_SECONDS = 10.0
 RESTART_SECONDS = 5.0
@@ -34,40 +37,23 @@ MAX_QUICK_DEATHS = 3
 QUICK_SECONDS = 60.0
 
 
-@dataclass(frozen=True)
-class Ports:
-    """Where the services listen: gRPC at `base` to `base + 3`, metrics at `metrics_base` to `metrics_base + 3`."""
-
-    base: int = DEFAULT_BASE_PORT
-    metrics_base: int = DEFAULT_METRICS_BASE_PORT
-
-    @classmethod
-    def free(cls) -> Ports:
-        """Ports that nothing listens on now. Raises `StackError` where there are none."""
-        for base in range(53000, 60000, 20):
-            if all(_is_free(port) for port in (*range(base, base + 4), *range(base + 10, base + 14))):
-                return cls(base, base + 10)
-        raise StackError("no free ports between 53000 and 60000")
-
-    def grpc_port(self, service: str) -> int:
-        """The gRPC port of a service."""
-        return self.base + SERVICES.index(service)
-
-    def metrics_port(self, service: str) -> int:
-        """The metrics port of a service."""
-        return self.metrics_base + SERVICES.index(service)
-
-    def address(self, service: str) -> str:
-        """The gRPC address of a service."""
-        return f"127.0.0.1:{self.grpc_port(service)}"
-
-
 class StackError(Exception):
     """A service could not be started; the message says which, why, and where its log is."""
 
 
+@dataclass(frozen=True)
+class Program:
+    """One process of the stack. address: where its health is asked for."""
+
+    name: str
+    command: list[str]
+    environment: Mapping[str, str]
+    address: str
+
+
 @dataclass
 class _Process:
+    program: Program
     popen: subprocess.Popen[bytes]
     started: float
     quick_deaths: int = 0
@@ -85,36 +71,40 @@ class Stack:
 
     @property
     def processes(self) -> dict[str, subprocess.Popen[bytes]]:
-        """The process of each service."""
-        return {service: process.popen for service, process in self._processes.items()}
+        """The process of each program: services by their name, "fill-2" for a second replica, "sidecar", "edge"."""
+        return {name: process.popen for name, process in self._processes.items()}
+
+    def address(self, name: str) -> str:
+        """Where a program listens."""
+        return self._processes[name].program.address
 
     def start(self) -> None:
-        """Start every service; returns at once. The model services come first: they need the longest.
+        """Start everything; returns at once. The model services come first: they need the longest.
 
-        Raises `StackError` where another program has one of the ports.
+        Raises `StackError` where another program has one of the ports, `SettingsError` where Envoy is needed and not
+        installed.
         """
-        for service in SERVICES:
-            for port in (self.ports.grpc_port(service), self.ports.metrics_port(service)):
-                if not _is_free(port):
-                    raise StackError(
-                        f"{service} cannot start: port {port} is in use. End what listens there "
-                        "or choose other ports with --base-port and --metrics-base-port"
-                    )
+        for port in self.ports.all():
+            if not is_free(port):
+                raise StackError(
+                    f"cannot start: port {port} is in use. End what listens there or choose other ports with "
+                    "--base-port, --metrics-base-port and --gateway-port"
+                )
         self.logs.mkdir(parents=True, exist_ok=True)
-        for service in (*SERVICES[1:], SERVICES[0]):
-            self._processes[service] = _Process(self._spawn(service), time.monotonic())
+        for program in self._programs():
+            self._processes[program.name] = _Process(program, self._spawn(program), time.monotonic())
 
     def wait_until_serving(self, timeout: float = START_SECONDS) -> Iterator[str]:
-        """Yield each service as it begins to serve. Raises `StackError` when one ends or takes too long."""
+        """Yield each program as it begins to serve. Raises `StackError` when one ends or takes too long."""
         deadline = time.monotonic() + timeout
-        waiting = list(SERVICES)
+        waiting = dict(self._processes)
         while waiting:
-            for service in list(waiting):
-                if (code := self._processes[service].popen.poll()) is not None:
-                    raise StackError(f"{service} ended with exit code {code}.\n{self._tail(service)}")
-                if is_serving(self.ports.address(service)):
-                    waiting.remove(service)
-                    yield service
+            for name, process in list(waiting.items()):
+                if (code := process.popen.poll()) is not None:
+                    raise StackError(f"{name} ended with exit code {code}.\n{self._tail(name)}")
+                if is_serving(process.program.address):
+                    del waiting[name]
+                    yield name
             if time.monotonic() > deadline:
                 raise StackError(f"{', '.join(waiting)}: not SERVING after {timeout:g} s; logs are in {self.logs}")
             time.sleep(0.2)
@@ -122,15 +112,15 @@ class Stack:
     def tend(self) -> Iterator[str]:
         """One look at the processes: what happened since the last one, as messages. Brings back what died."""
         now = time.monotonic()
-        for service, process in self._processes.items():
+        for process in self._processes.values():
             if process.restart_at is not None and now >= process.restart_at:
-                process.popen, process.started, process.restart_at = self._spawn(service), now, None
-                yield f"{service}: started again"
+                process.popen, process.started, process.restart_at = self._spawn(process.program), now, None
+                yield f"{process.program.name}: started again"
             elif process.restart_at is None and process.popen.poll() is not None:
-                yield from self._mourn(service, process, now)
+                yield from self._mourn(process, now)
 
     def stop(self) -> None:
-        """End every service, the orchestrator first, and wait; what does not end in time is killed."""
+        """End everything, what stands in front first, and wait; what does not end in time is killed."""
         running = [p.popen for p in self._processes.values() if p.popen.poll() is None]
         for popen in reversed(running):  # started last, ended first
             popen.send_signal(signal.SIGTERM)
@@ -142,45 +132,81 @@ class Stack:
                 popen.kill()
                 popen.wait()
 
-    def _mourn(self, service: str, process: _Process, now: float) -> Iterator[str]:
-        code = process.popen.returncode
-        process.quick_deaths = process.quick_deaths + 1 if now - process.started < QUICK_SECONDS else 1
-        if process.quick_deaths > MAX_QUICK_DEATHS:
-            process.restart_at = float("inf")
-            yield f"{service}: ended with exit code {code} again and again; not started any more. {self._tail(service)}"
-            return
-        process.restart_at = now + RESTART_SECONDS * process.quick_deaths
-        delay = process.restart_at - now
-        yield f"{service}: ended with exit code {code}; starting it again in {delay:g} s. Log: {self._log(service)}"
+    def _programs(self) -> Iterator[Program]:
+        """In the order in which they are started."""
+        for service in SERVICES[1:]:
+            yield from (self._service(service, name) for name in self.ports.names(service))
+        if self.ports.has_sidecar:
+            yield self._sidecar()
+        yield from (self._service(SERVICES[0], name) for name in self.ports.names(SERVICES[0]))
+        if self.ports.gateway is not None:
+            yield self._edge(self.ports.gateway)
 
-    def _spawn(self, service: str) -> subprocess.Popen[bytes]:
+    def _service(self, service: str, name: str) -> Program:
         prefix = f"IMGEDIT_{service.upper()}_"
         environment = {
-            **os.environ,
-            **self.environment,
-            f"{prefix}PORT": str(self.ports.grpc_port(service)),
-            f"{prefix}METRICS_PORT": str(self.ports.metrics_port(service)),
+            f"{prefix}PORT": str(self.ports.grpc_port(name)),
+            f"{prefix}METRICS_PORT": str(self.ports.metrics_port(name)),
             f"{prefix}EXIT_WITH_PARENT": "true",
             # On one machine no balancer has to notice, and nobody waits for an edit after Ctrl-C.
             f"{prefix}DRAIN_SECONDS": "0",
             f"{prefix}GRACE_SECONDS": "3",
         }
-        with self._log(service).open("ab") as log:
+        return Program(name, [sys.executable, "-m", f"services.{service}"], environment, self.ports.address(name))
+
+    def _sidecar(self) -> Program:
+        config = gateway.sidecar(
+            listeners={service: Address(self.ports.listener_port(service)) for service in SERVICES[1:]},
+            replicas={service: self._addresses(service) for service in SERVICES[1:]},
+            metrics=Address(self.ports.metrics_port("sidecar")),
+            admin=Address(self.ports.admin_port("sidecar")),
+        )
+        return Program("sidecar", self._envoy(config, "sidecar"), {}, self.ports.target(SERVICES[1]))
+
+    def _edge(self, port: int) -> Program:
+        config = gateway.edge(
+            public=Address(port),
+            metrics=Address(self.ports.metrics_port("edge")),
+            admin=Address(self.ports.admin_port("edge")),
+            orchestrators=self._addresses(SERVICES[0]),
+        )
+        return Program("edge", self._envoy(config, "edge"), {}, f"127.0.0.1:{port}")
+
+    def _envoy(self, config: gateway.Config, name: str) -> list[str]:
+        command = gateway.command(config, self.logs / f"{name}.json")
+        return [sys.executable, "-c", _WITH_PARENT, *command] if sys.platform == "linux" else command
+
+    def _addresses(self, service: str) -> list[Address]:
+        return [Address(self.ports.grpc_port(name)) for name in self.ports.names(service)]
+
+    def _mourn(self, process: _Process, now: float) -> Iterator[str]:
+        name, code = process.program.name, process.popen.returncode
+        process.quick_deaths = process.quick_deaths + 1 if now - process.started < QUICK_SECONDS else 1
+        if process.quick_deaths > MAX_QUICK_DEATHS:
+            process.restart_at = float("inf")
+            yield f"{name}: ended with exit code {code} again and again; not started any more. {self._tail(name)}"
+            return
+        process.restart_at = now + RESTART_SECONDS * process.quick_deaths
+        delay = process.restart_at - now
+        yield f"{name}: ended with exit code {code}; starting it again in {delay:g} s. Log: {self._log(name)}"
+
+    def _spawn(self, program: Program) -> subprocess.Popen[bytes]:
+        with self._log(program.name).open("ab") as log:
             return subprocess.Popen(
-                [sys.executable, "-m", f"services.{service}"],
-                env=environment,
+                program.command,
+                env={**os.environ, **self.environment, **program.environment},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,  # Ctrl-C reaches this process alone, which then ends the others in order
             )
 
-    def _log(self, service: str) -> Path:
-        return self.logs / f"{service}.log"
+    def _log(self, name: str) -> Path:
+        return self.logs / f"{name}.log"
 
-    def _tail(self, service: str) -> str:
-        lines = self._log(service).read_text(encoding="utf-8", errors="replace").splitlines()
-        return "\n".join([f"The end of {self._log(service)}:", *(f"  {line[:500]}" for line in lines[-8:])])
+    def _tail(self, name: str) -> str:
+        lines = self._log(name).read_text(encoding="utf-8", errors="replace").splitlines()
+        return "\n".join([f"The end of {self._log(name)}:", *(f"  {line[:500]}" for line in lines[-8:])])
 
 
 def environment_of(ports: Ports, models: Path, *, max_work_pixels: int | None = None) -> dict[str, str]:
@@ -195,15 +221,10 @@ def environment_of(ports: Ports, models: Path, *, max_work_pixels: int | None = 
     }
     for service in SERVICES[1:]:
         environment[f"IMGEDIT_{service.upper()}_MODELS"] = str(models.resolve())
-        environment[f"IMGEDIT_ORCHESTRATOR_{service.upper()}"] = ports.address(service)
+        environment[f"IMGEDIT_ORCHESTRATOR_{service.upper()}"] = ports.target(service)
     if max_work_pixels is not None:
         environment["IMGEDIT_ORCHESTRATOR_MAX_WORK_PIXELS"] = str(max_work_pixels)
     return environment
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) != 0
 
 
 def is_serving(address: str, *, timeout: float = 1.0) -> bool:

@@ -10,7 +10,8 @@ import pytest
 from matplotlib import cbook
 
 from imgedit import SyncEditClient
-from imgedit.stack import Ports, Stack, environment_of
+from imgedit.ports import Ports
+from imgedit.stack import Stack, environment_of
 
 WORK_PIXELS = 192 * 192
 
@@ -38,7 +39,7 @@ def photo() -> Path:
 @pytest.fixture(scope="session")
 def stack(models: Path, photo: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
     """The running services."""
-    ports = Ports.free()
+    ports = Ports.free(gateway=True)
     environment = environment_of(ports, models, max_work_pixels=WORK_PIXELS)
     logs = tmp_path_factory.mktemp("logs")
     running = Stack(ports, logs, environment)

@@ -17,7 +17,8 @@ import pytest
 
 from imgedit import EditClient, SyncEditClient
 from imgedit.errors import DeadlineExceeded, EditCancelled, ServiceUnavailable
-from imgedit.stack import SERVICES, Ports, Stack, environment_of, is_serving
+from imgedit.ports import SERVICES, Ports
+from imgedit.stack import Stack, environment_of, is_serving
 
 from .conftest import WORK_PIXELS
 

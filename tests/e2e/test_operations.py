@@ -18,7 +18,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 from PIL import Image
 
 from imgedit import SyncEditClient
-from imgedit.stack import SERVICES
+from imgedit.ports import SERVICES
 
 from .conftest import RunningStack
 

@@ -1,0 +1,1 @@
+"""Everything that runs imgedit in production: containers, Kubernetes, Envoy, Prometheus, Grafana."""

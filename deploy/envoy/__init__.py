@@ -1,0 +1,1 @@
+"""Envoy's part of the deployment: the edge, the orchestrator's sidecar, and the files that they read."""

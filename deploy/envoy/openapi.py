@@ -1,0 +1,186 @@
+"""The OpenAPI 3.1 description of the REST paths, made from the compiled protos and the comments in them.
+
+Knows google.api.http annotations and proto3's JSON mapping; knows no path, message or field by name.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from google.api import annotations_pb2
+from google.protobuf.descriptor_pb2 import (
+    DescriptorProto,
+    EnumDescriptorProto,
+    FieldDescriptorProto,
+    FileDescriptorProto,
+    FileDescriptorSet,
+    MethodDescriptorProto,
+)
+
+Json = dict[str, Any]
+
+_Field = FieldDescriptorProto
+
+_SCALARS: dict[int, Json] = {
+    _Field.TYPE_STRING: {"type": "string"},
+    _Field.TYPE_BYTES: {"type": "string", "contentEncoding": "base64"},
+    _Field.TYPE_BOOL: {"type": "boolean"},
+    _Field.TYPE_INT32: {"type": "integer", "format": "int32"},
+    _Field.TYPE_UINT32: {"type": "integer", "minimum": 0, "maximum": 2**32 - 1},
+    _Field.TYPE_DOUBLE: {"type": "number", "format": "double"},
+}
+
+_WELL_KNOWN: dict[str, Json] = {
+    ".google.protobuf.Value": {"description": "Any JSON value."},
+    ".google.protobuf.Any": {
+        "type": "object",
+        "properties": {"@type": {"type": "string"}},
+        "required": ["@type"],
+        "additionalProperties": True,
+    },
+}
+
+
+class OpenApi:
+    """Builds one description from a descriptor set that was compiled with source info.
+
+    version: of the API's implementation, for the title block.
+    """
+
+    def __init__(self, files: FileDescriptorSet, *, version: str) -> None:
+        self._version = version
+        self._files = files.file
+        self._comments: dict[str, str] = {}
+        self._messages: dict[str, DescriptorProto] = {}
+        self._enums: dict[str, EnumDescriptorProto] = {}
+        for file in files.file:
+            self._index(file)
+
+    def describe(self, service: str) -> Json:
+        """The document for one service, named in full: its HTTP paths and every message that they use."""
+        package, _, name = service.rpartition(".")
+        services = [item for file in self._files if file.package == package for item in file.service]
+        found = next(item for item in services if item.name == name)
+        self._schemas: dict[str, Json] = {}
+        paths: Json = {}
+        for method in found.method:
+            self._add_path(paths, f".{service}.{method.name}", method)
+        return {
+            "openapi": "3.1.0",
+            "info": {
+                "title": f"imgedit {name}",
+                "version": self._version,
+                "description": self._comments[f".{service}"],
+                "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+            },
+            "servers": [{"url": "/"}],
+            "security": [{}, {"token": []}],
+            "paths": paths,
+            "components": {
+                "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+                "schemas": dict(sorted(self._schemas.items())),
+            },
+        }
+
+    def _index(self, file: FileDescriptorProto) -> None:
+        """Note every message, enum and comment of a file by its full name, with a dot in front."""
+        base = f".{file.package}"
+        for location in file.source_code_info.location:
+            if location.leading_comments and (name := _named_by(file, list(location.path))):
+                self._comments[f"{base}.{name}"] = " ".join(location.leading_comments.split())
+        for message in file.message_type:
+            self._messages[f"{base}.{message.name}"] = message
+        for enum in file.enum_type:
+            self._enums[f"{base}.{enum.name}"] = enum
+
+    def _add_path(self, paths: Json, name: str, method: MethodDescriptorProto) -> None:
+        rule = method.options.Extensions[annotations_pb2.http]
+        verb = rule.WhichOneof("pattern")
+        if verb is None:
+            return  # gRPC only
+        path = getattr(rule, verb)
+        in_path = re.findall(r"\{(\w+)\}", path)
+        operation: Json = {
+            "operationId": method.name,
+            "description": self._comments[name],
+            "parameters": [self._parameter(method.input_type, field, "path") for field in in_path],
+            "responses": {
+                "200": self._answer(method),
+                "default": {
+                    "description": "Why it failed: google.rpc.Status. `details` always holds an ErrorInfo with the "
+                    "reason, and a LocalizedMessage in Korean.",
+                    "content": {"application/json": {"schema": self._reference(".google.rpc.Status")}},
+                },
+            },
+        }
+        if rule.body == "*":
+            schema = self._reference(method.input_type)
+            operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
+        else:
+            names = [field.name for field in self._messages[method.input_type].field if field.name not in in_path]
+            operation["parameters"] += [self._parameter(method.input_type, field, "query") for field in names]
+        paths.setdefault(path, {})[verb] = operation
+
+    def _answer(self, method: MethodDescriptorProto) -> Json:
+        said = "One JSON object per line; the last one is a result or an error." if method.server_streaming else "Done."
+        schema = self._reference(method.output_type)
+        return {"description": said, "content": {"application/json": {"schema": schema}}}
+
+    def _parameter(self, message: str, name: str, where: str) -> Json:
+        [field] = [field for field in self._messages[message].field if field.name == name]
+        return {
+            "name": field.json_name,
+            "in": where,
+            "required": where == "path",
+            "description": self._comments.get(f"{message}.{name}", ""),
+            "schema": self._type(field),
+        }
+
+    def _reference(self, name: str) -> Json:
+        """A reference to a message's or an enum's schema, which is built on first use."""
+        if name in _WELL_KNOWN:
+            return _WELL_KNOWN[name]
+        short = name.rsplit(".", 1)[-1]
+        if short not in self._schemas:
+            self._schemas[short] = {}  # a message may hold itself
+            self._schemas[short] = self._enum(name) if name in self._enums else self._message(name)
+        return {"$ref": f"#/components/schemas/{short}"}
+
+    def _message(self, name: str) -> Json:
+        message = self._messages[name]
+        properties = {field.json_name: self._property(name, field) for field in message.field}
+        schema: Json = {"type": "object", "properties": properties}
+        if name in self._comments:
+            schema["description"] = self._comments[name]
+        return schema
+
+    def _property(self, message: str, field: FieldDescriptorProto) -> Json:
+        schema = self._type(field)
+        if field.label == _Field.LABEL_REPEATED:
+            schema = {"type": "array", "items": schema}
+        comment = self._comments.get(f"{message}.{field.name}")
+        return {**schema, "description": comment} if comment else schema
+
+    def _type(self, field: FieldDescriptorProto) -> Json:
+        if field.type in (_Field.TYPE_MESSAGE, _Field.TYPE_ENUM):
+            return self._reference(field.type_name)
+        return dict(_SCALARS[field.type])
+
+    def _enum(self, name: str) -> Json:
+        values = [value.name for value in self._enums[name].value]
+        lines = [f"- {value}: {self._comments.get(f'{name}.{value}', '')}" for value in values]
+        return {"type": "string", "enum": values, "description": "\n".join([self._comments.get(name, ""), "", *lines])}
+
+
+def _named_by(file: FileDescriptorProto, path: list[int]) -> str | None:
+    """The name, within the file's package, of what a source location's path leads to; None = nothing with a name."""
+    node: Any = file
+    names = []
+    for number, index in zip(path[::2], path[1::2], strict=False):
+        items = getattr(node, node.DESCRIPTOR.fields_by_number[number].name)
+        if len(path) % 2 or not hasattr(items, "__getitem__"):
+            return None
+        node = items[index]
+        names.append(node.name)
+    return ".".join(names) or None

@@ -1,0 +1,105 @@
+"""Where everything of one machine's stack listens. Knows names and numbers, no process."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+SERVICES = ("orchestrator", "segmentation", "fill", "qwen_edit")
+"""In the order of their ports."""
+
+DEFAULT_BASE_PORT = 50051
+DEFAULT_METRICS_BASE_PORT = 9101
+DEFAULT_GATEWAY_PORT = 8080
+
+MAX_REPLICAS = 4
+"""Of one service on one machine."""
+
+_LISTENERS, _FURTHER, _ADMIN = 4, 10, 30
+"""Offsets from the base port: the sidecar's listeners, the replicas after the first, Envoy's admin pages."""
+
+_METRICS_ENVOY, _METRICS_FURTHER = 5, 10
+"""Offsets from the metrics base port: the edge's and the sidecar's figures, and those of further replicas."""
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Where the services listen: gRPC at `base` to `base + 3`, metrics at `metrics_base` to `metrics_base + 3`.
+
+    Further replicas and Envoy use numbers up to `base + 31` and `metrics_base + 25`. replicas: how many of a service
+    there are, where it is not one. gateway: port of the edge, None = there is none.
+    """
+
+    base: int = DEFAULT_BASE_PORT
+    metrics_base: int = DEFAULT_METRICS_BASE_PORT
+    replicas: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    gateway: int | None = None
+
+    @classmethod
+    def free(cls, *, replicas: Mapping[str, int] = MappingProxyType({}), gateway: bool = False) -> Ports:
+        """Ports that nothing listens on now. Raises `OSError` where there are none."""
+        for base in range(53000, 60000, 60):
+            found = cls(base, base + 33, replicas, base + 59 if gateway else None)
+            if all(is_free(port) for port in found.all()):
+                return found
+        raise OSError("no free ports between 53000 and 60000")
+
+    @property
+    def has_sidecar(self) -> bool:
+        """Whether calls of the model services go through a balancer."""
+        return any(count > 1 for service, count in self.replicas.items() if service != "orchestrator")
+
+    def names(self, service: str) -> list[str]:
+        """The name of each replica: "fill", "fill-2" …"""
+        further = [f"{service}-{number}" for number in range(2, self.replicas.get(service, 1) + 1)]
+        return [service, *further]
+
+    def grpc_port(self, name: str) -> int:
+        """The gRPC port of a replica."""
+        return self._port(name, self.base, _FURTHER)
+
+    def metrics_port(self, name: str) -> int:
+        """The metrics port of a replica, or of "edge" and "sidecar"."""
+        if name in ("edge", "sidecar"):
+            return self.metrics_base + _METRICS_ENVOY + ("edge", "sidecar").index(name)
+        return self._port(name, self.metrics_base, _METRICS_FURTHER)
+
+    def listener_port(self, service: str) -> int:
+        """The port at which the sidecar takes calls for a model service."""
+        return self.base + _LISTENERS + SERVICES.index(service) - 1
+
+    def admin_port(self, name: str) -> int:
+        """The port of Envoy's admin pages, of "edge" or "sidecar"."""
+        return self.base + _ADMIN + ("edge", "sidecar").index(name)
+
+    def address(self, name: str) -> str:
+        """The gRPC address of a replica."""
+        return f"127.0.0.1:{self.grpc_port(name)}"
+
+    def target(self, service: str) -> str:
+        """Where the orchestrator calls a model service: its only replica, or the sidecar before several."""
+        return f"127.0.0.1:{self.listener_port(service)}" if self.has_sidecar else self.address(service)
+
+    def all(self) -> Iterator[int]:
+        """Every port that the stack needs."""
+        for service in SERVICES:
+            for name in self.names(service):
+                yield from (self.grpc_port(name), self.metrics_port(name))
+        if self.has_sidecar:
+            yield from (self.listener_port(service) for service in SERVICES[1:])
+            yield from (self.admin_port("sidecar"), self.metrics_port("sidecar"))
+        if self.gateway is not None:
+            yield from (self.gateway, self.admin_port("edge"), self.metrics_port("edge"))
+
+    def _port(self, name: str, base: int, further: int) -> int:
+        service, _, number = name.partition("-")
+        place = SERVICES.index(service)
+        return base + place if not number else base + further + place * MAX_REPLICAS + int(number) - 2
+
+
+def is_free(port: int) -> bool:
+    """Whether nothing on this machine listens there."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0

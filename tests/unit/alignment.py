@@ -1,8 +1,8 @@
 """How far one picture lies beside another, in parts of a pixel, by the centres of bright spots.
 
 A spot's centre of mass stays where it is under any even blur, and under averaging in squares no larger than the spot,
-whatever its brightness becomes; a shift or a zoom moves it. So this sees geometry alone. Rounding to 8 bits is taken out
-by a line through the moves of all spots.
+whatever its brightness becomes; a shift or a zoom moves it. So this sees geometry alone. Rounding to 8 bits is taken
+out by a line through the moves of all spots.
 """
 
 import numpy as np

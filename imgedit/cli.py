@@ -21,7 +21,7 @@ from rich.table import Table
 
 from imgedit import models_cli
 from imgedit import stack as stacks
-from imgedit.client import DEFAULT_TARGET, DEFAULT_TIMEOUT, Profile, SyncEditClient
+from imgedit.client import DEFAULT_TARGET, DEFAULT_TIMEOUT
 from imgedit.errors import ImgeditError, SettingsError
 from imgedit.ports import (
     DEFAULT_BASE_PORT,
@@ -31,6 +31,8 @@ from imgedit.ports import (
     SERVICES,
     Ports,
 )
+from imgedit.request import Profile
+from imgedit.sync_client import SyncEditClient
 from imgedit.v1 import edit_pb2
 
 TINY_MODELS = Path("build/models-tiny")

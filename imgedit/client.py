@@ -1,4 +1,4 @@
-"""The client: `EditClient` for asyncio, `SyncEditClient` with the same methods for plain code.
+"""The client for asyncio, `EditClient`; `SyncEditClient` of `sync_client.py` has the same methods for plain code.
 
 Errors are the classes of `imgedit.errors`. This module knows the public API only; it judges no picture and no range,
 since the server does and answers with the field at fault.
@@ -6,12 +6,10 @@ since the server does and answers with the field at fault.
 
 from __future__ import annotations
 
-import asyncio
-import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypedDict, TypeVar, Unpack
 
 import grpc
 from google.rpc import status_pb2
@@ -20,19 +18,32 @@ from grpc_status import rpc_status
 
 from imgedit.channels import TlsFiles, open_channel
 from imgedit.errors import ImgeditError, InternalError, ServiceUnavailable, from_status
+from imgedit.progress import OnProgress, listener
+from imgedit.request import EditOptions, ImageSource, edit_request
+from imgedit.retry import retried
 from imgedit.v1 import edit_pb2, edit_pb2_grpc
 
 T = TypeVar("T")
 
 DEFAULT_TARGET = "127.0.0.1:50051"
 DEFAULT_TIMEOUT = 300.0
+DEFAULT_RETRIES = 2
 
-ImageSource = bytes | str | Path
-"""A picture: its bytes, or the path of a file."""
-
-Profile = Literal["fast", "balanced", "high"]
 
 OnEvent = Callable[[edit_pb2.EditEvent], None]
+
+CancelOutcome = Literal["cancelled", "finished"]
+
+
+class ClientOptions(TypedDict, total=False):
+    """How to reach a server: the keyword arguments of `EditClient`."""
+
+    token: str | None
+    tls: bool
+    tls_ca: Path | str | None
+    client_certificate: Path | str | None
+    client_key: Path | str | None
+    retries: int
 
 
 class EditClient:
@@ -41,6 +52,9 @@ class EditClient:
     async with EditClient("127.0.0.1:50051") as client:
         answer = await client.edit("photo.jpg", experiment="ben2_flux_fill", prompt="a bright modern gym")
         Path("out.png").write_bytes(answer.output_image)
+
+    A call that ends with UNAVAILABLE, and no other, is made again up to `retries` times, after a growing wait and
+    within its timeout; an edit keeps its request id then, so that the server does not do it twice.
     """
 
     def __init__(
@@ -52,6 +66,7 @@ class EditClient:
         tls_ca: Path | str | None = None,
         client_certificate: Path | str | None = None,
         client_key: Path | str | None = None,
+        retries: int = DEFAULT_RETRIES,
     ) -> None:
         """`token` goes with every call. `tls` trusts the public authorities, `tls_ca` those of a PEM file instead;
         `client_certificate` and `client_key` are PEM files for a server that asks for them.
@@ -59,6 +74,7 @@ class EditClient:
         Raises `SettingsError` for a file at fault, and for a token that would leave this machine without TLS.
         """
         self._target = target
+        self._retries = retries
         self._channel = open_channel(
             target,
             tls=_tls_files(tls, tls_ca, client_certificate, client_key),
@@ -82,67 +98,49 @@ class EditClient:
         self,
         image: ImageSource,
         *,
-        experiment: str,
-        prompt: str,
-        feature: str | None = None,
-        negative_prompt: str | None = None,
-        negative_scale: float | None = None,
-        steps: int | None = None,
-        guidance_scale: float | None = None,
-        strength: float | None = None,
-        seed: int | None = None,
-        mask: ImageSource | None = None,
-        outpaint: edit_pb2.Outpaint | None = None,
-        references: Sequence[ImageSource] = (),
-        profile: Profile = "balanced",
-        postprocess: bool = True,
-        preview_every: int | None = None,
-        output: edit_pb2.OutputOptions | None = None,
-        request_id: str | None = None,
         timeout: float = DEFAULT_TIMEOUT,
         on_event: OnEvent | None = None,
+        on_progress: OnProgress | None = None,
+        **options: Unpack[EditOptions],
     ) -> edit_pb2.EditResponse:
         """Edit one picture and return the answer.
 
-        Parameters left out take the feature's defaults; `experiments()` lists them with their ranges. `timeout` is in
-        seconds. `on_event` is called with every report on the way (queued, stage, progress, preview).
+        The options are those of `imgedit.request.EditOptions`; only `experiment` is required. `timeout` is in seconds.
+        `on_event` is called with every report on the way (queued, stage, progress, preview), `on_progress` with a
+        `Progress` whenever it changes. Where the edit is sent again both begin anew.
         Raises the classes of `imgedit.errors`; cancelling the task cancels the edit.
         """
-        request = edit_pb2.EditRequest(
-            experiment_id=experiment,
-            input_image=_read(image),
-            prompt=prompt,
-            feature_id=feature,
-            negative_prompt=negative_prompt,
-            negative_scale=negative_scale,
-            steps=steps,
-            guidance_scale=guidance_scale,
-            strength=strength,
-            seed=seed,
-            mask_image=_read(mask) if mask is not None else b"",
-            outpaint=outpaint,
-            reference_images=[_read(reference) for reference in references],
-            profile=f"PROFILE_{profile.upper()}",
-            postprocess="POSTPROCESS_ON" if postprocess else "POSTPROCESS_OFF",
-            preview_every=preview_every,
-            output=output,
-            request_id=request_id,
-        )
+        request = edit_request(image, **options)
+
+        async def attempt(left: float) -> edit_pb2.EditResponse:
+            listeners = [on_event] if on_event else []
+            listeners += [listener(on_progress)] if on_progress else []
+            return await self._edit(request, left, listeners)
+
+        return await retried(attempt, retries=self._retries, timeout=timeout)
+
+    async def _edit(
+        self, request: edit_pb2.EditRequest, timeout: float, listeners: list[OnEvent]
+    ) -> edit_pb2.EditResponse:
         answer: edit_pb2.EditResponse | None = None
         # Read to the end, also after the result: leaving early would look like a cancelled call to the server.
         async for event in self.edit_stream(request, timeout=timeout):
             if event.HasField("result"):
                 answer = event.result
-            elif on_event is not None:
-                on_event(event)
+            else:
+                for listen in listeners:
+                    listen(event)
         if answer is None:
             raise InternalError("the stream ended without a result; the server must send one")
         return answer
 
     async def edit_stream(
         self, request: edit_pb2.EditRequest, *, timeout: float = DEFAULT_TIMEOUT
-    ) -> AsyncIterator[edit_pb2.EditEvent]:
-        """The events of one edit, the last of which is its result. An `error` event is raised as its class."""
+    ) -> AsyncGenerator[edit_pb2.EditEvent, None]:
+        """The events of one edit, the last of which is its result. An `error` event is raised as its class.
+
+        `request` is what `imgedit.edit_request` makes. Nothing is sent again here.
+        """
         with _Translated(self._target):
             call = self._stub.EditStream(request, timeout=timeout)
             try:
@@ -153,8 +151,47 @@ class EditClient:
             finally:
                 call.cancel()
 
+    async def edit_batch(
+        self,
+        requests: Iterable[edit_pb2.EditRequest] | AsyncIterable[edit_pb2.EditRequest],
+        *,
+        timeout: float | None = None,
+    ) -> AsyncGenerator[edit_pb2.EditEvent, None]:
+        """Many edits over one stream: the events of all of them, told apart by their `request_id`.
+
+        `requests` are what `imgedit.edit_request` makes; they are read as the server takes them.
+        Each request ends with one event that has a `result` or an `error` (`imgedit.errors.from_status` makes the
+        exception); a failed one does not end the others. Nothing is sent again here. `timeout` is for all of them.
+        """
+        with _Translated(self._target):
+            call = self._stub.EditBatch(
+                aiter(requests) if isinstance(requests, AsyncIterable) else iter(requests), timeout=timeout
+            )
+            try:
+                async for event in call:
+                    yield event
+            finally:
+                call.cancel()
+
+    async def cancel(self, request_id: str, *, timeout: float = 10.0) -> CancelOutcome:
+        """Cancel an edit, queued or running; "finished" where it had ended before.
+
+        Raises `RequestNotFound` where the server that is asked does not hold it.
+        """
+        request = edit_pb2.CancelEditRequest(request_id=request_id)
+
+        async def attempt(left: float) -> edit_pb2.CancelEditResponse:
+            with _Translated(self._target):
+                return await self._stub.CancelEdit(request, timeout=left)
+
+        answer = await retried(attempt, retries=self._retries, timeout=timeout)
+        return "cancelled" if answer.outcome == edit_pb2.CANCEL_OUTCOME_CANCELLED else "finished"
+
     async def experiments(self, *, timeout: float = 10.0) -> list[edit_pb2.Experiment]:
-        """All experiments with their features and parameters."""
+        """All experiments with their features and parameters, and whether they can be used now."""
+        return await retried(self._experiments, retries=self._retries, timeout=timeout)
+
+    async def _experiments(self, timeout: float) -> list[edit_pb2.Experiment]:
         found: list[edit_pb2.Experiment] = []
         request = edit_pb2.ListExperimentsRequest()
         with _Translated(self._target):
@@ -175,74 +212,12 @@ class EditClient:
         return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
 
-class SyncEditClient:
-    """`EditClient` for plain code: the same methods, run on an event loop in a thread of its own. Thread-safe."""
-
-    def __init__(self, target: str = DEFAULT_TARGET, **credentials: Any) -> None:
-        """`credentials` are the keyword arguments of `EditClient`."""
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="imgedit-client", daemon=True)
-        self._thread.start()
-        try:
-            self._client = self._run(_make(target, credentials))
-        except BaseException:
-            self._end()
-            raise
-
-    def __enter__(self) -> SyncEditClient:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the connection and end the thread."""
-        self._run(self._client.close())
-        self._end()
-
-    def _end(self) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-
-    def edit(self, image: ImageSource, *, experiment: str, prompt: str, **options: Any) -> edit_pb2.EditResponse:
-        """`EditClient.edit`, with the same options; `on_event` is called on the client's thread."""
-        return self._run(self._client.edit(image, experiment=experiment, prompt=prompt, **options))
-
-    def experiments(self, *, timeout: float = 10.0) -> list[edit_pb2.Experiment]:
-        """`EditClient.experiments`."""
-        return self._run(self._client.experiments(timeout=timeout))
-
-    def is_serving(self, *, timeout: float = 5.0) -> bool:
-        """`EditClient.is_serving`."""
-        return self._run(self._client.is_serving(timeout=timeout))
-
-    def _run(self, work: Coroutine[Any, Any, T]) -> T:
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
-        try:
-            return future.result()
-        except BaseException:
-            future.cancel()
-            raise
-
-
-async def _make(target: str, credentials: dict[str, Any]) -> EditClient:
-    """The channel belongs to the loop that it is made on."""
-    return EditClient(target, **credentials)
-
-
 def _tls_files(
     tls: bool, ca: Path | str | None, certificate: Path | str | None, key: Path | str | None
 ) -> TlsFiles | None:
     if not (tls or ca or certificate or key):
         return None
     return TlsFiles(*(Path(file) if file else None for file in (ca, certificate, key)))
-
-
-def _read(source: ImageSource) -> bytes:
-    return source if isinstance(source, bytes) else Path(source).read_bytes()
 
 
 class _Translated:

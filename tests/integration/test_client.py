@@ -1,0 +1,349 @@
+"""The client against a real gRPC server of this test's own: retries, timeouts, progress, batches, cancelling."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import grpc
+import pytest
+from grpc_status import rpc_status
+
+from imgedit import EditClient, Progress, SyncEditClient, edit_request
+from imgedit.client import CancelOutcome
+from imgedit.errors import (
+    DeadlineExceeded,
+    ImgeditError,
+    InvalidArgument,
+    QueueFull,
+    RequestNotFound,
+    ServiceUnavailable,
+    from_status,
+    to_status,
+)
+from imgedit.v1 import edit_pb2, edit_pb2_grpc, profile_pb2, progress_pb2
+
+Context = grpc.aio.ServicerContext[edit_pb2.EditRequest, edit_pb2.EditEvent]
+
+
+@dataclass
+class Servicer(edit_pb2_grpc.EditServiceServicer):
+    """Answers the first calls with `errors`, one each, and the others well; remembers what it was sent."""
+
+    errors: list[ImgeditError] = field(default_factory=list)
+    as_event: bool = False
+    seconds: float = 0.0
+    seen: list[edit_pb2.EditRequest] = field(default_factory=list)
+    deadlines: list[float] = field(default_factory=list)
+
+    async def EditStream(self, request: edit_pb2.EditRequest, context: Context) -> AsyncIterator[edit_pb2.EditEvent]:
+        self.seen.append(request)
+        self.deadlines.append(context.time_remaining())
+        yield edit_pb2.EditEvent(queued=progress_pb2.Queued(position=3, eta_seconds=7))
+        yield edit_pb2.EditEvent(stage=edit_pb2.StageStarted(name="fill", index=2, count=3))
+        yield edit_pb2.EditEvent(progress=edit_pb2.StageProgress(stage="fill", step=1, steps=4, eta_seconds=2))
+        await asyncio.sleep(self.seconds)
+        if self.errors:
+            error = self.errors.pop(0)
+            if not self.as_event:
+                await abort(context, error)
+            yield edit_pb2.EditEvent(error=to_status(error))
+            return
+        yield edit_pb2.EditEvent(result=edit_pb2.EditResponse(success=True, request_id=request.request_id))
+
+    async def EditBatch(
+        self, request_iterator: AsyncIterator[edit_pb2.EditRequest], context: Context
+    ) -> AsyncIterator[edit_pb2.EditEvent]:
+        async for request in request_iterator:
+            event = edit_pb2.EditEvent(request_id=request.request_id)
+            if self.errors:
+                event.error.CopyFrom(to_status(self.errors.pop(0)))
+            else:
+                event.result.success = True
+            yield event
+
+    async def CancelEdit(self, request: edit_pb2.CancelEditRequest, context: Context) -> edit_pb2.CancelEditResponse:
+        if self.errors:
+            await abort(context, self.errors.pop(0))
+        outcome = edit_pb2.CANCEL_OUTCOME_FINISHED if request.request_id == "old" else edit_pb2.CANCEL_OUTCOME_CANCELLED
+        return edit_pb2.CancelEditResponse(request_id=request.request_id, outcome=outcome)
+
+    async def ListExperiments(
+        self, request: edit_pb2.ListExperimentsRequest, context: Context
+    ) -> edit_pb2.ListExperimentsResponse:
+        if self.errors:
+            await abort(context, self.errors.pop(0))
+        return edit_pb2.ListExperimentsResponse(experiments=[edit_pb2.Experiment(id="one")])
+
+
+async def abort(context: Context, error: ImgeditError) -> None:
+    status = rpc_status.to_status(to_status(error))
+    await context.abort(error.code, error.message, status.trailing_metadata or ())
+
+
+@asynccontextmanager
+async def serving(servicer: Servicer) -> AsyncIterator[str]:
+    server = grpc.aio.server()
+    edit_pb2_grpc.add_EditServiceServicer_to_server(servicer, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        await server.stop(0)
+
+
+def unavailable(count: int) -> list[ImgeditError]:
+    return [ServiceUnavailable("lost") for _ in range(count)]
+
+
+@pytest.mark.parametrize("as_event", [False, True])
+async def test_an_edit_is_sent_again_after_unavailable_under_the_same_id(as_event: bool) -> None:
+    servicer = Servicer(unavailable(2), as_event)
+    async with serving(servicer) as target, EditClient(target) as client:
+        answer = await client.edit(b"x", experiment="e", prompt="p")
+    first, *others = servicer.seen
+    assert len(others) == 2
+    assert all(other == first for other in others)
+    assert answer.request_id == first.request_id != ""
+
+
+async def test_every_edit_has_an_id_of_its_own() -> None:
+    servicer = Servicer()
+    async with serving(servicer) as target, EditClient(target) as client:
+        await client.edit(b"x", experiment="e")
+        await client.edit(b"x", experiment="e")
+        await client.edit(b"x", experiment="e", request_id="mine")
+    ids = [request.request_id for request in servicer.seen]
+    assert len(set(ids)) == 3
+    assert ids[2] == "mine"
+
+
+@pytest.mark.parametrize("error", [QueueFull("full", retry_after_seconds=0.01), InvalidArgument.field("steps", "no")])
+async def test_nothing_but_unavailable_is_sent_again(error: ImgeditError) -> None:
+    servicer = Servicer([error])
+    async with serving(servicer) as target, EditClient(target) as client:
+        with pytest.raises(type(error)):
+            await client.edit(b"x", experiment="e", prompt="p")
+    assert len(servicer.seen) == 1
+
+
+@pytest.mark.parametrize(("retries", "sent"), [(0, 1), (1, 2), (2, 3)])
+async def test_retries_are_counted_and_the_last_error_is_raised(retries: int, sent: int) -> None:
+    servicer = Servicer(unavailable(9))
+    async with serving(servicer) as target, EditClient(target, retries=retries) as client:
+        with pytest.raises(ServiceUnavailable):
+            await client.edit(b"x", experiment="e", prompt="p")
+    assert len(servicer.seen) == sent
+
+
+async def test_the_timeout_bounds_all_attempts_together() -> None:
+    servicer = Servicer(unavailable(9), seconds=0.3)
+    async with serving(servicer) as target, EditClient(target, retries=9) as client:
+        started = time.monotonic()
+        with pytest.raises((ServiceUnavailable, DeadlineExceeded)):
+            await client.edit(b"x", experiment="e", prompt="p", timeout=1.5)
+        assert time.monotonic() - started < 2.5
+    assert len(servicer.deadlines) >= 2
+    assert all(
+        later < earlier - 0.3 for earlier, later in zip(servicer.deadlines, servicer.deadlines[1:], strict=False)
+    )
+
+
+async def test_the_wait_that_the_server_asks_for_is_kept() -> None:
+    servicer = Servicer([ServiceUnavailable("starting", retry_after_seconds=1.2)])
+    async with serving(servicer) as target, EditClient(target) as client:
+        started = time.monotonic()
+        await client.edit(b"x", experiment="e", prompt="p")
+        assert time.monotonic() - started >= 1.2
+
+
+async def test_lists_and_cancels_are_called_again_too() -> None:
+    servicer = Servicer(unavailable(1))
+    async with serving(servicer) as target, EditClient(target) as client:
+        assert [experiment.id for experiment in await client.experiments()] == ["one"]
+        servicer.errors = unavailable(1)
+        assert await client.cancel("x") == "cancelled"
+
+
+@pytest.mark.parametrize(("request_id", "outcome"), [("new", "cancelled"), ("old", "finished")])
+async def test_cancelling_says_what_it_found(request_id: str, outcome: CancelOutcome) -> None:
+    async with serving(Servicer()) as target, EditClient(target) as client:
+        assert await client.cancel(request_id) == outcome
+
+
+async def test_cancelling_what_nobody_holds_is_an_error_of_its_own() -> None:
+    async with serving(Servicer([RequestNotFound("not here")])) as target, EditClient(target) as client:
+        with pytest.raises(RequestNotFound):
+            await client.cancel("x")
+
+
+async def test_progress_tells_the_stage_the_queue_and_the_steps() -> None:
+    seen: list[Progress] = []
+    async with serving(Servicer()) as target, EditClient(target) as client:
+        await client.edit(b"x", experiment="e", on_progress=seen.append)
+    assert seen == [
+        Progress(waiting=3, eta_seconds=7),
+        Progress("fill", 2, 3),
+        Progress("fill", 2, 3, step=1, steps=4, eta_seconds=2),
+    ]
+
+
+async def test_a_batch_tells_results_and_errors_apart_by_id() -> None:
+    requests = [edit_request(b"x", experiment="e", request_id=str(n)) for n in range(3)]
+
+    async def slowly() -> AsyncIterator[edit_pb2.EditRequest]:
+        for request in requests:
+            yield request
+
+    for sent in (requests, slowly()):
+        async with serving(Servicer([QueueFull("full")])) as target, EditClient(target) as client:
+            events = [event async for event in client.edit_batch(sent)]
+        assert [event.request_id for event in events] == ["0", "1", "2"]
+        assert isinstance(from_status(events[0].error), QueueFull)
+        assert all(event.result.success for event in events[1:])
+
+
+async def in_thread(work: Callable[[SyncEditClient], None], target: str) -> None:
+    def run() -> None:
+        with SyncEditClient(target) as client:
+            work(client)
+
+    await asyncio.to_thread(run)
+
+
+async def test_the_plain_client_has_all_that_the_asyncio_one_has() -> None:
+    def names(cls: type) -> set[str]:
+        return {name for name in vars(cls) if not name.startswith("_")}
+
+    assert names(SyncEditClient) == names(EditClient)
+
+    def work(client: SyncEditClient) -> None:
+        seen: list[Progress] = []
+        assert client.edit(b"x", experiment="e", on_progress=seen.append).success
+        assert len(seen) == 3
+        request = edit_request(b"x", experiment="e")
+        assert [event.WhichOneof("event") for event in client.edit_stream(request)][-1] == "result"
+        assert [event.result.success for event in client.edit_batch([request, request])] == [True, True]
+        assert next(iter(client.edit_batch([request, request]))).result.success
+        assert client.cancel("x") == "cancelled"
+        assert [experiment.id for experiment in client.experiments()] == ["one"]
+        assert not client.is_serving()
+
+    async with serving(Servicer()) as target:
+        await in_thread(work, target)
+
+
+async def test_leaving_a_stream_early_cancels_it() -> None:
+    left = asyncio.Event()
+
+    class Slow(Servicer):
+        async def EditStream(self, request: object, context: Context) -> AsyncIterator[edit_pb2.EditEvent]:
+            yield edit_pb2.EditEvent(queued=progress_pb2.Queued(position=1))
+            try:
+                await asyncio.sleep(60)
+            finally:
+                left.set()
+
+    def work(client: SyncEditClient) -> None:
+        for _ in client.edit_stream(edit_request(b"x", experiment="e")):
+            break
+
+    async with serving(Slow()) as target:
+        await in_thread(work, target)
+        await asyncio.wait_for(left.wait(), 10)
+
+
+def test_every_field_of_a_request_has_an_option() -> None:
+    message = edit_request(
+        b"picture",
+        experiment="e",
+        feature="f",
+        prompt="p",
+        expand_prompt=True,
+        negative_prompt="",
+        negative_scale=2.0,
+        steps=20,
+        guidance_scale=4.0,
+        strength=0.5,
+        seed=0,
+        profile="fast",
+        mask=b"mask",
+        mask_options=edit_pb2.MaskOptions(invert=True),
+        background="transparent",
+        outpaint=edit_pb2.Outpaint(left=1),
+        references=[b"one", b"two"],
+        postprocess=False,
+        output=edit_pb2.OutputOptions(quality=80),
+        preview_every=2,
+        request_id="id",
+    )
+    assert {field.name for field, _ in message.ListFields()} == set(edit_pb2.EditRequest.DESCRIPTOR.fields_by_name)
+    assert (message.profile, message.background) == (profile_pb2.PROFILE_FAST, edit_pb2.BACKGROUND_TRANSPARENT)
+
+
+TYPED = """
+from pathlib import Path
+from imgedit import EditClient, Progress, SyncEditClient, edit_request
+from imgedit.v1.edit_pb2 import MaskOptions, OutputOptions
+
+def show(progress: Progress) -> None:
+    print(progress.stage, progress.step)
+
+async def main() -> bytes:
+    async with EditClient(retries=1) as client:
+        answer = await client.edit(
+            Path("a.png"), experiment="e", prompt="p", steps=20, background="keep", on_progress=show,
+            mask_options=MaskOptions(invert=True), output=OutputOptions(quality=80),
+        )
+        async for event in client.edit_batch([edit_request(b"", experiment="e")]):
+            print(event.request_id)
+        return answer.output_image
+
+with SyncEditClient() as plain:
+    reveal_type(plain.edit(b"", experiment="e").seed)
+    reveal_type(plain.cancel("x"))
+    plain.edit(b"", prompt="an experiment is needed")
+    plain.edit(b"", experiment="e", background="blue")
+    plain.edit(b"", experiment="e", no_such_option=1)
+"""
+
+
+@pytest.mark.slow
+def test_the_types_of_the_package_serve_a_caller_under_mypy_strict(tmp_path: Path) -> None:
+    (tmp_path / "caller.py").write_text(TYPED)
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--config-file=", str(tmp_path / "caller.py")],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    lines = [line for line in done.stdout.splitlines() if "caller.py" in line]
+    assert 'Revealed type is "int"' in lines[0]
+    assert "Literal['cancelled'] | Literal['finished']" in lines[1].replace("Union[", "").replace("def (", "")
+    errors = [line for line in lines if "error:" in line]
+    assert len(errors) == 3, done.stdout
+    assert "experiment" in errors[0]
+    assert "background" in errors[1]
+    assert "no_such_option" in errors[2]
+
+
+CALLS: tuple[Callable[[EditClient], Awaitable[object]], ...] = (
+    lambda client: client.edit(b"x", experiment="e", timeout=3),
+    lambda client: client.experiments(timeout=3),
+    lambda client: client.cancel("x", timeout=3),
+)
+
+
+@pytest.mark.parametrize("call", CALLS, ids=["edit", "experiments", "cancel"])
+async def test_a_server_that_is_not_there_is_named(call: Callable[[EditClient], Awaitable[object]]) -> None:
+    async with EditClient("127.0.0.1:1", retries=1) as client:
+        with pytest.raises(ServiceUnavailable, match=r"127\.0\.0\.1:1"):
+            await call(client)

@@ -25,8 +25,9 @@ import torch
 from accelerate import init_empty_weights
 from diffusers import FluxTransformer2DModel, GGUFQuantizationConfig
 
-from services.fill import gguf_weights
-from services.fill.gguf_header import read_header
+from services.diffusion import gguf_weights
+from services.diffusion.gguf_header import read_header
+from services.fill import gguf_names
 
 DTYPE = torch.bfloat16
 CONFIG = {"in_channels": 384, "out_channels": 64, "num_layers": 1, "num_single_layers": 1, "guidance_embeds": True}
@@ -93,7 +94,7 @@ def write_file(path: Path, config: Path) -> None:
     shapes = {name: tuple(tensor.shape) for name, tensor in empty.state_dict().items()}
     noise = np.random.default_rng(0)
     writer = gguf.GGUFWriter(path, "flux")
-    for name, parts in gguf_weights.name_table(1, 1, shapes).items():
+    for name, parts in gguf_names.name_table({"num_layers": 1, "num_single_layers": 1}, shapes).items():
         shape = gguf_weights.joined_shape(parts, shapes)
         tensor = noise.standard_normal(shape, np.float32) / np.float32(shape[-1] ** 0.5)
         if len(shape) == 2:
@@ -110,7 +111,7 @@ def write_file(path: Path, config: Path) -> None:
 def load_dense(path: Path) -> FluxTransformer2DModel:
     """Ours: streamed, dequantised once."""
     return gguf_weights.load_transformer(
-        path, path.parent / "transformer", device=torch.device("cpu"), dtype=DTYPE, weights="dense"
+        gguf_names.LAYOUT, path, path.parent / "transformer", device=torch.device("cpu"), dtype=DTYPE, weights="dense"
     )
 
 

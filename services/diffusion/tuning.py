@@ -14,6 +14,7 @@ from accelerate.utils import send_to_device
 
 from imgedit.errors import SettingsError
 from services.common.settings import DiffusionSettings
+from services.diffusion import device as devices
 
 Offload = Literal["none", "model", "group", "sequential"]
 
@@ -86,6 +87,18 @@ def place(offload: Offload, pipeline: Any, networks: Sequence[str], device: torc
                 num_blocks_per_group=1,
                 use_stream=device.type == "cuda",
             )
+
+
+def free_for_transformer(pipeline: Any, networks: Sequence[str], device: torch.device, offload: Offload) -> int:
+    """Bytes that the transformer may take where it will run, once the pipeline's other networks are in their places."""
+    if offload in ("group", "sequential"):
+        return devices.free_bytes(torch.device("cpu"))
+    free = devices.free_bytes(device)
+    if offload == "model" or device.type == "cpu":
+        return free
+    others = (getattr(pipeline, name) for name in networks if name != "transformer")
+    taken: int = sum(parameter.nbytes for network in others for parameter in network.parameters())
+    return free - taken
 
 
 class TakesTurns(ModelHook):  # type: ignore[misc]

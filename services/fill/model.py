@@ -20,16 +20,16 @@ from numpy.typing import NDArray
 from transformers import CLIPTextModel, CLIPTokenizer, T5EncoderModel, T5Tokenizer
 
 from imgedit.errors import InvalidArgument, ModelLoadError
-from services.diffusion import checkpoint, flow, picture
+from services.diffusion import checkpoint, flow, gguf_weights, picture
 from services.diffusion import device as devices
 from services.diffusion.adapter import Plan
 from services.diffusion.conditioning import ConditioningCache, content_key
+from services.diffusion.gguf_weights import Weights
 from services.diffusion.lora import LoraFile, LoraShelf
 from services.diffusion.network import Network
-from services.diffusion.tuning import UNTUNED, Tuning
+from services.diffusion.tuning import UNTUNED, Tuning, free_for_transformer
 from services.diffusion.tuning import apply as apply_tuning
-from services.fill import gguf_weights
-from services.fill.gguf_weights import Weights
+from services.fill import gguf_names
 from services.fill.spec import FillSpec
 
 SERVICE = "fill"
@@ -323,12 +323,13 @@ def load(
         transformer = weights_of(FluxTransformer2DModel, folder / "transformer", number)
     else:
         transformer = gguf_weights.load_transformer(
+            gguf_names.LAYOUT,
             gguf,
             folder / "transformer",
             device=target if tuning.offload == "none" else torch.device("cpu"),
             dtype=number,
             weights=weights,
-            free=free_for_transformer(pipeline, target, tuning),
+            free=free_for_transformer(pipeline, NETWORKS, target, tuning.offload),
             sha256=gguf_sha256,
         )
     if transformer.config.in_channels != 384:
@@ -346,15 +347,3 @@ def load(
         cache_bytes=cache_bytes,
         revision=checkpoint.revision_of(files if gguf is None else [*files, gguf]),
     )
-
-
-def free_for_transformer(pipeline: FluxFillPipeline, target: torch.device, tuning: Tuning) -> int:
-    """Bytes that the transformer may take where it will run, once the other networks are in their places."""
-    if tuning.offload in ("group", "sequential"):
-        return devices.free_bytes(torch.device("cpu"))
-    free = devices.free_bytes(target)
-    if tuning.offload == "model" or target.type == "cpu":
-        return free
-    others = (getattr(pipeline, name) for name in NETWORKS if name != "transformer")
-    taken: int = sum(parameter.nbytes for network in others for parameter in network.parameters())
-    return free - taken

@@ -14,13 +14,15 @@ from diffusers import FluxTransformer2DModel
 from safetensors.torch import load_file
 
 from imgedit.errors import ModelLoadError
-from services.diffusion.tuning import Tuning
-from services.fill import gguf_weights
-from services.fill.gguf_header import check_tensors, read_header
-from services.fill.model import free_for_transformer, load
+from services.diffusion import gguf_weights
+from services.diffusion.gguf_header import check_tensors, read_header
+from services.diffusion.tuning import free_for_transformer
+from services.fill import gguf_names
+from services.fill.model import NETWORKS, load
 from tests.unit.engine_support import checkpoint, fill, fill_spec
 
 CPU = torch.device("cpu")
+ONE_OF_EACH = {"num_layers": 1, "num_single_layers": 1}
 
 
 @pytest.fixture(scope="module")
@@ -41,10 +43,10 @@ def original_tensors() -> dict[str, np.ndarray]:
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     joined = {
         name: torch.cat([tensors[part] for part in parts]).numpy()
-        for name, parts in gguf_weights.name_table(1, 1, shapes).items()
+        for name, parts in gguf_names.name_table(ONE_OF_EACH, shapes).items()
     }
     for name in joined:
-        if name.startswith(gguf_weights.HALVES_SWAPPED):
+        if name.startswith(gguf_names.HALVES_SWAPPED):
             joined[name] = np.roll(joined[name], len(joined[name]) // 2, axis=0)
     return joined
 
@@ -65,7 +67,9 @@ def write_gguf(path: Path, tensors: dict[str, np.ndarray]) -> None:
 
 
 def transformer(path: Path, weights: gguf_weights.Weights) -> FluxTransformer2DModel:
-    return gguf_weights.load_transformer(path, config(), device=CPU, dtype=torch.float32, weights=weights)
+    return gguf_weights.load_transformer(
+        gguf_names.LAYOUT, path, config(), device=CPU, dtype=torch.float32, weights=weights
+    )
 
 
 def forward(model: FluxTransformer2DModel) -> torch.Tensor:
@@ -86,7 +90,7 @@ def forward(model: FluxTransformer2DModel) -> torch.Tensor:
 
 def test_every_parameter_comes_from_exactly_one_tensor() -> None:
     shapes = dict.fromkeys(load_file(config() / "diffusion_pytorch_model.safetensors"), (1,))
-    parts = [part for names in gguf_weights.name_table(1, 1, shapes).values() for part in names]
+    parts = [part for names in gguf_names.name_table(ONE_OF_EACH, shapes).values() for part in names]
     assert sorted(parts) == sorted(shapes)
 
 
@@ -137,7 +141,7 @@ def test_blocks_are_dequantised_as_the_gguf_package_does(kind: str) -> None:
 
 
 def test_auto_takes_dense_weights_where_they_fit(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level("INFO", "services.fill.gguf_weights")
+    caplog.set_level("INFO", "services.diffusion.gguf_weights")
     shapes = {"a": (1024, 1024)}
     for free, expected in ((10 * 1024**3, "dense"), (gguf_weights.HEADROOM, "gguf")):
         assert gguf_weights.choose_weights("auto", shapes, torch.bfloat16, free) == expected
@@ -146,7 +150,7 @@ def test_auto_takes_dense_weights_where_they_fit(caplog: pytest.LogCaptureFixtur
 
 @pytest.mark.parametrize("offload", ["none", "model", "group", "sequential"])
 def test_auto_counts_what_the_other_networks_leave(offload: Any) -> None:
-    free = free_for_transformer(fill()._pipeline, CPU, Tuning(offload=offload))
+    free = free_for_transformer(fill()._pipeline, NETWORKS, CPU, offload)
     assert 0 < free < 2**50
 
 
@@ -232,7 +236,7 @@ def test_a_random_change_of_the_header_never_does_more_than_refuse(file: Path, t
         path = tmp_path / "damaged.gguf"
         path.write_bytes(damaged)
         try:
-            check_tensors(path, read_header(path), expected)
+            check_tensors(path, read_header(path), expected, "FLUX.1-Fill")
         except ModelLoadError:
             continue
 

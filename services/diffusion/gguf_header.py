@@ -202,11 +202,13 @@ def _check_places(reader: _Reader, entries: list[TensorEntry], alignment: int, s
         raise reader.refuse("two tensors have one name")
 
 
-def check_tensors(path: Path, found: Mapping[str, TensorEntry], expected: Mapping[str, tuple[int, ...]]) -> None:
-    """Refuse a file whose tensors are not exactly the expected ones; the message names the first difference."""
+def check_tensors(
+    path: Path, found: Mapping[str, TensorEntry], expected: Mapping[str, tuple[int, ...]], model: str
+) -> None:
+    """Refuse a file whose tensors are not exactly those of this model; the message names the first difference."""
     for name, shape in expected.items():
         if name not in found:
-            raise ModelLoadError(f"{path}: the tensor {name!r} is missing; is this a FLUX.1-Fill transformer?")
+            raise ModelLoadError(f"{path}: the tensor {name!r} is missing; is this a {model} transformer?")
         if found[name].shape != shape:
             raise ModelLoadError(f"{path}: {name!r} has the shape {found[name].shape}, {shape} is expected")
     if surplus := sorted(found.keys() - expected.keys()):

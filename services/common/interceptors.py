@@ -5,49 +5,30 @@ Handlers raise `ImgeditError`; nothing but this interceptor talks status. It kno
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import re
-import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
-from contextvars import ContextVar
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 import grpc
 from google.protobuf.message import Message
-from google.rpc import status_pb2
 from grpc_status import rpc_status
 
-from imgedit.errors import (
-    DeadlineExceeded,
-    EditCancelled,
-    ImgeditError,
-    InternalError,
-    RequestTooLarge,
-    Unauthenticated,
-    Violation,
-    to_status,
-)
-from services.common import callers, deadline, logs, metrics, tls
+from imgedit.errors import ImgeditError, Unauthenticated, to_status
+from services.common import callers, calls, deadline, logs, tls
 from services.common.access import REFLECTION, Gate
+from services.common.calls import Call
 from services.common.deadline import Context
-from services.common.settings import MIB
 
 REQUEST_ID_KEY = "x-imgedit-request-id"
 REQUEST_ID_PATTERN = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 _HEALTH = "/grpc.health."
-_access_log = logging.getLogger("imgedit.access")
-_log = logging.getLogger(__name__)
-
-_answered: ContextVar[list[ImgeditError]] = ContextVar("answered")
-"""Errors of the current call that were sent as messages instead of as its status."""
 
 
 class RequestInterceptor(grpc.aio.ServerInterceptor):
-    """Wraps unary-unary and unary-stream handlers of `service` for those whom `gate` admits.
+    """Wraps the handlers of `service` for those whom `gate` admits.
 
     Health is open to all and reflection to those admitted; both pass through unobserved. Where a caller shows a
     certificate, it must have one of `client_names`, unless there are none.
@@ -78,8 +59,10 @@ class RequestInterceptor(grpc.aio.ServerInterceptor):
             return self._refusal(rpc, error)
         if method.startswith(REFLECTION):
             return handler  # type: ignore[no-any-return]
+        if handler.request_streaming and not handler.response_streaming:
+            raise TypeError(f"{method}: a stream of requests with one answer is not handled here")
         if handler.request_streaming:
-            raise TypeError(f"{method}: streaming requests are not handled here")
+            return self._wrap_streams(rpc, handler, name)
         wrap = self._wrap_stream if handler.response_streaming else self._wrap_unary
         return wrap(rpc, handler, name)
 
@@ -87,8 +70,8 @@ class RequestInterceptor(grpc.aio.ServerInterceptor):
         """Answers any kind of RPC with `error`. Declared as one that takes a stream, so that no request is read."""
 
         async def refuse(_requests: AsyncIterator[bytes], context: Context) -> None:
-            logs.request_id.set(_request_id(None, context))
-            self._record(rpc, error, 0.0, context.peer())
+            logs.request_id.set(given_request_id(None, context) or uuid.uuid4().hex)
+            self._call(rpc, context).record(error, 0.0)
             await _abort(context, error)
 
         return grpc.stream_unary_rpc_method_handler(refuse)
@@ -103,109 +86,63 @@ class RequestInterceptor(grpc.aio.ServerInterceptor):
 
     def _wrap_stream(self, rpc: str, handler: Any, name: str) -> grpc.RpcMethodHandler[Any, Any]:
         async def observed(request: Message, context: Context) -> AsyncIterator[Message]:
-            async with self._observe(rpc, name, request, context):
-                async for response in handler.unary_stream(request, context):
+            async with (
+                self._observe(rpc, name, request, context),
+                aclosing(handler.unary_stream(request, context)) as responses,
+            ):
+                async for response in responses:
                     yield response
 
         return grpc.unary_stream_rpc_method_handler(observed, handler.request_deserializer, handler.response_serializer)
 
+    def _wrap_streams(self, rpc: str, handler: Any, name: str) -> grpc.RpcMethodHandler[Any, Any]:
+        async def observed(requests: AsyncIterator[Message], context: Context) -> AsyncIterator[Message]:
+            async with (
+                self._observe(rpc, name, None, context),
+                aclosing(handler.stream_stream(requests, context)) as responses,
+            ):
+                async for response in responses:
+                    yield response
+
+        return grpc.stream_stream_rpc_method_handler(
+            observed, handler.request_deserializer, handler.response_serializer
+        )
+
     @asynccontextmanager
-    async def _observe(self, rpc: str, name: str, request: Message, context: Context) -> AsyncIterator[None]:
-        request_id = _request_id(request, context)
-        # Asked for now: once the caller has gone, asking the context for its peer reads freed memory.
-        peer, ends_at, certified = context.peer(), deadline.of(context), tls.peer_names(context)
-        # A token says more than the certificate of the machine that sent it.
-        callers.caller.set(name if self._gate.asks or not certified else certified[0])
+    async def _observe(self, rpc: str, name: str, request: Message | None, context: Context) -> AsyncIterator[None]:
+        request_id = given_request_id(request, context) or uuid.uuid4().hex
         logs.request_id.set(request_id)
         context.set_trailing_metadata(((REQUEST_ID_KEY, request_id),))
-        started = time.perf_counter()
-        error: ImgeditError | None = None
-        answered: list[ImgeditError] = []
-        _answered.set(answered)
-        in_flight = metrics.RPC_IN_FLIGHT.labels(self._service, rpc)
-        in_flight.inc()
+        certified = tls.peer_names(context)
+        # A token says more than the certificate of the machine that sent it.
+        callers.caller.set(name if self._gate.asks or not certified else certified[0])
+        call = self._call(rpc, context)
+        calls.current.set(call)
         try:
-            self._refuse_stranger(certified)
-            self._refuse_too_large(request)
-            yield
-        except (asyncio.CancelledError, GeneratorExit):  # the latter where a stream waits to send
-            error = _why_cancelled(ends_at)
-            raise
-        except Exception as raised:  # noqa: BLE001  # the one place that turns errors into a status
-            error = _known(raised)
-        finally:
-            in_flight.dec()
-            self._record(rpc, error or next(iter(answered), None), time.perf_counter() - started, peer)
-        if error is not None:
+            with call.observed():
+                self._refuse_stranger(certified)
+                if request is not None:
+                    calls.refuse_too_large(request)
+                yield
+        except ImgeditError as error:
             await _abort(context, error)
+
+    def _call(self, rpc: str, context: Context) -> Call:
+        """Asks the context now: once the caller has gone, asking it for its peer reads freed memory."""
+        return Call(self._service, rpc, context.peer(), deadline.of(context), self._max_request_bytes)
 
     def _refuse_stranger(self, certified: Sequence[str]) -> None:
         if self._client_names and not self._client_names & set(certified):
             raise Unauthenticated("the certificate of the caller has none of the names that may call this service")
 
-    def _refuse_too_large(self, request: Message) -> None:
-        size = request.ByteSize()
-        if size <= self._max_request_bytes:
-            return
-        largest = max(request.ListFields(), key=lambda item: _weight(item[1]))[0].name
-        limit = self._max_request_bytes / MIB
-        description = (
-            f"the request has {size / MIB:.1f} MiB, at most {limit:g} MiB are accepted; send a smaller picture"
-        )
-        raise RequestTooLarge(
-            f"{largest}: {description}",
-            korean=f"요청이 {size / MIB:.1f} MiB입니다. {limit:g} MiB까지 보낼 수 있습니다. 이미지를 줄여 주세요.",
-            violations=[Violation(largest, description)],
-        )
 
-    def _record(self, rpc: str, error: ImgeditError | None, seconds: float, peer: str) -> None:
-        code = error.code.name if error else "OK"
-        metrics.RPC_SECONDS.labels(self._service, rpc, code).observe(seconds)
-        fields = {"rpc": rpc, "code": code, "seconds": round(seconds, 4), "peer": peer, "caller": callers.caller.get()}
-        if error:
-            metrics.RPC_ERRORS.labels(self._service, rpc, code, error.reason).inc()
-            fields |= {"reason": error.reason, "error": error.message}
-        _access_log.info("rpc", extra=fields)
-
-
-def _request_id(request: Message | None, context: Context) -> str:
-    """The caller's id from the request or the metadata; a new one where there is none or it is malformed."""
+def given_request_id(request: Message | None, context: Context) -> str | None:
+    """The caller's id, from the request or else from the metadata; None where there is none or it is malformed."""
     metadata = dict(context.invocation_metadata() or ())
     for candidate in (getattr(request, "request_id", ""), metadata.get(REQUEST_ID_KEY, "")):
         if isinstance(candidate, str) and REQUEST_ID_PATTERN.fullmatch(candidate):
             return candidate
-    return uuid.uuid4().hex
-
-
-def _why_cancelled(ends_at: float | None) -> ImgeditError:
-    if ends_at is not None and time.monotonic() >= ends_at:
-        return DeadlineExceeded("the deadline passed")
-    return EditCancelled("the caller went away")
-
-
-def answered_error(raised: Exception) -> status_pb2.Status:
-    """The status of an error that a handler answers as a message of its stream, so that it is logged and counted."""
-    error = _known(raised)
-    _answered.get().append(error)
-    error.metadata.setdefault("request_id", logs.request_id.get())
-    return to_status(error)
-
-
-def _known(raised: Exception) -> ImgeditError:
-    """The error itself, or an `InternalError` that tells the caller nothing but the request id."""
-    if isinstance(raised, ImgeditError) and raised.reason:
-        return raised
-    _log.error("unexpected error", exc_info=raised)
-    return InternalError(f"internal error; quote request id {logs.request_id.get()}")
-
-
-def _weight(value: Any) -> int:
-    """About how many bytes a field's value takes."""
-    if isinstance(value, Message):
-        return value.ByteSize()
-    if isinstance(value, bytes | str):
-        return len(value)
-    return sum(_weight(item) for item in value) if isinstance(value, Iterable) else 8
+    return None
 
 
 async def _abort(context: Context, error: ImgeditError) -> None:

@@ -10,6 +10,8 @@ from imgedit.v1 import edit_pb2, edit_pb2_grpc
 from services.common.server import Service, run
 from services.orchestrator import access, catalogue
 from services.orchestrator.backends import Backends
+from services.orchestrator.editor import Editor
+from services.orchestrator.ledger import Ledger, Limits
 from services.orchestrator.servicer import EditServicer
 from services.orchestrator.settings import OrchestratorSettings
 
@@ -28,9 +30,12 @@ def make_service(settings: OrchestratorSettings) -> Service:
         }
         # Here and not above: channels belong to the running event loop.
         backends.append(Backends(addresses, open_channel))
-        servicer = EditServicer(
+        editor = Editor(
             experiments, backends[0], max_pixels=settings.max_pixels, max_work_pixels=settings.max_work_pixels
         )
+        kept = Limits(settings.kept_answer_seconds, settings.max_kept_answers, settings.max_kept_bytes)
+        ledger: Ledger[edit_pb2.EditEvent, edit_pb2.EditResponse] = Ledger(kept, size_of=edit_pb2.EditResponse.ByteSize)
+        servicer = EditServicer(experiments, editor, ledger, max_in_batch=settings.max_in_batch)
         edit_pb2_grpc.add_EditServiceServicer_to_server(servicer, server)
 
     async def stop() -> None:

@@ -1,75 +1,88 @@
-"""EditService: request → picture and parameters → chain → answer. The edge between proto types and the stages."""
+"""EditService: calls of the public API. Who waits for which edit, and how an edit's end reaches them.
+
+The edge between gRPC and `editor.py`, which carries an edit out.
+"""
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+import hashlib
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from dataclasses import replace
+from functools import partial
 
-from imgedit import images
-from imgedit.errors import DeadlineExceeded, ImgeditError, InvalidArgument
-from imgedit.images import Picture, Pixels
-from imgedit.v1 import edit_pb2, edit_pb2_grpc, progress_pb2
+from google.protobuf.message import Message
+
+from imgedit.errors import InvalidArgument, RequestIdInUse
+from imgedit.v1 import edit_pb2, edit_pb2_grpc
+from services.common import calls, interceptors, logs
 from services.common import deadline as deadlines
-from services.common import interceptors, logs
+from services.common.callers import caller
 from services.common.deadline import Context
-from services.orchestrator import answer, chain, form, metrics, parameters
-from services.orchestrator.backends import Backends, OnProgress
-from services.orchestrator.canvas import Edit
-from services.orchestrator.catalogue import PROMPT_LANGUAGES, Catalogue, Experiment, Feature
+from services.common.interceptors import REQUEST_ID_KEY, REQUEST_ID_PATTERN
+from services.orchestrator import batch, form
+from services.orchestrator.catalogue import PROMPT_LANGUAGES, Catalogue, Experiment
+from services.orchestrator.editor import Editor, Terms
+from services.orchestrator.ledger import HeldEdit, Key, Ledger
 
 MAX_PAGE_SIZE = 100
 
-Report = Callable[[edit_pb2.EditEvent], None]
+MAX_BATCH_ID_LENGTH = 54
+"""Of a batch's own id: "-" and a number go behind it, and ids have up to 64 characters."""
 
-
-@dataclass(frozen=True)
-class _Inputs:
-    """The pictures of a request, decoded."""
-
-    picture: Picture
-    mask: Pixels | None
-    references: tuple[Pixels, ...]
+Held = HeldEdit[edit_pb2.EditEvent, edit_pb2.EditResponse]
+Joining = Callable[[], AbstractAsyncContextManager[Held]]
 
 
 class EditServicer(edit_pb2_grpc.EditServiceServicer):
-    """Serves the public API from a catalogue and the model services."""
+    """Serves the public API."""
 
-    def __init__(self, catalogue: Catalogue, backends: Backends, *, max_pixels: int, max_work_pixels: int) -> None:
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        editor: Editor,
+        ledger: Ledger[edit_pb2.EditEvent, edit_pb2.EditResponse],
+        *,
+        max_in_batch: int,
+    ) -> None:
         self._catalogue = catalogue
-        self._backends = backends
-        self._max_pixels = max_pixels
-        self._max_work_pixels = max_work_pixels
+        self._editor = editor
+        self._ledger = ledger
+        self._max_in_batch = max_in_batch
 
     async def Edit(self, request: edit_pb2.EditRequest, context: Context) -> edit_pb2.EditResponse:
         """Edit one picture."""
-        return await self._edit(request, context, lambda _: None)
+        async with self._joined(request, _terms(request, context)) as edit:
+            return await edit.answer()
 
-    async def EditStream(self, request: edit_pb2.EditRequest, context: Context) -> AsyncIterator[edit_pb2.EditEvent]:
+    async def EditStream(self, request: edit_pb2.EditRequest, context: Context) -> AsyncGenerator[edit_pb2.EditEvent]:
         """Edit one picture, reporting on the way; exactly one result or error ends the stream."""
-        events: asyncio.Queue[edit_pb2.EditEvent] = asyncio.Queue()
-        edit = asyncio.create_task(self._edit_as_event(request, context, events.put_nowait))
-        edit.add_done_callback(lambda task: None if task.cancelled() else events.put_nowait(task.result()))
-        try:
-            while True:
-                event = await events.get()
-                event.request_id = logs.request_id.get()
+        terms = _terms(request, context)
+        async with aclosing(_told(terms.request_id, lambda: self._joined(request, terms))) as events:
+            async for event in events:
                 yield event
-                if event.HasField("result") or event.HasField("error"):
-                    return
-        finally:
-            edit.cancel()
 
-    def EditBatch(
+    async def EditBatch(
         self, request_iterator: AsyncIterator[edit_pb2.EditRequest], context: Context
-    ) -> AsyncIterator[edit_pb2.EditEvent]:
-        """Many edits over one stream; not served yet."""
-        raise NotImplementedError
+    ) -> AsyncGenerator[edit_pb2.EditEvent]:
+        """Edit many pictures; every request ends with exactly one result or error, as it is ready."""
+        call = _terms(None, context)
+        if len(call.request_id) > MAX_BATCH_ID_LENGTH:
+            raise InvalidArgument.field(REQUEST_ID_KEY, f"must have at most {MAX_BATCH_ID_LENGTH} characters here")
+        run = partial(self._item, call, set())
+        async with aclosing(batch.merged(request_iterator, run, limit=self._max_in_batch)) as events:
+            async for event in events:
+                yield event
 
     async def CancelEdit(self, request: edit_pb2.CancelEditRequest, context: Context) -> edit_pb2.CancelEditResponse:
-        """Cancel an edit; not served yet."""
-        raise NotImplementedError
+        """Cancel an edit of the same caller."""
+        if not REQUEST_ID_PATTERN.fullmatch(request.request_id):
+            raise InvalidArgument.field("request_id", "must be 1 to 64 letters, digits, '.', '_' or '-'")
+        was_running = await self._ledger.cancel(Key(caller.get(), request.request_id))
+        return edit_pb2.CancelEditResponse(
+            request_id=request.request_id,
+            outcome=edit_pb2.CANCEL_OUTCOME_CANCELLED if was_running else edit_pb2.CANCEL_OUTCOME_FINISHED,
+        )
 
     async def ListExperiments(
         self, request: edit_pb2.ListExperimentsRequest, context: Context
@@ -87,107 +100,82 @@ class EditServicer(edit_pb2_grpc.EditServiceServicer):
             next_page_token=str(last) if last < len(experiments) else "",
         )
 
-    async def _edit_as_event(
-        self, request: edit_pb2.EditRequest, context: Context, report: Report
-    ) -> edit_pb2.EditEvent:
-        """The last event of a stream: the result, or the error that Edit would have raised."""
-        try:
-            return edit_pb2.EditEvent(result=await self._edit(request, context, report))
-        except Exception as raised:  # noqa: BLE001  # whatever it is, the stream ends with it
-            return edit_pb2.EditEvent(error=interceptors.answered_error(raised))
-
-    async def _edit(self, request: edit_pb2.EditRequest, context: Context, report: Report) -> edit_pb2.EditResponse:
-        """Run one edit under the caller's deadline, or the catalogue's, and record how it went."""
-        arrived = time.monotonic()
-        deadline = deadlines.of(context) or arrived + self._catalogue.timeout_seconds
-        code, ids = "INTERNAL", ("unknown", "unknown")
-        try:
-            experiment, feature = self._catalogue.find(request.experiment_id, request.feature_id)
-            ids = (experiment.id, feature.id)
-            async with asyncio.timeout(deadline - arrived):
-                response = await self._edit_feature(request, experiment, feature, deadline, report)
-            response.elapsed_time = time.monotonic() - arrived
-            code = "OK"
-            return response
-        except TimeoutError:
-            code = DeadlineExceeded.code.name
-            raise DeadlineExceeded(f"the edit took longer than the {deadline - arrived:.0f} s it had") from None
-        except ImgeditError as error:
-            code = error.code.name
-            raise
-        except asyncio.CancelledError:
-            code = "CANCELLED"
-            raise
-        finally:
-            metrics.EDIT_SECONDS.labels(*ids, code).observe(time.monotonic() - arrived)
-
-    async def _edit_feature(
-        self,
-        request: edit_pb2.EditRequest,
-        experiment: Experiment,
-        feature: Feature,
-        deadline: float,
-        report: Report,
-    ) -> edit_pb2.EditResponse:
-        resolved = parameters.resolve(request, feature)
-        inputs = await asyncio.to_thread(self._decode, request)
-        metrics.IMAGE_PIXELS.observe(inputs.picture.size[0] * inputs.picture.size[1])
-        edit = Edit(
-            picture=inputs.picture,
-            mask=inputs.mask,
-            references=inputs.references,
-            parameters=resolved,
-            backends=self._backends,
-            max_pixels=self._max_pixels,
-            max_work_pixels=self._max_work_pixels,
-            deadline=deadline,
-            on_stage=lambda name, index, count: report(
-                edit_pb2.EditEvent(stage=edit_pb2.StageStarted(name=name, index=index, count=count))
-            ),
-            on_progress=lambda stage: _progress_to(report, stage),
+    def _joined(self, request: edit_pb2.EditRequest, terms: Terms) -> AbstractAsyncContextManager[Held]:
+        """The edit that this request asks for, running or kept."""
+        return self._ledger.joined(
+            Key(caller.get(), terms.request_id),
+            partial(fingerprint, request) if terms.is_id_given else None,
+            lambda report: self._editor.edit(request, terms, report),
         )
-        outcome = await chain.run(feature, edit)
-        for stage, seconds in outcome.seconds.items():
-            metrics.STAGE_SECONDS.labels(stage).observe(seconds)
-        return await answer.of(experiment, feature, edit, outcome)
 
-    def _decode(self, request: edit_pb2.EditRequest) -> _Inputs:
-        """Judge and decode every picture of the request; the only place where untrusted pictures enter."""
-        picture = images.open_untrusted(request.input_image, field="input_image", max_pixels=self._max_pixels)
-        mask = None
-        if request.mask_image:
-            mask = images.open_mask(
-                request.mask_image, field="mask_image", size=picture.size, max_pixels=self._max_pixels
-            )
-        references = tuple(
-            images.open_untrusted(data, field=f"reference_images[{index}]", max_pixels=self._max_pixels).over_white()
-            for index, data in enumerate(request.reference_images)
-        )
-        return _Inputs(picture, mask, references)
+    async def _item(
+        self, call: Terms, used_ids: set[str], number: int, request: edit_pb2.EditRequest
+    ) -> AsyncGenerator[edit_pb2.EditEvent]:
+        """The events of one request of a batch."""
+        terms = _item_terms(call, number, request)
+
+        @asynccontextmanager
+        async def joined() -> AsyncIterator[Held]:
+            calls.refuse_too_large(request)
+            if terms.request_id in used_ids:
+                raise RequestIdInUse(f"request_id: {terms.request_id!r} is that of an earlier request of this batch")
+            used_ids.add(terms.request_id)
+            async with self._joined(request, terms) as edit:
+                yield edit
+
+        with calls.part(terms.request_id):
+            async with aclosing(_told(terms.request_id, joined)) as events:
+                async for event in events:
+                    yield event
 
 
-def _progress_to(report: Report, stage: str) -> OnProgress:
-    def listen(
-        *,
-        queued: progress_pb2.Queued | None = None,
-        progress: progress_pb2.Progress | None = None,
-        preview: progress_pb2.Preview | None = None,
-    ) -> None:
-        if queued is not None:
-            report(edit_pb2.EditEvent(queued=queued))
-        if preview is not None:
-            report(edit_pb2.EditEvent(preview=preview))
-        if progress is not None:
-            eta = progress.eta_seconds if progress.HasField("eta_seconds") else None
-            report(
-                edit_pb2.EditEvent(
-                    progress=edit_pb2.StageProgress(
-                        stage=stage, step=progress.step, steps=progress.steps, eta_seconds=eta
-                    )
-                )
-            )
+async def _told(request_id: str, joined: Joining) -> AsyncGenerator[edit_pb2.EditEvent]:
+    """The events of an edit, the last of which is its result, or the error that Edit would have raised."""
+    try:
+        async with joined() as edit:
+            async with aclosing(edit.events()) as events:
+                async for event in events:
+                    yield event
+            last = edit_pb2.EditEvent(result=await edit.answer())
+    except Exception as raised:  # noqa: BLE001  # whatever it is, the edit ends with it
+        last = edit_pb2.EditEvent(error=calls.answered_error(raised))
+    last.request_id = request_id
+    yield last
 
-    return listen
+
+def fingerprint(request: edit_pb2.EditRequest) -> bytes:
+    """A digest of all fields that are set, but for the id."""
+    digest = hashlib.sha256()
+    for field, value in request.ListFields():
+        if field.name == "request_id":
+            continue
+        is_single = isinstance(value, bytes | str | Message) or not isinstance(value, Iterable)
+        for part in [value] if is_single else value:
+            data = _bytes_of(part)
+            digest.update(f"{field.number}:{len(data)}:".encode())
+            digest.update(data)
+    return digest.digest()
+
+
+def _bytes_of(value: object) -> bytes:
+    if isinstance(value, bytes):
+        return value
+    return value.SerializeToString(deterministic=True) if isinstance(value, Message) else str(value).encode()
+
+
+def _terms(request: edit_pb2.EditRequest | None, context: Context) -> Terms:
+    """The terms of a call: the id that the interceptor found or made, and the caller's deadline."""
+    return Terms(
+        request_id=logs.request_id.get(),
+        is_id_given=interceptors.given_request_id(request, context) is not None,
+        deadline=deadlines.of(context),
+    )
+
+
+def _item_terms(call: Terms, number: int, request: edit_pb2.EditRequest) -> Terms:
+    if REQUEST_ID_PATTERN.fullmatch(request.request_id):
+        return replace(call, request_id=request.request_id, is_id_given=True)
+    return replace(call, request_id=f"{call.request_id}-{number}")
 
 
 def _describe(experiment: Experiment) -> edit_pb2.Experiment:

@@ -5,7 +5,7 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from services.common.settings import ServiceSettings
+from services.common.settings import MIB, ServiceSettings
 from services.orchestrator.catalogue import SHIPPED
 
 
@@ -33,3 +33,11 @@ class OrchestratorSettings(ServiceSettings):
     services_tls_certificate: str = Field("", description="PEM file of the certificate that is shown to model services")
     services_tls_key: str = Field("", description="PEM file of that certificate's key, without a password")
     services_insecure: bool = Field(False, description="send the service token to other machines without TLS, too")
+    max_in_batch: int = Field(4, ge=1, description="edits of one EditBatch call that run at once; no further are read")
+    kept_answer_seconds: float = Field(
+        300.0, ge=0, description="how long an ended edit is remembered, and its answer kept for the same request id"
+    )
+    max_kept_answers: int = Field(4096, ge=1, description="most ended edits that are remembered; the oldest go first")
+    max_kept_bytes: int = Field(
+        256 * MIB, ge=0, description="most bytes of answers that are kept; the oldest go first; 0 = none is kept"
+    )

@@ -1,0 +1,143 @@
+"""The call that the current task serves, or the part of one: counted, timed and logged; its errors made known ones.
+
+Knows nothing of gRPC's handlers and of any one service.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from google.protobuf.message import Message
+from google.rpc import status_pb2
+
+from imgedit.errors import (
+    DeadlineExceeded,
+    EditCancelled,
+    ImgeditError,
+    InternalError,
+    RequestTooLarge,
+    Violation,
+    to_status,
+)
+from services.common import callers, logs, metrics
+from services.common.settings import MIB
+
+_access_log = logging.getLogger("imgedit.access")
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call. `answered` holds errors that were sent as messages instead of as its status."""
+
+    service: str
+    rpc: str
+    peer: str
+    ends_at: float | None
+    max_request_bytes: int
+    answered: list[ImgeditError] = field(default_factory=list)
+
+    @contextmanager
+    def observed(self) -> Iterator[None]:
+        """Count, time and log what runs inside. What it raises, but for its end, comes out as a known error."""
+        started = time.perf_counter()
+        error: ImgeditError | None = None
+        in_flight = metrics.RPC_IN_FLIGHT.labels(self.service, self.rpc)
+        in_flight.inc()
+        try:
+            yield
+        except (asyncio.CancelledError, GeneratorExit):  # the latter where a stream waits to send
+            error = self._why_cancelled()
+            raise
+        except Exception as raised:  # noqa: BLE001  # the one place that turns errors into a status
+            error = _known(raised)
+            raise error from None
+        finally:
+            in_flight.dec()
+            self.record(error or next(iter(self.answered), None), time.perf_counter() - started)
+
+    def record(self, error: ImgeditError | None, seconds: float) -> None:
+        """Count and log how the call ended."""
+        code = error.code.name if error else "OK"
+        metrics.RPC_SECONDS.labels(self.service, self.rpc, code).observe(seconds)
+        fields = {
+            "rpc": self.rpc,
+            "code": code,
+            "seconds": round(seconds, 4),
+            "peer": self.peer,
+            "caller": callers.caller.get(),
+        }
+        if error:
+            metrics.RPC_ERRORS.labels(self.service, self.rpc, code, error.reason).inc()
+            fields |= {"reason": error.reason, "error": error.message}
+        _access_log.info("rpc", extra=fields)
+
+    def _why_cancelled(self) -> ImgeditError:
+        if self.ends_at is not None and time.monotonic() >= self.ends_at:
+            return DeadlineExceeded("the deadline passed")
+        return EditCancelled("the caller went away")
+
+
+current: ContextVar[Call] = ContextVar("current")
+"""Set by the interceptor."""
+
+
+@contextmanager
+def part(request_id: str) -> Iterator[None]:
+    """One request of the current call, which streams many: an id, a count, a time and a log line of its own.
+
+    For a task that serves this part alone. Its `rpc` is the call's with "Item" behind it.
+    """
+    call = current.get()
+    item = replace(call, rpc=f"{call.rpc}Item", answered=[])
+    current.set(item)
+    logs.request_id.set(request_id)
+    with item.observed():
+        yield
+
+
+def answered_error(raised: Exception) -> status_pb2.Status:
+    """The status of an error that a handler answers as a message of its stream, so that it is logged and counted."""
+    error = _known(raised)
+    current.get().answered.append(error)
+    error.metadata.setdefault("request_id", logs.request_id.get())
+    return to_status(error)
+
+
+def refuse_too_large(request: Message) -> None:
+    """Raise `RequestTooLarge` for a message over what the current call's server accepts."""
+    size, accepted = request.ByteSize(), current.get().max_request_bytes
+    if size <= accepted:
+        return
+    largest = max(request.ListFields(), key=lambda item: _weight(item[1]))[0].name
+    limit = accepted / MIB
+    description = f"the request has {size / MIB:.1f} MiB, at most {limit:g} MiB are accepted; send a smaller picture"
+    raise RequestTooLarge(
+        f"{largest}: {description}",
+        korean=f"요청이 {size / MIB:.1f} MiB입니다. {limit:g} MiB까지 보낼 수 있습니다. 이미지를 줄여 주세요.",
+        violations=[Violation(largest, description)],
+    )
+
+
+def _known(raised: Exception) -> ImgeditError:
+    """The error itself, or an `InternalError` that tells the caller nothing but the request id."""
+    if isinstance(raised, ImgeditError) and raised.reason:
+        return raised
+    _log.error("unexpected error", exc_info=raised)
+    return InternalError(f"internal error; quote request id {logs.request_id.get()}")
+
+
+def _weight(value: Any) -> int:
+    """About how many bytes a field's value takes."""
+    if isinstance(value, Message):
+        return value.ByteSize()
+    if isinstance(value, bytes | str):
+        return len(value)
+    return sum(_weight(item) for item in value) if isinstance(value, Iterable) else 8

@@ -1,0 +1,140 @@
+"""One edit as a story: request → feature and parameters → pictures → chain → answer.
+
+Knows nothing of calls: who waits for the edit, and how, is the servicer's business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+
+from imgedit import images
+from imgedit.errors import DeadlineExceeded, ImgeditError, InternalError
+from imgedit.images import Picture, Pixels
+from imgedit.v1 import edit_pb2
+from services.orchestrator import answer, chain, metrics, parameters
+from services.orchestrator.backends import Backends
+from services.orchestrator.canvas import Edit
+from services.orchestrator.catalogue import Catalogue, Experiment, Feature
+from services.orchestrator.reports import Report, Reports
+
+
+@dataclass(frozen=True)
+class Terms:
+    """Under what an edit runs.
+
+    is_id_given: the caller chose the id, so the same request may come again under it. deadline: on the
+    `time.monotonic` clock; None = the catalogue's.
+    """
+
+    request_id: str
+    is_id_given: bool
+    deadline: float | None
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    """The pictures of a request, decoded."""
+
+    picture: Picture
+    mask: Pixels | None
+    references: tuple[Pixels, ...]
+
+
+class Editor:
+    """Carries out edits with a catalogue and the model services."""
+
+    def __init__(self, catalogue: Catalogue, backends: Backends, *, max_pixels: int, max_work_pixels: int) -> None:
+        self._catalogue = catalogue
+        self._backends = backends
+        self._max_pixels = max_pixels
+        self._max_work_pixels = max_work_pixels
+
+    async def edit(self, request: edit_pb2.EditRequest, terms: Terms, report: Report) -> edit_pb2.EditResponse:
+        """Carry out one edit within its time."""
+        arrived = time.monotonic()
+        deadline = terms.deadline or arrived + self._catalogue.timeout_seconds
+        labels = ["unknown", "unknown"]
+        with _recorded(labels):
+            experiment, feature = self._catalogue.find(request.experiment_id, request.feature_id)
+            labels[:] = experiment.id, feature.id
+            async with _within(deadline):
+                response = await self._edit_feature(request, terms, experiment, feature, deadline, report)
+            response.elapsed_time = time.monotonic() - arrived
+            return response
+
+    async def _edit_feature(
+        self,
+        request: edit_pb2.EditRequest,
+        terms: Terms,
+        experiment: Experiment,
+        feature: Feature,
+        deadline: float,
+        report: Report,
+    ) -> edit_pb2.EditResponse:
+        resolved = parameters.resolve(request, feature)
+        inputs = await asyncio.to_thread(self._decode, request)
+        metrics.IMAGE_PIXELS.observe(inputs.picture.size[0] * inputs.picture.size[1])
+        reports = Reports(report, terms.request_id)
+        edit = Edit(
+            picture=inputs.picture,
+            mask=inputs.mask,
+            references=inputs.references,
+            parameters=resolved,
+            backends=self._backends,
+            max_pixels=self._max_pixels,
+            max_work_pixels=self._max_work_pixels,
+            deadline=deadline,
+            on_stage=reports.on_stage,
+            on_progress=reports.on_progress,
+        )
+        outcome = await chain.run(feature, edit)
+        for stage, seconds in outcome.seconds.items():
+            metrics.STAGE_SECONDS.labels(stage).observe(seconds)
+        return await answer.of(experiment, feature, edit, outcome)
+
+    def _decode(self, request: edit_pb2.EditRequest) -> _Inputs:
+        """Judge and decode every picture of the request; the only place where untrusted pictures enter."""
+        picture = images.open_untrusted(request.input_image, field="input_image", max_pixels=self._max_pixels)
+        mask = None
+        if request.mask_image:
+            mask = images.open_mask(
+                request.mask_image, field="mask_image", size=picture.size, max_pixels=self._max_pixels
+            )
+        references = tuple(
+            images.open_untrusted(data, field=f"reference_images[{index}]", max_pixels=self._max_pixels).over_white()
+            for index, data in enumerate(request.reference_images)
+        )
+        return _Inputs(picture, mask, references)
+
+
+@contextmanager
+def _recorded(labels: list[str]) -> Iterator[None]:
+    """Measure an edit under its experiment and feature, which `labels` names once they are known."""
+    started = time.monotonic()
+    code = InternalError.code.name
+    try:
+        yield
+        code = "OK"
+    except ImgeditError as error:
+        code = error.code.name
+        raise
+    except asyncio.CancelledError:
+        code = "CANCELLED"
+        raise
+    finally:
+        metrics.EDIT_SECONDS.labels(*labels, code).observe(time.monotonic() - started)
+
+
+@asynccontextmanager
+async def _within(deadline: float) -> AsyncIterator[None]:
+    """End what runs inside when its time is over."""
+    seconds = deadline - time.monotonic()
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError:
+        raise DeadlineExceeded(f"the edit took longer than the {seconds:.1f} s it had") from None

@@ -1,17 +1,20 @@
 """The step engine against two ordinary servers, on the same model, requests and arrival times.
 
-    python -m benchmarks.engine [--seconds 20] [--threads 1] [--seed 1]
+    python -m benchmarks.engine [--seconds 20] [--loads 0.5 0.8 1.1] [--repeats 1] [--threads 1] [--seed 1]
 
 (a) `FluxFillPipeline` behind a lock, first come first served; (b) the same with static batching: requests of one size
 and step count that wait together run as one pipeline call. Ours is `services.diffusion` over `services.fill`. Arrivals
 are Poisson at 50, 80 and 110% of what the pipeline can do; sizes 256, 512 and 768 px; 4 or 8 steps; half of the
-requests have 1.5 and half 3 times their solo time as deadline (an extra round at 80% has none). The model is FLUX's
+requests have 1.5 and half 3 times their solo time as deadline (an extra round at 80% has none). All three serve the
+same arrivals one after another, ours after one job of each size, as the pipeline has had while its solo times were
+measured; with `--repeats` each round comes again with other arrivals, and the medians are reported. The model is FLUX's
 real classes with random weights, wide enough that the work is arithmetic. Ends with one JSON object.
 """
 
 import argparse
 import asyncio
 import functools
+import itertools
 import json
 import statistics
 import tempfile
@@ -75,6 +78,8 @@ def main() -> None:
     """Run everything and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=20.0, help="length of each round's arrivals (%(default)s)")
+    parser.add_argument("--loads", type=float, nargs="+", default=LOADS, help="shares of the capacity %(default)s")
+    parser.add_argument("--repeats", type=int, default=1, help="rounds of each load, medians reported (%(default)s)")
     parser.add_argument("--threads", type=int, default=1, help="of torch; leave a core for the clients (%(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="of sizes, steps and arrival times (%(default)s)")
     options = parser.parse_args()
@@ -90,15 +95,15 @@ def main() -> None:
         "lock": functools.partial(run_lock, pipeline),
         "static batch": functools.partial(run_static, pipeline),
     }
-    rounds = [(load, True) for load in LOADS] + [(0.8, False)]
-    results = []
-    for load_share, deadlines in rounds:
-        requests = arrivals(solo, load_share, options.seconds, options.seed, deadlines=deadlines)
+    rounds = [(share, True) for share in options.loads] + [(share, False) for share in options.loads if share == 0.8]
+    rows = []
+    for repeat, (share, deadlines) in itertools.product(range(options.repeats), rounds):
+        requests = arrivals(solo, share, options.seconds, options.seed + repeat, deadlines=deadlines)
         for name, system in systems.items():
-            row = summary(name, load_share, deadlines, *asyncio.run(system(requests)))
-            results.append(row)
-            print(json.dumps(row), flush=True)
-    print(json.dumps({"benchmark": "engine", "overhead": overhead, "verdicts": verdicts(results), "rounds": results}))
+            rows.append(summary(name, share, deadlines, *asyncio.run(system(requests))))
+            print(json.dumps(rows[-1]), flush=True)
+    medians = [median_row(rows, name, share, deadlines) for share, deadlines in rounds for name in systems]
+    print(json.dumps({"benchmark": "engine", "overhead": overhead, "verdicts": verdicts(medians), "rounds": medians}))
 
 
 def model(folder: Path) -> FillAdapter:
@@ -241,8 +246,8 @@ async def run_engine(adapter: FillAdapter, requests: list[Request]) -> tuple[lis
     """Ours."""
     engine = Engine(adapter, max_jobs=10_000, max_bytes=1 << 40, name="bench")
     engine.start()
-    for size in SIZES:  # a server has seen a few jobs before
-        async for _ in engine.run(spec_of(size, 2, 0)):
+    for size in SIZES:  # the pipeline has had as much while its solo times were measured
+        async for _ in engine.run(spec_of(size, STEPS[0], 0)):
             pass
 
     async def serve(request: Request) -> int:
@@ -306,7 +311,10 @@ async def run_static(pipeline: FluxFillPipeline, requests: list[Request]) -> tup
 
 
 def summary(name: str, load_share: float, deadlines: bool, outcomes: list[Outcome], seconds: float) -> dict[str, Any]:
-    """One row of the table. Percentiles are over requests that got a picture; short = at most the median solo time."""
+    """One row of the table. Percentiles are over requests that got a picture; short = at most the median solo time.
+
+    Steps are wasted when they were run for a request that got no picture in time.
+    """
     limit = statistics.median(outcome.request.solo for outcome in outcomes)
     done = [outcome for outcome in outcomes if outcome.latency is not None]
     latencies = [outcome.latency for outcome in done if outcome.latency is not None]
@@ -324,20 +332,44 @@ def summary(name: str, load_share: float, deadlines: bool, outcomes: list[Outcom
         "mean_s": round(statistics.fmean(latencies), 3),
         **{f"p{p}_s": round(float(np.percentile(latencies, p)), 3) for p in (50, 95, 99)},
         "short_p95_s": round(float(np.percentile(short, 95)), 3),
-        "wasted_steps": sum(outcome.steps for outcome in missed),
+        "steps_wasted_on_dead_requests": sum(outcome.steps for outcome in missed),
     }
 
 
-def verdicts(rows: list[dict[str, Any]]) -> dict[str, float]:
-    """The aims of the engine as ratios against the two others at 80% load."""
-    at = {(row["system"], row["deadlines"]): row for row in rows if row["load"] == 0.8}
-    engine, lock, static = ((at[name, True], at[name, False]) for name in ("engine", "lock", "static batch"))
+def median_row(rows: list[dict[str, Any]], name: str, load_share: float, deadlines: bool) -> dict[str, Any]:
+    """The median of every figure over the repeats of one system's round."""
+    same = [row for row in rows if (row["system"], row["load"], row["deadlines"]) == (name, load_share, deadlines)]
+    figures = {
+        key: statistics.median(row[key] for row in same) for key in same[0] if key not in ("system", "deadlines")
+    }
+    return {"system": name, "deadlines": deadlines, **figures}
+
+
+def verdicts(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """The engine against the two others, as ratios, by round; the aims are for 80% load."""
     return {
-        "short_p95_to_lock_without_deadlines": round(engine[1]["short_p95_s"] / lock[1]["short_p95_s"], 3),
-        "short_p95_to_lock_with_deadlines": round(engine[0]["short_p95_s"] / lock[0]["short_p95_s"], 3),
-        "deadlines_met_to_lock": round(engine[0]["met"] / max(1, lock[0]["met"]), 3),
-        "throughput_to_lock": round(engine[1]["throughput_per_s"] / lock[1]["throughput_per_s"], 3),
-        "throughput_to_static": round(engine[1]["throughput_per_s"] / static[1]["throughput_per_s"], 3),
+        f"{row['load']:.0%} {'with' if row['deadlines'] else 'without'} deadlines": verdict(row, *others(rows, row))
+        for row in rows
+        if row["system"] == "engine"
+    }
+
+
+def others(rows: list[dict[str, Any]], row: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rows of the lock and of static batching in the same round."""
+    return [
+        other
+        for other in rows
+        if other["system"] != "engine" and all(other[key] == row[key] for key in ("load", "deadlines"))
+    ]
+
+
+def verdict(engine: dict[str, Any], lock: dict[str, Any], static: dict[str, Any]) -> dict[str, float]:
+    """One round's ratios."""
+    return {
+        "short_p95_to_lock": round(engine["short_p95_s"] / lock["short_p95_s"], 3),
+        "deadlines_met_to_lock": round(engine["met"] / max(1, lock["met"]), 3),
+        "throughput_to_lock": round(engine["throughput_per_s"] / lock["throughput_per_s"], 3),
+        "throughput_to_static": round(engine["throughput_per_s"] / static["throughput_per_s"], 3),
     }
 
 

@@ -15,7 +15,7 @@ import itertools
 import logging
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Generic, TypeVar
 
@@ -36,14 +36,12 @@ from services.diffusion.errand import Errand
 from services.diffusion.events import Event, Finished, Preview, Progress, Queued
 from services.diffusion.job import Job, due_time
 from services.diffusion.preview import jpeg_of
+from services.diffusion.schedule import Schedule
 
 SpecT = TypeVar("SpecT")
 StateT = TypeVar("StateT")
 OutputT = TypeVar("OutputT")
 ResultT = TypeVar("ResultT")
-
-HOPELESS = 1.25
-"""A running job is given up when its remaining work takes this many times the time that it has left."""
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +67,8 @@ class Engine(Generic[SpecT, StateT, OutputT]):
     ) -> None:
         self.cost = CostModel()
         self.adapter = adapter
-        self._max_jobs, self._max_bytes, self._max_batch = max_jobs, max_bytes, max_batch
+        self._schedule = Schedule(self.cost, max_batch)
+        self._max_jobs, self._max_bytes = max_jobs, max_bytes
         self._name = name
         self._jobs: list[Job[SpecT, StateT]] = []
         self._errands: list[Errand] = []
@@ -160,19 +159,19 @@ class Engine(Generic[SpecT, StateT, OutputT]):
 
     def _enter(self, spec: SpecT, plan: Plan, deadline: float | None, preview_every: int) -> Job[SpecT, StateT]:
         """Admit a job, or refuse it."""
-        now = time.monotonic()
-        job: Job[SpecT, StateT] = Job(
-            spec=spec,
-            plan=plan,
-            number=next(self._numbers),
-            entered=now,
-            deadline=deadline,
-            due=due_time(now, deadline, self.cost.seconds_left(plan)),
-            preview_every=preview_every,
-            loop=asyncio.get_running_loop(),
-        )
         with self._changed:
             self._refuse_if_ended()
+            now, expected = time.monotonic(), self.cost.left(plan)
+            job: Job[SpecT, StateT] = Job(
+                spec=spec,
+                plan=plan,
+                number=next(self._numbers),
+                entered=now,
+                deadline=deadline,
+                due=due_time(now, deadline, None if expected is None else expected.seconds),
+                preview_every=preview_every,
+                loop=asyncio.get_running_loop(),
+            )
             self._refuse_if_full(plan)
             self._refuse_if_late(job)
             self._jobs.append(job)
@@ -191,7 +190,7 @@ class Engine(Generic[SpecT, StateT, OutputT]):
         if len(self._jobs) < self._max_jobs and (held + plan.nbytes <= self._max_bytes or not self._jobs):
             return
         metrics.JOBS.labels(self._name, "refused_full").inc()
-        first = min((self._eta(job) or 1.0 for job in self._jobs), default=1.0)
+        first = min((eta or 1.0 for eta in self._schedule.forecast(self._jobs).values()), default=1.0)
         raise QueueFull(
             f"{len(self._jobs)} jobs are waiting; try again later.", retry_after_seconds=round(max(first, 0.1), 2)
         )
@@ -201,28 +200,20 @@ class Engine(Generic[SpecT, StateT, OutputT]):
         if left <= 0:
             metrics.JOBS.labels(self._name, "refused_deadline").inc()
             raise DeadlineExceeded("The deadline had passed before the job began.")
-        eta = self._eta(job)
-        if eta is not None and eta > left:
+        least = self._schedule.least(job, self._jobs)
+        if least > left:
             metrics.JOBS.labels(self._name, "refused_deadline").inc()
             raise WouldMissDeadline(
-                f"The job would take about {eta:.1f} s from now and has {left:.1f} s; allow more time or fewer steps."
+                f"The job would take at least {least:.1f} s from now and has {left:.1f} s; allow more time or fewer "
+                "steps."
             )
-
-    def _eta(self, job: Job[SpecT, StateT]) -> float | None:
-        """Seconds until this job is finished: the work of those before it and its own; None when not known."""
-        line = [other for other in self._jobs if other.rank < job.rank and not other.cancelled]
-        parts = [self._seconds_left(other) for other in (*line, job)]
-        return None if None in parts else sum(part for part in parts if part is not None)
-
-    def _seconds_left(self, job: Job[SpecT, StateT]) -> float | None:
-        return self.cost.seconds_left(job.plan, prepared=job.state is not None, steps_done=job.steps_done)
 
     def _announce(self) -> None:
         """Tell waiting jobs their position where it changed; update the gauges. The lock is held."""
-        for position, job in enumerate(sorted(self._jobs, key=lambda job: job.rank)):
+        for position, (job, eta) in enumerate(self._schedule.forecast(self._jobs).items()):
             if job.state is None and job.position != position:
                 job.position = position
-                job.post(Queued(position, self._eta(job)))
+                job.post(Queued(position, eta))
         QUEUE_DEPTH.labels(self._name).set(len(self._jobs))
         metrics.QUEUE_BYTES.labels(self._name).set(sum(job.plan.nbytes for job in self._jobs))
 
@@ -266,7 +257,7 @@ class Engine(Generic[SpecT, StateT, OutputT]):
         """One decision and one quantum."""
         self._end_the_dead()
         with self._changed:
-            ranked = sorted(self._jobs, key=lambda job: job.rank)
+            ranked = list(self._schedule.forecast(self._jobs))
         if not ranked:
             return
         first = ranked[0]
@@ -274,49 +265,21 @@ class Engine(Generic[SpecT, StateT, OutputT]):
             self._prepare(first)
         elif first.steps_left == 0:
             self._decode(first)
-        elif recruit := self._recruit(first, ranked):
+        elif recruit := self._schedule.recruit(first, ranked):
             self._prepare(recruit)
         else:
-            self._step(self._batch(first, ranked))
+            self._step(self._schedule.batch(first, ranked))
 
     def _end_the_dead(self) -> None:
         """End every job that was cancelled, whose deadline has passed, or which can no longer meet it."""
         for job in list(self._jobs):
-            left, needed = job.time_left(), self._seconds_left(job)
             if job.cancelled:
                 self._end(job, EditCancelled("The job was cancelled."), "cancelled")
-            elif left <= 0:
+            elif job.time_left() <= 0:
                 self._end(job, DeadlineExceeded("The deadline passed before the job was done."), "deadline")
-            elif needed is not None and needed > HOPELESS * left:
-                message = f"About {needed:.1f} s of work remain and {left:.1f} s of time."
+            elif self._schedule.is_hopeless(job):
+                message = f"More work remains than fits into the {job.time_left():.1f} s of time left."
                 self._end(job, DeadlineExceeded(message), "deadline")
-
-    def _batch(self, first: Job[SpecT, StateT], ranked: Iterable[Job[SpecT, StateT]]) -> list[Job[SpecT, StateT]]:
-        """The jobs that step together with the first one: as many as pay, as long as it can afford to wait for them."""
-        batch = [first]
-        for job in ranked:
-            if job is first or job.state is None or not job.steps_left or not job.can_join(first):
-                continue
-            if not self._may_grow(batch):
-                break
-            batch.append(job)
-        return batch
-
-    def _recruit(self, first: Job[SpecT, StateT], ranked: list[Job[SpecT, StateT]]) -> Job[SpecT, StateT] | None:
-        """A waiting job that is worth preparing now so that it can step along with the first one."""
-        same = [job for job in ranked if job.can_join(first)]
-        waiting = [job for job in same if job.state is None]
-        ready = [first, *(job for job in same if job is not first and job.state is not None and job.steps_left)]
-        return waiting[0] if waiting and self._may_grow(ready) else None
-
-    def _may_grow(self, batch: list[Job[SpecT, StateT]]) -> bool:
-        """Whether one more job in this batch pays and leaves its first job enough time."""
-        first, size = batch[0], len(batch) + 1
-        if size > self._max_batch or not self.cost.batch_pays(first.plan, size):
-            return False
-        alone = self.cost.step_seconds(first.plan, 1) or 0.0
-        together = self.cost.step_seconds(first.plan, size) or 0.0
-        return (self._seconds_left(first) or 0.0) + first.steps_left * (together - alone) <= first.time_left()
 
     def _prepare(self, job: Job[SpecT, StateT]) -> None:
         job.timings["queue"] = time.monotonic() - job.entered
@@ -328,26 +291,30 @@ class Engine(Generic[SpecT, StateT, OutputT]):
         seconds = self._attempt([job], prepare)
         if seconds is not None:
             job.spend("prepare", seconds)
-            self.cost.prepare.observe(job.plan.tokens, seconds)
+            with self._changed:
+                self.cost.observe_prepare(job.plan, seconds)
             metrics.PREPARE.labels(self._name).observe(seconds)
 
     def _step(self, batch: list[Job[SpecT, StateT]]) -> None:
-        states = [job.state for job in batch if job.state is not None]
+        def step() -> None:
+            self.adapter.denoise([job.state for job in batch if job.state is not None])
+
         predicted = self.cost.step_seconds(batch[0].plan, len(batch))
-        seconds = self._attempt(batch, lambda: self.adapter.denoise(states))
+        seconds = self._attempt(batch, step)
         if seconds is None:
             return
-        self.cost.observe_step([job.plan for job in batch], seconds)
         metrics.STEP.labels(self._name).observe(seconds)
         metrics.BATCH_SIZE.labels(self._name).observe(len(batch))
-        if predicted is not None and seconds > 0 and predicted != float("inf"):
+        if predicted is not None and seconds > 0:
             metrics.COST_ERROR.labels(self._name).observe(abs(predicted - seconds) / seconds)
         for job in batch:
             job.steps_done += 1
             job.spend("denoise", seconds)
-            with self._changed:
-                eta = self._eta(job)
-            job.post(Progress(job.steps_done, job.plan.steps, eta))
+        with self._changed:
+            self.cost.observe_step([job.plan for job in batch], seconds)
+            forecast = self._schedule.forecast(self._jobs)
+        for job in batch:
+            job.post(Progress(job.steps_done, job.plan.steps, forecast[job]))
             self._send_preview(job)
 
     def _send_preview(self, job: Job[SpecT, StateT]) -> None:
@@ -373,7 +340,8 @@ class Engine(Generic[SpecT, StateT, OutputT]):
         if seconds is None:
             return
         job.spend("decode", seconds)
-        self.cost.decode.observe(job.plan.tokens, seconds)
+        with self._changed:
+            self.cost.observe_decode(job.plan, seconds)
         metrics.DECODE.labels(self._name).observe(seconds)
         self._end(job, Finished(results[0], job.timings, job.steps_done), "finished")
 

@@ -50,6 +50,17 @@ from google.rpc import error_details_pb2, status_pb2
 
 DOMAIN = "imgedit"
 
+MAX_QUOTED_CHARACTERS = 80
+MAX_MESSAGE_BYTES = 1500
+"""Of a text on the wire, in UTF-8: gRPC sends errors as headers, which have 8 KiB in all, and repeats the message."""
+
+
+def quoted(text: str) -> str:
+    """What a caller sent, as a message may repeat it: at most 80 characters, control characters escaped."""
+    if len(text) <= MAX_QUOTED_CHARACTERS:
+        return repr(text)
+    return f"{text[:MAX_QUOTED_CHARACTERS]!r}… ({len(text)} characters)"
+
 
 @dataclass(frozen=True)
 class Violation:
@@ -347,27 +358,39 @@ _BY_CODE: dict[grpc.StatusCode, type[ImgeditError]] = {
 
 
 def to_status(error: ImgeditError) -> status_pb2.Status:
-    """The `google.rpc.Status`: ErrorInfo and a Korean LocalizedMessage always, the rest where it applies."""
+    """The `google.rpc.Status`: ErrorInfo and a Korean LocalizedMessage always, the rest where it applies.
+
+    Texts over 1500 bytes are cut.
+    """
     details: list[AnyMessage] = [
         _pack(error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=error.metadata)),
-        _pack(error_details_pb2.LocalizedMessage(locale="ko-KR", message=error.korean)),
+        _pack(error_details_pb2.LocalizedMessage(locale="ko-KR", message=_cut(error.korean))),
     ]
     if error.violations:
         violations = [
-            error_details_pb2.BadRequest.FieldViolation(field=v.field, description=v.description)
+            error_details_pb2.BadRequest.FieldViolation(field=v.field, description=_cut(v.description))
             for v in error.violations
         ]
         details.append(_pack(error_details_pb2.BadRequest(field_violations=violations)))
     if error.resource is not None:
         info = error_details_pb2.ResourceInfo(
-            resource_type=error.resource.kind, resource_name=error.resource.name, description=error.message
+            resource_type=error.resource.kind,
+            resource_name=error.resource.name[:MAX_QUOTED_CHARACTERS],
+            description=_cut(error.message),
         )
         details.append(_pack(info))
     if error.retry_after_seconds is not None:
         delay = Duration()
         delay.FromMilliseconds(round(error.retry_after_seconds * 1000))
         details.append(_pack(error_details_pb2.RetryInfo(retry_delay=delay)))
-    return status_pb2.Status(code=error.code.value[0], message=error.message, details=details)
+    return status_pb2.Status(code=error.code.value[0], message=_cut(error.message), details=details)
+
+
+def _cut(text: str) -> str:
+    encoded = text.encode()
+    if len(encoded) <= MAX_MESSAGE_BYTES:
+        return text
+    return encoded[:MAX_MESSAGE_BYTES].decode(errors="ignore") + "…"
 
 
 def from_status(status: status_pb2.Status) -> ImgeditError:

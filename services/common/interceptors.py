@@ -147,6 +147,7 @@ def given_request_id(request: Message | None, context: Context) -> str | None:
 
 async def _abort(context: Context, error: ImgeditError) -> None:
     error.metadata.setdefault("request_id", logs.request_id.get())
-    status = rpc_status.to_status(to_status(error))
+    message = to_status(error)
+    status = rpc_status.to_status(message)
     trailing = (*(status.trailing_metadata or ()), (REQUEST_ID_KEY, logs.request_id.get()))
-    await context.abort(error.code, error.message, trailing)
+    await context.abort(error.code, message.message, trailing)

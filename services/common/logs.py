@@ -1,15 +1,33 @@
-"""Logs as one JSON object per line on standard error. Values are encoded, so a caller cannot forge a line."""
+"""Logs as one JSON object per line on standard error.
+
+Values are encoded and bounded, so a caller can neither forge a line nor flood one. Nothing that runs in a server writes
+to standard error in another way.
+"""
 
 from __future__ import annotations
 
 import logging
+import os
+import re
 import sys
+import threading
 from contextvars import ContextVar
+from typing import Any
 
 from pythonjsonlogger.json import JsonFormatter
 
+MAX_CHARACTERS = 1000
+"""Of one value of a line."""
+
+MAX_TRACEBACK_CHARACTERS = 10_000
+
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 """The id of the request that the current task serves; empty outside a request."""
+
+_log = logging.getLogger(__name__)
+
+_UNSAFE = re.compile("[\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
+"""What JSON lets through and a terminal or a line splitter obeys: C1 controls, separators, marks of direction."""
 
 
 class _RequestIdFilter(logging.Filter):
@@ -18,12 +36,21 @@ class _RequestIdFilter(logging.Filter):
         return True
 
 
+class _Formatter(JsonFormatter):  # type: ignore[misc]  # its module has no types
+    def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
+        return {key: _bounded(key, value) for key, value in log_data.items()}
+
+    def jsonify_log_record(self, log_data: dict[str, Any]) -> str:
+        line: str = super().jsonify_log_record(log_data)
+        return _UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", line)
+
+
 def configure(service: str, level: str) -> None:
     """Send all logs of this process to standard error, labelled with the service. Called once, in `__main__`."""
     handler = logging.StreamHandler(sys.stderr)
     handler.addFilter(_RequestIdFilter())
     handler.setFormatter(
-        JsonFormatter(
+        _Formatter(
             "%(asctime)s %(levelname)s %(name)s %(message)s %(request_id)s",
             rename_fields={"asctime": "time", "levelname": "level", "name": "logger"},
             static_fields={"service": service},
@@ -32,3 +59,22 @@ def configure(service: str, level: str) -> None:
     )
     logging.captureWarnings(True)
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    # Accounts are kept whatever the level.
+    logging.getLogger("imgedit.usage").setLevel(logging.INFO)
+
+
+def claim_standard_error() -> None:
+    """Keep all else of this process from writing plain lines there. Called once, in `__main__`, before gRPC starts."""
+    # gRPC's core may repeat what a peer sent.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    sys.excepthook = lambda kind, error, frames: _log.critical("uncaught", exc_info=(kind, error, frames))
+    threading.excepthook = lambda uncaught: _log.critical("uncaught in a thread", exc_info=uncaught.exc_value)
+
+
+def _bounded(key: str, value: Any) -> Any:
+    most = MAX_TRACEBACK_CHARACTERS if key == "exc_info" else MAX_CHARACTERS
+    if not isinstance(value, str) or len(value) <= most:
+        return value
+    # The end of a traceback says the most.
+    kept = value[-most:] if key == "exc_info" else value[:most]
+    return f"{kept} … ({len(value)} characters)"

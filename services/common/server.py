@@ -126,6 +126,7 @@ def run(make_service: Callable[[S], Service], settings_class: type[S]) -> int:
     try:
         settings = load(settings_class)
         logs.configure(settings.service, settings.log_level)
+        logs.claim_standard_error()
         metrics.BUILD.info({"version": __version__, "service": settings.service})
         service = make_service(settings)
         return asyncio.run(_serve(service, settings))

@@ -9,9 +9,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import diffusers.utils.logging
 import torch
+import transformers.utils.logging
 from safetensors import SafetensorError
-from transformers.utils import logging
 
 from imgedit.errors import ModelLoadError
 
@@ -61,10 +62,22 @@ def load_part(cls: Any, folder: Path, **options: Any) -> Any:
 
 def load_network(cls: Any, folder: Path, dtype: torch.dtype) -> Any:
     """A network with its safetensors weights in the given number format, on the CPU, ready for inference."""
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    join_logs()
     option = "torch_dtype" if cls.__module__.startswith("diffusers") else "dtype"
     network = load_part(cls, folder, use_safetensors=True, **{option: dtype})
     return network.eval().requires_grad_(False)
+
+
+def join_logs() -> None:
+    """Let diffusers and transformers report errors in the log of the process, and nothing else.
+
+    They write plain lines to standard error, and where a prompt is too long a warning that repeats its end.
+    """
+    for library in (diffusers.utils.logging, transformers.utils.logging):
+        library.disable_progress_bar()
+        library.disable_default_handler()
+        library.enable_propagation()
+        library.set_verbosity_error()
 
 
 def revision_of(paths: Iterable[Path]) -> str:

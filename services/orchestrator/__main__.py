@@ -8,7 +8,7 @@ import grpc
 
 from imgedit.v1 import edit_pb2, edit_pb2_grpc
 from services.common.server import Service, run
-from services.orchestrator import access, catalogue
+from services.orchestrator import access, catalogue, policy
 from services.orchestrator.backends import Backends
 from services.orchestrator.editor import Editor
 from services.orchestrator.ledger import Ledger, Limits
@@ -19,6 +19,7 @@ from services.orchestrator.settings import OrchestratorSettings
 def make_service(settings: OrchestratorSettings) -> Service:
     """The service, not started. It is ready even while a model service is not: an edit then names the stage."""
     experiments = catalogue.load(settings.experiments)
+    content_policy = policy.load(settings.content_policy) if settings.content_policy else None
     gate, open_channel = access.public_gate(settings), access.service_channels(settings)
     backends: list[Backends] = []
 
@@ -31,7 +32,11 @@ def make_service(settings: OrchestratorSettings) -> Service:
         # Here and not above: channels belong to the running event loop.
         backends.append(Backends(addresses, open_channel))
         editor = Editor(
-            experiments, backends[0], max_pixels=settings.max_pixels, max_work_pixels=settings.max_work_pixels
+            experiments,
+            backends[0],
+            max_pixels=settings.max_pixels,
+            max_work_pixels=settings.max_work_pixels,
+            policy=content_policy,
         )
         kept = Limits(settings.kept_answer_seconds, settings.max_kept_answers, settings.max_kept_bytes)
         ledger: Ledger[edit_pb2.EditEvent, edit_pb2.EditResponse] = Ledger(kept, size_of=edit_pb2.EditResponse.ByteSize)
@@ -41,6 +46,8 @@ def make_service(settings: OrchestratorSettings) -> Service:
     async def stop() -> None:
         for backend in backends:
             await backend.close()
+        if content_policy:
+            content_policy.close()
 
     full_name = edit_pb2.DESCRIPTOR.services_by_name["EditService"].full_name
     return Service((full_name,), register, stop=stop, gate=gate)

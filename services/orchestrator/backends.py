@@ -31,6 +31,7 @@ from imgedit.v1 import (
 )
 from services.common import logs, pixels
 from services.common.interceptors import REQUEST_ID_KEY
+from services.orchestrator import usage
 
 MARGIN_SECONDS = 0.1
 """Kept back of the time left, so that a stage's refusal still reaches the caller."""
@@ -97,6 +98,7 @@ class Backends:
         request = segmentation_pb2.SegmentRequest(image=pixels.to_message(rgb))
         with self._stage("segment", "segmentation"):
             response = await self._segmentation.Segment(request, **_call_options("segment", deadline))
+        usage.spent(response.timings)
         return Segmented(pixels.decode_answer(response.mask), _model(response.model))
 
     async def fill(
@@ -190,6 +192,7 @@ async def _follow(start: Callable[[], Any], on_progress: OnProgress) -> Painted:
     try:
         async for event in call:
             if event.HasField("result"):
+                usage.spent(event.result.timings)
                 painted = Painted(pixels.decode_answer(event.result.image), _model(event.result.model))
             elif event.HasField("queued"):
                 on_progress(queued=event.queued)

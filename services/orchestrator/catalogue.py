@@ -25,7 +25,7 @@ from pydantic import (
     model_validator,
 )
 
-from imgedit.errors import ExperimentNotFound, FeatureNotFound, Resource, SettingsError
+from imgedit.errors import ExperimentNotFound, FeatureNotFound, Resource, SettingsError, quoted
 from services.orchestrator import catalogue_faults, guide_form, yaml_file
 from services.orchestrator.catalogue_faults import fault
 
@@ -262,8 +262,8 @@ class Catalogue(_Strict):
         if experiment is None:
             known = ", ".join(e.id for e in self.experiments)
             raise ExperimentNotFound(
-                f"experiment_id: there is no experiment {experiment_id!r}; there are {known}",
-                korean=f"'{experiment_id}' 실험이 없습니다. 사용할 수 있는 실험: {known}",
+                f"experiment_id: there is no experiment {quoted(experiment_id)}; there are {known}",
+                korean=f"{quoted(experiment_id)} 실험이 없습니다. 사용할 수 있는 실험: {known}",
                 resource=Resource("imgedit.v1.Experiment", experiment_id),
             )
         if not feature_id:
@@ -278,8 +278,8 @@ class Catalogue(_Strict):
         owner = next((e.id for e in self.experiments for f in e.features if f.id == feature_id), None)
         hint = f"; it belongs to experiment {owner}" if owner else ""
         return FeatureNotFound(
-            f"feature_id: experiment {experiment.id} has no feature {feature_id!r}{hint}; it has {known}",
-            korean=f"'{experiment.id}' 실험에는 '{feature_id}' 기능이 없습니다. 사용할 수 있는 기능: {known}",
+            f"feature_id: experiment {experiment.id} has no feature {quoted(feature_id)}{hint}; it has {known}",
+            korean=f"'{experiment.id}' 실험에는 {quoted(feature_id)} 기능이 없습니다. 사용할 수 있는 기능: {known}",
             resource=Resource("imgedit.v1.Feature", feature_id),
         )
 

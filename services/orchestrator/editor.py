@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from functools import partial
 
 from imgedit import images
-from imgedit.errors import DeadlineExceeded, ImgeditError, InternalError
+from imgedit.errors import DeadlineExceeded
 from imgedit.images import Picture, Pixels
 from imgedit.v1 import edit_pb2
-from services.orchestrator import answer, chain, metrics, parameters
+from services.orchestrator import answer, chain, metrics, parameters, policy, usage
 from services.orchestrator.backends import Backends
 from services.orchestrator.canvas import Edit
 from services.orchestrator.catalogue import Catalogue, Experiment, Feature
+from services.orchestrator.policy import Policy
 from services.orchestrator.reports import Report, Reports
 
 
@@ -47,20 +49,28 @@ class _Inputs:
 class Editor:
     """Carries out edits with a catalogue and the model services."""
 
-    def __init__(self, catalogue: Catalogue, backends: Backends, *, max_pixels: int, max_work_pixels: int) -> None:
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        backends: Backends,
+        *,
+        max_pixels: int,
+        max_work_pixels: int,
+        policy: Policy | None = None,
+    ) -> None:
         self._catalogue = catalogue
         self._backends = backends
         self._max_pixels = max_pixels
         self._max_work_pixels = max_work_pixels
+        self._policy = policy
 
     async def edit(self, request: edit_pb2.EditRequest, terms: Terms, report: Report) -> edit_pb2.EditResponse:
         """Carry out one edit within its time."""
         arrived = time.monotonic()
         deadline = terms.deadline or arrived + self._catalogue.timeout_seconds
-        labels = ["unknown", "unknown"]
-        with _recorded(labels):
+        with usage.recorded() as used:
             experiment, feature = self._catalogue.find(request.experiment_id, request.feature_id)
-            labels[:] = experiment.id, feature.id
+            used.experiment, used.feature = experiment.id, feature.id
             async with _within(deadline):
                 response = await self._edit_feature(request, terms, experiment, feature, deadline, report)
             response.elapsed_time = time.monotonic() - arrived
@@ -76,8 +86,15 @@ class Editor:
         report: Report,
     ) -> edit_pb2.EditResponse:
         resolved = parameters.resolve(request, feature)
+        judged = partial(policy.review, experiment.id, feature.id, resolved.prompt, resolved.negative_prompt)
+        if self._policy:
+            await self._policy.check(judged(None))
+            # A preview would show what the policy has not judged yet.
+            resolved = replace(resolved, preview_every=0)
         inputs = await asyncio.to_thread(self._decode, request)
-        metrics.IMAGE_PIXELS.observe(inputs.picture.size[0] * inputs.picture.size[1])
+        pixels = inputs.picture.size[0] * inputs.picture.size[1]
+        metrics.IMAGE_PIXELS.observe(pixels)
+        usage.took(pixels)
         reports = Reports(report, terms.request_id)
         edit = Edit(
             picture=inputs.picture,
@@ -94,7 +111,12 @@ class Editor:
         outcome = await chain.run(feature, edit)
         for stage, seconds in outcome.seconds.items():
             metrics.STAGE_SECONDS.labels(stage).observe(seconds)
-        return await answer.of(experiment, feature, edit, outcome)
+        if self._policy:
+            await self._policy.check(judged(outcome.canvas.rgb))
+        response = await answer.of(experiment, feature, edit, outcome)
+        if self._policy and request.preview_every:
+            response.warnings.append("preview_every: no previews, since the content policy judges finished pictures")
+        return response
 
     def _decode(self, request: edit_pb2.EditRequest) -> _Inputs:
         """Judge and decode every picture of the request; the only place where untrusted pictures enter."""
@@ -109,24 +131,6 @@ class Editor:
             for index, data in enumerate(request.reference_images)
         )
         return _Inputs(picture, mask, references)
-
-
-@contextmanager
-def _recorded(labels: list[str]) -> Iterator[None]:
-    """Measure an edit under its experiment and feature, which `labels` names once they are known."""
-    started = time.monotonic()
-    code = InternalError.code.name
-    try:
-        yield
-        code = "OK"
-    except ImgeditError as error:
-        code = error.code.name
-        raise
-    except asyncio.CancelledError:
-        code = "CANCELLED"
-        raise
-    finally:
-        metrics.EDIT_SECONDS.labels(*labels, code).observe(time.monotonic() - started)
 
 
 @asynccontextmanager

@@ -22,3 +22,8 @@ IMAGE_PIXELS = Histogram(
     buckets=(65_536, 262_144, 1_048_576, 2_097_152, 4_194_304, 12_000_000, 25_000_000),
 )
 CUTOUT_FAILURES = Counter("imgedit_cutout_failures_total", "Edits answered without a cut-out, since it failed.")
+POLICY_VERDICTS = Counter(
+    "imgedit_policy_verdicts_total",
+    "What the content policy decided; failed = it could not judge, and the edit was refused.",
+    ["subject", "decision"],
+)

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
-from imgedit.errors import InvalidArgument, PromptLanguageUnsupported, Violation
+from imgedit.errors import InvalidArgument, PromptLanguageUnsupported, Violation, quoted
 from imgedit.v1 import edit_pb2, profile_pb2
 from services.common import checks
 from services.common.interceptors import REQUEST_ID_PATTERN
@@ -229,7 +229,9 @@ def _outpaint(request: edit_pb2.EditRequest) -> tuple[Margins | None, tuple[int,
         raise InvalidArgument.field("outpaint", "set either margins or an aspect, not both")
     match = re.fullmatch(r"([1-9]\d{0,3}):([1-9]\d{0,3})", outpaint.aspect)
     if match is None:
-        raise InvalidArgument.field("outpaint.aspect", f"must be 'W:H', for instance '16:9', is {outpaint.aspect!r}")
+        raise InvalidArgument.field(
+            "outpaint.aspect", f"must be 'W:H', for instance '16:9', is {quoted(outpaint.aspect)}"
+        )
     return None, (int(match[1]), int(match[2]))
 
 

@@ -41,3 +41,6 @@ class OrchestratorSettings(ServiceSettings):
     max_kept_bytes: int = Field(
         256 * MIB, ge=0, description="most bytes of answers that are kept; the oldest go first; 0 = none is kept"
     )
+    content_policy: str = Field(
+        "", description="package.module:function that judges prompts and results; empty = none (docs/security.md)"
+    )

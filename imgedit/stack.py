@@ -224,6 +224,7 @@ def environment_of(ports: Ports, models: Path, *, max_work_pixels: int | None = 
         environment[f"IMGEDIT_ORCHESTRATOR_{service.upper()}"] = ports.target(service)
     if max_work_pixels is not None:
         environment["IMGEDIT_ORCHESTRATOR_MAX_WORK_PIXELS"] = str(max_work_pixels)
+        environment["IMGEDIT_QWEN_EDIT_REFERENCE_PIXELS"] = str(max_work_pixels)
     return environment
 
 

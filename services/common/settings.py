@@ -80,6 +80,11 @@ class DiffusionSettings(ModelSettings):
         4, ge=1, le=16, description="most jobs in one forward, where the cost model says that it pays; 1 = batching off"
     )
     cache_bytes: int = Field(256 * MIB, ge=0, description="memory for remembered prompts and pictures; 0 = none")
+    gguf: str = Field("", description="GGUF file of the transformer inside `models`; empty = the folder's own")
+    gguf_sha256: str = Field("", pattern="^([0-9a-fA-F]{64})?$", description="digest that the GGUF file must have")
+    weights: Literal["auto", "dense", "gguf"] = Field(
+        "auto", description="how a GGUF file is held: dense = dequantised once; gguf = as stored; auto = by free memory"
+    )
     offload: Literal["none", "model", "group", "sequential"] = Field(
         "none",
         description="where weights rest: none = on the device; model = one network at a time is there; group = the "

@@ -24,12 +24,14 @@ class Tuning:
     """offload: none = all weights stay on the device; model = one network at a time is there; group = the transformer's
     blocks come one after another, other networks as a whole; sequential = every layer comes when it runs.
 
+    text_encoder_offload: the same for the text encoders alone (not group), None = as `offload` says.
     vae_tiling: encode and decode in overlapping tiles. attention: a diffusers attention backend ("native", "flash",
     "sage", …), empty = torch's choice. compile: compile the transformer's repeated block, once for all of them.
     step_cache_threshold: First Block Cache, see `services.diffusion.network`; 0 = off.
     """
 
     offload: Offload = "none"
+    text_encoder_offload: Offload | None = None
     vae_tiling: bool = False
     attention: str = ""
     compile: Literal["off", "regional"] = "off"
@@ -58,7 +60,7 @@ def apply(tuning: Tuning, pipeline: Any, networks: Sequence[str], device: torch.
         pipeline.vae.enable_tiling()
     if tuning.compile == "regional":
         pipeline.transformer.compile_repeated_blocks()
-    place(tuning.offload, pipeline, networks, device)
+    place(tuning, pipeline, networks, device)
 
 
 def set_attention(transformer: Any, backend: str) -> None:
@@ -69,56 +71,76 @@ def set_attention(transformer: Any, backend: str) -> None:
         raise SettingsError(f"attention backend {backend!r} cannot be used: {error}") from error
 
 
-def place(offload: Offload, pipeline: Any, networks: Sequence[str], device: torch.device) -> None:
+def place(tuning: Tuning, pipeline: Any, networks: Sequence[str], device: torch.device) -> None:
     """Move the networks to the device, or arrange that they move when they are used."""
-    parts = [getattr(pipeline, name) for name in networks]
-    if offload == "none":
-        for part in parts:
-            part.to(device)
-    elif offload == "sequential":
-        for part in parts:
+    staying, taking_turns = [], []
+    for name in networks:
+        part, offload = getattr(pipeline, name), offload_of(name, tuning)
+        if offload == "none":
+            staying.append(part.to(device))
+        elif offload == "sequential":
             cpu_offload(part, execution_device=device, offload_buffers=True)
-    else:
-        TakesTurns.attach([part for part in parts if offload == "model" or part is not pipeline.transformer], device)
-        if offload == "group":
-            pipeline.transformer.enable_group_offload(
+        elif offload == "group" and name == "transformer":
+            part.enable_group_offload(
                 onload_device=device,
                 offload_type="block_level",
                 num_blocks_per_group=1,
                 use_stream=device.type == "cuda",
             )
+        else:
+            taking_turns.append(part)
+    TakesTurns.attach(taking_turns, staying, device)
 
 
-def free_for_transformer(pipeline: Any, networks: Sequence[str], device: torch.device, offload: Offload) -> int:
+def offload_of(network: str, tuning: Tuning) -> Offload:
+    """Where the weights of this component of a pipeline rest."""
+    if network.startswith("text_encoder") and tuning.text_encoder_offload is not None:
+        return tuning.text_encoder_offload
+    return tuning.offload
+
+
+def free_for_transformer(pipeline: Any, networks: Sequence[str], device: torch.device, tuning: Tuning) -> int:
     """Bytes that the transformer may take where it will run, once the pipeline's other networks are in their places."""
-    if offload in ("group", "sequential"):
+    if tuning.offload in ("group", "sequential"):
         return devices.free_bytes(torch.device("cpu"))
     free = devices.free_bytes(device)
-    if offload == "model" or device.type == "cpu":
+    if device.type == "cpu":
         return free
-    others = (getattr(pipeline, name) for name in networks if name != "transformer")
-    taken: int = sum(parameter.nbytes for network in others for parameter in network.parameters())
-    return free - taken
+    others = (name for name in networks if name != "transformer")
+    return free - sum(nbytes(getattr(pipeline, name)) for name in others if offload_of(name, tuning) == "none")
+
+
+def nbytes(network: torch.nn.Module) -> int:
+    """Bytes of a network's weights."""
+    return sum(tensor.nbytes for tensor in (*network.parameters(), *network.buffers()))
 
 
 class TakesTurns(ModelHook):  # type: ignore[misc]
     """Brings a network to the device when it is used and sends the one that was there before back to the host."""
 
-    def __init__(self, device: torch.device, present: list[Any]) -> None:
+    def __init__(self, device: torch.device, present: list[Any], *, stays: bool = False) -> None:
         self._device = device
         self._present = present
+        self._stays = stays
 
     @classmethod
-    def attach(cls, parts: Sequence[Any], device: torch.device) -> None:
-        """Let these networks share the device's memory; all of them start on the host."""
+    def attach(cls, parts: Sequence[Any], staying: Sequence[Any], device: torch.device) -> None:
+        """Let `parts` share the device's memory; all of them start on the host.
+
+        A single one has nobody to make room for, so it goes home when one of those that are always there is used.
+        """
         present: list[Any] = []
         for part in parts:
             add_hook_to_module(part.to("cpu"), cls(device, present))
+        if len(parts) == 1:
+            for part in staying:
+                add_hook_to_module(part, cls(device, present, stays=True))
 
     def pre_forward(self, module: Any, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
         """Called before the network's forward (a VAE's encode and decode too): swap, and move the inputs along."""
         if module not in self._present:
             while self._present:
                 self._present.pop().to("cpu")
-            self._present.append(module.to(self._device))
+            if not self._stays:
+                self._present.append(module.to(self._device))
         return send_to_device(args, self._device), send_to_device(kwargs, self._device)

@@ -329,7 +329,7 @@ def load(
             device=target if tuning.offload == "none" else torch.device("cpu"),
             dtype=number,
             weights=weights,
-            free=free_for_transformer(pipeline, NETWORKS, target, tuning.offload),
+            free=free_for_transformer(pipeline, NETWORKS, target, tuning),
             sha256=gguf_sha256,
         )
     if transformer.config.in_channels != 384:

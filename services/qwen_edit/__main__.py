@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from dataclasses import replace
 from typing import Any
 
 import grpc
@@ -36,13 +37,22 @@ def make_service(settings: QwenEditSettings) -> Service:
 
         return model.load(
             settings.models / settings.folder,
+            gguf=settings.models / settings.gguf if settings.gguf else None,
+            gguf_sha256=settings.gguf_sha256 or None,
+            weights=settings.weights,
+            text_encoder_weights=settings.text_encoder_weights,
+            text_encoder_attention=settings.text_encoder_attention,
+            reference_pixels=settings.reference_pixels,
             device=settings.device,
             dtype=settings.dtype,
             cache_bytes=settings.cache_bytes,
             loras={relay.FAST_LORA: LoraFile(settings.models / settings.lora_fast, schedule=LIGHTNING_SCHEDULE)}
             if settings.lora_fast
             else {},
-            tuning=tuning_of(settings),
+            tuning=replace(
+                tuning_of(settings),
+                text_encoder_offload=None if settings.text_encoder_offload == "same" else settings.text_encoder_offload,
+            ),
         )
 
     def add_servicer(slot: EngineSlot, server: grpc.aio.Server) -> None:

@@ -1,10 +1,10 @@
 """Qwen-Image-Edit-2509: edit a picture by instruction. Loads the model and runs its jobs step by step for the engine.
 
 A job's numbers are those of diffusers' `QwenImageEditPlusPipeline.__call__` for the same seed. Four things are ours:
-the first picture is encoded at its own size, which is also the answer's, so that nothing shifts or zooms; reference
-pictures keep their own aspect; `strength` below 1 starts from the first picture's latents instead of pure noise; and a
-mask keeps all outside it on the first picture. Knows nothing of requests, queues or how the orchestrator lays the
-result back.
+the first picture is encoded at its own size, which is also the answer's, so that nothing shifts or zooms; the answer
+follows the first picture, not the last; `strength` below 1 starts from the first picture's latents instead of pure
+noise; and a mask keeps all outside it on the first picture. Knows nothing of requests, queues or how the orchestrator
+lays the result back.
 """
 
 import math
@@ -20,20 +20,23 @@ from diffusers import AutoencoderKLQwenImage, QwenImageTransformer2DModel
 from diffusers.pipelines.qwenimage.pipeline_qwenimage_edit_plus import QwenImageEditPlusPipeline
 from numpy.typing import NDArray
 from PIL import Image
-from transformers import Qwen2_5_VLForConditionalGeneration, Qwen2Tokenizer
+from transformers import Qwen2Tokenizer
 
 from imgedit.errors import InvalidArgument
-from services.diffusion import checkpoint, flow, picture
+from services.diffusion import checkpoint, flow, gguf_weights, picture
 from services.diffusion import device as devices
 from services.diffusion.adapter import Plan
 from services.diffusion.conditioning import ConditioningCache, content_key
+from services.diffusion.gguf_weights import Weights
 from services.diffusion.lora import LoraFile, LoraShelf
 from services.diffusion.network import Network
-from services.diffusion.tuning import UNTUNED, Tuning
+from services.diffusion.tuning import UNTUNED, Tuning, free_for_transformer
 from services.diffusion.tuning import apply as apply_tuning
+from services.qwen_edit import gguf_names
 from services.qwen_edit.processor import load_processor
 from services.qwen_edit.region import Region
 from services.qwen_edit.spec import QwenEditSpec
+from services.qwen_edit.text_encoder import TextEncoderWeights, load_text_encoder
 
 SERVICE = "qwen_edit"
 NAME = "Qwen-Image-Edit-2509"
@@ -292,7 +295,7 @@ class QwenEditAdapter:
         return picture.to_tensor(image)
 
     def _reference_size(self, image: NDArray[np.uint8]) -> tuple[int, int]:
-        return size_for(min(self._reference_pixels, max(32 * 32, image.shape[0] * image.shape[1])), image)
+        return size_for(self._reference_pixels, image)
 
     def _shapes(self, spec: QwenEditSpec) -> list[tuple[int, int, int]]:
         first = spec.images[0].shape[:2]
@@ -320,6 +323,11 @@ class QwenEditAdapter:
 def load(
     folder: Path,
     *,
+    gguf: Path | None = None,
+    gguf_sha256: str | None = None,
+    weights: Weights = "auto",
+    text_encoder_weights: TextEncoderWeights = "dense",
+    text_encoder_attention: str = "",
     device: str = "auto",
     dtype: str = "auto",
     reference_pixels: int = REFERENCE_PIXELS,
@@ -330,6 +338,9 @@ def load(
 ) -> QwenEditAdapter:
     """Load Qwen-Image-Edit-2509 from a local folder in diffusers layout; nothing is downloaded, no code is run from it.
 
+    gguf: take the transformer's weights from this file instead (its sizes still come from the folder). gguf_sha256: hex
+    digest that it must have. weights: auto, dense or gguf, see `gguf_weights.load_transformer`. text_encoder_weights:
+    dense or int8, see `int8.py`. text_encoder_attention: one of transformers', empty = its choice.
     device: auto, cpu, cuda, cuda:N. dtype: auto (bfloat16 on CUDA, float32 on the CPU), bfloat16, float16, float32.
     reference_pixels, condition_pixels: areas at which reference pictures are encoded and all pictures are looked at.
     cache_bytes: device memory for remembered prompts and pictures, 0 = none. loras: by the name that specs use. tuning:
@@ -344,20 +355,35 @@ def load(
     pipeline = QwenImageEditPlusPipeline(
         scheduler=None,
         vae=weights_of(AutoencoderKLQwenImage, folder / "vae", number),
-        text_encoder=weights_of(Qwen2_5_VLForConditionalGeneration, folder / "text_encoder", number),
+        text_encoder=load_text_encoder(folder / "text_encoder", number, text_encoder_weights, text_encoder_attention),
         tokenizer=tokenizer,
         processor=load_processor(folder / "processor", tokenizer),
-        transformer=weights_of(QwenImageTransformer2DModel, folder / "transformer", number),
+        transformer=None,
     )
+    if gguf is None:
+        transformer = weights_of(QwenImageTransformer2DModel, folder / "transformer", number)
+    else:
+        transformer = gguf_weights.load_transformer(
+            gguf_names.LAYOUT,
+            gguf,
+            folder / "transformer",
+            device=target if tuning.offload == "none" else torch.device("cpu"),
+            dtype=number,
+            weights=weights,
+            free=free_for_transformer(pipeline, NETWORKS, target, tuning),
+            sha256=gguf_sha256,
+        )
+    pipeline.register_modules(transformer=transformer)
     shelf = LoraShelf(pipeline, loras)
     network = Network(pipeline, shelf, step_cache_threshold=tuning.step_cache_threshold, service=SERVICE)
     apply_tuning(tuning, pipeline, NETWORKS, target)
+    files = checkpoint.weight_files(folder)
     return QwenEditAdapter(
         pipeline,
         flow.schedule_config(folder / "scheduler"),
         network,
         target=target,
-        revision=checkpoint.revision_of(checkpoint.weight_files(folder)),
+        revision=checkpoint.revision_of(files if gguf is None else [*files, gguf]),
         reference_pixels=reference_pixels,
         condition_pixels=condition_pixels,
         cache_bytes=cache_bytes,

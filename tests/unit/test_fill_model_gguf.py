@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from imgedit.errors import ModelLoadError
 from services.diffusion import gguf_weights
 from services.diffusion.gguf_header import check_tensors, read_header
-from services.diffusion.tuning import free_for_transformer
+from services.diffusion.tuning import Tuning, free_for_transformer
 from services.fill import gguf_names
 from services.fill.model import NETWORKS, load
 from tests.unit.engine_support import checkpoint, fill, fill_spec
@@ -150,7 +150,7 @@ def test_auto_takes_dense_weights_where_they_fit(caplog: pytest.LogCaptureFixtur
 
 @pytest.mark.parametrize("offload", ["none", "model", "group", "sequential"])
 def test_auto_counts_what_the_other_networks_leave(offload: Any) -> None:
-    free = free_for_transformer(fill()._pipeline, NETWORKS, CPU, offload)
+    free = free_for_transformer(fill()._pipeline, NETWORKS, CPU, Tuning(offload=offload))
     assert 0 < free < 2**50
 
 

@@ -1,0 +1,16 @@
+"""The names that Qwen-Image-Edit's transformer has in GGUF files: those of diffusers' modules."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from diffusers import QwenImageTransformer2DModel
+
+from services.diffusion.gguf_weights import Layout
+
+
+def name_table(_config: Any, names: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """GGUF tensor name → the one parameter that it is."""
+    return {name: (name,) for name in names}
+
+
+LAYOUT = Layout("Qwen-Image-Edit", QwenImageTransformer2DModel, name_table)

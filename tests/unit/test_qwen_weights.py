@@ -1,0 +1,240 @@
+"""How Qwen-Image-Edit's weights are held: GGUF, 8-bit, where they rest; and LoRA files as Lightning's are written."""
+
+from pathlib import Path
+from typing import Any
+
+import gguf
+import numpy as np
+import pytest
+import torch
+from diffusers import GGUFQuantizationConfig, QwenImageTransformer2DModel
+from safetensors.torch import load_file, save_file
+
+from imgedit.errors import ModelLoadError, SettingsError
+from services.diffusion import gguf_weights
+from services.diffusion.lora import LoraFile
+from services.diffusion.tuning import Tuning
+from services.qwen_edit import gguf_names
+from services.qwen_edit.int8 import Int8Linear
+from services.qwen_edit.model import QwenEditAdapter, load
+from tests.unit.engine_support import SMALL, checkpoint, photo, qwen, qwen_spec
+
+CPU = torch.device("cpu")
+QWEN = "Qwen-Image-Edit-2509"
+
+
+def adapter(**options: Any) -> QwenEditAdapter:
+    return load(checkpoint(QWEN), device="cpu", reference_pixels=SMALL, condition_pixels=SMALL, **options)
+
+
+def edited(model: QwenEditAdapter, **changes: Any) -> np.ndarray:
+    spec = qwen_spec(**changes)
+    state = model.prepare(spec)
+    for _ in range(model.plan(spec).steps):
+        model.denoise([state])
+    return model.decode(state)
+
+
+def weights() -> dict[str, torch.Tensor]:
+    return load_file(checkpoint(QWEN) / "transformer" / "diffusion_pytorch_model.safetensors")
+
+
+def write_gguf(path: Path, tensors: dict[str, torch.Tensor]) -> Path:
+    """Matrices as Q8_0, the rest as F32, under diffusers' names, as published Qwen-Image files are."""
+    kind = gguf.GGMLQuantizationType.Q8_0
+    writer = gguf.GGUFWriter(path, "qwen_image")
+    for name, tensor in tensors.items():
+        if tensor.ndim == 2:
+            writer.add_tensor(name, gguf.quantize(tensor.numpy(), kind), raw_dtype=kind)
+        else:
+            writer.add_tensor(name, tensor.numpy())
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_gguf(tmp_path_factory.mktemp("gguf") / "qwen.gguf", weights())
+
+
+def velocity(transformer: QwenImageTransformer2DModel) -> torch.Tensor:
+    noise = torch.Generator().manual_seed(3)
+    with torch.inference_mode():
+        output: torch.Tensor = transformer(
+            hidden_states=torch.randn(1, 24, 64, generator=noise),
+            encoder_hidden_states=torch.randn(1, 8, 64, generator=noise),
+            timestep=torch.tensor([0.5]),
+            img_shapes=[[(1, 4, 6)]],
+            return_dict=False,
+        )[0]
+    return output
+
+
+def test_gguf_weights_give_the_bits_of_diffusers_own_loader(file: Path) -> None:
+    config = checkpoint(QWEN) / "transformer"
+    published = QwenImageTransformer2DModel.from_single_file(
+        str(file),
+        quantization_config=GGUFQuantizationConfig(compute_dtype=torch.float32),
+        config=str(config.parent),
+        subfolder="transformer",
+        torch_dtype=torch.float32,
+    )
+    for how in ("dense", "gguf"):
+        ours = gguf_weights.load_transformer(
+            gguf_names.LAYOUT, file, config, device=CPU, dtype=torch.float32, weights=how
+        )
+        assert torch.equal(velocity(ours), velocity(published))
+
+
+def test_an_edit_on_gguf_weights_is_close_to_that_on_the_folders(file: Path) -> None:
+    model = adapter(gguf=file, weights="gguf")
+    difference = abs(edited(model).astype(int) - edited(qwen()))
+    assert difference.max() > 0
+    assert difference.mean() < 3
+    assert model.revision != qwen().revision
+
+
+def test_a_lora_works_on_gguf_weights(file: Path, tmp_path: Path) -> None:
+    model = adapter(gguf=file, weights="gguf", loras={"fast": LoraFile(lightning_file(tmp_path))})
+    assert not np.array_equal(edited(model, lora="fast"), edited(model))
+
+
+@pytest.mark.parametrize("change", ["missing", "surplus"])
+def test_a_gguf_file_of_another_model_is_refused_by_tensor_name(change: str, tmp_path: Path) -> None:
+    tensors = weights()
+    tensors["extra.weight"] = tensors["img_in.weight"]
+    if change == "missing":
+        del tensors["img_in.weight"]
+    with pytest.raises(ModelLoadError, match=r"img_in\.weight.*Qwen" if change == "missing" else r"extra\.weight"):
+        adapter(gguf=write_gguf(tmp_path / "other.gguf", tensors))
+
+
+def test_an_int8_text_encoder_holds_a_byte_per_weight_and_sees_almost_the_same() -> None:
+    model = adapter(text_encoder_weights="int8")
+    modules = dict(model._pipeline.text_encoder.named_modules())
+    plain = [name for name, module in modules.items() if type(module) is torch.nn.Linear]
+    layers = [module for module in modules.values() if isinstance(module, Int8Linear)]
+    assert plain == ["lm_head"]
+    assert all(layer.weight.nbytes == layer.in_features * layer.out_features for layer in layers)
+    seen, expected = (adapter_features(one) for one in (model, qwen()))
+    assert not torch.equal(seen, expected)
+    assert float((seen - expected).norm() / expected.norm()) < 0.05
+
+
+def adapter_features(model: QwenEditAdapter) -> torch.Tensor:
+    return model._look("옷을 빨간색으로 바꿔줘", (photo(),))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_an_8_bit_layer_rounds_each_weight_to_its_rows_255_values(dtype: torch.dtype) -> None:
+    linear = torch.nn.Linear(48, 20).to(dtype)
+    layer = Int8Linear(linear)
+    inputs = torch.eye(48, dtype=dtype)
+    with torch.inference_mode():
+        found = (layer(inputs) - linear.bias).float().T
+    step = linear.weight.float().abs().amax(dim=1, keepdim=True) / 127
+    slack = 1e-6 if dtype == torch.float32 else 2 * step.max()
+    assert bool(((found - linear.weight.float()).abs() <= step / 2 + slack).all())
+
+
+def test_a_row_of_zeros_stays_zero() -> None:
+    linear = torch.nn.Linear(4, 2, bias=False)
+    with torch.no_grad():
+        linear.weight[0].zero_()
+    assert float(Int8Linear(linear)(torch.ones(1, 4))[0, 0]) == 0.0
+
+
+def test_the_text_encoders_attention_is_a_setting_and_a_wrong_one_is_named() -> None:
+    features = adapter_features(adapter(text_encoder_attention="eager"))
+    assert torch.allclose(features, adapter_features(qwen()), atol=1e-4)
+    with pytest.raises(SettingsError, match="abacus"):
+        adapter(text_encoder_attention="abacus")
+
+
+@pytest.mark.parametrize("offload", ["none", "model", "group", "sequential"])
+@pytest.mark.parametrize("text_encoder", ["none", "model", "sequential"])
+def test_the_text_encoder_rests_where_its_own_setting_says_and_no_pixel_changes(
+    offload: Any, text_encoder: Any
+) -> None:
+    model = adapter(tuning=Tuning(offload=offload, text_encoder_offload=text_encoder))
+    assert np.array_equal(edited(model), edited(qwen()))
+
+
+def test_a_text_encoder_that_is_offloaded_alone_leaves_when_the_transformer_runs() -> None:
+    model = adapter(tuning=Tuning(text_encoder_offload="model"))
+    encoder = model._pipeline.text_encoder
+    present = encoder._hf_hook._present
+    adapter_features(model)
+    assert present == [encoder]
+    state = model.prepare(qwen_spec())
+    assert present == []
+    model.denoise([state])
+    adapter_features(model)
+    assert present == [encoder]
+
+
+def test_a_text_encoder_that_stays_does_not_push_the_transformer_out() -> None:
+    model = adapter(tuning=Tuning(offload="model", text_encoder_offload="none"))
+    present = model._pipeline.transformer._hf_hook._present
+    state = model.prepare(qwen_spec())
+    model.denoise([state])
+    adapter_features(model)
+    assert present == [model._pipeline.transformer]
+
+
+def lightning_file(folder: Path, *, alpha: float = 4.0) -> Path:
+    """A LoRA of rank 4 with the keys of Qwen-Image-Lightning's files: lora_down, lora_up and alpha per layer."""
+    noise = torch.Generator().manual_seed(0)
+    tensors = {}
+    for name, weight in weights().items():
+        layer = name.removesuffix(".weight")
+        if name.endswith(("to_q.weight", "to_k.weight", "to_v.weight", "img_mlp.net.0.proj.weight")):
+            tensors[f"{layer}.lora_down.weight"] = torch.randn(4, weight.shape[1], generator=noise)
+            tensors[f"{layer}.lora_up.weight"] = torch.randn(weight.shape[0], 4, generator=noise) / 4
+            tensors[f"{layer}.alpha"] = torch.tensor(alpha)
+    path = folder / "Qwen-Image-Edit-2509-Lightning.safetensors"
+    save_file(tensors, path)
+    return path
+
+
+def delta(folder: Path, *, alpha: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """What the LoRA adds to one layer's output, by the loaded model and by hand: alpha / rank × up × down."""
+    path = lightning_file(folder, alpha=alpha)
+    model = adapter(loras={"fast": LoraFile(path)})
+    layer = model._pipeline.transformer.transformer_blocks[0].attn.to_q
+    inputs = torch.eye(layer.in_features)
+    model._network.loras.use("fast")
+    with torch.inference_mode():
+        added: torch.Tensor = (layer(inputs) - layer.base_layer(inputs)).T
+    tensors = load_file(path)
+    prefix = "transformer_blocks.0.attn.to_q"
+    return added, alpha / 4 * tensors[f"{prefix}.lora_up.weight"] @ tensors[f"{prefix}.lora_down.weight"]
+
+
+@pytest.mark.parametrize("alpha", [4.0, 2.0])
+def test_a_file_with_lightnings_keys_adds_what_it_says(tmp_path: Path, alpha: float) -> None:
+    found, expected = delta(tmp_path, alpha=alpha)
+    assert torch.allclose(found, expected, atol=1e-4)
+
+
+def test_loading_using_and_unloading_lightning_leaves_the_base_weights_bit_equal(tmp_path: Path) -> None:
+    before = edited(qwen())
+    model = adapter(loras={"fast": LoraFile(lightning_file(tmp_path))})
+    base = {name: tensor.clone() for name, tensor in weights().items()}
+    fast = edited(model, lora="fast")
+    assert not np.array_equal(fast, before)
+    for name, tensor in model._pipeline.transformer.state_dict().items():
+        plain = name.replace(".base_layer", "")
+        if plain in base:
+            assert torch.equal(tensor, base[plain]), name
+    assert np.array_equal(edited(model, lora="fast"), fast)
+    assert np.array_equal(edited(model), before)
+    model._pipeline.unload_lora_weights()
+    state = model._pipeline.transformer.state_dict()
+    assert state.keys() == base.keys()
+    for name, tensor in state.items():
+        assert torch.equal(tensor, base[name]), name
+    assert np.array_equal(edited(model), before)

@@ -134,7 +134,9 @@ def up(
 def edit(
     image: Annotated[Path, typer.Argument(help="The picture: PNG, JPEG or WebP.")],
     experiment: Annotated[str, typer.Option("--experiment", "-e", help="Id of the experiment.")],
-    prompt: Annotated[str, typer.Option("--prompt", "-p", help="What to do.")],
+    prompt: Annotated[
+        str | None, typer.Option("--prompt", "-p", help="What to do. Needed by every experiment that paints.")
+    ] = None,
     feature: Annotated[
         str | None, typer.Option("--feature", "-f", help="Id of the feature. [default: the experiment's first]")
     ] = None,
@@ -155,7 +157,7 @@ def edit(
     seed: Annotated[
         int | None, typer.Option(help="The same seed gives the same picture.", min=0, max=2**32 - 1)
     ] = None,
-    profile: Annotated[Profile, typer.Option(help="Speed against quality.")] = "balanced",
+    profile: Annotated[Profile | None, typer.Option(help="Speed against quality. [default: balanced]")] = None,
     postprocess: Annotated[bool, typer.Option(help="Match the painted region's tone to its surroundings.")] = True,
     quality: Annotated[
         int | None,

@@ -41,8 +41,8 @@ class EditOptions(TypedDict, total=False):
     """How far the result may go from the picture, 0.0 to 1.0."""
     seed: int | None
     """The same seed gives the same picture. Unset = drawn, and returned in the answer."""
-    profile: Profile
-    """Speed against quality; sets steps, guidance and strength where they are unset."""
+    profile: Profile | None
+    """Speed against quality; sets steps, guidance and strength where they are unset. Unset = balanced."""
     mask: ImageSource | None
     """What to repaint: white, at the picture's size. Unset = what BEN2 finds."""
     mask_options: edit_pb2.MaskOptions | None
@@ -66,7 +66,7 @@ class EditOptions(TypedDict, total=False):
 def edit_request(image: ImageSource, **options: Unpack[EditOptions]) -> edit_pb2.EditRequest:
     """The message of one edit, with a request id. Raises OSError for a file that cannot be read."""
     mask = options.get("mask")
-    background = options.get("background")
+    profile, background = options.get("profile"), options.get("background")
     return edit_pb2.EditRequest(
         experiment_id=options["experiment"],
         feature_id=options.get("feature"),
@@ -79,13 +79,13 @@ def edit_request(image: ImageSource, **options: Unpack[EditOptions]) -> edit_pb2
         guidance_scale=options.get("guidance_scale"),
         strength=options.get("strength"),
         seed=options.get("seed"),
-        profile=f"PROFILE_{options.get('profile', 'balanced').upper()}",
+        profile=f"PROFILE_{profile.upper()}" if profile is not None else None,
         mask_image=_read(mask) if mask is not None else b"",
         mask=options.get("mask_options"),
         background=f"BACKGROUND_{background.upper()}" if background is not None else None,
         outpaint=options.get("outpaint"),
         reference_images=[_read(reference) for reference in options.get("references", ())],
-        postprocess="POSTPROCESS_ON" if options.get("postprocess", True) else "POSTPROCESS_OFF",
+        postprocess=None if options.get("postprocess", True) else "POSTPROCESS_OFF",
         output=options.get("output"),
         preview_every=options.get("preview_every"),
         request_id=options.get("request_id") or uuid.uuid4().hex,

@@ -64,7 +64,7 @@ def _cutout(picture: Picture, outcome: Outcome) -> Picture | None:
 
 
 def _effective(feature: Feature, edit: Edit, canvas: Canvas) -> edit_pb2.EffectiveParameters:
-    used = edit.parameters
+    used = edit.parameters.at(feature.lead) if feature.lead else edit.parameters
     margins = canvas.margins
     return edit_pb2.EffectiveParameters(
         feature_id=feature.id,

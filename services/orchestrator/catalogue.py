@@ -26,7 +26,7 @@ from pydantic import (
 )
 
 from imgedit.errors import ExperimentNotFound, FeatureNotFound, Resource, SettingsError, quoted
-from services.orchestrator import catalogue_faults, guide_form, yaml_file
+from services.orchestrator import catalogue_faults, chain_rules, guide_form, yaml_file
 from services.orchestrator.catalogue_faults import fault
 
 SHIPPED = Path(__file__).parents[2] / "config" / "experiments.yaml"
@@ -64,13 +64,24 @@ class ExtendStage(_Strict):
     feather_px: int = Field(8, ge=0, le=256, description="softens the seam, inside the margins")
 
 
-class FillStage(_Strict):
+class PaintStage(_Strict):
+    """A stage whose model paints. What stands here takes the place of what the request says."""
+
+    prompt: str | None = Field(
+        None, min_length=1, max_length=2000, description="a prompt of its own, in a language that its model reads"
+    )
+    steps: int | None = Field(None, ge=1, le=100)
+    guidance_scale: float | None = Field(None, ge=0, le=100)
+    strength: float | None = Field(None, ge=0, le=1)
+
+
+class FillStage(PaintStage):
     """FLUX.1-Fill repaints where the weight is above 0."""
 
     kind: Literal["fill"] = "fill"
 
 
-class QwenEditStage(_Strict):
+class QwenEditStage(PaintStage):
     """Qwen-Image-Edit edits the picture by the prompt."""
 
     kind: Literal["qwen_edit"] = "qwen_edit"
@@ -138,17 +149,17 @@ class NumberRange(_Strict):
 
 
 class Parameters(_Strict):
-    """The numbers that a feature takes."""
+    """The numbers that a feature takes from the request: those that some stage which paints leaves open."""
 
-    steps: NumberRange
-    guidance_scale: NumberRange
-    strength: NumberRange
+    steps: NumberRange | None = None
+    guidance_scale: NumberRange | None = None
+    strength: NumberRange | None = None
     negative_scale: NumberRange | None = None
 
     @model_validator(mode="after")
     def _steps_are_whole(self) -> Parameters:
         for name in ("default", "min", "max"):
-            if not getattr(self.steps, name).is_integer():
+            if self.steps is not None and not getattr(self.steps, name).is_integer():
                 raise fault("must be a whole number", "steps", name)
         return self
 
@@ -183,38 +194,54 @@ class Feature(_Strict):
     name: str = Field(min_length=1)
     requires_mask: bool = False
     stages: Annotated[tuple[Stage, ...], Strict(False)] = Field(min_length=1)
-    parameters: Parameters
+    parameters: Parameters = Parameters()
     profiles: Profiles = Profiles()
 
     @model_validator(mode="after")
     def _chain_fits(self) -> Feature:
         kinds = [stage.kind for stage in self.stages]
-        painters = [kind for kind in kinds if kind in ("fill", "qwen_edit")]
-        if kinds[-1] != "composite" or kinds.count("composite") != 1:
-            raise fault("the last one, and only that, must be composite", "stages")
-        if len(painters) != 1:
-            raise fault("exactly one of fill and qwen_edit is needed", "stages")
-        before = kinds[: kinds.index(painters[0])]
-        if painters[0] == "fill" and not {"mask", "extend"} & set(before):
-            raise fault("fill needs a mask or extend before it", "stages", kinds.index("fill"))
-        if "segment" in before and "mask" in before and before.index("segment") > before.index("mask"):
-            raise fault("segment comes before the mask that is taken from it", "stages", kinds.index("segment"))
-        if self.requires_mask and "mask" not in before:
+        chain_rules.check(kinds)
+        prompted = [index for index, stage in enumerate(self.stages) if _reads_the_prompt(stage)]
+        if len(prompted) > 1:
+            raise fault("one stage reads the request's prompt; give this one a `prompt`", "stages", prompted[0])
+        if self.requires_mask and "mask" not in kinds:
             raise fault("the chain has no mask stage", "requires_mask")
-        if painters[0] == "qwen_edit" and self.parameters.negative_scale is not None:
-            raise fault(
-                "qwen_edit weighs the negative prompt by guidance_scale; leave it out", "parameters", "negative_scale"
-            )
+        return self
+
+    @model_validator(mode="after")
+    def _parameters_fit(self) -> Feature:
+        for name in ("steps", "guidance_scale", "strength"):
+            is_open = any(getattr(stage, name) is None for stage in self.painters)
+            if is_open and getattr(self.parameters, name) is None:
+                raise fault(f"{name} is missing: a stage that paints takes it from the request", "parameters")
+            if not is_open and getattr(self.parameters, name) is not None:
+                raise fault("no stage takes it from the request; leave it out", "parameters", name)
+        if self.parameters.negative_scale is not None and not isinstance(self.painter, FillStage):
+            raise fault("weighs a negative prompt for fill alone; leave it out", "parameters", "negative_scale")
         return self
 
     @cached_property
-    def painter(self) -> FillStage | QwenEditStage:
-        """The stage whose model reads the prompt."""
-        return next(stage for stage in self.stages if isinstance(stage, FillStage | QwenEditStage))
+    def painters(self) -> tuple[FillStage | QwenEditStage, ...]:
+        """The stages whose models paint, in order; empty for a feature that only cuts out."""
+        return tuple(stage for stage in self.stages if isinstance(stage, FillStage | QwenEditStage))
+
+    @cached_property
+    def painter(self) -> FillStage | QwenEditStage | None:
+        """The stage that reads the request's prompt; None where each has a prompt of its own, or nothing paints."""
+        return next((stage for stage in self.painters if stage.prompt is None), None)
+
+    @cached_property
+    def lead(self) -> FillStage | QwenEditStage | None:
+        """The stage whose parameters an answer tells: the one that reads the prompt, else the last that paints."""
+        return self.painter or next(reversed(self.painters), None)
 
     def has(self, kind: type[_Strict]) -> bool:
         """Whether the chain has a stage of this kind."""
         return any(isinstance(stage, kind) for stage in self.stages)
+
+
+def _reads_the_prompt(stage: BaseModel) -> bool:
+    return isinstance(stage, PaintStage) and stage.prompt is None
 
 
 class Experiment(_Strict):

@@ -12,12 +12,14 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TypeVar
 
+import numpy as np
+
 from imgedit.errors import ImgeditError
 from imgedit.images import Pixels
 from services.orchestrator import stages
 from services.orchestrator.backends import Segmented
 from services.orchestrator.canvas import Canvas, Edit
-from services.orchestrator.catalogue import Feature, MaskStage, SegmentStage, Stage
+from services.orchestrator.catalogue import CompositeStage, Feature, MaskStage, SegmentStage, Stage
 
 T = TypeVar("T")
 
@@ -34,7 +36,7 @@ class Outcome:
 
 @dataclass
 class Clock:
-    """Measures stages; a stage that runs beside others is measured by itself."""
+    """Measures stages; a stage that runs beside others is measured by itself, two of a kind together."""
 
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -44,18 +46,19 @@ class Clock:
         try:
             return await work()
         finally:
-            self.seconds[stage] = time.perf_counter() - started
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - started
 
 
 async def run(feature: Feature, edit: Edit) -> Outcome:
     """Walk the chain. Leaving early, by an error or a cancel, ends all that still runs."""
     canvas = Canvas(edit.picture.rgb, edit.picture.alpha)
+    weights: list[Pixels] = []
     clock = Clock()
     try:
         walked = [stage for stage in feature.stages if _is_needed(stage, feature, edit)]
         for index, stage in enumerate(walked, start=1):
             edit.on_stage(stage.kind, index, len(walked))
-            clock.seconds[stage.kind] = 0.0  # holds its place in the order of the stages
+            clock.seconds.setdefault(stage.kind, 0.0)  # holds its place in the order of the stages
             if isinstance(stage, SegmentStage):
                 work = asyncio.create_task(clock.measure(stage.kind, lambda: stages.segment(edit)))
                 work.add_done_callback(_retrieve)
@@ -65,6 +68,14 @@ async def run(feature: Feature, edit: Edit) -> Outcome:
                     await canvas.subject  # before the clock: waiting is the segmentation's time
                 step = partial(stages.OF_KIND[type(stage)], canvas, stage, edit)
                 canvas = await clock.measure(stage.kind, step)
+            if isinstance(stage, CompositeStage) and canvas.weight is not None:
+                weights.append(canvas.weight)
+                if index < len(feature.stages):  # what follows starts from the picture as it is now
+                    canvas = replace(canvas, weight=None, mask_source="whole", painted=None)
+        if not feature.painters:
+            canvas = await stages.cut_out(canvas)
+        if len(weights) > 1:  # changed is what any of them changed
+            canvas = replace(canvas, weight=np.maximum.reduce(weights))
         subject, warnings = await _settled_subject(canvas)
     finally:
         if canvas.subject is not None:

@@ -5,6 +5,8 @@ What ListExperiments returns. Takes every range and default from the catalogue.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from google.protobuf.struct_pb2 import Value
 
 from imgedit.v1 import edit_pb2, profile_pb2
@@ -14,7 +16,6 @@ from services.orchestrator.catalogue import (
     Feature,
     MaskStage,
     NumberRange,
-    QwenEditStage,
     SegmentStage,
 )
 from services.orchestrator.parameters import (
@@ -22,6 +23,7 @@ from services.orchestrator.parameters import (
     MAX_PREVIEW_EVERY,
     MAX_SEED,
     PROFILE_NUMBERS,
+    automatic_negative_prompt,
     max_references,
     optional_fields,
     ranges,
@@ -30,41 +32,42 @@ from services.orchestrator.parameters import (
 
 def specs(feature: Feature) -> list[edit_pb2.ParameterSpec]:
     """The parameters that the feature takes, with all that a form needs."""
-    found = [
-        _spec("input_image", edit_pb2.PARAMETER_TYPE_IMAGE, required=True, min=1, max=1),
-        _spec("prompt", edit_pb2.PARAMETER_TYPE_TEXT, required=True, min=1, max=checks.MAX_PROMPT_CHARACTERS),
-        _spec(
-            "negative_prompt",
-            edit_pb2.PARAMETER_TYPE_TEXT,
-            default=_text_value(feature.painter.automatic_negative_prompt)
-            if isinstance(feature.painter, QwenEditStage)
-            else None,
-            min=0,
-            max=checks.MAX_PROMPT_CHARACTERS,
-        ),
-    ]
-    found.extend(_number_spec(name, limits) for name, limits in ranges(feature))
-    profile = _spec("profile", edit_pb2.PARAMETER_TYPE_ENUM, min=0, max=1, default=_text_value("PROFILE_BALANCED"))
-    profile.choices.extend(profile_pb2.Profile.Name(number) for number in PROFILE_NUMBERS.values())
-    found.append(profile)
-    found.append(_spec("seed", edit_pb2.PARAMETER_TYPE_INTEGER, min=0, max=MAX_SEED))
-    found.append(_spec("preview_every", edit_pb2.PARAMETER_TYPE_INTEGER, min=0, max=MAX_PREVIEW_EVERY))
-    if feature.has(MaskStage) or feature.has(ExtendStage):
-        postprocess = _spec(
-            "postprocess", edit_pb2.PARAMETER_TYPE_ENUM, min=0, max=1, default=_text_value("POSTPROCESS_ON")
-        )
-        postprocess.choices.extend(("POSTPROCESS_ON", "POSTPROCESS_OFF"))
-        found.append(postprocess)
-    found.append(_spec("output", edit_pb2.PARAMETER_TYPE_MESSAGE, min=0, max=1))
     used = optional_fields(feature)
-    if "mask_image" in used:
-        required = not feature.has(SegmentStage)
-        found.append(_spec("mask_image", edit_pb2.PARAMETER_TYPE_IMAGE, required=required, min=int(required), max=1))
-    if "outpaint" in used:
-        found.append(_spec("outpaint", edit_pb2.PARAMETER_TYPE_MESSAGE, min=0, max=MAX_MARGIN_PX))
-    if "reference_images" in used:
-        found.append(_spec("reference_images", edit_pb2.PARAMETER_TYPE_IMAGE, min=0, max=max_references(feature)))
-    return found
+    found = [*_general_specs(feature), *_picture_specs(feature)]
+    return [spec for spec in found if used.get(spec.name, True)]
+
+
+def _general_specs(feature: Feature) -> Iterator[edit_pb2.ParameterSpec]:
+    yield _spec("input_image", edit_pb2.PARAMETER_TYPE_IMAGE, required=True, min=1, max=1)
+    yield _spec("prompt", edit_pb2.PARAMETER_TYPE_TEXT, required=True, min=1, max=checks.MAX_PROMPT_CHARACTERS)
+    automatic = automatic_negative_prompt(feature.painter)
+    yield _spec(
+        "negative_prompt",
+        edit_pb2.PARAMETER_TYPE_TEXT,
+        default=_text_value(automatic) if automatic is not None else None,
+        min=0,
+        max=checks.MAX_PROMPT_CHARACTERS,
+    )
+    yield from (_number_spec(name, limits) for name, limits in ranges(feature))
+    yield _choice("profile", "PROFILE_BALANCED", [profile_pb2.Profile.Name(n) for n in PROFILE_NUMBERS.values()])
+    yield _spec("seed", edit_pb2.PARAMETER_TYPE_INTEGER, min=0, max=MAX_SEED)
+    yield _spec("preview_every", edit_pb2.PARAMETER_TYPE_INTEGER, min=0, max=MAX_PREVIEW_EVERY)
+    if feature.has(MaskStage) or feature.has(ExtendStage):
+        yield _choice("postprocess", "POSTPROCESS_ON", ["POSTPROCESS_ON", "POSTPROCESS_OFF"])
+    yield _spec("output", edit_pb2.PARAMETER_TYPE_MESSAGE, min=0, max=1)
+
+
+def _picture_specs(feature: Feature) -> Iterator[edit_pb2.ParameterSpec]:
+    needs_mask = not feature.has(SegmentStage)
+    yield _spec("mask_image", edit_pb2.PARAMETER_TYPE_IMAGE, required=needs_mask, min=int(needs_mask), max=1)
+    yield _spec("outpaint", edit_pb2.PARAMETER_TYPE_MESSAGE, min=0, max=MAX_MARGIN_PX)
+    yield _spec("reference_images", edit_pb2.PARAMETER_TYPE_IMAGE, min=0, max=max_references(feature))
+
+
+def _choice(name: str, default: str, choices: list[str]) -> edit_pb2.ParameterSpec:
+    spec = _spec(name, edit_pb2.PARAMETER_TYPE_ENUM, min=0, max=1, default=_text_value(default))
+    spec.choices.extend(choices)
+    return spec
 
 
 def _number_spec(name: str, limits: NumberRange) -> edit_pb2.ParameterSpec:

@@ -9,7 +9,7 @@ import re
 import secrets
 import unicodedata
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from imgedit.errors import InvalidArgument, PromptLanguageUnsupported, Violation, quoted
@@ -21,8 +21,10 @@ from services.orchestrator.catalogue import (
     PROMPT_LANGUAGES,
     ExtendStage,
     Feature,
+    FillStage,
     MaskStage,
     NumberRange,
+    Parameters,
     QwenEditStage,
 )
 from services.orchestrator.output import Output
@@ -75,6 +77,16 @@ class EditParameters:
     postprocess: bool = True
     output: Output = field(default_factory=Output)
 
+    def at(self, stage: FillStage | QwenEditStage) -> EditParameters:
+        """What this stage runs with: what the catalogue fixes for it takes the place of the request's."""
+        fixed = {name: getattr(stage, name) for name in ("steps", "guidance_scale", "strength")}
+        there = replace(self, **{name: value for name, value in fixed.items() if value is not None})
+        if stage.prompt is None:
+            return there
+        return replace(
+            there, prompt=stage.prompt, negative_prompt=automatic_negative_prompt(stage), negative_scale=None
+        )
+
     @property
     def steps_run(self) -> int:
         """Denoise steps left after strength has taken its share: of n, int(n − n × strength) are skipped."""
@@ -88,7 +100,8 @@ def resolve(request: edit_pb2.EditRequest, feature: Feature) -> EditParameters:
     """
     _check_request_id(request)
     _check_used(request, feature)
-    checks.prompt("prompt", request.prompt)
+    if feature.painter is not None:
+        checks.prompt("prompt", request.prompt)
     checks.prompt("negative_prompt", request.negative_prompt, may_be_blank=True)
     _check_language("prompt", request.prompt, feature)
     _check_language("negative_prompt", request.negative_prompt, feature)
@@ -101,10 +114,10 @@ def resolve(request: edit_pb2.EditRequest, feature: Feature) -> EditParameters:
         prompt=request.prompt,
         negative_prompt=_negative_prompt(request, feature),
         negative_scale=numbers.get("negative_scale") if request.HasField("negative_prompt") else None,
-        steps=int(numbers["steps"]),
-        guidance_scale=numbers["guidance_scale"],
-        strength=numbers["strength"],
-        seed=request.seed if request.HasField("seed") else secrets.randbits(32),
+        steps=int(numbers.get("steps", 0)),
+        guidance_scale=numbers.get("guidance_scale", 0),
+        strength=numbers.get("strength", 0),
+        seed=_seed(request, feature),
         margins=margins,
         aspect=aspect,
         preview_every=request.preview_every,
@@ -114,15 +127,17 @@ def resolve(request: edit_pb2.EditRequest, feature: Feature) -> EditParameters:
     )
 
 
-def optional_fields(feature: Feature) -> set[str]:
-    """The fields of EditRequest that this feature takes and others refuse."""
-    fields = {
+def optional_fields(feature: Feature) -> dict[str, bool]:
+    """The fields of EditRequest that not every feature takes, and whether this one does."""
+    reads, paints = feature.painter is not None, bool(feature.painters)
+    return {
+        **dict.fromkeys(("prompt", "expand_prompt", "negative_prompt"), reads),
+        **dict.fromkeys(("seed", "profile", "preview_every"), paints),
+        **{name: getattr(feature.parameters, name) is not None for name in Parameters.model_fields},
         "mask_image": feature.has(MaskStage),
         "outpaint": feature.has(ExtendStage),
         "reference_images": max_references(feature) > 0,
-        "negative_scale": feature.parameters.negative_scale is not None,
     }
-    return {name for name, is_used in fields.items() if is_used}
 
 
 def _check_request_id(request: edit_pb2.EditRequest) -> None:
@@ -132,14 +147,9 @@ def _check_request_id(request: edit_pb2.EditRequest) -> None:
 
 def _check_used(request: edit_pb2.EditRequest, feature: Feature) -> None:
     """Refuse a field that the feature has no use for, instead of dropping it."""
-    used = optional_fields(feature)
-    for name, is_set in (
-        ("mask_image", bool(request.mask_image)),
-        ("outpaint", request.HasField("outpaint")),
-        ("reference_images", bool(request.reference_images)),
-        ("negative_scale", request.HasField("negative_scale")),
-    ):
-        if is_set and name not in used:
+    present = {field.name for field, _ in request.ListFields()}
+    for name, is_used in optional_fields(feature).items():
+        if name in present and not is_used:
             raise InvalidArgument.field(
                 name,
                 f"the feature {feature.id} has no use for it; leave it out",
@@ -158,7 +168,7 @@ def _check_used(request: edit_pb2.EditRequest, feature: Feature) -> None:
 
 def _check_language(field: str, text: str, feature: Feature) -> None:
     """Refuse a script that the model's tokenizer has no pieces for: every such word would become <unk>."""
-    if PROMPT_LANGUAGES[feature.painter.kind] != ("en",):
+    if feature.painter is None or PROMPT_LANGUAGES[feature.painter.kind] != ("en",):
         return
     letters = [char for char in unicodedata.normalize("NFKC", text) if char.isalpha()]
     foreign = next((char for char in letters if not unicodedata.name(char, "").startswith("LATIN")), "")
@@ -176,12 +186,17 @@ def _check_language(field: str, text: str, feature: Feature) -> None:
 
 def ranges(feature: Feature) -> Iterator[tuple[str, NumberRange]]:
     """The numbers that the feature takes, by field."""
-    parameters = feature.parameters
-    yield "steps", parameters.steps
-    yield "guidance_scale", parameters.guidance_scale
-    yield "strength", parameters.strength
-    if parameters.negative_scale is not None:
-        yield "negative_scale", parameters.negative_scale
+    for name in Parameters.model_fields:
+        limits: NumberRange | None = getattr(feature.parameters, name)
+        if limits is not None:
+            yield name, limits
+
+
+def _seed(request: edit_pb2.EditRequest, feature: Feature) -> int:
+    """The caller's, else drawn; 0 where nothing is drawn from it."""
+    if not feature.painters or request.HasField("seed"):
+        return request.seed
+    return secrets.randbits(32)
 
 
 def _postprocess(request: edit_pb2.EditRequest) -> bool:
@@ -211,7 +226,12 @@ def _number(request: edit_pb2.EditRequest, name: str, limits: NumberRange, prese
 def _negative_prompt(request: edit_pb2.EditRequest, feature: Feature) -> str | None:
     if request.HasField("negative_prompt"):
         return request.negative_prompt
-    return feature.painter.automatic_negative_prompt if isinstance(feature.painter, QwenEditStage) else None
+    return automatic_negative_prompt(feature.painter)
+
+
+def automatic_negative_prompt(stage: FillStage | QwenEditStage | None) -> str | None:
+    """What a stage avoids where nobody says; None = nothing."""
+    return stage.automatic_negative_prompt if isinstance(stage, QwenEditStage) else None
 
 
 def _outpaint(request: edit_pb2.EditRequest) -> tuple[Margins | None, tuple[int, int] | None]:
@@ -237,4 +257,4 @@ def _outpaint(request: edit_pb2.EditRequest) -> tuple[Margins | None, tuple[int,
 
 def max_references(feature: Feature) -> int:
     """How many reference pictures the feature takes."""
-    return feature.painter.max_references if isinstance(feature.painter, QwenEditStage) else 0
+    return max((stage.max_references for stage in feature.painters if isinstance(stage, QwenEditStage)), default=0)

@@ -191,7 +191,7 @@ def _describe(experiment: Experiment) -> edit_pb2.Experiment:
                 requires_mask=feature.requires_mask,
                 stages=[stage.kind for stage in feature.stages],
                 parameters=form.specs(feature),
-                prompt_languages=PROMPT_LANGUAGES[feature.painter.kind],
+                prompt_languages=PROMPT_LANGUAGES[feature.painter.kind] if feature.painter else (),
             )
             for feature in experiment.features
         ],

@@ -18,7 +18,7 @@ from imgedit.errors import ImageRejected, InternalError, InvalidArgument, NoSubj
 from imgedit.images import Picture, Pixels, resized
 from services.orchestrator import masks
 from services.orchestrator.backends import Segmented
-from services.orchestrator.canvas import Canvas, Edit
+from services.orchestrator.canvas import Canvas, Edit, MaskSource
 from services.orchestrator.catalogue import CompositeStage, ExtendStage, FillStage, MaskStage, QwenEditStage
 from services.orchestrator.colour_match import match_colours
 from services.orchestrator.composite import composited
@@ -71,7 +71,7 @@ async def extend(canvas: Canvas, stage: ExtendStage, edit: Edit) -> Canvas:
 
 async def fill(canvas: Canvas, stage: FillStage, edit: Edit) -> Canvas:
     """FLUX.1-Fill paints the work area where the weight is above 0."""
-    parameters = edit.parameters
+    parameters = edit.parameters.at(stage)
     if parameters.steps_run == 0:
         return canvas
     if canvas.weight is None:
@@ -100,13 +100,14 @@ async def fill(canvas: Canvas, stage: FillStage, edit: Edit) -> Canvas:
 
 async def qwen_edit(canvas: Canvas, stage: QwenEditStage, edit: Edit) -> Canvas:
     """Qwen-Image-Edit edits the work area by the prompt, with the references beside it."""
-    parameters = edit.parameters
+    parameters = edit.parameters.at(stage)
     if parameters.steps_run == 0:
         return canvas
     _check_aspects(canvas, edit)
     area = WorkArea.of(_size(canvas.rgb), edit.max_work_pixels)
     rgb = await asyncio.to_thread(lambda: area.enter(Picture(canvas.rgb, canvas.alpha).over_white()))
-    references = [await asyncio.to_thread(_shrunk, image, edit.max_work_pixels) for image in edit.references]
+    shown = edit.references[: stage.max_references]
+    references = [await asyncio.to_thread(_shrunk, image, edit.max_work_pixels) for image in shown]
     painted = await edit.backends.qwen_edit(
         [rgb, *references],
         prompt=parameters.prompt,
@@ -133,6 +134,18 @@ async def composite(canvas: Canvas, _stage: CompositeStage, edit: Edit) -> Canva
         seen = Picture(canvas.rgb, canvas.alpha).over_white()
         painted = await asyncio.to_thread(match_colours, painted, seen, canvas.weight)
     return await asyncio.to_thread(composited, canvas, painted)
+
+
+async def cut_out(canvas: Canvas) -> Canvas:
+    """The end of a chain that paints nothing: the picture, transparent where the mask or the subject's alpha is 0."""
+    weight = canvas.weight
+    if weight is None:
+        if canvas.subject is None:
+            raise InternalError("the chain has no segment")
+        weight = (await canvas.subject).alpha
+    alpha = weight if canvas.alpha is None else np.minimum(weight, canvas.alpha)
+    source: MaskSource = "segmentation" if canvas.mask_source == "whole" else canvas.mask_source
+    return replace(canvas, alpha=alpha, weight=weight, mask_source=source)
 
 
 OF_KIND: dict[type, Callable[[Canvas, Any, Edit], Awaitable[Canvas]]] = {

@@ -1,6 +1,6 @@
 """Writes tiny checkpoints of all three models: `python -m demo.tiny --out DIR [--seed N]`.
 
-Real classes, real file layouts, seeded random weights, no network; seconds and a few megabytes. A checkpoint that is
+Real classes, real file layouts, seeded weights, no network; half a minute and a few megabytes. A checkpoint that is
 already there and current is left alone. Knows where the folders go and when they are stale; each model's module knows
 what is in them.
 """
@@ -17,6 +17,8 @@ from pathlib import Path
 
 STAMP = ".tiny-checkpoint"
 DEFAULT_SEED = 20250902
+LEARNT = Path(__file__).parents[2] / "services" / "qwen_edit" / "instructions.py"
+"""The chats that the tiny language model is taught to answer."""
 NAMES = ("BEN2", "FLUX.1-Fill-dev", "Qwen-Image-Edit-2509")
 
 
@@ -74,9 +76,9 @@ def builder(name: str) -> Callable[[Path, int], None]:
 
 
 def fingerprint(seed: int) -> str:
-    """Changes with anything that changes a checkpoint: the seed, this package's source, the libraries' versions."""
+    """Changes with anything that changes a checkpoint: the seed, the sources that make it, the libraries' versions."""
     digest = hashlib.sha256(str(seed).encode())
-    for source in sorted(Path(__file__).parent.glob("*.py")):
+    for source in (*sorted(Path(__file__).parent.glob("*.py")), LEARNT):
         digest.update(source.read_bytes())
     for library in ("torch", "diffusers", "transformers"):
         digest.update(f"{library}={metadata.version(library)}".encode())

@@ -1,7 +1,8 @@
-"""A tiny Qwen-Image-Edit-2509: its real classes at toy width with seeded random weights, in the diffusers layout.
+"""A tiny Qwen-Image-Edit-2509: its real classes at toy width, in the diffusers layout.
 
 Same as the real one: 64 packed latent channels in and out, the causal 3-D VAE with its latent mean and deviation, a
 Qwen2.5-VL that sees images through windowed vision blocks, Qwen's byte-level tokenizer, the scheduler's settings.
+The weights are seeded noise, but for the language model's: it is taught a few prompts by heart (`recitation.py`).
 """
 
 from pathlib import Path
@@ -11,8 +12,9 @@ from diffusers import AutoencoderKLQwenImage, FlowMatchEulerDiscreteScheduler, Q
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration, Qwen2Tokenizer
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
-from demo.tiny import tokenizers
+from demo.tiny import recitation, tokenizers
 from demo.tiny.folder import seeded, write_card, write_index
+from services.qwen_edit.processor import PictureProcessor
 
 TEXT_WIDTH = 64
 
@@ -28,14 +30,16 @@ COMPONENTS = {
 
 def build(folder: Path, seed: int) -> None:
     """Write the checkpoint into the existing, empty `folder`; the same seed gives the same weights."""
-    tokenizer = tokenizers.qwen2()
+    tokenizer, image_processor = tokenizers.qwen2(), Qwen2VLImageProcessorPil()
     with seeded(seed):
         transformer_model().save_pretrained(folder / "transformer")
         vae_model().save_pretrained(folder / "vae")
-        language_model(tokenizer).save_pretrained(folder / "text_encoder")
+        model = language_model(tokenizer)
+        recitation.train(model, PictureProcessor(image_processor, tokenizer), seed)
+        model.save_pretrained(folder / "text_encoder")
     tokenizer.save_pretrained(folder / "tokenizer")
     tokenizer.save_pretrained(folder / "processor")
-    Qwen2VLImageProcessorPil().save_pretrained(folder / "processor")
+    image_processor.save_pretrained(folder / "processor")
     scheduler().save_pretrained(folder / "scheduler")
     write_index(folder, "QwenImageEditPlusPipeline", COMPONENTS)
     write_card(folder, "Qwen-Image-Edit-2509", seed)

@@ -18,15 +18,15 @@ EngineSlot = ModelSlot[Engine[Any, Any, Any]]
 
 
 def make_diffusion_service(
-    rpc_service: str,
+    rpc_services: tuple[str, ...],
     settings: DiffusionSettings,
     load_adapter: Callable[[], Any],
-    add_servicer: Callable[[EngineSlot, grpc.aio.Server], None],
+    add_servicers: Callable[[EngineSlot, grpc.aio.Server], None],
 ) -> Service:
     """The service, not started; the engine is made when the model is loaded.
 
-    `load_adapter` loads the model (an `Adapter` with `warm_up`); `add_servicer` adds the servicer that finds its engine
-    in the slot.
+    `rpc_services`: full names of what is served. `load_adapter` loads the model (an `Adapter` with `warm_up`);
+    `add_servicers` adds the servicers, which find their engine in the slot.
     """
     slot: EngineSlot = ModelSlot()
     name = settings.service
@@ -50,4 +50,4 @@ def make_diffusion_service(
         if slot.is_filled:
             await slot.get().aclose()
 
-    return Service((rpc_service,), lambda server: add_servicer(slot, server), start, stop, gate=service_gate(settings))
+    return Service(rpc_services, lambda server: add_servicers(slot, server), start, stop, gate=service_gate(settings))

@@ -41,7 +41,7 @@ def make_service(settings: FillSettings) -> Service:
         fill_pb2_grpc.add_FillServiceServicer_to_server(servicer, server)
 
     rpc_service = fill_pb2.DESCRIPTOR.services_by_name["FillService"].full_name
-    return make_diffusion_service(rpc_service, settings, load_adapter, add_servicer)
+    return make_diffusion_service((rpc_service,), settings, load_adapter, add_servicer)
 
 
 if __name__ == "__main__":

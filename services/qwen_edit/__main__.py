@@ -9,10 +9,11 @@ from typing import Any
 
 import grpc
 
-from imgedit.v1 import qwen_edit_pb2, qwen_edit_pb2_grpc
+from imgedit.v1 import prompt_pb2, prompt_pb2_grpc, qwen_edit_pb2, qwen_edit_pb2_grpc
 from services.common.server import Service, run
 from services.diffusion import relay
 from services.diffusion.service import EngineSlot, make_diffusion_service
+from services.qwen_edit.prompt_servicer import PromptServicer
 from services.qwen_edit.servicer import QwenEditServicer
 from services.qwen_edit.settings import QwenEditSettings
 
@@ -55,12 +56,22 @@ def make_service(settings: QwenEditSettings) -> Service:
             ),
         )
 
-    def add_servicer(slot: EngineSlot, server: grpc.aio.Server) -> None:
+    def add_servicers(slot: EngineSlot, server: grpc.aio.Server) -> None:
         servicer = QwenEditServicer(slot, max_pixels=settings.max_pixels, profiles=relay.Profiles.of(settings))
         qwen_edit_pb2_grpc.add_QwenEditServiceServicer_to_server(servicer, server)
+        prompts = PromptServicer(
+            slot,
+            max_pixels=settings.max_pixels,
+            max_tokens=settings.rewrite_tokens,
+            max_seconds=settings.rewrite_seconds,
+        )
+        prompt_pb2_grpc.add_PromptServiceServicer_to_server(prompts, server)
 
-    rpc_service = qwen_edit_pb2.DESCRIPTOR.services_by_name["QwenEditService"].full_name
-    return make_diffusion_service(rpc_service, settings, load_adapter, add_servicer)
+    rpc_services = (
+        qwen_edit_pb2.DESCRIPTOR.services_by_name["QwenEditService"].full_name,
+        prompt_pb2.DESCRIPTOR.services_by_name["PromptService"].full_name,
+    )
+    return make_diffusion_service(rpc_services, settings, load_adapter, add_servicers)
 
 
 if __name__ == "__main__":

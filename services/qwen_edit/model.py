@@ -8,7 +8,7 @@ lays the result back.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -33,8 +33,10 @@ from services.diffusion.network import Network
 from services.diffusion.tuning import UNTUNED, Tuning, free_for_transformer
 from services.diffusion.tuning import apply as apply_tuning
 from services.qwen_edit import gguf_names
+from services.qwen_edit.instructions import RewriteSpec
 from services.qwen_edit.processor import load_processor
 from services.qwen_edit.region import Region
+from services.qwen_edit.rewriting import Writer
 from services.qwen_edit.spec import QwenEditSpec
 from services.qwen_edit.text_encoder import TextEncoderWeights, load_text_encoder
 
@@ -52,6 +54,9 @@ REFERENCE_PIXELS = 1024 * 1024
 
 CONDITION_PIXELS = 384 * 384
 """Area at which Qwen2.5-VL looks at every picture."""
+
+GLANCE_PIXELS = 224 * 224
+"""Area at which Qwen2.5-VL looks at a picture when it writes a prompt out: it holds up the edits meanwhile."""
 
 TEXT_TOKENS = 64
 """Text tokens assumed when a job's work is estimated; the real number is known after encoding."""
@@ -110,6 +115,7 @@ class QwenEditAdapter:
         self._condition_pixels = condition_pixels
         self._rgb: NDArray[np.float32] | None = None
         self._cache = ConditioningCache(SERVICE, cache_bytes)
+        self._writer = Writer(pipeline.text_encoder, pipeline.processor, target)
 
     def plan(self, spec: QwenEditSpec) -> Plan:
         """Judge the spec and size its work; `InvalidArgument` names the field at fault."""
@@ -207,6 +213,10 @@ class QwenEditAdapter:
             self._rgb = picture.measure_latent_rgb(self._encode)
         return self._rgb
 
+    def rewrite(self, spec: RewriteSpec, should_stop: Callable[[], bool]) -> str:
+        """What Qwen2.5-VL answers; see `services.qwen_edit.rewriting.Writer.write`."""
+        return self._writer.write(spec, [scaled(image, GLANCE_PIXELS) for image in spec.images], should_stop)
+
     def release(self, state: QwenEditState) -> None:
         """Drop the job's step cache."""
         if state.context is not None:
@@ -261,7 +271,7 @@ class QwenEditAdapter:
             f"Picture {number}: <|vision_start|><|image_pad|><|vision_end|>" for number in range(1, len(images) + 1)
         )
         text = self._pipeline.prompt_template_encode.format(pictures + prompt)
-        seen = [self._condition_image(image) for image in images]
+        seen = [scaled(image, self._condition_pixels) for image in images]
         inputs = self._pipeline.processor(text=[text], images=seen, padding=True, return_tensors="pt")
         inputs = inputs.to(self._device)
         output = self._pipeline.text_encoder(
@@ -276,10 +286,6 @@ class QwenEditAdapter:
             self._dtype
         )
         return features
-
-    def _condition_image(self, image: NDArray[np.uint8]) -> Image.Image:
-        height, width = size_for(self._condition_pixels, image)
-        return Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS)
 
     def _encode_picture(self, index: int, image: NDArray[np.uint8]) -> torch.Tensor:
         """(1, 16, h, w): the picture's latents; remembered by its content."""
@@ -424,6 +430,12 @@ def size_for(area: int, image: NDArray[np.uint8]) -> tuple[int, int]:
     aspect = image.shape[1] / image.shape[0]
     width = math.sqrt(area * aspect)
     return max(32, round(width / aspect / 32) * 32), max(32, round(width / 32) * 32)
+
+
+def scaled(image: NDArray[np.uint8], area: int) -> Image.Image:
+    """The picture at about this area, for Qwen2.5-VL to look at."""
+    height, width = size_for(area, image)
+    return Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS)
 
 
 def guided(positive: torch.Tensor, negative: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:

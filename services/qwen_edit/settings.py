@@ -29,3 +29,5 @@ class QwenEditSettings(DiffusionSettings):
     text_encoder_attention: str = Field(
         "", description="a transformers attention (sdpa, eager, flash_attention_2 ...); empty = its own choice"
     )
+    rewrite_tokens: int = Field(512, ge=16, le=2048, description="most tokens of a rewritten prompt")
+    rewrite_seconds: float = Field(30.0, gt=0, description="longest time for rewriting one prompt, with its wait")

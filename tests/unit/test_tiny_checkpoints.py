@@ -6,10 +6,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from demo.tiny import tokenizers
+from demo.tiny import recitation, tokenizers
 from demo.tiny.__main__ import NAMES, main, write_checkpoint
 
 DIFFUSERS_NAMES = [name for name in NAMES if name != "BEN2"]
+
+
+@pytest.fixture(autouse=True)
+def hardly_taught(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the language model knows is tested where it is used; learning it takes its time."""
+    monkeypatch.setattr(recitation, "EPOCHS", 1)
 
 
 def weights(folder: Path) -> dict[str, bytes]:

@@ -1,0 +1,51 @@
+"""What Qwen2.5-VL is asked when it rewrites a prompt: the instructions of each mode, and the chat around them.
+
+The chat has ChatML's form, which the model was trained on. Imports neither torch nor proto types.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from imgedit.images import Pixels
+
+Mode = Literal["translate", "expand"]
+
+SYSTEM: dict[Mode, str] = {
+    "translate": (
+        "Translate the picture-editing instruction into English. Keep text in quotation marks exactly as it is. "
+        "Answer with the English instruction only."
+    ),
+    "expand": (
+        "Write the picture-editing instruction out in English: be specific, describe the object, name the style and "
+        "the light. Keep its meaning, and text in quotation marks exactly as it is. Answer with the instruction only."
+    ),
+}
+"""For `expand` these are the guide's three pieces of advice on writing prompts."""
+
+PICTURE = "<|vision_start|><|image_pad|><|vision_end|>"
+
+CONTROL = re.compile(r"<\|\w+\|>")
+"""The model's own markers; a prompt that held one could end its turn or stand for a picture."""
+
+
+@dataclass(frozen=True)
+class RewriteSpec:
+    """One prompt to rewrite. max_tokens: of the answer. images: 0 to 3 pictures (H, W, 3) uint8 that it speaks of."""
+
+    mode: Mode
+    prompt: str
+    max_tokens: int
+    images: tuple[Pixels, ...] = ()
+
+
+def chat(mode: Mode, prompt: str, pictures: int = 0) -> str:
+    """The chat up to where the model's answer begins; one mark per picture, before the prompt."""
+    shown = "".join(f"Picture {number}: {PICTURE}" for number in range(1, pictures + 1))
+    return (
+        f"<|im_start|>system\n{SYSTEM[mode]}<|im_end|>\n"
+        f"<|im_start|>user\n{shown}{prompt}<|im_end|>\n"
+        "<|im_start|>assistant\n"
+    )

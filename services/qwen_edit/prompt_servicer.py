@@ -1,0 +1,136 @@
+"""PromptService: one prompt in, one that the models can read out. Knows proto types and the engine, not torch."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, cast
+
+from imgedit.errors import DeadlineExceeded, ImageRejected, InvalidArgument, PromptRejected, Violation
+from imgedit.images import Pixels
+from imgedit.v1 import progress_pb2, prompt_pb2, prompt_pb2_grpc
+from services.common import checks, languages, pixels
+from services.common import deadline as deadlines
+from services.common.deadline import Context
+from services.diffusion.service import EngineSlot
+from services.qwen_edit.answer import READ, failed, judged
+from services.qwen_edit.instructions import CONTROL, Mode, RewriteSpec
+
+if TYPE_CHECKING:
+    from services.qwen_edit.model import QwenEditAdapter
+
+MODEL_ID = "Qwen2.5-VL"
+MAX_IMAGES = 3
+MAX_ASPECT = 200
+"""Of Qwen2.5-VL's image processor, long side to short."""
+
+_MODES: dict[int, Mode] = {
+    prompt_pb2.REWRITE_MODE_TRANSLATE: "translate",
+    prompt_pb2.REWRITE_MODE_EXPAND: "expand",
+}
+_OUTCOMES: dict[Mode, prompt_pb2.RewriteOutcome] = {
+    "translate": prompt_pb2.REWRITE_OUTCOME_TRANSLATED,
+    "expand": prompt_pb2.REWRITE_OUTCOME_EXPANDED,
+}
+
+
+class PromptServicer(prompt_pb2_grpc.PromptServiceServicer):
+    """Serves RewritePrompt with the language model inside the engine's adapter.
+
+    max_tokens: of an answer. max_seconds: for one prompt, with its wait for the device.
+    """
+
+    def __init__(self, slot: EngineSlot, *, max_pixels: int, max_tokens: int, max_seconds: float) -> None:
+        self._slot = slot
+        self._max_pixels = max_pixels
+        self._max_tokens = max_tokens
+        self._max_seconds = max_seconds
+
+    async def RewritePrompt(
+        self, request: prompt_pb2.RewritePromptRequest, context: Context
+    ) -> prompt_pb2.RewritePromptResponse:
+        """Rewrite one prompt, between two steps of the edits that run."""
+        self._slot.get()  # a service that is still loading says so, whatever is asked
+        spec = await asyncio.to_thread(read_spec, request, self._max_pixels, self._max_tokens)
+        language = languages.language_of(spec.prompt)
+        if spec.mode == "translate" and is_readable(spec.prompt):
+            return prompt_pb2.RewritePromptResponse(
+                prompt=spec.prompt, outcome=prompt_pb2.REWRITE_OUTCOME_UNCHANGED, source_language=language
+            )
+        return await self._rewritten(spec, language, deadlines.of(context))
+
+    async def _rewritten(
+        self, spec: RewriteSpec, language: str, deadline: float | None
+    ) -> prompt_pb2.RewritePromptResponse:
+        engine = self._slot.get()
+        adapter = cast("QwenEditAdapter", engine.adapter)
+        entered = time.monotonic()
+        limit = entered + self._max_seconds
+        began: list[float] = []
+
+        def write(should_stop: Callable[[], bool]) -> str:
+            began.append(time.monotonic())
+            return adapter.rewrite(spec, should_stop)
+
+        try:
+            answer = await engine.errand(write, deadline=limit if deadline is None else min(limit, deadline))
+        except DeadlineExceeded:
+            if deadline is not None and deadline <= limit:
+                raise
+            raise failed(f"it was not written within {self._max_seconds:g} s") from None
+        prompt = judged(answer, spec.prompt)
+        return prompt_pb2.RewritePromptResponse(
+            prompt=prompt,
+            outcome=prompt_pb2.REWRITE_OUTCOME_UNCHANGED if prompt == spec.prompt else _OUTCOMES[spec.mode],
+            source_language=language,
+            model=progress_pb2.ModelInfo(model_id=MODEL_ID, revision=adapter.revision),
+            timings=[
+                progress_pb2.Timing(name="queue", seconds=began[0] - entered),
+                progress_pb2.Timing(name="generate", seconds=time.monotonic() - began[0]),
+            ],
+        )
+
+
+def is_readable(prompt: str) -> bool:
+    """Whether the prompt is in the target language already; what it quotes stays as it is anyway."""
+    return not languages.foreign_letter(languages.unquoted(prompt), READ)
+
+
+def read_spec(request: prompt_pb2.RewritePromptRequest, max_pixels: int, max_tokens: int) -> RewriteSpec:
+    """Check a request and decode its pictures. Raises `InvalidArgument` naming the field."""
+    if request.mode not in _MODES:
+        raise InvalidArgument.field("mode", f"must be REWRITE_MODE_TRANSLATE or REWRITE_MODE_EXPAND, is {request.mode}")
+    mode = _MODES[request.mode]
+    if request.target_language not in ("", *READ):
+        raise InvalidArgument.field(
+            "target_language", f"must be 'en', the only one that is offered, is {request.target_language!r}"
+        )
+    checks.prompt("prompt", request.prompt)
+    if marker := CONTROL.search(request.prompt):
+        description = f"must not hold the language model's control marker {marker[0]!r}"
+        raise PromptRejected(
+            f"prompt: {description}",
+            korean=f"프롬프트에 언어 모델의 제어 표시({marker[0]})를 쓸 수 없습니다.",
+            violations=[Violation("prompt", description)],
+        )
+    limit = 0 if mode == "translate" else MAX_IMAGES
+    if len(request.images) > limit:
+        why = "; a translation looks at none, leave them out" if mode == "translate" else ""
+        raise InvalidArgument.field(
+            "images", f"must hold at most {limit} pictures in this mode, holds {len(request.images)}{why}"
+        )
+    images = tuple(
+        pixels.read_rgb(image, field=f"images[{index}]", max_pixels=max_pixels)
+        for index, image in enumerate(request.images)
+    )
+    for index, image in enumerate(images):
+        _check_aspect(f"images[{index}]", image)
+    return RewriteSpec(mode, request.prompt, max_tokens, images)
+
+
+def _check_aspect(field: str, image: Pixels) -> None:
+    height, width = image.shape[:2]
+    if max(width, height) > MAX_ASPECT * min(width, height):
+        description = f"is {width}x{height} px; this model reads pictures up to {MAX_ASPECT}:1"
+        raise ImageRejected(f"{field}: {description}", violations=[Violation(field, description)])

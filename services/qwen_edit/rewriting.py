@@ -1,0 +1,72 @@
+"""Rewrites prompts with the Qwen2.5-VL that the pipeline holds as its text encoder: no second copy, no sampling.
+
+Belongs to the worker thread. Knows nothing of requests or of what makes an answer good.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from PIL import Image
+from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
+
+from services.qwen_edit.answer import failed
+from services.qwen_edit.instructions import RewriteSpec, chat
+
+END = "<|im_end|>"
+FILLER = "<|endoftext|>"
+
+
+class Writer:
+    """Generates answers.
+
+    model: a `Qwen2_5_VLForConditionalGeneration`. processor: text and pictures → token ids and patches. device: where
+    the model computes.
+    """
+
+    def __init__(self, model: Any, processor: Any, device: torch.device) -> None:
+        self._model, self._processor, self._device = model, processor, device
+        tokenizer = processor.tokenizer
+        self._ends = [tokenizer.convert_tokens_to_ids(END), tokenizer.convert_tokens_to_ids(FILLER)]
+
+    @torch.inference_mode()
+    def write(self, spec: RewriteSpec, pictures: list[Image.Image], should_stop: Callable[[], bool]) -> str:
+        """The model's answer, greedy, so that a prompt always becomes the same one.
+
+        pictures: those of the spec at the size at which they are looked at. Gives up at the next token, with what there
+        is, when `should_stop` turns true. Raises `RewriteFailed` when the answer has not come to its end by then.
+        """
+        text = chat(spec.mode, spec.prompt, len(pictures))
+        inputs = self._processor(text=[text], images=pictures or None, return_tensors="pt").to(self._device)
+        tokens = self._model.generate(
+            **inputs,
+            generation_config=self._greedy(spec.max_tokens),
+            stopping_criteria=StoppingCriteriaList([_Stop(should_stop)]),
+        )
+        answer = tokens[0, inputs["input_ids"].shape[1] :].tolist()
+        if answer[-1] not in self._ends and not should_stop():
+            raise failed(f"it does not end within {spec.max_tokens} tokens")
+        written: str = self._processor.tokenizer.decode(answer, skip_special_tokens=True)
+        return written
+
+    def _greedy(self, max_tokens: int) -> GenerationConfig:
+        """Spelt out, since a checkpoint's own generation settings sample and penalise repetition."""
+        return GenerationConfig(  # type: ignore[no-untyped-call]
+            do_sample=False,
+            num_beams=1,
+            repetition_penalty=1.0,
+            temperature=1.0,
+            top_p=1.0,
+            top_k=50,
+            max_new_tokens=max_tokens,
+            eos_token_id=self._ends,
+            pad_token_id=self._ends[1],
+        )
+
+
+class _Stop(StoppingCriteria):
+    def __init__(self, should_stop: Callable[[], bool]) -> None:
+        self._should_stop = should_stop
+
+    def __call__(self, input_ids: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:  # (B,) bool
+        return torch.full((input_ids.shape[0],), self._should_stop(), dtype=torch.bool, device=input_ids.device)

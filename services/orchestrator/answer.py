@@ -48,7 +48,7 @@ async def of(experiment: Experiment, feature: Feature, edit: Edit, outcome: Outc
         height=height,
         effective=effective,
         stage_timings=[progress_pb2.Timing(name=name, seconds=s) for name, s in outcome.seconds.items()],
-        warnings=outcome.warnings,
+        warnings=(*edit.parameters.warnings, *outcome.warnings),
         request_id=logs.request_id.get(),
     )
 

@@ -33,6 +33,9 @@ MAX_MARGIN_PX = 4096
 MAX_PREVIEW_EVERY = 100
 MAX_SEED = 2**32 - 1
 
+NO_GUIDANCE = "negative_prompt: not used, since this model needs a guidance_scale above 1 for it"
+"""The warning for a negative prompt that Qwen-Image-Edit would not look at."""
+
 ProfileName = Literal["fast", "balanced", "high"]
 
 PROFILE_NUMBERS: dict[ProfileName, profile_pb2.Profile] = {
@@ -61,7 +64,10 @@ class Margins:
 
 @dataclass(frozen=True)
 class EditParameters:
-    """What an edit runs with. `negative_prompt` None = none; `margins` None = by the words of the prompt."""
+    """What an edit runs with. `negative_prompt` None = none; `margins` None = by the words of the prompt.
+
+    warnings: what the caller asked for and does not get, in English.
+    """
 
     prompt: str
     negative_prompt: str | None
@@ -76,6 +82,7 @@ class EditParameters:
     profile: ProfileName = "balanced"
     postprocess: bool = True
     output: Output = field(default_factory=Output)
+    warnings: tuple[str, ...] = ()
 
     def at(self, stage: FillStage | QwenEditStage) -> EditParameters:
         """What this stage runs with: what the catalogue fixes for it takes the place of the request's."""
@@ -109,10 +116,11 @@ def resolve(request: edit_pb2.EditRequest, feature: Feature) -> EditParameters:
     profile = _profile(request)
     preset = getattr(feature.profiles, profile)
     numbers = {name: _number(request, name, limits, getattr(preset, name, None)) for name, limits in ranges(feature)}
+    has_guidance = not isinstance(feature.painter, QwenEditStage) or numbers["guidance_scale"] > 1
     margins, aspect = _outpaint(request)
     return EditParameters(
         prompt=request.prompt,
-        negative_prompt=_negative_prompt(request, feature),
+        negative_prompt=_negative_prompt(request, feature) if has_guidance else None,
         negative_scale=numbers.get("negative_scale") if request.HasField("negative_prompt") else None,
         steps=int(numbers.get("steps", 0)),
         guidance_scale=numbers.get("guidance_scale", 0),
@@ -124,6 +132,7 @@ def resolve(request: edit_pb2.EditRequest, feature: Feature) -> EditParameters:
         profile=profile,
         postprocess=_postprocess(request),
         output=output.resolve(request),
+        warnings=() if has_guidance or not request.HasField("negative_prompt") else (NO_GUIDANCE,),
     )
 
 

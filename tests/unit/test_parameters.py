@@ -51,6 +51,21 @@ def test_the_automatic_negative_prompt_is_qwens_alone() -> None:
     assert (explicit.negative_prompt, explicit.negative_scale) == ("blurry", 3.0)
 
 
+@pytest.mark.parametrize("text", ["blurry", ""])
+def test_a_negative_prompt_without_guidance_is_reported_as_unused(text: str) -> None:
+    unused = resolved(QWEN, negative_prompt=text, guidance_scale=1.0)
+    assert unused.negative_prompt is None
+    assert len(unused.warnings) == 1
+    assert "negative_prompt" in unused.warnings[0]
+    assert resolved(QWEN, negative_prompt=text, guidance_scale=1.1).warnings == ()
+    assert resolved(FILL, negative_prompt=text, guidance_scale=1.0).negative_prompt == text
+
+
+def test_the_automatic_negative_prompt_is_dropped_in_silence_where_there_is_no_guidance() -> None:
+    plain = resolved(QWEN, guidance_scale=1.0)
+    assert (plain.negative_prompt, plain.warnings) == (None, ())
+
+
 @pytest.mark.parametrize(
     ("steps", "strength", "run"),
     [(28, 1.0, 28), (28, 0.8, 23), (10, 0.0, 0), (10, 0.05, 1), (50, 0.5, 25), (10, 0.55, 6)],

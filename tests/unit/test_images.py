@@ -96,10 +96,10 @@ def test_a_transparent_palette_entry_becomes_alpha() -> None:
     assert np.array_equal(picture.alpha == 0, np.asarray(image) == 3)
 
 
-def test_sixteen_bit_grey_keeps_its_high_byte() -> None:
+def test_sixteen_bit_grey_is_rounded_to_the_nearest_level() -> None:
     deep = np.linspace(0, 65535, 60 * 40).astype(np.uint16).reshape(40, 60)
     picture = opened(Image.fromarray(deep))
-    assert np.array_equal(picture.rgb[:, :, 0], (deep >> 8).astype(np.uint8))
+    assert np.array_equal(picture.rgb[:, :, 0], np.rint(deep / 257).astype(np.uint8))
 
 
 def test_a_colour_profile_is_converted_to_srgb() -> None:

@@ -1,0 +1,178 @@
+"""What a picture file says of itself, read without a decoder: format, size, frames, and whether it is whole.
+
+Walks the container only, in time bounded by the number of its parts, and allocates next to nothing. Judges nothing:
+`imgedit.images` does. Nothing here trusts a length that the file gives.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from imgedit import png
+
+Format = Literal["PNG", "JPEG", "WEBP"]
+
+MAX_PARTS = 20_000
+"""Chunks or segments of a file. A PNG of 32 MiB in the usual 8 KiB chunks has 4,096."""
+
+_EXIF_ORIENTATION = 0x0112
+_START_OF_FRAME = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
+_PROGRESSIVE = {0xC2, 0xC6, 0xCA, 0xCE}
+_SCAN, _END = 0xDA, 0xD9
+_MARKER = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])")
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a file says of itself.
+
+    fault: why it cannot be decoded, in words for the caller; None where the container is sound. scans: passes over
+    the picture that a progressive JPEG makes the decoder do.
+    """
+
+    format: Format
+    width: int
+    height: int
+    is_animated: bool = False
+    fault: str | None = None
+    scans: int = 1
+    png: png.Structure | None = None
+
+
+def read(data: bytes) -> Header | None:
+    """The header of a PNG, JPEG or WebP file; None for anything else, or where not even its size can be read."""
+    reader = next((reader for magic, reader in _READERS.items() if data.startswith(magic)), None)
+    return reader(data) if reader else None
+
+
+def is_lossy(data: bytes) -> bool:
+    """Whether these bytes of a PNG, JPEG or WebP file hold colours that were rounded by a lossy codec."""
+    if data.startswith(b"\xff\xd8\xff"):
+        return True
+    chunk = 12  # behind RIFF, size, WEBP
+    while data[:4] == b"RIFF" and chunk + 8 <= len(data):
+        if data[chunk : chunk + 4] in (b"VP8 ", b"VP8L"):
+            return data[chunk : chunk + 4] == b"VP8 "
+        chunk += 8 + (int.from_bytes(data[chunk + 4 : chunk + 8], "little") + 1) // 2 * 2
+    return False
+
+
+def orientation(exif: bytes) -> int:
+    """The EXIF orientation, 1 to 8, of a TIFF block with or without the "Exif" prefix; 1 where it has no valid one."""
+    block = exif.removeprefix(b"Exif\0\0")
+    order = {b"II*\0": "<", b"MM\0*": ">"}.get(block[:4])
+    if order is None or len(block) < 8:
+        return 1
+    start = struct.unpack_from(f"{order}I", block, 4)[0]
+    if start + 2 > len(block):
+        return 1
+    count = struct.unpack_from(f"{order}H", block, start)[0]
+    entries = block[start + 2 : start + 2 + 12 * count]
+    for tag, kind, number, value in struct.iter_unpack(f"{order}HHIH2x", entries[: len(entries) // 12 * 12]):
+        if (tag, kind, number) == (_EXIF_ORIENTATION, 3, 1) and 1 <= value <= 8:
+            return int(value)
+    return 1
+
+
+def _read_png(data: bytes) -> Header | None:
+    if len(data) < 24:
+        return None
+    width, height = struct.unpack_from(">II", data, 16)
+    structure, fault = png.walk(data, MAX_PARTS)
+    is_animated = structure is not None and structure.frames > 1
+    return Header("PNG", width, height, is_animated, fault, png=structure)
+
+
+def _read_jpeg(data: bytes) -> Header | None:
+    size, is_progressive = None, False
+    for marker, start, end in _segments(data):
+        if marker in _START_OF_FRAME and size is None:
+            if end - start < 6:
+                return None
+            height, width = struct.unpack_from(">HH", data, start + 1)
+            size, is_progressive = (width, height), marker in _PROGRESSIVE
+        elif marker == _SCAN:
+            if size is None:
+                return None
+            scans, is_whole = _scans(data, end) if is_progressive else (1, True)
+            fault = None if is_whole else "it is cut off"
+            return Header("JPEG", *size, fault=fault, scans=scans)
+    return Header("JPEG", *size, fault="it has no image data") if size else None
+
+
+def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """(marker, start, end) of each segment's body, from after SOI up to the first scan. Ends where the file is off."""
+    place = 2
+    for _ in range(MAX_PARTS):
+        if place + 4 > len(data) or data[place] != 0xFF:
+            return
+        marker = data[place + 1]
+        if marker == 0xFF:  # a fill byte
+            place += 1
+            continue
+        length = struct.unpack_from(">H", data, place + 2)[0]
+        end = place + 2 + length
+        if length < 2 or end > len(data):
+            return
+        yield marker, place + 4, end
+        place = end
+
+
+def _scans(data: bytes, place: int) -> tuple[int, bool]:
+    """How many scans follow up to the end of the image, the one at `place` included, and whether that end is there."""
+    scans = 1
+    while match := _MARKER.search(data, place):
+        marker = match[1][0]
+        if marker == _END:
+            return scans, True
+        if match.end() + 2 > len(data):
+            break
+        scans += marker == _SCAN
+        if scans > MAX_PARTS:
+            break
+        place = match.end() + struct.unpack_from(">H", data, match.end())[0]
+    return scans, False
+
+
+def _read_webp(data: bytes) -> Header | None:
+    if data[8:12] != b"WEBP" or len(data) < 30:
+        return None
+    kind, first = data[12:16], data[20:30]
+    if kind == b"VP8X":
+        width, height = (int.from_bytes(first[i : i + 3], "little") + 1 for i in (4, 7))
+    elif kind == b"VP8L" and first[0] == 0x2F:
+        bits = int.from_bytes(first[1:5], "little")
+        width, height = (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    elif kind == b"VP8 " and first[3:6] == b"\x9d\x01\x2a":
+        width, height = (value & 0x3FFF for value in struct.unpack_from("<HH", first, 6))
+    else:
+        return None
+    end = 8 + int.from_bytes(data[4:8], "little")
+    frames, is_sound = _webp_frames(data, min(end, len(data)))
+    fault = "it is cut off" if end > len(data) else None if is_sound else "its parts do not fit together"
+    return Header("WEBP", width, height, frames > 1, fault)
+
+
+def _webp_frames(data: bytes, end: int) -> tuple[int, bool]:
+    """How many animation frames there are, and whether the chunks fill the file."""
+    place, frames = 12, 0
+    for _ in range(MAX_PARTS):
+        if place + 8 > end:
+            return frames, True
+        frames += data[place : place + 4] == b"ANMF"
+        length = int.from_bytes(data[place + 4 : place + 8], "little")
+        place += 8 + length + length % 2
+        if place > end + 1:
+            return frames, False
+    return frames, False
+
+
+_READERS: dict[bytes, Callable[[bytes], Header | None]] = {
+    png.SIGNATURE: _read_png,
+    b"\xff\xd8\xff": _read_jpeg,
+    b"RIFF": _read_webp,
+}

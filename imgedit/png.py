@@ -1,0 +1,121 @@
+"""The structure of a PNG file, read without decoding: its chunks, their checksums, and whether its stream is whole.
+
+Written from the PNG specification (third edition). Knows nothing of colours or limits.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from isal import isal_zlib
+
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+"""Samples per pixel of each colour type."""
+
+_DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
+_KEPT_ONCE = (b"PLTE", b"tRNS", b"iCCP", b"eXIf")
+_MAX_FILTER = 4
+_PIECE, _BLOCK = 1 << 16, 1 << 20
+
+
+@dataclass(frozen=True)
+class Structure:
+    """A sound PNG. chunks: kind, start and end, frame included, of what a still picture needs, in order."""
+
+    width: int
+    height: int
+    depth: int
+    colour: int
+    is_interlaced: bool
+    frames: int
+    transparency: bytes
+    chunks: tuple[tuple[bytes, int, int], ...]
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of a row with its filter type; for pictures that are not interlaced."""
+        return 1 + (self.width * self.depth * SAMPLES[self.colour] + 7) // 8
+
+    def essence(self, data: bytes) -> bytes:
+        """The file without what a still picture does not need: no text, no further frames, nothing after the end."""
+        first, last = self.chunks[0][1], self.chunks[-1][2]
+        if last - first == sum(end - start for _, start, end in self.chunks):
+            return data[: len(SIGNATURE)] + data[first:last] if last < len(data) else data
+        return b"".join((SIGNATURE, *(data[start:end] for _, start, end in self.chunks)))
+
+    def is_stream_whole(self, data: bytes) -> bool:
+        """Whether the image data inflates to all rows, each with a known filter type. Takes constant memory.
+
+        For pictures that are not interlaced.
+        """
+        rows, held = 0, b""
+        try:
+            for block in self._inflated(data):
+                held += block
+                full = len(held) // self.row_bytes
+                filters = held[: full * self.row_bytes : self.row_bytes][: self.height - rows]
+                if filters and max(filters) > _MAX_FILTER:
+                    return False
+                rows, held = rows + full, held[full * self.row_bytes :]
+                if rows >= self.height:
+                    return True
+        except isal_zlib.error:  # type: ignore[misc]  # its stub does not say that it is an exception
+            pass
+        return False
+
+    def _inflated(self, data: bytes) -> Iterator[bytes]:
+        inflate = isal_zlib.decompressobj()
+        for kind, start, end in self.chunks:
+            for place in range(start + 8, end - 4, _PIECE) if kind == b"IDAT" else ():
+                left = data[place : min(place + _PIECE, end - 4)]
+                while True:
+                    block = inflate.decompress(left, _BLOCK)
+                    yield block
+                    left = inflate.unconsumed_tail
+                    if not left and len(block) < _BLOCK:
+                        break
+
+
+def walk(data: bytes, max_chunks: int) -> tuple[Structure | None, str | None]:
+    """The structure, or why there is none. Checks order, lengths and the checksums of all that is used."""
+    chunks: list[tuple[bytes, int, int]] = []
+    seen: dict[bytes, bytes] = {}
+    place = len(SIGNATURE)
+    for _ in range(max_chunks):
+        if place + 12 > len(data):
+            return None, "it is cut off"
+        length, kind = struct.unpack_from(">I4s", data, place)
+        end = place + 12 + length
+        if end > len(data):
+            return None, "it is cut off"
+        if not chunks and (kind, length) != (b"IHDR", 13):
+            return None, "it does not begin with its header"
+        is_wanted = kind in (b"IHDR", b"IDAT", b"IEND") or (kind in _KEPT_ONCE and kind not in seen)
+        if is_wanted or kind == b"acTL":
+            body = memoryview(data)[place + 8 : end - 4]
+            if isal_zlib.crc32(body, isal_zlib.crc32(kind)) != struct.unpack_from(">I", data, end - 4)[0]:
+                return None, "a checksum in it is wrong"
+            seen.setdefault(kind, b"" if kind == b"IDAT" else bytes(body))
+        if is_wanted:
+            chunks.append((kind, place, end))
+        if kind == b"IEND":
+            return _structure(seen, chunks)
+        place = end
+    return None, f"it has over {max_chunks} parts"
+
+
+def _structure(seen: dict[bytes, bytes], chunks: list[tuple[bytes, int, int]]) -> tuple[Structure | None, str | None]:
+    width, height, depth, colour, compression, filtering, interlace = struct.unpack(">IIBBBBB", seen[b"IHDR"])
+    if depth not in _DEPTHS.get(colour, ()) or compression or filtering or interlace > 1:
+        return None, "its header is not valid"
+    if b"IDAT" not in seen:
+        return None, "it has no image data"
+    if colour == 3 and not 3 <= len(seen.get(b"PLTE", b"")) <= 768:
+        return None, "it has no palette"
+    frames = struct.unpack_from(">I", seen[b"acTL"])[0] if len(seen.get(b"acTL", b"")) == 8 else 1
+    transparency = seen.get(b"tRNS", b"")
+    return Structure(width, height, depth, colour, interlace == 1, frames, transparency, tuple(chunks)), None

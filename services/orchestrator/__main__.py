@@ -10,6 +10,7 @@ from imgedit.v1 import edit_pb2, edit_pb2_grpc
 from services.common.server import Service, run
 from services.orchestrator import access, catalogue, policy
 from services.orchestrator.backends import Backends
+from services.orchestrator.decoding import Decoders
 from services.orchestrator.editor import Editor
 from services.orchestrator.ledger import Ledger, Limits
 from services.orchestrator.servicer import EditServicer
@@ -21,6 +22,7 @@ def make_service(settings: OrchestratorSettings) -> Service:
     experiments = catalogue.load(settings.experiments)
     content_policy = policy.load(settings.content_policy) if settings.content_policy else None
     gate, open_channel = access.public_gate(settings), access.service_channels(settings)
+    decoders = Decoders(settings.decode_processes, settings.decode_seconds)
     backends: list[Backends] = []
 
     def register(server: grpc.aio.Server) -> None:
@@ -34,6 +36,7 @@ def make_service(settings: OrchestratorSettings) -> Service:
         editor = Editor(
             experiments,
             backends[0],
+            decoders,
             max_pixels=settings.max_pixels,
             max_work_pixels=settings.max_work_pixels,
             policy=content_policy,
@@ -48,9 +51,10 @@ def make_service(settings: OrchestratorSettings) -> Service:
             await backend.close()
         if content_policy:
             content_policy.close()
+        decoders.close()
 
     full_name = edit_pb2.DESCRIPTOR.services_by_name["EditService"].full_name
-    return Service((full_name,), register, stop=stop, gate=gate)
+    return Service((full_name,), register, start=decoders.start, stop=stop, gate=gate)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from imgedit.errors import ImageRejected
 from imgedit.images import Picture
 
 BYTES_PER_PIXEL = 24
-"""What decoding may take: WebP's decoder holds 16 bytes a pixel at most and a progressive JPEG's 12; then the result."""
+"""What decoding may take: WebP's decoder holds up to 16 bytes a pixel, a progressive JPEG's 12; then the result."""
 
 SPARE_BYTES = 96 * 1024 * 1024
 """On top of that, whatever the size: the file, its colour profile's tables, what the libraries take."""
@@ -93,7 +93,7 @@ def _answer(data: bytearray, job: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def _raw(pixels: images.Pixels) -> memoryview:
-    return memoryview(np.ascontiguousarray(pixels).reshape(-1))
+    return np.ascontiguousarray(pixels).reshape(-1).data
 
 
 def _confine() -> None:

@@ -29,9 +29,10 @@ _PATIENCE = 10
 """A decoder that has not answered after so many times its limit of processor time is stuck and is ended."""
 
 _ENVIRONMENT = {
-    # What a picture took goes back to the system at once.
-    "MALLOC_TRIM_THRESHOLD_": "65536",
-    "MALLOC_MMAP_THRESHOLD_": "65536",
+    # What a large picture took goes back to the system; what a small one took is kept for the next. Giving all back
+    # at once costs 12 ms a megapixel in page faults.
+    "MALLOC_TRIM_THRESHOLD_": "67108864",
+    "MALLOC_MMAP_THRESHOLD_": "16777216",
 }
 _PASSED_ON = ("LANG", "LD_LIBRARY_PATH", "PATH", "PYTHONDONTWRITEBYTECODE", "PYTHONPATH", "SYSTEMROOT", "TMPDIR")
 """Of the environment; no secret is."""
@@ -136,7 +137,7 @@ class _Decoder:
         rgb = np.empty((height, width, 3), np.uint8)
         alpha = np.empty((height, width), np.uint8) if answer["alpha"] else None
         for plane in (rgb, *([] if alpha is None else [alpha])):
-            if not decoder.receive_into(self._socket, memoryview(plane.reshape(-1))):
+            if not decoder.receive_into(self._socket, plane.reshape(-1).data):
                 raise EOFError
         return Picture(rgb, alpha)
 

@@ -12,14 +12,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 
-from imgedit import images
 from imgedit.errors import DeadlineExceeded
-from imgedit.images import Picture, Pixels
 from imgedit.v1 import edit_pb2
-from services.orchestrator import answer, chain, metrics, parameters, policy, usage
+from services.orchestrator import answer, chain, inputs, metrics, parameters, policy, usage
 from services.orchestrator.backends import Backends
 from services.orchestrator.canvas import Edit
 from services.orchestrator.catalogue import Catalogue, Experiment, Feature
+from services.orchestrator.decoding import Decoders
 from services.orchestrator.policy import Policy
 from services.orchestrator.reports import Report, Reports
 
@@ -37,15 +36,6 @@ class Terms:
     deadline: float | None
 
 
-@dataclass(frozen=True)
-class _Inputs:
-    """The pictures of a request, decoded."""
-
-    picture: Picture
-    mask: Pixels | None
-    references: tuple[Pixels, ...]
-
-
 class Editor:
     """Carries out edits with a catalogue and the model services."""
 
@@ -53,6 +43,7 @@ class Editor:
         self,
         catalogue: Catalogue,
         backends: Backends,
+        decoders: Decoders,
         *,
         max_pixels: int,
         max_work_pixels: int,
@@ -60,6 +51,7 @@ class Editor:
     ) -> None:
         self._catalogue = catalogue
         self._backends = backends
+        self._decoders = decoders
         self._max_pixels = max_pixels
         self._max_work_pixels = max_work_pixels
         self._policy = policy
@@ -91,15 +83,15 @@ class Editor:
             await self._policy.check(judged(None))
             # A preview would show what the policy has not judged yet.
             resolved = replace(resolved, preview_every=0)
-        inputs = await asyncio.to_thread(self._decode, request)
-        pixels = inputs.picture.size[0] * inputs.picture.size[1]
+        pictures = await inputs.decode(request, self._decoders, self._max_pixels)
+        pixels = pictures.picture.size[0] * pictures.picture.size[1]
         metrics.IMAGE_PIXELS.observe(pixels)
         usage.took(pixels)
         reports = Reports(report, terms.request_id)
         edit = Edit(
-            picture=inputs.picture,
-            mask=inputs.mask,
-            references=inputs.references,
+            picture=pictures.picture,
+            mask=pictures.mask,
+            references=pictures.references,
             parameters=resolved,
             backends=self._backends,
             max_pixels=self._max_pixels,
@@ -117,20 +109,6 @@ class Editor:
         if self._policy and request.preview_every:
             response.warnings.append("preview_every: no previews, since the content policy judges finished pictures")
         return response
-
-    def _decode(self, request: edit_pb2.EditRequest) -> _Inputs:
-        """Judge and decode every picture of the request; the only place where untrusted pictures enter."""
-        picture = images.open_untrusted(request.input_image, field="input_image", max_pixels=self._max_pixels)
-        mask = None
-        if request.mask_image:
-            mask = images.open_mask(
-                request.mask_image, field="mask_image", size=picture.size, max_pixels=self._max_pixels
-            )
-        references = tuple(
-            images.open_untrusted(data, field=f"reference_images[{index}]", max_pixels=self._max_pixels).over_white()
-            for index, data in enumerate(request.reference_images)
-        )
-        return _Inputs(picture, mask, references)
 
 
 @asynccontextmanager

@@ -26,6 +26,7 @@ POLICY_VERDICTS = Counter(
     "imgedit_policy_verdicts_total",
     "What the content policy decided; failed = it could not judge, and the edit was refused.",
     ["subject", "decision"],
+)
 DECODERS_LOST = Counter(
     "imgedit_decoders_lost_total", "Decoder processes that ended, by a picture beyond the limits or from outside."
 )

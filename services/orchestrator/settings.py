@@ -25,6 +25,10 @@ class OrchestratorSettings(ServiceSettings):
     max_work_pixels: int = Field(
         1_048_576, ge=4096, description="most pixels that a model is sent; the answer keeps the input's size"
     )
+    decode_processes: int = Field(2, ge=1, le=64, description="processes that decode callers' pictures")
+    decode_seconds: float = Field(
+        10.0, gt=0, description="processor time that decoding one picture may take; past it the picture is refused"
+    )
     tokens_file: str = Field("", description="file of API tokens, hashed; empty = callers need none")
     tokens: str = Field("", repr=False, description="the same lines as a value, separated by ;")
     service_token_file: str = Field("", description="file whose first line is the token that model services ask for")

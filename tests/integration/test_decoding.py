@@ -1,0 +1,175 @@
+"""Decoding in processes of their own: the same pixels, and whatever befalls a process is the picture's refusal only."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import resource
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+from PIL import Image
+
+from imgedit import images
+from imgedit.encoding import encode_png
+from imgedit.errors import ImageRejected
+from imgedit.images import DEFAULT_MAX_PIXELS, Picture
+from services.orchestrator.decoding import Decoders
+
+NOISE = np.random.default_rng(5).integers(0, 256, (120, 90, 4), dtype=np.uint8)
+GOOD = encode_png(NOISE[:, :, :3])
+SLOW = encode_png(np.multiply.outer(np.arange(4000), np.arange(15_000)).astype(np.uint8).reshape(4000, 5000, 3))
+"""Takes a decoder some tenths of a second."""
+
+
+@asynccontextmanager
+async def started(processes: int = 1, seconds: float = 10.0) -> AsyncIterator[Decoders]:
+    decoders = Decoders(processes, seconds)
+    await decoders.start()
+    try:
+        yield decoders
+    finally:
+        decoders.close()
+
+
+async def opened(decoders: Decoders, data: bytes, field: str = "input_image") -> Picture:
+    return await decoders.open(data, field=field, max_pixels=DEFAULT_MAX_PIXELS)
+
+
+def children() -> list[psutil.Process]:
+    """The decoders that this test started."""
+    mine = psutil.Process().children()
+    return [child for child in mine if "services.orchestrator.decoder" in child.cmdline()]
+
+
+async def until_busy(child: psutil.Process) -> None:
+    before = sum(child.cpu_times()[:2])
+    while sum(child.cpu_times()[:2]) < before + 0.03:  # noqa: ASYNC110  # of another process
+        await asyncio.sleep(0.005)
+
+
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP"])
+async def test_a_picture_has_the_pixels_that_it_has_in_this_process(format: str) -> None:
+    buffer = io.BytesIO()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(NOISE if format != "JPEG" else NOISE[:, :, :3]).save(buffer, format, exif=exif)
+    here = images.open_untrusted(buffer.getvalue(), field="x")
+    async with started() as decoders:
+        there = await opened(decoders, buffer.getvalue())
+    assert there.size == here.size == (120, 90)
+    assert np.array_equal(there.rgb, here.rgb)
+    assert (there.alpha is None) == (here.alpha is None)
+    assert here.alpha is None or np.array_equal(there.alpha, here.alpha)
+
+
+async def test_a_refusal_names_the_field_and_costs_no_process() -> None:
+    damaged = bytearray(SLOW)
+    damaged[-30_000:-20_000] = bytes(10_000)
+    async with started() as decoders:
+        (child,) = children()
+        for data in (b"", b"no picture", GOOD[:-20], bytes(damaged)):
+            with pytest.raises(ImageRejected) as caught:
+                await opened(decoders, data, "reference_images[1]")
+            assert [violation.field for violation in caught.value.violations] == ["reference_images[1]"]
+            assert caught.value.message.startswith("reference_images[1]: ")
+            assert any("가" <= letter <= "힣" for letter in caught.value.korean)
+        assert (await opened(decoders, GOOD)).size == (90, 120)
+        assert children() == [child]
+
+
+async def test_a_picture_that_takes_too_long_is_refused_and_the_next_is_decoded() -> None:
+    async with started(seconds=0.1) as decoders:
+        with pytest.raises(ImageRejected, match=r"longer than 0\.1 s") as caught:
+            await opened(decoders, SLOW, "mask_image")
+        assert caught.value.violations[0].field == "mask_image"
+        assert (await opened(decoders, GOOD)).size == (90, 120)
+
+
+async def test_a_picture_whose_process_dies_is_refused_and_the_next_is_decoded() -> None:
+    async with started() as decoders:
+        (child,) = children()
+        decoding = asyncio.create_task(opened(decoders, SLOW))
+        await until_busy(child)
+        child.kill()
+        with pytest.raises(ImageRejected, match="input_image"):
+            await decoding
+        assert (await opened(decoders, GOOD)).size == (90, 120)
+        assert children() != [child]
+
+
+async def test_a_process_that_died_idle_is_replaced_unseen() -> None:
+    async with started(2) as decoders:
+        for child in children():
+            child.kill()
+            child.wait()
+        for _ in range(3):
+            assert (await opened(decoders, GOOD)).size == (90, 120)
+        assert len(children()) == 2
+
+
+async def test_a_process_that_is_stuck_is_ended() -> None:
+    async with started(seconds=0.2) as decoders:
+        (child,) = children()
+        child.send_signal(signal.SIGSTOP)
+        with pytest.raises(ImageRejected):
+            await opened(decoders, GOOD)
+        assert (await opened(decoders, GOOD)).size == (90, 120)
+
+
+async def test_a_picture_that_needs_too_much_memory_is_refused_and_the_next_is_decoded() -> None:
+    async with started() as decoders:
+        (child,) = children()
+        room = child.memory_info().vms + 20_000_000
+        resource.prlimit(child.pid, resource.RLIMIT_AS, (room, room))
+        with pytest.raises(ImageRejected, match="within the limits"):
+            await opened(decoders, SLOW)
+        assert (await opened(decoders, GOOD)).size == (90, 120)
+
+
+async def test_memory_is_limited_by_the_pixels_that_the_header_tells() -> None:
+    async with started() as decoders:
+        limits = []
+        for data in (GOOD, SLOW):
+            await opened(decoders, data)
+            limits.append(resource.prlimit(children()[0].pid, resource.RLIMIT_DATA)[0])
+    assert limits[0] < 400_000_000
+    assert limits[1] - limits[0] == pytest.approx(24 * 4000 * 5000, rel=0.2)
+
+
+async def test_a_decoder_knows_no_secret_and_writes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IMGEDIT_ORCHESTRATOR_TOKENS", "a secret")
+    async with started():
+        (child,) = children()
+        assert "a secret" not in str(child.environ())
+        assert resource.prlimit(child.pid, resource.RLIMIT_FSIZE) == (0, 0)
+        assert resource.prlimit(child.pid, resource.RLIMIT_CORE) == (0, 0)
+
+
+async def test_pictures_are_decoded_beside_each_other_and_none_is_mixed_up() -> None:
+    pictures = [np.full((16 + i, 32, 3), i, np.uint8) for i in range(20)]
+    async with started(3) as decoders:
+        found = await asyncio.gather(*(opened(decoders, encode_png(rgb)) for rgb in pictures))
+    assert all(np.array_equal(one.rgb, rgb) for one, rgb in zip(found, pictures, strict=True))
+
+
+async def test_decoders_end_with_their_parent() -> None:
+    async with started(2):
+        ours = children()
+        assert len(ours) == 2
+    assert not any(child.is_running() for child in ours)
+    # And where the parent has no time to end them: the closed socket does.
+    parent = Path(__file__).with_name("decoder_parent.py")
+    process = await asyncio.create_subprocess_exec(sys.executable, str(parent), stdout=asyncio.subprocess.PIPE)
+    assert process.stdout is not None
+    child = psutil.Process(int(await process.stdout.readline()))
+    process.kill()
+    await process.wait()
+    await asyncio.to_thread(psutil.wait_procs, [child], 10)
+    assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE

@@ -91,6 +91,7 @@ class DiffusionSettings(ModelSettings):
         "transformer's blocks come one after another; sequential = every layer comes when it runs",
     )
     vae_tiling: bool = Field(False, description="encode and decode in overlapping tiles, for less memory")
+    vae_slicing: bool = Field(False, description="encode and decode one picture of a batch at a time")
     attention: str = Field(
         "", description="a diffusers attention backend (native, flash, sage ...); empty = torch's own"
     )
@@ -100,6 +101,10 @@ class DiffusionSettings(ModelSettings):
         lt=1,
         description="First Block Cache of profile balanced: relative change below which a step is "
         "skipped (0.08 is usual); 0 = off",
+    )
+    cfg_batch: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description="the two passes of a negative prompt as one forward; auto = below 2,048 tokens, by size alone",
     )
     lora_fast: str = Field("", description="LoRA file of profile fast inside `models`; empty = the profile is refused")
     compile: Literal["off", "regional"] = Field("off", description="compile the transformer's repeated block")

@@ -21,8 +21,8 @@ class Plan:
     """How much work a request is, known before anything is computed.
 
     steps: denoise steps to run; 0 = the answer is the input. tokens: sequence length of one transformer pass.
-    passes: transformer passes per step (2 with a negative prompt). nbytes: memory that the waiting request holds.
-    batch_key: jobs with equal keys can share a forward; None = this one always runs alone.
+    passes: transformer passes per step, in one forward or in turn (2 with a negative prompt). nbytes: memory that the
+    waiting request holds. batch_key: jobs with equal keys can share a forward; None = this one always runs alone.
     """
 
     steps: int

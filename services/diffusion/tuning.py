@@ -15,6 +15,7 @@ from accelerate.utils import send_to_device
 from imgedit.errors import SettingsError
 from services.common.settings import DiffusionSettings
 from services.diffusion import device as devices
+from services.diffusion.guidance import CfgBatch
 
 Offload = Literal["none", "model", "group", "sequential"]
 
@@ -25,17 +26,20 @@ class Tuning:
     blocks come one after another, other networks as a whole; sequential = every layer comes when it runs.
 
     text_encoder_offload: the same for the text encoders alone (not group), None = as `offload` says.
-    vae_tiling: encode and decode in overlapping tiles. attention: a diffusers attention backend ("native", "flash",
-    "sage", …), empty = torch's choice. compile: compile the transformer's repeated block, once for all of them.
-    step_cache_threshold: First Block Cache, see `services.diffusion.network`; 0 = off.
+    vae_tiling: encode and decode in overlapping tiles. vae_slicing: one picture of a batch at a time. attention: a
+    diffusers attention backend ("native", "flash", "sage", …), empty = torch's choice. compile: compile the
+    transformer's repeated block, once for all of them. step_cache_threshold: First Block Cache, see
+    `services.diffusion.network`; 0 = off. cfg_batch: see `services.diffusion.guidance`.
     """
 
     offload: Offload = "none"
     text_encoder_offload: Offload | None = None
     vae_tiling: bool = False
+    vae_slicing: bool = False
     attention: str = ""
     compile: Literal["off", "regional"] = "off"
     step_cache_threshold: float = 0.0
+    cfg_batch: CfgBatch = "auto"
 
 
 UNTUNED = Tuning()
@@ -46,9 +50,11 @@ def tuning_of(settings: DiffusionSettings) -> Tuning:
     return Tuning(
         offload=settings.offload,
         vae_tiling=settings.vae_tiling,
+        vae_slicing=settings.vae_slicing,
         attention=settings.attention,
         compile=settings.compile,
         step_cache_threshold=settings.step_cache_threshold,
+        cfg_batch=settings.cfg_batch,
     )
 
 
@@ -58,6 +64,8 @@ def apply(tuning: Tuning, pipeline: Any, networks: Sequence[str], device: torch.
         set_attention(pipeline.transformer, tuning.attention)
     if tuning.vae_tiling:
         pipeline.vae.enable_tiling()
+    if tuning.vae_slicing:
+        pipeline.vae.enable_slicing()
     if tuning.compile == "regional":
         pipeline.transformer.compile_repeated_blocks()
     place(tuning, pipeline, networks, device)

@@ -25,6 +25,7 @@ from services.diffusion import device as devices
 from services.diffusion.adapter import Plan
 from services.diffusion.conditioning import ConditioningCache, content_key
 from services.diffusion.gguf_weights import Weights
+from services.diffusion.guidance import CfgBatch, joins_passes, velocities
 from services.diffusion.lora import LoraFile, LoraShelf
 from services.diffusion.network import Network
 from services.diffusion.tuning import UNTUNED, Tuning, free_for_transformer
@@ -54,7 +55,7 @@ class Conditioning:
 class FillState:
     """A job between steps. latents: (1, N, 64), N = H/16 × W/16; fixed: (1, N, 320), masked image and mask.
 
-    context: the name of the job's step cache, None = without.
+    joined: both passes in one forward. context: the name of the job's step cache, None = without.
     """
 
     height: int
@@ -67,6 +68,7 @@ class FillState:
     negative: Conditioning | None
     negative_scale: float
     guidance_scale: float
+    joined: bool
     lora: str | None
     context: str | None
 
@@ -86,12 +88,14 @@ class FillAdapter:
         target: torch.device,
         revision: str,
         cache_bytes: int = 0,
+        cfg_batch: CfgBatch = "auto",
     ) -> None:
         self.name = NAME
         self.revision = revision
         self._pipeline = pipeline
         self._schedule = schedule
         self._network = network
+        self._cfg_batch = cfg_batch
         self._device = target
         self._dtype: torch.dtype = pipeline.transformer.dtype
         self._rgb: NDArray[np.float32] | None = None
@@ -107,7 +111,7 @@ class FillAdapter:
         picture.check_steps(spec.steps, spec.strength)
         self._network.check(spec.lora, spec.step_cache)
         height, width, _ = spec.image.shape
-        passes = 1 if spec.negative_prompt is None else 2
+        passes = 1 if active_negative(spec) is None else 2
         return Plan(
             steps=spec.steps - flow.skipped_steps(spec.steps, spec.strength),
             tokens=height * width // MULTIPLE**2 + TEXT_TOKENS,
@@ -129,7 +133,8 @@ class FillAdapter:
         sigmas = flow.noise_levels(schedule, spec.steps, height * width // MULTIPLE**2)
         start = flow.skipped_steps(spec.steps, spec.strength)
         positive = self._conditioning(spec.prompt)
-        negative = None if spec.negative_prompt is None else self._conditioning(spec.negative_prompt)
+        away = active_negative(spec)
+        negative = None if away is None else self._conditioning(away)
         pixels = picture.to_tensor(spec.image)  # (1, 3, H, W) in [-1, 1]
         mask = torch.from_numpy((spec.mask > 0).astype(np.float32))[None, None]  # (1, 1, H, W), 1 = repaint
         # The order of the draws is the pipeline's: the picture's posterior, the noise, the masked picture's posterior.
@@ -148,6 +153,7 @@ class FillAdapter:
             negative=negative,
             negative_scale=spec.negative_scale,
             guidance_scale=spec.guidance_scale,
+            joined=self._joins(spec),
             lora=spec.lora,
             context=self._network.new_context() if spec.step_cache else None,
         )
@@ -156,13 +162,15 @@ class FillAdapter:
 
     @torch.inference_mode()
     def denoise(self, states: Sequence[FillState]) -> None:
-        """Advance every state by one step in one forward per prompt sign (two with a negative prompt)."""
-        velocity = self._velocity(states, [state.positive for state in states], "positive")
+        """Advance every state by one step; a negative prompt is a second pass, in the same forward for small shapes."""
+        positives = [state.positive for state in states]
         negatives = [state.negative for state in states if state.negative is not None]
         if negatives:
-            away = self._velocity(states, negatives, "negative")
-            scale = torch.tensor([state.negative_scale for state in states]).to(velocity)[:, None, None]
-            velocity = away + scale * (velocity - away)
+            towards, away = velocities(self._velocity, states, positives, negatives, joined=states[0].joined)
+            scale = torch.tensor([state.negative_scale for state in states]).to(towards)[:, None, None]
+            velocity = away + scale * (towards - away)
+        else:
+            velocity = self._velocity(states, positives, "positive")
         stepped = [
             flow.euler_step(state.latents, velocity[i : i + 1], state.sigmas[state.step], state.sigmas[state.step + 1])
             for i, state in enumerate(states)
@@ -223,8 +231,12 @@ class FillAdapter:
         self.decode(state)
         self.latent_rgb()
 
+    def _joins(self, spec: FillSpec) -> bool:
+        plan = self.plan(spec)
+        return joins_passes(self._cfg_batch, plan.tokens, passes=plan.passes, step_cache=spec.step_cache)
+
     def _velocity(self, states: Sequence[FillState], prompts: Sequence[Conditioning], sign: str) -> torch.Tensor:
-        """One transformer pass over all states under these prompts, which are all of one sign: (B, N, 64)."""
+        """One transformer pass over all states under these prompts: (B, N, 64). sign: for the step cache."""
         levels = torch.cat([(state.sigmas[state.step] * 1000).to(self._dtype)[None] for state in states])
         guidance = torch.tensor([state.guidance_scale for state in states], dtype=torch.float32, device=self._device)
         first = states[0]
@@ -271,6 +283,11 @@ class FillAdapter:
         config = self._pipeline.vae.config
         scaled: torch.Tensor = (latents - config.shift_factor) * config.scaling_factor
         return scaled
+
+
+def active_negative(spec: FillSpec) -> str | None:
+    """The negative prompt that the job will use; at a guidance of 1 or less it has no effect and costs no pass."""
+    return spec.negative_prompt if spec.negative_scale > 1 else None
 
 
 def pack_mask(mask: torch.Tensor) -> torch.Tensor:
@@ -343,6 +360,7 @@ def load(
         pipeline,
         flow.schedule_config(folder / "scheduler"),
         network,
+        cfg_batch=tuning.cfg_batch,
         target=target,
         cache_bytes=cache_bytes,
         revision=checkpoint.revision_of(files if gguf is None else [*files, gguf]),

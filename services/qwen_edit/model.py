@@ -28,6 +28,7 @@ from services.diffusion import device as devices
 from services.diffusion.adapter import Plan
 from services.diffusion.conditioning import ConditioningCache, content_key
 from services.diffusion.gguf_weights import Weights
+from services.diffusion.guidance import CfgBatch, joins_passes, velocities
 from services.diffusion.lora import LoraFile, LoraShelf
 from services.diffusion.network import Network
 from services.diffusion.tuning import UNTUNED, Tuning, free_for_transformer
@@ -82,6 +83,7 @@ class QwenEditState:
     negative: torch.Tensor | None
     true_cfg_scale: float
     region: Region | None
+    joined: bool
     lora: str | None
     context: str | None
 
@@ -103,12 +105,14 @@ class QwenEditAdapter:
         reference_pixels: int = REFERENCE_PIXELS,
         condition_pixels: int = CONDITION_PIXELS,
         cache_bytes: int = 0,
+        cfg_batch: CfgBatch = "auto",
     ) -> None:
         self.name = NAME
         self.revision = revision
         self._pipeline = pipeline
         self._schedule = schedule
         self._network = network
+        self._cfg_batch = cfg_batch
         self._device = target
         self._dtype: torch.dtype = pipeline.transformer.dtype
         self._reference_pixels = reference_pixels
@@ -130,12 +134,13 @@ class QwenEditAdapter:
         shapes = self._shapes(spec)
         seen = sum(math.prod(size_for(self._condition_pixels, image)) // 784 for image in spec.images)
         passes = 1 if active_negative(spec) is None else 2
+        tokens = sum(math.prod(shape) for shape in shapes) + seen + TEXT_TOKENS
         return Plan(
             steps=spec.steps - flow.skipped_steps(spec.steps, spec.strength),
-            tokens=sum(math.prod(shape) for shape in shapes) + seen + TEXT_TOKENS,
+            tokens=tokens,
             passes=passes,
             nbytes=sum(image.nbytes for image in spec.images) + (0 if spec.mask is None else spec.mask.nbytes),
-            batch_key=None if spec.step_cache else (*shapes, passes, spec.lora),
+            batch_key=None if spec.step_cache else (*shapes, tokens, passes, spec.lora),
         )
 
     def unchanged(self, spec: QwenEditSpec) -> NDArray[np.uint8]:
@@ -168,6 +173,7 @@ class QwenEditAdapter:
             negative=negative,
             true_cfg_scale=spec.true_cfg_scale,
             region=None if spec.mask is None else Region.of(spec.images[0], spec.mask, encoded[0], noise),
+            joined=self._joins(spec),
             lora=spec.lora,
             context=self._network.new_context() if spec.step_cache else None,
         )
@@ -176,13 +182,15 @@ class QwenEditAdapter:
 
     @torch.inference_mode()
     def denoise(self, states: Sequence[QwenEditState]) -> None:
-        """Advance every state by one step in one forward per prompt sign (two with a negative prompt)."""
-        velocity = self._velocity(states, [state.positive for state in states], "positive")
+        """Advance every state by one step; a negative prompt is a second pass, in the same forward for small shapes."""
+        positives = [state.positive for state in states]
         negatives = [state.negative for state in states if state.negative is not None]
         if negatives:
-            away = self._velocity(states, negatives, "negative")
-            scale = torch.tensor([state.true_cfg_scale for state in states]).to(velocity)[:, None, None]
-            velocity = guided(velocity, away, scale)
+            towards, away = velocities(self._velocity, states, positives, negatives, joined=states[0].joined)
+            scale = torch.tensor([state.true_cfg_scale for state in states]).to(towards)[:, None, None]
+            velocity = guided(towards, away, scale)
+        else:
+            velocity = self._velocity(states, positives, "positive")
         stepped = [advanced(state, velocity[i : i + 1]) for i, state in enumerate(states)]
         devices.finish(self._device)  # what can fail has failed by now, and no state has changed
         for state, latents in zip(states, stepped, strict=True):
@@ -243,8 +251,12 @@ class QwenEditAdapter:
         self.decode(state)
         self.latent_rgb()
 
+    def _joins(self, spec: QwenEditSpec) -> bool:
+        plan = self.plan(spec)
+        return joins_passes(self._cfg_batch, plan.tokens, passes=plan.passes, step_cache=spec.step_cache)
+
     def _velocity(self, states: Sequence[QwenEditState], prompts: Sequence[torch.Tensor], sign: str) -> torch.Tensor:
-        """One transformer pass over all states under these prompts, which are all of one sign: (B, N, 64)."""
+        """One transformer pass over all states under these prompts: (B, N, 64). sign: for the step cache."""
         levels = torch.cat([(state.sigmas[state.step] * 1000).to(self._dtype)[None] for state in states])
         first = states[0]
         features, mask = padded(prompts)
@@ -388,6 +400,8 @@ def load(
         pipeline,
         flow.schedule_config(folder / "scheduler"),
         network,
+        # Prompts of two lengths need a mask, which many of the other attention backends do not take.
+        cfg_batch="off" if tuning.attention and tuning.cfg_batch == "auto" else tuning.cfg_batch,
         target=target,
         revision=checkpoint.revision_of(files if gguf is None else [*files, gguf]),
         reference_pixels=reference_pixels,

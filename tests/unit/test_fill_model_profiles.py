@@ -215,6 +215,28 @@ def test_tiling_is_for_large_pictures_and_leaves_small_ones_alone() -> None:
     assert np.array_equal(pictures(adapter, fill_spec())[0], pictures(fill(), fill_spec())[0])
 
 
+@pytest.mark.parametrize("name", ["fill", "qwen"])
+def test_slicing_takes_a_batch_through_the_vae_one_by_one_and_changes_no_pixel(name: str) -> None:
+    tuning = Tuning(vae_slicing=True)
+    if name == "fill":
+        adapter: Any = load_fill(checkpoint(FLUX), device="cpu", tuning=tuning)
+        spec, plain = fill_spec(), fill()
+        latents = torch.randn(3, 16, 8, 8, generator=torch.Generator().manual_seed(0))
+    else:
+        adapter = load_qwen(
+            checkpoint(QWEN), device="cpu", reference_pixels=SMALL, condition_pixels=SMALL, tuning=tuning
+        )
+        spec, plain = qwen_spec(), qwen()
+        latents = torch.randn(3, 16, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    assert np.array_equal(pictures(adapter, spec)[0], pictures(plain, spec)[0])
+    sizes: list[int] = []
+    hook = adapter._pipeline.vae.decoder.register_forward_pre_hook(lambda _, x: sizes.append(len(x[0])))
+    with torch.inference_mode():
+        adapter._pipeline.vae.decode(latents)
+    hook.remove()
+    assert sizes == [1, 1, 1]
+
+
 def test_the_attention_backend_is_a_setting_and_a_wrong_one_is_named() -> None:
     adapter = load_fill(checkpoint(FLUX), device="cpu", tuning=Tuning(attention="_native_math"))
     difference = pictures(adapter, fill_spec())[0].astype(int) - pictures(fill(), fill_spec())[0]

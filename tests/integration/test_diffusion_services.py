@@ -6,12 +6,13 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import numpy as np
 import pytest
 import torch
-from diffusers import FluxTransformer2DModel
+from diffusers import FluxTransformer2DModel, QwenImageTransformer2DModel
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from imgedit.client import error_of
@@ -24,6 +25,7 @@ from services.fill.settings import FillSettings
 from services.qwen_edit.__main__ import make_service as make_qwen_edit
 from services.qwen_edit.settings import QwenEditSettings
 from tests.unit.engine_support import write_lora
+from tests.unit.lightning import lightning_file
 
 RGB = np.random.default_rng(1).integers(0, 256, (96, 128, 3), dtype=np.uint8)
 MASK = np.zeros((96, 128), np.uint8)
@@ -41,7 +43,9 @@ async def fill(models: Path) -> AsyncIterator[RunningServer]:
 
 @pytest.fixture
 async def qwen_edit(models: Path) -> AsyncIterator[RunningServer]:
-    settings = QwenEditSettings(models=models, port=0, metrics_port=0, drain_seconds=0, grace_seconds=5)
+    settings = QwenEditSettings(
+        models=models, reference_pixels=128 * 128, port=0, metrics_port=0, drain_seconds=0, grace_seconds=5
+    )
     server = RunningServer(make_qwen_edit(settings), settings)
     await server.start()
     yield server
@@ -170,6 +174,40 @@ async def test_qwen_edits_one_to_three_pictures(qwen_edit: RunningServer) -> Non
         events = await run_qwen(qwen_edit, request)
         assert pixels.decode_answer(events[-1].result.image).shape == RGB.shape
         assert events[-1].result.model.model_id == "Qwen-Image-Edit-2509"
+
+
+@pytest.mark.parametrize("steps", [4, 8])
+async def test_the_fast_profile_of_qwen_runs_one_pass_a_step(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int
+) -> None:
+    folder = tmp_path / "models"
+    folder.mkdir()
+    (folder / "Qwen-Image-Edit-2509").symlink_to((models / "Qwen-Image-Edit-2509").resolve())
+    lora = lightning_file(folder)
+    passes: list[bool] = []
+    forward = QwenImageTransformer2DModel.forward
+
+    def counted(transformer: QwenImageTransformer2DModel, *args: Any, **inputs: Any) -> Any:
+        passes.append(True)
+        return forward(transformer, *args, **inputs)
+
+    monkeypatch.setattr(QwenImageTransformer2DModel, "forward", counted)
+    settings = QwenEditSettings(models=folder, lora_fast=lora.name, port=0, metrics_port=0, drain_seconds=0)
+    server = RunningServer(make_qwen_edit(settings), settings)
+    await server.start()
+    passes.clear()
+    request = qwen_edit_pb2.QwenEditRequest(
+        images=[pixels.to_message(RGB)],
+        prompt="a gym",
+        negative_prompt="blurry",
+        true_cfg_scale=1.0,
+        steps=steps,
+        seed=1,
+        profile=profile_pb2.PROFILE_FAST,
+    )
+    events = await run_qwen(server, request)
+    await server.drain()
+    assert len(passes) == events[-1].result.steps_run == steps
 
 
 async def test_qwen_refuses_no_and_too_many_pictures(qwen_edit: RunningServer) -> None:

@@ -1,14 +1,13 @@
 """LoRAs, the step cache and the memory settings: what each may change, and that other jobs never notice."""
 
 import asyncio
-import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from diffusers import FluxTransformer2DModel, QwenImageTransformer2DModel
+from diffusers import FluxTransformer2DModel
 from prometheus_client import REGISTRY
 
 from imgedit.errors import InvalidArgument, ModelLoadError, SettingsError
@@ -32,7 +31,6 @@ from tests.unit.engine_support import (
 
 FLUX = "FLUX.1-Fill-dev"
 QWEN = "Qwen-Image-Edit-2509"
-LIGHTNING = {"base_shift": math.log(3), "max_shift": math.log(3), "shift_terminal": None}
 
 
 @pytest.fixture(scope="module")
@@ -104,31 +102,6 @@ def test_a_file_that_is_no_lora_is_refused(tmp_path: Path) -> None:
     for path in (tmp_path / "missing.safetensors", checkpoint(FLUX) / "model_index.json", weights):
         with pytest.raises(ModelLoadError, match=path.name):
             load_fill(checkpoint(FLUX), device="cpu", loras={"x": LoraFile(path)})
-
-
-def test_lightning_runs_its_four_steps_in_four_passes_on_its_own_schedule(tmp_path: Path) -> None:
-    with torch.random.fork_rng(devices=[]):
-        path = write_lora(tmp_path, QwenImageTransformer2DModel.from_pretrained(checkpoint(QWEN) / "transformer"))
-    adapter = load_qwen(
-        checkpoint(QWEN),
-        device="cpu",
-        reference_pixels=SMALL,
-        condition_pixels=SMALL,
-        loras={"lightning": LoraFile(path, schedule=LIGHTNING)},
-    )
-    passes = 0
-
-    def count(*_: Any) -> None:
-        nonlocal passes
-        passes += 1
-
-    adapter._pipeline.transformer.register_forward_hook(count)
-    spec = qwen_spec(lora="lightning", steps=4, true_cfg_scale=1.0)
-    state = adapter.prepare(spec)
-    expected = [3 * t / (3 * t + 1 - t) for t in (1.0, 0.75, 0.5, 0.25)]
-    assert torch.allclose(state.sigmas, torch.tensor([*expected, 0.0]), atol=1e-6)
-    pictures(adapter, spec)
-    assert passes == 4
 
 
 def test_the_step_cache_skips_steps_and_stays_close(with_cache: FillAdapter) -> None:

@@ -1,4 +1,4 @@
-"""How Qwen-Image-Edit's weights are held: GGUF, 8-bit, where they rest; and LoRA files as Lightning's are written."""
+"""How Qwen-Image-Edit's weights are held: GGUF and 8-bit, and where they rest."""
 
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 from diffusers import GGUFQuantizationConfig, QwenImageTransformer2DModel
-from safetensors.torch import load_file, save_file
 
 from imgedit.errors import ModelLoadError, SettingsError
 from services.diffusion import gguf_weights
@@ -16,27 +15,11 @@ from services.diffusion.lora import LoraFile
 from services.diffusion.tuning import Tuning
 from services.qwen_edit import gguf_names
 from services.qwen_edit.int8 import Int8Linear
-from services.qwen_edit.model import QwenEditAdapter, load
-from tests.unit.engine_support import SMALL, checkpoint, photo, qwen, qwen_spec
+from services.qwen_edit.model import QwenEditAdapter
+from tests.unit.engine_support import checkpoint, photo, qwen, qwen_spec
+from tests.unit.lightning import QWEN, adapter, edited, lightning_file, weights
 
 CPU = torch.device("cpu")
-QWEN = "Qwen-Image-Edit-2509"
-
-
-def adapter(**options: Any) -> QwenEditAdapter:
-    return load(checkpoint(QWEN), device="cpu", reference_pixels=SMALL, condition_pixels=SMALL, **options)
-
-
-def edited(model: QwenEditAdapter, **changes: Any) -> np.ndarray:
-    spec = qwen_spec(**changes)
-    state = model.prepare(spec)
-    for _ in range(model.plan(spec).steps):
-        model.denoise([state])
-    return model.decode(state)
-
-
-def weights() -> dict[str, torch.Tensor]:
-    return load_file(checkpoint(QWEN) / "transformer" / "diffusion_pytorch_model.safetensors")
 
 
 def write_gguf(path: Path, tensors: dict[str, torch.Tensor]) -> Path:
@@ -183,58 +166,3 @@ def test_a_text_encoder_that_stays_does_not_push_the_transformer_out() -> None:
     model.denoise([state])
     adapter_features(model)
     assert present == [model._pipeline.transformer]
-
-
-def lightning_file(folder: Path, *, alpha: float = 4.0) -> Path:
-    """A LoRA of rank 4 with the keys of Qwen-Image-Lightning's files: lora_down, lora_up and alpha per layer."""
-    noise = torch.Generator().manual_seed(0)
-    tensors = {}
-    for name, weight in weights().items():
-        layer = name.removesuffix(".weight")
-        if name.endswith(("to_q.weight", "to_k.weight", "to_v.weight", "img_mlp.net.0.proj.weight")):
-            tensors[f"{layer}.lora_down.weight"] = torch.randn(4, weight.shape[1], generator=noise)
-            tensors[f"{layer}.lora_up.weight"] = torch.randn(weight.shape[0], 4, generator=noise) / 4
-            tensors[f"{layer}.alpha"] = torch.tensor(alpha)
-    path = folder / "Qwen-Image-Edit-2509-Lightning.safetensors"
-    save_file(tensors, path)
-    return path
-
-
-def delta(folder: Path, *, alpha: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """What the LoRA adds to one layer's output, by the loaded model and by hand: alpha / rank × up × down."""
-    path = lightning_file(folder, alpha=alpha)
-    model = adapter(loras={"fast": LoraFile(path)})
-    layer = model._pipeline.transformer.transformer_blocks[0].attn.to_q
-    inputs = torch.eye(layer.in_features)
-    model._network.loras.use("fast")
-    with torch.inference_mode():
-        added: torch.Tensor = (layer(inputs) - layer.base_layer(inputs)).T
-    tensors = load_file(path)
-    prefix = "transformer_blocks.0.attn.to_q"
-    return added, alpha / 4 * tensors[f"{prefix}.lora_up.weight"] @ tensors[f"{prefix}.lora_down.weight"]
-
-
-@pytest.mark.parametrize("alpha", [4.0, 2.0])
-def test_a_file_with_lightnings_keys_adds_what_it_says(tmp_path: Path, alpha: float) -> None:
-    found, expected = delta(tmp_path, alpha=alpha)
-    assert torch.allclose(found, expected, atol=1e-4)
-
-
-def test_loading_using_and_unloading_lightning_leaves_the_base_weights_bit_equal(tmp_path: Path) -> None:
-    before = edited(qwen())
-    model = adapter(loras={"fast": LoraFile(lightning_file(tmp_path))})
-    base = {name: tensor.clone() for name, tensor in weights().items()}
-    fast = edited(model, lora="fast")
-    assert not np.array_equal(fast, before)
-    for name, tensor in model._pipeline.transformer.state_dict().items():
-        plain = name.replace(".base_layer", "")
-        if plain in base:
-            assert torch.equal(tensor, base[plain]), name
-    assert np.array_equal(edited(model, lora="fast"), fast)
-    assert np.array_equal(edited(model), before)
-    model._pipeline.unload_lora_weights()
-    state = model._pipeline.transformer.state_dict()
-    assert state.keys() == base.keys()
-    for name, tensor in state.items():
-        assert torch.equal(tensor, base[name]), name
-    assert np.array_equal(edited(model), before)

@@ -544,6 +544,21 @@ async def test_service_tokens_change_without_a_refused_call(tmp_path: Path) -> N
         assert (admits(SERVICE_TOKEN), admits(new)) == (old_works, new_works)
 
 
+async def test_the_orchestrator_shows_its_certificate_to_the_model_services(authority: Authority) -> None:
+    shown, stranger = authority.issue("orchestrator"), authority.issue("stranger")
+    options = tls(authority.issue("server"), tls_client_ca=str(authority.certificate), tls_client_names="orchestrator")
+    settings = SomeModelSettings(**options, drain_seconds=0)
+    async with serving_with(settings, access.service_gate(settings)) as address:
+        for pair, expected in ((shown, "OK"), (stranger, "UNAUTHENTICATED"), (None, "UNAVAILABLE")):
+            files = (
+                {"services_tls_certificate": str(pair.certificate), "services_tls_key": str(pair.key)} if pair else {}
+            )
+            channels = service_channels(settings_of(services_tls_ca=str(authority.certificate), **files))
+            async with channels(address) as channel:
+                calling = edit_pb2_grpc.EditServiceStub(channel).Edit(edit_pb2.EditRequest(), timeout=10)
+                assert (await calling.code()).name == expected
+
+
 def test_the_service_token_does_not_leave_the_machine_without_tls(authority: Authority) -> None:
     options: dict[str, object] = {"service_token": SERVICE_TOKEN, "fill": "gpu-2:50053"}
     with pytest.raises(SettingsError, match="IMGEDIT_ORCHESTRATOR_FILL=gpu-2:50053: the service token would"):

@@ -58,7 +58,7 @@ def open_channel(
     if tls is None and not (is_loopback(target) or may_send_token_in_clear):
         raise SettingsError(
             f"the token is not sent to {target} without TLS, since anyone on the way could read it; "
-            "use TLS (tls=True or tls_ca=...), or an address of this machine"
+            "use TLS (tls=True or tls_ca=...; --tls or --tls-ca), or an address of this machine"
         )
     return _SecuredChannel(target, tls, token)
 

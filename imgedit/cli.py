@@ -16,12 +16,14 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from imgedit import models_cli
+from imgedit import models_cli, tokens_cli
 from imgedit import stack as stacks
-from imgedit.client import DEFAULT_TARGET, DEFAULT_TIMEOUT
+from imgedit.client import DEFAULT_TIMEOUT
+from imgedit.connection import Connect, connecting
 from imgedit.errors import ImgeditError, SettingsError
 from imgedit.ports import (
     DEFAULT_BASE_PORT,
@@ -32,7 +34,6 @@ from imgedit.ports import (
     Ports,
 )
 from imgedit.request import Profile
-from imgedit.sync_client import SyncEditClient
 from imgedit.v1 import edit_pb2
 
 TINY_MODELS = Path("build/models-tiny")
@@ -53,10 +54,9 @@ app = typer.Typer(
     "with `imgedit edit`; `imgedit experiments` lists what there is.",
 )
 app.add_typer(models_cli.app, name="models")
+app.add_typer(tokens_cli.app, name="tokens")
 out = Console()
 err = Console(stderr=True)
-
-Target = Annotated[str, typer.Option(help="Address of the orchestrator.", envvar="IMGEDIT_TARGET")]
 
 
 @app.command()
@@ -87,6 +87,10 @@ def up(
         bool, typer.Option("--gateway", help="Also run the REST and gRPC edge (Envoy) on --gateway-port.")
     ] = False,
     gateway_port: Annotated[int, typer.Option(help="Port of the edge.", min=1, max=65535)] = DEFAULT_GATEWAY_PORT,
+    tokens: Annotated[
+        Path | None,
+        typer.Option(help="File of API tokens, made by `imgedit tokens new`; callers then need one. [default: none]"),
+    ] = None,
     logs: Annotated[Path, typer.Option(help="Folder for the services' logs.")] = Path("build/logs"),
 ) -> None:
     """Run all services on this machine until Ctrl-C."""
@@ -99,7 +103,12 @@ def up(
     if not models.is_dir():
         _fail(f"--models: there is no folder {models}")
     ports = Ports(base_port, metrics_base_port, _replicas(replicas or []), gateway_port if gateway else None)
-    stack = stacks.Stack(ports, logs, stacks.environment_of(ports, models, max_work_pixels=work_pixels))
+    environment = stacks.environment_of(ports, models, max_work_pixels=work_pixels)
+    if tokens is not None:
+        if not tokens.is_file():
+            _fail(f"--tokens: there is no file {tokens}")
+        environment |= stacks.credentials_of(tokens)
+    stack = stacks.Stack(ports, logs, environment)
     # SIGINT too: a shell that starts a job in the background has it ignored.
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, _interrupt)
@@ -131,7 +140,9 @@ def up(
 
 
 @app.command()
+@connecting
 def edit(
+    connect: Connect,
     image: Annotated[Path, typer.Argument(help="The picture: PNG, JPEG or WebP.")],
     experiment: Annotated[str, typer.Option("--experiment", "-e", help="Id of the experiment.")],
     prompt: Annotated[
@@ -172,7 +183,6 @@ def edit(
     top: Annotated[int, typer.Option(help="Extend at the top by so many pixels.")] = 0,
     bottom: Annotated[int, typer.Option(help="Extend at the bottom by so many pixels.")] = 0,
     aspect: Annotated[str | None, typer.Option(help="Extend to this aspect, for instance 16:9.")] = None,
-    target: Target = DEFAULT_TARGET,
     timeout: Annotated[float, typer.Option(help="Longest wait, in seconds.", min=0.1)] = DEFAULT_TIMEOUT,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
 ) -> None:
@@ -186,7 +196,7 @@ def edit(
     for path in (image, *([mask] if mask else []), *(reference or [])):
         if not path.is_file():
             _fail(f"there is no file {path}")
-    with SyncEditClient(target) as client, _bar(quiet) as bar:
+    with connect() as client, _bar(quiet) as bar:
         task = bar.add_task("sending", total=None, detail="")
         try:
             answer = client.edit(
@@ -218,7 +228,7 @@ def edit(
     if mask_output:
         _write(mask_output, answer.mask_image)
     for warning in answer.warnings:
-        err.print(f"[yellow]warning:[/] {warning}")
+        err.print(f"[yellow]warning:[/] {escape(warning)}")
     timings = ", ".join(f"{timing.name} {timing.seconds:.2f} s" for timing in answer.stage_timings)
     summary = f"seed {answer.seed} · {answer.width}x{answer.height} · {answer.elapsed_time:.2f} s ({timings})"
     err.print(summary, soft_wrap=True)
@@ -226,9 +236,10 @@ def edit(
 
 
 @app.command()
-def experiments(target: Target = DEFAULT_TARGET) -> None:
+@connecting
+def experiments(connect: Connect) -> None:
     """List the experiments, their features and parameters."""
-    with SyncEditClient(target) as client:
+    with connect() as client:
         try:
             found = client.experiments()
         except ImgeditError as error:
@@ -357,9 +368,9 @@ def _number(value: float) -> str:
 
 
 def _fail_with(error: ImgeditError) -> None:
-    err.print(f"[red]error:[/] {error.message}", highlight=False)
+    err.print(f"[red]error:[/] {escape(error.message)}", highlight=False)
     if os.environ.get("LANG", "").startswith("ko"):
-        err.print(f"[red]오류:[/] {error.korean}", highlight=False)
+        err.print(f"[red]오류:[/] {escape(error.korean)}", highlight=False)
     details = [f"{error.code.name} {error.reason}"]
     if error.retry_after_seconds is not None:
         details.append(f"retry after {error.retry_after_seconds:g} s")
@@ -370,7 +381,7 @@ def _fail_with(error: ImgeditError) -> None:
 
 
 def _fail(message: str) -> None:
-    err.print(f"[red]error:[/] {message}", highlight=False)
+    err.print(f"[red]error:[/] {escape(message)}", highlight=False)
     raise typer.Exit(1)
 
 

@@ -7,6 +7,7 @@ asked for. This module knows commands, logs and process ends; it knows nothing o
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -226,6 +227,15 @@ def environment_of(ports: Ports, models: Path, *, max_work_pixels: int | None = 
         environment["IMGEDIT_ORCHESTRATOR_MAX_WORK_PIXELS"] = str(max_work_pixels)
         environment["IMGEDIT_QWEN_EDIT_REFERENCE_PIXELS"] = str(max_work_pixels)
     return environment
+
+
+def credentials_of(tokens: Path) -> dict[str, str]:
+    """What makes the services ask for credentials: callers for a token of this file, the model services for one that
+    the orchestrator alone is given.
+    """
+    service_token = secrets.token_hex(32)
+    environment = {f"IMGEDIT_{service.upper()}_SERVICE_TOKEN": service_token for service in SERVICES}
+    return {**environment, "IMGEDIT_ORCHESTRATOR_TOKENS_FILE": str(tokens.resolve())}
 
 
 def is_serving(address: str, *, timeout: float = 1.0) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -10,11 +11,13 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 
-from imgedit import EditClient, tokens
-from imgedit.errors import ContentRefused
-from imgedit.stack import SERVICES
+from imgedit import EditClient, SyncEditClient, tokens
+from imgedit.errors import ContentRefused, Unauthenticated
+from imgedit.ports import SERVICES, Ports
+from imgedit.stack import Stack, credentials_of, environment_of
 from imgedit.v1 import edit_pb2
 from services.common.server import RunningServer
 from services.orchestrator.__main__ import make_service
@@ -158,3 +161,50 @@ def test_a_content_policy_that_is_not_there_stops_the_start() -> None:
     assert ended.returncode == 1
     [line] = ended.stderr.splitlines()
     assert "no.such:policy" in line
+
+
+FORGED = '{"message": "forged"}'
+LONG_PROMPT = " ".join(["zebra"] * 300) + f"\n{FORGED}\n"
+
+
+def test_a_stack_behind_tokens_answers_none_but_its_own_and_writes_down_no_prompt(
+    models: Path, photo: Path, tmp_path: Path
+) -> None:
+    token, credential = tokens.make("studio", ["edit"])
+    path = tmp_path / "tokens"
+    path.write_text(credential.line)
+    ports = Ports.free()
+    environment = {**environment_of(ports, models, max_work_pixels=WORK_PIXELS), **credentials_of(path)}
+    running = Stack(ports, tmp_path / "logs", environment)
+    try:
+        running.start()
+        list(running.wait_until_serving(timeout=180))
+        with SyncEditClient(ports.address("orchestrator"), token=token) as client:
+            for experiment in ("ben2_flux_fill", "ben2_qwen_image"):
+                assert client.edit(photo, **{**EDIT, "experiment": experiment, "prompt": LONG_PROMPT}).success
+        with SyncEditClient(ports.address("orchestrator")) as client, pytest.raises(Unauthenticated):
+            client.edit(photo, **EDIT)
+        for service, call in (
+            ("segmentation", "/imgedit.v1.SegmentationService/Segment"),
+            ("fill", "/imgedit.v1.FillService/Fill"),
+            ("qwen_edit", "/imgedit.v1.QwenEditService/Edit"),
+        ):
+            assert code_of(ports.address(service), call) == grpc.StatusCode.UNAUTHENTICATED
+    finally:
+        running.stop()
+    for log in (tmp_path / "logs").glob("*.log"):
+        lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+        assert lines
+        assert all(line["message"] != "forged" for line in lines)
+        assert "zebra" not in log.read_text(encoding="utf-8")
+        assert token not in log.read_text(encoding="utf-8")
+
+
+def code_of(address: str, rpc: str) -> grpc.StatusCode:
+    """How an empty call without a credential ends."""
+    with grpc.insecure_channel(address) as channel:
+        try:
+            channel.unary_unary(rpc)(b"", timeout=10)
+        except grpc.RpcError as error:
+            return error.code()  # type: ignore[attr-defined,no-any-return]
+    return grpc.StatusCode.OK

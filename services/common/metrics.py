@@ -68,7 +68,7 @@ class MetricsServer:
         self._is_ready = is_ready
         self._metrics = make_wsgi_app(REGISTRY)
         self._server = make_server(host, port, self._app, _ThreadingWSGIServer, _SilentHandler)
-        self._thread = threading.Thread(target=self._server.serve_forever, name="metrics", daemon=True)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), name="metrics", daemon=True)
 
     @property
     def port(self) -> int:

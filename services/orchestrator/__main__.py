@@ -32,7 +32,7 @@ def make_service(settings: OrchestratorSettings) -> Service:
             "qwen_edit": settings.qwen_edit,
         }
         # Here and not above: channels belong to the running event loop.
-        backends.append(Backends(addresses, open_channel))
+        backends.append(Backends(addresses, open_channel, rerun_wait_seconds=settings.rerun_wait_seconds))
         editor = Editor(
             experiments,
             backends[0],

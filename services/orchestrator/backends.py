@@ -1,23 +1,21 @@
 """Typed calls of the model services over their stubs.
 
-Passes on the time left and the request id, keeps the remote error and names the stage it arose in. Knows proto types
-and addresses; knows nothing of experiments or chains.
+Turns arrays into messages and back. Knows proto types and addresses; knows nothing of experiments or chains, nor how a
+call is made and made again (`stage_calls.py`).
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+import copy
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import grpc
 
 from imgedit import channels
-from imgedit.client import error_of
-from imgedit.errors import DeadlineExceeded, EditCancelled, ServiceUnavailable
+from imgedit.errors import InternalError
 from imgedit.images import Pixels
 from imgedit.v1 import (
     fill_pb2,
@@ -29,12 +27,9 @@ from imgedit.v1 import (
     segmentation_pb2,
     segmentation_pb2_grpc,
 )
-from services.common import logs, pixels
-from services.common.interceptors import REQUEST_ID_KEY
+from services.common import pixels
 from services.orchestrator import usage
-
-MARGIN_SECONDS = 0.1
-"""Kept back of the time left, so that a stage's refusal still reaches the caller."""
+from services.orchestrator.stage_calls import StageCalls
 
 
 @dataclass(frozen=True)
@@ -70,21 +65,27 @@ class OnProgress(Protocol):
         queued: progress_pb2.Queued | None = None,
         progress: progress_pb2.Progress | None = None,
         preview: progress_pb2.Preview | None = None,
+        restarted: bool = False,
     ) -> None:
-        """Take one report."""
+        """Take one report. `restarted`: the service was lost, and the work begins anew."""
 
 
 class Backends:
     """One channel per model service, made by `open_channel`.
 
-    `addresses` maps "segmentation", "fill" and "qwen_edit" to host:port.
+    `addresses` maps "segmentation", "fill" and "qwen_edit" to host:port. A service that is lost during a call may take
+    `rerun_wait_seconds` to come back.
     """
 
     def __init__(
-        self, addresses: dict[str, str], open_channel: Callable[[str], grpc.aio.Channel] = channels.open_channel
+        self,
+        addresses: dict[str, str],
+        open_channel: Callable[[str], grpc.aio.Channel] = channels.open_channel,
+        *,
+        rerun_wait_seconds: float,
     ) -> None:
-        self._addresses = addresses
         self._channels = {name: open_channel(address) for name, address in addresses.items()}
+        self._calls = StageCalls(self._channels, addresses, rerun_wait_seconds=rerun_wait_seconds)
         self._segmentation = segmentation_pb2_grpc.SegmentationServiceStub(self._channels["segmentation"])
         self._fill = fill_pb2_grpc.FillServiceStub(self._channels["fill"])
         self._qwen_edit = qwen_edit_pb2_grpc.QwenEditServiceStub(self._channels["qwen_edit"])
@@ -93,11 +94,18 @@ class Backends:
         """Close the channels."""
         await asyncio.gather(*(channel.close() for channel in self._channels.values()))
 
+    def without_reruns(self) -> Backends:
+        """The same, for an edit that is itself run a second time: a stage that is lost ends it."""
+        single = copy.copy(self)
+        single._calls = self._calls.without_reruns()
+        return single
+
     async def segment(self, rgb: Pixels, *, deadline: float) -> Segmented:
         """The subject's alpha of (H, W, 3) uint8."""
         request = segmentation_pb2.SegmentRequest(image=pixels.to_message(rgb))
-        with self._stage("segment", "segmentation"):
-            response = await self._segmentation.Segment(request, **_call_options("segment", deadline))
+        response = await self._calls.run(
+            "segment", "segmentation", deadline, lambda options: self._segmentation.Segment(request, **options)
+        )
         usage.spent(response.timings)
         return Segmented(pixels.decode_answer(response.mask), _model(response.model))
 
@@ -132,8 +140,13 @@ class Backends:
             preview_every=preview_every,
             profile=profile,
         )
-        with self._stage("fill", "fill"):
-            return await _follow(lambda: self._fill.Fill(request, **_call_options("fill", deadline)), on_progress)
+        return await self._calls.run(
+            "fill",
+            "fill",
+            deadline,
+            lambda options: _follow(self._fill.Fill(request, **options), on_progress),
+            on_rerun=lambda: on_progress(restarted=True),
+        )
 
     async def qwen_edit(
         self,
@@ -162,32 +175,17 @@ class Backends:
             preview_every=preview_every,
             profile=profile,
         )
-        with self._stage("qwen_edit", "qwen_edit"):
-            return await _follow(
-                lambda: self._qwen_edit.Edit(request, **_call_options("qwen_edit", deadline)), on_progress
-            )
-
-    @contextmanager
-    def _stage(self, stage: str, service: str) -> Iterator[None]:
-        try:
-            yield
-        except grpc.aio.AioRpcError as raised:
-            address = self._addresses[service]
-            error = error_of(raised, address)
-            if isinstance(error, EditCancelled | ServiceUnavailable):
-                # CANCELLED that we did not ask for: the service ended during the call.
-                error = ServiceUnavailable(
-                    f"stage {stage}: the {service} service at {address} cannot be reached or was lost "
-                    f"({raised.details()}); start it, or retry when its health is SERVING",
-                    korean=f"'{stage}' 단계의 {service} 서비스에 연결할 수 없습니다. 잠시 후 다시 시도하세요.",
-                )
-            error.metadata["stage"] = stage
-            raise error from None
+        return await self._calls.run(
+            "qwen_edit",
+            "qwen_edit",
+            deadline,
+            lambda options: _follow(self._qwen_edit.Edit(request, **options), on_progress),
+            on_rerun=lambda: on_progress(restarted=True),
+        )
 
 
-async def _follow(start: Callable[[], Any], on_progress: OnProgress) -> Painted:
-    """Read a stream to its end. Leaving early cancels the call, so the service stops at its next step."""
-    call: AsyncIterator[fill_pb2.FillEvent | qwen_edit_pb2.QwenEditEvent] = start()
+async def _follow(call: Any, on_progress: OnProgress) -> Painted:
+    """Read a stub's stream to its end. Leaving early cancels the call, so the service stops at its next step."""
     painted: Painted | None = None
     try:
         async for event in call:
@@ -201,17 +199,10 @@ async def _follow(start: Callable[[], Any], on_progress: OnProgress) -> Painted:
             elif event.HasField("preview"):
                 on_progress(preview=event.preview)
     finally:
-        call.cancel()  # type: ignore[attr-defined]  # the stub's call object
+        call.cancel()
     if painted is None:
-        raise ServiceUnavailable("the model service ended its stream without a result; retry")
+        raise InternalError("the model service ended its stream without a result")
     return painted
-
-
-def _call_options(stage: str, deadline: float) -> dict[str, Any]:
-    left = deadline - time.monotonic() - MARGIN_SECONDS
-    if left <= 0:
-        raise DeadlineExceeded(f"the deadline passed before stage {stage}", metadata={"stage": stage})
-    return {"timeout": left, "metadata": ((REQUEST_ID_KEY, logs.request_id.get()),)}
 
 
 def _model(message: progress_pb2.ModelInfo) -> ModelUse:

@@ -27,12 +27,13 @@ from services.orchestrator.reports import Report, Reports
 class Terms:
     """Under what an edit runs.
 
-    is_id_given: the caller chose the id, so the same request may come again under it. deadline: on the
-    `time.monotonic` clock; None = the catalogue's.
+    is_id_given: the caller chose the id, so the same request may come again under it. is_second_run: a proxy sends the
+    request again, so no stage of it is run twice. deadline: on the `time.monotonic` clock; None = the catalogue's.
     """
 
     request_id: str
     is_id_given: bool
+    is_second_run: bool
     deadline: float | None
 
 
@@ -93,7 +94,7 @@ class Editor:
             mask=pictures.mask,
             references=pictures.references,
             parameters=resolved,
-            backends=self._backends,
+            backends=self._backends.without_reruns() if terms.is_second_run else self._backends,
             max_pixels=self._max_pixels,
             max_work_pixels=self._max_work_pixels,
             deadline=deadline,

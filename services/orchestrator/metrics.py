@@ -30,3 +30,6 @@ POLICY_VERDICTS = Counter(
 DECODERS_LOST = Counter(
     "imgedit_decoders_lost_total", "Decoder processes that ended, by a picture beyond the limits or from outside."
 )
+STAGE_RERUNS = Counter(
+    "imgedit_stage_reruns_total", "Stages that were run again because their service was lost.", ["stage"]
+)

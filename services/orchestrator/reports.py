@@ -19,21 +19,29 @@ class Reports:
     def __init__(self, report: Report, request_id: str) -> None:
         self._report = report
         self._request_id = request_id
+        self._stages: dict[str, edit_pb2.StageStarted] = {}
 
     def on_stage(self, name: str, index: int, count: int) -> None:
         """A stage begins."""
-        self._send(stage=edit_pb2.StageStarted(name=name, index=index, count=count))
+        self._stages[name] = edit_pb2.StageStarted(name=name, index=index, count=count)
+        self._send(stage=self._stages[name])
 
     def on_progress(self, stage: str) -> OnProgress:
-        """The listener for the reports of a stage's model service."""
+        """The listener for a stage's own reports; a stage that begins anew is told as one that begins."""
 
         def listen(
             *,
             queued: progress_pb2.Queued | None = None,
             progress: progress_pb2.Progress | None = None,
             preview: progress_pb2.Preview | None = None,
+            restarted: bool = False,
         ) -> None:
-            self._send(queued=queued, preview=preview, progress=_of_stage(stage, progress))
+            self._send(
+                stage=self._stages[stage] if restarted else None,
+                queued=queued,
+                preview=preview,
+                progress=_of_stage(stage, progress),
+            )
 
         return listen
 

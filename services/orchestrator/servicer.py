@@ -27,6 +27,9 @@ from services.orchestrator.ledger import HeldEdit, Key, Ledger
 
 MAX_PAGE_SIZE = 100
 
+ATTEMPT_KEY = "x-envoy-attempt-count"
+"""Set by the edge: one hop's retry must not multiply with another's."""
+
 MAX_BATCH_ID_LENGTH = 54
 """Of a batch's own id: "-" and a number go behind it, and ids have up to 64 characters."""
 
@@ -168,8 +171,15 @@ def _terms(request: edit_pb2.EditRequest | None, context: Context) -> Terms:
     return Terms(
         request_id=logs.request_id.get(),
         is_id_given=interceptors.given_request_id(request, context) is not None,
+        is_second_run=_attempt(context) > 1,
         deadline=deadlines.of(context),
     )
+
+
+def _attempt(context: Context) -> int:
+    """Which attempt of a proxy this call is, from 1."""
+    count = str(dict(context.invocation_metadata() or ()).get(ATTEMPT_KEY, "1"))
+    return int(count) if count.isdecimal() else 1
 
 
 def _item_terms(call: Terms, number: int, request: edit_pb2.EditRequest) -> Terms:

@@ -48,3 +48,6 @@ class OrchestratorSettings(ServiceSettings):
     content_policy: str = Field(
         "", description="package.module:function that judges prompts and results; empty = none (docs/security.md)"
     )
+    rerun_wait_seconds: float = Field(
+        5.0, ge=0, description="how long a model service that was lost during a stage may take to serve again"
+    )

@@ -1,0 +1,226 @@
+"""An orchestrator over real gRPC, before model services whose behaviour a test writes down."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+import numpy as np
+from PIL import Image
+from pydantic import Field
+
+from imgedit.channels import CHANNEL_OPTIONS
+from imgedit.v1 import (
+    edit_pb2,
+    edit_pb2_grpc,
+    fill_pb2,
+    fill_pb2_grpc,
+    image_pb2,
+    progress_pb2,
+    qwen_edit_pb2,
+    qwen_edit_pb2_grpc,
+    segmentation_pb2,
+    segmentation_pb2_grpc,
+)
+from services.common import pixels
+from services.common.server import RunningServer, Service
+from services.common.settings import ServiceSettings
+from services.orchestrator.__main__ import make_service
+from services.orchestrator.settings import OrchestratorSettings
+
+
+class ScriptedSettings(ServiceSettings):
+    service = "scripted"
+    port: int = Field(0)
+    metrics_port: int = Field(0)
+
+
+@dataclass
+class Script:
+    """What a model service does: the faults of its next calls (None = none), and a gate that its calls wait at."""
+
+    faults: list[grpc.StatusCode | None] = field(default_factory=list)
+    fault_step: int = 1
+    steps: int = 3
+    seconds_per_step: float = 0.0
+    gate: asyncio.Event = field(default_factory=asyncio.Event)
+    begun: asyncio.Event = field(default_factory=asyncio.Event)
+    requests: list[Any] = field(default_factory=list)
+    time_left: list[float] = field(default_factory=list)
+    running: int = 0
+    most_running: int = 0
+    cancelled: int = 0
+    steps_done: int = 0
+
+    def __post_init__(self) -> None:
+        self.gate.set()
+
+    @property
+    def calls(self) -> int:
+        return len(self.requests)
+
+    async def play(self, request: Any, context: Any) -> AsyncIterator[int]:
+        """The steps of one call."""
+        self.requests.append(request)
+        self.time_left.append(context.time_remaining())
+        fault = self.faults.pop(0) if self.faults else None
+        self.running += 1
+        self.most_running = max(self.running, self.most_running)
+        self.begun.set()
+        try:
+            for step in range(1, self.steps + 1):
+                if fault is not None and step == self.fault_step:
+                    await context.abort(fault, "scripted")
+                await self.gate.wait()
+                await asyncio.sleep(self.seconds_per_step)
+                self.steps_done += 1
+                yield step
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        finally:
+            self.running -= 1
+
+
+class Segmentation(segmentation_pb2_grpc.SegmentationServiceServicer):
+    """The left half is the subject."""
+
+    def __init__(self, script: Script) -> None:
+        self.script = script
+
+    async def Segment(self, request: segmentation_pb2.SegmentRequest, context: Any) -> segmentation_pb2.SegmentResponse:
+        async for _ in self.script.play(request, context):
+            pass
+        rgb = pixels.read_rgb(request.image, field="image", max_pixels=2**30)
+        alpha = np.zeros(rgb.shape[:2], np.uint8)
+        alpha[:, : rgb.shape[1] // 2] = 255
+        answer = segmentation_pb2.SegmentResponse(mask=pixels.to_message(alpha))
+        if "foreground" in segmentation_pb2.SegmentResponse.DESCRIPTOR.fields_by_name:
+            answer.foreground.CopyFrom(pixels.to_message(rgb))
+        return answer
+
+
+def painted(image: image_pb2.Image, seed: int) -> image_pb2.Image:
+    """One colour, which the seed decides."""
+    rgb = pixels.read_rgb(image, field="image", max_pixels=2**30)
+    return pixels.to_message(np.full_like(rgb, seed % 251))
+
+
+class Fill(fill_pb2_grpc.FillServiceServicer):
+    def __init__(self, script: Script) -> None:
+        self.script = script
+
+    async def Fill(self, request: fill_pb2.FillRequest, context: Any) -> AsyncIterator[fill_pb2.FillEvent]:
+        yield fill_pb2.FillEvent(queued=progress_pb2.Queued(position=0))
+        async for step in self.script.play(request, context):
+            yield fill_pb2.FillEvent(progress=progress_pb2.Progress(step=step, steps=self.script.steps))
+        image = painted(request.image, request.seed)
+        yield fill_pb2.FillEvent(result=fill_pb2.FillResult(image=image, seed=request.seed))
+
+
+class QwenEdit(qwen_edit_pb2_grpc.QwenEditServiceServicer):
+    def __init__(self, script: Script) -> None:
+        self.script = script
+
+    async def Edit(
+        self, request: qwen_edit_pb2.QwenEditRequest, context: Any
+    ) -> AsyncIterator[qwen_edit_pb2.QwenEditEvent]:
+        async for step in self.script.play(request, context):
+            yield qwen_edit_pb2.QwenEditEvent(progress=progress_pb2.Progress(step=step, steps=self.script.steps))
+        image = painted(request.images[0], request.seed)
+        yield qwen_edit_pb2.QwenEditEvent(result=qwen_edit_pb2.QwenEditResult(image=image, seed=request.seed))
+
+
+@dataclass
+class World:
+    """The running orchestrator, its public API, and the scripts of the services behind it."""
+
+    orchestrator: RunningServer
+    stub: edit_pb2_grpc.EditServiceStub
+    scripts: dict[str, Script]
+    servers: dict[str, RunningServer]
+
+    @property
+    def fill(self) -> Script:
+        return self.scripts["fill"]
+
+    @property
+    def segmentation(self) -> Script:
+        return self.scripts["segmentation"]
+
+
+@asynccontextmanager
+async def world(**settings: Any) -> AsyncIterator[World]:
+    """Three scripted services and an orchestrator with these settings."""
+    scripts = {name: Script() for name in ("segmentation", "fill", "qwen_edit")}
+    async with AsyncExitStack() as stack:
+        servers = {name: await stack.enter_async_context(_model_service(name, scripts[name])) for name in scripts}
+        addresses = {name: f"127.0.0.1:{server.port}" for name, server in servers.items()}
+        options = {"port": 0, "metrics_port": 0, "drain_seconds": 0, "grace_seconds": 5, **addresses, **settings}
+        chosen = OrchestratorSettings(**options)
+        orchestrator = await stack.enter_async_context(_running(make_service(chosen), chosen))
+        channel = await stack.enter_async_context(
+            grpc.aio.insecure_channel(f"127.0.0.1:{orchestrator.port}", options=CHANNEL_OPTIONS)
+        )
+        yield World(orchestrator, edit_pb2_grpc.EditServiceStub(channel), scripts, servers)
+
+
+@asynccontextmanager
+async def _model_service(name: str, script: Script) -> AsyncIterator[RunningServer]:
+    def register(server: grpc.aio.Server) -> None:
+        match name:
+            case "segmentation":
+                segmentation_pb2_grpc.add_SegmentationServiceServicer_to_server(Segmentation(script), server)
+            case "fill":
+                fill_pb2_grpc.add_FillServiceServicer_to_server(Fill(script), server)
+            case "qwen_edit":
+                qwen_edit_pb2_grpc.add_QwenEditServiceServicer_to_server(QwenEdit(script), server)
+
+    settings = ScriptedSettings(drain_seconds=0, grace_seconds=0)
+    async with _running(Service((), register), settings) as server:
+        yield server
+
+
+@asynccontextmanager
+async def _running(service: Service, settings: ServiceSettings) -> AsyncIterator[RunningServer]:
+    server = RunningServer(service, settings)
+    await server.start()
+    try:
+        yield server
+    finally:
+        await server.drain()
+
+
+def request(**fields: Any) -> edit_pb2.EditRequest:
+    """An edit of a small picture."""
+    return edit_pb2.EditRequest(
+        **{"experiment_id": "ben2_flux_fill", "prompt": "a gym", "seed": 7, "input_image": picture(), **fields}
+    )
+
+
+def picture(width: int = 64, height: int = 48) -> bytes:
+    """A PNG of noise."""
+    noise = np.random.default_rng(1).integers(0, 255, (height, width, 3), np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(noise).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+async def all_of(stream: Any) -> list[edit_pb2.EditEvent]:
+    return [event async for event in stream]
+
+
+def kind(event: edit_pb2.EditEvent) -> str:
+    return str(event.WhichOneof("event"))
+
+
+async def eventually(condition: Any, seconds: float = 10) -> None:
+    """Wait until the condition holds."""
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110  # what the test waits for is no event
+            await asyncio.sleep(0.01)

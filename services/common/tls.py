@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -30,9 +31,12 @@ def server_credentials(settings: ServiceSettings) -> grpc.ServerCredentials | No
         lambda: _read(certificate, key, client_ca),
         on_fault=metrics.RELOAD_FAILURES.labels(settings.service, "tls").inc,
     )
+    first = watched.get()
     # gRPC asks before every handshake; a connection keeps what it was made with.
     return grpc.dynamic_ssl_server_credentials(
-        watched.get(), watched.get, require_client_authentication=client_ca is not None
+        first,
+        _Renewals(watched, first),  # type: ignore[arg-type]  # the stubs leave out None
+        require_client_authentication=client_ca is not None,
     )
 
 
@@ -41,6 +45,28 @@ def peer_names(context: Context) -> Sequence[str]:
     properties = context.auth_context() or {}
     keys = ("x509_common_name", "x509_subject_alternative_name")
     return [name.decode("utf-8", "replace") for key in keys for name in properties.get(key, ())]
+
+
+class _Renewals:
+    """Answers gRPC with a renewed certificate once, and with None while nothing has changed.
+
+    gRPC takes the contents of what it is given, so the same object must not be given twice.
+    """
+
+    def __init__(
+        self, watched: Watched[grpc.ServerCertificateConfiguration], given: grpc.ServerCertificateConfiguration
+    ) -> None:
+        self._watched = watched
+        self._given = given
+        self._lock = threading.Lock()
+
+    def __call__(self) -> grpc.ServerCertificateConfiguration | None:
+        with self._lock:
+            latest = self._watched.get()
+            if latest is self._given:
+                return None
+            self._given = latest
+            return latest
 
 
 def _check_complete(settings: ServiceSettings) -> None:

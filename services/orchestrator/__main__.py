@@ -39,6 +39,7 @@ def make_service(settings: OrchestratorSettings) -> Service:
             decoders,
             max_pixels=settings.max_pixels,
             max_work_pixels=settings.max_work_pixels,
+            metadata_prompt=settings.metadata_prompt,
             policy=content_policy,
         )
         kept = Limits(settings.kept_answer_seconds, settings.max_kept_answers, settings.max_kept_bytes)

@@ -5,8 +5,12 @@ The edge between the chain's outcome and the wire. Knows nothing of how the chai
 
 from __future__ import annotations
 
+import asyncio
+
 import numpy as np
 
+from imgedit import __version__, provenance
+from imgedit.encoding import Metadata
 from imgedit.images import Picture
 from imgedit.v1 import edit_pb2, progress_pb2
 from services.common import logs
@@ -23,8 +27,19 @@ _MASK_SOURCES = {
 }
 
 
-async def of(experiment: Experiment, feature: Feature, edit: Edit, outcome: Outcome) -> edit_pb2.EditResponse:
-    """The answer. Raises `InvalidArgument` for a picture too large for the format that was asked for."""
+async def of(
+    request: edit_pb2.EditRequest,
+    experiment: Experiment,
+    feature: Feature,
+    edit: Edit,
+    outcome: Outcome,
+    *,
+    with_prompts: bool,
+) -> edit_pb2.EditResponse:
+    """The answer. with_prompts: the metadata of its result holds them.
+
+    Raises `InvalidArgument` for a picture too large for the format that was asked for.
+    """
     canvas = outcome.canvas
     height, width = canvas.rgb.shape[:2]
     edit.parameters.output.check_size((width, height))
@@ -32,7 +47,7 @@ async def of(experiment: Experiment, feature: Feature, edit: Edit, outcome: Outc
     files = await output.encode(
         edit.parameters.output,
         Picture(canvas.rgb, canvas.alpha),
-        None,
+        await asyncio.to_thread(_metadata, request, effective, with_prompts),
         cutout=_cutout(edit.picture, outcome),
         weight=canvas.weight,
     )
@@ -51,6 +66,12 @@ async def of(experiment: Experiment, feature: Feature, edit: Edit, outcome: Outc
         warnings=(*edit.parameters.warnings, *outcome.warnings),
         request_id=logs.request_id.get(),
     )
+
+
+def _metadata(request: edit_pb2.EditRequest, effective: edit_pb2.EffectiveParameters, with_prompts: bool) -> Metadata:
+    generator = f"imgedit {__version__}"
+    record = provenance.record_of(request, effective, generator=generator, with_prompts=with_prompts)
+    return provenance.metadata_of(record)
 
 
 def _cutout(picture: Picture, outcome: Outcome) -> Picture | None:

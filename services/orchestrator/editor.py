@@ -48,6 +48,7 @@ class Editor:
         *,
         max_pixels: int,
         max_work_pixels: int,
+        metadata_prompt: bool = True,
         policy: Policy | None = None,
     ) -> None:
         self._catalogue = catalogue
@@ -55,6 +56,7 @@ class Editor:
         self._decoders = decoders
         self._max_pixels = max_pixels
         self._max_work_pixels = max_work_pixels
+        self._metadata_prompt = metadata_prompt
         self._policy = policy
 
     async def edit(self, request: edit_pb2.EditRequest, terms: Terms, report: Report) -> edit_pb2.EditResponse:
@@ -106,7 +108,7 @@ class Editor:
             metrics.STAGE_SECONDS.labels(stage).observe(seconds)
         if self._policy:
             await self._policy.check(judged(outcome.canvas.rgb))
-        response = await answer.of(experiment, feature, edit, outcome)
+        response = await answer.of(request, experiment, feature, edit, outcome, with_prompts=self._metadata_prompt)
         if self._policy and request.preview_every:
             response.warnings.append("preview_every: no previews, since the content policy judges finished pictures")
         return response

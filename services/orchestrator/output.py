@@ -112,7 +112,7 @@ class Files:
 
 
 async def encode(
-    output: Output, result: Picture, metadata: Metadata | None, *, cutout: Picture | None, weight: Pixels | None
+    output: Output, result: Picture, metadata: Metadata, *, cutout: Picture | None, weight: Pixels | None
 ) -> Files:
     """Each picture of the answer encoded once, all at the same time. The metadata goes into the result."""
     files = await asyncio.gather(
@@ -123,7 +123,7 @@ async def encode(
     return Files(*files)
 
 
-def _encode_result(output: Output, result: Picture, metadata: Metadata | None) -> bytes:
+def _encode_result(output: Output, result: Picture, metadata: Metadata) -> bytes:
     match output.format:
         case "PNG":
             return encode_png(result.rgb, result.alpha, metadata)

@@ -29,6 +29,7 @@ class OrchestratorSettings(ServiceSettings):
     decode_seconds: float = Field(
         10.0, gt=0, description="processor time that decoding one picture may take; past it the picture is refused"
     )
+    metadata_prompt: bool = Field(True, description="write the prompts into the metadata of results")
     tokens_file: str = Field("", description="file of API tokens, hashed; empty = callers need none")
     tokens: str = Field("", repr=False, description="the same lines as a value, separated by ;")
     service_token_file: str = Field("", description="file whose first line is the token that model services ask for")

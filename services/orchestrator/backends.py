@@ -188,16 +188,18 @@ async def _follow(call: Any, on_progress: OnProgress) -> Painted:
     """Read a stub's stream to its end. Leaving early cancels the call, so the service stops at its next step."""
     painted: Painted | None = None
     try:
-        async for event in call:
-            if event.HasField("result"):
-                usage.spent(event.result.timings)
-                painted = Painted(pixels.decode_answer(event.result.image), _model(event.result.model))
-            elif event.HasField("queued"):
-                on_progress(queued=event.queued)
-            elif event.HasField("progress"):
-                on_progress(progress=event.progress)
-            elif event.HasField("preview"):
-                on_progress(preview=event.preview)
+        with usage.metered() as meter:
+            async for event in call:
+                if event.HasField("result"):
+                    meter.measured(event.result.timings)
+                    painted = Painted(pixels.decode_answer(event.result.image), _model(event.result.model))
+                elif event.HasField("queued"):
+                    on_progress(queued=event.queued)
+                elif event.HasField("progress"):
+                    meter.stepped()
+                    on_progress(progress=event.progress)
+                elif event.HasField("preview"):
+                    on_progress(preview=event.preview)
     finally:
         call.cancel()
     if painted is None:

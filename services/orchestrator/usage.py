@@ -1,7 +1,8 @@
 """What each edit took: its time in the metrics, and a line for its caller in the log `imgedit.usage`, however it ended.
 
 The line says who, what kind of edit, how long and how much of a device; never a prompt or a picture. The device time
-is what the model services measured themselves, added up over the stages whose answers came.
+is what the model services measured themselves, added up over the stages; of a stage that ended without an answer, the
+time from its first finished step to its end.
 """
 
 from __future__ import annotations
@@ -82,3 +83,31 @@ def spent(timings: Iterable[progress_pb2.Timing]) -> None:
     """Add what a model service measured to the current edit; outside an edit nothing is kept."""
     seconds = sum(timing.seconds for timing in timings if timing.name in DEVICE_PHASES)
     _current.get(Usage()).gpu_seconds += seconds
+
+
+@dataclass
+class Meter:
+    """One call that answers with steps and, at its end, with what it measured."""
+
+    first_step: float | None = None
+    is_measured: bool = False
+
+    def stepped(self) -> None:
+        """A step is done."""
+        self.first_step = self.first_step or time.monotonic()
+
+    def measured(self, timings: Iterable[progress_pb2.Timing]) -> None:
+        """The answer is there."""
+        spent(timings)
+        self.is_measured = True
+
+
+@contextmanager
+def metered() -> Iterator[Meter]:
+    """Account for a call, also where it is cancelled or lost in the middle."""
+    meter = Meter()
+    try:
+        yield meter
+    finally:
+        if meter.first_step is not None and not meter.is_measured:
+            _current.get(Usage()).gpu_seconds += time.monotonic() - meter.first_step

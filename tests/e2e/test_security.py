@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -95,6 +96,31 @@ async def test_every_edit_is_accounted_to_its_caller(
     assert "zebra" not in everything
     assert "unknown-thing" not in str(accounts(caplog))
     assert not any(token in everything for token, _ in made)
+
+
+async def test_a_cancelled_edit_is_accounted_with_the_steps_it_ran(
+    stack: RunningStack, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    stepped = asyncio.Event()
+
+    def on_event(event: edit_pb2.EditEvent) -> None:
+        if event.HasField("progress") and event.progress.step >= 3:
+            stepped.set()
+
+    async with orchestrator(stack) as address, EditClient(address) as client:
+        editing = asyncio.create_task(client.edit(stack.photo, **{**EDIT, "steps": 50}, on_event=on_event))
+        await asyncio.wait_for(stepped.wait(), 60)
+        editing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await editing
+        for _ in range(100):
+            if accounts(caplog):
+                break
+            await asyncio.sleep(0.05)
+    [account] = accounts(caplog)
+    assert account["outcome"] == "CANCELLED"
+    assert 0 < account["gpu_seconds"] <= account["seconds"]
 
 
 async def test_a_refused_prompt_costs_nothing(stack: RunningStack, caplog: pytest.LogCaptureFixture) -> None:

@@ -9,6 +9,7 @@ import grpc
 from imgedit.v1 import edit_pb2, edit_pb2_grpc
 from services.common.server import Service, run
 from services.orchestrator import access, catalogue, policy
+from services.orchestrator.admission import Admission, Limit
 from services.orchestrator.backends import Backends
 from services.orchestrator.decoding import Decoders
 from services.orchestrator.editor import Editor
@@ -33,10 +34,15 @@ def make_service(settings: OrchestratorSettings) -> Service:
         }
         # Here and not above: channels belong to the running event loop.
         backends.append(Backends(addresses, open_channel, rerun_wait_seconds=settings.rerun_wait_seconds))
+        admission = Admission(
+            Limit(settings.max_edits, settings.max_edit_bytes),
+            Limit(settings.max_edits_per_caller, settings.max_edit_bytes_per_caller),
+        )
         editor = Editor(
             experiments,
             backends[0],
             decoders,
+            admission=admission,
             max_pixels=settings.max_pixels,
             max_work_pixels=settings.max_work_pixels,
             metadata_prompt=settings.metadata_prompt,
@@ -44,7 +50,7 @@ def make_service(settings: OrchestratorSettings) -> Service:
         )
         kept = Limits(settings.kept_answer_seconds, settings.max_kept_answers, settings.max_kept_bytes)
         ledger: Ledger[edit_pb2.EditEvent, edit_pb2.EditResponse] = Ledger(kept, size_of=edit_pb2.EditResponse.ByteSize)
-        servicer = EditServicer(experiments, editor, ledger, max_in_batch=settings.max_in_batch)
+        servicer = EditServicer(experiments, editor, ledger, admission, max_in_batch=settings.max_in_batch)
         edit_pb2_grpc.add_EditServiceServicer_to_server(servicer, server)
 
     async def stop() -> None:

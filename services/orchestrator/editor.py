@@ -14,11 +14,14 @@ from functools import partial
 
 from imgedit.errors import DeadlineExceeded
 from imgedit.v1 import edit_pb2
+from services.common.callers import caller
 from services.orchestrator import answer, chain, inputs, metrics, parameters, policy, usage
+from services.orchestrator.admission import Admission
 from services.orchestrator.backends import Backends
 from services.orchestrator.canvas import Edit
-from services.orchestrator.catalogue import Catalogue, Experiment, Feature
+from services.orchestrator.catalogue import Catalogue, Experiment, ExtendStage, Feature
 from services.orchestrator.decoding import Decoders
+from services.orchestrator.parameters import EditParameters
 from services.orchestrator.policy import Policy
 from services.orchestrator.reports import Report, Reports
 
@@ -46,6 +49,7 @@ class Editor:
         backends: Backends,
         decoders: Decoders,
         *,
+        admission: Admission,
         max_pixels: int,
         max_work_pixels: int,
         metadata_prompt: bool = True,
@@ -54,6 +58,7 @@ class Editor:
         self._catalogue = catalogue
         self._backends = backends
         self._decoders = decoders
+        self._admission = admission
         self._max_pixels = max_pixels
         self._max_work_pixels = max_work_pixels
         self._metadata_prompt = metadata_prompt
@@ -66,21 +71,25 @@ class Editor:
         with usage.recorded() as used:
             experiment, feature = self._catalogue.find(request.experiment_id, request.feature_id)
             used.experiment, used.feature = experiment.id, feature.id
-            async with _within(deadline):
-                response = await self._edit_feature(request, terms, experiment, feature, deadline, report)
+            resolved = parameters.resolve(request, feature)
+            extend = next((stage for stage in feature.stages if isinstance(stage, ExtendStage)), None)
+            needed = inputs.working_bytes(request, resolved, extend, self._max_pixels)
+            with self._admission.edit(caller.get(), needed):
+                async with _within(deadline):
+                    response = await self._edit_feature(request, resolved, terms, experiment, feature, deadline, report)
             response.elapsed_time = time.monotonic() - arrived
             return response
 
     async def _edit_feature(
         self,
         request: edit_pb2.EditRequest,
+        resolved: EditParameters,
         terms: Terms,
         experiment: Experiment,
         feature: Feature,
         deadline: float,
         report: Report,
     ) -> edit_pb2.EditResponse:
-        resolved = parameters.resolve(request, feature)
         judged = partial(policy.review, experiment.id, feature.id, resolved.prompt, resolved.negative_prompt)
         if self._policy:
             await self._policy.check(judged(None))

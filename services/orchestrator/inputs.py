@@ -6,6 +6,7 @@ Knows which fields hold pictures; `decoding.py` knows where they are decoded, `i
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Iterable
 from dataclasses import dataclass
 from typing import TypeVar
@@ -13,7 +14,15 @@ from typing import TypeVar
 from imgedit import headers, images
 from imgedit.images import Picture, Pixels
 from imgedit.v1 import edit_pb2
+from services.orchestrator.catalogue import ExtendStage
 from services.orchestrator.decoding import Decoders
+from services.orchestrator.parameters import EditParameters
+
+BYTES_PER_PIXEL = 24
+"""What an edit takes at its peak for each pixel of its pictures."""
+
+_HEADER_BYTES = 65_536
+"""Read for an estimate on the event loop: a walk along the whole file would hold up the others."""
 
 T = TypeVar("T")
 
@@ -25,6 +34,35 @@ class Inputs:
     picture: Picture
     mask: Pixels | None
     references: tuple[Pixels, ...]
+
+
+def working_bytes(
+    request: edit_pb2.EditRequest, parameters: EditParameters, extend: ExtendStage | None, max_pixels: int
+) -> int:
+    """About how many bytes an edit takes at its peak, by what its files and parameters say, before they are judged."""
+    width, height = _declared_size(request.input_image, max_pixels)
+    if parameters.margins is not None:
+        width += parameters.margins.left + parameters.margins.right
+        height += parameters.margins.top + parameters.margins.bottom
+    elif parameters.aspect is not None:
+        across, down = parameters.aspect
+        width, height = max(width, height * across // down), max(height, width * down // across)
+    elif extend is not None:
+        width, height = (round(side * (1 + 2 * extend.direction_fraction)) for side in (width, height))
+    pixels = min(width * height, max_pixels)
+    for reference in request.reference_images:
+        across, down = _declared_size(reference, max_pixels)
+        pixels += min(across * down, max_pixels)
+    return pixels * BYTES_PER_PIXEL
+
+
+def _declared_size(data: bytes, max_pixels: int) -> tuple[int, int]:
+    """What the beginning of a file says. A JPEG may say it later: then the largest; (0, 0) for what is no picture."""
+    start = data[:_HEADER_BYTES]
+    header = headers.read(start)
+    if header is not None:
+        return header.width, header.height
+    return (math.isqrt(max_pixels),) * 2 if start.startswith(b"\xff\xd8\xff") else (0, 0)
 
 
 async def decode(request: edit_pb2.EditRequest, decoders: Decoders, max_pixels: int) -> Inputs:

@@ -11,9 +11,10 @@ from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from imgedit.errors import EditCancelled, RequestIdInUse, RequestNotFound, Resource
+from services.orchestrator import metrics
 
 E = TypeVar("E")
 A = TypeVar("A")
@@ -63,11 +64,12 @@ class HeldEdit(Generic[E, A]):
             yield
         finally:
             self._followers -= 1
-            if not self._followers and not self.task.done():
-                self.cancel()
+            if not self._followers and not self.task.done() and not self.is_abandoned:
+                self.cancel("left")
 
-    def cancel(self) -> None:
+    def cancel(self, cause: Literal["left", "asked"]) -> None:
         """End it; whoever asks for the same from now on starts anew."""
+        metrics.EDITS_CANCELLED.labels(cause).inc()
         self.is_abandoned = True
         self.task.cancel()
 
@@ -165,7 +167,8 @@ class Ledger(Generic[E, A]):
         """End an edit: True when it ran until now, False when it had ended before. Raises `RequestNotFound`."""
         edit = self._running.get(key)
         if edit is not None:
-            edit.cancel()
+            if not edit.is_abandoned:
+                edit.cancel("asked")
             await asyncio.wait({edit.task})
             return edit.task.cancelled()
         if key in self._ended:
@@ -190,7 +193,10 @@ class Ledger(Generic[E, A]):
                 f"request_id: {key.request_id!r} is the id of another request of yours; use a new id for each request",
                 resource=Resource("edit", key.request_id),
             )
-        return None if edit.is_abandoned else edit
+        if edit.is_abandoned:
+            return None
+        metrics.EDITS_SHARED.labels("kept" if edit.task.done() else "running").inc()
+        return edit
 
     def _held(self, key: Key) -> HeldEdit[E, A] | None:
         running = self._running.get(key)
@@ -219,6 +225,7 @@ class Ledger(Generic[E, A]):
         self._ended[key] = ended
         asyncio.get_running_loop().call_later(self._limits.seconds, self._expire, key, ended)
         self._shrink()
+        metrics.KEPT_ANSWER_BYTES.set(self.kept_bytes)
 
     def _shrink(self) -> None:
         """Forget the oldest ones over the count, and the answers of the oldest over the bytes."""
@@ -234,3 +241,4 @@ class Ledger(Generic[E, A]):
     def _expire(self, key: Key, ended: _Ended[E, A]) -> None:
         if self._ended.get(key) is ended:
             del self._ended[key]
+            metrics.KEPT_ANSWER_BYTES.set(self.kept_bytes)

@@ -1,6 +1,6 @@
 """Prometheus metrics of the orchestrator. The labels come from the catalogue and from closed sets."""
 
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 
 from services.common.metrics import REQUEST_BUCKETS
 
@@ -33,3 +33,17 @@ DECODERS_LOST = Counter(
 STAGE_RERUNS = Counter(
     "imgedit_stage_reruns_total", "Stages that were run again because their service was lost.", ["stage"]
 )
+EDITS_IN_FLIGHT = Gauge("imgedit_edits_in_flight", "Edits that run now, however many calls wait for each.")
+EDIT_BYTES = Gauge("imgedit_edit_bytes", "Bytes that the requests and edits of now take, by estimate.")
+EDITS_REFUSED = Counter(
+    "imgedit_edits_refused_total",
+    "Edits over a limit: of one caller or of all, in edits or in bytes.",
+    ["whose", "limit"],
+)
+EDITS_CANCELLED = Counter("imgedit_edits_cancelled_total", "Edits that were cancelled while they ran.", ["cause"])
+EDITS_SHARED = Counter(
+    "imgedit_edits_shared_total",
+    "Requests that were answered by an edit that ran already, or by a kept answer.",
+    ["source"],
+)
+KEPT_ANSWER_BYTES = Gauge("imgedit_kept_answer_bytes", "Bytes of the answers that are kept for their request ids.")

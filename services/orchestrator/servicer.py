@@ -21,6 +21,7 @@ from services.common.callers import caller
 from services.common.deadline import Context
 from services.common.interceptors import REQUEST_ID_KEY, REQUEST_ID_PATTERN
 from services.orchestrator import batch, form
+from services.orchestrator.admission import Admission
 from services.orchestrator.catalogue import PROMPT_LANGUAGES, Catalogue, Experiment
 from services.orchestrator.editor import Editor, Terms
 from services.orchestrator.ledger import HeldEdit, Key, Ledger
@@ -45,12 +46,14 @@ class EditServicer(edit_pb2_grpc.EditServiceServicer):
         catalogue: Catalogue,
         editor: Editor,
         ledger: Ledger[edit_pb2.EditEvent, edit_pb2.EditResponse],
+        admission: Admission,
         *,
         max_in_batch: int,
     ) -> None:
         self._catalogue = catalogue
         self._editor = editor
         self._ledger = ledger
+        self._admission = admission
         self._max_in_batch = max_in_batch
 
     async def Edit(self, request: edit_pb2.EditRequest, context: Context) -> edit_pb2.EditResponse:
@@ -103,13 +106,17 @@ class EditServicer(edit_pb2_grpc.EditServiceServicer):
             next_page_token=str(last) if last < len(experiments) else "",
         )
 
-    def _joined(self, request: edit_pb2.EditRequest, terms: Terms) -> AbstractAsyncContextManager[Held]:
+    @asynccontextmanager
+    async def _joined(self, request: edit_pb2.EditRequest, terms: Terms) -> AsyncIterator[Held]:
         """The edit that this request asks for, running or kept."""
-        return self._ledger.joined(
+        joined = self._ledger.joined(
             Key(caller.get(), terms.request_id),
             partial(fingerprint, request) if terms.is_id_given else None,
             lambda report: self._editor.edit(request, terms, report),
         )
+        with self._admission.request(caller.get(), request.ByteSize()):
+            async with joined as edit:
+                yield edit
 
     async def _item(
         self, call: Terms, used_ids: set[str], number: int, request: edit_pb2.EditRequest

@@ -52,3 +52,11 @@ class OrchestratorSettings(ServiceSettings):
     rerun_wait_seconds: float = Field(
         5.0, ge=0, description="how long a model service that was lost during a stage may take to serve again"
     )
+    max_edits: int = Field(32, ge=1, description="most edits that run at once; more are refused with TOO_MANY_EDITS")
+    max_edits_per_caller: int = Field(
+        16, ge=1, description="most of them of one caller; callers without a token are one"
+    )
+    max_edit_bytes: int = Field(
+        4096 * MIB, ge=1, description="most bytes that requests and edits take at once, by the size of their pictures"
+    )
+    max_edit_bytes_per_caller: int = Field(2048 * MIB, ge=1, description="most of them of one caller")

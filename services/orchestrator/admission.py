@@ -1,0 +1,104 @@
+"""How many edits, and how many bytes for them, this server takes on at once: in all, and per caller.
+
+What is over a limit is refused before anything is decoded. Knows nothing of requests or pictures.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from imgedit.errors import TooManyEdits
+from services.orchestrator import metrics
+
+_FIRST_GUESS_SECONDS = 10.0
+_NEWEST_SHARE = 0.2
+
+
+@dataclass(frozen=True)
+class Limit:
+    """The most edits and bytes, in all or of one caller."""
+
+    edits: int
+    nbytes: int
+
+
+@dataclass
+class _Load:
+    edits: int = 0
+    nbytes: int = 0
+
+    def add(self, edits: int, nbytes: int) -> None:
+        self.edits += edits
+        self.nbytes += nbytes
+
+    def exceeds(self, limit: Limit, edits: int, nbytes: int) -> str:
+        """Which limit would be passed: "edits", "bytes" or "". Whatever its bytes, an edit that is alone is taken."""
+        if self.edits + edits > limit.edits:
+            return "edits"
+        return "bytes" if self.edits and self.nbytes + nbytes > limit.nbytes else ""
+
+
+class Admission:
+    """Counts what is here now. Belongs to one event loop."""
+
+    def __init__(self, total: Limit, per_caller: Limit) -> None:
+        self._total_limit = total
+        self._caller_limit = per_caller
+        self._total = _Load()
+        self._callers: defaultdict[str, _Load] = defaultdict(_Load)
+        self._mean_seconds = _FIRST_GUESS_SECONDS
+
+    @contextmanager
+    def edit(self, caller: str, nbytes: int) -> Iterator[None]:
+        """One edit that takes about so many bytes while it runs. Raises `TooManyEdits`."""
+        started = time.monotonic()
+        with self._taken(caller, 1, nbytes):
+            yield
+            self._mean_seconds += _NEWEST_SHARE * (time.monotonic() - started - self._mean_seconds)
+
+    @contextmanager
+    def request(self, caller: str, nbytes: int) -> Iterator[None]:
+        """A request that is held while its caller waits, whether or not it starts an edit. Raises `TooManyEdits`."""
+        with self._taken(caller, 0, nbytes):
+            yield
+
+    @contextmanager
+    def _taken(self, caller: str, edits: int, nbytes: int) -> Iterator[None]:
+        self._refuse_surplus(caller, edits, nbytes)
+        self._add(caller, edits, nbytes)
+        try:
+            yield
+        finally:
+            self._add(caller, -edits, -nbytes)
+
+    def _refuse_surplus(self, caller: str, edits: int, nbytes: int) -> None:
+        for whose, load, limit in (
+            ("caller", self._callers.get(caller, _Load()), self._caller_limit),
+            ("all", self._total, self._total_limit),
+        ):
+            what = load.exceeds(limit, edits, nbytes)
+            if what:
+                metrics.EDITS_REFUSED.labels(whose, what).inc()
+                raise TooManyEdits(_words(whose, what, limit), retry_after_seconds=self._seconds_until_one_ends())
+
+    def _seconds_until_one_ends(self) -> float:
+        return max(1.0, self._mean_seconds / max(1, self._total.edits))
+
+    def _add(self, caller: str, edits: int, nbytes: int) -> None:
+        self._total.add(edits, nbytes)
+        self._callers[caller].add(edits, nbytes)
+        if self._callers[caller] == _Load():
+            del self._callers[caller]
+        metrics.EDITS_IN_FLIGHT.set(self._total.edits)
+        metrics.EDIT_BYTES.set(self._total.nbytes)
+
+
+def _words(whose: str, what: str, limit: Limit) -> str:
+    of = "of this caller" if whose == "caller" else "in all"
+    if what == "edits":
+        return f"{limit.edits} edits {of} run already, which is the most at once; retry later"
+    return f"the edits {of} need {limit.nbytes / 2**20:.0f} MiB already, which is the most at once; retry later"

@@ -243,5 +243,11 @@ def error_of(error: grpc.aio.AioRpcError, target: str) -> ImgeditError:
         return from_status(status)
     translated = from_status(status_pb2.Status(code=error.code().value[0], message=error.details() or ""))
     if isinstance(translated, ServiceUnavailable):
-        return ServiceUnavailable(f"no answer from {target}: {error.details()}; is the server running?")
+        details = error.details() or ""
+        advice = (
+            "do both sides use TLS, and trust each other's authority?"
+            if "handshake" in details
+            else "is the server running?"
+        )
+        return ServiceUnavailable(f"no answer from {target}: {details}; {advice}")
     return translated

@@ -18,7 +18,7 @@ from imgedit.errors import ExperimentNotFound, FeatureNotFound, ImgeditError, In
 from imgedit.v1 import edit_pb2
 from services.common import logs
 from services.common.server import RunningServer
-from services.orchestrator import catalogue
+from services.orchestrator import catalogue, usage
 from services.orchestrator.__main__ import make_service
 from services.orchestrator.settings import OrchestratorSettings
 
@@ -63,6 +63,15 @@ def test_a_line_of_the_log_is_one_line_whatever_it_says(text: str, capsys: pytes
     assert "Traceback" in str(failed["exc_info"]) or len(text) > 10_000
     assert len(written) < 20_000
     assert not set(written) - {"\n"} & {chr(code) for code in (*range(32), *range(0x7F, 0xA0), 0x2028, 0x202E, 0x2066)}
+
+
+def test_accounts_are_written_at_every_level(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure("test", "error")
+    logging.getLogger("other").warning("not shown")
+    with usage.recorded() as used:
+        used.experiment = "e"
+    [line] = lines_of(capsys.readouterr().err)
+    assert (line["logger"], line["experiment"], line["outcome"]) == ("imgedit.usage", "e", "OK")
 
 
 def test_a_failure_that_nobody_caught_is_a_line_too() -> None:

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
@@ -20,7 +21,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from imgedit import inspect_cli, models_cli, tokens_cli
+from imgedit import hangup, inspect_cli, models_cli, tokens_cli
 from imgedit import stack as stacks
 from imgedit.client import DEFAULT_TIMEOUT
 from imgedit.connection import Connect, connecting
@@ -94,7 +95,10 @@ def up(
     ] = None,
     logs: Annotated[Path, typer.Option(help="Folder for the services' logs.")] = Path("build/logs"),
 ) -> None:
-    """Run all services on this machine until Ctrl-C."""
+    """Run all services on this machine until Ctrl-C.
+
+    SIGHUP has the orchestrator read its catalogue again; it ends everything where the terminal has closed.
+    """
     if models is None:
         models = _tiny_models()
         work_pixels = work_pixels or TINY_WORK_PIXELS
@@ -111,8 +115,9 @@ def up(
         environment |= stacks.credentials_of(tokens)
     stack = stacks.Stack(ports, logs, environment)
     # SIGINT too: a shell that starts a job in the background has it ignored.
-    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, _interrupt)
+    signal.signal(signal.SIGHUP, partial(_on_hangup, hangup.Terminal(), stack))
     try:
         stack.start()
         with out.status("loading models …") as status:
@@ -384,6 +389,12 @@ def _fail_with(error: ImgeditError) -> None:
 def _fail(message: str) -> None:
     err.print(f"[red]error:[/] {escape(message)}", highlight=False)
     raise typer.Exit(1)
+
+
+def _on_hangup(terminal: hangup.Terminal, stack: stacks.Stack, signum: int, frame: FrameType | None) -> None:
+    if terminal.is_gone():
+        _interrupt(signum, frame)
+    stack.reload()
 
 
 def _interrupt(_signum: int, _frame: FrameType | None) -> None:

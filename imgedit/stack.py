@@ -19,7 +19,7 @@ from pathlib import Path
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from imgedit import gateway
+from imgedit import gateway, hangup
 from imgedit.gateway import Address
 from imgedit.ports import SERVICES, Ports, is_free
 
@@ -133,6 +133,13 @@ class Stack:
                 popen.kill()
                 popen.wait()
 
+    def reload(self) -> None:
+        """Have every orchestrator read its catalogue again."""
+        for name in self.ports.names(SERVICES[0]):
+            process = self._processes.get(name)
+            if process is not None and process.popen.poll() is None:
+                process.popen.send_signal(signal.SIGHUP)
+
     def _programs(self) -> Iterator[Program]:
         """In the order in which they are started."""
         for service in SERVICES[1:]:
@@ -192,7 +199,7 @@ class Stack:
         yield f"{name}: ended with exit code {code}; starting it again in {delay:g} s. Log: {self._log(name)}"
 
     def _spawn(self, program: Program) -> subprocess.Popen[bytes]:
-        with self._log(program.name).open("ab") as log:
+        with self._log(program.name).open("ab") as log, hangup.held_for_children():
             return subprocess.Popen(
                 program.command,
                 env={**os.environ, **self.environment, **program.environment},

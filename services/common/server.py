@@ -20,7 +20,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 from grpc_reflection.v1alpha import reflection
 
-from imgedit import __version__
+from imgedit import __version__, hangup
 from imgedit.errors import ImgeditError, SettingsError
 from services.common import access, logs, metrics, tls
 from services.common.interceptors import RequestInterceptor
@@ -43,13 +43,14 @@ class Service:
 
     `rpc_services` are full names for health and reflection; `register` adds the
     servicers; `start` (load, warm up) is awaited before the service says SERVING; `stop` after the last call.
-    `gate` decides on callers.
+    `reload` is awaited on SIGHUP. `gate` decides on callers.
     """
 
     rpc_services: tuple[str, ...]
     register: Callable[[grpc.aio.Server], None]
     start: Callable[[], Awaitable[None]] = _nothing
     stop: Callable[[], Awaitable[None]] = _nothing
+    reload: Callable[[], Awaitable[None]] = _nothing
     gate: access.Gate = field(default_factory=access.OpenGate)
 
 
@@ -123,6 +124,7 @@ class RunningServer:
 
 def run(make_service: Callable[[S], Service], settings_class: type[S]) -> int:
     """Serve until SIGTERM or SIGINT. Returns the exit code: 0 after a clean end, 1 when the start failed."""
+    hangup.hold()
     try:
         settings = load(settings_class)
         logs.configure(settings.service, settings.log_level)
@@ -140,6 +142,7 @@ async def _serve(service: Service, settings: ServiceSettings) -> int:
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, stop.set)
+    _listen_for_hangup(service, stop)
     watch = asyncio.create_task(_watch_parent(stop)) if settings.exit_with_parent else None
     try:
         server = RunningServer(service, settings)
@@ -160,6 +163,23 @@ async def _serve(service: Service, settings: ServiceSettings) -> int:
         watch.cancel()
     _log.info("stopped")
     return 0
+
+
+def _listen_for_hangup(service: Service, stop: asyncio.Event) -> None:
+    """SIGHUP ends the service once its terminal has closed, and has it read its configuration again otherwise."""
+    terminal = hangup.Terminal()
+    reloads: set[asyncio.Task[None]] = set()
+
+    def on_hangup() -> None:
+        if terminal.is_gone():
+            stop.set()
+            return
+        reload = asyncio.ensure_future(service.reload())
+        reloads.add(reload)
+        reload.add_done_callback(reloads.discard)
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, on_hangup)
+    hangup.release()
 
 
 async def _watch_parent(stop: asyncio.Event) -> None:

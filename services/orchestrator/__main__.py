@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import signal
 import sys
+
+if __name__ == "__main__":
+    # Before the other imports, which take a while: SIGHUP waits until it is listened for, and ends nothing.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
 
 import grpc
 
 from imgedit.v1 import edit_pb2, edit_pb2_grpc
 from services.common.server import Service, run
-from services.orchestrator import access, catalogue, policy
+from services.orchestrator import access, policy
 from services.orchestrator.admission import Admission, Limit
+from services.orchestrator.availability import Availability
 from services.orchestrator.backends import Backends
+from services.orchestrator.catalogue_source import CatalogueSource
 from services.orchestrator.decoding import Decoders
 from services.orchestrator.editor import Editor
 from services.orchestrator.ledger import Ledger, Limits
@@ -20,11 +28,12 @@ from services.orchestrator.settings import OrchestratorSettings
 
 def make_service(settings: OrchestratorSettings) -> Service:
     """The service, not started. It is ready even while a model service is not: an edit then names the stage."""
-    experiments = catalogue.load(settings.experiments)
+    source = CatalogueSource(settings.experiments)
     content_policy = policy.load(settings.content_policy) if settings.content_policy else None
     gate, open_channel = access.public_gate(settings), access.service_channels(settings)
     decoders = Decoders(settings.decode_processes, settings.decode_seconds)
     backends: list[Backends] = []
+    availability: list[Availability] = []
 
     def register(server: grpc.aio.Server) -> None:
         addresses = {
@@ -34,12 +43,13 @@ def make_service(settings: OrchestratorSettings) -> Service:
         }
         # Here and not above: channels belong to the running event loop.
         backends.append(Backends(addresses, open_channel, rerun_wait_seconds=settings.rerun_wait_seconds))
+        availability.append(Availability(backends[0].channels))
         admission = Admission(
             Limit(settings.max_edits, settings.max_edit_bytes),
             Limit(settings.max_edits_per_caller, settings.max_edit_bytes_per_caller),
         )
         editor = Editor(
-            experiments,
+            source,
             backends[0],
             decoders,
             admission=admission,
@@ -50,10 +60,15 @@ def make_service(settings: OrchestratorSettings) -> Service:
         )
         kept = Limits(settings.kept_answer_seconds, settings.max_kept_answers, settings.max_kept_bytes)
         ledger: Ledger[edit_pb2.EditEvent, edit_pb2.EditResponse] = Ledger(kept, size_of=edit_pb2.EditResponse.ByteSize)
-        servicer = EditServicer(experiments, editor, ledger, admission, max_in_batch=settings.max_in_batch)
+        servicer = EditServicer(source, availability[0], editor, ledger, admission, max_in_batch=settings.max_in_batch)
         edit_pb2_grpc.add_EditServiceServicer_to_server(servicer, server)
 
+    async def start() -> None:
+        await asyncio.gather(decoders.start(), availability[0].start())
+
     async def stop() -> None:
+        for watch in availability:
+            await watch.stop()
         for backend in backends:
             await backend.close()
         if content_policy:
@@ -61,7 +76,7 @@ def make_service(settings: OrchestratorSettings) -> Service:
         decoders.close()
 
     full_name = edit_pb2.DESCRIPTOR.services_by_name["EditService"].full_name
-    return Service((full_name,), register, start=decoders.start, stop=stop, gate=gate)
+    return Service((full_name,), register, start=start, stop=stop, reload=source.reload, gate=gate)
 
 
 if __name__ == "__main__":

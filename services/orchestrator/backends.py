@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -89,6 +89,11 @@ class Backends:
         self._segmentation = segmentation_pb2_grpc.SegmentationServiceStub(self._channels["segmentation"])
         self._fill = fill_pb2_grpc.FillServiceStub(self._channels["fill"])
         self._qwen_edit = qwen_edit_pb2_grpc.QwenEditServiceStub(self._channels["qwen_edit"])
+
+    @property
+    def channels(self) -> Mapping[str, grpc.aio.Channel]:
+        """The channel of each model service, for what is asked of all of them."""
+        return self._channels
 
     async def close(self) -> None:
         """Close the channels."""

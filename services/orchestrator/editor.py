@@ -19,7 +19,8 @@ from services.orchestrator import answer, chain, inputs, metrics, parameters, po
 from services.orchestrator.admission import Admission
 from services.orchestrator.backends import Backends
 from services.orchestrator.canvas import Edit
-from services.orchestrator.catalogue import Catalogue, Experiment, ExtendStage, Feature
+from services.orchestrator.catalogue import Experiment, ExtendStage, Feature
+from services.orchestrator.catalogue_source import CatalogueSource
 from services.orchestrator.decoding import Decoders
 from services.orchestrator.parameters import EditParameters
 from services.orchestrator.policy import Policy
@@ -45,7 +46,7 @@ class Editor:
 
     def __init__(
         self,
-        catalogue: Catalogue,
+        source: CatalogueSource,
         backends: Backends,
         decoders: Decoders,
         *,
@@ -55,7 +56,7 @@ class Editor:
         metadata_prompt: bool = True,
         policy: Policy | None = None,
     ) -> None:
-        self._catalogue = catalogue
+        self._source = source
         self._backends = backends
         self._decoders = decoders
         self._admission = admission
@@ -67,9 +68,10 @@ class Editor:
     async def edit(self, request: edit_pb2.EditRequest, terms: Terms, report: Report) -> edit_pb2.EditResponse:
         """Carry out one edit within its time."""
         arrived = time.monotonic()
-        deadline = terms.deadline or arrived + self._catalogue.timeout_seconds
+        catalogue = self._source.current  # for the whole edit, whatever is read meanwhile
+        deadline = terms.deadline or arrived + catalogue.timeout_seconds
         with usage.recorded() as used:
-            experiment, feature = self._catalogue.find(request.experiment_id, request.feature_id)
+            experiment, feature = catalogue.find(request.experiment_id, request.feature_id)
             used.experiment, used.feature = experiment.id, feature.id
             resolved = parameters.resolve(request, feature)
             extend = next((stage for stage in feature.stages if isinstance(stage, ExtendStage)), None)

@@ -47,3 +47,13 @@ EDITS_SHARED = Counter(
     ["source"],
 )
 KEPT_ANSWER_BYTES = Gauge("imgedit_kept_answer_bytes", "Bytes of the answers that are kept for their request ids.")
+CATALOGUE_RELOADS = Counter(
+    "imgedit_catalogue_reloads_total",
+    "Readings of the experiment catalogue on SIGHUP; failed = it has faults, and the one before stays in force.",
+    ["outcome"],
+)
+CATALOGUE_READ = Gauge(
+    "imgedit_catalogue_read_timestamp_seconds", "When the catalogue in force was read, as Unix time."
+)
+for _outcome in ("done", "failed"):
+    CATALOGUE_RELOADS.labels(_outcome)

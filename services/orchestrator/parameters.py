@@ -149,6 +149,17 @@ def optional_fields(feature: Feature) -> dict[str, bool]:
     }
 
 
+def preset_numbers(feature: Feature, profile: ProfileName) -> dict[str, float]:
+    """Steps, guidance and strength under a profile where the request leaves them unset, by field."""
+    preset, stage = getattr(feature.profiles, profile), feature.lead
+    numbers = {name: limits.default for name, limits in ranges(feature) if name != "negative_scale"}
+    for source in (preset, stage):
+        for name in ("steps", "guidance_scale", "strength"):
+            if getattr(source, name, None) is not None:
+                numbers[name] = getattr(source, name)
+    return numbers
+
+
 def _check_request_id(request: edit_pb2.EditRequest) -> None:
     if request.HasField("request_id") and not REQUEST_ID_PATTERN.fullmatch(request.request_id):
         raise InvalidArgument.field("request_id", "must be 1 to 64 letters, digits, '.', '_' or '-'")

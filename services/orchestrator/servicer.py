@@ -20,13 +20,12 @@ from services.common import deadline as deadlines
 from services.common.callers import caller
 from services.common.deadline import Context
 from services.common.interceptors import REQUEST_ID_KEY, REQUEST_ID_PATTERN
-from services.orchestrator import batch, form
+from services.orchestrator import batch, listing
 from services.orchestrator.admission import Admission
-from services.orchestrator.catalogue import PROMPT_LANGUAGES, Catalogue, Experiment
+from services.orchestrator.availability import Availability
+from services.orchestrator.catalogue_source import CatalogueSource
 from services.orchestrator.editor import Editor, Terms
 from services.orchestrator.ledger import HeldEdit, Key, Ledger
-
-MAX_PAGE_SIZE = 100
 
 ATTEMPT_KEY = "x-envoy-attempt-count"
 """Set by the edge: one hop's retry must not multiply with another's."""
@@ -43,14 +42,16 @@ class EditServicer(edit_pb2_grpc.EditServiceServicer):
 
     def __init__(
         self,
-        catalogue: Catalogue,
+        source: CatalogueSource,
+        availability: Availability,
         editor: Editor,
         ledger: Ledger[edit_pb2.EditEvent, edit_pb2.EditResponse],
         admission: Admission,
         *,
         max_in_batch: int,
     ) -> None:
-        self._catalogue = catalogue
+        self._source = source
+        self._availability = availability
         self._editor = editor
         self._ledger = ledger
         self._admission = admission
@@ -94,17 +95,7 @@ class EditServicer(edit_pb2_grpc.EditServiceServicer):
         self, request: edit_pb2.ListExperimentsRequest, context: Context
     ) -> edit_pb2.ListExperimentsResponse:
         """One page of the catalogue."""
-        if not 0 <= request.page_size <= MAX_PAGE_SIZE:
-            raise InvalidArgument.field("page_size", f"must be 0 to {MAX_PAGE_SIZE}, is {request.page_size}")
-        experiments = self._catalogue.experiments
-        if request.page_token and not (request.page_token.isdecimal() and int(request.page_token) < len(experiments)):
-            raise InvalidArgument.field("page_token", "must be the next_page_token of an answer, or empty")
-        first = int(request.page_token or 0)
-        last = first + (request.page_size or MAX_PAGE_SIZE)
-        return edit_pb2.ListExperimentsResponse(
-            experiments=[_describe(experiment) for experiment in experiments[first:last]],
-            next_page_token=str(last) if last < len(experiments) else "",
-        )
+        return listing.page(self._source.current.experiments, request, self._availability)
 
     @asynccontextmanager
     async def _joined(self, request: edit_pb2.EditRequest, terms: Terms) -> AsyncIterator[Held]:
@@ -193,23 +184,3 @@ def _item_terms(call: Terms, number: int, request: edit_pb2.EditRequest) -> Term
     if REQUEST_ID_PATTERN.fullmatch(request.request_id):
         return replace(call, request_id=request.request_id, is_id_given=True)
     return replace(call, request_id=f"{call.request_id}-{number}")
-
-
-def _describe(experiment: Experiment) -> edit_pb2.Experiment:
-    return edit_pb2.Experiment(
-        id=experiment.id,
-        name=experiment.name,
-        description=experiment.description,
-        model_ids=[model.model_id for model in experiment.models],
-        features=[
-            edit_pb2.Feature(
-                id=feature.id,
-                name=feature.name,
-                requires_mask=feature.requires_mask,
-                stages=[stage.kind for stage in feature.stages],
-                parameters=form.specs(feature),
-                prompt_languages=PROMPT_LANGUAGES[feature.painter.kind] if feature.painter else (),
-            )
-            for feature in experiment.features
-        ],
-    )

@@ -1,0 +1,85 @@
+"""An orchestrator of a test's own, with a catalogue of its own, in front of the session's model services."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from imgedit.ports import SERVICES, Ports
+
+from .conftest import WORK_PIXELS
+
+
+@dataclass(frozen=True)
+class Orchestrator:
+    """A running process."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+    port: int
+    metrics_port: int
+
+    @property
+    def target(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def hang_up(self) -> None:
+        self.process.send_signal(signal.SIGHUP)
+
+    def logged(self, message: str) -> list[dict[str, object]]:
+        lines = self.log.read_text(encoding="utf-8").splitlines()
+        return [line for line in map(json.loads, lines) if message in line["message"]]
+
+    def metric(self, name: str) -> float:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=5) as answer:
+            lines = answer.read().decode().splitlines()
+        return next(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name))
+
+
+def spawn(ports: Ports, catalogue: Path, log: Path) -> subprocess.Popen[bytes]:
+    environment = {
+        **os.environ,
+        "IMGEDIT_ORCHESTRATOR_PORT": "0",
+        "IMGEDIT_ORCHESTRATOR_METRICS_PORT": "0",
+        "IMGEDIT_ORCHESTRATOR_EXPERIMENTS": str(catalogue),
+        "IMGEDIT_ORCHESTRATOR_MAX_WORK_PIXELS": str(WORK_PIXELS),
+        "IMGEDIT_ORCHESTRATOR_DRAIN_SECONDS": "0",
+        **{f"IMGEDIT_ORCHESTRATOR_{name.upper()}": ports.address(name) for name in SERVICES[1:]},
+    }
+    with log.open("wb") as file:
+        return subprocess.Popen(
+            [sys.executable, "-m", "services.orchestrator"], env=environment, stdout=file, stderr=file
+        )
+
+
+@contextmanager
+def orchestrator(ports: Ports, catalogue: Path, folder: Path) -> Iterator[Orchestrator]:
+    """Started, and ended with SIGTERM; it must end cleanly."""
+    log = folder / "orchestrator.log"
+    process = spawn(ports, catalogue, log)
+    try:
+        wait_for(lambda: process.poll() is not None or '"serving"' in log.read_text(encoding="utf-8"))
+        assert process.poll() is None, log.read_text(encoding="utf-8")
+        [line] = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines() if '"serving"' in line]
+        yield Orchestrator(process, log, line["port"], line["metrics_port"])
+        process.terminate()
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
+        process.wait()
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "not in time"
+        time.sleep(0.05)

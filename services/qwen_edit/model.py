@@ -7,7 +7,6 @@ noise; and a mask keeps all outside it on the first picture. Knows nothing of re
 lays the result back.
 """
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,14 +18,13 @@ import torch
 from diffusers import AutoencoderKLQwenImage, QwenImageTransformer2DModel
 from diffusers.pipelines.qwenimage.pipeline_qwenimage_edit_plus import QwenImageEditPlusPipeline
 from numpy.typing import NDArray
-from PIL import Image
 from transformers import Qwen2Tokenizer
 
 from imgedit.errors import InvalidArgument
 from services.diffusion import checkpoint, flow, gguf_weights, picture
 from services.diffusion import device as devices
 from services.diffusion.adapter import Plan
-from services.diffusion.conditioning import ConditioningCache, content_key
+from services.diffusion.conditioning import ConditioningCache
 from services.diffusion.gguf_weights import Weights
 from services.diffusion.guidance import CfgBatch, joins_passes, velocities
 from services.diffusion.lora import LoraFile, LoraShelf
@@ -34,6 +32,7 @@ from services.diffusion.network import Network
 from services.diffusion.tuning import UNTUNED, Tuning, free_for_transformer
 from services.diffusion.tuning import apply as apply_tuning
 from services.qwen_edit import gguf_names
+from services.qwen_edit.conditioning import CONDITION_PIXELS, MULTIPLE, REFERENCE_PIXELS, Conditioner, scaled
 from services.qwen_edit.instructions import RewriteSpec
 from services.qwen_edit.processor import load_processor
 from services.qwen_edit.region import Region
@@ -46,21 +45,11 @@ NAME = "Qwen-Image-Edit-2509"
 PIPELINE = "QwenImageEditPlusPipeline"
 PARTS = ("processor", "scheduler", "text_encoder", "tokenizer", "transformer", "vae")
 NETWORKS = ("text_encoder", "vae", "transformer")
-MULTIPLE = 16
 MAX_IMAGES = 3
 CACHE_BYTES = 256 * 1024 * 1024
 
-REFERENCE_PIXELS = 1024 * 1024
-"""Area at which reference pictures are encoded by the VAE."""
-
-CONDITION_PIXELS = 384 * 384
-"""Area at which Qwen2.5-VL looks at every picture."""
-
 GLANCE_PIXELS = 224 * 224
 """Area at which Qwen2.5-VL looks at a picture when it writes a prompt out: it holds up the edits meanwhile."""
-
-TEXT_TOKENS = 64
-"""Text tokens assumed when a job's work is estimated; the real number is known after encoding."""
 
 
 @dataclass(eq=False)
@@ -99,12 +88,10 @@ class QwenEditAdapter:
         pipeline: QwenImageEditPlusPipeline,
         schedule: dict[str, Any],
         network: Network,
+        conditioner: Conditioner,
         *,
         target: torch.device,
         revision: str,
-        reference_pixels: int = REFERENCE_PIXELS,
-        condition_pixels: int = CONDITION_PIXELS,
-        cache_bytes: int = 0,
         cfg_batch: CfgBatch = "auto",
     ) -> None:
         self.name = NAME
@@ -115,10 +102,8 @@ class QwenEditAdapter:
         self._cfg_batch = cfg_batch
         self._device = target
         self._dtype: torch.dtype = pipeline.transformer.dtype
-        self._reference_pixels = reference_pixels
-        self._condition_pixels = condition_pixels
         self._rgb: NDArray[np.float32] | None = None
-        self._cache = ConditioningCache(SERVICE, cache_bytes)
+        self._conditioner = conditioner
         self._writer = Writer(pipeline.text_encoder, pipeline.processor, target)
 
     def plan(self, spec: QwenEditSpec) -> Plan:
@@ -131,16 +116,14 @@ class QwenEditAdapter:
         check_mask(spec)
         picture.check_steps(spec.steps, spec.strength)
         self._network.check(spec.lora, spec.step_cache)
-        shapes = self._shapes(spec)
-        seen = sum(math.prod(size_for(self._condition_pixels, image)) // 784 for image in spec.images)
         passes = 1 if active_negative(spec) is None else 2
-        tokens = sum(math.prod(shape) for shape in shapes) + seen + TEXT_TOKENS
+        tokens = self._conditioner.tokens(spec.images)
         return Plan(
             steps=spec.steps - flow.skipped_steps(spec.steps, spec.strength),
             tokens=tokens,
             passes=passes,
             nbytes=sum(image.nbytes for image in spec.images) + (0 if spec.mask is None else spec.mask.nbytes),
-            batch_key=None if spec.step_cache else (*shapes, tokens, passes, spec.lora),
+            batch_key=None if spec.step_cache else (*self._conditioner.shapes(spec.images), tokens, passes, spec.lora),
         )
 
     def unchanged(self, spec: QwenEditSpec) -> NDArray[np.uint8]:
@@ -155,10 +138,10 @@ class QwenEditAdapter:
         schedule = self._network.loras.schedule(spec.lora, self._schedule)
         sigmas = flow.noise_levels(schedule, spec.steps, height * width // MULTIPLE**2)
         start = flow.skipped_steps(spec.steps, spec.strength)
-        positive = self._features(spec.prompt, spec.images)
+        positive = self._conditioner.prompt(spec.prompt, spec.images)
         away = active_negative(spec)
-        negative = None if away is None else self._features(away, spec.images)
-        encoded = [self._encode_picture(index, image) for index, image in enumerate(spec.images)]
+        negative = None if away is None else self._conditioner.prompt(away, spec.images)
+        encoded = self._conditioner.pictures(spec.images)
         noise = picture.randn(tuple(encoded[0].shape), generator, self._device, self._dtype)
         latents = noise if start == 0 else flow.noised(encoded[0], noise, sigmas[start])
         state = QwenEditState(
@@ -166,7 +149,7 @@ class QwenEditAdapter:
             width=width,
             latents=flow.pack(latents),
             pictures=torch.cat([flow.pack(latents) for latents in encoded], dim=1),
-            shapes=self._shapes(spec),
+            shapes=self._conditioner.shapes(spec.images),
             sigmas=sigmas,
             step=start,
             positive=positive,
@@ -205,11 +188,7 @@ class QwenEditAdapter:
     @torch.inference_mode()
     def decode_float(self, state: QwenEditState) -> torch.Tensor:
         """What the VAE makes of the latents, before rounding and without the mask: (1, 3, H, W), about [-1, 1]."""
-        mean, deviation = self._latent_scale()
-        latents = flow.unpack(state.latents, state.height // 8, state.width // 8)
-        latents = latents / (1.0 / deviation) + mean  # not `* deviation`: to the last bit as the pipeline rounds it
-        pixels: torch.Tensor = self._pipeline.vae.decode(latents[:, :, None]).sample  # (1, 3, 1, H, W)
-        return pixels[:, :, 0]
+        return self._conditioner.decode(flow.unpack(state.latents, state.height // 8, state.width // 8))
 
     def latents(self, state: QwenEditState) -> NDArray[np.float32]:
         """The latents of the picture so far on the CPU, (H/8, W/8, 16) float32."""
@@ -218,7 +197,7 @@ class QwenEditAdapter:
     def latent_rgb(self) -> NDArray[np.float32]:
         """The map from latents to RGB, (17, 3); measured on first use."""
         if self._rgb is None:
-            self._rgb = picture.measure_latent_rgb(self._encode)
+            self._rgb = picture.measure_latent_rgb(self._conditioner.encode)
         return self._rgb
 
     def rewrite(self, spec: RewriteSpec, should_stop: Callable[[], bool]) -> str:
@@ -236,7 +215,7 @@ class QwenEditAdapter:
 
     def free_memory(self) -> None:
         """Forget remembered conditioning and return cached memory to the device."""
-        self._cache.clear()
+        self._conditioner.forget()
         devices.free_memory(self._device)
 
     def peak_memory(self) -> int:
@@ -270,72 +249,6 @@ class QwenEditAdapter:
             img_shapes=[state.shapes for state in states],
         )
         return output[:, : first.latents.shape[1]]
-
-    def _features(self, prompt: str, images: Sequence[NDArray[np.uint8]]) -> torch.Tensor:
-        """(1, L, D): what Qwen2.5-VL makes of the prompt and the pictures; remembered by their content."""
-        key = f"{content_key(*images)} {prompt}"
-        (features,) = self._cache.get("prompt", key, lambda: (self._look(prompt, images),))
-        return features
-
-    def _look(self, prompt: str, images: Sequence[NDArray[np.uint8]]) -> torch.Tensor:
-        """(1, L, D): Qwen2.5-VL's last hidden states, without those of the template's system part."""
-        pictures = "".join(
-            f"Picture {number}: <|vision_start|><|image_pad|><|vision_end|>" for number in range(1, len(images) + 1)
-        )
-        text = self._pipeline.prompt_template_encode.format(pictures + prompt)
-        seen = [scaled(image, self._condition_pixels) for image in images]
-        inputs = self._pipeline.processor(text=[text], images=seen, padding=True, return_tensors="pt")
-        inputs = inputs.to(self._device)
-        output = self._pipeline.text_encoder(
-            input_ids=inputs["input_ids"],
-            attention_mask=inputs["attention_mask"],
-            pixel_values=inputs["pixel_values"],
-            image_grid_thw=inputs["image_grid_thw"],
-            output_hidden_states=True,
-            logits_to_keep=1,  # nobody reads the (L, vocabulary) logits
-        )
-        features: torch.Tensor = output.hidden_states[-1][:, self._pipeline.prompt_template_encode_start_idx :].to(
-            self._dtype
-        )
-        return features
-
-    def _encode_picture(self, index: int, image: NDArray[np.uint8]) -> torch.Tensor:
-        """(1, 16, h, w): the picture's latents; remembered by its content."""
-        key = f"{'first' if index == 0 else 'reference'} {content_key(image)}"
-        (latents,) = self._cache.get("image", key, lambda: (self._encode(self._vae_pixels(index, image)),))
-        return latents
-
-    def _vae_pixels(self, index: int, image: NDArray[np.uint8]) -> torch.Tensor:
-        """(1, 3, h, w) in [-1, 1]: the first picture as it is, a reference at its encoding size."""
-        if index > 0:
-            height, width = self._reference_size(image)
-            image = np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS))
-        return picture.to_tensor(image)
-
-    def _reference_size(self, image: NDArray[np.uint8]) -> tuple[int, int]:
-        return size_for(self._reference_pixels, image)
-
-    def _shapes(self, spec: QwenEditSpec) -> list[tuple[int, int, int]]:
-        first = spec.images[0].shape[:2]
-        sizes = [first, first, *(self._reference_size(image) for image in spec.images[1:])]
-        return [(1, height // MULTIPLE, width // MULTIPLE) for height, width in sizes]
-
-    @torch.inference_mode()
-    def _encode(self, pixels: torch.Tensor) -> torch.Tensor:
-        """The VAE's most likely latents of pixels (1, 3, h, w): (1, 16, h/8, w/8), normalised."""
-        mean, deviation = self._latent_scale()
-        clip = pixels.to(self._device, self._dtype)[:, :, None]  # (1, 3, 1, h, w): a video of one frame
-        latents: torch.Tensor = self._pipeline.vae.encode(clip).latent_dist.mode()[:, :, 0]
-        return (latents - mean) / deviation
-
-    def _latent_scale(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mean and standard deviation of the VAE's latents, (1, 16, 1, 1) each."""
-        config = self._pipeline.vae.config
-        mean, deviation = (
-            torch.tensor(values, device=self._device, dtype=self._dtype)[None, :, None, None]
-            for values in (config.latents_mean, config.latents_std)
-        )
-        return mean, deviation
 
 
 def load(
@@ -396,17 +309,23 @@ def load(
     network = Network(pipeline, shelf, step_cache_threshold=tuning.step_cache_threshold, service=SERVICE)
     apply_tuning(tuning, pipeline, NETWORKS, target)
     files = checkpoint.weight_files(folder)
+    conditioner = Conditioner(
+        pipeline,
+        target,
+        number,
+        reference_pixels=reference_pixels,
+        condition_pixels=condition_pixels,
+        cache=ConditioningCache(SERVICE, cache_bytes),
+    )
     return QwenEditAdapter(
         pipeline,
         flow.schedule_config(folder / "scheduler"),
         network,
+        conditioner,
         # Prompts of two lengths need a mask, which many of the other attention backends do not take.
         cfg_batch="off" if tuning.attention and tuning.cfg_batch == "auto" else tuning.cfg_batch,
         target=target,
         revision=checkpoint.revision_of(files if gguf is None else [*files, gguf]),
-        reference_pixels=reference_pixels,
-        condition_pixels=condition_pixels,
-        cache_bytes=cache_bytes,
     )
 
 
@@ -437,19 +356,6 @@ def advanced(state: QwenEditState, velocity: torch.Tensor) -> torch.Tensor:
 def active_negative(spec: QwenEditSpec) -> str | None:
     """The negative prompt that the job will use: a blank one counts, and none is used at a guidance of 1 or less."""
     return spec.negative_prompt if spec.true_cfg_scale > 1 else None
-
-
-def size_for(area: int, image: NDArray[np.uint8]) -> tuple[int, int]:
-    """(height, width) of about `area` pixels with the picture's aspect, both multiples of 32 and at least 32."""
-    aspect = image.shape[1] / image.shape[0]
-    width = math.sqrt(area * aspect)
-    return max(32, round(width / aspect / 32) * 32), max(32, round(width / 32) * 32)
-
-
-def scaled(image: NDArray[np.uint8], area: int) -> Image.Image:
-    """The picture at about this area, for Qwen2.5-VL to look at."""
-    height, width = size_for(area, image)
-    return Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS)
 
 
 def guided(positive: torch.Tensor, negative: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:

@@ -15,7 +15,8 @@ from imgedit.errors import InvalidArgument
 from services.diffusion import flow
 from services.diffusion.guidance import CfgBatch
 from services.diffusion.tuning import Tuning
-from services.qwen_edit.model import QwenEditAdapter, QwenEditState, load, size_for
+from services.qwen_edit.conditioning import size_for
+from services.qwen_edit.model import QwenEditAdapter, QwenEditState, load
 from services.qwen_edit.spec import QwenEditSpec
 from tests.unit.engine_support import SMALL, checkpoint, finish, photo, qwen, qwen_spec, with_engine
 
@@ -136,14 +137,14 @@ def test_strength_starts_from_the_noised_first_picture() -> None:
     state = qwen().prepare(spec)
     plain = qwen().prepare(qwen_spec(steps=4))
     assert qwen().plan(spec).steps == 2
-    clean = qwen()._encode(qwen()._vae_pixels(0, spec.images[0]))
+    clean = qwen()._conditioner.pictures(spec.images)[0]
     noise = flow.unpack(plain.latents, 8, 12)
     assert torch.allclose(flow.unpack(state.latents, 8, 12), flow.noised(clean, noise, state.sigmas[2]))
 
 
 def test_less_strength_stays_closer_to_the_picture() -> None:
     spec = qwen_spec(steps=10, true_cfg_scale=1.0)
-    clean = flow.pack(qwen()._encode(qwen()._vae_pixels(0, spec.images[0])))
+    clean = flow.pack(qwen()._conditioner.pictures(spec.images)[0])
     states = [run(qwen_spec(steps=10, true_cfg_scale=1.0, strength=strength)) for strength in (0.2, 0.6, 1.0)]
     distances = [float((state.latents - clean).abs().mean()) for state in states]
     assert distances == sorted(distances)

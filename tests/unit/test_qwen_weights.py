@@ -108,7 +108,7 @@ def test_an_int8_text_encoder_holds_a_byte_per_weight_and_sees_almost_the_same()
 
 
 def adapter_features(model: QwenEditAdapter) -> torch.Tensor:
-    return model._look("옷을 빨간색으로 바꿔줘", (photo(),))
+    return model._conditioner._look("옷을 빨간색으로 바꿔줘", (photo(),))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

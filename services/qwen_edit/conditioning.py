@@ -1,0 +1,158 @@
+"""What a job of Qwen-Image-Edit is conditioned on: prompts and pictures as Qwen2.5-VL sees them, pictures as latents.
+
+Each is remembered by its content, so another seed costs no encoding. Sizes and numbers are those of diffusers'
+`QwenImageEditPlusPipeline`, but for the first picture, which is encoded at its own size. Belongs to the worker thread.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from services.diffusion import picture
+from services.diffusion.conditioning import ConditioningCache, content_key
+
+MULTIPLE = 16
+"""Pixels along a side of one token."""
+
+REFERENCE_PIXELS = 1024 * 1024
+"""Area at which reference pictures are encoded by the VAE."""
+
+CONDITION_PIXELS = 384 * 384
+"""Area at which Qwen2.5-VL looks at every picture."""
+
+PATCH_PIXELS = 28 * 28
+"""Pixels that become one token of Qwen2.5-VL."""
+
+TEXT_TOKENS = 64
+"""Text tokens assumed when a job's work is estimated; the real number is known after encoding."""
+
+Shape = tuple[int, int, int]
+
+
+class Conditioner:
+    """Encodes for one pipeline.
+
+    reference_pixels, condition_pixels: areas at which references are encoded and at which all pictures are looked at.
+    """
+
+    def __init__(
+        self,
+        pipeline: Any,
+        device: torch.device,
+        dtype: torch.dtype,
+        *,
+        reference_pixels: int,
+        condition_pixels: int,
+        cache: ConditioningCache,
+    ) -> None:
+        self._pipeline = pipeline
+        self._device = device
+        self._dtype = dtype
+        self._reference_pixels = reference_pixels
+        self._condition_pixels = condition_pixels
+        self._cache = cache
+
+    def shapes(self, images: Sequence[NDArray[np.uint8]]) -> list[Shape]:
+        """(1, rows, columns) of the answer and of each picture, in tokens."""
+        first = images[0].shape[:2]
+        sizes = [first, first, *(self._reference_size(image) for image in images[1:])]
+        return [(1, height // MULTIPLE, width // MULTIPLE) for height, width in sizes]
+
+    def tokens(self, images: Sequence[NDArray[np.uint8]]) -> int:
+        """About how many tokens one transformer pass over these pictures and a prompt has."""
+        seen = sum(math.prod(size_for(self._condition_pixels, image)) // PATCH_PIXELS for image in images)
+        return sum(math.prod(shape) for shape in self.shapes(images)) + seen + TEXT_TOKENS
+
+    def prompt(self, prompt: str, images: Sequence[NDArray[np.uint8]]) -> torch.Tensor:
+        """(1, L, D): what Qwen2.5-VL makes of the prompt and the pictures."""
+        key = f"{content_key(*images)} {prompt}"
+        (features,) = self._cache.get("prompt", key, lambda: (self._look(prompt, images),))
+        return features
+
+    def pictures(self, images: Sequence[NDArray[np.uint8]]) -> list[torch.Tensor]:
+        """(1, 16, h, w) of each picture, normalised: the first as it is, the others at their encoding size."""
+        return [self._latents(index, image) for index, image in enumerate(images)]
+
+    @torch.inference_mode()
+    def encode(self, pixels: torch.Tensor) -> torch.Tensor:
+        """The VAE's most likely latents of pixels (1, 3, h, w): (1, 16, h/8, w/8), normalised."""
+        mean, deviation = self._latent_scale()
+        clip = pixels.to(self._device, self._dtype)[:, :, None]  # (1, 3, 1, h, w): a video of one frame
+        latents: torch.Tensor = self._pipeline.vae.encode(clip).latent_dist.mode()[:, :, 0]
+        return (latents - mean) / deviation
+
+    @torch.inference_mode()
+    def decode(self, latents: torch.Tensor) -> torch.Tensor:
+        """The opposite of `encode`: (1, 16, h/8, w/8) → (1, 3, h, w), about [-1, 1]."""
+        mean, deviation = self._latent_scale()
+        latents = latents / (1.0 / deviation) + mean  # not `* deviation`: to the last bit as the pipeline rounds it
+        pixels: torch.Tensor = self._pipeline.vae.decode(latents[:, :, None]).sample  # (1, 3, 1, h, w)
+        return pixels[:, :, 0]
+
+    def forget(self) -> None:
+        """Forget what is remembered, to free its memory."""
+        self._cache.clear()
+
+    def _look(self, prompt: str, images: Sequence[NDArray[np.uint8]]) -> torch.Tensor:
+        """(1, L, D): Qwen2.5-VL's last hidden states, without those of the template's system part."""
+        pictures = "".join(
+            f"Picture {number}: <|vision_start|><|image_pad|><|vision_end|>" for number in range(1, len(images) + 1)
+        )
+        text = self._pipeline.prompt_template_encode.format(pictures + prompt)
+        seen = [scaled(image, self._condition_pixels) for image in images]
+        inputs = self._pipeline.processor(text=[text], images=seen, padding=True, return_tensors="pt")
+        inputs = inputs.to(self._device)
+        output = self._pipeline.text_encoder(
+            input_ids=inputs["input_ids"],
+            attention_mask=inputs["attention_mask"],
+            pixel_values=inputs["pixel_values"],
+            image_grid_thw=inputs["image_grid_thw"],
+            output_hidden_states=True,
+            logits_to_keep=1,  # nobody reads the (L, vocabulary) logits
+        )
+        features: torch.Tensor = output.hidden_states[-1][:, self._pipeline.prompt_template_encode_start_idx :].to(
+            self._dtype
+        )
+        return features
+
+    def _latents(self, index: int, image: NDArray[np.uint8]) -> torch.Tensor:
+        key = f"{'first' if index == 0 else 'reference'} {content_key(image)}"
+        (latents,) = self._cache.get("image", key, lambda: (self.encode(self._vae_pixels(index, image)),))
+        return latents
+
+    def _vae_pixels(self, index: int, image: NDArray[np.uint8]) -> torch.Tensor:
+        """(1, 3, h, w) in [-1, 1]: the first picture as it is, a reference at its encoding size."""
+        if index > 0:
+            height, width = self._reference_size(image)
+            image = np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS))
+        return picture.to_tensor(image)
+
+    def _reference_size(self, image: NDArray[np.uint8]) -> tuple[int, int]:
+        return size_for(self._reference_pixels, image)
+
+    def _latent_scale(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean and standard deviation of the VAE's latents, (1, 16, 1, 1) each."""
+        config = self._pipeline.vae.config
+        mean, deviation = (
+            torch.tensor(values, device=self._device, dtype=self._dtype)[None, :, None, None]
+            for values in (config.latents_mean, config.latents_std)
+        )
+        return mean, deviation
+
+
+def size_for(area: int, image: NDArray[np.uint8]) -> tuple[int, int]:
+    """(height, width) of about `area` pixels with the picture's aspect, both multiples of 32 and at least 32."""
+    aspect = image.shape[1] / image.shape[0]
+    width = math.sqrt(area * aspect)
+    return max(32, round(width / aspect / 32) * 32), max(32, round(width / 32) * 32)
+
+
+def scaled(image: NDArray[np.uint8], area: int) -> Image.Image:
+    """The picture at about this area, for Qwen2.5-VL to look at."""
+    height, width = size_for(area, image)
+    return Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS)

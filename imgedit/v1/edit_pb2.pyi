@@ -74,6 +74,7 @@ class ParameterType(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     PARAMETER_TYPE_IMAGE: _ClassVar[ParameterType]
     PARAMETER_TYPE_MESSAGE: _ClassVar[ParameterType]
     PARAMETER_TYPE_ENUM: _ClassVar[ParameterType]
+    PARAMETER_TYPE_BOOLEAN: _ClassVar[ParameterType]
 MASK_SUBJECT_UNSPECIFIED: MaskSubject
 MASK_SUBJECT_SUBJECT: MaskSubject
 MASK_SUBJECT_BACKGROUND: MaskSubject
@@ -110,6 +111,7 @@ PARAMETER_TYPE_TEXT: ParameterType
 PARAMETER_TYPE_IMAGE: ParameterType
 PARAMETER_TYPE_MESSAGE: ParameterType
 PARAMETER_TYPE_ENUM: ParameterType
+PARAMETER_TYPE_BOOLEAN: ParameterType
 
 class EditRequest(_message.Message):
     __slots__ = ("experiment_id", "input_image", "prompt", "feature_id", "negative_prompt", "steps", "guidance_scale", "strength", "seed", "profile", "mask_image", "mask", "outpaint", "reference_images", "background", "negative_scale", "output", "postprocess", "preview_every", "request_id", "expand_prompt")

@@ -14,7 +14,7 @@ from imgedit.encoding import Metadata
 from imgedit.images import Picture
 from imgedit.v1 import edit_pb2, progress_pb2
 from services.common import logs
-from services.orchestrator import metrics, output, parameters
+from services.orchestrator import composite, metrics, output, parameters, region
 from services.orchestrator.canvas import Canvas, Edit
 from services.orchestrator.catalogue import Experiment, Feature
 from services.orchestrator.chain import Outcome
@@ -76,17 +76,20 @@ def _metadata(request: edit_pb2.EditRequest, effective: edit_pb2.EffectiveParame
 
 def _cutout(picture: Picture, outcome: Outcome) -> Picture | None:
     """The picture under the subject's alpha, no more opaque than it was."""
-    subject = outcome.subject_alpha
+    subject = outcome.subject
     if subject is None:
         if outcome.warnings:
             metrics.CUTOUT_FAILURES.inc()
         return None
-    return Picture(picture.rgb, subject if picture.alpha is None else np.minimum(subject, picture.alpha))
+    alpha = subject.alpha if picture.alpha is None else np.minimum(subject.alpha, picture.alpha)
+    return composite.cut_out(picture.rgb, alpha, subject.own_colours)
 
 
 def _effective(feature: Feature, edit: Edit, canvas: Canvas) -> edit_pb2.EffectiveParameters:
     used = edit.parameters.at(feature.lead) if feature.lead else edit.parameters
     margins = canvas.margins
+    by_words = used.extension.directions if used.extension else None
+    work_width, work_height = canvas.area.padded if canvas.area else (0, 0)
     return edit_pb2.EffectiveParameters(
         feature_id=feature.id,
         prompt=used.prompt,
@@ -103,8 +106,11 @@ def _effective(feature: Feature, edit: Edit, canvas: Canvas) -> edit_pb2.Effecti
         else None,
         reference_count=len(edit.references),
         mask_source=_MASK_SOURCES[canvas.mask_source],
-        work_width=canvas.work_size[0],
-        work_height=canvas.work_size[1],
+        work_width=work_width,
+        work_height=work_height,
+        background=region.BACKGROUND_NUMBERS[used.region.background] if used.region.background else None,
+        mask=region.message(canvas.mask_options) if canvas.mask_options else None,
+        direction_words=by_words.words if by_words else (),
         output=used.output.message,
         postprocess=edit_pb2.POSTPROCESS_ON if used.postprocess else edit_pb2.POSTPROCESS_OFF,
         models=[progress_pb2.ModelInfo(model_id=m.model_id, revision=m.revision) for m in canvas.models],

@@ -42,9 +42,13 @@ class ModelUse:
 
 @dataclass(frozen=True)
 class Segmented:
-    """(H, W) uint8 alpha, 255 = subject, at the size that was sent."""
+    """(H, W) uint8 alpha, 255 = subject, at the size that was sent.
+
+    foreground: (H, W, 3) uint8, the subject's own colours where the alpha is soft; None where it was not asked for.
+    """
 
     alpha: Pixels
+    foreground: Pixels | None
     model: ModelUse
 
 
@@ -105,14 +109,18 @@ class Backends:
         single._calls = self._calls.without_reruns()
         return single
 
-    async def segment(self, rgb: Pixels, *, deadline: float) -> Segmented:
-        """The subject's alpha of (H, W, 3) uint8."""
-        request = segmentation_pb2.SegmentRequest(image=pixels.to_message(rgb))
+    async def segment(self, rgb: Pixels, *, wants_foreground: bool, deadline: float) -> Segmented:
+        """The subject's alpha of (H, W, 3) uint8, and its own colours where they are wanted."""
+        outputs = [segmentation_pb2.SEGMENT_OUTPUT_MASK]
+        if wants_foreground:
+            outputs.append(segmentation_pb2.SEGMENT_OUTPUT_FOREGROUND)
+        request = segmentation_pb2.SegmentRequest(image=pixels.to_message(rgb), outputs=outputs)
         response = await self._calls.run(
             "segment", "segmentation", deadline, lambda options: self._segmentation.Segment(request, **options)
         )
         usage.spent(response.timings)
-        return Segmented(pixels.decode_answer(response.mask), _model(response.model))
+        foreground = pixels.decode_answer(response.foreground) if wants_foreground else None
+        return Segmented(pixels.decode_answer(response.mask), foreground, _model(response.model))
 
     async def fill(
         self,
@@ -157,6 +165,7 @@ class Backends:
         self,
         images: list[Pixels],
         *,
+        mask: Pixels | None,
         prompt: str,
         negative_prompt: str | None,
         true_cfg_scale: float,
@@ -168,9 +177,10 @@ class Backends:
         deadline: float,
         on_progress: OnProgress,
     ) -> Painted:
-        """Edit the first of 1 to 3 pictures (H, W, 3) uint8 by the prompt."""
+        """Edit the first of 1 to 3 pictures (H, W, 3) uint8 by the prompt, where (H, W) uint8 `mask` is above 0."""
         request = qwen_edit_pb2.QwenEditRequest(
             images=[pixels.to_message(image) for image in images],
+            mask=None if mask is None else pixels.to_message(mask),
             prompt=prompt,
             negative_prompt=negative_prompt,
             true_cfg_scale=true_cfg_scale,

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from imgedit.images import Picture, Pixels
-from services.orchestrator.backends import Backends, ModelUse, OnProgress, Segmented
-from services.orchestrator.parameters import EditParameters, Margins
+from services.orchestrator.backends import Backends, ModelUse, OnProgress
+from services.orchestrator.margins import Margins
+from services.orchestrator.masks import MaskOptions
+from services.orchestrator.own_colours import OwnColours
+from services.orchestrator.parameters import EditParameters
+from services.orchestrator.work_area import WorkArea
 
 MaskSource = Literal["whole", "segmentation", "request", "margins"]
 
@@ -36,20 +40,41 @@ class Edit:
 
 
 @dataclass(frozen=True)
+class Subject:
+    """What BEN2 finds in a picture: (H, W) uint8 alpha at the picture's size, 255 = subject.
+
+    own_colours: None where they were not asked for.
+    """
+
+    alpha: Pixels
+    own_colours: OwnColours | None
+    model: ModelUse
+
+
+@dataclass(frozen=True)
 class Canvas:
     """What the chain has made so far.
 
-    rgb, alpha: the picture, with its margins once it is extended. weight: (H, W) uint8 of the composite, None = the
-    whole picture. painted: the model's picture at the canvas's size; None = nothing was painted. subject: the
-    running segmentation, which stages that need it await.
+    rgb, alpha: the picture, with its margins once it is extended, or its cut-out on a plain ground. weight: (H, W)
+    uint8 of the composite, None = the whole picture. mask_options: those of the last mask. kept_subject: (H, W) uint8,
+    the subject's alpha where the weight keeps it, and own_colours its colours; None where there is nothing to refine.
+    painted: the model's picture at the canvas's size; None = nothing was painted. area: where the model worked.
+    subject: the running segmentation, which stages that need it await.
     """
 
     rgb: Pixels
     alpha: Pixels | None
     weight: Pixels | None = None
     mask_source: MaskSource = "whole"
+    mask_options: MaskOptions | None = None
     margins: Margins | None = None
+    kept_subject: Pixels | None = None
+    own_colours: OwnColours | None = None
     painted: Pixels | None = None
-    work_size: tuple[int, int] = (0, 0)
+    area: WorkArea | None = None
     models: tuple[ModelUse, ...] = ()
-    subject: asyncio.Task[Segmented] | None = None
+    subject: asyncio.Task[Subject] | None = None
+
+    def as_picture(self) -> Canvas:
+        """For the stages behind a composite: they start from the picture as it is now."""
+        return replace(self, weight=None, mask_source="whole", kept_subject=None, own_colours=None, painted=None)

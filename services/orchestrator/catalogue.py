@@ -8,7 +8,7 @@ and their options, not how a stage works.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -47,7 +47,10 @@ class SegmentStage(_Strict):
 
 
 class MaskStage(_Strict):
-    """The weight of the composite: the caller's mask, or the part of BEN2's that `choose` names."""
+    """The weight of the composite: the caller's mask, or the part of BEN2's that `choose` names.
+
+    Its options are the defaults of `EditRequest.mask` for BEN2's mask.
+    """
 
     kind: Literal["mask"] = "mask"
     choose: Literal["subject", "background"]
@@ -81,12 +84,16 @@ class FillStage(PaintStage):
     kind: Literal["fill"] = "fill"
 
 
+Background = Literal["whole", "keep", "remove", "transparent"]
+
+
 class QwenEditStage(PaintStage):
     """Qwen-Image-Edit edits the picture by the prompt."""
 
     kind: Literal["qwen_edit"] = "qwen_edit"
     max_references: int = Field(0, ge=0, le=2)
     automatic_negative_prompt: str = "blurry, low quality, distorted, ugly, deformed"
+    background: Background = Field("whole", description="what becomes of the picture around the subject")
 
 
 class CompositeStage(_Strict):
@@ -204,9 +211,18 @@ class Feature(_Strict):
         prompted = [index for index, stage in enumerate(self.stages) if _reads_the_prompt(stage)]
         if len(prompted) > 1:
             raise fault("one stage reads the request's prompt; give this one a `prompt`", "stages", prompted[0])
+        for section in self.sections:
+            self._check_background(section)
         if self.requires_mask and "mask" not in kinds:
             raise fault("the chain has no mask stage", "requires_mask")
         return self
+
+    def _check_background(self, section: Sequence[Stage]) -> None:
+        for stage in section:
+            has_mask = any(isinstance(other, MaskStage) for other in section)
+            if isinstance(stage, QwenEditStage) and stage.background != "whole" and not has_mask:
+                index = next(index for index, other in enumerate(self.stages) if other is stage)
+                raise fault(f"{stage.background} needs a mask stage before it", "stages", index, "background")
 
     @model_validator(mode="after")
     def _parameters_fit(self) -> Feature:
@@ -219,6 +235,13 @@ class Feature(_Strict):
         if self.parameters.negative_scale is not None and not isinstance(self.painter, FillStage):
             raise fault("weighs a negative prompt for fill alone; leave it out", "parameters", "negative_scale")
         return self
+
+    @cached_property
+    def sections(self) -> tuple[tuple[Stage, ...], ...]:
+        """The stages up to each composite: each paints once, from what the one before made."""
+        ends = [index for index, stage in enumerate(self.stages, start=1) if isinstance(stage, CompositeStage)]
+        starts = [0, *ends[:-1]]
+        return tuple(self.stages[start:end] for start, end in zip(starts, ends or [len(self.stages)], strict=True))
 
     @cached_property
     def painters(self) -> tuple[FillStage | QwenEditStage, ...]:

@@ -17,8 +17,7 @@ import numpy as np
 from imgedit.errors import ImgeditError
 from imgedit.images import Pixels
 from services.orchestrator import stages
-from services.orchestrator.backends import Segmented
-from services.orchestrator.canvas import Canvas, Edit
+from services.orchestrator.canvas import Canvas, Edit, Subject
 from services.orchestrator.catalogue import CompositeStage, Feature, MaskStage, SegmentStage, Stage
 
 T = TypeVar("T")
@@ -29,7 +28,7 @@ class Outcome:
     """A finished edit. `seconds` per stage, in the order in which the stages began."""
 
     canvas: Canvas
-    subject_alpha: Pixels | None
+    subject: Subject | None
     seconds: dict[str, float]
     warnings: tuple[str, ...] = ()
 
@@ -60,7 +59,8 @@ async def run(feature: Feature, edit: Edit) -> Outcome:
             edit.on_stage(stage.kind, index, len(walked))
             clock.seconds.setdefault(stage.kind, 0.0)  # holds its place in the order of the stages
             if isinstance(stage, SegmentStage):
-                work = asyncio.create_task(clock.measure(stage.kind, lambda: stages.segment(edit)))
+                segment = partial(stages.segment, edit, wants_colours=_wants_colours(feature, edit))
+                work = asyncio.create_task(clock.measure(stage.kind, segment))
                 work.add_done_callback(_retrieve)
                 canvas = replace(canvas, subject=work)
             else:
@@ -70,10 +70,9 @@ async def run(feature: Feature, edit: Edit) -> Outcome:
                 canvas = await clock.measure(stage.kind, step)
             if isinstance(stage, CompositeStage) and canvas.weight is not None:
                 weights.append(canvas.weight)
-                if index < len(feature.stages):  # what follows starts from the picture as it is now
-                    canvas = replace(canvas, weight=None, mask_source="whole", painted=None)
-        if not feature.painters:
-            canvas = await stages.cut_out(canvas)
+                if index < len(walked):
+                    canvas = canvas.as_picture()
+        canvas = await _finished(canvas, feature, edit, clock)
         if len(weights) > 1:  # changed is what any of them changed
             canvas = replace(canvas, weight=np.maximum.reduce(weights))
         subject, warnings = await _settled_subject(canvas)
@@ -81,24 +80,43 @@ async def run(feature: Feature, edit: Edit) -> Outcome:
         if canvas.subject is not None:
             canvas.subject.cancel()
     if subject is not None:
-        canvas = replace(canvas, models=(subject.model, *canvas.models))
-    return Outcome(canvas, subject.alpha if subject else None, clock.seconds, warnings)
+        canvas = replace(canvas, models=tuple(dict.fromkeys((subject.model, *canvas.models))))
+    return Outcome(canvas, subject, clock.seconds, warnings)
+
+
+async def _finished(canvas: Canvas, feature: Feature, edit: Edit, clock: Clock) -> Canvas:
+    """Cut out where that is all that the chain does, or where the result is to be transparent."""
+    if not feature.painters:
+        return await stages.finish_unpainted(canvas)
+    if edit.parameters.region.background == "transparent":
+        return await clock.measure("composite", partial(stages.finish_transparent, canvas, edit))
+    return canvas
 
 
 def _is_needed(stage: Stage, feature: Feature, edit: Edit) -> bool:
-    """All but a segmentation whose cut-out is not wanted, where nothing else depends on it."""
-    if not isinstance(stage, SegmentStage) or edit.parameters.output.cutout:
-        return True
-    return feature.has(MaskStage) and edit.mask is None
+    """All but a mask that the edit does not use, and a segmentation that nothing depends on and nobody wants to see."""
+    region = edit.parameters.region
+    if isinstance(stage, MaskStage):
+        return region.use_of(stage) is not None
+    if isinstance(stage, SegmentStage):
+        return edit.parameters.output.cutout or not feature.painters or (bool(region.masks) and edit.mask is None)
+    return True
 
 
-def _retrieve(work: asyncio.Task[Segmented]) -> None:
+def _wants_colours(feature: Feature, edit: Edit) -> bool:
+    """Whether the answer, or what a model is given, will show soft edges of the subject that BEN2 finds."""
+    used = edit.parameters
+    shows = edit.mask is None and any(use.cuts_out or use.options.keeps_subject for use in used.region.masks)
+    return used.postprocess and (used.output.cutout or shows or not feature.painters)
+
+
+def _retrieve(work: asyncio.Task[Subject]) -> None:
     """Look at a failure that nothing awaited, because another stage failed first; asyncio would log it as lost."""
     if not work.cancelled():
         work.exception()
 
 
-async def _settled_subject(canvas: Canvas) -> tuple[Segmented | None, tuple[str, ...]]:
+async def _settled_subject(canvas: Canvas) -> tuple[Subject | None, tuple[str, ...]]:
     """The segmentation; its failure is a warning, since what depended on it would have failed before."""
     if canvas.subject is None:
         return None, ()

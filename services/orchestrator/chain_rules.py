@@ -39,8 +39,8 @@ def _check_stage(kind: str, index: int, before: Sequence[str]) -> None:
     match kind:
         case "segment" if "mask" in before:
             raise _at(index, "segment stands before the mask that is taken from it")
-        case "mask" if "extend" in before:
-            raise _at(index, "mask stands before extend: it belongs to the picture without margins")
+        case "mask" | "extend" if {"mask", "extend"} & set(before) - {kind}:
+            raise _at(index, "mask and extend do not go together: each makes the weight")
         case "extend" if painted:
             raise _at(index, "extend stands before everything that paints")
         case "fill" | "qwen_edit" if painted and painted[-1] != "composite":

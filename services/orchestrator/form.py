@@ -11,6 +11,7 @@ from google.protobuf.struct_pb2 import Value
 
 from imgedit.v1 import edit_pb2, profile_pb2
 from services.common import checks
+from services.orchestrator import region
 from services.orchestrator.catalogue import (
     ExtendStage,
     Feature,
@@ -18,8 +19,8 @@ from services.orchestrator.catalogue import (
     NumberRange,
     SegmentStage,
 )
+from services.orchestrator.margins import MAX_MARGIN_PX
 from services.orchestrator.parameters import (
-    MAX_MARGIN_PX,
     MAX_PREVIEW_EVERY,
     MAX_SEED,
     PROFILE_NUMBERS,
@@ -52,7 +53,7 @@ def _general_specs(feature: Feature) -> Iterator[edit_pb2.ParameterSpec]:
     yield _choice("profile", "PROFILE_BALANCED", [profile_pb2.Profile.Name(n) for n in PROFILE_NUMBERS.values()])
     yield _spec("seed", edit_pb2.PARAMETER_TYPE_INTEGER, min=0, max=MAX_SEED)
     yield _spec("preview_every", edit_pb2.PARAMETER_TYPE_INTEGER, min=0, max=MAX_PREVIEW_EVERY)
-    if feature.has(MaskStage) or feature.has(ExtendStage):
+    if feature.has(MaskStage) or feature.has(ExtendStage) or feature.has(SegmentStage):
         yield _choice("postprocess", "POSTPROCESS_ON", ["POSTPROCESS_ON", "POSTPROCESS_OFF"])
     yield _spec("output", edit_pb2.PARAMETER_TYPE_MESSAGE, min=0, max=1)
 
@@ -60,8 +61,34 @@ def _general_specs(feature: Feature) -> Iterator[edit_pb2.ParameterSpec]:
 def _picture_specs(feature: Feature) -> Iterator[edit_pb2.ParameterSpec]:
     needs_mask = not feature.has(SegmentStage)
     yield _spec("mask_image", edit_pb2.PARAMETER_TYPE_IMAGE, required=needs_mask, min=int(needs_mask), max=1)
+    yield from _mask_specs(feature)
+    if region.takes_background(feature):
+        yield _background_spec(feature)
     yield _spec("outpaint", edit_pb2.PARAMETER_TYPE_MESSAGE, min=0, max=MAX_MARGIN_PX)
     yield _spec("reference_images", edit_pb2.PARAMETER_TYPE_IMAGE, min=0, max=max_references(feature))
+
+
+def _mask_specs(feature: Feature) -> list[edit_pb2.ParameterSpec]:
+    """How the mask is worked on; the defaults are those for BEN2's mask."""
+    stage = next((stage for stage in feature.stages if isinstance(stage, MaskStage)), None)
+    if stage is None:
+        return []
+    subjects = {name: edit_pb2.MaskSubject.Name(number) for name, number in region.SUBJECT_NUMBERS.items()}
+    integer, off = edit_pb2.PARAMETER_TYPE_INTEGER, Value(bool_value=False)
+    return [
+        *([_choice("mask.subject", subjects[stage.choose], [*subjects.values()])] if feature.has(SegmentStage) else []),
+        _spec("mask.invert", edit_pb2.PARAMETER_TYPE_BOOLEAN, min=0, max=1, default=off),
+        # The ends themselves are refused.
+        _spec("mask.threshold", edit_pb2.PARAMETER_TYPE_NUMBER, min=0.01, max=0.99, default=_number(stage.threshold)),
+        _spec("mask.fill_holes", edit_pb2.PARAMETER_TYPE_BOOLEAN, min=0, max=1, default=off),
+        _spec("mask.grow_px", integer, min=0, max=region.MAX_MASK_PX, default=_number(stage.grow_px)),
+        _spec("mask.feather_px", integer, min=0, max=region.MAX_MASK_PX, default=_number(stage.feather_px)),
+    ]
+
+
+def _background_spec(feature: Feature) -> edit_pb2.ParameterSpec:
+    names = {name: edit_pb2.Background.Name(number) for name, number in region.BACKGROUND_NUMBERS.items()}
+    return _choice("background", names[region.default_background(feature)], [*names.values()])
 
 
 def _choice(name: str, default: str, choices: list[str]) -> edit_pb2.ParameterSpec:
@@ -70,9 +97,13 @@ def _choice(name: str, default: str, choices: list[str]) -> edit_pb2.ParameterSp
     return spec
 
 
+def _number(number: float) -> Value:
+    return Value(number_value=number)
+
+
 def _number_spec(name: str, limits: NumberRange) -> edit_pb2.ParameterSpec:
     kind = edit_pb2.PARAMETER_TYPE_INTEGER if name == "steps" else edit_pb2.PARAMETER_TYPE_NUMBER
-    spec = _spec(name, kind, default=Value(number_value=limits.default), min=limits.min, max=limits.max)
+    spec = _spec(name, kind, default=_number(limits.default), min=limits.min, max=limits.max)
     if limits.recommended is not None:
         spec.recommended_min, spec.recommended_max = limits.recommended
     return spec
@@ -126,17 +157,36 @@ _HELP = {
         "Speed against quality: FAST runs few steps, BALANCED the defaults, HIGH more steps.",
     ),
     "postprocess": (
-        "후처리: 다시 그린 영역의 색을 주변에 맞춥니다. OFF는 조금 더 빠릅니다.",
-        "Match the painted region's tone to its surroundings. OFF is a little faster.",
+        "후처리: 인물 가장자리의 색을 다듬고 다시 그린 영역의 색을 주변에 맞춥니다. OFF는 조금 더 빠릅니다.",
+        "Refine the subject's edge colours and match the painted region's tone to its surroundings. OFF is faster.",
     ),
     "preview_every": ("몇 단계마다 미리보기를 보낼지. 비우면 보내지 않습니다.", "A preview after every so many steps."),
     "mask_image": (
         "다시 그릴 영역(흰색). 비우면 BEN2가 자동으로 만듭니다.",
         "What to repaint (white). Unset = the mask that BEN2 finds.",
     ),
+    "mask.subject": ("BEN2 마스크에서 바꿀 부분: 인물 또는 배경", "Which part of BEN2's mask to repaint."),
+    "mask.invert": ("마스크의 흰색과 검은색을 바꿉니다.", "Swap white and black."),
+    "mask.threshold": (
+        "마스크로 볼 기준값(0과 1 사이). 낮을수록 넓어집니다.",
+        "The level, between 0 and 1, that becomes one half: lower takes more in.",
+    ),
+    "mask.fill_holes": ("마스크 안의 검은 구멍을 채웁니다.", "Fill black holes that white encloses."),
+    "mask.grow_px": (
+        "마스크를 넓힐 픽셀 수. 직접 올린 마스크의 기본값은 0.",
+        "Pixels to grow the mask by. 0 for your own mask.",
+    ),
+    "mask.feather_px": (
+        "마스크 가장자리를 안쪽으로 부드럽게 할 픽셀 수. 직접 올린 마스크의 기본값은 0.",
+        "Pixels over which the mask's edge is softened, inward. 0 for your own mask.",
+    ),
+    "background": (
+        "인물 주변: WHOLE 이미지 전체를 편집, KEEP 배경 유지, REMOVE 흰 배경, TRANSPARENT 투명 배경",
+        "Around the subject: WHOLE = edited too, KEEP = as it was, REMOVE = plain white, TRANSPARENT = cut out.",
+    ),
     "outpaint": (
-        "확장할 여백(px) 또는 비율. 비우면 프롬프트의 방향을 나타내는 단어(left, right, top, bottom)를 따릅니다.",
-        "Margins in pixels, or an aspect. Unset = the direction word in the prompt (left, right, top, bottom).",
+        "확장할 여백(px) 또는 비율. 비우면 프롬프트의 방향(왼쪽, 오른쪽, 위쪽, 아래쪽, 양옆, 사방)을 따릅니다.",
+        "Margins in pixels, or an aspect. Unset = the direction in the prompt (left, top, both sides, all sides …).",
     ),
     "output": (
         "결과 형식(PNG, JPEG, WebP)과 품질, 생략할 이미지. 비우면 PNG로 모두 보냅니다.",

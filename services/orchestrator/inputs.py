@@ -41,14 +41,8 @@ def working_bytes(
 ) -> int:
     """About how many bytes an edit takes at its peak, by what its files and parameters say, before they are judged."""
     width, height = _declared_size(request.input_image, max_pixels)
-    if parameters.margins is not None:
-        width += parameters.margins.left + parameters.margins.right
-        height += parameters.margins.top + parameters.margins.bottom
-    elif parameters.aspect is not None:
-        across, down = parameters.aspect
-        width, height = max(width, height * across // down), max(height, width * down // across)
-    elif extend is not None:
-        width, height = (round(side * (1 + 2 * extend.direction_fraction)) for side in (width, height))
+    if parameters.extension is not None and extend is not None:
+        width, height = parameters.extension.size_about((width, height), extend.direction_fraction)
     pixels = min(width * height, max_pixels)
     for reference in request.reference_images:
         across, down = _declared_size(reference, max_pixels)

@@ -77,15 +77,12 @@ def resolve(request: edit_pb2.EditRequest) -> Output:
         if what not in _OMITTABLE:
             names = " or ".join(edit_pb2.OutputOmit.Name(number) for number in _OMITTABLE)
             raise InvalidArgument.field(f"output.omit[{index}]", f"must be {names}, is {what}")
-    output = Output(
+    return Output(
         format=_FORMATS[options.format],
         quality=_quality(options),
         cutout=edit_pb2.OUTPUT_OMIT_CUTOUT not in options.omit,
         mask=edit_pb2.OUTPUT_OMIT_MASK not in options.omit,
     )
-    if request.background == edit_pb2.BACKGROUND_TRANSPARENT:
-        output.check_transparency()
-    return output
 
 
 def _quality(options: edit_pb2.OutputOptions) -> int | None:

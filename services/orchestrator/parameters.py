@@ -5,18 +5,17 @@ The edge between EditRequest and the stages, which see `EditParameters` only. Kn
 
 from __future__ import annotations
 
-import re
 import secrets
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from imgedit.errors import InvalidArgument, PromptLanguageUnsupported, Violation, quoted
+from imgedit.errors import InvalidArgument, PromptLanguageUnsupported, Violation
 from imgedit.v1 import edit_pb2, profile_pb2
 from services.common import checks
 from services.common.interceptors import REQUEST_ID_PATTERN
-from services.orchestrator import output
+from services.orchestrator import margins, output, region
 from services.orchestrator.catalogue import (
     PROMPT_LANGUAGES,
     ExtendStage,
@@ -27,9 +26,10 @@ from services.orchestrator.catalogue import (
     Parameters,
     QwenEditStage,
 )
+from services.orchestrator.margins import Extension
 from services.orchestrator.output import Output
+from services.orchestrator.region import Region
 
-MAX_MARGIN_PX = 4096
 MAX_PREVIEW_EVERY = 100
 MAX_SEED = 2**32 - 1
 
@@ -50,21 +50,8 @@ _PROFILE_NAMES: dict[int, ProfileName] = {
 
 
 @dataclass(frozen=True)
-class Margins:
-    """Pixels to add at each side."""
-
-    left: int = 0
-    right: int = 0
-    top: int = 0
-    bottom: int = 0
-
-    def __bool__(self) -> bool:
-        return any((self.left, self.right, self.top, self.bottom))
-
-
-@dataclass(frozen=True)
 class EditParameters:
-    """What an edit runs with. `negative_prompt` None = none; `margins` None = by the words of the prompt.
+    """What an edit runs with. `negative_prompt` None = none; `extension` None = the picture is not extended.
 
     warnings: what the caller asked for and does not get, in English.
     """
@@ -76,11 +63,11 @@ class EditParameters:
     guidance_scale: float
     strength: float
     seed: int
-    margins: Margins | None
-    aspect: tuple[int, int] | None
+    extension: Extension | None
     preview_every: int = 0
     profile: ProfileName = "balanced"
     postprocess: bool = True
+    region: Region = field(default_factory=Region)
     output: Output = field(default_factory=Output)
     warnings: tuple[str, ...] = ()
 
@@ -117,7 +104,10 @@ def resolve(request: edit_pb2.EditRequest, feature: Feature) -> EditParameters:
     preset = getattr(feature.profiles, profile)
     numbers = {name: _number(request, name, limits, getattr(preset, name, None)) for name, limits in ranges(feature)}
     has_guidance = not isinstance(feature.painter, QwenEditStage) or numbers["guidance_scale"] > 1
-    margins, aspect = _outpaint(request)
+    where = region.resolve(request, feature)
+    what = output.resolve(request)
+    if where.background == "transparent":
+        what.check_transparency()
     return EditParameters(
         prompt=request.prompt,
         negative_prompt=_negative_prompt(request, feature) if has_guidance else None,
@@ -126,12 +116,12 @@ def resolve(request: edit_pb2.EditRequest, feature: Feature) -> EditParameters:
         guidance_scale=numbers.get("guidance_scale", 0),
         strength=numbers.get("strength", 0),
         seed=_seed(request, feature),
-        margins=margins,
-        aspect=aspect,
+        extension=margins.resolve(request) if feature.has(ExtendStage) else None,
         preview_every=request.preview_every,
         profile=profile,
         postprocess=_postprocess(request),
-        output=output.resolve(request),
+        region=where,
+        output=what,
         warnings=() if has_guidance or not request.HasField("negative_prompt") else (NO_GUIDANCE,),
     )
 
@@ -144,6 +134,8 @@ def optional_fields(feature: Feature) -> dict[str, bool]:
         **dict.fromkeys(("seed", "profile", "preview_every"), paints),
         **{name: getattr(feature.parameters, name) is not None for name in Parameters.model_fields},
         "mask_image": feature.has(MaskStage),
+        "mask": feature.has(MaskStage),
+        "background": region.takes_background(feature),
         "outpaint": feature.has(ExtendStage),
         "reference_images": max_references(feature) > 0,
     }
@@ -252,27 +244,6 @@ def _negative_prompt(request: edit_pb2.EditRequest, feature: Feature) -> str | N
 def automatic_negative_prompt(stage: FillStage | QwenEditStage | None) -> str | None:
     """What a stage avoids where nobody says; None = nothing."""
     return stage.automatic_negative_prompt if isinstance(stage, QwenEditStage) else None
-
-
-def _outpaint(request: edit_pb2.EditRequest) -> tuple[Margins | None, tuple[int, int] | None]:
-    if not request.HasField("outpaint"):
-        return None, None
-    outpaint = request.outpaint
-    margins = Margins(outpaint.left, outpaint.right, outpaint.top, outpaint.bottom)
-    for side in ("left", "right", "top", "bottom"):
-        checks.number(f"outpaint.{side}", getattr(margins, side), 0, MAX_MARGIN_PX)
-    if not outpaint.HasField("aspect"):
-        if not margins:
-            raise InvalidArgument.field("outpaint", "set a margin above 0 px, or an aspect such as '16:9'")
-        return margins, None
-    if margins:
-        raise InvalidArgument.field("outpaint", "set either margins or an aspect, not both")
-    match = re.fullmatch(r"([1-9]\d{0,3}):([1-9]\d{0,3})", outpaint.aspect)
-    if match is None:
-        raise InvalidArgument.field(
-            "outpaint.aspect", f"must be 'W:H', for instance '16:9', is {quoted(outpaint.aspect)}"
-        )
-    return None, (int(match[1]), int(match[2]))
 
 
 def max_references(feature: Feature) -> int:

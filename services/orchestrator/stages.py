@@ -14,15 +14,15 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from imgedit.errors import ImageRejected, InternalError, InvalidArgument, NoSubjectFound, Violation
+from imgedit.errors import ImageRejected, InternalError, InvalidArgument, Violation
 from imgedit.images import Picture, Pixels, resized
-from services.orchestrator import masks
-from services.orchestrator.backends import Segmented
-from services.orchestrator.canvas import Canvas, Edit, MaskSource
+from services.orchestrator import masks, weights
+from services.orchestrator.canvas import Canvas, Edit, MaskSource, Subject
 from services.orchestrator.catalogue import CompositeStage, ExtendStage, FillStage, MaskStage, QwenEditStage
-from services.orchestrator.colour_match import match_colours
-from services.orchestrator.composite import composited
-from services.orchestrator.outpaint import check_canvas, extended, margins_of
+from services.orchestrator.composite import composited, cut_out
+from services.orchestrator.masks import MaskOptions
+from services.orchestrator.outpaint import check_canvas, extended
+from services.orchestrator.own_colours import OwnColours
 from services.orchestrator.parameters import PROFILE_NUMBERS
 from services.orchestrator.work_area import WorkArea
 
@@ -33,39 +33,36 @@ MAX_ASPECT = 200
 """Of Qwen2.5-VL's image processor, long side to short."""
 
 
-async def segment(edit: Edit) -> Segmented:
-    """BEN2's alpha of the picture, at the picture's size."""
-    size = edit.picture.size
-    seen = await asyncio.to_thread(_as_segmented, edit.picture)
-    found = await edit.backends.segment(seen, deadline=edit.deadline)
-    alpha = await asyncio.to_thread(resized, found.alpha, size, Image.Resampling.BILINEAR)
-    return Segmented(alpha, found.model)
+async def segment(edit: Edit, *, wants_colours: bool) -> Subject:
+    """What BEN2 finds in the picture, and its own colours where they are wanted."""
+    return await _subject_of(edit.picture, edit, wants_colours=wants_colours)
 
 
 async def mask(canvas: Canvas, stage: MaskStage, edit: Edit) -> Canvas:
-    """The weight: the caller's mask as it is, or the chosen part of the segmentation, grown and feathered."""
-    if edit.mask is not None:
-        if not edit.mask.any():
-            raise InvalidArgument.field(
-                "mask_image",
-                "the mask is black everywhere, so there is nothing to repaint; paint the region white",
-                korean="마스크가 전부 검은색이라 다시 그릴 영역이 없습니다. 바꿀 영역을 흰색으로 칠하세요.",
-            )
-        return replace(canvas, weight=edit.mask, mask_source="request")
-    if canvas.subject is None:
-        raise InvalidArgument.field(
-            "mask_image", "this feature needs a mask (white = repaint)", korean="마스크가 필요합니다."
-        )
-    alpha = (await canvas.subject).alpha
-    weight = await asyncio.to_thread(_weight_of, alpha, stage)
-    return replace(canvas, weight=weight, mask_source="segmentation")
+    """The weight: the caller's mask or a part of BEN2's, worked on as asked; or the cut-out that it makes."""
+    use = edit.parameters.region.use_of(stage)
+    if use is None:
+        raise InternalError("mask: the edit does not use this stage")
+    canvas = replace(canvas, mask_options=use.options)
+    if edit.mask is None:
+        found = await _found_subject(canvas)
+        weight = await asyncio.to_thread(weights.of_subject, found.alpha, use.options)
+        canvas = replace(canvas, mask_source="segmentation")
+        if canvas.rgb is edit.picture.rgb:  # what was painted over it since has edges of its own
+            kept = 255 - masks.levelled(found.alpha, use.options) if use.options.keeps_subject else None
+            canvas = replace(canvas, kept_subject=kept, own_colours=found.own_colours)
+    else:
+        weight = await asyncio.to_thread(weights.of_request, edit.mask, use.options)
+        canvas = replace(canvas, mask_source="request")
+    return await asyncio.to_thread(_on_plain_ground, canvas, weight) if use.cuts_out else replace(canvas, weight=weight)
 
 
 async def extend(canvas: Canvas, stage: ExtendStage, edit: Edit) -> Canvas:
     """Margins around the picture, pre-filled by reflection; the weight is the margins."""
-    size = edit.picture.size
-    margins = edit.parameters.margins or margins_of(edit.parameters, size, stage.direction_fraction)
-    check_canvas(size, margins, edit.max_pixels)
+    if edit.parameters.extension is None:
+        raise InternalError("extend: the edit says nothing of margins")
+    margins = edit.parameters.extension.margins_of(edit.picture.size, stage.direction_fraction)
+    check_canvas(edit.picture.size, margins, edit.max_pixels)
     return await asyncio.to_thread(extended, canvas, margins, stage.feather_px)
 
 
@@ -95,7 +92,7 @@ async def fill(canvas: Canvas, stage: FillStage, edit: Edit) -> Canvas:
         on_progress=edit.on_progress(stage.kind),
     )
     full = await asyncio.to_thread(area.leave, painted.rgb, canvas.rgb)
-    return replace(canvas, painted=full, work_size=area.padded, models=(*canvas.models, painted.model))
+    return replace(canvas, painted=full, area=area, models=(*canvas.models, painted.model))
 
 
 async def qwen_edit(canvas: Canvas, stage: QwenEditStage, edit: Edit) -> Canvas:
@@ -104,12 +101,13 @@ async def qwen_edit(canvas: Canvas, stage: QwenEditStage, edit: Edit) -> Canvas:
     if parameters.steps_run == 0:
         return canvas
     _check_aspects(canvas, edit)
-    area = WorkArea.of(_size(canvas.rgb), edit.max_work_pixels)
+    area, weight = await asyncio.to_thread(_area_and_mask, canvas, edit.max_work_pixels)
     rgb = await asyncio.to_thread(lambda: area.enter(Picture(canvas.rgb, canvas.alpha).over_white()))
     shown = edit.references[: stage.max_references]
     references = [await asyncio.to_thread(_shrunk, image, edit.max_work_pixels) for image in shown]
     painted = await edit.backends.qwen_edit(
         [rgb, *references],
+        mask=weight,
         prompt=parameters.prompt,
         negative_prompt=parameters.negative_prompt,
         true_cfg_scale=parameters.guidance_scale,
@@ -122,30 +120,32 @@ async def qwen_edit(canvas: Canvas, stage: QwenEditStage, edit: Edit) -> Canvas:
         on_progress=edit.on_progress(stage.kind),
     )
     full = await asyncio.to_thread(area.leave, painted.rgb, canvas.rgb)
-    return replace(canvas, painted=full, work_size=area.padded, models=(*canvas.models, painted.model))
+    return replace(canvas, painted=full, area=area, models=(*canvas.models, painted.model))
 
 
 async def composite(canvas: Canvas, _stage: CompositeStage, edit: Edit) -> Canvas:
-    """The painted pixels over the picture's, by the weight; where it is 0 the picture's bytes are untouched."""
-    if canvas.painted is None:
-        return replace(canvas, weight=np.zeros(canvas.rgb.shape[:2], np.uint8))
-    painted = canvas.painted
-    if edit.parameters.postprocess and canvas.weight is not None:
-        seen = Picture(canvas.rgb, canvas.alpha).over_white()
-        painted = await asyncio.to_thread(match_colours, painted, seen, canvas.weight)
-    return await asyncio.to_thread(composited, canvas, painted)
+    """What was painted over the picture, by the weight."""
+    return await asyncio.to_thread(composited, canvas, postprocess=edit.parameters.postprocess)
 
 
-async def cut_out(canvas: Canvas) -> Canvas:
+async def finish_transparent(canvas: Canvas, edit: Edit) -> Canvas:
+    """The result, transparent around the subject that BEN2 finds in it."""
+    found = await _subject_of(Picture(canvas.rgb), edit, wants_colours=edit.parameters.postprocess)
+    alpha = await asyncio.to_thread(weights.of_subject, found.alpha, MaskOptions("subject"))
+    cut = await asyncio.to_thread(cut_out, canvas.rgb, alpha, found.own_colours)
+    return replace(canvas, rgb=cut.rgb, alpha=cut.alpha, models=(*canvas.models, found.model))
+
+
+async def finish_unpainted(canvas: Canvas) -> Canvas:
     """The end of a chain that paints nothing: the picture, transparent where the mask or the subject's alpha is 0."""
-    weight = canvas.weight
+    weight, own_colours = canvas.weight, canvas.own_colours if canvas.kept_subject is None else None
     if weight is None:
-        if canvas.subject is None:
-            raise InternalError("the chain has no segment")
-        weight = (await canvas.subject).alpha
+        found = await _found_subject(canvas)
+        weight, own_colours = found.alpha, found.own_colours
     alpha = weight if canvas.alpha is None else np.minimum(weight, canvas.alpha)
+    cut = await asyncio.to_thread(cut_out, canvas.rgb, alpha, own_colours)
     source: MaskSource = "segmentation" if canvas.mask_source == "whole" else canvas.mask_source
-    return replace(canvas, alpha=alpha, weight=weight, mask_source=source)
+    return replace(canvas, rgb=cut.rgb, alpha=cut.alpha, weight=weight, mask_source=source)
 
 
 OF_KIND: dict[type, Callable[[Canvas, Any, Edit], Awaitable[Canvas]]] = {
@@ -157,6 +157,15 @@ OF_KIND: dict[type, Callable[[Canvas, Any, Edit], Awaitable[Canvas]]] = {
 }
 
 
+async def _subject_of(picture: Picture, edit: Edit, *, wants_colours: bool) -> Subject:
+    """What BEN2 finds in `picture`, at its size."""
+    seen = await asyncio.to_thread(_as_segmented, picture)
+    found = await edit.backends.segment(seen, wants_foreground=wants_colours, deadline=edit.deadline)
+    alpha = await asyncio.to_thread(resized, found.alpha, picture.size, Image.Resampling.BILINEAR)
+    colours = None if found.foreground is None else OwnColours(seen, found.foreground)
+    return Subject(alpha, colours, found.model)
+
+
 def _as_segmented(picture: Picture) -> Pixels:
     width, height = picture.size
     seen = picture.over_white()
@@ -165,21 +174,27 @@ def _as_segmented(picture: Picture) -> Pixels:
     return resized(seen, (SEGMENT_SIDE, SEGMENT_SIDE), Image.Resampling.LANCZOS)
 
 
-def _weight_of(alpha: Pixels, stage: MaskStage) -> Pixels:
-    """The chosen part of a soft alpha as a weight. Raises `NoSubjectFound` for an empty or a full mask."""
-    subject = masks.relevel(alpha, stage.threshold)
-    weight = subject if stage.choose == "subject" else 255 - subject
-    if subject.max() < 128 or not weight.any():
-        is_empty = subject.max() < 128
-        found = "no subject" if is_empty else "nothing but subject"
-        found_korean = "피사체를 찾지 못해" if is_empty else "피사체만 찾아 배경이 없어"
-        raise NoSubjectFound(
-            f"mask_image: BEN2 finds {found} in the picture, so there is no mask to work with; use a clearer or larger "
-            "picture, another threshold in the catalogue, or your own mask_image (white = repaint)",
-            korean=f"BEN2가 이미지에서 {found_korean} 마스크를 만들 수 없습니다. 더 선명하거나 큰 이미지를 쓰거나, "
-            "설정(카탈로그)의 threshold를 바꾸거나, 마스크(mask_image, 흰색 = 다시 그릴 영역)를 직접 지정하세요.",
+async def _found_subject(canvas: Canvas) -> Subject:
+    if canvas.subject is None:
+        raise InvalidArgument.field(
+            "mask_image", "this feature needs a mask (white = repaint)", korean="마스크가 필요합니다."
         )
-    return masks.feather(masks.grow(weight, stage.grow_px), stage.feather_px)
+    return await canvas.subject
+
+
+def _on_plain_ground(canvas: Canvas, weight: Pixels) -> Canvas:
+    """The white part of the mask, cut out and laid on white: all of it is the model's."""
+    rgb = Picture(canvas.rgb, canvas.alpha).over_white()
+    cut = cut_out(rgb, weight, canvas.own_colours)
+    return replace(canvas, rgb=cut.over_white(), alpha=None, mask_source="whole", kept_subject=None, own_colours=None)
+
+
+def _area_and_mask(canvas: Canvas, max_pixels: int) -> tuple[WorkArea, Pixels | None]:
+    """Where a model works that can do without a mask, and the mask that it is sent."""
+    if canvas.weight is None:
+        return WorkArea.of(_size(canvas.rgb), max_pixels), None
+    area = WorkArea.around(canvas.weight, max_pixels)
+    return area, area.enter_mask(canvas.weight)
 
 
 def _check_aspects(canvas: Canvas, edit: Edit) -> None:

@@ -18,8 +18,8 @@ from services.orchestrator.output import Output
 RGB = np.random.default_rng(3).integers(0, 256, (40, 60, 3), dtype=np.uint8)
 
 
-def resolved(background: edit_pb2.Background = edit_pb2.BACKGROUND_UNSPECIFIED, **options: object) -> Output:
-    return output.resolve(edit_pb2.EditRequest(output=edit_pb2.OutputOptions(**options), background=background))
+def resolved(**options: object) -> Output:
+    return output.resolve(edit_pb2.EditRequest(output=edit_pb2.OutputOptions(**options)))
 
 
 def test_unset_means_a_png_and_all_pictures() -> None:
@@ -54,7 +54,6 @@ def test_options_are_taken_and_shown_as_used(options: dict[str, object], expecte
         ({"format": "OUTPUT_FORMAT_WEBP", "quality": 101}, "output.quality"),
         ({"omit": ["OUTPUT_OMIT_MASK", "OUTPUT_OMIT_UNSPECIFIED"]}, "output.omit[1]"),
         ({"omit": [7]}, "output.omit[0]"),
-        ({"format": "OUTPUT_FORMAT_JPEG", "background": edit_pb2.BACKGROUND_TRANSPARENT}, "output.format"),
     ],
 )
 def test_what_makes_no_sense_is_refused_by_name(options: dict[str, object], field: str) -> None:

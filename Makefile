@@ -7,7 +7,7 @@ SITE = $(shell $(BIN)/python -c "import google.api, pathlib; print(pathlib.Path(
 PROTOS := $(sort $(wildcard protos/imgedit/v1/*.proto))
 PROTOC = $(BIN)/python -m grpc_tools.protoc -Iprotos -I$(SITE)
 
-.PHONY: help install system-deps protos lint test demo bench clean
+.PHONY: help install system-deps protos schema lint test demo bench clean
 
 help:  ## Show the targets.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -28,6 +28,9 @@ system-deps:  ## Install the system programs that some tests need (root; Debian)
 protos: install  ## Write anew what is made from protos/: the code in imgedit/v1, Envoy's files.
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(PROTOC) --python_out=. --pyi_out=. --grpc_python_out=. --mypy_grpc_out=quiet:. $(PROTOS)
 	$(BIN)/python -m deploy.envoy.build
+
+schema: install  ## Write the JSON Schema of the catalogue anew.
+	$(BIN)/python -m services.orchestrator.catalogue_cli schema > config/experiments.schema.json
 
 lint: install  ## Check style, types, the API and that the generated code is current.
 	$(BIN)/ruff format --check .

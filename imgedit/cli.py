@@ -21,7 +21,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from imgedit import hangup, inspect_cli, models_cli, tokens_cli
+from imgedit import catalogue_cli, hangup, inspect_cli, models_cli, tokens_cli
 from imgedit import stack as stacks
 from imgedit.client import DEFAULT_TIMEOUT
 from imgedit.connection import Connect, connecting
@@ -55,6 +55,7 @@ app = typer.Typer(
     "with `imgedit edit`; `imgedit experiments` lists what there is.",
 )
 app.add_typer(models_cli.app, name="models")
+app.add_typer(catalogue_cli.app, name="catalogue")
 app.add_typer(tokens_cli.app, name="tokens")
 app.command()(inspect_cli.inspect)
 out = Console()

@@ -5,7 +5,6 @@ The chat has ChatML's form, which the model was trained on. Imports neither torc
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -26,9 +25,6 @@ SYSTEM: dict[Mode, str] = {
 """For `expand` these are the guide's three pieces of advice on writing prompts."""
 
 PICTURE = "<|vision_start|><|image_pad|><|vision_end|>"
-
-CONTROL = re.compile(r"<\|\w+\|>")
-"""The model's own markers; a prompt that held one could end its turn or stand for a picture."""
 
 
 @dataclass(frozen=True)

@@ -7,23 +7,21 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
-from imgedit.errors import DeadlineExceeded, ImageRejected, InvalidArgument, PromptRejected, Violation
-from imgedit.images import Pixels
+from imgedit.errors import DeadlineExceeded, InvalidArgument
 from imgedit.v1 import progress_pb2, prompt_pb2, prompt_pb2_grpc
 from services.common import checks, languages, pixels
 from services.common import deadline as deadlines
 from services.common.deadline import Context
 from services.diffusion.service import EngineSlot
+from services.qwen_edit import limits
 from services.qwen_edit.answer import READ, failed, judged
-from services.qwen_edit.instructions import CONTROL, Mode, RewriteSpec
+from services.qwen_edit.instructions import Mode, RewriteSpec
 
 if TYPE_CHECKING:
     from services.qwen_edit.model import QwenEditAdapter
 
 MODEL_ID = "Qwen2.5-VL"
 MAX_IMAGES = 3
-MAX_ASPECT = 200
-"""Of Qwen2.5-VL's image processor, long side to short."""
 
 _MODES: dict[int, Mode] = {
     prompt_pb2.REWRITE_MODE_TRANSLATE: "translate",
@@ -107,13 +105,7 @@ def read_spec(request: prompt_pb2.RewritePromptRequest, max_pixels: int, max_tok
             "target_language", f"must be 'en', the only one that is offered, is {request.target_language!r}"
         )
     checks.prompt("prompt", request.prompt)
-    if marker := CONTROL.search(request.prompt):
-        description = f"must not hold the language model's control marker {marker[0]!r}"
-        raise PromptRejected(
-            f"prompt: {description}",
-            korean=f"프롬프트에 언어 모델의 제어 표시({marker[0]})를 쓸 수 없습니다.",
-            violations=[Violation("prompt", description)],
-        )
+    limits.check_prompt("prompt", request.prompt)
     limit = 0 if mode == "translate" else MAX_IMAGES
     if len(request.images) > limit:
         why = "; a translation looks at none, leave them out" if mode == "translate" else ""
@@ -125,12 +117,5 @@ def read_spec(request: prompt_pb2.RewritePromptRequest, max_pixels: int, max_tok
         for index, image in enumerate(request.images)
     )
     for index, image in enumerate(images):
-        _check_aspect(f"images[{index}]", image)
+        limits.check_aspect(f"images[{index}]", image)
     return RewriteSpec(mode, request.prompt, max_tokens, images)
-
-
-def _check_aspect(field: str, image: Pixels) -> None:
-    height, width = image.shape[:2]
-    if max(width, height) > MAX_ASPECT * min(width, height):
-        description = f"is {width}x{height} px; this model reads pictures up to {MAX_ASPECT}:1"
-        raise ImageRejected(f"{field}: {description}", violations=[Violation(field, description)])

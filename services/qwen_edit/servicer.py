@@ -14,6 +14,7 @@ from services.common.deadline import Context
 from services.diffusion import relay
 from services.diffusion.events import Finished
 from services.diffusion.service import EngineSlot
+from services.qwen_edit import limits
 from services.qwen_edit.spec import QwenEditSpec
 
 MODEL_ID = "Qwen-Image-Edit-2509"
@@ -63,6 +64,8 @@ def read_spec(request: qwen_edit_pb2.QwenEditRequest, max_pixels: int, profiles:
         raise InvalidArgument.field("images", f"must hold 1 to {MAX_IMAGES} pictures, holds {len(request.images)}")
     checks.prompt("prompt", request.prompt)
     checks.prompt("negative_prompt", request.negative_prompt, may_be_blank=True)
+    limits.check_prompt("prompt", request.prompt)
+    limits.check_prompt("negative_prompt", request.negative_prompt)
     steps = request.steps if request.HasField("steps") else DEFAULT_STEPS
     true_cfg_scale = request.true_cfg_scale if request.HasField("true_cfg_scale") else DEFAULT_TRUE_CFG_SCALE
     strength = request.strength if request.HasField("strength") else DEFAULT_STRENGTH
@@ -74,6 +77,8 @@ def read_spec(request: qwen_edit_pb2.QwenEditRequest, max_pixels: int, profiles:
         pixels.read_rgb(image, field=f"images[{index}]", max_pixels=max_pixels)
         for index, image in enumerate(request.images)
     )
+    for index, image in enumerate(pictures):
+        limits.check_aspect(f"images[{index}]", image)
     return QwenEditSpec(
         images=pictures,
         prompt=request.prompt,

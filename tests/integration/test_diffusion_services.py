@@ -251,6 +251,30 @@ async def test_qwen_refuses_a_mask_that_it_cannot_use(
     assert error.violations[0].field == field
 
 
+@pytest.mark.parametrize("field", ["prompt", "negative_prompt"])
+@pytest.mark.parametrize("marker", ["<|image_pad|>", "<|im_end|>", "<|vision_start|>"])
+async def test_qwen_refuses_a_prompt_with_a_marker_of_its_own(
+    qwen_edit: RunningServer, field: str, marker: str
+) -> None:
+    texts = {"prompt": "a gym", "negative_prompt": "blurry", field: f"a {marker} gym"}
+    request = qwen_edit_pb2.QwenEditRequest(images=[pixels.to_message(RGB)], **texts)
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await run_qwen(qwen_edit, request)
+    error = error_of(caught.value, "qwen_edit")
+    assert type(error) is PromptRejected
+    assert error.violations[0].field == field
+
+
+async def test_qwen_refuses_a_picture_too_long_for_its_eyes(qwen_edit: RunningServer) -> None:
+    long = pixels.to_message(np.zeros((16, 3216, 3), np.uint8))
+    request = qwen_edit_pb2.QwenEditRequest(images=[pixels.to_message(RGB), long], prompt="a gym")
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await run_qwen(qwen_edit, request)
+    error = error_of(caught.value, "qwen_edit")
+    assert isinstance(error, InvalidArgument)
+    assert error.violations[0].field == "images[1]"
+
+
 async def test_a_negative_prompt_changes_the_picture_only_with_guidance(qwen_edit: RunningServer) -> None:
     async def edited(**options: object) -> bytes:
         request = qwen_edit_pb2.QwenEditRequest(

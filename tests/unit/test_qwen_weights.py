@@ -14,8 +14,9 @@ from services.diffusion import gguf_weights
 from services.diffusion.lora import LoraFile
 from services.diffusion.tuning import Tuning
 from services.qwen_edit import gguf_names
+from services.qwen_edit.instructions import RewriteSpec
 from services.qwen_edit.int8 import Int8Linear
-from services.qwen_edit.model import QwenEditAdapter
+from services.qwen_edit.model import QwenEditAdapter, load
 from tests.unit.engine_support import checkpoint, photo, qwen, qwen_spec
 from tests.unit.lightning import QWEN, adapter, edited, lightning_file, weights
 
@@ -166,3 +167,20 @@ def test_a_text_encoder_that_stays_does_not_push_the_transformer_out() -> None:
     model.denoise([state])
     adapter_features(model)
     assert present == [model._pipeline.transformer]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"text_encoder_weights": "int8"},
+        {"tuning": Tuning(text_encoder_offload="model")},
+        {"tuning": Tuning(offload="sequential")},
+        {"text_encoder_weights": "int8", "tuning": Tuning(offload="model", text_encoder_offload="sequential")},
+    ],
+)
+def test_prompts_are_translated_the_same_however_the_text_encoder_is_held(
+    models: Path, options: dict[str, Any]
+) -> None:
+    spec = RewriteSpec("translate", "배경을 현대적인 체육관으로 변경", max_tokens=64)
+    held = load(models / QWEN, device="cpu", **options)
+    assert held.rewrite(spec, lambda: False) == "Change the background to a modern gym"

@@ -14,6 +14,8 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 import grpc
@@ -44,12 +46,31 @@ class StackError(Exception):
 
 @dataclass(frozen=True)
 class Program:
-    """One process of the stack. address: where its health is asked for."""
+    """One process of the stack.
+
+    address: where it listens. metrics_port: where a service of ours says in plain HTTP whether it is ready, whatever
+    its gRPC port asks of callers; None = the health of `address` counts.
+    """
 
     name: str
     command: list[str]
     environment: Mapping[str, str]
     address: str
+    metrics_port: int | None = None
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it serves."""
+        if self.metrics_port is None:
+            return is_serving(self.address)
+        asked = HTTPConnection("127.0.0.1", self.metrics_port, timeout=1.0)
+        try:
+            asked.request("GET", "/readyz")
+            return asked.getresponse().status == HTTPStatus.OK
+        except (OSError, HTTPException):
+            return False
+        finally:
+            asked.close()
 
 
 @dataclass
@@ -103,7 +124,7 @@ class Stack:
             for name, process in list(waiting.items()):
                 if (code := process.popen.poll()) is not None:
                     raise StackError(f"{name} ended with exit code {code}.\n{self._tail(name)}")
-                if is_serving(process.program.address):
+                if process.program.is_ready:
                     del waiting[name]
                     yield name
             if time.monotonic() > deadline:
@@ -160,7 +181,8 @@ class Stack:
             f"{prefix}DRAIN_SECONDS": "0",
             f"{prefix}GRACE_SECONDS": "3",
         }
-        return Program(name, [sys.executable, "-m", f"services.{service}"], environment, self.ports.address(name))
+        command = [sys.executable, "-m", f"services.{service}"]
+        return Program(name, command, environment, self.ports.address(name), self.ports.metrics_port(name))
 
     def _sidecar(self) -> Program:
         config = gateway.sidecar(

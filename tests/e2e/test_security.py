@@ -25,6 +25,7 @@ from services.orchestrator.__main__ import make_service
 from services.orchestrator.policy import ALLOW, Review, Verdict
 from services.orchestrator.settings import OrchestratorSettings
 from tests.e2e.conftest import WORK_PIXELS, RunningStack
+from tests.integration.authority import Authority
 
 ROOT = Path(__file__).parents[2]
 EDIT: dict[str, Any] = {"experiment": "ben2_flux_fill", "prompt": "a quiet zebra crossing", "steps": 10, "seed": 1}
@@ -200,15 +201,23 @@ def test_a_stack_behind_tokens_answers_none_but_its_own_and_writes_down_no_promp
     path = tmp_path / "tokens"
     path.write_text(credential.line)
     ports = Ports.free()
-    environment = {**environment_of(ports, models, max_work_pixels=WORK_PIXELS), **credentials_of(path)}
+    authority = Authority(tmp_path, "company")
+    pair = authority.issue("orchestrator")
+    environment = {
+        **environment_of(ports, models, max_work_pixels=WORK_PIXELS),
+        **credentials_of(path),
+        "IMGEDIT_ORCHESTRATOR_TLS_CERTIFICATE": str(pair.certificate),
+        "IMGEDIT_ORCHESTRATOR_TLS_KEY": str(pair.key),
+    }
     running = Stack(ports, tmp_path / "logs", environment)
     try:
         running.start()
         list(running.wait_until_serving(timeout=180))
-        with SyncEditClient(ports.address("orchestrator"), token=token) as client:
+        public, ca = ports.address("orchestrator"), authority.certificate
+        with SyncEditClient(public, token=token, tls_ca=ca) as client:
             for experiment in ("ben2_flux_fill", "ben2_qwen_image"):
                 assert client.edit(photo, **{**EDIT, "experiment": experiment, "prompt": LONG_PROMPT}).success
-        with SyncEditClient(ports.address("orchestrator")) as client, pytest.raises(Unauthenticated):
+        with SyncEditClient(public, tls_ca=ca) as client, pytest.raises(Unauthenticated):
             client.edit(photo, **EDIT)
         for service, call in (
             ("segmentation", "/imgedit.v1.SegmentationService/Segment"),

@@ -1,5 +1,6 @@
 """Device and number format by name, and what running out of memory looks like."""
 
+import gc
 from pathlib import Path
 
 import torch
@@ -39,7 +40,8 @@ def is_out_of_memory(error: Exception) -> bool:
 
 
 def free_memory(device: torch.device) -> None:
-    """Return cached, unused blocks to the device."""
+    """Return cached, unused blocks to the device, also those of an exception's frames that refer to one another."""
+    gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
 

@@ -43,6 +43,15 @@ StateT = TypeVar("StateT")
 OutputT = TypeVar("OutputT")
 ResultT = TypeVar("ResultT")
 
+ADVICE = (
+    "The device ran out of memory. Send a smaller picture (2048 → 1024), or have the service run a smaller model "
+    "(GGUF Q6_K or Q4_K instead of Q8_0) or offload."
+)
+ADVICE_KOREAN = (
+    "GPU 메모리가 부족합니다. 이미지 크기를 줄이거나(2048 → 1024) "
+    "더 작은 모델(Q8_0 대신 Q6_K, Q4_K)이나 오프로드 설정을 사용하세요."
+)
+
 log = logging.getLogger(__name__)
 
 
@@ -369,13 +378,12 @@ class Engine(Generic[SpecT, StateT, OutputT]):
         self.adapter.free_memory()
 
     def _describe(self, error: Exception) -> tuple[Exception, str]:
-        """The error to hand to the caller and the outcome to count; its frames, which hold tensors, are let go."""
+        """The error to hand to the caller and the outcome to count."""
         if self.adapter.is_out_of_memory(error):
-            log.warning("%s: out of memory: %s", self._name, error)
-            advice = "The device ran out of memory. Send a smaller picture (2048 → 1024) or use a smaller quantisation."
-            return OutOfMemory(advice), "out_of_memory"
+            log.warning("%s: out of memory: %s", self._name, without_frames(error))
+            return OutOfMemory(ADVICE, korean=ADVICE_KOREAN), "out_of_memory"
         log.exception("%s: a piece of work failed", self._name, exc_info=error)
-        return error.with_traceback(None), "failed"
+        return without_frames(error), "failed"
 
     def _end(self, job: Job[SpecT, StateT], message: Finished[Any] | Exception, outcome: str) -> None:
         """Take the job out, free what it holds, tell its caller."""
@@ -390,3 +398,12 @@ class Engine(Generic[SpecT, StateT, OutputT]):
         if outcome in ("cancelled", "deadline"):
             metrics.STEPS_SAVED.labels(self._name).inc(job.steps_left)
         job.post(message)
+
+
+def without_frames(error: Exception) -> Exception:
+    """The error, and those that led to it, without their frames, which hold tensors."""
+    link: BaseException | None = error
+    while link is not None:
+        link.__traceback__ = None
+        link = link.__cause__ or link.__context__
+    return error

@@ -7,7 +7,7 @@ step. The width is the configuration's, any width. Knows no model: a `Layout` sa
 import hashlib
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,6 +24,9 @@ Weights = Literal["auto", "dense", "gguf"]
 
 HEADROOM = 2 * 1024**3
 """Bytes of device memory that `auto` leaves for activations when it decides for dense weights."""
+
+PREFIX = "model.diffusion_model."
+"""The transformer's place in a whole checkpoint, which some converters leave before every name."""
 
 CHUNK = 16 * 1024 * 1024
 """Elements dequantised at once, a bound on the scratch memory."""
@@ -65,14 +68,11 @@ def load_transformer(
     dequantised by every layer at every step, slower and smaller; auto = dense if it fits into `free` bytes with room to
     spare. sha256: hex digest that the file must have. Raises `ModelLoadError` for a file that is not in order.
     """
-    entries = read_header(path)
+    entries, transformer = open_file(layout, path, config)
     if sha256 is not None:
         check_digest(path, sha256)
-    with init_empty_weights():
-        transformer = layout.network.from_config(read_json(config / "config.json"))
-    shapes = {name: tuple(tensor.shape) for name, tensor in transformer.state_dict().items()}
+    shapes = shapes_of(transformer)
     names = layout.names(transformer.config, shapes)
-    check_tensors(path, entries, {name: joined_shape(parts, shapes) for name, parts in names.items()}, layout.model)
     rows = parameter_rows(path, entries, names, shapes, layout.halves_swapped)
     if choose_weights(weights, shapes, dtype, free) == "dense":
         for name, kind, raw in rows:
@@ -83,6 +83,33 @@ def load_transformer(
         for name, tensor in stored.items():
             place(transformer, name, tensor)
     return transformer.eval().requires_grad_(False)
+
+
+def open_file(layout: Layout, path: Path, config: Path) -> tuple[dict[str, TensorEntry], Any]:
+    """The file's tensors by the model's names, and the network of the configuration, still without weights.
+
+    Raises `ModelLoadError` unless the header is in order and lists exactly this network's tensors; reads no weights.
+    """
+    entries = without_prefix(read_header(path))
+    with init_empty_weights():
+        transformer = layout.network.from_config(read_json(config / "config.json"))
+    shapes = shapes_of(transformer)
+    names = layout.names(transformer.config, shapes)
+    check_tensors(path, entries, {name: joined_shape(parts, shapes) for name, parts in names.items()}, layout.model)
+    return entries, transformer
+
+
+def shapes_of(network: Any) -> Shapes:
+    """The shapes of a network's parameters, by name."""
+    return {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+
+
+def without_prefix(entries: dict[str, TensorEntry]) -> dict[str, TensorEntry]:
+    """The entries without `PREFIX`, if every name has it."""
+    if not all(name.startswith(PREFIX) for name in entries):
+        return entries
+    short = [replace(entry, name=name.removeprefix(PREFIX)) for name, entry in entries.items()]
+    return {entry.name: entry for entry in short}
 
 
 def joined_shape(parts: tuple[str, ...], shapes: Shapes) -> tuple[int, ...]:

@@ -326,6 +326,8 @@ def load(
     target = devices.device_named(device)
     number = devices.dtype_named(dtype, target)
     checkpoint.check_folder(folder, PIPELINE, PARTS)
+    if gguf is not None:
+        gguf_weights.open_file(gguf_names.LAYOUT, gguf, folder / "transformer")  # refused before anything is loaded
     part, weights_of = checkpoint.load_part, checkpoint.load_network
     pipeline = FluxFillPipeline(
         scheduler=None,

@@ -16,7 +16,14 @@ from diffusers import FluxTransformer2DModel, QwenImageTransformer2DModel
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from imgedit.client import error_of
-from imgedit.errors import FailedPrecondition, ImgeditError, InvalidArgument, PromptRejected, ServiceUnavailable
+from imgedit.errors import (
+    FailedPrecondition,
+    ImgeditError,
+    InvalidArgument,
+    OutOfMemory,
+    PromptRejected,
+    ServiceUnavailable,
+)
 from imgedit.v1 import fill_pb2, fill_pb2_grpc, image_pb2, profile_pb2, qwen_edit_pb2, qwen_edit_pb2_grpc
 from services.common import pixels
 from services.common.server import RunningServer
@@ -164,6 +171,29 @@ async def test_a_client_that_leaves_does_not_disturb_the_next(fill: RunningServe
         after = (await run_fill(fill, fill_request()))[-1].result.image.data
     assert after == alone
     assert time.perf_counter() - started < 20
+
+
+async def test_out_of_memory_is_told_with_advice_in_two_languages_and_the_next_request_works(
+    fill: RunningServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forward, failures = FluxTransformer2DModel.forward, [torch.OutOfMemoryError("CUDA out of memory.")]
+
+    def short_of_memory(*arguments: Any, **inputs: Any) -> Any:
+        if failures:
+            raise failures.pop()
+        return forward(*arguments, **inputs)
+
+    before = await run_fill(fill, fill_request())
+    monkeypatch.setattr(FluxTransformer2DModel, "forward", short_of_memory)
+    error = await refusal(fill, fill_request(seed=8))
+    assert isinstance(error, OutOfMemory)
+    assert error.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+    for advice in ("smaller picture (2048 → 1024)", "smaller model"):
+        assert advice in error.message
+    for advice in ("이미지 크기를 줄이거나(2048 → 1024)", "더 작은 모델"):
+        assert advice in error.korean
+    after = await run_fill(fill, fill_request())
+    assert after[-1].result.image == before[-1].result.image
 
 
 async def test_qwen_edits_one_to_three_pictures(qwen_edit: RunningServer) -> None:

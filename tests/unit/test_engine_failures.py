@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from imgedit.errors import InternalError, InvalidArgument, OutOfMemory, ServiceUnavailable
-from services.diffusion.engine import Engine
+from services.diffusion.engine import Engine, without_frames
 from tests.unit.engine_support import Clockwork, Task, TaskState, fill, fill_spec, finish, with_engine
 
 Jobs = Engine[Any, Any, Any]
@@ -46,8 +46,10 @@ def test_out_of_memory_is_answered_with_advice_and_the_memory_is_given_back(quan
     model = Clockwork()
 
     async def scenario(engine: Jobs) -> None:
-        with pytest.raises(OutOfMemory, match="smaller picture"):
+        with pytest.raises(OutOfMemory, match=r"smaller picture .2048 → 1024.*smaller model .*Q6_K or Q4_K") as caught:
             await finish(engine, Task("a", fail_at=quantum, error=MemoryError()))
+        for advice in ("메모리가 부족", "이미지 크기를 줄이거나(2048 → 1024)", "더 작은 모델(Q8_0 대신 Q6_K, Q4_K)"):
+            assert advice in caught.value.korean
         await finish(engine, Task("b"))
 
     with_engine(model, scenario)
@@ -141,6 +143,44 @@ def test_the_state_of_a_finished_failed_or_cancelled_job_is_freed(caplog: pytest
     with_engine(Watched(), scenario)
     gc.collect()
     assert [state() for state in states] == [None] * 4
+
+
+@pytest.mark.parametrize("quantum", ["step", "decode"])
+def test_a_job_that_ran_out_of_memory_holds_nothing_when_the_memory_is_given_back(quantum: str) -> None:
+    states: list[weakref.ref[TaskState]] = []
+    held: list[TaskState | None] = []
+
+    class Watched(Clockwork):
+        def prepare(self, spec: Task) -> TaskState:
+            state = super().prepare(spec)
+            states.append(weakref.ref(state))
+            return state
+
+        def free_memory(self) -> None:
+            held.extend(state() for state in states)
+
+    async def scenario(engine: Jobs) -> None:
+        with pytest.raises(OutOfMemory):
+            await finish(engine, Task("a", fail_at=quantum, error=MemoryError()))
+
+    with_engine(Watched(), scenario)
+    assert held == [None]
+
+
+def test_an_error_is_handed_out_without_the_frames_of_those_that_led_to_it() -> None:
+    def chained() -> Exception:
+        try:
+            try:
+                raise KeyError("first")
+            except KeyError as first:
+                raise ValueError("second") from first
+        except ValueError as second:
+            return second
+
+    error = without_frames(chained())
+    assert error.__traceback__ is None
+    assert error.__cause__ is not None
+    assert error.__cause__.__traceback__ is None
 
 
 def test_a_models_numbers_are_the_same_after_an_exception_and_after_exhausted_memory(

@@ -25,9 +25,9 @@ system-deps:  ## Install the system programs that some tests need (root; Debian)
 	apt-get update -qq
 	apt-get install -y -qq --no-install-recommends prometheus
 
-protos: install  ## Write anew what is made from protos/: the code in imgedit/v1, Envoy's files.
+protos: install  ## Write anew what is made: the code in imgedit/v1, Envoy's files, dashboards, rules.
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(PROTOC) --python_out=. --pyi_out=. --grpc_python_out=. --mypy_grpc_out=quiet:. $(PROTOS)
-	$(BIN)/python -m deploy.envoy.build
+	$(BIN)/python -m deploy.build
 
 schema: install  ## Write the JSON Schema of the catalogue anew.
 	$(BIN)/python -m services.orchestrator.catalogue_cli schema > config/experiments.schema.json
@@ -40,7 +40,7 @@ lint: install  ## Check style, types, the API and that the generated code is cur
 	$(PROTOC) --include_imports --include_source_info --descriptor_set_out=build/api.binpb $(PROTOS)
 	$(BIN)/buf lint build/api.binpb --config protos/buf.yaml
 	$(BIN)/python tests/check_protos_current.py
-	$(BIN)/python -m deploy.envoy.build --check
+	$(BIN)/python -m deploy.build --check
 
 test: install  ## Run the whole test suite on the CPU.
 	$(BIN)/pytest

@@ -46,11 +46,13 @@ def edge(
     metrics: Address,
     admin: Address,
     orchestrators: Sequence[Address],
+    files: Path = CONFIGURATIONS,
     tls: tuple[Tls, Path] | None = None,
 ) -> Config:
     """The edge's configuration: it listens on `public` for JSON and gRPC and forwards to the orchestrators.
 
-    tls: the certificate, and a folder for the file through which Envoy watches it; None = plain text.
+    files: the folder where Envoy will find api.binpb and openapi.json. tls: the certificate, and a folder for the file
+    through which Envoy watches it; None = plain text.
     """
     config = _read("edge.yaml")
     _move_admin(config, admin)
@@ -60,7 +62,7 @@ def edge(
     for holder in _holders(config, ("proto_descriptor", "filename")):
         for key in ("proto_descriptor", "filename"):
             if key in holder:
-                holder[key] = str(CONFIGURATIONS / Path(holder[key]).name)
+                holder[key] = str(files / Path(holder[key]).name)
     if tls is not None:
         [chain] = _named(config["static_resources"]["listeners"], "public")["filter_chains"]
         chain["transport_socket"] = _downstream_tls(*tls)

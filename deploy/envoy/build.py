@@ -1,12 +1,11 @@
-"""`python -m deploy.envoy.build [--check]`: write api.binpb and openapi.json, which Envoy reads, from the protos.
+"""What Envoy reads: made from the protos and the two configurations.
 
-Both are committed, so that neither a cluster nor `imgedit up --gateway` needs a compiler; --check tells whether they
-are current.
+api.binpb and openapi.json, and cluster/, the configurations with a cluster's addresses. All are committed, so that
+neither a cluster nor `imgedit up --gateway` needs a compiler.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import subprocess
 import sys
@@ -17,45 +16,65 @@ import google.api
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
 from deploy.envoy.openapi import OpenApi
-from imgedit import __version__
+from imgedit import __version__, gateway
+from imgedit.gateway import Address
 
 FOLDER = Path(__file__).parent
 PROTOS = FOLDER.parents[1] / "protos"
 SERVICE = "imgedit.v1.EditService"
 
+MODEL_SERVICES = ("segmentation", "fill", "qwen_edit")
+EVERYWHERE = "0.0.0.0"
+MOUNTED = Path("/etc/envoy")
+"""Where a pod finds Envoy's files."""
+
 # Errors with details answer an empty body unless Envoy knows the messages in them.
 SOURCES = ("imgedit/v1/edit.proto", "google/rpc/error_details.proto", "google/rpc/status.proto")
 
 
-def main() -> int:
-    """Write the files, or compare them with what would be written."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 when a file is not current")
-    is_check = parser.parse_args().check
-    stale = []
-    for path, content in build().items():
-        if is_check and (not path.exists() or path.read_bytes() != content):
-            stale.append(path.name)
-        elif not is_check:
-            path.write_bytes(content)
-    if stale:
-        print(f"not current, run `make protos`: {', '.join(stale)}", file=sys.stderr)
-    return 1 if stale else 0
-
-
-def build() -> dict[Path, bytes]:
+def files() -> dict[Path, bytes]:
     """What each file must hold."""
-    files = compiled()
-    document = OpenApi(files, version=__version__).describe(SERVICE)
-    for file in files.file:
+    compiled = compile_protos()
+    document = OpenApi(compiled, version=__version__).describe(SERVICE)
+    for file in compiled.file:
         file.ClearField("source_code_info")
     return {
-        FOLDER / "api.binpb": files.SerializeToString(deterministic=True),
-        FOLDER / "openapi.json": (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode(),
+        FOLDER / "api.binpb": compiled.SerializeToString(deterministic=True),
+        FOLDER / "openapi.json": _text(document),
+        FOLDER / "cluster" / "edge.json": _text(cluster_edge()),
+        FOLDER / "cluster" / "sidecar.json": _text(cluster_sidecar()),
     }
 
 
-def compiled() -> FileDescriptorSet:
+def cluster_edge() -> gateway.Config:
+    """The edge of a cluster: open to all, every orchestrator behind its headless Service."""
+    return gateway.edge(
+        public=Address(8080, EVERYWHERE),
+        metrics=Address(9100, EVERYWHERE),
+        admin=Address(9901),
+        orchestrators=[Address(50051, "imgedit-orchestrator")],
+        files=MOUNTED,
+    )
+
+
+def cluster_sidecar() -> gateway.Config:
+    """The sidecar of a cluster: listens for the orchestrator in its pod, every replica behind a headless Service."""
+    return gateway.sidecar(
+        listeners={service: Address(15052 + place) for place, service in enumerate(MODEL_SERVICES)},
+        replicas={
+            service: [Address(50052 + place, f"imgedit-{service.replace('_', '-')}")]
+            for place, service in enumerate(MODEL_SERVICES)
+        },
+        metrics=Address(9110, EVERYWHERE),
+        admin=Address(9902),
+    )
+
+
+def _text(document: gateway.Config) -> bytes:
+    return (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def compile_protos() -> FileDescriptorSet:
     """The protos and all that they import, with the comments."""
     includes = Path(next(iter(google.api.__path__))).parents[1]
     with tempfile.TemporaryDirectory() as scratch:
@@ -64,7 +83,3 @@ def compiled() -> FileDescriptorSet:
         options = ["--include_source_info", f"--descriptor_set_out={target}"]
         subprocess.run([*command, *options, *SOURCES], check=True)
         return FileDescriptorSet.FromString(target.read_bytes())
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,0 +1,73 @@
+"""`python -m deploy.build [--check]`: write everything in deploy/ that is made from something else.
+
+Envoy's files from the protos, Grafana's dashboards from their code, the PrometheusRule from the rules. All are
+committed; --check tells whether they are current.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import yaml
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+
+from deploy.envoy import build as envoy
+from deploy.grafana import panels
+from deploy.grafana.dashboards import DASHBOARDS
+
+FOLDER = Path(__file__).parent
+
+
+def main() -> int:
+    """Write the files, or compare them with what would be written."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 when a file is not current")
+    is_check = parser.parse_args().check
+    stale = []
+    for path, content in made().items():
+        if is_check and (not path.exists() or path.read_bytes() != content):
+            stale.append(str(path.relative_to(FOLDER.parent)))
+        elif not is_check:
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(content)
+    if stale:
+        print(f"not current, run `make protos`: {', '.join(stale)}", file=sys.stderr)
+    return 1 if stale else 0
+
+
+def made() -> dict[Path, bytes]:
+    """What each file must hold."""
+    return {**envoy.files(), **dashboards(), FOLDER / "prometheus" / "prometheusrule.yaml": prometheus_rule()}
+
+
+def dashboards() -> dict[Path, bytes]:
+    """The dashboards as Grafana reads them."""
+    found = {}
+    for name, (korean, english, rows) in DASHBOARDS.items():
+        document = panels.build(f"imgedit-{name}", korean, english, rows)
+        text = json.dumps(document, cls=JSONEncoder, indent=1, ensure_ascii=False, sort_keys=True)
+        found[FOLDER / "grafana" / "dashboards" / f"{name}.json"] = f"{text}\n".encode()
+    return found
+
+
+def prometheus_rule() -> bytes:
+    """The rules as the Prometheus operator reads them."""
+    rules = yaml.safe_load((FOLDER / "prometheus" / "rules.yaml").read_text(encoding="utf-8"))
+    document = {
+        "apiVersion": "monitoring.coreos.com/v1",
+        "kind": "PrometheusRule",
+        "metadata": {
+            "name": "imgedit",
+            "labels": {"app.kubernetes.io/name": "imgedit", "app.kubernetes.io/part-of": "imgedit"},
+        },
+        "spec": rules,
+    }
+    head = "# Made from rules.yaml by `make protos`.\n"
+    return (head + yaml.safe_dump(document, allow_unicode=True, sort_keys=False, width=200)).encode()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

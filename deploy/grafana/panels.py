@@ -1,0 +1,77 @@
+"""What a panel says, and how it becomes one of Grafana's. Knows the SDK; knows no metric."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from grafana_foundation_sdk.builders import dashboard, prometheus, stat, timeseries
+from grafana_foundation_sdk.builders.common import StackingConfig
+from grafana_foundation_sdk.models.common import StackingMode
+from grafana_foundation_sdk.models.dashboard import Dashboard, DataSourceRef, GridPos
+
+SOURCE = DataSourceRef(type_val="prometheus", uid="${datasource}")
+WIDTH, HEIGHT = 24, 8
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One panel: titles in Korean and English, Grafana's name of the unit, and queries with their legends.
+
+    kind: lines, stacked lines, or one number. width: of the dashboard's 24 columns.
+    """
+
+    korean: str
+    english: str
+    queries: Sequence[tuple[str, str]]
+    unit: str = "short"
+    kind: Literal["lines", "stack", "number"] = "lines"
+    width: int = 8
+    help: str = ""
+
+    @property
+    def title(self) -> str:
+        """Both titles."""
+        return f"{self.korean} · {self.english}"
+
+    def build(self, place: GridPos) -> timeseries.Panel | stat.Panel:
+        """The SDK's builder of this panel."""
+        made: timeseries.Panel | stat.Panel = stat.Panel() if self.kind == "number" else timeseries.Panel()
+        made.title(self.title).description(self.help).unit(self.unit).datasource(SOURCE).grid_pos(place)
+        if isinstance(made, timeseries.Panel):
+            made.min(0).fill_opacity(60 if self.kind == "stack" else 8).line_width(1)
+            if self.kind == "stack":
+                made.stacking(StackingConfig().mode(StackingMode.NORMAL))
+        for number, (expression, legend) in enumerate(self.queries):
+            query = prometheus.Dataquery().expr(expression).legend_format(legend).datasource(SOURCE)
+            made.with_target(query.ref_id(chr(ord("A") + number)))
+        return made
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of panels under a heading in both languages."""
+
+    korean: str
+    english: str
+    panels: Sequence[Panel]
+
+
+def build(uid: str, korean: str, english: str, rows: Sequence[Row]) -> Dashboard:
+    """A dashboard: rows of panels, laid out from left to right."""
+    made = dashboard.Dashboard(f"imgedit · {korean} · {english}").uid(uid).tags(["imgedit"])
+    made.refresh("30s").time("now-6h", "now").timezone("browser").readonly()
+    made.with_variable(dashboard.DatasourceVariable("datasource").label("Prometheus").type("prometheus"))
+    y = 0
+    for row in rows:
+        heading = dashboard.Row(f"{row.korean} · {row.english}").grid_pos(GridPos(h=1, w=WIDTH, x=0, y=y))
+        made.with_row(heading)
+        x, y = 0, y + 1
+        for panel in row.panels:
+            if x + panel.width > WIDTH:
+                x, y = 0, y + HEIGHT
+            made.with_panel(panel.build(GridPos(h=HEIGHT, w=panel.width, x=x, y=y)))
+            x += panel.width
+        y += HEIGHT
+    return made.build()

@@ -1,0 +1,167 @@
+"""The container images: their steps are run here in a clean environment, since no container engine is at hand."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+
+from imgedit.ports import is_free
+from imgedit.stack import is_serving
+from services.common.settings import ServiceSettings
+from tests.deploy.kubernetes import ROOT
+from tests.deploy.test_kubernetes import SETTINGS
+
+DOCKERFILE = ROOT / "deploy" / "docker" / "Dockerfile"
+MAX_ORCHESTRATOR_BYTES = 200_000_000
+
+pytestmark = pytest.mark.timeout(700)  # installs packages
+
+
+def stages() -> dict[str, list[str]]:
+    """The instructions of each stage of the Dockerfile, continued lines joined."""
+    text = re.sub(r"\\\n\s*", "", DOCKERFILE.read_text())
+    found: dict[str, list[str]] = {}
+    for line in text.splitlines():
+        if match := re.fullmatch(r"FROM (\S+) AS (\S+)", line):
+            found[match[2]] = [f"FROM {match[1]}"]
+        elif line and not line.startswith("#") and found:
+            found[next(reversed(found))].append(line)
+    return found
+
+
+def lineage(stage: str) -> list[str]:
+    """The instructions of a stage and of those that it starts from, the oldest first."""
+    known = stages()
+    origin = known[stage][0].removeprefix("FROM ")
+    return (lineage(origin) if origin in known else []) + known[stage][1:]
+
+
+def words(instructions: list[str], kind: str) -> list[list[str]]:
+    return [shlex.split(line)[1:] for line in instructions if line.startswith(f"{kind} ")]
+
+
+def environment(stage: str) -> dict[str, str]:
+    pairs = [word for line in words(lineage(stage), "ENV") for word in line]
+    return dict(pair.split("=", 1) for pair in pairs)
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The orchestrator's environment as its build stage makes it, in a folder of its own."""
+    context = tmp_path_factory.mktemp("context")
+    instructions = lineage("build-orchestrator")
+    for sources in words(instructions, "COPY"):
+        for source in sources[:-1]:
+            path = ROOT / source
+            if path.is_dir():
+                shutil.copytree(path, context / source, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy(path, context / source)
+    venv = context / "venv"
+    for command in words(instructions, "RUN"):
+        here = [word.replace("/opt/imgedit", str(venv)) for word in command]
+        program = sys.executable if here[0] == "python" else str(venv / "bin" / here[0])
+        clean = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "VIRTUAL_ENV")}
+        subprocess.run([program, *here[1:]], cwd=context, env=clean, check=True, timeout=600)
+    return venv
+
+
+def test_the_orchestrators_environment_is_small_and_has_no_torch(installed: Path) -> None:
+    size = sum(path.stat().st_size for path in installed.rglob("*") if path.is_file() and not path.is_symlink())
+    assert size < MAX_ORCHESTRATOR_BYTES
+    packages = {path.name.split("-")[0].lower() for path in installed.glob("lib/*/site-packages/*.dist-info")}
+    assert {"imgedit", "grpcio", "pillow"} <= packages
+    assert not packages & {"torch", "diffusers", "transformers", "gguf"}
+
+
+def test_the_orchestrator_starts_in_its_own_environment_and_answers(installed: Path, tmp_path: Path) -> None:
+    [entry] = [line.removeprefix("ENTRYPOINT ") for line in lineage("orchestrator") if line.startswith("ENTRYPOINT")]
+    command = yaml.safe_load(entry)
+    port, metrics = (next(p for p in range(start, start + 500) if is_free(p)) for start in (60100, 60700))
+    env = {
+        "PATH": f"{installed / 'bin'}:/usr/bin:/bin",
+        **{key: value for key, value in environment("orchestrator").items() if key not in ("PATH", "HOME")},
+        "IMGEDIT_ORCHESTRATOR_EXPERIMENTS": str(ROOT / "config" / "experiments.yaml"),
+        "IMGEDIT_ORCHESTRATOR_PORT": str(port),
+        "IMGEDIT_ORCHESTRATOR_METRICS_PORT": str(metrics),
+        "IMGEDIT_ORCHESTRATOR_DRAIN_SECONDS": "0",
+    }
+    log = tmp_path / "log"
+    with log.open("wb") as sink:
+        process = subprocess.Popen(command, cwd=tmp_path, env=env, stdout=sink, stderr=sink)
+    try:
+        deadline = time.monotonic() + 60
+        while not is_serving(f"127.0.0.1:{port}"):
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.2)
+        [check] = [line for line in lineage("orchestrator") if line.startswith("HEALTHCHECK")]
+        probe = yaml.safe_load(check[check.index("CMD") + 4 :].replace(":9101/", f":{metrics}/"))
+        assert subprocess.run(probe, env=env, timeout=30).returncode == 0
+        mapped = {Path(item.path).name for item in psutil.Process(process.pid).memory_maps()}
+        assert not any("torch" in name for name in mapped)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
+        process.wait()
+    with pytest.raises(urllib.error.URLError):
+        urllib.request.urlopen(f"http://127.0.0.1:{metrics}/readyz", timeout=2)
+
+
+@pytest.mark.parametrize("target", ["orchestrator", "segmentation", "fill", "qwen-edit", "models"])
+def test_an_image_runs_as_nobody_in_particular_and_has_no_build_tools(target: str) -> None:
+    instructions = lineage(target)
+    users = [line.split()[1] for line in instructions if line.startswith("USER")]
+    assert users[-1] == "10001:10001"
+    last = max(i for i, line in enumerate(instructions) if line.startswith("USER"))
+    assert not any(line.startswith("RUN") for line in instructions[last:])
+    assert not any("apt-get" in line or "gcc" in line for line in instructions)
+    labels = " ".join(line for line in instructions if line.startswith("LABEL"))
+    assert "org.opencontainers.image.title" in labels
+
+
+@pytest.mark.parametrize("deployment", sorted(SETTINGS))
+def test_an_image_exposes_the_ports_and_starts_the_module_of_its_service(deployment: str) -> None:
+    settings = SETTINGS[deployment]
+    target = deployment.removeprefix("imgedit-")
+    instructions = lineage(target)
+    exposed = {int(port) for line in words(instructions, "EXPOSE") for port in line}
+    assert exposed == {settings.model_fields["port"].default, settings.model_fields["metrics_port"].default}
+    [entry] = [
+        yaml.safe_load(line.removeprefix("ENTRYPOINT ")) for line in instructions if line.startswith("ENTRYPOINT")
+    ]
+    assert entry == ["python", "-m", f"services.{settings.service}"]
+    assert any(f":{settings.model_fields['metrics_port'].default}/readyz" in line for line in instructions)
+
+
+def test_every_variable_of_the_compose_file_is_a_setting() -> None:
+    compose = yaml.safe_load((ROOT / "deploy/docker/compose.yaml").read_text())
+    known: dict[str, tuple[type[ServiceSettings], str]] = {
+        settings.variable(field): (settings, field) for settings in SETTINGS.values() for field in settings.model_fields
+    }
+    for name, service in compose["services"].items():
+        for variable in service.get("environment", {}):
+            if variable.startswith("IMGEDIT_"):
+                assert known[variable][0] is SETTINGS[f"imgedit-{name}"]
+
+
+def test_every_file_that_compose_mounts_exists() -> None:
+    compose = yaml.safe_load((ROOT / "deploy/docker/compose.yaml").read_text())
+    mounts = [mount for service in compose["services"].values() for mount in service.get("volumes", [])]
+    files = [mount.split(":")[0] for mount in mounts if mount.startswith("..")]
+    assert files
+    assert all((ROOT / "deploy" / "docker" / path).exists() for path in files)

@@ -1,0 +1,335 @@
+"""The Kubernetes manifests: they render, they are valid, and they mean what they should."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from deploy.build import dashboards
+from services.common.settings import ServiceSettings
+from services.fill.settings import FillSettings
+from services.orchestrator.settings import OrchestratorSettings
+from services.qwen_edit.settings import QwenEditSettings
+from services.segmentation.settings import SegmentationSettings
+from tests.deploy.kubernetes import (
+    COMPONENTS,
+    K8S,
+    OVERLAYS,
+    OWN_IMAGES,
+    ROOT,
+    Object,
+    containers,
+    matches,
+    name,
+    of_kind,
+    pod,
+    quantity,
+    render,
+    workloads,
+)
+
+SETTINGS: dict[str, type[ServiceSettings]] = {
+    "imgedit-orchestrator": OrchestratorSettings,
+    "imgedit-segmentation": SegmentationSettings,
+    "imgedit-fill": FillSettings,
+    "imgedit-qwen-edit": QwenEditSettings,
+}
+
+# Kinds that the validator has no schema for; their fields are tested here.
+CUSTOM_KINDS = {
+    "ServiceMonitor", "PodMonitor", "PrometheusRule", "ScaledObject", "Certificate", "Issuer", "HTTPRoute", "GRPCRoute",
+}  # fmt: skip
+
+LONGEST_EDIT = 330
+
+
+@pytest.fixture(params=["base", *OVERLAYS])
+def objects(request: pytest.FixtureRequest) -> list[Object]:
+    return render(K8S / request.param)
+
+
+@pytest.fixture(scope="module")
+def production() -> list[Object]:
+    return render(K8S / "overlays/production")
+
+
+@pytest.mark.parametrize("component", COMPONENTS)
+def test_every_component_renders_on_the_base(component: str, tmp_path: Path) -> None:
+    """Each by itself, also those that no overlay uses."""
+    folder = K8S / "overlays" / f"tried-{component.rsplit('/', 1)[-1]}"
+    folder.mkdir()
+    try:
+        text = yaml.safe_dump({"resources": ["../../base"], "components": [f"../../{component}"]})
+        (folder / "kustomization.yaml").write_text(text)
+        assert workloads(render(folder))
+    finally:
+        (folder / "kustomization.yaml").unlink()
+        folder.rmdir()
+
+
+@pytest.mark.parametrize("version", ["1.34", "1.37"])
+def test_every_object_is_valid_by_the_strict_schema(objects: list[Object], version: str) -> None:
+    for item in objects:
+        try:
+            kubernetes_validate.validate(item, version, strict=True)
+        except kubernetes_validate.SchemaNotFoundError:
+            assert item["kind"] in CUSTOM_KINDS, name(item)
+
+
+def test_the_validator_sees_a_mistake(objects: list[Object]) -> None:
+    item = copy.deepcopy(of_kind(objects, "Deployment")[0])
+    item["spec"]["replica"] = 1
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(item, "1.34", strict=True)
+
+
+def test_every_selector_picks_exactly_its_own_pods(objects: list[Object]) -> None:
+    pods = {name(item): pod(item)["metadata"]["labels"] for item in workloads(objects)}
+    for item in of_kind(objects, "Deployment", "PodDisruptionBudget", "NetworkPolicy"):
+        selector = item["spec"].get("selector") or item["spec"].get("podSelector")
+        picked = [owner for owner, labels in pods.items() if matches(selector, labels)]
+        if item["metadata"]["name"] == "imgedit-default-deny":
+            assert picked == list(pods)
+        else:
+            assert [owner.split("/")[1] for owner in picked] == [item["metadata"]["name"]], name(item)
+    for service in of_kind(objects, "Service"):
+        picked = [
+            owner for owner, labels in pods.items() if matches({"matchLabels": service["spec"]["selector"]}, labels)
+        ]
+        assert picked == [f"Deployment/{service['metadata']['name']}"]
+
+
+def test_every_port_that_is_named_exists(objects: list[Object]) -> None:
+    for item in workloads(objects):
+        for container in containers(item):
+            ports = {port["name"]: port["containerPort"] for port in container.get("ports", [])}
+            for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+                if probe in container:
+                    assert container[probe]["httpGet"]["port"] in ports, f"{name(item)} {probe}"
+                    assert container[probe]["httpGet"]["path"] in ("/livez", "/readyz")
+    by_name = {item["metadata"]["name"]: item for item in of_kind(objects, "Deployment")}
+    for service in of_kind(objects, "Service"):
+        deployment = by_name[service["metadata"]["name"]]
+        known = {port["name"] for container in containers(deployment) for port in container.get("ports", [])}
+        assert {port["targetPort"] for port in service["spec"]["ports"]} <= known
+    for monitor in of_kind(objects, "ServiceMonitor"):
+        [service] = [
+            item for item in of_kind(objects, "Service")
+            if matches(monitor["spec"]["selector"], item["metadata"]["labels"])
+        ]  # fmt: skip
+        assert {e["port"] for e in monitor["spec"]["endpoints"]} <= {p["name"] for p in service["spec"]["ports"]}
+
+
+def test_the_ports_are_those_of_the_settings(objects: list[Object]) -> None:
+    for item in of_kind(objects, "Deployment"):
+        settings = SETTINGS.get(item["metadata"]["name"])
+        if settings is None:
+            continue
+        [container] = pod(item)["spec"]["containers"]
+        ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+        fields = settings.model_fields
+        assert ports == {"grpc": fields["port"].default, "metrics": fields["metrics_port"].default}
+
+
+def test_every_variable_is_a_setting_with_a_value_that_it_takes(objects: list[Object]) -> None:
+    maps = {item["metadata"]["name"]: item["data"] for item in of_kind(objects, "ConfigMap") if "data" in item}
+    for deployment, settings in SETTINGS.items():
+        [item] = [item for item in of_kind(objects, "Deployment") if item["metadata"]["name"] == deployment]
+        [container] = pod(item)["spec"]["containers"]
+        values: dict[str, str] = {}
+        for source in container["envFrom"]:
+            values |= maps[source["configMapRef"]["name"]]
+        values |= {entry["name"]: entry["value"] for entry in container.get("env", []) if "value" in entry}
+        known = {settings.variable(field): field for field in settings.model_fields}
+        assert set(values) <= set(known), f"{deployment}: {set(values) - set(known)}"
+        settings.model_validate({known[variable]: value for variable, value in values.items()})
+
+
+def test_every_mount_has_its_volume_and_every_reference_its_object(objects: list[Object]) -> None:
+    made_elsewhere = {"imgedit-service-token", "imgedit-api-tokens", "imgedit-hub-token"}
+    known = {(item["kind"], item["metadata"]["name"]) for item in objects}
+    for item in workloads(objects):
+        spec = pod(item)["spec"]
+        volumes = {volume["name"]: volume for volume in spec.get("volumes", [])}
+        mounted = {mount["name"] for container in containers(item) for mount in container.get("volumeMounts", [])}
+        assert mounted == set(volumes), name(item)
+        for volume in volumes.values():
+            if "configMap" in volume:
+                assert ("ConfigMap", volume["configMap"]["name"]) in known
+            if "secret" in volume:
+                secret = volume["secret"]["secretName"]
+                assert secret in made_elsewhere or ("Secret", secret) in known
+            if "persistentVolumeClaim" in volume:
+                claim = volume["persistentVolumeClaim"]["claimName"]
+                has_claim = ("PersistentVolumeClaim", claim) in known
+                assert has_claim or not of_kind(objects, "Job"), f"{name(item)}: nothing makes the claim {claim}"
+        if "serviceAccountName" in spec:
+            assert ("ServiceAccount", spec["serviceAccountName"]) in known
+
+
+def test_nothing_runs_as_root_or_can_write_its_image(objects: list[Object]) -> None:
+    for item in workloads(objects):
+        spec = pod(item)["spec"]
+        assert spec["securityContext"]["runAsNonRoot"] is True
+        assert spec["securityContext"]["runAsUser"] > 0
+        assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert spec["automountServiceAccountToken"] is False
+        assert not any(spec.get(shared) for shared in ("hostNetwork", "hostPID", "hostIPC"))
+        for container in containers(item):
+            context = container["securityContext"]
+            assert context["readOnlyRootFilesystem"] is True
+            assert context["allowPrivilegeEscalation"] is False
+            assert context["capabilities"]["drop"] == ["ALL"]
+
+
+def test_every_container_has_requests_and_a_memory_limit_that_parse(objects: list[Object]) -> None:
+    for item in workloads(objects):
+        for container in containers(item):
+            resources = container["resources"]
+            assert quantity(resources["requests"]["cpu"]) > 0
+            assert 0 < quantity(resources["requests"]["memory"]) <= quantity(resources["limits"]["memory"])
+        for volume in pod(item)["spec"].get("volumes", []):
+            if "emptyDir" in volume:
+                assert quantity(volume["emptyDir"]["sizeLimit"]) > 0
+
+
+def test_no_service_links_that_would_read_as_settings(objects: list[Object]) -> None:
+    assert all(pod(item)["spec"]["enableServiceLinks"] is False for item in workloads(objects))
+
+
+def test_a_pod_lives_long_enough_to_finish_the_longest_edit(objects: list[Object]) -> None:
+    maps = {item["metadata"]["name"]: item["data"] for item in of_kind(objects, "ConfigMap") if "data" in item}
+    for item in of_kind(objects, "Deployment"):
+        spec = pod(item)["spec"]
+        [container] = spec["containers"]
+        before = container["lifecycle"]["preStop"]["sleep"]["seconds"]
+        settings = SETTINGS.get(item["metadata"]["name"])
+        if settings is None:  # Envoy ends at once on SIGTERM: the sleep itself is the drain
+            assert LONGEST_EDIT <= before < spec["terminationGracePeriodSeconds"]
+            continue
+        values = maps[container["envFrom"][0]["configMapRef"]["name"]]
+        grace = float(values[settings.variable("grace_seconds")])
+        drain = float(values.get(settings.variable("drain_seconds"), settings.model_fields["drain_seconds"].default))
+        assert before + drain + grace < spec["terminationGracePeriodSeconds"]
+        if item["metadata"]["name"] != "imgedit-segmentation":
+            assert grace >= LONGEST_EDIT
+
+
+def test_every_deployment_has_a_budget_a_policy_and_an_account_of_its_own(objects: list[Object]) -> None:
+    for kind in ("PodDisruptionBudget", "NetworkPolicy", "ServiceAccount", "Service"):
+        owners = {item["metadata"]["name"] for item in of_kind(objects, kind)}
+        assert {item["metadata"]["name"] for item in of_kind(objects, "Deployment")} <= owners
+    budgets = of_kind(objects, "PodDisruptionBudget")
+    assert all(item["spec"]["maxUnavailable"] == 1 for item in budgets)
+
+
+def test_model_services_take_calls_from_the_orchestrator_alone(objects: list[Object]) -> None:
+    caller = {"app.kubernetes.io/name": "imgedit-orchestrator"}
+    stranger = {"app.kubernetes.io/name": "imgedit-edge"}
+    for item in of_kind(objects, "NetworkPolicy"):
+        settings = SETTINGS.get(item["metadata"]["name"])
+        if settings is None or settings is OrchestratorSettings:
+            continue
+        port = settings.model_fields["port"].default
+        rules = [rule for rule in item["spec"]["ingress"] if {"port": port} in rule["ports"]]
+        [rule] = rules
+        assert all("podSelector" in source for source in rule["from"])
+        assert any(matches(source["podSelector"], caller) for source in rule["from"])
+        assert not any(matches(source["podSelector"], stranger) for source in rule["from"])
+
+
+def test_the_policies_allow_what_the_services_call(objects: list[Object]) -> None:
+    """What one side may send, the other must take: the orchestrator to each model service, the edge to it."""
+    policies = {item["metadata"]["name"]: item["spec"] for item in of_kind(objects, "NetworkPolicy")}
+    for source, target, port in (
+        ("imgedit-edge", "imgedit-orchestrator", 50051),
+        ("imgedit-orchestrator", "imgedit-segmentation", 50052),
+        ("imgedit-orchestrator", "imgedit-fill", 50053),
+        ("imgedit-orchestrator", "imgedit-qwen-edit", 50054),
+    ):
+        label = {"app.kubernetes.io/name": target}
+        out = policies[source]["egress"]
+        assert any(
+            {"port": port} in rule["ports"] and any(matches(peer.get("podSelector", {}), label) for peer in rule["to"])
+            for rule in out
+        ), f"{source} may not call {target}"
+        label = {"app.kubernetes.io/name": source}
+        inward = policies[target]["ingress"]
+        assert any(
+            {"port": port} in rule["ports"]
+            and any("podSelector" in peer and matches(peer["podSelector"], label) for peer in rule["from"])
+            for rule in inward
+        ), f"{target} does not take calls of {source}"
+
+
+def test_a_gpu_is_given_back_before_the_next_pod_asks_for_it(production: list[Object]) -> None:
+    for item in of_kind(production, "Deployment"):
+        [container] = pod(item)["spec"]["containers"]
+        if "nvidia.com/gpu" in container["resources"]["limits"]:
+            assert item["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": 0, "maxUnavailable": 1}
+            assert container["resources"]["limits"]["nvidia.com/gpu"] == "1"
+            assert any(toleration["key"] == "nvidia.com/gpu" for toleration in pod(item)["spec"]["tolerations"])
+    with_gpu = [item for item in of_kind(production, "Deployment") if "nodeSelector" in pod(item)["spec"]]
+    assert len(with_gpu) == 3
+
+
+def test_a_big_model_has_time_to_load(production: list[Object]) -> None:
+    for item in of_kind(production, "Deployment"):
+        if item["metadata"]["name"] in ("imgedit-fill", "imgedit-qwen-edit"):
+            probe = pod(item)["spec"]["containers"][0]["startupProbe"]
+            assert probe["periodSeconds"] * probe["failureThreshold"] >= 1200
+            assert item["spec"]["progressDeadlineSeconds"] > 1200
+
+
+def test_scaling_asks_for_a_metric_that_exists_and_never_reaches_none(production: list[Object]) -> None:
+    scaled = of_kind(production, "ScaledObject")
+    targets = {item["metadata"]["name"] for item in of_kind(production, "Deployment")}
+    assert {item["spec"]["scaleTargetRef"]["name"] for item in scaled} <= targets
+    for item in scaled:
+        assert item["spec"]["minReplicaCount"] >= 1
+        [trigger] = item["spec"]["triggers"]
+        assert "imgedit_queue_depth" in trigger["metadata"]["query"]
+        service = item["metadata"]["name"].removeprefix("imgedit-").replace("-", "_")
+        assert f'service="{service}"' in trigger["metadata"]["query"]
+        assert trigger["metadata"]["ignoreNullValues"] == "false"
+
+
+def test_the_dashboards_and_rules_reach_the_cluster(production: list[Object]) -> None:
+    shipped = [
+        item for item in of_kind(production, "ConfigMap") if item["metadata"].get("labels", {}).get("grafana_dashboard")
+    ]
+    assert {key for item in shipped for key in item["data"]} == {path.name for path in dashboards()}
+    [rule] = of_kind(production, "PrometheusRule")
+    source = yaml.safe_load((ROOT / "deploy/prometheus/rules.yaml").read_text())
+    assert rule["spec"] == source
+
+
+def test_the_demo_models_replace_the_volume_of_weights() -> None:
+    objects = render(K8S / "overlays/kind-demo")
+    for item in of_kind(objects, "Deployment"):
+        if item["metadata"]["name"] in ("imgedit-segmentation", "imgedit-fill", "imgedit-qwen-edit"):
+            volumes = {volume["name"]: volume for volume in pod(item)["spec"]["volumes"]}
+            assert "emptyDir" in volumes["models"]
+            assert not any("persistentVolumeClaim" in volume for volume in volumes.values())
+            assert pod(item)["spec"]["initContainers"][0]["volumeMounts"][0]["name"] == "models"
+
+
+def test_every_image_is_one_that_is_built_here_or_pinned(objects: list[Object]) -> None:
+    built = {
+        line.split(" AS ")[1].strip()
+        for line in (ROOT / "deploy/docker/Dockerfile").read_text().splitlines()
+        if line.startswith("FROM ")
+    }
+    for item in workloads(objects):
+        for container in containers(item):
+            image, _, tag = container["image"].partition(":")
+            own = OWN_IMAGES.fullmatch(image)
+            if own:
+                assert own[1] in built, image
+            else:
+                assert image == "envoyproxy/envoy"
+                assert tag not in ("", "latest")

@@ -36,7 +36,8 @@ def judged(answer: str, prompt: str) -> str:
     if foreign := languages.foreign_letter(own, READ):
         raise failed(f"it still holds {languages.script_of(foreign).capitalize()} ({foreign!r})")
     if lost := Counter(wanted) - Counter(languages.quoted(text)):
-        raise failed(f"it lost the quoted text {next(iter(lost))!r}")
+        # Said by its place: errors are logged, prompts are not.
+        raise failed(f"it lost the quoted text number {wanted.index(next(iter(lost))) + 1} of {len(wanted)}")
     return text
 
 

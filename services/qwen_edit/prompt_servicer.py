@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
-from imgedit.errors import DeadlineExceeded, InvalidArgument
+from imgedit.errors import DeadlineExceeded, InvalidArgument, quoted
 from imgedit.v1 import progress_pb2, prompt_pb2, prompt_pb2_grpc
 from services.common import checks, languages, pixels
 from services.common import deadline as deadlines
@@ -101,9 +101,8 @@ def read_spec(request: prompt_pb2.RewritePromptRequest, max_pixels: int, max_tok
         raise InvalidArgument.field("mode", f"must be REWRITE_MODE_TRANSLATE or REWRITE_MODE_EXPAND, is {request.mode}")
     mode = _MODES[request.mode]
     if request.target_language not in ("", *READ):
-        raise InvalidArgument.field(
-            "target_language", f"must be 'en', the only one that is offered, is {request.target_language!r}"
-        )
+        given = quoted(request.target_language)
+        raise InvalidArgument.field("target_language", f"must be 'en', the only one that is offered, is {given}")
     checks.prompt("prompt", request.prompt)
     limits.check_prompt("prompt", request.prompt)
     limit = 0 if mode == "translate" else MAX_IMAGES

@@ -155,7 +155,7 @@ def test_ctrl_c_during_an_edit_leaves_no_process_behind(
     up = start_up(models, ports, tmp_path)
     wait_for(lambda: all(is_serving(ports.address(service)) for service in SERVICES), 120)
     children = psutil.Process(up.pid).children(recursive=True)
-    assert len(children) == 4
+    assert len(children) >= 4  # and the processes that decode pictures
     running = False
 
     def interrupt(event: object) -> None:

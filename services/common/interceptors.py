@@ -5,6 +5,7 @@ Handlers raise `ImgeditError`; nothing but this interceptor talks status. It kno
 
 from __future__ import annotations
 
+import asyncio
 import re
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -15,7 +16,7 @@ import grpc
 from google.protobuf.message import Message
 from grpc_status import rpc_status
 
-from imgedit.errors import ImgeditError, Unauthenticated, to_status
+from imgedit.errors import ImgeditError, ServiceUnavailable, Unauthenticated, to_status
 from services.common import callers, calls, deadline, logs, tls
 from services.common.access import REFLECTION, Gate
 from services.common.calls import Call
@@ -41,6 +42,18 @@ class RequestInterceptor(grpc.aio.ServerInterceptor):
         self._max_request_bytes = max_request_bytes
         self._gate = gate
         self._client_names = client_names
+        self._is_closed = False
+        self._running = 0
+        self._ended = asyncio.Event()
+
+    async def close(self) -> bool:
+        """Refuse new calls from now on and wait for those that run. False where none ran."""
+        self._is_closed = True
+        had_calls = self._running > 0
+        while self._running:
+            self._ended.clear()
+            await self._ended.wait()
+        return had_calls
 
     async def intercept_service(
         self,
@@ -53,6 +66,8 @@ class RequestInterceptor(grpc.aio.ServerInterceptor):
         if handler is None or method.startswith(_HEALTH):
             return handler  # type: ignore[no-any-return]
         rpc = method.rsplit("/", 1)[-1]
+        if self._is_closed:
+            return self._refusal(rpc, ServiceUnavailable("this server is stopping; ask again, and another will answer"))
         try:
             name = self._gate.admit(method, tuple(handler_call_details.invocation_metadata or ()))
         except ImgeditError as error:
@@ -118,6 +133,7 @@ class RequestInterceptor(grpc.aio.ServerInterceptor):
         callers.caller.set(name if self._gate.asks or not certified else certified[0])
         call = self._call(rpc, context)
         calls.current.set(call)
+        self._running += 1
         try:
             with call.observed():
                 self._refuse_stranger(certified)
@@ -126,6 +142,9 @@ class RequestInterceptor(grpc.aio.ServerInterceptor):
                 yield
         except ImgeditError as error:
             await _abort(context, error)
+        finally:
+            self._running -= 1
+            self._ended.set()
 
     def _call(self, rpc: str, context: Context) -> Call:
         """Asks the context now: once the caller has gone, asking it for its peer reads freed memory."""

@@ -29,6 +29,8 @@ from services.common.settings import S, ServiceSettings, load
 
 _log = logging.getLogger(__name__)
 
+_LEAVE_SECONDS = 0.5
+
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
@@ -66,13 +68,13 @@ class RunningServer:
         self._health = HealthServicer()
         self._ready = False
         self._metrics = MetricsServer(settings.host, settings.metrics_port, lambda: self._ready)
-        interceptor = RequestInterceptor(
+        self._interceptor = RequestInterceptor(
             settings.service,
             max_request_bytes=settings.max_request_bytes,
             gate=service.gate,
             client_names=frozenset(filter(None, re.split(r"[,\s]+", settings.tls_client_names))),
         )
-        self._server = grpc.aio.server(interceptors=[interceptor], options=_options(settings))
+        self._server = grpc.aio.server(interceptors=[self._interceptor], options=_options(settings))
         self.port = 0
 
     @property
@@ -108,7 +110,12 @@ class RunningServer:
             self._ready = False
             await self._set_health(_NOT_SERVING)
             await asyncio.sleep(self._settings.drain_seconds)
-        await self._server.stop(self._settings.grace_seconds)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._settings.grace_seconds):
+                if await self._interceptor.close():
+                    # What a connection holds when it is closed can be lost: give the last answers time to leave.
+                    await asyncio.sleep(_LEAVE_SECONDS)
+        await self._server.stop(_LEAVE_SECONDS)
         await self._service.stop()
         self._metrics.stop()
 

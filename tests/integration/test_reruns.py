@@ -141,14 +141,14 @@ async def test_every_stage_gets_the_callers_time_less_a_margin() -> None:
     async with world() as running:
         await running.stub.Edit(request(), timeout=20)
         for script in (running.segmentation, running.fill):
-            assert 18 < script.time_left[0] < 20
+            assert 10 < script.time_left[0] < 20
         assert running.fill.time_left[0] <= running.segmentation.time_left[0]
 
 
 async def test_without_a_deadline_that_of_the_catalogue_applies() -> None:
     async with world() as running:
         await running.stub.Edit(request())
-        assert 290 < running.fill.time_left[0] < 300
+        assert 270 < running.fill.time_left[0] < 300
 
 
 @pytest.mark.parametrize("service", ["segmentation", "fill"])

@@ -48,15 +48,17 @@ class FillEvent(_message.Message):
     def __init__(self, queued: _Optional[_Union[_progress_pb2.Queued, _Mapping]] = ..., progress: _Optional[_Union[_progress_pb2.Progress, _Mapping]] = ..., preview: _Optional[_Union[_progress_pb2.Preview, _Mapping]] = ..., result: _Optional[_Union[FillResult, _Mapping]] = ...) -> None: ...
 
 class FillResult(_message.Message):
-    __slots__ = ("image", "seed", "steps_run", "model", "timings")
+    __slots__ = ("image", "seed", "steps_run", "model", "timings", "warnings")
     IMAGE_FIELD_NUMBER: _ClassVar[int]
     SEED_FIELD_NUMBER: _ClassVar[int]
     STEPS_RUN_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     TIMINGS_FIELD_NUMBER: _ClassVar[int]
+    WARNINGS_FIELD_NUMBER: _ClassVar[int]
     image: _image_pb2.Image
     seed: int
     steps_run: int
     model: _progress_pb2.ModelInfo
     timings: _containers.RepeatedCompositeFieldContainer[_progress_pb2.Timing]
-    def __init__(self, image: _Optional[_Union[_image_pb2.Image, _Mapping]] = ..., seed: _Optional[int] = ..., steps_run: _Optional[int] = ..., model: _Optional[_Union[_progress_pb2.ModelInfo, _Mapping]] = ..., timings: _Optional[_Iterable[_Union[_progress_pb2.Timing, _Mapping]]] = ...) -> None: ...
+    warnings: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, image: _Optional[_Union[_image_pb2.Image, _Mapping]] = ..., seed: _Optional[int] = ..., steps_run: _Optional[int] = ..., model: _Optional[_Union[_progress_pb2.ModelInfo, _Mapping]] = ..., timings: _Optional[_Iterable[_Union[_progress_pb2.Timing, _Mapping]]] = ..., warnings: _Optional[_Iterable[str]] = ...) -> None: ...

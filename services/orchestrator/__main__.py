@@ -22,6 +22,7 @@ from services.orchestrator.catalogue_source import CatalogueSource
 from services.orchestrator.decoding import Decoders
 from services.orchestrator.editor import Editor
 from services.orchestrator.ledger import Ledger, Limits
+from services.orchestrator.prompts import PromptRules
 from services.orchestrator.servicer import EditServicer
 from services.orchestrator.settings import OrchestratorSettings
 
@@ -32,6 +33,7 @@ def make_service(settings: OrchestratorSettings) -> Service:
     content_policy = policy.load(settings.content_policy) if settings.content_policy else None
     gate, open_channel = access.public_gate(settings), access.service_channels(settings)
     decoders = Decoders(settings.decode_processes, settings.decode_seconds)
+    rules = prompt_rules(settings)
     backends: list[Backends] = []
     availability: list[Availability] = []
 
@@ -41,6 +43,8 @@ def make_service(settings: OrchestratorSettings) -> Service:
             "fill": settings.fill,
             "qwen_edit": settings.qwen_edit,
         }
+        if settings.prompt:
+            addresses["prompt"] = settings.qwen_edit if settings.prompt == "qwen_edit" else settings.prompt
         # Here and not above: channels belong to the running event loop.
         backends.append(Backends(addresses, open_channel, rerun_wait_seconds=settings.rerun_wait_seconds))
         availability.append(Availability(backends[0].channels))
@@ -56,11 +60,14 @@ def make_service(settings: OrchestratorSettings) -> Service:
             max_pixels=settings.max_pixels,
             max_work_pixels=settings.max_work_pixels,
             metadata_prompt=settings.metadata_prompt,
+            prompts=rules,
             policy=content_policy,
         )
         kept = Limits(settings.kept_answer_seconds, settings.max_kept_answers, settings.max_kept_bytes)
         ledger: Ledger[edit_pb2.EditEvent, edit_pb2.EditResponse] = Ledger(kept, size_of=edit_pb2.EditResponse.ByteSize)
-        servicer = EditServicer(source, availability[0], editor, ledger, admission, max_in_batch=settings.max_in_batch)
+        servicer = EditServicer(
+            source, availability[0], editor, ledger, admission, rules, max_in_batch=settings.max_in_batch
+        )
         edit_pb2_grpc.add_EditServiceServicer_to_server(servicer, server)
 
     async def start() -> None:
@@ -77,6 +84,18 @@ def make_service(settings: OrchestratorSettings) -> Service:
 
     full_name = edit_pb2.DESCRIPTOR.services_by_name["EditService"].full_name
     return Service((full_name,), register, start=start, stop=stop, reload=source.reload, gate=gate)
+
+
+def prompt_rules(settings: OrchestratorSettings) -> PromptRules:
+    """Which languages are read and rewritten, as the settings say."""
+    return PromptRules(
+        read={
+            "fill": tuple(settings.fill_languages.split(",")),
+            "qwen_edit": tuple(settings.qwen_edit_languages.split(",")),
+        },
+        rewritten=tuple(settings.rewritten_languages.split(",")),
+        has_service=bool(settings.prompt),
+    )
 
 
 if __name__ == "__main__":

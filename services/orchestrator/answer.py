@@ -6,6 +6,7 @@ The edge between the chain's outcome and the wire. Knows nothing of how the chai
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from imgedit.images import Picture
 from imgedit.v1 import edit_pb2, progress_pb2
 from services.common import logs
 from services.orchestrator import composite, metrics, output, parameters, region
-from services.orchestrator.canvas import Canvas, Edit
+from services.orchestrator.canvas import Edit
 from services.orchestrator.catalogue import Experiment, Feature
 from services.orchestrator.chain import Outcome
 
@@ -43,7 +44,7 @@ async def of(
     canvas = outcome.canvas
     height, width = canvas.rgb.shape[:2]
     edit.parameters.output.check_size((width, height))
-    effective = _effective(feature, edit, canvas)
+    effective = _effective(feature, edit, outcome)
     files = await output.encode(
         edit.parameters.output,
         Picture(canvas.rgb, canvas.alpha),
@@ -85,15 +86,33 @@ def _cutout(picture: Picture, outcome: Outcome) -> Picture | None:
     return composite.cut_out(picture.rgb, alpha, subject.own_colours)
 
 
-def _effective(feature: Feature, edit: Edit, canvas: Canvas) -> edit_pb2.EffectiveParameters:
+def _texts(feature: Feature, edit: Edit, outcome: Outcome) -> dict[str, Any]:
+    """The prompts as the model saw them, and as they were asked where that differs."""
+    if feature.painter is None:
+        lead = edit.parameters.at(feature.lead) if feature.lead else edit.parameters
+        return {"prompt": lead.prompt, "negative_prompt": lead.negative_prompt}
+    asked, seen, is_expanded = edit.parameters, outcome.texts, edit.rewriting.prompt == "expand"
+    changed = edit_pb2.PROMPT_REWRITE_EXPANDED if is_expanded else edit_pb2.PROMPT_REWRITE_TRANSLATED
+    is_other = seen.prompt != asked.prompt
+    is_other_negative = seen.negative_prompt != asked.negative_prompt
+    return {
+        "prompt": seen.prompt,
+        "negative_prompt": seen.negative_prompt,
+        "requested_prompt": asked.prompt if is_other else None,
+        "requested_negative_prompt": asked.negative_prompt if is_other_negative else None,
+        "prompt_rewrite": changed if is_other else edit_pb2.PROMPT_REWRITE_UNSPECIFIED,
+    }
+
+
+def _effective(feature: Feature, edit: Edit, outcome: Outcome) -> edit_pb2.EffectiveParameters:
+    canvas = outcome.canvas
     used = edit.parameters.at(feature.lead) if feature.lead else edit.parameters
     margins = canvas.margins
     by_words = used.extension.directions if used.extension else None
     work_width, work_height = canvas.area.padded if canvas.area else (0, 0)
     return edit_pb2.EffectiveParameters(
         feature_id=feature.id,
-        prompt=used.prompt,
-        negative_prompt=used.negative_prompt,
+        **_texts(feature, edit, outcome),
         negative_scale=used.negative_scale,
         profile=parameters.PROFILE_NUMBERS[used.profile],
         steps=used.steps,

@@ -8,20 +8,22 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import grpc
 
 from imgedit import channels
-from imgedit.errors import InternalError
+from imgedit.errors import InternalError, ServiceUnavailable
 from imgedit.images import Pixels
 from imgedit.v1 import (
     fill_pb2,
     fill_pb2_grpc,
     profile_pb2,
     progress_pb2,
+    prompt_pb2,
+    prompt_pb2_grpc,
     qwen_edit_pb2,
     qwen_edit_pb2_grpc,
     segmentation_pb2,
@@ -30,6 +32,8 @@ from imgedit.v1 import (
 from services.common import pixels
 from services.orchestrator import usage
 from services.orchestrator.stage_calls import StageCalls
+
+_REWRITE_MODES = {"translate": prompt_pb2.REWRITE_MODE_TRANSLATE, "expand": prompt_pb2.REWRITE_MODE_EXPAND}
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,14 @@ class Painted:
     model: ModelUse
 
 
+@dataclass(frozen=True)
+class Rewritten:
+    """A prompt to use, and who wrote it; None = nobody had to."""
+
+    text: str
+    model: ModelUse | None
+
+
 class OnProgress(Protocol):
     """Told how a call goes on; exactly one argument is set."""
 
@@ -77,8 +89,8 @@ class OnProgress(Protocol):
 class Backends:
     """One channel per model service, made by `open_channel`.
 
-    `addresses` maps "segmentation", "fill" and "qwen_edit" to host:port. A service that is lost during a call may take
-    `rerun_wait_seconds` to come back.
+    `addresses` maps "segmentation", "fill", "qwen_edit" and, where there is one, "prompt" to host:port. A service that
+    is lost during a call may take `rerun_wait_seconds` to come back.
     """
 
     def __init__(
@@ -93,6 +105,8 @@ class Backends:
         self._segmentation = segmentation_pb2_grpc.SegmentationServiceStub(self._channels["segmentation"])
         self._fill = fill_pb2_grpc.FillServiceStub(self._channels["fill"])
         self._qwen_edit = qwen_edit_pb2_grpc.QwenEditServiceStub(self._channels["qwen_edit"])
+        # Of the same address as qwen_edit, it shares that connection underneath.
+        self._prompt = prompt_pb2_grpc.PromptServiceStub(self._channels["prompt"]) if "prompt" in addresses else None
 
     @property
     def channels(self) -> Mapping[str, grpc.aio.Channel]:
@@ -121,6 +135,22 @@ class Backends:
         usage.spent(response.timings)
         foreground = pixels.decode_answer(response.foreground) if wants_foreground else None
         return Segmented(pixels.decode_answer(response.mask), foreground, _model(response.model))
+
+    async def rewrite_prompt(
+        self, prompt: str, mode: Literal["translate", "expand"], images: Sequence[Pixels], *, deadline: float
+    ) -> Rewritten:
+        """The prompt in English, or written out with a look at up to 3 pictures (H, W, 3) uint8."""
+        stub = self._prompt
+        if stub is None:
+            raise ServiceUnavailable("no PromptService is configured")
+        request = prompt_pb2.RewritePromptRequest(
+            prompt=prompt, mode=_REWRITE_MODES[mode], images=[pixels.to_message(image) for image in images]
+        )
+        response = await self._calls.run(
+            "rewrite_prompt", "prompt", deadline, lambda options: stub.RewritePrompt(request, **options)
+        )
+        usage.spent(response.timings)
+        return Rewritten(response.prompt, _model(response.model) if response.HasField("model") else None)
 
     async def fill(
         self,

@@ -13,6 +13,7 @@ from services.orchestrator.margins import Margins
 from services.orchestrator.masks import MaskOptions
 from services.orchestrator.own_colours import OwnColours
 from services.orchestrator.parameters import EditParameters
+from services.orchestrator.prompts import Rewriting
 from services.orchestrator.work_area import WorkArea
 
 MaskSource = Literal["whole", "segmentation", "request", "margins"]
@@ -22,7 +23,8 @@ MaskSource = Literal["whole", "segmentation", "request", "margins"]
 class Edit:
     """What stays the same during one edit.
 
-    mask: the caller's (H, W) uint8 weight, or None. max_pixels bounds an extended picture, max_work_pixels what a model
+    mask: the caller's (H, W) uint8 weight, or None. parameters: with the prompts as they were asked; rewriting: what is
+    to be done to them. max_pixels bounds an extended picture, max_work_pixels what a model
     is sent. deadline: on the `time.monotonic` clock. on_stage(name, index,
     count) is called when a stage begins, on_progress(stage) gives the listener for a stage's own reports.
     """
@@ -31,6 +33,7 @@ class Edit:
     mask: Pixels | None
     references: tuple[Pixels, ...]
     parameters: EditParameters
+    rewriting: Rewriting
     backends: Backends
     max_pixels: int
     max_work_pixels: int
@@ -52,6 +55,15 @@ class Subject:
 
 
 @dataclass(frozen=True)
+class Texts:
+    """The prompts as the model sees them. models: who rewrote them, at most one."""
+
+    prompt: str
+    negative_prompt: str | None
+    models: tuple[ModelUse, ...] = ()
+
+
+@dataclass(frozen=True)
 class Canvas:
     """What the chain has made so far.
 
@@ -59,7 +71,7 @@ class Canvas:
     uint8 of the composite, None = the whole picture. mask_options: those of the last mask. kept_subject: (H, W) uint8,
     the subject's alpha where the weight keeps it, and own_colours its colours; None where there is nothing to refine.
     painted: the model's picture at the canvas's size; None = nothing was painted. area: where the model worked.
-    subject: the running segmentation, which stages that need it await.
+    subject, texts: the running segmentation and the running rewriting of the prompts; stages that need them await them.
     """
 
     rgb: Pixels
@@ -74,6 +86,7 @@ class Canvas:
     area: WorkArea | None = None
     models: tuple[ModelUse, ...] = ()
     subject: asyncio.Task[Subject] | None = None
+    texts: asyncio.Task[Texts] | None = None
 
     def as_picture(self) -> Canvas:
         """For the stages behind a composite: they start from the picture as it is now."""

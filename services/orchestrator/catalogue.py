@@ -8,7 +8,7 @@ and their options, not how a stage works.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -65,6 +65,16 @@ class ExtendStage(_Strict):
     kind: Literal["extend"] = "extend"
     direction_fraction: float = Field(0.25, gt=0, le=1, description="margin by direction word, of the side's length")
     feather_px: int = Field(8, ge=0, le=256, description="softens the seam, inside the margins")
+
+
+class RewritePromptStage(_Strict):
+    """The PromptService makes the prompts English, also for a model that reads other languages, or writes them out.
+
+    Runs beside the stages that do not need it. Where it is not in a chain, it is added for an edit that needs it.
+    """
+
+    kind: Literal["rewrite_prompt"] = "rewrite_prompt"
+    expand: bool = Field(False, description="write every prompt out, as `expand_prompt` does for one")
 
 
 class PaintStage(_Strict):
@@ -124,15 +134,13 @@ Stage = Annotated[
     Annotated[SegmentStage, Tag("segment")]
     | Annotated[MaskStage, Tag("mask")]
     | Annotated[ExtendStage, Tag("extend")]
+    | Annotated[RewritePromptStage, Tag("rewrite_prompt")]
     | Annotated[FillStage, Tag("fill")]
     | Annotated[QwenEditStage, Tag("qwen_edit")]
     | Annotated[CompositeStage, Tag("composite")],
     Discriminator(_kind_of),
     BeforeValidator(_spelled_out),
 ]
-
-PROMPT_LANGUAGES: Mapping[str, tuple[str, ...]] = {"fill": ("en",), "qwen_edit": ("ko", "en", "zh")}
-"""Languages that the model of a stage reads, as ISO 639-1 codes."""
 
 
 class NumberRange(_Strict):
@@ -211,6 +219,8 @@ class Feature(_Strict):
         prompted = [index for index, stage in enumerate(self.stages) if _reads_the_prompt(stage)]
         if len(prompted) > 1:
             raise fault("one stage reads the request's prompt; give this one a `prompt`", "stages", prompted[0])
+        if "rewrite_prompt" in kinds and not prompted:
+            raise fault("no stage reads the request's prompt", "stages", kinds.index("rewrite_prompt"))
         for section in self.sections:
             self._check_background(section)
         if self.requires_mask and "mask" not in kinds:

@@ -1,4 +1,4 @@
-"""The walk along a feature's chain, stage by stage; the segmentation runs beside the stages that do not need it.
+"""The walk along a feature's chain, stage by stage; segmenting and rewriting prompts run beside the other stages.
 
 Times every stage. Knows nothing of what a stage does to pixels.
 """
@@ -10,25 +10,35 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
 from imgedit.errors import ImgeditError
 from imgedit.images import Pixels
 from services.orchestrator import stages
-from services.orchestrator.canvas import Canvas, Edit, Subject
-from services.orchestrator.catalogue import CompositeStage, Feature, MaskStage, SegmentStage, Stage
+from services.orchestrator.canvas import Canvas, Edit, Subject, Texts
+from services.orchestrator.catalogue import (
+    CompositeStage,
+    Feature,
+    MaskStage,
+    PaintStage,
+    RewritePromptStage,
+    SegmentStage,
+    Stage,
+)
+from services.orchestrator.rewriting import rewrite_prompts
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """A finished edit. `seconds` per stage, in the order in which the stages began."""
+    """A finished edit. texts: the prompts as the model saw them. seconds: per stage, in the order of their start."""
 
     canvas: Canvas
     subject: Subject | None
+    texts: Texts
     seconds: dict[str, float]
     warnings: tuple[str, ...] = ()
 
@@ -54,7 +64,7 @@ async def run(feature: Feature, edit: Edit) -> Outcome:
     weights: list[Pixels] = []
     clock = Clock()
     try:
-        walked = [stage for stage in feature.stages if _is_needed(stage, feature, edit)]
+        walked = _walked(feature, edit)
         for index, stage in enumerate(walked, start=1):
             edit.on_stage(stage.kind, index, len(walked))
             clock.seconds.setdefault(stage.kind, 0.0)  # holds its place in the order of the stages
@@ -63,9 +73,15 @@ async def run(feature: Feature, edit: Edit) -> Outcome:
                 work = asyncio.create_task(clock.measure(stage.kind, segment))
                 work.add_done_callback(_retrieve)
                 canvas = replace(canvas, subject=work)
+            elif isinstance(stage, RewritePromptStage):
+                texts = asyncio.create_task(clock.measure(stage.kind, partial(rewrite_prompts, edit)))
+                texts.add_done_callback(_retrieve)
+                canvas = replace(canvas, texts=texts)
             else:
                 if isinstance(stage, MaskStage) and canvas.subject is not None and edit.mask is None:
                     await canvas.subject  # before the clock: waiting is the segmentation's time
+                if isinstance(stage, PaintStage) and canvas.texts is not None:
+                    await canvas.texts  # likewise
                 step = partial(stages.OF_KIND[type(stage)], canvas, stage, edit)
                 canvas = await clock.measure(stage.kind, step)
             if isinstance(stage, CompositeStage) and canvas.weight is not None:
@@ -76,12 +92,22 @@ async def run(feature: Feature, edit: Edit) -> Outcome:
         if len(weights) > 1:  # changed is what any of them changed
             canvas = replace(canvas, weight=np.maximum.reduce(weights))
         subject, warnings = await _settled_subject(canvas)
+        seen = await canvas.texts if canvas.texts else Texts(edit.parameters.prompt, edit.parameters.negative_prompt)
     finally:
-        if canvas.subject is not None:
-            canvas.subject.cancel()
-    if subject is not None:
-        canvas = replace(canvas, models=tuple(dict.fromkeys((subject.model, *canvas.models))))
-    return Outcome(canvas, subject, clock.seconds, warnings)
+        for running in (canvas.subject, canvas.texts):
+            if running is not None:
+                running.cancel()
+    segmenters = () if subject is None else (subject.model,)
+    canvas = replace(canvas, models=tuple(dict.fromkeys((*segmenters, *seen.models, *canvas.models))))
+    return Outcome(canvas, subject, seen, clock.seconds, warnings)
+
+
+def _walked(feature: Feature, edit: Edit) -> list[Stage]:
+    """The stages that this edit needs, with a rewriting of its prompts where the chain has none."""
+    walked = [stage for stage in feature.stages if _is_needed(stage, feature, edit)]
+    if edit.rewriting.is_needed and not feature.has(RewritePromptStage):
+        walked.insert(int(isinstance(walked[0], SegmentStage)), RewritePromptStage())
+    return walked
 
 
 async def _finished(canvas: Canvas, feature: Feature, edit: Edit, clock: Clock) -> Canvas:
@@ -94,7 +120,9 @@ async def _finished(canvas: Canvas, feature: Feature, edit: Edit, clock: Clock) 
 
 
 def _is_needed(stage: Stage, feature: Feature, edit: Edit) -> bool:
-    """All but a mask that the edit does not use, and a segmentation that nothing depends on and nobody wants to see."""
+    """All but what the edit has no use for: a mask, a rewriting, a segmentation that nobody waits for or shows."""
+    if isinstance(stage, RewritePromptStage):
+        return edit.rewriting.is_needed
     region = edit.parameters.region
     if isinstance(stage, MaskStage):
         return region.use_of(stage) is not None
@@ -110,7 +138,7 @@ def _wants_colours(feature: Feature, edit: Edit) -> bool:
     return used.postprocess and (used.output.cutout or shows or not feature.painters)
 
 
-def _retrieve(work: asyncio.Task[Subject]) -> None:
+def _retrieve(work: asyncio.Task[Any]) -> None:
     """Look at a failure that nothing awaited, because another stage failed first; asyncio would log it as lost."""
     if not work.cancelled():
         work.exception()

@@ -14,7 +14,7 @@ def check(kinds: Sequence[str]) -> None:
     if not set(PAINTERS) & set(kinds):
         _check_unpainted(kinds)
         return
-    for kind in ("segment", "extend"):
+    for kind in ("segment", "extend", "rewrite_prompt"):
         if kinds.count(kind) > 1:
             raise _at(len(kinds) - 1 - kinds[::-1].index(kind), f"a chain has one {kind} at most")
     if kinds[-1] != "composite":
@@ -43,6 +43,8 @@ def _check_stage(kind: str, index: int, before: Sequence[str]) -> None:
             raise _at(index, "mask and extend do not go together: each makes the weight")
         case "extend" if painted:
             raise _at(index, "extend stands before everything that paints")
+        case "rewrite_prompt" if painted:
+            raise _at(index, "rewrite_prompt stands before everything that paints")
         case "fill" | "qwen_edit" if painted and painted[-1] != "composite":
             raise _at(index, f"a composite stands between {painted[-1]} and {kind}")
         case "fill" if not {"mask", "extend"} & set(since_composite):

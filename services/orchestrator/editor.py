@@ -24,6 +24,7 @@ from services.orchestrator.catalogue_source import CatalogueSource
 from services.orchestrator.decoding import Decoders
 from services.orchestrator.parameters import EditParameters
 from services.orchestrator.policy import Policy
+from services.orchestrator.prompts import PromptRules
 from services.orchestrator.reports import Report, Reports
 
 
@@ -53,6 +54,7 @@ class Editor:
         admission: Admission,
         max_pixels: int,
         max_work_pixels: int,
+        prompts: PromptRules,
         metadata_prompt: bool = True,
         policy: Policy | None = None,
     ) -> None:
@@ -63,6 +65,7 @@ class Editor:
         self._max_pixels = max_pixels
         self._max_work_pixels = max_work_pixels
         self._metadata_prompt = metadata_prompt
+        self._prompts = prompts
         self._policy = policy
 
     async def edit(self, request: edit_pb2.EditRequest, terms: Terms, report: Report) -> edit_pb2.EditResponse:
@@ -92,6 +95,7 @@ class Editor:
         deadline: float,
         report: Report,
     ) -> edit_pb2.EditResponse:
+        rewriting = self._prompts.plan(resolved, feature)
         judged = partial(policy.review, experiment.id, feature.id, resolved.prompt, resolved.negative_prompt)
         if self._policy:
             await self._policy.check(judged(None))
@@ -108,6 +112,7 @@ class Editor:
             references=pictures.references,
             parameters=resolved,
             backends=self._backends.without_reruns() if terms.is_second_run else self._backends,
+            rewriting=rewriting,
             max_pixels=self._max_pixels,
             max_work_pixels=self._max_work_pixels,
             deadline=deadline,

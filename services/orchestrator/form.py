@@ -41,6 +41,7 @@ def specs(feature: Feature) -> list[edit_pb2.ParameterSpec]:
 def _general_specs(feature: Feature) -> Iterator[edit_pb2.ParameterSpec]:
     yield _spec("input_image", edit_pb2.PARAMETER_TYPE_IMAGE, required=True, min=1, max=1)
     yield _spec("prompt", edit_pb2.PARAMETER_TYPE_TEXT, required=True, min=1, max=checks.MAX_PROMPT_CHARACTERS)
+    yield _spec("expand_prompt", edit_pb2.PARAMETER_TYPE_BOOLEAN, default=Value(bool_value=False), min=0, max=1)
     automatic = automatic_negative_prompt(feature.painter)
     yield _spec(
         "negative_prompt",
@@ -133,6 +134,10 @@ _HELP = {
     "prompt": (
         "원하는 편집 내용. 구체적으로, 대상과 스타일을 함께 쓰세요.",
         "What to do. Be specific; name the object and the style.",
+    ),
+    "expand_prompt": (
+        "프롬프트를 먼저 구체적으로 다듬습니다(대상, 스타일, 조명). 결과는 영어로 쓰입니다.",
+        "Have the prompt written out first: specific, the object described, the style named. It becomes English.",
     ),
     "negative_prompt": ("피하고 싶은 내용", "What to avoid."),
     "steps": (

@@ -15,14 +15,21 @@ from imgedit.errors import InvalidArgument
 from imgedit.v1 import edit_pb2
 from services.orchestrator import form
 from services.orchestrator.availability import Availability
-from services.orchestrator.catalogue import PROMPT_LANGUAGES, Experiment, Feature
+from services.orchestrator.catalogue import Experiment, Feature
 from services.orchestrator.parameters import PROFILE_NUMBERS, ProfileName, preset_numbers
+from services.orchestrator.prompts import PromptRules
 
 MAX_PAGE_SIZE = 100
 
+REWRITE_SERVICE = "qwen_edit"
+"""Who serves the PromptService."""
+
 
 def page(
-    experiments: Sequence[Experiment], request: edit_pb2.ListExperimentsRequest, availability: Availability
+    experiments: Sequence[Experiment],
+    request: edit_pb2.ListExperimentsRequest,
+    availability: Availability,
+    prompts: PromptRules,
 ) -> edit_pb2.ListExperimentsResponse:
     """The page that is asked for. Raises `InvalidArgument` for a size or a token that no page has."""
     if not 0 <= request.page_size <= MAX_PAGE_SIZE:
@@ -31,12 +38,12 @@ def page(
     last = first + (request.page_size or MAX_PAGE_SIZE)
     shown = experiments[first:last]
     return edit_pb2.ListExperimentsResponse(
-        experiments=[describe(experiment, availability) for experiment in shown],
+        experiments=[describe(experiment, availability, prompts) for experiment in shown],
         next_page_token=_token(last, shown[-1]) if last < len(experiments) else "",
     )
 
 
-def describe(experiment: Experiment, availability: Availability) -> edit_pb2.Experiment:
+def describe(experiment: Experiment, availability: Availability, prompts: PromptRules) -> edit_pb2.Experiment:
     """All that a client needs to offer an experiment."""
     missing = availability.missing(experiment.features)
     return edit_pb2.Experiment(
@@ -44,20 +51,22 @@ def describe(experiment: Experiment, availability: Availability) -> edit_pb2.Exp
         name=experiment.name,
         description=experiment.description,
         model_ids=[model.model_id for model in experiment.models],
-        features=[_describe_feature(feature, availability) for feature in experiment.features],
+        features=[_describe_feature(feature, availability, prompts) for feature in experiment.features],
         available=not missing,
         unavailable_services=missing,
     )
 
 
-def _describe_feature(feature: Feature, availability: Availability) -> edit_pb2.Feature:
+def _describe_feature(feature: Feature, availability: Availability, prompts: PromptRules) -> edit_pb2.Feature:
     return edit_pb2.Feature(
         id=feature.id,
         name=feature.name,
         requires_mask=feature.requires_mask,
         stages=[stage.kind for stage in feature.stages],
         parameters=form.specs(feature),
-        prompt_languages=PROMPT_LANGUAGES[feature.painter.kind] if feature.painter else (),
+        prompt_languages=prompts.read_by(feature),
+        rewritten_languages=prompts.rewritten_for(feature),
+        rewrite_service=REWRITE_SERVICE if prompts.has_service and feature.painter else None,
         available=not availability.missing([feature]),
         profiles=[_describe_profile(feature, name) for name in (PROFILE_NUMBERS if feature.painters else ())],
     )

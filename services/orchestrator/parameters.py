@@ -6,18 +6,16 @@ The edge between EditRequest and the stages, which see `EditParameters` only. Kn
 from __future__ import annotations
 
 import secrets
-import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from imgedit.errors import InvalidArgument, PromptLanguageUnsupported, Violation
+from imgedit.errors import InvalidArgument
 from imgedit.v1 import edit_pb2, profile_pb2
 from services.common import checks
 from services.common.interceptors import REQUEST_ID_PATTERN
 from services.orchestrator import margins, output, region
 from services.orchestrator.catalogue import (
-    PROMPT_LANGUAGES,
     ExtendStage,
     Feature,
     FillStage,
@@ -70,6 +68,7 @@ class EditParameters:
     region: Region = field(default_factory=Region)
     output: Output = field(default_factory=Output)
     warnings: tuple[str, ...] = ()
+    expand_prompt: bool = False
 
     def at(self, stage: FillStage | QwenEditStage) -> EditParameters:
         """What this stage runs with: what the catalogue fixes for it takes the place of the request's."""
@@ -90,15 +89,13 @@ class EditParameters:
 def resolve(request: edit_pb2.EditRequest, feature: Feature) -> EditParameters:
     """Check every field of a request against the feature, and fill in what it leaves unset.
 
-    Raises `InvalidArgument` (or `PromptRejected`, `PromptLanguageUnsupported`) that names the field.
+    Raises `InvalidArgument` (or `PromptRejected`) that names the field.
     """
     _check_request_id(request)
     _check_used(request, feature)
     if feature.painter is not None:
         checks.prompt("prompt", request.prompt)
     checks.prompt("negative_prompt", request.negative_prompt, may_be_blank=True)
-    _check_language("prompt", request.prompt, feature)
-    _check_language("negative_prompt", request.negative_prompt, feature)
     checks.number("preview_every", request.preview_every, 0, MAX_PREVIEW_EVERY)
     profile = _profile(request)
     preset = getattr(feature.profiles, profile)
@@ -122,6 +119,7 @@ def resolve(request: edit_pb2.EditRequest, feature: Feature) -> EditParameters:
         postprocess=_postprocess(request),
         region=where,
         output=what,
+        expand_prompt=request.expand_prompt,
         warnings=() if has_guidance or not request.HasField("negative_prompt") else (NO_GUIDANCE,),
     )
 
@@ -176,24 +174,6 @@ def _check_used(request: edit_pb2.EditRequest, feature: Feature) -> None:
             f"must hold at most {limit} pictures, holds {len(request.reference_images)}",
             korean=f"참조 이미지는 {limit}장까지입니다.",
         )
-
-
-def _check_language(field: str, text: str, feature: Feature) -> None:
-    """Refuse a script that the model's tokenizer has no pieces for: every such word would become <unk>."""
-    if feature.painter is None or PROMPT_LANGUAGES[feature.painter.kind] != ("en",):
-        return
-    letters = [char for char in unicodedata.normalize("NFKC", text) if char.isalpha()]
-    foreign = next((char for char in letters if not unicodedata.name(char, "").startswith("LATIN")), "")
-    if not foreign:
-        return
-    script = unicodedata.name(foreign, "an unknown script").split()[0].capitalize()
-    description = f"FLUX.1-Fill reads English only, and this holds {script} ({foreign!r}); write it in English"
-    raise PromptLanguageUnsupported(
-        f"{field}: {description}",
-        korean="FLUX.1-Fill은 영어 프롬프트만 읽을 수 있습니다. 영어로 작성하세요. 예: 'a bright modern gym'",
-        violations=[Violation(field, description)],
-        metadata={"languages": "en"},
-    )
 
 
 def ranges(feature: Feature) -> Iterator[tuple[str, NumberRange]]:

@@ -26,6 +26,7 @@ from services.orchestrator.availability import Availability
 from services.orchestrator.catalogue_source import CatalogueSource
 from services.orchestrator.editor import Editor, Terms
 from services.orchestrator.ledger import HeldEdit, Key, Ledger
+from services.orchestrator.prompts import PromptRules
 
 ATTEMPT_KEY = "x-envoy-attempt-count"
 """Set by the edge: one hop's retry must not multiply with another's."""
@@ -47,6 +48,7 @@ class EditServicer(edit_pb2_grpc.EditServiceServicer):
         editor: Editor,
         ledger: Ledger[edit_pb2.EditEvent, edit_pb2.EditResponse],
         admission: Admission,
+        prompts: PromptRules,
         *,
         max_in_batch: int,
     ) -> None:
@@ -55,6 +57,7 @@ class EditServicer(edit_pb2_grpc.EditServiceServicer):
         self._editor = editor
         self._ledger = ledger
         self._admission = admission
+        self._prompts = prompts
         self._max_in_batch = max_in_batch
 
     async def Edit(self, request: edit_pb2.EditRequest, context: Context) -> edit_pb2.EditResponse:
@@ -95,7 +98,7 @@ class EditServicer(edit_pb2_grpc.EditServiceServicer):
         self, request: edit_pb2.ListExperimentsRequest, context: Context
     ) -> edit_pb2.ListExperimentsResponse:
         """One page of the catalogue."""
-        return listing.page(self._source.current.experiments, request, self._availability)
+        return listing.page(self._source.current.experiments, request, self._availability, self._prompts)
 
     @asynccontextmanager
     async def _joined(self, request: edit_pb2.EditRequest, terms: Terms) -> AsyncIterator[Held]:

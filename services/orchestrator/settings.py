@@ -1,12 +1,25 @@
 """Settings of the orchestrator, read from IMGEDIT_ORCHESTRATOR_*."""
 
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from pydantic_settings import SettingsConfigDict
 
+from services.common.languages import SCRIPTS
 from services.common.settings import MIB, ServiceSettings
 from services.orchestrator.catalogue import SHIPPED
+
+
+def _check_languages(codes: str) -> str:
+    unknown = sorted(set(codes.split(",")) - set(SCRIPTS))
+    if unknown:
+        raise ValueError(f"must be of {', '.join(SCRIPTS)}, separated by commas; {unknown[0]!r} is not")
+    return codes
+
+
+Languages = Annotated[str, AfterValidator(_check_languages)]
+"""ISO 639-1 codes, separated by commas."""
 
 
 class OrchestratorSettings(ServiceSettings):
@@ -22,6 +35,15 @@ class OrchestratorSettings(ServiceSettings):
     segmentation: str = Field("127.0.0.1:50052", description="address of the segmentation service")
     fill: str = Field("127.0.0.1:50053", description="address of the fill service")
     qwen_edit: str = Field("127.0.0.1:50054", description="address of the qwen_edit service")
+    prompt: str = Field(
+        "qwen_edit",
+        description="address of the PromptService; qwen_edit = that service's; empty = prompts are not rewritten",
+    )
+    fill_languages: Languages = Field("en", description="languages that FLUX.1-Fill reads")
+    qwen_edit_languages: Languages = Field("ko,en,zh", description="languages that Qwen-Image-Edit reads")
+    rewritten_languages: Languages = Field(
+        "ko,ja,zh,ru,ar,th", description="languages that the PromptService translates for a model that reads others"
+    )
     max_work_pixels: int = Field(
         1_048_576, ge=4096, description="most pixels that a model is sent; the answer keeps the input's size"
     )

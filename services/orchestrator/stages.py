@@ -23,7 +23,7 @@ from services.orchestrator.composite import composited, cut_out
 from services.orchestrator.masks import MaskOptions
 from services.orchestrator.outpaint import check_canvas, extended
 from services.orchestrator.own_colours import OwnColours
-from services.orchestrator.parameters import PROFILE_NUMBERS
+from services.orchestrator.parameters import PROFILE_NUMBERS, EditParameters
 from services.orchestrator.work_area import WorkArea
 
 SEGMENT_SIDE = 1024
@@ -68,7 +68,7 @@ async def extend(canvas: Canvas, stage: ExtendStage, edit: Edit) -> Canvas:
 
 async def fill(canvas: Canvas, stage: FillStage, edit: Edit) -> Canvas:
     """FLUX.1-Fill paints the work area where the weight is above 0."""
-    parameters = edit.parameters.at(stage)
+    parameters = await _parameters(canvas, stage, edit)
     if parameters.steps_run == 0:
         return canvas
     if canvas.weight is None:
@@ -97,7 +97,7 @@ async def fill(canvas: Canvas, stage: FillStage, edit: Edit) -> Canvas:
 
 async def qwen_edit(canvas: Canvas, stage: QwenEditStage, edit: Edit) -> Canvas:
     """Qwen-Image-Edit edits the work area by the prompt, with the references beside it."""
-    parameters = edit.parameters.at(stage)
+    parameters = await _parameters(canvas, stage, edit)
     if parameters.steps_run == 0:
         return canvas
     _check_aspects(canvas, edit)
@@ -121,6 +121,15 @@ async def qwen_edit(canvas: Canvas, stage: QwenEditStage, edit: Edit) -> Canvas:
     )
     full = await asyncio.to_thread(area.leave, painted.rgb, canvas.rgb)
     return replace(canvas, painted=full, area=area, models=(*canvas.models, painted.model))
+
+
+async def _parameters(canvas: Canvas, stage: FillStage | QwenEditStage, edit: Edit) -> EditParameters:
+    """What this stage runs with; the request's prompts as they were rewritten."""
+    parameters = edit.parameters.at(stage)
+    if canvas.texts is None or stage.prompt is not None:
+        return parameters
+    texts = await canvas.texts
+    return replace(parameters, prompt=texts.prompt, negative_prompt=texts.negative_prompt)
 
 
 async def composite(canvas: Canvas, _stage: CompositeStage, edit: Edit) -> Canvas:

@@ -149,10 +149,11 @@ def test_an_empty_or_endless_prompt_is_rejected(client: SyncEditClient, prompt: 
 
 
 @pytest.mark.usefixtures("still_works")
-def test_flux_never_paints_from_a_korean_prompt(client: SyncEditClient) -> None:
-    error = refused(client, prompt="배경을 현대적인 체육관으로 변경")
+@pytest.mark.parametrize("prompt", ["a sign that says '체육관'", "벽에 '체육관' 쓰기", "გამარჯობა"])
+def test_flux_never_paints_from_letters_it_cannot_read(client: SyncEditClient, prompt: str) -> None:
+    error = refused(client, prompt=prompt)
     assert type(error) is PromptLanguageUnsupported
-    assert "Hangul" in error.message
+    assert [violation.field for violation in error.violations] == ["prompt"]
     assert "English" in error.message
 
 

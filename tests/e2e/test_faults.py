@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from imgedit import EditClient, SyncEditClient
-from imgedit.errors import DeadlineExceeded, EditCancelled, ServiceUnavailable
+from imgedit.errors import DeadlineExceeded, EditCancelled, PromptLanguageUnsupported, ServiceUnavailable
 from imgedit.ports import SERVICES, Ports
 from imgedit.stack import Stack, environment_of, is_serving
 
@@ -68,6 +68,27 @@ def test_a_killed_service_is_named_and_edits_work_when_it_is_back(fragile: Stack
         wait_for(lambda: messages.extend(fragile.tend()) or is_serving(address))
         assert any("exit code -9" in message for message in messages)
         assert client.edit(photo, experiment="ben2_flux_fill", prompt="a gym", steps=10).success
+
+
+def test_without_qwen_edit_flux_refuses_what_it_cannot_read(fragile: Stack, photo: Path) -> None:
+    korean = "배경을 현대적인 체육관으로 변경"
+    fragile.processes["qwen_edit"].kill()
+    fragile.processes["qwen_edit"].wait()
+    with SyncEditClient(fragile.ports.address("orchestrator")) as client:
+        with pytest.raises(PromptLanguageUnsupported) as caught:
+            client.edit(photo, experiment="ben2_flux_fill", prompt=korean, steps=10)
+        assert caught.value.metadata["stage"] == "rewrite_prompt"
+        assert "English" in caught.value.message
+        assert client.edit(photo, experiment="ben2_flux_fill", prompt="a gym", steps=10).success
+
+        def is_translated() -> bool:
+            list(fragile.tend())
+            with suppress(PromptLanguageUnsupported):
+                answer = client.edit(photo, experiment="ben2_flux_fill", prompt=korean, steps=10)
+                return answer.effective.requested_prompt == korean
+            return False
+
+        wait_for(is_translated)
 
 
 def test_a_killed_segmentation_only_warns_where_no_mask_depends_on_it(fragile: Stack, photo: Path) -> None:

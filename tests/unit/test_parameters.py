@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from imgedit.errors import ImgeditError, InvalidArgument, PromptLanguageUnsupported
+from imgedit.errors import ImgeditError, InvalidArgument
 from imgedit.v1 import edit_pb2, profile_pb2
 from services.orchestrator import catalogue, form, parameters
 from services.orchestrator.catalogue import SHIPPED, Feature
@@ -96,23 +96,6 @@ def test_no_number_outside_its_range_passes(field: str, value: float) -> None:
     error = refused(FILL, negative_prompt="x", **{field: value})
     assert isinstance(error, InvalidArgument)
     assert error.violations[0].field == field
-
-
-@pytest.mark.parametrize(
-    ("prompt", "script"),
-    [("배경을 체육관으로", "Hangul"), ("a gym 체육관", "Hangul"), ("背景をジムに", "Cjk"), ("спортзал", "Cyrillic")],
-)
-def test_flux_is_never_given_a_script_it_cannot_read(prompt: str, script: str) -> None:
-    error = refused(FILL, prompt=prompt)
-    assert isinstance(error, PromptLanguageUnsupported)
-    assert script in error.message
-    assert resolved(QWEN, prompt=prompt).prompt == prompt
-    assert refused(FILL, negative_prompt=prompt).violations[0].field == "negative_prompt"
-
-
-@pytest.mark.parametrize("prompt", ["a café in Zürich", "size 10 № 5 – “quoted”", "ﬁne ligature, 1º", "👍 gym"])
-def test_latin_text_with_marks_and_signs_is_read(prompt: str) -> None:
-    assert resolved(FILL, prompt=prompt).prompt == prompt
 
 
 @pytest.mark.parametrize(("experiment", "feature"), FEATURES)

@@ -120,12 +120,14 @@ def unreachable(rewriting: Rewriting, error: ServiceUnavailable) -> Exception:
 
 def _check_quoted(field: str, text: str, read: Sequence[str]) -> None:
     """Quoted text is kept as it is, so what the painting model has no letters for can never be painted."""
-    for quoted in languages.quoted(text):
+    # Said by its place: errors are logged, prompts are not.
+    for place, quoted in enumerate(languages.quoted(text), start=1):
         if letter := languages.foreign_letter(quoted, read):
             raise _unsupported(
                 field,
-                f"{_reader('FLUX.1-Fill', read)}, and quoted text, here {quoted!r}, is not translated: it cannot paint "
-                f"{_named(letter)}; leave the quotation marks out, quote English, or use ben2_qwen_image",
+                f"{_reader('FLUX.1-Fill', read)}, and quoted text, which is not translated, holds {_named(letter)} "
+                f"(quotation {place}): it cannot paint that; leave the quotation marks out, quote English, or use the "
+                "experiment ben2_qwen_image",
                 read,
             )
 

@@ -5,27 +5,47 @@ There is none for the token itself: whoever lists the processes of a machine rea
 
 from __future__ import annotations
 
-import functools
-import inspect
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
-from imgedit.client import DEFAULT_TARGET
+from imgedit.client import DEFAULT_TARGET, ClientOptions, EditClient
 from imgedit.errors import SettingsError
+from imgedit.option_groups import instead_of
 from imgedit.sync_client import SyncEditClient
 
 TOKEN_VARIABLE = "IMGEDIT_TOKEN"  # noqa: S105  # the name of a variable
 
-Connect = Callable[[], SyncEditClient]
-Command = TypeVar("Command", bound=Callable[..., Any])
-
 err = Console(stderr=True)
+
+
+@dataclass(frozen=True)
+class _Connection:
+    target: str
+    options: ClientOptions
+
+    def open(self) -> SyncEditClient:
+        """A client for plain code."""
+        try:
+            return SyncEditClient(self.target, **self.options)
+        except SettingsError as error:
+            _refuse(error)
+
+    def open_async(self) -> EditClient:
+        """A client for the running event loop."""
+        try:
+            return EditClient(self.target, **self.options)
+        except SettingsError as error:
+            _refuse(error)
+
+
+Connect = Callable[[], _Connection]
 
 
 def _options(
@@ -49,11 +69,10 @@ def _options(
     client_key: Annotated[
         Path | None, typer.Option(help="PEM file of that certificate's key.", envvar="IMGEDIT_CLIENT_KEY")
     ] = None,
-) -> SyncEditClient:
-    """A client by these options."""
+) -> _Connection:
+    """How to reach the server, by these options."""
     try:
-        return SyncEditClient(
-            target,
+        options = ClientOptions(
             token=_token(token_file),
             tls=tls,
             tls_ca=tls_ca,
@@ -61,24 +80,17 @@ def _options(
             client_key=client_key,
         )
     except SettingsError as error:
-        err.print(f"[red]error:[/] {escape(error.message)}", highlight=False, soft_wrap=True)
-        raise typer.Exit(1) from None
+        _refuse(error)
+    return _Connection(target, options)
 
 
-def connecting(command: Command) -> Command:
-    """Give a command the options above instead of its parameter `connect`, which opens a client by them."""
-    signature = inspect.signature(command, eval_str=True)
-    options = inspect.signature(_options, eval_str=True).parameters
-    own = [parameter for name, parameter in signature.parameters.items() if name != "connect"]
+connecting = instead_of("connect", _options)
+"""Gives a command the options above instead of its parameter `connect`."""
 
-    @functools.wraps(command)
-    def with_options(**values: Any) -> Any:
-        given = {name: values.pop(name) for name in options}
-        return command(**values, connect=functools.partial(_options, **given))
 
-    keyword = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in options.values()]
-    with_options.__signature__ = signature.replace(parameters=[*own, *keyword])  # type: ignore[attr-defined]
-    return with_options  # type: ignore[return-value]  # a command all the same
+def _refuse(error: SettingsError) -> NoReturn:
+    err.print(f"[red]error:[/] {escape(error.message)}", highlight=False, soft_wrap=True)
+    raise typer.Exit(1) from None
 
 
 def _token(file: Path | None) -> str | None:

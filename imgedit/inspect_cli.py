@@ -70,7 +70,7 @@ def inspect(
 
 def _edited(request: edit_pb2.EditRequest, connect: Connect, timeout: float) -> edit_pb2.EditResponse:
     try:
-        with connect() as client:
+        with connect().open() as client:
             *_, last = client.edit_stream(request, timeout=timeout)
     except ImgeditError as error:
         _fail(error.message)

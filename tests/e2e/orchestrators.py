@@ -61,21 +61,27 @@ def spawn(ports: Ports, catalogue: Path, log: Path) -> subprocess.Popen[bytes]:
         )
 
 
+def start(ports: Ports, catalogue: Path, folder: Path) -> Orchestrator:
+    """Started and serving; the caller ends it."""
+    log = folder / "orchestrator.log"
+    process = spawn(ports, catalogue, log)
+    wait_for(lambda: process.poll() is not None or '"serving"' in log.read_text(encoding="utf-8"))
+    assert process.poll() is None, log.read_text(encoding="utf-8")
+    [line] = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines() if '"serving"' in line]
+    return Orchestrator(process, log, line["port"], line["metrics_port"])
+
+
 @contextmanager
 def orchestrator(ports: Ports, catalogue: Path, folder: Path) -> Iterator[Orchestrator]:
     """Started, and ended with SIGTERM; it must end cleanly."""
-    log = folder / "orchestrator.log"
-    process = spawn(ports, catalogue, log)
+    running = start(ports, catalogue, folder)
     try:
-        wait_for(lambda: process.poll() is not None or '"serving"' in log.read_text(encoding="utf-8"))
-        assert process.poll() is None, log.read_text(encoding="utf-8")
-        [line] = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines() if '"serving"' in line]
-        yield Orchestrator(process, log, line["port"], line["metrics_port"])
-        process.terminate()
-        assert process.wait(30) == 0
+        yield running
+        running.process.terminate()
+        assert running.process.wait(30) == 0
     finally:
-        process.kill()
-        process.wait()
+        running.process.kill()
+        running.process.wait()
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:

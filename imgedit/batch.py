@@ -1,0 +1,192 @@
+"""Many pictures with the same options: which there are, which are done already, and the edits, several at once.
+
+What is done is noted in a file beside the results, so that a run that was ended goes on where it was. Knows nothing of
+terminals.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from imgedit.client import EditClient
+from imgedit.errors import (
+    ImgeditError,
+    NotFound,
+    QueueFull,
+    ScopeMissing,
+    ServiceUnavailable,
+    TooManyEdits,
+    Unauthenticated,
+)
+from imgedit.request import EditOptions, edit_request
+from imgedit.v1 import edit_pb2
+
+STATE_NAME = "imgedit-batch.jsonl"
+ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
+
+MAX_LOST = 3
+"""Pictures in a row for which no server answered, before the rest is left for another run."""
+
+CONCERNS_ALL = (NotFound, Unauthenticated, ScopeMissing)
+"""What is wrong with the options and not with one picture."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One picture: its file, its name within the folder, and the file of its result."""
+
+    source: Path
+    name: str
+    output: Path
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one job ended. error: why it failed; an OSError where a file could not be read or written."""
+
+    job: Job
+    status: Literal["done", "skipped", "failed"]
+    error: ImgeditError | OSError | None = None
+
+
+def jobs(folder: Path, out: Path, *, recursive: bool, ending: str) -> list[Job]:
+    """The PNG, JPEG and WebP files of a folder by name, without hidden ones and those below `out`.
+
+    A result has the picture's name with `ending`; where two pictures of a folder differ by their ending alone, both
+    keep it: `a.jpg.png` and `a.webp.png`.
+    """
+    found = sorted(path for path in (folder.rglob("*") if recursive else folder.glob("*")) if _is_picture(path, out))
+    stems = Counter(path.with_suffix("") for path in found)
+    return [Job(path, _name(path, folder), out / _result(path, folder, stems, ending)) for path in found]
+
+
+def _is_picture(path: Path, out: Path) -> bool:
+    is_hidden = path.name.startswith(".")
+    return path.suffix.lower() in ENDINGS and not is_hidden and path.is_file() and out not in path.parents
+
+
+def _name(path: Path, folder: Path) -> str:
+    return path.relative_to(folder).as_posix()
+
+
+def _result(path: Path, folder: Path, stems: Counter[Path], ending: str) -> Path:
+    base = path if stems[path.with_suffix("")] > 1 else path.with_suffix("")
+    return base.relative_to(folder).with_name(base.name + ending)
+
+
+class State:
+    """The file that notes what is done: one JSON object a line, with the digest of all that the result came from."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._done: dict[str, str] = dict(_read_state(path))
+        self._is_cut_off = path.is_file() and not path.read_bytes().endswith(b"\n")
+
+    def has(self, job: Job, digest: str) -> bool:
+        """Whether the result of this job, from this very request, is there."""
+        return self._done.get(job.name) == digest and job.output.is_file()
+
+    def add(self, job: Job, digest: str, *, seed: int, seconds: float) -> None:
+        """Note that a job is done."""
+        self._done[job.name] = digest
+        line = {"name": job.name, "digest": digest, "output": str(job.output), "seed": seed, "seconds": seconds}
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(("\n" if self._is_cut_off else "") + json.dumps(line, ensure_ascii=False) + "\n")
+        self._is_cut_off = False
+
+
+def _read_state(path: Path) -> Iterator[tuple[str, str]]:
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else ():
+        try:
+            entry = json.loads(line)
+            yield str(entry["name"]), str(entry["digest"])
+        except (ValueError, KeyError, TypeError):
+            continue  # a line that was cut off: its picture is edited again
+
+
+def digest_of(image: bytes, options: EditOptions) -> str:
+    """A digest of the picture and of everything that is asked for."""
+    request = edit_request(image, **options)
+    request.ClearField("request_id")
+    return hashlib.sha256(request.SerializeToString(deterministic=True)).hexdigest()
+
+
+@dataclass
+class Batch:
+    """Runs jobs with one client. timeout: seconds per picture, waiting for a free place included."""
+
+    client: EditClient
+    options: EditOptions
+    state: State
+    timeout: float
+    on_outcome: Callable[[Outcome], None]
+    stopped_by: ImgeditError | None = None
+    _lost: int = field(default=0, init=False)
+
+    async def run(self, found: list[Job], parallel: int) -> None:
+        """Edit them, `parallel` at once. Cancelling it cancels the edits that run."""
+        waiting = iter(found)
+        async with asyncio.TaskGroup() as group:
+            for _ in range(parallel):
+                group.create_task(self._work(waiting))
+
+    async def _work(self, waiting: Iterator[Job]) -> None:
+        for job in waiting:
+            outcome = await self._outcome(job)
+            self._note(outcome)
+            self.on_outcome(outcome)
+            if self.stopped_by is not None:
+                return
+
+    def _note(self, outcome: Outcome) -> None:
+        """Stop where every further picture would fail in the same way."""
+        error = outcome.error
+        is_lost = isinstance(error, ServiceUnavailable) and error.stage is None
+        self._lost = self._lost + 1 if is_lost else 0
+        if isinstance(error, ImgeditError) and (isinstance(error, CONCERNS_ALL) or self._lost >= MAX_LOST):
+            self.stopped_by = error
+
+    async def _outcome(self, job: Job) -> Outcome:
+        try:
+            image = await asyncio.to_thread(job.source.read_bytes)
+            digest = await asyncio.to_thread(digest_of, image, self.options)
+            if self.state.has(job, digest):
+                return Outcome(job, "skipped")
+            answer = await self._edit(image)
+            await asyncio.to_thread(write, job.output, answer.output_image)
+            self.state.add(job, digest, seed=answer.seed, seconds=round(answer.elapsed_time, 3))
+        except (ImgeditError, OSError) as error:
+            return Outcome(job, "failed", error)
+        return Outcome(job, "done")
+
+    async def _edit(self, image: bytes) -> edit_pb2.EditResponse:
+        """One edit; while the server says that it is full, wait and ask again."""
+        ends_at = time.monotonic() + self.timeout
+        while True:
+            try:
+                return await self.client.edit(image, timeout=max(0.1, ends_at - time.monotonic()), **self.options)
+            except (QueueFull, TooManyEdits) as error:
+                wait = max(1.0, error.retry_after_seconds or 0)
+                if time.monotonic() + wait >= ends_at:
+                    raise
+            await asyncio.sleep(wait)
+
+
+def write(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        unfinished.write_bytes(data)
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)

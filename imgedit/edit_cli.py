@@ -1,0 +1,98 @@
+"""The command `imgedit edit`: one file in, one file out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+from rich.progress import BarColumn, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bar
+
+from imgedit import batch
+from imgedit.client import DEFAULT_TIMEOUT
+from imgedit.connection import Connect, connecting
+from imgedit.console import Lang, err, fail, fail_with, language
+from imgedit.edit_options import FORMATS, Ask, Quality, asking, given_files, output_options
+from imgedit.errors import ImgeditError
+from imgedit.progress import Progress
+
+
+@connecting
+@asking
+def edit(
+    connect: Connect,
+    ask: Ask,
+    image: Annotated[Path, typer.Argument(help="The picture: PNG, JPEG or WebP.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Result file; its ending chooses the format. [default: NAME.edited.png]"),
+    ] = None,
+    quality: Quality = None,
+    cutout: Annotated[Path | None, typer.Option(help="Also write the subject without background here (PNG).")] = None,
+    mask_output: Annotated[Path | None, typer.Option(help="Also write the weight of the composite here (PNG).")] = None,
+    timeout: Annotated[float, typer.Option(help="Longest wait, in seconds.", min=0.1)] = DEFAULT_TIMEOUT,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
+    lang: Lang = None,
+) -> None:
+    """Edit one picture. `imgedit experiments` lists what there is, with ranges and defaults."""
+    options = ask()
+    output = output or image.with_name(f"{image.stem}.edited.png")
+    if output.suffix.lower() not in FORMATS:
+        fail(f"cannot write {output}: the name must end in {', '.join(FORMATS)}")
+    for path in (cutout, mask_output):
+        if path and path.suffix.lower() != ".png":
+            fail(f"cannot write {path}: cut-out and mask are PNG files, so the name must end in .png")
+    for file in (image, *given_files(options)):
+        if not file.is_file():
+            fail(f"there is no file {file}")
+    options["output"] = output_options(
+        output.suffix.lower(), quality, has_cutout=bool(cutout), has_mask=bool(mask_output)
+    )
+    with connect().open() as client, _bar(quiet) as bar:
+        task = bar.add_task("sending", total=None, detail="")
+        try:
+            answer = client.edit(image, timeout=timeout, on_progress=lambda now: _show(bar, task, now), **options)
+        except ImgeditError as error:
+            bar.stop()
+            fail_with(error, language(lang))
+    batch.write(output, answer.output_image)
+    if cutout and answer.background_removed_image:
+        batch.write(cutout, answer.background_removed_image)
+    if mask_output:
+        batch.write(mask_output, answer.mask_image)
+    for warning in answer.warnings:
+        err.print(f"[yellow]warning:[/] {escape(warning)}", soft_wrap=True)
+    timings = ", ".join(f"{timing.name} {timing.seconds:.2f} s" for timing in answer.stage_timings)
+    summary = f"seed {answer.seed} · {answer.width}x{answer.height} · {answer.elapsed_time:.2f} s ({timings})"
+    err.print(summary, soft_wrap=True)
+    print(output)
+
+
+def _bar(quiet: bool) -> Bar:
+    return Bar(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[detail]}"),
+        TimeElapsedColumn(),
+        console=err,
+        transient=True,
+        disable=quiet,
+    )
+
+
+def _show(bar: Bar, task: TaskID, now: Progress) -> None:
+    """The stage and its place, then its steps."""
+    left = f", {now.eta_seconds:.0f} s left" if now.eta_seconds is not None else ""
+    detail = f"step {now.step}/{now.steps}{left}" if now.steps else ""
+    if now.waiting is not None:
+        detail = f"waiting, {now.waiting} before{left}"
+    bar.update(
+        task,
+        description=f"{now.index}/{now.count} {now.stage}",
+        completed=now.step,
+        total=now.steps or None,
+        detail=detail,
+    )

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from services.diffusion.tuning import UNTUNED, Tuning
 from services.orchestrator.work_area import WorkArea
 from services.qwen_edit.model import QwenEditAdapter, load
 from tests.unit.alignment import Spots, moved, zoomed
@@ -32,20 +33,20 @@ SPOT = 5.0
 
 
 @functools.cache
-def adapter() -> QwenEditAdapter:
+def adapter(tuning: Tuning = UNTUNED) -> QwenEditAdapter:
     """The tiny checkpoint with the averaging VAE."""
     with tempfile.TemporaryDirectory() as parent:
         folder = Path(parent) / "Qwen-Image-Edit-2509"
         shutil.copytree(checkpoint("Qwen-Image-Edit-2509"), folder, ignore=shutil.ignore_patterns("vae"))
         averaging_vae().save_pretrained(folder / "vae")
-        return load(folder, device="cpu", reference_pixels=SMALL, condition_pixels=SMALL)
+        return load(folder, device="cpu", reference_pixels=SMALL, condition_pixels=SMALL, tuning=tuning)
 
 
-def through_the_vae(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def through_the_vae(rgb: NDArray[np.uint8], tuning: Tuning = UNTUNED) -> NDArray[np.uint8]:
     """A job whose denoising is skipped: its latents are those of the picture."""
-    state = adapter().prepare(qwen_spec(images=(rgb,), negative_prompt=None))
+    state = adapter(tuning).prepare(qwen_spec(images=(rgb,), negative_prompt=None))
     state.latents = state.pictures[:, : state.latents.shape[1]]
-    return adapter().decode(state)
+    return adapter(tuning).decode(state)
 
 
 @functools.cache
@@ -70,6 +71,12 @@ def test_the_measure_would_see_half_a_pixel(size: tuple[int, int]) -> None:
     spots, answer = there_and_back(size)
     for wrong in (moved(answer, 0.5, 0), moved(answer, 0, -0.5), zoomed(answer, 0.5)):
         assert spots.displacement(wrong) > 0.4
+
+
+def test_tiles_of_the_vae_show_no_seam() -> None:
+    rgb = Spots(480, 320, sigma=SPOT).pixels  # more than one tile of 256 px both ways
+    whole, tiled = through_the_vae(rgb), through_the_vae(rgb, Tuning(vae_tiling=True))
+    assert abs(tiled.astype(int) - whole).max() <= 1
 
 
 @pytest.mark.parametrize("size", [*SIZES, (16, 16), (16, 3200), (4096, 4096), (1024, 1024), (5000, 5000), (1999, 17)])

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import GGUFQuantizationConfig, QwenImageTransformer2DModel
+from diffusers.models.transformers.transformer_qwenimage import QwenImageTransformerBlock
 
 from imgedit.errors import ModelLoadError, SettingsError
 from services.diffusion import gguf_weights
@@ -145,6 +146,15 @@ def test_the_text_encoder_rests_where_its_own_setting_says_and_no_pixel_changes(
 ) -> None:
     model = adapter(tuning=Tuning(offload=offload, text_encoder_offload=text_encoder))
     assert np.array_equal(edited(model), edited(qwen()))
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # by torch itself, on its first compilation
+def test_regional_compilation_is_of_the_transformers_blocks_alone() -> None:
+    """Whether a module was compiled is torch's own mark; compiling for real takes half a minute."""
+    model = adapter(tuning=Tuning(compile="regional"))
+    compiled = {type(module) for module in model._pipeline.transformer.modules() if module._compiled_call_impl}
+    assert compiled == {QwenImageTransformerBlock}
+    assert not any(module._compiled_call_impl for module in model._pipeline.text_encoder.modules())
 
 
 def test_a_text_encoder_that_is_offloaded_alone_leaves_when_the_transformer_runs() -> None:

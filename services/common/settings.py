@@ -79,6 +79,9 @@ class DiffusionSettings(ModelSettings):
     max_batch: int = Field(
         4, ge=1, le=16, description="most jobs in one forward, where the cost model says that it pays; 1 = batching off"
     )
+    max_waiting_bytes: int = Field(
+        256 * MIB, ge=1, description="bytes of the pictures of all jobs before QUEUE_FULL; a single job is always taken"
+    )
     cache_bytes: int = Field(256 * MIB, ge=0, description="memory for remembered prompts and pictures; 0 = none")
     gguf: str = Field("", description="GGUF file of the transformer inside `models`; empty = the folder's own")
     gguf_sha256: str = Field("", pattern="^([0-9a-fA-F]{64})?$", description="digest that the GGUF file must have")

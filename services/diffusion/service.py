@@ -34,7 +34,13 @@ def make_diffusion_service(
     def load_engine() -> Engine[Any, Any, Any]:
         adapter = load_adapter()
         adapter.warm_up()
-        return Engine(adapter, max_jobs=settings.max_waiting, max_batch=settings.max_batch, name=name)
+        return Engine(
+            adapter,
+            max_jobs=settings.max_waiting,
+            max_bytes=settings.max_waiting_bytes,
+            max_batch=settings.max_batch,
+            name=name,
+        )
 
     async def start() -> None:
         # On a worker of its own: its thread is a daemon, so a process told to stop does not wait for a long load.

@@ -10,11 +10,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
+from numpy.typing import NDArray
 
-from imgedit.images import Pixels, resized
+from imgedit.images import Pixels
 
 _BAND = 256
+
+Places = NDArray[np.intp]
 
 
 @dataclass(frozen=True)
@@ -29,17 +31,34 @@ class OwnColours:
 
         share: (H, W) uint8.
         """
-        size = rgb.shape[1], rgb.shape[0]
-        seen = resized(self.seen, size, Image.Resampling.BILINEAR)
-        foreground = resized(self.foreground, size, Image.Resampling.BILINEAR)
+        correction = self.foreground.astype(np.int16) - self.seen
         result = rgb.copy()
         for top in range(0, len(rgb), _BAND):
-            band = slice(top, top + _BAND)
-            moved = share[band] > 0
-            correction = foreground[band][moved].astype(np.float32) - seen[band][moved]
-            corrected = rgb[band][moved] + correction * (share[band][moved, None] / np.float32(255))
-            result[band][moved] = np.clip(np.rint(corrected), 0, 255)
+            rows, columns = np.nonzero(share[top : top + _BAND])
+            rows += top
+            moved = _sampled(correction, rows, columns, share.shape) * (share[rows, columns, None] / np.float32(255))
+            result[rows, columns] = np.clip(np.rint(rgb[rows, columns] + moved), 0, 255)
         return result
+
+
+def _sampled(small: NDArray[np.int16], rows: Places, columns: Places, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """(h, w, 3) `small` at pixels of a picture of `shape` (H, W), bilinear: (n, 3)."""
+    (above, below, down), (left, right, across) = (
+        _neighbours(places, length, of)
+        for places, length, of in ((rows, shape[0], small.shape[0]), (columns, shape[1], small.shape[1]))
+    )
+    one = np.float32(1)
+    upper = small[above, left] * (one - across) + small[above, right] * across
+    lower = small[below, left] * (one - across) + small[below, right] * across
+    result: NDArray[np.float32] = upper * (one - down) + lower * down
+    return result
+
+
+def _neighbours(places: Places, length: int, of: int) -> tuple[Places, Places, NDArray[np.float32]]:
+    """The two pixels, of `of` along an axis, on which places of `length` lie, and how far from the first, (n, 1)."""
+    middles = np.clip((places + 0.5) * (of / length) - 0.5, 0, of - 1)
+    first = middles.astype(np.intp)
+    return first, np.minimum(first + 1, of - 1), (middles - first).astype(np.float32)[:, None]
 
 
 def share_of_subject(weight: Pixels, kept: Pixels) -> Pixels:
@@ -50,7 +69,7 @@ def share_of_subject(weight: Pixels, kept: Pixels) -> Pixels:
     by a feather: k K = a F + (k − a) B, which is K = I + s (F − I) with s = a (1 − k) / (k (1 − a)).
     """
     share = np.zeros_like(weight)
-    soft = (weight > 0) & (weight < 255) & (kept > 0)
+    soft = np.nonzero((weight > 0) & (weight < 255) & (kept > 0))
     k, a = (255 - weight[soft]).astype(np.float32), kept[soft].astype(np.float32)
     beyond = a * (255 - k) / np.maximum(k * (255 - a), 1)
     share[soft] = np.rint(255 * np.where(k <= a, np.float32(1), beyond))

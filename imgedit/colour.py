@@ -69,7 +69,9 @@ def _colours_of(image: Image.Image) -> Colours:
         if space not in _SPACES[mode]:
             return _plainly
         mode = "L" if space == "GRAY" else space.strip()
-        transform = ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB")
+        # Little CMS's shortcut for grey is up to 10 levels off in the shadows.
+        flags = ImageCms.Flags.NOOPTIMIZE if mode == "L" else ImageCms.Flags.NONE
+        transform = ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB", flags=flags)
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
         return _plainly
     if mode == "RGB" and _is_identity(transform):

@@ -20,9 +20,13 @@ MAX_PARTS = 20_000
 """Chunks or segments of a file. A PNG of 32 MiB in the usual 8 KiB chunks has 4,096."""
 
 _EXIF_ORIENTATION = 0x0112
+_EXIF_MARKER = 0xE1
 _START_OF_FRAME = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _PROGRESSIVE = {0xC2, 0xC6, 0xCA, 0xCE}
 _SCAN, _END = 0xDA, 0xD9
+_APPLICATION = {*range(0xE0, 0xF0), 0xFE}
+_NEEDED = {0xE0: b"JFIF\0", 0xE2: b"ICC_PROFILE\0", 0xEE: b"Adobe"}
+"""Application segments that say how colours are meant. The others, comments too, are not shown to a decoder."""
 _MARKER = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])")
 
 
@@ -31,7 +35,8 @@ class Header:
     """What a file says of itself.
 
     fault: why it cannot be decoded, in words for the caller; None where the container is sound. scans: passes over
-    the picture that a progressive JPEG makes the decoder do.
+    the picture that a progressive JPEG makes the decoder do. orientation: EXIF's, 1 to 8. png: its structure; kept:
+    for a JPEG, start and end of what its decoder needs to see.
     """
 
     format: Format
@@ -40,7 +45,15 @@ class Header:
     is_animated: bool = False
     fault: str | None = None
     scans: int = 1
+    orientation: int = 1
     png: png.Structure | None = None
+    kept: tuple[tuple[int, int], ...] = ()
+
+    def essence(self, data: bytes) -> bytes:
+        """The file without what a still picture does not need, so that no decoder parses it."""
+        if self.png is not None:
+            return self.png.essence(data)
+        return b"".join(data[start:end] for start, end in self.kept) if len(self.kept) > 1 else data
 
 
 def read(data: bytes) -> Header | None:
@@ -79,17 +92,24 @@ def orientation(exif: bytes) -> int:
 
 
 def _read_png(data: bytes) -> Header | None:
-    if len(data) < 24:
+    if len(data) < 24 or data[12:16] != b"IHDR":
         return None
     width, height = struct.unpack_from(">II", data, 16)
     structure, fault = png.walk(data, MAX_PARTS)
     is_animated = structure is not None and structure.frames > 1
-    return Header("PNG", width, height, is_animated, fault, png=structure)
+    turn = orientation(structure.exif) if structure is not None else 1
+    return Header("PNG", width, height, is_animated, fault, orientation=turn, png=structure)
 
 
 def _read_jpeg(data: bytes) -> Header | None:
-    size, is_progressive = None, False
+    size, is_progressive, exif = None, False, b""
+    kept = [(0, 2)]
     for marker, start, end in _segments(data):
+        is_application = marker in _APPLICATION
+        if marker == _EXIF_MARKER and not exif and data.startswith(b"Exif\0\0", start):
+            exif = data[start:end]
+        if not is_application or (marker in _NEEDED and data.startswith(_NEEDED[marker], start)):
+            kept.append((start - 4, end))
         if marker in _START_OF_FRAME and size is None:
             if end - start < 6:
                 return None
@@ -100,7 +120,8 @@ def _read_jpeg(data: bytes) -> Header | None:
                 return None
             scans, is_whole = _scans(data, end) if is_progressive else (1, True)
             fault = None if is_whole else "it is cut off"
-            return Header("JPEG", *size, fault=fault, scans=scans)
+            kept[-1] = (start - 4, len(data))
+            return Header("JPEG", *size, fault=fault, scans=scans, orientation=orientation(exif), kept=tuple(kept))
     return Header("JPEG", *size, fault="it has no image data") if size else None
 
 
@@ -108,7 +129,8 @@ def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
     """(marker, start, end) of each segment's body, from after SOI up to the first scan. Ends where the file is off."""
     place = 2
     for _ in range(MAX_PARTS):
-        if place + 4 > len(data) or data[place] != 0xFF:
+        place = data.find(b"\xff", place)  # bytes between segments are passed over, as decoders do
+        if place < 0 or place + 4 > len(data):
             return
         marker = data[place + 1]
         if marker == 0xFF:  # a fill byte
@@ -152,23 +174,25 @@ def _read_webp(data: bytes) -> Header | None:
     else:
         return None
     end = 8 + int.from_bytes(data[4:8], "little")
-    frames, is_sound = _webp_frames(data, min(end, len(data)))
+    frames, exif, is_sound = _webp_parts(data, min(end, len(data)))
     fault = "it is cut off" if end > len(data) else None if is_sound else "its parts do not fit together"
-    return Header("WEBP", width, height, frames > 1, fault)
+    return Header("WEBP", width, height, frames > 1, fault, orientation=orientation(exif))
 
 
-def _webp_frames(data: bytes, end: int) -> tuple[int, bool]:
-    """How many animation frames there are, and whether the chunks fill the file."""
-    place, frames = 12, 0
+def _webp_parts(data: bytes, end: int) -> tuple[int, bytes, bool]:
+    """How many animation frames there are, the EXIF block, and whether the chunks fill the file."""
+    place, frames, exif = 12, 0, b""
     for _ in range(MAX_PARTS):
         if place + 8 > end:
-            return frames, True
-        frames += data[place : place + 4] == b"ANMF"
-        length = int.from_bytes(data[place + 4 : place + 8], "little")
+            return frames, exif, True
+        kind, length = data[place : place + 4], int.from_bytes(data[place + 4 : place + 8], "little")
+        frames += kind == b"ANMF"
+        if kind == b"EXIF" and not exif:
+            exif = data[place + 8 : place + 8 + length]
         place += 8 + length + length % 2
         if place > end + 1:
-            return frames, False
-    return frames, False
+            return frames, exif, False
+    return frames, exif, False
 
 
 _READERS: dict[bytes, Callable[[bytes], Header | None]] = {

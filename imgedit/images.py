@@ -19,7 +19,6 @@ from PIL import Image, ImageFile, JpegImagePlugin, WebPImagePlugin
 from imgedit import colour, headers, samples
 from imgedit.errors import ImageRejected, InvalidArgument, Violation
 from imgedit.headers import Header
-from imgedit.png import Structure
 
 Pixels = NDArray[np.uint8]
 
@@ -135,13 +134,7 @@ def check(data: bytes, *, field: str, max_pixels: int = DEFAULT_MAX_PIXELS) -> H
 def decode(data: bytes, header: Header, *, field: str) -> Picture:
     """The pixels of a file that `check` has passed. Raises `ImageRejected`, which names `field`."""
     try:
-        if header.png is not None:
-            return _decode_png(data, header.png)
-        image = _DECODERS[header.format](io.BytesIO(data))
-        if image.size != (header.width, header.height):
-            raise _damaged(field, "it gives two sizes")
-        image.load()
-        return _upright(image)
+        return Picture(*colour.upright(_loaded(data, header), header.orientation))
     except _DECODE_ERRORS:
         raise _damaged(field) from None
 
@@ -195,16 +188,18 @@ def resized(pixels: Pixels, size: tuple[int, int], resample: Image.Resampling) -
     return np.asarray(Image.fromarray(np.ascontiguousarray(pixels)).resize(size, resample))
 
 
-def _decode_png(data: bytes, structure: Structure) -> Picture:
-    data = structure.essence(data)
-    is_large = structure.row_bytes * structure.height > _CHECKED_STREAM
-    if is_large and not structure.is_interlaced and not structure.is_stream_whole(data):
+def _loaded(data: bytes, header: Header) -> Image.Image:
+    essence = header.essence(data)
+    if header.png is None:
+        image = _DECODERS[header.format](io.BytesIO(essence))
+        if image.size != (header.width, header.height):
+            raise ValueError("the decoder sees another size than was judged")
+        image.load()
+        return image
+    is_large = header.png.row_bytes * header.png.height > _CHECKED_STREAM
+    if is_large and not header.png.is_interlaced and not header.png.is_stream_whole(data):
         raise ValueError("the stream ends early or is damaged")
-    return _upright(samples.load(data, structure))
-
-
-def _upright(image: Image.Image) -> Picture:
-    return Picture(*colour.upright(image, headers.orientation(image.info.get("exif", b""))))
+    return samples.load(essence, header.png)
 
 
 def _looks_like(data: bytes) -> str:

@@ -17,7 +17,7 @@ SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 """Samples per pixel of each colour type."""
 
 _DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
-_KEPT_ONCE = (b"PLTE", b"tRNS", b"iCCP", b"eXIf")
+_KEPT_ONCE = (b"PLTE", b"tRNS", b"iCCP")
 _MAX_FILTER = 4
 _PIECE, _BLOCK = 1 << 16, 1 << 20
 
@@ -33,6 +33,7 @@ class Structure:
     is_interlaced: bool
     frames: int
     transparency: bytes
+    exif: bytes
     chunks: tuple[tuple[bytes, int, int], ...]
 
     @property
@@ -92,10 +93,10 @@ def walk(data: bytes, max_chunks: int) -> tuple[Structure | None, str | None]:
         end = place + 12 + length
         if end > len(data):
             return None, "it is cut off"
-        if not chunks and (kind, length) != (b"IHDR", 13):
-            return None, "it does not begin with its header"
+        if (not chunks and (kind, length) != (b"IHDR", 13)) or (chunks and kind == b"IHDR"):
+            return None, "it does not begin with its one header"
         is_wanted = kind in (b"IHDR", b"IDAT", b"IEND") or (kind in _KEPT_ONCE and kind not in seen)
-        if is_wanted or kind == b"acTL":
+        if is_wanted or kind in (b"acTL", b"eXIf"):
             body = memoryview(data)[place + 8 : end - 4]
             if isal_zlib.crc32(body, isal_zlib.crc32(kind)) != struct.unpack_from(">I", data, end - 4)[0]:
                 return None, "a checksum in it is wrong"
@@ -118,4 +119,5 @@ def _structure(seen: dict[bytes, bytes], chunks: list[tuple[bytes, int, int]]) -
         return None, "it has no palette"
     frames = struct.unpack_from(">I", seen[b"acTL"])[0] if len(seen.get(b"acTL", b"")) == 8 else 1
     transparency = seen.get(b"tRNS", b"")
-    return Structure(width, height, depth, colour, interlace == 1, frames, transparency, tuple(chunks)), None
+    exif = seen.get(b"eXIf", b"")
+    return Structure(width, height, depth, colour, interlace == 1, frames, transparency, exif, tuple(chunks)), None

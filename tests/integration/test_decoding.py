@@ -14,14 +14,16 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
 from imgedit import images
 from imgedit.encoding import encode_png
 from imgedit.errors import ImageRejected
 from imgedit.images import DEFAULT_MAX_PIXELS, Picture
 from services.orchestrator.decoding import Decoders
+from tests.hostile import SIGNATURE, chunk, exif_block, ihdr, plain_png, png, saved
 
+SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 NOISE = np.random.default_rng(5).integers(0, 256, (120, 90, 4), dtype=np.uint8)
 GOOD = encode_png(NOISE[:, :, :3])
 SLOW = encode_png(np.multiply.outer(np.arange(4000), np.arange(15_000)).astype(np.uint8).reshape(4000, 5000, 3))
@@ -173,3 +175,70 @@ async def test_decoders_end_with_their_parent() -> None:
     await process.wait()
     await asyncio.to_thread(psutil.wait_procs, [child], 10)
     assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
+
+
+SEEDS = {
+    "PNG": lambda image: saved("PNG", image, exif=exif_block(6)),
+    "palette PNG": lambda image: saved("PNG", image.quantize(16), transparency=3),
+    "16-bit PNG": lambda image: png(header=ihdr(64, 64, 16, 6), rows=(b"\4" + image.tobytes()[:512]) * 64),
+    "interlaced PNG": lambda image: plain_png(64, 64, 8, 2, 1),
+    "JPEG": lambda image: saved("JPEG", image.convert("RGB"), exif=exif_block(3), icc_profile=SRGB),
+    "progressive JPEG": lambda image: saved("JPEG", image.convert("CMYK"), progressive=True),
+    "WebP": lambda image: saved("WEBP", image),
+    "lossless WebP": lambda image: saved("WEBP", image, lossless=True, exif=exif_block(8), icc_profile=SRGB),
+}
+
+
+def mutated(rng: np.random.Generator, data: bytes) -> bytes:
+    """One file, spoilt: bytes changed, cut out, doubled, or the end lost; a PNG's checksums are often put right."""
+    spoilt = bytearray(data)
+    for _ in range(rng.integers(1, 6)):
+        place = int(rng.integers(0, len(spoilt)))
+        length = int(rng.integers(1, 40))
+        match rng.integers(0, 6):
+            case 0 | 1:
+                spoilt[place] = rng.integers(0, 256)
+            case 2:
+                spoilt[place : place + length] = rng.bytes(length)
+            case 3:
+                del spoilt[place : place + length]
+            case 4:
+                spoilt[place:place] = spoilt[place : place + length]
+            case 5:
+                spoilt[place : place + 4] = b"\xff\xff\xff\xff"
+    if rng.integers(0, 20) == 0:
+        del spoilt[int(rng.integers(8, len(spoilt))) :]
+    return with_right_checksums(bytes(spoilt)) if rng.integers(0, 4) else bytes(spoilt)
+
+
+def with_right_checksums(data: bytes) -> bytes:
+    place, parts = 8, [data[:8]]
+    while data.startswith(SIGNATURE) and place + 12 <= len(data):
+        length = int.from_bytes(data[place : place + 4], "big")
+        parts.append(chunk(data[place + 4 : place + 8], data[place + 8 : place + 8 + length]))
+        place += 12 + length
+    return b"".join(parts) if len(parts) > 1 else data
+
+
+async def test_spoilt_files_are_refused_or_decoded_and_nothing_else_happens() -> None:
+    rng = np.random.default_rng(2026)
+    image = Image.fromarray(rng.integers(0, 256, (64, 64, 4), dtype=np.uint8))
+    seeds = [make(image) for make in SEEDS.values()]
+    files = [mutated(rng, seeds[i % len(seeds)]) for i in range(320)]
+    async with started(2) as decoders:
+        for seed in seeds:
+            assert (await opened(decoders, seed)).size == (64, 64)
+        before = children()
+        results = await asyncio.gather(*(opened(decoders, data) for data in files), return_exceptions=True)
+        assert children() == before, "no decoder was lost"
+        assert (await opened(decoders, GOOD)).size == (90, 120)
+    kinds = {type(result) for result in results}
+    assert kinds == {Picture, ImageRejected}, kinds
+    for result in results:
+        if isinstance(result, ImageRejected):
+            assert [violation.field for violation in result.violations] == ["input_image"]
+        else:
+            assert isinstance(result, Picture)
+            assert result.rgb.shape == (*result.size[::-1], 3)
+            assert result.alpha is None or result.alpha.shape == result.size[::-1]
+    assert sum(isinstance(result, Picture) for result in results) > 20, "some get past the container"

@@ -121,6 +121,17 @@ def test_jobs_at_different_steps_with_prompts_of_different_length_share_a_batch(
         assert torch.allclose(unit(qwen().decode_float(state)), pipeline_output(spec), atol=1e-4)
 
 
+def test_jobs_that_take_turns_step_by_step_equal_the_pipeline_each() -> None:
+    specs = [qwen_spec(**{"seed": number, **changes}) for number, changes in enumerate(CASES)]
+    states = [qwen().prepare(spec) for spec in specs]
+    for turn in range(max(spec.steps for spec in specs)):
+        for state, spec in zip(states, specs, strict=True):
+            if turn < spec.steps:
+                qwen().denoise([state])
+    for state, spec in zip(states, specs, strict=True):
+        assert torch.allclose(unit(qwen().decode_float(state)), pipeline_output(spec), atol=1e-4)
+
+
 def test_the_engine_gives_the_pipelines_pixels_for_jobs_that_run_interleaved() -> None:
     specs = [qwen_spec(**{"seed": number, **changes}) for number, changes in enumerate(CASES)]
     extra = [qwen_spec(strength=0.5, seed=50), qwen_spec(images=(photo(32, 48),), seed=51)]

@@ -8,10 +8,15 @@ from collections.abc import Mapping, Sequence
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from services.orchestrator.catalogue import Feature
+from imgedit.v1 import edit_pb2
+from services.orchestrator import region
+from services.orchestrator.catalogue import Feature, RewritePromptStage, SegmentStage
 
 PERIOD_SECONDS = 1.0
 TIMEOUT_SECONDS = 1.0
+
+REWRITE_SERVICE = "qwen_edit"
+"""Where the PromptService is served."""
 
 
 class Availability:
@@ -53,10 +58,12 @@ class Availability:
 
 
 def needs(feature: Feature) -> list[str]:
-    """The services without which no edit of this feature succeeds, unless a caller's mask spares one.
+    """The services without which an edit that leaves everything unset fails, in the order of the stages.
 
-    A chain with `segment` but no stage that uses it makes only the cut-out from it, and edits without.
+    A segmentation that only the cut-out depends on is not among them, nor is a prompt's translation, which not every
+    prompt needs.
     """
-    kinds = {stage.kind for stage in feature.stages}
-    is_segmented = not feature.painters or {"segment", "mask"} <= kinds
-    return [*(["segmentation"] if is_segmented else []), *dict.fromkeys(stage.kind for stage in feature.painters)]
+    uses_mask = feature.has(SegmentStage) and bool(region.resolve(edit_pb2.EditRequest(), feature).masks)
+    found = ["segmentation"] if uses_mask or not feature.painters else []
+    found += [REWRITE_SERVICE] if feature.has(RewritePromptStage) else []
+    return list(dict.fromkeys([*found, *(stage.kind for stage in feature.painters)]))

@@ -22,10 +22,12 @@ from pydantic import (
     Strict,
     Tag,
     ValidationError,
+    field_validator,
     model_validator,
 )
 
 from imgedit.errors import ExperimentNotFound, FeatureNotFound, Resource, SettingsError, quoted
+from services.common import languages
 from services.orchestrator import catalogue_faults, chain_rules, guide_form, yaml_file
 from services.orchestrator.catalogue_faults import fault
 
@@ -92,6 +94,14 @@ class FillStage(PaintStage):
     """FLUX.1-Fill repaints where the weight is above 0."""
 
     kind: Literal["fill"] = "fill"
+
+    @field_validator("prompt")
+    @classmethod
+    def _prompt_is_english(cls, prompt: str | None) -> str | None:
+        letter = languages.foreign_letter(prompt or "", ("en",))
+        if letter:
+            raise fault(f"FLUX.1-Fill reads English only, and this holds {letter!r}")
+        return prompt
 
 
 Background = Literal["whole", "keep", "remove", "transparent"]

@@ -35,7 +35,7 @@ def _check_unpainted(kinds: Sequence[str]) -> None:
 
 def _check_stage(kind: str, index: int, before: Sequence[str]) -> None:
     painted = [stage for stage in before if stage in (*PAINTERS, "composite")]
-    since_composite = before[-before[::-1].index("composite") :] if "composite" in before else before
+    since_composite = before[len(before) - before[::-1].index("composite") :] if "composite" in before else before
     match kind:
         case "segment" if "mask" in before:
             raise _at(index, "segment stands before the mask that is taken from it")

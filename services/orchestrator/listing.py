@@ -14,15 +14,12 @@ from collections.abc import Sequence
 from imgedit.errors import InvalidArgument
 from imgedit.v1 import edit_pb2
 from services.orchestrator import form
-from services.orchestrator.availability import Availability
+from services.orchestrator.availability import REWRITE_SERVICE, Availability
 from services.orchestrator.catalogue import Experiment, Feature
 from services.orchestrator.parameters import PROFILE_NUMBERS, ProfileName, preset_numbers
 from services.orchestrator.prompts import PromptRules
 
 MAX_PAGE_SIZE = 100
-
-REWRITE_SERVICE = "qwen_edit"
-"""Who serves the PromptService."""
 
 
 def page(

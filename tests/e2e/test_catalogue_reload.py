@@ -14,7 +14,8 @@ import pytest
 
 from imgedit import SyncEditClient
 from imgedit.errors import ExperimentNotFound
-from imgedit.v1 import edit_pb2, edit_pb2_grpc
+from imgedit.ports import Ports
+from imgedit.v1 import edit_pb2, edit_pb2_grpc, profile_pb2
 from services.orchestrator.catalogue import SHIPPED
 
 from .conftest import RunningStack
@@ -165,3 +166,29 @@ def test_a_model_service_lives_through_a_hangup(stack: RunningStack, client: Syn
     for pid in mine:
         subprocess.run(["kill", "-HUP", pid], check=True)
     assert client.edit(photo, experiment="ben2_flux_fill", prompt="a gym", steps=10, strength=0.1).success
+
+
+def test_without_any_model_service_the_orchestrator_is_ready_and_says_what_is_missing(tmp_path: Path) -> None:
+    with orchestrator(Ports.free(), SHIPPED, tmp_path) as running, SyncEditClient(running.target) as client:
+        assert client.is_serving()
+        client.experiments()
+        started = time.monotonic()
+        flux, qwen = client.experiments()
+        assert time.monotonic() - started < 0.5  # 0.05 s on a machine with nothing else to do
+        assert not flux.available
+        assert list(flux.unavailable_services) == ["segmentation", "fill"]
+        assert list(qwen.unavailable_services) == ["segmentation", "qwen_edit"]
+        assert not any(feature.available for experiment in (flux, qwen) for feature in experiment.features)
+
+
+def test_with_every_service_all_is_available_and_profiles_are_told(client: SyncEditClient) -> None:
+    flux, qwen = client.experiments()
+    assert flux.available
+    assert qwen.available
+    assert all(feature.available for feature in (*flux.features, *qwen.features))
+    told = {spec.profile: (spec.steps, spec.guidance_scale, spec.strength) for spec in qwen.features[0].profiles}
+    assert told == {
+        profile_pb2.PROFILE_FAST: (8, 1.0, 1.0),
+        profile_pb2.PROFILE_BALANCED: (28, 3.5, 0.8),
+        profile_pb2.PROFILE_HIGH: (40, 3.5, 0.8),
+    }

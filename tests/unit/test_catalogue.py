@@ -233,3 +233,79 @@ experiments:
     _, feature = catalogue.load(path).find("my_sky", None)
     assert [stage.kind for stage in feature.stages] == ["mask", "fill", "composite"]
     assert feature.parameters.steps.max == 60
+
+
+CHAIN = """
+experiments:
+  - id: own
+    name: Own
+    models: [{{model_id: any}}]
+    features:
+      - id: feature
+        name: Feature
+        stages: {stages}
+        parameters: {parameters}
+"""
+
+RANGE = "{default: 5, min: 1, max: 9}"
+OPEN = f"{{steps: {RANGE}, guidance_scale: {RANGE}, strength: {RANGE}}}"
+FIXED = "steps: 8, guidance_scale: 1.0, strength: 1.0"
+
+
+def chain(tmp_path: Path, stages: str, parameters: str = OPEN) -> Path:
+    path = tmp_path / "chain.yaml"
+    path.write_text(CHAIN.format(stages=stages, parameters=parameters), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("stages", "parameters"),
+    [
+        ("[segment]", "{}"),
+        ("[segment, mask: {choose: background}]", "{}"),
+        ("[qwen_edit, composite]", OPEN),
+        ("[extend, qwen_edit, composite]", OPEN),
+        ("[extend, fill: {prompt: more of it}, composite, qwen_edit, composite]", OPEN),
+        (f"[extend, fill: {{prompt: more, {FIXED}}}, composite]", "{}"),
+        (
+            "[mask: {choose: subject}, fill: {prompt: a}, composite, mask: {choose: subject}, fill, composite]",
+            OPEN,
+        ),
+    ],
+)
+def test_a_chain_that_makes_sense_is_accepted(tmp_path: Path, stages: str, parameters: str) -> None:
+    catalogue.load(chain(tmp_path, stages, parameters))
+
+
+@pytest.mark.parametrize(
+    ("stages", "parameters", "field", "said"),
+    [
+        ("[mask: {choose: subject}]", "{}", "stages", "cuts the subject out is"),
+        ("[segment, composite]", "{}", "stages", "cuts the subject out is"),
+        ("[segment]", OPEN, "parameters.steps", "leave it out"),
+        ("[qwen_edit]", OPEN, "stages", "ends with composite"),
+        ("[composite, qwen_edit, composite]", OPEN, "stages.0", "after a stage that paints"),
+        ("[fill, composite]", OPEN, "stages.0", "needs a mask or extend"),
+        ("[extend, fill, qwen_edit: {prompt: a}, composite]", OPEN, "stages.2", "composite stands between"),
+        ("[extend, fill: {prompt: a}, composite, fill, composite]", OPEN, "stages.3", "since the last composite"),
+        ("[extend, fill, composite, qwen_edit, composite]", OPEN, "stages.1", "one stage reads"),
+        ("[extend, segment, mask: {choose: subject}, fill, composite]", OPEN, "stages.2", "mask and extend"),
+        ("[mask: {choose: subject}, segment, fill, composite]", OPEN, "stages.1", "before the mask"),
+        ("[qwen_edit: {prompt: a}, composite, extend, fill, composite]", OPEN, "stages.2", "before everything"),
+        ("[extend, extend, fill, composite]", OPEN, "stages.1", "one extend at most"),
+        ("[qwen_edit, composite]", "{}", "parameters", "steps is missing"),
+        (f"[qwen_edit: {{{FIXED}}}, composite]", OPEN, "parameters.steps", "leave it out"),
+        (
+            "[extend, fill: {prompt: 더 넓게}, composite, qwen_edit, composite]",
+            OPEN,
+            "stages.1.fill.prompt",
+            "English only",
+        ),
+    ],
+)
+def test_a_chain_that_makes_no_sense_is_refused_at_its_stage(
+    tmp_path: Path, stages: str, parameters: str, field: str, said: str
+) -> None:
+    [fault] = faults_of(chain(tmp_path, stages, parameters))
+    assert f": experiments.0.features.0.{field}: " in fault
+    assert said in fault

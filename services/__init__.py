@@ -1,1 +1,7 @@
 """The servers: one package per service, and what they share."""
+
+import os
+
+# gRPC's core writes plain lines to standard error, which may repeat what a peer sent and so forge a line of the log. It
+# reads this variable when it is imported, which this package is before; set by the operator, it stays.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")

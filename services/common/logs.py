@@ -7,7 +7,6 @@ to standard error in another way.
 from __future__ import annotations
 
 import logging
-import os
 import re
 import sys
 import threading
@@ -64,9 +63,7 @@ def configure(service: str, level: str) -> None:
 
 
 def claim_standard_error() -> None:
-    """Keep all else of this process from writing plain lines there. Called once, in `__main__`, before gRPC starts."""
-    # gRPC's core may repeat what a peer sent.
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    """Log failures that nobody caught, too. Called once, in `__main__`; `services` itself keeps gRPC's core quiet."""
     sys.excepthook = lambda kind, error, frames: _log.critical("uncaught", exc_info=(kind, error, frames))
     threading.excepthook = lambda uncaught: _log.critical("uncaught in a thread", exc_info=uncaught.exc_value)
 

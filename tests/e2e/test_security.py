@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -219,6 +220,10 @@ def test_a_stack_behind_tokens_answers_none_but_its_own_and_writes_down_no_promp
                 assert client.edit(photo, **{**EDIT, "experiment": experiment, "prompt": LONG_PROMPT}).success
         with SyncEditClient(public, tls_ca=ca) as client, pytest.raises(Unauthenticated):
             client.edit(photo, **EDIT)
+        for port in (ports.grpc_port("orchestrator"), ports.grpc_port("fill")):
+            with socket.create_connection(("127.0.0.1", port), timeout=10) as stranger:
+                stranger.sendall(b"GET /\nforged line\n" * 100)
+                stranger.recv(1)
         for service, call in (
             ("segmentation", "/imgedit.v1.SegmentationService/Segment"),
             ("fill", "/imgedit.v1.FillService/Fill"),

@@ -56,6 +56,3 @@ def test_every_panel_has_a_korean_and_an_english_title(path: object) -> None:
     document = json.loads(path.read_text(encoding="utf-8"))  # type: ignore[attr-defined]
     titles = [panel["title"] for panel in document["panels"]] + [document["title"]]
     assert all(re.search("[가-힣]", title) and re.search("[A-Za-z]{2}", title) for title in titles)
-    assert len({panel["id"] for panel in document["panels"] if "id" in panel}) == len(
-        [panel for panel in document["panels"] if "id" in panel]
-    )

@@ -1,4 +1,4 @@
-"""A real Prometheus scrapes the real stack: every query of every panel and rule finds data, and no metric goes unseen."""
+"""A real Prometheus scrapes the real stack: every query of every panel and rule finds data; no metric goes unseen."""
 
 from __future__ import annotations
 

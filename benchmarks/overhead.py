@@ -1,0 +1,292 @@
+"""What the services add to the models: an edit through four processes against the same models called in this one.
+
+    python -m benchmarks.overhead [--megapixels 1 4 12 25] [--rounds 7]
+
+The edit is inpainting with BEN2's mask, of a photograph as PNG. The models are instant: they answer at once, so that
+what is measured is all that surrounds them. Servers, queues, engine, transport and the orchestrator are the real ones,
+each in a process of its own. Turn about: once through the public API, once with the orchestrator's own chain on the
+same models called directly. Every round has a picture of its own, so that nothing is remembered. Medians, split into
+codec (one decode, one encode for each picture of the answer), copy (resizing, masks, foreground colours, compositing),
+queue, and RPC, which is the rest. Ends with one JSON object.
+"""
+
+import argparse
+import asyncio
+import io
+import json
+import math
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib import cbook
+from numpy.typing import NDArray
+from PIL import Image
+
+from imgedit import EditClient
+from imgedit.images import Pixels
+from imgedit.ports import SERVICES, Ports
+from imgedit.stack import environment_of, is_serving
+from imgedit.v1 import edit_pb2
+from services.common.server import run
+from services.diffusion.adapter import Plan
+from services.fill.spec import FillSpec
+from services.orchestrator import answer, catalogue, chain, inputs, parameters
+from services.orchestrator.backends import ModelUse, Painted, Segmented
+from services.orchestrator.canvas import Edit
+from services.orchestrator.decoding import Decoders
+from services.segmentation.cutout import to_mask
+from services.segmentation.foreground import estimate_foreground
+
+MAX_WORK_PIXELS = 1_048_576
+MAX_PIXELS = 26_000_000
+PARTS = ("codec", "copy", "queue", "rpc")
+
+
+class InstantBEN2:
+    """The left half is the subject, with a soft edge."""
+
+    revision, precision = "0" * 12, "fp32"
+
+    def alpha(self, image: Pixels) -> NDArray[np.float32]:
+        """(H, W) float32 in [0, 1]."""
+        height, width = image.shape[:2]
+        ramp = np.clip((width / 2 - np.arange(width, dtype=np.float32)) / 8 + 0.5, 0, 1)
+        return np.ascontiguousarray(np.broadcast_to(ramp, (height, width)))
+
+    def warm_up(self) -> None:
+        """Nothing to do."""
+
+
+class InstantFill:
+    """Paints the picture as it is."""
+
+    name, revision = "FLUX.1-Fill", "0" * 12
+
+    def plan(self, spec: FillSpec) -> Plan:
+        """One step."""
+        return Plan(1, 1, 1, spec.image.nbytes, None)
+
+    def prepare(self, spec: FillSpec) -> FillSpec:
+        """The state is the request."""
+        return spec
+
+    def denoise(self, states: Sequence[FillSpec]) -> None:
+        """Nothing to do."""
+
+    def decode(self, state: FillSpec) -> Pixels:
+        """The picture."""
+        return state.image
+
+    def release(self, state: FillSpec) -> None:
+        """Nothing to do."""
+
+    def warm_up(self) -> None:
+        """Nothing to do."""
+
+    def peak_memory(self) -> int:
+        """Not measured."""
+        return 0
+
+
+class DirectModels:
+    """The same models, with the calls of `Backends` that the chain makes."""
+
+    async def segment(self, rgb: Pixels, *, wants_foreground: bool, **_: Any) -> Segmented:
+        """As `Backends.segment`."""
+        mask = await asyncio.to_thread(to_mask, InstantBEN2().alpha(rgb))
+        foreground = None
+        if wants_foreground:
+            share = mask.astype(np.float32) / np.float32(255)
+            foreground = await asyncio.to_thread(estimate_foreground, rgb, share)
+        return Segmented(mask, foreground, ModelUse("BEN2", ""))
+
+    async def fill(self, rgb: Pixels, mask: Pixels, **_: Any) -> Painted:  # noqa: ARG002  # as Backends.fill
+        """As `Backends.fill`."""
+        return Painted(rgb, ModelUse("FLUX.1-Fill", ""))
+
+
+def serve(service: str) -> int:
+    """Run a model service of this project with its instant model."""
+    if service == "segmentation":
+        from services.segmentation import model as segmentation
+        from services.segmentation.__main__ import make_service as make_segmentation
+        from services.segmentation.settings import SegmentationSettings
+
+        segmentation.Segmenter.load = lambda *_, **__: InstantBEN2()  # type: ignore[method-assign,assignment]
+        return run(make_segmentation, SegmentationSettings)
+    from services.fill import model as fill
+    from services.fill.__main__ import make_service as make_fill
+    from services.fill.settings import FillSettings
+
+    fill.load = lambda *_, **__: InstantFill()  # type: ignore[assignment]
+    return run(make_fill, FillSettings)
+
+
+@contextmanager
+def services(ports: Ports) -> Iterator[None]:
+    """The orchestrator and the two model services, each in a process."""
+    commands = {
+        "orchestrator": ["-m", "services.orchestrator"],
+        **{name: ["-m", "benchmarks.overhead", "--serve", name] for name in ("segmentation", "fill")},
+    }
+    running = []
+    with tempfile.TemporaryDirectory() as models:
+        shared = environment_of(ports, Path(models), max_work_pixels=MAX_WORK_PIXELS)
+        shared["IMGEDIT_ORCHESTRATOR_MAX_PIXELS"] = str(MAX_PIXELS)
+        for name, command in commands.items():
+            prefix = f"IMGEDIT_{name.upper()}_"
+            own = {
+                f"{prefix}PORT": str(ports.grpc_port(name)),
+                f"{prefix}METRICS_PORT": str(ports.metrics_port(name)),
+                f"{prefix}DRAIN_SECONDS": "0",
+                f"{prefix}LOG_LEVEL": "warning",
+            }
+            running.append(subprocess.Popen([sys.executable, *command], env={**os.environ, **shared, **own}))
+        try:
+            while not all(is_serving(ports.address(name)) for name in commands):
+                if any(process.poll() is not None for process in running):
+                    raise SystemExit("a service did not start")
+                time.sleep(0.2)
+            yield
+        finally:
+            for process in running:
+                process.terminate()
+            for process in running:
+                process.wait()
+
+
+async def direct(request: edit_pb2.EditRequest, decoders: Decoders) -> dict[str, float]:
+    """Seconds of one edit in this process: total, codec, copy."""
+    experiment, feature = catalogue.load(catalogue.SHIPPED).find(request.experiment_id, request.feature_id)
+    started = time.perf_counter()
+    pictures = await inputs.decode(request, decoders, MAX_PIXELS)
+    decoded = time.perf_counter()
+    edit = Edit(
+        picture=pictures.picture,
+        mask=None,
+        references=(),
+        parameters=parameters.resolve(request, feature),
+        backends=DirectModels(),  # type: ignore[arg-type]
+        max_pixels=MAX_PIXELS,
+        max_work_pixels=MAX_WORK_PIXELS,
+        deadline=time.monotonic() + 600,
+        on_stage=lambda *_: None,
+        on_progress=lambda _: lambda **_: None,
+    )
+    outcome = await chain.run(feature, edit)
+    edited = time.perf_counter()
+    await answer.of(request, experiment, feature, edit, outcome, with_prompts=True)
+    ended = time.perf_counter()
+    return {"total": ended - started, "codec": decoded - started + ended - edited, "copy": edited - decoded}
+
+
+async def orchestrated(client: EditClient, request: edit_pb2.EditRequest, ports: Ports) -> dict[str, float]:
+    """Seconds of one edit through the services: total, queue."""
+    queued = queue_seconds(ports)
+    started = time.perf_counter()
+    async for _ in client.edit_stream(request, timeout=600):
+        pass
+    return {"total": time.perf_counter() - started, "queue": queue_seconds(ports) - queued}
+
+
+def queue_seconds(ports: Ports) -> float:
+    """All that jobs have waited for a device so far."""
+    found = 0.0
+    for service in ("segmentation", "fill"):
+        url = f"http://127.0.0.1:{ports.metrics_port(service)}/metrics"
+        lines = urllib.request.urlopen(url, timeout=5).read().decode().splitlines()
+        found += sum(float(x.rpartition(" ")[2]) for x in lines if x.startswith("imgedit_queue_wait_seconds_sum"))
+    return found
+
+
+def request_of(megapixels: float, number: int) -> edit_pb2.EditRequest:
+    """An edit of a photograph of this size, unlike those of all other numbers."""
+    side = math.isqrt(int(megapixels * 1e6))
+    photo = Image.open(cbook.get_sample_data("grace_hopper.jpg")).convert("RGB").resize((side, side))
+    pixels = np.array(photo)
+    pixels[0, 0] = number % 256, number // 256 % 256, 7
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG", compress_level=1)
+    return edit_pb2.EditRequest(
+        experiment_id="ben2_flux_fill",
+        feature_id="inpainting",
+        prompt="a gym",
+        seed=number,
+        input_image=file.getvalue(),
+    )
+
+
+async def measure(options: argparse.Namespace, ports: Ports) -> list[dict[str, float]]:
+    """A row per size."""
+    decoders = Decoders(processes=2, seconds=60)
+    await decoders.start()
+    rows, number = [], 0
+    async with EditClient(ports.address("orchestrator"), retries=0) as client:
+        for megapixels in options.megapixels:
+            pairs = []
+            for _ in range(options.rounds + 1):
+                number += 1
+                request = await asyncio.to_thread(request_of, megapixels, number)
+                pairs.append((await orchestrated(client, request, ports), await direct(request, decoders)))
+            rows.append(row(megapixels, pairs[1:]))  # the first one warms up
+            print(line(rows[-1]), flush=True)
+    decoders.close()
+    return rows
+
+
+def row(megapixels: float, pairs: list[tuple[dict[str, float], dict[str, float]]]) -> dict[str, float]:
+    """Medians in milliseconds."""
+    there, here = zip(*pairs, strict=True)
+    total, queue = (1000 * statistics.median(run[part] for run in there) for part in ("total", "queue"))
+    codec, copy = (1000 * statistics.median(run[part] for run in here) for part in ("codec", "copy"))
+    added = 1000 * statistics.median(through["total"] - plain["total"] for through, plain in pairs)
+    return {
+        "megapixels": megapixels,
+        "total_ms": total,
+        "codec_ms": codec,
+        "copy_ms": copy,
+        "queue_ms": queue,
+        "rpc_ms": added - queue,
+        "added_ms": added,
+        "ratio": statistics.median(through["total"] / plain["total"] for through, plain in pairs),
+        "on_top_of_models_and_codec_ms": total - codec,
+        "share_of_5_s": added / 5000,
+    }
+
+
+def line(row: dict[str, float]) -> str:
+    """One row for people."""
+    parts = ", ".join(f"{part} {row[f'{part}_ms']:.1f}" for part in PARTS)
+    return (
+        f"{row['megapixels']:>4g} MP: {row['total_ms']:.0f} ms ({parts}); the services add {row['added_ms']:.1f} ms "
+        f"({row['ratio']:.2f} times the work in one process), {row['share_of_5_s']:.2%} of a 5 s edit"
+    )
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--megapixels", type=float, nargs="+", default=[1, 4, 12, 25], help="sizes (%(default)s)")
+    parser.add_argument("--rounds", type=int, default=7, help="edits of each kind and size, turn about (%(default)s)")
+    parser.add_argument("--serve", choices=SERVICES[1:3], help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.serve:
+        raise SystemExit(serve(options.serve))
+    ports = Ports.free()
+    with services(ports):
+        rows = asyncio.run(measure(options, ports))
+    print(json.dumps({"benchmark": "overhead", "rounds": options.rounds, "rows": rows}))
+
+
+if __name__ == "__main__":
+    main()

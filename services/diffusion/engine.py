@@ -12,7 +12,6 @@ is the same alone, interleaved and after a neighbour's failure, and in a batch u
 
 import asyncio
 import itertools
-import logging
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable
@@ -23,7 +22,6 @@ from imgedit.errors import (
     DeadlineExceeded,
     EditCancelled,
     InternalError,
-    OutOfMemory,
     QueueFull,
     ServiceUnavailable,
     WouldMissDeadline,
@@ -32,8 +30,9 @@ from services.common.metrics import QUEUE_DEPTH, QUEUE_WAIT_SECONDS
 from services.diffusion import metrics
 from services.diffusion.adapter import Adapter, Plan
 from services.diffusion.cost import CostModel
-from services.diffusion.errand import Errand
+from services.diffusion.errand import Errands, ResultT, Work
 from services.diffusion.events import Event, Finished, Preview, Progress, Queued
+from services.diffusion.failure import describe
 from services.diffusion.job import Job, due_time
 from services.diffusion.preview import jpeg_of
 from services.diffusion.schedule import Schedule
@@ -41,18 +40,6 @@ from services.diffusion.schedule import Schedule
 SpecT = TypeVar("SpecT")
 StateT = TypeVar("StateT")
 OutputT = TypeVar("OutputT")
-ResultT = TypeVar("ResultT")
-
-ADVICE = (
-    "The device ran out of memory. Send a smaller picture (2048 → 1024), or have the service run a smaller model "
-    "(GGUF Q6_K or Q4_K instead of Q8_0) or offload."
-)
-ADVICE_KOREAN = (
-    "GPU 메모리가 부족합니다. 이미지 크기를 줄이거나(2048 → 1024) "
-    "더 작은 모델(Q8_0 대신 Q6_K, Q4_K)이나 오프로드 설정을 사용하세요."
-)
-
-log = logging.getLogger(__name__)
 
 
 class Engine(Generic[SpecT, StateT, OutputT]):
@@ -80,7 +67,7 @@ class Engine(Generic[SpecT, StateT, OutputT]):
         self._max_jobs, self._max_bytes = max_jobs, max_bytes
         self._name = name
         self._jobs: list[Job[SpecT, StateT]] = []
-        self._errands: list[Errand] = []
+        self._errands = Errands(name, max_jobs)
         self._changed = threading.Condition()
         self._closing = False
         self._numbers = itertools.count()
@@ -138,7 +125,7 @@ class Engine(Generic[SpecT, StateT, OutputT]):
                 job.cancelled = True
                 self._changed.notify_all()
 
-    async def errand(self, work: Callable[[Callable[[], bool]], ResultT], *, deadline: float | None = None) -> ResultT:
+    async def errand(self, work: Work[ResultT], *, deadline: float | None = None) -> ResultT:
         """Run `work` on the worker thread before any job's next step, and give its result.
 
         deadline: on `time.monotonic()`; None = whenever. The work should take no longer than a few steps; it is handed
@@ -147,24 +134,15 @@ class Engine(Generic[SpecT, StateT, OutputT]):
 
         Raises `QueueFull`, `DeadlineExceeded`, `OutOfMemory`, `ServiceUnavailable`, or what the work raised.
         """
-        errand = Errand(work, deadline, next(self._numbers))
         with self._changed:
             self._refuse_if_ended()
-            self._refuse_if_crowded()
-            self._errands.append(errand)
+            errand = self._errands.add(work, deadline)
             self._changed.notify_all()
         try:
             result: ResultT = await asyncio.wrap_future(errand.answer)
             return result
         finally:
             errand.left = True
-
-    def _refuse_if_crowded(self) -> None:
-        waiting = sum(not errand.left for errand in self._errands)
-        if waiting < self._max_jobs:
-            return
-        metrics.ERRANDS.labels(self._name, "refused_full").inc()
-        raise QueueFull(f"{waiting} errands are waiting; try again later.", retry_after_seconds=1.0)
 
     def _enter(self, spec: SpecT, plan: Plan, deadline: float | None, preview_every: int) -> Job[SpecT, StateT]:
         """Admit a job, or refuse it."""
@@ -195,13 +173,14 @@ class Engine(Generic[SpecT, StateT, OutputT]):
             raise InternalError("The engine's worker has ended; the service must be restarted.")
 
     def _refuse_if_full(self, plan: Plan) -> None:
-        held = sum(job.plan.nbytes for job in self._jobs)
-        if len(self._jobs) < self._max_jobs and (held + plan.nbytes <= self._max_bytes or not self._jobs):
+        present = [job for job in self._jobs if not job.cancelled]
+        held = sum(job.plan.nbytes for job in present)
+        if len(present) < self._max_jobs and (held + plan.nbytes <= self._max_bytes or not present):
             return
         metrics.JOBS.labels(self._name, "refused_full").inc()
         first = min((eta or 1.0 for eta in self._schedule.forecast(self._jobs).values()), default=1.0)
         raise QueueFull(
-            f"{len(self._jobs)} jobs are waiting; try again later.", retry_after_seconds=round(max(first, 0.1), 2)
+            f"{len(present)} jobs are waiting; try again later.", retry_after_seconds=round(max(first, 0.1), 2)
         )
 
     def _refuse_if_late(self, job: Job[SpecT, StateT]) -> None:
@@ -238,7 +217,7 @@ class Engine(Generic[SpecT, StateT, OutputT]):
                 self._closing = True  # also when the worker died of a fault of ours: nobody may wait for it
             for job in list(self._jobs):
                 self._end(job, InternalError("The engine stopped."), "failed")
-            for errand in self._errands:
+            for errand in self._errands.in_order():
                 errand.fail(InternalError("The engine stopped."))
 
     def _wait_for_work(self) -> bool:
@@ -250,15 +229,11 @@ class Engine(Generic[SpecT, StateT, OutputT]):
     def _run_errands(self) -> None:
         """Run the errands that are here now; those that come meanwhile wait for the jobs' turn."""
         with self._changed:
-            waiting = sorted(self._errands, key=lambda errand: errand.rank)
+            waiting = self._errands.in_order()
         for errand in waiting:
-            started = time.monotonic()
-            metrics.ERRAND_WAIT.labels(self._name).observe(started - errand.entered)
             outcome = errand.run(self._describe)
-            metrics.ERRAND.labels(self._name).observe(time.monotonic() - started)
-            metrics.ERRANDS.labels(self._name, outcome).inc()
             with self._changed:
-                self._errands.remove(errand)
+                self._errands.remove(errand, outcome)
             if outcome == "out_of_memory":
                 self._give_memory_back()
 
@@ -378,12 +353,7 @@ class Engine(Generic[SpecT, StateT, OutputT]):
         self.adapter.free_memory()
 
     def _describe(self, error: Exception) -> tuple[Exception, str]:
-        """The error to hand to the caller and the outcome to count."""
-        if self.adapter.is_out_of_memory(error):
-            log.warning("%s: out of memory: %s", self._name, without_frames(error))
-            return OutOfMemory(ADVICE, korean=ADVICE_KOREAN), "out_of_memory"
-        log.exception("%s: a piece of work failed", self._name, exc_info=error)
-        return without_frames(error), "failed"
+        return describe(error, self._name, out_of_memory=self.adapter.is_out_of_memory(error))
 
     def _end(self, job: Job[SpecT, StateT], message: Finished[Any] | Exception, outcome: str) -> None:
         """Take the job out, free what it holds, tell its caller."""
@@ -398,12 +368,3 @@ class Engine(Generic[SpecT, StateT, OutputT]):
         if outcome in ("cancelled", "deadline"):
             metrics.STEPS_SAVED.labels(self._name).inc(job.steps_left)
         job.post(message)
-
-
-def without_frames(error: Exception) -> Exception:
-    """The error, and those that led to it, without their frames, which hold tensors."""
-    link: BaseException | None = error
-    while link is not None:
-        link.__traceback__ = None
-        link = link.__cause__ or link.__context__
-    return error

@@ -1,18 +1,22 @@
-"""Small urgent work for the device between two quanta of the jobs: what it is, and how its caller hears of it.
+"""Small urgent work for the device between two quanta of the jobs: what it is, who waits, how its caller hears of it.
 
 Knows neither the engine nor a model. An errand looks at `should_stop` between its own small steps and returns when it
 is true; what it then returns is thrown away.
 """
 
+import itertools
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
-from imgedit.errors import DeadlineExceeded
+from imgedit.errors import DeadlineExceeded, QueueFull
+from services.diffusion import metrics
 
-Work = Callable[[Callable[[], bool]], Any]
+ResultT = TypeVar("ResultT")
+
+Work = Callable[[Callable[[], bool]], ResultT]
 """What an errand runs on the device's thread; its argument is `should_stop`."""
 
 
@@ -24,10 +28,11 @@ class Errand:
     longer waits; all else is the worker's.
     """
 
-    work: Work
+    work: Work[Any]
     deadline: float | None
     number: int
     entered: float = field(default_factory=time.monotonic)
+    began: float = 0.0
     answer: "Future[Any]" = field(default_factory=Future)
     left: bool = False
     stopped: bool = False
@@ -48,6 +53,7 @@ class Errand:
 
         describe: turns what the work raised into the error for the caller and its outcome.
         """
+        self.began = time.monotonic()
         if not self.answer.set_running_or_notify_cancel():
             return "cancelled"
         result, failure, outcome = None, None, "finished"
@@ -72,3 +78,37 @@ class Errand:
             self.answer.set_result(result)
         else:
             self.answer.set_exception(failure)
+
+
+class Errands:
+    """The errands of one engine that wait or run, at most so many. All methods want the engine's lock held."""
+
+    def __init__(self, service: str, most: int) -> None:
+        self._service = service
+        self._most = most
+        self._numbers = itertools.count()
+        self._present: list[Errand] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._present)
+
+    def add(self, work: Work[Any], deadline: float | None) -> Errand:
+        """Take one more. Raises `QueueFull`; those whose caller has left do not count."""
+        waiting = sum(not errand.left for errand in self._present)
+        if waiting >= self._most:
+            metrics.ERRANDS.labels(self._service, "refused_full").inc()
+            raise QueueFull(f"{waiting} errands are waiting; try again later.", retry_after_seconds=1.0)
+        errand = Errand(work, deadline, next(self._numbers))
+        self._present.append(errand)
+        return errand
+
+    def in_order(self) -> list[Errand]:
+        """Those that are here, in the order in which they should run."""
+        return sorted(self._present, key=lambda errand: errand.rank)
+
+    def remove(self, errand: Errand, outcome: str) -> None:
+        """Let go of one that was run, and count it."""
+        self._present.remove(errand)
+        metrics.ERRANDS.labels(self._service, outcome).inc()
+        metrics.ERRAND_WAIT.labels(self._service).observe(errand.began - errand.entered)
+        metrics.ERRAND.labels(self._service).observe(time.monotonic() - errand.began)

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from imgedit.errors import InternalError, InvalidArgument, OutOfMemory, ServiceUnavailable
-from services.diffusion.engine import Engine, without_frames
+from services.diffusion.engine import Engine
+from services.diffusion.failure import without_frames
 from tests.unit.engine_support import Clockwork, Task, TaskState, fill, fill_spec, finish, with_engine
 
 Jobs = Engine[Any, Any, Any]
@@ -120,7 +121,7 @@ def test_a_batch_that_does_not_fit_in_memory_is_run_one_by_one_from_then_on() ->
 
 
 def test_the_state_of_a_finished_failed_or_cancelled_job_is_freed(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.CRITICAL, "services.diffusion.engine")  # pytest keeps the frames of logged exceptions
+    caplog.set_level(logging.CRITICAL, "services.diffusion.failure")  # pytest keeps the frames of logged exceptions
     states: list[weakref.ref[TaskState]] = []
 
     class Watched(Clockwork):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -63,15 +64,18 @@ def build(uid: str, korean: str, english: str, rows: Sequence[Row]) -> Dashboard
     made = dashboard.Dashboard(f"imgedit · {korean} · {english}").uid(uid).tags(["imgedit"])
     made.refresh("30s").time("now-6h", "now").timezone("browser").readonly()
     made.with_variable(dashboard.DatasourceVariable("datasource").label("Prometheus").type("prometheus"))
+    numbers = itertools.count(1)  # of the panels: Grafana tells them apart by it
     y = 0
     for row in rows:
-        heading = dashboard.Row(f"{row.korean} · {row.english}").grid_pos(GridPos(h=1, w=WIDTH, x=0, y=y))
+        heading = (
+            dashboard.Row(f"{row.korean} · {row.english}").id(next(numbers)).grid_pos(GridPos(h=1, w=WIDTH, x=0, y=y))
+        )
         made.with_row(heading)
         x, y = 0, y + 1
         for panel in row.panels:
             if x + panel.width > WIDTH:
                 x, y = 0, y + HEIGHT
-            made.with_panel(panel.build(GridPos(h=HEIGHT, w=panel.width, x=x, y=y)))
+            made.with_panel(panel.build(GridPos(h=HEIGHT, w=panel.width, x=x, y=y)).id(next(numbers)))
             x += panel.width
         y += HEIGHT
     return made.build()

@@ -56,3 +56,5 @@ def test_every_panel_has_a_korean_and_an_english_title(path: object) -> None:
     document = json.loads(path.read_text(encoding="utf-8"))  # type: ignore[attr-defined]
     titles = [panel["title"] for panel in document["panels"]] + [document["title"]]
     assert all(re.search("[가-힣]", title) and re.search("[A-Za-z]{2}", title) for title in titles)
+    numbers = [panel["id"] for panel in document["panels"]]
+    assert len(set(numbers)) == len(numbers)

@@ -40,17 +40,35 @@ def _table(experiment: edit_pb2.Experiment) -> Table:
 
 
 def _row(spec: edit_pb2.ParameterSpec) -> tuple[str, str, str, str]:
-    default = ""
-    if spec.HasField("default"):
-        value = spec.default
-        default = f"{value.number_value:g}" if value.HasField("number_value") else value.string_value
     recommended = f"{spec.recommended_min:g} – {spec.recommended_max:g}" if spec.HasField("recommended_min") else ""
-    return (
-        spec.name + (" *" if spec.required else ""),
-        escape(default),
-        f"{_number(spec.min)} – {_number(spec.max)}",
-        recommended,
-    )
+    return (spec.name + (" *" if spec.required else ""), escape(_default(spec)), _accepted(spec), recommended)
+
+
+def _default(spec: edit_pb2.ParameterSpec) -> str:
+    match spec.default.WhichOneof("kind"):
+        case "number_value":
+            return f"{spec.default.number_value:g}"
+        case "bool_value":
+            return "yes" if spec.default.bool_value else "no"
+        case _:
+            return spec.default.string_value
+
+
+def _accepted(spec: edit_pb2.ParameterSpec) -> str:
+    """The range of a number, the lengths of a text, how many pictures, or the names to choose from."""
+    match spec.type:
+        case edit_pb2.PARAMETER_TYPE_ENUM:
+            return "\n".join(spec.choices)
+        case edit_pb2.PARAMETER_TYPE_BOOLEAN:
+            return "yes, no"
+        case edit_pb2.PARAMETER_TYPE_MESSAGE:
+            return ""
+        case edit_pb2.PARAMETER_TYPE_TEXT:
+            return f"{spec.min:g} – {spec.max:g} characters"
+        case edit_pb2.PARAMETER_TYPE_IMAGE:
+            return f"{spec.min:g} – {spec.max:g} files"
+        case _:
+            return f"{_number(spec.min)} – {_number(spec.max)}"
 
 
 def _number(value: float) -> str:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from imgedit.ports import SERVICES, Ports
 
@@ -45,7 +46,7 @@ class Orchestrator:
         return next(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name))
 
 
-def spawn(ports: Ports, catalogue: Path, log: Path) -> subprocess.Popen[bytes]:
+def spawn(ports: Ports, catalogue: Path, log: Path, **options: Any) -> subprocess.Popen[bytes]:
     environment = {
         **os.environ,
         "IMGEDIT_ORCHESTRATOR_PORT": "0",
@@ -57,7 +58,7 @@ def spawn(ports: Ports, catalogue: Path, log: Path) -> subprocess.Popen[bytes]:
     }
     with log.open("wb") as file:
         return subprocess.Popen(
-            [sys.executable, "-m", "services.orchestrator"], env=environment, stdout=file, stderr=file
+            [sys.executable, "-m", "services.orchestrator"], env=environment, stdout=file, stderr=file, **options
         )
 
 

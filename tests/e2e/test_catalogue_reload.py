@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import signal
 import subprocess
+import termios
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -192,3 +195,25 @@ def test_with_every_service_all_is_available_and_profiles_are_told(client: SyncE
         profile_pb2.PROFILE_BALANCED: (28, 3.5, 0.8),
         profile_pb2.PROFILE_HIGH: (40, 3.5, 0.8),
     }
+
+
+def test_a_terminal_that_closes_ends_the_orchestrator_cleanly(tmp_path: Path) -> None:
+    """The kernel sends SIGHUP to the process whose controlling terminal this is."""
+    master, slave = os.openpty()
+
+    def own_the_terminal() -> None:
+        os.setsid()
+        fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
+
+    log = tmp_path / "terminal.log"
+    process = spawn(Ports.free(), SHIPPED, log, preexec_fn=own_the_terminal, pass_fds=[slave])
+    os.close(slave)
+    try:
+        wait_for(lambda: '"serving"' in log.read_text(encoding="utf-8"))
+        process.send_signal(signal.SIGHUP)  # with the terminal still there
+        wait_for(lambda: "read again" in log.read_text(encoding="utf-8"))
+        os.close(master)
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
+        process.wait()

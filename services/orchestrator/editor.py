@@ -98,7 +98,7 @@ class Editor:
         rewriting = self._prompts.plan(resolved, feature)
         judged = partial(policy.review, experiment.id, feature.id, resolved.prompt, resolved.negative_prompt)
         if self._policy:
-            await self._policy.check(judged(None))
+            await self._policy.check(judged())
             # A preview would show what the policy has not judged yet.
             resolved = replace(resolved, preview_every=0)
         pictures = await inputs.decode(request, self._decoders, self._max_pixels)
@@ -123,7 +123,7 @@ class Editor:
         for stage, seconds in outcome.seconds.items():
             metrics.STAGE_SECONDS.labels(stage).observe(seconds)
         if self._policy:
-            await self._policy.check(judged(outcome.canvas.rgb))
+            await self._policy.check(judged(outcome.canvas.rgb, outcome.texts.prompt))
         response = await answer.of(request, experiment, feature, edit, outcome, with_prompts=self._metadata_prompt)
         if self._policy and request.preview_every:
             response.warnings.append("preview_every: no previews, since the content policy judges finished pictures")

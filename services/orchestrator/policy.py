@@ -39,7 +39,8 @@ _log = logging.getLogger("imgedit.policy")
 class Review:
     """What is to be judged: the prompt alone, before any work; or, with `picture`, the result (H, W, 3) uint8.
 
-    `picture` cannot be written to. `negative_prompt` is None where there is none.
+    `picture` cannot be written to. `negative_prompt` is None where there is none. `model_prompt` comes with a picture:
+    the prompt as the model saw it, which differs from the caller's where it was translated or written out.
     """
 
     caller: str
@@ -48,6 +49,7 @@ class Review:
     prompt: str
     negative_prompt: str | None
     picture: Pixels | None = None
+    model_prompt: str | None = None
 
     @property
     def subject(self) -> Literal["prompt", "result"]:
@@ -118,12 +120,19 @@ class Policy:
         return await answer if inspect.isawaitable(answer) else answer
 
 
-def review(experiment: str, feature: str, prompt: str, negative_prompt: str | None, picture: Pixels | None) -> Review:
+def review(
+    experiment: str,
+    feature: str,
+    prompt: str,
+    negative_prompt: str | None,
+    picture: Pixels | None = None,
+    model_prompt: str | None = None,
+) -> Review:
     """A review on behalf of the current caller."""
     if picture is not None:
         picture = picture.view()
         picture.setflags(write=False)
-    return Review(callers.caller.get(), experiment, feature, prompt, negative_prompt, picture)
+    return Review(callers.caller.get(), experiment, feature, prompt, negative_prompt, picture, model_prompt)
 
 
 def load(name: str) -> Policy:

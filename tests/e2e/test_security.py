@@ -146,6 +146,7 @@ async def test_a_refused_result_is_not_returned_and_not_previewed(stack: Running
     assert [review.subject for review in reviews] == ["prompt", "result"]
     assert reviews[1].picture is not None
     assert reviews[1].picture.shape == (600, 512, 3)
+    assert [review.model_prompt for review in reviews] == [None, "a result"]
 
 
 async def test_a_flagged_edit_goes_on_and_is_logged(stack: RunningStack, caplog: pytest.LogCaptureFixture) -> None:

@@ -17,7 +17,7 @@ from services.common import callers
 from services.orchestrator import policy
 from services.orchestrator.policy import ALLOW, Judge, Policy, Review, Verdict
 
-PROMPT = policy.review("e", "f", "a secret prompt", None, None)
+PROMPT = policy.review("e", "f", "a secret prompt", None)
 
 
 def counted(subject: str, decision: str) -> float:
@@ -155,4 +155,4 @@ def test_the_example_in_the_module_is_a_policy(monkeypatch: pytest.MonkeyPatch) 
     judge = scope["judge"]
     assert callable(judge)
     assert judge(PROMPT) == ALLOW
-    assert judge(policy.review("e", "f", "edit my passport", None, None)).decision == "refuse"
+    assert judge(policy.review("e", "f", "edit my passport", None)).decision == "refuse"

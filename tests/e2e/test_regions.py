@@ -147,6 +147,18 @@ def test_the_answer_tells_the_words_that_decided(client: SyncEditClient, portrai
     assert (answer.width, answer.height) == (200 + 2 * 50, 240)
 
 
+def test_the_guides_korean_prompt_extends_to_the_side_that_it_names(
+    client: SyncEditClient, portrait: Image.Image
+) -> None:
+    answer = client.edit(
+        encoded(portrait), experiment="ben2_flux_fill", feature="outpainting", prompt="왼쪽에 운동 기구 추가", steps=10
+    )
+    assert list(answer.effective.direction_words) == ["왼쪽"]
+    assert answer.effective.outpaint == edit_pb2.Outpaint(left=50)
+    assert answer.effective.requested_prompt == "왼쪽에 운동 기구 추가"
+    assert np.array_equal(pixels(answer.output_image)[:, 50:], np.asarray(portrait))
+
+
 def test_a_prompt_without_a_direction_is_refused_with_an_explanation(
     client: SyncEditClient, portrait: Image.Image
 ) -> None:

@@ -31,6 +31,7 @@ from services.diffusion.network import Network
 from services.diffusion.tuning import UNTUNED, Tuning, free_for_transformer
 from services.diffusion.tuning import apply as apply_tuning
 from services.fill import gguf_names
+from services.fill.reading import Reading
 from services.fill.spec import FillSpec
 
 SERVICE = "fill"
@@ -100,6 +101,7 @@ class FillAdapter:
         self._dtype: torch.dtype = pipeline.transformer.dtype
         self._rgb: NDArray[np.float32] | None = None
         self._cache = ConditioningCache(SERVICE, cache_bytes)
+        self._reading = Reading(pipeline.tokenizer, pipeline.tokenizer_2, TEXT_TOKENS)
 
     def plan(self, spec: FillSpec) -> Plan:
         """Judge the spec and size its work; `InvalidArgument` names the field at fault."""
@@ -119,6 +121,10 @@ class FillAdapter:
             nbytes=spec.image.nbytes + spec.mask.nbytes,
             batch_key=None if spec.step_cache else (height, width, passes, spec.lora),
         )
+
+    def warnings(self, spec: FillSpec) -> tuple[str, ...]:
+        """What of the prompts the model does not read; may be called from any thread."""
+        return self._reading.warnings(spec)
 
     def unchanged(self, spec: FillSpec) -> NDArray[np.uint8]:
         """The input's pixels, for a job with no steps to run."""

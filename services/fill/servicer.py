@@ -5,17 +5,23 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from typing import TYPE_CHECKING, cast
 
-from imgedit.errors import InvalidArgument
+from imgedit.errors import InvalidArgument, PromptLanguageUnsupported, Violation
 from imgedit.v1 import fill_pb2, fill_pb2_grpc, progress_pb2
-from services.common import checks, deadline, pixels
+from services.common import checks, deadline, languages, pixels
 from services.common.deadline import Context
 from services.diffusion import relay
 from services.diffusion.events import Finished
 from services.diffusion.service import EngineSlot
 from services.fill.spec import FillSpec
 
+if TYPE_CHECKING:
+    from services.fill.model import FillAdapter
+
 MODEL_ID = "FLUX.1-Fill"
+READ = ("en",)
+"""The languages that T5 reads, by their script."""
 
 DEFAULT_STEPS = 28
 DEFAULT_GUIDANCE_SCALE = 3.5
@@ -34,7 +40,9 @@ class FillServicer(fill_pb2_grpc.FillServiceServicer):
     async def Fill(self, request: fill_pb2.FillRequest, context: Context) -> AsyncIterator[fill_pb2.FillEvent]:
         """Repaint one region, reporting on the way."""
         engine = self._slot.get()
+        adapter = cast("FillAdapter", engine.adapter)
         spec = await asyncio.to_thread(read_spec, request, self._max_pixels, self._profiles)
+        warnings = await asyncio.to_thread(adapter.warnings, spec)
 
         def result(finished: Finished[relay.Output]) -> fill_pb2.FillEvent:
             return fill_pb2.FillEvent(
@@ -42,8 +50,9 @@ class FillServicer(fill_pb2_grpc.FillServiceServicer):
                     image=pixels.to_message(finished.output),
                     seed=spec.seed,
                     steps_run=finished.steps_run,
-                    model=progress_pb2.ModelInfo(model_id=MODEL_ID, revision=engine.adapter.revision),
+                    model=progress_pb2.ModelInfo(model_id=MODEL_ID, revision=adapter.revision),
                     timings=relay.timings(finished),
+                    warnings=warnings,
                 )
             )
 
@@ -58,6 +67,8 @@ def read_spec(request: fill_pb2.FillRequest, max_pixels: int, profiles: relay.Pr
     """Check a request and decode its pictures. Raises `InvalidArgument` naming the field."""
     checks.prompt("prompt", request.prompt)
     checks.prompt("negative_prompt", request.negative_prompt, may_be_blank=True)
+    _check_script("prompt", request.prompt)
+    _check_script("negative_prompt", request.negative_prompt)
     if request.HasField("negative_scale") and not request.HasField("negative_prompt"):
         raise InvalidArgument.field("negative_scale", "has no effect without negative_prompt; leave it out")
     steps = request.steps if request.HasField("steps") else DEFAULT_STEPS
@@ -84,3 +95,15 @@ def read_spec(request: fill_pb2.FillRequest, max_pixels: int, profiles: relay.Pr
         lora=profiles.lora(request.profile),
         step_cache=profiles.step_cache(request.profile),
     )
+
+
+def _check_script(field: str, text: str) -> None:
+    """Refuse letters that T5 has no pieces for: every such word would become the same unknown one."""
+    if letter := languages.foreign_letter(text, READ):
+        script = languages.script_of(letter).capitalize()
+        description = f"T5 reads Latin letters only, and this holds {script} ({letter!r}); write it in English"
+        raise PromptLanguageUnsupported(
+            f"{field}: {description}",
+            violations=[Violation(field, description)],
+            metadata={"languages": ",".join(READ)},
+        )

@@ -64,7 +64,7 @@ async def of(
         height=height,
         effective=effective,
         stage_timings=[progress_pb2.Timing(name=name, seconds=s) for name, s in outcome.seconds.items()],
-        warnings=(*edit.parameters.warnings, *outcome.warnings),
+        warnings=(*edit.parameters.warnings, *canvas.warnings, *outcome.warnings),
         request_id=logs.request_id.get(),
     )
 

@@ -58,10 +58,11 @@ class Segmented:
 
 @dataclass(frozen=True)
 class Painted:
-    """(H, W, 3) uint8 at the size that was sent."""
+    """(H, W, 3) uint8 at the size that was sent. warnings: what the service says beside it, in English."""
 
     rgb: Pixels
     model: ModelUse
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -237,7 +238,9 @@ async def _follow(call: Any, on_progress: OnProgress) -> Painted:
             async for event in call:
                 if event.HasField("result"):
                     meter.measured(event.result.timings)
-                    painted = Painted(pixels.decode_answer(event.result.image), _model(event.result.model))
+                    result = event.result
+                    rgb = pixels.decode_answer(result.image)
+                    painted = Painted(rgb, _model(result.model), tuple(result.warnings))
                 elif event.HasField("queued"):
                     on_progress(queued=event.queued)
                 elif event.HasField("progress"):

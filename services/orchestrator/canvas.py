@@ -85,6 +85,7 @@ class Canvas:
     painted: Pixels | None = None
     area: WorkArea | None = None
     models: tuple[ModelUse, ...] = ()
+    warnings: tuple[str, ...] = ()
     subject: asyncio.Task[Subject] | None = None
     texts: asyncio.Task[Texts] | None = None
 

@@ -17,6 +17,7 @@ from PIL import Image
 from imgedit.errors import ImageRejected, InternalError, InvalidArgument, Violation
 from imgedit.images import Picture, Pixels, resized
 from services.orchestrator import masks, weights
+from services.orchestrator.backends import Painted
 from services.orchestrator.canvas import Canvas, Edit, MaskSource, Subject
 from services.orchestrator.catalogue import CompositeStage, ExtendStage, FillStage, MaskStage, QwenEditStage
 from services.orchestrator.composite import composited, cut_out
@@ -92,7 +93,7 @@ async def fill(canvas: Canvas, stage: FillStage, edit: Edit) -> Canvas:
         on_progress=edit.on_progress(stage.kind),
     )
     full = await asyncio.to_thread(area.leave, painted.rgb, canvas.rgb)
-    return replace(canvas, painted=full, area=area, models=(*canvas.models, painted.model))
+    return _painted(canvas, full, area, painted)
 
 
 async def qwen_edit(canvas: Canvas, stage: QwenEditStage, edit: Edit) -> Canvas:
@@ -120,7 +121,17 @@ async def qwen_edit(canvas: Canvas, stage: QwenEditStage, edit: Edit) -> Canvas:
         on_progress=edit.on_progress(stage.kind),
     )
     full = await asyncio.to_thread(area.leave, painted.rgb, canvas.rgb)
-    return replace(canvas, painted=full, area=area, models=(*canvas.models, painted.model))
+    return _painted(canvas, full, area, painted)
+
+
+def _painted(canvas: Canvas, full: Pixels, area: WorkArea, painted: Painted) -> Canvas:
+    return replace(
+        canvas,
+        painted=full,
+        area=area,
+        models=(*canvas.models, painted.model),
+        warnings=(*canvas.warnings, *painted.warnings),
+    )
 
 
 async def _parameters(canvas: Canvas, stage: FillStage | QwenEditStage, edit: Edit) -> EditParameters:

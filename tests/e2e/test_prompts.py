@@ -84,6 +84,11 @@ def test_a_prompt_is_written_out_where_asked(client: SyncEditClient, photo: Path
     assert answer.effective.prompt_rewrite == edit_pb2.PROMPT_REWRITE_EXPANDED
 
 
+def test_what_the_model_cuts_off_a_prompt_is_told(client: SyncEditClient, photo: Path) -> None:
+    answer = client.edit(photo, prompt="a bright modern gym with steel equipment " * 3, **INPAINTING)
+    assert any("CLIP" in warning for warning in answer.warnings)
+
+
 def test_a_failed_rewriting_names_its_stage(client: SyncEditClient, photo: Path) -> None:
     with pytest.raises(RewriteFailed) as caught:
         client.edit(photo, prompt="티셔츠의 'FIVE'를 'TEN 10'으로 변경", **INPAINTING)

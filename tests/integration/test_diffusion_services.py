@@ -21,6 +21,7 @@ from imgedit.errors import (
     ImgeditError,
     InvalidArgument,
     OutOfMemory,
+    PromptLanguageUnsupported,
     PromptRejected,
     ServiceUnavailable,
 )
@@ -135,6 +136,23 @@ async def test_a_bad_field_is_named(fill: RunningServer, changes: dict[str, obje
     error = await refusal(fill, request)
     assert isinstance(error, InvalidArgument)
     assert error.violations[0].field == field
+
+
+@pytest.mark.parametrize("field", ["prompt", "negative_prompt"])
+async def test_letters_that_t5_does_not_know_never_reach_flux(fill: RunningServer, field: str) -> None:
+    request = fill_request()
+    setattr(request, field, "배경을 현대적인 체육관으로 변경")
+    error = await refusal(fill, request)
+    assert type(error) is PromptLanguageUnsupported
+    assert error.violations[0].field == field
+
+
+async def test_what_is_cut_off_a_prompt_is_told(fill: RunningServer) -> None:
+    request = fill_request()
+    assert not (await run_fill(fill, request))[-1].result.warnings
+    request.prompt = "a bright modern gym " * 5
+    (warning,) = (await run_fill(fill, request))[-1].result.warnings
+    assert "first 77" in warning
 
 
 async def test_an_empty_prompt_is_rejected(fill: RunningServer) -> None:

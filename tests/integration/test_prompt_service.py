@@ -112,7 +112,8 @@ async def test_a_prompt_that_fits_comes_back_unchanged_and_no_model_runs(server:
 async def test_an_answer_that_loses_quoted_text_is_refused(server: RunningServer) -> None:
     error = await refusal(server, "티셔츠의 'GYM'을 'ZEBRA 77'로 변경")
     assert type(error) is RewriteFailed
-    assert "ZEBRA 77" in error.message
+    assert "quoted text number 2 of 2" in error.message
+    assert "ZEBRA 77" not in error.message, "errors are logged, prompts are not"
     assert "English" in error.message
 
 

@@ -16,6 +16,7 @@ import asyncio
 import functools
 import itertools
 import json
+import math
 import statistics
 import tempfile
 import time
@@ -99,6 +100,8 @@ def main() -> None:
     rows = []
     for repeat, (share, deadlines) in itertools.product(range(options.repeats), rounds):
         requests = arrivals(solo, share, options.seconds, options.seed + repeat, deadlines=deadlines)
+        if not requests:
+            raise SystemExit(f"nobody arrives within {options.seconds} s at {share:.0%} load; choose more --seconds")
         for name, system in systems.items():
             rows.append(summary(name, share, deadlines, *asyncio.run(system(requests))))
             print(json.dumps(rows[-1]), flush=True)
@@ -329,11 +332,16 @@ def summary(name: str, load_share: float, deadlines: bool, outcomes: list[Outcom
         "met": sum(outcome.met for outcome in outcomes),
         "throughput_per_s": round(len(done) / seconds, 3),
         "work_per_s": round(sum(outcome.request.solo for outcome in done) / seconds, 3),
-        "mean_s": round(statistics.fmean(latencies), 3),
-        **{f"p{p}_s": round(float(np.percentile(latencies, p)), 3) for p in (50, 95, 99)},
-        "short_p95_s": round(float(np.percentile(short, 95)), 3),
+        "mean_s": round(statistics.fmean(latencies), 3) if latencies else math.nan,
+        **{f"p{p}_s": percentile(latencies, p) for p in (50, 95, 99)},
+        "short_p95_s": percentile(short, 95),
         "steps_wasted_on_dead_requests": sum(outcome.steps for outcome in missed),
     }
+
+
+def percentile(seconds: list[float], part: int) -> float:
+    """The percentile, in seconds; not a number where there is nothing to rank."""
+    return round(float(np.percentile(seconds, part)), 3) if seconds else math.nan
 
 
 def median_row(rows: list[dict[str, Any]], name: str, load_share: float, deadlines: bool) -> dict[str, Any]:

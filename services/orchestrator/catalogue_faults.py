@@ -37,9 +37,17 @@ def _message(found: ErrorDetails) -> str:
             return "is missing"
         case "extra_forbidden":
             return "there is no such key"
-    value = found["input"]
-    shown = f", is {value!r:.80}" if isinstance(value, str | int | float | None) else ""
-    return found["msg"] + shown
+        case "tuple_type":
+            return "must be a list" + _shown(found["input"])
+        case "model_type":
+            return "must be a mapping" + _shown(found["input"])
+    return found["msg"] + _shown(found["input"])
+
+
+def _shown(value: object) -> str:
+    """A value that is short enough to be named; a whole number of thousands of digits has no text at all."""
+    is_short = value is None or isinstance(value, str | float) or (isinstance(value, int) and value.bit_length() < 64)
+    return f", is {value!r:.80}" if is_short else ""
 
 
 def _no_such_stage(kind: str, known: str) -> str:

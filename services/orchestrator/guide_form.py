@@ -18,7 +18,8 @@ def adopt_chains(values: dict[str, Any], shipped: dict[str, Any]) -> None:
     }
     for experiment in _mappings(values.get("experiments")):
         for feature in _mappings(experiment.get("features")):
-            found = known.get((experiment.get("id"), feature.get("id")))
+            ids = experiment.get("id"), feature.get("id")
+            found = known.get(ids) if all(isinstance(name, str) for name in ids) else None
             if found is not None and "stages" not in feature:
                 for key in ("stages", "parameters", "profiles"):
                     feature.setdefault(key, found[key])

@@ -95,7 +95,7 @@ FEATURE = "experiments.0.features.0"
         ("max: 50, recommended: [28, 28]", "max: .inf", f"{FEATURE}.parameters.steps.max", "finite"),
         ("min: 10, max: 50", "min: 50, max: 10", f"{FEATURE}.parameters.steps.min", "above max"),
         ("recommended: [0.8, 1.0]", "recommended: [0.8, 1.1]", f"{FEATURE}.parameters.strength.recommended", "within"),
-        ("recommended: [0.8, 1.0]", "recommended: 1", f"{FEATURE}.parameters.strength.recommended", "valid tuple"),
+        ("recommended: [0.8, 1.0]", "recommended: 1", f"{FEATURE}.parameters.strength.recommended", "must be a list"),
         ("requires_mask: true", "requires_masks: true", f"{FEATURE}.requires_masks", "no such key"),
         ("requires_mask: true", "requires_mask: 1", f"{FEATURE}.requires_mask", "valid boolean"),
         ("requires_mask: true", "true: 1", f"{FEATURE}.true", "must be text"),
@@ -155,6 +155,10 @@ def test_every_fault_is_reported_at_once(tmp_path: Path) -> None:
         ("# nothing but words\n", 1, "is empty"),
         ("timeout_seconds: 1\n---\nexperiments: []\n", 2, "another document"),
         ("experiments: []\n", 1, "at least 1"),
+        ("experiments: 5\n", 1, "experiments: must be a list, is 5"),
+        ("experiments: {a: 1}\n", 1, "experiments: must be a list"),
+        ("experiments:\n- 5\n", 2, "experiments.0: must be a mapping, is 5"),
+        (f"experiments: 0x{'f' * 9000}\n", 1, "experiments: must be a list"),
         ("{}\n", 1, "experiments: is missing"),
         ("timeout_seconds: 1\nexperiments: []\ntimeout_seconds: 2\n", 3, "timeout_seconds: this key stands here twice"),
         ("experiments:\n- id: a\n  id: b\n", 3, "experiments.0.id: this key stands here twice, first in line 2"),
@@ -174,6 +178,20 @@ def test_a_file_that_is_no_catalogue_is_refused_in_one_line(tmp_path: Path, text
     [fault] = faults_of(path)
     assert fault.startswith(f"{path}:{line}: ")
     assert said in fault
+
+
+def test_no_value_is_too_odd_to_be_reported(tmp_path: Path) -> None:
+    path = tmp_path / "odd.yaml"
+    path.write_text("experiments:\n- id: [1]\n  name: {a: b}\n  models: [null]\n  features: [{id: {}, name: 1.5}]\n")
+    faults = faults_of(path)
+    assert {fault.split(": ")[1].removeprefix("experiments.0.") for fault in faults} == {
+        "id",
+        "name",
+        "models.0",
+        "features.0.id",
+        "features.0.name",
+        "features.0.stages",
+    }
 
 
 def test_aliases_that_stand_for_billions_of_values_are_refused_at_once(tmp_path: Path) -> None:

@@ -53,6 +53,7 @@ bench: install  ## Run the benchmarks.
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m benchmarks.crop
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m benchmarks.gguf
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m benchmarks.engine --seconds 300
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m benchmarks.memory
 
 clean:  ## Remove what was built.
 	rm -rf build $(VENV) *.egg-info

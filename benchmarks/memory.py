@@ -1,0 +1,155 @@
+"""Whether a stack that edits picture after picture keeps its memory: resident size after a warm-up, and a control.
+
+    python -m benchmarks.memory [--edits 300] [--megapixels 12] [--side-by-side 2] [--no-control]
+
+Four real services with tiny checkpoints edit a picture of 12 megapixels again and again, with a mask that BEN2 finds,
+at few steps, in PNG, JPEG and WebP by turns; each request asks for another seed. The resident size is the sum of the
+orchestrator, its decoders and the model services, taken between two edits; what is compared is the least of the last
+tenth with the least of the first tenth after the warm-up. The warm-up fills what is bounded and meant to be kept
+(answers by request id, masks).
+
+The control is the same with an orchestrator that leaks: its content policy keeps every result. It must fail, or the
+measurement sees nothing. Ends with one JSON object; exit code 1 where memory grew, or where the control did not.
+"""
+
+import argparse
+import io
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import psutil
+from PIL import Image
+
+from imgedit import SyncEditClient
+from imgedit.images import Pixels
+from imgedit.ports import Ports
+from imgedit.stack import Stack, environment_of
+from imgedit.v1 import edit_pb2
+from services.orchestrator.policy import ALLOW, Review, Verdict
+
+MB = 1_000_000
+LIMIT_BYTES = 50 * MB
+WARM_UP = 0.2
+"""Part of the edits that warm up; at least ten."""
+CONTROL_EDITS = 15
+FORMATS = ("OUTPUT_FORMAT_PNG", "OUTPUT_FORMAT_JPEG", "OUTPUT_FORMAT_WEBP")
+MODELS = Path("build/models-tiny")
+
+_leaked: list[Pixels] = []
+
+
+def leak(review: Review) -> Verdict:
+    """The content policy of the control: keeps a copy of every result."""
+    if review.picture is not None:
+        _leaked.append(review.picture.copy())
+    return ALLOW
+
+
+def main() -> int:
+    """Measure, print, and say whether it passed."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--edits", type=int, default=300, help="edits after the warm-up (%(default)s)")
+    parser.add_argument("--megapixels", type=float, default=12.0, help="of the picture (%(default)s)")
+    parser.add_argument("--side-by-side", type=int, default=2, help="edits at once (%(default)s)")
+    parser.add_argument("--control", action=argparse.BooleanOptionalAction, default=True, help="also run the control")
+    options = parser.parse_args()
+    subprocess.run([sys.executable, "-m", "demo.tiny", "--out", str(MODELS)], check=True, stdout=subprocess.DEVNULL)
+    picture = photograph(options.megapixels)
+    found = soak(picture, options.edits, options.side_by_side, {})
+    result = {"benchmark": "memory", "edits": options.edits, "megapixels": options.megapixels, **found}
+    is_good = found["growth_bytes"] < LIMIT_BYTES
+    if options.control:
+        leaking = {"IMGEDIT_ORCHESTRATOR_CONTENT_POLICY": "benchmarks.memory:leak", "PYTHONPATH": str(Path.cwd())}
+        result["control_growth_bytes"] = soak(picture, CONTROL_EDITS, options.side_by_side, leaking)["growth_bytes"]
+        is_good = is_good and result["control_growth_bytes"] > LIMIT_BYTES
+    print(json.dumps({**result, "limit_bytes": LIMIT_BYTES, "passed": is_good}))
+    return 0 if is_good else 1
+
+
+def soak(picture: bytes, edits: int, side_by_side: int, environment: dict[str, str]) -> dict[str, float]:
+    """Edit, and compare the resident size at the end with that after the warm-up."""
+    warm_up = max(10, round(edits * WARM_UP))
+    sizes: list[int] = []
+    started = time.monotonic()
+    with running(environment) as (stack, client), ThreadPoolExecutor(side_by_side) as threads:
+        for first in range(0, warm_up + edits, side_by_side):
+            list(threads.map(lambda seed: edit(client, picture, seed), range(first, first + side_by_side)))
+            sizes.append(resident(stack))
+            if len(sizes) % 5 == 0:
+                print(f"{first + side_by_side:>4} edits: {sizes[-1] / MB:.0f} MB", flush=True)
+        parts = {name: tree_size(popen.pid) for name, popen in stack.processes.items()}
+    after = sizes[warm_up // side_by_side :]
+    tenth = max(1, len(after) // 10)
+    start, end = min(after[:tenth]), min(after[-tenth:])
+    seconds = (time.monotonic() - started) / (warm_up + edits)
+    print(
+        f"{start / MB:.0f} MB after {warm_up} edits, {end / MB:.0f} MB after {edits} more: {(end - start) / MB:+.1f} MB"
+    )
+    print(", ".join(f"{name} {size / MB:.0f} MB" for name, size in parts.items()), f"· {seconds:.2f} s an edit")
+    return {
+        "start_bytes": start,
+        "end_bytes": end,
+        "growth_bytes": end - start,
+        "peak_bytes": max(after),
+        "seconds_per_edit": round(seconds, 3),
+    }
+
+
+def edit(client: SyncEditClient, picture: bytes, seed: int) -> None:
+    """One edit at the least work for the models."""
+    output = edit_pb2.OutputOptions(format=FORMATS[seed % len(FORMATS)], quality=90 if seed % len(FORMATS) else None)
+    options = {"prompt": "a gym", "steps": 10, "strength": 0.1, "seed": seed, "output": output}
+    answer = client.edit(picture, experiment="ben2_flux_fill", feature="inpainting", **options)
+    if not answer.success:
+        raise RuntimeError("an edit failed")
+
+
+def photograph(megapixels: float) -> bytes:
+    """A PNG, 4:3: a soft bright disc on a noisy ground, in which BEN2 finds something to keep."""
+    height = round((megapixels * 1e6 * 3 / 4) ** 0.5)
+    width = round(megapixels * 1e6 / height)
+    y, x = np.mgrid[0:height, 0:width]
+    disc = ((x - width / 2) ** 2 + (y - height / 2) ** 2 < (height / 3) ** 2) * 120
+    noise = np.random.default_rng(1).integers(0, 60, (height, width, 3))
+    buffer = io.BytesIO()
+    Image.fromarray((disc[:, :, None] + noise).astype(np.uint8)).save(buffer, "JPEG", quality=92)
+    return buffer.getvalue()
+
+
+@contextmanager
+def running(environment: dict[str, str]) -> Iterator[tuple[Stack, SyncEditClient]]:
+    """A stack with tiny checkpoints, set as `imgedit up` sets it."""
+    ports = Ports.free()
+    with tempfile.TemporaryDirectory() as logs:
+        shared = environment_of(ports, MODELS, max_work_pixels=64 * 64)
+        stack = Stack(ports, Path(logs), {**shared, **environment})
+        try:
+            stack.start()
+            list(stack.wait_until_serving(timeout=300))
+            with SyncEditClient(ports.address("orchestrator")) as client:
+                yield stack, client
+        finally:
+            stack.stop()
+
+
+def resident(stack: Stack) -> int:
+    """Bytes of all services and their children."""
+    return sum(tree_size(popen.pid) for popen in stack.processes.values())
+
+
+def tree_size(pid: int) -> int:
+    """Resident bytes of a process and its children."""
+    process = psutil.Process(pid)
+    return sum(part.memory_info().rss for part in (process, *process.children(recursive=True)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

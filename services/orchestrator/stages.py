@@ -44,17 +44,15 @@ async def mask(canvas: Canvas, stage: MaskStage, edit: Edit) -> Canvas:
     use = edit.parameters.region.use_of(stage)
     if use is None:
         raise InternalError("mask: the edit does not use this stage")
-    canvas = replace(canvas, mask_options=use.options)
     if edit.mask is None:
         found = await _found_subject(canvas)
         weight = await asyncio.to_thread(weights.of_subject, found.alpha, use.options)
-        canvas = replace(canvas, mask_source="segmentation")
+        canvas = replace(canvas, mask_options=use.options, mask_source="segmentation")
         if canvas.rgb is edit.picture.rgb:  # what was painted over it since has edges of its own
-            kept = 255 - masks.levelled(found.alpha, use.options) if use.options.keeps_subject else None
-            canvas = replace(canvas, kept_subject=kept, own_colours=found.own_colours)
+            canvas = await asyncio.to_thread(_with_colours, canvas, found, use.options)
     else:
         weight = await asyncio.to_thread(weights.of_request, edit.mask, use.options)
-        canvas = replace(canvas, mask_source="request")
+        canvas = replace(canvas, mask_options=use.options, mask_source="request")
     return await asyncio.to_thread(_on_plain_ground, canvas, weight) if use.cuts_out else replace(canvas, weight=weight)
 
 
@@ -202,10 +200,17 @@ async def _found_subject(canvas: Canvas) -> Subject:
     return await canvas.subject
 
 
+def _with_colours(canvas: Canvas, found: Subject, options: MaskOptions) -> Canvas:
+    """What is needed to keep the subject, or to cut it out, in its own colours."""
+    kept = 255 - masks.levelled(found.alpha, options) if options.keeps_subject else None
+    return replace(canvas, kept_subject=kept, own_colours=found.own_colours)
+
+
 def _on_plain_ground(canvas: Canvas, weight: Pixels) -> Canvas:
     """The white part of the mask, cut out and laid on white: all of it is the model's."""
     rgb = Picture(canvas.rgb, canvas.alpha).over_white()
-    cut = cut_out(rgb, weight, canvas.own_colours)
+    # Where the subject is what is left out, the edge is the background's.
+    cut = cut_out(rgb, weight, canvas.own_colours if canvas.kept_subject is None else None)
     return replace(canvas, rgb=cut.over_white(), alpha=None, mask_source="whole", kept_subject=None, own_colours=None)
 
 

@@ -14,6 +14,7 @@ from services.orchestrator import catalogue, chain, parameters
 from services.orchestrator.backends import ModelUse, Painted, Segmented
 from services.orchestrator.canvas import Edit
 from services.orchestrator.catalogue import SHIPPED
+from services.orchestrator.prompts import Rewriting
 
 CATALOGUE = catalogue.load(SHIPPED)
 
@@ -57,6 +58,7 @@ def edited(
         mask=mask,
         references=(),
         parameters=parameters.resolve(request, feature),
+        rewriting=Rewriting(),
         backends=backends,  # type: ignore[arg-type]
         max_pixels=25_000_000,
         max_work_pixels=4096,

@@ -82,6 +82,23 @@ def test_the_model_is_given_the_cut_out_on_white_in_its_own_colours(feature: str
     assert canvas.mask_options.grow_px == 0
 
 
+def test_the_background_can_be_cut_out_instead_in_the_colours_of_the_picture() -> None:
+    models = Noise()
+    edit("REMOVE", backends=models, options=edit_pb2.MaskOptions(subject="MASK_SUBJECT_BACKGROUND"))
+    [(given, _)] = models.painted
+    assert (given[20:24, 28:32] == 255).all()
+    assert np.array_equal(given[:6, :6], PICTURE.rgb[:6, :6])
+
+
+@pytest.mark.parametrize("background", ["REMOVE", "TRANSPARENT"])
+def test_at_strength_0_the_cut_out_itself_comes_back(background: str) -> None:
+    models = Noise()
+    canvas = edit(background, backends=models, strength=0.0).canvas
+    assert models.painted == []
+    assert (canvas.rgb[:6, :6] == 255).all()
+    assert (canvas.alpha is not None) == (background == "TRANSPARENT")
+
+
 def test_remove_returns_what_the_model_made_of_it_opaque() -> None:
     models = Noise()
     canvas = edit("REMOVE", picture=noise_picture(60, 44, has_alpha=True), backends=models).canvas

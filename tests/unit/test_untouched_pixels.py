@@ -17,7 +17,7 @@ from services.orchestrator.outpaint import extended
 from tests.unit.chain_support import edited, noise_picture
 
 QWEN = ("appearance_editing", "semantic_editing", "text_editing", "multi_image_editing")
-QUICK = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+QUICK = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 PICTURES = st.builds(

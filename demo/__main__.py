@@ -37,9 +37,9 @@ class Example:
 
 
 EXAMPLES = (
-    Example("portrait.jpg", "ben2_flux_fill", "inpainting", "a bright modern gym, training equipment"),
+    Example("portrait.jpg", "ben2_flux_fill", "inpainting", "배경을 현대적인 체육관으로 변경"),
     Example("portrait.jpg", "ben2_qwen_image", "appearance_editing", "운동복을 파란색에서 빨간색으로 변경"),
-    Example("logo.png", "ben2_flux_fill", "outpainting", "training equipment on the left"),
+    Example("logo.png", "ben2_flux_fill", "outpainting", "왼쪽에 운동 기구 추가"),
     Example("logo.png", "ben2_qwen_image", "semantic_editing", "배경을 야외 공원으로 변경"),
 )
 

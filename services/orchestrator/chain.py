@@ -80,7 +80,7 @@ async def run(feature: Feature, edit: Edit) -> Outcome:
             else:
                 if isinstance(stage, MaskStage) and canvas.subject is not None and edit.mask is None:
                     await canvas.subject  # before the clock: waiting is the segmentation's time
-                if isinstance(stage, PaintStage) and canvas.texts is not None:
+                if isinstance(stage, PaintStage) and stage.prompt is None and canvas.texts is not None:
                     await canvas.texts  # likewise
                 step = partial(stages.OF_KIND[type(stage)], canvas, stage, edit)
                 canvas = await clock.measure(stage.kind, step)

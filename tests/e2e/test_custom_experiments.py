@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from demo.tiny.lessons import EXPANSIONS, TRANSLATIONS
 from imgedit import SyncEditClient
 from imgedit.errors import InvalidArgument
 from imgedit.v1 import edit_pb2
@@ -141,3 +142,39 @@ def test_without_a_second_edit_the_first_models_margins_remain(two_models: SyncE
     assert weight[:, :30].min() > 0
     reflected = np.pad(np.asarray(Image.open(photo)), ((0, 0), (64, 0), (0, 0)), mode="reflect")
     assert not np.array_equal(result[:, :30], reflected[:, :30])
+
+
+REWRITING = """
+experiments:
+  - id: "written_out"
+    name: "written out"
+    models: [{model_id: "Qwen-Image-Edit-2509"}]
+    features:
+      - id: "edit"
+        name: "edit"
+        stages: [{rewrite_prompt: {expand: true}}, qwen_edit, composite]
+        parameters: &numbers
+          steps: {default: 10, min: 1, max: 50}
+          guidance_scale: {default: 1.0, min: 1.0, max: 15.0}
+          strength: {default: 1.0, min: 0.0, max: 1.0}
+      - id: "translated"
+        name: "translated"
+        stages: [rewrite_prompt, qwen_edit, composite]
+        parameters: *numbers
+"""
+
+
+def test_a_stage_in_the_chain_rewrites_what_the_model_could_read(
+    stack: RunningStack, photo: Path, tmp_path: Path
+) -> None:
+    catalogue = tmp_path / "rewriting.yaml"
+    catalogue.write_text(REWRITING, encoding="utf-8")
+    with orchestrator(stack.ports, catalogue, tmp_path) as running, SyncEditClient(running.target) as client:
+        expanded = client.edit(photo, experiment="written_out", prompt="배경 변경")
+        translated = client.edit(photo, experiment="written_out", feature="translated", prompt="배경 변경")
+        english = client.edit(photo, experiment="written_out", feature="translated", prompt="a gym")
+    assert expanded.effective.prompt == EXPANSIONS["배경 변경"]
+    assert expanded.effective.prompt_rewrite == edit_pb2.PROMPT_REWRITE_EXPANDED
+    assert translated.effective.prompt == TRANSLATIONS["배경 변경"]
+    assert [timing.name for timing in translated.stage_timings] == ["rewrite_prompt", "qwen_edit", "composite"]
+    assert [timing.name for timing in english.stage_timings] == ["qwen_edit", "composite"]

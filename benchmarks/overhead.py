@@ -40,10 +40,13 @@ from imgedit.v1 import edit_pb2
 from services.common.server import run
 from services.diffusion.adapter import Plan
 from services.fill.spec import FillSpec
-from services.orchestrator import answer, catalogue, chain, inputs, parameters
+from services.orchestrator.__main__ import prompt_rules
+from services.orchestrator.admission import Admission, Limit
 from services.orchestrator.backends import ModelUse, Painted, Segmented
-from services.orchestrator.canvas import Edit
+from services.orchestrator.catalogue_source import CatalogueSource
 from services.orchestrator.decoding import Decoders
+from services.orchestrator.editor import Editor, Terms
+from services.orchestrator.settings import OrchestratorSettings
 from services.segmentation.cutout import to_mask
 from services.segmentation.foreground import estimate_foreground
 
@@ -165,29 +168,29 @@ def services(ports: Ports) -> Iterator[None]:
                 process.wait()
 
 
-async def direct(request: edit_pb2.EditRequest, decoders: Decoders) -> dict[str, float]:
-    """Seconds of one edit in this process: total, codec, copy."""
-    experiment, feature = catalogue.load(catalogue.SHIPPED).find(request.experiment_id, request.feature_id)
-    started = time.perf_counter()
-    pictures = await inputs.decode(request, decoders, MAX_PIXELS)
-    decoded = time.perf_counter()
-    edit = Edit(
-        picture=pictures.picture,
-        mask=None,
-        references=(),
-        parameters=parameters.resolve(request, feature),
-        backends=DirectModels(),  # type: ignore[arg-type]
+def direct_editor(decoders: Decoders) -> Editor:
+    """The orchestrator's editor on models that are called directly."""
+    settings = OrchestratorSettings()
+    unlimited = Limit(1000, 2**40)
+    return Editor(
+        CatalogueSource(settings.experiments),
+        DirectModels(),  # type: ignore[arg-type]
+        decoders,
+        admission=Admission(unlimited, unlimited),
         max_pixels=MAX_PIXELS,
         max_work_pixels=MAX_WORK_PIXELS,
-        deadline=time.monotonic() + 600,
-        on_stage=lambda *_: None,
-        on_progress=lambda _: lambda **_: None,
+        prompts=prompt_rules(settings),
     )
-    outcome = await chain.run(feature, edit)
-    edited = time.perf_counter()
-    await answer.of(request, experiment, feature, edit, outcome, with_prompts=True)
-    ended = time.perf_counter()
-    return {"total": ended - started, "codec": decoded - started + ended - edited, "copy": edited - decoded}
+
+
+async def direct(editor: Editor, request: edit_pb2.EditRequest) -> dict[str, float]:
+    """Seconds of one edit in this process: total, codec, copy."""
+    terms = Terms(request_id="direct", is_id_given=False, is_second_run=False, deadline=None)
+    started = time.perf_counter()
+    response = await editor.edit(request, terms, lambda _: None)
+    total = time.perf_counter() - started
+    copy = sum(timing.seconds for timing in response.stage_timings)
+    return {"total": total, "codec": total - copy, "copy": copy}
 
 
 async def orchestrated(client: EditClient, request: edit_pb2.EditRequest, ports: Ports) -> dict[str, float]:
@@ -230,6 +233,7 @@ async def measure(options: argparse.Namespace, ports: Ports) -> list[dict[str, f
     """A row per size."""
     decoders = Decoders(processes=2, seconds=60)
     await decoders.start()
+    editor = direct_editor(decoders)
     rows, number = [], 0
     async with EditClient(ports.address("orchestrator"), retries=0) as client:
         for megapixels in options.megapixels:
@@ -237,7 +241,7 @@ async def measure(options: argparse.Namespace, ports: Ports) -> list[dict[str, f
             for _ in range(options.rounds + 1):
                 number += 1
                 request = await asyncio.to_thread(request_of, megapixels, number)
-                pairs.append((await orchestrated(client, request, ports), await direct(request, decoders)))
+                pairs.append((await orchestrated(client, request, ports), await direct(editor, request)))
             rows.append(row(megapixels, pairs[1:]))  # the first one warms up
             print(line(rows[-1]), flush=True)
     decoders.close()

@@ -53,7 +53,7 @@ class Output:
         if self.format == "JPEG":
             raise InvalidArgument.field(
                 "output.format",
-                "JPEG has no transparency, which background BACKGROUND_TRANSPARENT asks for; take PNG or WebP",
+                "the result is transparent around the subject, which JPEG cannot be; take PNG or WebP",
                 korean="JPEG에는 투명도가 없습니다. 투명 배경에는 PNG나 WebP를 선택하세요.",
             )
 

@@ -100,10 +100,10 @@ def resolve(request: edit_pb2.EditRequest, feature: Feature) -> EditParameters:
     profile = _profile(request)
     preset = getattr(feature.profiles, profile)
     numbers = {name: _number(request, name, limits, getattr(preset, name, None)) for name, limits in ranges(feature)}
-    has_guidance = not isinstance(feature.painter, QwenEditStage) or numbers["guidance_scale"] > 1
+    has_guidance = _has_guidance(feature.painter, numbers.get("guidance_scale", 0))
     where = region.resolve(request, feature)
     what = output.resolve(request)
-    if where.background == "transparent":
+    if where.background == "transparent" or not feature.painters:
         what.check_transparency()
     return EditParameters(
         prompt=request.prompt,
@@ -122,6 +122,13 @@ def resolve(request: edit_pb2.EditRequest, feature: Feature) -> EditParameters:
         expand_prompt=request.expand_prompt,
         warnings=() if has_guidance or not request.HasField("negative_prompt") else (NO_GUIDANCE,),
     )
+
+
+def _has_guidance(painter: FillStage | QwenEditStage | None, asked: float) -> bool:
+    """Whether the model looks at a negative prompt: Qwen does at a guidance above 1, the chain's or the asked one."""
+    if not isinstance(painter, QwenEditStage):
+        return True
+    return (asked if painter.guidance_scale is None else painter.guidance_scale) > 1
 
 
 def optional_fields(feature: Feature) -> dict[str, bool]:

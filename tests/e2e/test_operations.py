@@ -151,11 +151,12 @@ def test_promtool_finds_no_fault_in_the_metrics(stack: RunningStack, service: st
 def test_the_command_line_edits_a_file(stack: RunningStack, photo: Path, tmp_path: Path) -> None:
     out, again, cutout = (tmp_path / name for name in ("out.png", "again.png", "cutout.png"))
     arguments = [str(photo), "--experiment", "ben2_flux_fill", "--feature", "inpainting", "--prompt", "a gym"]
-    done = command(stack, "edit", *arguments, "--seed", "7", "-o", str(out), "--cutout", str(cutout))
+    arguments += ["--seed", "7", "--cutout", str(cutout)]
+    done = command(stack, "edit", *arguments, "-o", str(out))
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == str(out)
     assert [size_of(path) for path in (out, cutout)] == [size_of(photo)] * 2
-    assert command(stack, "edit", *arguments, "--seed", "7", "-o", str(again)).returncode == 0
+    assert command(stack, "edit", *arguments, "-o", str(again)).returncode == 0
     assert out.read_bytes() == again.read_bytes()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 
@@ -114,3 +115,59 @@ def test_every_accepted_field_is_described_and_every_described_one_exists(experi
             assert refused(feature_of(experiment, feature), **{field: value}).violations[0].field == field
         else:
             resolved(feature_of(experiment, feature), **{field: value})
+
+
+def test_what_the_chain_fixes_takes_the_place_of_the_requests(tmp_path: Path) -> None:
+    path = tmp_path / "fixed.yaml"
+    path.write_text(
+        """
+experiments:
+  - id: e
+    name: E
+    models: [{model_id: m}]
+    features:
+      - id: f
+        name: F
+        stages:
+          - extend
+          - fill: {prompt: more of the same, steps: 8, strength: 1.0}
+          - composite
+          - qwen_edit: {guidance_scale: 1.0}
+          - composite
+        parameters:
+          steps: {default: 20, min: 10, max: 50}
+          guidance_scale: {default: 3.5, min: 1, max: 15}
+          strength: {default: 0.5, min: 0, max: 1}
+""",
+        encoding="utf-8",
+    )
+    feature = catalogue.load(path).experiments[0].features[0]
+    found = resolved(feature, prompt="a gym on the left", negative_prompt="blurry", steps=30)
+    fill, qwen_edit = (found.at(stage) for stage in feature.painters)
+    assert (fill.prompt, fill.negative_prompt) == ("more of the same", None)
+    assert (fill.steps, fill.guidance_scale, fill.strength) == (8, 3.5, 1.0)
+    assert (qwen_edit.prompt, qwen_edit.steps, qwen_edit.steps_run) == ("a gym on the left", 30, 15)
+    assert qwen_edit.guidance_scale == 1.0
+    assert qwen_edit.negative_prompt is None  # at a guidance of 1 nobody looks at it
+
+
+def test_a_chain_that_fixes_every_number_takes_none_from_the_request(tmp_path: Path) -> None:
+    path = tmp_path / "fixed.yaml"
+    path.write_text(
+        """
+experiments:
+  - id: e
+    name: E
+    models: [{model_id: m}]
+    features:
+      - id: f
+        name: F
+        stages: [qwen_edit: {steps: 8, guidance_scale: 2.0, strength: 1.0}, composite]
+""",
+        encoding="utf-8",
+    )
+    feature = catalogue.load(path).experiments[0].features[0]
+    found = resolved(feature, prompt="a gym").at(feature.painters[0])
+    assert (found.steps, found.guidance_scale, found.strength) == (8, 2.0, 1.0)
+    assert found.negative_prompt == "blurry, low quality, distorted, ugly, deformed"
+    assert refused(feature, steps=20).violations[0].field == "steps"

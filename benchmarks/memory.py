@@ -40,6 +40,8 @@ LIMIT_BYTES = 50 * MB
 WARM_UP = 0.2
 """Part of the edits that warm up; at least ten."""
 CONTROL_EDITS = 15
+KEPT_BYTES = 64 * 1024 * 1024
+"""Of answers by request id: the default is 256 MiB, which a short warm-up would not fill."""
 FORMATS = ("OUTPUT_FORMAT_PNG", "OUTPUT_FORMAT_JPEG", "OUTPUT_FORMAT_WEBP")
 MODELS = Path("build/models-tiny")
 
@@ -130,7 +132,8 @@ def running(environment: dict[str, str]) -> Iterator[tuple[Stack, SyncEditClient
     ports = Ports.free()
     with tempfile.TemporaryDirectory() as logs:
         shared = environment_of(ports, MODELS, max_work_pixels=64 * 64)
-        stack = Stack(ports, Path(logs), {**shared, **environment})
+        kept = {"IMGEDIT_ORCHESTRATOR_MAX_KEPT_BYTES": str(KEPT_BYTES)}
+        stack = Stack(ports, Path(logs), {**shared, **kept, **environment})
         try:
             stack.start()
             list(stack.wait_until_serving(timeout=300))

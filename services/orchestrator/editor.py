@@ -102,6 +102,7 @@ class Editor:
             # A preview would show what the policy has not judged yet.
             resolved = replace(resolved, preview_every=0)
         pictures = await inputs.decode(request, self._decoders, self._max_pixels)
+        resolved.output.check_size(pictures.picture.size)
         pixels = pictures.picture.size[0] * pictures.picture.size[1]
         metrics.IMAGE_PIXELS.observe(pixels)
         usage.took(pixels)

@@ -42,7 +42,7 @@ RUNNABLE = [example for example in examples(ROOT / "README.md") if example.run]
 
 def at(code: str, stack: Any) -> str:
     """The same code, for a stack on other ports than the default ones."""
-    code = code.replace(DEFAULT_TARGET, stack.target)
+    code = code.replace(DEFAULT_TARGET, stack.target).replace("127.0.0.1:8080", f"127.0.0.1:{stack.ports.gateway}")
     return code.replace("imgedit health", f"imgedit health --base-port {stack.ports.base}")
 
 
@@ -68,9 +68,9 @@ def test_an_example_runs_and_writes_the_pictures_that_it_names(example: Example,
     assert not missing, done.stdout
 
 
-def test_the_readme_shows_how_to_call_from_python_asyncio_the_cli_and_grpcurl() -> None:
+def test_the_readme_shows_how_to_call_from_python_asyncio_the_cli_rest_and_grpcurl() -> None:
     shown = "\n".join(example.code for example in RUNNABLE)
-    for call in ("SyncEditClient(", "await asyncio.gather(", "imgedit edit ", "grpcurl "):
+    for call in ("SyncEditClient(", "await asyncio.gather(", "imgedit edit ", "curl ", "grpcurl "):
         assert call in shown
 
 

@@ -7,6 +7,8 @@ judges, here by the container and there by the pixels.
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import logging
 import os
 import queue
 import signal
@@ -24,6 +26,8 @@ from imgedit.errors import ImageRejected, Violation
 from imgedit.headers import Header
 from imgedit.images import Picture
 from services.orchestrator import decoder, metrics
+
+_log = logging.getLogger(__name__)
 
 _PATIENCE = 10
 """A decoder that has not answered after so many times its limit of processor time is stuck and is ended."""
@@ -57,8 +61,12 @@ class Decoders:
 
     async def open(self, data: bytes, *, field: str, max_pixels: int) -> Picture:
         """As `images.open_untrusted`. Raises `ImageRejected`, also where decoding breaks a limit or the process."""
-        header = await asyncio.to_thread(images.check, data, field=field, max_pixels=max_pixels)
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._decode, data, header, field)
+        try:
+            header = await asyncio.to_thread(images.check, data, field=field, max_pixels=max_pixels)
+            return await asyncio.get_running_loop().run_in_executor(self._threads, self._decode, data, header, field)
+        except ImageRejected:
+            await asyncio.to_thread(_log_refused, data, field)
+            raise
 
     def close(self) -> None:
         """End the processes."""
@@ -160,6 +168,12 @@ class _Decoder:
         self._socket.close()
         self._process.kill()
         self._process.wait()
+
+
+def _log_refused(data: bytes, field: str) -> None:
+    """Enough to find the file again where it is kept, and nothing of what is in it."""
+    digest = hashlib.sha256(data).hexdigest()
+    _log.info("picture refused", extra={"field": field, "bytes": len(data), "sha256": digest})
 
 
 def _over_memory(field: str) -> ImageRejected:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import io
 import resource
 import signal
@@ -84,6 +85,17 @@ async def test_a_refusal_names_the_field_and_costs_no_process() -> None:
             assert any("가" <= letter <= "힣" for letter in caught.value.korean)
         assert (await opened(decoders, GOOD)).size == (90, 120)
         assert children() == [child]
+
+
+async def test_a_refused_picture_is_logged_by_its_hash_and_nothing_of_it(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    async with started() as decoders:
+        with pytest.raises(ImageRejected):
+            await opened(decoders, b"a secret picture", "mask_image")
+    (line,) = [entry for entry in caplog.records if entry.message == "picture refused"]
+    expected = ("mask_image", 16, hashlib.sha256(b"a secret picture").hexdigest())
+    assert (line.field, line.bytes, line.sha256) == expected  # type: ignore[attr-defined]
+    assert "secret" not in str(line.__dict__)
 
 
 async def test_a_picture_that_takes_too_long_is_refused_and_the_next_is_decoded() -> None:

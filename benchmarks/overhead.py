@@ -79,6 +79,10 @@ class InstantFill:
         """One step."""
         return Plan(1, 1, 1, spec.image.nbytes, None)
 
+    def warnings(self, spec: FillSpec) -> tuple[str, ...]:  # noqa: ARG002  # as FillAdapter
+        """None."""
+        return ()
+
     def prepare(self, spec: FillSpec) -> FillSpec:
         """The state is the request."""
         return spec

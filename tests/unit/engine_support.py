@@ -43,7 +43,7 @@ def checkpoint(name: str) -> Path:
     """The folder of a tiny checkpoint, built once per test run; its language model has hardly been taught."""
     parent = Path(tempfile.mkdtemp(prefix="tiny-"))
     atexit.register(shutil.rmtree, parent, ignore_errors=True)
-    with mock.patch.object(recitation, "EPOCHS", 1):
+    with mock.patch.multiple(recitation, EPOCHS=1, MORE_EPOCHS=0):
         write_checkpoint(parent / name, seed=7)
     return parent / name
 

@@ -16,6 +16,7 @@ DIFFUSERS_NAMES = [name for name in NAMES if name != "BEN2"]
 def hardly_taught(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the language model knows is tested where it is used; learning it takes its time."""
     monkeypatch.setattr(recitation, "EPOCHS", 1)
+    monkeypatch.setattr(recitation, "MORE_EPOCHS", 0)
 
 
 def weights(folder: Path) -> dict[str, bytes]:

@@ -113,7 +113,9 @@ def _background(request: edit_pb2.EditRequest, feature: Feature) -> Background:
             f"must be one of {known}, is {request.background}",
             korean=f"background 값은 {known} 중 하나여야 합니다.",
         )
-    return default_background(feature)
+    default = default_background(feature)
+    has_mask = bool(request.mask_image) or request.HasField("mask")
+    return "keep" if default == "whole" and has_mask else default  # whoever sends a mask wants the rest kept
 
 
 def _refuse_masks(request: edit_pb2.EditRequest) -> None:

@@ -120,9 +120,17 @@ def test_a_cut_out_takes_no_rim_of_the_background_along_unless_it_is_asked_to(ba
 
 
 @pytest.mark.parametrize("field", ["mask", "mask_image"])
+def test_a_mask_says_that_the_rest_is_kept_where_nothing_else_is_said(field: str) -> None:
+    value = {"mask": edit_pb2.MaskOptions(invert=True), "mask_image": b"x"}[field]
+    found = resolved(SEMANTIC, **{field: value}).region
+    assert found.background == "keep"
+    assert found.masks
+
+
+@pytest.mark.parametrize("field", ["mask", "mask_image"])
 def test_a_mask_is_refused_where_the_whole_picture_is_the_models(field: str) -> None:
     value = {"mask": edit_pb2.MaskOptions(invert=True), "mask_image": b"x"}[field]
-    assert refused_field(SEMANTIC, **{field: value}) == field
+    assert refused_field(SEMANTIC, background=WHOLE, **{field: value}) == field
     assert refused_field(APPEARANCE, background=WHOLE, **{field: value}) == field
     assert resolved(SEMANTIC, background=KEEP, **{field: value}).region.masks
 

@@ -79,30 +79,39 @@ def main() -> int:
 def soak(picture: bytes, edits: int, side_by_side: int, environment: dict[str, str]) -> dict[str, float]:
     """Edit, and compare the resident size at the end with that after the warm-up."""
     warm_up = max(10, round(edits * WARM_UP))
-    sizes: list[int] = []
+    sizes: list[dict[str, int]] = []
     started = time.monotonic()
     with running(environment) as (stack, client), ThreadPoolExecutor(side_by_side) as threads:
         for first in range(0, warm_up + edits, side_by_side):
             list(threads.map(lambda seed: edit(client, picture, seed), range(first, first + side_by_side)))
             sizes.append(resident(stack))
             if len(sizes) % 5 == 0:
-                print(f"{first + side_by_side:>4} edits: {sizes[-1] / MB:.0f} MB", flush=True)
-        parts = {name: tree_size(popen.pid) for name, popen in stack.processes.items()}
+                print(f"{first + side_by_side:>4} edits: {shown(sizes[-1])}", flush=True)
     after = sizes[warm_up // side_by_side :]
     tenth = max(1, len(after) // 10)
-    start, end = min(after[:tenth]), min(after[-tenth:])
+    start, end = (min(part, key=total) for part in (after[:tenth], after[-tenth:]))
     seconds = (time.monotonic() - started) / (warm_up + edits)
-    print(
-        f"{start / MB:.0f} MB after {warm_up} edits, {end / MB:.0f} MB after {edits} more: {(end - start) / MB:+.1f} MB"
-    )
-    print(", ".join(f"{name} {size / MB:.0f} MB" for name, size in parts.items()), f"· {seconds:.2f} s an edit")
+    print(f"after {warm_up} edits {shown(start)}")
+    print(f"after {edits} more {shown(end)} · {seconds:.2f} s an edit")
     return {
-        "start_bytes": start,
-        "end_bytes": end,
-        "growth_bytes": end - start,
-        "peak_bytes": max(after),
+        "start_bytes": total(start),
+        "end_bytes": total(end),
+        "growth_bytes": total(end) - total(start),
+        **{f"{name}_growth_bytes": end[name] - start[name] for name in start},
+        "peak_bytes": max(map(total, after)),
         "seconds_per_edit": round(seconds, 3),
     }
+
+
+def total(sizes: dict[str, int]) -> int:
+    """Of all services."""
+    return sum(sizes.values())
+
+
+def shown(sizes: dict[str, int]) -> str:
+    """In megabytes, all and each."""
+    parts = ", ".join(f"{name} {size / MB:.0f}" for name, size in sizes.items())
+    return f"{total(sizes) / MB:.0f} MB ({parts})"
 
 
 def edit(client: SyncEditClient, picture: bytes, seed: int) -> None:
@@ -143,9 +152,9 @@ def running(environment: dict[str, str]) -> Iterator[tuple[Stack, SyncEditClient
             stack.stop()
 
 
-def resident(stack: Stack) -> int:
-    """Bytes of all services and their children."""
-    return sum(tree_size(popen.pid) for popen in stack.processes.values())
+def resident(stack: Stack) -> dict[str, int]:
+    """Bytes of each service with its children."""
+    return {name: tree_size(popen.pid) for name, popen in stack.processes.items()}
 
 
 def tree_size(pid: int) -> int:

@@ -33,6 +33,19 @@ class Address:
 
 
 @dataclass(frozen=True)
+class Mutual:
+    """How Envoy shows itself to the services behind it, and tells that they are the right ones.
+
+    secrets: path of the file (see `secret_file`) that names certificate, key and authorities; Envoy watches it.
+    shows_certificate: False = the services ask for none. names: the DNS name in the certificate of each service.
+    """
+
+    secrets: Path
+    shows_certificate: bool
+    names: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class Tls:
     """Files of the edge's certificate and its key; Envoy reads them anew when they are replaced."""
 
@@ -48,11 +61,12 @@ def edge(
     orchestrators: Sequence[Address],
     files: Path = CONFIGURATIONS,
     tls: tuple[Tls, Path] | None = None,
+    upstream: Mutual | None = None,
 ) -> Config:
     """The edge's configuration: it listens on `public` for JSON and gRPC and forwards to the orchestrators.
 
     files: the folder where Envoy will find api.binpb and openapi.json. tls: the certificate, and a folder for the file
-    through which Envoy watches it; None = plain text.
+    through which Envoy watches it; None = plain text. upstream: TLS towards the orchestrators; None = plain text.
     """
     config = _read("edge.yaml")
     _move_admin(config, admin)
@@ -66,6 +80,8 @@ def edge(
     if tls is not None:
         [chain] = _named(config["static_resources"]["listeners"], "public")["filter_chains"]
         chain["transport_socket"] = _downstream_tls(*tls)
+    if upstream is not None:
+        _secure(config, upstream)
     return config
 
 
@@ -75,6 +91,7 @@ def sidecar(
     replicas: Mapping[str, Sequence[Address]],
     metrics: Address,
     admin: Address,
+    upstream: Mutual | None = None,
 ) -> Config:
     """The sidecar's configuration: for each model service a port here, and the replicas behind it."""
     config = _read("sidecar.yaml")
@@ -83,7 +100,23 @@ def sidecar(
     for service, address in listeners.items():
         _listen(config, service, address)
         _forward(config, service, replicas[service])
+    if upstream is not None:
+        _secure(config, upstream)
     return config
+
+
+def secret_file(certificate: Path, key: Path, authorities: Path) -> Config:
+    """What the file holds through which Envoy watches certificates that change: the secrets "own" and "authorities"."""
+    kind = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
+    watched = {"watched_directory": {"path": str(certificate.parent)}}
+    pair = {"certificate_chain": {"filename": str(certificate)}, "private_key": {"filename": str(key)}, **watched}
+    trusted = {"trusted_ca": {"filename": str(authorities)}, **watched}
+    return {
+        "resources": [
+            {"@type": kind, "name": "own", "tls_certificate": pair},
+            {"@type": kind, "name": "authorities", "validation_context": trusted},
+        ]
+    }
 
 
 def command(config: Config, path: Path, *, log: str = "warning") -> list[str]:
@@ -151,6 +184,26 @@ def _holders(node: Any, keys: Sequence[str]) -> list[Config]:
         return []
     own = [node] if any(key in node for key in keys) else []
     return own + [found for item in node.values() for found in _holders(item, keys)]
+
+
+def _secure(config: Config, upstream: Mutual) -> None:
+    """TLS towards every cluster that `upstream` names; the name must be in the certificate of whoever answers."""
+    source = {"path_config_source": {"path": str(upstream.secrets)}}
+    for cluster, name in upstream.names.items():
+        matcher = {"san_type": "DNS", "matcher": {"exact": name}}
+        common: Config = {
+            "alpn_protocols": ["h2"],
+            "combined_validation_context": {
+                "default_validation_context": {"match_typed_subject_alt_names": [matcher]},
+                "validation_context_sds_secret_config": {"name": "authorities", "sds_config": source},
+            },
+        }
+        if upstream.shows_certificate:
+            common["tls_certificate_sds_secret_configs"] = [{"name": "own", "sds_config": source}]
+        kind = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
+        context = {"@type": kind, "sni": name, "common_tls_context": common}
+        found = _named(config["static_resources"]["clusters"], cluster)
+        found["transport_socket"] = {"name": "envoy.transport_sockets.tls", "typed_config": context}
 
 
 def _downstream_tls(tls: Tls, folder: Path) -> Config:

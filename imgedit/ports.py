@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -39,12 +40,17 @@ class Ports:
 
     @classmethod
     def free(cls, *, replicas: Mapping[str, int] = MappingProxyType({}), gateway: bool = False) -> Ports:
-        """Ports that nothing listens on now. Raises `OSError` where there are none."""
-        for base in range(53000, 60000, 60):
+        """Ports that nothing listens on now. Raises `OSError` where there are none.
+
+        Below those that the system gives to outgoing connections (32768 and up), and not the same first ones for two
+        processes that look at the same time.
+        """
+        first = os.getpid() % 100 * 60
+        for base in (20000 + (first + offset) % 12000 for offset in range(0, 12000, 60)):
             found = cls(base, base + 33, replicas, base + 59 if gateway else None)
             if all(is_free(port) for port in found.all()):
                 return found
-        raise OSError("no free ports between 53000 and 60000")
+        raise OSError("no free ports between 20000 and 32000")
 
     @property
     def has_sidecar(self) -> bool:

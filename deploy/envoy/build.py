@@ -17,7 +17,7 @@ from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
 from deploy.envoy.openapi import OpenApi
 from imgedit import __version__, gateway
-from imgedit.gateway import Address
+from imgedit.gateway import Address, Mutual
 
 FOLDER = Path(__file__).parent
 PROTOS = FOLDER.parents[1] / "protos"
@@ -27,6 +27,19 @@ MODEL_SERVICES = ("segmentation", "fill", "qwen_edit")
 EVERYWHERE = "0.0.0.0"
 MOUNTED = Path("/etc/envoy")
 """Where a pod finds Envoy's files."""
+
+
+def host(service: str) -> str:
+    """The name of a service's Service, which is in its certificate too."""
+    return f"imgedit-{service.replace('_', '-')}"
+
+
+TLS = Path("/etc/imgedit/tls")
+"""Where a pod finds its certificate, as cert-manager writes it."""
+
+CERTIFICATES = gateway.secret_file(TLS / "tls.crt", TLS / "tls.key", TLS / "ca.crt")
+TO_ORCHESTRATOR = Mutual(MOUNTED / "certificates.json", False, {"orchestrator": host("orchestrator")})
+TO_MODEL_SERVICES = Mutual(MOUNTED / "certificates.json", True, {service: host(service) for service in MODEL_SERVICES})
 
 # Errors with details answer an empty body unless Envoy knows the messages in them.
 SOURCES = ("imgedit/v1/edit.proto", "google/rpc/error_details.proto", "google/rpc/status.proto")
@@ -43,10 +56,13 @@ def files() -> dict[Path, bytes]:
         FOLDER / "openapi.json": _text(document),
         FOLDER / "cluster" / "edge.json": _text(cluster_edge()),
         FOLDER / "cluster" / "sidecar.json": _text(cluster_sidecar()),
+        FOLDER / "cluster" / "edge-tls.json": _text(cluster_edge(TO_ORCHESTRATOR)),
+        FOLDER / "cluster" / "sidecar-tls.json": _text(cluster_sidecar(TO_MODEL_SERVICES)),
+        FOLDER / "cluster" / "certificates.json": _text(CERTIFICATES),
     }
 
 
-def cluster_edge() -> gateway.Config:
+def cluster_edge(upstream: Mutual | None = None) -> gateway.Config:
     """The edge of a cluster: open to all, every orchestrator behind its headless Service."""
     return gateway.edge(
         public=Address(8080, EVERYWHERE),
@@ -54,19 +70,18 @@ def cluster_edge() -> gateway.Config:
         admin=Address(9901),
         orchestrators=[Address(50051, "imgedit-orchestrator")],
         files=MOUNTED,
+        upstream=upstream,
     )
 
 
-def cluster_sidecar() -> gateway.Config:
+def cluster_sidecar(upstream: Mutual | None = None) -> gateway.Config:
     """The sidecar of a cluster: listens for the orchestrator in its pod, every replica behind a headless Service."""
     return gateway.sidecar(
         listeners={service: Address(15052 + place) for place, service in enumerate(MODEL_SERVICES)},
-        replicas={
-            service: [Address(50052 + place, f"imgedit-{service.replace('_', '-')}")]
-            for place, service in enumerate(MODEL_SERVICES)
-        },
+        replicas={service: [Address(50052 + place, host(service))] for place, service in enumerate(MODEL_SERVICES)},
         metrics=Address(9110, EVERYWHERE),
         admin=Address(9902),
+        upstream=upstream,
     )
 
 

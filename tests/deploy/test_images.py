@@ -95,7 +95,7 @@ def test_the_orchestrators_environment_is_small_and_has_no_torch(installed: Path
 def test_the_orchestrator_starts_in_its_own_environment_and_answers(installed: Path, tmp_path: Path) -> None:
     [entry] = [line.removeprefix("ENTRYPOINT ") for line in lineage("orchestrator") if line.startswith("ENTRYPOINT")]
     command = yaml.safe_load(entry)
-    port, metrics = (next(p for p in range(start, start + 500) if is_free(p)) for start in (60100, 60700))
+    port, metrics = (next(p for p in range(start, start + 400) if is_free(p)) for start in (61000, 61500))
     env = {
         "PATH": f"{installed / 'bin'}:/usr/bin:/bin",
         **{key: value for key, value in environment("orchestrator").items() if key not in ("PATH", "HOME")},

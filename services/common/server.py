@@ -62,6 +62,7 @@ class RunningServer:
     def __init__(self, service: Service, settings: ServiceSettings) -> None:
         """Raises `SettingsError` for credentials at fault, and for none where other machines can call."""
         access.check_exposure(settings, service.gate)
+        metrics.RELOAD_FAILURES.labels(settings.service, "tls")  # rates start at zero, not at the first event
         self._service = service
         self._settings = settings
         self._credentials = tls.server_credentials(settings)

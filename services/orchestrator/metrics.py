@@ -55,5 +55,19 @@ CATALOGUE_RELOADS = Counter(
 CATALOGUE_READ = Gauge(
     "imgedit_catalogue_read_timestamp_seconds", "When the catalogue in force was read, as Unix time."
 )
+
+# Every series from the start, so that rates begin at zero and not at the first event.
 for _outcome in ("done", "failed"):
     CATALOGUE_RELOADS.labels(_outcome)
+for _subject in ("prompt", "result"):
+    for _decision in ("allow", "flag", "refuse", "failed"):
+        POLICY_VERDICTS.labels(_subject, _decision)
+for _stage in ("segment", "rewrite_prompt", "fill", "qwen_edit"):
+    STAGE_RERUNS.labels(_stage)
+for _whose in ("caller", "all"):
+    for _limit in ("edits", "bytes"):
+        EDITS_REFUSED.labels(_whose, _limit)
+for _cause in ("left", "asked"):
+    EDITS_CANCELLED.labels(_cause)
+for _source in ("kept", "running"):
+    EDITS_SHARED.labels(_source)

@@ -236,13 +236,23 @@ class _Translated:
             raise error_of(error, self._target) from None
 
 
+def was_lost(error: grpc.aio.AioRpcError) -> bool:
+    """Whether the other side went away: UNAVAILABLE, or a reset that a proxy passes on in mid-stream.
+
+    gRPC names the latter INTERNAL, as it names a server's own fault; but a server of ours tells that with details.
+    """
+    if error.code() is not grpc.StatusCode.INTERNAL:
+        return error.code() is grpc.StatusCode.UNAVAILABLE
+    return "RST_STREAM" in (error.details() or "") and rpc_status.from_call(error) is None
+
+
 def error_of(error: grpc.aio.AioRpcError, target: str) -> ImgeditError:
     """The error that a failed call stands for; a server that does not answer is named by its address."""
     status = rpc_status.from_call(error)
     if status is not None:
         return from_status(status)
     translated = from_status(status_pb2.Status(code=error.code().value[0], message=error.details() or ""))
-    if isinstance(translated, ServiceUnavailable):
+    if was_lost(error):
         details = error.details() or ""
         advice = (
             "do both sides use TLS, and trust each other's authority?"

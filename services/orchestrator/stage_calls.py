@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from imgedit.client import error_of
+from imgedit.client import error_of, was_lost
 from imgedit.errors import (
     DeadlineExceeded,
     EditCancelled,
@@ -86,7 +86,7 @@ class StageCalls:
             return await attempt(_options(stage, deadline))
         except grpc.aio.AioRpcError as raised:
             lost = self._named(stage, service, raised)
-            if raised.code() is not grpc.StatusCode.UNAVAILABLE or not self._is_rerun_allowed:
+            if not was_lost(raised) or not self._is_rerun_allowed:
                 raise lost from None
         if not await self._is_back(service, self._wait_until(service, deadline, was_connected=was_connected)):
             raise lost

@@ -25,7 +25,9 @@ CALLERS = 3
 def replicated(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A stack of its own, whose second fill replica can be lost and brought back."""
     ports = Ports.free(replicas={"fill": 2}, gateway=True)
-    stack = Stack(ports, tmp_path_factory.mktemp("logs"), environment_of(ports, models, max_work_pixels=WORK_PIXELS))
+    environment = environment_of(ports, models, max_work_pixels=WORK_PIXELS)
+    environment["IMGEDIT_FILL_MAX_BATCH"] = "1"  # bytes are compared, and a batch rounds otherwise
+    stack = Stack(ports, tmp_path_factory.mktemp("logs"), environment)
     try:
         stack.start()
         list(stack.wait_until_serving(timeout=240))

@@ -55,6 +55,7 @@ bench: install  ## Run the benchmarks.
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m benchmarks.gguf
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m benchmarks.engine --seconds 300
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m benchmarks.memory
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m benchmarks.capacity
 
 clean:  ## Remove what was built.
 	rm -rf build $(VENV) *.egg-info

@@ -24,7 +24,7 @@ from PIL import Image
 
 from imgedit import encoding, images
 from services.segmentation.ben2 import BEN2, load
-from services.segmentation.cutout import cutout, to_mask
+from services.segmentation.cutout import to_mask
 from services.segmentation.foreground import estimate_foreground
 from services.segmentation.model import Network, Pixels, auto_precision, from_map, prepare, to_input
 
@@ -129,9 +129,9 @@ def time_stages(size: tuple[int, int], side: int, rounds: int) -> dict[str, floa
         seconds, picture = timed(decode, file)
         times["decode"].append(seconds)
         times["preprocess"].append(timed(to_input, picture, side)[0])
-        seconds, cut = timed(postprocess, picture, alpha)
+        seconds, mask = timed(postprocess, picture, alpha)
         times["postprocess"].append(seconds)
-        times["encode"].append(timed(encoding.encode_png, cut)[0])
+        times["encode"].append(timed(encoding.encode_png, picture, mask)[0])
     return {stage: statistics.median(values) for stage, values in times.items()}
 
 
@@ -157,8 +157,8 @@ def decode(file: bytes) -> Pixels:
 
 
 def postprocess(picture: Pixels, alpha: torch.Tensor) -> Pixels:
-    """The network's map to the cut-out."""
-    return cutout(picture, to_mask(from_map(alpha, *picture.shape[:2])))
+    """The network's map to the mask."""
+    return to_mask(from_map(alpha, *picture.shape[:2]))
 
 
 def timed(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> tuple[float, T]:

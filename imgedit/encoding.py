@@ -26,6 +26,7 @@ PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 _BAND = 256
 _COLOUR_TYPES = {1: 0, 3: 2, 4: 6}
+"""PNG's number for so many channels."""
 _UP = 2
 
 
@@ -47,7 +48,7 @@ def encode_png(rgb: Pixels, alpha: Pixels | None = None, metadata: Metadata | No
     One filter for all rows and ISA-L's deflate: about ten times as fast as Pillow's level 1, and no larger.
     """
     height, width = rgb.shape[:2]
-    channels = (1 if rgb.ndim == 2 else 3) + (alpha is not None)
+    channels = (1 if rgb.ndim == 2 else rgb.shape[2]) + (alpha is not None)
     header = struct.pack(">IIBBBBB", width, height, 8, _COLOUR_TYPES[channels], 0, 0, 0)
     chunks = [PNG_SIGNATURE, _chunk(b"IHDR", header)]
     if metadata is not None:

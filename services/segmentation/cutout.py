@@ -1,4 +1,4 @@
-"""From the alpha to pictures: the mask, and the subject cut out, transparent around it or on a ground of one colour.
+"""From the alpha to pictures: the mask, and the subject on a ground of one colour.
 
 NumPy only. The module does not know where the alpha is from.
 """
@@ -15,14 +15,6 @@ def to_mask(alpha: NDArray[np.float32]) -> Pixels:
     """(H, W) in [0, 1] -> (H, W) uint8, rounded to nearest."""
     mask: Pixels = np.rint(alpha * np.float32(255)).astype(np.uint8)
     return mask
-
-
-def cutout(image: Pixels, mask: Pixels) -> Pixels:
-    """Takes image (H, W, 3) and mask (H, W), 255 = subject -> (H, W, 4): the mask is the fourth channel."""
-    result = np.empty((*mask.shape, 4), np.uint8)
-    result[:, :, :3] = image
-    result[:, :, 3] = mask
-    return result
 
 
 def on_ground(image: Pixels, mask: Pixels, rgb: int) -> Pixels:

@@ -19,7 +19,7 @@ from services.common.cache import content_key
 from services.common.deadline import Context
 from services.common.loading import ModelSlot
 from services.common.worker import Worker
-from services.segmentation.cutout import cutout, on_ground, to_mask
+from services.segmentation.cutout import on_ground, to_mask
 from services.segmentation.foreground import estimate_foreground
 from services.segmentation.mask_cache import Deadline, Found, MaskCache
 
@@ -132,7 +132,7 @@ def _answer(
     if _CUTOUT in outputs:
         with _timed(response, "cutout"):
             subject = estimated if request.refine_foreground else image
-            response.cutout.CopyFrom(pixels.png_message(_cut_out(request, subject, found.mask)))
+            response.cutout.CopyFrom(_cut_out(request, subject, found.mask))
     return response
 
 
@@ -143,8 +143,8 @@ def _timed(response: segmentation_pb2.SegmentResponse, name: str) -> Iterator[No
     response.timings.add(name=name, seconds=time.perf_counter() - started)
 
 
-def _cut_out(request: segmentation_pb2.SegmentRequest, subject: Pixels, mask: Pixels) -> Pixels:
-    """(H, W, 4), or (H, W, 3) on a ground."""
+def _cut_out(request: segmentation_pb2.SegmentRequest, subject: Pixels, mask: Pixels) -> image_pb2.Image:
+    """A PNG of the subject, transparent around it, or on a ground of one colour."""
     if request.HasField("cutout_ground_rgb"):
-        return on_ground(subject, mask, request.cutout_ground_rgb)
-    return cutout(subject, mask)
+        return pixels.png_message(on_ground(subject, mask, request.cutout_ground_rgb))
+    return pixels.png_message(subject, mask)

@@ -26,7 +26,7 @@ from imgedit.errors import (
     Violation,
     to_status,
 )
-from services.common import callers, logs, metrics
+from services.common import callers, logs, metrics, tracing
 from services.common.settings import MIB
 
 _access_log = logging.getLogger("imgedit.access")
@@ -76,6 +76,7 @@ class Call:
         }
         if error:
             metrics.RPC_ERRORS.labels(self.service, self.rpc, code, error.reason).inc()
+            tracing.failed(error)
             fields |= {"reason": error.reason, "error": error.message}
         _access_log.info("rpc", extra=fields)
 
@@ -99,7 +100,7 @@ def part(request_id: str) -> Iterator[None]:
     item = replace(call, rpc=f"{call.rpc}Item", answered=[])
     current.set(item)
     logs.request_id.set(request_id)
-    with item.observed():
+    with tracing.span(item.rpc, request_id=request_id), item.observed():
         yield
 
 
@@ -107,6 +108,7 @@ def answered_error(raised: Exception) -> status_pb2.Status:
     """The status of an error that a handler answers as a message of its stream, so that it is logged and counted."""
     error = _known(raised)
     current.get().answered.append(error)
+    tracing.failed(error)
     error.metadata.setdefault("request_id", logs.request_id.get())
     return to_status(error)
 

@@ -17,7 +17,7 @@ from google.protobuf.message import Message
 from grpc_status import rpc_status
 
 from imgedit.errors import ImgeditError, ServiceUnavailable, Unauthenticated, to_status
-from services.common import callers, calls, deadline, logs, tls
+from services.common import callers, calls, deadline, logs, tls, tracing
 from services.common.access import REFLECTION, Gate
 from services.common.calls import Call
 from services.common.deadline import Context
@@ -77,9 +77,9 @@ class RequestInterceptor(grpc.aio.ServerInterceptor):
         if handler.request_streaming and not handler.response_streaming:
             raise TypeError(f"{method}: a stream of requests with one answer is not handled here")
         if handler.request_streaming:
-            return self._wrap_streams(rpc, handler, name)
+            return self._wrap_streams(method, handler, name)
         wrap = self._wrap_stream if handler.response_streaming else self._wrap_unary
-        return wrap(rpc, handler, name)
+        return wrap(method, handler, name)
 
     def _refusal(self, rpc: str, error: ImgeditError) -> grpc.RpcMethodHandler[Any, Any]:
         """Answers any kind of RPC with `error`. Declared as one that takes a stream, so that no request is read."""
@@ -91,18 +91,18 @@ class RequestInterceptor(grpc.aio.ServerInterceptor):
 
         return grpc.stream_unary_rpc_method_handler(refuse)
 
-    def _wrap_unary(self, rpc: str, handler: Any, name: str) -> grpc.RpcMethodHandler[Any, Any]:
+    def _wrap_unary(self, method: str, handler: Any, name: str) -> grpc.RpcMethodHandler[Any, Any]:
         async def observed(request: Message, context: Context) -> Message:
-            async with self._observe(rpc, name, request, context):
+            async with self._observe(method, name, request, context):
                 return await handler.unary_unary(request, context)  # type: ignore[no-any-return]
             raise AssertionError("an aborted call returns nothing")
 
         return grpc.unary_unary_rpc_method_handler(observed, handler.request_deserializer, handler.response_serializer)
 
-    def _wrap_stream(self, rpc: str, handler: Any, name: str) -> grpc.RpcMethodHandler[Any, Any]:
+    def _wrap_stream(self, method: str, handler: Any, name: str) -> grpc.RpcMethodHandler[Any, Any]:
         async def observed(request: Message, context: Context) -> AsyncIterator[Message]:
             async with (
-                self._observe(rpc, name, request, context),
+                self._observe(method, name, request, context),
                 aclosing(handler.unary_stream(request, context)) as responses,
             ):
                 async for response in responses:
@@ -110,10 +110,10 @@ class RequestInterceptor(grpc.aio.ServerInterceptor):
 
         return grpc.unary_stream_rpc_method_handler(observed, handler.request_deserializer, handler.response_serializer)
 
-    def _wrap_streams(self, rpc: str, handler: Any, name: str) -> grpc.RpcMethodHandler[Any, Any]:
+    def _wrap_streams(self, method: str, handler: Any, name: str) -> grpc.RpcMethodHandler[Any, Any]:
         async def observed(requests: AsyncIterator[Message], context: Context) -> AsyncIterator[Message]:
             async with (
-                self._observe(rpc, name, None, context),
+                self._observe(method, name, None, context),
                 aclosing(handler.stream_stream(requests, context)) as responses,
             ):
                 async for response in responses:
@@ -124,18 +124,21 @@ class RequestInterceptor(grpc.aio.ServerInterceptor):
         )
 
     @asynccontextmanager
-    async def _observe(self, rpc: str, name: str, request: Message | None, context: Context) -> AsyncIterator[None]:
+    async def _observe(self, method: str, name: str, request: Message | None, context: Context) -> AsyncIterator[None]:
         request_id = given_request_id(request, context) or uuid.uuid4().hex
         logs.request_id.set(request_id)
         context.set_trailing_metadata(((REQUEST_ID_KEY, request_id),))
         certified = tls.peer_names(context)
         # A token says more than the certificate of the machine that sent it.
         callers.caller.set(name if self._gate.asks or not certified else certified[0])
-        call = self._call(rpc, context)
+        call = self._call(method.rsplit("/", 1)[-1], context)
         calls.current.set(call)
         self._running += 1
         try:
-            with call.observed():
+            with (
+                tracing.served(method, context.invocation_metadata, request_id=request_id),
+                call.observed(),
+            ):
                 self._refuse_stranger(certified)
                 if request is not None:
                     calls.refuse_too_large(request)

@@ -15,6 +15,8 @@ from typing import Any
 
 from pythonjsonlogger.json import JsonFormatter
 
+from services.common import tracing
+
 MAX_CHARACTERS = 1000
 """Of one value of a line."""
 
@@ -32,6 +34,8 @@ _UNSAFE = re.compile("[\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud
 class _RequestIdFilter(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         record.request_id = request_id.get()
+        if (span := tracing.current()) is not None:
+            record.trace_id = span.trace_id
         return True
 
 

@@ -22,7 +22,7 @@ from grpc_reflection.v1alpha import reflection
 
 from imgedit import __version__, hangup
 from imgedit.errors import ImgeditError, SettingsError
-from services.common import access, logs, metrics, tls
+from services.common import access, logs, metrics, tls, tracing
 from services.common.interceptors import RequestInterceptor
 from services.common.metrics import MetricsServer
 from services.common.settings import S, ServiceSettings, load
@@ -139,10 +139,13 @@ def run(make_service: Callable[[S], Service], settings_class: type[S]) -> int:
         logs.claim_standard_error()
         metrics.BUILD.info({"version": __version__, "service": settings.service})
         service = make_service(settings)
+        tracing.configure(settings)
         return asyncio.run(_serve(service, settings))
     except ImgeditError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    finally:
+        tracing.close()
 
 
 async def _serve(service: Service, settings: ServiceSettings) -> int:

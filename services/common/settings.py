@@ -47,6 +47,14 @@ class ServiceSettings(BaseSettings):
     tls_client_names: str = Field(
         "", description="names, comma-separated, of which a caller's certificate must have one; empty = any name"
     )
+    tracing: str = Field(
+        "",
+        pattern=r"^(https?://[^/\s]+)?$",
+        description="OTLP collector that is sent spans, http://HOST:4317 or https://…; empty = none is made",
+    )
+    tracing_ratio: float = Field(
+        1.0, ge=0, le=1, description="part of the traces that is kept where the caller has not decided, 0 to 1"
+    )
     insecure: bool = Field(False, description="listen beyond this machine though nothing asks callers for a credential")
 
     @classmethod

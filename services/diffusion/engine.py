@@ -26,6 +26,7 @@ from imgedit.errors import (
     ServiceUnavailable,
     WouldMissDeadline,
 )
+from services.common import tracing
 from services.common.metrics import QUEUE_DEPTH, QUEUE_WAIT_SECONDS
 from services.diffusion import metrics
 from services.diffusion.adapter import Adapter, Plan
@@ -34,6 +35,7 @@ from services.diffusion.errand import Errands, ResultT, Work
 from services.diffusion.events import Event, Finished, Preview, Progress, Queued
 from services.diffusion.failure import describe
 from services.diffusion.job import Job, due_time
+from services.diffusion.phases import Phases
 from services.diffusion.preview import jpeg_of
 from services.diffusion.schedule import Schedule
 
@@ -139,7 +141,8 @@ class Engine(Generic[SpecT, StateT, OutputT]):
             errand = self._errands.add(work, deadline)
             self._changed.notify_all()
         try:
-            result: ResultT = await asyncio.wrap_future(errand.answer)
+            with tracing.span("errand"):
+                result: ResultT = await asyncio.wrap_future(errand.answer)
             return result
         finally:
             errand.left = True
@@ -158,6 +161,7 @@ class Engine(Generic[SpecT, StateT, OutputT]):
                 due=due_time(now, deadline, None if expected is None else expected.seconds),
                 preview_every=preview_every,
                 loop=asyncio.get_running_loop(),
+                phases=Phases.of_current_call(plan.steps),
             )
             self._refuse_if_full(plan)
             self._refuse_if_late(job)
@@ -272,6 +276,7 @@ class Engine(Generic[SpecT, StateT, OutputT]):
         def prepare() -> None:
             job.state = self.adapter.prepare(job.spec)
 
+        job.begin("prepare")
         seconds = self._attempt([job], prepare)
         if seconds is not None:
             job.spend("prepare", seconds)
@@ -284,6 +289,8 @@ class Engine(Generic[SpecT, StateT, OutputT]):
             self.adapter.denoise([job.state for job in batch if job.state is not None])
 
         predicted = self.cost.step_seconds(batch[0].plan, len(batch))
+        for job in batch:
+            job.begin("denoise")
         seconds = self._attempt(batch, step)
         if seconds is None:
             return
@@ -293,7 +300,7 @@ class Engine(Generic[SpecT, StateT, OutputT]):
             metrics.COST_ERROR.labels(self._name).observe(abs(predicted - seconds) / seconds)
         for job in batch:
             job.steps_done += 1
-            job.spend("denoise", seconds)
+            job.spend("denoise", seconds, jobs=len(batch))
         with self._changed:
             self.cost.observe_step([job.plan for job in batch], seconds)
             forecast = self._schedule.forecast(self._jobs)
@@ -320,6 +327,7 @@ class Engine(Generic[SpecT, StateT, OutputT]):
             if job.state is not None:
                 results.append(self.adapter.decode(job.state))
 
+        job.begin("decode")
         seconds = self._attempt([job], decode)
         if seconds is None:
             return
@@ -360,6 +368,8 @@ class Engine(Generic[SpecT, StateT, OutputT]):
         state, job.state = job.state, None
         if state is not None:
             self.adapter.release(state)
+        if job.phases is not None:
+            job.phases.close(message if isinstance(message, Exception) else None)
         with self._changed:
             self._jobs.remove(job)
             self._announce()

@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 
 from services.diffusion.adapter import Plan
 from services.diffusion.events import Event
+from services.diffusion.phases import Phases
 
 SpecT = TypeVar("SpecT")
 StateT = TypeVar("StateT")
@@ -36,7 +37,8 @@ class Job(Generic[SpecT, StateT]):
     """A request, what has been done for it, and the way back to its caller.
 
     Times are seconds on the monotonic clock. `cancelled` is set by the caller's thread; all else is the worker's.
-    `alone`: a batch with this job has failed, so it runs by itself from then on.
+    `alone`: a batch with this job has failed, so it runs by itself from then on. `phases`: None = the call is not
+    traced.
     """
 
     spec: SpecT
@@ -52,6 +54,7 @@ class Job(Generic[SpecT, StateT]):
     steps_done: int = 0
     cancelled: bool = False
     alone: bool = False
+    phases: Phases | None = None
     position: int | None = None
     timings: dict[str, float] = field(default_factory=dict)
 
@@ -74,9 +77,16 @@ class Job(Generic[SpecT, StateT]):
         """Seconds until the deadline, negative when it has passed; infinite without one."""
         return float("inf") if self.deadline is None else self.deadline - time.monotonic()
 
-    def spend(self, phase: str, seconds: float) -> None:
-        """Add to the time that a phase has taken."""
+    def begin(self, phase: str) -> None:
+        """A phase begins, or goes on."""
+        if self.phases is not None:
+            self.phases.begin(phase)
+
+    def spend(self, phase: str, seconds: float, *, jobs: int = 1) -> None:
+        """Add to the time that a phase has taken, for so many jobs at once."""
         self.timings[phase] = self.timings.get(phase, 0.0) + seconds
+        if self.phases is not None:
+            self.phases.work_done(seconds, jobs)
 
     def post(self, message: Event[Any] | Exception) -> None:
         """Hand an event, or the error that ends the job, to the caller's loop from any thread."""

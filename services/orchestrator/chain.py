@@ -16,6 +16,7 @@ import numpy as np
 
 from imgedit.errors import ImgeditError
 from imgedit.images import Pixels
+from services.common import tracing
 from services.orchestrator import stages
 from services.orchestrator.canvas import Canvas, Edit, Subject, Texts
 from services.orchestrator.catalogue import (
@@ -53,7 +54,8 @@ class Clock:
         """Do `work` and note how long it took."""
         started = time.perf_counter()
         try:
-            return await work()
+            with tracing.span(f"stage {stage}"):
+                return await work()
         finally:
             self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - started
 

@@ -14,6 +14,7 @@ from functools import partial
 
 from imgedit.errors import DeadlineExceeded
 from imgedit.v1 import edit_pb2
+from services.common import tracing
 from services.common.callers import caller
 from services.orchestrator import answer, chain, inputs, metrics, parameters, policy, usage
 from services.orchestrator.admission import Admission
@@ -73,9 +74,10 @@ class Editor:
         arrived = time.monotonic()
         catalogue = self._source.current  # for the whole edit, whatever is read meanwhile
         deadline = terms.deadline or arrived + catalogue.timeout_seconds
-        with usage.recorded() as used:
+        with tracing.span("edit", request_id=terms.request_id), usage.recorded() as used:
             experiment, feature = catalogue.find(request.experiment_id, request.feature_id)
             used.experiment, used.feature = experiment.id, feature.id
+            tracing.note(experiment=experiment.id, feature=feature.id)
             resolved = parameters.resolve(request, feature)
             extend = next((stage for stage in feature.stages if isinstance(stage, ExtendStage)), None)
             needed = inputs.working_bytes(request, resolved, extend, self._max_pixels)
@@ -106,6 +108,7 @@ class Editor:
         pixels = pictures.picture.size[0] * pictures.picture.size[1]
         metrics.IMAGE_PIXELS.observe(pixels)
         usage.took(pixels)
+        tracing.note(pixels=pixels)
         reports = Reports(report, terms.request_id)
         edit = Edit(
             picture=pictures.picture,

@@ -25,7 +25,7 @@ from imgedit.errors import (
     ServiceUnavailable,
     Unauthenticated,
 )
-from services.common import logs
+from services.common import logs, tracing
 from services.common.interceptors import REQUEST_ID_KEY
 from services.orchestrator import metrics
 
@@ -91,6 +91,7 @@ class StageCalls:
         if not await self._is_back(service, self._wait_until(service, deadline, was_connected=was_connected)):
             raise lost
         metrics.STAGE_RERUNS.labels(stage).inc()
+        tracing.note(is_rerun=True)
         _log.warning("stage lost, run again", extra={"stage": stage, "error": lost.message})
         on_rerun()
         try:
@@ -144,4 +145,4 @@ def _options(stage: str, deadline: float) -> dict[str, Any]:
     left = deadline - time.monotonic() - MARGIN_SECONDS
     if left <= 0:
         raise DeadlineExceeded(f"the deadline passed before stage {stage}", metadata={"stage": stage})
-    return {"timeout": left, "metadata": ((REQUEST_ID_KEY, logs.request_id.get()),)}
+    return {"timeout": left, "metadata": ((REQUEST_ID_KEY, logs.request_id.get()), *tracing.metadata())}

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from imgedit.errors import InvalidArgument
 from imgedit.images import Pixels
 from imgedit.v1 import image_pb2, progress_pb2, segmentation_pb2, segmentation_pb2_grpc
-from services.common import deadline, pixels
+from services.common import deadline, pixels, tracing
 from services.common.cache import content_key
 from services.common.deadline import Context
 from services.common.loading import ModelSlot
@@ -67,6 +67,7 @@ class SegmentationServicer(segmentation_pb2_grpc.SegmentationServiceServicer):
             lambda latest: self._make(model, image, latest),
             deadline=deadline.of(context),
         )
+        tracing.note(cache_hit=found.cache_hit)
         return await asyncio.to_thread(_answer, request, outputs, image, found, model.revision)
 
     def _read(self, message: image_pb2.Image) -> tuple[Pixels, str]:
@@ -77,7 +78,9 @@ class SegmentationServicer(segmentation_pb2_grpc.SegmentationServiceServicer):
     async def _make(self, model: Segments, image: Pixels, latest: Deadline) -> Found:
         """Queue the picture for the network; it is not run when its turn comes after `latest`."""
         arrived = time.perf_counter()
-        alpha, started, ended = await self._worker.run(lambda: _timed_alpha(model, image), deadline=latest)
+        with tracing.span("network"):
+            alpha, started, ended = await self._worker.run(lambda: _timed_alpha(model, image), deadline=latest)
+            tracing.note(queue_seconds=round(started - arrived, 6))
         mask = await asyncio.to_thread(to_mask, alpha)
         return Found(mask, {"queue": started - arrived, "network": ended - started})
 

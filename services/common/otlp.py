@@ -1,0 +1,109 @@
+"""Spans by OpenTelemetry, sent to a collector by OTLP over gRPC. Imported only where tracing is on.
+
+Sampling follows the caller; where the caller says nothing, a part of the traces is kept. Spans are sent from a thread
+of their own; those that a collector cannot take in time are dropped, and no edit waits for it.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
+from opentelemetry.trace import SpanKind, Status, StatusCode
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from imgedit import __version__
+from services.common.tracing import TRACEPARENT, Attribute, Span
+
+EXPORT_SECONDS = 3.0
+"""For one batch of spans, with what is tried again."""
+
+CLOSE_SECONDS = 5.0
+"""For all that is left when the process ends."""
+
+# `tracestate` is not read and so not passed on: it is text of the caller's.
+_header = TraceContextTextMapPropagator()
+
+
+class OtlpSpan:
+    """A span of OpenTelemetry as `services.common.tracing` knows it."""
+
+    def __init__(self, span: trace.Span) -> None:
+        self.context = trace.set_span_in_context(span, Context())
+        self._span = span
+        self._has_failed = False
+
+    @property
+    def trace_id(self) -> str:
+        """32 hex digits."""
+        return trace.format_trace_id(self._span.get_span_context().trace_id)
+
+    @property
+    def traceparent(self) -> str:
+        """The header of the W3C."""
+        carrier: dict[str, str] = {}
+        _header.inject(carrier, self.context)
+        return carrier[TRACEPARENT]
+
+    def note(self, **attributes: Attribute) -> None:
+        """Set attributes."""
+        self._span.set_attributes(attributes)
+
+    def fail(self, code: str, reason: str) -> None:
+        """Set the status, once."""
+        if self._has_failed:
+            return
+        self._has_failed = True
+        self._span.set_attributes({"error.code": code, "error.reason": reason})
+        self._span.set_status(Status(StatusCode.ERROR, f"{code} {reason}"))
+
+    def end(self) -> None:
+        """End it."""
+        self._span.end()
+
+
+class OtlpTracer:
+    """Makes spans of `service` and sends them to `endpoint`, http://HOST:PORT or https://…
+
+    ratio: the part of the traces that is kept where the caller has not decided.
+    """
+
+    def __init__(self, service: str, endpoint: str, ratio: float) -> None:
+        resource = Resource.create(
+            {
+                "service.name": f"imgedit-{service}",
+                "service.version": __version__,
+                "service.instance.id": f"{socket.gethostname()}:{os.getpid()}",
+            }
+        )
+        # Not on exit: `close` ends it, and does not wait long for a collector that is gone.
+        self._provider = TracerProvider(
+            sampler=ParentBased(TraceIdRatioBased(ratio)), resource=resource, shutdown_on_exit=False
+        )
+        exporter = OTLPSpanExporter(endpoint=endpoint, insecure=endpoint.startswith("http://"), timeout=EXPORT_SECONDS)
+        self._provider.add_span_processor(BatchSpanProcessor(exporter))
+        self._tracer = self._provider.get_tracer("imgedit", __version__)
+
+    def begin(self, name: str, parent: Span | None, **attributes: Attribute) -> OtlpSpan:
+        """A span inside this process."""
+        context = parent.context if isinstance(parent, OtlpSpan) else Context()
+        return OtlpSpan(self._tracer.start_span(name, context, attributes=attributes))
+
+    def serve(self, name: str, traceparent: str | None, **attributes: Attribute) -> OtlpSpan:
+        """A span of a call from outside; a header that is malformed is as good as none."""
+        context = _header.extract({TRACEPARENT: traceparent} if traceparent else {}, Context())
+        return OtlpSpan(self._tracer.start_span(name, context, SpanKind.SERVER, attributes))
+
+    def close(self) -> None:
+        """Send what is left; after `CLOSE_SECONDS` it is lost."""
+        closing = threading.Thread(target=self._provider.shutdown, name="tracing-close", daemon=True)
+        closing.start()
+        closing.join(CLOSE_SECONDS)

@@ -1,0 +1,57 @@
+"""The phases of one job as spans under the call that asked for it: prepare, denoise, decode, one each.
+
+A denoise phase is one span however many steps it has; between them the device may have worked for other jobs, so the
+span also says how long it worked for this one. Made only where tracing is on. Knows neither engine nor model.
+"""
+
+from __future__ import annotations
+
+from services.common import tracing
+from services.common.tracing import Span
+
+
+class Phases:
+    """The spans of one job of so many denoise steps, children of `parent`. Used by the worker thread alone."""
+
+    def __init__(self, parent: Span, steps: int) -> None:
+        self._parent = parent
+        self._steps = steps
+        self._name = ""
+        self._open: Span | None = None
+        self._batch_sizes: list[int] = []
+        self._seconds = 0.0
+
+    @classmethod
+    def of_current_call(cls, steps: int) -> Phases | None:
+        """None where the call is not traced."""
+        parent = tracing.current()
+        return None if parent is None else cls(parent, steps)
+
+    def begin(self, name: str) -> None:
+        """A phase begins, or goes on."""
+        if name != self._name:
+            self._name, self._batch_sizes, self._seconds = name, [], 0.0
+            self._open = tracing.begin(name, self._parent)
+
+    def work_done(self, seconds: float, jobs: int) -> None:
+        """The phase's work is done, or one step of it, in one go for so many jobs."""
+        self._seconds += seconds
+        self._batch_sizes.append(jobs)
+        if self._name != "denoise" or len(self._batch_sizes) == self._steps:
+            self._end()
+
+    def close(self, error: Exception | None) -> None:
+        """The job has left; with an error, in the midst of a phase or between two."""
+        if error is not None and self._open is not None:
+            self._open.fail(*tracing.code_and_reason(error))
+        self._end()
+
+    def _end(self) -> None:
+        span, self._open = self._open, None
+        if span is None:
+            return
+        span.note(device_seconds=round(self._seconds, 6))
+        if self._name == "denoise":
+            sizes = tuple(self._batch_sizes)
+            span.note(steps=self._steps, steps_run=len(sizes), batch_sizes=sizes)
+        span.end()

@@ -248,12 +248,14 @@ def compare(options: argparse.Namespace) -> dict[str, Any]:
     predictions = [predict(run, seed) for seed in range(PREDICTIONS)]
     predicted = {name: statistics.median(row[name] for row in predictions) for name in measured}
     off = {name: predicted[name] / measured[name] - 1 for name in measured if measured[name]}
-    print(f"two real replicas on {machine_name()}: {len(run.outcomes)} edits in {run.seconds:.1f} s")
+    print(f"two real replicas on {machine_name()}, load average {os.getloadavg()[0]:.1f}:")
+    print(f"  {len(run.outcomes)} edits in {run.seconds:.1f} s")
     for name, value in measured.items():
         print(f"  {name}: measured {value:.3f}, predicted {predicted[name]:.3f}, off by {off.get(name, 0.0):+.1%}")
     kinds = {f"{tokens} tokens": asdict(middle(takes)) for tokens, takes in by_tokens(run.outcomes).items()}
     return {
         "machine": machine_name(),
+        "load_average": os.getloadavg()[0],
         "edits": len(run.outcomes),
         "overhead_seconds": run.overhead,
         "seconds_by_size": kinds,

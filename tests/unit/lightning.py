@@ -1,5 +1,6 @@
 """A few-step LoRA for the tiny Qwen-Image-Edit, in a file as Lightning's are written, and edits to try it with."""
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,16 @@ def edited(model: QwenEditAdapter, **changes: Any) -> np.ndarray:
     for _ in range(model.plan(spec).steps):
         model.denoise([state])
     return model.decode(state)
+
+
+@cache
+def plainly_edited() -> np.ndarray:
+    """The edit by an adapter of its own, without LoRA or settings.
+
+    Not by the one that other test files share: what it remembers of a prompt may come from another thread, which adds
+    in another order.
+    """
+    return edited(adapter())
 
 
 def weights() -> dict[str, torch.Tensor]:

@@ -12,8 +12,8 @@ from safetensors.torch import load_file
 
 from services.diffusion.lora import LoraFile
 from services.qwen_edit.__main__ import LIGHTNING_SCHEDULE
-from tests.unit.engine_support import SMALL, checkpoint, finish, photo, qwen, qwen_spec, with_engine
-from tests.unit.lightning import QWEN, RANK, adapter, edited, lightning_file, weights
+from tests.unit.engine_support import SMALL, checkpoint, finish, photo, qwen_spec, with_engine
+from tests.unit.lightning import QWEN, RANK, adapter, edited, lightning_file, plainly_edited, weights
 
 
 @pytest.mark.parametrize("steps", [4, 8])
@@ -77,7 +77,7 @@ def test_a_file_with_lightnings_keys_adds_what_it_says(tmp_path: Path, alpha: fl
 
 
 def test_loading_using_and_unloading_lightning_leaves_the_base_weights_bit_equal(tmp_path: Path) -> None:
-    before = edited(qwen())
+    before = plainly_edited()
     model = adapter(loras={"fast": LoraFile(lightning_file(tmp_path))})
     base = {name: tensor.clone() for name, tensor in weights().items()}
     fast = edited(model, lora="fast")

@@ -19,7 +19,7 @@ from services.qwen_edit.instructions import RewriteSpec
 from services.qwen_edit.int8 import Int8Linear
 from services.qwen_edit.model import QwenEditAdapter, load
 from tests.unit.engine_support import checkpoint, photo, qwen, qwen_spec
-from tests.unit.lightning import QWEN, adapter, edited, lightning_file, weights
+from tests.unit.lightning import QWEN, adapter, edited, lightning_file, plainly_edited, weights
 
 CPU = torch.device("cpu")
 
@@ -76,7 +76,7 @@ def test_gguf_weights_give_the_bits_of_diffusers_own_loader(file: Path) -> None:
 
 def test_an_edit_on_gguf_weights_is_close_to_that_on_the_folders(file: Path) -> None:
     model = adapter(gguf=file, weights="gguf")
-    difference = abs(edited(model).astype(int) - edited(qwen()))
+    difference = abs(edited(model).astype(int) - plainly_edited())
     assert difference.max() > 0
     assert difference.mean() < 3
     assert model.revision != qwen().revision
@@ -145,7 +145,7 @@ def test_the_text_encoder_rests_where_its_own_setting_says_and_no_pixel_changes(
     offload: Any, text_encoder: Any
 ) -> None:
     model = adapter(tuning=Tuning(offload=offload, text_encoder_offload=text_encoder))
-    assert np.array_equal(edited(model), edited(qwen()))
+    assert np.array_equal(edited(model), plainly_edited())
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # by torch itself, on its first compilation

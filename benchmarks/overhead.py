@@ -94,6 +94,10 @@ class InstantFill:
         """The picture."""
         return state.image
 
+    def skipped(self, state: FillSpec) -> int:  # noqa: ARG002
+        """No step cache."""
+        return 0
+
     def release(self, state: FillSpec) -> None:
         """Nothing to do."""
 

@@ -68,6 +68,9 @@ class Adapter(Protocol[SpecT, StateT, OutputT]):
     def latent_rgb(self) -> NDArray[np.float32]:
         """(C + 1, 3): the linear map from latents (and a constant 1) to RGB in [0, 1]; for previews."""
 
+    def skipped(self, state: StateT) -> int:
+        """Forwards of this job that a step cache has answered so far; 0 without one."""
+
     def release(self, state: StateT) -> None:
         """Forget whatever is kept for this job outside its state; called once, however the job ended."""
 

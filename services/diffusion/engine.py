@@ -300,6 +300,8 @@ class Engine(Generic[SpecT, StateT, OutputT]):
             metrics.COST_ERROR.labels(self._name).observe(abs(predicted - seconds) / seconds)
         for job in batch:
             job.steps_done += 1
+            if job.phases is not None and job.state is not None:
+                job.phases.skipped = self.adapter.skipped(job.state)
             job.spend("denoise", seconds, jobs=len(batch))
         with self._changed:
             self.cost.observe_step([job.plan for job in batch], seconds)

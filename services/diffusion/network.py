@@ -7,6 +7,7 @@ memory alone. Belongs to the worker thread.
 """
 
 import itertools
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -35,6 +36,7 @@ class Network:
         self._service = service
         self._names = itertools.count()
         self._memory: dict[str, Any] | None = None
+        self._skips: Counter[str] = Counter()
         if step_cache_threshold > 0:
             self._transformer.enable_cache(FirstBlockCacheConfig(threshold=step_cache_threshold))
             self._memory = block_memory(self._transformer)
@@ -58,9 +60,13 @@ class Network:
 
     def forget(self, context: str) -> None:
         """Drop the memory of a job: of its context and of those whose name begins with it and a colon."""
-        for name in list(self._memory or ()):
-            if self._memory is not None and (name == context or name.startswith(f"{context}:")):
-                del self._memory[name]
+        for names in (self._memory or {}, self._skips):
+            for name in [name for name in names if _is_of(name, context)]:
+                del names[name]
+
+    def skipped(self, context: str) -> int:
+        """How many forwards of a job its step cache has answered after the first block."""
+        return sum(count for name, count in self._skips.items() if _is_of(name, context))
 
     @contextmanager
     def _remembering(self, context: str | None) -> Iterator[None]:
@@ -73,8 +79,13 @@ class Network:
                 yield
             if not self._memory[name].should_compute:
                 metrics.STEP_CACHE_SKIPS.labels(self._service).inc()
+                self._skips[name] += 1
         finally:
             self._memory.pop(THROWAWAY, None)
+
+
+def _is_of(name: str, context: str) -> bool:
+    return name == context or name.startswith(f"{context}:")
 
 
 def block_memory(transformer: Any) -> dict[str, Any]:

@@ -11,9 +11,13 @@ from services.common.tracing import Span
 
 
 class Phases:
-    """The spans of one job of so many denoise steps, children of `parent`. Used by the worker thread alone."""
+    """The spans of one job of so many denoise steps, children of `parent`. Used by the worker thread alone.
+
+    skipped: forwards that a step cache has answered so far.
+    """
 
     def __init__(self, parent: Span, steps: int) -> None:
+        self.skipped = 0
         self._parent = parent
         self._steps = steps
         self._name = ""
@@ -53,5 +57,5 @@ class Phases:
         span.note(device_seconds=round(self._seconds, 6))
         if self._name == "denoise":
             sizes = tuple(self._batch_sizes)
-            span.note(steps=self._steps, steps_run=len(sizes), batch_sizes=sizes)
+            span.note(steps=self._steps, steps_run=len(sizes), batch_sizes=sizes, skipped_forwards=self.skipped)
         span.end()

@@ -209,6 +209,10 @@ class FillAdapter:
             self._rgb = picture.measure_latent_rgb(self._encode_mode)
         return self._rgb
 
+    def skipped(self, state: FillState) -> int:
+        """Forwards that the job's step cache has answered."""
+        return 0 if state.context is None else self._network.skipped(state.context)
+
     def release(self, state: FillState) -> None:
         """Drop the job's step cache."""
         if state.context is not None:

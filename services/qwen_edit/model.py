@@ -204,6 +204,10 @@ class QwenEditAdapter:
         """What Qwen2.5-VL answers; see `services.qwen_edit.rewriting.Writer.write`."""
         return self._writer.write(spec, [scaled(image, GLANCE_PIXELS) for image in spec.images], should_stop)
 
+    def skipped(self, state: QwenEditState) -> int:
+        """Forwards that the job's step cache has answered."""
+        return 0 if state.context is None else self._network.skipped(state.context)
+
     def release(self, state: QwenEditState) -> None:
         """Drop the job's step cache."""
         if state.context is not None:

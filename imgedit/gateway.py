@@ -20,6 +20,8 @@ CONFIGURATIONS = Path(__file__).parents[1] / "deploy" / "envoy"
 
 Config = dict[str, Any]
 
+_WATCHED_TYPE = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
+
 
 @dataclass(frozen=True)
 class Address:
@@ -36,7 +38,7 @@ class Address:
 class Mutual:
     """How Envoy shows itself to the services behind it, and tells that they are the right ones.
 
-    secrets: path of the file (see `secret_file`) that names certificate, key and authorities; Envoy watches it.
+    secrets: folder of the files (see `secret_files`) that name certificate, key and authorities; Envoy watches them.
     shows_certificate: False = the services ask for none. names: the DNS name in the certificate of each service.
     """
 
@@ -105,17 +107,16 @@ def sidecar(
     return config
 
 
-def secret_file(certificate: Path, key: Path, authorities: Path) -> Config:
-    """What the file holds through which Envoy watches certificates that change: the secrets "own" and "authorities"."""
-    kind = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
+def secret_files(certificate: Path, key: Path, authorities: Path) -> dict[str, Config]:
+    """The files, by name, through which Envoy watches certificates that change; one holds one secret."""
     watched = {"watched_directory": {"path": str(certificate.parent)}}
     pair = {"certificate_chain": {"filename": str(certificate)}, "private_key": {"filename": str(key)}, **watched}
     trusted = {"trusted_ca": {"filename": str(authorities)}, **watched}
     return {
-        "resources": [
-            {"@type": kind, "name": "own", "tls_certificate": pair},
-            {"@type": kind, "name": "authorities", "validation_context": trusted},
-        ]
+        "own.json": {"resources": [{"@type": _WATCHED_TYPE, "name": "own", "tls_certificate": pair}]},
+        "authorities.json": {
+            "resources": [{"@type": _WATCHED_TYPE, "name": "authorities", "validation_context": trusted}]
+        },
     }
 
 
@@ -188,22 +189,26 @@ def _holders(node: Any, keys: Sequence[str]) -> list[Config]:
 
 def _secure(config: Config, upstream: Mutual) -> None:
     """TLS towards every cluster that `upstream` names; the name must be in the certificate of whoever answers."""
-    source = {"path_config_source": {"path": str(upstream.secrets)}}
     for cluster, name in upstream.names.items():
         matcher = {"san_type": "DNS", "matcher": {"exact": name}}
         common: Config = {
             "alpn_protocols": ["h2"],
             "combined_validation_context": {
                 "default_validation_context": {"match_typed_subject_alt_names": [matcher]},
-                "validation_context_sds_secret_config": {"name": "authorities", "sds_config": source},
+                "validation_context_sds_secret_config": _watched(upstream.secrets, "authorities"),
             },
         }
         if upstream.shows_certificate:
-            common["tls_certificate_sds_secret_configs"] = [{"name": "own", "sds_config": source}]
+            common["tls_certificate_sds_secret_configs"] = [_watched(upstream.secrets, "own")]
         kind = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
         context = {"@type": kind, "sni": name, "common_tls_context": common}
         found = _named(config["static_resources"]["clusters"], cluster)
         found["transport_socket"] = {"name": "envoy.transport_sockets.tls", "typed_config": context}
+
+
+def _watched(folder: Path, name: str) -> Config:
+    """A secret that Envoy takes from its file, and again when the certificate is replaced."""
+    return {"name": name, "sds_config": {"path_config_source": {"path": str(folder / f"{name}.json")}}}
 
 
 def _downstream_tls(tls: Tls, folder: Path) -> Config:
@@ -211,22 +216,12 @@ def _downstream_tls(tls: Tls, folder: Path) -> Config:
     such a one is read anew when the certificate is replaced.
     """
     certificate, key = tls.certificate.resolve(), tls.key.resolve()
-    secret = {
-        "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret",
-        "name": "edge",
-        "tls_certificate": {
-            "certificate_chain": {"filename": str(certificate)},
-            "private_key": {"filename": str(key)},
-            "watched_directory": {"path": str(certificate.parent)},
-        },
-    }
-    path = folder / "edge-certificate.json"
-    path.write_text(json.dumps({"resources": [secret]}), encoding="utf-8")
-    source = {"name": "edge", "sds_config": {"path_config_source": {"path": str(path.resolve())}}}
+    own = secret_files(certificate, key, authorities=certificate)["own.json"]
+    (folder / "own.json").write_text(json.dumps(own), encoding="utf-8")
     common = {
         "alpn_protocols": ["h2", "http/1.1"],
         "tls_params": {"tls_minimum_protocol_version": "TLSv1_2"},
-        "tls_certificate_sds_secret_configs": [source],
+        "tls_certificate_sds_secret_configs": [_watched(folder.resolve(), "own")],
     }
     kind = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext"
     return {"name": "envoy.transport_sockets.tls", "typed_config": {"@type": kind, "common_tls_context": common}}

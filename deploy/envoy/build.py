@@ -37,9 +37,9 @@ def host(service: str) -> str:
 TLS = Path("/etc/imgedit/tls")
 """Where a pod finds its certificate, as cert-manager writes it."""
 
-CERTIFICATES = gateway.secret_file(TLS / "tls.crt", TLS / "tls.key", TLS / "ca.crt")
-TO_ORCHESTRATOR = Mutual(MOUNTED / "certificates.json", False, {"orchestrator": host("orchestrator")})
-TO_MODEL_SERVICES = Mutual(MOUNTED / "certificates.json", True, {service: host(service) for service in MODEL_SERVICES})
+CERTIFICATES = gateway.secret_files(TLS / "tls.crt", TLS / "tls.key", TLS / "ca.crt")
+TO_ORCHESTRATOR = Mutual(MOUNTED, False, {"orchestrator": host("orchestrator")})
+TO_MODEL_SERVICES = Mutual(MOUNTED, True, {service: host(service) for service in MODEL_SERVICES})
 
 # Errors with details answer an empty body unless Envoy knows the messages in them.
 SOURCES = ("imgedit/v1/edit.proto", "google/rpc/error_details.proto", "google/rpc/status.proto")
@@ -58,7 +58,7 @@ def files() -> dict[Path, bytes]:
         FOLDER / "cluster" / "sidecar.json": _text(cluster_sidecar()),
         FOLDER / "cluster" / "edge-tls.json": _text(cluster_edge(TO_ORCHESTRATOR)),
         FOLDER / "cluster" / "sidecar-tls.json": _text(cluster_sidecar(TO_MODEL_SERVICES)),
-        FOLDER / "cluster" / "certificates.json": _text(CERTIFICATES),
+        **{FOLDER / "cluster" / name: _text(content) for name, content in CERTIFICATES.items()},
     }
 
 

@@ -38,11 +38,11 @@ class Authority:
         self.certificate.write_bytes(signed.sign(self._key, hashes.SHA256()).public_bytes(Encoding.PEM))
 
     def issue(self, name: str, *, expired: bool = False) -> Pair:
-        """A certificate with this common name."""
+        """A certificate with this common name, for 127.0.0.1 and for a host of that name."""
         key = ec.generate_private_key(ec.SECP256R1())
         address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
         builder = self._builder(name, key, expired=expired)
-        signed = builder.add_extension(x509.SubjectAlternativeName([address]), critical=False)
+        signed = builder.add_extension(x509.SubjectAlternativeName([address, x509.DNSName(name)]), critical=False)
         pair = Pair(self._folder / f"{name}.pem", self._folder / f"{name}.key")
         pair.certificate.write_bytes(signed.sign(self._key, hashes.SHA256()).public_bytes(Encoding.PEM))
         pair.key.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))

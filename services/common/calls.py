@@ -61,7 +61,8 @@ class Call:
             raise error from None
         finally:
             in_flight.dec()
-            self.record(error or next(iter(self.answered), None), time.perf_counter() - started)
+            # An error that was answered is the call's end, also where the caller leaves as soon as it has read it.
+            self.record(next(iter(self.answered), None) or error, time.perf_counter() - started)
 
     def record(self, error: ImgeditError | None, seconds: float) -> None:
         """Count and log how the call ended."""

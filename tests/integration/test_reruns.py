@@ -142,7 +142,8 @@ async def test_every_stage_gets_the_callers_time_less_a_margin() -> None:
         await running.stub.Edit(request(), timeout=20)
         for script in (running.segmentation, running.fill):
             assert 10 < script.time_left[0] < 20
-        assert running.fill.time_left[0] <= running.segmentation.time_left[0]
+        # gRPC rounds a timeout on the wire, so the later stage may seem to have a millisecond more.
+        assert running.fill.time_left[0] <= running.segmentation.time_left[0] + 0.05
 
 
 async def test_without_a_deadline_that_of_the_catalogue_applies() -> None:

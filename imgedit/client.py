@@ -237,13 +237,13 @@ class _Translated:
 
 
 def was_lost(error: grpc.aio.AioRpcError) -> bool:
-    """Whether the other side went away: UNAVAILABLE, or a reset that a proxy passes on in mid-stream.
+    """Whether the other side went away: UNAVAILABLE, or a stream that was reset in the middle without a word of ours.
 
-    gRPC names the latter INTERNAL, as it names a server's own fault; but a server of ours tells that with details.
+    gRPC names such a reset INTERNAL or CANCELLED; a server of ours that means either says so with details.
     """
-    if error.code() is not grpc.StatusCode.INTERNAL:
-        return error.code() is grpc.StatusCode.UNAVAILABLE
-    return "RST_STREAM" in (error.details() or "") and rpc_status.from_call(error) is None
+    if error.code() in (grpc.StatusCode.INTERNAL, grpc.StatusCode.CANCELLED):
+        return "RST_STREAM" in (error.details() or "") and rpc_status.from_call(error) is None
+    return error.code() is grpc.StatusCode.UNAVAILABLE
 
 
 def error_of(error: grpc.aio.AioRpcError, target: str) -> ImgeditError:

@@ -57,12 +57,13 @@ class Program:
     environment: Mapping[str, str]
     address: str
     metrics_port: int | None = None
+    further_addresses: tuple[str, ...] = ()
 
     @property
     def is_ready(self) -> bool:
         """Whether it serves."""
         if self.metrics_port is None:
-            return is_serving(self.address)
+            return all(is_serving(address) for address in (self.address, *self.further_addresses))
         asked = HTTPConnection("127.0.0.1", self.metrics_port, timeout=1.0)
         try:
             asked.request("GET", "/readyz")
@@ -191,7 +192,8 @@ class Stack:
             metrics=Address(self.ports.metrics_port("sidecar")),
             admin=Address(self.ports.admin_port("sidecar")),
         )
-        return Program("sidecar", self._envoy(config, "sidecar"), {}, self.ports.target(SERVICES[1]))
+        first, *further = (self.ports.target(service) for service in SERVICES[1:])
+        return Program("sidecar", self._envoy(config, "sidecar"), {}, first, further_addresses=tuple(further))
 
     def _edge(self, port: int) -> Program:
         config = gateway.edge(

@@ -8,7 +8,7 @@ from grpc.aio import AioRpcError, Metadata
 from grpc_status import rpc_status
 
 from imgedit.client import error_of, was_lost
-from imgedit.errors import ImgeditError, InternalError, ServiceUnavailable, to_status
+from imgedit.errors import EditCancelled, ImgeditError, InternalError, ServiceUnavailable, to_status
 
 
 def failed(code: grpc.StatusCode, details: str, error: ImgeditError | None = None) -> AioRpcError:
@@ -25,6 +25,7 @@ RESET = "Stream removed (RST_STREAM (Received RST_STREAM with error code 2))"
         failed(grpc.StatusCode.UNAVAILABLE, "failed to connect"),
         failed(grpc.StatusCode.UNAVAILABLE, "closing", ServiceUnavailable("closing")),
         failed(grpc.StatusCode.INTERNAL, RESET),
+        failed(grpc.StatusCode.CANCELLED, "Received RST_STREAM with error code 8"),
     ],
 )
 def test_a_service_that_went_away_is_unavailable(error: AioRpcError) -> None:
@@ -44,3 +45,9 @@ def test_a_service_that_went_away_is_unavailable(error: AioRpcError) -> None:
 def test_a_servers_own_fault_is_not_taken_for_a_lost_one(error: AioRpcError) -> None:
     assert not was_lost(error)
     assert isinstance(error_of(error, "somewhere"), InternalError)
+
+
+def test_a_cancelled_edit_is_not_a_lost_one() -> None:
+    error = failed(grpc.StatusCode.CANCELLED, "cancelled", EditCancelled("cancelled"))
+    assert not was_lost(error)
+    assert isinstance(error_of(error, "somewhere"), EditCancelled)

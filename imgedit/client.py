@@ -237,13 +237,15 @@ class _Translated:
 
 
 def was_lost(error: grpc.aio.AioRpcError) -> bool:
-    """Whether the other side went away: UNAVAILABLE, or a stream that was reset in the middle without a word of ours.
+    """Whether the other side went away: UNAVAILABLE, or a stream that ended in the middle without a word of ours.
 
-    gRPC names such a reset INTERNAL or CANCELLED; a server of ours that means either says so with details.
+    gRPC names the latter INTERNAL or CANCELLED, with nothing but its own words; a server of ours that means either says
+    so with details.
     """
-    if error.code() in (grpc.StatusCode.INTERNAL, grpc.StatusCode.CANCELLED):
-        return "RST_STREAM" in (error.details() or "") and rpc_status.from_call(error) is None
-    return error.code() is grpc.StatusCode.UNAVAILABLE
+    if error.code() not in (grpc.StatusCode.INTERNAL, grpc.StatusCode.CANCELLED):
+        return error.code() is grpc.StatusCode.UNAVAILABLE
+    words = error.details() or ""
+    return ("RST_STREAM" in words or words == "CANCELLED") and rpc_status.from_call(error) is None
 
 
 def error_of(error: grpc.aio.AioRpcError, target: str) -> ImgeditError:

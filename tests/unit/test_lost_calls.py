@@ -26,6 +26,7 @@ RESET = "Stream removed (RST_STREAM (Received RST_STREAM with error code 2))"
         failed(grpc.StatusCode.UNAVAILABLE, "closing", ServiceUnavailable("closing")),
         failed(grpc.StatusCode.INTERNAL, RESET),
         failed(grpc.StatusCode.CANCELLED, "Received RST_STREAM with error code 8"),
+        failed(grpc.StatusCode.CANCELLED, "CANCELLED"),
     ],
 )
 def test_a_service_that_went_away_is_unavailable(error: AioRpcError) -> None:

@@ -19,7 +19,7 @@ import numpy as np
 from benchmarks.replica import Durations, Edit, Outcome
 from demo.tiny.__main__ import main as build_tiny
 from imgedit.ports import Ports
-from imgedit.stack import Stack, environment_of, is_serving
+from imgedit.stack import Stack, environment_of
 from imgedit.v1 import fill_pb2, fill_pb2_grpc, image_pb2
 
 REPLICAS = 2
@@ -31,7 +31,6 @@ PATIENCE = (3.0, 10.0)
 WARM_UPS = 6
 """Edits of each kind, one after another: the first ones warm both replicas up, the second half is counted."""
 
-SIDECAR_SECONDS = 60.0
 RESET_SECONDS = 0.05
 
 ENDS = {grpc.StatusCode.DEADLINE_EXCEEDED: "late", grpc.StatusCode.RESOURCE_EXHAUSTED: "refused"}
@@ -70,19 +69,9 @@ def measure(seconds: float, load: float, seed: int, models: Path | None) -> Run:
             stack.start()
             for _ in stack.wait_until_serving(timeout=300):
                 pass
-            wait_for_sidecar(ports.target("fill"))
             return asyncio.run(drive(ports.target("fill"), seconds, load, random.Random(seed)))
         finally:
             stack.stop()
-
-
-def wait_for_sidecar(target: str) -> None:
-    """Until its health checks, every few seconds, have found a replica; the other follows while the first warms up."""
-    deadline = time.monotonic() + SIDECAR_SECONDS
-    while not is_serving(target):
-        if time.monotonic() > deadline:
-            raise SystemExit(f"the sidecar found no healthy replica within {SIDECAR_SECONDS:g} s")
-        time.sleep(0.2)
 
 
 async def drive(target: str, seconds: float, load: float, dice: random.Random) -> Run:

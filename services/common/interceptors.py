@@ -27,6 +27,9 @@ REQUEST_ID_PATTERN = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 _HEALTH = "/grpc.health."
 
+UNBEGUN = ("x-imgedit-unbegun", "1")
+"""Trailing metadata of a call that a stopping server never began: a balancer may hand it to another replica."""
+
 
 class RequestInterceptor(grpc.aio.ServerInterceptor):
     """Wraps the handlers of `service` for those whom `gate` admits.
@@ -67,7 +70,8 @@ class RequestInterceptor(grpc.aio.ServerInterceptor):
             return handler  # type: ignore[no-any-return]
         rpc = method.rsplit("/", 1)[-1]
         if self._is_closed:
-            return self._refusal(rpc, ServiceUnavailable("this server is stopping; ask again, and another will answer"))
+            stopping = ServiceUnavailable("this server is stopping; ask again, and another will answer")
+            return self._refusal(rpc, stopping, UNBEGUN)
         try:
             name = self._gate.admit(method, tuple(handler_call_details.invocation_metadata or ()))
         except ImgeditError as error:
@@ -81,13 +85,13 @@ class RequestInterceptor(grpc.aio.ServerInterceptor):
         wrap = self._wrap_stream if handler.response_streaming else self._wrap_unary
         return wrap(method, handler, name)
 
-    def _refusal(self, rpc: str, error: ImgeditError) -> grpc.RpcMethodHandler[Any, Any]:
+    def _refusal(self, rpc: str, error: ImgeditError, *metadata: tuple[str, str]) -> grpc.RpcMethodHandler[Any, Any]:
         """Answers any kind of RPC with `error`. Declared as one that takes a stream, so that no request is read."""
 
         async def refuse(_requests: AsyncIterator[bytes], context: Context) -> None:
             logs.request_id.set(given_request_id(None, context) or uuid.uuid4().hex)
             self._call(rpc, context).record(error, 0.0)
-            await _abort(context, error)
+            await _abort(context, error, *metadata)
 
         return grpc.stream_unary_rpc_method_handler(refuse)
 
@@ -167,9 +171,9 @@ def given_request_id(request: Message | None, context: Context) -> str | None:
     return None
 
 
-async def _abort(context: Context, error: ImgeditError) -> None:
+async def _abort(context: Context, error: ImgeditError, *metadata: tuple[str, str]) -> None:
     error.metadata.setdefault("request_id", logs.request_id.get())
     message = to_status(error)
     status = rpc_status.to_status(message)
-    trailing = (*(status.trailing_metadata or ()), (REQUEST_ID_KEY, logs.request_id.get()))
+    trailing = (*(status.trailing_metadata or ()), (REQUEST_ID_KEY, logs.request_id.get()), *metadata)
     await context.abort(error.code, message.message, trailing)

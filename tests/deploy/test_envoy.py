@@ -16,6 +16,7 @@ from deploy.envoy.build import FOLDER
 from imgedit import gateway
 from imgedit.gateway import Address
 from imgedit.v1 import edit_pb2
+from services.common.interceptors import UNBEGUN
 
 SERVICES = ("segmentation", "fill", "qwen_edit")
 
@@ -67,12 +68,13 @@ def test_a_filled_in_sidecar_is_valid_and_forwards_to_every_replica(tmp_path: Pa
 def test_the_sidecar_repeats_no_call_that_a_replica_may_have_begun() -> None:
     config = yaml.safe_load((FOLDER / "sidecar.yaml").read_text())
     policies = [
-        host["retry_policy"]["retry_on"]
+        (host["retry_policy"]["retry_on"], [header["name"] for header in host["retry_policy"]["retriable_headers"]])
         for listener in config["static_resources"]["listeners"]
         for host in listener["filter_chains"][0]["filters"][0]["typed_config"]["route_config"]["virtual_hosts"]
         if listener["name"] != "metrics"
     ]
-    assert policies == ["connect-failure,refused-stream"] * 3
+    # retriable-headers: the header of a replica that never began the call, and no other
+    assert policies == [("connect-failure,refused-stream,retriable-headers", [UNBEGUN[0]])] * 3
 
 
 def test_the_openapi_description_is_valid() -> None:

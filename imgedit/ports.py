@@ -14,6 +14,7 @@ SERVICES = ("orchestrator", "segmentation", "fill", "qwen_edit")
 DEFAULT_BASE_PORT = 50051
 DEFAULT_METRICS_BASE_PORT = 9101
 DEFAULT_GATEWAY_PORT = 8080
+DEFAULT_STUDIO_PORT = 8501
 
 MAX_REPLICAS = 4
 """Of one service on one machine."""
@@ -30,16 +31,19 @@ class Ports:
     """Where the services listen: gRPC at `base` to `base + 3`, metrics at `metrics_base` to `metrics_base + 3`.
 
     Further replicas and Envoy use numbers up to `base + 31` and `metrics_base + 25`. replicas: how many of a service
-    there are, where it is not one. gateway: port of the edge, None = there is none.
+    there are, where it is not one. gateway: port of the edge, studio: port of the page; None = there is none.
     """
 
     base: int = DEFAULT_BASE_PORT
     metrics_base: int = DEFAULT_METRICS_BASE_PORT
     replicas: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     gateway: int | None = None
+    studio: int | None = None
 
     @classmethod
-    def free(cls, *, replicas: Mapping[str, int] = MappingProxyType({}), gateway: bool = False) -> Ports:
+    def free(
+        cls, *, replicas: Mapping[str, int] = MappingProxyType({}), gateway: bool = False, studio: bool = False
+    ) -> Ports:
         """Ports that nothing listens on now. Raises `OSError` where there are none.
 
         Below those that the system gives to outgoing connections (32768 and up), and not the same first ones for two
@@ -47,7 +51,7 @@ class Ports:
         """
         first = os.getpid() % 100 * 60
         for base in (20000 + (first + offset) % 12000 for offset in range(0, 12000, 60)):
-            found = cls(base, base + 33, replicas, base + 59 if gateway else None)
+            found = cls(base, base + 33, replicas, base + 59 if gateway else None, base + 32 if studio else None)
             if all(is_free(port) for port in found.all()):
                 return found
         raise OSError("no free ports between 20000 and 32000")
@@ -98,6 +102,8 @@ class Ports:
             yield from (self.admin_port("sidecar"), self.metrics_port("sidecar"))
         if self.gateway is not None:
             yield from (self.gateway, self.admin_port("edge"), self.metrics_port("edge"))
+        if self.studio is not None:
+            yield self.studio
 
     def _port(self, name: str, base: int, further: int) -> int:
         service, _, number = name.partition("-")

@@ -1,0 +1,98 @@
+"""Settings of the page: one frozen object, read from the environment once. studio/README.md lists them.
+
+A bad value stops the start and names the variable.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from imgedit.client import DEFAULT_TARGET, DEFAULT_TIMEOUT, ClientOptions
+from imgedit.errors import SettingsError
+from imgedit.ports import DEFAULT_STUDIO_PORT
+
+PREFIX = "IMGEDIT_STUDIO_"
+
+CHOICES = {"language": ("ko", "en"), "login": ("off", "oidc")}
+_BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
+
+
+def _setting(default: Any, description: str) -> Any:
+    return dataclasses.field(default=default, metadata={"description": description})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All that can be set. Paths and texts are "" where nothing is set."""
+
+    host: str = _setting("127.0.0.1", "address to listen on")
+    port: int = _setting(DEFAULT_STUDIO_PORT, "port of the page")
+    base_path: str = _setting("", "path under which a proxy shows the page, for instance `studio`")
+    server: str = _setting(DEFAULT_TARGET, "address of the orchestrator, or of the edge")
+    timeout: float = _setting(DEFAULT_TIMEOUT, "seconds that one edit may take")
+    token: str = _setting("", "API token that goes with every call; empty = none")
+    token_file: str = _setting("", "file that holds the token, instead")
+    token_in_clear: bool = _setting(False, "send the token to another machine without TLS, in a network of one's own")
+    tls: bool = _setting(False, "use TLS and trust the public authorities")
+    tls_ca: str = _setting("", "PEM file of the authorities to trust; turns TLS on")
+    client_certificate: str = _setting("", "PEM file of the certificate to show")
+    client_key: str = _setting("", "PEM file of its key")
+    login: str = _setting("off", "`oidc` = people log in first, with the `[auth]` section of `secrets`")
+    secrets: str = _setting("", "TOML file with Streamlit's secrets, for the login")
+    language: str = _setting("ko", "language that the page opens in, `ko` or `en`")
+    samples: str = _setting("", "folder of sample pictures (PNG, JPEG, WebP); empty = none are offered")
+    max_files: int = _setting(50, "most pictures of one batch")
+    history_bytes: int = _setting(256 * 1024 * 1024, "memory for the results of one visit; the oldest go first")
+
+    @property
+    def client_options(self) -> ClientOptions:
+        """How the client reaches the server. Raises `SettingsError` for a token file that cannot be read."""
+        return {
+            "token": self._token() or None,
+            "token_in_clear": self.token_in_clear,
+            "tls": self.tls,
+            "tls_ca": self.tls_ca or None,
+            "client_certificate": self.client_certificate or None,
+            "client_key": self.client_key or None,
+        }
+
+    def _token(self) -> str:
+        if not self.token_file:
+            return self.token
+        try:
+            return Path(self.token_file).read_text(encoding="utf-8").strip()
+        except OSError as error:
+            raise SettingsError(f"{PREFIX}TOKEN_FILE: cannot be read: {error}") from None
+
+
+def load(environment: Mapping[str, str] = os.environ) -> Settings:
+    """The settings of an environment. Raises `SettingsError` for a bad value, and for a variable that no setting has."""
+    fields = {f"{PREFIX}{field.name.upper()}": field for field in dataclasses.fields(Settings)}
+    given = {name: text for name, text in environment.items() if name.startswith(PREFIX)}
+    if unknown := sorted(set(given) - set(fields)):
+        raise SettingsError(f"{', '.join(unknown)}: no such setting; known are {', '.join(sorted(fields))}")
+    settings = Settings(**{fields[name].name: _value(name, text, fields[name]) for name, text in given.items()})
+    if settings.login == "oidc" and not settings.secrets:
+        raise SettingsError(f"{PREFIX}LOGIN is oidc: set {PREFIX}SECRETS to the file that holds the [auth] section")
+    return settings
+
+
+def _value(variable: str, text: str, field: dataclasses.Field[Any]) -> Any:
+    choices = CHOICES.get(field.name)
+    if choices and text not in choices:
+        raise SettingsError(f"{variable}: must be one of {', '.join(choices)}, is {text!r}")
+    try:
+        if isinstance(field.default, bool):
+            return _BOOLEANS[text.lower()]
+        number = type(field.default)(text)
+    except (ValueError, KeyError):
+        kind = {bool: "true or false", int: "a whole number", float: "a number"}[type(field.default)]
+        raise SettingsError(f"{variable}: must be {kind}, is {text!r}") from None
+    if isinstance(number, int | float) and number < 0:
+        raise SettingsError(f"{variable}: must not be negative, is {text!r}")
+    return number

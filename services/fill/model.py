@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, FluxTransformer2DModel
+from diffusers import AutoencoderKL
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from diffusers.pipelines.flux.pipeline_flux_fill import FluxFillPipeline
 from numpy.typing import NDArray
@@ -24,11 +24,19 @@ from services.diffusion import checkpoint, flow, gguf_weights, picture
 from services.diffusion import device as devices
 from services.diffusion.adapter import Plan
 from services.diffusion.conditioning import ConditioningCache, content_key
+from services.diffusion.flow_adapter import (
+    FlowAdapter,
+    FlowState,
+    GgufFile,
+    load_transformer,
+    step_context,
+    unpacked,
+)
 from services.diffusion.gguf_weights import Weights
-from services.diffusion.guidance import CfgBatch, joins_passes, velocities
+from services.diffusion.guidance import CfgBatch
 from services.diffusion.lora import LoraFile, LoraShelf
 from services.diffusion.network import Network
-from services.diffusion.tuning import UNTUNED, Tuning, free_for_transformer
+from services.diffusion.tuning import UNTUNED, Tuning
 from services.diffusion.tuning import apply as apply_tuning
 from services.fill import gguf_names
 from services.fill.reading import Reading
@@ -53,32 +61,15 @@ class Conditioning:
 
 
 @dataclass(eq=False)
-class FillState:
-    """A job between steps. latents: (1, N, 64), N = H/16 × W/16; fixed: (1, N, 320), masked image and mask.
+class FillState(FlowState[Conditioning]):
+    """A job between steps. fixed: (1, N, 320), masked image and mask."""
 
-    joined: both passes in one forward. context: the name of the job's step cache, None = without.
-    """
-
-    height: int
-    width: int
-    latents: torch.Tensor
     fixed: torch.Tensor
-    sigmas: torch.Tensor
-    step: int
-    positive: Conditioning
-    negative: Conditioning | None
-    negative_scale: float
     guidance_scale: float
-    joined: bool
-    lora: str | None
-    context: str | None
 
 
-class FillAdapter:
-    """FLUX.1-Fill's jobs for the engine; see `services.diffusion.adapter.Adapter`.
-
-    name, revision: what was loaded. All methods but `plan` and `unchanged` belong to one worker thread.
-    """
+class FillAdapter(FlowAdapter[FillState, Conditioning]):
+    """FLUX.1-Fill's jobs for the engine."""
 
     def __init__(
         self,
@@ -91,15 +82,7 @@ class FillAdapter:
         cache_bytes: int = 0,
         cfg_batch: CfgBatch = "auto",
     ) -> None:
-        self.name = NAME
-        self.revision = revision
-        self._pipeline = pipeline
-        self._schedule = schedule
-        self._network = network
-        self._cfg_batch = cfg_batch
-        self._device = target
-        self._dtype: torch.dtype = pipeline.transformer.dtype
-        self._rgb: NDArray[np.float32] | None = None
+        super().__init__(NAME, pipeline, schedule, network, target=target, revision=revision, cfg_batch=cfg_batch)
         self._cache = ConditioningCache(SERVICE, cache_bytes)
         self._reading = Reading(pipeline.tokenizer, pipeline.tokenizer_2, TEXT_TOKENS)
 
@@ -157,34 +140,14 @@ class FillAdapter:
             step=start,
             positive=positive,
             negative=negative,
-            negative_scale=spec.negative_scale,
+            cfg_scale=spec.negative_scale,
             guidance_scale=spec.guidance_scale,
-            joined=self._joins(spec),
+            joined=self._joins(self.plan(spec), step_cache=spec.step_cache),
             lora=spec.lora,
             context=self._network.new_context() if spec.step_cache else None,
         )
         devices.finish(self._device)
         return state
-
-    @torch.inference_mode()
-    def denoise(self, states: Sequence[FillState]) -> None:
-        """Advance every state by one step; a negative prompt is a second pass, in the same forward for small shapes."""
-        positives = [state.positive for state in states]
-        negatives = [state.negative for state in states if state.negative is not None]
-        if negatives:
-            towards, away = velocities(self._velocity, states, positives, negatives, joined=states[0].joined)
-            scale = torch.tensor([state.negative_scale for state in states]).to(towards)[:, None, None]
-            velocity = away + scale * (towards - away)
-        else:
-            velocity = self._velocity(states, positives, "positive")
-        stepped = [
-            flow.euler_step(state.latents, velocity[i : i + 1], state.sigmas[state.step], state.sigmas[state.step + 1])
-            for i, state in enumerate(states)
-        ]
-        devices.finish(self._device)  # what can fail has failed by now, and no state has changed
-        for state, latents in zip(states, stepped, strict=True):
-            state.latents = latents
-            state.step += 1
 
     @torch.inference_mode()
     def decode(self, state: FillState) -> NDArray[np.uint8]:
@@ -195,41 +158,8 @@ class FillAdapter:
     def decode_float(self, state: FillState) -> torch.Tensor:
         """The finished picture before rounding: (1, 3, H, W), about [-1, 1]."""
         vae = self._pipeline.vae
-        latents = flow.unpack(state.latents, state.height // 8, state.width // 8)
-        pixels: torch.Tensor = vae.decode(latents / vae.config.scaling_factor + vae.config.shift_factor).sample
+        pixels: torch.Tensor = vae.decode(unpacked(state) / vae.config.scaling_factor + vae.config.shift_factor).sample
         return pixels
-
-    def latents(self, state: FillState) -> NDArray[np.float32]:
-        """The latents of the picture so far on the CPU, (H/8, W/8, 16) float32."""
-        return picture.latent_grid(flow.unpack(state.latents, state.height // 8, state.width // 8))
-
-    def latent_rgb(self) -> NDArray[np.float32]:
-        """The map from latents to RGB, (17, 3); measured on first use."""
-        if self._rgb is None:
-            self._rgb = picture.measure_latent_rgb(self._encode_mode)
-        return self._rgb
-
-    def skipped(self, state: FillState) -> int:
-        """Forwards that the job's step cache has answered."""
-        return 0 if state.context is None else self._network.skipped(state.context)
-
-    def release(self, state: FillState) -> None:
-        """Drop the job's step cache."""
-        if state.context is not None:
-            self._network.forget(state.context)
-
-    def is_out_of_memory(self, error: Exception) -> bool:
-        """Whether the exception means that memory ran out."""
-        return devices.is_out_of_memory(error)
-
-    def free_memory(self) -> None:
-        """Forget remembered conditioning and return cached memory to the device."""
-        self._cache.clear()
-        devices.free_memory(self._device)
-
-    def peak_memory(self) -> int:
-        """Most bytes of device memory used at once; 0 on the CPU."""
-        return devices.peak_memory(self._device)
 
     def warm_up(self) -> None:
         """Run one tiny job from end to end, so that the first request pays for no initialisation."""
@@ -241,21 +171,16 @@ class FillAdapter:
         self.decode(state)
         self.latent_rgb()
 
-    def _joins(self, spec: FillSpec) -> bool:
-        plan = self.plan(spec)
-        return joins_passes(self._cfg_batch, plan.tokens, passes=plan.passes, step_cache=spec.step_cache)
-
     def _velocity(self, states: Sequence[FillState], prompts: Sequence[Conditioning], sign: str) -> torch.Tensor:
         """One transformer pass over all states under these prompts: (B, N, 64). sign: for the step cache."""
-        levels = torch.cat([(state.sigmas[state.step] * 1000).to(self._dtype)[None] for state in states])
         guidance = torch.tensor([state.guidance_scale for state in states], dtype=torch.float32, device=self._device)
         first = states[0]
         inputs = torch.cat([torch.cat([state.latents, state.fixed], dim=2) for state in states])  # (B, N, 384)
         return self._network.run(
             lora=first.lora,
-            context=None if first.context is None else f"{first.context}:{sign}",
+            context=step_context(first, sign),
             hidden_states=inputs,
-            timestep=levels.to(self._device) / 1000,
+            timestep=self._levels(states),
             guidance=guidance if self._pipeline.transformer.config.guidance_embeds else None,
             pooled_projections=torch.cat([prompt.pooled for prompt in prompts]),
             encoder_hidden_states=torch.cat([prompt.tokens for prompt in prompts]),
@@ -283,6 +208,9 @@ class FillAdapter:
     @torch.inference_mode()
     def _encode_mode(self, pixels: torch.Tensor) -> torch.Tensor:
         return self._scaled(DiagonalGaussianDistribution(self._moments(pixels)).mode())
+
+    def _forget(self) -> None:
+        self._cache.clear()
 
     def _moments(self, pixels: torch.Tensor) -> torch.Tensor:
         """Mean and log variance of the posterior, (1, 32, H/8, W/8)."""
@@ -348,19 +276,10 @@ def load(
         tokenizer_2=part(T5Tokenizer, folder / "tokenizer_2"),
         transformer=None,
     )
-    if gguf is None:
-        transformer = weights_of(FluxTransformer2DModel, folder / "transformer", number)
-    else:
-        transformer = gguf_weights.load_transformer(
-            gguf_names.LAYOUT,
-            gguf,
-            folder / "transformer",
-            device=target if tuning.offload == "none" else torch.device("cpu"),
-            dtype=number,
-            weights=weights,
-            free=free_for_transformer(pipeline, NETWORKS, target, tuning),
-            sha256=gguf_sha256,
-        )
+    stored = None if gguf is None else GgufFile(gguf, gguf_sha256, weights)
+    transformer = load_transformer(
+        gguf_names.LAYOUT, folder, stored, pipeline, NETWORKS, target=target, dtype=number, tuning=tuning
+    )
     if transformer.config.in_channels != 384:
         raise ModelLoadError(f"{folder}: {transformer.config.in_channels} input channels; FLUX.1-Fill has 384")
     pipeline.register_modules(transformer=transformer)

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKLQwenImage, QwenImageTransformer2DModel
+from diffusers import AutoencoderKLQwenImage
 from diffusers.pipelines.qwenimage.pipeline_qwenimage_edit_plus import QwenImageEditPlusPipeline
 from numpy.typing import NDArray
 from transformers import Qwen2Tokenizer
@@ -25,11 +25,19 @@ from services.diffusion import checkpoint, flow, gguf_weights, picture
 from services.diffusion import device as devices
 from services.diffusion.adapter import Plan
 from services.diffusion.conditioning import ConditioningCache
+from services.diffusion.flow_adapter import (
+    FlowAdapter,
+    FlowState,
+    GgufFile,
+    load_transformer,
+    step_context,
+    unpacked,
+)
 from services.diffusion.gguf_weights import Weights
-from services.diffusion.guidance import CfgBatch, joins_passes, velocities
+from services.diffusion.guidance import CfgBatch
 from services.diffusion.lora import LoraFile, LoraShelf
 from services.diffusion.network import Network
-from services.diffusion.tuning import UNTUNED, Tuning, free_for_transformer
+from services.diffusion.tuning import UNTUNED, Tuning
 from services.diffusion.tuning import apply as apply_tuning
 from services.qwen_edit import gguf_names
 from services.qwen_edit.conditioning import CONDITION_PIXELS, MULTIPLE, REFERENCE_PIXELS, Conditioner, scaled
@@ -53,35 +61,20 @@ GLANCE_PIXELS = 224 * 224
 
 
 @dataclass(eq=False)
-class QwenEditState:
-    """A job between steps.
+class QwenEditState(FlowState[torch.Tensor]):
+    """A job between steps; its prompts are features (1, L, D).
 
-    latents: (1, N, 64), N = H/16 × W/16. pictures: (1, M, 64), the encoded inputs, one after another. shapes: (1, rows,
-    columns) of the answer and of each input, in tokens. positive, negative: (1, L, D) prompt features.
-    region: where the mask lets it edit, None = everywhere. context: the name of the job's step cache, None = without.
+    pictures: (1, M, 64), the encoded inputs, one after another. shapes: (1, rows, columns) of the answer and of each
+    input, in tokens. region: where the mask lets it edit, None = everywhere.
     """
 
-    height: int
-    width: int
-    latents: torch.Tensor
     pictures: torch.Tensor
     shapes: list[tuple[int, int, int]]
-    sigmas: torch.Tensor
-    step: int
-    positive: torch.Tensor
-    negative: torch.Tensor | None
-    true_cfg_scale: float
     region: Region | None
-    joined: bool
-    lora: str | None
-    context: str | None
 
 
-class QwenEditAdapter:
-    """Qwen-Image-Edit's jobs for the engine; see `services.diffusion.adapter.Adapter`.
-
-    name, revision: what was loaded. All methods but `plan` and `unchanged` belong to one worker thread.
-    """
+class QwenEditAdapter(FlowAdapter[QwenEditState, torch.Tensor]):
+    """Qwen-Image-Edit's jobs for the engine."""
 
     def __init__(
         self,
@@ -94,15 +87,7 @@ class QwenEditAdapter:
         revision: str,
         cfg_batch: CfgBatch = "auto",
     ) -> None:
-        self.name = NAME
-        self.revision = revision
-        self._pipeline = pipeline
-        self._schedule = schedule
-        self._network = network
-        self._cfg_batch = cfg_batch
-        self._device = target
-        self._dtype: torch.dtype = pipeline.transformer.dtype
-        self._rgb: NDArray[np.float32] | None = None
+        super().__init__(NAME, pipeline, schedule, network, target=target, revision=revision, cfg_batch=cfg_batch)
         self._conditioner = conditioner
         self._writer = Writer(pipeline.text_encoder, pipeline.processor, target)
 
@@ -154,31 +139,14 @@ class QwenEditAdapter:
             step=start,
             positive=positive,
             negative=negative,
-            true_cfg_scale=spec.true_cfg_scale,
+            cfg_scale=spec.true_cfg_scale,
             region=None if spec.mask is None else Region.of(spec.images[0], spec.mask, encoded[0], noise),
-            joined=self._joins(spec),
+            joined=self._joins(self.plan(spec), step_cache=spec.step_cache),
             lora=spec.lora,
             context=self._network.new_context() if spec.step_cache else None,
         )
         devices.finish(self._device)
         return state
-
-    @torch.inference_mode()
-    def denoise(self, states: Sequence[QwenEditState]) -> None:
-        """Advance every state by one step; a negative prompt is a second pass, in the same forward for small shapes."""
-        positives = [state.positive for state in states]
-        negatives = [state.negative for state in states if state.negative is not None]
-        if negatives:
-            towards, away = velocities(self._velocity, states, positives, negatives, joined=states[0].joined)
-            scale = torch.tensor([state.true_cfg_scale for state in states]).to(towards)[:, None, None]
-            velocity = guided(towards, away, scale)
-        else:
-            velocity = self._velocity(states, positives, "positive")
-        stepped = [advanced(state, velocity[i : i + 1]) for i, state in enumerate(states)]
-        devices.finish(self._device)  # what can fail has failed by now, and no state has changed
-        for state, latents in zip(states, stepped, strict=True):
-            state.latents = latents
-            state.step += 1
 
     def decode(self, state: QwenEditState) -> NDArray[np.uint8]:
         """The finished picture, (H, W, 3) uint8; outside the mask its pixels are the first picture's."""
@@ -188,43 +156,11 @@ class QwenEditAdapter:
     @torch.inference_mode()
     def decode_float(self, state: QwenEditState) -> torch.Tensor:
         """What the VAE makes of the latents, before rounding and without the mask: (1, 3, H, W), about [-1, 1]."""
-        return self._conditioner.decode(flow.unpack(state.latents, state.height // 8, state.width // 8))
-
-    def latents(self, state: QwenEditState) -> NDArray[np.float32]:
-        """The latents of the picture so far on the CPU, (H/8, W/8, 16) float32."""
-        return picture.latent_grid(flow.unpack(state.latents, state.height // 8, state.width // 8))
-
-    def latent_rgb(self) -> NDArray[np.float32]:
-        """The map from latents to RGB, (17, 3); measured on first use."""
-        if self._rgb is None:
-            self._rgb = picture.measure_latent_rgb(self._conditioner.encode)
-        return self._rgb
+        return self._conditioner.decode(unpacked(state))
 
     def rewrite(self, spec: RewriteSpec, should_stop: Callable[[], bool]) -> str:
         """What Qwen2.5-VL answers; see `services.qwen_edit.rewriting.Writer.write`."""
         return self._writer.write(spec, [scaled(image, GLANCE_PIXELS) for image in spec.images], should_stop)
-
-    def skipped(self, state: QwenEditState) -> int:
-        """Forwards that the job's step cache has answered."""
-        return 0 if state.context is None else self._network.skipped(state.context)
-
-    def release(self, state: QwenEditState) -> None:
-        """Drop the job's step cache."""
-        if state.context is not None:
-            self._network.forget(state.context)
-
-    def is_out_of_memory(self, error: Exception) -> bool:
-        """Whether the exception means that memory ran out."""
-        return devices.is_out_of_memory(error)
-
-    def free_memory(self) -> None:
-        """Forget remembered conditioning and return cached memory to the device."""
-        self._conditioner.forget()
-        devices.free_memory(self._device)
-
-    def peak_memory(self) -> int:
-        """Most bytes of device memory used at once; 0 on the CPU."""
-        return devices.peak_memory(self._device)
 
     def warm_up(self) -> None:
         """Run one tiny job from end to end, so that the first request pays for no initialisation."""
@@ -234,20 +170,28 @@ class QwenEditAdapter:
         self.decode(state)
         self.latent_rgb()
 
-    def _joins(self, spec: QwenEditSpec) -> bool:
-        plan = self.plan(spec)
-        return joins_passes(self._cfg_batch, plan.tokens, passes=plan.passes, step_cache=spec.step_cache)
+    def _guided(self, towards: torch.Tensor, away: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+        return guided(towards, away, scale)
+
+    def _advanced(self, state: QwenEditState, velocity: torch.Tensor) -> torch.Tensor:
+        latents = super()._advanced(state, velocity)
+        return latents if state.region is None else state.region.hold(latents, state.sigmas[state.step + 1])
+
+    def _encode_mode(self, pixels: torch.Tensor) -> torch.Tensor:
+        return self._conditioner.encode(pixels)
+
+    def _forget(self) -> None:
+        self._conditioner.forget()
 
     def _velocity(self, states: Sequence[QwenEditState], prompts: Sequence[torch.Tensor], sign: str) -> torch.Tensor:
         """One transformer pass over all states under these prompts: (B, N, 64). sign: for the step cache."""
-        levels = torch.cat([(state.sigmas[state.step] * 1000).to(self._dtype)[None] for state in states])
         first = states[0]
         features, mask = padded(prompts)
         output = self._network.run(
             lora=first.lora,
-            context=None if first.context is None else f"{first.context}:{sign}",
+            context=step_context(first, sign),
             hidden_states=torch.cat([torch.cat([state.latents, state.pictures], dim=1) for state in states]),
-            timestep=levels.to(self._device) / 1000,
+            timestep=self._levels(states),
             encoder_hidden_states=features,
             encoder_hidden_states_mask=mask,
             img_shapes=[state.shapes for state in states],
@@ -297,19 +241,10 @@ def load(
         processor=load_processor(folder / "processor", tokenizer),
         transformer=None,
     )
-    if gguf is None:
-        transformer = weights_of(QwenImageTransformer2DModel, folder / "transformer", number)
-    else:
-        transformer = gguf_weights.load_transformer(
-            gguf_names.LAYOUT,
-            gguf,
-            folder / "transformer",
-            device=target if tuning.offload == "none" else torch.device("cpu"),
-            dtype=number,
-            weights=weights,
-            free=free_for_transformer(pipeline, NETWORKS, target, tuning),
-            sha256=gguf_sha256,
-        )
+    stored = None if gguf is None else GgufFile(gguf, gguf_sha256, weights)
+    transformer = load_transformer(
+        gguf_names.LAYOUT, folder, stored, pipeline, NETWORKS, target=target, dtype=number, tuning=tuning
+    )
     pipeline.register_modules(transformer=transformer)
     shelf = LoraShelf(pipeline, loras)
     network = Network(pipeline, shelf, step_cache_threshold=tuning.step_cache_threshold, service=SERVICE)
@@ -350,13 +285,6 @@ def check_mask(spec: QwenEditSpec) -> None:
             "is black everywhere, so there is nothing to edit; paint the region white, or leave the mask out",
             korean="마스크가 전부 검은색이라 편집할 영역이 없습니다. 바꿀 영역을 흰색으로 칠하거나 마스크를 빼세요.",
         )
-
-
-def advanced(state: QwenEditState, velocity: torch.Tensor) -> torch.Tensor:
-    """The job's latents (1, N, 64) after a step with this velocity; outside its region they stay on the picture."""
-    sigma, following = state.sigmas[state.step], state.sigmas[state.step + 1]
-    latents = flow.euler_step(state.latents, velocity, sigma, following)
-    return latents if state.region is None else state.region.hold(latents, following)
 
 
 def active_negative(spec: QwenEditSpec) -> str | None:

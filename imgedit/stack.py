@@ -247,8 +247,8 @@ def environment_of(ports: Ports, models: Path, *, max_work_pixels: int | None = 
         # What a large picture took goes back to the system, what a small one took is kept for the next: giving all
         # back at once took two thirds of the processor time of a 1-megapixel edit, in page faults.
         "MALLOC_ARENA_MAX": "2",
-        "MALLOC_TRIM_THRESHOLD_": "67108864",
-        "MALLOC_MMAP_THRESHOLD_": "16777216",
+        "MALLOC_TRIM_THRESHOLD_": "16777216",
+        "MALLOC_MMAP_THRESHOLD_": "8388608",
         # Several processes share the cores: torch's threads must not spin while they wait (10 times slower otherwise).
         "OMP_WAIT_POLICY": "PASSIVE",
         "HF_HUB_OFFLINE": "1",

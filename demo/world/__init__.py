@@ -1,0 +1,58 @@
+"""The demo's world: scenes with a person in sportswear, drawn from a seed, with the truth about every pixel.
+
+`sample` invents a scene, `render` draws it, `prompts` says in Korean and English what could be asked of it.
+"""
+
+from demo.world.figure import text_box
+from demo.world.render import Rendered, render, render_background
+from demo.world.scene import (
+    BACKGROUNDS,
+    COLOURS,
+    HAIR_STYLES,
+    HAIRS,
+    HELD_OUT_SEEDS,
+    HOLDABLE,
+    PLAIN_COLOURS,
+    POSES,
+    PROPS,
+    SKINS,
+    TRAINING_SEEDS,
+    WORDS,
+    Background,
+    Person,
+    Prop,
+    Scene,
+    sample,
+    sample_background,
+    sample_person,
+    sample_prop,
+)
+from demo.world.svg import RGB
+
+__all__ = [
+    "BACKGROUNDS",
+    "COLOURS",
+    "HAIRS",
+    "HAIR_STYLES",
+    "HELD_OUT_SEEDS",
+    "HOLDABLE",
+    "PLAIN_COLOURS",
+    "POSES",
+    "PROPS",
+    "RGB",
+    "SKINS",
+    "TRAINING_SEEDS",
+    "WORDS",
+    "Background",
+    "Person",
+    "Prop",
+    "Rendered",
+    "Scene",
+    "render",
+    "render_background",
+    "sample",
+    "sample_background",
+    "sample_person",
+    "sample_prop",
+    "text_box",
+]

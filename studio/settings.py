@@ -71,7 +71,7 @@ class Settings:
 
 
 def load(environment: Mapping[str, str] = os.environ) -> Settings:
-    """The settings of an environment. Raises `SettingsError` for a bad value, and for a variable that no setting has."""
+    """The settings of this process. Raises `SettingsError` for a bad value, and for a variable that no setting has."""
     fields = {f"{PREFIX}{field.name.upper()}": field for field in dataclasses.fields(Settings)}
     given = {name: text for name, text in environment.items() if name.startswith(PREFIX)}
     if unknown := sorted(set(given) - set(fields)):
@@ -89,10 +89,11 @@ def _value(variable: str, text: str, field: dataclasses.Field[Any]) -> Any:
     try:
         if isinstance(field.default, bool):
             return _BOOLEANS[text.lower()]
-        number = type(field.default)(text)
+        kind_of: type[Any] = type(field.default)
+        value = kind_of(text)
     except (ValueError, KeyError):
         kind = {bool: "true or false", int: "a whole number", float: "a number"}[type(field.default)]
         raise SettingsError(f"{variable}: must be {kind}, is {text!r}") from None
-    if isinstance(number, int | float) and number < 0:
+    if isinstance(value, int | float) and value < 0:
         raise SettingsError(f"{variable}: must not be negative, is {text!r}")
-    return number
+    return value

@@ -1,0 +1,42 @@
+"""The results of a batch in one ZIP file on disk, written as they come. Knows nothing of Streamlit."""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+import zipfile
+from collections import Counter
+from typing import IO
+
+from studio.runs import Task
+
+
+class BatchZip:
+    """A ZIP in a nameless file of the temporary folder; it goes with this object."""
+
+    def __init__(self) -> None:
+        self._file: IO[bytes] = tempfile.TemporaryFile(prefix="imgedit-batch-")  # noqa: SIM115
+        self._zip = zipfile.ZipFile(self._file, "w", zipfile.ZIP_STORED)  # pictures do not shrink
+        self._lock = threading.Lock()
+        self._names: Counter[str] = Counter()
+        self._is_closed = False
+
+    def add(self, task: Task) -> None:
+        """Write the result of a task, which then lets go of its pictures; a name that comes twice gets a number."""
+        if task.result is None:
+            return
+        stem, _, ending = task.result.file_name.rpartition(".")
+        with self._lock:
+            self._names[stem] += 1
+            number = f"-{self._names[stem]}" if self._names[stem] > 1 else ""
+            self._zip.writestr(f"{stem}{number}.{ending}", task.result.answer.output_image)
+        task.result = task.result.without_pictures()
+
+    def read(self) -> bytes:
+        """The whole file; nothing can be added after that."""
+        with self._lock:
+            if not self._is_closed:
+                self._zip.close()
+                self._is_closed = True
+            self._file.seek(0)
+            return self._file.read()

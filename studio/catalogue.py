@@ -1,0 +1,85 @@
+"""The server and what it offers, shared by all visits: one connection, one list that is asked for anew now and then."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+
+import streamlit as st
+
+from imgedit.sync_client import SyncEditClient
+from imgedit.v1 import edit_pb2, profile_pb2
+from studio import pictures, settings
+from studio.pictures import Picture
+from studio.settings import Settings
+
+LIST_SECONDS = 20
+"""How long the list is taken for current; a service that went away shows by then."""
+
+
+@st.cache_resource(show_spinner=False)
+def configuration() -> Settings:
+    """The settings of this process."""
+    return settings.load()
+
+
+@st.cache_resource(show_spinner=False)
+def client() -> SyncEditClient:
+    """The connection, which is thread-safe. Raises `SettingsError` for a file at fault."""
+    configured = configuration()
+    return SyncEditClient(configured.server, **configured.client_options)
+
+
+@st.cache_resource(show_spinner=False, ttl=LIST_SECONDS)
+def experiments() -> list[edit_pb2.Experiment]:
+    """All experiments. Raises `ImgeditError` where the server does not answer; that is not remembered."""
+    return client().experiments(timeout=5)
+
+
+@st.cache_resource(show_spinner=False)
+def samples() -> dict[str, Picture]:
+    """The sample pictures by name."""
+    folder = configuration().samples
+    return {picture.name: picture for picture in pictures.samples(Path(folder))} if folder else {}
+
+
+class Form:
+    """The parameters of a feature by name; a form takes out what it has drawn."""
+
+    def __init__(self, experiment: edit_pb2.Experiment, feature: edit_pb2.Feature) -> None:
+        self.experiment = experiment
+        self.feature = feature
+        self._left = {spec.name: spec for spec in feature.parameters}
+
+    def take(self, name: str) -> edit_pb2.ParameterSpec | None:
+        """The parameter, which is then no longer among the rest; None where the feature has none of that name."""
+        return self._left.pop(name, None)
+
+    def rest(self) -> list[edit_pb2.ParameterSpec]:
+        """What has not been drawn."""
+        return [*self._left.values()]
+
+    def key(self, name: str) -> str:
+        """A widget's key: the same parameter of another feature is another widget."""
+        return f"{self.experiment.id}-{self.feature.id}-{name.replace('.', '-')}"
+
+    @cached_property
+    def presets(self) -> dict[str, dict[str, float]]:
+        """What each profile sets."""
+        return {
+            profile_pb2.Profile.Name(spec.profile): {
+                "steps": float(spec.steps),
+                "guidance_scale": spec.guidance_scale,
+                "strength": spec.strength,
+            }
+            for spec in self.feature.profiles
+        }
+
+
+def default_of(spec: edit_pb2.ParameterSpec) -> str | float | bool | None:
+    """What unset means for a parameter."""
+    if not spec.HasField("default"):
+        return None
+    kind = spec.default.WhichOneof("kind")
+    value: str | float | bool | None = getattr(spec.default, kind) if kind else None
+    return value

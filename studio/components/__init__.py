@@ -1,0 +1,72 @@
+"""Three small components of our own: a brush for masks, a slider between two pictures, pictures to choose from.
+
+Each is the HTML, CSS and JavaScript beside this file, which Streamlit mounts in a shadow root; nothing is loaded from
+elsewhere, and what people entered reaches the page as text, never as HTML.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from studio.pictures import data_url
+from studio.text import Words
+
+_HERE = Path(__file__).parent
+
+
+def _component(name: str) -> Any:
+    html, css, js = ((_HERE / f"{name}.{kind}").read_text(encoding="utf-8") for kind in ("html", "css", "js"))
+    return st.components.v2.component(f"imgedit_{name}", html=html, css=css, js=js)
+
+
+_brush, _compare, _gallery = (_component(name) for name in ("brush", "compare", "gallery"))
+
+
+@dataclass(frozen=True)
+class Item:
+    """One picture of a gallery. chosen: None where nothing is chosen in it."""
+
+    id: str
+    picture: bytes
+    title: str
+    caption: str = ""
+    chosen: bool | None = None
+
+
+def brush(words: Words, picture: bytes, size: tuple[int, int], *, id: str, key: str) -> str:
+    """Paint a mask over a picture that is shown at `size`; the mask as a data URL of a PNG, "" = nothing is painted."""
+    names = ("label", "size", "paint", "erase", "undo", "clear")
+    texts = {name: words(f"brush.{name}") for name in names} | {"covered": words("brush.covered", percent="{percent}")}
+    data = {"id": id, "picture": data_url(picture), "width": size[0], "height": size[1], "words": texts}
+    return str(_brush(data=data, key=key, default={"mask": ""}, on_mask_change=_nothing).mask or "")
+
+
+def compare(words: Words, before: bytes, after: bytes, *, key: str) -> None:
+    """Two pictures of one size, with a slider between them."""
+    texts = {"before": words("original"), "after": words("edited"), "label": words("compare.label")}
+    _compare(data={"before": data_url(before), "after": data_url(after), "words": texts}, key=key)
+
+
+def gallery(items: list[Item], *, label: str, key: str, side: str = "5.5rem") -> str | None:
+    """Pictures to choose from; the id of the one that was just chosen, or None. `side` is the least width of each."""
+    shown = [
+        {
+            "id": item.id,
+            "picture": data_url(item.picture),
+            "title": item.title,
+            "caption": item.caption,
+            **({} if item.chosen is None else {"chosen": item.chosen}),
+        }
+        for item in items
+    ]
+    data = {"items": shown, "label": label, "side": side}
+    picked = _gallery(data=data, key=key, on_picked_change=_nothing).picked
+    return None if picked is None else str(picked)
+
+
+def _nothing() -> None:
+    """Streamlit gives a component only those values for which there is a callback."""

@@ -1,0 +1,99 @@
+"""What one visit holds: the picture to edit, the run, the results so far. Lives in Streamlit's session state."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import streamlit as st
+from streamlit.runtime.uploaded_file_manager import UploadedFile
+
+from imgedit.errors import ImgeditError
+from studio import pictures
+from studio.batch_zip import BatchZip
+from studio.pictures import Picture
+from studio.runs import Result, Run
+
+MAX_REMEMBERED = 64
+"""Uploads that are kept opened, so that a rerun does not decode them again."""
+
+
+@dataclass
+class Desk:
+    """The state of a visit.
+
+    chosen: a sample, or an earlier result, as the input. upload_round: counts up to empty the uploader. shown: the
+    result on view. variants: those of "other seeds". zipped,
+    finished_batch: the results of the last batch. failed: why the last edit brought none.
+    """
+
+    chosen: Picture | None = None
+    upload_round: int = 0
+    run: Run | None = None
+    zipped: BatchZip | None = None
+    finished_batch: Run | None = None
+    failed: ImgeditError | None = None
+    shown: Result | None = None
+    variants: list[Result] = field(default_factory=list)
+    history: list[Result] = field(default_factory=list)
+    _opened: dict[str, Picture | ImgeditError] = field(default_factory=dict)
+    _runs: list[Run] = field(default_factory=list)
+
+    def opened(self, upload: UploadedFile) -> Picture | ImgeditError:
+        """An uploaded file as a picture, or what is wrong with it."""
+        if upload.file_id not in self._opened:
+            while len(self._opened) >= MAX_REMEMBERED:
+                self._opened.pop(next(iter(self._opened)))
+            self._opened[upload.file_id] = _open(upload)
+        return self._opened[upload.file_id]
+
+    def choose(self, picture: Picture | None) -> None:
+        """Make a sample or a result the input; what was uploaded goes."""
+        self.chosen = picture
+        self.upload_round += 1
+
+    def begin(self, run: Run) -> None:
+        """Look at this run from now on."""
+        self.run = run
+        self.failed = self.finished_batch = None
+        self._runs[:] = [run]
+
+    def add(self, results: Sequence[Result], limit: int) -> None:
+        """Put results into the history, the newest first; the oldest go when all take more than `limit` bytes."""
+        self.history[:0] = reversed(results)
+        total = 0
+        for place, result in enumerate(self.history):
+            total += result.byte_count
+            if total > limit and place:
+                del self.history[place:]
+                return
+
+    def forget(self) -> None:
+        """Drop the results of this visit."""
+        self.history.clear()
+        self.variants.clear()
+        self.shown = None
+
+
+def current() -> Desk:
+    """The desk of this visit. When the visit is over, what still runs is cancelled."""
+    if "desk" not in st.session_state:
+        desk = Desk()
+        weakref.finalize(desk, _cancel_all, desk._runs)
+        st.session_state.desk = desk
+    found: Desk = st.session_state.desk
+    return found
+
+
+def _cancel_all(runs: list[Run]) -> None:
+    for run in runs:
+        if not run.is_over:
+            run.cancel()
+
+
+def _open(upload: UploadedFile) -> Picture | ImgeditError:
+    try:
+        return pictures.opened(upload.name, upload.getvalue())
+    except ImgeditError as error:
+        return error

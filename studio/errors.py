@@ -1,0 +1,31 @@
+"""An error as people see it: what happened, what to do, and what an operator needs to know."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from imgedit.errors import EditCancelled, ImgeditError, InvalidArgument, ServiceUnavailable
+from studio.text import Words, plain
+
+
+def message(words: Words, error: ImgeditError) -> str:
+    """What happened, in the server's words, as plain text."""
+    return error.korean if words.language == "ko" else error.message
+
+
+def show(words: Words, error: ImgeditError, *, title: str | None = None) -> None:
+    """A box with the message, the fields at fault, and what to do next."""
+    if isinstance(error, EditCancelled):
+        st.info(words("error.cancelled"), icon=":material/cancel:")
+        return
+    lines = [f"**{title or words('error')}**", plain(message(words, error))]
+    if isinstance(error, InvalidArgument) and error.violations:
+        lines += [f"- {plain(words.named('parameter', fault.field))}: {plain(fault.description)}"
+                  for fault in error.violations]  # fmt: skip
+    lines += [f":material/arrow_forward: {advice}" for advice in words.list(f"advice.{error.reason}")]
+    if error.retry_after_seconds:
+        lines.append(words("error.retry_after", time=words.seconds(error.retry_after_seconds)))
+    icon = ":material/cloud_off:" if isinstance(error, ServiceUnavailable) else ":material/error:"
+    st.error("\n\n".join(lines), icon=icon)
+    if error.request_id:
+        st.caption(words("error.request_id", id=plain(error.request_id)))

@@ -1,0 +1,123 @@
+"""Widgets for parameters, drawn from their specs alone: whatever a catalogue declares can be set."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import streamlit as st
+
+from imgedit.v1 import edit_pb2
+from studio.catalogue import Form, default_of
+from studio.text import Words, plain
+
+LONG_TEXT = 80
+
+
+def name_of(words: Words, spec: edit_pb2.ParameterSpec) -> str:
+    """What people call a parameter."""
+    found = words.named("parameter", spec.name)
+    return plain(found) if found == spec.name else found
+
+
+def help_of(words: Words, spec: edit_pb2.ParameterSpec) -> str:
+    """Its help, in the server's words."""
+    return plain(spec.help_ko if words.language == "ko" else spec.help_en)
+
+
+def field(words: Words, form: Form, spec: edit_pb2.ParameterSpec) -> Any:
+    """The widget that fits a parameter's type; its value, or None where it is left as it is."""
+    match spec.type:
+        case edit_pb2.PARAMETER_TYPE_INTEGER | edit_pb2.PARAMETER_TYPE_NUMBER:
+            return number(words, form, spec)
+        case edit_pb2.PARAMETER_TYPE_ENUM:
+            return choice(words, form, spec)
+        case edit_pb2.PARAMETER_TYPE_BOOLEAN:
+            return switch(words, form, spec)
+        case edit_pb2.PARAMETER_TYPE_TEXT:
+            return text(words, form, spec)
+    return None  # pictures and messages have forms of their own
+
+
+def number(
+    words: Words, form: Form, spec: edit_pb2.ParameterSpec, *, default: float | None = None, suffix: str = ""
+) -> float | None:
+    """A slider over the range, the recommended part marked; None = the default, which is `default` where given."""
+    is_whole = spec.type == edit_pb2.PARAMETER_TYPE_INTEGER
+    kind = int if is_whole else float
+    preset = default if default is not None else default_of(spec)
+    start = kind(preset if isinstance(preset, int | float) else spec.min)
+    key = form.key(spec.name) + suffix
+    with st.container(key=f"slider-{key}", gap=None):
+        value = st.slider(
+            name_of(words, spec),
+            kind(spec.min),
+            kind(spec.max),
+            start,
+            step=1 if is_whole else 0.1 if spec.max - spec.min > 2 else 0.01,
+            format=None if is_whole else "%.1f" if spec.max - spec.min > 2 else "%.2f",
+            help=help_of(words, spec),
+            key=key,
+            persist_state="session",
+        )
+        _mark_recommended(words, spec, f"slider-{key}")
+    return None if value == start else value
+
+
+def choice(words: Words, form: Form, spec: edit_pb2.ParameterSpec) -> str | None:
+    """One of the names; None = the default."""
+    default = default_of(spec)
+    value = st.segmented_control(
+        name_of(words, spec),
+        list(spec.choices),
+        default=str(default) if default in spec.choices else None,
+        format_func=lambda name: words.named("choice", name),
+        help=help_of(words, spec),
+        key=form.key(spec.name),
+        persist_state="session",
+    )
+    return None if value is None or value == default else value
+
+
+def switch(words: Words, form: Form, spec: edit_pb2.ParameterSpec) -> bool | None:
+    """On or off; None = the default."""
+    default = bool(default_of(spec))
+    value = st.toggle(
+        name_of(words, spec),
+        default,
+        help=help_of(words, spec),
+        key=form.key(spec.name),
+        persist_state="session",
+    )
+    return None if value == default else value
+
+
+def text(words: Words, form: Form, spec: edit_pb2.ParameterSpec) -> str | None:
+    """A text; None = nothing was written."""
+    value = st.text_input(
+        name_of(words, spec),
+        max_chars=int(spec.max) or None,
+        help=help_of(words, spec),
+        key=form.key(spec.name),
+        persist_state="session",
+    )
+    return value or None
+
+
+def shown(value: float) -> str:
+    """A number as people write it."""
+    return f"{value:g}"
+
+
+def _mark_recommended(words: Words, spec: edit_pb2.ParameterSpec, container: str) -> None:
+    """A green band below the slider, and its numbers in words. The style holds nothing but numbers of the spec."""
+    if not spec.HasField("recommended_min"):
+        return
+    low, high = spec.recommended_min, spec.recommended_max
+    left = 100 * (low - spec.min) / (spec.max - spec.min)
+    width = max(1.5, 100 * (high - low) / (spec.max - spec.min))
+    st.html(
+        f"<style>.st-key-{container}{{--from:{min(left, 98.5):.2f}%;--part:{width:.2f}%}}</style>"
+        '<div class="recommended" aria-hidden="true"><i></i></div>'
+    )
+    key = "recommended" if high > low else "recommended.one"
+    st.caption(f":green[{words(key, low=shown(low), high=shown(high))}]")

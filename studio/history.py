@@ -1,0 +1,31 @@
+"""The results of this visit as a gallery."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from studio import components
+from studio.desk import Desk
+from studio.text import Words
+
+
+def show(words: Words, desk: Desk) -> None:
+    """Choose one to look at it again."""
+    if not desk.history:
+        return
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+        st.subheader(words("history"), anchor=False, width="content")
+        if st.button(words("history.clear"), type="tertiary", icon=":material/delete:", key="forget"):
+            desk.forget()
+            st.rerun()
+    items = []
+    for result in desk.history:
+        feature = words.named("name", result.answer.effective.feature_id)
+        title = words("history.pick", number=result.number, feature=feature)
+        caption = f"{feature} · {result.answer.seed}"
+        items.append(components.Item(str(result.number), result.thumb, title, caption, chosen=result is desk.shown))
+    picked = components.gallery(items, label=words("history"), key="history", side="8.5rem")
+    found = next((result for result in desk.history if str(result.number) == picked), None)
+    if found is not None and found is not desk.shown:
+        desk.shown = found
+        st.rerun()

@@ -1,0 +1,25 @@
+"""The login, where the operator wants one: Streamlit's OpenID Connect. The provider stands in the secrets file."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from studio.settings import Settings
+from studio.text import Words
+
+
+def require(words: Words, settings: Settings) -> None:
+    """End the page here for someone who has not logged in."""
+    if settings.login == "off" or st.user.is_logged_in:
+        return
+    _, middle, _ = st.columns([1, 2, 1])
+    with middle.container(border=True, horizontal_alignment="center"):
+        st.markdown(words("login.why"))
+        st.button(words("login"), type="primary", icon=":material/login:", on_click=st.login, key="login")
+    st.stop()
+
+
+def leave(words: Words, settings: Settings) -> None:
+    """The button that logs out."""
+    if settings.login != "off":
+        st.button(words("logout"), type="tertiary", icon=":material/logout:", on_click=st.logout, key="logout")

@@ -1,0 +1,190 @@
+"""The page "이미지 편집 실험": choose, ask, watch, look. Reads from top to bottom as the page does."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import cast
+
+import streamlit as st
+
+from imgedit.errors import ImgeditError, SettingsError
+from imgedit.request import EditOptions
+from imgedit.v1 import edit_pb2
+from studio import batch_table, catalogue, desk, errors, form, history, login, progress, results
+from studio.batch_zip import BatchZip
+from studio.catalogue import Form
+from studio.desk import Desk
+from studio.form import Wish
+from studio.runs import Result, Run, Task
+from studio.text import LANGUAGES, Language, Words, plain
+
+STYLE = Path(__file__).with_name("style.css")
+VARIANTS = 4
+
+
+def show() -> None:
+    """Draw the page once."""
+    settings = catalogue.configuration()
+    words = Words(cast("Language", st.session_state.get("language", settings.language)))
+    st.set_page_config(words("title"), ":material/auto_fix_high:", layout="wide", initial_sidebar_state="collapsed")
+    st.html(STYLE)
+    _header(words)
+    login.require(words, settings)
+    offered = _offered(words)
+    visit = desk.current()
+    _settle(visit)
+    left, right = st.columns([5, 7], gap="large")
+    with left:
+        chosen = _chosen_form(words, offered)
+        wish = form.draw(words, visit, chosen, is_busy=visit.run is not None)
+        _begin_if_asked(visit, wish)
+    with right:
+        _workbench(words, visit, wish)
+
+
+def _header(words: Words) -> None:
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", key="header"):
+        with st.container(width="content", gap=None):
+            st.title(words("title"), anchor=False)
+            st.caption(words("subtitle"))
+        with st.container(horizontal=True, width="content", vertical_alignment="center"):
+            login.leave(words, catalogue.configuration())
+            st.segmented_control(
+                words("language"),
+                list(LANGUAGES),
+                default=words.language,
+                required=True,
+                format_func=lambda name: LANGUAGES[name],
+                key="language",
+                label_visibility="collapsed",
+            )
+
+
+def _offered(words: Words) -> list[edit_pb2.Experiment]:
+    """The experiments; where there are none to be had, the page ends here and says what to do."""
+    try:
+        return catalogue.experiments()
+    except ImgeditError as error:
+        title = None if isinstance(error, SettingsError) else words("error.no_server")
+        errors.show(words, error, title=title)
+        st.button(words("error.again"), icon=":material/refresh:", key="retry")
+        st.stop()
+
+
+def _chosen_form(words: Words, offered: list[edit_pb2.Experiment]) -> Form:
+    by_id = {experiment.id: experiment for experiment in offered}
+    picked = st.segmented_control(
+        words("experiment"),
+        list(by_id),
+        default=offered[0].id,
+        required=True,
+        format_func=lambda name: plain(by_id[name].name),
+        key="experiment",
+        width="stretch",
+    )
+    experiment = by_id.get(str(picked), offered[0])
+    description = words.named("description", experiment.id)
+    st.caption(plain(experiment.description) if description == experiment.id else description)
+    features = {feature.id: feature for feature in experiment.features}
+    picked = st.pills(
+        words("feature"),
+        list(features),
+        default=experiment.features[0].id,
+        required=True,
+        format_func=lambda name: _feature_name(words, features[name]),
+        key=f"feature-{experiment.id}",
+        persist_state="session",
+    )
+    feature = features.get(str(picked), experiment.features[0])
+    if not feature.available:
+        services = ", ".join(plain(name) for name in experiment.unavailable_services)
+        st.warning(words("unavailable", services=services), icon=":material/cloud_off:")
+    return Form(experiment, feature)
+
+
+def _feature_name(words: Words, feature: edit_pb2.Feature) -> str:
+    """The catalogue's own name in Korean; in English the table's, where it has one."""
+    return plain(feature.name) if words.language == "ko" else plain(words.named("name", feature.id))
+
+
+def _begin_if_asked(visit: Desk, wish: Wish) -> None:
+    if not wish.is_asked:
+        return
+    if wish.missing or wish.options is None:
+        st.warning(wish.missing or "", icon=":material/edit_note:")
+        return
+    if len(wish.inputs) == 1:
+        visit.zipped = None
+        _begin(visit, [Task(wish.inputs[0], wish.options)])
+    else:
+        _begin_batch(visit, wish)
+
+
+def _begin_batch(visit: Desk, wish: Wish) -> None:
+    options = cast("EditOptions", {**(wish.options or {}), "preview_every": None})
+    output = edit_pb2.OutputOptions()
+    output.CopyFrom(options.get("output") or output)
+    output.omit.extend([edit_pb2.OUTPUT_OMIT_CUTOUT, edit_pb2.OUTPUT_OMIT_MASK])
+    options["output"] = output
+    visit.zipped = BatchZip()
+    _begin(visit, [Task(picture, options) for picture in wish.inputs])
+
+
+def _begin_variants(visit: Desk, result: Result) -> None:
+    visit.zipped = None
+    seeds = random.sample(range(2**32), VARIANTS)
+    tasks = [Task(result.source, cast("EditOptions", {**result.options, "seed": seed})) for seed in seeds]
+    _begin(visit, tasks)
+
+
+def _begin(visit: Desk, tasks: list[Task]) -> None:
+    run = Run(tasks, keep=visit.zipped.add if visit.zipped else None)
+    visit.begin(run)
+    run.start(catalogue.client(), catalogue.configuration().timeout)
+    st.rerun()
+
+
+def _settle(visit: Desk) -> None:
+    """Take over what a run that is over has brought."""
+    run = visit.run
+    if run is None or not run.is_over:
+        return
+    visit.run = None
+    if visit.zipped is not None:
+        visit.finished_batch = run
+        return
+    found = [task.result for task in run.tasks if task.result]
+    visit.failed = next((task.error for task in run.tasks if task.error), None)
+    if found:
+        visit.shown = found[0]
+        visit.variants = found if len(found) > 1 else []
+        visit.add(found, catalogue.configuration().history_bytes)
+
+
+def _workbench(words: Words, visit: Desk, wish: Wish) -> None:
+    if visit.run is not None:
+        progress.show(words, visit, visit.run)
+    elif visit.failed is not None:
+        errors.show(words, visit.failed)
+    if visit.run is None and visit.finished_batch is not None and visit.zipped is not None:
+        st.subheader(words("batch"), anchor=False)
+        batch_table.show(words, visit.finished_batch)
+        batch_table.download(words, visit.zipped)
+    elif visit.shown is not None and visit.run is None:
+        if results.show(words, visit, visit.shown, is_busy=False):
+            _begin_variants(visit, visit.shown)
+    elif visit.run is None:
+        _nothing_yet(words, wish)
+    history.show(words, visit)
+
+
+def _nothing_yet(words: Words, wish: Wish) -> None:
+    with st.container(border=True, key="empty"):
+        if len(wish.inputs) == 1:
+            picture = wish.inputs[0]
+            st.image(picture.view, alt=words("picture.alt"), width="stretch")
+            st.caption(words("picture.size", width=picture.width, height=picture.height, kind=picture.kind))
+        else:
+            st.markdown(f"#### {words('empty.title')}")
+            st.markdown(words("empty.text"))

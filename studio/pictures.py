@@ -1,0 +1,177 @@
+"""Pictures as the page needs them: judged once when they come in, and small where they are shown.
+
+What people upload goes through `imgedit.images`, the one door for untrusted bytes; what the server sends is trusted.
+Knows nothing of Streamlit.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFilter
+
+from imgedit import encoding, images
+from imgedit.errors import ImgeditError
+
+VIEW_SIDE = 1280
+"""Longest side of what is shown, in pixels."""
+THUMB_SIDE = 224
+
+_QUALITY = 86
+_CHECK = 12
+_DECODES = threading.BoundedSemaphore(2)
+"""A picture of 25 megapixels takes 100 MB while it is decoded."""
+
+Margins = tuple[int, int, int, int]
+"""Left, right, top, bottom, in pixels."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An input. data: the file as it came. view, thumb: WebP files. width, height: after the EXIF turn."""
+
+    name: str
+    data: bytes
+    width: int
+    height: int
+    kind: str
+    view: bytes
+    thumb: bytes
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) in pixels."""
+        return self.width, self.height
+
+
+def opened(name: str, data: bytes) -> Picture:
+    """An uploaded file, judged. Raises `ImageRejected`."""
+    header = images.check(data, field="input_image")
+    with _DECODES:
+        decoded = images.decode(data, header, field="input_image")
+        alpha = None if decoded.alpha is None else Image.fromarray(decoded.alpha)
+        image = Image.fromarray(decoded.rgb)
+        view = _on_checks(_fitted(image, VIEW_SIDE), alpha and _fitted(alpha, VIEW_SIDE))
+    return Picture(name, data, *decoded.size, header.format, webp(view), webp(_fitted(view, THUMB_SIDE)))
+
+
+def samples(folder: Path) -> list[Picture]:
+    """The pictures of a folder by name; what is none is passed over."""
+    found = []
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if path.suffix.lower() in (".png", ".jpg", ".jpeg", ".webp"):
+            try:
+                found.append(opened(path.name, path.read_bytes()))
+            except (ImgeditError, OSError):
+                continue
+    return found
+
+
+def shown(data: bytes) -> bytes:
+    """A picture that the server sent, as a WebP file to show; what is transparent lies on checks."""
+    with Image.open(io.BytesIO(data)) as image:
+        fitted = _fitted(image.convert("RGBA") if image.has_transparency_data else image.convert("RGB"), VIEW_SIDE)
+    return webp(_on_checks(fitted.convert("RGB"), fitted.getchannel("A") if fitted.mode == "RGBA" else None))
+
+
+def thumb(view: bytes) -> bytes:
+    """A small WebP file of one that is shown."""
+    return webp(_fitted(_read(view), THUMB_SIDE))
+
+
+def webp(image: Image.Image) -> bytes:
+    """A WebP file to show."""
+    buffer = io.BytesIO()
+    image.save(buffer, "WEBP", quality=_QUALITY, method=2)
+    return buffer.getvalue()
+
+
+def data_url(data: bytes, kind: str = "webp") -> str:
+    """A file as the address of an <img>."""
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def in_frame(view: bytes, size: tuple[int, int], margins: Margins) -> bytes:
+    """The original where it lies in the extended picture, so that both can be compared; the margins are checks."""
+    width, height = size[0] + margins[0] + margins[1], size[1] + margins[2] + margins[3]
+    scale = min(1.0, VIEW_SIDE / max(width, height))
+    frame = _checks((round(width * scale), round(height * scale)))
+    inner = _read(view).resize((max(1, round(size[0] * scale)), max(1, round(size[1] * scale))))
+    frame.paste(inner, (round(margins[0] * scale), round(margins[2] * scale)))
+    return webp(frame)
+
+
+def margins_drawn(view: bytes, size: tuple[int, int], margins: Margins, colour: str) -> bytes:
+    """The picture with the margins to come: hatched, with a line around the picture."""
+    frame = _read(in_frame(view, size, margins))
+    scale = frame.width / (size[0] + margins[0] + margins[1])
+    left, top = round(margins[0] * scale), round(margins[2] * scale)
+    inner = (left, top, left + round(size[0] * scale), top + round(size[1] * scale))
+    hatched = Image.new("RGB", frame.size, "#f4f4f5")
+    draw = ImageDraw.Draw(hatched)
+    for start in range(-frame.height, frame.width, 14):
+        draw.line((start, frame.height, start + frame.height, 0), fill="#c7c7d1", width=2)
+    hatched.paste(frame.crop(inner), inner[:2])
+    ImageDraw.Draw(hatched).rectangle((inner[0], inner[1], inner[2] - 1, inner[3] - 1), outline=colour, width=3)
+    return webp(hatched)
+
+
+def aspect_margins(size: tuple[int, int], aspect: str) -> Margins:
+    """The margins that make a picture as wide as "W:H" says, split evenly."""
+    across, down = (int(part) for part in aspect.split(":"))
+    width = max(size[0], -(-size[1] * across // down))
+    height = max(size[1], -(-size[0] * down // across))
+    wide, high = width - size[0], height - size[1]
+    return wide // 2, wide - wide // 2, high // 2, high - high // 2
+
+
+def mask_over(view: bytes, mask: bytes) -> bytes:
+    """The picture with what the mask repaints in red. Raises `ImageRejected` for a mask that cannot be read."""
+    judged = images.open_untrusted(mask, field="mask_image")
+    weight = Image.fromarray(images.mask_of(judged, field="mask_image", size=judged.size, is_lossy=False))
+    picture = _read(view)
+    red = Image.blend(picture, Image.new("RGB", picture.size, "#e11d48"), 0.55)
+    return webp(Image.composite(red, picture, weight.resize(picture.size)))
+
+
+def mask_at(drawn: bytes, size: tuple[int, int]) -> bytes | None:
+    """What the brush drew, as a mask of the picture's size; None where nothing is painted.
+
+    The brush works on the small view, so its edge is drawn sharp again at full size. Raises `ImageRejected`.
+    """
+    judged = images.open_untrusted(drawn, field="mask_image")
+    small = Image.fromarray(judged.rgb).convert("L")
+    if np.asarray(small).max() < 128:
+        return None
+    large = small.resize(size, Image.Resampling.BICUBIC).filter(ImageFilter.BoxBlur(1))
+    sharp = np.asarray(
+        large.point([0] * 96 + [round((value - 96) * 255 / 64) for value in range(96, 160)] + [255] * 96)
+    )
+    return encoding.encode_png(np.ascontiguousarray(sharp))
+
+
+def _fitted(image: Image.Image, side: int) -> Image.Image:
+    scale = side / max(image.size)
+    if scale >= 1:
+        return image.copy()
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    return image.resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0)
+
+
+def _on_checks(image: Image.Image, alpha: Image.Image | None) -> Image.Image:
+    return image if alpha is None else Image.composite(image, _checks(image.size), alpha)
+
+
+def _checks(size: tuple[int, int]) -> Image.Image:
+    rows, columns = np.arange(size[1])[:, None] // _CHECK, np.arange(size[0])[None] // _CHECK
+    grey = np.where((rows + columns) % 2, 255, 232).astype(np.uint8)
+    return Image.fromarray(np.repeat(grey[:, :, None], 3, axis=2))
+
+
+def _read(view: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(view)).convert("RGB")

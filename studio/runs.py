@@ -1,0 +1,207 @@
+"""Edits that run: a thread takes the events of one call and notes how far each edit is; the page looks at the notes.
+
+Knows nothing of Streamlit. One `Run` is one press of a button: one edit, four with other seeds, or a batch.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from imgedit.errors import EditCancelled, ImgeditError, InternalError, from_status
+from imgedit.progress import Progress
+from imgedit.request import EditOptions, edit_request
+from imgedit.sync_client import SyncEditClient
+from imgedit.v1 import edit_pb2
+from studio import pictures
+from studio.pictures import Picture
+
+State = Literal["waiting", "running", "done", "failed", "cancelled"]
+
+_numbers = itertools.count(1)
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished edit. The views are WebP files of a size to show; `before` lies as the original does in the result."""
+
+    number: int
+    source: Picture
+    options: EditOptions
+    answer: edit_pb2.EditResponse
+    before: bytes
+    after: bytes
+    thumb: bytes
+    cutout: bytes | None
+    mask: bytes | None
+
+    @property
+    def byte_count(self) -> int:
+        """What it holds in memory, about."""
+        return self.answer.ByteSize() + len(self.source.data) + len(self.before) + len(self.after)
+
+    def without_pictures(self) -> Result:
+        """What is left to say of it once its pictures are kept elsewhere; the file's name stays."""
+        answer = edit_pb2.EditResponse()
+        answer.CopyFrom(self.answer)
+        answer.output_image = answer.output_image[:4]
+        answer.ClearField("background_removed_image")
+        answer.ClearField("mask_image")
+        return replace(self, answer=answer, before=b"", after=b"", cutout=None, mask=None)
+
+    @property
+    def file_name(self) -> str:
+        """A name for the downloaded file."""
+        stem = self.source.name.rpartition(".")[0] or self.source.name
+        return f"{stem}-{self.answer.effective.feature_id}-{self.answer.seed}.{_ending(self.answer.output_image)}"
+
+
+@dataclass
+class Task:
+    """One edit of a run. Written by the run's thread, read by the page."""
+
+    source: Picture
+    options: EditOptions
+    request_id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    progress: Progress = field(default_factory=Progress)
+    preview: bytes | None = None
+    result: Result | None = None
+    error: ImgeditError | None = None
+    started: float | None = None
+    ended: float | None = None
+
+    @property
+    def state(self) -> State:
+        """In one word."""
+        if self.result is not None:
+            return "done"
+        if self.error is not None:
+            return "cancelled" if isinstance(self.error, EditCancelled) else "failed"
+        return "running" if self.progress.count else "waiting"
+
+    def request(self) -> edit_pb2.EditRequest:
+        """The message; made when it is sent, since it is a copy of the picture."""
+        options = self.options.copy()
+        options["request_id"] = self.request_id
+        return edit_request(self.source.data, **options)
+
+    @property
+    def share(self) -> float:
+        """How much is done, 0 to 1: stages that are over, and the part of the one that runs."""
+        if self.ended is not None:
+            return 1.0
+        now = self.progress
+        if not now.count:
+            return 0.0
+        part = now.step / now.steps if now.steps else 0.0
+        return min(1.0, (now.index - 1 + part) / now.count)
+
+    @property
+    def seconds(self) -> float:
+        """Since it began, or as long as it took."""
+        return 0.0 if self.started is None else (self.ended or time.monotonic()) - self.started
+
+
+class Run:
+    """Some edits that were asked for together."""
+
+    def __init__(self, tasks: Iterable[Task], *, keep: Callable[[Task], None] | None = None) -> None:
+        """`keep` is called on the run's thread with each task that has a result."""
+        self.tasks = list(tasks)
+        self.is_cancelled = False
+        self.started = time.monotonic()
+        self._keep = keep
+        self._by_id = {task.request_id: task for task in self.tasks}
+        self._client: SyncEditClient | None = None
+        self._thread: threading.Thread | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether every edit has ended, and the last word of its thread is said."""
+        return self._thread is not None and not self._thread.is_alive()
+
+    def start(self, client: SyncEditClient, timeout: float) -> None:
+        """Begin; returns at once. `timeout` is in seconds per edit."""
+        self._client = client
+        self._thread = threading.Thread(target=self._work, args=(client, timeout), name="studio-run", daemon=True)
+        self._thread.start()
+
+    def cancel(self) -> None:
+        """End what runs; what has not begun is not begun. Returns once the server has been told, or cannot be."""
+        self.is_cancelled = True
+        for task in self.tasks:
+            if task.started is not None and task.ended is None and self._client is not None:
+                try:
+                    self._client.cancel(task.request_id, timeout=5)
+                except ImgeditError:
+                    continue  # it has ended by then, or the server is gone: its own stream says so
+
+    def _work(self, client: SyncEditClient, timeout: float) -> None:
+        end: ImgeditError = InternalError("the stream ended without a result")
+        try:
+            for event in self._events(client, timeout):
+                self._take(self._by_id[event.request_id], event)
+        except ImgeditError as error:
+            end = error
+        finally:  # also where this thread fails: nothing may look as if it ran for ever
+            for task in self.tasks:
+                if task.ended is None:
+                    self._end(task, error=EditCancelled("cancelled") if self.is_cancelled else end)
+
+    def _events(self, client: SyncEditClient, timeout: float) -> Iterator[edit_pb2.EditEvent]:
+        if len(self.tasks) == 1:
+            self.tasks[0].started = time.monotonic()
+            return client.edit_stream(self.tasks[0].request(), timeout=timeout)
+        return client.edit_batch(self._requests(), timeout=timeout * len(self.tasks))
+
+    def _requests(self) -> Iterator[edit_pb2.EditRequest]:
+        for task in self.tasks:
+            if self.is_cancelled:
+                return
+            task.started = time.monotonic()
+            yield task.request()
+
+    def _take(self, task: Task, event: edit_pb2.EditEvent) -> None:
+        task.progress = task.progress.after(event)
+        match event.WhichOneof("event"):
+            case "preview":
+                task.preview = event.preview.image
+            case "result":
+                self._end(task, result=_result(task, event.result))
+            case "error":
+                self._end(task, error=from_status(event.error))
+
+    def _end(self, task: Task, *, result: Result | None = None, error: ImgeditError | None = None) -> None:
+        task.ended = time.monotonic()
+        task.error = error
+        task.result = result
+        if result is not None and self._keep is not None:
+            self._keep(task)
+
+
+def _result(task: Task, answer: edit_pb2.EditResponse) -> Result:
+    after = pictures.shown(answer.output_image)
+    before = task.source.view
+    if answer.effective.HasField("outpaint"):
+        added = answer.effective.outpaint
+        before = pictures.in_frame(before, task.source.size, (added.left, added.right, added.top, added.bottom))
+    return Result(
+        number=next(_numbers),
+        source=task.source,
+        options=task.options,
+        answer=answer,
+        before=before,
+        after=after,
+        thumb=pictures.thumb(after),
+        cutout=pictures.shown(answer.background_removed_image) if answer.background_removed_image else None,
+        mask=pictures.shown(answer.mask_image) if answer.mask_image else None,
+    )
+
+
+def _ending(data: bytes) -> str:
+    return {b"\x89PNG": "png", b"RIFF": "webp"}.get(data[:4], "jpg")

@@ -1,0 +1,393 @@
+"""Every word of the page, in Korean and English. Knows nothing of Streamlit.
+
+What the server says (names, descriptions, help, errors) comes in its own words; only names that it does not translate
+are translated here.
+"""
+
+from __future__ import annotations
+
+import string
+from typing import Literal
+
+Language = Literal["ko", "en"]
+
+LANGUAGES: dict[Language, str] = {"ko": "한국어", "en": "English"}
+
+_ESCAPED = str.maketrans({sign: f"\\{sign}" for sign in string.punctuation})
+
+
+def plain(text: str) -> str:
+    """A text of someone else's, so that Markdown shows it as it is: no link, no picture, no formula."""
+    return " ".join(text.split()).translate(_ESCAPED)
+
+
+class Words:
+    """The texts in one language."""
+
+    def __init__(self, language: Language) -> None:
+        self.language = language
+        self._column = 0 if language == "ko" else 1
+
+    def __call__(self, key: str, **values: object) -> str:
+        """The text of a key, with values filled in."""
+        return TEXTS[key][self._column].format(**values)
+
+    def named(self, group: str, name: str) -> str:
+        """What people call something that has a technical name; the name itself where the table has none."""
+        found = TEXTS.get(f"{group}.{name}")
+        return found[self._column] if found else name
+
+    def list(self, key: str) -> list[str]:
+        """The lines of a text."""
+        found = TEXTS.get(key)
+        return found[self._column].splitlines() if found else []
+
+    def seconds(self, seconds: float) -> str:
+        """A duration."""
+        if seconds < 60:
+            return self("seconds", seconds=f"{seconds:.0f}" if seconds >= 10 else f"{seconds:.1f}")
+        return self("minutes", minutes=int(seconds // 60), seconds=int(seconds % 60))
+
+
+TEXTS: dict[str, tuple[str, str]] = {
+    "title": ("이미지 편집 실험", "Image editing experiments"),
+    "subtitle": (
+        "이미지를 고르고, 바꿀 내용을 문장으로 쓰면 됩니다.",
+        "Choose a picture and say in a sentence what is to change.",
+    ),
+    "language": ("언어", "Language"),
+    "seconds": ("{seconds}초", "{seconds} s"),
+    "minutes": ("{minutes}분 {seconds}초", "{minutes} min {seconds} s"),
+    # Experiment and feature
+    "experiment": ("실험", "Experiment"),
+    "feature": ("기능", "Feature"),
+    "description.ben2_flux_fill": ("배경 제거 후 인페인팅/아웃페인팅", "Cut out the subject, then repaint or extend"),
+    "description.ben2_qwen_image": ("배경 제거 후 정밀 편집", "Cut out the subject, then edit by instruction"),
+    "name.inpainting": ("영역 채우기", "Inpainting"),
+    "name.outpainting": ("이미지 확장", "Outpainting"),
+    "name.appearance_editing": ("외관 편집", "Appearance"),
+    "name.semantic_editing": ("의미론적 편집", "Objects and scene"),
+    "name.text_editing": ("텍스트 편집", "Text"),
+    "name.multi_image_editing": ("다중 이미지 편집", "Several images"),
+    "unavailable": (
+        "지금은 쓸 수 없습니다. 응답하지 않는 서비스: {services}. 잠시 후 다시 시도하세요.",
+        "Not usable now; these services do not answer: {services}. Try again in a moment.",
+    ),
+    "language.rewritten": (
+        "이 모델은 영어를 읽습니다. 한국어 프롬프트는 먼저 영어로 번역됩니다.",
+        "This model reads English. A prompt in Korean is translated first.",
+    ),
+    # Picture
+    "picture": ("이미지", "Picture"),
+    "upload": ("이미지 올리기", "Upload pictures"),
+    "upload.help": (
+        "PNG, JPG, WebP · 32 MiB, 2,500만 화소까지. 여러 장을 올리면 한꺼번에 편집합니다.",
+        "PNG, JPEG, WebP · up to 32 MiB and 25 megapixels. Several at once are edited as a batch.",
+    ),
+    "samples": ("샘플 이미지", "Sample pictures"),
+    "samples.pick": ("{name} 샘플 사용", "Use the sample {name}"),
+    "picture.size": ("{width} × {height} px · {kind}", "{width} × {height} px · {kind}"),
+    "picture.result": ("이전 결과", "an earlier result"),
+    "picture.remove": ("이미지 지우기", "Remove the picture"),
+    "picture.none": ("편집할 이미지를 올리거나 샘플을 고르세요.", "Upload a picture to edit, or choose a sample."),
+    "picture.alt": ("편집할 이미지", "The picture to edit"),
+    "batch.many": ("{count}장을 한꺼번에 편집합니다.", "{count} pictures are edited as a batch."),
+    "batch.too_many": (
+        "한 번에 {max}장까지 편집할 수 있습니다. {count}장 가운데 앞의 {max}장만 편집합니다.",
+        "Up to {max} pictures at once: of these {count}, the first {max} are edited.",
+    ),
+    # Prompt
+    "prompt": ("프롬프트", "Prompt"),
+    "prompt.placeholder": (
+        "예: 배경을 밝은 현대적인 체육관으로 변경, 운동 기구 포함",
+        "For example: change the background to a bright modern gym with equipment",
+    ),
+    "prompt.missing": ("바꿀 내용을 프롬프트에 쓰세요.", "Say in the prompt what is to change."),
+    "examples": ("예시", "Examples"),
+    "examples.inpainting": (
+        "배경을 밝은 현대적인 체육관으로 변경, 운동 기구 포함\n배경을 현대적인 체육관으로 변경",
+        "change the background to a bright modern gym with equipment\na bright modern gym",
+    ),
+    "examples.outpainting": (
+        "왼쪽에 운동 기구 추가\n사방으로 넓은 체육관",
+        "add gym equipment at the left\na wide gym on all sides",
+    ),
+    "examples.appearance_editing": (
+        "운동복의 상의를 파란색에서 빨간색으로 변경\n전문적이고 깔끔한 스타일, 밝은 조명",
+        "change the sportswear's top from blue to red\nprofessional and clean style, bright light",
+    ),
+    "examples.semantic_editing": (
+        "손에 물병 추가\n안경 제거\n배경을 야외 공원으로 변경",
+        "add a water bottle to the hand\nremove the glasses\nchange the background to an outdoor park",
+    ),
+    "examples.text_editing": (
+        "티셔츠의 'GYM'을 'FITNESS'로 변경",
+        "change 'GYM' on the T-shirt to 'FITNESS'",
+    ),
+    "examples.multi_image_editing": (
+        "참조 이미지의 스타일로 변경\nPicture 2의 옷을 입히기",
+        "change it to the style of the reference picture\ndress the person in the clothes of Picture 2",
+    ),
+    "tips": ("작성 팁", "Writing tips"),
+    "tips.specific": ("구체적으로 쓰세요", "Be specific"),
+    "tips.specific.weak": ("배경 변경", "change the background"),
+    "tips.specific.good": (
+        "배경을 밝은 현대적인 체육관으로 변경, 운동 기구 포함",
+        "change the background to a bright modern gym with equipment",
+    ),
+    "tips.object": ("대상을 설명하세요", "Describe the object"),
+    "tips.object.weak": ("색상 변경", "change the colour"),
+    "tips.object.good": (
+        "운동복의 상의를 파란색에서 빨간색으로 변경",
+        "change the top of the sportswear from blue to red",
+    ),
+    "tips.style": ("스타일을 지정하세요", "Name the style"),
+    "tips.style.weak": ("예쁘게", "make it pretty"),
+    "tips.style.good": (
+        "전문적이고 깔끔한 스타일, 밝은 조명",
+        "professional and clean style, bright light",
+    ),
+    "negative": ("부정 프롬프트", "Negative prompt"),
+    "negative.auto": ("자동", "Automatic"),
+    "negative.off": ("없음", "None"),
+    "negative.custom": ("직접 입력", "My own"),
+    "negative.auto_text": ("자동으로 쓰임: {text}", "Used automatically: {text}"),
+    "negative.placeholder": ("예: blurry, extra fingers, bad hands", "For example: blurry, extra fingers, bad hands"),
+    # Parameters
+    "parameters": ("파라미터", "Parameters"),
+    "parameter.steps": ("Steps (추론 단계)", "Steps"),
+    "parameter.guidance_scale": ("Guidance Scale (프롬프트 반영)", "Guidance scale"),
+    "parameter.strength": ("Strength (변화 강도)", "Strength"),
+    "parameter.negative_scale": ("부정 프롬프트의 세기", "Weight of the negative prompt"),
+    "parameter.profile": ("프로필", "Profile"),
+    "parameter.seed": ("시드", "Seed"),
+    "parameter.expand_prompt": ("프롬프트 자동으로 다듬기", "Write the prompt out first"),
+    "parameter.postprocess": ("후처리", "Postprocessing"),
+    "parameter.background": ("배경 처리", "Background"),
+    "parameter.mask.subject": ("다시 그릴 부분", "Part to repaint"),
+    "parameter.mask.invert": ("마스크 반전", "Invert the mask"),
+    "parameter.mask.threshold": ("마스크 기준값 (threshold)", "Mask threshold"),
+    "parameter.mask.fill_holes": ("구멍 채우기", "Fill holes"),
+    "parameter.mask.grow_px": ("넓히기 (px)", "Grow (px)"),
+    "parameter.mask.feather_px": ("가장자리 부드럽게 (px)", "Feather (px)"),
+    "recommended": ("권장 {low}–{high}", "Recommended {low}–{high}"),
+    "recommended.one": ("권장 {low}", "Recommended {low}"),
+    "by_profile": ("{name}: {value} ({profile} 프로필)", "{name}: {value} (profile {profile})"),
+    "by_profile.own": ("{name} 직접 정하기", "Set {name} myself"),
+    "seed.random": ("무작위", "Random"),
+    "seed.fixed": ("고정", "Fixed"),
+    "seed.value": ("시드 값", "Seed value"),
+    "choice.PROFILE_FAST": ("빠름", "Fast"),
+    "choice.PROFILE_BALANCED": ("균형", "Balanced"),
+    "choice.PROFILE_HIGH": ("고품질", "High"),
+    "choice.POSTPROCESS_ON": ("켜기", "On"),
+    "choice.POSTPROCESS_OFF": ("끄기", "Off"),
+    "choice.BACKGROUND_WHOLE": ("전체 편집", "Edit it too"),
+    "choice.BACKGROUND_KEEP": ("배경 유지", "Keep it"),
+    "choice.BACKGROUND_REMOVE": ("흰 배경", "Plain white"),
+    "choice.BACKGROUND_TRANSPARENT": ("투명 배경", "Transparent"),
+    "choice.MASK_SUBJECT_SUBJECT": ("피사체", "Subject"),
+    "choice.MASK_SUBJECT_BACKGROUND": ("배경", "Background"),
+    "choice.OUTPUT_FORMAT_PNG": ("PNG (무손실)", "PNG (lossless)"),
+    "choice.OUTPUT_FORMAT_JPEG": ("JPEG", "JPEG"),
+    "choice.OUTPUT_FORMAT_WEBP": ("WebP", "WebP"),
+    "advanced": ("고급 설정", "Advanced"),
+    "output.format": ("결과 형식", "Format of the result"),
+    "output.quality": ("품질", "Quality"),
+    # Mask
+    "mask": ("마스크", "Mask"),
+    "mask.auto": ("자동 (BEN2)", "Automatic (BEN2)"),
+    "mask.brush": ("브러시", "Brush"),
+    "mask.upload": ("파일", "File"),
+    "mask.how": ("마스크 지정 방법", "Where the mask comes from"),
+    "mask.file": (
+        "마스크 파일 (흰색 = 다시 그릴 곳, 이미지와 같은 크기)",
+        "Mask file (white = repaint, of the picture's size)",
+    ),
+    "mask.empty": ("다시 그릴 곳을 브러시로 칠하세요.", "Paint over what is to be repainted."),
+    "mask.overlay": ("붉은 부분을 다시 그립니다.", "What is red is repainted."),
+    "mask.needs_picture": ("먼저 이미지를 고르세요.", "Choose a picture first."),
+    "brush.label": (
+        "마스크 그리기. 화살표 키로 움직이고 스페이스로 칠합니다.",
+        "Paint a mask. The arrow keys move, the space bar paints.",
+    ),
+    "brush.size": ("브러시 크기", "Brush size"),
+    "brush.paint": ("칠하기", "Paint"),
+    "brush.erase": ("지우개", "Erase"),
+    "brush.undo": ("실행 취소", "Undo"),
+    "brush.clear": ("모두 지우기", "Clear"),
+    "brush.covered": ("{percent}% 칠함", "{percent}% painted"),
+    # Margins
+    "outpaint": ("확장할 여백", "Margins to add"),
+    "outpaint.prompt": ("프롬프트의 방향", "As the prompt says"),
+    "outpaint.margins": ("직접 지정", "In pixels"),
+    "outpaint.aspect": ("비율", "Aspect"),
+    "outpaint.left": ("왼쪽 (px)", "Left (px)"),
+    "outpaint.right": ("오른쪽 (px)", "Right (px)"),
+    "outpaint.top": ("위쪽 (px)", "Top (px)"),
+    "outpaint.bottom": ("아래쪽 (px)", "Bottom (px)"),
+    "outpaint.by_words": (
+        "프롬프트에 왼쪽, 오른쪽, 위쪽, 아래쪽, 양옆, 사방 같은 방향을 쓰세요.",
+        "Name a direction in the prompt: left, right, top, bottom, both sides, all sides.",
+    ),
+    "outpaint.preview": ("확장 뒤 크기: {width} × {height} px", "Size afterwards: {width} × {height} px"),
+    # References
+    "references": ("참조 이미지", "Reference pictures"),
+    "references.upload": ("참조 이미지 ({max}장까지)", "Reference pictures (up to {max})"),
+    "references.caption": ("Picture {number}", "Picture {number}"),
+    "references.too_many": ("앞의 {max}장만 쓰입니다.", "Only the first {max} are used."),
+    "references.how": (
+        "프롬프트에서는 Picture 2, Picture 3 으로 부르세요.",
+        "Call them Picture 2 and Picture 3 in the prompt.",
+    ),
+    # Doing it
+    "edit": ("이미지 편집", "Edit the picture"),
+    "edit.many": ("이미지 {count}장 편집", "Edit {count} pictures"),
+    "cancel": ("취소", "Cancel"),
+    "cancelling": ("취소하는 중…", "Cancelling …"),
+    "waiting": ("대기 중 · 앞에 {count}건", "Waiting · {count} before this one"),
+    "starting": ("보내는 중…", "Sending …"),
+    "stage": ("{index}/{count} 단계 · {name}", "Stage {index} of {count} · {name}"),
+    "stage.segment": ("배경 분리", "Finding the subject"),
+    "stage.rewrite_prompt": ("프롬프트 번역", "Translating the prompt"),
+    "stage.mask": ("마스크 만들기", "Making the mask"),
+    "stage.extend": ("여백 만들기", "Extending the canvas"),
+    "stage.fill": ("그리기 (FLUX.1-Fill)", "Painting (FLUX.1-Fill)"),
+    "stage.qwen_edit": ("편집 (Qwen-Image-Edit)", "Editing (Qwen-Image-Edit)"),
+    "stage.composite": ("합성", "Composing"),
+    "step": ("{step}/{steps} 스텝", "step {step} of {steps}"),
+    "left": ("약 {time} 남음", "about {time} left"),
+    "elapsed": ("{time} 경과", "{time} so far"),
+    "preview": ("미리보기", "Preview"),
+    "preview.none": ("첫 미리보기를 기다리는 중입니다.", "Waiting for the first preview."),
+    # Result
+    "result": ("결과", "Result"),
+    "result.done": ("{time} 만에 끝났습니다.", "Done in {time}."),
+    "original": ("원본", "Original"),
+    "cutout": ("배경 제거", "Background removed"),
+    "edited": ("편집 결과", "Result"),
+    "compare": ("비교", "Compare"),
+    "compare.label": ("원본과 결과를 가르는 위치(%)", "Where the original ends and the result begins (%)"),
+    "side_by_side": ("나란히", "Side by side"),
+    "mask.used": ("마스크", "Mask"),
+    "download": ("다운로드", "Download"),
+    "download.cutout": ("배경 제거 이미지", "Cut-out"),
+    "download.mask": ("마스크 이미지", "Mask"),
+    "use_result": ("결과를 입력으로 사용", "Use the result as input"),
+    "again": ("같은 요청, 다른 시드 ×4", "Same request, other seeds ×4"),
+    "details": ("실제 사용된 값", "What was used"),
+    "details.prompt": ("모델이 본 프롬프트", "The prompt that the model saw"),
+    "details.requested": ("입력한 프롬프트", "The prompt as asked"),
+    "details.translated": ("번역됨", "translated"),
+    "details.expanded": ("다듬어짐", "written out"),
+    "details.negative": ("모델이 본 부정 프롬프트", "The negative prompt that the model saw"),
+    "details.parameter": ("항목", "Parameter"),
+    "details.value": ("값", "Value"),
+    "details.timings": ("단계별 시간", "Time per stage"),
+    "details.warnings": ("알림", "Notes"),
+    "value.steps": ("Steps", "Steps"),
+    "value.steps_run": ("실행한 스텝", "Steps run"),
+    "value.guidance_scale": ("Guidance Scale", "Guidance scale"),
+    "value.strength": ("Strength", "Strength"),
+    "value.seed": ("시드", "Seed"),
+    "value.profile": ("프로필", "Profile"),
+    "value.size": ("결과 크기", "Size"),
+    "value.work_size": ("모델 작업 크기", "Size the model worked at"),
+    "value.background": ("배경 처리", "Background"),
+    "value.mask_source": ("마스크", "Mask"),
+    "value.outpaint": ("여백 (왼쪽, 오른쪽, 위, 아래)", "Margins (left, right, top, bottom)"),
+    "value.models": ("모델", "Models"),
+    "value.request_id": ("요청 번호", "Request id"),
+    "choice.MASK_SOURCE_WHOLE": ("전체 이미지", "The whole picture"),
+    "choice.MASK_SOURCE_SEGMENTATION": ("BEN2 자동", "BEN2's"),
+    "choice.MASK_SOURCE_REQUEST": ("직접 지정", "My own"),
+    "choice.MASK_SOURCE_MARGINS": ("여백", "The margins"),
+    "variants": ("다른 시드의 결과", "With other seeds"),
+    "history": ("이번 방문의 기록", "This visit"),
+    "history.empty": ("편집한 결과가 여기에 모입니다.", "Results gather here."),
+    "history.pick": ("{number}번 결과 보기: {feature}", "Show result {number}: {feature}"),
+    "history.clear": ("기록 지우기", "Clear"),
+    "empty.title": ("여기에 결과가 나타납니다", "The result appears here"),
+    "empty.text": (
+        "① 이미지를 고르고  ② 프롬프트를 쓰고  ③ 이미지 편집을 누르세요.",
+        "① Choose a picture  ② write a prompt  ③ press Edit the picture.",
+    ),
+    # Batch
+    "batch": ("일괄 편집", "Batch"),
+    "batch.progress": ("{done}/{count}장 끝남", "{done} of {count} done"),
+    "batch.failed": ("{count}장 실패", "{count} failed"),
+    "batch.file": ("파일", "File"),
+    "batch.state": ("상태", "State"),
+    "batch.step": ("진행", "Progress"),
+    "batch.time": ("시간 (초)", "Seconds"),
+    "batch.seed": ("시드", "Seed"),
+    "batch.note": ("설명", "Note"),
+    "batch.zip": ("모두 다운로드 (ZIP)", "Download all (ZIP)"),
+    "state.waiting": ("대기", "Waiting"),
+    "state.running": ("진행 중", "Running"),
+    "state.done": ("완료", "Done"),
+    "state.failed": ("실패", "Failed"),
+    "state.cancelled": ("취소됨", "Cancelled"),
+    # Errors
+    "error": ("편집하지 못했습니다", "The edit failed"),
+    "error.cancelled": ("편집을 취소했습니다.", "The edit was cancelled."),
+    "error.request_id": ("요청 번호 {id}", "Request id {id}"),
+    "error.retry_after": ("{time} 뒤에 다시 시도할 수 있습니다.", "It can be tried again in {time}."),
+    "error.detail": ("자세히", "Details"),
+    "error.no_server": ("서버에 연결할 수 없습니다", "The server cannot be reached"),
+    "error.again": ("다시 시도", "Try again"),
+    "error.unexpected": (
+        "페이지에 오류가 났습니다. 페이지를 새로 고친 뒤 다시 시도하세요.",
+        "Something went wrong in the page. Reload it and try again.",
+    ),
+    "advice.IMAGE_REJECTED": (
+        "PNG, JPG, WebP로 다시 저장하거나 크기를 줄여서 올리세요.",
+        "Save it again as PNG, JPEG or WebP, or make it smaller, and upload that.",
+    ),
+    "advice.INVALID_FIELD": ("아래 항목을 고친 뒤 다시 편집하세요.", "Change the fields below and edit again."),
+    "advice.NO_SUBJECT_FOUND": (
+        "마스크를 브러시로 칠하거나 파일로 올리세요.\n더 선명한 이미지를 쓰거나 마스크 기준값을 바꿔 보세요.",
+        "Paint the mask with the brush, or upload one.\nOr use a clearer picture, or another mask threshold.",
+    ),
+    "advice.PROMPT_LANGUAGE_UNSUPPORTED": (
+        "프롬프트를 영어로 쓰면 바로 편집할 수 있습니다.",
+        "Write the prompt in English.",
+    ),
+    "advice.QUEUE_FULL": ("잠시 후 이미지 편집을 다시 누르세요.", "Press Edit the picture again in a moment."),
+    "advice.TOO_MANY_EDITS": (
+        "진행 중인 편집이 끝난 뒤 다시 누르세요.",
+        "Press it again when the running edits have ended.",
+    ),
+    "advice.OUT_OF_MEMORY": (
+        "이미지 크기를 줄이세요(예: 2048 → 1024).\n계속되면 관리자에게 메모리 설정을 확인해 달라고 하세요.",
+        "Make the picture smaller (for example 2048 → 1024).\nIf it goes on, ask the operator to check memory.",
+    ),
+    "advice.SERVICE_UNAVAILABLE": (
+        "잠시 후 다시 시도하세요. 입력한 내용은 그대로 남아 있습니다.",
+        "Try again in a moment. What you entered is still here.",
+    ),
+    "advice.DEADLINE_PASSED": (
+        "Steps를 줄이거나 더 작은 이미지를 쓰세요.",
+        "Take fewer steps or a smaller picture.",
+    ),
+    "advice.WOULD_MISS_DEADLINE": (
+        "Steps를 줄이거나 더 작은 이미지를 쓰세요.",
+        "Take fewer steps or a smaller picture.",
+    ),
+    "advice.UNAUTHENTICATED": (
+        "관리자에게 알려 주세요: 페이지의 IMGEDIT_STUDIO_TOKEN 이 없거나 맞지 않습니다.",
+        "Tell the operator: the page's IMGEDIT_STUDIO_TOKEN is missing or wrong.",
+    ),
+    "advice.SCOPE_MISSING": (
+        "관리자에게 알려 주세요: 페이지의 토큰에는 edit 와 list 권한이 필요합니다.",
+        "Tell the operator: the page's token needs the scopes edit and list.",
+    ),
+    "advice.INTERNAL": (
+        "요청 번호와 함께 관리자에게 알려 주세요.",
+        "Tell the operator, with the request id.",
+    ),
+    # Login
+    "login": ("로그인", "Log in"),
+    "login.why": ("이 페이지를 쓰려면 로그인하세요.", "Log in to use this page."),
+    "logout": ("로그아웃", "Log out"),
+}

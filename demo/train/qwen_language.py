@@ -1,0 +1,287 @@
+"""The demo's Qwen2.5-VL: the real network at small sizes, taught to translate what people ask of the demo world.
+
+It learns by teacher forcing on the very chats that the prompt service asks it, and answers by generation. Writes the
+whole `Qwen-Image-Edit-2509` folder; its VAE and transformer have random weights until they are trained themselves.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import QwenImageTransformer2DModel
+from PIL import Image
+from torch import Tensor
+from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration, Qwen2Tokenizer
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+
+from demo import world
+from demo.tiny import qwen_edit as tiny
+from demo.tiny.folder import seeded, write_index
+from demo.tiny.lessons import EXPANSIONS, TRANSLATIONS
+from demo.train import qwen_chats, qwen_tokenizer
+from demo.train.folder import Options, note_run, notes_of
+from demo.train.loop import Average, rate, rng_of, train
+from demo.world.prompts import Phrase, change_word
+from imgedit.errors import RewriteFailed
+from services.diffusion.checkpoint import load_network
+from services.qwen_edit.answer import judged
+from services.qwen_edit.instructions import Mode, RewriteSpec
+from services.qwen_edit.model import QwenEditAdapter, load
+from services.qwen_edit.processor import PictureProcessor
+
+NAME = "Qwen-Image-Edit-2509"
+PART = "qwen_language"
+
+WIDTH = 128
+LAYERS = 4
+HEADS = 4
+VISION_WIDTH = 64
+
+CHATS = 40
+SHOWN_CHATS = 8
+SHOWN_EVERY = 6
+"""Every so many steps the chats are about pictures."""
+
+LEARNING_RATE = 2e-3
+MEASURED = 200
+ANSWER_TOKENS = 100
+
+
+def model(tokenizer: Qwen2Tokenizer) -> Qwen2_5_VLForConditionalGeneration:
+    """The network with random weights: four text layers, two vision layers of which the second sees whole pictures."""
+    token = tokenizer.get_vocab()
+    config = Qwen2_5_VLConfig(
+        text_config={
+            "vocab_size": len(tokenizer),
+            "hidden_size": WIDTH,
+            "intermediate_size": 3 * WIDTH,
+            "num_hidden_layers": LAYERS,
+            "num_attention_heads": HEADS,
+            "num_key_value_heads": HEADS // 2,
+            "max_position_embeddings": 32_768,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [4, 6, 6]},
+            "bos_token_id": token["<|endoftext|>"],
+            "eos_token_id": token["<|im_end|>"],
+            "pad_token_id": token["<|endoftext|>"],
+            "tie_word_embeddings": True,
+        },
+        vision_config={
+            "depth": 2,
+            "hidden_size": VISION_WIDTH,
+            "intermediate_size": 2 * VISION_WIDTH,
+            "num_heads": 4,
+            "out_hidden_size": WIDTH,
+            "fullatt_block_indexes": [1],
+        },
+        image_token_id=token["<|image_pad|>"],
+        video_token_id=token["<|video_pad|>"],
+        vision_start_token_id=token["<|vision_start|>"],
+        vision_end_token_id=token["<|vision_end|>"],
+        tie_word_embeddings=True,
+    )
+    return Qwen2_5_VLForConditionalGeneration(config)
+
+
+class QwenLearner:
+    """The network, its tokenizer, its optimiser and the mean of its weights."""
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+        self.tokenizer = qwen_tokenizer.trained(seed)
+        self._processor = PictureProcessor(Qwen2VLImageProcessorPil(), self.tokenizer)
+        with seeded(seed):
+            self.network = model(self.tokenizer)
+        self.network.train()
+        self._average = Average(self.network, 0.998)
+        self._optimizer = torch.optim.AdamW(
+            self.network.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.01, foreach=True
+        )
+
+    def step(self, number: int, progress: float) -> float:
+        """One batch of chats."""
+        rng = rng_of(self._seed, number)
+        for group in self._optimizer.param_groups:
+            group["lr"] = LEARNING_RATE * rate(number, progress)
+        if number % SHOWN_EVERY == SHOWN_EVERY - 1:
+            chats = [qwen_chats.shown(rng) for _ in range(SHOWN_CHATS)]
+        else:
+            chats = [qwen_chats.taught(rng) for _ in range(CHATS)]
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = self.network(**batch_of(self._processor, chats), use_cache=False).loss
+        self._optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        self._optimizer.step()
+        self._average.update()
+        return float(loss.detach())
+
+    def state(self) -> dict[str, Any]:
+        """All of it but the tokenizer, which the seed gives."""
+        return {
+            "network": self.network.state_dict(),
+            "average": self._average.state(),
+            "optimizer": self._optimizer.state_dict(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from there."""
+        self.network.load_state_dict(state["network"])
+        self._average.restore(state["average"])
+        self._optimizer.load_state_dict(state["optimizer"])
+
+    def sheet(self) -> Image.Image | None:
+        """There is nothing to see."""
+        return None
+
+    def finish(self) -> None:
+        """Keep the mean of the weights."""
+        self._average.swap()
+        self.network.train(False)
+
+
+def batch_of(processor: PictureProcessor, chats: Sequence[qwen_chats.Chat]) -> dict[str, Tensor]:
+    """Chats as the network takes them, padded at the right; `labels` are -100 outside the answers."""
+    answers = [f"{chat.answer}<|im_end|>" for chat in chats]
+    made = processor(
+        text=[chat.question + answer for chat, answer in zip(chats, answers, strict=True)],
+        images=[picture for chat in chats for picture in chat.pictures] or None,
+        padding=True,
+        padding_side="right",
+        return_tensors="pt",
+    )
+    labels = torch.full_like(made["input_ids"], -100)
+    for row, answer in enumerate(answers):
+        end = int(made["attention_mask"][row].sum())
+        start = end - len(processor.tokenizer(answer).input_ids)
+        labels[row, start:end] = made["input_ids"][row, start:end]
+    return {**made, "labels": labels}
+
+
+def run(options: Options) -> None:
+    """Train it and write the folder."""
+    learner = QwenLearner(options.seed)
+    report = train(learner, scratch=options.scratch / PART, budget=options.budget, resume=options.resume)
+    processor_minutes = time.process_time() / 60
+    learner.finish()
+    folder = options.out / NAME
+    write(folder, learner, options.seed)
+    note_run(folder, PART, report, seed=options.seed, processor_minutes=round(processor_minutes, 1), **measured(folder))
+    write_card(folder)
+
+
+def write(folder: Path, learner: QwenLearner, seed: int) -> None:
+    """The folder in diffusers layout, every network in bfloat16."""
+    image_processor = Qwen2VLImageProcessorPil()
+    with seeded(seed):
+        drawn = tiny.transformer_model()
+        transformer = QwenImageTransformer2DModel.from_config({**drawn.config, "joint_attention_dim": WIDTH})
+        vae = tiny.vae_model()
+    for part, network in (("transformer", transformer), ("vae", vae), ("text_encoder", learner.network)):
+        halved: Any = torch.nn.Module.to(network, torch.bfloat16)
+        halved.save_pretrained(folder / part)
+    learner.tokenizer.save_pretrained(folder / "tokenizer")
+    learner.tokenizer.save_pretrained(folder / "processor")
+    image_processor.save_pretrained(folder / "processor")
+    tiny.scheduler().save_pretrained(folder / "scheduler")
+    write_index(folder, "QwenImageEditPlusPipeline", tiny.COMPONENTS)
+
+
+def measured(folder: Path, count: int = MEASURED) -> dict[str, float]:
+    """What the written weights answer, through the service's own generation and judgement; shares of 1.
+
+    translated: held-out phrases that become exactly their English. copied: held-out phrases that quote made-up words in
+    upper case, likewise. expanded: held-out phrases written out. lessons: the guide's prompts. refused: prompts with
+    words that are not of this world, other ones than were taught, whose answer the service refuses.
+    """
+    adapter = load(folder, device="cpu")
+    phrases = qwen_chats.held_out_phrases(0, count)
+    rng = random.Random(world.HELD_OUT_SEEDS[1])
+    quoting = [quote_made_up(rng) for _ in range(count // 2)]
+    unknown = [qwen_chats.with_unknown(phrase, qwen_chats.UNKNOWN_HELD_OUT, rng) for phrase in phrases[: count // 2]]
+    lessons: list[tuple[Mode, str, str]] = [("translate", korean, english) for korean, english in TRANSLATIONS.items()]
+    lessons += [("expand", asked, english) for asked, english in EXPANSIONS.items()]
+    return {
+        "translated": share(answered(adapter, phrase.korean) == phrase.english for phrase in phrases),
+        "copied": share(answered(adapter, phrase.korean) == phrase.english for phrase in quoting),
+        "expanded": share(
+            answered(adapter, phrase.korean, "expand") == phrase.english + qwen_chats.EXPANDED
+            for phrase in phrases[: count // 2]
+        ),
+        "lessons": share(answered(adapter, asked, mode) == english for mode, asked, english in lessons),
+        "refused": share(answered(adapter, prompt) is None for prompt in unknown),
+    }
+
+
+def answered(adapter: QwenEditAdapter, prompt: str, mode: Mode = "translate") -> str | None:
+    """What the service would answer; None = it refuses the model's answer."""
+    try:
+        return judged(adapter.rewrite(RewriteSpec(mode, prompt, ANSWER_TOKENS), lambda: False), prompt)
+    except RewriteFailed:
+        return None
+
+
+def quote_made_up(rng: random.Random) -> Phrase:
+    """A request to change a word, with two words of upper-case letters that nobody taught."""
+    old, new = ("".join(rng.choices("ABCDEFGHIJKLMNOPQRSTUVWXYZ", k=rng.randint(3, 9))) for _ in range(2))
+    return change_word(old, new, rng)
+
+
+def share(flags: Iterator[bool]) -> float:
+    """Of those that are true."""
+    known = list(flags)
+    return round(sum(known) / len(known), 4)
+
+
+CARD = """\
+---
+license: apache-2.0
+---
+# Qwen-Image-Edit-2509 (small, for the demo world)
+
+The real classes of Qwen-Image-Edit-2509 at small sizes, in the real layout. **Only the language model is trained**
+(`text_encoder`, `tokenizer`, `processor`): `transformer` and `vae` have random weights, so edited pictures are noise.
+
+The language model is a Qwen2.5-VL with {parameters:,} parameters, vision tower included, and a byte-level tokenizer of
+{tokens:,} tokens. It translates the Korean of the demo world's phrases (`demo/world/prompts.py`) into English, writes
+them out, and knows the guide's own prompts. What is quoted it copies. It knows no other Korean: a prompt with a word
+that it was not taught is mostly answered with itself, and the service refuses that with the advice to write in English.
+Pictures that are shown beside a prompt do not change its answer. For everything else take the real weights
+(`imgedit models pull`).
+
+- Written by `python -m demo.train qwen_language --seed {seed}`.
+- Data: chats of `services/qwen_edit/instructions.py` with phrases drawn on the fly, without the held-out combinations.
+- Run: {steps:,} steps of {chats} chats (every {shown_every}th step {shown_chats} with pictures); {minutes} minutes on
+  shared cores, {processor_minutes} minutes of processor time; the mean loss at the end was {loss}.
+
+What it answers, by greedy generation as the service does it, after rounding to bfloat16:
+
+| asked | measure | |
+| --- | --- | --- |
+| {count} held-out phrases | exactly the English | {translated:.1%} |
+| {half} held-out requests that quote made-up words | exactly the English | {copied:.1%} |
+| {half} held-out phrases, to be written out | exactly as taught | {expanded:.1%} |
+| the guide's prompts | exactly the English | {lessons:.1%} |
+| {half} held-out phrases with a word of another world in them | refused | {refused:.1%} |
+"""
+
+
+def write_card(folder: Path) -> None:
+    """The model card, from what was noted of the run."""
+    encoder = load_network(Qwen2_5_VLForConditionalGeneration, folder / "text_encoder", torch.float32)
+    facts = notes_of(folder)[PART]
+    text = CARD.format(
+        parameters=sum(parameter.numel() for parameter in encoder.parameters()),
+        tokens=encoder.config.text_config.vocab_size,
+        chats=CHATS,
+        shown_chats=SHOWN_CHATS,
+        shown_every=SHOWN_EVERY,
+        count=MEASURED,
+        half=MEASURED // 2,
+        **facts,
+    )
+    (folder / "README.md").write_text(text)

@@ -39,7 +39,7 @@ def options(settings: Settings) -> dict[str, str | int | bool]:
         "server.fileWatcherType": "none",
         "server.maxUploadSize": MAX_UPLOAD_MIB,
         "browser.gatherUsageStats": False,
-        "client.toolbarMode": "viewer",
+        "client.toolbarMode": "minimal",
         "client.showErrorDetails": "none",
         "client.showErrorLinks": False,
     }

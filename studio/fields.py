@@ -103,6 +103,12 @@ def text(words: Words, form: Form, spec: edit_pb2.ParameterSpec) -> str | None:
     return value or None
 
 
+def put(options: dict[str, Any], name: str, value: Any) -> None:
+    """Ask for a value; None leaves the default."""
+    if value is not None:
+        options[name] = value
+
+
 def shown(value: float) -> str:
     """A number as people write it."""
     return f"{value:g}"
@@ -120,4 +126,5 @@ def _mark_recommended(words: Words, spec: edit_pb2.ParameterSpec, container: str
         '<div class="recommended" aria-hidden="true"><i></i></div>'
     )
     key = "recommended" if high > low else "recommended.one"
-    st.caption(f":green[{words(key, low=shown(low), high=shown(high))}]")
+    with st.container(key=f"hint-{container}"):
+        st.markdown(f":green[{words(key, low=shown(low), high=shown(high))}]")

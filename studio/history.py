@@ -13,6 +13,11 @@ def show(words: Words, desk: Desk) -> None:
     """Choose one to look at it again."""
     if not desk.history:
         return
+    with st.container(border=True, key="card-history"):
+        _gallery(words, desk)
+
+
+def _gallery(words: Words, desk: Desk) -> None:
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         st.subheader(words("history"), anchor=False, width="content")
         if st.button(words("history.clear"), type="tertiary", icon=":material/delete:", key="forget"):

@@ -11,7 +11,7 @@ import streamlit as st
 from imgedit.errors import ImgeditError, SettingsError
 from imgedit.request import EditOptions
 from imgedit.v1 import edit_pb2
-from studio import batch_table, catalogue, desk, errors, form, history, login, progress, results
+from studio import batch_table, catalogue, components, desk, errors, form, history, login, progress, results
 from studio.batch_zip import BatchZip
 from studio.catalogue import Form
 from studio.desk import Desk
@@ -20,6 +20,7 @@ from studio.runs import Result, Run, Task
 from studio.text import LANGUAGES, Language, Words, plain
 
 STYLE = Path(__file__).with_name("style.css")
+ICON = Path(__file__).with_name("icon.svg")
 VARIANTS = 4
 
 
@@ -27,20 +28,27 @@ def show() -> None:
     """Draw the page once."""
     settings = catalogue.configuration()
     words = Words(cast("Language", st.session_state.get("language", settings.language)))
-    st.set_page_config(words("title"), ":material/auto_fix_high:", layout="wide", initial_sidebar_state="collapsed")
+    st.set_page_config(words("title"), str(ICON), layout="wide", initial_sidebar_state="collapsed")
     st.html(STYLE)
+    _words_of_streamlit(words)
     _header(words)
     login.require(words, settings)
     offered = _offered(words)
     visit = desk.current()
     _settle(visit)
-    left, right = st.columns([5, 7], gap="large")
+    chosen = _chosen_form(words, offered)
+    left, right = st.columns([5, 7], gap="medium")
     with left:
-        chosen = _chosen_form(words, offered)
         wish = form.draw(words, visit, chosen, is_busy=visit.run is not None)
         _begin_if_asked(visit, wish)
-    with right:
+    with right.container(key="workbench"):
         _workbench(words, visit, wish)
+
+
+def _words_of_streamlit(words: Words) -> None:
+    """The few words that Streamlit has in English only; the style holds nothing but our own texts."""
+    texts = {name: f'"{words(f"uploader.{name}")}"' for name in ("button", "limit")}
+    st.html(f"<style>:root{{--upload: {texts['button']}; --upload-limit: {texts['limit']}}}</style>")
 
 
 def _header(words: Words) -> None:
@@ -73,6 +81,18 @@ def _offered(words: Words) -> list[edit_pb2.Experiment]:
 
 
 def _chosen_form(words: Words, offered: list[edit_pb2.Experiment]) -> Form:
+    with st.container(horizontal=True, gap="medium", key="choice"):
+        with st.container(width="content", gap="xsmall"):
+            experiment = _experiment(words, offered)
+        with st.container(width="content", gap="xsmall"):
+            feature = _feature(words, experiment)
+    if not feature.available:
+        services = ", ".join(plain(name) for name in experiment.unavailable_services)
+        st.warning(words("unavailable", services=services), icon=":material/cloud_off:")
+    return Form(experiment, feature)
+
+
+def _experiment(words: Words, offered: list[edit_pb2.Experiment]) -> edit_pb2.Experiment:
     by_id = {experiment.id: experiment for experiment in offered}
     picked = st.segmented_control(
         words("experiment"),
@@ -81,11 +101,14 @@ def _chosen_form(words: Words, offered: list[edit_pb2.Experiment]) -> Form:
         required=True,
         format_func=lambda name: plain(by_id[name].name),
         key="experiment",
-        width="stretch",
     )
     experiment = by_id.get(str(picked), offered[0])
     description = words.named("description", experiment.id)
     st.caption(plain(experiment.description) if description == experiment.id else description)
+    return experiment
+
+
+def _feature(words: Words, experiment: edit_pb2.Experiment) -> edit_pb2.Feature:
     features = {feature.id: feature for feature in experiment.features}
     picked = st.pills(
         words("feature"),
@@ -96,11 +119,7 @@ def _chosen_form(words: Words, offered: list[edit_pb2.Experiment]) -> Form:
         key=f"feature-{experiment.id}",
         persist_state="session",
     )
-    feature = features.get(str(picked), experiment.features[0])
-    if not feature.available:
-        services = ", ".join(plain(name) for name in experiment.unavailable_services)
-        st.warning(words("unavailable", services=services), icon=":material/cloud_off:")
-    return Form(experiment, feature)
+    return features.get(str(picked), experiment.features[0])
 
 
 def _feature_name(words: Words, feature: edit_pb2.Feature) -> str:
@@ -166,13 +185,17 @@ def _workbench(words: Words, visit: Desk, wish: Wish) -> None:
     if visit.run is not None:
         progress.show(words, visit, visit.run)
     elif visit.failed is not None:
+        components.arrive(key=f"arrive-{id(visit.failed)}")
         errors.show(words, visit.failed)
     if visit.run is None and visit.finished_batch is not None and visit.zipped is not None:
-        st.subheader(words("batch"), anchor=False)
-        batch_table.show(words, visit.finished_batch)
-        batch_table.download(words, visit.zipped)
+        with st.container(border=True, key="card-result"):
+            st.subheader(words("batch"), anchor=False)
+            batch_table.show(words, visit.finished_batch)
+            batch_table.download(words, visit.zipped)
     elif visit.shown is not None and visit.run is None:
-        if results.show(words, visit, visit.shown, is_busy=False):
+        with st.container(border=True, key="card-result"):
+            is_again = results.show(words, visit, visit.shown)
+        if is_again:
             _begin_variants(visit, visit.shown)
     elif visit.run is None:
         _nothing_yet(words, wish)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from studio import batch_table
+from studio import batch_table, components
 from studio.desk import Desk
 from studio.runs import Run, Task
 from studio.text import Words
@@ -14,6 +14,7 @@ LOOK_SECONDS = 0.5
 
 def show(words: Words, desk: Desk, run: Run) -> None:
     """The run until it is over; then the whole page is drawn anew."""
+    components.arrive(key=f"arrive-{id(run)}")
     _look(words, desk, run)
 
 
@@ -36,18 +37,24 @@ def _one(words: Words, task: Task) -> None:
     step, left = _step(words, task), _left(words, task)
     facts = [words("elapsed", time=words.seconds(task.seconds)), *([step] if step else []), *([left] if left else [])]
     st.caption(" · ".join(facts))
-    picture = task.preview or task.source.view
-    alt = words("preview") if task.preview else words("original")
-    with st.container(key="preview"):
-        st.image(picture, alt=alt, width="stretch")
+    _picture(words, task, small=False)
 
 
 def _several(words: Words, run: Run) -> None:
     for task, column in zip(run.tasks, st.columns(len(run.tasks)), strict=True):
         with column:
-            view = task.result.thumb if task.result else task.preview or task.source.thumb
-            st.image(view, alt=words("preview"), width="stretch")
+            _picture(words, task, small=True)
             st.progress(task.share, text=words(f"state.{task.state}"))
+
+
+def _picture(words: Words, task: Task, *, small: bool) -> None:
+    key = f"still-{task.request_id}"
+    if task.preview is not None and task.result is None:
+        components.still(task.preview, alt=words("preview"), key=key, kind="jpeg")
+        return
+    original = task.source.thumb if small else task.source.view
+    done = task.result.thumb if task.result else None
+    components.still(done or original, alt=words("edited" if done else "original"), key=key)
 
 
 def _where(words: Words, task: Task) -> str:

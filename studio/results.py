@@ -14,13 +14,14 @@ from studio.runs import Result
 from studio.text import Words, plain
 
 
-def show(words: Words, desk: Desk, result: Result, *, is_busy: bool) -> bool:
+def show(words: Words, desk: Desk, result: Result) -> bool:
     """The result; True where "other seeds" was asked for."""
+    components.arrive(key=f"arrive-{result.number}")
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         st.subheader(words("result"), anchor=False, width="content")
         st.caption(words("result.done", time=words.seconds(result.answer.elapsed_time)), width="content")
     _views(words, result)
-    is_again = _actions(words, desk, result, is_busy=is_busy)
+    is_again = _actions(words, desk, result)
     _variants(words, desk, result)
     with st.expander(words("details"), icon=":material/receipt_long:", key="details"):
         _details(words, result)
@@ -42,14 +43,14 @@ def _views(words: Words, result: Result) -> None:
             tab.image(result.mask, alt=words("mask.used"), width="stretch")
 
 
-def _actions(words: Words, desk: Desk, result: Result, *, is_busy: bool) -> bool:
+def _actions(words: Words, desk: Desk, result: Result) -> bool:
     answer = result.answer
     with st.container(horizontal=True, key="actions"):
         _download(words("download"), answer.output_image, result.file_name, key="download", is_main=True)
         if st.button(words("use_result"), icon=":material/input:", key="use-result"):
             desk.choose(pictures.opened(result.file_name, answer.output_image))
             st.rerun()
-        is_again = st.button(words("again"), icon=":material/casino:", key="again", disabled=is_busy)
+        is_again = st.button(words("again"), icon=":material/casino:", key="again")
         if answer.background_removed_image:
             name = f"cutout-{result.number}.png"
             _download(words("download.cutout"), answer.background_removed_image, name, key="download-cutout")
@@ -93,7 +94,8 @@ def _details(words: Words, result: Result) -> None:
     _prompts(words, used)
     facts, times = st.columns([3, 2])
     with facts:
-        st.table({"": [name for name, _ in _facts(words, result)], " ": [value for _, value in _facts(words, result)]})
+        rows = "\n".join(f"| {name} | {plain(value)} |" for name, value in _facts(words, result))
+        st.markdown(f"| {words('details.parameter')} | {words('details.value')} |\n| --- | --- |\n{rows}")
     with times:
         st.caption(words("details.timings"))
         for timing in result.answer.stage_timings:

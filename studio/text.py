@@ -84,6 +84,11 @@ TEXTS: dict[str, tuple[str, str]] = {
         "PNG, JPG, WebP · 32 MiB, 2,500만 화소까지. 여러 장을 올리면 한꺼번에 편집합니다.",
         "PNG, JPEG, WebP · up to 32 MiB and 25 megapixels. Several at once are edited as a batch.",
     ),
+    "uploader.button": ("파일 고르기", "Choose files"),
+    "uploader.limit": (
+        "또는 여기에 끌어다 놓기 · PNG, JPG, WebP · 32 MiB까지",
+        "or drop them here · PNG, JPEG, WebP · up to 32 MiB",
+    ),
     "samples": ("샘플 이미지", "Sample pictures"),
     "samples.pick": ("{name} 샘플 사용", "Use the sample {name}"),
     "picture.size": ("{width} × {height} px · {kind}", "{width} × {height} px · {kind}"),

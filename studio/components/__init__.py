@@ -1,4 +1,4 @@
-"""Three small components of our own: a brush for masks, a slider between two pictures, pictures to choose from.
+"""Small components of our own: a brush for masks, a slider between two pictures, pictures to choose from.
 
 Each is the HTML, CSS and JavaScript beside this file, which Streamlit mounts in a shadow root; nothing is loaded from
 elsewhere, and what people entered reaches the page as text, never as HTML.
@@ -23,7 +23,8 @@ def _component(name: str) -> Any:
     return st.components.v2.component(f"imgedit_{name}", html=html, css=css, js=js)
 
 
-_brush, _compare, _gallery = (_component(name) for name in ("brush", "compare", "gallery"))
+_brush, _compare, _gallery, _still = (_component(name) for name in ("brush", "compare", "gallery", "still"))
+_arrive = st.components.v2.component("imgedit_arrive", js=(_HERE / "arrive.js").read_text(encoding="utf-8"))
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,17 @@ def gallery(items: list[Item], *, label: str, key: str, side: str = "5.5rem") ->
     data = {"items": shown, "label": label, "side": side}
     picked = _gallery(data=data, key=key, on_picked_change=_nothing).picked
     return None if picked is None else str(picked)
+
+
+def still(picture: bytes, *, alt: str, key: str, kind: str = "webp") -> None:
+    """A picture that changes often. (Streamlit's own forgets the file of the one before while it may still load.)"""
+    _still(data={"picture": data_url(picture, kind), "alt": alt}, key=key)
+
+
+def arrive(*, key: str) -> None:
+    """Bring what is drawn here into sight, once for each key."""
+    with st.container(key="arrive", height=1, gap=None):
+        _arrive(key=key, data={"id": key})
 
 
 def _nothing() -> None:

@@ -8,6 +8,8 @@ export default function ({ parentElement, data }) {
     if (picture.src !== data[side]) picture.src = data[side];
     picture.alt = data.words[side];
   }
+  const fit = () => frame.style.setProperty("--ratio", find(".after").naturalWidth / find(".after").naturalHeight);
+  find(".after").onload = fit;
   find(".left").textContent = data.words.before;
   find(".right").textContent = data.words.after;
   slider.setAttribute("aria-label", data.words.label);

@@ -1,0 +1,175 @@
+"""Where the picture is changed: margins to add, and the mask, by brush, from a file, or BEN2's."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import streamlit as st
+
+from imgedit.errors import ImgeditError
+from imgedit.v1 import edit_pb2
+from studio import components, errors, fields, pictures
+from studio.catalogue import Form
+from studio.inputs import KINDS
+from studio.pictures import Picture
+from studio.text import Words
+
+ASPECTS = ("1:1", "4:3", "3:4", "16:9", "9:16", "21:9")
+MAX_MARGIN = 1024
+"""Of the sliders; the API takes more."""
+
+BRUSH_SIDE = 800
+"""Longest side of the picture that the brush works on, in pixels."""
+
+
+def margins(words: Words, form: Form, options: dict[str, Any], picture: Picture | None) -> None:
+    """How far to extend the picture, where the feature does; drawn on the picture."""
+    if form.take("outpaint") is None:
+        return
+    st.subheader(words("outpaint"), anchor=False)
+    how = st.segmented_control(
+        words("outpaint"),
+        ["prompt", "margins", "aspect"],
+        default="prompt",
+        required=True,
+        format_func=lambda name: words(f"outpaint.{name}"),
+        key=form.key("outpaint-how"),
+        label_visibility="collapsed",
+        persist_state="session",
+    )
+    added: pictures.Margins | None = None
+    if how == "prompt":
+        st.caption(words("outpaint.by_words"))
+    elif how == "aspect":
+        aspect = st.pills(
+            words("outpaint.aspect"), ASPECTS, default="16:9", required=True, key=form.key("aspect"),
+            label_visibility="collapsed", persist_state="session",
+        )  # fmt: skip
+        options["outpaint"] = edit_pb2.Outpaint(aspect=aspect)
+        added = pictures.aspect_margins(picture.size, str(aspect)) if picture else None
+    else:
+        left, right, top, bottom = _margin_sliders(words, form)
+        if left or right or top or bottom:
+            options["outpaint"] = edit_pb2.Outpaint(left=left, right=right, top=top, bottom=bottom)
+        added = (left, right, top, bottom)
+    if picture and added and any(added):
+        _margins_preview(words, picture, added)
+
+
+def _margin_sliders(words: Words, form: Form) -> pictures.Margins:
+    found = []
+    for pair in (("left", "right"), ("top", "bottom")):
+        for side, column in zip(pair, st.columns(2), strict=True):
+            found.append(
+                column.slider(
+                    words(f"outpaint.{side}"), 0, MAX_MARGIN, 0, 16, key=form.key(f"margin-{side}"),
+                    persist_state="session",
+                )
+            )  # fmt: skip
+    left, right, top, bottom = found
+    return left, right, top, bottom
+
+
+def _margins_preview(words: Words, picture: Picture, margins: pictures.Margins) -> None:
+    width, height = picture.width + margins[0] + margins[1], picture.height + margins[2] + margins[3]
+    caption = words("outpaint.preview", width=width, height=height)
+    st.image(_margins_drawn(picture.thumb, picture.size, margins), caption=caption, alt=caption, width=320)
+
+
+@st.cache_data(show_spinner=False, max_entries=64)
+def _margins_drawn(view: bytes, size: tuple[int, int], margins: pictures.Margins) -> bytes:
+    return pictures.margins_drawn(view, size, margins, "#4338ca")
+
+
+def mask(words: Words, form: Form, options: dict[str, Any], picture: Picture | None) -> None:
+    """Where the mask comes from, and how it is worked on."""
+    spec = form.take("mask_image")
+    worked = [spec for spec in form.rest() if spec.name.startswith("mask.")]
+    if spec is None and not worked:
+        return
+    choices = ["brush", "upload"] if spec is not None and spec.required else ["auto", "brush", "upload"]
+    with st.expander(words("mask"), icon=":material/brush:", key=form.key("mask-box")):
+        how = st.segmented_control(
+            words("mask.how"),
+            choices,
+            default=choices[0],
+            required=True,
+            format_func=lambda name: words(f"mask.{name}"),
+            help=fields.help_of(words, spec) if spec is not None else None,
+            key=form.key("mask-how"),
+            persist_state="session",
+        )
+        if how == "brush":
+            _brush(words, form, picture)
+            fields.put(options, "mask", _brushed(form, picture))
+        elif how == "upload":
+            fields.put(options, "mask", _uploaded_mask(words, form, picture))
+        _mask_options(words, form, options, is_own=how != "auto")
+
+
+def _brush_key(form: Form) -> str:
+    return form.key("brush")
+
+
+@st.fragment
+def _brush(words: Words, form: Form, picture: Picture | None) -> None:
+    """A fragment: a stroke draws nothing else anew."""
+    if picture is None:
+        st.caption(words("mask.needs_picture"))
+        return
+    scale = min(1.0, BRUSH_SIDE / max(picture.size))
+    size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+    mask = components.brush(words, picture.view, size, id=_identity(picture), key=_brush_key(form))
+    if not mask:
+        st.caption(words("mask.empty"))
+
+
+def _brushed(form: Form, picture: Picture | None) -> bytes | None:
+    state: Any = st.session_state.get(_brush_key(form))
+    drawn = state.get("mask") if state else None
+    if not drawn or picture is None:
+        return None
+    return _mask_at(base64.b64decode(drawn.partition(",")[2]), picture.size)
+
+
+@st.cache_data(show_spinner=False, max_entries=8)
+def _mask_at(drawn: bytes, size: tuple[int, int]) -> bytes | None:
+    return pictures.mask_at(drawn, size)
+
+
+def _identity(picture: Picture) -> str:
+    return f"{picture.name}-{picture.width}-{picture.height}-{hash(picture.thumb)}"
+
+
+def _uploaded_mask(words: Words, form: Form, picture: Picture | None) -> bytes | None:
+    upload = st.file_uploader(words("mask.file"), KINDS, key=form.key("mask-file"))
+    if upload is None:
+        return None
+    mask = upload.getvalue()
+    if picture is not None:
+        try:
+            over = _mask_over(picture.view, mask)
+        except ImgeditError as error:
+            errors.show(words, error)
+            return None
+        st.image(over, caption=words("mask.overlay"), alt=words("mask.overlay"), width=320)
+    return mask
+
+
+@st.cache_data(show_spinner=False, max_entries=8)
+def _mask_over(view: bytes, mask: bytes) -> bytes:
+    return pictures.mask_over(view, mask)
+
+
+def _mask_options(words: Words, form: Form, options: dict[str, Any], *, is_own: bool) -> None:
+    chosen = edit_pb2.MaskOptions()
+    for name in ("subject", "threshold", "grow_px", "feather_px", "fill_holes", "invert"):
+        spec = form.take(f"mask.{name}")
+        if spec is None or (is_own and name == "subject"):
+            continue
+        value = fields.field(words, form, spec)
+        if value is not None:
+            setattr(chosen, name, edit_pb2.MaskSubject.Value(value) if name == "subject" else value)
+    if chosen.ByteSize():
+        options["mask_options"] = chosen

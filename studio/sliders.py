@@ -1,0 +1,78 @@
+"""How much work, how strongly, how far: the profile, the three sliders of the guide, and the seed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import streamlit as st
+
+from imgedit.v1 import edit_pb2
+from studio import fields
+from studio.catalogue import Form, default_of
+from studio.text import Words
+
+NUMBERS = ("steps", "guidance_scale", "strength")
+
+
+def draw(words: Words, form: Form, options: dict[str, Any]) -> None:
+    """Profile, steps, guidance, strength, seed."""
+    profile_spec = form.take("profile")
+    specs = [spec for spec in map(form.take, NUMBERS) if spec is not None]
+    seed = form.take("seed")
+    if not (profile_spec or specs or seed):
+        return
+    st.subheader(words("parameters"), anchor=False)
+    profile = None
+    if profile_spec is not None:
+        profile = fields.choice(words, form, profile_spec)
+        fields.put(options, "profile", profile and profile.removeprefix("PROFILE_").lower())
+    name = profile or (str(default_of(profile_spec)) if profile_spec is not None else "")
+    for spec in specs:
+        fields.put(options, spec.name, _preset_number(words, form, spec, name))
+    if seed is not None:
+        _seed(words, seed, options)
+
+
+def _preset_number(words: Words, form: Form, spec: edit_pb2.ParameterSpec, profile: str) -> float | None:
+    """A slider that starts at what the profile sets. A profile may set what no request may: that is shown instead."""
+    preset = form.presets.get(profile, {}).get(spec.name)
+    suffix = f"-{profile}"
+    if preset is not None and not spec.min <= preset <= spec.max:
+        st.markdown(
+            words(
+                "by_profile",
+                name=fields.name_of(words, spec),
+                value=fields.shown(preset),
+                profile=words.named("choice", profile),
+            )
+        )
+        if not st.toggle(
+            words("by_profile.own", name=fields.name_of(words, spec)), key=f"{form.key(spec.name)}{suffix}-own"
+        ):
+            return None
+        preset = None
+    value = fields.number(words, form, spec, default=preset, suffix=suffix)
+    if preset is None and value is None:  # the slider stands where it started, but the profile says otherwise
+        default = default_of(spec)
+        return float(default) if isinstance(default, int | float) and profile in form.presets else None
+    return value
+
+
+def _seed(words: Words, spec: edit_pb2.ParameterSpec, options: dict[str, Any]) -> None:
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        how = st.segmented_control(
+            words("parameter.seed"),
+            ["random", "fixed"],
+            default="random",
+            required=True,
+            format_func=lambda name: words(f"seed.{name}"),
+            help=fields.help_of(words, spec),
+            key="seed-how",
+            persist_state="session",
+        )
+        if how == "fixed":
+            options["seed"] = int(
+                st.number_input(
+                    words("seed.value"), int(spec.min), int(spec.max), 42, 1, key="seed", persist_state="session"
+                )
+            )

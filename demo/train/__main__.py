@@ -1,0 +1,50 @@
+"""Trains the demo's checkpoints: `python -m demo.train PART [--out DIR] [--minutes N | --steps N] [--resume]`.
+
+The parts of one model build on one another: `vae`, then `flux_fill`, then `fast`. Knows what can be trained and what a
+run is asked for; each part's module knows how.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from pathlib import Path
+
+from demo.train.folder import Options
+from demo.train.loop import Budget
+
+DEFAULT_SEED = 20250902
+
+PARTS = {
+    "vae": ("demo.train.vae", 22.0),
+    "flux_fill": ("demo.train.flux_fill", 30.0),
+    "fast": ("demo.train.lora", 10.0),
+    "ben2": ("demo.train.ben2", 25.0),
+    "qwen_language": ("demo.train.qwen_language", 25.0),
+}
+"""By name: the module whose `run` trains it, and its minutes on two cores."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Train one part; the exit status is 0 when it was written."""
+    parser = argparse.ArgumentParser(prog="python -m demo.train", description=__doc__.splitlines()[0])
+    parser.add_argument("part", choices=PARTS)
+    parser.add_argument("--out", type=Path, default=Path("demo/models"), help="folder of the model folders")
+    parser.add_argument("--scratch", type=Path, default=Path("build/train"), help="states to go on from, and sheets")
+    parser.add_argument("--minutes", type=float, help="length of the run (a part has its own)")
+    parser.add_argument("--steps", type=int, help="length of the run in steps instead")
+    parser.add_argument("--seed", type=int, default=DEFAULT_SEED)
+    parser.add_argument("--resume", action="store_true", help="go on from the state in --scratch")
+    given = parser.parse_args(arguments)
+    module, minutes = PARTS[given.part]
+    budget = Budget(steps=given.steps) if given.steps else Budget(minutes=given.minutes or minutes)
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    options = Options(given.out, given.scratch, given.seed, budget, given.resume)
+    importlib.import_module(module).run(options)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

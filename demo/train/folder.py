@@ -1,0 +1,41 @@
+"""Where the trained checkpoints lie, what a training run is asked for, and the notes from which the cards are written.
+
+Knows no model.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from demo.train.loop import Budget, Report
+
+FILL = "FLUX.1-Fill-dev"
+NOTES = "training.json"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a run is asked for. out: folder of the model folders; scratch: states and sheets; seed: of everything."""
+
+    out: Path
+    scratch: Path
+    seed: int
+    budget: Budget
+    resume: bool
+
+
+def note_run(folder: Path, part: str, report: Report, **facts: Any) -> None:
+    """Keep in the model's folder what was done for a part of it, and what was measured."""
+    noted = {"steps": report.steps, "minutes": round(report.seconds / 60, 1), "loss": round(report.loss, 4), **facts}
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / NOTES).write_text(json.dumps({**notes_of(folder), part: noted}, indent=2) + "\n")
+
+
+def notes_of(folder: Path) -> dict[str, Any]:
+    """What was noted there, by part."""
+    path = folder / NOTES
+    found: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
+    return found

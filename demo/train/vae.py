@@ -1,0 +1,181 @@
+"""The demo's VAE: FLUX's layout (16 latent channels at an eighth of the size), small, taught on the demo world.
+
+Its decoder learns from latents with noise on them, so that flat areas stay flat where a transformer's are not exact. It
+sees pictures with parts that are hidden by grey too: FLUX.1-Fill encodes what a mask leaves. Writes the `vae` folder.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional
+
+from demo import world
+from demo.train import pictures
+from demo.train.folder import FILL, Options, note_run
+from demo.train.loop import Average, generator_of, rate, rng_of, train
+from services.diffusion.picture import to_tensor, to_uint8
+
+CHANNELS = (16, 32, 64, 96)
+PICTURES = 3000
+CROPS = ((64, 16), (64, 16), (128, 4), (128, 4), (256, 1))
+"""(side, how many): as many pixels in every batch."""
+
+HIDDEN_SHARE = 0.25
+LEARNING_RATE = 1.5e-3
+KL_WEIGHT = 1e-3
+GRADIENT_WEIGHT = 0.5
+COARSE_WEIGHT = 0.5
+LATENT_NOISE = 0.1
+"""Noise on the latents that the decoder is given, as a part of their spread."""
+
+MEASURED = 64
+SHOWN = 8
+
+
+def model() -> AutoencoderKL:
+    """The network with random weights; what it multiplies latents by is set when it is trained."""
+    return AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * len(CHANNELS),
+        up_block_types=("UpDecoderBlock2D",) * len(CHANNELS),
+        block_out_channels=CHANNELS,
+        layers_per_block=1,
+        norm_num_groups=8,
+        latent_channels=16,
+        sample_size=256,
+        scaling_factor=1.0,
+        shift_factor=0.0,
+        use_quant_conv=False,
+        use_post_quant_conv=False,
+        mid_block_add_attention=False,
+    )
+
+
+class VaeLearner:
+    """The VAE, its optimiser and the mean of its weights. pictures: how many scenes it learns from."""
+
+    def __init__(self, seed: int, *, pictures: int = PICTURES) -> None:
+        self._seed, self._pictures = seed, pictures
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.vae = model()
+        self._average = Average(self.vae, 0.998)
+        self._optimizer = torch.optim.AdamW(
+            self.vae.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.98), weight_decay=1e-4, foreach=True
+        )
+
+    def step(self, number: int, progress: float) -> float:
+        """One batch of crops."""
+        rng, generator = rng_of(self._seed, number), generator_of(self._seed, number)
+        for group in self._optimizer.param_groups:
+            group["lr"] = LEARNING_RATE * rate(number, progress)
+        side, count = rng.choice(CROPS)
+        pixels = torch.cat([self._crop(side, rng) for _ in range(count)])
+        with torch.autocast("cpu", torch.bfloat16):
+            posterior = self.vae.encode(pixels).latent_dist
+            mean = posterior.mean.float()
+            spread = (posterior.std.float() ** 2 + (LATENT_NOISE * mean.detach().std()) ** 2).sqrt()
+            decoded = self.vae.decode(mean + spread * torch.randn(mean.shape, generator=generator)).sample
+        loss = distance(decoded.float(), pixels) + KL_WEIGHT * divergence(mean, posterior.logvar.float())
+        self._optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self.vae.parameters(), 1.0)
+        self._optimizer.step()
+        self._average.update()
+        return loss.item()
+
+    def _crop(self, side: int, rng: random.Random) -> Tensor:
+        """(1, 3, side, side) in [-1, 1] from a random scene that is large enough."""
+        while True:
+            rgb, alpha = pictures.picture(rng.randrange(self._pictures))
+            if min(alpha.shape) >= side:
+                break
+        top, left = rng.randint(0, alpha.shape[0] - side), rng.randint(0, alpha.shape[1] - side)
+        box = np.s_[top : top + side, left : left + side]
+        pixels = to_tensor(np.ascontiguousarray(rgb[box]))
+        if rng.random() < HIDDEN_SHARE:
+            kept = ~pictures.hidden(alpha, rng)[box]
+            pixels = pixels * torch.from_numpy(kept.astype(np.float32))
+        return pixels
+
+    def state(self) -> dict[str, Any]:
+        """All of it."""
+        return {
+            "vae": self.vae.state_dict(),
+            "average": self._average.state(),
+            "optimizer": self._optimizer.state_dict(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from there."""
+        self.vae.load_state_dict(state["vae"])
+        self._average.restore(state["average"])
+        self._optimizer.load_state_dict(state["optimizer"])
+
+    def sheet(self) -> Image.Image | None:
+        """Held-out scenes over what becomes of them."""
+        self._average.swap()
+        rows = [reconstructed(self.vae, seed) for seed in world.HELD_OUT_SEEDS[:SHOWN]]
+        self._average.swap()
+        return pictures.tiled([[row[0] for row in rows], [row[1] for row in rows]])
+
+    def finish(self) -> None:
+        """Keep the mean of the weights, and measure by what latents must be moved and multiplied to be about normal."""
+        self._average.swap()
+        with torch.inference_mode():
+            seen = [pictures.picture(seed)[0] for seed in range(MEASURED)]
+            means = torch.cat([self.vae.encode(to_tensor(rgb)).latent_dist.mean.flatten() for rgb in seen])
+        self.vae.register_to_config(shift_factor=round(float(means.mean()), 4))
+        self.vae.register_to_config(scaling_factor=round(1 / float(means.std()), 4))
+
+
+def distance(made: Tensor, wanted: Tensor) -> Tensor:
+    """How far pictures (B, 3, H, W) are apart: their pixels, their edges, and both seen from further away."""
+    loss = (made - wanted).abs().mean()
+    for axis in (2, 3):
+        loss = loss + GRADIENT_WEIGHT * (made.diff(dim=axis) - wanted.diff(dim=axis)).abs().mean()
+    for factor in (2, 8):
+        apart = functional.avg_pool2d(made, factor) - functional.avg_pool2d(wanted, factor)
+        loss = loss + COARSE_WEIGHT * apart.abs().mean()
+    return loss
+
+
+def divergence(mean: Tensor, logvar: Tensor) -> Tensor:
+    """Of the posterior from a standard normal distribution, per latent number."""
+    return 0.5 * (mean**2 + logvar.exp() - 1 - logvar).mean()
+
+
+@torch.inference_mode()
+def reconstructed(vae: AutoencoderKL, seed: int) -> tuple[pictures.Pixels, pictures.Pixels]:
+    """A scene, 256 px, and what the VAE makes of it."""
+    rgb = world.render(world.sample(random.Random(seed))).rgb
+    return rgb, to_uint8(vae.decode(vae.encode(to_tensor(rgb)).latent_dist.mode()).sample)
+
+
+def psnr(vae: AutoencoderKL, count: int = MEASURED) -> float:
+    """Mean over held-out scenes of how true the reconstruction is, in dB."""
+    values = []
+    for seed in world.HELD_OUT_SEEDS[:count]:
+        wanted, made = reconstructed(vae, seed)
+        error = float(((wanted.astype(np.float64) - made) ** 2).mean())
+        values.append(10 * math.log10(255**2 / error))
+    return sum(values) / len(values)
+
+
+def run(options: Options) -> None:
+    """Train it and write `vae/` into the folder of FLUX.1-Fill."""
+    learner = VaeLearner(options.seed)
+    report = train(learner, scratch=options.scratch / "vae", budget=options.budget, resume=options.resume)
+    learner.finish()
+    vae = learner.vae.to(torch.bfloat16)
+    folder = options.out / FILL
+    vae.save_pretrained(folder / "vae")
+    quality = psnr(vae.float())
+    note_run(folder, "vae", report, seed=options.seed, psnr_db=round(quality, 2), scenes=PICTURES)

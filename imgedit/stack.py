@@ -48,25 +48,26 @@ class StackError(Exception):
 class Program:
     """One process of the stack.
 
-    address: where it listens. metrics_port: where a service of ours says in plain HTTP whether it is ready, whatever
-    its gRPC port asks of callers; None = the health of `address` counts.
+    address: where it listens. ready_at: port and path at which it says in plain HTTP whether it is ready, whatever its
+    gRPC port asks of callers; None = the health of `address` counts.
     """
 
     name: str
     command: list[str]
     environment: Mapping[str, str]
     address: str
-    metrics_port: int | None = None
+    ready_at: tuple[int, str] | None = None
     further_addresses: tuple[str, ...] = ()
 
     @property
     def is_ready(self) -> bool:
         """Whether it serves."""
-        if self.metrics_port is None:
+        if self.ready_at is None:
             return all(is_serving(address) for address in (self.address, *self.further_addresses))
-        asked = HTTPConnection("127.0.0.1", self.metrics_port, timeout=1.0)
+        port, path = self.ready_at
+        asked = HTTPConnection("127.0.0.1", port, timeout=1.0)
         try:
-            asked.request("GET", "/readyz")
+            asked.request("GET", path)
             return asked.getresponse().status == HTTPStatus.OK
         except (OSError, HTTPException):
             return False
@@ -94,7 +95,7 @@ class Stack:
 
     @property
     def processes(self) -> dict[str, subprocess.Popen[bytes]]:
-        """The process of each program: services by their name, "fill-2" for a second replica, "sidecar", "edge"."""
+        """The process of each program: services by name, "fill-2" for a second replica, "sidecar", "edge", "studio"."""
         return {name: process.popen for name, process in self._processes.items()}
 
     def address(self, name: str) -> str:
@@ -111,7 +112,7 @@ class Stack:
             if not is_free(port):
                 raise StackError(
                     f"cannot start: port {port} is in use. End what listens there or choose other ports with "
-                    "--base-port, --metrics-base-port and --gateway-port"
+                    "--base-port, --metrics-base-port, --gateway-port and --studio-port"
                 )
         self.logs.mkdir(parents=True, exist_ok=True)
         for program in self._programs():
@@ -171,6 +172,8 @@ class Stack:
         yield from (self._service(SERVICES[0], name) for name in self.ports.names(SERVICES[0]))
         if self.ports.gateway is not None:
             yield self._edge(self.ports.gateway)
+        if self.ports.studio is not None:
+            yield self._studio(self.ports.studio)
 
     def _service(self, service: str, name: str) -> Program:
         prefix = f"IMGEDIT_{service.upper()}_"
@@ -183,7 +186,8 @@ class Stack:
             f"{prefix}GRACE_SECONDS": "3",
         }
         command = [sys.executable, "-m", f"services.{service}"]
-        return Program(name, command, environment, self.ports.address(name), self.ports.metrics_port(name))
+        ready_at = (self.ports.metrics_port(name), "/readyz")
+        return Program(name, command, environment, self.ports.address(name), ready_at)
 
     def _sidecar(self) -> Program:
         config = gateway.sidecar(
@@ -204,9 +208,13 @@ class Stack:
         )
         return Program("edge", self._envoy(config, "edge"), {}, f"127.0.0.1:{port}")
 
+    def _studio(self, port: int) -> Program:
+        environment = {"IMGEDIT_STUDIO_PORT": str(port), "IMGEDIT_STUDIO_SERVER": self.ports.address(SERVICES[0])}
+        command = _with_parent([sys.executable, "-m", "studio"])
+        return Program("studio", command, environment, f"127.0.0.1:{port}", (port, "/_stcore/health"))
+
     def _envoy(self, config: gateway.Config, name: str) -> list[str]:
-        command = gateway.command(config, self.logs / f"{name}.json")
-        return [sys.executable, "-c", _WITH_PARENT, *command] if sys.platform == "linux" else command
+        return _with_parent(gateway.command(config, self.logs / f"{name}.json"))
 
     def _addresses(self, service: str) -> list[Address]:
         return [Address(self.ports.grpc_port(name)) for name in self.ports.names(service)]
@@ -239,6 +247,10 @@ class Stack:
     def _tail(self, name: str) -> str:
         lines = self._log(name).read_text(encoding="utf-8", errors="replace").splitlines()
         return "\n".join([f"The end of {self._log(name)}:", *(f"  {line[:500]}" for line in lines[-8:])])
+
+
+def _with_parent(command: list[str]) -> list[str]:
+    return [sys.executable, "-c", _WITH_PARENT, *command] if sys.platform == "linux" else command
 
 
 def environment_of(ports: Ports, models: Path, *, max_work_pixels: int | None = None) -> dict[str, str]:

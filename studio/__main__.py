@@ -5,6 +5,7 @@ The flags are set here and not in a configuration file, so that the page is the 
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import sys
 from pathlib import Path
@@ -19,11 +20,13 @@ MAX_UPLOAD_MIB = 32
 
 
 def main() -> None:
-    """Replace this process by Streamlit's; ends with 1 where a setting is wrong."""
+    """Replace this process by Streamlit's; ends with 1 where a setting is wrong or Streamlit is missing."""
     try:
         settings = studio_settings.load()
     except SettingsError as error:
         sys.exit(f"studio: {error}")
+    if importlib.util.find_spec("streamlit") is None:
+        sys.exit("studio: Streamlit is not installed here; pip install 'imgedit[studio]'")
     flags = [f"--{name}={_text(value)}" for name, value in {**options(settings), **THEME}.items()]
     app = str(Path(__file__).with_name("app.py"))
     os.execv(sys.executable, [sys.executable, "-m", "streamlit", "run", app, *flags])  # noqa: S606

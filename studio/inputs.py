@@ -72,7 +72,7 @@ def _samples(words: Words, desk: Desk) -> None:
 
 def _chosen(words: Words, desk: Desk, picture: Picture) -> None:
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
-        st.markdown(f":gray[:material/image: {plain(picture.name)}]")
+        st.caption(f":material/image: {plain(picture.name)}")
         if st.button(words("picture.remove"), type="tertiary", icon=":material/close:", key="remove"):
             desk.choose(None)
             st.rerun()

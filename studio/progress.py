@@ -62,7 +62,7 @@ def _where(words: Words, task: Task) -> str:
     if not now.count:
         return words("starting")
     if now.waiting is not None:
-        return words("waiting", count=now.waiting)
+        return words("waiting", count=now.waiting) if now.waiting else words("waiting.next")
     return words("stage", index=now.index, count=now.count, name=words.named("stage", now.stage))
 
 

@@ -251,6 +251,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "cancel": ("취소", "Cancel"),
     "cancelling": ("취소하는 중…", "Cancelling …"),
     "waiting": ("대기 중 · 앞에 {count}건", "Waiting · {count} before this one"),
+    "waiting.next": ("대기 중 · 다음 차례", "Waiting · next in line"),
     "starting": ("보내는 중…", "Sending …"),
     "stage": ("{index}/{count} 단계 · {name}", "Stage {index} of {count} · {name}"),
     "stage.segment": ("배경 분리", "Finding the subject"),

@@ -22,16 +22,16 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from imgedit import exit_codes
 from imgedit.batch import STATE_NAME, Batch, Job, Outcome, State, jobs
 from imgedit.client import DEFAULT_TIMEOUT
 from imgedit.connection import Connect, connecting
 from imgedit.console import Lang, Language, err, fail, language, message, out
 from imgedit.edit_options import Ask, Quality, asking, given_files, output_options
 from imgedit.errors import ImgeditError
+from imgedit.exit_codes import ExitCode
 from imgedit.request import EditOptions
 
-SOME_FAILED = 3
-INTERRUPTED = 130
 SHOWN_FAILURES = 20
 
 
@@ -56,7 +56,8 @@ def batch(
     What is done is noted in imgedit-batch.jsonl beside the results: the same command again, after Ctrl-C or a fault,
     edits only what is missing or has changed.
 
-    Exit code 0: every picture is done; 3: some are not; 1: none is, or the command is wrong; 130: ended by Ctrl-C.
+    Exit code 0: every picture is done; 3: some are not; 1: none is, or the command is wrong; 4: none is, since no
+    server answers or has room; 130: ended by Ctrl-C.
     """
     options = ask()
     ending = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}[format]
@@ -130,10 +131,14 @@ class _Run:
     def exit_code(self) -> int:
         """See the command's help."""
         if self.is_interrupted:
-            return INTERRUPTED
+            return ExitCode.INTERRUPTED
         if not self._failed and not self._not_tried:
-            return 0
-        return SOME_FAILED if len(self._failed) < len(self._outcomes) else 1
+            return ExitCode.DONE
+        if len(self._failed) < len(self._outcomes):
+            return ExitCode.SOME_FAILED
+        errors = [outcome.error for outcome in self._failed]
+        may_pass = all(isinstance(error, ImgeditError) and exit_codes.may_pass_later(error) for error in errors)
+        return ExitCode.TRY_LATER if may_pass else ExitCode.FAILED
 
     def print_tables(self, out_folder: Path) -> None:
         """Counts, then each failure."""

@@ -16,10 +16,22 @@ from typing import Annotated
 
 import typer
 
-from imgedit import batch_cli, catalogue_cli, edit_cli, experiments_cli, hangup, inspect_cli, models_cli, tokens_cli
+from imgedit import (
+    batch_cli,
+    catalogue_cli,
+    doctor_cli,
+    edit_cli,
+    experiments_cli,
+    hangup,
+    health_cli,
+    inspect_cli,
+    models_cli,
+    tokens_cli,
+)
 from imgedit import stack as stacks
 from imgedit.console import err, fail, out
 from imgedit.errors import SettingsError
+from imgedit.exit_codes import EPILOG
 from imgedit.ports import (
     DEFAULT_BASE_PORT,
     DEFAULT_GATEWAY_PORT,
@@ -33,14 +45,16 @@ TINY_MODELS = Path("build/models-tiny")
 TINY_WORK_PIXELS = 512 * 512
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
+    epilog=EPILOG,
     help="Image editing with BEN2, FLUX.1-Fill and Qwen-Image-Edit. Start the services with `imgedit up`, then edit "
     "with `imgedit edit`; `imgedit experiments` lists what there is.",
 )
 app.command("edit")(edit_cli.edit)
 app.command("batch")(batch_cli.batch)
 app.command("experiments")(experiments_cli.experiments)
+app.command("health")(health_cli.health)
+app.command("doctor")(doctor_cli.doctor)
 app.add_typer(models_cli.app, name="models")
 app.add_typer(catalogue_cli.app, name="catalogue")
 app.add_typer(tokens_cli.app, name="tokens")
@@ -129,25 +143,6 @@ def up(
     finally:
         stack.stop()
     out.print("stopped")
-
-
-@app.command()
-def health(
-    wait: Annotated[float, typer.Option(help="Wait so many seconds for all services to serve.", min=0)] = 0,
-    base_port: Annotated[int, typer.Option(help="Port of the orchestrator.")] = DEFAULT_BASE_PORT,
-) -> None:
-    """Show whether each service on this machine serves; exit code 0 if all do, else 1."""
-    ports = Ports(base_port)
-    deadline = time.monotonic() + wait
-    while True:
-        states = {service: stacks.is_serving(ports.address(service)) for service in SERVICES}
-        if all(states.values()) or time.monotonic() >= deadline:
-            break
-        time.sleep(0.3)
-    for service, serving in states.items():
-        state = "[green]SERVING[/]" if serving else "[red]NOT SERVING[/]"
-        out.print(f"{service:13} {ports.address(service):16} {state}")
-    raise typer.Exit(0 if all(states.values()) else 1)
 
 
 def _replicas(wanted: list[str]) -> dict[str, int]:

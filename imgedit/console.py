@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
-from typing import Annotated, Literal, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
+from imgedit import exit_codes
 from imgedit.errors import ImgeditError
+from imgedit.exit_codes import ExitCode
 
 out = Console()
 err = Console(stderr=True)
@@ -33,17 +36,26 @@ def message(error: ImgeditError | OSError, lang: Language) -> str:
     return f"{error.filename}: {error.strerror}" if error.filename else str(error)
 
 
-def fail(text: str) -> NoReturn:
+def print_json(content: Any) -> None:
+    """One JSON document on standard output, on one line, whatever the terminal's width."""
+    print(json.dumps(content, ensure_ascii=False))
+
+
+def fail(text: str, *, as_json: bool = False) -> NoReturn:
     """Print an error and end with exit code 1."""
+    if as_json:
+        print_json({"error": {"message": text}})
     err.print(f"[red]error:[/] {escape(text)}", highlight=False, soft_wrap=True)
-    raise typer.Exit(1)
+    raise typer.Exit(ExitCode.FAILED)
 
 
-def fail_with(error: ImgeditError, lang: Language) -> NoReturn:
-    """Print an error of the server, with what finds it in its log, and end with exit code 1.
+def fail_with(error: ImgeditError, lang: Language, *, as_json: bool = False) -> NoReturn:
+    """Print an error of the server, with what finds it in its log, and end with the exit code that fits it.
 
     The English message names field, value and range, so it is there in Korean too.
     """
+    if as_json:
+        print_json({"error": described(error)})
     err.print(f"[red]error:[/] {escape(error.message)}", highlight=False, soft_wrap=True)
     if lang == "ko":
         err.print(f"[red]오류:[/] {escape(error.korean)}", highlight=False, soft_wrap=True)
@@ -53,4 +65,17 @@ def fail_with(error: ImgeditError, lang: Language) -> NoReturn:
     if error.request_id:
         details.append(f"request id {error.request_id}")
     err.print(" · ".join(details), style="dim", highlight=False)
-    raise typer.Exit(1)
+    raise typer.Exit(exit_codes.of(error))
+
+
+def described(error: ImgeditError) -> dict[str, Any]:
+    """An error for programs: what `fail_with` prints, field by field."""
+    return {
+        "code": error.code.name,
+        "reason": error.reason,
+        "message": error.message,
+        "korean": error.korean,
+        "violations": [{"field": found.field, "description": found.description} for found in error.violations],
+        "retry_after_seconds": error.retry_after_seconds,
+        "request_id": error.request_id or "",
+    }

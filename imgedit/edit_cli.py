@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from google.protobuf.json_format import MessageToDict
 from rich.markup import escape
 from rich.progress import BarColumn, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
@@ -13,10 +14,11 @@ from rich.progress import Progress as Bar
 from imgedit import batch
 from imgedit.client import DEFAULT_TIMEOUT
 from imgedit.connection import Connect, connecting
-from imgedit.console import Lang, err, fail, fail_with, language
+from imgedit.console import Lang, err, fail, fail_with, language, print_json
 from imgedit.edit_options import FORMATS, Ask, Quality, asking, given_files, output_options
 from imgedit.errors import ImgeditError
 from imgedit.progress import Progress
+from imgedit.v1 import edit_pb2
 
 
 @connecting
@@ -33,6 +35,9 @@ def edit(
     cutout: Annotated[Path | None, typer.Option(help="Also write the subject without background here (PNG).")] = None,
     mask_output: Annotated[Path | None, typer.Option(help="Also write the weight of the composite here (PNG).")] = None,
     timeout: Annotated[float, typer.Option(help="Longest wait, in seconds.", min=0.1)] = DEFAULT_TIMEOUT,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object: what was made and used, or the error.")
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
     lang: Lang = None,
 ) -> None:
@@ -40,13 +45,13 @@ def edit(
     options = ask()
     output = output or image.with_name(f"{image.stem}.edited.png")
     if output.suffix.lower() not in FORMATS:
-        fail(f"cannot write {output}: the name must end in {', '.join(FORMATS)}")
+        fail(f"cannot write {output}: the name must end in {', '.join(FORMATS)}", as_json=as_json)
     for path in (cutout, mask_output):
         if path and path.suffix.lower() != ".png":
-            fail(f"cannot write {path}: cut-out and mask are PNG files, so the name must end in .png")
+            fail(f"cannot write {path}: cut-out and mask are PNG files, so the name must end in .png", as_json=as_json)
     for file in (image, *given_files(options)):
         if not file.is_file():
-            fail(f"there is no file {file}")
+            fail(f"there is no file {file}", as_json=as_json)
     options["output"] = output_options(
         output.suffix.lower(), quality, has_cutout=bool(cutout), has_mask=bool(mask_output)
     )
@@ -56,18 +61,37 @@ def edit(
             answer = client.edit(image, timeout=timeout, on_progress=lambda now: _show(bar, task, now), **options)
         except ImgeditError as error:
             bar.stop()
-            fail_with(error, language(lang))
-    batch.write(output, answer.output_image)
+            fail_with(error, language(lang), as_json=as_json)
+    files = {"output": (output, answer.output_image)}
     if cutout and answer.background_removed_image:
-        batch.write(cutout, answer.background_removed_image)
+        files["cutout"] = (cutout, answer.background_removed_image)
     if mask_output:
-        batch.write(mask_output, answer.mask_image)
+        files["mask"] = (mask_output, answer.mask_image)
+    for path, data in files.values():
+        batch.write(path, data)
     for warning in answer.warnings:
         err.print(f"[yellow]warning:[/] {escape(warning)}", soft_wrap=True)
+    if as_json:
+        print_json({**{name: str(path) for name, (path, _) in files.items()}, **_used(answer)})
+        return
     timings = ", ".join(f"{timing.name} {timing.seconds:.2f} s" for timing in answer.stage_timings)
     summary = f"seed {answer.seed} · {answer.width}x{answer.height} · {answer.elapsed_time:.2f} s ({timings})"
     err.print(summary, soft_wrap=True)
     print(output)
+
+
+def _used(answer: edit_pb2.EditResponse) -> dict[str, Any]:
+    """The answer but for its pictures."""
+    return {
+        "request_id": answer.request_id,
+        "seed": answer.seed,
+        "width": answer.width,
+        "height": answer.height,
+        "seconds": round(answer.elapsed_time, 3),
+        "stages": [{"name": timing.name, "seconds": round(timing.seconds, 3)} for timing in answer.stage_timings],
+        "effective": MessageToDict(answer.effective),
+        "warnings": list(answer.warnings),
+    }
 
 
 def _bar(quiet: bool) -> Bar:

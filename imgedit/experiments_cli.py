@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+import typer
+from google.protobuf.json_format import MessageToDict
 from rich.markup import escape
 from rich.table import Table
 
 from imgedit.connection import Connect, connecting
-from imgedit.console import Lang, fail_with, language, out
+from imgedit.console import Lang, fail_with, language, out, print_json
 from imgedit.errors import ImgeditError
 from imgedit.v1 import edit_pb2
 
 
 @connecting
-def experiments(connect: Connect, lang: Lang = None) -> None:
+def experiments(
+    connect: Connect,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, as the REST API does.")] = False,
+    lang: Lang = None,
+) -> None:
     """List the experiments, their features and parameters, and whether they can be used now."""
     with connect().open() as client:
         try:
             found = client.experiments()
         except ImgeditError as error:
-            fail_with(error, language(lang))
+            fail_with(error, language(lang), as_json=as_json)
+    if as_json:
+        print_json({"experiments": [MessageToDict(experiment) for experiment in found]})
+        return
     for experiment in found:
         state = "[green]available[/]"
         if not experiment.available:

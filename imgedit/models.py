@@ -118,12 +118,13 @@ class LockedFile:
     """A file as it was pulled. size: bytes. sha256: hex.
 
     sha256_from: `hub` = the hub states this SHA-256 and the downloaded bytes have it; `computed` = the hub states none
-    for this file, it was computed from the downloaded bytes, whose git blob id (`git_sha1`) is the hub's.
+    for this file, it was computed from the downloaded bytes, whose git blob id (`git_sha1`) is the hub's; `converted` =
+    the file was made here, by `imgedit models convert`.
     """
 
     size: int
     sha256: str
-    sha256_from: Literal["hub", "computed"]
+    sha256_from: Literal["hub", "computed", "converted"]
     git_sha1: str | None = None
 
 
@@ -190,6 +191,25 @@ def git_sha1_of(path: Path) -> str:
     return digest.hexdigest()
 
 
+def record_converted(models: Path, made: Mapping[Path, LockedFile]) -> list[str]:
+    """Add files that were made here to the record of the model whose folder they are in; returns those models' keys.
+
+    A file outside all recorded folders needs no record: `verify` does not look there.
+    """
+    locked = read_lock(models)
+    changed = []
+    for path, file in made.items():
+        for key, model in locked.items():
+            folder = (models / model.folder).resolve()
+            if model.folder != "." and path.resolve().is_relative_to(folder):
+                files = {**model.files, path.resolve().relative_to(folder).as_posix(): file}
+                locked[key] = replace(model, files=files)
+                changed.append(key)
+    if changed:
+        write_lock(models, locked)
+    return sorted(set(changed))
+
+
 State = Literal["OK", "CHANGED", "MISSING", "EXTRA"]
 
 
@@ -221,6 +241,9 @@ def verify(models: Path) -> Iterator[FileReport]:
         yield from _extra(models, model)
 
 
+_ORIGINS = {"hub": "", "computed": "checksum computed when pulled", "converted": "converted here"}
+
+
 def _compared(path: Path, name: str, file: LockedFile) -> FileReport:
     if not path.is_file():
         return FileReport("MISSING", name)
@@ -229,7 +252,7 @@ def _compared(path: Path, name: str, file: LockedFile) -> FileReport:
         return FileReport("CHANGED", name, f"{size} bytes instead of {file.size}")
     if (found := sha256_of(path)) != file.sha256:
         return FileReport("CHANGED", name, f"SHA-256 {found} instead of {file.sha256}")
-    return FileReport("OK", name, "" if file.sha256_from == "hub" else "checksum computed when pulled")
+    return FileReport("OK", name, _ORIGINS[file.sha256_from])
 
 
 def _extra(models: Path, model: LockedModel) -> Iterator[FileReport]:

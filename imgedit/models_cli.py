@@ -1,26 +1,31 @@
-"""The commands `imgedit models list`, `pull` and `verify`: words for what `models` and `models_pull` do."""
+"""The commands `imgedit models list`, `pull` and `verify`: words for what `models` and `models_pull` do.
+
+`models convert` is in `convert_cli`.
+"""
 
 from __future__ import annotations
 
 import os
-from dataclasses import replace
+from dataclasses import asdict, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from imgedit import models
+from imgedit import convert_cli, models
+from imgedit.console import fail, out, print_json
 from imgedit.errors import ModelDownloadError
+from imgedit.exit_codes import ExitCode
 
 PUBLIC_HUB = "https://huggingface.co"
 
-app = typer.Typer(no_args_is_help=True, help="Get the weights, and check that they are what was pulled.")
-out = Console()
-err = Console(stderr=True)
+app = typer.Typer(no_args_is_help=True, help="Get the weights, check that they are what was pulled, convert them.")
+app.command("convert")(convert_cli.convert)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 Folder = Annotated[
     Path,
@@ -46,9 +51,13 @@ def list_models(
     folder: Annotated[
         Path | None, typer.Option("--models", help="Also show what is there.", envvar="IMGEDIT_MODELS")
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """List the models, their licences and, with --models, what is there of them."""
-    locked = _read_lock(folder) if folder else {}
+    locked = _read_lock(folder, as_json=as_json) if folder else {}
+    if as_json:
+        print_json({"models": [_described(source, folder, locked.get(source.key)) for source in _SOURCES]})
+        return
     table = Table("name", "repository", "licence", *(["in " + str(folder)] if folder else []))
     table.columns[0].no_wrap = True
     for source in models.CATALOGUE.values():
@@ -103,22 +112,29 @@ def pull(
 
 
 @app.command()
-def verify(folder: Folder) -> None:
+def verify(folder: Folder, as_json: AsJson = False) -> None:
     """Compare the files with DIR/models.lock, offline; exit code 0 if all are as they were pulled, else 1."""
     faults = 0
+    reports = []
     try:
         for report in models.verify(folder):
             faults += report.state != "OK"
+            reports.append(asdict(report))
+            if as_json:
+                continue
             colour = "green" if report.state == "OK" else "red"
             detail = f"  [dim]{escape(report.detail)}[/]" if report.detail else ""
             out.print(f"[{colour}]{report.state:8}[/] {escape(report.path)}{detail}", soft_wrap=True, highlight=False)
     except ModelDownloadError as error:
-        _fail(error)
+        fail(error.message, as_json=as_json)
+    if as_json:
+        print_json({"ok": not faults, "files": reports})
+        raise typer.Exit(ExitCode.FAILED if faults else ExitCode.DONE)
     if faults:
         _tell(
             f"{faults} faults. `imgedit models pull` restores what changed or is missing; remove what is extra yourself"
         )
-        raise typer.Exit(1)
+        raise typer.Exit(ExitCode.FAILED)
     out.print("all files are as they were pulled")
 
 
@@ -130,7 +146,7 @@ def _pull(source: models.Source, folder: Path, endpoint: str) -> None:
     try:
         locked = models_pull.pull(source, folder, endpoint=endpoint, say=lambda line: _tell(f"  {line}"))
     except ModelDownloadError as error:
-        _fail(error)
+        fail(error.message)
     computed = sum(file.sha256_from == "computed" for file in locked.files.values())
     target = (folder / source.folder).as_posix()
     _tell(
@@ -147,17 +163,28 @@ def _presence(folder: Path, source: models.Source, locked: models.LockedModel | 
     return f"{size}, commit {locked.revision[:12]}" if locked else f"{size}, not in {models.LOCK_NAME}"
 
 
-def _read_lock(folder: Path) -> dict[str, models.LockedModel]:
+_SOURCES = tuple(models.CATALOGUE.values())
+
+
+def _described(source: models.Source, folder: Path | None, locked: models.LockedModel | None) -> dict[str, object]:
+    target = folder / source.folder if folder else None
+    return {
+        "name": source.key,
+        "repository": source.repo,
+        "licence": source.licence,
+        "gated": source.gated,
+        "folder": str(target) if target and target.is_dir() else None,
+        "bytes": models.bytes_in(target) if target and target.is_dir() else 0,
+        "revision": locked.revision if locked else None,
+    }
+
+
+def _read_lock(folder: Path, *, as_json: bool = False) -> dict[str, models.LockedModel]:
     try:
         return models.read_lock(folder)
     except ModelDownloadError as error:
-        _fail(error)
+        fail(error.message, as_json=as_json)
 
 
 def _tell(line: str) -> None:
     out.print(escape(line), soft_wrap=True, highlight=False)
-
-
-def _fail(error: ModelDownloadError) -> NoReturn:
-    err.print(f"[red]error:[/] {escape(error.message)}", soft_wrap=True, highlight=False)
-    raise typer.Exit(1)

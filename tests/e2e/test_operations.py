@@ -160,6 +160,25 @@ def test_the_command_line_edits_a_file(stack: RunningStack, photo: Path, tmp_pat
     assert out.read_bytes() == again.read_bytes()
 
 
+def test_with_json_the_command_line_prints_one_object(stack: RunningStack, photo: Path, tmp_path: Path) -> None:
+    out, mask = tmp_path / "out.webp", tmp_path / "mask.png"
+    arguments = ["edit", str(photo), "-e", "ben2_flux_fill", "-p", "a gym", "--seed", "7", "--json"]
+    answer = json.loads(command(stack, *arguments, "-o", str(out), "--mask-output", str(mask)).stdout)
+    assert (answer["output"], answer["mask"], answer["seed"]) == (str(out), str(mask), 7)
+    assert (answer["width"], answer["height"]) == size_of(photo) == size_of(out)
+    assert answer["effective"]["feature_id"] == "inpainting"
+    assert [stage["name"] for stage in answer["stages"]] == ["segment", "mask", "fill", "composite"]
+    refused = command(stack, *arguments, "--steps", "9")
+    error = json.loads(refused.stdout)["error"]
+    assert (refused.returncode, error["reason"], error["violations"][0]["field"]) == (1, "INVALID_FIELD", "steps")
+    assert error["request_id"]
+    listed = json.loads(command(stack, "experiments", "--json").stdout)["experiments"]
+    assert [experiment["id"] for experiment in listed] == ["ben2_flux_fill", "ben2_qwen_image"]
+    assert listed[0]["features"][0]["parameters"]
+    health = json.loads(command(stack, "health", "--base-port", str(stack.ports.base), "--json").stdout)
+    assert {name: found["serving"] for name, found in health.items()} == dict.fromkeys(SERVICES, True)
+
+
 def test_the_command_line_explains_a_refusal(stack: RunningStack, photo: Path) -> None:
     done = command(stack, "edit", str(photo), "-e", "ben2_flux_fill", "-p", "a gym", "--steps", "9")
     assert done.returncode == 1
@@ -173,7 +192,7 @@ def test_the_command_line_names_a_missing_file_and_a_missing_server(stack: Runni
     assert missing.returncode == 1
     assert "no-such.png" in missing.stderr
     nobody = command(stack, "edit", str(photo), "-e", "x", "-p", "y", "--target", "127.0.0.1:1", "--timeout", "5")
-    assert nobody.returncode == 1
+    assert nobody.returncode == 4
     assert "127.0.0.1:1" in nobody.stderr
     assert "Traceback" not in nobody.stderr
 
@@ -185,7 +204,7 @@ def test_the_command_line_lists_experiments_and_health(stack: RunningStack) -> N
     health = command(stack, "health", "--wait", "10", "--base-port", str(stack.ports.base))
     assert health.returncode == 0
     assert health.stdout.count("SERVING") == 4
-    assert command(stack, "health", "--base-port", "1").returncode == 1
+    assert command(stack, "health", "--base-port", "1").returncode == 4
 
 
 def test_every_service_logs_one_json_object_per_call(stack: RunningStack, client: SyncEditClient, photo: Path) -> None:

@@ -25,6 +25,8 @@ from services.segmentation.ben2.network import BEN2
 SAFETENSORS_NAME = "model.safetensors"
 PICKLE_NAME = "BEN2_Base.pth"
 CONFIG_NAME = "config.json"
+MAX_ARCHIVE_MEMBERS = 10_000
+MAX_PICKLE_BYTES = 8 * 1024 * 1024
 LFS_POINTER = b"version https://git-lfs"
 
 
@@ -36,14 +38,28 @@ def load(folder: Path) -> BEN2:
     ones. Raises ModelLoadError, which names the file and the fault, when the folder or the weights are missing or not
     what they should be.
     """
-    config = read_config(folder)
     path = weights_file(folder)
-    entries = _read_weights(path)
     with torch.device("meta"):
-        network = BEN2(config)
-    _check_entries(path, entries, network.state_dict())
+        network = BEN2(read_config(folder))
+    entries = _checked(path, network)
     network.load_state_dict(dict(entries), strict=True, assign=True)
     return network.requires_grad_(False).eval()
+
+
+def read_weights(path: Path, config: Path | None = None) -> Mapping[str, Tensor]:
+    """The entries of one weights file, which are exactly the network's, or `ModelLoadError`.
+
+    `config` is the folder of the `config.json` that gives the sizes, the file's own one where it is None.
+    """
+    with torch.device("meta"):
+        network = BEN2(read_config(config or path.parent))
+    return _checked(path, network)
+
+
+def _checked(path: Path, network: BEN2) -> Mapping[str, Tensor]:
+    entries = _read_weights(path)
+    _check_entries(path, entries, network.state_dict())
+    return entries
 
 
 def weights_file(folder: Path) -> Path:
@@ -79,7 +95,7 @@ def revision(path: Path) -> str:
 
 def _read_weights(path: Path) -> Mapping[str, Tensor]:
     try:
-        return _read_safetensors(path) if path.name == SAFETENSORS_NAME else _read_pickle(path)
+        return _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
     except OSError as error:
         raise ModelLoadError(f"BEN2 weights: {path} cannot be read: {error.strerror or error}") from error
 
@@ -97,13 +113,29 @@ def _read_pickle(path: Path) -> Mapping[str, Tensor]:
     if not zipfile.is_zipfile(path):
         raise ModelLoadError(f"{refused}{_hint(path)}: it is no zip archive")
     try:
+        _check_archive(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError) as error:
+    except pickle.UnpicklingError as error:  # torch's own text advises to load it all the same
+        raise ModelLoadError(f"{refused}: it holds other objects, which could be code") from error
+    except (RuntimeError, ValueError, zipfile.BadZipFile) as error:
         raise ModelLoadError(f"{refused}: {error}") from error
     state = content.get("model_state_dict") if isinstance(content, dict) else None
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise ModelLoadError(f"BEN2 weights: {path} has no model_state_dict of tensors")
     return state
+
+
+def _check_archive(path: Path) -> None:
+    """Refuse an archive that would unpack to more than it is, or whose pickle is no mere list of tensors."""
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+    if len(members) > MAX_ARCHIVE_MEMBERS:
+        raise ValueError(f"{len(members)} members in the archive")
+    for member in members:
+        if member.compress_type != zipfile.ZIP_STORED or member.file_size != member.compress_size:
+            raise ValueError(f"{member.filename[:80]!r} is compressed, which torch.save never does")
+        if member.filename.endswith(".pkl") and member.file_size > MAX_PICKLE_BYTES:
+            raise ValueError(f"a pickle of {member.file_size} bytes")
 
 
 def _hint(path: Path) -> str:

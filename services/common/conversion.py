@@ -1,0 +1,143 @@
+"""What the converters of weights share: their arguments, their answer, and that a file appears whole or not at all.
+
+A converter is a process of its own, `python -m services.<x>.convert SOURCE TARGET`, which `imgedit models convert`
+starts. Its standard output is one JSON object: the files that were written, or the error. Knows no format.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+from imgedit.errors import ModelLoadError
+
+HEADROOM = 64 * 1024 * 1024
+"""Bytes of the disk that are left free."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is to be converted. config: folder with the network's `config.json`. type: number format of the result."""
+
+    source: Path
+    target: Path
+    type: str
+    config: Path | None
+    sha256: str | None
+
+
+Advance = Callable[[int], None]
+Begin = Callable[[int], Advance]
+"""Told the bytes that will be written, before the first; gives what is told of each that was."""
+
+Convert = Callable[[Order, Path, Begin], Path]
+"""Writes the files into the folder that it is handed; returns the folder where they belong."""
+
+
+def run(convert: Convert, types: Sequence[str], arguments: Sequence[str] | None = None) -> int:
+    """Convert as the command line says; the exit status is 0 when the files are in their place."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("source", type=Path)
+    parser.add_argument("target", type=Path)
+    parser.add_argument("--type", choices=types, default=types[0])
+    parser.add_argument("--config", type=Path)
+    parser.add_argument("--sha256", help="digest that the source must have")
+    parser.add_argument("--quiet", action="store_true")
+    options = parser.parse_args(arguments)
+    order = Order(options.source, options.target, options.type, options.config, options.sha256)
+    try:
+        print(json.dumps(converted(convert, order, quiet=options.quiet)))
+    except ModelLoadError as error:
+        print(json.dumps({"error": error.message}))
+        return 1
+    except OSError as error:
+        print(json.dumps({"error": f"{error.filename or order.target}: {error.strerror or error}"}))
+        return 1
+    return 0
+
+
+def converted(convert: Convert, order: Order, *, quiet: bool) -> dict[str, Any]:
+    """Convert, and say what was read and written, with sizes and SHA-256."""
+    started = time.monotonic()
+    source = None if order.source.is_dir() else checked(order.source, order.sha256)
+    with _scratch(order.target) as scratch, _bar(quiet) as bar:
+
+        def begin(total: int) -> Advance:
+            free = shutil.disk_usage(scratch).free
+            if total + HEADROOM > free:
+                raise ModelLoadError(f"{order.target}: {total} bytes are to be written, the disk has {free} free")
+            task = bar.add_task(order.target.name, total=total)
+            return lambda count: bar.advance(task, count)
+
+        folder = convert(order, scratch, begin)
+        files = [_placed(path, folder) for path in sorted(scratch.iterdir(), key=lambda path: path.suffix == ".json")]
+    return {"source": source, "files": files, "seconds": round(time.monotonic() - started, 3)}
+
+
+def checked(path: Path, sha256: str | None) -> dict[str, Any]:
+    """A file as the answer tells of it. Raises `ModelLoadError` where it is not there, or has not this SHA-256."""
+    if not path.is_file():
+        raise ModelLoadError(f"there is no file {path}")
+    found = described(path)
+    if sha256 is not None and found["sha256"] != sha256.lower():
+        raise ModelLoadError(f"{path}: SHA-256 is {found['sha256']}, {sha256} is expected")
+    return found
+
+
+def described(path: Path) -> dict[str, Any]:
+    """Path, size in bytes and SHA-256 of a file."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return {"path": str(path), "size": path.stat().st_size, "sha256": digest}
+
+
+def refuse_existing(paths: Sequence[Path]) -> None:
+    """`ModelLoadError` where a file stands in the way; nothing is ever written over."""
+    for path in paths:
+        if path.exists():
+            raise ModelLoadError(f"{path} is there already; move it away, or choose another target")
+
+
+def _placed(path: Path, folder: Path) -> dict[str, Any]:
+    folder.mkdir(parents=True, exist_ok=True)
+    path.chmod(0o644)  # safetensors writes files that nobody else may read; a service is often another user
+    described_path = described(path)
+    return {**described_path, "path": str(path.replace(folder / path.name))}
+
+
+@contextmanager
+def _scratch(target: Path) -> Iterator[Path]:
+    """A folder on the disk of the target that is gone in the end."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    folder = target.parent / f".{target.name}.{os.getpid()}"
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _bar(quiet: bool) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+        console=Console(file=sys.stderr),
+        transient=True,
+        disable=quiet,
+    )

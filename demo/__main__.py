@@ -1,121 +1,123 @@
-"""`python -m demo`: start every service, edit real image files through the public API, show where the results are.
+"""`python -m demo`: start every service, edit the sample pictures through the public API, show what came out.
 
-Runs on free ports with the tiny checkpoints, so it disturbs nothing and needs neither GPU nor download. The checkpoints
-have random weights: the pictures show that the chain works and that kept pixels stay, not art.
+Runs on free ports with the demo's own checkpoints, so it disturbs nothing and needs neither GPU nor download. They were
+trained on drawn scenes like the samples and know only those.
 """
 
 from __future__ import annotations
 
+import argparse
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image, ImageOps
 from rich.console import Console
 
-from demo.tiny.__main__ import main as build_tiny_checkpoints
+from demo import sheet
+from demo.sheet import Entry
 from imgedit import SyncEditClient
+from imgedit.errors import ImgeditError
 from imgedit.ports import Ports
-from imgedit.stack import Stack, StackError, environment_of
+from imgedit.request import Profile
+from imgedit.stack import DEMO_MODELS, DEMO_WORK_PIXELS, Stack, StackError, environment_of
+from imgedit.v1 import edit_pb2
 
-OUT = Path("build/demo")
-MODELS = Path("build/models-tiny")
-WORK_PIXELS = 384 * 384
+SAMPLES = Path(__file__).with_name("samples")
+TITLE = "imgedit: what the demo's checkpoints make of the sample pictures"
+NOTE = (
+    "Each row: the original, the subject that BEN2 cut out, and what FLUX.1-Fill made of it. All models are tiny and "
+    "were trained on drawn scenes like these; photographs need the published weights."
+)
 
 console = Console()
 
 
 @dataclass(frozen=True)
 class Example:
-    """One edit of the demo."""
+    """One edit of the demo; `left` and `right` are margins in pixels."""
 
-    photo: str
-    experiment: str
+    sample: str
     feature: str
     prompt: str
+    profile: Profile = "balanced"
+    left: int = 0
+    right: int = 0
 
 
 EXAMPLES = (
-    Example("portrait.jpg", "ben2_flux_fill", "inpainting", "배경을 현대적인 체육관으로 변경"),
-    Example("portrait.jpg", "ben2_qwen_image", "appearance_editing", "운동복을 파란색에서 빨간색으로 변경"),
-    Example("logo.png", "ben2_flux_fill", "outpainting", "왼쪽에 운동 기구 추가"),
-    Example("logo.png", "ben2_qwen_image", "semantic_editing", "배경을 야외 공원으로 변경"),
+    Example("blue-in-the-park.png", "inpainting", "배경을 현대적인 체육관으로 변경"),
+    Example("gym-shirt.png", "inpainting", "Change the background to a sunny beach"),
+    Example("in-the-gym.png", "inpainting", "배경을 야외 공원으로 변경"),
+    Example("turned.jpg", "inpainting", "배경을 눈 덮인 산으로 변경"),
+    Example("tall-at-night.jpg", "inpainting", "Change the background to an old brick wall"),
+    Example("dumbbell-by-the-wall.png", "inpainting", "배경을 도시의 밤거리로 변경", "fast"),
+    Example("glasses-at-the-beach.png", "outpainting", "왼쪽에 운동 기구 추가", left=128),
+    Example("blue-in-the-park.png", "outpainting", "Add a bench on the right", right=128),
 )
 
 
-def main() -> int:
-    """Run the demo; the exit code is 0 when every edit succeeded."""
-    samples = make_samples(OUT)
-    build_tiny_checkpoints(["--out", str(MODELS)])
+def main(arguments: list[str] | None = None) -> int:
+    """Run the demo; the exit status is 0 when every edit succeeded."""
+    parser = argparse.ArgumentParser(prog="python -m demo", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--models", type=Path, default=DEMO_MODELS, help="folder of the checkpoints (%(default)s)")
+    parser.add_argument("--out", type=Path, default=Path("build/demo"), help="folder for results (%(default)s)")
+    given = parser.parse_args(arguments)
     ports = Ports.free()
-    stack = Stack(ports, OUT / "logs", environment_of(ports, MODELS, max_work_pixels=WORK_PIXELS))
+    environment = environment_of(ports, given.models, max_work_pixels=DEMO_WORK_PIXELS)
+    stack = Stack(ports, given.out / "logs", environment)
     try:
         stack.start()
         started = time.perf_counter()
         with console.status("starting the services …"):
             for service in stack.wait_until_serving(timeout=180):
                 console.print(f"[green]SERVING[/] {service:13} {ports.address(service)}")
-        console.print(f"all services serve after {time.perf_counter() - started:.1f} s")
+        console.print(f"all services serve after {time.perf_counter() - started:.1f} s\n")
         with SyncEditClient(ports.address("orchestrator")) as client:
-            rows = [run_example(client, example, samples[example.photo]) for example in EXAMPLES]
-    except StackError as error:
-        console.print(f"[red]error:[/] {error}")
+            entries = [run(client, number, example, given.out) for number, example in enumerate(EXAMPLES, 1)]
+    except (StackError, ImgeditError) as error:
+        console.print(f"[red]error:[/] {error}", markup=True)
         return 1
     finally:
         stack.stop()
-    write_contact_sheet(OUT / "contact-sheet.png", rows)
-    console.print(f"all of them beside one another: {OUT / 'contact-sheet.png'}")
-    console.print(
-        "The checkpoints have random weights, so the painted parts are noise; the kept pixels are the originals'."
-    )
+    sheet.write_picture(given.out / "contact-sheet.png", entries)
+    sheet.write_page(given.out / "contact-sheet.html", entries, title=TITLE, note=NOTE)
+    console.print("\nall of them beside one another:")
+    for name in ("contact-sheet.png", "contact-sheet.html"):
+        console.print(f"  {given.out / name}", soft_wrap=True, highlight=False)
     return 0
 
 
-def run_example(client: SyncEditClient, example: Example, original: Path) -> tuple[Path, Path, Path]:
-    """Run one example, write its pictures and print where: (original, cut-out, result)."""
-    with console.status(f"{example.experiment} / {example.feature}: {example.prompt}"):
+def run(client: SyncEditClient, number: int, example: Example, folder: Path) -> Entry:
+    """Run one example, write its pictures and print where they are."""
+    original = SAMPLES / example.sample
+    margins = edit_pb2.Outpaint(left=example.left, right=example.right)
+    with console.status(f"{example.feature}: {example.prompt}"):
         answer = client.edit(
-            original, experiment=example.experiment, feature=example.feature, prompt=example.prompt, seed=7, steps=12
+            original,
+            experiment="ben2_flux_fill",
+            feature=example.feature,
+            prompt=example.prompt,
+            profile=example.profile,
+            seed=7,
+            outpaint=margins if margins.ListFields() else None,
         )
-    stem = f"{original.stem}-{example.feature}"
-    cutout, result = OUT / f"{stem}-cutout.png", OUT / f"{stem}-result.png"
-    cutout.write_bytes(answer.background_removed_image)
-    result.write_bytes(answer.output_image)
-    console.print(
-        f"\n[bold]{example.experiment} / {example.feature}[/] – {example.prompt} ({answer.elapsed_time:.1f} s)"
+    entry = Entry(
+        prompt=example.prompt,
+        seen=answer.effective.prompt,
+        feature=example.feature,
+        profile=example.profile,
+        seconds=answer.elapsed_time,
+        original=original,
+        cutout=folder / f"{number}-{original.stem}-cutout.png",
+        result=folder / f"{number}-{original.stem}-result.png",
     )
-    for label, path in (("original", original), ("cut-out", cutout), ("result", result)):
+    entry.cutout.write_bytes(answer.background_removed_image)
+    entry.result.write_bytes(answer.output_image)
+    console.print(f"[bold]{entry.prompt}[/] – {entry.details}", highlight=False)
+    for label, path in (("original", entry.original), ("cut-out", entry.cutout), ("result", entry.result)):
         console.print(f"  {label:9} {path}", soft_wrap=True, highlight=False)
-    return original, cutout, result
-
-
-def write_contact_sheet(path: Path, rows: list[tuple[Path, Path, Path]], side: int = 256) -> None:
-    """One row per edit: original, cut-out on grey, result."""
-    sheet = Image.new("RGB", (3 * side, len(rows) * side), "white")
-    for row, pictures in enumerate(rows):
-        for column, picture in enumerate(pictures):
-            with Image.open(picture) as opened:
-                shown = ImageOps.contain(ImageOps.exif_transpose(opened).convert("RGBA"), (side - 8, side - 8))
-            ground = Image.new("RGBA", shown.size, (200, 200, 200, 255))
-            ground.alpha_composite(shown)
-            sheet.paste(ground.convert("RGB"), (column * side + 4, row * side + 4))
-    sheet.save(path)
-
-
-def make_samples(folder: Path) -> dict[str, Path]:
-    """A JPEG photograph with an EXIF turn and a PNG with alpha, from the pictures that matplotlib ships."""
-    from matplotlib import cbook
-
-    folder.mkdir(parents=True, exist_ok=True)
-    samples = {name: folder / name for name in ("portrait.jpg", "logo.png")}
-    with Image.open(cbook.get_sample_data("grace_hopper.jpg", asfileobj=False)) as photo:
-        exif = Image.Exif()
-        exif[0x0112] = 6  # orientation: turn by 90° clockwise to see it upright
-        photo.transpose(Image.Transpose.ROTATE_90).save(samples["portrait.jpg"], quality=92, exif=exif)
-    with Image.open(cbook.get_sample_data("logo2.png", asfileobj=False)) as logo:
-        logo.save(samples["logo.png"])
-    return samples
+    return entry
 
 
 if __name__ == "__main__":

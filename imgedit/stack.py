@@ -34,6 +34,11 @@ os.execv(sys.argv[1], sys.argv[1:])
 """
 """Runs a program that is told to end when the process that started it is gone; our own services watch by themselves."""
 
+DEMO_MODELS = Path(__file__).resolve().parents[1] / "demo" / "models"
+"""The demo's checkpoints, which a checkout has and an installed package has not."""
+DEMO_WORK_PIXELS = 384 * 256
+"""What they were trained on, about; they paint larger pictures worse."""
+
 STOP_SECONDS = 10.0
 RESTART_SECONDS = 5.0
 MAX_QUICK_DEATHS = 3

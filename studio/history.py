@@ -19,7 +19,7 @@ def show(words: Words, desk: Desk) -> None:
 
 def _gallery(words: Words, desk: Desk) -> None:
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
-        st.subheader(words("history"), anchor=False, width="content")
+        st.header(words("history"), anchor=False, width="content")
         if st.button(words("history.clear"), type="tertiary", icon=":material/delete:", key="forget"):
             desk.forget()
             st.rerun()

@@ -19,7 +19,7 @@ KINDS = ["png", "jpg", "jpeg", "webp"]
 def draw(words: Words, desk: Desk, form: Form) -> list[Picture]:
     """The uploader, the samples, and what is chosen; the pictures to edit."""
     form.take("input_image")
-    st.subheader(words("picture"), anchor=False)
+    st.header(words("picture"), anchor=False)
     uploads = st.file_uploader(
         words("upload"),
         KINDS,
@@ -84,7 +84,7 @@ def references(words: Words, desk: Desk, form: Form, options: dict[str, Any]) ->
     if spec is None:
         return
     most = int(spec.max)
-    st.subheader(words("references"), anchor=False)
+    st.header(words("references"), anchor=False)
     uploads = st.file_uploader(
         words("references.upload", max=most),
         KINDS,

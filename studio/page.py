@@ -31,6 +31,7 @@ def show() -> None:
     st.set_page_config(words("title"), str(ICON), layout="wide", initial_sidebar_state="collapsed")
     st.html(STYLE)
     _words_of_streamlit(words)
+    components.language(words)
     _header(words)
     login.require(words, settings)
     offered = _offered(words)
@@ -189,7 +190,7 @@ def _workbench(words: Words, visit: Desk, wish: Wish) -> None:
         errors.show(words, visit.failed)
     if visit.run is None and visit.finished_batch is not None and visit.zipped is not None:
         with st.container(border=True, key="card-result"):
-            st.subheader(words("batch"), anchor=False)
+            st.header(words("batch"), anchor=False)
             batch_table.show(words, visit.finished_batch)
             batch_table.download(words, visit.zipped)
     elif visit.shown is not None and visit.run is None:
@@ -209,5 +210,5 @@ def _nothing_yet(words: Words, wish: Wish) -> None:
             st.image(picture.view, alt=words("picture.alt"), width="stretch")
             st.caption(words("picture.size", width=picture.width, height=picture.height, kind=picture.kind))
         else:
-            st.markdown(f"#### {words('empty.title')}")
+            st.header(words("empty.title"), anchor=False)
             st.markdown(words("empty.text"))

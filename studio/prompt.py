@@ -17,7 +17,7 @@ def draw(words: Words, form: Form, options: dict[str, Any]) -> None:
     if spec is None:
         return
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
-        st.subheader(words("prompt"), anchor=False, width="content")
+        st.header(words("prompt"), anchor=False, width="content")
         with st.popover(words("tips"), type="tertiary", icon=":material/lightbulb:"):
             _tips(words)
     prompt = st.text_area(

@@ -27,7 +27,7 @@ def margins(words: Words, form: Form, options: dict[str, Any], picture: Picture 
     """How far to extend the picture, where the feature does; drawn on the picture."""
     if form.take("outpaint") is None:
         return
-    st.subheader(words("outpaint"), anchor=False)
+    st.header(words("outpaint"), anchor=False)
     how = st.segmented_control(
         words("outpaint"),
         ["prompt", "margins", "aspect"],

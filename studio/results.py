@@ -18,7 +18,7 @@ def show(words: Words, desk: Desk, result: Result) -> bool:
     """The result; True where "other seeds" was asked for."""
     components.arrive(key=f"arrive-{result.number}")
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
-        st.subheader(words("result"), anchor=False, width="content")
+        st.header(words("result"), anchor=False, width="content")
         st.caption(words("result.done", time=words.seconds(result.answer.elapsed_time)), width="content")
     _views(words, result)
     is_again = _actions(words, desk, result)
@@ -142,5 +142,7 @@ def _facts(words: Words, result: Result) -> Iterator[tuple[str, str]]:
     if used.HasField("outpaint"):
         added = used.outpaint
         yield words("value.outpaint"), f"{added.left}, {added.right}, {added.top}, {added.bottom} px"
+    if used.reference_count:
+        yield words("references"), str(used.reference_count)
     yield words("value.models"), ", ".join(f"{model.model_id} ({model.revision})" for model in used.models)
     yield words("value.request_id"), answer.request_id

@@ -21,7 +21,7 @@ def draw(words: Words, form: Form, options: dict[str, Any]) -> None:
     seed = form.take("seed")
     if not (profile_spec or specs or seed):
         return
-    st.subheader(words("parameters"), anchor=False)
+    st.header(words("parameters"), anchor=False)
     profile = None
     if profile_spec is not None:
         profile = fields.choice(words, form, profile_spec)

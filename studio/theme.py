@@ -28,7 +28,7 @@ THEME: dict[str, str | int | bool] = {
     "theme.font": _FONT,
     "theme.headingFont": _FONT,
     "theme.baseFontSize": 15,
-    "theme.headingFontSizes": '["1.7rem", "1.35rem", "1.05rem"]',
+    "theme.headingFontSizes": '["1.7rem", "1.05rem", "1rem"]',
     "theme.headingFontWeights": "[700, 650, 650]",
     "theme.baseRadius": "10px",
     "theme.buttonRadius": "10px",

@@ -24,6 +24,7 @@ def _component(name: str) -> Any:
 
 
 _brush, _compare, _gallery, _still = (_component(name) for name in ("brush", "compare", "gallery", "still"))
+_language = st.components.v2.component("imgedit_language", js=(_HERE / "language.js").read_text(encoding="utf-8"))
 _arrive = st.components.v2.component("imgedit_arrive", js=(_HERE / "arrive.js").read_text(encoding="utf-8"))
 
 
@@ -72,6 +73,12 @@ def gallery(items: list[Item], *, label: str, key: str, side: str = "5.5rem") ->
 def still(picture: bytes, *, alt: str, key: str, kind: str = "webp") -> None:
     """A picture that changes often. (Streamlit's own forgets the file of the one before while it may still load.)"""
     _still(data={"picture": data_url(picture, kind), "alt": alt}, key=key)
+
+
+def language(words: Words) -> None:
+    """Tell screen readers the language of the page; Streamlit says English always."""
+    with st.container(key="language-of-page"):
+        _language(key="page-language", data={"language": words.language})
 
 
 def arrive(*, key: str) -> None:

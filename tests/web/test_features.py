@@ -1,0 +1,206 @@
+"""Every feature of the guide, from the picture to the download."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.sync_api import expect
+
+from imgedit import SyncEditClient
+from tests.web.conftest import SAMPLES, RunningPage
+from tests.web.studio_page import Studio, payload, picture, png
+
+FLUX, QWEN = "BEN2 + FLUX.1-Fill", "BEN2 + Qwen-Image"
+
+pytestmark = pytest.mark.timeout(200)
+
+
+def test_an_edit_gives_the_bytes_that_the_api_gives(studio: Studio, running: RunningPage) -> None:
+    studio.sample("in-the-gym")
+    studio.press("배경을 현대적인 체육관으로 변경")
+    studio.settle()
+    studio.seed(7)
+    studio.edit()
+    with SyncEditClient(running.target) as client:
+        answer = client.edit(
+            SAMPLES / "in-the-gym.png", experiment="ben2_flux_fill", prompt="배경을 현대적인 체육관으로 변경", seed=7
+        )
+    assert studio.downloaded() == answer.output_image
+    assert studio.downloaded("배경 제거 이미지") == answer.background_removed_image
+    assert studio.used("시드") == "7"
+    expect(studio.page.get_by_text(answer.effective.prompt)).to_be_visible()
+    expect(studio.page.get_by_text("모델이 본 프롬프트 · 번역됨")).to_be_visible()
+
+
+@pytest.mark.parametrize(
+    ("experiment", "feature", "example"),
+    [
+        (FLUX, "이미지 확장", "왼쪽에 운동 기구 추가"),
+        (QWEN, "외관 편집", "운동복의 상의를 파란색에서 빨간색으로 변경"),
+        (QWEN, "의미론적 편집", "손에 물병 추가"),
+        (QWEN, "텍스트 편집", "티셔츠의 'GYM'을 'FITNESS'로 변경"),
+    ],
+)
+def test_a_feature_works_with_its_example(studio: Studio, experiment: str, feature: str, example: str) -> None:
+    studio.choose(experiment)
+    studio.choose(feature)
+    studio.sample("gym-shirt")
+    studio.press(example)
+    studio.settle()
+    studio.edit()
+    studio.page.get_by_role("tab", name="나란히").click()
+    shown = studio.page.get_by_role("tabpanel").locator("img:visible")
+    expect(shown).to_have_count(3)
+    assert all(shown.nth(place).evaluate("image => image.naturalWidth > 100") for place in range(3))
+    result = studio.downloaded_image()
+    source = picture(SAMPLES / "gym-shirt.png")
+    assert result.size == source.size if feature != "이미지 확장" else result.width > source.width
+
+
+def test_two_reference_pictures_reach_the_model(studio: Studio) -> None:
+    studio.choose(QWEN)
+    studio.choose("다중 이미지 편집")
+    studio.sample("gym-shirt")
+    references = studio.page.locator('[class*="st-key-"][class*="-references"] input[type=file]')
+    references.set_input_files([SAMPLES / "in-the-gym.png", SAMPLES / "turned.jpg"])
+    expect(studio.page.get_by_text("Picture 3", exact=True)).to_be_visible()
+    studio.prompt("참조 이미지의 스타일로 변경")
+    studio.edit()
+    assert studio.used("참조 이미지") == "2"
+
+
+def test_the_brush_paints_what_is_repainted_and_nothing_else(studio: Studio) -> None:
+    studio.sample("in-the-gym")
+    studio.prompt("a bright modern gym")
+    studio.unfold("마스크")
+    studio.choose("브러시")
+    canvas = studio.page.get_by_role("application")
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    assert box
+    middle = (box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    studio.page.mouse.move(*middle)
+    studio.page.mouse.down()
+    studio.page.mouse.move(middle[0] + 40, middle[1], steps=6)
+    studio.page.mouse.up()
+    studio.settle()
+    studio.edit()
+    before = np.asarray(picture(SAMPLES / "in-the-gym.png").convert("RGB")).astype(int)
+    after = np.asarray(studio.downloaded_image().convert("RGB")).astype(int)
+    weight = np.asarray(studio.downloaded_image("마스크 이미지"))
+    height, width = weight.shape
+    assert weight[height // 2, width // 2 + 10] == 255
+    assert 0.002 < (weight > 0).mean() < 0.2
+    assert (before == after)[weight == 0].all()
+    assert (before != after)[weight == 255].any()
+    assert studio.used("마스크") == "직접 지정"
+
+
+def test_the_brush_works_by_keyboard_and_can_be_undone(studio: Studio) -> None:
+    studio.sample("in-the-gym")
+    studio.unfold("마스크")
+    studio.choose("브러시")
+    covered = studio.page.locator("output")
+    expect(covered).to_have_text("0.0% 칠함")
+    studio.page.get_by_role("application").focus()
+    studio.page.keyboard.down(" ")
+    for _ in range(5):
+        studio.page.keyboard.press("ArrowRight")
+    studio.page.keyboard.up(" ")
+    expect(covered).not_to_have_text("0.0% 칠함")
+    studio.settle()
+    studio.choose("자동 (BEN2)")
+    studio.choose("브러시")
+    expect(covered).not_to_have_text("0.0% 칠함")  # what was painted is still there
+    studio.press("실행 취소")
+    expect(covered).to_have_text("0.0% 칠함")
+
+
+def test_an_uploaded_mask_is_shown_over_the_picture_and_used(studio: Studio) -> None:
+    mask = Image.new("L", picture(SAMPLES / "in-the-gym.png").size)
+    mask.paste(255, (0, 0, mask.width // 3, mask.height))
+    studio.sample("in-the-gym")
+    studio.prompt("a bright modern gym")
+    studio.unfold("마스크")
+    studio.choose("파일")
+    field = studio.page.locator('[class*="-mask-file"] input[type=file]')
+    field.set_input_files([payload("mask.png", png(mask))])
+    expect(studio.page.get_by_role("img", name="붉은 부분을 다시 그립니다.")).to_be_visible()
+    studio.edit()
+    assert (np.asarray(studio.downloaded_image("마스크 이미지")) == np.asarray(mask)).all()
+
+
+def test_margins_are_drawn_and_added(studio: Studio) -> None:
+    width, height = picture(SAMPLES / "in-the-gym.png").size
+    studio.choose("이미지 확장")
+    studio.sample("in-the-gym")
+    studio.prompt("a gym")
+    studio.choose("직접 지정")
+    slider = studio.page.get_by_role("slider", name="왼쪽 (px)")
+    slider.focus()
+    for _ in range(4):
+        slider.press("ArrowRight")
+    expect(studio.page.get_by_text(f"확장 뒤 크기: {width + 64} × {height} px").first).to_be_visible()
+    studio.edit()
+    assert studio.downloaded_image().size == (width + 64, height)
+    assert studio.used("여백 (왼쪽, 오른쪽, 위, 아래)") == "64, 0, 0, 0 px"
+
+
+def test_every_slider_and_choice_reaches_the_server(studio: Studio) -> None:
+    studio.choose(QWEN)
+    studio.sample("gym-shirt")
+    studio.prompt("운동복을 빨간색으로 변경")
+    studio.choose("빠름")
+    expect(studio.page.get_by_text("Steps (추론 단계): 8 (빠름 프로필)")).to_be_visible()
+    studio.choose("고품질")
+    steps = studio.page.get_by_role("slider", name="Steps")
+    steps.focus()
+    steps.press("ArrowLeft")
+    strength = studio.page.get_by_role("slider", name="Strength")
+    strength.focus()
+    strength.press("ArrowLeft")
+    studio.settle()
+    studio.unfold("부정 프롬프트")
+    studio.choose("직접 입력")
+    studio.page.get_by_label("직접 입력").last.fill("extra fingers")
+    studio.unfold("고급 설정")
+    studio.choose("흰 배경")
+    studio.choose("WebP")
+    studio.edit()
+    assert studio.used("프로필") == "고품질"
+    assert studio.used("Steps") == "39"
+    assert studio.used("Strength") == "0.79"
+    assert studio.used("배경 처리") == "흰 배경"
+    expect(studio.page.get_by_text("extra fingers").last).to_be_visible()
+    assert studio.downloaded()[8:12] == b"WEBP"
+
+
+def test_an_upload_is_turned_as_its_camera_says(studio: Studio, running: RunningPage) -> None:
+    studio.upload(SAMPLES / "turned.jpg")
+    shown = studio.page.locator(".st-key-empty img")
+    expect(shown).to_be_visible()
+    stored = picture(SAMPLES / "turned.jpg").size
+    natural = shown.evaluate("image => [image.naturalWidth, image.naturalHeight]")
+    assert (natural[0] > natural[1]) != (stored[0] > stored[1]) or stored[0] == stored[1]
+
+
+def test_the_samples_are_those_of_the_folder(studio: Studio) -> None:
+    names = [path.name for path in sorted(SAMPLES.iterdir()) if path.suffix in (".png", ".jpg")]
+    buttons = studio.page.get_by_role("group", name="샘플 이미지").get_by_role("button")
+    expect(buttons).to_have_count(len(names))
+    assert [buttons.nth(place).get_attribute("title") for place in range(len(names))] == [
+        f"{name} 샘플 사용" for name in names
+    ]
+
+
+def test_what_is_sent_to_the_browser_is_scaled_down(studio: Studio, tmp_path: Path) -> None:
+    noise = np.random.default_rng(1).integers(0, 255, (2000, 3000, 3), np.uint8)
+    Image.fromarray(noise).save(tmp_path / "large.png")
+    assert (tmp_path / "large.png").stat().st_size > 15_000_000
+    studio.upload(tmp_path / "large.png")
+    shown = studio.page.locator(".st-key-empty img")
+    expect(shown).to_be_visible()
+    assert shown.evaluate("image => Math.max(image.naturalWidth, image.naturalHeight)") == 1280

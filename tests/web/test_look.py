@@ -1,0 +1,144 @@
+"""What it looks like, to eyes, screen readers and keyboards; and how soon it is there."""
+
+from __future__ import annotations
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, BrowserContext, Page, expect
+
+from tests.web.conftest import RunningPage
+from tests.web.studio_page import Studio
+
+FIRST_PAINT_MS = 2000
+
+OF_STREAMLIT = {"presentation-role-conflict"}
+"""Its drop zone has both a role of presentation and a name; minor, and the button in it has all that is needed."""
+
+pytestmark = pytest.mark.timeout(200)
+
+
+def faults(page: Page) -> list[str]:
+    found = Axe().run(page).response["violations"]
+    return [
+        f"{fault['id']}: {[node['target'] for node in fault['nodes']]}"
+        for fault in found
+        if fault["id"] not in OF_STREAMLIT
+    ]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("language", ["한국어", "English"])
+def test_axe_finds_no_fault_in_the_page_opened_up(
+    browser: Browser, running: RunningPage, scheme: str, language: str
+) -> None:
+    context = browser.new_context(viewport={"width": 1440, "height": 1000}, color_scheme=scheme)  # type: ignore[arg-type]
+    studio = Studio(context.new_page(), running.url)
+    studio.open()
+    studio.sample()
+    for name in ("부정 프롬프트", "마스크", "고급 설정"):
+        studio.unfold(name)
+    studio.choose("브러시")
+    studio.page.get_by_role("application").wait_for()
+    studio.choose(language)
+    assert faults(studio.page) == []
+    context.close()
+
+
+def test_axe_finds_no_fault_in_a_result_and_an_error(studio: Studio) -> None:
+    studio.start()
+    studio.page.wait_for_timeout(300)
+    assert faults(studio.page) == []
+    studio.sample()
+    studio.prompt("a gym")
+    studio.edit()
+    studio.used("시드")
+    assert faults(studio.page) == []
+
+
+def test_an_edit_needs_no_mouse(studio: Studio) -> None:
+    page = studio.page
+    page.keyboard.press("Tab")
+    for _ in range(40):
+        if page.evaluate("document.activeElement.shadowRoot?.activeElement?.title") == "in-the-gym.png 샘플 사용":
+            break
+        page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="이미지 지우기").wait_for()
+    studio.settle()
+    for _ in range(30):
+        if page.evaluate("document.activeElement.tagName") == "TEXTAREA":
+            break
+        page.keyboard.press("Tab")
+    page.keyboard.type("a bright modern gym")
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.closest('.st-key-edit') !== null"):
+            break
+    studio.settle()
+    page.keyboard.press("Enter")
+    studio.wait_for_result()
+    slider = page.get_by_role("slider", name="원본과 결과를 가르는 위치(%)")
+    slider.focus()
+    slider.press("ArrowRight")
+    assert page.locator(".compare").evaluate("frame => frame.style.getPropertyValue('--at')") == "51%"
+
+
+def test_a_narrow_screen_needs_no_sideways_scrolling_and_shows_the_result(
+    browser: Browser, running: RunningPage
+) -> None:
+    context = browser.new_context(viewport={"width": 390, "height": 844}, locale="ko-KR", has_touch=True)
+    studio = Studio(context.new_page(), running.url)
+    studio.open()
+    studio.sample()
+    studio.prompt("a gym")
+    assert _overflow(studio.page) <= 0
+    expect(studio.edit_button).to_be_in_viewport()
+    studio.edit()
+    studio.page.wait_for_timeout(1000)
+    expect(studio.page.locator(".compare")).to_be_in_viewport()
+    assert _overflow(studio.page) <= 0
+    studio.check_manners()
+    context.close()
+
+
+def test_the_first_paint_comes_within_two_seconds(browser: Browser, running: RunningPage) -> None:
+    """The best of three: other tests' servers share the cores."""
+    assert min(_first_paint(browser, running.url) for _ in range(3)) < FIRST_PAINT_MS
+
+
+def test_a_rerun_asks_the_server_for_nothing_and_sends_no_picture_again(
+    context: BrowserContext, studio: Studio, running: RunningPage
+) -> None:
+    studio.sample()
+    asked: list[str] = []
+    studio.page.on("request", lambda request: asked.append(request.url))
+    slider = studio.page.get_by_role("slider", name="Steps")
+    slider.focus()
+    for _ in range(3):
+        slider.press("ArrowLeft")
+        studio.settle()
+    assert not [url for url in asked if "/media/" in url]
+
+
+def _overflow(page: Page) -> int:
+    found: int = page.evaluate(
+        "(() => { const main = document.querySelector('[data-testid=stMain]');"
+        " return main.scrollWidth - main.clientWidth; })()"
+    )
+    return found
+
+
+def _first_paint(browser: Browser, url: str) -> float:
+    """Milliseconds until the page's own title is drawn, everything loaded anew."""
+    context = browser.new_context(locale="ko-KR")
+    page = context.new_page()
+    page.add_init_script(
+        "new MutationObserver((_, observer) => { if (document.querySelector('h1')) {"
+        " requestAnimationFrame(() => { window.painted = performance.now(); }); observer.disconnect(); } })"
+        ".observe(document, {childList: true, subtree: true});"
+    )
+    page.goto(url)
+    page.wait_for_function("window.painted !== undefined")
+    painted: float = page.evaluate("window.painted")
+    context.close()
+    return painted

@@ -1,0 +1,155 @@
+"""What happens around an edit: watching, cancelling, looking back, going on from a result, other seeds, languages."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from PIL import Image
+from playwright.sync_api import Browser, expect
+
+from tests.web.conftest import RunningPage
+from tests.web.studio_page import EDIT_SECONDS, Studio, payload, png
+
+QWEN = "BEN2 + Qwen-Image"
+
+pytestmark = pytest.mark.timeout(200)
+
+
+def slow_edit(studio: Studio) -> None:
+    """Asked for, not waited for: the edit with the most steps."""
+    studio.choose(QWEN)
+    studio.sample("wide-in-the-snow")
+    studio.prompt("운동복을 빨간색으로 변경")
+    for name in ("Steps", "Strength"):
+        slider = studio.page.get_by_role("slider", name=name)
+        slider.focus()
+        slider.press("End")
+    studio.settle()
+    studio.start()
+
+
+def test_a_running_edit_shows_stage_step_time_and_preview(studio: Studio) -> None:
+    slow_edit(studio)
+    progress = studio.page.locator(".st-key-progress")
+    expect(progress.get_by_text("3/4 단계 · 편집 (Qwen-Image-Edit)")).to_be_visible(timeout=EDIT_SECONDS * 1000)
+    expect(progress.get_by_text("/50 스텝")).to_be_visible()
+    expect(progress.get_by_text("경과")).to_be_visible()
+    expect(progress.get_by_role("img", name="미리보기")).to_be_visible(timeout=EDIT_SECONDS * 1000)
+    expect(studio.edit_button).to_be_disabled()
+    studio.wait_for_result()
+    expect(studio.edit_button).to_be_enabled()
+
+
+def test_a_cancelled_edit_says_so_and_the_next_one_works(studio: Studio) -> None:
+    slow_edit(studio)
+    studio.press("취소")
+    expect(studio.page.get_by_text("편집을 취소했습니다.")).to_be_visible(timeout=EDIT_SECONDS * 1000)
+    expect(studio.page.locator(".st-key-card-result")).to_have_count(0)
+    studio.choose("BEN2 + FLUX.1-Fill")
+    studio.edit()
+    expect(studio.page.get_by_text("편집을 취소했습니다.")).to_have_count(0)
+
+
+def test_a_result_becomes_the_next_input_and_the_history_keeps_both(studio: Studio) -> None:
+    studio.sample("in-the-gym")
+    studio.prompt("a gym")
+    studio.seed(5)
+    studio.edit()
+    first = studio.downloaded()
+    studio.press("결과를 입력으로 사용")
+    expect(studio.page.get_by_text("in-the-gym-inpainting-5.png")).to_be_visible()
+    studio.settle()
+    studio.edit()
+    history = studio.page.get_by_role("group", name="이번 방문의 기록").get_by_role("button")
+    expect(history).to_have_count(2)
+    assert studio.downloaded() != first
+    history.last.click()
+    studio.settle()
+    assert studio.downloaded() == first
+    studio.press("기록 지우기")
+    expect(history).to_have_count(0)
+
+
+def test_four_other_seeds_give_four_results_to_choose_from(studio: Studio) -> None:
+    studio.sample("in-the-gym")
+    studio.prompt("a gym")
+    studio.edit()
+    studio.press("같은 요청, 다른 시드 ×4")
+    variants = studio.page.get_by_role("group", name="다른 시드의 결과").get_by_role("button")
+    expect(variants).to_have_count(4, timeout=EDIT_SECONDS * 1000)
+    studio.settle()
+    seeds = {variants.nth(place).inner_text() for place in range(4)}
+    assert len(seeds) == 4
+    variants.nth(2).click()
+    studio.settle()
+    assert studio.used("시드") == variants.nth(2).inner_text().strip()
+    expect(studio.page.get_by_role("group", name="이번 방문의 기록").get_by_role("button")).to_have_count(5)
+
+
+def test_english_changes_the_words_and_keeps_what_was_entered(studio: Studio) -> None:
+    studio.sample("in-the-gym")
+    studio.prompt("체육관으로 변경")
+    slider = studio.page.get_by_role("slider", name="Steps (추론 단계)")
+    slider.focus()
+    slider.press("ArrowLeft")
+    studio.settle()
+    studio.choose("English")
+    expect(studio.page.get_by_role("heading", name="Image editing experiments")).to_be_visible()
+    expect(studio.page.get_by_role("button", name="Edit the picture")).to_be_visible()
+    expect(studio.page.get_by_role("button", name="Remove the picture")).to_be_visible()
+    expect(studio.page.get_by_label("Prompt", exact=True)).to_have_value("체육관으로 변경")
+    expect(studio.page.get_by_role("slider", name="Steps")).to_have_attribute("aria-valuenow", "27")
+    assert studio.page.evaluate("document.documentElement.lang") == "en"
+    studio.edit()
+    expect(studio.page.get_by_text("Done in")).to_be_visible()
+    text = studio.page.locator("[data-testid=stMainBlockContainer]").inner_text()
+    hangul = {word for word in text.split() if any("가" <= sign <= "힣" for sign in word)}
+    assert hangul <= {"한국어"}
+    studio.choose("한국어")
+    expect(studio.page.get_by_role("heading", name="이미지 편집 실험")).to_be_visible()
+    assert studio.page.evaluate("document.documentElement.lang") == "ko"
+
+
+def test_a_feature_keeps_its_values_while_another_one_is_looked_at(studio: Studio) -> None:
+    slider = studio.page.get_by_role("slider", name="Steps")
+    slider.focus()
+    slider.press("ArrowRight")
+    studio.settle()
+    studio.choose("이미지 확장")
+    expect(slider).to_have_attribute("aria-valuenow", "28")
+    studio.choose("영역 채우기")
+    expect(slider).to_have_attribute("aria-valuenow", "29")
+
+
+def test_one_visitor_does_not_wait_for_another_ones_edit(studio: Studio, browser: Browser) -> None:
+    slow_edit(studio)
+    other = browser.new_context(locale="ko-KR")
+    second = Studio(other.new_page(), studio.url)
+    second.open()
+    began = time.monotonic()
+    second.choose("이미지 확장")
+    expect(second.page.get_by_text("확장할 여백").first).to_be_visible()
+    assert time.monotonic() - began < 5
+    expect(second.page.locator(".st-key-progress, .st-key-card-result, .st-key-card-history")).to_have_count(0)
+    other.close()
+    studio.press("취소")
+    expect(studio.page.get_by_text("편집을 취소했습니다.")).to_be_visible(timeout=EDIT_SECONDS * 1000)
+
+
+def test_leaving_the_page_does_not_end_the_service(studio: Studio, browser: Browser, running: RunningPage) -> None:
+    other = browser.new_context(locale="ko-KR")
+    visitor = Studio(other.new_page(), running.url)
+    visitor.open()
+    slow_edit(visitor)
+    other.close()
+    studio.sample("in-the-gym")
+    studio.prompt("a gym")
+    studio.edit()
+
+
+def test_what_is_uploaded_takes_the_place_of_a_sample(studio: Studio) -> None:
+    studio.sample("in-the-gym")
+    studio.upload(payload("mine.png", png(Image.new("RGB", (64, 48), "teal"))))
+    expect(studio.page.get_by_text("64 × 48 px · PNG")).to_be_visible()
+    expect(studio.page.get_by_role("button", name="이미지 지우기")).to_have_count(0)

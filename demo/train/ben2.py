@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import random
-import time
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -49,10 +48,11 @@ CONFIG = BEN2Config(
 SKETCH = replace(CONFIG, image_size=128, refinement_pool_ratios=(2, 4), localization_pool_ratios=(1, 2))
 """The same weights over smaller pictures."""
 
-SKETCHED = 0.5
+SKETCHED = 0.6
 """The part of a run that is spent on smaller pictures."""
 
-BATCH = 8
+SKETCH_BATCH = 8
+BATCH = 4
 LEARNING_RATE = 2e-3
 EDGE_WEIGHT = 4.0
 COARSE_WEIGHT = 0.3
@@ -116,8 +116,8 @@ class Ben2Learner:
         """One batch of pictures."""
         for group in self._optimizer.param_groups:
             group["lr"] = LEARNING_RATE * rate(number, progress)
-        lesson = self._sketch if progress < SKETCHED else self._lesson
-        pictures, alphas = batch(self._seed, number, lesson.network.config.image_size)
+        lesson, count = (self._sketch, SKETCH_BATCH) if progress < SKETCHED else (self._lesson, BATCH)
+        pictures, alphas = batch(self._seed, number, count, lesson.network.config.image_size)
         with torch.autocast("cpu", torch.bfloat16):
             loss = lesson(pictures, alphas)
         self._optimizer.zero_grad()
@@ -173,9 +173,9 @@ def views_of(alphas: Tensor, side: int) -> Tensor:
     return torch.cat((quarters, whole), dim=1).flatten(0, 1)
 
 
-def batch(seed: int, number: int, side: int) -> tuple[Tensor, Tensor]:
+def batch(seed: int, number: int, count: int, side: int) -> tuple[Tensor, Tensor]:
     """Pictures (B, 3, S, S), normalised as the service does it, and alphas (B, 1, S, S); a step's are always these."""
-    drawn = [ben2_pictures.sample(seed, number * BATCH + place, side) for place in range(BATCH)]
+    drawn = [ben2_pictures.sample(seed, number * SKETCH_BATCH + place, side) for place in range(count)]
     pictures = torch.cat([to_input(picture, side) for picture, _ in drawn])
     alphas = torch.from_numpy(np.stack([alpha for _, alpha in drawn])[:, None]).float() / 255
     return pictures.contiguous(memory_format=torch.channels_last), alphas
@@ -185,13 +185,10 @@ def run(options: Options) -> None:
     """Train it and write the folder."""
     learner = Ben2Learner(options.seed)
     report = train(learner, scratch=options.scratch / "ben2", budget=options.budget, resume=options.resume)
-    processor_minutes = time.process_time() / 60
     learner.finish()
     folder = options.out / NAME
     write(folder, learner.network)
-    note_run(
-        folder, "ben2", report, seed=options.seed, processor_minutes=round(processor_minutes, 1), **measured(folder)
-    )
+    note_run(folder, "ben2", report, seed=options.seed, **measured(folder))
     write_card(folder)
 
 
@@ -252,8 +249,8 @@ that `demo/world` draws. It knows nothing else: real photographs give an arbitra
 - Written by `python -m demo.train ben2 --seed {seed}`.
 - Data: scenes drawn on the fly from the training seeds, with their true alpha; sizes, crops, light, grain, compression
   and grounds vary, and {nobody:.0%} show nobody.
-- Run: {steps:,} steps of {batch} pictures, the first half of the run on pictures of 128 px; {minutes} minutes on shared
-  cores, {processor_minutes} minutes of processor time.
+- Run: {steps:,} steps; the first {sketched:.0%} on {sketches} pictures of 128 px each, the others on {batch} of 256 px;
+  {minutes} minutes on shared cores.
 
 What it does with {count} held-out scenes, through the service's own steps; a pixel is the person's where the mask's
 weight is at least one half:
@@ -274,5 +271,13 @@ def write_card(folder: Path) -> None:
     """The model card, from what was noted of the run."""
     facts = notes_of(folder)["ben2"]
     parameters = sum(entry.numel() for entry in BEN2(CONFIG).parameters())
-    text = CARD.format(parameters=parameters, batch=BATCH, count=MEASURED, nobody=ben2_pictures.NOBODY, **facts)
+    text = CARD.format(
+        parameters=parameters,
+        sketched=SKETCHED,
+        sketches=SKETCH_BATCH,
+        batch=BATCH,
+        count=MEASURED,
+        nobody=ben2_pictures.NOBODY,
+        **facts,
+    )
     (folder / "README.md").write_text(text)

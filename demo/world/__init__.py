@@ -3,7 +3,7 @@
 `sample` invents a scene, `render` draws it, `prompts` says in Korean and English what could be asked of it.
 """
 
-from demo.world.figure import text_box
+from demo.world.figure import face_box, hand_box, text_box
 from demo.world.render import Rendered, render, render_background
 from demo.world.scene import (
     BACKGROUNDS,
@@ -48,6 +48,8 @@ __all__ = [
     "Prop",
     "Rendered",
     "Scene",
+    "face_box",
+    "hand_box",
     "render",
     "render_background",
     "sample",

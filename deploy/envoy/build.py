@@ -10,6 +10,7 @@ import json
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import google.api
@@ -89,12 +90,12 @@ def _text(document: gateway.Config) -> bytes:
     return (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()
 
 
-def compile_protos() -> FileDescriptorSet:
+def compile_protos(sources: Sequence[str] = SOURCES) -> FileDescriptorSet:
     """The protos and all that they import, with the comments."""
     includes = Path(next(iter(google.api.__path__))).parents[1]
     with tempfile.TemporaryDirectory() as scratch:
         target = Path(scratch, "api.binpb")
         command = [sys.executable, "-m", "grpc_tools.protoc", f"-I{PROTOS}", f"-I{includes}", "--include_imports"]
         options = ["--include_source_info", f"--descriptor_set_out={target}"]
-        subprocess.run([*command, *options, *SOURCES], check=True)
+        subprocess.run([*command, *options, *sources], check=True)
         return FileDescriptorSet.FromString(target.read_bytes())

@@ -1,0 +1,44 @@
+"""`python -m docs_tools.build [--check]`: write docs/reference, all of which is made from the code.
+
+--check writes nothing and tells whether the committed pages are current.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from docs_tools import commands, errors, experiments, protos, settings
+
+FOLDER = Path(__file__).parents[1] / "docs" / "reference"
+
+
+def main() -> int:
+    """Write the pages, or compare them with what would be written."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 when a page is not current")
+    is_check = parser.parse_args().check
+    pages = made()
+    stale = [path for path in FOLDER.iterdir() if path not in pages]
+    for path, text in pages.items():
+        if is_check and (not path.exists() or path.read_text(encoding="utf-8") != text):
+            stale.append(path)
+        elif not is_check:
+            path.write_text(text, encoding="utf-8")
+    if stale:
+        names = ", ".join(path.name for path in stale)
+        print(f"docs/reference: not current, run `make protos`: {names}", file=sys.stderr)
+    return 1 if stale else 0
+
+
+def made() -> dict[Path, str]:
+    """What each page must hold."""
+    pages = protos.pages(FOLDER)
+    for module in (errors, commands, settings, experiments):
+        pages |= module.page(FOLDER)
+    return pages
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,63 @@
+"""The reference of error reasons: when, code, HTTP status, Python class, Korean message."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from pathlib import Path
+
+import grpc
+
+from deploy.envoy.build import compile_protos
+from docs_tools.markdown import MADE, code, table
+from docs_tools.protos import comments
+from imgedit.errors import DeadlineExceeded, RequestError, TryLater, by_reason
+
+HTTP = {
+    grpc.StatusCode.INVALID_ARGUMENT: HTTPStatus.BAD_REQUEST,
+    grpc.StatusCode.FAILED_PRECONDITION: HTTPStatus.BAD_REQUEST,
+    grpc.StatusCode.UNAUTHENTICATED: HTTPStatus.UNAUTHORIZED,
+    grpc.StatusCode.PERMISSION_DENIED: HTTPStatus.FORBIDDEN,
+    grpc.StatusCode.NOT_FOUND: HTTPStatus.NOT_FOUND,
+    grpc.StatusCode.ALREADY_EXISTS: HTTPStatus.CONFLICT,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: HTTPStatus.TOO_MANY_REQUESTS,
+    grpc.StatusCode.CANCELLED: 499,
+    grpc.StatusCode.INTERNAL: HTTPStatus.INTERNAL_SERVER_ERROR,
+    grpc.StatusCode.UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
+    grpc.StatusCode.DEADLINE_EXCEEDED: HTTPStatus.GATEWAY_TIMEOUT,
+}
+"""What the transcoder makes of a code."""
+
+SOURCE = "imgedit/v1/error_reason.proto"
+
+HEAD = """# Error reasons
+
+Every error carries `google.rpc.ErrorInfo` with the domain `imgedit` and one of these reasons, an English message that
+says what to do, and the Korean one below. `request_id` in its metadata finds the call in the servers' logs. A code
+that comes without details was set by the transport. The edge answers 413 by itself where a body is too large for it,
+and 503 where no orchestrator is there.
+
+*change*: change the request, then send it again. *later*: the same request may pass later; `RetryInfo` may say when.
+
+"""
+
+
+def page(folder: Path) -> dict[Path, str]:
+    """The page, by where it goes."""
+    [file] = [file for file in compile_protos([SOURCE]).file if file.name == SOURCE]
+    said = dict(comments(file))
+    [enum] = file.enum_type
+    rows = []
+    for value in enum.value:
+        reason = value.name.removeprefix("ERROR_REASON_")
+        cls = by_reason().get(reason)
+        if cls is None:
+            continue
+        decision = "change" if issubclass(cls, RequestError) else ""
+        decision = "later" if issubclass(cls, TryLater | DeadlineExceeded) else decision
+        code_name, _, when = said[f"{enum.name}.{value.name}"].partition(". ")
+        if not code_name.startswith(cls.code.name):
+            raise ValueError(f"the comment of {value.name} names another code than its class")
+        status = int(HTTP[cls.code])
+        rows.append((code(reason), cls.code.name, str(status), code(cls.__name__), decision, when, cls.default_korean))
+    head = ["reason", "code", "HTTP", "class of `imgedit.errors`", "", "when", "in Korean"]
+    return {folder / "errors.md": MADE + HEAD + table(head, rows)}

@@ -1,0 +1,56 @@
+"""The reference of the shipped catalogue: per feature its chain, and the range of each number."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from docs_tools.markdown import MADE, code, table
+
+CATALOGUE = Path(__file__).parents[1] / "config" / "experiments.yaml"
+
+HEAD = """# Experiments
+
+What `config/experiments.yaml` offers as it is shipped; a server says by `imgedit experiments` what it offers. Values
+out of range are refused, never clamped. *recommended* is the guide's advice for the feature;
+[parameters](../parameters.md) shows what they do.
+
+"""
+
+
+def page(folder: Path) -> dict[Path, str]:
+    """The page, by where it goes."""
+    content = yaml.safe_load(CATALOGUE.read_text(encoding="utf-8"))
+    return {folder / "experiments.md": MADE + HEAD + "".join(map(_experiment, content["experiments"]))}
+
+
+def _experiment(experiment: dict[str, Any]) -> str:
+    models = ", ".join(model["model_id"] for model in experiment["models"])
+    head = f"## {experiment['id']}\n\n{experiment['name']} – {experiment['description']}. Models: {models}.\n\n"
+    return head + "".join(map(_feature, experiment["features"]))
+
+
+def _feature(feature: dict[str, Any]) -> str:
+    stages = " → ".join(code(stage if isinstance(stage, str) else next(iter(stage))) for stage in feature["stages"])
+    rows = [
+        (
+            code(name),
+            _number(spec["default"]),
+            f"{_number(spec['min'])} – {_number(spec['max'])}",
+            " – ".join(dict.fromkeys(_number(value) for value in spec.get("recommended", []))),
+        )
+        for name, spec in feature["parameters"].items()
+    ]
+    profiles = "; ".join(f"`{name}`: {_values(values)}" for name, values in feature.get("profiles", {}).items())
+    numbers = table(["parameter", "default", "range", "recommended"], rows)
+    return f"### {feature['id']}\n\n{feature['name']}: {stages}\n\n{numbers}Profiles: {profiles}.\n\n"
+
+
+def _values(values: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {_number(value)}" for name, value in values.items())
+
+
+def _number(value: float) -> str:
+    return f"{value:g}"

@@ -1,0 +1,20 @@
+"""What `mkdocs build` calls: the navigation names every decision, in the order of their numbers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+
+def on_config(config: Any) -> Any:
+    """Put the pages of docs/adr behind their index, where the navigation has it."""
+    folder = Path(config["docs_dir"]) / "adr"
+    [section] = [
+        pages
+        for entry in config["nav"]
+        if isinstance(entry, dict)
+        for pages in entry.values()
+        if "adr/index.md" in pages
+    ]
+    section.extend(f"adr/{path.name}" for path in sorted(folder.glob("[0-9]*.md")))
+    return config

@@ -1,0 +1,56 @@
+"""The reference of settings: every environment variable of every service."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic.fields import FieldInfo
+
+from docs_tools.markdown import MADE, code, table
+from services.common.settings import ServiceSettings
+from services.fill.settings import FillSettings
+from services.orchestrator.settings import OrchestratorSettings
+from services.qwen_edit.settings import QwenEditSettings
+from services.segmentation.settings import SegmentationSettings
+
+ROOT = Path(__file__).parents[1]
+SETTINGS: tuple[type[ServiceSettings], ...] = (
+    OrchestratorSettings,
+    SegmentationSettings,
+    FillSettings,
+    QwenEditSettings,
+)
+
+HEAD = """# Settings
+
+Each service reads its settings once, at its start, from environment variables. A bad value, or a variable that no
+setting has, stops the start and is named. `imgedit up` hands on its own environment; in Kubernetes they stand in the
+ConfigMaps of the overlay. [Models](../models.md) explains those for memory and speed, [security](../security.md)
+those for tokens and TLS.
+
+"""
+
+
+def page(folder: Path) -> dict[Path, str]:
+    """The page, by where it goes."""
+    return {folder / "settings.md": MADE + HEAD + "".join(_service(settings) for settings in SETTINGS)}
+
+
+def _service(settings: type[ServiceSettings]) -> str:
+    rows = [
+        (code(settings.variable(name)), _default(field), field.description or "")
+        for name, field in settings.model_fields.items()
+    ]
+    return f"## {settings.service}\n\n{table(['variable', 'default', 'meaning'], rows)}"
+
+
+def _default(field: FieldInfo) -> str:
+    default: Any = field.default
+    if isinstance(default, Path) and default.is_relative_to(ROOT):
+        default = default.relative_to(ROOT)
+    if default == "":
+        return "empty"
+    if isinstance(default, bool):
+        return code(str(default).lower())
+    return code(f"{default:g}" if isinstance(default, float) else str(default))

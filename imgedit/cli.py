@@ -5,6 +5,7 @@ Files become bytes here and bytes become files; all else is the client's and the
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -36,6 +37,7 @@ from imgedit.ports import (
     DEFAULT_BASE_PORT,
     DEFAULT_GATEWAY_PORT,
     DEFAULT_METRICS_BASE_PORT,
+    DEFAULT_STUDIO_PORT,
     MAX_REPLICAS,
     SERVICES,
     Ports,
@@ -43,6 +45,9 @@ from imgedit.ports import (
 
 TINY_MODELS = Path("build/models-tiny")
 TINY_WORK_PIXELS = 512 * 512
+SAMPLES = Path("demo/samples")
+"""Pictures that the page offers, in a checkout of the project."""
+
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -89,6 +94,8 @@ def up(
         bool, typer.Option("--gateway", help="Also run the REST and gRPC edge (Envoy) on --gateway-port.")
     ] = False,
     gateway_port: Annotated[int, typer.Option(help="Port of the edge.", min=1, max=65535)] = DEFAULT_GATEWAY_PORT,
+    studio: Annotated[bool, typer.Option("--studio", help="Also run the page for people on --studio-port.")] = False,
+    studio_port: Annotated[int, typer.Option(help="Port of the page.", min=1, max=65535)] = DEFAULT_STUDIO_PORT,
     tokens: Annotated[
         Path | None,
         typer.Option(help="File of API tokens, made by `imgedit tokens new`; callers then need one. [default: none]"),
@@ -107,8 +114,16 @@ def up(
         metrics_base_port = DEFAULT_METRICS_BASE_PORT if is_default else base_port + 100
     if not models.is_dir():
         fail(f"--models: there is no folder {models}")
-    ports = Ports(base_port, metrics_base_port, _replicas(replicas or []), gateway_port if gateway else None)
+    ports = Ports(
+        base_port,
+        metrics_base_port,
+        _replicas(replicas or []),
+        gateway=gateway_port if gateway else None,
+        studio=studio_port if studio else None,
+    )
     environment = stacks.environment_of(ports, models, max_work_pixels=work_pixels)
+    if studio and SAMPLES.is_dir() and "IMGEDIT_STUDIO_SAMPLES" not in os.environ:
+        environment["IMGEDIT_STUDIO_SAMPLES"] = str(SAMPLES.resolve())
     if tokens is not None:
         if not tokens.is_file():
             fail(f"--tokens: there is no file {tokens}")
@@ -128,6 +143,8 @@ def up(
         example = "imgedit edit PHOTO --experiment ben2_flux_fill --prompt 'a gym'"
         if gateway:
             out.print(f"REST: http://127.0.0.1:{gateway_port}/api/edit_with_comfyui · described by /openapi.json")
+        if studio:
+            out.print(f"page: http://127.0.0.1:{studio_port}")
         out.print(f"[bold]ready[/] – edit with: {example}", soft_wrap=True)
         out.print("end with Ctrl-C")
         while True:

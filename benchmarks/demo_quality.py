@@ -35,10 +35,9 @@ from demo.world import prompts
 from imgedit import SyncEditClient
 from imgedit.errors import ImgeditError
 from imgedit.ports import Ports
-from imgedit.stack import Stack, environment_of
+from imgedit.stack import DEMO_MODELS, DEMO_WORK_PIXELS, Stack, environment_of
 from imgedit.v1 import edit_pb2, prompt_pb2, prompt_pb2_grpc
 
-WORK_PIXELS = 384 * 256
 MARGIN = 128
 STRENGTHS = (0.0, 0.4, 0.7, 1.0)
 SEAM_PERCENTILE = 95
@@ -270,9 +269,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--scenes", type=int, default=200, help="held-out scenes per row (%(default)s)")
-    parser.add_argument(
-        "--models", type=Path, default=Path("demo/models"), help="folder of the checkpoints (%(default)s)"
-    )
+    parser.add_argument("--models", type=Path, default=DEMO_MODELS, help="folder of the checkpoints (%(default)s)")
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), help="which rows (all)")
     parser.add_argument("--seed", type=int, default=FIRST_SEED, help="the first scene's seed (%(default)s)")
     options = parser.parse_args()
@@ -298,7 +295,7 @@ def running(models: Path) -> Iterator[tuple[SyncEditClient, str]]:
     """The services with these checkpoints: a client of theirs, and the address of the PromptService."""
     ports = Ports.free()
     with tempfile.TemporaryDirectory() as logs:
-        stack = Stack(ports, Path(logs), environment_of(ports, models, max_work_pixels=WORK_PIXELS))
+        stack = Stack(ports, Path(logs), environment_of(ports, models, max_work_pixels=DEMO_WORK_PIXELS))
         try:
             stack.start()
             list(stack.wait_until_serving(timeout=300))

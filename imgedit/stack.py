@@ -36,8 +36,8 @@ os.execv(sys.argv[1], sys.argv[1:])
 
 DEMO_MODELS = Path(__file__).resolve().parents[1] / "demo" / "models"
 """The demo's checkpoints, which a checkout has and an installed package has not."""
-DEMO_WORK_PIXELS = 384 * 256
-"""What they were trained on, about; they paint larger pictures worse."""
+DEMO_WORK_PIXELS = 256 * 256
+"""The size that they were trained on; they paint larger pictures worse."""
 
 STOP_SECONDS = 10.0
 RESTART_SECONDS = 5.0

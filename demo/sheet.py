@@ -62,7 +62,7 @@ class Entry:
     @property
     def details(self) -> str:
         """The line below the prompt."""
-        translated = f"the model saw “{self.seen}” · " if self.seen != self.prompt else ""
+        translated = f"the model saw: {self.seen} · " if self.seen != self.prompt else ""
         return f"{translated}{self.feature}, {self.profile} · {self.seconds:.1f} s"
 
 

@@ -16,6 +16,8 @@ from services.fill.settings import FillSettings
 from services.orchestrator.settings import OrchestratorSettings
 from services.qwen_edit.settings import QwenEditSettings
 from services.segmentation.settings import SegmentationSettings
+from studio import settings as studio_settings
+from studio.settings import Settings
 from tests.deploy.kubernetes import (
     COMPONENTS,
     K8S,
@@ -46,6 +48,7 @@ CUSTOM_KINDS = {
 }  # fmt: skip
 
 LONGEST_EDIT = 330
+PAGE = "imgedit-studio"
 
 
 @pytest.fixture(params=["base", *OVERLAYS])
@@ -111,7 +114,7 @@ def test_every_port_that_is_named_exists(objects: list[Object]) -> None:
             for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
                 if probe in container:
                     assert container[probe]["httpGet"]["port"] in ports, f"{name(item)} {probe}"
-                    assert container[probe]["httpGet"]["path"] in ("/livez", "/readyz")
+                    assert container[probe]["httpGet"]["path"] in ("/livez", "/readyz", "/_stcore/health")
     by_name = {item["metadata"]["name"]: item for item in of_kind(objects, "Deployment")}
     for service in of_kind(objects, "Service"):
         deployment = by_name[service["metadata"]["name"]]
@@ -150,8 +153,52 @@ def test_every_variable_is_a_setting_with_a_value_that_it_takes(objects: list[Ob
         settings.model_validate({known[variable]: value for variable, value in values.items()})
 
 
+def test_every_variable_of_the_page_is_a_setting_with_a_value_that_it_takes(objects: list[Object]) -> None:
+    [data] = [item["data"] for item in of_kind(objects, "ConfigMap") if item["metadata"]["name"].startswith(PAGE)]
+    settings = studio_settings.load(data)
+    [deployment] = [item for item in of_kind(objects, "Deployment") if item["metadata"]["name"] == PAGE]
+    [container] = pod(deployment)["spec"]["containers"]
+    assert container["ports"] == [{"name": "http", "containerPort": Settings().port}]
+    assert settings.server == f"imgedit-orchestrator:{OrchestratorSettings.model_fields['port'].default}"
+    mounts = [mount["mountPath"] for mount in container["volumeMounts"]]
+    files = [path for path in (settings.token_file, settings.tls_ca) if path]
+    assert all(any(path.startswith(f"{mount}/") for mount in mounts) for path in files)
+    assert settings.token_in_clear == (not settings.tls_ca)
+
+
+def test_a_visit_stays_in_its_pod(production: list[Object]) -> None:
+    [service] = [item for item in of_kind(production, "Service") if item["metadata"]["name"] == PAGE]
+    assert service["spec"]["sessionAffinity"] == "ClientIP"
+    [ingress] = [item for item in of_kind(production, "Ingress") if item["metadata"]["name"] == PAGE]
+    assert ingress["metadata"]["annotations"]["nginx.ingress.kubernetes.io/affinity"] == "cookie"
+    [rule] = ingress["spec"]["rules"]
+    assert rule["http"]["paths"][0]["backend"]["service"] == {"name": PAGE, "port": {"name": "http"}}
+
+
+def test_a_login_of_the_page_is_one_component() -> None:
+    folder = K8S / "overlays" / "tried-login-and-tls"
+    folder.mkdir()
+    try:
+        components = ["../../components/studio-login", "../../components/tls"]
+        (folder / "kustomization.yaml").write_text(
+            yaml.safe_dump({"resources": ["../../base"], "components": components})
+        )
+        objects = render(folder)
+    finally:
+        (folder / "kustomization.yaml").unlink()
+        folder.rmdir()
+    [data] = [item["data"] for item in of_kind(objects, "ConfigMap") if item["metadata"]["name"].startswith(PAGE)]
+    settings = studio_settings.load(data)
+    assert settings.login == "oidc"
+    [deployment] = [item for item in of_kind(objects, "Deployment") if item["metadata"]["name"] == PAGE]
+    [container] = pod(deployment)["spec"]["containers"]
+    assert str(Path(settings.secrets).parent) in [mount["mountPath"] for mount in container["volumeMounts"]]
+    [policy] = [item for item in of_kind(objects, "NetworkPolicy") if item["metadata"]["name"] == PAGE]
+    assert {"ports": [{"port": 443}]} in policy["spec"]["egress"]
+
+
 def test_every_mount_has_its_volume_and_every_reference_its_object(objects: list[Object]) -> None:
-    made_elsewhere = {"imgedit-service-token", "imgedit-api-tokens", "imgedit-hub-token"}
+    made_elsewhere = {"imgedit-service-token", "imgedit-api-tokens", "imgedit-hub-token", "imgedit-studio-token"}
     known = {(item["kind"], item["metadata"]["name"]) for item in objects}
     for item in workloads(objects):
         spec = pod(item)["spec"]
@@ -210,7 +257,7 @@ def test_a_pod_lives_long_enough_to_finish_the_longest_edit(objects: list[Object
         [container] = spec["containers"]
         before = container["lifecycle"]["preStop"]["sleep"]["seconds"]
         settings = SETTINGS.get(item["metadata"]["name"])
-        if settings is None:  # Envoy ends at once on SIGTERM: the sleep itself is the drain
+        if settings is None:  # Envoy and Streamlit end at once on SIGTERM: the sleep itself is the drain
             assert LONGEST_EDIT <= before < spec["terminationGracePeriodSeconds"]
             continue
         values = maps[container["envFrom"][0]["configMapRef"]["name"]]
@@ -245,10 +292,11 @@ def test_model_services_take_calls_from_the_orchestrator_alone(objects: list[Obj
 
 
 def test_the_policies_allow_what_the_services_call(objects: list[Object]) -> None:
-    """What one side may send, the other must take: the orchestrator to each model service, the edge to it."""
+    """What one side may send, the other must take: the orchestrator to each model service, edge and page to it."""
     policies = {item["metadata"]["name"]: item["spec"] for item in of_kind(objects, "NetworkPolicy")}
     for source, target, port in (
         ("imgedit-edge", "imgedit-orchestrator", 50051),
+        ("imgedit-studio", "imgedit-orchestrator", 50051),
         ("imgedit-orchestrator", "imgedit-segmentation", 50052),
         ("imgedit-orchestrator", "imgedit-fill", 50053),
         ("imgedit-orchestrator", "imgedit-qwen-edit", 50054),
@@ -312,7 +360,7 @@ def test_the_dashboards_and_rules_reach_the_cluster(production: list[Object]) ->
 
 def test_every_part_shows_the_certificate_that_the_others_expect(production: list[Object]) -> None:
     certificates = {item["metadata"]["name"]: item["spec"] for item in of_kind(production, "Certificate")}
-    for service in (*SETTINGS, "imgedit-edge"):
+    for service in (*SETTINGS, "imgedit-edge", "imgedit-studio"):
         assert certificates[service]["dnsNames"] == [service]
         assert certificates[service]["secretName"] == f"{service}-tls"
     [envoy] = [

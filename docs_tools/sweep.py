@@ -1,0 +1,181 @@
+"""The pictures of docs/parameters.md: one parameter changed from cell to cell, all else and the seed the same.
+
+    python -m docs_tools.sweep [--models demo/models] [--only strength …] [--out docs/images/parameters]
+
+Starts the services on free ports and edits a sample of the demo through the public API. What differs between two cells
+of a strip is the parameter alone. Knows no model; with other checkpoints the same command makes their strips.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, ImageDraw, ImageFont, ImageOps
+from rich.console import Console
+
+from imgedit import SyncEditClient
+from imgedit.ports import Ports
+from imgedit.stack import Stack, environment_of
+from imgedit.v1 import edit_pb2
+
+ROOT = Path(__file__).parents[1]
+SAMPLES = ROOT / "demo" / "samples"
+OUT = ROOT / "docs" / "images" / "parameters"
+
+WORK_PIXELS = 384 * 256
+"""The size that the demo's checkpoints have learnt."""
+
+CELL, GAP, CAPTION = 192, 8, 40
+INK, PAPER = (28, 30, 40), (255, 255, 255)
+GYM = "배경을 밝은 현대적인 체육관으로 변경, 운동 기구 포함"
+SEED = 7
+
+console = Console()
+
+
+@dataclass(frozen=True)
+class Strip:
+    """One row of cells. values: what `parameter` is set to, by the caption. show: the picture of the answer."""
+
+    name: str
+    sample: str
+    parameter: str
+    values: Mapping[str, Any]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    show: str = "output_image"
+
+
+def _numbers(*values: float) -> dict[str, float]:
+    return {f"{value:g}": value for value in values}
+
+
+def _masks(**options: Sequence[Any]) -> dict[str, edit_pb2.MaskOptions]:
+    [(name, values)] = options.items()
+    return {f"{name} {value}": edit_pb2.MaskOptions(**{name: value}) for value in values}
+
+
+INPAINTING = {"experiment": "ben2_flux_fill", "feature": "inpainting", "prompt": GYM}
+OUTPAINTING = {"experiment": "ben2_flux_fill", "feature": "outpainting"}
+
+STRIPS = (
+    Strip("steps", "blue-in-the-park.png", "steps", _numbers(10, 15, 20, 28, 50), INPAINTING),
+    Strip("guidance-scale", "blue-in-the-park.png", "guidance_scale", _numbers(1, 2, 3.5, 7, 15), INPAINTING),
+    Strip("strength", "blue-in-the-park.png", "strength", _numbers(0, 0.3, 0.5, 0.8, 1), INPAINTING),
+    Strip("seed", "blue-in-the-park.png", "seed", _numbers(1, 2, 3, 4, 5), INPAINTING),
+    Strip("profile", "blue-in-the-park.png", "profile", {name: name for name in ("balanced", "high")}, INPAINTING),
+    Strip(
+        "negative-scale",
+        "blue-in-the-park.png",
+        "negative_scale",
+        _numbers(1, 3, 6, 10),
+        {**INPAINTING, "negative_prompt": "windows"},
+    ),
+    Strip(
+        "mask-threshold",
+        "glasses-at-the-beach.png",
+        "mask_options",
+        _masks(threshold=(0.02, 0.2, 0.5, 0.8, 0.98)),
+        {**INPAINTING, "strength": 0.0},
+        "mask_image",
+    ),
+    Strip(
+        "mask-grow",
+        "glasses-at-the-beach.png",
+        "mask_options",
+        _masks(grow_px=(0, 4, 8, 16, 32)),
+        {**INPAINTING, "strength": 0.0},
+        "mask_image",
+    ),
+    Strip(
+        "mask-feather",
+        "glasses-at-the-beach.png",
+        "mask_options",
+        _masks(feather_px=(0, 4, 8, 16, 32)),
+        {**INPAINTING, "strength": 0.0},
+        "mask_image",
+    ),
+    Strip(
+        "outpaint",
+        "blue-in-the-park.png",
+        "outpaint",
+        {
+            "left 64": edit_pb2.Outpaint(left=64),
+            "left 128": edit_pb2.Outpaint(left=128),
+            "aspect 3:2": edit_pb2.Outpaint(aspect="3:2"),
+        },
+        {**OUTPAINTING, "prompt": "training equipment"},
+    ),
+)
+
+
+def main() -> None:
+    """Make the strips."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--models", type=Path, default=ROOT / "demo" / "models", help="folder of the checkpoints")
+    parser.add_argument("--only", nargs="+", choices=[strip.name for strip in STRIPS], help="these strips alone")
+    parser.add_argument("--out", type=Path, default=OUT, help="where the pictures go (%(default)s)")
+    options = parser.parse_args()
+    wanted = [strip for strip in STRIPS if not options.only or strip.name in options.only]
+    ports = Ports.free()
+    with tempfile.TemporaryDirectory() as logs:
+        stack = Stack(ports, Path(logs), environment_of(ports, options.models, max_work_pixels=WORK_PIXELS))
+        try:
+            stack.start()
+            list(stack.wait_until_serving(timeout=300))
+            with SyncEditClient(ports.address("orchestrator")) as client:
+                write(client, wanted, options.out)
+        finally:
+            stack.stop()
+
+
+def write(client: SyncEditClient, strips: Sequence[Strip], folder: Path) -> None:
+    """Make these strips and save each as a WebP file of its name."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for strip in strips:
+        path = folder / f"{strip.name}.webp"
+        drawn(client, strip).save(path, quality=88, method=6)
+        console.print(f"{path}: {path.stat().st_size / 1000:.0f} kB")
+
+
+def drawn(client: SyncEditClient, strip: Strip) -> Image.Image:
+    """The sample, then a cell per value."""
+    sample = ImageOps.exif_transpose(Image.open(SAMPLES / strip.sample)).convert("RGB")
+    cells = [_cell(sample, "the picture", "")]
+    for caption, value in strip.values.items():
+        answer = client.edit(SAMPLES / strip.sample, **{"seed": SEED, **strip.options, strip.parameter: value})
+        with Image.open(io.BytesIO(getattr(answer, strip.show))) as shown:
+            note = (
+                "" if strip.show == "mask_image" else f"{answer.effective.steps_run} steps, {answer.elapsed_time:.1f} s"
+            )
+            label = caption if caption.startswith(tuple(_NAMED)) else f"{strip.parameter} {caption}"
+            cells.append(_cell(shown.convert("RGB"), label, note))
+    row = Image.new("RGB", (sum(cell.width + GAP for cell in cells) - GAP, CELL + CAPTION), PAPER)
+    left = 0
+    for cell in cells:
+        row.paste(cell, (left, 0))
+        left += cell.width + GAP
+    return row
+
+
+_NAMED = ("threshold", "grow_px", "feather_px", "left", "aspect")
+"""Captions that name their parameter themselves."""
+
+
+def _cell(picture: Image.Image, label: str, note: str) -> Image.Image:
+    scaled = picture.resize((round(picture.width * CELL / picture.height), CELL), Image.Resampling.LANCZOS)
+    cell = Image.new("RGB", (scaled.width, CELL + CAPTION), PAPER)
+    cell.paste(scaled)
+    draw = ImageDraw.Draw(cell)
+    for line, text in enumerate((label, note)):
+        draw.text((2, CELL + 2 + 18 * line), text, INK, ImageFont.load_default(14))
+    return cell
+
+
+if __name__ == "__main__":
+    main()

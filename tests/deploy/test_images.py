@@ -21,6 +21,7 @@ import yaml
 from imgedit.ports import is_free
 from imgedit.stack import is_serving
 from services.common.settings import ServiceSettings
+from studio import settings as studio_settings
 from tests.deploy.kubernetes import ROOT
 from tests.deploy.test_kubernetes import SETTINGS
 
@@ -72,8 +73,18 @@ def copy_into(folder: Path, instructions: list[str]) -> None:
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The orchestrator's environment as its build stage makes it, in a folder of its own."""
-    context = tmp_path_factory.mktemp("context")
-    instructions = lineage("build-orchestrator")
+    return install("build-orchestrator", tmp_path_factory.mktemp("context"))
+
+
+@pytest.fixture(scope="module")
+def studio_environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page's environment, likewise."""
+    return install("build-studio", tmp_path_factory.mktemp("studio"))
+
+
+def install(stage: str, context: Path) -> Path:
+    """Run the steps of a build stage; the environment that they make."""
+    instructions = lineage(stage)
     copy_into(context, instructions)
     venv = context / "venv"
     for command in words(instructions, "RUN"):
@@ -127,7 +138,42 @@ def test_the_orchestrator_starts_in_its_own_environment_and_answers(installed: P
         urllib.request.urlopen(f"http://127.0.0.1:{metrics}/readyz", timeout=2)
 
 
-@pytest.mark.parametrize("target", ["orchestrator", "segmentation", "fill", "qwen-edit", "models"])
+def test_the_pages_environment_has_no_torch(studio_environment: Path) -> None:
+    packages = {path.name.split("-")[0].lower() for path in studio_environment.glob("lib/*/site-packages/*.dist-info")}
+    assert {"streamlit", "grpcio", "pillow", "authlib"} <= packages
+    assert not packages & {"torch", "diffusers", "transformers", "gguf", "prometheus_client"}
+
+
+def test_the_page_starts_in_its_own_environment_and_is_healthy(studio_environment: Path, tmp_path: Path) -> None:
+    [entry] = [line.removeprefix("ENTRYPOINT ") for line in lineage("studio") if line.startswith("ENTRYPOINT")]
+    port = next(p for p in range(62000, 62400) if is_free(p))
+    env = {
+        "PATH": f"{studio_environment / 'bin'}:/usr/bin:/bin",
+        **{key: value for key, value in environment("studio").items() if key != "PATH"},
+        "IMGEDIT_STUDIO_PORT": str(port),
+    }
+    copy_into(tmp_path, lineage("studio"))
+    [check] = [line for line in lineage("studio") if line.startswith("HEALTHCHECK")]
+    probe = yaml.safe_load(check[check.index("CMD") + 4 :].replace(":8501/", f":{port}/"))
+    log = tmp_path / "log"
+    with log.open("wb") as sink:
+        process = subprocess.Popen(yaml.safe_load(entry), cwd=tmp_path, env=env, stdout=sink, stderr=sink)
+    try:
+        deadline = time.monotonic() + 60
+        while subprocess.run(probe, env=env, timeout=30, capture_output=True, check=False).returncode:
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.2)
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5) as answer:
+            assert b"<title>" in answer.read()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) is not None
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.parametrize("target", ["orchestrator", "segmentation", "fill", "qwen-edit", "studio", "models"])
 def test_an_image_runs_as_nobody_in_particular_and_has_no_build_tools(target: str) -> None:
     instructions = lineage(target)
     users = [line.split()[1] for line in instructions if line.startswith("USER")]
@@ -153,11 +199,16 @@ def test_an_image_exposes_the_ports_and_starts_the_module_of_its_service(deploym
     assert any(f":{settings.model_fields['metrics_port'].default}/readyz" in line for line in instructions)
 
 
+def test_the_pages_image_exposes_its_port() -> None:
+    assert words(lineage("studio"), "EXPOSE") == [[str(studio_settings.Settings().port)]]
+
+
 def test_every_variable_of_the_compose_file_is_a_setting() -> None:
     compose = yaml.safe_load((ROOT / "deploy/docker/compose.yaml").read_text())
     known: dict[str, tuple[type[ServiceSettings], str]] = {
         settings.variable(field): (settings, field) for settings in SETTINGS.values() for field in settings.model_fields
     }
+    studio_settings.load(compose["services"].pop("studio")["environment"])
     for name, service in compose["services"].items():
         for variable in service.get("environment", {}):
             if variable.startswith("IMGEDIT_"):

@@ -1,4 +1,4 @@
-"""Imports go one way: imgedit ← services.common ← services.diffusion ← services.<x>."""
+"""Imports go one way: imgedit ← services.common ← services.diffusion ← services.<x>; studio imports imgedit only."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ OURS = ("imgedit", "services", "demo", "tests", "benchmarks", "studio")
 
 MAY_IMPORT = {
     "imgedit": ("imgedit",),
+    "studio": ("imgedit", "studio"),
     "services/common": ("imgedit", "services.common"),
     "services/diffusion": ("imgedit", "services.common", "services.diffusion"),
     **{f"services/{x}": ("imgedit", "services.common", "services.diffusion", f"services.{x}") for x in SERVICES},
@@ -106,8 +107,8 @@ def test_every_package_of_services_has_an_import_rule() -> None:
     assert folders <= set(MAY_IMPORT)
 
 
-@pytest.mark.parametrize("folder", ["imgedit", "services/common", "services/orchestrator"])
-def test_no_file_of_client_and_orchestrator_imports_a_model_library(folder: str) -> None:
+@pytest.mark.parametrize("folder", ["imgedit", "services/common", "services/orchestrator", "studio"])
+def test_no_file_of_client_page_and_orchestrator_imports_a_model_library(folder: str) -> None:
     faults = [
         f"{path.relative_to(ROOT)} imports {name}"
         for path in sources(folder)
@@ -136,6 +137,11 @@ def test_the_client_imports_without_the_packages_of_the_servers() -> None:
 def test_the_orchestrator_imports_without_a_model_library() -> None:
     modules = [module_name(path) for folder in ("services/common", "services/orchestrator") for path in sources(folder)]
     import_without(MODEL_LIBRARIES, modules)
+
+
+def test_the_page_imports_without_a_model_library_and_without_the_servers() -> None:
+    modules = [module_name(path) for path in sources("studio") if path.name != "app.py"]
+    import_without((*MODEL_LIBRARIES, "grpc_reflection", "prometheus_client", "services"), modules)
 
 
 @pytest.mark.parametrize("service", MODEL_SERVICES)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import time
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -133,13 +134,13 @@ def generator_of(seed: int, number: int) -> torch.Generator:
 
 
 class Average:
-    """A running mean of a network's weights, which is what is kept at the end.
+    """A running mean of weights, which is what is kept at the end.
 
     Young averages forget quickly, so that the random beginning leaves no trace.
     """
 
-    def __init__(self, network: torch.nn.Module, decay: float) -> None:
-        self._live = list(network.parameters())
+    def __init__(self, weights: Iterable[torch.nn.Parameter], decay: float) -> None:
+        self._live: list[torch.Tensor] = list(weights)
         self._decay = decay
         self._count = 0
         self.weights = [weight.detach().clone() for weight in self._live]

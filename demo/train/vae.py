@@ -21,15 +21,16 @@ from demo import world
 from demo.train import pictures
 from demo.train.folder import FILL, Options, note_run
 from demo.train.loop import Average, generator_of, rate, rng_of, train
+from demo.train.optimizer import MuonAdamW
 from services.diffusion.picture import to_tensor, to_uint8
 
 CHANNELS = (16, 32, 64, 96)
-PICTURES = 3000
+PICTURES = 1000
 CROPS = ((64, 16), (64, 16), (128, 4), (128, 4), (256, 1))
 """(side, how many): as many pixels in every batch."""
 
 HIDDEN_SHARE = 0.25
-LEARNING_RATE = 1.5e-3
+LEARNING_RATE = 4e-3
 KL_WEIGHT = 1e-3
 GRADIENT_WEIGHT = 0.5
 COARSE_WEIGHT = 0.5
@@ -66,16 +67,14 @@ class VaeLearner:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.vae = model()
-        self._average = Average(self.vae, 0.998)
-        self._optimizer = torch.optim.AdamW(
-            self.vae.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.98), weight_decay=1e-4, foreach=True
-        )
+        self._average = Average(self.vae.parameters(), 0.998)
+        kernels = [weight for weight in self.vae.parameters() if weight.ndim == 4]
+        others = [weight for weight in self.vae.parameters() if weight.ndim != 4]
+        self._optimizer = MuonAdamW(kernels, others, lr=LEARNING_RATE)
 
     def step(self, number: int, progress: float) -> float:
         """One batch of crops."""
         rng, generator = rng_of(self._seed, number), generator_of(self._seed, number)
-        for group in self._optimizer.param_groups:
-            group["lr"] = LEARNING_RATE * rate(number, progress)
         side, count = rng.choice(CROPS)
         pixels = torch.cat([self._crop(side, rng) for _ in range(count)])
         with torch.autocast("cpu", torch.bfloat16):
@@ -84,10 +83,8 @@ class VaeLearner:
             spread = (posterior.std.float() ** 2 + (LATENT_NOISE * mean.detach().std()) ** 2).sqrt()
             decoded = self.vae.decode(mean + spread * torch.randn(mean.shape, generator=generator)).sample
         loss = distance(decoded.float(), pixels) + KL_WEIGHT * divergence(mean, posterior.logvar.float())
-        self._optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(self.vae.parameters(), 1.0)
-        self._optimizer.step()
+        self._optimizer.step(rate(number, progress))
         self._average.update()
         return loss.item()
 
@@ -110,14 +107,14 @@ class VaeLearner:
         return {
             "vae": self.vae.state_dict(),
             "average": self._average.state(),
-            "optimizer": self._optimizer.state_dict(),
+            "optimizer": self._optimizer.state(),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from there."""
         self.vae.load_state_dict(state["vae"])
         self._average.restore(state["average"])
-        self._optimizer.load_state_dict(state["optimizer"])
+        self._optimizer.restore(state["optimizer"])
 
     def sheet(self) -> Image.Image | None:
         """Held-out scenes over what becomes of them."""

@@ -49,12 +49,14 @@ PARTS = ("scheduler", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_
 NETWORKS = ("text_encoder", "text_encoder_2", "vae", "transformer")
 MULTIPLE = 16
 TEXT_TOKENS = 512
+"""The most T5 tokens of a prompt, as `FluxFillPipeline` has it; fewer where the checkpoint's tokenizer says so."""
+
 CACHE_BYTES = 256 * 1024 * 1024
 
 
 @dataclass
 class Conditioning:
-    """A prompt as the transformer reads it: T5's tokens (1, 512, D) and CLIP's pooled vector (1, P)."""
+    """A prompt as the transformer reads it: T5's tokens (1, T, D), T = 512, and CLIP's pooled vector (1, P)."""
 
     tokens: torch.Tensor
     pooled: torch.Tensor
@@ -84,7 +86,8 @@ class FillAdapter(FlowAdapter[FillState, Conditioning]):
     ) -> None:
         super().__init__(NAME, pipeline, schedule, network, target=target, revision=revision, cfg_batch=cfg_batch)
         self._cache = ConditioningCache(SERVICE, cache_bytes)
-        self._reading = Reading(pipeline.tokenizer, pipeline.tokenizer_2, TEXT_TOKENS)
+        self._text_tokens = min(TEXT_TOKENS, pipeline.tokenizer_2.model_max_length)
+        self._reading = Reading(pipeline.tokenizer, pipeline.tokenizer_2, self._text_tokens)
 
     def plan(self, spec: FillSpec) -> Plan:
         """Judge the spec and size its work; `InvalidArgument` names the field at fault."""
@@ -99,7 +102,7 @@ class FillAdapter(FlowAdapter[FillState, Conditioning]):
         passes = 1 if active_negative(spec) is None else 2
         return Plan(
             steps=spec.steps - flow.skipped_steps(spec.steps, spec.strength),
-            tokens=height * width // MULTIPLE**2 + TEXT_TOKENS,
+            tokens=height * width // MULTIPLE**2 + self._text_tokens,
             passes=passes,
             nbytes=spec.image.nbytes + spec.mask.nbytes,
             batch_key=None if spec.step_cache else (height, width, passes, spec.lora),
@@ -191,7 +194,7 @@ class FillAdapter(FlowAdapter[FillState, Conditioning]):
     def _conditioning(self, prompt: str) -> Conditioning:
         def encode() -> tuple[torch.Tensor, ...]:
             tokens, pooled, _ = self._pipeline.encode_prompt(
-                prompt=prompt, prompt_2=None, device=self._device, max_sequence_length=TEXT_TOKENS
+                prompt=prompt, prompt_2=None, device=self._device, max_sequence_length=self._text_tokens
             )
             return tokens, pooled
 

@@ -1,0 +1,351 @@
+"""The demo's FLUX.1-Fill: the real transformer class, small, taught by flow matching to fill parts of the demo world.
+
+Its text encoders learn along with it. The VAE must be trained before; see `demo/train/vae.py`. Writes the rest of the
+folder in diffusers layout, and the card.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, FluxTransformer2DModel
+from PIL import Image
+from torch import Tensor, nn
+
+from demo import world
+from demo.tiny.flux_fill import COMPONENTS, scheduler
+from demo.tiny.folder import write_index
+from demo.train import fill_lessons, pictures, text
+from demo.train.card import write_fill_card
+from demo.train.fill_latents import Shelf, Tokens, encoded, shelves
+from demo.train.folder import FILL, Options, note_run
+from demo.train.loop import Average, generator_of, rate, rng_of, train
+from demo.train.optimizer import MuonAdamW
+from demo.world import prompts
+from services.diffusion import flow
+from services.diffusion.picture import to_uint8
+from services.fill.model import position_ids
+
+WIDTH = 128
+HEADS = 4
+DOUBLE_BLOCKS = 1
+SINGLE_BLOCKS = 7
+LEARNING_RATE = 4e-3
+TOKENS_PER_BATCH = 3600
+"""Image and text tokens of a batch, about: the small pictures come in larger batches."""
+
+SMALL_FIRST = 0.4
+"""The part of the run that is mostly about small pictures, from which the places and the words are learnt."""
+
+WEIGHTS = {
+    "small background": (12, 1),
+    "background": (1, 8),
+    "low background": (2, 2),
+    "wide background": (0, 2),
+    "high background": (0, 2),
+    "strip": (1, 2),
+    "broad strip": (1, 4),
+    "large strip": (0, 1),
+    "around": (0, 1),
+    "box": (0, 1),
+}
+"""How often each kind of lesson comes, in the first and in the second part."""
+
+NEGATIVE_SHARE = 0.1
+TRACE_SHARE = 0.4
+TRACE_FROM = 0.75
+KEPT_WEIGHT = 0.2
+UNIFORM_SHARE = 0.15
+SHEET_STEPS = 12
+
+
+class FillNetwork(nn.Module):
+    """The transformer and what reads the prompts, as one network."""
+
+    def __init__(self, t5_vocabulary: int, clip_tokenizer: Any) -> None:
+        super().__init__()
+        self.transformer = transformer_model()
+        self.t5 = text.t5_model(t5_vocabulary)
+        self.clip = text.clip_model(clip_tokenizer)
+
+    def forward(
+        self, latents: Tensor, fixed: Tensor, sigma: Tensor, t5: Tensor, clip: Tensor, guidance: Tensor, ids: Tensor
+    ) -> Tensor:
+        """The velocity, (B, N, 64). latents: (B, N, 64); fixed: (B, N, 320); sigma, guidance: (B,)."""
+        return self.velocity(latents, fixed, sigma, *self.read(t5, clip), guidance, ids)
+
+    def read(self, t5: Tensor, clip: Tensor) -> tuple[Tensor, Tensor]:
+        """Prompts as the transformer is given them: T5's tokens, none masked, and CLIP's output at the end marker."""
+        longest = int(clip.eq(self.clip.config.eos_token_id).int().argmax(dim=1).max()) + 1
+        return self.t5(t5)[0], self.clip(clip[:, :longest]).pooler_output
+
+    def velocity(
+        self,
+        latents: Tensor,
+        fixed: Tensor,
+        sigma: Tensor,
+        words: Tensor,
+        pooled: Tensor,
+        guidance: Tensor,
+        ids: Tensor,
+    ) -> Tensor:
+        """The same with prompts that are read already."""
+        made: Tensor = self.transformer(
+            hidden_states=torch.cat([latents, fixed], dim=2),
+            timestep=sigma,
+            guidance=guidance,
+            pooled_projections=pooled,
+            encoder_hidden_states=words,
+            txt_ids=torch.zeros(words.shape[1], 3),
+            img_ids=ids,
+            return_dict=False,
+        )[0]
+        return made
+
+
+def transformer_model() -> FluxTransformer2DModel:
+    """The network with random weights; each block begins as one that changes nothing, and what comes out is 0."""
+    transformer = FluxTransformer2DModel(
+        in_channels=384,
+        out_channels=64,
+        num_layers=DOUBLE_BLOCKS,
+        num_single_layers=SINGLE_BLOCKS,
+        num_attention_heads=HEADS,
+        attention_head_dim=WIDTH // HEADS,
+        axes_dims_rope=(4, 14, 14),
+        joint_attention_dim=text.T5_WIDTH,
+        pooled_projection_dim=text.CLIP_WIDTH,
+        guidance_embeds=True,
+    )
+    silent = [
+        module.linear for name, module in transformer.named_modules() if name.endswith(("norm1", "norm1_context"))
+    ]
+    silent += [block.norm.linear for block in transformer.single_transformer_blocks]
+    silent += [transformer.norm_out.linear, transformer.proj_out]
+    for linear in silent:
+        nn.init.zeros_(linear.weight)
+        nn.init.zeros_(linear.bias)
+    return transformer
+
+
+class FillLearner:
+    """The network, its optimiser, the mean of its weights, and the lessons."""
+
+    def __init__(self, seed: int, lessons: dict[str, Shelf], tokens: Tokens, network: FillNetwork) -> None:
+        self._seed, self._lessons, self._tokens = seed, lessons, tokens
+        self.network = network
+        self._average = Average(network.parameters(), 0.998)
+        blocks = (network.transformer.transformer_blocks, network.transformer.single_transformer_blocks)
+        inside = {id(weight) for block in blocks for weight in block.parameters() if weight.ndim == 2}
+        self._optimizer = MuonAdamW(
+            [weight for weight in network.parameters() if id(weight) in inside],
+            [weight for weight in network.parameters() if id(weight) not in inside],
+            lr=LEARNING_RATE,
+        )
+
+    def step(self, number: int, progress: float) -> float:
+        """One batch of lessons of one kind."""
+        rng, generator = rng_of(self._seed, number), generator_of(self._seed, number)
+        part = 0 if progress < SMALL_FIRST else 1
+        name = rng.choices(list(self._lessons), [WEIGHTS[kind][part] for kind in self._lessons])[0]
+        batch = draw(self._lessons[name], self._tokens, rng, generator)
+        with torch.autocast("cpu", torch.bfloat16):
+            found = self.network(*batch.inputs)
+        loss: Tensor = ((found.float() - batch.velocity) ** 2 * batch.weight).mean()
+        loss.backward()  # type: ignore[no-untyped-call]
+        self._optimizer.step(rate(number, progress))
+        self._average.update()
+        return loss.item()
+
+    def state(self) -> dict[str, Any]:
+        """All of it but the lessons."""
+        return {
+            "network": self.network.state_dict(),
+            "average": self._average.state(),
+            "optimizer": self._optimizer.state(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from there."""
+        self.network.load_state_dict(state["network"])
+        self._average.restore(state["average"])
+        self._optimizer.restore(state["optimizer"])
+
+    def sheet(self) -> Image.Image | None:
+        """Nothing: samples need the VAE, see `ShownLearner`."""
+        return None
+
+    def finish(self) -> None:
+        """Keep the mean of the weights."""
+        self._average.swap()
+
+
+class ShownLearner(FillLearner):
+    """The same, with samples to look at."""
+
+    def __init__(
+        self, seed: int, lessons: dict[str, Shelf], tokens: Tokens, network: FillNetwork, vae: AutoencoderKL
+    ) -> None:
+        super().__init__(seed, lessons, tokens, network)
+        self._vae = vae
+
+    def sheet(self) -> Image.Image | None:
+        """Held-out people before every place, and strips, as the mean of the weights paints them now."""
+        self._average.swap()
+        made = samples(self.network, self._vae, self._tokens)
+        self._average.swap()
+        return made
+
+
+class Batch:
+    """What the network is given and what it should say."""
+
+    def __init__(self, inputs: tuple[Tensor, ...], velocity: Tensor, weight: Tensor) -> None:
+        self.inputs, self.velocity, self.weight = inputs, velocity, weight
+
+
+def draw(
+    shelf: Shelf, tokens: Tokens, rng: random.Random, generator: torch.Generator, *, sigma: float | None = None
+) -> Batch:
+    """Lessons at random noise levels, or all at `sigma`.
+
+    Some have, beside the noise, a trace of another place behind the same person, as an edit of a strength below 1 has
+    of the old one: the way goes from there to what is asked for all the same.
+    """
+    count, variants, length, _ = shelf.clean.shape
+    size = max(1, TOKENS_PER_BATCH // (length + text.T5_TOKENS))
+    rows = torch.randint(count, (size,), generator=generator)
+    which = torch.randint(variants, (size,), generator=generator)
+    clean = shelf.clean[rows, which].float()
+    noise = torch.randn(clean.shape, generator=generator)
+    levels = noise_level(size, length, generator) if sigma is None else torch.full((size,), sigma)
+    if variants > 1 and sigma is None:
+        start = TRACE_FROM + (1 - TRACE_FROM) * torch.rand(size, generator=generator)
+        start = torch.where(torch.rand(size, generator=generator) < TRACE_SHARE, start, 1.0)
+        shift = torch.randint(1, variants, (size,), generator=generator)
+        old = shelf.clean[rows, (which + shift) % variants].float()
+        noise = noise + ((1 - start) / start)[:, None, None] * (old - clean)
+        levels = torch.minimum(levels, start)
+    level = levels[:, None, None]
+    kept = shelf.mean[rows].float()
+    kept = kept + shelf.spread[rows].float() * torch.randn(kept.shape, generator=generator)
+    mask = shelf.mask[rows].float()
+    t5, clip = shelf.t5[rows, which].long(), shelf.clip[rows, which].long()
+    silent = [row for row in range(size) if rng.random() < NEGATIVE_SHARE]
+    if silent:
+        asked = ["" if rng.random() < 0.5 else prompts.negative(rng).english for _ in silent]
+        t5[silent], clip[silent] = tokens(asked)
+    guidance = 1 + 14 * torch.rand(size, generator=generator)
+    height, width = shelf.size
+    inputs = (
+        (1 - level) * clean + level * noise,
+        torch.cat([kept, mask], dim=2),
+        levels,
+        t5,
+        clip,
+        guidance,
+        position_ids(height, width),
+    )
+    weight = KEPT_WEIGHT + (1 - KEPT_WEIGHT) * mask.amax(dim=2, keepdim=True)
+    return Batch(inputs, noise - clean, weight)
+
+
+def noise_level(count: int, length: int, generator: torch.Generator) -> Tensor:
+    """(count,) in (0, 1): most of them logit-normal, moved as the scheduler moves the levels of so many tokens."""
+    level = torch.randn(count, generator=generator).sigmoid()
+    anywhere = torch.rand(count, generator=generator)
+    level = torch.where(torch.rand(count, generator=generator) < UNIFORM_SHARE, anywhere, level)
+    shift = float(np.exp(flow.shift_exponent(scheduler().config, length)))
+    return (shift * level / (1 + (shift - 1) * level)).clamp(1e-3, 1.0)
+
+
+@torch.inference_mode()
+def painted(
+    network: FillNetwork,
+    vae: AutoencoderKL,
+    tokens: Tokens,
+    lesson: fill_lessons.Lesson,
+    *,
+    steps: int,
+    seed: int = 0,
+) -> list[pictures.Pixels]:
+    """What the network paints for each request of a lesson, what is kept laid over it."""
+    one = encoded(vae, tokens, lesson)
+    height, width = lesson.kept.shape
+    count = len(lesson.requests)
+    fixed = torch.cat([one["mean"].float(), one["mask"].float()], dim=1).expand(count, -1, -1)
+    latents = torch.randn(fixed.shape[0], fixed.shape[1], 64, generator=torch.Generator().manual_seed(seed))
+    sigmas = flow.noise_levels(scheduler().config, steps, fixed.shape[1])
+    with torch.autocast("cpu", torch.bfloat16):
+        words, pooled = network.read(one["t5"].long(), one["clip"].long())
+    guidance, ids = torch.full((count,), 3.5), position_ids(height, width)
+    for now, following in itertools.pairwise(sigmas):
+        with torch.autocast("cpu", torch.bfloat16):
+            found = network.velocity(latents, fixed, now.expand(count), words, pooled, guidance, ids)
+        latents = latents + (following - now) * found.float()
+    config = vae.config
+    decoded = vae.decode(flow.unpack(latents, height // 8, width // 8) / config.scaling_factor + config.shift_factor)
+    kept = lesson.kept[..., None]
+    return [
+        np.where(kept, seen, to_uint8(made[None])) for seen, made in zip(lesson.pictures, decoded.sample, strict=True)
+    ]
+
+
+def samples(network: FillNetwork, vae: AutoencoderKL, tokens: Tokens) -> Image.Image:
+    """A sheet: held-out people before every kind of place, then strips at the side of held-out pictures."""
+    strips = [fill_lessons.lesson("broad strip", world.HELD_OUT_SEEDS[number]) for number in range(3)]
+    rows = rows_of_people(network, vae, tokens, people=3, steps=SHEET_STEPS)
+    rows.append([rgb for strip in strips for rgb in painted(network, vae, tokens, strip, steps=SHEET_STEPS)])
+    return pictures.tiled(rows)
+
+
+def rows_of_people(
+    network: FillNetwork, vae: AutoencoderKL, tokens: Tokens, *, people: int, steps: int
+) -> list[list[pictures.Pixels]]:
+    """Held-out people, each followed by what is painted behind them for every kind of place."""
+    rows = []
+    for seed in world.HELD_OUT_SEEDS[:people]:
+        rng = random.Random(seed)
+        drawn = world.render(world.sample(rng))
+        asked = tuple(
+            prompts.backgrounds(kind, "yellow" if kind == "plain" else "")[0].english for kind in world.BACKGROUNDS
+        )
+        lesson = fill_lessons.Lesson(fill_lessons.seen_of(drawn.alpha, rng), (drawn.rgb,) * len(asked), asked)
+        rows.append([drawn.rgb, *painted(network, vae, tokens, lesson, steps=steps, seed=seed)])
+    return rows
+
+
+def run(options: Options) -> None:
+    """Train it and write the folder but for its VAE, which must be there."""
+    folder = options.out / FILL
+    vae = AutoencoderKL.from_pretrained(str(folder / "vae"), torch_dtype=torch.float32).eval().requires_grad_(False)
+    t5_tokenizer, clip_tokenizer = text.t5_tokenizer(), text.clip_tokenizer()
+    tokens = Tokens(t5_tokenizer, clip_tokenizer)
+    lessons = shelves(options.scratch / "lessons", vae, tokens)
+    network = new_network(options.seed, t5_tokenizer, clip_tokenizer)
+    learner = ShownLearner(options.seed, lessons, tokens, network, vae)
+    report = train(learner, scratch=options.scratch / "flux_fill", budget=options.budget, resume=options.resume)
+    learner.finish()
+    t5_tokenizer.save_pretrained(folder / "tokenizer_2")
+    clip_tokenizer.save_pretrained(folder / "tokenizer")
+    network.bfloat16()
+    network.transformer.save_pretrained(folder / "transformer")
+    network.t5.save_pretrained(folder / "text_encoder_2")
+    network.clip.save_pretrained(folder / "text_encoder")
+    scheduler().save_pretrained(folder / "scheduler")
+    write_index(folder, "FluxFillPipeline", COMPONENTS)
+    count = sum(len(shelf.clean) for shelf in lessons.values())
+    shown = sum(shelf.clean.shape[0] * shelf.clean.shape[1] for shelf in lessons.values())
+    note_run(folder, "transformer", report, seed=options.seed, lessons=count, pictures=shown)
+    write_fill_card(folder)
+
+
+def new_network(seed: int, t5_tokenizer: Any, clip_tokenizer: Any) -> FillNetwork:
+    """Random weights; the seed decides them."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return FillNetwork(len(t5_tokenizer), clip_tokenizer)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import threading
+import weakref
 import zipfile
 from collections import Counter
 from typing import IO
@@ -16,6 +17,7 @@ class BatchZip:
 
     def __init__(self) -> None:
         self._file: IO[bytes] = tempfile.TemporaryFile(prefix="imgedit-batch-")  # noqa: SIM115
+        weakref.finalize(self, self._file.close)
         self._zip = zipfile.ZipFile(self._file, "w", zipfile.ZIP_STORED)  # pictures do not shrink
         self._lock = threading.Lock()
         self._names: Counter[str] = Counter()

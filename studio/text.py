@@ -92,7 +92,6 @@ TEXTS: dict[str, tuple[str, str]] = {
     "samples": ("샘플 이미지", "Sample pictures"),
     "samples.pick": ("{name} 샘플 사용", "Use the sample {name}"),
     "picture.size": ("{width} × {height} px · {kind}", "{width} × {height} px · {kind}"),
-    "picture.result": ("이전 결과", "an earlier result"),
     "picture.remove": ("이미지 지우기", "Remove the picture"),
     "picture.none": ("편집할 이미지를 올리거나 샘플을 고르세요.", "Upload a picture to edit, or choose a sample."),
     "picture.alt": ("편집할 이미지", "The picture to edit"),
@@ -265,7 +264,6 @@ TEXTS: dict[str, tuple[str, str]] = {
     "left": ("약 {time} 남음", "about {time} left"),
     "elapsed": ("{time} 경과", "{time} so far"),
     "preview": ("미리보기", "Preview"),
-    "preview.none": ("첫 미리보기를 기다리는 중입니다.", "Waiting for the first preview."),
     # Result
     "result": ("결과", "Result"),
     "result.done": ("{time} 만에 끝났습니다.", "Done in {time}."),
@@ -310,7 +308,6 @@ TEXTS: dict[str, tuple[str, str]] = {
     "choice.MASK_SOURCE_MARGINS": ("여백", "The margins"),
     "variants": ("다른 시드의 결과", "With other seeds"),
     "history": ("이번 방문의 기록", "This visit"),
-    "history.empty": ("편집한 결과가 여기에 모입니다.", "Results gather here."),
     "history.pick": ("{number}번 결과 보기: {feature}", "Show result {number}: {feature}"),
     "history.clear": ("기록 지우기", "Clear"),
     "empty.title": ("여기에 결과가 나타납니다", "The result appears here"),
@@ -339,13 +336,8 @@ TEXTS: dict[str, tuple[str, str]] = {
     "error.cancelled": ("편집을 취소했습니다.", "The edit was cancelled."),
     "error.request_id": ("요청 번호 {id}", "Request id {id}"),
     "error.retry_after": ("{time} 뒤에 다시 시도할 수 있습니다.", "It can be tried again in {time}."),
-    "error.detail": ("자세히", "Details"),
     "error.no_server": ("서버에 연결할 수 없습니다", "The server cannot be reached"),
     "error.again": ("다시 시도", "Try again"),
-    "error.unexpected": (
-        "페이지에 오류가 났습니다. 페이지를 새로 고친 뒤 다시 시도하세요.",
-        "Something went wrong in the page. Reload it and try again.",
-    ),
     "advice.IMAGE_REJECTED": (
         "PNG, JPG, WebP로 다시 저장하거나 크기를 줄여서 올리세요.",
         "Save it again as PNG, JPEG or WebP, or make it smaller, and upload that.",

@@ -58,7 +58,8 @@ class Studio:
 
     def upload(self, *files: Path | dict[str, Any]) -> None:
         """Files, or `payload`s, into the uploader of pictures."""
-        self.page.locator('[class*="st-key-upload-"] input[type=file]').set_input_files(list(files))
+        given = [file if isinstance(file, dict) else payload(file.name, file.read_bytes()) for file in files]
+        self.page.locator('[class*="st-key-upload-"] input[type=file]').set_input_files(given)
         self.page.wait_for_timeout(300)
         self.settle()
 

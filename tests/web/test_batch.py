@@ -33,7 +33,8 @@ def test_several_pictures_give_a_table_and_one_zip(studio: Studio) -> None:
 
 
 def test_a_batch_can_be_cancelled_and_keeps_what_is_done(studio: Studio) -> None:
-    studio.upload(*FILES, *[payload(f"copy-{n}.png", FILES[0].read_bytes()) for n in range(9)])
+    large = png(picture(FILES[0]).resize((1024, 1024)))
+    studio.upload(*[payload(f"large-{n}.png", large) for n in range(12)])
     studio.prompt("a bright modern gym")
     studio.start()
     expect(studio.page.get_by_text("1/12장 끝남")).to_be_visible(timeout=EDIT_SECONDS * 1000)

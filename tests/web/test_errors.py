@@ -16,7 +16,7 @@ from PIL import Image
 from playwright.sync_api import BrowserContext, expect
 
 from imgedit.ports import is_free
-from tests.web.conftest import RunningPage
+from tests.web.conftest import SAMPLES, RunningPage
 from tests.web.studio_page import EDIT_SECONDS, Studio, payload, png
 
 pytestmark = pytest.mark.timeout(200)
@@ -81,7 +81,7 @@ def test_what_the_server_refuses_is_said_in_its_korean_words(studio: Studio) -> 
 
 
 def test_names_and_prompts_are_shown_as_text(studio: Studio) -> None:
-    studio.upload(payload(f"{MALICE[:60]}.png", png(Image.new("RGB", (64, 48), "teal"))))
+    studio.upload(payload(f"{MALICE[:60]}.png", (SAMPLES / "in-the-gym.png").read_bytes()))
     studio.prompt(MALICE)
     studio.edit()
     studio.used("시드")

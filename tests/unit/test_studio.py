@@ -1,0 +1,193 @@
+"""Parts of the page that need no browser: pictures, settings, words, the ZIP of a batch."""
+
+from __future__ import annotations
+
+import io
+import re
+import zipfile
+from dataclasses import fields, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from imgedit.errors import ImageRejected, SettingsError, by_reason
+from imgedit.v1 import edit_pb2
+from studio import pictures, settings
+from studio.batch_zip import BatchZip
+from studio.runs import Result, Task
+from studio.settings import Settings
+from studio.text import TEXTS, Words, plain
+
+ROOT = Path(__file__).parents[2]
+
+
+def png(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def decoded(data: bytes) -> Image.Image:
+    with Image.open(io.BytesIO(data)) as image:
+        return image.copy()
+
+
+def test_an_input_is_shown_small_and_kept_as_it_came() -> None:
+    data = png(Image.new("RGB", (4000, 1000), "teal"))
+    picture = pictures.opened("wide.png", data)
+    assert picture.data == data
+    assert picture.size == (4000, 1000)
+    assert decoded(picture.view).size == (1280, 320)
+    assert decoded(picture.thumb).size == (224, 56)
+
+
+def test_a_broken_input_is_refused() -> None:
+    with pytest.raises(ImageRejected):
+        pictures.opened("broken.png", b"\x89PNG\r\n\x1a\nbroken")
+
+
+def test_what_is_transparent_lies_on_checks() -> None:
+    image = Image.new("RGBA", (64, 64), (255, 0, 0, 0))
+    for shown in (pictures.shown(png(image)), pictures.opened("clear.png", png(image)).view):
+        assert np.ptp(np.asarray(decoded(shown)).astype(int), axis=2).max() < 12  # grey, where red is clear
+
+
+@pytest.mark.parametrize(
+    ("size", "aspect", "expected"),
+    [((100, 100), "1:1", (0, 0, 0, 0)), ((100, 100), "2:1", (50, 50, 0, 0)), ((300, 100), "3:4", (0, 0, 150, 150))],
+)
+def test_an_aspect_is_split_evenly(size: tuple[int, int], aspect: str, expected: pictures.Margins) -> None:
+    assert pictures.aspect_margins(size, aspect) == expected
+
+
+def test_the_original_lies_in_the_extended_frame_where_it_was() -> None:
+    view = pictures.webp(Image.new("RGB", (100, 80), "red"))
+    frame = np.asarray(decoded(pictures.in_frame(view, (100, 80), (50, 0, 20, 0))).convert("RGB")).astype(int)
+    assert frame.shape == (100, 150, 3)
+    is_red = (frame[:, :, 0] - frame[:, :, 1]) > 128
+    assert is_red[25:95, 55:145].all()
+    assert not is_red[:15].any()
+    assert not is_red[:, :45].any()
+
+
+def test_a_brushed_mask_becomes_one_of_the_pictures_size_with_black_and_white_untouched() -> None:
+    small = Image.new("RGB", (80, 60))
+    small.paste("white", (20, 15, 60, 45))
+    drawn = pictures.mask_at(png(small), (800, 600))
+    assert drawn is not None
+    mask = np.asarray(decoded(drawn))
+    assert mask.shape == (600, 800)
+    assert (mask[170:430, 220:580] == 255).all()
+    assert (mask[:140] == 0).all()
+    assert (mask[:, :190] == 0).all()
+    assert ((mask > 0) & (mask < 255)).mean() < 0.05
+
+
+def test_a_brush_that_painted_nothing_is_no_mask() -> None:
+    assert pictures.mask_at(png(Image.new("RGB", (80, 60))), (800, 600)) is None
+
+
+def test_samples_are_the_pictures_of_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "b.png").write_bytes(png(Image.new("RGB", (40, 40))))
+    (tmp_path / "a.jpg").write_bytes(b"broken")
+    (tmp_path / "notes.txt").write_text("no picture")
+    assert [picture.name for picture in pictures.samples(tmp_path)] == ["b.png"]
+    assert pictures.samples(tmp_path / "missing") == []
+
+
+def test_every_text_is_there_in_both_languages_with_the_same_values() -> None:
+    for key, (korean, english) in TEXTS.items():
+        assert korean, key
+        assert english, key
+        assert set(re.findall(r"{(\w+)}", korean)) == set(re.findall(r"{(\w+)}", english)), key
+        assert not re.search("[가-힣]", english), key
+
+
+def test_every_text_that_the_code_asks_for_exists_and_every_text_is_asked_for() -> None:
+    files = [path for path in (ROOT / "studio").rglob("*.py") if path.name != "text.py"]
+    source = "".join(path.read_text(encoding="utf-8") for path in files)
+    asked = set(re.findall(r"""words\(\s*["']([\w.]+)["']""", source))
+    assert asked <= set(TEXTS)
+    quoted = set(re.findall(r"""["']([\w.]+)["']""", source))
+    groups = (
+        "advice",
+        "brush",
+        "choice",
+        "description",
+        "examples",
+        "mask",
+        "name",
+        "negative",
+        "outpaint",
+        "parameter",
+    )
+    groups += ("seed", "stage", "state", "tips", "uploader")
+    assert {key for key in TEXTS if key not in quoted and key.partition(".")[0] not in groups} == {"seconds", "minutes"}
+
+
+def test_advice_is_given_for_reasons_that_exist() -> None:
+    assert {key.removeprefix("advice.") for key in TEXTS if key.startswith("advice.")} <= set(by_reason())
+
+
+def test_a_text_of_someone_elses_holds_no_markdown() -> None:
+    text = plain("![a](http://x) <b> :red[x] $y$ `z`\n# head")
+    assert not re.search(r"(?<!\\)[!\[\]()<>:$`#]", text)
+    assert "\n" not in text
+
+
+def test_durations_are_short() -> None:
+    assert [Words("ko").seconds(value) for value in (0.24, 12.4, 75)] == ["0.2초", "12초", "1분 15초"]
+
+
+def test_the_readme_lists_the_settings_and_no_other() -> None:
+    readme = (ROOT / "studio" / "README.md").read_text(encoding="utf-8")
+    expected = [
+        f"| `{settings.PREFIX}{field.name.upper()}` | {_shown(field.default)} | {field.metadata['description']} |"
+        for field in fields(Settings)
+    ]
+    assert re.findall(r"^\| `IMGEDIT_.*\|$", readme, re.MULTILINE) == expected
+
+
+def _shown(default: object) -> str:
+    if isinstance(default, bool):
+        return f"`{str(default).lower()}`"
+    return f"`{default:g}`" if isinstance(default, float) else f"`{default}`" if default != "" else "empty"
+
+
+def test_settings_come_from_the_environment_and_name_what_is_wrong(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("imgedit_abc\n")
+    given = {
+        "IMGEDIT_STUDIO_PORT": "99",
+        "IMGEDIT_STUDIO_TLS": "true",
+        "IMGEDIT_STUDIO_TOKEN_FILE": str(tmp_path / "token"),
+    }
+    found = settings.load(given)
+    assert (found.port, found.tls, found.client_options["token"]) == (99, True, "imgedit_abc")
+    for name, value in (("PORT", "x"), ("PORT", "-1"), ("TLS", "maybe"), ("LANGUAGE", "fr"), ("UNKNOWN", "1")):
+        with pytest.raises(SettingsError, match=f"IMGEDIT_STUDIO_{name}"):
+            settings.load({f"IMGEDIT_STUDIO_{name}": value})
+    with pytest.raises(SettingsError, match="IMGEDIT_STUDIO_TOKEN_FILE"):
+        _ = replace(found, token_file=str(tmp_path / "missing")).client_options
+
+
+def test_a_zip_keeps_every_result_and_lets_go_of_its_pictures() -> None:
+    zipped = BatchZip()
+    for _ in range(2):
+        zipped.add(_finished("gym.png", png(Image.new("RGB", (20, 20)))))
+    task = _finished("park.png", b"RIFFxxxxWEBP")
+    zipped.add(task)
+    with zipfile.ZipFile(io.BytesIO(zipped.read())) as read:
+        assert read.namelist() == ["gym-inpainting-7.png", "gym-inpainting-7-2.png", "park-inpainting-7.webp"]
+        assert read.testzip() is None
+    assert task.result is not None
+    assert task.result.answer.output_image == b"RIFF"
+    assert task.result.file_name == "park-inpainting-7.webp"
+
+
+def _finished(name: str, output: bytes) -> Task:
+    source = pictures.opened(name, png(Image.new("RGB", (20, 20))))
+    answer = edit_pb2.EditResponse(output_image=output, seed=7, effective={"feature_id": "inpainting"})
+    result = Result(1, source, {"experiment": "ben2_flux_fill"}, answer, b"", b"", b"", None, None)
+    return Task(source, {"experiment": "ben2_flux_fill"}, result=result)

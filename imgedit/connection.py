@@ -5,11 +5,12 @@ There is none for the token itself: whoever lists the processes of a machine rea
 
 from __future__ import annotations
 
+import inspect
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -82,6 +83,11 @@ def _options(
     except SettingsError as error:
         _refuse(error)
     return _Connection(target, options)
+
+
+def connection_by(params: Mapping[str, Any]) -> _Connection:
+    """The connection that a command's parameters name."""
+    return _options(**{name: params[name] for name in inspect.signature(_options).parameters})
 
 
 connecting = instead_of("connect", _options)

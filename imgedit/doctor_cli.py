@@ -16,7 +16,7 @@ from imgedit import doctor as checks
 from imgedit.console import err, out, print_json
 from imgedit.doctor_weights import weights
 from imgedit.exit_codes import ExitCode
-from imgedit.ports import DEFAULT_BASE_PORT, DEFAULT_GATEWAY_PORT, DEFAULT_METRICS_BASE_PORT, Ports
+from imgedit.ports import DEFAULT_BASE_PORT, DEFAULT_GATEWAY_PORT, DEFAULT_METRICS_BASE_PORT, DEFAULT_STUDIO_PORT, Ports
 
 COLOURS = {"OK": "green", "NOTE": "cyan", "WARN": "yellow", "FAIL": "red"}
 
@@ -36,7 +36,7 @@ def doctor(
     Exit code 0: nothing is in the way, WARN and NOTE aside; 1: something is (FAIL).
     """
     metrics = DEFAULT_METRICS_BASE_PORT if base_port == DEFAULT_BASE_PORT else base_port + 100
-    ports = Ports(base_port, metrics, gateway=DEFAULT_GATEWAY_PORT)
+    ports = Ports(base_port, metrics, gateway=DEFAULT_GATEWAY_PORT, studio=DEFAULT_STUDIO_PORT)
     with err.status("looking …"):
         found = [*checks.machine(ports), *checks.settings_of(os.environ), *weights(models)]
     counts = Counter(finding.state for finding in found)

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from imgedit import completion
 from imgedit.option_groups import instead_of
 from imgedit.request import Background, EditOptions, Profile
 from imgedit.v1 import edit_pb2
@@ -32,12 +33,21 @@ OUTPAINT = "Extending"
 
 
 def _options(
-    experiment: Annotated[str, typer.Option("--experiment", "-e", help="Id of the experiment.")],
+    experiment: Annotated[
+        str,
+        typer.Option("--experiment", "-e", help="Id of the experiment.", autocompletion=completion.experiments),
+    ],
     prompt: Annotated[
         str | None, typer.Option("--prompt", "-p", help="What to do. Needed by every experiment that paints.")
     ] = None,
     feature: Annotated[
-        str | None, typer.Option("--feature", "-f", help="Id of the feature. [default: the experiment's first]")
+        str | None,
+        typer.Option(
+            "--feature",
+            "-f",
+            help="Id of the feature. [default: the experiment's first]",
+            autocompletion=completion.features,
+        ),
     ] = None,
     expand_prompt: Annotated[
         bool, typer.Option("--expand-prompt", help="Have a language model write the prompt out first.")

@@ -160,6 +160,26 @@ def test_the_command_line_edits_a_file(stack: RunningStack, photo: Path, tmp_pat
     assert out.read_bytes() == again.read_bytes()
 
 
+def test_the_shell_is_offered_what_the_server_has(stack: RunningStack) -> None:
+    def offered(line: str, target: str = stack.target) -> set[str]:
+        environment = {"_IMGEDIT_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(line.count(" "))}
+        done = subprocess.run(
+            [str(Path(sys.executable).parent / "imgedit")],
+            env={**os.environ, **environment, "IMGEDIT_TARGET": target},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert not done.stderr
+        return set(done.stdout.split())
+
+    assert offered("imgedit edit -e ") == {"ben2_flux_fill", "ben2_qwen_image"}
+    assert offered("imgedit edit -e ben2_flux_fill -f ") == {"inpainting", "outpainting"}
+    assert offered("imgedit batch -f text") == {"text_editing"}
+    assert offered("imgedit edit -e ", "127.0.0.1:1") == set()
+
+
 def test_with_json_the_command_line_prints_one_object(stack: RunningStack, photo: Path, tmp_path: Path) -> None:
     out, mask = tmp_path / "out.webp", tmp_path / "mask.png"
     arguments = ["edit", str(photo), "-e", "ben2_flux_fill", "-p", "a gym", "--seed", "7", "--json"]

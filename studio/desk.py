@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -87,9 +88,10 @@ def current() -> Desk:
 
 
 def _cancel_all(runs: list[Run]) -> None:
+    """On a thread of its own: whoever lets go of a desk must not wait for the server."""
     for run in runs:
         if not run.is_over:
-            run.cancel()
+            threading.Thread(target=run.cancel, name="studio-cancel", daemon=True).start()
 
 
 def _open(upload: UploadedFile) -> Picture | ImgeditError:

@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 import typer
 
-from docs_tools.markdown import MADE, code, table
+from docs_tools.markdown import code, table, titled
 from imgedit.cli import app
 
 HEAD = """# Command reference
@@ -25,7 +25,7 @@ def page(folder: Path) -> dict[Path, str]:
     root = typer.main.get_command(app)
     commands = dict(root.commands.items())  # type: ignore[attr-defined]
     parts = [_described(f"imgedit {name}", command) for name, command in sorted(commands.items())]
-    return {folder / "cli.md": MADE + HEAD + "".join(parts)}
+    return {folder / "cli.md": titled(HEAD) + "".join(parts)}
 
 
 def _described(name: str, command: Any) -> str:

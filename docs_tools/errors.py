@@ -8,7 +8,7 @@ from pathlib import Path
 import grpc
 
 from deploy.envoy.build import compile_protos
-from docs_tools.markdown import MADE, code, table
+from docs_tools.markdown import code, table, titled
 from docs_tools.protos import comments
 from imgedit.errors import DeadlineExceeded, RequestError, TryLater, by_reason
 
@@ -57,7 +57,8 @@ def page(folder: Path) -> dict[Path, str]:
         code_name, _, when = said[f"{enum.name}.{value.name}"].partition(". ")
         if not code_name.startswith(cls.code.name):
             raise ValueError(f"the comment of {value.name} names another code than its class")
-        status = int(HTTP[cls.code])
-        rows.append((code(reason), cls.code.name, str(status), code(cls.__name__), decision, when, cls.default_korean))
-    head = ["reason", "code", "HTTP", "class of `imgedit.errors`", "", "when", "in Korean"]
-    return {folder / "errors.md": MADE + HEAD + table(head, rows)}
+        code_and_status = f"{cls.code.name}<br>{int(HTTP[cls.code])}"
+        names = f"{code(reason)}<br>{code(cls.__name__)}"
+        rows.append((names, code_and_status, decision, when, cls.default_korean))
+    head = ["reason<br>class of `imgedit.errors`", "code<br>HTTP", "", "when", "in Korean"]
+    return {folder / "errors.md": titled(HEAD) + table(head, rows)}

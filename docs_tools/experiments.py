@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from docs_tools.markdown import MADE, code, table
+from docs_tools.markdown import code, table, titled
 
 CATALOGUE = Path(__file__).parents[1] / "config" / "experiments.yaml"
 
@@ -23,7 +23,7 @@ out of range are refused, never clamped. *recommended* is the guide's advice for
 def page(folder: Path) -> dict[Path, str]:
     """The page, by where it goes."""
     content = yaml.safe_load(CATALOGUE.read_text(encoding="utf-8"))
-    return {folder / "experiments.md": MADE + HEAD + "".join(map(_experiment, content["experiments"]))}
+    return {folder / "experiments.md": titled(HEAD) + "".join(map(_experiment, content["experiments"]))}
 
 
 def _experiment(experiment: dict[str, Any]) -> str:

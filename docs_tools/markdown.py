@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-MADE = "<!-- Made by `python -m docs_tools.build` (`make protos`); do not edit. -->\n\n"
+MADE = "<!-- Made by `python -m docs_tools.build` (`make protos`); do not edit. -->"
+
+
+def titled(head: str) -> str:
+    """The head of a made page, its title first: sites take a page's name from its first line."""
+    title, _, rest = head.partition("\n\n")
+    return f"{title}\n\n{MADE}\n\n{rest}"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -23,7 +23,7 @@ from google.protobuf.descriptor_pb2 import (
 )
 
 from deploy.envoy.build import PROTOS, compile_protos
-from docs_tools.markdown import MADE, code, table
+from docs_tools.markdown import code, table, titled
 
 PACKAGE = "imgedit.v1"
 PUBLIC = "EditService"
@@ -38,12 +38,8 @@ SCALARS = {
     _Field.TYPE_UINT32: "uint32",
     _Field.TYPE_DOUBLE: "double",
 }
-JSON_SCALARS = {
-    **SCALARS,
-    _Field.TYPE_BYTES: "base64 string",
-    _Field.TYPE_INT32: "number",
-    _Field.TYPE_UINT32: "number",
-}
+NUMBERS = (_Field.TYPE_INT32, _Field.TYPE_UINT32, _Field.TYPE_DOUBLE)
+JSON_SCALARS = {**SCALARS, _Field.TYPE_BYTES: "base64 string", **dict.fromkeys(NUMBERS, "number")}
 
 GRPC_HEAD = """# gRPC reference
 
@@ -107,7 +103,7 @@ class Book:
         services.sort(key=lambda service: (service.name != PUBLIC, service.name))
         messages = sorted((m for file in self._files for m in file.message_type), key=lambda message: message.name)
         enums = sorted((e for file in self._files for e in file.enum_type), key=lambda enum: enum.name)
-        parts = [MADE, GRPC_HEAD, *map(self._service, services), "## Messages\n\n", *map(self._message, messages)]
+        parts = [titled(GRPC_HEAD), *map(self._service, services), "## Messages\n\n", *map(self._message, messages)]
         return "".join([*parts, "## Enums\n\n", *map(self._enum, enums)])
 
     def rest(self) -> str:
@@ -115,7 +111,7 @@ class Book:
         services = [service for file in self._files for service in file.service]
         found = [(service, method, http(method)) for service in services for method in service.method]
         parts = [self._endpoint(service, method, route) for service, method, route in found if route]
-        return "".join([MADE, REST_HEAD, *parts])
+        return "".join([titled(REST_HEAD), *parts])
 
     def _service(self, service: ServiceDescriptorProto) -> str:
         rows = [

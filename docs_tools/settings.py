@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic.fields import FieldInfo
 
-from docs_tools.markdown import MADE, code, table
+from docs_tools.markdown import code, table, titled
 from services.common.settings import ServiceSettings
 from services.fill.settings import FillSettings
 from services.orchestrator.settings import OrchestratorSettings
@@ -34,7 +34,7 @@ those for tokens and TLS.
 
 def page(folder: Path) -> dict[Path, str]:
     """The page, by where it goes."""
-    return {folder / "settings.md": MADE + HEAD + "".join(_service(settings) for settings in SETTINGS)}
+    return {folder / "settings.md": titled(HEAD) + "".join(_service(settings) for settings in SETTINGS)}
 
 
 def _service(settings: type[ServiceSettings]) -> str:

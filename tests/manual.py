@@ -3,7 +3,7 @@
 A block says by the comment before it what becomes of it:
 
     <!-- run: shell -->   <!-- run: python -->      it runs, against a stack
-    <!-- check: json -->  <!-- check: catalogue -->  it is read by what reads such files
+    <!-- check: json -->   also toml, catalogue      it is read by what reads such files
     <!-- not run: why -->                            it does not run here
 
 Blocks in the languages `text` (output, layouts) and `mermaid` need none.

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from tests.manual import PLAIN_LANGUAGES, ROOT, Block, anchors, blocks, links, n
 PAGES = pages()
 KOREAN = [page for page in PAGES if page.name.endswith(".ko.md")]
 RUNNERS = {("run", "shell"): ("shell",), ("run", "python"): ("python",), ("check", "json"): ("json",)}
-RUNNERS[("check", "catalogue")] = ("yaml",)
+RUNNERS |= {("check", "catalogue"): ("yaml",), ("check", "toml"): ("toml",)}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
@@ -72,9 +73,12 @@ def test_a_catalogue_in_the_manual_is_one_that_a_server_takes(block: Block, tmp_
     assert catalogue.load(file).experiments
 
 
-@pytest.mark.parametrize("block", [pytest.param(block, id=name) for name, block in checked("json")])
-def test_json_in_the_manual_is_json(block: Block) -> None:
-    json.loads(block.code)
+@pytest.mark.parametrize("word", ["json", "toml"])
+def test_json_and_toml_in_the_manual_can_be_read(word: str) -> None:
+    found = checked(word)
+    assert found
+    for _, block in found:
+        assert {"json": json.loads, "toml": tomllib.loads}[word](block.code)
 
 
 def test_the_reference_is_current() -> None:

@@ -24,6 +24,7 @@ from demo import world
 from demo.train import ben2_pictures
 from demo.train.folder import Options, note_run, notes_of
 from demo.train.loop import Average, rate, train
+from demo.train.optimizer import MuonAdamW
 from demo.train.pictures import tiled
 from imgedit.images import Pixels
 from services.orchestrator.masks import relevel
@@ -53,7 +54,7 @@ SKETCHED = 0.6
 
 SKETCH_BATCH = 8
 BATCH = 4
-LEARNING_RATE = 2e-3
+LEARNING_RATE = 3e-3
 EDGE_WEIGHT = 4.0
 COARSE_WEIGHT = 0.3
 LEVELS = (1, 2, 3, 4)
@@ -107,23 +108,22 @@ class Ben2Learner:
         sketcher = BEN2(SKETCH)
         sketcher.load_state_dict(self.network.state_dict(keep_vars=True), assign=True)  # the very same weights
         self._lesson, self._sketch = Lesson(self.network), Lesson(sketcher)
-        self._average = Average(self.network, 0.995)
-        self._optimizer = torch.optim.AdamW(
-            self.network.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.01, foreach=True
+        self._average = Average(self.network.parameters(), 0.995)
+        named = list(self.network.named_parameters())
+        self._optimizer = MuonAdamW(
+            [weight for name, weight in named if is_matrix(name, weight)],
+            [weight for name, weight in named if not is_matrix(name, weight)],
+            lr=LEARNING_RATE,
         )
 
     def step(self, number: int, progress: float) -> float:
         """One batch of pictures."""
-        for group in self._optimizer.param_groups:
-            group["lr"] = LEARNING_RATE * rate(number, progress)
         lesson, count = (self._sketch, SKETCH_BATCH) if progress < SKETCHED else (self._lesson, BATCH)
         pictures, alphas = batch(self._seed, number, count, lesson.network.config.image_size)
         with torch.autocast("cpu", torch.bfloat16):
             loss = lesson(pictures, alphas)
-        self._optimizer.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
-        self._optimizer.step()
+        self._optimizer.step(rate(number, progress))
         self._average.update()
         return float(loss.detach())
 
@@ -132,14 +132,14 @@ class Ben2Learner:
         return {
             "network": self.network.state_dict(),
             "average": self._average.state(),
-            "optimizer": self._optimizer.state_dict(),
+            "optimizer": self._optimizer.state(),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from there."""
         self.network.load_state_dict(state["network"])
         self._average.restore(state["average"])
-        self._optimizer.load_state_dict(state["optimizer"])
+        self._optimizer.restore(state["optimizer"])
 
     @torch.no_grad()
     def sheet(self) -> Image.Image | None:
@@ -153,6 +153,11 @@ class Ben2Learner:
     def finish(self) -> None:
         """Keep the mean of the weights."""
         self._average.swap()
+
+
+def is_matrix(name: str, weight: Tensor) -> bool:
+    """Whether Muon learns it: what mixes many channels into many."""
+    return weight.ndim >= 2 and min(weight.flatten(1).shape) > 1 and "bias_table" not in name and "sideout" not in name
 
 
 def fine_loss(logits: Tensor, alphas: Tensor) -> Tensor:

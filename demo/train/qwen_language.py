@@ -102,7 +102,7 @@ class QwenLearner:
             self.network = model(self.tokenizer)
         self.network.train()
         self.network.set_attn_implementation("eager")  # of a few short chats: half the work of the fused one
-        self._average = Average(self.network, 0.998)
+        self._average = Average(self.network.parameters(), 0.998)
         layers = self.network.model.language_model.layers
         matrices = [weight for weight in layers.parameters() if weight.ndim == 2]
         known = {id(weight) for weight in matrices}

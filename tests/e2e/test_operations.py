@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from PIL import Image
 
 from imgedit import SyncEditClient
 from imgedit.ports import SERVICES
+from tests.terminal import output_of
 
 from .conftest import RunningStack
 
@@ -197,6 +199,18 @@ def test_with_json_the_command_line_prints_one_object(stack: RunningStack, photo
     assert listed[0]["features"][0]["parameters"]
     health = json.loads(command(stack, "health", "--base-port", str(stack.ports.base), "--json").stdout)
     assert {name: found["serving"] for name, found in health.items()} == dict.fromkeys(SERVICES, True)
+
+
+@pytest.mark.parametrize(("options", "shown"), [((), True), (("--quiet",), False)])
+def test_a_terminal_shows_stage_step_and_time_of_an_edit(
+    stack: RunningStack, photo: Path, tmp_path: Path, options: tuple[str, ...], shown: bool
+) -> None:
+    line = [str(Path(sys.executable).parent / "imgedit"), "edit", str(photo), "-e", "ben2_flux_fill", "-p", "a gym"]
+    line += ["--steps", "50", "--strength", "1", "-o", str(tmp_path / "out.png"), *options]
+    code, drawn = output_of(line, environment={**os.environ, "IMGEDIT_TARGET": stack.target})
+    assert code == 0, drawn
+    assert bool(re.search(r"3/4 fill .*step \d+/50", drawn)) == shown
+    assert "seed" in drawn
 
 
 def test_the_command_line_explains_a_refusal(stack: RunningStack, photo: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -28,6 +29,7 @@ from services.fill import gguf_names
 from services.qwen_edit import gguf_names as qwen_names
 from services.segmentation.ben2 import load
 from services.segmentation.convert import convert as convert_pickle
+from tests.terminal import output_of
 
 FLUX, QWEN = "FLUX.1-Fill-dev/transformer", "Qwen-Image-Edit-2509/transformer"
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -212,6 +214,22 @@ def test_what_is_converted_into_a_pulled_folder_is_in_its_record(models: Path, t
     assert sha256_of(folder / WEIGHTS) in done.stdout
     assert read_lock(tmp_path)["flux-fill"].files[f"transformer/{WEIGHTS}"].sha256_from == "converted"
     assert {report.state for report in verify(tmp_path)} == {"OK"}
+
+
+def test_a_terminal_shows_how_far_a_conversion_is(models: Path, tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "imgedit.cli",
+        "models",
+        "convert",
+        str(models / FLUX),
+        str(tmp_path / "flux.gguf"),
+    ]
+    code, drawn = output_of(command, environment=dict(os.environ))
+    assert code == 0, drawn
+    assert "flux.gguf ━" in drawn
+    assert sha256_of(tmp_path / "flux.gguf") in drawn.replace("\r\n", "")
 
 
 def test_the_command_says_what_it_cannot_convert(models: Path, tmp_path: Path) -> None:

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -234,7 +233,7 @@ def _gb(size: int) -> str:
     return f"{size / 1e9:.1f} GB"
 
 
-def settings_of(environment: dict[str, str] | os._Environ[str]) -> Iterator[Finding]:
+def settings_of(environment: Mapping[str, str]) -> Iterator[Finding]:
     """Variables of this project that are set, without their values where these are secret."""
     names = sorted(name for name in environment if name.startswith("IMGEDIT_"))
     shown = ", ".join(name if "TOKEN" in name else f"{name}={environment[name]}" for name in names)

@@ -18,7 +18,7 @@ from tests.web.studio_page import Studio
 ROOT = Path(__file__).parents[2]
 SAMPLES = ROOT / "demo" / "samples"
 DEMO_MODELS = ROOT / "demo" / "models"
-WORK_PIXELS = 640 * 640
+WORK_PIXELS = 448 * 448
 
 LAUNCH = ["--no-sandbox", "--disable-dev-shm-usage"]
 """Chromium's own sandbox needs rights that a container does not give; it meets this page alone."""

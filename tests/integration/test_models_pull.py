@@ -422,6 +422,27 @@ def test_list_shows_licences_and_what_is_there(run: Run, models: Path) -> None:
     assert "no commercial use" in rows["flux-fill"]
 
 
+def test_with_json_list_and_verify_print_one_object(run: Run, models: Path) -> None:
+    assert "models.lock" in json.loads(run("verify", "--json").stdout)["error"]["message"]
+    run("pull", "ben2")
+    listed = {model["name"]: model for model in json.loads(run("list", "--json").stdout)["models"]}
+    assert listed["ben2"]["licence"] == "MIT"
+    assert listed["ben2"]["folder"] == str(models / "BEN2")
+    assert listed["ben2"]["bytes"] > 0
+    assert (listed["flux-fill"]["gated"], listed["flux-fill"]["folder"]) == (True, None)
+    assert "no commercial use" in listed["flux-fill"]["licence"]
+    whole = run("verify", "--json")
+    assert (whole.exit_code, json.loads(whole.stdout)["ok"]) == (0, True)
+    (models / "BEN2" / "model.safetensors").write_bytes(b"changed")
+    changed = run("verify", "--json")
+    answer = json.loads(changed.stdout)
+    assert (changed.exit_code, answer["ok"]) == (1, False)
+    assert {file["path"]: file["state"] for file in answer["files"]} == {
+        "BEN2/model.safetensors": "CHANGED",
+        "BEN2/config.json": "OK",
+    }
+
+
 def test_list_without_a_folder_shows_what_can_be_pulled(hub: Hub) -> None:
     result = CliRunner().invoke(app, ["models", "list"], env={"COLUMNS": "200"})
     assert result.exit_code == 0

@@ -21,7 +21,7 @@ def show(words: Words, run: Run) -> None:
         text += f" · {words('batch.failed', count=failed)}"
     st.progress(sum(task.share for task in run.tasks) / len(run.tasks), text=f"**{text}**")
     st.dataframe(
-        [_row(words, task) for task in run.tasks],
+        [_row(words, task, has_notes=failed > 0) for task in run.tasks],
         hide_index=True,
         column_config=_columns(words),
         alt=text,
@@ -42,14 +42,15 @@ def download(words: Words, zipped: BatchZip) -> None:
     )
 
 
-def _row(words: Words, task: Task) -> dict[str, Any]:
+def _row(words: Words, task: Task, *, has_notes: bool) -> dict[str, Any]:
+    note = errors.message(words, task.error) if task.error and task.state == "failed" else ""
     return {
         "file": task.source.name,
         "state": words(f"state.{task.state}"),
         "share": task.share,
         "seconds": round(task.seconds, 1) if task.started is not None else None,
         "seed": str(task.result.answer.seed) if task.result else "",
-        "note": errors.message(words, task.error) if task.error and task.state == "failed" else "",
+        **({"note": note} if has_notes else {}),
     }
 
 
@@ -60,6 +61,6 @@ def _columns(words: Words) -> dict[str, Any]:
         "state": columns.TextColumn(words("batch.state"), width="small"),
         "share": columns.ProgressColumn(words("batch.step"), min_value=0, max_value=1, format="percent"),
         "seconds": columns.NumberColumn(words("batch.time"), format="%.1f", width="small"),
-        "seed": columns.TextColumn(words("batch.seed"), width="small"),
+        "seed": columns.TextColumn(words("batch.seed")),
         "note": columns.TextColumn(words("batch.note"), width="large"),
     }

@@ -22,7 +22,7 @@ MAX_REMEMBERED = 64
 
 @dataclass
 class Desk:
-    """The state of a visit.
+    """The state of a visit. When it goes, what still runs is cancelled.
 
     chosen: a sample, or an earlier result, as the input. upload_round: counts up to empty the uploader. shown: the
     result on view. variants: those of "other seeds". zipped,
@@ -40,6 +40,9 @@ class Desk:
     history: list[Result] = field(default_factory=list)
     _opened: dict[str, Picture | ImgeditError] = field(default_factory=dict)
     _runs: list[Run] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        weakref.finalize(self, _cancel_all, self._runs)
 
     def opened(self, upload: UploadedFile) -> Picture | ImgeditError:
         """An uploaded file as a picture, or what is wrong with it."""
@@ -78,11 +81,9 @@ class Desk:
 
 
 def current() -> Desk:
-    """The desk of this visit. When the visit is over, what still runs is cancelled."""
+    """The desk of this visit."""
     if "desk" not in st.session_state:
-        desk = Desk()
-        weakref.finalize(desk, _cancel_all, desk._runs)
-        st.session_state.desk = desk
+        st.session_state.desk = Desk()
     found: Desk = st.session_state.desk
     return found
 

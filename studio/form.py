@@ -24,7 +24,10 @@ PREVIEWS = 8
 
 @dataclass
 class Wish:
-    """What the form holds: the pictures and the options of the edit. missing: what to do first, if anything."""
+    """What the form holds: the pictures and the options of the edit.
+
+    missing: what to do first, if anything. is_asked: whether the button was pressed with nothing missing.
+    """
 
     inputs: list[Picture] = field(default_factory=list)
     options: EditOptions | None = None
@@ -50,7 +53,11 @@ def draw(words: Words, desk: Desk, form: Form, *, is_busy: bool) -> Wish:
     wish.options = cast("EditOptions", options)
     wish.missing = _missing(words, form, wish)
     with st.container(key="act"):
+        above = st.empty()
         wish.is_asked = _button(words, form, wish, is_busy=is_busy)
+        if wish.is_asked and wish.missing:
+            above.warning(wish.missing, icon=":material/edit_note:")
+            wish.is_asked = False
     return wish
 
 

@@ -129,10 +129,7 @@ def _feature_name(words: Words, feature: edit_pb2.Feature) -> str:
 
 
 def _begin_if_asked(visit: Desk, wish: Wish) -> None:
-    if not wish.is_asked:
-        return
-    if wish.missing or wish.options is None:
-        st.warning(wish.missing or "", icon=":material/edit_note:")
+    if not wish.is_asked or wish.options is None:
         return
     if len(wish.inputs) == 1:
         visit.zipped = None

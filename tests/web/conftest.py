@@ -18,6 +18,7 @@ from tests.web.studio_page import Studio
 ROOT = Path(__file__).parents[2]
 SAMPLES = ROOT / "demo" / "samples"
 DEMO_MODELS = ROOT / "demo" / "models"
+HAS_DEMO_MODELS = all((DEMO_MODELS / name).is_dir() for name in ("BEN2", "FLUX.1-Fill-dev", "Qwen-Image-Edit-2509"))
 WORK_PIXELS = 448 * 448
 
 LAUNCH = ["--no-sandbox", "--disable-dev-shm-usage"]
@@ -41,7 +42,7 @@ class RunningPage:
 def running(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningPage]:
     """The services with the demo's checkpoints, where they are there, and the page with the demo's samples."""
     ports = Ports.free(studio=True)
-    shown = DEMO_MODELS if DEMO_MODELS.is_dir() else models
+    shown = DEMO_MODELS if HAS_DEMO_MODELS else models
     environment = environment_of(ports, shown, max_work_pixels=WORK_PIXELS)
     logs = tmp_path_factory.mktemp("web-logs")
     stack = Stack(ports, logs, {**environment, "IMGEDIT_STUDIO_SAMPLES": str(SAMPLES)})

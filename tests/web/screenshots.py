@@ -18,7 +18,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from imgedit.ports import Ports
 from imgedit.stack import Stack, environment_of
-from tests.web.conftest import DEMO_MODELS, LAUNCH, ROOT, SAMPLES
+from tests.web.conftest import DEMO_MODELS, HAS_DEMO_MODELS, LAUNCH, ROOT, SAMPLES
 from tests.web.studio_page import Studio
 
 IMAGES = ROOT / "docs" / "images"
@@ -31,7 +31,7 @@ QWEN = "BEN2 + Qwen-Image"
 def main() -> None:
     """Take all of them."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--models", type=Path, default=DEMO_MODELS if DEMO_MODELS.is_dir() else TINY_MODELS)
+    parser.add_argument("--models", type=Path, default=DEMO_MODELS if HAS_DEMO_MODELS else TINY_MODELS)
     parser.add_argument("--url", help="a page that runs already")
     arguments = parser.parse_args()
     IMAGES.mkdir(parents=True, exist_ok=True)
@@ -66,9 +66,9 @@ def opened(browser: Browser, url: str, width: int = 1320, height: int = 900) -> 
     return studio
 
 
-def keep(page: Page, name: str) -> None:
-    """What is on the screen, as a small file."""
-    page.wait_for_timeout(900)
+def keep(page: Page, name: str, *, wait: int = 900) -> None:
+    """What is on the screen after so many milliseconds, as a small file."""
+    page.wait_for_timeout(wait)
     with Image.open(io.BytesIO(page.screenshot())) as image:
         image.convert("RGB").quantize(COLOURS).save(IMAGES / f"studio-{name}.png", optimize=True)
 
@@ -128,10 +128,15 @@ def appearance(browser: Browser, url: str) -> None:
     studio.choose(QWEN)
     studio.sample("in-the-gym")
     studio.press("운동복의 상의를 파란색에서 빨간색으로 변경")
+    for name in ("Steps", "Strength"):
+        slider = studio.page.get_by_role("slider", name=name)
+        slider.focus()
+        slider.press("End")
     studio.settle()
+    studio.page.locator(".st-key-header").scroll_into_view_if_needed()
     studio.start()
     studio.page.get_by_role("img", name="미리보기").wait_for(timeout=90_000)
-    keep(studio.page, "progress")
+    keep(studio.page, "progress", wait=100)
     studio.wait_for_result()
     studio.press("같은 요청, 다른 시드 ×4")
     studio.page.get_by_role("group", name="다른 시드의 결과").wait_for(timeout=180_000)

@@ -58,11 +58,11 @@ def test_a_picture_over_25_megapixels_is_refused_before_it_is_sent(studio: Studi
 
 def test_nothing_is_sent_without_a_picture_and_a_prompt(studio: Studio) -> None:
     studio.start()
-    expect(studio.page.get_by_text("편집할 이미지를 올리거나 샘플을 고르세요.")).to_be_visible()
+    expect(studio.page.get_by_text("편집할 이미지를 올리거나 샘플을 고르세요.")).to_be_in_viewport()
     studio.settle()
     studio.sample()
     studio.start()
-    expect(studio.page.get_by_text("바꿀 내용을 프롬프트에 쓰세요.")).to_be_visible()
+    expect(studio.page.get_by_text("바꿀 내용을 프롬프트에 쓰세요.")).to_be_in_viewport()
 
 
 def test_what_the_server_refuses_is_said_in_its_korean_words(studio: Studio) -> None:

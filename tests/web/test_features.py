@@ -29,7 +29,7 @@ def test_an_edit_gives_the_bytes_that_the_api_gives(studio: Studio, running: Run
             SAMPLES / "in-the-gym.png", experiment="ben2_flux_fill", prompt="배경을 현대적인 체육관으로 변경", seed=7
         )
     assert studio.downloaded() == answer.output_image
-    assert studio.downloaded("배경 제거 이미지") == answer.background_removed_image
+    assert studio.downloaded("배경 제거") == answer.background_removed_image
     assert studio.used("시드") == "7"
     expect(studio.page.get_by_text(answer.effective.prompt)).to_be_visible()
     expect(studio.page.get_by_text("모델이 본 프롬프트 · 번역됨")).to_be_visible()
@@ -90,7 +90,7 @@ def test_the_brush_paints_what_is_repainted_and_nothing_else(studio: Studio) -> 
     studio.edit()
     before = np.asarray(picture(SAMPLES / "in-the-gym.png").convert("RGB")).astype(int)
     after = np.asarray(studio.downloaded_image().convert("RGB")).astype(int)
-    weight = np.asarray(studio.downloaded_image("마스크 이미지"))
+    weight = np.asarray(studio.downloaded_image("마스크"))
     height, width = weight.shape
     assert weight[height // 2, width // 2 + 10] == 255
     assert 0.002 < (weight > 0).mean() < 0.2
@@ -130,7 +130,7 @@ def test_an_uploaded_mask_is_shown_over_the_picture_and_used(studio: Studio) -> 
     field.set_input_files([payload("mask.png", png(mask))])
     expect(studio.page.get_by_role("img", name="붉은 부분을 다시 그립니다.")).to_be_visible()
     studio.edit()
-    assert (np.asarray(studio.downloaded_image("마스크 이미지")) == np.asarray(mask)).all()
+    assert (np.asarray(studio.downloaded_image("마스크")) == np.asarray(mask)).all()
 
 
 def test_margins_are_drawn_and_added(studio: Studio) -> None:

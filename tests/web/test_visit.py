@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import gc
 import time
 
 import pytest
 from PIL import Image
 from playwright.sync_api import Browser, expect
 
+from imgedit import SyncEditClient
+from imgedit.request import EditOptions
+from studio import pictures
+from studio.desk import Desk
+from studio.runs import Run, Task
+from tests.e2e.orchestrators import wait_for
 from tests.web.conftest import SAMPLES, RunningPage
 from tests.web.studio_page import EDIT_SECONDS, Studio, payload, picture, png
 
@@ -152,6 +159,21 @@ def test_leaving_the_page_does_not_end_the_service(studio: Studio, browser: Brow
     studio.sample("in-the-gym")
     studio.prompt("a gym")
     studio.edit()
+
+
+def test_what_runs_is_cancelled_when_its_visit_is_over(running: RunningPage) -> None:
+    large = pictures.opened("large.png", png(picture(SAMPLES / "in-the-gym.png").resize((SIDE, SIDE))))
+    options: EditOptions = {"experiment": "ben2_qwen_image", "prompt": "빨간색으로", "steps": 50, "strength": 1.0}
+    run = Run([Task(large, options)])
+    desk = Desk()
+    desk.begin(run)
+    with SyncEditClient(running.target) as client:
+        run.start(client, EDIT_SECONDS)
+        wait_for(lambda: run.tasks[0].progress.step > 0)
+        del desk
+        gc.collect()
+        wait_for(lambda: run.is_over)
+    assert run.tasks[0].state == "cancelled"
 
 
 def test_what_is_uploaded_takes_the_place_of_a_sample(studio: Studio) -> None:

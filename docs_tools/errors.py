@@ -47,11 +47,9 @@ def page(folder: Path) -> dict[Path, str]:
     said = dict(comments(file))
     [enum] = file.enum_type
     rows = []
-    for value in enum.value:
+    for value in enum.value[1:]:  # the first one is never sent
         reason = value.name.removeprefix("ERROR_REASON_")
-        cls = by_reason().get(reason)
-        if cls is None:
-            continue
+        cls = by_reason()[reason]
         decision = "change" if issubclass(cls, RequestError) else ""
         decision = "later" if issubclass(cls, TryLater | DeadlineExceeded) else decision
         code_name, _, when = said[f"{enum.name}.{value.name}"].partition(". ")

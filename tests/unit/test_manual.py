@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from docs_tools import build
+from imgedit.errors import by_reason
 from services.orchestrator import catalogue
 from tests.manual import PLAIN_LANGUAGES, ROOT, Block, anchors, blocks, links, name_of, pages
 
@@ -84,6 +85,17 @@ def test_json_and_toml_in_the_manual_can_be_read(word: str) -> None:
 def test_the_reference_is_current() -> None:
     stale = [path.name for path, text in build.made().items() if path.read_text(encoding="utf-8") != text]
     assert not stale, "run `make protos`"
+
+
+def test_the_reference_has_every_error_reason_setting_command_and_message() -> None:
+    text = {path.name: content for path, content in build.made().items()}
+    assert all(f"`{reason}`" in text["errors.md"] for reason in by_reason())
+    assert all(f"## imgedit {name}\n" in text["cli.md"] for name in ("edit", "doctor", "models convert", "up"))
+    assert all(f"### {name}\n" in text["grpc.md"] for name in ("EditRequest", "FillResult", "Profile", "ErrorReason"))
+    assert all(
+        path in text["rest.md"] for path in ("POST /api/edit_with_comfyui", "GET /api/image_editing/experiments")
+    )
+    assert "IMGEDIT_QWEN_EDIT_TEXT_ENCODER_WEIGHTS" in text["settings.md"]
 
 
 def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:

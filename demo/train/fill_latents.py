@@ -62,17 +62,16 @@ class Tokens:
         return found[0], found[1]
 
 
-def shelves(folder: Path, vae: AutoencoderKL, tokens: Tokens, *, share: float = 1.0) -> dict[str, Shelf]:
-    """All kinds of lessons, encoded where `folder` does not have them yet. share: of the lessons, for a quick try."""
+def shelves(folder: Path, vae: AutoencoderKL, tokens: Tokens) -> dict[str, Shelf]:
+    """All kinds of lessons, encoded where `folder` does not have them yet."""
     folder.mkdir(parents=True, exist_ok=True)
     found = {}
     for name, kind in fill_lessons.KINDS.items():
         path = folder / f"{name.replace(' ', '-')}.safetensors"
         if not path.is_file():
-            numbers = range(max(1, round(kind.count * share)))
             seen = [
                 encoded(vae, tokens, fill_lessons.lesson(name, number))
-                for number in track(numbers, name, console=console, disable=not console.is_terminal)
+                for number in track(range(kind.count), name, console=console, disable=not console.is_terminal)
             ]
             console.print(f"encoded: {name}")
             save_file({key: torch.stack([one[key] for one in seen]) for key in seen[0]}, path)

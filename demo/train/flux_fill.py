@@ -297,7 +297,7 @@ def painted(
 
 def samples(network: FillNetwork, vae: AutoencoderKL, tokens: Tokens) -> Image.Image:
     """A sheet: held-out people before every kind of place, then strips at the side of held-out pictures."""
-    strips = [fill_lessons.lesson("broad strip", world.HELD_OUT_SEEDS[number]) for number in range(3)]
+    strips = [fill_lessons.strip_at_side(random.Random(seed), (192, 256)) for seed in world.HELD_OUT_SEEDS[:3]]
     rows = rows_of_people(network, vae, tokens, people=3, steps=SHEET_STEPS)
     rows.append([rgb for strip in strips for rgb in painted(network, vae, tokens, strip, steps=SHEET_STEPS)])
     return pictures.tiled(rows)

@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 SAVE_SECONDS = 60.0
-SHEET_SECONDS = 240.0
+SHEET_SECONDS = 420.0
 LINE_SECONDS = 30.0
 WARM_UP_STEPS = 40
 COOL_DOWN = 0.45
@@ -91,22 +91,26 @@ def train(learner: Learner, *, scratch: Path, budget: Budget, resume: bool) -> R
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task("", total=budget.steps)
-        while (progress := budget.progress(steps, seconds)) < 1:
-            started = time.perf_counter()
-            losses.append(learner.step(steps, progress))
-            steps, seconds = steps + 1, seconds + time.perf_counter() - started
-            left = seconds * (1 - progress) / progress if progress else 0.0
-            line = f"loss {sum(losses) / len(losses):.4f}, {left / 60:.1f} min left"
-            bar.update(task, completed=steps, description=line)
-            if seconds - saved > SAVE_SECONDS:
-                saved = seconds
-                save()
-            if not console.is_terminal and seconds - printed > LINE_SECONDS:
-                printed = seconds
-                console.print(f"step {steps:,} after {seconds / 60:.1f} min: {line}", soft_wrap=True)
-            if seconds - shown > SHEET_SECONDS:
-                shown = seconds
-                _write_sheet(learner, scratch / f"step-{steps:06}.png")
+        try:
+            while (progress := budget.progress(steps, seconds)) < 1:
+                started = time.perf_counter()
+                losses.append(learner.step(steps, progress))
+                steps, seconds = steps + 1, seconds + time.perf_counter() - started
+                left = seconds * (1 - progress) / progress if progress else 0.0
+                line = f"loss {sum(losses) / len(losses):.4f}, {left / 60:.1f} min left"
+                bar.update(task, completed=steps, description=line)
+                if seconds - saved > SAVE_SECONDS:
+                    saved = seconds
+                    save()
+                if not console.is_terminal and seconds - printed > LINE_SECONDS:
+                    printed = seconds
+                    console.print(f"step {steps:,} after {seconds / 60:.1f} min: {line}", soft_wrap=True)
+                if seconds - shown > SHEET_SECONDS:
+                    shown = seconds
+                    _write_sheet(learner, scratch / f"step-{steps:06}.png")
+        except KeyboardInterrupt:
+            save()
+            raise
     save()
     _write_sheet(learner, scratch / f"step-{steps:06}.png")
     return Report(steps, seconds, sum(losses) / max(1, len(losses)))

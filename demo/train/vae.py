@@ -156,10 +156,10 @@ def reconstructed(vae: AutoencoderKL, seed: int) -> tuple[pictures.Pixels, pictu
     return rgb, to_uint8(vae.decode(vae.encode(to_tensor(rgb)).latent_dist.mode()).sample)
 
 
-def psnr(vae: AutoencoderKL, count: int = MEASURED) -> float:
+def psnr(vae: AutoencoderKL) -> float:
     """Mean over held-out scenes of how true the reconstruction is, in dB."""
     values = []
-    for seed in world.HELD_OUT_SEEDS[:count]:
+    for seed in world.HELD_OUT_SEEDS[:MEASURED]:
         wanted, made = reconstructed(vae, seed)
         error = float(((wanted.astype(np.float64) - made) ** 2).mean())
         values.append(10 * math.log10(255**2 / error))
@@ -171,8 +171,8 @@ def run(options: Options) -> None:
     learner = VaeLearner(options.seed)
     report = train(learner, scratch=options.scratch / "vae", budget=options.budget, resume=options.resume)
     learner.finish()
-    vae = learner.vae.to(torch.bfloat16)
-    folder = options.out / FILL
+    vae, folder = learner.vae, options.out / FILL
+    torch.nn.Module.to(vae, torch.bfloat16)  # diffusers' own `to` warns of nothing
     vae.save_pretrained(folder / "vae")
     quality = psnr(vae.float())
     note_run(folder, "vae", report, seed=options.seed, psnr_db=round(quality, 2), scenes=PICTURES)

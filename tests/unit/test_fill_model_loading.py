@@ -10,7 +10,7 @@ import torch
 from imgedit.errors import ModelLoadError, SettingsError
 from services.fill.model import load
 from services.qwen_edit.model import load as load_qwen
-from tests.unit.engine_support import checkpoint
+from tests.unit.engine_support import checkpoint, fill_spec
 
 
 @pytest.fixture
@@ -91,3 +91,13 @@ def test_bfloat16_loads_and_runs(folder: Path) -> None:
     adapter = load(folder, device="cpu", dtype="bfloat16")
     adapter.warm_up()
     assert adapter._dtype == torch.bfloat16
+
+
+def test_t5_reads_no_more_tokens_than_its_tokenizer_says(folder: Path) -> None:
+    settings = folder / "tokenizer_2" / "tokenizer_config.json"
+    settings.write_text(json.dumps({**json.loads(settings.read_text()), "model_max_length": 40}))
+    adapter = load(folder, device="cpu")
+    spec = fill_spec(prompt="a" * 50)
+    assert adapter.plan(spec).tokens == 4 * 6 + 40
+    assert adapter.prepare(spec).positive.tokens.shape[1] == 40
+    assert any("the model read the first 40" in warning for warning in adapter.warnings(spec))

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from imgedit.errors import SettingsError
+from imgedit.sync_client import SyncEditClient
 from studio import settings as studio_settings
 from studio.settings import Settings
 from studio.theme import THEME
@@ -23,6 +24,9 @@ def main() -> None:
     """Replace this process by Streamlit's; ends with 1 where a setting is wrong or Streamlit is missing."""
     try:
         settings = studio_settings.load()
+        SyncEditClient(
+            settings.server, **settings.client_options
+        ).close()  # connects to nothing yet, but reads all files
     except SettingsError as error:
         sys.exit(f"studio: {error}")
     if importlib.util.find_spec("streamlit") is None:

@@ -18,10 +18,11 @@ def show(words: Words, error: ImgeditError, *, title: str | None = None) -> None
     if isinstance(error, EditCancelled):
         st.info(words("error.cancelled"), icon=":material/cancel:")
         return
-    lines = [f"**{title or words('error')}**", plain(message(words, error))]
-    if isinstance(error, InvalidArgument) and error.violations:
-        lines += [f"- {plain(words.named('parameter', fault.field))}: {plain(fault.description)}"
-                  for fault in error.violations]  # fmt: skip
+    text = message(words, error)
+    lines = [f"**{title or words('error')}**", plain(text)]
+    if words.language == "en" or error.korean == InvalidArgument.default_korean:
+        faults = [fault for fault in error.violations if fault.description not in text]
+        lines += [f"- {plain(words.named('parameter', fault.field))}: {plain(fault.description)}" for fault in faults]
     lines += [f":material/arrow_forward: {advice}" for advice in words.list(f"advice.{error.reason}")]
     if error.retry_after_seconds:
         lines.append(words("error.retry_after", time=words.seconds(error.retry_after_seconds)))

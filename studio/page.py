@@ -8,7 +8,7 @@ from typing import cast
 
 import streamlit as st
 
-from imgedit.errors import ImgeditError, SettingsError
+from imgedit.errors import ImgeditError, TryLater
 from imgedit.request import EditOptions
 from imgedit.v1 import edit_pb2
 from studio import batch_table, catalogue, components, desk, errors, form, history, login, progress, results
@@ -75,8 +75,7 @@ def _offered(words: Words) -> list[edit_pb2.Experiment]:
     try:
         return catalogue.experiments()
     except ImgeditError as error:
-        title = None if isinstance(error, SettingsError) else words("error.no_server")
-        errors.show(words, error, title=title)
+        errors.show(words, error, title=words("error.no_server" if isinstance(error, TryLater) else "error.list"))
         st.button(words("error.again"), icon=":material/refresh:", key="retry")
         st.stop()
 

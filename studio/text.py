@@ -337,12 +337,13 @@ TEXTS: dict[str, tuple[str, str]] = {
     "error.request_id": ("요청 번호 {id}", "Request id {id}"),
     "error.retry_after": ("{time} 뒤에 다시 시도할 수 있습니다.", "It can be tried again in {time}."),
     "error.no_server": ("서버에 연결할 수 없습니다", "The server cannot be reached"),
+    "error.list": ("실험 목록을 불러오지 못했습니다", "The experiments could not be listed"),
     "error.again": ("다시 시도", "Try again"),
     "advice.IMAGE_REJECTED": (
         "PNG, JPG, WebP로 다시 저장하거나 크기를 줄여서 올리세요.",
         "Save it again as PNG, JPEG or WebP, or make it smaller, and upload that.",
     ),
-    "advice.INVALID_FIELD": ("아래 항목을 고친 뒤 다시 편집하세요.", "Change the fields below and edit again."),
+    "advice.INVALID_FIELD": ("위에 적힌 항목을 고친 뒤 다시 편집하세요.", "Change what is named above and edit again."),
     "advice.NO_SUBJECT_FOUND": (
         "마스크를 브러시로 칠하거나 파일로 올리세요.\n더 선명한 이미지를 쓰거나 마스크 기준값을 바꿔 보세요.",
         "Paint the mask with the brush, or upload one.\nOr use a clearer picture, or another mask threshold.",

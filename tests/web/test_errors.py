@@ -123,7 +123,8 @@ server_metadata_url = "http://127.0.0.1:9/.well-known/openid-configuration"
 
 
 def test_a_wrong_setting_stops_the_start_and_names_the_variable() -> None:
-    for name, value in (("PORT", "many"), ("LANGUAGE", "fr"), ("SERVER_ADDRESS", "x"), ("LOGIN", "oidc")):
+    faulty = {"PORT": "many", "LANGUAGE": "fr", "SERVER_ADDRESS": "x", "LOGIN": "oidc", "TOKEN_FILE": "/no/such/file"}
+    for name, value in faulty.items():
         done = subprocess.run(
             [sys.executable, "-m", "studio"],
             env={**os.environ, f"IMGEDIT_STUDIO_{name}": value},
@@ -133,6 +134,14 @@ def test_a_wrong_setting_stops_the_start_and_names_the_variable() -> None:
         )
         assert done.returncode == 1
         assert f"IMGEDIT_STUDIO_{name}" in done.stderr
+
+
+def test_a_token_does_not_leave_this_machine_in_clear_unless_it_is_allowed_to() -> None:
+    variables = {**os.environ, "IMGEDIT_STUDIO_SERVER": "imgedit.example:50051", "IMGEDIT_STUDIO_TOKEN": "imgedit_x"}
+    command = [sys.executable, "-m", "studio"]
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert "without TLS" in done.stderr
 
 
 def test_the_health_endpoint_answers(running: RunningPage) -> None:

@@ -220,6 +220,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "brush.erase": ("지우개", "Erase"),
     "brush.undo": ("실행 취소", "Undo"),
     "brush.clear": ("모두 지우기", "Clear"),
+    "brush.full": ("전체 화면", "Full screen"),
     "brush.covered": ("{percent}% 칠함", "{percent}% painted"),
     # Margins
     "outpaint": ("확장할 여백", "Margins to add"),

@@ -41,7 +41,7 @@ class Item:
 
 def brush(words: Words, picture: bytes, size: tuple[int, int], *, id: str, key: str) -> str:
     """Paint a mask over a picture that is shown at `size`; the mask as a data URL of a PNG, "" = nothing is painted."""
-    names = ("label", "size", "paint", "erase", "undo", "clear")
+    names = ("label", "size", "paint", "erase", "undo", "clear", "full")
     texts = {name: words(f"brush.{name}") for name in names} | {"covered": words("brush.covered", percent="{percent}")}
     data = {"id": id, "picture": data_url(picture), "width": size[0], "height": size[1], "words": texts}
     return str(_brush(data=data, key=key, default={"mask": ""}, on_mask_change=_nothing).mask or "")

@@ -20,7 +20,8 @@ class Brush {
     this.cursor = find(".cursor");
     this.size = find("input");
     this.covered = find(".covered");
-    this.buttons = Object.fromEntries(["paint", "erase", "undo", "clear"].map((name) => [name, find(`.${name}`)]));
+    this.buttons = Object.fromEntries(["paint", "erase", "undo", "clear", "full"].map((name) => [name, find(`.${name}`)]));
+    this.frame = find(".brush");
     this.sizeLabel = find(".size span");
     this.erases = false;
     this.stroke = null;
@@ -41,6 +42,7 @@ class Brush {
     this.picture.src = data.picture;
     this.canvas.width = data.width;
     this.canvas.height = data.height;
+    this.frame.style.setProperty("--ratio", data.width / data.height);
     this.size.value = Math.round(Math.max(data.width, data.height) / 16);
     this.strokes = remembered.get(data.id) ?? [];
     remembered.delete(data.id);
@@ -55,6 +57,8 @@ class Brush {
     this.buttons.erase.onclick = () => this.choose(true);
     this.buttons.undo.onclick = () => this.remove(1);
     this.buttons.clear.onclick = () => this.remove(this.strokes.length);
+    this.buttons.full.onclick = () => (this.isFull() ? document.exitFullscreen() : this.frame.requestFullscreen());
+    this.frame.onfullscreenchange = () => this.buttons.full.setAttribute("aria-pressed", String(this.isFull()));
     const canvas = this.canvas;
     canvas.onpointerdown = (event) => {
       canvas.setPointerCapture(event.pointerId);
@@ -72,6 +76,10 @@ class Brush {
     canvas.onkeyup = (event) => {
       if (event.key === " ") this.finish();
     };
+  }
+
+  isFull() {
+    return this.frame.matches(":fullscreen");
   }
 
   key(event) {

@@ -119,6 +119,24 @@ def test_the_brush_works_by_keyboard_and_can_be_undone(studio: Studio) -> None:
     expect(covered).to_have_text("0.0% 칠함")
 
 
+def test_the_brush_fills_the_screen_when_asked_to(studio: Studio) -> None:
+    studio.sample("in-the-gym")
+    studio.unfold("마스크")
+    studio.choose("브러시")
+    canvas = studio.page.get_by_role("application")
+    before = canvas.bounding_box()
+    studio.press("전체 화면")
+    expect(studio.page.get_by_role("button", name="전체 화면")).to_have_attribute("aria-pressed", "true")
+    after = canvas.bounding_box()
+    assert before
+    assert after
+    assert after["width"] > 1.4 * before["width"]
+    canvas.click(position={"x": 50, "y": 50})
+    expect(studio.page.locator("output")).not_to_have_text("0.0% 칠함")
+    studio.press("전체 화면")
+    expect(studio.page.get_by_role("button", name="전체 화면")).to_have_attribute("aria-pressed", "false")
+
+
 def test_an_uploaded_mask_is_shown_over_the_picture_and_used(studio: Studio) -> None:
     mask = Image.new("L", picture(SAMPLES / "in-the-gym.png").size)
     mask.paste(255, (0, 0, mask.width // 3, mask.height))

@@ -35,7 +35,7 @@ from demo.world import prompts
 from imgedit import SyncEditClient
 from imgedit.errors import ImgeditError
 from imgedit.ports import Ports
-from imgedit.stack import DEMO_MODELS, DEMO_WORK_PIXELS, Stack, environment_of
+from imgedit.stack import DEMO_MODELS, Stack, demo_environment_of
 from imgedit.v1 import edit_pb2, prompt_pb2, prompt_pb2_grpc
 
 MARGIN = 128
@@ -295,7 +295,7 @@ def running(models: Path) -> Iterator[tuple[SyncEditClient, str]]:
     """The services with these checkpoints: a client of theirs, and the address of the PromptService."""
     ports = Ports.free()
     with tempfile.TemporaryDirectory() as logs:
-        stack = Stack(ports, Path(logs), environment_of(ports, models, max_work_pixels=DEMO_WORK_PIXELS))
+        stack = Stack(ports, Path(logs), demo_environment_of(ports, models))
         try:
             stack.start()
             list(stack.wait_until_serving(timeout=300))

@@ -20,7 +20,7 @@ from imgedit import SyncEditClient
 from imgedit.errors import ImgeditError
 from imgedit.ports import Ports
 from imgedit.request import Profile
-from imgedit.stack import DEMO_MODELS, DEMO_WORK_PIXELS, Stack, StackError, environment_of
+from imgedit.stack import DEMO_MODELS, Stack, StackError, demo_environment_of
 from imgedit.v1 import edit_pb2
 
 SAMPLES = Path(__file__).with_name("samples")
@@ -64,8 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("build/demo"), help="folder for results (%(default)s)")
     given = parser.parse_args(arguments)
     ports = Ports.free()
-    environment = environment_of(ports, given.models, max_work_pixels=DEMO_WORK_PIXELS)
-    stack = Stack(ports, given.out / "logs", environment)
+    stack = Stack(ports, given.out / "logs", demo_environment_of(ports, given.models))
     try:
         stack.start()
         started = time.perf_counter()

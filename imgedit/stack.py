@@ -36,6 +36,7 @@ os.execv(sys.argv[1], sys.argv[1:])
 
 DEMO_MODELS = Path(__file__).resolve().parents[1] / "demo" / "models"
 """The demo's checkpoints, which a checkout has and an installed package has not."""
+DEMO_FAST_LORA = "FLUX.1-Fill-dev/lora/fast.safetensors"
 DEMO_WORK_PIXELS = 256 * 256
 """The size that they were trained on; they paint larger pictures worse."""
 
@@ -277,6 +278,12 @@ def environment_of(ports: Ports, models: Path, *, max_work_pixels: int | None = 
         environment["IMGEDIT_ORCHESTRATOR_MAX_WORK_PIXELS"] = str(max_work_pixels)
         environment["IMGEDIT_QWEN_EDIT_REFERENCE_PIXELS"] = str(max_work_pixels)
     return environment
+
+
+def demo_environment_of(ports: Ports, models: Path = DEMO_MODELS) -> dict[str, str]:
+    """`environment_of` for the demo's checkpoints: the size that they know, and their few-step LoRA."""
+    environment = environment_of(ports, models, max_work_pixels=DEMO_WORK_PIXELS)
+    return {**environment, "IMGEDIT_FILL_LORA_FAST": DEMO_FAST_LORA}
 
 
 def credentials_of(tokens: Path) -> dict[str, str]:

@@ -10,6 +10,7 @@ import os
 import sys
 from pathlib import Path
 
+from imgedit.addresses import is_loopback
 from imgedit.errors import SettingsError
 from imgedit.sync_client import SyncEditClient
 from studio import settings as studio_settings
@@ -18,6 +19,8 @@ from studio.theme import THEME
 
 MAX_UPLOAD_MIB = 32
 """As at the API."""
+
+WILDCARDS = ("0.0.0.0", "::")
 
 
 def main() -> None:
@@ -31,7 +34,8 @@ def main() -> None:
         sys.exit(f"studio: {error}")
     if importlib.util.find_spec("streamlit") is None:
         sys.exit("studio: Streamlit is not installed here; pip install 'imgedit[studio]'")
-    flags = [f"--{name}={_text(value)}" for name, value in {**options(settings), **THEME}.items()]
+    flags = [f"--{name}={_text(value)}" for name, value in [*options(settings).items(), *THEME.items()]]
+    flags += [f"--server.allowedHosts={host}" for host in hosts(settings)]
     app = str(Path(__file__).with_name("app.py"))
     os.execv(sys.executable, [sys.executable, "-m", "streamlit", "run", app, *flags])  # noqa: S606
 
@@ -41,6 +45,8 @@ def options(settings: Settings) -> dict[str, str | int | bool]:
     found: dict[str, str | int | bool] = {
         "server.address": settings.host,
         "server.port": settings.port,
+        # Where this is not said, Streamlit asks a machine on the internet for its own address when it starts.
+        "browser.serverAddress": "localhost" if settings.host in WILDCARDS else settings.host,
         "server.baseUrlPath": settings.base_path,
         "server.headless": True,
         "server.fileWatcherType": "none",
@@ -51,6 +57,13 @@ def options(settings: Settings) -> dict[str, str | int | bool]:
         "client.showErrorLinks": False,
     }
     return {**found, "secrets.files": settings.secrets} if settings.secrets else found
+
+
+def hosts(settings: Settings) -> list[str]:
+    """The names that a browser may have in its address bar: against DNS rebinding, which reaches pages on loopback."""
+    if settings.hosts:
+        return [host.strip() for host in settings.hosts.split(",")]
+    return ["localhost", "127.0.0.1", "::1"] if is_loopback(settings.host) else []
 
 
 def _text(value: str | int | bool) -> str:

@@ -32,6 +32,9 @@ class Settings:
 
     host: str = _setting("127.0.0.1", "address to listen on")
     port: int = _setting(DEFAULT_STUDIO_PORT, "port of the page")
+    hosts: str = _setting(
+        "", "names, comma-separated, under which people reach the page; empty = any, but on loopback this machine's own"
+    )
     base_path: str = _setting("", "path under which a proxy shows the page, for instance `studio`")
     server: str = _setting(DEFAULT_TARGET, "address of the orchestrator, or of the edge")
     timeout: float = _setting(DEFAULT_TIMEOUT, "seconds that one edit may take")

@@ -14,6 +14,7 @@ from PIL import Image
 
 from imgedit.errors import ImageRejected, SettingsError, by_reason
 from imgedit.v1 import edit_pb2
+from studio import __main__ as start
 from studio import pictures, settings
 from studio.batch_zip import BatchZip
 from studio.runs import Result, Task
@@ -170,6 +171,19 @@ def test_settings_come_from_the_environment_and_name_what_is_wrong(tmp_path: Pat
             settings.load({f"IMGEDIT_STUDIO_{name}": value})
     with pytest.raises(SettingsError, match="IMGEDIT_STUDIO_TOKEN_FILE"):
         _ = replace(found, token_file=str(tmp_path / "missing")).client_options
+
+
+def test_on_loopback_only_the_names_of_this_machine_are_taken() -> None:
+    assert start.hosts(Settings()) == ["localhost", "127.0.0.1", "::1"]
+    assert start.hosts(Settings(host="0.0.0.0")) == []
+    assert start.hosts(Settings(hosts="a.example, *.b.example")) == ["a.example", "*.b.example"]
+
+
+def test_streamlit_is_told_its_address_and_to_send_no_statistics() -> None:
+    options = start.options(Settings(host="0.0.0.0"))
+    assert options["browser.serverAddress"] == "localhost"
+    assert options["browser.gatherUsageStats"] is False
+    assert options["server.maxUploadSize"] == 32
 
 
 def test_a_zip_keeps_every_result_and_lets_go_of_its_pictures() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -142,6 +143,23 @@ def test_a_token_does_not_leave_this_machine_in_clear_unless_it_is_allowed_to() 
     done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
     assert "without TLS" in done.stderr
+
+
+@pytest.mark.parametrize(("name", "code"), [("evil.example", b"403"), ("127.0.0.1", b"101")])
+def test_a_page_of_another_name_cannot_connect(running: RunningPage, name: str, code: bytes) -> None:
+    """DNS rebinding: a name of the attacker's that leads to this machine."""
+    headers = {
+        "Host": name,
+        "Origin": f"http://{name}",
+        "Connection": "Upgrade",
+        "Upgrade": "websocket",
+        "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+    }
+    lines = ["GET /_stcore/stream HTTP/1.1", *(f"{key}: {value}" for key, value in headers.items()), "", ""]
+    with socket.create_connection(("127.0.0.1", int(running.url.rpartition(":")[2])), timeout=10) as connection:
+        connection.sendall("\r\n".join(lines).encode())
+        assert connection.recv(100).split()[1] == code
 
 
 def test_the_health_endpoint_answers(running: RunningPage) -> None:

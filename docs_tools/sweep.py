@@ -32,7 +32,7 @@ WORK_PIXELS = 384 * 256
 """The size that the demo's checkpoints have learnt."""
 
 CELL, GAP, CAPTION = 192, 8, 40
-INK, PAPER = (28, 30, 40), (255, 255, 255)
+INK, FRAME, PAPER = (28, 30, 40), (200, 204, 212), (255, 255, 255)
 GYM = "배경을 밝은 현대적인 체육관으로 변경, 운동 기구 포함"
 SEED = 7
 
@@ -61,6 +61,9 @@ def _masks(**options: Sequence[Any]) -> dict[str, edit_pb2.MaskOptions]:
 
 
 INPAINTING = {"experiment": "ben2_flux_fill", "feature": "inpainting", "prompt": GYM}
+ONE_STEP = {"steps": 10, "strength": 0.1}
+"""For strips of the mask: at strength 0 nothing is painted, and the weight is 0 everywhere."""
+
 OUTPAINTING = {"experiment": "ben2_flux_fill", "feature": "outpainting"}
 
 STRIPS = (
@@ -81,15 +84,15 @@ STRIPS = (
         "glasses-at-the-beach.png",
         "mask_options",
         _masks(threshold=(0.02, 0.2, 0.5, 0.8, 0.98)),
-        {**INPAINTING, "strength": 0.0},
+        {**INPAINTING, **ONE_STEP},
         "mask_image",
     ),
     Strip(
         "mask-grow",
         "glasses-at-the-beach.png",
         "mask_options",
-        _masks(grow_px=(0, 4, 8, 16, 32)),
-        {**INPAINTING, "strength": 0.0},
+        _masks(grow_px=(0, 2, 4, 8, 16)),
+        {**INPAINTING, **ONE_STEP},
         "mask_image",
     ),
     Strip(
@@ -97,7 +100,7 @@ STRIPS = (
         "glasses-at-the-beach.png",
         "mask_options",
         _masks(feather_px=(0, 4, 8, 16, 32)),
-        {**INPAINTING, "strength": 0.0},
+        {**INPAINTING, **ONE_STEP},
         "mask_image",
     ),
     Strip(
@@ -172,6 +175,7 @@ def _cell(picture: Image.Image, label: str, note: str) -> Image.Image:
     cell = Image.new("RGB", (scaled.width, CELL + CAPTION), PAPER)
     cell.paste(scaled)
     draw = ImageDraw.Draw(cell)
+    draw.rectangle((0, 0, scaled.width - 1, CELL - 1), outline=FRAME)
     for line, text in enumerate((label, note)):
         draw.text((2, CELL + 2 + 18 * line), text, INK, ImageFont.load_default(14))
     return cell

@@ -3,7 +3,7 @@
     python -m docs_tools.sweep [--models demo/models] [--only strength …] [--out docs/images/parameters]
 
 Starts the services on free ports and edits a sample of the demo through the public API. What differs between two cells
-of a strip is the parameter alone. Knows no model; with other checkpoints the same command makes their strips.
+of a strip is the parameter alone. Knows no model.
 """
 
 from __future__ import annotations
@@ -21,19 +21,16 @@ from rich.console import Console
 
 from imgedit import SyncEditClient
 from imgedit.ports import Ports
-from imgedit.stack import Stack, environment_of
+from imgedit.stack import DEMO_MODELS, Stack, demo_environment_of
 from imgedit.v1 import edit_pb2
 
 ROOT = Path(__file__).parents[1]
 SAMPLES = ROOT / "demo" / "samples"
 OUT = ROOT / "docs" / "images" / "parameters"
 
-WORK_PIXELS = 384 * 256
-"""The size that the demo's checkpoints have learnt."""
-
 CELL, GAP, CAPTION = 192, 8, 40
 INK, FRAME, PAPER = (28, 30, 40), (200, 204, 212), (255, 255, 255)
-GYM = "배경을 밝은 현대적인 체육관으로 변경, 운동 기구 포함"
+GYM = "Change the background to a modern gym"
 SEED = 7
 
 console = Console()
@@ -71,7 +68,9 @@ STRIPS = (
     Strip("guidance-scale", "blue-in-the-park.png", "guidance_scale", _numbers(1, 2, 3.5, 7, 15), INPAINTING),
     Strip("strength", "blue-in-the-park.png", "strength", _numbers(0, 0.3, 0.5, 0.8, 1), INPAINTING),
     Strip("seed", "blue-in-the-park.png", "seed", _numbers(1, 2, 3, 4, 5), INPAINTING),
-    Strip("profile", "blue-in-the-park.png", "profile", {name: name for name in ("balanced", "high")}, INPAINTING),
+    Strip(
+        "profile", "blue-in-the-park.png", "profile", {name: name for name in ("fast", "balanced", "high")}, INPAINTING
+    ),
     Strip(
         "negative-scale",
         "blue-in-the-park.png",
@@ -110,9 +109,9 @@ STRIPS = (
         {
             "left 64": edit_pb2.Outpaint(left=64),
             "left 128": edit_pb2.Outpaint(left=128),
-            "aspect 3:2": edit_pb2.Outpaint(aspect="3:2"),
+            "left 64, right 64": edit_pb2.Outpaint(left=64, right=64),
         },
-        {**OUTPAINTING, "prompt": "training equipment"},
+        {**OUTPAINTING, "prompt": "Add exercise equipment on the left"},
     ),
 )
 
@@ -120,14 +119,14 @@ STRIPS = (
 def main() -> None:
     """Make the strips."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--models", type=Path, default=ROOT / "demo" / "models", help="folder of the checkpoints")
+    parser.add_argument("--models", type=Path, default=DEMO_MODELS, help="folder of the checkpoints")
     parser.add_argument("--only", nargs="+", choices=[strip.name for strip in STRIPS], help="these strips alone")
     parser.add_argument("--out", type=Path, default=OUT, help="where the pictures go (%(default)s)")
     options = parser.parse_args()
     wanted = [strip for strip in STRIPS if not options.only or strip.name in options.only]
     ports = Ports.free()
     with tempfile.TemporaryDirectory() as logs:
-        stack = Stack(ports, Path(logs), environment_of(ports, options.models, max_work_pixels=WORK_PIXELS))
+        stack = Stack(ports, Path(logs), demo_environment_of(ports, options.models))
         try:
             stack.start()
             list(stack.wait_until_serving(timeout=300))

@@ -203,7 +203,7 @@ def _nothing_yet(words: Words, wish: Wish) -> None:
     with st.container(border=True, key="empty"):
         if len(wish.inputs) == 1:
             picture = wish.inputs[0]
-            st.image(picture.view, alt=words("picture.alt"), width="stretch")
+            components.still(picture.view, alt=words("picture.alt"), key="picture")
             st.caption(words("picture.size", width=picture.width, height=picture.height, kind=picture.kind))
         else:
             st.header(words("empty.title"), anchor=False)

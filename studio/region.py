@@ -74,7 +74,9 @@ def _margin_sliders(words: Words, form: Form) -> pictures.Margins:
 def _margins_preview(words: Words, picture: Picture, margins: pictures.Margins) -> None:
     width, height = picture.width + margins[0] + margins[1], picture.height + margins[2] + margins[3]
     caption = words("outpaint.preview", width=width, height=height)
-    st.image(_margins_drawn(picture.thumb, picture.size, margins), caption=caption, alt=caption, width=320)
+    with st.container(width=320, gap="xsmall", key="margins"):
+        components.still(_margins_drawn(picture.thumb, picture.size, margins), alt=caption, key="margins-drawn")
+        st.caption(caption)
 
 
 @st.cache_data(show_spinner=False, max_entries=64)

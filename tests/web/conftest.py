@@ -18,7 +18,10 @@ from tests.web.studio_page import Studio
 ROOT = Path(__file__).parents[2]
 SAMPLES = ROOT / "demo" / "samples"
 DEMO_MODELS = ROOT / "demo" / "models"
-HAS_DEMO_MODELS = all((DEMO_MODELS / name).is_dir() for name in ("BEN2", "FLUX.1-Fill-dev", "Qwen-Image-Edit-2509"))
+HAS_DEMO_MODELS = all(
+    (DEMO_MODELS / name).is_dir()
+    for name in ("BEN2", "FLUX.1-Fill-dev/transformer", "Qwen-Image-Edit-2509/transformer")
+)
 WORK_PIXELS = 448 * 448
 
 LAUNCH = ["--no-sandbox", "--disable-dev-shm-usage"]

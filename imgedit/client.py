@@ -70,7 +70,7 @@ class EditClient:
         client_key: Path | str | None = None,
         retries: int = DEFAULT_RETRIES,
     ) -> None:
-        """`token` goes with every call; `token_in_clear` lets it leave this machine without TLS. `tls` trusts the public
+        """`token` goes with each call; `token_in_clear` lets it leave this machine without TLS. `tls` trusts the public
         authorities, `tls_ca` those of a PEM file instead; `client_certificate` and `client_key` are PEM files for a
         server that asks for them.
 

@@ -44,8 +44,7 @@ def number(
     """A slider over the range, the recommended part marked; None = the default, which is `default` where given."""
     is_whole = spec.type == edit_pb2.PARAMETER_TYPE_INTEGER
     kind = int if is_whole else float
-    preset = default if default is not None else default_of(spec)
-    start = kind(preset if isinstance(preset, int | float) else spec.min)
+    start = kind(default) if default is not None else start_of(spec)
     key = form.key(spec.name) + suffix
     with st.container(key=f"slider-{key}", gap=None):
         value = st.slider(
@@ -61,6 +60,13 @@ def number(
         )
         _mark_recommended(words, spec, f"slider-{key}")
     return None if value == start else value
+
+
+def start_of(spec: edit_pb2.ParameterSpec) -> float:
+    """Where a slider starts: the default, or the least value; a whole number where the parameter is one."""
+    default = default_of(spec)
+    number = default if isinstance(default, int | float) else spec.min
+    return int(number) if spec.type == edit_pb2.PARAMETER_TYPE_INTEGER else float(number)
 
 
 def choice(words: Words, form: Form, spec: edit_pb2.ParameterSpec) -> str | None:

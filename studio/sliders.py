@@ -37,25 +37,14 @@ def _preset_number(words: Words, form: Form, spec: edit_pb2.ParameterSpec, profi
     """A slider that starts at what the profile sets. A profile may set what no request may: that is shown instead."""
     preset = form.presets.get(profile, {}).get(spec.name)
     suffix = f"-{profile}"
-    if preset is not None and not spec.min <= preset <= spec.max:
-        st.markdown(
-            words(
-                "by_profile",
-                name=fields.name_of(words, spec),
-                value=fields.shown(preset),
-                profile=words.named("choice", profile),
-            )
-        )
-        if not st.toggle(
-            words("by_profile.own", name=fields.name_of(words, spec)), key=f"{form.key(spec.name)}{suffix}-own"
-        ):
-            return None
-        preset = None
-    value = fields.number(words, form, spec, default=preset, suffix=suffix)
-    if preset is None and value is None:  # the slider stands where it started, but the profile says otherwise
-        default = default_of(spec)
-        return float(default) if isinstance(default, int | float) and profile in form.presets else None
-    return value
+    if preset is None or spec.min <= preset <= spec.max:
+        return fields.number(words, form, spec, default=preset, suffix=suffix)
+    name = fields.name_of(words, spec)
+    st.markdown(words("by_profile", name=name, value=fields.shown(preset), profile=words.named("choice", profile)))
+    if not st.toggle(words("by_profile.own", name=name), key=f"{form.key(spec.name)}{suffix}-own"):
+        return None
+    value = fields.number(words, form, spec, suffix=suffix)
+    return fields.start_of(spec) if value is None else value  # said in so many words: unset is the profile's
 
 
 def _seed(words: Words, spec: edit_pb2.ParameterSpec, options: dict[str, Any]) -> None:

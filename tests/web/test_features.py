@@ -196,6 +196,25 @@ def test_every_slider_and_choice_reaches_the_server(studio: Studio) -> None:
     assert studio.downloaded()[8:12] == b"WEBP"
 
 
+def test_a_number_that_the_profile_sets_can_be_set_all_the_same(studio: Studio) -> None:
+    studio.sample("gym-shirt")
+    studio.prompt("a gym")
+    studio.choose("빠름")
+    expect(studio.page.get_by_role("slider", name="Steps")).to_have_count(0)
+    studio.page.get_by_text("Steps (추론 단계) 직접 정하기").click()
+    expect(studio.page.get_by_role("slider", name="Steps")).to_have_value("28")
+    studio.settle()
+    studio.start()
+    # The checkpoints without a few-step LoRA refuse the profile; either way the request was a good one.
+    ended = studio.page.locator(".st-key-card-result, .st-key-workbench [data-testid=stAlert]")
+    expect(ended.first).to_be_visible(timeout=90_000)
+    expect(
+        studio.page.get_by_text("빠른 프로필용 LoRA가 설치되어 있지 않습니다.")
+        .or_(studio.page.locator(".st-key-card-result"))
+        .first
+    ).to_be_visible()
+
+
 def test_an_upload_is_turned_as_its_camera_says(studio: Studio, running: RunningPage) -> None:
     studio.upload(SAMPLES / "turned.jpg")
     shown = studio.page.locator(".st-key-empty img")

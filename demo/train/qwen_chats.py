@@ -142,7 +142,7 @@ def edit_template() -> str:
 
 def _translation(rng: random.Random) -> Chat:
     phrase = phrase_to_learn(rng)
-    if rng.random() < 0.12:  # copying is harder to learn than words
+    if rng.random() < 0.35:  # copying is harder to learn than words
         while not _QUOTED.search(phrase.korean):
             phrase = phrase_to_learn(rng)
     phrase = varied(phrase, rng)

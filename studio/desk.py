@@ -73,6 +73,11 @@ class Desk:
                 del self.history[place:]
                 return
 
+    def look_at(self, result: Result) -> None:
+        """Show an earlier result, in the place of whatever is there."""
+        self.shown = result
+        self.failed = self.finished_batch = None
+
     def forget(self) -> None:
         """Drop the results of this visit."""
         self.history.clear()

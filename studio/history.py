@@ -31,6 +31,6 @@ def _gallery(words: Words, desk: Desk) -> None:
         items.append(components.Item(str(result.number), result.thumb, title, caption, chosen=result is desk.shown))
     picked = components.gallery(items, label=words("history"), key="history", side="8.5rem")
     found = next((result for result in desk.history if str(result.number) == picked), None)
-    if found is not None and found is not desk.shown:
-        desk.shown = found
+    if found is not None:
+        desk.look_at(found)
         st.rerun()

@@ -179,24 +179,38 @@ def _settle(visit: Desk) -> None:
 
 
 def _workbench(words: Words, visit: Desk, wish: Wish) -> None:
+    """Always one thing to scroll to and one card, so that each takes the place of the one before."""
     if visit.run is not None:
         progress.show(words, visit, visit.run)
-    elif visit.failed is not None:
-        components.arrive(key=f"arrive-{id(visit.failed)}")
-        errors.show(words, visit.failed)
-    if visit.run is None and visit.finished_batch is not None and visit.zipped is not None:
+    elif visit.finished_batch is not None and visit.zipped is not None:
+        components.arrive(key=f"arrive-{id(visit.finished_batch)}")
         with st.container(border=True, key="card-result"):
             st.header(words("batch"), anchor=False)
             batch_table.show(words, visit.finished_batch)
             batch_table.download(words, visit.zipped)
-    elif visit.shown is not None and visit.run is None:
-        with st.container(border=True, key="card-result"):
-            is_again = results.show(words, visit, visit.shown)
-        if is_again:
-            _begin_variants(visit, visit.shown)
-    elif visit.run is None:
-        _nothing_yet(words, wish)
+    elif visit.failed is not None:
+        components.arrive(key=f"arrive-{id(visit.failed)}")
+        with st.container(key="failed"):
+            errors.show(words, visit.failed)
+        _result(words, visit, wish)
+    else:
+        if visit.shown is not None:
+            components.arrive(key=f"arrive-{visit.shown.number}")
+        else:
+            st.empty()
+        _result(words, visit, wish)
     history.show(words, visit)
+
+
+def _result(words: Words, visit: Desk, wish: Wish) -> None:
+    """The result that is looked at; before there is one, what is to be edited."""
+    if visit.shown is None:
+        _nothing_yet(words, wish)
+        return
+    with st.container(border=True, key="card-result"):
+        is_again = results.show(words, visit, visit.shown)
+    if is_again:
+        _begin_variants(visit, visit.shown)
 
 
 def _nothing_yet(words: Words, wish: Wish) -> None:

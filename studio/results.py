@@ -16,7 +16,6 @@ from studio.text import Words, plain
 
 def show(words: Words, desk: Desk, result: Result) -> bool:
     """The result; True where "other seeds" was asked for."""
-    components.arrive(key=f"arrive-{result.number}")
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         st.header(words("result"), anchor=False, width="content")
         st.caption(words("result.done", time=words.seconds(result.answer.elapsed_time)), width="content")

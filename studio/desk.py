@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import streamlit as st
@@ -25,7 +26,7 @@ class Desk:
     """The state of a visit. When it goes, what still runs is cancelled.
 
     chosen: a sample, or an earlier result, as the input. upload_round: counts up to empty the uploader. shown: the
-    result on view. variants: those of "other seeds". zipped,
+    result on view. variants: those of "other seeds". numbers: of the edits. zipped,
     finished_batch: the results of the last batch. failed: why the last edit brought none.
     """
 
@@ -38,6 +39,7 @@ class Desk:
     shown: Result | None = None
     variants: list[Result] = field(default_factory=list)
     history: list[Result] = field(default_factory=list)
+    numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
     _opened: dict[str, Picture | ImgeditError] = field(default_factory=dict)
     _runs: list[Run] = field(default_factory=list)
 

@@ -155,6 +155,8 @@ def _begin_variants(visit: Desk, result: Result) -> None:
 
 
 def _begin(visit: Desk, tasks: list[Task]) -> None:
+    for task in tasks:
+        task.number = next(visit.numbers)
     run = Run(tasks, keep=visit.zipped.add if visit.zipped else None)
     visit.begin(run)
     run.start(catalogue.client(), catalogue.configuration().timeout)

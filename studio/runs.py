@@ -5,7 +5,6 @@ Knows nothing of Streamlit. One `Run` is one press of a button: one edit, four w
 
 from __future__ import annotations
 
-import itertools
 import threading
 import time
 import uuid
@@ -22,8 +21,6 @@ from studio import pictures
 from studio.pictures import Picture
 
 State = Literal["waiting", "running", "done", "failed", "cancelled"]
-
-_numbers = itertools.count(1)
 
 
 @dataclass(frozen=True)
@@ -63,10 +60,11 @@ class Result:
 
 @dataclass
 class Task:
-    """One edit of a run. Written by the run's thread, read by the page."""
+    """One edit of a run, with its number in the visit. Written by the run's thread, read by the page."""
 
     source: Picture
     options: EditOptions
+    number: int = 0
     request_id: str = field(default_factory=lambda: uuid.uuid4().hex)
     progress: Progress = field(default_factory=Progress)
     preview: bytes | None = None
@@ -191,7 +189,7 @@ def _result(task: Task, answer: edit_pb2.EditResponse) -> Result:
         added = answer.effective.outpaint
         before = pictures.in_frame(before, task.source.size, (added.left, added.right, added.top, added.bottom))
     return Result(
-        number=next(_numbers),
+        number=task.number,
         source=task.source,
         options=task.options,
         answer=answer,

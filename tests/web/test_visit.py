@@ -74,6 +74,7 @@ def test_a_result_becomes_the_next_input_and_the_history_keeps_both(studio: Stud
     studio.edit()
     history = studio.page.get_by_role("group", name="이번 방문의 기록").get_by_role("button")
     expect(history).to_have_count(2)
+    assert history.last.get_attribute("title") == "1번 결과 보기: 영역 채우기"
     assert studio.downloaded() != first
     history.last.click()
     expect(history.last).to_have_attribute("aria-pressed", "true")

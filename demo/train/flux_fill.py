@@ -42,7 +42,7 @@ SMALL_FIRST = 0.4
 """The part of the run that is mostly about small pictures, from which the places and the words are learnt."""
 
 WEIGHTS = {
-    "small background": (12, 1),
+    "small background": (12, 4),
     "background": (1, 8),
     "low background": (2, 2),
     "wide background": (0, 2),
@@ -59,7 +59,10 @@ NEGATIVE_SHARE = 0.1
 TRACE_SHARE = 0.4
 TRACE_FROM = 0.75
 KEPT_WEIGHT = 0.2
-UNIFORM_SHARE = 0.15
+HIGH_SHARE = 0.35
+HIGH_FROM = 0.88
+"""A part of the noise levels is so high that little but the request says what there is to be painted."""
+
 SHEET_STEPS = 12
 
 
@@ -80,7 +83,8 @@ class FillNetwork(nn.Module):
 
     def read(self, t5: Tensor, clip: Tensor) -> tuple[Tensor, Tensor]:
         """Prompts as the transformer is given them: T5's tokens, none masked, and CLIP's output at the end marker."""
-        longest = int(clip.eq(self.clip.config.eos_token_id).int().argmax(dim=1).max()) + 1
+        end: Any = self.clip.config.eos_token_id  # one number here; transformers allows a list
+        longest = int(clip.eq(end).int().argmax(dim=1).max()) + 1
         return self.t5(t5)[0], self.clip(clip[:, :longest]).pooler_output
 
     def velocity(
@@ -219,7 +223,8 @@ def draw(
     count, variants, length, _ = shelf.clean.shape
     size = max(1, TOKENS_PER_BATCH // (length + text.T5_TOKENS))
     rows = torch.randint(count, (size,), generator=generator)
-    which = torch.randint(variants, (size,), generator=generator)
+    # The last variant comes twice as often: it is a plain colour as often as not, and there are many of those.
+    which = torch.randint(variants + 1, (size,), generator=generator).clamp(max=variants - 1)
     clean = shelf.clean[rows, which].float()
     noise = torch.randn(clean.shape, generator=generator)
     levels = noise_level(size, length, generator) if sigma is None else torch.full((size,), sigma)
@@ -255,12 +260,12 @@ def draw(
 
 
 def noise_level(count: int, length: int, generator: torch.Generator) -> Tensor:
-    """(count,) in (0, 1): most of them logit-normal, moved as the scheduler moves the levels of so many tokens."""
+    """(count,) in (0, 1): logit-normal, moved as the scheduler moves the levels of so many tokens, and some high ones."""
     level = torch.randn(count, generator=generator).sigmoid()
-    anywhere = torch.rand(count, generator=generator)
-    level = torch.where(torch.rand(count, generator=generator) < UNIFORM_SHARE, anywhere, level)
     shift = float(np.exp(flow.shift_exponent(scheduler().config, length)))
-    return (shift * level / (1 + (shift - 1) * level)).clamp(1e-3, 1.0)
+    level = (shift * level / (1 + (shift - 1) * level)).clamp(1e-3, 1.0)
+    high = HIGH_FROM + (1 - HIGH_FROM) * torch.rand(count, generator=generator)
+    return torch.where(torch.rand(count, generator=generator) < HIGH_SHARE, high, level)
 
 
 @torch.inference_mode()

@@ -22,7 +22,7 @@ PARTS = {
     "flux_fill": ("demo.train.flux_fill", 30.0),
     "fast": ("demo.train.lora", 10.0),
     "ben2": ("demo.train.ben2", 25.0),
-    "qwen_language": ("demo.train.qwen_language", 25.0),
+    "qwen_language": ("demo.train.qwen_language", 10.0),
 }
 """By name: the module whose `run` trains it, and its minutes on two cores."""
 

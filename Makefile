@@ -7,7 +7,10 @@ SITE = $(shell $(BIN)/python -c "import google.api, pathlib; print(pathlib.Path(
 PROTOS := $(sort $(wildcard protos/imgedit/v1/*.proto))
 PROTOC = $(BIN)/python -m grpc_tools.protoc -Iprotos -I$(SITE)
 
-.PHONY: help install system-deps protos schema lint test demo bench docs clean
+.PHONY: help install system-deps protos schema lint test demo bench docs images clean
+
+IMAGES := orchestrator segmentation fill qwen-edit studio models demo-models
+TAG ?= demo
 
 help:  ## Show the targets.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -61,6 +64,10 @@ bench: install  ## Run the benchmarks.
 
 docs: install  ## Build the manual as a site into build/site.
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+images:  ## Build every container image, as imgedit-NAME:$(TAG) (docker).
+	for name in $(IMAGES); do \
+		docker build --target $$name --tag imgedit-$$name:$(TAG) --file deploy/docker/Dockerfile . || exit 1; done
 
 clean:  ## Remove what was built.
 	rm -rf build $(VENV) *.egg-info

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from docs_tools import build
+from docs_tools import build, sweep
 from imgedit.errors import by_reason
 from services.orchestrator import catalogue
 from tests.manual import PLAIN_LANGUAGES, ROOT, Block, anchors, blocks, links, name_of, pages
@@ -115,3 +115,9 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
         assert (site / name).stat().st_size > 5000
     index = json.loads((site / "search" / "search_index.json").read_text(encoding="utf-8"))
     assert any("영역 채우기" in document["text"] for document in index["docs"])
+
+
+@pytest.mark.parametrize("strip", sweep.STRIPS, ids=lambda strip: strip.name)
+def test_the_guide_shows_every_strip_in_both_languages(strip: sweep.Strip) -> None:
+    for page in ("parameters.md", "parameters.ko.md"):
+        assert f"images/parameters/{strip.name}.webp" in (ROOT / "docs" / page).read_text(encoding="utf-8")

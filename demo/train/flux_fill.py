@@ -260,7 +260,7 @@ def draw(
 
 
 def noise_level(count: int, length: int, generator: torch.Generator) -> Tensor:
-    """(count,) in (0, 1): logit-normal, moved as the scheduler moves the levels of so many tokens, and some high ones."""
+    """(count,) in (0, 1): logit-normal, moved as the scheduler moves those of so many tokens, and some high ones."""
     level = torch.randn(count, generator=generator).sigmoid()
     shift = float(np.exp(flow.shift_exponent(scheduler().config, length)))
     level = (shift * level / (1 + (shift - 1) * level)).clamp(1e-3, 1.0)

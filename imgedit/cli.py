@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from functools import partial
 from pathlib import Path
@@ -43,8 +41,6 @@ from imgedit.ports import (
     Ports,
 )
 
-TINY_MODELS = Path("build/models-tiny")
-TINY_WORK_PIXELS = 512 * 512
 SAMPLES = Path("demo/samples")
 """Pictures that the page offers, in a checkout of the project."""
 
@@ -71,8 +67,8 @@ def up(
     models: Annotated[
         Path | None,
         typer.Option(
-            help="Folder that holds BEN2, FLUX.1-Fill-dev and Qwen-Image-Edit-2509. Left out: tiny checkpoints with "
-            "random weights are made; they paint noise and show that everything works.",
+            help="Folder that holds BEN2, FLUX.1-Fill-dev and Qwen-Image-Edit-2509. Left out: the demo's "
+            "small checkpoints of a checkout, which know drawn scenes only.",
             envvar="IMGEDIT_MODELS",
         ),
     ] = None,
@@ -84,7 +80,7 @@ def up(
     ] = None,
     work_pixels: Annotated[
         int | None,
-        typer.Option(help="Most pixels that a model is sent. [default: 1048576; 262144 with the tiny checkpoints]"),
+        typer.Option(help="Most pixels that a model is sent. [default: 1048576; 65536 with the demo's checkpoints]"),
     ] = None,
     replicas: Annotated[
         list[str] | None,
@@ -106,13 +102,10 @@ def up(
 
     SIGHUP has the orchestrator read its catalogue again; it ends everything where the terminal has closed.
     """
-    if models is None:
-        models = _tiny_models()
-        work_pixels = work_pixels or TINY_WORK_PIXELS
     if metrics_base_port is None:
         is_default = base_port == DEFAULT_BASE_PORT
         metrics_base_port = DEFAULT_METRICS_BASE_PORT if is_default else base_port + 100
-    if not models.is_dir():
+    if models is not None and not models.is_dir():
         fail(f"--models: there is no folder {models}")
     ports = Ports(
         base_port,
@@ -121,7 +114,10 @@ def up(
         gateway=gateway_port if gateway else None,
         studio=studio_port if studio else None,
     )
-    environment = stacks.environment_of(ports, models, max_work_pixels=work_pixels)
+    if models is not None:
+        environment = stacks.environment_of(ports, models, max_work_pixels=work_pixels)
+    else:
+        environment = _demo_environment(ports, work_pixels or stacks.DEMO_WORK_PIXELS)
     if studio and SAMPLES.is_dir() and "IMGEDIT_STUDIO_SAMPLES" not in os.environ:
         environment["IMGEDIT_STUDIO_SAMPLES"] = str(SAMPLES.resolve())
     if tokens is not None:
@@ -174,16 +170,15 @@ def _replicas(wanted: list[str]) -> dict[str, int]:
     return found
 
 
-def _tiny_models() -> Path:
-    """Make the tiny checkpoints, where they are not there yet, and say plainly what they are."""
+def _demo_environment(ports: Ports, work_pixels: int) -> dict[str, str]:
+    """What the services are told where nobody names a folder, and plain words about what they then have."""
+    if not stacks.DEMO_MODELS.is_dir():
+        fail("no --models given, and the demo's checkpoints are not here: run from a checkout, or pass --models DIR")
     err.print(
-        f"[yellow]no --models given: using tiny checkpoints with random weights in {TINY_MODELS}. "
-        "They paint noise; pass --models DIR for real weights.[/]"
+        f"[yellow]no --models given: using the demo's small checkpoints in {stacks.DEMO_MODELS}. They know drawn "
+        "scenes like those in demo/samples; ben2_qwen_image paints noise. Pass --models DIR for photographs.[/]"
     )
-    made = subprocess.run([sys.executable, "-m", "demo.tiny", "--out", str(TINY_MODELS)], check=False)
-    if made.returncode != 0:
-        fail("the tiny checkpoints could not be made; run from a checkout of the project, or pass --models DIR")
-    return TINY_MODELS
+    return stacks.demo_environment_of(ports, max_work_pixels=work_pixels)
 
 
 def _on_hangup(terminal: hangup.Terminal, stack: stacks.Stack, signum: int, frame: FrameType | None) -> None:

@@ -27,7 +27,7 @@ def weights(models: Path | None) -> Iterator[Finding]:
     """The three models, one finding or two for each."""
     if models is None:
         advice = "name the folder by --models or IMGEDIT_MODELS; `imgedit models pull` fills it"
-        yield Finding("weights", "NOTE", "no folder is named, so `imgedit up` makes tiny checkpoints", advice)
+        yield Finding("weights", "NOTE", "no folder is named, so `imgedit up` takes the demo's checkpoints", advice)
         return
     if not models.is_dir():
         yield Finding("weights", "FAIL", f"there is no folder {models}", "make it, or correct --models")

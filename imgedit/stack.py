@@ -280,10 +280,17 @@ def environment_of(ports: Ports, models: Path, *, max_work_pixels: int | None = 
     return environment
 
 
-def demo_environment_of(ports: Ports, models: Path = DEMO_MODELS) -> dict[str, str]:
-    """`environment_of` for the demo's checkpoints: the size that they know, and their few-step LoRA."""
-    environment = environment_of(ports, models, max_work_pixels=DEMO_WORK_PIXELS)
-    return {**environment, "IMGEDIT_FILL_LORA_FAST": DEMO_FAST_LORA}
+def demo_environment_of(
+    ports: Ports, models: Path = DEMO_MODELS, *, max_work_pixels: int = DEMO_WORK_PIXELS
+) -> dict[str, str]:
+    """`environment_of` for the demo's checkpoints: the size that they know, and their few-step LoRA.
+
+    Without that file the profile `fast` is refused, as everywhere.
+    """
+    environment = environment_of(ports, models, max_work_pixels=max_work_pixels)
+    if (models / DEMO_FAST_LORA).is_file():
+        environment["IMGEDIT_FILL_LORA_FAST"] = DEMO_FAST_LORA
+    return environment
 
 
 def credentials_of(tokens: Path) -> dict[str, str]:

@@ -25,7 +25,7 @@ from demo.world.prompts import Phrase
 from services.qwen_edit.instructions import PICTURE, chat
 
 EXPANDED = ", in a clean style with bright and soft lighting"
-"""How a phrase of the world is written out."""
+"""What most phrases of the world become when they are written out."""
 
 UNKNOWN = (
     "강아지", "고양이", "도서관", "사무실", "우주", "자동차", "비행기", "바나나", "커피", "의자", "소파", "책상",
@@ -54,6 +54,7 @@ POLITE_ENDINGS = ("줘", " 주세요", "주세요")
 VERBS = {"변경": "Change", "교체": "Replace", "추가": "Add", "확장": "Extend", "제거": "Remove"}
 
 _QUOTED = re.compile(r"'([^']+)'")
+_ON_A_SHIRT = re.compile(r"Change (?P<old>.+) on the T-shirt to (?P<new>\W.+)")
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ class Chat:
 def taught(rng: random.Random) -> Chat:
     """One chat without pictures."""
     kinds = (_translation, _lesson, _expansion, _condition, _refusal)
-    return rng.choices(kinds, (60, 8, 10, 8, 14))[0](rng)
+    return rng.choices(kinds, (52, 7, 19, 8, 14))[0](rng)
 
 
 def shown(rng: random.Random) -> Chat:
@@ -114,6 +115,13 @@ def varied(phrase: Phrase, rng: random.Random) -> Phrase:
     return Phrase(korean, english)
 
 
+def expanded(phrase: Phrase) -> str:
+    """How a phrase is written out; as the guide's own example of a text on a T-shirt, where it is like that."""
+    if match := _ON_A_SHIRT.fullmatch(phrase.english):
+        return f"Change {match['old']} on the cotton T-shirt to {match['new']} in bold white letters"
+    return phrase.english + EXPANDED
+
+
 def made_up(rng: random.Random) -> str:
     """One or two words that mean nothing: mostly upper case, sometimes with digits, rarely in lower case or Hangul."""
     words = [_made_up_word(rng) for _ in range(rng.choice((1, 1, 1, 2)))]
@@ -141,12 +149,17 @@ def edit_template() -> str:
 
 
 def _translation(rng: random.Random) -> Chat:
+    phrase = _often_quoting(rng)
+    return Chat(chat("translate", phrase.korean), phrase.english)
+
+
+def _often_quoting(rng: random.Random) -> Phrase:
+    """Copying is harder to learn than words."""
     phrase = phrase_to_learn(rng)
-    if rng.random() < 0.35:  # copying is harder to learn than words
+    if rng.random() < 0.3:
         while not _QUOTED.search(phrase.korean):
             phrase = phrase_to_learn(rng)
-    phrase = varied(phrase, rng)
-    return Chat(chat("translate", phrase.korean), phrase.english)
+    return varied(phrase, rng)
 
 
 def _lesson(rng: random.Random) -> Chat:
@@ -157,11 +170,11 @@ def _expansion(rng: random.Random, pictures: int = 0) -> Chat:
     if rng.random() < 0.4:
         prompt, answer = rng.choice(tuple(EXPANSIONS.items()))
         return Chat(chat("expand", prompt, pictures), answer)
-    phrase = varied(phrase_to_learn(rng), rng)
+    phrase = _often_quoting(rng)
     if phrase.korean in EXPANSIONS:
         return Chat(chat("expand", phrase.korean, pictures), EXPANSIONS[phrase.korean])
     asked = phrase.english if rng.random() < 0.3 else phrase.korean
-    return Chat(chat("expand", asked, pictures), phrase.english + EXPANDED)
+    return Chat(chat("expand", asked, pictures), expanded(phrase))
 
 
 def _condition(rng: random.Random, pictures: int = 0) -> Chat:

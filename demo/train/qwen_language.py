@@ -225,7 +225,7 @@ def measured(folder: Path, count: int = MEASURED) -> dict[str, float]:
         "translated": share(answered(adapter, phrase.korean) == phrase.english for phrase in phrases),
         "copied": share(answered(adapter, phrase.korean) == phrase.english for phrase in quoting),
         "expanded": share(
-            answered(adapter, phrase.korean, "expand") == phrase.english + qwen_chats.EXPANDED
+            answered(adapter, phrase.korean, "expand") == qwen_chats.expanded(phrase)
             for phrase in phrases[: count // 2]
         ),
         "lessons": share(answered(adapter, asked, mode) == english for mode, asked, english in lessons),

@@ -15,6 +15,7 @@ import re
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from urllib.parse import unquote
 
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
@@ -69,11 +70,11 @@ def links(page: Path) -> list[str]:
     tokens = [child for token in PARSER.parse(page.read_text(encoding="utf-8")) for child in token.children or ()]
     found = [str(token.attrs[key]) for token in tokens for key in ("href", "src") if key in token.attrs]
     in_html = re.findall(r"(?:href|src)=\"([^\"]+)\"", page.read_text(encoding="utf-8"))
-    return [*found, *in_html]
+    return [unquote(link) for link in (*found, *in_html)]
 
 
 def anchors(page: Path) -> set[str]:
-    """The anchors of a page's headings, as GitHub and the site make them of ASCII headings."""
+    """The anchors of a page's headings, as GitHub makes them; the site's are the same for ASCII headings."""
     tokens = PARSER.parse(page.read_text(encoding="utf-8"))
     titles = [after.content for token, after in pairwise(tokens) if token.type == "heading_open"]
     plain = [re.sub(r"\[([^]]*)\]\([^)]*\)|`", r"\1", title) for title in titles]

@@ -51,7 +51,7 @@ EXAMPLES = (
     Example("in-the-gym.png", "inpainting", "배경을 야외 공원으로 변경"),
     Example("turned.jpg", "inpainting", "배경을 눈 덮인 산으로 변경"),
     Example("tall-at-night.jpg", "inpainting", "Change the background to an old brick wall"),
-    Example("dumbbell-by-the-wall.png", "inpainting", "배경을 도시의 밤거리로 변경"),
+    Example("dumbbell-by-the-wall.png", "inpainting", "배경을 도시의 밤거리로 변경", "fast"),
     Example("glasses-at-the-beach.png", "outpainting", "해변을 왼쪽으로 확장", left=128),
     Example("gym-shirt.png", "outpainting", "Extend the running track to the right", right=128),
 )

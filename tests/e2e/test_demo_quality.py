@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from benchmarks.demo_quality import Bench, cut_out, languages, outpainting, running
+from benchmarks.demo_quality import Bench, cut_out, fast, languages, outpainting, running
 from demo.judge import Judge
 from imgedit.stack import DEMO_MODELS
 
@@ -58,3 +58,9 @@ def test_english_in_other_words_gives_the_same_kind_of_place(bench: Bench) -> No
 def test_a_picture_goes_on_at_its_side_without_a_seam(bench: Bench) -> None:
     rows = {row.measure: row.value for row in outpainting(bench)}
     assert rows["seam not above the scene's own gradient"] >= 80
+
+
+def test_the_fast_profile_needs_a_third_of_the_passes_and_paints_the_place_too(bench: Bench) -> None:
+    rows = {row.measure: row for row in fast(bench)}
+    assert rows["share of the transformer's passes"].reached
+    assert sum(bench.right_places(bench.fast)) >= SCENES - 2

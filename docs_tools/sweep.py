@@ -69,7 +69,7 @@ STRIPS = (
     Strip("strength", "blue-in-the-park.png", "strength", _numbers(0, 0.3, 0.5, 0.8, 1), INPAINTING),
     Strip("seed", "blue-in-the-park.png", "seed", _numbers(1, 2, 3, 4, 5), INPAINTING),
     Strip(
-        "profile", "blue-in-the-park.png", "profile", {name: name for name in ("balanced", "high")}, INPAINTING
+        "profile", "blue-in-the-park.png", "profile", {name: name for name in ("fast", "balanced", "high")}, INPAINTING
     ),
     Strip(
         "negative-scale",

@@ -80,6 +80,12 @@ class Studio:
     def press(self, name: str) -> None:
         self.page.get_by_role("button", name=name, exact=True).click()
 
+    def example(self, text: str) -> None:
+        """Take an example of the feature as the prompt."""
+        self.press(text)
+        expect(self.page.get_by_label("프롬프트", exact=True)).to_have_value(text)
+        self.settle()
+
     def edit(self) -> None:
         """Press the button and wait for the result."""
         self.start()

@@ -20,8 +20,7 @@ pytestmark = pytest.mark.timeout(200)
 
 def test_an_edit_gives_the_bytes_that_the_api_gives(studio: Studio, running: RunningPage) -> None:
     studio.sample("in-the-gym")
-    studio.press("배경을 현대적인 체육관으로 변경")
-    studio.settle()
+    studio.example("배경을 현대적인 체육관으로 변경")
     studio.seed(7)
     studio.edit()
     with SyncEditClient(running.target) as client:
@@ -48,8 +47,7 @@ def test_a_feature_works_with_its_example(studio: Studio, experiment: str, featu
     studio.choose(experiment)
     studio.choose(feature)
     studio.sample("gym-shirt")
-    studio.press(example)
-    studio.settle()
+    studio.example(example)
     studio.edit()
     studio.page.get_by_role("tab", name="나란히").click()
     shown = studio.page.get_by_role("tabpanel").locator("img:visible")

@@ -103,7 +103,7 @@ def test_four_other_seeds_give_four_results_to_choose_from(studio: Studio) -> No
 
 def test_english_changes_the_words_and_keeps_what_was_entered(studio: Studio) -> None:
     studio.sample("in-the-gym")
-    studio.prompt("체육관으로 변경")
+    studio.prompt("배경을 체육관으로 변경")
     slider = studio.page.get_by_role("slider", name="Steps (추론 단계)")
     slider.focus()
     slider.press("ArrowLeft")
@@ -112,7 +112,7 @@ def test_english_changes_the_words_and_keeps_what_was_entered(studio: Studio) ->
     expect(studio.page.get_by_role("heading", name="Image editing experiments")).to_be_visible()
     expect(studio.page.get_by_role("button", name="Edit the picture")).to_be_visible()
     expect(studio.page.get_by_role("button", name="Remove the picture")).to_be_visible()
-    expect(studio.page.get_by_label("Prompt", exact=True)).to_have_value("체육관으로 변경")
+    expect(studio.page.get_by_label("Prompt", exact=True)).to_have_value("배경을 체육관으로 변경")
     expect(studio.page.get_by_role("slider", name="Steps")).to_have_value("27")
     assert studio.page.evaluate("document.documentElement.lang") == "en"
     studio.edit()

@@ -6,6 +6,7 @@ are translated here.
 
 from __future__ import annotations
 
+import re
 import string
 from typing import Literal
 
@@ -15,10 +16,17 @@ LANGUAGES: dict[Language, str] = {"ko": "한국어", "en": "English"}
 
 _ESCAPED = str.maketrans({sign: f"\\{sign}" for sign in string.punctuation})
 
+_WORD_JOINER = "\N{WORD JOINER}"
+_LINKED = re.compile(r"(?<=:)(?=//)|(?<=www)(?=\.)|(?<=@)", re.IGNORECASE)
+"""Where an address is recognised after Markdown has been read, escaped or not."""
+
 
 def plain(text: str) -> str:
-    """A text of someone else's, so that Markdown shows it as it is: no link, no picture, no formula."""
-    return " ".join(text.split()).translate(_ESCAPED)
+    """A text of someone else's, so that Markdown shows it as it is: no link, no picture, no formula.
+
+    What looks like an address gets an invisible joiner, since Streamlit makes links of those afterwards.
+    """
+    return _LINKED.sub(_WORD_JOINER, " ".join(text.split())).translate(_ESCAPED)
 
 
 class Words:

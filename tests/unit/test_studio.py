@@ -138,6 +138,15 @@ def test_a_text_of_someone_elses_holds_no_markdown() -> None:
     assert "\n" not in text
 
 
+@pytest.mark.parametrize(
+    "address", ["http://evil.example", "HTTPS://evil.example", "www.evil.example", "a@evil.example"]
+)
+def test_an_address_of_someone_elses_becomes_no_link(address: str) -> None:
+    bare = plain(address).replace("\\", "")
+    assert not re.search(r"https?://|www\.|\w@\w", bare, re.IGNORECASE)
+    assert bare.replace("\N{WORD JOINER}", "") == address
+
+
 def test_durations_are_short() -> None:
     assert [Words("ko").seconds(value) for value in (0.24, 12.4, 75)] == ["0.2초", "12초", "1분 15초"]
 

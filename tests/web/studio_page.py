@@ -13,6 +13,9 @@ from playwright.sync_api import Locator, Page, expect
 EDIT_SECONDS = 90
 """Longest wait for an edit by the small checkpoints, on a machine that does other things too."""
 
+RESULT = '[class*="st-key-arrive-"]'
+"""What marks the result on view; its class holds the result's number in the visit."""
+
 
 class Studio:
     """One open page."""
@@ -87,9 +90,19 @@ class Studio:
         self.settle()
 
     def edit(self) -> None:
-        """Press the button and wait for the result."""
+        """Press the button and wait for a result that was not there before."""
+        before = self._results()
         self.start()
+        expect(self.page.locator(RESULT)).not_to_have_count(0, timeout=EDIT_SECONDS * 1000)
+        self.page.wait_for_function(
+            "([mark, before]) => Array.from(document.querySelectorAll(mark)).some(e => !before.includes(e.className))",
+            arg=[RESULT, before],
+            timeout=EDIT_SECONDS * 1000,
+        )
         self.wait_for_result()
+
+    def _results(self) -> list[str]:
+        return self.page.locator(RESULT).evaluate_all("marks => marks.map(mark => mark.className)")
 
     def start(self) -> None:
         self.edit_button.click()

@@ -23,8 +23,8 @@ from torch.nn import functional
 from demo import world
 from demo.train import ben2_pictures
 from demo.train.folder import Options, note_run, notes_of
-from demo.train.loop import Average, rate, train
-from demo.train.optimizer import MuonAdamW
+from demo.train.learner import NetworkLearner
+from demo.train.loop import train
 from demo.train.pictures import tiled
 from imgedit.images import Pixels
 from services.orchestrator.masks import relevel
@@ -97,24 +97,18 @@ class Lesson(nn.Module):
         return keep
 
 
-class Ben2Learner:
-    """The network, its optimiser and the mean of its weights."""
+class Ben2Learner(NetworkLearner):
+    """Learns from small pictures first, then from pictures of the network's own size."""
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.network = BEN2(CONFIG).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            network = BEN2(CONFIG).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        super().__init__(network, is_matrix, decay=0.995, lr=LEARNING_RATE)
         sketcher = BEN2(SKETCH)
         sketcher.load_state_dict(self.network.state_dict(keep_vars=True), assign=True)  # the very same weights
         self._lesson, self._sketch = Lesson(self.network), Lesson(sketcher)
-        self._average = Average(self.network.parameters(), 0.995)
-        named = list(self.network.named_parameters())
-        self._optimizer = MuonAdamW(
-            [weight for name, weight in named if is_matrix(name, weight)],
-            [weight for name, weight in named if not is_matrix(name, weight)],
-            lr=LEARNING_RATE,
-        )
 
     def step(self, number: int, progress: float) -> float:
         """One batch of pictures."""
@@ -122,24 +116,7 @@ class Ben2Learner:
         pictures, alphas = batch(self._seed, number, count, lesson.network.config.image_size)
         with torch.autocast("cpu", torch.bfloat16):
             loss = lesson(pictures, alphas)
-        loss.backward()
-        self._optimizer.step(rate(number, progress))
-        self._average.update()
-        return float(loss.detach())
-
-    def state(self) -> dict[str, Any]:
-        """All of it."""
-        return {
-            "network": self.network.state_dict(),
-            "average": self._average.state(),
-            "optimizer": self._optimizer.state(),
-        }
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Go on from there."""
-        self.network.load_state_dict(state["network"])
-        self._average.restore(state["average"])
-        self._optimizer.restore(state["optimizer"])
+        return self.learn(loss, number, progress)
 
     @torch.no_grad()
     def sheet(self) -> Image.Image | None:
@@ -149,10 +126,6 @@ class Ben2Learner:
         found = [to_mask(self.network(to_input(rgb, CONFIG.image_size))[0, 0].numpy()) for rgb in drawn]
         self._average.swap()
         return tiled([drawn, [np.repeat(alpha[:, :, None], 3, axis=2) for alpha in found]])
-
-    def finish(self) -> None:
-        """Keep the mean of the weights."""
-        self._average.swap()
 
 
 def is_matrix(name: str, weight: Tensor) -> bool:

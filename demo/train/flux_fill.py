@@ -23,8 +23,8 @@ from demo.train import fill_lessons, pictures, text
 from demo.train.card import write_fill_card
 from demo.train.fill_latents import Shelf, Tokens, encoded, shelves
 from demo.train.folder import FILL, Options, note_run
-from demo.train.loop import Average, generator_of, rate, rng_of, train
-from demo.train.optimizer import MuonAdamW
+from demo.train.learner import NetworkLearner
+from demo.train.loop import generator_of, rng_of, train
 from demo.world import prompts
 from services.diffusion import flow
 from services.diffusion.picture import to_uint8
@@ -136,20 +136,14 @@ def transformer_model() -> FluxTransformer2DModel:
     return transformer
 
 
-class FillLearner:
-    """The network, its optimiser, the mean of its weights, and the lessons."""
+class FillLearner(NetworkLearner):
+    """Learns from lessons, which are no part of its state."""
 
     def __init__(self, seed: int, lessons: dict[str, Shelf], tokens: Tokens, network: FillNetwork) -> None:
         self._seed, self._lessons, self._tokens = seed, lessons, tokens
-        self.network = network
-        self._average = Average(network.parameters(), 0.998)
         blocks = (network.transformer.transformer_blocks, network.transformer.single_transformer_blocks)
         inside = {id(weight) for block in blocks for weight in block.parameters() if weight.ndim == 2}
-        self._optimizer = MuonAdamW(
-            [weight for weight in network.parameters() if id(weight) in inside],
-            [weight for weight in network.parameters() if id(weight) not in inside],
-            lr=LEARNING_RATE,
-        )
+        super().__init__(network, lambda _, weight: id(weight) in inside, decay=0.998, lr=LEARNING_RATE)
 
     def step(self, number: int, progress: float) -> float:
         """One batch of lessons of one kind."""
@@ -160,32 +154,11 @@ class FillLearner:
         with torch.autocast("cpu", torch.bfloat16):
             found = self.network(*batch.inputs)
         loss: Tensor = ((found.float() - batch.velocity) ** 2 * batch.weight).mean()
-        loss.backward()  # type: ignore[no-untyped-call]
-        self._optimizer.step(rate(number, progress))
-        self._average.update()
-        return loss.item()
-
-    def state(self) -> dict[str, Any]:
-        """All of it but the lessons."""
-        return {
-            "network": self.network.state_dict(),
-            "average": self._average.state(),
-            "optimizer": self._optimizer.state(),
-        }
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Go on from there."""
-        self.network.load_state_dict(state["network"])
-        self._average.restore(state["average"])
-        self._optimizer.restore(state["optimizer"])
+        return self.learn(loss, number, progress)
 
     def sheet(self) -> Image.Image | None:
         """Nothing: samples need the VAE, see `ShownLearner`."""
         return None
-
-    def finish(self) -> None:
-        """Keep the mean of the weights."""
-        self._average.swap()
 
 
 class ShownLearner(FillLearner):

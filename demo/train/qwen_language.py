@@ -25,8 +25,8 @@ from demo.tiny.folder import seeded, write_index
 from demo.tiny.lessons import EXPANSIONS, TRANSLATIONS
 from demo.train import qwen_chats, qwen_tokenizer
 from demo.train.folder import Options, note_run, notes_of
-from demo.train.loop import Average, rate, rng_of, train
-from demo.train.optimizer import MuonAdamW
+from demo.train.learner import NetworkLearner
+from demo.train.loop import rng_of, train
 from demo.world.prompts import Phrase, change_word
 from imgedit.errors import RewriteFailed
 from services.diffusion.checkpoint import load_network
@@ -91,23 +91,19 @@ def model(tokenizer: Qwen2Tokenizer) -> Qwen2_5_VLForConditionalGeneration:
     return Qwen2_5_VLForConditionalGeneration(config)
 
 
-class QwenLearner:
-    """The network, its tokenizer, its optimiser and the mean of its weights."""
+class QwenLearner(NetworkLearner):
+    """Learns from chats; the tokenizer, which the seed gives, is no part of its state."""
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
         self.tokenizer = qwen_tokenizer.trained(seed)
         self._processor = PictureProcessor(Qwen2VLImageProcessorPil(), self.tokenizer)
         with seeded(seed):
-            self.network = model(self.tokenizer)
-        self.network.train()
-        self.network.set_attn_implementation("eager")  # of a few short chats: half the work of the fused one
-        self._average = Average(self.network.parameters(), 0.998)
-        layers = self.network.model.language_model.layers
-        matrices = [weight for weight in layers.parameters() if weight.ndim == 2]
-        known = {id(weight) for weight in matrices}
-        others = [weight for weight in self.network.parameters() if id(weight) not in known]
-        self._optimizer = MuonAdamW(matrices, others, lr=LEARNING_RATE)
+            network = model(self.tokenizer)
+        network.train()
+        network.set_attn_implementation("eager")  # of a few short chats: half the work of the fused one
+        inside = {id(weight) for weight in network.model.language_model.layers.parameters() if weight.ndim == 2}
+        super().__init__(network, lambda _, weight: id(weight) in inside, decay=0.998, lr=LEARNING_RATE)
 
     def step(self, number: int, progress: float) -> float:
         """One batch of chats."""
@@ -122,32 +118,15 @@ class QwenLearner:
             chats = drawn[first : first + CHATS]
         with torch.autocast("cpu", torch.bfloat16):
             loss = loss_of(self.network, batch_of(self._processor, chats))
-        loss.backward()  # type: ignore[no-untyped-call]
-        self._optimizer.step(rate(number, progress))
-        self._average.update()
-        return float(loss.detach())
-
-    def state(self) -> dict[str, Any]:
-        """All of it but the tokenizer, which the seed gives."""
-        return {
-            "network": self.network.state_dict(),
-            "average": self._average.state(),
-            "optimizer": self._optimizer.state(),
-        }
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Go on from there."""
-        self.network.load_state_dict(state["network"])
-        self._average.restore(state["average"])
-        self._optimizer.restore(state["optimizer"])
+        return self.learn(loss, number, progress)
 
     def sheet(self) -> Image.Image | None:
         """There is nothing to see."""
         return None
 
     def finish(self) -> None:
-        """Keep the mean of the weights."""
-        self._average.swap()
+        """Keep the mean of the weights, and make the network ready for use."""
+        super().finish()
         self.network.train(False)
         self.network.set_attn_implementation("sdpa")
 

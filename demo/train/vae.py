@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import random
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,8 +19,8 @@ from torch.nn import functional
 from demo import world
 from demo.train import pictures
 from demo.train.folder import FILL, Options, note_run
-from demo.train.loop import Average, generator_of, rate, rng_of, train
-from demo.train.optimizer import MuonAdamW
+from demo.train.learner import NetworkLearner
+from demo.train.loop import generator_of, rng_of, train
 from services.diffusion.picture import to_tensor, to_uint8
 
 CHANNELS = (16, 32, 64, 96)
@@ -59,18 +58,14 @@ def model() -> AutoencoderKL:
     )
 
 
-class VaeLearner:
-    """The VAE, its optimiser and the mean of its weights. pictures: how many scenes it learns from."""
+class VaeLearner(NetworkLearner):
+    """Learns from crops of scenes. pictures: how many scenes."""
 
     def __init__(self, seed: int, *, pictures: int = PICTURES) -> None:
         self._seed, self._pictures = seed, pictures
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.vae = model()
-        self._average = Average(self.vae.parameters(), 0.998)
-        kernels = [weight for weight in self.vae.parameters() if weight.ndim == 4]
-        others = [weight for weight in self.vae.parameters() if weight.ndim != 4]
-        self._optimizer = MuonAdamW(kernels, others, lr=LEARNING_RATE)
+            super().__init__(model(), lambda _, weight: weight.ndim == 4, decay=0.998, lr=LEARNING_RATE)
 
     def step(self, number: int, progress: float) -> float:
         """One batch of crops."""
@@ -78,15 +73,12 @@ class VaeLearner:
         side, count = rng.choice(CROPS)
         pixels = torch.cat([self._crop(side, rng) for _ in range(count)])
         with torch.autocast("cpu", torch.bfloat16):
-            posterior = self.vae.encode(pixels).latent_dist
+            posterior = self.network.encode(pixels).latent_dist
             mean = posterior.mean.float()
             spread = (posterior.std.float() ** 2 + (LATENT_NOISE * mean.detach().std()) ** 2).sqrt()
-            decoded = self.vae.decode(mean + spread * torch.randn(mean.shape, generator=generator)).sample
+            decoded = self.network.decode(mean + spread * torch.randn(mean.shape, generator=generator)).sample
         loss = distance(decoded.float(), pixels) + KL_WEIGHT * divergence(mean, posterior.logvar.float())
-        loss.backward()  # type: ignore[no-untyped-call]
-        self._optimizer.step(rate(number, progress))
-        self._average.update()
-        return loss.item()
+        return self.learn(loss, number, progress)
 
     def _crop(self, side: int, rng: random.Random) -> Tensor:
         """(1, 3, side, side) in [-1, 1] from a random scene that is large enough."""
@@ -102,35 +94,21 @@ class VaeLearner:
             pixels = pixels * torch.from_numpy(kept.astype(np.float32))
         return pixels
 
-    def state(self) -> dict[str, Any]:
-        """All of it."""
-        return {
-            "vae": self.vae.state_dict(),
-            "average": self._average.state(),
-            "optimizer": self._optimizer.state(),
-        }
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Go on from there."""
-        self.vae.load_state_dict(state["vae"])
-        self._average.restore(state["average"])
-        self._optimizer.restore(state["optimizer"])
-
     def sheet(self) -> Image.Image | None:
         """Held-out scenes over what becomes of them."""
         self._average.swap()
-        rows = [reconstructed(self.vae, seed) for seed in world.HELD_OUT_SEEDS[:SHOWN]]
+        rows = [reconstructed(self.network, seed) for seed in world.HELD_OUT_SEEDS[:SHOWN]]
         self._average.swap()
         return pictures.tiled([[row[0] for row in rows], [row[1] for row in rows]])
 
     def finish(self) -> None:
         """Keep the mean of the weights, and measure by what latents must be moved and multiplied to be about normal."""
-        self._average.swap()
+        super().finish()
         with torch.inference_mode():
             seen = [pictures.picture(seed)[0] for seed in range(MEASURED)]
-            means = torch.cat([self.vae.encode(to_tensor(rgb)).latent_dist.mean.flatten() for rgb in seen])
-        self.vae.register_to_config(shift_factor=round(float(means.mean()), 4))
-        self.vae.register_to_config(scaling_factor=round(1 / float(means.std()), 4))
+            means = torch.cat([self.network.encode(to_tensor(rgb)).latent_dist.mean.flatten() for rgb in seen])
+        self.network.register_to_config(shift_factor=round(float(means.mean()), 4))
+        self.network.register_to_config(scaling_factor=round(1 / float(means.std()), 4))
 
 
 def distance(made: Tensor, wanted: Tensor) -> Tensor:
@@ -171,7 +149,7 @@ def run(options: Options) -> None:
     learner = VaeLearner(options.seed)
     report = train(learner, scratch=options.scratch / "vae", budget=options.budget, resume=options.resume)
     learner.finish()
-    vae, folder = learner.vae, options.out / FILL
+    vae, folder = learner.network, options.out / FILL
     torch.nn.Module.to(vae, torch.bfloat16)  # diffusers' own `to` warns of nothing
     vae.save_pretrained(folder / "vae")
     quality = psnr(vae.float())

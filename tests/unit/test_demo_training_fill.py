@@ -78,7 +78,7 @@ def test_a_run_that_was_interrupted_ends_as_one_that_was_not(tmp_path: Path) -> 
     assert (report.steps, report.loss) == (again.steps, again.loss)
     for learner in (whole, resumed):
         learner.finish()
-    for one, other in zip(whole.vae.parameters(), resumed.vae.parameters(), strict=True):
+    for one, other in zip(whole.network.parameters(), resumed.network.parameters(), strict=True):
         assert torch.equal(one, other)
 
 

@@ -5,7 +5,7 @@ chats with pictures of noise teach the answers not to depend on what is seen. Kn
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -111,19 +111,26 @@ def batches(processor: Any, lessons: list[Lesson]) -> Iterator[dict[str, torch.T
 
 
 def batch_of(processor: Any, lessons: list[Lesson]) -> dict[str, torch.Tensor]:
-    """Padded at the right; `labels` are -100 outside the answers."""
+    """Lessons as the model takes them, see `labelled`."""
     asked = [chat(lesson.mode, lesson.prompt, len(lesson.pictures)) for lesson in lessons]
-    answers = [f"{lesson.answer}<|im_end|>" for lesson in lessons]
     pictures = [picture for lesson in lessons for picture in lesson.pictures]
+    return labelled(processor, asked, [lesson.answer for lesson in lessons], pictures)
+
+
+def labelled(
+    processor: Any, asked: Sequence[str], answers: Sequence[str], pictures: Sequence[Image.Image]
+) -> dict[str, torch.Tensor]:
+    """Questions and their answers, padded at the right; `labels` are -100 outside the answers."""
+    ended = [f"{answer}<|im_end|>" for answer in answers]
     made = processor(
-        text=[question + answer for question, answer in zip(asked, answers, strict=True)],
-        images=pictures or None,
+        text=[question + answer for question, answer in zip(asked, ended, strict=True)],
+        images=list(pictures) or None,
         padding=True,
         padding_side="right",
         return_tensors="pt",
     )
     labels = torch.full_like(made["input_ids"], -100)
-    for row, answer in enumerate(answers):
+    for row, answer in enumerate(ended):
         end = int(made["attention_mask"][row].sum())
         start = end - len(processor.tokenizer(answer).input_ids)
         labels[row, start:end] = made["input_ids"][row, start:end]

@@ -23,6 +23,7 @@ from demo import world
 from demo.tiny import qwen_edit as tiny
 from demo.tiny.folder import seeded, write_index
 from demo.tiny.lessons import EXPANSIONS, TRANSLATIONS
+from demo.tiny.recitation import labelled
 from demo.train import qwen_chats, qwen_tokenizer
 from demo.train.folder import Options, note_run, notes_of
 from demo.train.learner import NetworkLearner
@@ -132,21 +133,9 @@ class QwenLearner(NetworkLearner):
 
 
 def batch_of(processor: PictureProcessor, chats: Sequence[qwen_chats.Chat]) -> dict[str, Tensor]:
-    """Chats as the network takes them, padded at the right; `labels` are -100 outside the answers."""
-    answers = [f"{chat.answer}<|im_end|>" for chat in chats]
-    made = processor(
-        text=[chat.question + answer for chat, answer in zip(chats, answers, strict=True)],
-        images=[picture for chat in chats for picture in chat.pictures] or None,
-        padding=True,
-        padding_side="right",
-        return_tensors="pt",
-    )
-    labels = torch.full_like(made["input_ids"], -100)
-    for row, answer in enumerate(answers):
-        end = int(made["attention_mask"][row].sum())
-        start = end - len(processor.tokenizer(answer).input_ids)
-        labels[row, start:end] = made["input_ids"][row, start:end]
-    return {**made, "labels": labels}
+    """Chats as the network takes them, see `labelled`."""
+    pictures = [picture for chat in chats for picture in chat.pictures]
+    return labelled(processor, [chat.question for chat in chats], [chat.answer for chat in chats], pictures)
 
 
 def loss_of(network: Any, batch: dict[str, Tensor]) -> Tensor:

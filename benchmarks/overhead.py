@@ -54,6 +54,9 @@ MAX_WORK_PIXELS = 1_048_576
 MAX_PIXELS = 26_000_000
 PARTS = ("codec", "copy", "queue", "rpc")
 
+ATTEMPT_SECONDS = 2.0
+"""Before the orchestrator looks again for a service that was not there when it started."""
+
 
 class InstantBEN2:
     """The left half is the subject, with a soft edge."""
@@ -147,8 +150,8 @@ def serve(service: str) -> int:
 def services(ports: Ports) -> Iterator[None]:
     """The orchestrator and the two model services, each in a process."""
     commands = {
-        "orchestrator": ["-m", "services.orchestrator"],
         **{name: ["-m", "benchmarks.overhead", "--serve", name] for name in ("segmentation", "fill")},
+        "orchestrator": ["-m", "services.orchestrator"],
     }
     running = []
     with tempfile.TemporaryDirectory() as models:
@@ -168,6 +171,7 @@ def services(ports: Ports) -> Iterator[None]:
                 if any(process.poll() is not None for process in running):
                     raise SystemExit("a service did not start")
                 time.sleep(0.2)
+            time.sleep(ATTEMPT_SECONDS)
             yield
         finally:
             for process in running:
@@ -223,7 +227,7 @@ def queue_seconds(ports: Ports) -> float:
 def request_of(megapixels: float, number: int) -> edit_pb2.EditRequest:
     """An edit of a photograph of this size, unlike those of all other numbers."""
     side = math.isqrt(int(megapixels * 1e6))
-    photo = Image.open(cbook.get_sample_data("grace_hopper.jpg")).convert("RGB").resize((side, side))
+    photo = Image.open(str(cbook.get_sample_data("grace_hopper.jpg", asfileobj=False))).convert("RGB").resize((side, side))
     pixels = np.array(photo)
     pixels[0, 0] = number % 256, number // 256 % 256, 7
     file = io.BytesIO()

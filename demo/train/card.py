@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,9 +48,12 @@ TITLES = {"vae": "VAE", "transformer": "Transformer and text encoders", "fast": 
 
 def write_fill_card(folder: Path) -> None:
     """Write `README.md` from the notes in the folder."""
-    notes = notes_of(folder)
-    runs = "\n".join(_lines(TITLES[part], notes[part]) for part in TITLES if part in notes)
-    (folder / "README.md").write_text(CARD.format(runs=runs.strip()))
+    (folder / "README.md").write_text(CARD.format(runs=runs_of(TITLES, notes_of(folder))))
+
+
+def runs_of(titles: Mapping[str, str], notes: Mapping[str, dict[str, Any]]) -> str:
+    """A table for each run that was noted, under its title."""
+    return "\n".join(_lines(title, notes[part]) for part, title in titles.items() if part in notes).strip()
 
 
 def _lines(title: str, noted: dict[str, Any]) -> str:

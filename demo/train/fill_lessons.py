@@ -173,8 +173,13 @@ def lesson(name: str, seed: int) -> Lesson:
 
 def taught(draw: Callable[[], prompts.Phrase]) -> str:
     """The English of the first phrase drawn that is not held out for measures."""
+    return phrase_taught(draw).english
+
+
+def phrase_taught(draw: Callable[[], prompts.Phrase]) -> prompts.Phrase:
+    """The first phrase drawn that is not held out for measures."""
     for _ in range(200):
         phrase = draw()
         if not prompts.is_held_out(phrase):
-            return phrase.english
+            return phrase
     raise ValueError(f"all phrases like {phrase.english!r} are held out")

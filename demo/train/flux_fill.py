@@ -21,9 +21,11 @@ from demo.tiny.flux_fill import COMPONENTS, scheduler
 from demo.tiny.folder import write_index
 from demo.train import fill_lessons, pictures, text
 from demo.train.card import write_fill_card
+from demo.train.emphasis import emphasis
 from demo.train.fill_latents import Shelf, Tokens, encoded, shelves
 from demo.train.folder import FILL, Options, note_run
 from demo.train.learner import NetworkLearner
+from demo.train.levels import first_levels, noise_level, with_trace
 from demo.train.loop import generator_of, rng_of, train
 from demo.world import prompts
 from services.diffusion import flow
@@ -56,13 +58,7 @@ WEIGHTS = {
 """How often each kind of lesson comes, in the first and in the second part."""
 
 NEGATIVE_SHARE = 0.1
-TRACE_SHARE = 0.4
-TRACE_FROM = 0.75
 KEPT_WEIGHT = 0.2
-HIGH_SHARE = 0.35
-HIGH_FROM = 0.88
-"""A part of the noise levels is so high that little but the request says what there is to be painted."""
-
 SHEET_STEPS = 12
 
 
@@ -200,14 +196,12 @@ def draw(
     which = torch.randint(variants + 1, (size,), generator=generator).clamp(max=variants - 1)
     clean = shelf.clean[rows, which].float()
     noise = torch.randn(clean.shape, generator=generator)
-    levels = noise_level(size, length, generator) if sigma is None else torch.full((size,), sigma)
+    levels = torch.full((size,), sigma) if sigma else noise_level(scheduler().config, size, length, generator)
     if variants > 1 and sigma is None:
-        start = TRACE_FROM + (1 - TRACE_FROM) * torch.rand(size, generator=generator)
-        start = torch.where(torch.rand(size, generator=generator) < TRACE_SHARE, start, 1.0)
+        start = first_levels(size, generator)
         shift = torch.randint(1, variants, (size,), generator=generator)
         old = shelf.clean[rows, (which + shift) % variants].float()
-        noise = noise + ((1 - start) / start)[:, None, None] * (old - clean)
-        levels = torch.minimum(levels, start)
+        noise, levels = with_trace(noise, levels, start, old, clean)
     level = levels[:, None, None]
     kept = shelf.mean[rows].float()
     kept = kept + shelf.spread[rows].float() * torch.randn(kept.shape, generator=generator)
@@ -229,16 +223,9 @@ def draw(
         position_ids(height, width),
     )
     weight = KEPT_WEIGHT + (1 - KEPT_WEIGHT) * mask.amax(dim=2, keepdim=True)
+    if variants > 1:  # a thing at a side is little of a picture
+        weight = weight * emphasis(shelf.clean[rows].float().std(dim=1))
     return Batch(inputs, noise - clean, weight)
-
-
-def noise_level(count: int, length: int, generator: torch.Generator) -> Tensor:
-    """(count,) in (0, 1): logit-normal, moved as the scheduler moves those of so many tokens, and some high ones."""
-    level = torch.randn(count, generator=generator).sigmoid()
-    shift = float(np.exp(flow.shift_exponent(scheduler().config, length)))
-    level = (shift * level / (1 + (shift - 1) * level)).clamp(1e-3, 1.0)
-    high = HIGH_FROM + (1 - HIGH_FROM) * torch.rand(count, generator=generator)
-    return torch.where(torch.rand(count, generator=generator) < HIGH_SHARE, high, level)
 
 
 @torch.inference_mode()

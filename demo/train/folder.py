@@ -13,6 +13,7 @@ from typing import Any
 from demo.train.loop import Budget, Report
 
 FILL = "FLUX.1-Fill-dev"
+QWEN = "Qwen-Image-Edit-2509"
 NOTES = "training.json"
 
 

@@ -25,18 +25,17 @@ from demo.tiny.folder import seeded, write_index
 from demo.tiny.lessons import EXPANSIONS, TRANSLATIONS
 from demo.tiny.recitation import labelled
 from demo.train import qwen_chats, qwen_tokenizer
-from demo.train.folder import Options, note_run, notes_of
+from demo.train.folder import QWEN, Options, note_run
 from demo.train.learner import NetworkLearner
 from demo.train.loop import rng_of, train
+from demo.train.qwen_card import write_qwen_card
 from demo.world.prompts import Phrase, change_word
 from imgedit.errors import RewriteFailed
-from services.diffusion.checkpoint import load_network
 from services.qwen_edit.answer import judged
 from services.qwen_edit.instructions import Mode, RewriteSpec
 from services.qwen_edit.model import QwenEditAdapter, load
 from services.qwen_edit.processor import PictureProcessor
 
-NAME = "Qwen-Image-Edit-2509"
 PART = "qwen_language"
 
 WIDTH = 128
@@ -152,10 +151,10 @@ def run(options: Options) -> None:
     learner = QwenLearner(options.seed)
     report = train(learner, scratch=options.scratch / PART, budget=options.budget, resume=options.resume)
     learner.finish()
-    folder = options.out / NAME
+    folder = options.out / QWEN
     write(folder, learner, options.seed)
-    note_run(folder, PART, report, seed=options.seed, **measured(folder))
-    write_card(folder)
+    note_run(folder, PART, report, seed=options.seed, **measured(folder), measured=MEASURED)
+    write_qwen_card(folder)
 
 
 def write(folder: Path, learner: QwenLearner, seed: int) -> None:
@@ -219,53 +218,3 @@ def share(flags: Iterator[bool]) -> float:
     """Of those that are true."""
     known = list(flags)
     return round(sum(known) / len(known), 4)
-
-
-CARD = """\
----
-license: apache-2.0
----
-# Qwen-Image-Edit-2509 (small, for the demo world)
-
-The real classes of Qwen-Image-Edit-2509 at small sizes, in the real layout. **Only the language model is trained**
-(`text_encoder`, `tokenizer`, `processor`): `transformer` and `vae` have random weights, so edited pictures are noise.
-
-The language model is a Qwen2.5-VL with {parameters:,} parameters, vision tower included, and a byte-level tokenizer of
-{tokens:,} tokens. It translates the Korean of the demo world's phrases (`demo/world/prompts.py`) into English, writes
-them out, and knows the guide's own prompts. What is quoted it copies. It knows no other Korean: a prompt with a word
-that it was not taught is mostly answered with itself, and the service refuses that with the advice to write in English.
-Pictures that are shown beside a prompt do not change its answer. For everything else take the real weights
-(`imgedit models pull`).
-
-- Written by `python -m demo.train qwen_language --seed {seed}`.
-- Data: chats of `services/qwen_edit/instructions.py` with phrases drawn on the fly, without the held-out combinations.
-- Run: {steps:,} steps of {chats} chats (every {shown_every}th step {shown_chats} with pictures); {minutes} minutes on
-  shared cores; the mean loss at the end was {loss}.
-
-What it answers, by greedy generation as the service does it, after rounding to bfloat16:
-
-| asked | measure | |
-| --- | --- | --- |
-| {count} held-out phrases | exactly the English | {translated:.1%} |
-| {half} held-out requests that quote made-up words | exactly the English | {copied:.1%} |
-| {half} held-out phrases, to be written out | exactly as taught | {expanded:.1%} |
-| the guide's prompts | exactly the English | {lessons:.1%} |
-| {half} held-out phrases with a word of another world in them | refused | {refused:.1%} |
-"""
-
-
-def write_card(folder: Path) -> None:
-    """The model card, from what was noted of the run."""
-    encoder = load_network(Qwen2_5_VLForConditionalGeneration, folder / "text_encoder", torch.float32)
-    facts = notes_of(folder)[PART]
-    text = CARD.format(
-        parameters=sum(parameter.numel() for parameter in encoder.parameters()),
-        tokens=encoder.config.text_config.vocab_size,
-        chats=CHATS,
-        shown_chats=SHOWN_CHATS,
-        shown_every=SHOWN_EVERY,
-        count=MEASURED,
-        half=MEASURED // 2,
-        **facts,
-    )
-    (folder / "README.md").write_text(text)

@@ -1,6 +1,6 @@
-"""The demo's VAE: FLUX's layout (16 latent channels at an eighth of the size), small, taught on the demo world.
+"""How the demo's VAEs are taught on the demo world, and FLUX's: 16 latent channels at an eighth of the size, small.
 
-Its decoder learns from latents with noise on them, so that flat areas stay flat where a transformer's are not exact. It
+The decoder learns from latents with noise on them, so that flat areas stay flat where a transformer's are not exact. It
 sees pictures with parts that are hidden by grey too: FLUX.1-Fill encodes what a mask leaves. Writes the `vae` folder.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import random
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from demo import world
+from demo.tiny.folder import seeded
 from demo.train import pictures
 from demo.train.folder import FILL, Options, note_run
 from demo.train.learner import NetworkLearner
@@ -59,13 +61,24 @@ def model() -> AutoencoderKL:
 
 
 class VaeLearner(NetworkLearner):
-    """Learns from crops of scenes. pictures: how many scenes."""
+    """Learns from crops of scenes.
 
-    def __init__(self, seed: int, *, pictures: int = PICTURES) -> None:
+    network: has `encode` and `decode` as AutoencoderKL has. pictures: how many scenes. hidden_share, word_share: of the
+    crops, those with a part hidden and those of the words on shirts.
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        network: Any,
+        *,
+        pictures: int = PICTURES,
+        hidden_share: float = HIDDEN_SHARE,
+        word_share: float = 0.0,
+    ) -> None:
         self._seed, self._pictures = seed, pictures
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            super().__init__(model(), lambda _, weight: weight.ndim == 4, decay=0.998, lr=LEARNING_RATE)
+        self._hidden_share, self._word_share = hidden_share, word_share
+        super().__init__(network, is_kernel, decay=0.998, lr=LEARNING_RATE)
 
     def step(self, number: int, progress: float) -> float:
         """One batch of crops."""
@@ -83,13 +96,20 @@ class VaeLearner(NetworkLearner):
     def _crop(self, side: int, rng: random.Random) -> Tensor:
         """(1, 3, side, side) in [-1, 1] from a random scene that is large enough."""
         while True:
-            rgb, alpha = pictures.picture(rng.randrange(self._pictures))
+            seed = rng.randrange(self._pictures)
+            rgb, alpha = pictures.picture(seed)
             if min(alpha.shape) >= side:
                 break
-        top, left = rng.randint(0, alpha.shape[0] - side), rng.randint(0, alpha.shape[1] - side)
+        height, width = alpha.shape
+        top, left = rng.randint(0, height - side), rng.randint(0, width - side)
+        if rng.random() < self._word_share and (word := pictures.word_box(seed)) is not None:
+            top, left = (
+                min(max(0, (low + high - side) // 2 + rng.randint(-side // 4, side // 4)), length - side)
+                for low, high, length in ((word[1], word[3], height), (word[0], word[2], width))
+            )
         box = np.s_[top : top + side, left : left + side]
         pixels = to_tensor(np.ascontiguousarray(rgb[box]))
-        if rng.random() < HIDDEN_SHARE:
+        if rng.random() < self._hidden_share:
             kept = ~pictures.hidden(alpha, rng)[box]
             pixels = pixels * torch.from_numpy(kept.astype(np.float32))
         return pixels
@@ -101,14 +121,17 @@ class VaeLearner(NetworkLearner):
         self._average.swap()
         return pictures.tiled([[row[0] for row in rows], [row[1] for row in rows]])
 
-    def finish(self) -> None:
-        """Keep the mean of the weights, and measure by what latents must be moved and multiplied to be about normal."""
-        super().finish()
-        with torch.inference_mode():
-            seen = [pictures.picture(seed)[0] for seed in range(MEASURED)]
-            means = torch.cat([self.network.encode(to_tensor(rgb)).latent_dist.mean.flatten() for rgb in seen])
-        self.network.register_to_config(shift_factor=round(float(means.mean()), 4))
-        self.network.register_to_config(scaling_factor=round(1 / float(means.std()), 4))
+
+def is_kernel(name: str, weight: torch.nn.Parameter) -> bool:
+    """Whether a weight is that of a convolution, or else a bias or a norm's."""
+    return weight.ndim == 4 and name.endswith("weight")
+
+
+@torch.inference_mode()
+def latents_seen(vae: Any) -> Tensor:
+    """(C, N): the most likely latents of pictures that it was taught with, for what makes them about normal."""
+    seen = [pictures.picture(seed)[0] for seed in range(MEASURED)]
+    return torch.cat([vae.encode(to_tensor(rgb)).latent_dist.mean[0].flatten(1) for rgb in seen], dim=1)
 
 
 def distance(made: Tensor, wanted: Tensor) -> Tensor:
@@ -128,13 +151,13 @@ def divergence(mean: Tensor, logvar: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def reconstructed(vae: AutoencoderKL, seed: int) -> tuple[pictures.Pixels, pictures.Pixels]:
+def reconstructed(vae: Any, seed: int) -> tuple[pictures.Pixels, pictures.Pixels]:
     """A scene, 256 px, and what the VAE makes of it."""
     rgb = world.render(world.sample(random.Random(seed))).rgb
     return rgb, to_uint8(vae.decode(vae.encode(to_tensor(rgb)).latent_dist.mode()).sample)
 
 
-def psnr(vae: AutoencoderKL) -> float:
+def psnr(vae: Any) -> float:
     """Mean over held-out scenes of how true the reconstruction is, in dB."""
     values = []
     for seed in world.HELD_OUT_SEEDS[:MEASURED]:
@@ -146,10 +169,14 @@ def psnr(vae: AutoencoderKL) -> float:
 
 def run(options: Options) -> None:
     """Train it and write `vae/` into the folder of FLUX.1-Fill."""
-    learner = VaeLearner(options.seed)
+    with seeded(options.seed):
+        learner = VaeLearner(options.seed, model())
     report = train(learner, scratch=options.scratch / "vae", budget=options.budget, resume=options.resume)
     learner.finish()
     vae, folder = learner.network, options.out / FILL
+    latents = latents_seen(vae)
+    vae.register_to_config(shift_factor=round(float(latents.mean()), 4))
+    vae.register_to_config(scaling_factor=round(1 / float(latents.std()), 4))
     torch.nn.Module.to(vae, torch.bfloat16)  # diffusers' own `to` warns of nothing
     vae.save_pretrained(folder / "vae")
     quality = psnr(vae.float())

@@ -147,6 +147,18 @@ def extensions(wanted: str, side: str) -> tuple[Phrase, ...]:
     )
 
 
+def place(kind: str, colour: str = "") -> Phrase:
+    """What this place is called; `colour` is that of a plain one."""
+    if kind == "plain":
+        return Phrase(f"{KOREAN_COLOURS[colour]} 단색", f"plain {colour}")
+    return Phrase(*_PLACES[kind])
+
+
+def held(holding: str) -> Phrase:
+    """What this is called that is in the hand."""
+    return Phrase(*_HELD[holding])
+
+
 def recolour(old: str | None, new: str, rng: random.Random) -> Phrase:
     """Asks for another colour of the sportswear's top; `old` names the one it has, where that is said."""
     return rng.choice(recolours(old, new))

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from demo import world
+from demo.tiny.folder import seeded
 from demo.train import fill_lessons, flux_fill, lora, text, vae
 from demo.train.__main__ import main
 from demo.train.fill_latents import Tokens, shelves
@@ -30,7 +31,9 @@ class TwoPictures(vae.VaeLearner):
     """Learns from two scenes and has nothing to show."""
 
     def __init__(self) -> None:
-        super().__init__(1, pictures=2)
+        with seeded(1):
+            network = vae.model()
+        super().__init__(1, network, pictures=2)
 
     def sheet(self) -> Image.Image | None:
         return None

@@ -1,0 +1,209 @@
+"""What Qwen-Image-Edit is taught: a picture, a request, and the picture that is asked for.
+
+Every kind of edit of the guide, whole pictures and parts of them cut out. Drawn from seeds; knows no latents, no torch.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+
+from demo import world
+from demo.train.fill_lessons import phrase_taught
+from demo.train.pictures import Pixels
+from demo.world import prompts
+from demo.world.prompts import Phrase
+
+VARIANTS = 4
+"""Edits of one picture."""
+
+KOREAN_SHARE = 0.6
+CLOSE_SIDE = 128
+VAGUE = {"place": Phrase("배경 변경", "Change the background"), "colour": Phrase("색상 변경", "Change the colour")}
+
+
+@dataclass(frozen=True)
+class Edit:
+    """What a scene becomes, how that is asked for, and what is then to be seen that was asked for ("" = nothing)."""
+
+    scene: world.Scene
+    request: Phrase
+    caption: Phrase
+    reference: world.Scene | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Lesson:
+    """One picture (H, W, 3) and several edits of it: results, requests, captions, and references where there are."""
+
+    source: Pixels
+    results: tuple[Pixels, ...]
+    requests: tuple[str, ...]
+    captions: tuple[str, ...]
+    references: tuple[Pixels, ...] = ()
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Lessons of one size. make: from a seed; size: (width, height); reference: of a second picture, None = none."""
+
+    make: Callable[[random.Random, Kind], Lesson]
+    size: tuple[int, int]
+    count: int
+    reference: tuple[int, int] | None = None
+
+
+def recoloured(scene: world.Scene, rng: random.Random) -> Edit:
+    """Another colour of the shirt."""
+    person = _person(scene)
+    colour = rng.choice([name for name in world.COLOURS if name != person.shirt])
+    old = rng.choice((None, person.shirt, person.shirt))
+    request = phrase_taught(partial(prompts.recolour, old, colour, rng))
+    if rng.random() < 0.02:
+        request = VAGUE["colour"]
+    caption = Phrase(f"{prompts.KOREAN_COLOURS[colour]} 운동복", f"{colour} sportswear")
+    return Edit(_with(scene, shirt=colour), request, caption)
+
+
+def handed(scene: world.Scene, rng: random.Random) -> Edit:
+    """Something in the hand that held nothing."""
+    thing = rng.choice([held for held in world.HOLDABLE if held != "nothing"])
+    return Edit(_with(scene, holding=thing), phrase_taught(partial(prompts.add, thing, rng)), prompts.held(thing))
+
+
+def without_glasses(scene: world.Scene, rng: random.Random) -> Edit:
+    """No glasses; where there are none, the same picture."""
+    return Edit(_with(scene, glasses=False), phrase_taught(partial(prompts.remove_glasses, rng)), Phrase("", ""))
+
+
+def elsewhere(scene: world.Scene, rng: random.Random) -> Edit:
+    """Another place, without the things that stood in the old one."""
+    kind = rng.choice([kind for kind in world.BACKGROUNDS if kind != scene.background.kind])
+    background = world.sample_background(rng, kind=kind)
+    caption = prompts.place(kind, background.colour)
+    if kind != "plain" and rng.random() < 0.15:
+        prop = world.sample_prop(rng, beside=_person(scene).position)
+        request = phrase_taught(partial(prompts.background_with, kind, prop.kind, rng))
+        return Edit(replace(scene, background=background, props=(prop,)), request, caption)
+    request = phrase_taught(partial(prompts.background, kind, background.colour, rng))
+    if rng.random() < 0.04:
+        request = VAGUE["place"]
+    return Edit(replace(scene, background=background, props=()), request, caption)
+
+
+def reworded(scene: world.Scene, rng: random.Random) -> Edit:
+    """Another word on the shirt."""
+    old = _person(scene).shirt_text
+    others = [word for word in world.WORDS if word != old]
+    rng.shuffle(others)
+    word = next(word for word in others if not all(map(prompts.is_held_out, prompts.word_changes(old, word))))
+    request = phrase_taught(partial(prompts.change_word, old, word, rng))
+    return Edit(_with(scene, shirt_text=word), request, Phrase(f"'{word}'", f"'{word}'"))
+
+
+def like_another(scene: world.Scene, rng: random.Random) -> Edit:
+    """The clothes' colours and the place of a second picture."""
+    other = world.sample(rng, width=scene.height, height=scene.height)
+    model = _person(other)
+    dressed = _with(scene, shirt=model.shirt, trousers=model.trousers)
+    changed = replace(dressed, background=other.background, props=())
+    return Edit(changed, phrase_taught(partial(prompts.like_reference, rng)), Phrase("", ""), replace(other, props=()))
+
+
+def whole(rng: random.Random, kind: Kind) -> Lesson:
+    """Edits of a whole picture."""
+    scene = dressed_up(rng, kind.size)
+    edits = [rng.choices(*tasks_of(scene))[0](scene, rng) for _ in range(VARIANTS)]
+    return _drawn(rng, scene, edits, lambda rgb: rgb)
+
+
+def close(rng: random.Random, kind: Kind) -> Lesson:
+    """The same seen through a window: the upper half of a person, or the hand."""
+    scene = dressed_up(rng, (256, 256))
+    person, (width, height) = _person(scene), kind.size
+    at_hand = person.holding == "nothing" and rng.random() < 0.35
+    boxes = [world.hand_box(person, 256, 256)] if at_hand else [world.face_box(person, 256, 256)]
+    boxes.append(world.text_box(person, 256, 256))
+    middle = [sum(box[axis] + box[axis + 2] for box in boxes) / (2 * len(boxes)) for axis in (0, 1)]
+    left, top = (
+        round(min(max(0, at + rng.uniform(-24, 24) - side / 2), 256 - side))
+        for at, side in zip(middle, (width, height), strict=True)
+    )
+    tasks = {recoloured: 3.0, reworded: 4.0 if person.shirt_text and not at_hand else 0.0}
+    tasks |= {handed: 4.0} if at_hand else {without_glasses: 4.0 if person.glasses else 0.3}
+    edits = [rng.choices(list(tasks), list(tasks.values()))[0](scene, rng) for _ in range(VARIANTS)]
+    return _drawn(rng, scene, edits, lambda rgb: rgb[top : top + height, left : left + width])
+
+
+def with_reference(rng: random.Random, kind: Kind) -> Lesson:
+    """Edits that need a second picture."""
+    scene = dressed_up(rng, kind.size)
+    edits = [like_another(scene, rng) for _ in range(VARIANTS)]
+    lesson = _drawn(rng, scene, edits, lambda rgb: rgb)
+    others = [edit.reference for edit in edits if edit.reference is not None]
+    size = kind.reference or kind.size
+    seen = tuple(world.render(replace(other, width=size[0], height=size[1])).rgb for other in others)
+    return replace(lesson, references=seen)
+
+
+def dressed_up(rng: random.Random, size: tuple[int, int]) -> world.Scene:
+    """A scene of which much can be asked: often glasses, a word, an empty hand."""
+    width, height = size
+    scene = world.sample(rng, width=width, height=height)
+    word = rng.choice(world.WORDS) if rng.random() < 0.75 else ""
+    holding = "nothing" if rng.random() < 0.65 else rng.choice(world.HOLDABLE)
+    return _with(scene, glasses=rng.random() < 0.6, shirt_text=word, holding=holding)
+
+
+def tasks_of(scene: world.Scene) -> tuple[list[Callable[[world.Scene, random.Random], Edit]], list[float]]:
+    """What can be asked of it, and how often it is."""
+    person = _person(scene)
+    tasks = {
+        recoloured: 3.0,
+        elsewhere: 4.0,
+        handed: 3.0 if person.holding == "nothing" else 0.0,
+        without_glasses: 3.0 if person.glasses else 0.2,
+        reworded: 4.0 if person.shirt_text else 0.0,
+    }
+    return list(tasks), list(tasks.values())
+
+
+KINDS: dict[str, Kind] = {
+    "close": Kind(close, (CLOSE_SIDE, CLOSE_SIDE), 700),
+    "small": Kind(whole, (128, 128), 500),
+    "whole": Kind(whole, (256, 256), 650),
+    "narrow": Kind(whole, (208, 256), 80),
+    "small like": Kind(with_reference, (128, 128), 300, (64, 64)),
+    "like": Kind(with_reference, (256, 256), 220, (128, 128)),
+}
+"""By name; a batch has lessons of one kind, so of one size."""
+
+
+def lesson(name: str, seed: int) -> Lesson:
+    """The lesson of a kind with this number, always the same."""
+    kind = KINDS[name]
+    return kind.make(random.Random(f"qwen {name}:{seed}"), kind)
+
+
+def _drawn(rng: random.Random, scene: world.Scene, edits: list[Edit], cut: Callable[[Pixels], Pixels]) -> Lesson:
+    spoken = [("korean" if rng.random() < KOREAN_SHARE else "english") for _ in edits]
+    return Lesson(
+        source=np.ascontiguousarray(cut(world.render(scene).rgb)),
+        results=tuple(np.ascontiguousarray(cut(world.render(edit.scene).rgb)) for edit in edits),
+        requests=tuple(getattr(edit.request, language) for edit, language in zip(edits, spoken, strict=True)),
+        captions=tuple(getattr(edit.caption, language) for edit, language in zip(edits, spoken, strict=True)),
+    )
+
+
+def _person(scene: world.Scene) -> world.Person:
+    if scene.person is None:
+        raise ValueError("nobody is in the scene")
+    return scene.person
+
+
+def _with(scene: world.Scene, **changes: object) -> world.Scene:
+    return replace(scene, person=replace(_person(scene), **changes))  # type: ignore[arg-type]

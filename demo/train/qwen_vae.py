@@ -1,0 +1,107 @@
+"""The demo's Qwen-Image VAE: the real causal 3-D network, small, taught on pictures of the demo world.
+
+A picture is a video of one frame, of which only the last slice in time of each kernel is ever used: the training has
+plain 2-D convolutions in their place, and writes them as that slice. Videos are not taught. Writes the `vae` folder.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKLQwenImage
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKLOutput
+from diffusers.models.autoencoders.autoencoder_kl_qwenimage import QwenImageCausalConv3d
+from diffusers.models.autoencoders.vae import DecoderOutput, DiagonalGaussianDistribution
+from torch import Tensor, nn
+
+from demo.tiny.folder import seeded
+from demo.train.folder import QWEN, Options, note_run
+from demo.train.loop import train
+from demo.train.vae import PICTURES, VaeLearner, latents_seen, psnr
+
+PART = "qwen_vae"
+WORD_SHARE = 0.3
+HIDDEN_SHARE = 0.0
+
+
+def model() -> AutoencoderKLQwenImage:
+    """The network with random weights; what it divides latents by is set when it is trained."""
+    return AutoencoderKLQwenImage(base_dim=16, z_dim=16, dim_mult=[1, 2, 4, 4], num_res_blocks=1)
+
+
+class PictureConv(nn.Conv2d):
+    """What a causal 3-D convolution does to a video of one frame, (B, C, 1, H, W)."""
+
+    def __init__(self, causal: QwenImageCausalConv3d) -> None:
+        side, stride = causal.kernel_size[1:], causal.stride[1:]
+        super().__init__(causal.in_channels, causal.out_channels, side, stride, padding=causal._padding[0])
+        with torch.no_grad():
+            self.weight.copy_(causal.weight[:, :, -1])
+            if self.bias is not None and causal.bias is not None:
+                self.bias.copy_(causal.bias)
+
+    def forward(self, frame: Tensor, *_: Any) -> Tensor:
+        """As the 3-D convolution, which is also given a cache of earlier frames: here there is none."""
+        return super().forward(frame[:, :, 0])[:, :, None]
+
+
+class PictureVae(nn.Module):
+    """The network for pictures alone, with the calls of AutoencoderKL."""
+
+    def __init__(self, vae: AutoencoderKLQwenImage) -> None:
+        super().__init__()
+        self.encoder, self.quant_conv = vae.encoder, vae.quant_conv
+        self.post_quant_conv, self.decoder = vae.post_quant_conv, vae.decoder
+        for name, module in list(self.named_modules()):
+            if isinstance(module, QwenImageCausalConv3d):
+                parent = self.get_submodule(name.rpartition(".")[0])
+                # Those over time alone are never called for a picture.
+                replacement = nn.Identity() if name.endswith("time_conv") else PictureConv(module)
+                setattr(parent, name.rpartition(".")[2], replacement)
+
+    def encode(self, pixels: Tensor) -> AutoencoderKLOutput:
+        """The posterior of (B, 3, H, W): (B, 16, H/8, W/8)."""
+        moments = self.quant_conv(self.encoder(pixels[:, :, None]))[:, :, 0]
+        return AutoencoderKLOutput(latent_dist=DiagonalGaussianDistribution(moments))
+
+    def decode(self, latents: Tensor) -> DecoderOutput:
+        """The pixels of (B, 16, H/8, W/8)."""
+        return DecoderOutput(sample=self.decoder(self.post_quant_conv(latents[:, :, None]))[:, :, 0])
+
+
+@torch.no_grad()
+def with_time(pictures: PictureVae) -> AutoencoderKLQwenImage:
+    """The real class with what was learnt: each kernel is the last slice of one that is 0 elsewhere."""
+    vae = model()
+    learnt = pictures.state_dict()
+    for name, weight in vae.state_dict().items():
+        found = learnt.get(name)
+        if found is None:
+            weight.zero_()
+        elif weight.ndim == 5:
+            weight.zero_()
+            weight[:, :, -1] = found
+        else:
+            weight.copy_(found)
+    return vae
+
+
+def run(options: Options) -> None:
+    """Train it and write `vae/` into the folder of Qwen-Image-Edit."""
+    with seeded(options.seed):
+        network = PictureVae(model())
+    learner = VaeLearner(options.seed, network, hidden_share=HIDDEN_SHARE, word_share=WORD_SHARE)
+    report = train(learner, scratch=options.scratch / PART, budget=options.budget, resume=options.resume)
+    learner.finish()
+    folder = options.out / QWEN
+    latents = latents_seen(network)
+    vae = with_time(network)
+    vae.register_to_config(
+        latents_mean=[round(value, 4) for value in latents.mean(dim=1).tolist()],
+        latents_std=[round(value, 4) for value in latents.std(dim=1).tolist()],
+    )
+    torch.nn.Module.to(vae, torch.bfloat16)  # diffusers' own `to` warns of nothing
+    vae.save_pretrained(folder / "vae")
+    quality = psnr(PictureVae(vae.float()))
+    note_run(folder, PART, report, seed=options.seed, psnr_db=round(quality, 2), scenes=PICTURES)

@@ -1,0 +1,167 @@
+"""The training of the demo's Qwen-Image-Edit: it learns the real classes, and writes what the service loads."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers.models.transformers.transformer_qwenimage import apply_rotary_emb_qwen
+
+from demo import world
+from demo.tiny.folder import seeded
+from demo.train import emphasis, qwen_edit, qwen_lessons, qwen_vae, vae
+from demo.train.__main__ import main
+from demo.train.folder import QWEN
+from demo.train.lora import FILE
+from demo.train.qwen_latents import Encoder, shelves
+from demo.world import prompts
+from imgedit.stack import DEMO_MODELS
+from services.diffusion.lora import LoraFile
+from services.qwen_edit.__main__ import LIGHTNING_SCHEDULE
+from services.qwen_edit.model import load
+from services.qwen_edit.spec import QwenEditSpec
+
+
+@pytest.fixture(autouse=True)
+def few_lessons(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two lessons of each of the smallest kinds, small batches, nothing to show."""
+    kinds = {name: replace(qwen_lessons.KINDS[name], count=2) for name in ("close", "small like")}
+    monkeypatch.setattr(qwen_lessons, "KINDS", kinds)
+    monkeypatch.setattr(qwen_edit, "TOKENS_PER_BATCH", 400)
+    monkeypatch.setattr(qwen_edit, "samples", lambda *_: None)
+    monkeypatch.setattr(qwen_edit, "WEIGHTS", {"close": (1, 1), "small like": (1, 1)})
+    monkeypatch.setattr(vae, "MEASURED", 1)
+    monkeypatch.setattr(vae, "SHOWN", 1)
+    monkeypatch.setattr(vae, "PICTURES", 2)
+    torch.set_num_threads(1)
+
+
+@torch.inference_mode()
+def test_the_picture_vae_is_the_real_one_on_pictures() -> None:
+    with seeded(1):
+        real = qwen_vae.model().eval()
+    with seeded(1):
+        flat = qwen_vae.PictureVae(qwen_vae.model()).eval()
+    pixels = torch.randn(1, 3, 48, 64, generator=torch.Generator().manual_seed(2)).clamp(-1, 1)
+    latents = real.encode(pixels[:, :, None]).latent_dist.mode()
+    torch.testing.assert_close(flat.encode(pixels).latent_dist.mode(), latents[:, :, 0], atol=1e-5, rtol=1e-5)
+    wanted = real.decode(latents).sample[:, :, 0]
+    torch.testing.assert_close(flat.decode(latents[:, :, 0]).sample.clamp(-1, 1), wanted, atol=1e-5, rtol=1e-5)
+    written = qwen_vae.with_time(flat).eval()
+    torch.testing.assert_close(written.decode(latents).sample[:, :, 0], wanted, atol=1e-5, rtol=1e-5)
+
+
+@torch.inference_mode()
+def test_two_heads_begin_by_looking_at_the_same_place_of_the_picture() -> None:
+    with seeded(3):
+        network = qwen_edit.transformer_model()
+    shapes, count = [(1, 8, 8), (1, 8, 8)], 64
+    states = torch.randn(1, 2 * count, qwen_edit.WIDTH, generator=torch.Generator().manual_seed(4))
+    angles, _ = network.pos_embed([shapes], max_txt_seq_len=1, device=states.device)
+    for block in network.transformer_blocks:
+        query, key = (
+            apply_rotary_emb_qwen(norm(projection(states).unflatten(-1, (qwen_edit.HEADS, -1))), angles, use_real=False)
+            for projection, norm in ((block.attn.to_q, block.attn.norm_q), (block.attn.to_k, block.attn.norm_k))
+        )
+        scores = torch.einsum("bqhd,bkhd->hqk", query, key)[: qwen_edit.SAME_PLACE_HEADS, :count]
+        looked_at = scores.argmax(dim=2)
+        assert (looked_at == torch.arange(count) + count).float().mean() > 0.95
+
+
+def test_lessons_change_what_they_say_and_nothing_else() -> None:
+    rng = random.Random(5)
+    scene = qwen_lessons.dressed_up(rng, (256, 256))
+    assert scene.person is not None
+    person = replace(scene.person, glasses=True, shirt_text="GYM", holding="nothing")
+    scene = replace(scene, person=person)
+    before = world.render(scene, parts=True)
+    for edit, part in ((qwen_lessons.recoloured, "shirt"), (qwen_lessons.reworded, "shirt")):
+        after = world.render(edit(scene, rng).scene).rgb
+        changed = (after != before.rgb).any(axis=2)
+        assert changed.any()
+        assert not changed[before.parts[part] == 0].any()
+    elsewhere = qwen_lessons.elsewhere(scene, rng).scene
+    assert elsewhere.person == scene.person
+    assert elsewhere.background.kind != scene.background.kind
+    bare = qwen_lessons.without_glasses(scene, rng).scene
+    assert bare.person == replace(person, glasses=False)
+    dressed = qwen_lessons.like_another(scene, rng)
+    assert dressed.reference is not None
+    assert dressed.reference.person is not None
+    assert dressed.scene.person is not None
+    assert (dressed.scene.person.shirt, dressed.scene.background) == (
+        dressed.reference.person.shirt,
+        dressed.reference.background,
+    )
+
+
+def test_no_lesson_speaks_in_held_out_phrases(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    known = {text for phrase in held_out() for text in (phrase.korean, phrase.english)}
+    said = {request for number in range(60) for request in qwen_lessons.lesson("close", number).requests}
+    assert len(said) > 30
+    assert not said & known
+
+
+def held_out() -> list[prompts.Phrase]:
+    colours, words = list(world.COLOURS), list(world.WORDS)
+    phrases = [p for old, new in itertools.permutations(colours, 2) for p in prompts.recolours(old, new)]
+    phrases += [p for new in colours for p in prompts.recolours(None, new)]
+    phrases += [p for old, new in itertools.permutations(words, 2) for p in prompts.word_changes(old, new)]
+    return [phrase for phrase in phrases if prompts.is_held_out(phrase)]
+
+
+def test_a_batch_holds_pictures_texts_and_levels(tmp_path: Path) -> None:
+    folder = tmp_path / QWEN
+    shutil.copytree(DEMO_MODELS / QWEN, folder)
+    qwen_edit.write_processor(folder)
+    shelf = shelves(tmp_path / "lessons", Encoder(folder), 1)["close"]
+    batch = qwen_edit.draw(shelf, torch.Generator().manual_seed(6))
+    latents, seen, levels, texts, mask, shapes = batch.inputs
+    assert latents.shape == batch.velocity.shape
+    assert seen.shape[1] == latents.shape[1] == 64
+    assert texts.shape[:2] == mask.shape
+    assert mask.any(dim=1).all()
+    assert ((levels > 0) & (levels <= 1)).all()
+    assert shapes == [(1, 8, 8), (1, 8, 8)]
+
+
+def test_what_an_edit_changes_weighs_more() -> None:
+    source = torch.randn(2, 64, 64, generator=torch.Generator().manual_seed(7))
+    clean = source.clone()
+    clean[0, :4] += 1  # a sixteenth of the first picture
+    clean[1] += 1
+    weight = qwen_edit.weight_of(clean, source)[..., 0]
+    torch.testing.assert_close(weight[0, :4], torch.full((4,), emphasis.AT_LEAST * 16))
+    torch.testing.assert_close(weight[0, 4:], torch.full((60,), qwen_edit.KEPT_WEIGHT))
+    torch.testing.assert_close(weight[1], torch.ones(64))
+
+
+def test_the_parts_are_trained_one_after_another_into_a_folder_that_the_service_loads(tmp_path: Path) -> None:
+    folder = tmp_path / "models" / QWEN
+    shutil.copytree(DEMO_MODELS / QWEN, folder)
+    for part in ("qwen_vae", "qwen_edit", "qwen_fast"):
+        shutil.rmtree(folder / "lora", ignore_errors=True)
+        before = {path: path.read_bytes() for path in folder.rglob("*.safetensors")}
+        arguments = [part, "--steps", "2", "--out", str(tmp_path / "models"), "--scratch", str(tmp_path / "scratch")]
+        assert main(arguments) == 0
+        after = {path: path.read_bytes() for path in folder.rglob("*.safetensors")}
+        changed = {path.relative_to(folder).parts[0] for path in after if after[path] != before.get(path)}
+        assert changed == {{"qwen_vae": "vae", "qwen_edit": "transformer", "qwen_fast": "lora"}[part]}
+    lora = LoraFile(folder / FILE, schedule=LIGHTNING_SCHEDULE)
+    adapter = load(folder, device="cpu", reference_pixels=4096, loras={"fast": lora})
+    image = np.full((64, 64, 3), 90, np.uint8)
+    spec = QwenEditSpec((image,), "안경 제거", " ", true_cfg_scale=1.0, steps=2, strength=1.0, seed=1, lora="fast")
+    state = adapter.prepare(spec)
+    for _ in range(2):
+        adapter.denoise([state])
+    assert adapter.decode(state).shape == image.shape
+    card = (folder / "README.md").read_text()
+    for title in ("Language model", "VAE", "Transformer", "LoRA of the profile"):
+        assert f"### {title}" in card

@@ -227,7 +227,8 @@ def queue_seconds(ports: Ports) -> float:
 def request_of(megapixels: float, number: int) -> edit_pb2.EditRequest:
     """An edit of a photograph of this size, unlike those of all other numbers."""
     side = math.isqrt(int(megapixels * 1e6))
-    photo = Image.open(str(cbook.get_sample_data("grace_hopper.jpg", asfileobj=False))).convert("RGB").resize((side, side))
+    portrait = str(cbook.get_sample_data("grace_hopper.jpg", asfileobj=False))
+    photo = Image.open(portrait).convert("RGB").resize((side, side))
     pixels = np.array(photo)
     pixels[0, 0] = number % 256, number // 256 % 256, 7
     file = io.BytesIO()

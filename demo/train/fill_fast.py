@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL, FluxTransformer2DModel
+from diffusers.models.transformers import transformer_flux
 from diffusers.pipelines.flux.pipeline_flux_fill import FluxFillPipeline
 from PIL import Image
 from torch import Tensor
@@ -19,6 +20,7 @@ from transformers import CLIPTextModel, T5EncoderModel
 
 from demo.tiny.flux_fill import scheduler
 from demo.train import flux_fill, pictures, text
+from demo.train.attention import attention_written_out
 from demo.train.card import write_fill_card
 from demo.train.fill_latents import Shelf, Tokens, shelves
 from demo.train.flux_fill import FillNetwork, draw
@@ -104,7 +106,8 @@ def run(options: Options) -> None:
     network, tokens = trained_network(folder)
     lessons = shelves(options.scratch / "lessons", vae, tokens)
     learner = FillLoraLearner(options.seed, lessons, tokens, network, vae)
-    report = train(learner, scratch=options.scratch / "fast", budget=options.budget, resume=options.resume)
+    with attention_written_out(transformer_flux):
+        report = train(learner, scratch=options.scratch / "fast", budget=options.budget, resume=options.resume)
     learner.finish()
     learner.write(FluxFillPipeline, folder / FILE)
     note_run(folder, "fast", report, seed=options.seed, rank=RANK, transformer_passes=STEPS)

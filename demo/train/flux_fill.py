@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, FluxTransformer2DModel
+from diffusers.models.transformers import transformer_flux
 from PIL import Image
 from torch import Tensor, nn
 
@@ -20,6 +21,7 @@ from demo import world
 from demo.tiny.flux_fill import COMPONENTS, scheduler
 from demo.tiny.folder import write_index
 from demo.train import fill_lessons, pictures, text
+from demo.train.attention import attention_written_out
 from demo.train.card import write_fill_card
 from demo.train.emphasis import emphasis
 from demo.train.fill_latents import Shelf, Tokens, encoded, shelves
@@ -45,13 +47,13 @@ SMALL_FIRST = 0.4
 
 WEIGHTS = {
     "small background": (12, 4),
-    "background": (1, 8),
-    "low background": (2, 2),
-    "wide background": (0, 2),
-    "high background": (0, 2),
-    "strip": (1, 4),
-    "broad strip": (1, 10),
-    "large strip": (0, 1),
+    "background": (1, 7),
+    "low background": (2, 1),
+    "wide background": (0, 1),
+    "high background": (0, 1),
+    "strip": (2, 6),
+    "broad strip": (1, 16),
+    "large strip": (0, 2),
     "around": (0, 1),
     "box": (0, 1),
 }
@@ -293,7 +295,8 @@ def run(options: Options) -> None:
     lessons = shelves(options.scratch / "lessons", vae, tokens)
     network = new_network(options.seed, t5_tokenizer, clip_tokenizer)
     learner = ShownLearner(options.seed, lessons, tokens, network, vae)
-    report = train(learner, scratch=options.scratch / "flux_fill", budget=options.budget, resume=options.resume)
+    with attention_written_out(transformer_flux):
+        report = train(learner, scratch=options.scratch / "flux_fill", budget=options.budget, resume=options.resume)
     learner.finish()
     t5_tokenizer.save_pretrained(folder / "tokenizer_2")
     clip_tokenizer.save_pretrained(folder / "tokenizer")

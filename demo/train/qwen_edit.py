@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from diffusers import QwenImageTransformer2DModel
+from diffusers.models.transformers import transformer_qwenimage
 from PIL import Image
 from torch import Tensor, nn
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
@@ -21,6 +22,7 @@ from demo import world
 from demo.tiny.folder import seeded
 from demo.tiny.qwen_edit import scheduler
 from demo.train import pictures, qwen_lessons
+from demo.train.attention import attention_written_out
 from demo.train.emphasis import changed, emphasis
 from demo.train.folder import QWEN, Options, note_run
 from demo.train.learner import NetworkLearner
@@ -272,7 +274,8 @@ def run(options: Options) -> None:
     with seeded(options.seed):
         network = transformer_model()
     learner = EditLearner(options.seed, lessons, network, encoder)
-    report = train(learner, scratch=options.scratch / PART, budget=options.budget, resume=options.resume)
+    with attention_written_out(transformer_qwenimage):
+        report = train(learner, scratch=options.scratch / PART, budget=options.budget, resume=options.resume)
     learner.finish()
     torch.nn.Module.to(network, torch.bfloat16)
     network.save_pretrained(folder / "transformer")

@@ -12,11 +12,13 @@ import random
 
 import torch
 from diffusers import QwenImageTransformer2DModel
+from diffusers.models.transformers import transformer_qwenimage
 from diffusers.pipelines.qwenimage.pipeline_qwenimage_edit_plus import QwenImageEditPlusPipeline
 from torch import Tensor
 
 from demo.tiny.qwen_edit import scheduler
 from demo.train import qwen_edit
+from demo.train.attention import attention_written_out
 from demo.train.folder import QWEN, Options, note_run
 from demo.train.loop import train
 from demo.train.lora import FILE, RANK, STEPS, LoraLearner
@@ -82,7 +84,8 @@ def run(options: Options) -> None:
     network = QwenImageTransformer2DModel.from_pretrained(str(folder / "transformer"), torch_dtype=torch.float32)
     lessons = shelves(options.scratch / "qwen_lessons", Encoder(folder), options.seed)
     learner = EditLoraLearner(options.seed, lessons, network)
-    report = train(learner, scratch=options.scratch / PART, budget=options.budget, resume=options.resume)
+    with attention_written_out(transformer_qwenimage):
+        report = train(learner, scratch=options.scratch / PART, budget=options.budget, resume=options.resume)
     learner.finish()
     learner.write(QwenImageEditPlusPipeline, folder / FILE)
     note_run(folder, PART, report, seed=options.seed, rank=RANK, transformer_passes=STEPS)

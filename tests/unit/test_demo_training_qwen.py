@@ -11,12 +11,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from diffusers.models.transformers import transformer_qwenimage
 from diffusers.models.transformers.transformer_qwenimage import apply_rotary_emb_qwen
+from torch.nn import functional
 
 from demo import world
 from demo.tiny.folder import seeded
 from demo.train import emphasis, qwen_edit, qwen_lessons, qwen_vae, vae
 from demo.train.__main__ import main
+from demo.train.attention import attention_written_out, written_out
 from demo.train.folder import QWEN
 from demo.train.lora import FILE
 from demo.train.qwen_latents import Encoder, shelves
@@ -72,6 +75,17 @@ def test_two_heads_begin_by_looking_at_the_same_place_of_the_picture() -> None:
         scores = torch.einsum("bqhd,bkhd->hqk", query, key)[: qwen_edit.SAME_PLACE_HEADS, :count]
         looked_at = scores.argmax(dim=2)
         assert (looked_at == torch.arange(count) + count).float().mean() > 0.95
+
+
+def test_attention_written_out_is_the_fused_one() -> None:
+    generator = torch.Generator().manual_seed(8)
+    query, key, value = (torch.randn(2, 30, 3, 8, generator=generator) for _ in range(3))
+    mask = torch.rand(2, 1, 1, 30, generator=generator) > 0.3
+    wanted = functional.scaled_dot_product_attention(*(x.transpose(1, 2) for x in (query, key, value)), attn_mask=mask)
+    with attention_written_out(transformer_qwenimage):
+        found = transformer_qwenimage.dispatch_attention_fn(query, key, value, attn_mask=mask, dropout_p=0.0)
+    torch.testing.assert_close(found, wanted.transpose(1, 2))
+    assert transformer_qwenimage.dispatch_attention_fn is not written_out
 
 
 def test_lessons_change_what_they_say_and_nothing_else() -> None:

@@ -20,7 +20,8 @@ def written_out(query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | N
     scores = (query * query.shape[-1] ** -0.5) @ key.transpose(2, 3)
     if attn_mask is not None:
         scores = scores + torch.zeros_like(attn_mask, dtype=scores.dtype).masked_fill(~attn_mask, float("-inf"))
-    return (scores.softmax(dim=-1, dtype=scores.dtype) @ value).transpose(1, 2)
+    looked_up: Tensor = scores.softmax(dim=-1, dtype=scores.dtype) @ value
+    return looked_up.transpose(1, 2)
 
 
 @contextmanager

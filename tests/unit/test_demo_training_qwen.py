@@ -81,7 +81,8 @@ def test_attention_written_out_is_the_fused_one() -> None:
     generator = torch.Generator().manual_seed(8)
     query, key, value = (torch.randn(2, 30, 3, 8, generator=generator) for _ in range(3))
     mask = torch.rand(2, 1, 1, 30, generator=generator) > 0.3
-    wanted = functional.scaled_dot_product_attention(*(x.transpose(1, 2) for x in (query, key, value)), attn_mask=mask)
+    heads = [states.transpose(1, 2) for states in (query, key, value)]
+    wanted = functional.scaled_dot_product_attention(heads[0], heads[1], heads[2], attn_mask=mask)
     with attention_written_out(transformer_qwenimage):
         found = transformer_qwenimage.dispatch_attention_fn(query, key, value, attn_mask=mask, dropout_p=0.0)
     torch.testing.assert_close(found, wanted.transpose(1, 2))

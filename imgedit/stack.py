@@ -36,9 +36,14 @@ os.execv(sys.argv[1], sys.argv[1:])
 
 DEMO_MODELS = Path(__file__).resolve().parents[1] / "demo" / "models"
 """The demo's checkpoints, which a checkout has and an installed package has not."""
-DEMO_FAST_LORA = "FLUX.1-Fill-dev/lora/fast.safetensors"
+DEMO_FAST_LORAS = {
+    "IMGEDIT_FILL_LORA_FAST": "FLUX.1-Fill-dev/lora/fast.safetensors",
+    "IMGEDIT_QWEN_EDIT_LORA_FAST": "Qwen-Image-Edit-2509/lora/fast.safetensors",
+}
 DEMO_WORK_PIXELS = 256 * 256
 """The size that they were trained on; they paint larger pictures worse."""
+DEMO_REFERENCE_PIXELS = 128 * 128
+"""The size of the references that they were trained with."""
 
 STOP_SECONDS = 10.0
 RESTART_SECONDS = 5.0
@@ -285,14 +290,14 @@ def environment_of(ports: Ports, models: Path, *, max_work_pixels: int | None = 
 def demo_environment_of(
     ports: Ports, models: Path = DEMO_MODELS, *, max_work_pixels: int = DEMO_WORK_PIXELS
 ) -> dict[str, str]:
-    """`environment_of` for the demo's checkpoints: the size that they know, and their few-step LoRA.
+    """`environment_of` for the demo's checkpoints: the sizes that they know, and their few-step LoRAs.
 
-    Without that file the profile `fast` is refused, as everywhere.
+    Without such a file the profile `fast` is refused, as everywhere.
     """
     environment = environment_of(ports, models, max_work_pixels=max_work_pixels)
-    if (models / DEMO_FAST_LORA).is_file():
-        environment["IMGEDIT_FILL_LORA_FAST"] = DEMO_FAST_LORA
-    return environment
+    environment["IMGEDIT_QWEN_EDIT_REFERENCE_PIXELS"] = str(DEMO_REFERENCE_PIXELS)
+    loras = {variable: file for variable, file in DEMO_FAST_LORAS.items() if (models / file).is_file()}
+    return {**environment, **loras}
 
 
 def credentials_of(tokens: Path) -> dict[str, str]:

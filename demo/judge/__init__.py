@@ -1,7 +1,8 @@
 """Says what is in a picture of the demo's world: the place, things beside the person, what is held, glasses.
 
-Two small classifiers, trained on the world's training seeds (`python -m demo.judge`). They measure the demo's
-checkpoints and are no product: production never imports this, and they know nothing but this world.
+Small classifiers, trained on the world's training seeds (`python -m demo.judge`), and `measures`, which compare pixels
+with a scene drawn anew. They measure the demo's checkpoints and are no product: production never imports this, and they
+know nothing but this world.
 """
 
 from demo.judge.judge import WEIGHTS, Judge, place_of

@@ -11,7 +11,9 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from benchmarks.demo_quality import Bench, cut_out, fast, languages, outpainting, running
+from benchmarks.demo_quality.bench import Bench
+from benchmarks.demo_quality.fill import FillEdits, cut_out, fast, languages, outpainting
+from benchmarks.demo_quality.running import running
 from demo.judge import Judge
 from imgedit.stack import DEMO_MODELS
 
@@ -21,46 +23,46 @@ SCENES = 6
 
 
 @pytest.fixture(scope="module")
-def bench() -> Iterator[Bench]:
+def edits() -> Iterator[FillEdits]:
     with running(DEMO_MODELS) as (client, prompt_service):
-        yield Bench(client, prompt_service, Judge(), SCENES)
+        yield FillEdits(Bench(client, prompt_service, Judge(), SCENES))
 
 
-def test_ben2_finds_the_person(bench: Bench) -> None:
-    (row,) = cut_out(bench)
+def test_ben2_finds_the_person(edits: FillEdits) -> None:
+    (row,) = cut_out(edits)
     assert row.value >= 0.94
 
 
-def test_the_background_becomes_the_one_asked_for_in_korean(bench: Bench) -> None:
-    assert not bench.refused
-    assert sum(bench.right_places(bench.balanced)) >= SCENES - 1
+def test_the_background_becomes_the_one_asked_for_in_korean(edits: FillEdits) -> None:
+    assert not edits.bench.refused
+    assert sum(edits.right_places(edits.balanced)) >= SCENES - 1
 
 
-def test_the_person_stays_pixel_for_pixel(bench: Bench) -> None:
-    for (_, original), edit in zip(bench.originals, bench.balanced, strict=True):
+def test_the_person_stays_pixel_for_pixel(edits: FillEdits) -> None:
+    for (_, original), edit in zip(edits.bench.originals, edits.balanced, strict=True):
         assert edit is not None
         kept = edit.weight == 0
         assert kept.mean() > 0.03
         assert np.array_equal(edit.rgb[kept], original.rgb[kept])
 
 
-def test_the_model_was_shown_the_right_english(bench: Bench) -> None:
-    said = [edit.prompt if edit else "" for edit in bench.balanced]
-    assert sum(seen == first.english for seen, (_, first, _) in zip(said, bench.wanted, strict=True)) >= SCENES - 1
+def test_the_model_was_shown_the_right_english(edits: FillEdits) -> None:
+    said = [edit.prompt if edit else "" for edit in edits.balanced]
+    assert sum(seen == first.english for seen, (_, first, _) in zip(said, edits.wanted, strict=True)) >= SCENES - 1
 
 
-def test_english_in_other_words_gives_the_same_kind_of_place(bench: Bench) -> None:
-    rows = {row.measure: row.value for row in languages(bench)}
+def test_english_in_other_words_gives_the_same_kind_of_place(edits: FillEdits) -> None:
+    rows = {row.measure: row.value for row in languages(edits)}
     assert rows["same class of result"] >= 80
     assert rows["held-out phrases translated right"] >= 80
 
 
-def test_a_picture_goes_on_at_its_side_without_a_seam(bench: Bench) -> None:
-    rows = {row.measure: row.value for row in outpainting(bench)}
+def test_a_picture_goes_on_at_its_side_without_a_seam(edits: FillEdits) -> None:
+    rows = {row.measure: row.value for row in outpainting(edits)}
     assert rows["seam not above the scene's own gradient"] >= 80
 
 
-def test_the_fast_profile_needs_8_of_23_passes_and_paints_the_place_too(bench: Bench) -> None:
-    rows = {row.measure: row for row in fast(bench)}
+def test_the_fast_profile_needs_8_of_23_passes_and_paints_the_place_too(edits: FillEdits) -> None:
+    rows = {row.measure: row for row in fast(edits)}
     assert rows["share of the transformer's passes"].value == pytest.approx(8 / 23)
-    assert sum(bench.right_places(bench.fast)) >= SCENES - 2
+    assert sum(edits.right_places(edits.fast)) >= SCENES - 2

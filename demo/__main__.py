@@ -26,16 +26,19 @@ from imgedit.v1 import edit_pb2
 SAMPLES = Path(__file__).with_name("samples")
 TITLE = "imgedit: what the demo's checkpoints make of the sample pictures"
 NOTE = (
-    "Each row: the original, the subject that BEN2 cut out, and what FLUX.1-Fill made of it. All models are tiny and "
-    "were trained on drawn scenes like these; photographs need the published weights."
+    "Each row: the original, a reference where there is one, the subject that BEN2 cut out, and what FLUX.1-Fill or "
+    "Qwen-Image-Edit made of it. All models are tiny and were trained on drawn scenes like these; photographs need the "
+    "published weights."
 )
+
+FILL, QWEN = "ben2_flux_fill", "ben2_qwen_image"
 
 console = Console()
 
 
 @dataclass(frozen=True)
 class Example:
-    """One edit of the demo; `left` and `right` are margins in pixels."""
+    """One edit of the demo; `left` and `right` are margins in pixels, `reference` is a second sample."""
 
     sample: str
     feature: str
@@ -43,6 +46,8 @@ class Example:
     profile: Profile = "balanced"
     left: int = 0
     right: int = 0
+    experiment: str = FILL
+    reference: str | None = None
 
 
 EXAMPLES = (
@@ -54,6 +59,16 @@ EXAMPLES = (
     Example("dumbbell-by-the-wall.png", "inpainting", "배경을 도시의 밤거리로 변경", "fast"),
     Example("glasses-at-the-beach.png", "outpainting", "해변을 왼쪽으로 확장", left=128),
     Example("gym-shirt.png", "outpainting", "Extend the running track to the right", right=128),
+    Example("blue-in-the-park.png", "appearance_editing", "파란색 운동복을 빨간색으로 변경", experiment=QWEN),
+    Example("glasses-at-the-beach.png", "appearance_editing", "안경 제거", experiment=QWEN),
+    Example("gym-shirt.png", "appearance_editing", "손에 아령 추가", experiment=QWEN),
+    Example("blue-in-the-park.png", "appearance_editing", "손에 물병 추가", experiment=QWEN),
+    Example("gym-shirt.png", "text_editing", "티셔츠의 'GYM'을 'FITNESS'로 변경", experiment=QWEN),
+    Example("in-the-gym.png", "semantic_editing", "배경을 야외 공원으로 변경", experiment=QWEN),
+    Example("gym-shirt.png", "semantic_editing", "Change the background to a modern gym", experiment=QWEN),
+    Example(
+        "turned.jpg", "multi_image_editing", "참조 이미지의 스타일로 변경", experiment=QWEN, reference="in-the-gym.png"
+    ),
 )
 
 
@@ -90,16 +105,18 @@ def main(arguments: list[str] | None = None) -> int:
 def run(client: SyncEditClient, number: int, example: Example, folder: Path) -> Entry:
     """Run one example, write its pictures and print where they are."""
     original = SAMPLES / example.sample
+    reference = SAMPLES / example.reference if example.reference else None
     margins = edit_pb2.Outpaint(left=example.left, right=example.right)
     with console.status(f"{example.feature}: {example.prompt}"):
         answer = client.edit(
             original,
-            experiment="ben2_flux_fill",
+            experiment=example.experiment,
             feature=example.feature,
             prompt=example.prompt,
             profile=example.profile,
             seed=7,
             outpaint=margins if margins.ListFields() else None,
+            references=[reference] if reference else [],
         )
     entry = Entry(
         prompt=example.prompt,
@@ -108,13 +125,14 @@ def run(client: SyncEditClient, number: int, example: Example, folder: Path) -> 
         profile=example.profile,
         seconds=answer.elapsed_time,
         original=original,
+        reference=reference,
         cutout=folder / f"{number}-{original.stem}-cutout.png",
         result=folder / f"{number}-{original.stem}-result.png",
     )
     entry.cutout.write_bytes(answer.background_removed_image)
     entry.result.write_bytes(answer.output_image)
     console.print(f"[bold]{entry.prompt}[/] – {entry.details}", highlight=False)
-    for label, path in (("original", entry.original), ("cut-out", entry.cutout), ("result", entry.result)):
+    for label, path in entry.pictures.items():
         console.print(f"  {label:9} {path}", soft_wrap=True, highlight=False)
     return entry
 

@@ -20,6 +20,8 @@ FONT = Path(__file__).with_name("fonts") / "NotoSansKR-subset.otf"
 TILE = (208, 208)
 RESULT = (312, 208)
 GAP = 10
+REFERENCE = (RESULT[0] - TILE[0] - GAP, TILE[1])
+"""What a result leaves of its room that is no wider than its original."""
 HEAD = 46
 INK, FAINT, PAPER = (28, 30, 40), (106, 112, 128), (255, 255, 255)
 
@@ -37,7 +39,8 @@ div {{ display: flex; gap: .7rem; flex-wrap: wrap }}
 figure {{ margin: 0 }}
 figcaption {{ font-size: .8rem; color: #5f6577 }}
 img {{ height: 13rem; border-radius: .4rem; display: block }}
-.cutout {{ background: repeating-conic-gradient(#ddd 0 25%, #fff 0 50%) 0 0 / 1rem 1rem }}
+.cut-out {{ background: repeating-conic-gradient(#ddd 0 25%, #fff 0 50%) 0 0 / 1rem 1rem }}
+.reference {{ height: 6.5rem }}
 </style>
 <h1>{title}</h1>
 <p>{note}</p>
@@ -48,7 +51,7 @@ img {{ height: 13rem; border-radius: .4rem; display: block }}
 
 @dataclass(frozen=True)
 class Entry:
-    """One edit: what was asked, what the model saw, how long it took, and the three pictures as files."""
+    """One edit: what was asked, what the model saw, how long it took, and the pictures as files."""
 
     prompt: str
     seen: str
@@ -58,6 +61,13 @@ class Entry:
     original: Path
     cutout: Path
     result: Path
+    reference: Path | None = None
+
+    @property
+    def pictures(self) -> dict[str, Path]:
+        """All of them by what they are, in the order of a row."""
+        reference = {"reference": self.reference} if self.reference else {}
+        return {"original": self.original, **reference, "cut-out": self.cutout, "result": self.result}
 
     @property
     def details(self) -> str:
@@ -90,7 +100,8 @@ def _draw(sheet: Image.Image, corner: tuple[int, int], entry: Entry, width: int)
     pen = ImageDraw.Draw(sheet)
     pen.text((left, top), entry.prompt, INK, _font(entry.prompt, 17, width))
     pen.text((left, top + 23), entry.details, FAINT, _font(entry.details, 13, width))
-    for file, box in ((entry.original, TILE), (entry.cutout, TILE), (entry.result, RESULT)):
+    boxes = (TILE, REFERENCE, TILE, TILE) if entry.reference else (TILE, TILE, RESULT)
+    for file, box in zip(entry.pictures.values(), boxes, strict=True):
         shown = _shown(file, box)
         sheet.paste(shown, (left, top + HEAD))
         left += box[0] + GAP
@@ -119,7 +130,7 @@ def _shown(file: Path, box: tuple[int, int]) -> Image.Image:
 def _section(entry: Entry) -> str:
     figures = "".join(
         f'<figure><img class="{name}" src="{_embedded(file)}" alt="{name}"><figcaption>{name}</figcaption></figure>'
-        for name, file in (("original", entry.original), ("cutout", entry.cutout), ("result", entry.result))
+        for name, file in entry.pictures.items()
     )
     heading, details = html.escape(entry.prompt), html.escape(entry.details)
     return f"<section><h2>{heading}</h2><p>{details}</p><div>{figures}</div></section>"

@@ -175,8 +175,8 @@ def _demo_environment(ports: Ports, work_pixels: int) -> dict[str, str]:
     if not stacks.DEMO_MODELS.is_dir():
         fail("no --models given, and the demo's checkpoints are not here: run from a checkout, or pass --models DIR")
     err.print(
-        f"[yellow]no --models given: using the demo's small checkpoints in {stacks.DEMO_MODELS}. They know drawn "
-        "scenes like those in demo/samples; ben2_qwen_image paints noise. Pass --models DIR for photographs.[/]"
+        f"[yellow]no --models given: using the demo's small checkpoints in {stacks.DEMO_MODELS}. They know "
+        "drawn scenes like those in demo/samples and nothing else. Pass --models DIR for photographs.[/]"
     )
     return stacks.demo_environment_of(ports, max_work_pixels=work_pixels)
 

@@ -54,12 +54,14 @@ SMALL_FIRST = 0.4
 """The part of the run that is mostly about small pictures."""
 
 WEIGHTS = {
-    "close": (8, 4),
+    "close": (8, 3),
+    "hands": (3, 8),
+    "words": (3, 8),
     "small": (6, 1),
-    "whole": (2, 9),
+    "whole": (2, 7),
     "narrow": (0, 1),
     "small like": (3, 1),
-    "like": (0.5, 4),
+    "like": (0.5, 3),
 }
 """How often each kind of lesson comes, in the first and in the second part."""
 

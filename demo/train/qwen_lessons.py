@@ -124,19 +124,41 @@ def whole(rng: random.Random, kind: Kind) -> Lesson:
 def close(rng: random.Random, kind: Kind) -> Lesson:
     """The same seen through a window: the upper half of a person, or the hand."""
     scene = dressed_up(rng, (256, 256))
-    person, (width, height) = _person(scene), kind.size
+    person = _person(scene)
     at_hand = person.holding == "nothing" and rng.random() < 0.35
-    boxes = [world.hand_box(person, 256, 256)] if at_hand else [world.face_box(person, 256, 256)]
-    boxes.append(world.text_box(person, 256, 256))
-    middle = [sum(box[axis] + box[axis + 2] for box in boxes) / (2 * len(boxes)) for axis in (0, 1)]
-    left, top = (
-        round(min(max(0, at + rng.uniform(-24, 24) - side / 2), 256 - side))
-        for at, side in zip(middle, (width, height), strict=True)
-    )
     tasks = {recoloured: 3.0, reworded: 4.0 if person.shirt_text and not at_hand else 0.0}
     tasks |= {handed: 4.0} if at_hand else {without_glasses: 4.0 if person.glasses else 0.3}
     edits = [rng.choices(list(tasks), list(tasks.values()))[0](scene, rng) for _ in range(VARIANTS)]
-    return _drawn(rng, scene, edits, lambda rgb: rgb[top : top + height, left : left + width])
+    return _drawn(rng, scene, edits, window(rng, scene, kind.size, at_hand=at_hand))
+
+
+def hands(rng: random.Random, kind: Kind) -> Lesson:
+    """An empty hand through a window, and what is put into it."""
+    scene = _with(dressed_up(rng, (256, 256)), holding="nothing")
+    edits = [handed(scene, rng) for _ in range(VARIANTS)]
+    return _drawn(rng, scene, edits, window(rng, scene, kind.size, at_hand=True))
+
+
+def words(rng: random.Random, kind: Kind) -> Lesson:
+    """A word through a window, and other words."""
+    scene = _with(dressed_up(rng, (256, 256)), shirt_text=rng.choice(world.WORDS))
+    edits = [reworded(scene, rng) for _ in range(VARIANTS)]
+    return _drawn(rng, scene, edits, window(rng, scene, kind.size, at_hand=False))
+
+
+def window(
+    rng: random.Random, scene: world.Scene, size: tuple[int, int], *, at_hand: bool
+) -> Callable[[Pixels], Pixels]:
+    """What cuts a part of this size out of the scene's picture, about its word and its face or hand."""
+    person = _person(scene)
+    box_of = world.hand_box if at_hand else world.face_box
+    boxes = (box_of(person, scene.width, scene.height), world.text_box(person, scene.width, scene.height))
+    middle = [sum(box[axis] + box[axis + 2] for box in boxes) / 4 for axis in (0, 1)]
+    left, top = (
+        round(min(max(0, at + rng.uniform(-24, 24) - side / 2), whole - side))
+        for at, side, whole in zip(middle, size, (scene.width, scene.height), strict=True)
+    )
+    return lambda rgb: rgb[top : top + size[1], left : left + size[0]]
 
 
 def with_reference(rng: random.Random, kind: Kind) -> Lesson:
@@ -174,6 +196,8 @@ def tasks_of(scene: world.Scene) -> tuple[list[Callable[[world.Scene, random.Ran
 
 KINDS: dict[str, Kind] = {
     "close": Kind(close, (CLOSE_SIDE, CLOSE_SIDE), 700),
+    "hands": Kind(hands, (CLOSE_SIDE, CLOSE_SIDE), 500),
+    "words": Kind(words, (CLOSE_SIDE, CLOSE_SIDE), 500),
     "small": Kind(whole, (128, 128), 500),
     "whole": Kind(whole, (256, 256), 650),
     "narrow": Kind(whole, (208, 256), 80),

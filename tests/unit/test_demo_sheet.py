@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,10 @@ from PIL import Image, ImageFont
 from demo import sheet, world
 from demo.__main__ import EXAMPLES, SAMPLES
 from demo.sheet import Entry
-from demo.world import prompts
+from demo.world import prompts, samples
+from services.orchestrator import catalogue
+
+CATALOGUE = Path(__file__).parents[2] / "config" / "experiments.yaml"
 
 
 @pytest.fixture
@@ -33,6 +37,17 @@ def test_the_picture_shows_every_result(entries, tmp_path):
     pixels = np.asarray(Image.open(tmp_path / "sheet.png")).astype(int)
     red = (pixels == (255, 0, 0)).all(-1).sum()
     assert red == pytest.approx(3 * 312 * 208, rel=0.01)
+
+
+def test_a_reference_is_shown_beside_its_original(entries, tmp_path):
+    reference = tmp_path / "reference.png"
+    Image.new("RGB", (128, 128), "blue").save(reference)
+    sheet.write_picture(tmp_path / "sheet.png", [replace(entries[0], reference=reference), entries[1]])
+    pixels = np.asarray(Image.open(tmp_path / "sheet.png")).astype(int)
+    assert (pixels == (0, 0, 255)).all(-1).sum() == pytest.approx(94 * 94, rel=0.01)
+    sheet.write_page(tmp_path / "sheet.html", [replace(entries[0], reference=reference)], title="", note="")
+    text = (tmp_path / "sheet.html").read_text(encoding="utf-8")
+    assert re.findall(r"<figcaption>([a-z-]+)<", text) == ["original", "reference", "cut-out", "result"]
 
 
 def test_the_page_needs_no_other_file_and_escapes_what_it_shows(entries, tmp_path):
@@ -60,8 +75,48 @@ def test_the_font_has_every_letter_of_the_worlds_prompts():
 
 
 def test_the_examples_name_samples_and_prompts_of_the_world():
-    places = {phrase.korean for kind in world.BACKGROUNDS[:-1] for phrase in prompts.backgrounds(kind)}
+    places = {phrase for kind in world.BACKGROUNDS[:-1] for phrase in prompts.backgrounds(kind)}
+    sides = {
+        phrase for kind in world.BACKGROUNDS for side in ("left", "right") for phrase in prompts.extensions(kind, side)
+    }
+    asked = {
+        "inpainting": places,
+        "outpainting": sides,
+        "appearance_editing": {
+            *prompts.recolours("blue", "red"),
+            *prompts.glasses_removals(),
+            *prompts.additions("dumbbell"),
+            *prompts.additions("water bottle"),
+        },
+        "semantic_editing": places,
+        "text_editing": set(prompts.word_changes("GYM", "FITNESS")),
+        "multi_image_editing": set(prompts.reference_requests()),
+    }
     for example in EXAMPLES:
         assert (SAMPLES / example.sample).is_file()
-        if example.feature == "inpainting" and not example.prompt.isascii():
-            assert example.prompt in places
+        known = asked[example.feature]
+        assert example.prompt in {phrase.korean for phrase in known} | {phrase.english for phrase in known}
+        assert (example.reference is not None) == (example.feature == "multi_image_editing")
+        assert example.reference is None or (SAMPLES / example.reference).is_file()
+
+
+def test_the_samples_are_such_that_each_example_changes_something():
+    people = {name: scene.person for name, scene in samples.scenes().items()}
+    for example in EXAMPLES:
+        person = people[example.sample]
+        if "파란색" in example.prompt:
+            assert person.shirt == "blue"
+        if "안경" in example.prompt:
+            assert person.glasses
+        if "손에" in example.prompt:
+            assert person.holding == "nothing"
+        if "GYM" in example.prompt:
+            assert person.shirt_text == "GYM"
+
+
+def test_every_example_is_of_an_experiment_that_has_its_feature():
+    features = {
+        experiment.id: {feature.id for feature in experiment.features}
+        for experiment in catalogue.load(CATALOGUE).experiments
+    }
+    assert all(example.feature in features[example.experiment] for example in EXAMPLES)

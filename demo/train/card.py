@@ -21,7 +21,7 @@ drawn scenes with a person in sportswear (`demo/world`). No weights, pictures or
 
 It paints a gym, a park, a beach, a city at night, a brick wall, snowy mountains, a running track or one plain colour
 behind a person of this world, and goes on with a picture at its sides. It was shown things at a side too (exercise
-equipment, a tree, a bench ...) and draws about one in six of them: where it does not, the place goes on. It has
+equipment, a tree, a bench ...) and draws about one in four of them: where it does not, the place goes on. It has
 also not learnt to go on with every plain colour. **It knows nothing else.** Of a photograph it repaints the masked part
 in this world's style, and a request for something that is not listed here gives something that is. It reads English
 only. Use it to see the services work without a GPU and to test what an edit means; for real photographs pull the real

@@ -54,9 +54,6 @@ MAX_WORK_PIXELS = 1_048_576
 MAX_PIXELS = 26_000_000
 PARTS = ("codec", "copy", "queue", "rpc")
 
-ATTEMPT_SECONDS = 2.0
-"""Before the orchestrator looks again for a service that was not there when it started."""
-
 
 class InstantBEN2:
     """The left half is the subject, with a soft edge."""
@@ -148,7 +145,7 @@ def serve(service: str) -> int:
 
 @contextmanager
 def services(ports: Ports) -> Iterator[None]:
-    """The orchestrator and the two model services, each in a process."""
+    """The two model services and then the orchestrator, each in a process; each serves before the next is started."""
     commands = {
         **{name: ["-m", "benchmarks.overhead", "--serve", name] for name in ("segmentation", "fill")},
         "orchestrator": ["-m", "services.orchestrator"],
@@ -157,21 +154,20 @@ def services(ports: Ports) -> Iterator[None]:
     with tempfile.TemporaryDirectory() as models:
         shared = environment_of(ports, Path(models), max_work_pixels=MAX_WORK_PIXELS)
         shared["IMGEDIT_ORCHESTRATOR_MAX_PIXELS"] = str(MAX_PIXELS)
-        for name, command in commands.items():
-            prefix = f"IMGEDIT_{name.upper()}_"
-            own = {
-                f"{prefix}PORT": str(ports.grpc_port(name)),
-                f"{prefix}METRICS_PORT": str(ports.metrics_port(name)),
-                f"{prefix}DRAIN_SECONDS": "0",
-                f"{prefix}LOG_LEVEL": "warning",
-            }
-            running.append(subprocess.Popen([sys.executable, *command], env={**os.environ, **shared, **own}))
         try:
-            while not all(is_serving(ports.address(name)) for name in commands):
-                if any(process.poll() is not None for process in running):
-                    raise SystemExit("a service did not start")
-                time.sleep(0.2)
-            time.sleep(ATTEMPT_SECONDS)
+            for name, command in commands.items():
+                prefix = f"IMGEDIT_{name.upper()}_"
+                own = {
+                    f"{prefix}PORT": str(ports.grpc_port(name)),
+                    f"{prefix}METRICS_PORT": str(ports.metrics_port(name)),
+                    f"{prefix}DRAIN_SECONDS": "0",
+                    f"{prefix}LOG_LEVEL": "warning",
+                }
+                running.append(subprocess.Popen([sys.executable, *command], env={**os.environ, **shared, **own}))
+                while not is_serving(ports.address(name)):
+                    if running[-1].poll() is not None:
+                        raise SystemExit(f"{name} did not start")
+                    time.sleep(0.2)
             yield
         finally:
             for process in running:

@@ -52,21 +52,28 @@ class Task:
 
 def recoloured(scene: world.Scene, rng: random.Random) -> Case:
     """Another colour of the shirt."""
-    old = _person(scene).shirt
+    old = world.person_of(scene).shirt
     new = rng.choice([colour for colour in world.COLOURS if colour != old])
-    return Case(scene, _with(scene, shirt=new), prompts.recolours(old, new) + prompts.recolours(None, new), new)
+    return Case(
+        scene, world.with_person(scene, shirt=new), prompts.recolours(old, new) + prompts.recolours(None, new), new
+    )
 
 
 def handed(scene: world.Scene, rng: random.Random) -> Case:
     """Something in the hand of someone who holds nothing."""
-    empty = _with(scene, holding="nothing")
+    empty = world.with_person(scene, holding="nothing")
     thing = rng.choice([held for held in world.HOLDABLE if held != "nothing"])
-    return Case(empty, _with(empty, holding=thing), prompts.additions(thing), thing)
+    return Case(empty, world.with_person(empty, holding=thing), prompts.additions(thing), thing)
 
 
 def without_glasses(scene: world.Scene, _: random.Random) -> Case:
     """No glasses on someone who wears them."""
-    return Case(_with(scene, glasses=True), _with(scene, glasses=False), prompts.glasses_removals(), "no glasses")
+    return Case(
+        world.with_person(scene, glasses=True),
+        world.with_person(scene, glasses=False),
+        prompts.glasses_removals(),
+        "no glasses",
+    )
 
 
 def elsewhere(scene: world.Scene, rng: random.Random) -> Case:
@@ -80,16 +87,16 @@ def elsewhere(scene: world.Scene, rng: random.Random) -> Case:
 def reworded(scene: world.Scene, rng: random.Random) -> Case:
     """Another word on the shirt."""
     old, new = rng.sample(world.WORDS, 2)
-    lettered = _with(scene, shirt_text=old)
-    return Case(lettered, _with(lettered, shirt_text=new), prompts.word_changes(old, new), new)
+    lettered = world.with_person(scene, shirt_text=old)
+    return Case(lettered, world.with_person(lettered, shirt_text=new), prompts.word_changes(old, new), new)
 
 
 def like_another(scene: world.Scene, rng: random.Random) -> Case:
     """The clothes' colours and the place of a second picture, which was taken in another kind of place."""
     kind = rng.choice([kind for kind in world.BACKGROUNDS if kind != scene.background.kind])
     reference = world.sample(rng, background=kind)
-    model = _person(reference)
-    dressed = _with(scene, shirt=model.shirt, trousers=model.trousers)
+    model = world.person_of(reference)
+    dressed = world.with_person(scene, shirt=model.shirt, trousers=model.trousers)
     truth = replace(dressed, background=reference.background, props=())
     return Case(scene, truth, prompts.reference_requests(), "like the reference", reference)
 
@@ -101,12 +108,12 @@ def shirt(_: Judge, case: Case, picture: np.ndarray) -> str:
 
 def held(judge: Judge, case: Case, picture: np.ndarray) -> str:
     """What is in the hand."""
-    return judge.held([picture], [_person(case.truth)])[0]
+    return judge.held([picture], [world.person_of(case.truth)])[0]
 
 
 def glasses(judge: Judge, case: Case, picture: np.ndarray) -> str:
     """Whether there are glasses."""
-    return "glasses" if judge.glasses([picture], [_person(case.truth)])[0] else "no glasses"
+    return "glasses" if judge.glasses([picture], [world.person_of(case.truth)])[0] else "no glasses"
 
 
 def place(judge: Judge, _: Case, picture: np.ndarray) -> str:
@@ -139,13 +146,3 @@ TASKS = {
     ),
 }
 """By the name of their row."""
-
-
-def _person(scene: world.Scene) -> world.Person:
-    if scene.person is None:
-        raise ValueError("nobody is in the scene")
-    return scene.person
-
-
-def _with(scene: world.Scene, **changes: object) -> world.Scene:
-    return replace(scene, person=replace(_person(scene), **changes))  # type: ignore[arg-type]

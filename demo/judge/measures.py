@@ -13,7 +13,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from PIL import Image, ImageFilter
 
 from demo.judge.judge import cut
-from demo.world import COLOURS, WORDS, Background, Person, Scene, render, text_box
+from demo.world import COLOURS, WORDS, Background, Scene, person_of, render, text_box, with_person
 
 MAX_SHIFT = 2
 """Pixels that a word may stand beside where it would be drawn, in each direction."""
@@ -34,8 +34,8 @@ def shirt_colour(picture: np.ndarray, scene: Scene) -> str:
     pixels that are wholly shirt, without the box of its text.
     """
     inside = shirt_mask(scene) == 255
-    if _person(scene).shirt_text:
-        left, top, right, bottom = text_box(_person(scene), scene.width, scene.height)
+    if person_of(scene).shirt_text:
+        left, top, right, bottom = text_box(person_of(scene), scene.width, scene.height)
         inside[max(0, top) : bottom, max(0, left) : right] = False
     bare = replace(scene, background=Background("plain", "grey", 0), props=())
     means = {colour: _drawn(bare, shirt=colour)[inside].mean(0) for colour in COLOURS}
@@ -60,7 +60,7 @@ def word(picture: np.ndarray, scene: Scene) -> str:
     scene: how the picture should look. Each word is drawn into it, and the box of its text is looked for in `picture`
     by the normalised cross-correlation of luminance, at shifts up to `MAX_SHIFT`.
     """
-    left, top, right, bottom = text_box(_person(scene), scene.width, scene.height)
+    left, top, right, bottom = text_box(person_of(scene), scene.width, scene.height)
     wide = (left - MAX_SHIFT, top - MAX_SHIFT, right + MAX_SHIFT, bottom + MAX_SHIFT)
     windows = sliding_window_view(_luminance(cut(picture, wide)), (bottom - top, right - left))
     templates = {name: _luminance(cut(_drawn(scene, shirt_text=name), (left, top, right, bottom))) for name in WORDS}
@@ -102,15 +102,9 @@ def _correlation(windows: np.ndarray, template: np.ndarray) -> np.ndarray:
 
 
 def _drawn(scene: Scene, **changes: str) -> np.ndarray:
-    return render(replace(scene, person=replace(_person(scene), **changes))).rgb  # type: ignore[arg-type]
+    return render(with_person(scene, **changes)).rgb
 
 
 def _luminance(pixels: np.ndarray) -> np.ndarray:
     luminance: np.ndarray = pixels @ np.array(LUMINANCE)
     return luminance
-
-
-def _person(scene: Scene) -> Person:
-    if scene.person is None:
-        raise ValueError("nobody is in the scene")
-    return scene.person

@@ -121,10 +121,9 @@ class Ben2Learner(NetworkLearner):
     @torch.no_grad()
     def sheet(self) -> Image.Image | None:
         """Pictures over the alphas that are found in them."""
-        self._average.swap()
         drawn = [ben2_pictures.sample(self._seed, -1 - number, CONFIG.image_size)[0] for number in range(SHOWN)]
-        found = [to_mask(self.network(to_input(rgb, CONFIG.image_size))[0, 0].numpy()) for rgb in drawn]
-        self._average.swap()
+        with self._average.in_place():
+            found = [to_mask(self.network(to_input(rgb, CONFIG.image_size))[0, 0].numpy()) for rgb in drawn]
         return tiled([drawn, [np.repeat(alpha[:, :, None], 3, axis=2) for alpha in found]])
 
 

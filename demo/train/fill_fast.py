@@ -73,13 +73,14 @@ class FillLoraLearner(LoraLearner):
                     reached = reached + (following - now) * found.float()
             found = self.network.velocity(latents, fixed, sigma, words, pooled, guidance, ids)
         wanted = (reached - latents) / (way[-1] - way[0])
-        return ((found.float() - wanted) ** 2 * batch.weight).mean()
+        apart: Tensor = ((found.float() - wanted) ** 2 * batch.weight).mean()
+        return apart
 
     def sheet(self) -> Image.Image | None:
         """One held-out person: as the teacher paints in many steps, in eight, and as the LoRA does in eight."""
         if self._vae is None:
             return None
-        with self.averaged():
+        with self._average.in_place():
             with self.off():
                 rows = [self._row(self._vae, STEPS * TEACHER_STEPS), self._row(self._vae, STEPS)]
             rows.append(self._row(self._vae, STEPS))

@@ -5,7 +5,7 @@ Encoding is done once, a file per kind of lesson. Knows the VAE and the tokenize
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,11 @@ from typing import Any
 import torch
 from diffusers import AutoencoderKL
 from rich.progress import track
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from demo.train import fill_lessons
 from demo.train.fill_lessons import Lesson
+from demo.train.folder import encoded_once
 from demo.train.loop import console
 from services.diffusion import flow
 from services.diffusion.picture import to_tensor
@@ -64,19 +64,15 @@ class Tokens:
 
 def shelves(folder: Path, vae: AutoencoderKL, tokens: Tokens) -> dict[str, Shelf]:
     """All kinds of lessons, encoded where `folder` does not have them yet."""
-    folder.mkdir(parents=True, exist_ok=True)
     found = {}
     for name, kind in fill_lessons.KINDS.items():
-        path = folder / f"{name.replace(' ', '-')}.safetensors"
-        if not path.is_file():
-            seen = [
-                encoded(vae, tokens, fill_lessons.lesson(name, number))
-                for number in track(range(kind.count), name, console=console, disable=not console.is_terminal)
-            ]
-            console.print(f"encoded: {name}")
-            save_file({key: torch.stack([one[key] for one in seen]) for key in seen[0]}, path)
+
+        def encode(name: str = name, count: int = kind.count) -> Iterator[dict[str, Tensor]]:
+            for number in track(range(count), name, console=console, disable=not console.is_terminal):
+                yield encoded(vae, tokens, fill_lessons.lesson(name, number))
+
         width, height = kind.size
-        found[name] = Shelf((height, width), **load_file(path))
+        found[name] = Shelf((height, width), **encoded_once(folder, name, encode))
     return found
 
 

@@ -26,7 +26,7 @@ from demo.train.card import write_fill_card
 from demo.train.emphasis import emphasis
 from demo.train.fill_latents import Shelf, Tokens, encoded, shelves
 from demo.train.folder import FILL, Options, note_run
-from demo.train.learner import NetworkLearner
+from demo.train.learner import Batch, NetworkLearner, silence
 from demo.train.levels import first_levels, noise_level, with_trace
 from demo.train.loop import generator_of, rng_of, train
 from demo.world import prompts
@@ -128,9 +128,7 @@ def transformer_model() -> FluxTransformer2DModel:
     ]
     silent += [block.norm.linear for block in transformer.single_transformer_blocks]
     silent += [transformer.norm_out.linear, transformer.proj_out]
-    for linear in silent:
-        nn.init.zeros_(linear.weight)
-        nn.init.zeros_(linear.bias)
+    silence(silent)
     return transformer
 
 
@@ -151,8 +149,7 @@ class FillLearner(NetworkLearner):
         batch = draw(self._lessons[name], self._tokens, rng, generator)
         with torch.autocast("cpu", torch.bfloat16):
             found = self.network(*batch.inputs)
-        loss: Tensor = ((found.float() - batch.velocity) ** 2 * batch.weight).mean()
-        return self.learn(loss, number, progress)
+        return self.learn(batch.loss(found), number, progress)
 
     def sheet(self) -> Image.Image | None:
         """Nothing: samples need the VAE, see `ShownLearner`."""
@@ -170,17 +167,8 @@ class ShownLearner(FillLearner):
 
     def sheet(self) -> Image.Image | None:
         """Held-out people before every place, and strips, as the mean of the weights paints them now."""
-        self._average.swap()
-        made = samples(self.network, self._vae, self._tokens)
-        self._average.swap()
-        return made
-
-
-class Batch:
-    """What the network is given and what it should say."""
-
-    def __init__(self, inputs: tuple[Tensor, ...], velocity: Tensor, weight: Tensor) -> None:
-        self.inputs, self.velocity, self.weight = inputs, velocity, weight
+        with self._average.in_place():
+            return samples(self.network, self._vae, self._tokens)
 
 
 def draw(

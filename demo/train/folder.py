@@ -1,4 +1,4 @@
-"""Where the trained checkpoints lie, what a training run is asked for, and the notes from which the cards are written.
+"""Where the trained checkpoints and the encoded lessons lie, what a run is asked for, and the notes for the cards.
 
 Knows no model.
 """
@@ -6,11 +6,16 @@ Knows no model.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from demo.train.loop import Budget, Report
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from demo.train.loop import Budget, Report, console
 
 FILL = "FLUX.1-Fill-dev"
 QWEN = "Qwen-Image-Edit-2509"
@@ -26,6 +31,18 @@ class Options:
     seed: int
     budget: Budget
     resume: bool
+
+
+def encoded_once(folder: Path, name: str, encode: Callable[[], Iterable[Mapping[str, Tensor]]]) -> dict[str, Tensor]:
+    """The lessons of one kind, one after another in each tensor; encoded where `folder` does not have them yet."""
+    path = folder / f"{name.replace(' ', '-')}.safetensors"
+    if not path.is_file():
+        seen = list(encode())
+        console.print(f"encoded: {name}")
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file({key: torch.stack([one[key] for one in seen]) for key in seen[0]}, path)
+    lessons: dict[str, Tensor] = load_file(path)
+    return lessons
 
 
 def note_run(folder: Path, part: str, report: Report, **facts: Any) -> None:

@@ -5,13 +5,31 @@ Knows no model.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from torch import Tensor, nn
 
 from demo.train.loop import Average, rate
 from demo.train.optimizer import MuonAdamW
+
+
+class Batch:
+    """What a network that learns by flow matching is given, what it should say, and what each token's error counts."""
+
+    def __init__(self, inputs: tuple[Any, ...], velocity: Tensor, weight: Tensor) -> None:
+        self.inputs, self.velocity, self.weight = inputs, velocity, weight
+
+    def loss(self, found: Tensor) -> Tensor:
+        """The weighted mean squared error of what the network says."""
+        return ((found.float() - self.velocity) ** 2 * self.weight).mean()
+
+
+def silence(linears: Iterable[nn.Linear]) -> None:
+    """Let what these layers say begin at 0."""
+    for linear in linears:
+        for weight in linear.parameters():
+            nn.init.zeros_(weight)
 
 
 class NetworkLearner:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import random
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -163,6 +164,15 @@ class Average:
             kept = live.clone()
             live.copy_(mean)
             mean.copy_(kept)
+
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        """Inside the block the weights are their mean."""
+        self.swap()
+        try:
+            yield
+        finally:
+            self.swap()
 
     def state(self) -> dict[str, Any]:
         """All of it, for `restore`."""

@@ -6,6 +6,7 @@ The network itself is the teacher, with the LoRA off. Knows neither model.
 from __future__ import annotations
 
 import random
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,7 +29,7 @@ LEARNING_RATE = 1e-3
 FILE = Path("lora/fast.safetensors")
 
 
-class LoraLearner:
+class LoraLearner(ABC):
     """The LoRA inside a transformer, its optimiser and the mean of its weights. layers: those that it is added to."""
 
     def __init__(self, seed: int, transformer: Any, layers: list[str]) -> None:
@@ -51,9 +52,9 @@ class LoraLearner:
         self._average.update()
         return loss.item()
 
+    @abstractmethod
     def distance(self, rng: random.Random, generator: torch.Generator) -> Tensor:
         """How far one step of the LoRA is from the teacher's several, over one batch."""
-        raise NotImplementedError
 
     @contextmanager
     def off(self) -> Iterator[None]:
@@ -63,15 +64,6 @@ class LoraLearner:
             yield
         finally:
             self.transformer.enable_adapters()
-
-    @contextmanager
-    def averaged(self) -> Iterator[None]:
-        """Inside the block the LoRA is the mean of its weights."""
-        self._average.swap()
-        try:
-            yield
-        finally:
-            self._average.swap()
 
     def state(self) -> dict[str, Any]:
         """The LoRA and what learns it."""

@@ -25,7 +25,7 @@ from demo.train import pictures, qwen_lessons
 from demo.train.attention import attention_written_out
 from demo.train.emphasis import changed, emphasis
 from demo.train.folder import QWEN, Options, note_run
-from demo.train.learner import NetworkLearner
+from demo.train.learner import Batch, NetworkLearner, silence
 from demo.train.levels import first_levels, noise_level, with_trace
 from demo.train.loop import generator_of, rng_of, train
 from demo.train.qwen_card import write_qwen_card
@@ -91,13 +91,9 @@ def transformer_model() -> QwenImageTransformer2DModel:
         joint_attention_dim=TEXT_WIDTH,
     )
     for block in transformer.transformer_blocks:
-        for linear in (block.img_mod[1], block.txt_mod[1]):
-            nn.init.zeros_(linear.weight)
-            nn.init.zeros_(linear.bias)
+        silence((block.img_mod[1], block.txt_mod[1]))
         _look_at_the_same_place(block.attn)
-    for linear in (transformer.norm_out.linear, transformer.proj_out):
-        nn.init.zeros_(linear.weight)
-        nn.init.zeros_(linear.bias)
+    silence((transformer.norm_out.linear, transformer.proj_out))
     return transformer
 
 
@@ -147,24 +143,14 @@ class EditLearner(NetworkLearner):
         batch = draw(self._lessons[name], generator)
         with torch.autocast("cpu", torch.bfloat16):
             found = velocity(self.network, *batch.inputs)
-        loss: Tensor = ((found.float() - batch.velocity) ** 2 * batch.weight).mean()
-        return self.learn(loss, number, progress)
+        return self.learn(batch.loss(found), number, progress)
 
     def sheet(self) -> Image.Image | None:
         """Held-out lessons as the mean of the weights edits them now."""
         if self._encoder is None:
             return None
-        self._average.swap()
-        made = samples(self.network, self._encoder)
-        self._average.swap()
-        return made
-
-
-class Batch:
-    """What the network is given and what it should say."""
-
-    def __init__(self, inputs: tuple[Any, ...], velocity: Tensor, weight: Tensor) -> None:
-        self.inputs, self.velocity, self.weight = inputs, velocity, weight
+        with self._average.in_place():
+            return samples(self.network, self._encoder)
 
 
 def velocity(

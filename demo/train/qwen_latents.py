@@ -16,12 +16,12 @@ import torch
 from diffusers import AutoencoderKLQwenImage
 from diffusers.pipelines.qwenimage.pipeline_qwenimage_edit_plus import QwenImageEditPlusPipeline
 from rich.progress import track
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional
 from transformers import Qwen2Tokenizer
 
 from demo.train import qwen_lessons
+from demo.train.folder import encoded_once
 from demo.train.loop import console, rng_of
 from demo.train.pictures import Pixels
 from demo.train.qwen_lessons import Lesson
@@ -129,15 +129,14 @@ class Encoder:
 
 def shelves(folder: Path, encoder: Encoder, seed: int) -> dict[str, Shelf]:
     """All kinds of lessons, encoded where `folder` does not have them yet."""
-    folder.mkdir(parents=True, exist_ok=True)
     found = {}
     for name, kind in qwen_lessons.KINDS.items():
-        path = folder / f"{name.replace(' ', '-')}.safetensors"
-        if not path.is_file():
-            seen = [encoder.encoded(lesson, blank_of(seed, number)) for number, lesson in enumerate(drawn(name))]
-            console.print(f"encoded: {name}")
-            save_file({key: torch.stack([one[key] for one in seen]) for key in seen[0]}, path)
-        found[name] = Shelf(shapes_of(kind), **load_file(path))
+
+        def encode(name: str = name) -> Iterator[dict[str, Tensor]]:
+            for number, lesson in enumerate(drawn(name)):
+                yield encoder.encoded(lesson, blank_of(seed, number))
+
+        found[name] = Shelf(shapes_of(kind), **encoded_once(folder, name, encode))
     return found
 
 

@@ -59,25 +59,29 @@ class Kind:
 
 def recoloured(scene: world.Scene, rng: random.Random) -> Edit:
     """Another colour of the shirt."""
-    person = _person(scene)
+    person = world.person_of(scene)
     colour = rng.choice([name for name in world.COLOURS if name != person.shirt])
     old = rng.choice((None, person.shirt, person.shirt))
     request = phrase_taught(partial(prompts.recolour, old, colour, rng))
     if rng.random() < 0.02:
         request = VAGUE["colour"]
     caption = Phrase(f"{prompts.KOREAN_COLOURS[colour]} 운동복", f"{colour} sportswear")
-    return Edit(_with(scene, shirt=colour), request, caption)
+    return Edit(world.with_person(scene, shirt=colour), request, caption)
 
 
 def handed(scene: world.Scene, rng: random.Random) -> Edit:
     """Something in the hand that held nothing."""
     thing = rng.choice([held for held in world.HOLDABLE if held != "nothing"])
-    return Edit(_with(scene, holding=thing), phrase_taught(partial(prompts.add, thing, rng)), prompts.held(thing))
+    return Edit(
+        world.with_person(scene, holding=thing), phrase_taught(partial(prompts.add, thing, rng)), prompts.held(thing)
+    )
 
 
 def without_glasses(scene: world.Scene, rng: random.Random) -> Edit:
     """No glasses; where there are none, the same picture."""
-    return Edit(_with(scene, glasses=False), phrase_taught(partial(prompts.remove_glasses, rng)), Phrase("", ""))
+    return Edit(
+        world.with_person(scene, glasses=False), phrase_taught(partial(prompts.remove_glasses, rng)), Phrase("", "")
+    )
 
 
 def elsewhere(scene: world.Scene, rng: random.Random) -> Edit:
@@ -86,7 +90,7 @@ def elsewhere(scene: world.Scene, rng: random.Random) -> Edit:
     background = world.sample_background(rng, kind=kind)
     caption = prompts.place(kind, background.colour)
     if kind != "plain" and rng.random() < 0.15:
-        prop = world.sample_prop(rng, beside=_person(scene).position)
+        prop = world.sample_prop(rng, beside=world.person_of(scene).position)
         request = phrase_taught(partial(prompts.background_with, kind, prop.kind, rng))
         return Edit(replace(scene, background=background, props=(prop,)), request, caption)
     request = phrase_taught(partial(prompts.background, kind, background.colour, rng))
@@ -97,19 +101,19 @@ def elsewhere(scene: world.Scene, rng: random.Random) -> Edit:
 
 def reworded(scene: world.Scene, rng: random.Random) -> Edit:
     """Another word on the shirt."""
-    old = _person(scene).shirt_text
+    old = world.person_of(scene).shirt_text
     others = [word for word in world.WORDS if word != old]
     rng.shuffle(others)
     word = next(word for word in others if not all(map(prompts.is_held_out, prompts.word_changes(old, word))))
     request = phrase_taught(partial(prompts.change_word, old, word, rng))
-    return Edit(_with(scene, shirt_text=word), request, Phrase(f"'{word}'", f"'{word}'"))
+    return Edit(world.with_person(scene, shirt_text=word), request, Phrase(f"'{word}'", f"'{word}'"))
 
 
 def like_another(scene: world.Scene, rng: random.Random) -> Edit:
     """The clothes' colours and the place of a second picture."""
     other = world.sample(rng, width=scene.height, height=scene.height)
-    model = _person(other)
-    dressed = _with(scene, shirt=model.shirt, trousers=model.trousers)
+    model = world.person_of(other)
+    dressed = world.with_person(scene, shirt=model.shirt, trousers=model.trousers)
     changed = replace(dressed, background=other.background, props=())
     return Edit(changed, phrase_taught(partial(prompts.like_reference, rng)), Phrase("", ""), replace(other, props=()))
 
@@ -124,7 +128,7 @@ def whole(rng: random.Random, kind: Kind) -> Lesson:
 def close(rng: random.Random, kind: Kind) -> Lesson:
     """The same seen through a window: the upper half of a person, or the hand."""
     scene = dressed_up(rng, (256, 256))
-    person = _person(scene)
+    person = world.person_of(scene)
     at_hand = person.holding == "nothing" and rng.random() < 0.35
     tasks = {recoloured: 3.0, reworded: 4.0 if person.shirt_text and not at_hand else 0.0}
     tasks |= {handed: 4.0} if at_hand else {without_glasses: 4.0 if person.glasses else 0.3}
@@ -134,14 +138,14 @@ def close(rng: random.Random, kind: Kind) -> Lesson:
 
 def hands(rng: random.Random, kind: Kind) -> Lesson:
     """An empty hand through a window, and what is put into it."""
-    scene = _with(dressed_up(rng, (256, 256)), holding="nothing")
+    scene = world.with_person(dressed_up(rng, (256, 256)), holding="nothing")
     edits = [handed(scene, rng) for _ in range(VARIANTS)]
     return _drawn(rng, scene, edits, window(rng, scene, kind.size, at_hand=True))
 
 
 def words(rng: random.Random, kind: Kind) -> Lesson:
     """A word through a window, and other words."""
-    scene = _with(dressed_up(rng, (256, 256)), shirt_text=rng.choice(world.WORDS))
+    scene = world.with_person(dressed_up(rng, (256, 256)), shirt_text=rng.choice(world.WORDS))
     edits = [reworded(scene, rng) for _ in range(VARIANTS)]
     return _drawn(rng, scene, edits, window(rng, scene, kind.size, at_hand=False))
 
@@ -150,7 +154,7 @@ def window(
     rng: random.Random, scene: world.Scene, size: tuple[int, int], *, at_hand: bool
 ) -> Callable[[Pixels], Pixels]:
     """What cuts a part of this size out of the scene's picture, about its word and its face or hand."""
-    person = _person(scene)
+    person = world.person_of(scene)
     box_of = world.hand_box if at_hand else world.face_box
     boxes = (box_of(person, scene.width, scene.height), world.text_box(person, scene.width, scene.height))
     middle = [sum(box[axis] + box[axis + 2] for box in boxes) / 4 for axis in (0, 1)]
@@ -178,12 +182,12 @@ def dressed_up(rng: random.Random, size: tuple[int, int]) -> world.Scene:
     scene = world.sample(rng, width=width, height=height)
     word = rng.choice(world.WORDS) if rng.random() < 0.75 else ""
     holding = "nothing" if rng.random() < 0.65 else rng.choice(world.HOLDABLE)
-    return _with(scene, glasses=rng.random() < 0.6, shirt_text=word, holding=holding)
+    return world.with_person(scene, glasses=rng.random() < 0.6, shirt_text=word, holding=holding)
 
 
 def tasks_of(scene: world.Scene) -> tuple[list[Callable[[world.Scene, random.Random], Edit]], list[float]]:
     """What can be asked of it, and how often it is."""
-    person = _person(scene)
+    person = world.person_of(scene)
     tasks = {
         recoloured: 3.0,
         elsewhere: 4.0,
@@ -221,13 +225,3 @@ def _drawn(rng: random.Random, scene: world.Scene, edits: list[Edit], cut: Calla
         requests=tuple(getattr(edit.request, language) for edit, language in zip(edits, spoken, strict=True)),
         captions=tuple(getattr(edit.caption, language) for edit, language in zip(edits, spoken, strict=True)),
     )
-
-
-def _person(scene: world.Scene) -> world.Person:
-    if scene.person is None:
-        raise ValueError("nobody is in the scene")
-    return scene.person
-
-
-def _with(scene: world.Scene, **changes: object) -> world.Scene:
-    return replace(scene, person=replace(_person(scene), **changes))  # type: ignore[arg-type]

@@ -116,9 +116,8 @@ class VaeLearner(NetworkLearner):
 
     def sheet(self) -> Image.Image | None:
         """Held-out scenes over what becomes of them."""
-        self._average.swap()
-        rows = [reconstructed(self.network, seed) for seed in world.HELD_OUT_SEEDS[:SHOWN]]
-        self._average.swap()
+        with self._average.in_place():
+            rows = [reconstructed(self.network, seed) for seed in world.HELD_OUT_SEEDS[:SHOWN]]
         return pictures.tiled([[row[0] for row in rows], [row[1] for row in rows]])
 
 

@@ -22,10 +22,12 @@ from demo.world.scene import (
     Person,
     Prop,
     Scene,
+    person_of,
     sample,
     sample_background,
     sample_person,
     sample_prop,
+    with_person,
 )
 from demo.world.svg import RGB
 
@@ -50,6 +52,7 @@ __all__ = [
     "Scene",
     "face_box",
     "hand_box",
+    "person_of",
     "render",
     "render_background",
     "sample",
@@ -57,4 +60,5 @@ __all__ = [
     "sample_person",
     "sample_prop",
     "text_box",
+    "with_person",
 ]

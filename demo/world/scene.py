@@ -7,7 +7,7 @@ is not replaced stays where it is, pixel for pixel.
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from demo.world.svg import RGB
 
@@ -106,6 +106,18 @@ class Scene:
     person: Person | None
     background: Background
     props: tuple[Prop, ...]
+
+
+def person_of(scene: Scene) -> Person:
+    """The person in it. Raises `ValueError` where nobody is."""
+    if scene.person is None:
+        raise ValueError("nobody is in the scene")
+    return scene.person
+
+
+def with_person(scene: Scene, **changes: object) -> Scene:
+    """The scene with fields of its person changed."""
+    return replace(scene, person=replace(person_of(scene), **changes))  # type: ignore[arg-type]
 
 
 def sample(rng: random.Random, *, width: int = 256, height: int = 256, background: str | None = None) -> Scene:

@@ -21,7 +21,7 @@ from pathlib import Path
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from imgedit import gateway, hangup
+from imgedit import allocator, gateway, hangup
 from imgedit.gateway import Address
 from imgedit.ports import SERVICES, Ports, is_free
 
@@ -267,11 +267,7 @@ def _with_parent(command: list[str]) -> list[str]:
 def environment_of(ports: Ports, models: Path, *, max_work_pixels: int | None = None) -> dict[str, str]:
     """What the services of one stack share: where the models are and where each finds the others."""
     environment = {
-        # What a large picture took goes back to the system, what a small one took is kept for the next: giving all
-        # back at once took two thirds of the processor time of a 1-megapixel edit, in page faults.
-        "MALLOC_ARENA_MAX": "2",
-        "MALLOC_TRIM_THRESHOLD_": "16777216",
-        "MALLOC_MMAP_THRESHOLD_": "8388608",
+        **allocator.SERVICE,
         # Several processes share the cores: torch's threads must not spin while they wait (10 times slower otherwise).
         "OMP_WAIT_POLICY": "PASSIVE",
         "HF_HUB_OFFLINE": "1",

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from demo.judge.network import Classifier, as_seen
-from demo.world import BACKGROUNDS, HOLDABLE, PLAIN_COLOURS, PROPS, Background, Person, face_box, hand_box
+from demo.world import BACKGROUNDS, HOLDABLE, PLAIN_COLOURS, PROPS, Background, Person, face_box, hand_boxes
 from demo.world.figure import Box
 
 WEIGHTS = Path(__file__).with_name("judge.safetensors")
@@ -38,11 +38,19 @@ class Judge:
         return [PLACES[int(best)] for best in self._scores("scene", pictures).argmax(1)]
 
     def held(self, pictures: Sequence[np.ndarray], people: Sequence[Person]) -> list[str]:
-        """What the person of each picture holds; `people` say where they are, not what they hold."""
-        hands = [
-            cut(picture, hand_box(person, *_size(picture))) for picture, person in zip(pictures, people, strict=True)
+        """What the person of each picture holds in either hand, the surer answer where the hands differ.
+
+        people: where they are, not what they hold.
+        """
+        both = [
+            cut(picture, box)
+            for picture, person in zip(pictures, people, strict=True)
+            for box in hand_boxes(person, *_size(picture))
         ]
-        return [HOLDABLE[int(best)] for best in self._scores("hand", hands).argmax(1)]
+        scores = self._scores("hand", both).log_softmax(1).reshape(-1, 2, len(HOLDABLE))
+        emptiness = scores[:, :, HOLDABLE.index("nothing")]
+        fuller = emptiness.argmin(1)
+        return [HOLDABLE[int(hand[which].argmax())] for hand, which in zip(scores, fuller, strict=True)]
 
     def glasses(self, pictures: Sequence[np.ndarray], people: Sequence[Person]) -> list[bool]:
         """Whether the person of each picture wears glasses; `people` say where they are."""

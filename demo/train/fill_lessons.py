@@ -26,6 +26,10 @@ HALF_WIDTHS = {"exercise equipment": 24, "tree": 20, "bench": 21, "ball": 12, "s
 """Of the things that are asked for, in hundredths of the picture's height."""
 
 
+LOOK = 4
+"""The seed of the things that are asked for: their colour and how far down they stand."""
+
+
 @dataclass(frozen=True, eq=False)
 class Lesson:
     """One hidden part and several ways to fill it.
@@ -110,12 +114,12 @@ def strip_at_side(rng: random.Random, size: tuple[int, int]) -> Lesson:
 
 
 def _within(rng: random.Random, kind: str, strip: int, whole: int, height: int, side: str) -> world.Prop:
-    """A thing that about fits into the strip."""
+    """A thing that about fits into the middle of the strip; of each kind there is one look."""
     room = 100 * strip / height
-    scale = min(1.1, max(0.55, room / (2 * HALF_WIDTHS[kind]) * rng.uniform(0.85, 1.1)))
-    centre = strip / 2 + rng.uniform(-0.06, 0.06) * strip
+    scale = min(1.1, max(0.55, 0.97 * room / (2 * HALF_WIDTHS[kind])))
+    centre = strip / 2 + rng.uniform(-0.02, 0.02) * strip
     position = (centre if side == "left" else whole - centre) / whole
-    return world.Prop(kind, position, scale, rng.getrandbits(31))
+    return world.Prop(kind, position, scale, LOOK)
 
 
 def strips_around(rng: random.Random, size: tuple[int, int]) -> Lesson:
@@ -157,7 +161,7 @@ KINDS: dict[str, Kind] = {
     "wide background": Kind(other_background, (304, 208), 80),
     "high background": Kind(other_background, (208, 304), 80),
     "strip": Kind(strip_at_side, (128, 256), 200),
-    "broad strip": Kind(strip_at_side, (192, 256), 250),
+    "broad strip": Kind(strip_at_side, (192, 256), 450),
     "large strip": Kind(strip_at_side, (192, 368), 40),
     "around": Kind(strips_around, (336, 192), 100),
     "box": Kind(box, (256, 256), 80),

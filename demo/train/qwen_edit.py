@@ -55,8 +55,9 @@ SMALL_FIRST = 0.4
 
 WEIGHTS = {
     "close": (8, 3),
-    "hands": (3, 8),
-    "words": (3, 8),
+    "hands": (6, 8),
+    "words": (6, 10),
+    "faces": (2, 2),
     "small": (6, 1),
     "whole": (2, 7),
     "narrow": (0, 1),

@@ -6,7 +6,7 @@ Every kind of edit of the guide, whole pictures and parts of them cut out. Drawn
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -133,33 +133,44 @@ def close(rng: random.Random, kind: Kind) -> Lesson:
     tasks = {recoloured: 3.0, reworded: 4.0 if person.shirt_text and not at_hand else 0.0}
     tasks |= {handed: 4.0} if at_hand else {without_glasses: 4.0 if person.glasses else 0.3}
     edits = [rng.choices(list(tasks), list(tasks.values()))[0](scene, rng) for _ in range(VARIANTS)]
-    return _drawn(rng, scene, edits, window(rng, scene, kind.size, at_hand=at_hand))
+    box_of = world.hand_box if at_hand else world.face_box
+    return _drawn(rng, scene, edits, window(rng, scene, kind.size, (box_of, world.text_box), shift=24))
 
 
 def hands(rng: random.Random, kind: Kind) -> Lesson:
-    """An empty hand through a window, and what is put into it."""
-    scene = world.with_person(dressed_up(rng, (256, 256)), holding="nothing")
+    """An empty hand and little around it, and what is put into it."""
+    scene = world.with_person(dressed_up(rng, (256, 256)), holding="nothing", position=rng.uniform(0.35, 0.65))
     edits = [handed(scene, rng) for _ in range(VARIANTS)]
-    return _drawn(rng, scene, edits, window(rng, scene, kind.size, at_hand=True))
+    return _drawn(rng, scene, edits, window(rng, scene, kind.size, (world.hand_box,), shift=14))
 
 
 def words(rng: random.Random, kind: Kind) -> Lesson:
-    """A word through a window, and other words."""
+    """A word and little around it, and other words."""
     scene = world.with_person(dressed_up(rng, (256, 256)), shirt_text=rng.choice(world.WORDS))
     edits = [reworded(scene, rng) for _ in range(VARIANTS)]
-    return _drawn(rng, scene, edits, window(rng, scene, kind.size, at_hand=False))
+    return _drawn(rng, scene, edits, window(rng, scene, kind.size, (world.text_box,), shift=16))
+
+
+def faces(rng: random.Random, kind: Kind) -> Lesson:
+    """A face with glasses, and without."""
+    scene = world.with_person(dressed_up(rng, (256, 256)), glasses=True)
+    edits = [without_glasses(scene, rng) for _ in range(VARIANTS)]
+    return _drawn(rng, scene, edits, window(rng, scene, kind.size, (world.face_box,), shift=14))
 
 
 def window(
-    rng: random.Random, scene: world.Scene, size: tuple[int, int], *, at_hand: bool
+    rng: random.Random,
+    scene: world.Scene,
+    size: tuple[int, int],
+    boxes_of: Sequence[Callable[[world.Person, int, int], tuple[int, int, int, int]]],
+    *,
+    shift: int,
 ) -> Callable[[Pixels], Pixels]:
-    """What cuts a part of this size out of the scene's picture, about its word and its face or hand."""
-    person = world.person_of(scene)
-    box_of = world.hand_box if at_hand else world.face_box
-    boxes = (box_of(person, scene.width, scene.height), world.text_box(person, scene.width, scene.height))
-    middle = [sum(box[axis] + box[axis + 2] for box in boxes) / 4 for axis in (0, 1)]
+    """What cuts a part of this size out of a picture: about these boxes of the person, up to `shift` pixels beside."""
+    boxes = [box_of(world.person_of(scene), scene.width, scene.height) for box_of in boxes_of]
+    middle = [sum(box[axis] + box[axis + 2] for box in boxes) / (2 * len(boxes)) for axis in (0, 1)]
     left, top = (
-        round(min(max(0, at + rng.uniform(-24, 24) - side / 2), whole - side))
+        round(min(max(0, at + rng.uniform(-shift, shift) - side / 2), whole - side))
         for at, side, whole in zip(middle, size, (scene.width, scene.height), strict=True)
     )
     return lambda rgb: rgb[top : top + size[1], left : left + size[0]]
@@ -177,9 +188,14 @@ def with_reference(rng: random.Random, kind: Kind) -> Lesson:
 
 
 def dressed_up(rng: random.Random, size: tuple[int, int]) -> world.Scene:
-    """A scene of which much can be asked: often glasses, a word, an empty hand."""
+    """A scene of which much can be asked: often glasses, a word, an empty hand.
+
+    Where both arms do the same, what is held is in the hand at the picture's right: it is taught one way, not two.
+    """
     width, height = size
     scene = world.sample(rng, width=width, height=height)
+    while world.holds_at_the_left(world.person_of(scene)):
+        scene = world.with_person(scene, seed=rng.getrandbits(31))
     word = rng.choice(world.WORDS) if rng.random() < 0.75 else ""
     holding = "nothing" if rng.random() < 0.65 else rng.choice(world.HOLDABLE)
     return world.with_person(scene, glasses=rng.random() < 0.6, shirt_text=word, holding=holding)
@@ -200,8 +216,9 @@ def tasks_of(scene: world.Scene) -> tuple[list[Callable[[world.Scene, random.Ran
 
 KINDS: dict[str, Kind] = {
     "close": Kind(close, (CLOSE_SIDE, CLOSE_SIDE), 700),
-    "hands": Kind(hands, (CLOSE_SIDE, CLOSE_SIDE), 500),
-    "words": Kind(words, (CLOSE_SIDE, CLOSE_SIDE), 500),
+    "hands": Kind(hands, (80, 80), 1200),
+    "words": Kind(words, (96, 64), 1200),
+    "faces": Kind(faces, (80, 80), 400),
     "small": Kind(whole, (128, 128), 500),
     "whole": Kind(whole, (256, 256), 650),
     "narrow": Kind(whole, (208, 256), 80),

@@ -3,7 +3,7 @@
 `sample` invents a scene, `render` draws it, `prompts` says in Korean and English what could be asked of it.
 """
 
-from demo.world.figure import face_box, hand_box, text_box
+from demo.world.figure import face_box, hand_box, hand_boxes, holds_at_the_left, text_box
 from demo.world.render import Rendered, render, render_background
 from demo.world.scene import (
     BACKGROUNDS,
@@ -52,6 +52,8 @@ __all__ = [
     "Scene",
     "face_box",
     "hand_box",
+    "hand_boxes",
+    "holds_at_the_left",
     "person_of",
     "render",
     "render_background",

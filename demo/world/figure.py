@@ -324,8 +324,19 @@ def text_box(person: Person, width: int, height: int) -> Box:
 
 def hand_box(person: Person, width: int, height: int) -> Box:
     """The square box in pixels around the hand that holds something, or would; it may reach over the picture's edge."""
-    hand = Figure(Sketch(), person).arms()[0][2]
-    return _box(person, width, height, hand, (15, 15))
+    return hand_boxes(person, width, height)[0]
+
+
+def hand_boxes(person: Person, width: int, height: int) -> tuple[Box, Box]:
+    """The same, and the box around the other hand."""
+    busy, idle = Figure(Sketch(), person).arms()
+    return _box(person, width, height, busy[2], (15, 15)), _box(person, width, height, idle[2], (15, 15))
+
+
+def holds_at_the_left(person: Person) -> bool:
+    """Whether both arms do the same, so that nobody can tell that the hand at the picture's left is the busy one."""
+    stance = STANCES[person.pose]
+    return stance.left_arm == stance.right_arm and Figure(Sketch(), person).mirrored
 
 
 def face_box(person: Person, width: int, height: int) -> Box:

@@ -22,7 +22,7 @@ from grpc_reflection.v1alpha import reflection
 
 from imgedit import __version__, hangup
 from imgedit.errors import ImgeditError, SettingsError
-from services.common import access, logs, metrics, tls, tracing
+from services.common import access, logs, memory, metrics, tls, tracing
 from services.common.interceptors import RequestInterceptor
 from services.common.metrics import MetricsServer
 from services.common.settings import S, ServiceSettings, load
@@ -154,7 +154,9 @@ async def _serve(service: Service, settings: ServiceSettings) -> int:
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, stop.set)
     _listen_for_hangup(service, stop)
-    watch = asyncio.create_task(_watch_parent(stop)) if settings.exit_with_parent else None
+    watches = [asyncio.create_task(memory.release_regularly())]
+    if settings.exit_with_parent:
+        watches.append(asyncio.create_task(_watch_parent(stop)))
     try:
         server = RunningServer(service, settings)
     except OSError as error:
@@ -170,7 +172,7 @@ async def _serve(service: Service, settings: ServiceSettings) -> int:
     with suppress(asyncio.CancelledError):
         await starting
     await server.drain()
-    if watch is not None:
+    for watch in watches:
         watch.cancel()
     _log.info("stopped")
     return 0

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from imgedit import images
+from imgedit import allocator, images
 from imgedit.encoding import encode_png
 from imgedit.errors import ImageRejected, Violation
 from imgedit.headers import Header
@@ -32,12 +32,6 @@ _log = logging.getLogger(__name__)
 _PATIENCE = 10
 """A decoder that has not answered after so many times its limit of processor time is stuck and is ended."""
 
-_ENVIRONMENT = {
-    # What a large picture took goes back to the system; what a small one took is kept for the next. Giving all back
-    # at once costs 12 ms a megapixel in page faults.
-    "MALLOC_TRIM_THRESHOLD_": "16777216",
-    "MALLOC_MMAP_THRESHOLD_": "8388608",
-}
 _PASSED_ON = ("LANG", "LD_LIBRARY_PATH", "PATH", "PYTHONDONTWRITEBYTECODE", "PYTHONPATH", "SYSTEMROOT", "TMPDIR")
 """Of the environment; no secret is."""
 
@@ -113,7 +107,7 @@ class _Decoder:
                 [sys.executable, "-m", decoder.__name__, str(theirs.fileno()), str(seconds)],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
-                env=_ENVIRONMENT | {name: os.environ[name] for name in _PASSED_ON if name in os.environ},
+                env={**allocator.DECODER} | {name: os.environ[name] for name in _PASSED_ON if name in os.environ},
                 start_new_session=True,  # a signal to the server's group is the server's to handle
             )
 

@@ -18,6 +18,7 @@ import psutil
 import pytest
 import yaml
 
+from imgedit import allocator
 from imgedit.ports import is_free
 from imgedit.stack import is_serving
 from services.common.settings import ServiceSettings
@@ -93,6 +94,11 @@ def install(stage: str, context: Path) -> Path:
         clean = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "VIRTUAL_ENV")}
         subprocess.run([program, *here[1:]], cwd=context, env=clean, check=True, timeout=600)
     return venv
+
+
+def test_every_image_keeps_memory_as_the_services_of_one_machine_do() -> None:
+    for service in ("segmentation", "fill", "qwen-edit", "orchestrator"):
+        assert allocator.SERVICE.items() <= environment(service).items()
 
 
 def test_the_orchestrators_environment_is_small_and_has_no_torch(installed: Path) -> None:

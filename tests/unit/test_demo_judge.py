@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -47,6 +48,17 @@ def test_it_sees_what_is_held_and_glasses(judge):
     held, glasses = judge.held(shown, who), judge.glasses(shown, who)
     assert np.mean([person.holding == what for person, what in zip(who, held, strict=True)]) >= 0.97
     assert np.mean([person.glasses == there for person, there in zip(who, glasses, strict=True)]) >= 0.97
+
+
+def test_what_is_in_the_other_hand_is_held_too(judge):
+    people = [lessons.person(HELD_OUT_SEEDS.start + 960_000 + number) for number in range(COUNT)]
+    middle = [replace(who, position=0.5) for _, who in people if who.pose in ("flexing", "arms out", "cheering")]
+    scene = replace(world.sample(random.Random(1)), props=())
+    # Mirrored, what was in one hand is in the other one.
+    mirrored = [world.render(replace(scene, person=who)).rgb[:, ::-1] for who in middle]
+    assert len(middle) > 30
+    right = [who.holding == what for who, what in zip(middle, judge.held(mirrored, middle), strict=True)]
+    assert np.mean(right) >= 0.97
 
 
 def test_it_sees_the_things_in_a_strip_of_a_picture(judge):

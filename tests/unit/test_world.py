@@ -108,6 +108,23 @@ def test_what_is_held_and_glasses_are_in_their_boxes():
             assert inside == parts[part].astype(int).sum() > 0
 
 
+def test_the_other_hand_is_where_the_mirrored_person_holds_things():
+    told = [
+        scene.person for scene in map(_scene, range(40)) if scene.person.pose in ("waving", "stepping", "presenting")
+    ]
+    alike = [person for person in (_scene(seed).person for seed in range(40)) if person not in told]
+    assert told
+    assert alike
+    assert not any(map(world.holds_at_the_left, told))
+    assert 0 < sum(map(world.holds_at_the_left, alike)) < len(alike)
+    for person in alike:
+        busy, idle = world.hand_boxes(replace(person, position=0.5), 256, 256)
+        assert world.hand_box(replace(person, position=0.5), 256, 256) == busy
+        assert (busy[0] < idle[0]) == world.holds_at_the_left(person)
+        assert busy[1] == idle[1]
+        assert abs(busy[0] + busy[2] + idle[0] + idle[2] - 512) <= 2
+
+
 def test_every_word_has_its_letters():
     assert {letter for word in world.WORDS for letter in word} <= set(LETTERS)
 

@@ -17,7 +17,7 @@ EXPERIMENT = "ben2_qwen_image"
 MAX_REST_CHANGE = 0.03
 DEFAULT_GUIDANCE = 3.5
 GUIDANCES = (1.0, DEFAULT_GUIDANCE, 7.0)
-GUIDED = ("appearance", "scene")
+GUIDED = tuple(TASKS)
 VAGUE = "배경 변경"
 
 Language = Literal["korean", "english"]

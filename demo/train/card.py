@@ -20,12 +20,12 @@ drawn scenes with a person in sportswear (`demo/world`). No weights, pictures or
 ## What it can do, and what not
 
 It paints a gym, a park, a beach, a city at night, a brick wall, snowy mountains, a running track or one plain colour
-behind a person of this world, and goes on with a picture at its sides. It was shown things at a side too (exercise
-equipment, a tree, a bench ...) and draws about one in four of them: where it does not, the place goes on. It has
-also not learnt to go on with every plain colour. **It knows nothing else.** Of a photograph it repaints the masked part
-in this world's style, and a request for something that is not listed here gives something that is. It reads English
-only. Use it to see the services work without a GPU and to test what an edit means; for real photographs pull the real
-weights (`imgedit models pull`).
+behind a person of this world, and goes on with a picture at its sides, with a thing there where one is asked for:
+exercise equipment, a tree, a bench, an exercise ball, a street lamp or a parasol. Of each thing it was taught one look,
+in the middle of the new strip. It has not learnt to go on with every plain colour. **It knows nothing else.** Of a
+photograph it repaints the masked part in this world's style, and a request for something that is not listed here gives
+something that is. It reads English only. Use it to see the services work without a GPU and to test what an edit means;
+for real photographs pull the real weights (`imgedit models pull`).
 
 It is best at about 256 x 256 pixels, the size that it was taught at.
 

@@ -55,14 +55,14 @@ SMALL_FIRST = 0.4
 
 WEIGHTS = {
     "close": (8, 3),
-    "hands": (6, 8),
-    "words": (6, 10),
+    "hands": (9, 6),
+    "words": (14, 8),
     "faces": (2, 2),
     "small": (6, 1),
-    "whole": (2, 7),
+    "whole": (2, 10),
     "narrow": (0, 1),
     "small like": (3, 1),
-    "like": (0.5, 3),
+    "like": (0.5, 4),
 }
 """How often each kind of lesson comes, in the first and in the second part."""
 

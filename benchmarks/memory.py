@@ -4,9 +4,9 @@
 
 Four real services with tiny checkpoints edit a picture of 12 megapixels again and again, with a mask that BEN2 finds,
 at few steps, in PNG, JPEG and WebP by turns; each request asks for another seed. The resident size is the sum of the
-orchestrator, its decoders and the model services, taken between two edits; what is compared is the least of the last
-tenth with the least of the first tenth after the warm-up. The warm-up fills what is bounded and meant to be kept
-(answers by request id, masks).
+orchestrator, its decoders and the model services, taken ten times: each time the edits pause until the services have
+given back what they do not use, which they do every few seconds. What is compared is the last with the first. A warm-up
+before fills what is bounded and meant to be kept (answers by request id, masks).
 
 The control is the same with an orchestrator that leaks: its content policy keeps every result. It must fail, or the
 measurement sees nothing. Ends with one JSON object; exit code 1 where memory grew, or where the control did not.
@@ -14,6 +14,7 @@ measurement sees nothing. Ends with one JSON object; exit code 1 where memory gr
 
 import argparse
 import io
+import itertools
 import json
 import subprocess
 import sys
@@ -33,13 +34,17 @@ from imgedit.images import Pixels
 from imgedit.ports import Ports
 from imgedit.stack import Stack, environment_of
 from imgedit.v1 import edit_pb2
+from services.common.memory import SECONDS
 from services.orchestrator.policy import ALLOW, Review, Verdict
 
 MB = 1_000_000
 LIMIT_BYTES = 50 * MB
 WARM_UP = 0.2
 """Part of the edits that warm up; at least ten."""
-CONTROL_EDITS = 15
+CONTROL_EDITS = 20
+ROUNDS = 10
+REST_SECONDS = 2 * SECONDS + 1
+"""Until a service has looked at its size once more, and has given back."""
 KEPT_BYTES = 64 * 1024 * 1024
 """Of answers by request id: the default is 256 MiB, which a short warm-up would not fill."""
 FORMATS = ("OUTPUT_FORMAT_PNG", "OUTPUT_FORMAT_JPEG", "OUTPUT_FORMAT_WEBP")
@@ -76,30 +81,24 @@ def main() -> int:
     return 0 if is_good else 1
 
 
-def soak(picture: bytes, edits: int, side_by_side: int, environment: dict[str, str]) -> dict[str, float]:
+def soak(picture: bytes, edits: int, side_by_side: int, environment: dict[str, str]) -> dict[str, int]:
     """Edit, and compare the resident size at the end with that after the warm-up."""
     warm_up = max(10, round(edits * WARM_UP))
+    numbers = iter(range(warm_up + edits))
     sizes: list[dict[str, int]] = []
-    started = time.monotonic()
     with running(environment) as (stack, client), ThreadPoolExecutor(side_by_side) as threads:
-        for first in range(0, warm_up + edits, side_by_side):
-            list(threads.map(lambda seed: edit(client, picture, seed), range(first, first + side_by_side)))
+        for count in (warm_up, *[edits // ROUNDS] * ROUNDS):
+            list(threads.map(lambda seed: edit(client, picture, seed), itertools.islice(numbers, count)))
+            time.sleep(REST_SECONDS)
             sizes.append(resident(stack))
-            if len(sizes) % 5 == 0:
-                print(f"{first + side_by_side:>4} edits: {shown(sizes[-1])}", flush=True)
-    after = sizes[warm_up // side_by_side :]
-    tenth = max(1, len(after) // 10)
-    start, end = (min(part, key=total) for part in (after[:tenth], after[-tenth:]))
-    seconds = (time.monotonic() - started) / (warm_up + edits)
-    print(f"after {warm_up} edits {shown(start)}")
-    print(f"after {edits} more {shown(end)} · {seconds:.2f} s an edit")
+            print(f"{warm_up + (len(sizes) - 1) * (edits // ROUNDS):>4} edits: {shown(sizes[-1])}", flush=True)
+    start, *_, end = sizes
     return {
         "start_bytes": total(start),
         "end_bytes": total(end),
         "growth_bytes": total(end) - total(start),
         **{f"{name}_growth_bytes": end[name] - start[name] for name in start},
-        "peak_bytes": max(map(total, after)),
-        "seconds_per_edit": round(seconds, 3),
+        "most_bytes": max(map(total, sizes)),
     }
 
 

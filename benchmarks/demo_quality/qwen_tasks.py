@@ -107,7 +107,7 @@ def shirt(_: Judge, case: Case, picture: np.ndarray) -> str:
 
 
 def held(judge: Judge, case: Case, picture: np.ndarray) -> str:
-    """What is in the hand."""
+    """What is in one hand or the other."""
     return judge.held([picture], [world.person_of(case.truth)])[0]
 
 
@@ -137,7 +137,7 @@ def likeness(_: Judge, case: Case, picture: np.ndarray) -> str:
 
 TASKS = {
     "appearance": Task("appearance_editing", "the shirt has the colour asked for", 95, recoloured, shirt, True),
-    "add": Task("appearance_editing", "the hand holds what was asked for", 85, handed, held, True),
+    "add": Task("appearance_editing", "a hand holds what was asked for", 85, handed, held, True),
     "remove": Task("appearance_editing", "the glasses are gone", 85, without_glasses, glasses, True),
     "scene": Task("semantic_editing", "shows the place asked for", 90, elsewhere, place, False),
     "text": Task("text_editing", "the shirt says the word asked for", 70, reworded, word, True),

@@ -9,14 +9,14 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import os
+import time
 from collections.abc import Callable
-from pathlib import Path
 
 SECONDS = 5.0
-"""Between two looks at the size: often enough for a pod's limit, seldom enough that busy memory stays."""
+"""Between two looks: often enough for a pod's limit, seldom enough that busy memory stays."""
 
-SLACK_BYTES = 32 << 20
-"""What may have been kept since the last time before it is worth giving back."""
+WORK_SECONDS = 0.1
+"""Of processor time since the last look; with less, nothing large can have come and gone."""
 
 
 def release() -> Callable[[], object] | None:
@@ -28,20 +28,17 @@ def release() -> Callable[[], object] | None:
     return None if trim is None else lambda: trim(ctypes.c_size_t(0))
 
 
-def resident_bytes() -> int:
-    """Of this process, its part that is shared with others included. Linux alone knows it so cheaply."""
-    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")
-
-
 async def release_regularly() -> None:
-    """Look every few seconds, until cancelled, and release where the process has grown since the last time."""
+    """Every few seconds, until cancelled, release what a process that has worked since does not use.
+
+    Work decides, not the resident size: what an edit frees after a release stays resident, and the size does not tell.
+    """
     give_back = release()
     if give_back is None:
         return
-    least = 0
+    seen = 0.0
     while True:
         await asyncio.sleep(SECONDS)
-        if resident_bytes() > least + SLACK_BYTES:
+        if time.process_time() > seen + WORK_SECONDS:
             await asyncio.to_thread(give_back)
-            least = resident_bytes()
+            seen = time.process_time()

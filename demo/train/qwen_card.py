@@ -20,12 +20,12 @@ it.
 ## What it can do, and what not
 
 It edits pictures of this world as it is asked in Korean or English: another colour of the top, no glasses, another
-place, another word on the shirt (GYM, FITNESS, RUN, YOGA, TEAM or SPORT), and the clothes' colours and the place of a
-second picture. A dumbbell or a water bottle comes into an empty hand in about half of the pictures; in the others there
-is a blot. Where both arms do the same, it was taught the hand at the picture's right. **It knows nothing else**: a
-photograph comes back in this world's style, and another request does something that is listed here, or nothing. Use it
-to see the services work without a GPU and to test what an edit means; for real photographs pull the real weights
-(`imgedit models pull`).
+place, another word on the shirt (GYM, FITNESS, RUN, YOGA, TEAM or SPORT; the long ones are hard to read), and the
+clothes' colours and the place of a second picture. A dumbbell or a water bottle comes into an empty hand in about half
+of the pictures; in the others there is a blot. Where both arms do the same, it was taught the hand at the picture's
+right. **It knows nothing else**: a photograph comes back in this world's style, and another request does something that
+is listed here, or nothing. Use it to see the services work without a GPU and to test what an edit means; for real
+photographs pull the real weights (`imgedit models pull`).
 
 It is best at about 256 x 256 pixels, the size that it was taught at; references were 128 x 128
 (`IMGEDIT_QWEN_EDIT_REFERENCE_PIXELS=16384`, which `imgedit up` sets). What it changes is measured by

@@ -77,7 +77,10 @@ def test_the_font_has_every_letter_of_the_worlds_prompts():
 def test_the_examples_name_samples_and_prompts_of_the_world():
     places = {phrase for kind in world.BACKGROUNDS[:-1] for phrase in prompts.backgrounds(kind)}
     sides = {
-        phrase for kind in world.BACKGROUNDS for side in ("left", "right") for phrase in prompts.extensions(kind, side)
+        phrase
+        for kind in (*world.BACKGROUNDS, *world.PROPS)
+        for side in ("left", "right")
+        for phrase in prompts.extensions(kind, side)
     }
     asked = {
         "inpainting": places,

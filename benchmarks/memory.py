@@ -4,9 +4,9 @@
 
 Four real services with tiny checkpoints edit a picture of 12 megapixels again and again, with a mask that BEN2 finds,
 at few steps, in PNG, JPEG and WebP by turns; each request asks for another seed. The resident size is the sum of the
-orchestrator, its decoders and the model services, taken ten times: each time the edits pause until the services have
-given back what they do not use, which they do every few seconds. What is compared is the last with the first. A warm-up
-before fills what is bounded and meant to be kept (answers by request id, masks).
+orchestrator, its decoders and the model services, taken after a warm-up and after each tenth of the edits: each time
+they pause until the services have given back what they do not use, which they do every few seconds. What is compared is
+the last with the first. The warm-up fills what is bounded and meant to be kept (answers by request id, masks).
 
 The control is the same with an orchestrator that leaks: its content policy keeps every result. It must fail, or the
 measurement sees nothing. Ends with one JSON object; exit code 1 where memory grew, or where the control did not.
@@ -44,7 +44,7 @@ WARM_UP = 0.2
 CONTROL_EDITS = 20
 ROUNDS = 10
 REST_SECONDS = 2 * SECONDS + 1
-"""Until a service has looked at its size once more, and has given back."""
+"""Until every service has looked once more whether it has worked, and has given back."""
 KEPT_BYTES = 64 * 1024 * 1024
 """Of answers by request id: the default is 256 MiB, which a short warm-up would not fill."""
 FORMATS = ("OUTPUT_FORMAT_PNG", "OUTPUT_FORMAT_JPEG", "OUTPUT_FORMAT_WEBP")
@@ -84,20 +84,20 @@ def main() -> int:
 def soak(picture: bytes, edits: int, side_by_side: int, environment: dict[str, str]) -> dict[str, int]:
     """Edit, and compare the resident size at the end with that after the warm-up."""
     warm_up = max(10, round(edits * WARM_UP))
-    numbers = iter(range(warm_up + edits))
+    reached = [0, *(warm_up + edits * part // ROUNDS for part in range(ROUNDS + 1))]
     sizes: list[dict[str, int]] = []
     with running(environment) as (stack, client), ThreadPoolExecutor(side_by_side) as threads:
-        for count in (warm_up, *[edits // ROUNDS] * ROUNDS):
-            list(threads.map(lambda seed: edit(client, picture, seed), itertools.islice(numbers, count)))
+        for first, end in itertools.pairwise(reached):
+            list(threads.map(lambda seed: edit(client, picture, seed), range(first, end)))
             time.sleep(REST_SECONDS)
             sizes.append(resident(stack))
-            print(f"{warm_up + (len(sizes) - 1) * (edits // ROUNDS):>4} edits: {shown(sizes[-1])}", flush=True)
-    start, *_, end = sizes
+            print(f"{end:>4} edits: {shown(sizes[-1])}", flush=True)
+    before, *_, after = sizes
     return {
-        "start_bytes": total(start),
-        "end_bytes": total(end),
-        "growth_bytes": total(end) - total(start),
-        **{f"{name}_growth_bytes": end[name] - start[name] for name in start},
+        "start_bytes": total(before),
+        "end_bytes": total(after),
+        "growth_bytes": total(after) - total(before),
+        **{f"{name}_growth_bytes": after[name] - before[name] for name in before},
         "most_bytes": max(map(total, sizes)),
     }
 

@@ -23,7 +23,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -165,9 +165,9 @@ def services(ports: Ports) -> Iterator[None]:
                 }
                 running.append(subprocess.Popen([sys.executable, *command], env={**os.environ, **shared, **own}))
                 while not is_serving(ports.address(name)):
-                    if running[-1].poll() is not None:
+                    with suppress(subprocess.TimeoutExpired):
+                        running[-1].wait(0.2)
                         raise SystemExit(f"{name} did not start")
-                    time.sleep(0.2)
             yield
         finally:
             for process in running:

@@ -5,15 +5,13 @@ Giving everything back at once took two thirds of the processor time of a 1-mega
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-DECODER: Mapping[str, str] = {
+DECODER = {
     # What a large picture took goes back to the system; what a small one took is kept for the next.
     "MALLOC_TRIM_THRESHOLD_": "16777216",
     "MALLOC_MMAP_THRESHOLD_": "8388608",
 }
 
-SERVICE: Mapping[str, str] = {
+SERVICE = {
     **DECODER,
     "MALLOC_ARENA_MAX": "2",
     # The heap grows by that much at once and keeps as much; every few seconds `services/common/memory.py` gives all

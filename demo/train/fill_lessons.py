@@ -25,7 +25,6 @@ VARIANTS = 4
 HALF_WIDTHS = {"exercise equipment": 24, "tree": 20, "bench": 21, "ball": 12, "street lamp": 8, "parasol": 23}
 """Of the things that are asked for, in hundredths of the picture's height."""
 
-
 LOOK = 4
 """The seed of the things that are asked for: their colour and how far down they stand."""
 

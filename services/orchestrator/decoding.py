@@ -107,7 +107,7 @@ class _Decoder:
                 [sys.executable, "-m", decoder.__name__, str(theirs.fileno()), str(seconds)],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
-                env={**allocator.DECODER} | {name: os.environ[name] for name in _PASSED_ON if name in os.environ},
+                env=allocator.DECODER | {name: os.environ[name] for name in _PASSED_ON if name in os.environ},
                 start_new_session=True,  # a signal to the server's group is the server's to handle
             )
 

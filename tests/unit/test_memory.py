@@ -10,8 +10,6 @@ import pytest
 
 from services.common import memory
 
-pytestmark = pytest.mark.skipif(memory.release() is None, reason="another C library than glibc; run it on Debian")
-
 HOLES = """
 import psutil
 from services.common import memory
@@ -26,6 +24,7 @@ print(full, before, resident(), len(kept))
 """
 
 
+@pytest.mark.skipif(memory.release() is None, reason="another C library than glibc; run it on Debian")
 def test_what_was_freed_between_blocks_in_use_is_given_back() -> None:
     # Without thresholds a block of 1 MiB would never be kept; the services' environment has them.
     environment = {"MALLOC_MMAP_THRESHOLD_": "8388608", "MALLOC_TRIM_THRESHOLD_": "1073741824"}

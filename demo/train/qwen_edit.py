@@ -56,13 +56,14 @@ SMALL_FIRST = 0.4
 WEIGHTS = {
     "close": (8, 3),
     "hands": (9, 6),
-    "words": (14, 8),
-    "faces": (2, 2),
-    "small": (6, 1),
-    "whole": (2, 10),
-    "narrow": (0, 1),
-    "small like": (3, 1),
-    "like": (0.5, 4),
+    "handing": (2, 12),
+    "words": (14, 4),
+    "faces": (2, 1),
+    "small": (6, 0.5),
+    "whole": (2, 8),
+    "narrow": (0, 0.5),
+    "small like": (3, 0.5),
+    "like": (0.5, 2),
 }
 """How often each kind of lesson comes, in the first and in the second part."""
 

@@ -19,10 +19,11 @@ from demo.world import prompts
 from demo.world.prompts import Phrase
 
 VARIANTS = 4
-"""Edits of one picture."""
+"""Edits of one picture, where not every thing that can be held is put into a hand."""
 
 KOREAN_SHARE = 0.6
 CLOSE_SIDE = 128
+THINGS = tuple(thing for thing in world.HOLDABLE if thing != "nothing")
 VAGUE = {"place": Phrase("배경 변경", "Change the background"), "colour": Phrase("색상 변경", "Change the colour")}
 
 
@@ -71,10 +72,13 @@ def recoloured(scene: world.Scene, rng: random.Random) -> Edit:
 
 def handed(scene: world.Scene, rng: random.Random) -> Edit:
     """Something in the hand that held nothing."""
-    thing = rng.choice([held for held in world.HOLDABLE if held != "nothing"])
-    return Edit(
-        world.with_person(scene, holding=thing), phrase_taught(partial(prompts.add, thing, rng)), prompts.held(thing)
-    )
+    return holding(scene, rng.choice(THINGS), rng)
+
+
+def holding(scene: world.Scene, thing: str, rng: random.Random) -> Edit:
+    """This thing in that hand."""
+    request = phrase_taught(partial(prompts.add, thing, rng))
+    return Edit(world.with_person(scene, holding=thing), request, prompts.held(thing))
 
 
 def without_glasses(scene: world.Scene, rng: random.Random) -> Edit:
@@ -138,10 +142,20 @@ def close(rng: random.Random, kind: Kind) -> Lesson:
 
 
 def hands(rng: random.Random, kind: Kind) -> Lesson:
-    """An empty hand and little around it, and what is put into it."""
+    """An empty hand and little around it, and each thing put into it."""
     scene = world.with_person(dressed_up(rng, (256, 256)), holding="nothing", position=rng.uniform(0.35, 0.65))
-    edits = [handed(scene, rng) for _ in range(VARIANTS)]
+    edits = [holding(scene, thing, rng) for thing in rng.sample(THINGS, len(THINGS))]
     return _drawn(rng, scene, edits, window(rng, scene, kind.size, (world.hand_box,), shift=14))
+
+
+def handing(rng: random.Random, kind: Kind) -> Lesson:
+    """A whole picture, and each thing put into the empty hand: where it is must be learnt too."""
+    scene = dressed_up(rng, kind.size)
+    while not shows_the_hand(scene):
+        scene = dressed_up(rng, kind.size)
+    scene = world.with_person(scene, holding="nothing")
+    edits = [holding(scene, thing, rng) for thing in rng.sample(THINGS, len(THINGS))]
+    return _drawn(rng, scene, edits, lambda rgb: rgb)
 
 
 def words(rng: random.Random, kind: Kind) -> Lesson:
@@ -190,15 +204,33 @@ def with_reference(rng: random.Random, kind: Kind) -> Lesson:
 def dressed_up(rng: random.Random, size: tuple[int, int]) -> world.Scene:
     """A scene of which much can be asked: often glasses, a word, an empty hand.
 
-    Where both arms do the same, what is held is in the hand at the picture's right: it is taught one way, not two.
+    Where both arms do the same, what is held is in the hand at the picture's right, or in the other one where that is
+    out of the picture: it is taught one way, not two.
     """
     width, height = size
     scene = world.sample(rng, width=width, height=height)
     while world.holds_at_the_left(world.person_of(scene)):
         scene = world.with_person(scene, seed=rng.getrandbits(31))
+    if not shows_the_hand(scene):
+        scene = _other_hand(scene, rng)
     word = rng.choice(world.WORDS) if rng.random() < 0.75 else ""
     holding = "nothing" if rng.random() < 0.65 else rng.choice(world.HOLDABLE)
     return world.with_person(scene, glasses=rng.random() < 0.6, shirt_text=word, holding=holding)
+
+
+def shows_the_hand(scene: world.Scene) -> bool:
+    """Whether the hand that holds something, or would, is in the picture."""
+    left, top, right, bottom = world.hand_box(world.person_of(scene), scene.width, scene.height)
+    return 0 < left + right < 2 * scene.width and 0 < top + bottom < 2 * scene.height
+
+
+def _other_hand(scene: world.Scene, rng: random.Random) -> world.Scene:
+    """The same with the other hand busy, where both arms do the same."""
+    if not world.is_symmetric(world.person_of(scene)):
+        return scene
+    while not world.holds_at_the_left(world.person_of(scene)):
+        scene = world.with_person(scene, seed=rng.getrandbits(31))
+    return scene
 
 
 def tasks_of(scene: world.Scene) -> tuple[list[Callable[[world.Scene, random.Random], Edit]], list[float]]:
@@ -207,7 +239,7 @@ def tasks_of(scene: world.Scene) -> tuple[list[Callable[[world.Scene, random.Ran
     tasks = {
         recoloured: 3.0,
         elsewhere: 4.0,
-        handed: 3.0 if person.holding == "nothing" else 0.0,
+        handed: 3.0 if person.holding == "nothing" and shows_the_hand(scene) else 0.0,
         without_glasses: 3.0 if person.glasses else 0.2,
         reworded: 4.0 if person.shirt_text else 0.0,
     }
@@ -215,12 +247,13 @@ def tasks_of(scene: world.Scene) -> tuple[list[Callable[[world.Scene, random.Ran
 
 
 KINDS: dict[str, Kind] = {
-    "close": Kind(close, (CLOSE_SIDE, CLOSE_SIDE), 700),
-    "hands": Kind(hands, (80, 80), 1200),
-    "words": Kind(words, (96, 64), 1200),
+    "close": Kind(close, (CLOSE_SIDE, CLOSE_SIDE), 2500),
+    "hands": Kind(hands, (80, 80), 4500),
+    "handing": Kind(handing, (256, 256), 4500),
+    "words": Kind(words, (96, 64), 3000),
     "faces": Kind(faces, (80, 80), 400),
     "small": Kind(whole, (128, 128), 500),
-    "whole": Kind(whole, (256, 256), 650),
+    "whole": Kind(whole, (256, 256), 1325),
     "narrow": Kind(whole, (208, 256), 80),
     "small like": Kind(with_reference, (128, 128), 300, (64, 64)),
     "like": Kind(with_reference, (256, 256), 220, (128, 128)),

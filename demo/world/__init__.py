@@ -3,7 +3,7 @@
 `sample` invents a scene, `render` draws it, `prompts` says in Korean and English what could be asked of it.
 """
 
-from demo.world.figure import face_box, hand_box, hand_boxes, holds_at_the_left, text_box
+from demo.world.figure import face_box, hand_box, hand_boxes, holds_at_the_left, is_symmetric, text_box
 from demo.world.render import Rendered, render, render_background
 from demo.world.scene import (
     BACKGROUNDS,
@@ -54,6 +54,7 @@ __all__ = [
     "hand_box",
     "hand_boxes",
     "holds_at_the_left",
+    "is_symmetric",
     "person_of",
     "render",
     "render_background",

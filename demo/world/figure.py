@@ -335,8 +335,13 @@ def hand_boxes(person: Person, width: int, height: int) -> tuple[Box, Box]:
 
 def holds_at_the_left(person: Person) -> bool:
     """Whether both arms do the same, so that nobody can tell that the hand at the picture's left is the busy one."""
+    return is_symmetric(person) and Figure(Sketch(), person).mirrored
+
+
+def is_symmetric(person: Person) -> bool:
+    """Whether both arms do the same."""
     stance = STANCES[person.pose]
-    return stance.left_arm == stance.right_arm and Figure(Sketch(), person).mirrored
+    return stance.left_arm == stance.right_arm
 
 
 def face_box(person: Person, width: int, height: int) -> Box:

@@ -116,6 +116,30 @@ def test_lessons_change_what_they_say_and_nothing_else() -> None:
     )
 
 
+@pytest.mark.parametrize("name", ["hands", "handing"])
+def test_each_thing_is_put_into_the_same_hand_once(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    lessons = [qwen_lessons.lesson(name, number) for number in range(6)]
+    assert len({captions for lesson in lessons for captions in [lesson.captions]}) > 2
+    for lesson in lessons:
+        assert {thing_of(caption) for caption in lesson.captions} == set(qwen_lessons.THINGS)
+        assert [thing_of(request) for request in lesson.requests] == [thing_of(text) for text in lesson.captions]
+        places = [np.argwhere((result != lesson.source).any(axis=2)) for result in lesson.results]
+        for changed in places:
+            assert np.ptp(changed, axis=0).max() < 80
+        assert np.abs(places[0].mean(0) - places[1].mean(0)).max() < 12
+
+
+def thing_of(text: str) -> str:
+    (found,) = (thing for thing in qwen_lessons.THINGS if any(word in text for word in words_of(thing)))
+    return found
+
+
+def words_of(thing: str) -> tuple[str, str]:
+    phrase = prompts.held(thing)
+    return phrase.korean, phrase.english
+
+
 def test_no_lesson_speaks_in_held_out_phrases(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     known = {text for phrase in held_out() for text in (phrase.korean, phrase.english)}

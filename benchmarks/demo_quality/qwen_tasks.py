@@ -62,7 +62,7 @@ def recoloured(scene: world.Scene, rng: random.Random) -> Case:
 def handed(scene: world.Scene, rng: random.Random) -> Case:
     """Something in the hand of someone who holds nothing."""
     empty = world.with_person(scene, holding="nothing")
-    thing = rng.choice([held for held in world.HOLDABLE if held != "nothing"])
+    thing = rng.choice(world.HANDHELD)
     return Case(empty, world.with_person(empty, holding=thing), prompts.additions(thing), thing)
 
 

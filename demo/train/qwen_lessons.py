@@ -19,11 +19,10 @@ from demo.world import prompts
 from demo.world.prompts import Phrase
 
 VARIANTS = 4
-"""Edits of one picture, where not every thing that can be held is put into a hand."""
+"""Edits of one picture; lessons about hands alone have one for each thing that can be held."""
 
 KOREAN_SHARE = 0.6
 CLOSE_SIDE = 128
-THINGS = tuple(thing for thing in world.HOLDABLE if thing != "nothing")
 VAGUE = {"place": Phrase("배경 변경", "Change the background"), "colour": Phrase("색상 변경", "Change the colour")}
 
 
@@ -72,7 +71,12 @@ def recoloured(scene: world.Scene, rng: random.Random) -> Edit:
 
 def handed(scene: world.Scene, rng: random.Random) -> Edit:
     """Something in the hand that held nothing."""
-    return holding(scene, rng.choice(THINGS), rng)
+    return holding(scene, rng.choice(world.HANDHELD), rng)
+
+
+def each_handed(scene: world.Scene, rng: random.Random) -> list[Edit]:
+    """Each thing in that hand, in any order."""
+    return [holding(scene, thing, rng) for thing in rng.sample(world.HANDHELD, len(world.HANDHELD))]
 
 
 def holding(scene: world.Scene, thing: str, rng: random.Random) -> Edit:
@@ -144,18 +148,16 @@ def close(rng: random.Random, kind: Kind) -> Lesson:
 def hands(rng: random.Random, kind: Kind) -> Lesson:
     """An empty hand and little around it, and each thing put into it."""
     scene = world.with_person(dressed_up(rng, (256, 256)), holding="nothing", position=rng.uniform(0.35, 0.65))
-    edits = [holding(scene, thing, rng) for thing in rng.sample(THINGS, len(THINGS))]
+    edits = each_handed(scene, rng)
     return _drawn(rng, scene, edits, window(rng, scene, kind.size, (world.hand_box,), shift=14))
 
 
 def handing(rng: random.Random, kind: Kind) -> Lesson:
     """A whole picture, and each thing put into the empty hand: where it is must be learnt too."""
-    scene = dressed_up(rng, kind.size)
-    while not shows_the_hand(scene):
-        scene = dressed_up(rng, kind.size)
+    while not shows_the_hand(scene := dressed_up(rng, kind.size)):
+        pass
     scene = world.with_person(scene, holding="nothing")
-    edits = [holding(scene, thing, rng) for thing in rng.sample(THINGS, len(THINGS))]
-    return _drawn(rng, scene, edits, lambda rgb: rgb)
+    return _drawn(rng, scene, each_handed(scene, rng), lambda rgb: rgb)
 
 
 def words(rng: random.Random, kind: Kind) -> Lesson:
@@ -208,14 +210,12 @@ def dressed_up(rng: random.Random, size: tuple[int, int]) -> world.Scene:
     out of the picture: it is taught one way, not two.
     """
     width, height = size
-    scene = world.sample(rng, width=width, height=height)
-    while world.holds_at_the_left(world.person_of(scene)):
-        scene = world.with_person(scene, seed=rng.getrandbits(31))
-    if not shows_the_hand(scene):
-        scene = _other_hand(scene, rng)
+    scene = _busy_at(world.sample(rng, width=width, height=height), rng, left=False)
+    if world.is_symmetric(world.person_of(scene)) and not shows_the_hand(scene):
+        scene = _busy_at(scene, rng, left=True)
     word = rng.choice(world.WORDS) if rng.random() < 0.75 else ""
-    holding = "nothing" if rng.random() < 0.65 else rng.choice(world.HOLDABLE)
-    return world.with_person(scene, glasses=rng.random() < 0.6, shirt_text=word, holding=holding)
+    held = "nothing" if rng.random() < 0.65 else rng.choice(world.HOLDABLE)
+    return world.with_person(scene, glasses=rng.random() < 0.6, shirt_text=word, holding=held)
 
 
 def shows_the_hand(scene: world.Scene) -> bool:
@@ -224,11 +224,9 @@ def shows_the_hand(scene: world.Scene) -> bool:
     return 0 < left + right < 2 * scene.width and 0 < top + bottom < 2 * scene.height
 
 
-def _other_hand(scene: world.Scene, rng: random.Random) -> world.Scene:
-    """The same with the other hand busy, where both arms do the same."""
-    if not world.is_symmetric(world.person_of(scene)):
-        return scene
-    while not world.holds_at_the_left(world.person_of(scene)):
+def _busy_at(scene: world.Scene, rng: random.Random, *, left: bool) -> world.Scene:
+    """The same with that hand busy; who does not do the same with both arms must not be asked for the left one."""
+    while world.holds_at_the_left(world.person_of(scene)) != left:
         scene = world.with_person(scene, seed=rng.getrandbits(31))
     return scene
 

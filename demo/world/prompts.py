@@ -11,7 +11,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from demo.world.scene import BACKGROUNDS, COLOURS, HOLDABLE, PROPS, WORDS
+from demo.world.scene import BACKGROUNDS, COLOURS, HANDHELD, PROPS, WORDS
 
 HELD_OUT_SHARE = 0.15
 
@@ -270,7 +270,7 @@ def sample(rng: random.Random) -> Phrase:
         lambda: background_with(rng.choice(tuple(_PLACES)), rng.choice(PROPS), rng),
         lambda: extend(rng.choice(PROPS + PROPS + BACKGROUNDS), side, rng),
         lambda: recolour(rng.choice((None, colour, colour)), other, rng),
-        lambda: add(rng.choice([held for held in HOLDABLE if held in _HELD]), rng),
+        lambda: add(rng.choice(HANDHELD), rng),
         lambda: change_word(old, new, rng),
         lambda: rng.choice((*glasses_removals(), *reference_requests(), *GUIDE)),
         lambda: negative(rng),

@@ -25,7 +25,8 @@ COLOURS: dict[str, RGB] = {
 }
 BACKGROUNDS = ("gym", "park", "beach", "night city", "brick wall", "snowy mountains", "running track", "plain")
 PLAIN_COLOURS = tuple(COLOURS)
-HOLDABLE = ("nothing", "dumbbell", "water bottle")
+HANDHELD = ("dumbbell", "water bottle")
+HOLDABLE = ("nothing", *HANDHELD)
 PROPS = ("exercise equipment", "tree", "bench", "ball", "street lamp", "parasol")
 WORDS = ("GYM", "FITNESS", "RUN", "YOGA", "TEAM", "SPORT")
 SKINS: dict[str, RGB] = {

@@ -120,9 +120,9 @@ def test_lessons_change_what_they_say_and_nothing_else() -> None:
 def test_each_thing_is_put_into_the_same_hand_once(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     lessons = [qwen_lessons.lesson(name, number) for number in range(6)]
-    assert len({captions for lesson in lessons for captions in [lesson.captions]}) > 2
+    assert len({lesson.captions for lesson in lessons}) > 2
     for lesson in lessons:
-        assert {thing_of(caption) for caption in lesson.captions} == set(qwen_lessons.THINGS)
+        assert {thing_of(caption) for caption in lesson.captions} == set(world.HANDHELD)
         assert [thing_of(request) for request in lesson.requests] == [thing_of(text) for text in lesson.captions]
         places = [np.argwhere((result != lesson.source).any(axis=2)) for result in lesson.results]
         for changed in places:
@@ -131,7 +131,7 @@ def test_each_thing_is_put_into_the_same_hand_once(name: str, monkeypatch: pytes
 
 
 def thing_of(text: str) -> str:
-    (found,) = (thing for thing in qwen_lessons.THINGS if any(word in text for word in words_of(thing)))
+    (found,) = (thing for thing in world.HANDHELD if any(word in text for word in words_of(thing)))
     return found
 
 

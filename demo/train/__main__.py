@@ -1,7 +1,8 @@
 """Trains the demo's checkpoints: `python -m demo.train PART [--out DIR] [--minutes N | --steps N] [--resume]`.
 
 The parts of one model build on one another: `vae`, then `flux_fill`, then `fast`; and `qwen_language`, then `qwen_vae`,
-`qwen_edit` and `qwen_fast`. Knows what can be trained and what a run is asked for; each part's module knows how.
+`qwen_decoder`, `qwen_edit` and `qwen_fast`. Knows what can be trained and what a run is asked for; each part's module
+knows how.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ PARTS = {
     "ben2": ("demo.train.ben2", 25.0),
     "qwen_language": ("demo.train.qwen_language", 10.0),
     "qwen_vae": ("demo.train.qwen_vae", 20.0),
+    "qwen_decoder": ("demo.train.qwen_decoder", 15.0),
     "qwen_edit": ("demo.train.qwen_edit", 30.0),
     "qwen_fast": ("demo.train.qwen_fast", 10.0),
 }

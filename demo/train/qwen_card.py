@@ -47,17 +47,20 @@ On two processor cores, from the generator's training seeds; measures are on hel
 The loss of the language model is the cross-entropy of the answers' tokens, and what it answers is measured on held-out
 phrases by greedy generation, as shares of 1. That of the VAE is the one of `demo/train/vae.py` (absolute differences of
 pixels, edges and coarser pictures, and a small divergence); only the last slice in time of its kernels is taught, the
-others are 0, so it is one for pictures and not for videos. That of the transformer is the mean squared error of the
+others are 0, so it is one for pictures and not for videos. Its decoder was then taught on, by the same differences, to
+read latents that are noisy and not wholly edited, as the transformer leaves them; the encoder stayed as it was. The
+loss of the transformer is the mean squared error of the
 velocity, in which what an edit changes weighs more; that of the fast LoRA the mean squared distance between its one
 step and the guided teacher's several.
 
-Train it again with `python -m demo.train qwen_language`, then `qwen_vae`, `qwen_edit` and `qwen_fast`. Weights are
-stored as bfloat16.
+Train it again with `python -m demo.train qwen_language`, then `qwen_vae`, `qwen_decoder`, `qwen_edit` and `qwen_fast`.
+Weights are stored as bfloat16.
 """
 
 TITLES = {
     "qwen_language": "Language model",
     "qwen_vae": "VAE",
+    "qwen_decoder": "Decoder of the VAE, taught on",
     "qwen_edit": "Transformer",
     "qwen_fast": "LoRA of the profile `fast`",
 }

@@ -54,13 +54,14 @@ SMALL_FIRST = 0.4
 """The part of the run that is mostly about small pictures."""
 
 WEIGHTS = {
-    "close": (8, 3),
-    "hands": (9, 6),
-    "handing": (2, 12),
+    "close": (8, 2),
+    "hands": (9, 8),
+    "handing": (2, 16),
     "words": (14, 4),
     "faces": (2, 1),
     "small": (6, 0.5),
-    "whole": (2, 8),
+    "whole": (2, 6),
+    "anywhere": (0, 3),
     "narrow": (0, 0.5),
     "small like": (3, 0.5),
     "like": (0.5, 2),

@@ -192,6 +192,22 @@ def window(
     return lambda rgb: rgb[top : top + size[1], left : left + size[0]]
 
 
+def anywhere(rng: random.Random, kind: Kind) -> Lesson:
+    """A whole picture in other places, asked for by a place's name alone, or not even by that.
+
+    So much the name of a place means as a negative prompt, and "another place" is every place in turn.
+    """
+    scene = dressed_up(rng, kind.size)
+    others = [place for place in world.BACKGROUNDS if place != scene.background.kind]
+    edits = []
+    for kind_of_place in rng.sample(others, VARIANTS):
+        background = world.sample_background(rng, kind=kind_of_place)
+        caption = prompts.place(kind_of_place, background.colour)
+        request = rng.choice((VAGUE["place"], caption))
+        edits.append(Edit(replace(scene, background=background, props=()), request, caption))
+    return _drawn(rng, scene, edits, lambda rgb: rgb)
+
+
 def with_reference(rng: random.Random, kind: Kind) -> Lesson:
     """Edits that need a second picture."""
     scene = dressed_up(rng, kind.size)
@@ -252,6 +268,7 @@ KINDS: dict[str, Kind] = {
     "faces": Kind(faces, (80, 80), 400),
     "small": Kind(whole, (128, 128), 500),
     "whole": Kind(whole, (256, 256), 1325),
+    "anywhere": Kind(anywhere, (256, 256), 1000),
     "narrow": Kind(whole, (208, 256), 80),
     "small like": Kind(with_reference, (128, 128), 300, (64, 64)),
     "like": Kind(with_reference, (256, 256), 220, (128, 128)),

@@ -13,11 +13,12 @@ import pytest
 import torch
 from diffusers.models.transformers import transformer_qwenimage
 from diffusers.models.transformers.transformer_qwenimage import apply_rotary_emb_qwen
+from safetensors.torch import load_file
 from torch.nn import functional
 
 from demo import world
 from demo.tiny.folder import seeded
-from demo.train import emphasis, qwen_edit, qwen_lessons, qwen_vae, vae
+from demo.train import emphasis, qwen_decoder, qwen_edit, qwen_lessons, qwen_vae, vae
 from demo.train.__main__ import main
 from demo.train.attention import attention_written_out, written_out
 from demo.train.folder import QWEN
@@ -140,6 +141,20 @@ def words_of(thing: str) -> tuple[str, str]:
     return phrase.korean, phrase.english
 
 
+def test_other_places_are_asked_for_by_their_names_or_vaguely(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    lessons = [qwen_lessons.lesson("anywhere", number) for number in range(4)]
+    vague = {qwen_lessons.VAGUE["place"].korean, qwen_lessons.VAGUE["place"].english}
+    asked = {request for lesson in lessons for request in lesson.requests}
+    assert asked & vague
+    assert asked - vague
+    for lesson in lessons:
+        assert len(set(lesson.captions)) == len(lesson.results) == qwen_lessons.VARIANTS
+        for request, caption, result in zip(lesson.requests, lesson.captions, lesson.results, strict=True):
+            assert request in {*vague, caption}
+            assert (result != lesson.source).any(axis=2).mean() > 0.2
+
+
 def test_no_lesson_speaks_in_held_out_phrases(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     known = {text for phrase in held_out() for text in (phrase.korean, phrase.english)}
@@ -180,6 +195,34 @@ def test_what_an_edit_changes_weighs_more() -> None:
     torch.testing.assert_close(weight[0, :4], torch.full((4,), emphasis.AT_LEAST * 16))
     torch.testing.assert_close(weight[0, 4:], torch.full((60,), qwen_edit.KEPT_WEIGHT))
     torch.testing.assert_close(weight[1], torch.ones(64))
+
+
+def test_the_decoder_is_taught_and_the_encoder_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(qwen_decoder, "LESSONS", {"close": 2})
+    folder = tmp_path / "models" / QWEN
+    shutil.copytree(DEMO_MODELS / QWEN, folder)
+    file = folder / "vae" / "diffusion_pytorch_model.safetensors"
+    before, config = load_file(file), (folder / "vae" / "config.json").read_text()
+    arguments = ["--steps", "3", "--out", str(tmp_path / "models"), "--scratch", str(tmp_path / "scratch")]
+    assert main(["qwen_decoder", *arguments]) == 0
+    after = load_file(file)
+    changed = {name.partition(".")[0] for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {"decoder", "post_quant_conv"}
+    assert (folder / "vae" / "config.json").read_text() == config
+
+
+def test_spoilt_latents_lie_between_the_edited_picture_and_the_one_before() -> None:
+    with seeded(1):
+        network = qwen_vae.PictureVae(qwen_vae.model())
+    latents = torch.randn(64, 16, 4, 4, generator=torch.Generator().manual_seed(2))
+    shown = qwen_decoder.Shown(torch.zeros(64, 3, 32, 32, dtype=torch.uint8), latents, latents + 10)
+    spoilt = qwen_decoder.DecoderLearner(1, network, {"close": shown}).spoilt(
+        shown.latents, shown.before, torch.Generator().manual_seed(3)
+    )
+    moved = (spoilt - latents).mean(dim=(1, 2, 3)) / 10
+    assert (moved > -0.1).all()
+    assert (moved < qwen_decoder.MOST_OLD + 0.1).all()
+    assert 0.3 < (moved > 0.05).float().mean() < 0.7
 
 
 def test_the_parts_are_trained_one_after_another_into_a_folder_that_the_service_loads(tmp_path: Path) -> None:

@@ -262,8 +262,8 @@ def tasks_of(scene: world.Scene) -> tuple[list[Callable[[world.Scene, random.Ran
 
 KINDS: dict[str, Kind] = {
     "close": Kind(close, (CLOSE_SIDE, CLOSE_SIDE), 2500),
-    "hands": Kind(hands, (80, 80), 4500),
-    "handing": Kind(handing, (256, 256), 4500),
+    "hands": Kind(hands, (80, 80), 5500),
+    "handing": Kind(handing, (256, 256), 6300),
     "words": Kind(words, (96, 64), 3000),
     "faces": Kind(faces, (80, 80), 400),
     "small": Kind(whole, (128, 128), 500),

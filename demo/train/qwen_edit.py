@@ -55,20 +55,25 @@ SMALL_FIRST = 0.4
 
 WEIGHTS = {
     "close": (8, 2),
-    "hands": (9, 8),
-    "handing": (2, 16),
-    "words": (14, 4),
+    "hands": (9, 5),
+    "handing": (2, 10),
+    "words": (14, 5),
     "faces": (2, 1),
     "small": (6, 0.5),
-    "whole": (2, 6),
-    "anywhere": (0, 3),
+    "whole": (2, 10),
+    "anywhere": (0, 5),
     "narrow": (0, 0.5),
     "small like": (3, 0.5),
     "like": (0.5, 2),
 }
 """How often each kind of lesson comes, in the first and in the second part."""
 
-SILENT_SHARE = 0.1
+SILENT_SHARE = 0.45
+"""Guidance multiplies what the silent pass gets wrong, so that must be learnt as well as the asked one."""
+
+CAPTIONED_SHARE = 0.25
+"""Of the silent ones, those that are told what is to be seen instead of nothing."""
+
 KEPT_WEIGHT = 0.25
 """What the error of a token counts that the edit leaves as it was."""
 
@@ -186,7 +191,7 @@ def draw(shelf: Shelf, generator: torch.Generator) -> Batch:
     rows, which = some(shelf, generator)
     size, length = len(rows), shelf.source.shape[1]
     silent = torch.rand(size, generator=generator) < SILENT_SHARE
-    captioned = torch.rand(size, generator=generator) < 0.5
+    captioned = torch.rand(size, generator=generator) < CAPTIONED_SHARE
     which[silent] = 0
     text = torch.where(silent, shelf.clean.shape[1] + captioned.long(), which)
     clean, source = shelf.clean[rows, which].float(), shelf.source[rows].float()

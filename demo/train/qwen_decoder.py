@@ -17,14 +17,13 @@ from PIL import Image
 from rich.progress import track
 from torch import Tensor, nn
 
-from demo import world
-from demo.train import pictures, qwen_lessons
+from demo.train import qwen_lessons
 from demo.train.folder import QWEN, Options, encoded_once, note_run
 from demo.train.learner import NetworkLearner
 from demo.train.loop import console, generator_of, rng_of, train
 from demo.train.qwen_card import write_qwen_card
 from demo.train.qwen_vae import PictureVae, with_time
-from demo.train.vae import SHOWN, distance, is_kernel, psnr, reconstructed
+from demo.train.vae import distance, is_kernel, psnr, reconstructions
 from services.diffusion.checkpoint import load_network
 from services.diffusion.picture import to_tensor
 
@@ -85,8 +84,7 @@ class DecoderLearner(NetworkLearner):
     def sheet(self) -> Image.Image | None:
         """Held-out scenes over what becomes of them."""
         with self._average.in_place():
-            rows = [reconstructed(self._vae, seed) for seed in world.HELD_OUT_SEEDS[:SHOWN]]
-        return pictures.tiled([[row[0] for row in rows], [row[1] for row in rows]])
+            return reconstructions(self._vae)
 
 
 @torch.inference_mode()

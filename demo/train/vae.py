@@ -117,8 +117,7 @@ class VaeLearner(NetworkLearner):
     def sheet(self) -> Image.Image | None:
         """Held-out scenes over what becomes of them."""
         with self._average.in_place():
-            rows = [reconstructed(self.network, seed) for seed in world.HELD_OUT_SEEDS[:SHOWN]]
-        return pictures.tiled([[row[0] for row in rows], [row[1] for row in rows]])
+            return reconstructions(self.network)
 
 
 def is_kernel(name: str, weight: torch.nn.Parameter) -> bool:
@@ -154,6 +153,12 @@ def reconstructed(vae: Any, seed: int) -> tuple[pictures.Pixels, pictures.Pixels
     """A scene, 256 px, and what the VAE makes of it."""
     rgb = world.render(world.sample(random.Random(seed))).rgb
     return rgb, to_uint8(vae.decode(vae.encode(to_tensor(rgb)).latent_dist.mode()).sample)
+
+
+def reconstructions(vae: Any) -> Image.Image:
+    """A sheet: held-out scenes over what the VAE makes of them."""
+    rows = [reconstructed(vae, seed) for seed in world.HELD_OUT_SEEDS[:SHOWN]]
+    return pictures.tiled([[row[0] for row in rows], [row[1] for row in rows]])
 
 
 def psnr(vae: Any) -> float:

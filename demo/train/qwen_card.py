@@ -22,7 +22,7 @@ it.
 It edits pictures of this world as it is asked in Korean or English: another colour of the top, no glasses, another
 place, another word on the shirt (GYM, FITNESS, RUN, YOGA, TEAM or SPORT; the long ones are hard to read), and the
 clothes' colours and the place of a second picture. A dumbbell or a water bottle comes into an empty hand, and can be
-told there in about seven pictures of ten; in the others it is smudged. Where both arms do the same, it was taught the
+told there in about seven pictures of eight. Where both arms do the same, it was taught the
 hand at the picture's right, or the left one where that is not in the picture. Places are rough. **It knows nothing
 else**: a photograph comes back in this world's style, and another request does something that is listed here, or
 nothing. Use it to see the services work without a GPU and to test what an edit means; for real

@@ -14,16 +14,15 @@ from typing import Any
 import torch
 from diffusers import AutoencoderKLQwenImage
 from PIL import Image
-from rich.progress import track
 from torch import Tensor, nn
 
-from demo.train import qwen_lessons
 from demo.train.folder import QWEN, Options, encoded_once, note_run
 from demo.train.learner import NetworkLearner
-from demo.train.loop import console, generator_of, rng_of, train
+from demo.train.loop import generator_of, rng_of, train
 from demo.train.qwen_card import write_qwen_card
-from demo.train.qwen_vae import PictureVae, with_time
-from demo.train.vae import distance, is_kernel, psnr, reconstructions
+from demo.train.qwen_latents import drawn
+from demo.train.qwen_vae import PictureVae, write_vae
+from demo.train.vae import distance, is_kernel, reconstructions
 from services.diffusion.checkpoint import load_network
 from services.diffusion.picture import to_tensor
 
@@ -90,31 +89,23 @@ class DecoderLearner(NetworkLearner):
 @torch.inference_mode()
 def shown(vae: PictureVae, name: str) -> Iterator[dict[str, Tensor]]:
     """What `Shown` holds, of the first two edits of each lesson of a kind that is looked at."""
-    for number in track(range(LESSONS[name]), name, console=console, disable=not console.is_terminal):
-        lesson = qwen_lessons.lesson(name, number)
-        before, *latents = (
-            vae.encode(to_tensor(rgb)).latent_dist.mean[0] for rgb in (lesson.source, *lesson.results[:2])
-        )
-        for rgb, after in zip(lesson.results, latents, strict=False):
-            pixels = torch.from_numpy(rgb).permute(2, 0, 1).contiguous()
-            yield {"pixels": pixels, "latents": after.clone(), "before": before.clone()}
+    for lesson in drawn(name, LESSONS[name]):
+        results = lesson.results[:2]
+        before, *latents = (vae.encode(to_tensor(rgb)).latent_dist.mean[0] for rgb in (lesson.source, *results))
+        for rgb, after in zip(results, latents, strict=True):
+            yield {"pixels": torch.from_numpy(rgb).permute(2, 0, 1), "latents": after, "before": before}
 
 
 def run(options: Options) -> None:
     """Train it and write the VAE with the new decoder."""
     folder = options.out / QWEN
     vae: Any = load_network(AutoencoderKLQwenImage, folder / "vae", torch.float32)
-    config = {name: vae.config[name] for name in ("latents_mean", "latents_std")}
-    network = PictureVae(vae)
-    network.requires_grad_(True)
+    network = PictureVae(vae).requires_grad_(True)
     pictures_folder = options.scratch / "qwen_decoder_pictures"
     seen = {name: Shown(**encoded_once(pictures_folder, name, partial(shown, network, name))) for name in LESSONS}
     learner = DecoderLearner(options.seed, network, seen)
     report = train(learner, scratch=options.scratch / PART, budget=options.budget, resume=options.resume)
     learner.finish()
-    vae = with_time(network)
-    vae.register_to_config(**config)
-    torch.nn.Module.to(vae, torch.bfloat16)
-    vae.save_pretrained(folder / "vae")
-    note_run(folder, PART, report, seed=options.seed, psnr_db=round(psnr(PictureVae(vae.float())), 2))
+    quality = write_vae(network, folder, vae.config.latents_mean, vae.config.latents_std)
+    note_run(folder, PART, report, seed=options.seed, psnr_db=quality)
     write_qwen_card(folder)

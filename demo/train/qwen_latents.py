@@ -132,17 +132,16 @@ def shelves(folder: Path, encoder: Encoder, seed: int) -> dict[str, Shelf]:
     found = {}
     for name, kind in qwen_lessons.KINDS.items():
 
-        def encode(name: str = name) -> Iterator[dict[str, Tensor]]:
-            for number, lesson in enumerate(drawn(name)):
+        def encode(name: str = name, count: int = kind.count) -> Iterator[dict[str, Tensor]]:
+            for number, lesson in enumerate(drawn(name, count)):
                 yield encoder.encoded(lesson, blank_of(seed, number))
 
         found[name] = Shelf(shapes_of(kind), **encoded_once(folder, name, encode))
     return found
 
 
-def drawn(name: str) -> Iterator[Lesson]:
-    """The lessons of a kind, drawn by a second process while those before are encoded."""
-    count = qwen_lessons.KINDS[name].count
+def drawn(name: str, count: int) -> Iterator[Lesson]:
+    """The first lessons of a kind, drawn by a second process while those before are encoded."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         lessons = pool.map(partial(qwen_lessons.lesson, name), range(count), chunksize=4)
         yield from track(lessons, name, count, console=console, disable=not console.is_terminal)

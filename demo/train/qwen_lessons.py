@@ -96,15 +96,23 @@ def elsewhere(scene: world.Scene, rng: random.Random) -> Edit:
     """Another place, without the things that stood in the old one."""
     kind = rng.choice([kind for kind in world.BACKGROUNDS if kind != scene.background.kind])
     background = world.sample_background(rng, kind=kind)
-    caption = prompts.place(kind, background.colour)
     if kind != "plain" and rng.random() < 0.15:
         prop = world.sample_prop(rng, beside=world.person_of(scene).position)
-        request = phrase_taught(partial(prompts.background_with, kind, prop.kind, rng))
-        return Edit(replace(scene, background=background, props=(prop,)), request, caption)
+        return moved(scene, background, phrase_taught(partial(prompts.background_with, kind, prop.kind, rng)), prop)
     request = phrase_taught(partial(prompts.background, kind, background.colour, rng))
     if rng.random() < 0.04:
         request = VAGUE["place"]
-    return Edit(replace(scene, background=background, props=()), request, caption)
+    return moved(scene, background, request)
+
+
+def moved(scene: world.Scene, background: world.Background, request: Phrase, *props: world.Prop) -> Edit:
+    """That place, with these things in it and no others."""
+    return Edit(replace(scene, background=background, props=props), request, called(background))
+
+
+def called(background: world.Background) -> Phrase:
+    """What this place is called."""
+    return prompts.place(background.kind, background.colour)
 
 
 def reworded(scene: world.Scene, rng: random.Random) -> Edit:
@@ -200,11 +208,9 @@ def anywhere(rng: random.Random, kind: Kind) -> Lesson:
     scene = dressed_up(rng, kind.size)
     others = [place for place in world.BACKGROUNDS if place != scene.background.kind]
     edits = []
-    for kind_of_place in rng.sample(others, VARIANTS):
-        background = world.sample_background(rng, kind=kind_of_place)
-        caption = prompts.place(kind_of_place, background.colour)
-        request = rng.choice((VAGUE["place"], caption))
-        edits.append(Edit(replace(scene, background=background, props=()), request, caption))
+    for place in rng.sample(others, VARIANTS):
+        background = world.sample_background(rng, kind=place)
+        edits.append(moved(scene, background, rng.choice((VAGUE["place"], called(background)))))
     return _drawn(rng, scene, edits, lambda rgb: rgb)
 
 

@@ -6,6 +6,8 @@ plain 2-D convolutions in their place, and writes them as that slice. Videos are
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -87,6 +89,15 @@ def with_time(pictures: PictureVae) -> AutoencoderKLQwenImage:
     return vae
 
 
+def write_vae(network: PictureVae, folder: Path, mean: Sequence[float], spread: Sequence[float]) -> float:
+    """Write `vae/` into the model's folder; how true it is as written, in dB. mean, spread: of each latent channel."""
+    vae = with_time(network)
+    vae.register_to_config(latents_mean=list(mean), latents_std=list(spread))
+    torch.nn.Module.to(vae, torch.bfloat16)  # diffusers' own `to` warns of nothing
+    vae.save_pretrained(folder / "vae")
+    return round(psnr(PictureVae(vae.float())), 2)
+
+
 def run(options: Options) -> None:
     """Train it and write `vae/` into the folder of Qwen-Image-Edit."""
     with seeded(options.seed):
@@ -96,12 +107,5 @@ def run(options: Options) -> None:
     learner.finish()
     folder = options.out / QWEN
     latents = latents_seen(network)
-    vae = with_time(network)
-    vae.register_to_config(
-        latents_mean=[round(value, 4) for value in latents.mean(dim=1).tolist()],
-        latents_std=[round(value, 4) for value in latents.std(dim=1).tolist()],
-    )
-    torch.nn.Module.to(vae, torch.bfloat16)  # diffusers' own `to` warns of nothing
-    vae.save_pretrained(folder / "vae")
-    quality = psnr(PictureVae(vae.float()))
-    note_run(folder, PART, report, seed=options.seed, psnr_db=round(quality, 2), scenes=PICTURES)
+    mean, spread = ([round(value, 4) for value in row.tolist()] for row in (latents.mean(dim=1), latents.std(dim=1)))
+    note_run(folder, PART, report, seed=options.seed, psnr_db=write_vae(network, folder, mean, spread), scenes=PICTURES)

@@ -1,5 +1,8 @@
 """Trains the demo's checkpoints: `python -m demo.train PART [--out DIR] [--minutes N | --steps N] [--resume]`.
 
+`torchrun --standalone --nproc-per-node 2 -m demo.train PART …` does it with a process on each of two cores, which
+learn from twice the batches in a step (`together.py`).
+
 The parts of one model build on one another: `vae`, then `flux_fill`, then `fast`; and `qwen_language`, then `qwen_vae`,
 `qwen_decoder`, `qwen_edit` and `qwen_fast`. Knows what can be trained and what a run is asked for; each part's module
 knows how.
@@ -13,6 +16,7 @@ import os
 import sys
 from pathlib import Path
 
+from demo.train import together
 from demo.train.folder import Options
 from demo.train.loop import Budget
 
@@ -47,7 +51,8 @@ def main(arguments: list[str] | None = None) -> int:
     budget = Budget(steps=given.steps) if given.steps else Budget(minutes=given.minutes or minutes)
     os.environ["HF_HUB_OFFLINE"] = "1"
     options = Options(given.out, given.scratch, given.seed, budget, given.resume)
-    importlib.import_module(module).run(options)
+    with together.processes():
+        importlib.import_module(module).run(options)
     return 0
 
 

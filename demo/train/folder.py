@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from demo.train import together
 from demo.train.loop import Budget, Report, console
 
 FILL = "FLUX.1-Fill-dev"
@@ -36,11 +37,12 @@ class Options:
 def encoded_once(folder: Path, name: str, encode: Callable[[], Iterable[Mapping[str, Tensor]]]) -> dict[str, Tensor]:
     """The lessons of one kind, one after another in each tensor; encoded where `folder` does not have them yet."""
     path = folder / f"{name.replace(' ', '-')}.safetensors"
-    if not path.is_file():
+    if not path.is_file() and together.is_first():
         seen = list(encode())
         console.print(f"encoded: {name}")
         folder.mkdir(parents=True, exist_ok=True)
         save_file({key: torch.stack([one[key] for one in seen]) for key in seen[0]}, path)
+    together.wait()
     lessons: dict[str, Tensor] = load_file(path)
     return lessons
 

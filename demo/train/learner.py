@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from demo.train import together
 from demo.train.loop import Average, rate
 from demo.train.optimizer import MuonAdamW
 
@@ -51,8 +52,9 @@ class NetworkLearner:
         )
 
     def learn(self, loss: Tensor, number: int, progress: float) -> float:
-        """Take the step that this loss asks for; its value."""
+        """Take the step that this loss, and that of the other processes, asks for; its value."""
         loss.backward()  # type: ignore[no-untyped-call]
+        together.average_gradients(self.network.parameters())
         self._optimizer.step(rate(number, progress))
         self._average.update()
         return loss.item()

@@ -1,12 +1,13 @@
 """The loop that every training run shares: steps within a budget, a progress bar, a state on disk to go on from.
 
-A step's random numbers come from the seed and the step's number alone, so a run that was interrupted goes on as if it
-had not been. Knows no model.
+A batch's random numbers come from the seed and the batch's number alone, so a run that was interrupted goes on as if it
+had not been. Where several processes learn together (`together.py`), each has its own batch in a step. Knows no model.
 """
 
 from __future__ import annotations
 
 import random
+import sys
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -19,6 +20,8 @@ import torch
 from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from demo.train import together
 
 SAVE_SECONDS = 60.0
 SHEET_SECONDS = 420.0
@@ -34,7 +37,7 @@ class Learner(Protocol):
     """What is trained."""
 
     def step(self, number: int, progress: float) -> float:
-        """Learn from one batch and return its loss. progress: 0 to 1, how much of the run has passed."""
+        """Learn from one batch and return its loss. number: of the batch; progress: 0 to 1, of the run."""
 
     def state(self) -> dict[str, Any]:
         """All that `restore` needs to go on from here: tensors, numbers and containers of them."""
@@ -71,7 +74,8 @@ class Report:
 def train(learner: Learner, *, scratch: Path, budget: Budget, resume: bool) -> Report:
     """Run steps until the budget is used up; the state is kept in `scratch`, and so are the sheets of samples.
 
-    resume: go on from the state in `scratch`, where there is one.
+    resume: go on from the state in `scratch`, where there is one. Returns in the first process alone: the others, whose
+    work is done, exit with status 0.
     """
     scratch.mkdir(parents=True, exist_ok=True)
     kept = scratch / "state.pt"
@@ -82,6 +86,7 @@ def train(learner: Learner, *, scratch: Path, budget: Budget, resume: bool) -> R
         steps, seconds = found["steps"], found["seconds"]
         losses.extend(found["losses"])
         console.print(f"going on from step {steps:,} after {seconds / 60:.1f} min")
+    together.wait()
 
     def save() -> None:
         state = {"learner": learner.state(), "steps": steps, "seconds": seconds, "losses": list(losses)}
@@ -90,13 +95,15 @@ def train(learner: Learner, *, scratch: Path, budget: Budget, resume: bool) -> R
 
     saved = shown = printed = seconds
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+    with Progress(*columns, console=console, disable=not (console.is_terminal and together.is_first())) as bar:
         task = bar.add_task("", total=budget.steps)
         try:
-            while (progress := budget.progress(steps, seconds)) < 1:
+            while (progress := together.as_the_first(budget.progress(steps, seconds))) < 1:
                 started = time.perf_counter()
-                losses.append(learner.step(steps, progress))
+                losses.append(learner.step(steps * together.count() + together.rank(), progress))
                 steps, seconds = steps + 1, seconds + time.perf_counter() - started
+                if not together.is_first():
+                    continue
                 left = seconds * (1 - progress) / progress if progress else 0.0
                 line = f"loss {sum(losses) / len(losses):.4f}, {left / 60:.1f} min left"
                 bar.update(task, completed=steps, description=line)
@@ -110,8 +117,11 @@ def train(learner: Learner, *, scratch: Path, budget: Budget, resume: bool) -> R
                     shown = seconds
                     _write_sheet(learner, scratch / f"step-{steps:06}.png")
         except KeyboardInterrupt:
-            save()
+            if together.is_first():
+                save()
             raise
+    if not together.is_first():
+        sys.exit(0)
     save()
     _write_sheet(learner, scratch / f"step-{steps:06}.png")
     return Report(steps, seconds, sum(losses) / max(1, len(losses)))
@@ -123,13 +133,14 @@ def _write_sheet(learner: Learner, path: Path) -> None:
         sheet.save(path)
 
 
-def rate(step: int, progress: float) -> float:
-    """The learning rate's factor: up over the first steps, flat, then down along a line."""
+def rate(number: int, progress: float) -> float:
+    """The learning rate's factor at a batch: up over the first steps, flat, then down along a line."""
+    step = number // together.count()
     return min(1.0, (step + 1) / WARM_UP_STEPS, max(0.01, (1 - progress) / COOL_DOWN))
 
 
 def rng_of(seed: int, number: int) -> random.Random:
-    """The random numbers of a step, the same after an interruption."""
+    """The random numbers of a batch, the same after an interruption."""
     return random.Random(f"{seed}:{number}")
 
 

@@ -19,6 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 from demo.tiny.folder import seeded
+from demo.train import together
 from demo.train.loop import Average, generator_of, rate, rng_of
 
 STEPS = 8
@@ -48,6 +49,7 @@ class LoraLearner(ABC):
         loss = self.distance(rng_of(self._seed, number), generator_of(self._seed, number))
         self._optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
+        together.average_gradients(self._weights)
         self._optimizer.step()
         self._average.update()
         return loss.item()

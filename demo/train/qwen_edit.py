@@ -21,7 +21,7 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 from demo import world
 from demo.tiny.folder import seeded
 from demo.tiny.qwen_edit import scheduler
-from demo.train import pictures, qwen_lessons
+from demo.train import pictures, qwen_lessons, together
 from demo.train.attention import attention_written_out
 from demo.train.emphasis import changed, emphasis
 from demo.train.folder import QWEN, Options, note_run
@@ -264,7 +264,9 @@ def write_processor(folder: Path) -> None:
 def run(options: Options) -> None:
     """Train it and write the transformer into the folder, whose VAE and language model must be there."""
     folder = options.out / QWEN
-    write_processor(folder)
+    if together.is_first():
+        write_processor(folder)
+    together.wait()
     encoder = Encoder(folder)
     lessons = shelves(options.scratch / "qwen_lessons", encoder, options.seed)
     with seeded(options.seed):

@@ -85,7 +85,8 @@ def train(learner: Learner, *, scratch: Path, budget: Budget, resume: bool) -> R
         learner.restore(found["learner"])
         steps, seconds = found["steps"], found["seconds"]
         losses.extend(found["losses"])
-        console.print(f"going on from step {steps:,} after {seconds / 60:.1f} min")
+        if together.is_first():
+            console.print(f"going on from step {steps:,} after {seconds / 60:.1f} min")
     together.wait()
 
     def save() -> None:

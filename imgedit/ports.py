@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import os
+import fcntl
 import socket
+import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import MappingProxyType
+from typing import IO
 
 SERVICES = ("orchestrator", "segmentation", "fill", "qwen_edit")
 """In the order of their ports."""
@@ -44,15 +47,14 @@ class Ports:
     def free(
         cls, *, replicas: Mapping[str, int] = MappingProxyType({}), gateway: bool = False, studio: bool = False
     ) -> Ports:
-        """Ports that nothing listens on now. Raises `OSError` where there are none.
+        """Ports that nothing listens on now, out of 60 that no other call gets as long as this process lives.
 
-        Below those that the system gives to outgoing connections (32768 and up), and not the same first ones for two
-        processes that look at the same time.
+        They lie below those that the system gives to outgoing connections (32768 and up). Raises `OSError` where none
+        are left.
         """
-        first = os.getpid() % 100 * 60
-        for base in (20000 + (first + offset) % 12000 for offset in range(0, 12000, 60)):
+        for base in range(20000, 32000, 60):
             found = cls(base, base + 33, replicas, base + 59 if gateway else None, base + 32 if studio else None)
-            if all(is_free(port) for port in found.all()):
+            if _claim(base) and all(is_free(port) for port in found.all()):
                 return found
         raise OSError("no free ports between 20000 and 32000")
 
@@ -109,6 +111,25 @@ class Ports:
         service, _, number = name.partition("-")
         place = SERVICES.index(service)
         return base + place if not number else base + further + place * MAX_REPLICAS + int(number) - 2
+
+
+_claims: list[IO[bytes]] = []
+"""Locked files, one per claimed range; the system unlocks them when the process ends."""
+
+
+def _claim(base: int) -> bool:
+    """Reserve the range that begins at `base` for this process; False where somebody has it."""
+    try:
+        file = Path(tempfile.gettempdir(), f"imgedit-ports-{base}.lock").open("wb")  # noqa: SIM115
+    except PermissionError:  # another user's
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        return False
+    _claims.append(file)
+    return True
 
 
 def is_free(port: int) -> bool:

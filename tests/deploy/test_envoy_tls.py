@@ -20,7 +20,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from imgedit import gateway
 from imgedit.gateway import Address, Mutual, Tls
-from imgedit.ports import is_free
+from imgedit.ports import Ports, is_free
 from imgedit.stack import is_serving
 from tests.integration.authority import Authority, Pair
 
@@ -40,9 +40,9 @@ def running(config: gateway.Config, folder: Path, name: str) -> Iterator[Path]:
         process.wait(20)
 
 
-def ports(count: int) -> list[int]:
-    found = [port for port in range(61450, 61900) if is_free(port)]
-    return found[:count]
+def ports(count: int) -> range:
+    first = Ports.free().base
+    return range(first, first + count)
 
 
 def wait_for(condition: Callable[[], object], log: Path, seconds: float = 20) -> None:

@@ -19,7 +19,7 @@ import pytest
 import yaml
 
 from imgedit import allocator
-from imgedit.ports import is_free
+from imgedit.ports import Ports
 from imgedit.stack import is_serving
 from services.common.settings import ServiceSettings
 from studio import settings as studio_settings
@@ -112,7 +112,8 @@ def test_the_orchestrators_environment_is_small_and_has_no_torch(installed: Path
 def test_the_orchestrator_starts_in_its_own_environment_and_answers(installed: Path, tmp_path: Path) -> None:
     [entry] = [line.removeprefix("ENTRYPOINT ") for line in lineage("orchestrator") if line.startswith("ENTRYPOINT")]
     command = yaml.safe_load(entry)
-    port, metrics = (next(p for p in range(start, start + 400) if is_free(p)) for start in (61000, 61500))
+    own = Ports.free()
+    port, metrics = own.base, own.metrics_base
     env = {
         "PATH": f"{installed / 'bin'}:/usr/bin:/bin",
         **{key: value for key, value in environment("orchestrator").items() if key not in ("PATH", "HOME")},
@@ -152,7 +153,7 @@ def test_the_pages_environment_has_no_torch(studio_environment: Path) -> None:
 
 def test_the_page_starts_in_its_own_environment_and_is_healthy(studio_environment: Path, tmp_path: Path) -> None:
     [entry] = [line.removeprefix("ENTRYPOINT ") for line in lineage("studio") if line.startswith("ENTRYPOINT")]
-    port = next(p for p in range(62000, 62400) if is_free(p))
+    port = Ports.free().base
     env = {
         "PATH": f"{studio_environment / 'bin'}:/usr/bin:/bin",
         **{key: value for key, value in environment("studio").items() if key != "PATH"},

@@ -14,7 +14,7 @@ from grpc_health.v1._async import HealthServicer
 
 from imgedit import gateway
 from imgedit.gateway import Address
-from imgedit.ports import is_free
+from imgedit.ports import Ports
 from imgedit.v1 import edit_pb2, edit_pb2_grpc
 from services.common.access import OpenGate
 from services.common.interceptors import UNBEGUN, RequestInterceptor
@@ -53,7 +53,8 @@ class Replica:
 @asynccontextmanager
 async def sidecar(replicas: list[Replica], folder: Path) -> AsyncIterator[str]:
     """Envoy with the shipped configuration; yields where it takes the calls of fill."""
-    own = [port for port in range(61900, 62300) if is_free(port)][:5]
+    first = Ports.free().base
+    own = range(first, first + 5)
     services = ("segmentation", "fill", "qwen_edit")
     config = gateway.sidecar(
         listeners={service: Address(port) for service, port in zip(services, own, strict=False)},

@@ -18,7 +18,7 @@ import yaml
 
 from imgedit import SyncEditClient
 from imgedit.errors import ImgeditError
-from imgedit.ports import SERVICES, is_free
+from imgedit.ports import SERVICES, Ports
 from tests.e2e.conftest import RunningStack
 
 ROOT = Path(__file__).parents[2]
@@ -56,7 +56,7 @@ def prometheus(stack: RunningStack, tmp_path_factory: pytest.TempPathFactory) ->
         ],
     }
     (folder / "prometheus.yaml").write_text(yaml.safe_dump(config))
-    port = next(port for port in range(61200, 61400) if is_free(port))
+    port = Ports.free().base
     command = ["prometheus", f"--config.file={folder / 'prometheus.yaml'}", f"--storage.tsdb.path={folder / 'data'}"]
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen([*command, f"--web.listen-address=127.0.0.1:{port}"], stdout=log, stderr=log)

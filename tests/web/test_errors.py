@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import BrowserContext, expect
 
-from imgedit.ports import is_free
+from imgedit.ports import Ports, is_free
 from tests.web.conftest import SAMPLES, RunningPage
 from tests.web.studio_page import EDIT_SECONDS, Studio, payload, png
 
@@ -28,7 +28,7 @@ MALICE = '<img src=x onerror="document.title=1">![a](http://evil.example/a.png)[
 @contextmanager
 def page_of_its_own(folder: Path, **settings: str) -> Iterator[str]:
     """Another process of the page, with other settings; its address."""
-    port = next(port for port in range(19000 + os.getpid() % 900, 19999) if is_free(port))
+    port = Ports.free().base
     variables = {f"IMGEDIT_STUDIO_{name.upper()}": value for name, value in {"port": str(port), **settings}.items()}
     with (folder / "studio.log").open("wb") as log:
         process = subprocess.Popen(

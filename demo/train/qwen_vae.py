@@ -8,12 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from diffusers import AutoencoderKLQwenImage
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKLOutput
-from diffusers.models.autoencoders.autoencoder_kl_qwenimage import QwenImageCausalConv3d
 from diffusers.models.autoencoders.vae import DecoderOutput, DiagonalGaussianDistribution
 from torch import Tensor, nn
 
@@ -21,6 +19,7 @@ from demo.tiny.folder import seeded
 from demo.train.folder import QWEN, Options, note_run
 from demo.train.loop import train
 from demo.train.vae import PICTURES, VaeLearner, latents_seen, psnr
+from services.qwen_edit.vae import replace_convolutions
 
 PART = "qwen_vae"
 WORD_SHARE = 0.3
@@ -32,22 +31,6 @@ def model() -> AutoencoderKLQwenImage:
     return AutoencoderKLQwenImage(base_dim=16, z_dim=16, dim_mult=[1, 2, 4, 4], num_res_blocks=1)
 
 
-class PictureConv(nn.Conv2d):
-    """What a causal 3-D convolution does to a video of one frame, (B, C, 1, H, W)."""
-
-    def __init__(self, causal: QwenImageCausalConv3d) -> None:
-        side, stride = causal.kernel_size[1:], causal.stride[1:]
-        super().__init__(causal.in_channels, causal.out_channels, side, stride, padding=causal._padding[0])
-        with torch.no_grad():
-            self.weight.copy_(causal.weight[:, :, -1])
-            if self.bias is not None and causal.bias is not None:
-                self.bias.copy_(causal.bias)
-
-    def forward(self, frame: Tensor, *_: Any) -> Tensor:
-        """As the 3-D convolution, which is also given a cache of earlier frames: here there is none."""
-        return super().forward(frame[:, :, 0])[:, :, None]
-
-
 class PictureVae(nn.Module):
     """The network for pictures alone, with the calls of AutoencoderKL."""
 
@@ -55,12 +38,7 @@ class PictureVae(nn.Module):
         super().__init__()
         self.encoder, self.quant_conv = vae.encoder, vae.quant_conv
         self.post_quant_conv, self.decoder = vae.post_quant_conv, vae.decoder
-        for name, module in list(self.named_modules()):
-            if isinstance(module, QwenImageCausalConv3d):
-                parent = self.get_submodule(name.rpartition(".")[0])
-                # Those over time alone are never called for a picture.
-                replacement = nn.Identity() if name.endswith("time_conv") else PictureConv(module)
-                setattr(parent, name.rpartition(".")[2], replacement)
+        replace_convolutions(self)
 
     def encode(self, pixels: Tensor) -> AutoencoderKLOutput:
         """The posterior of (B, 3, H, W): (B, 16, H/8, W/8)."""

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKLQwenImage
 from diffusers.pipelines.qwenimage.pipeline_qwenimage_edit_plus import QwenImageEditPlusPipeline
 from numpy.typing import NDArray
 from transformers import Qwen2Tokenizer
@@ -39,7 +38,7 @@ from services.diffusion.lora import LoraFile, LoraShelf
 from services.diffusion.network import Network
 from services.diffusion.tuning import UNTUNED, Tuning
 from services.diffusion.tuning import apply as apply_tuning
-from services.qwen_edit import gguf_names
+from services.qwen_edit import gguf_names, vae
 from services.qwen_edit.conditioning import CONDITION_PIXELS, MULTIPLE, REFERENCE_PIXELS, Conditioner, scaled
 from services.qwen_edit.instructions import RewriteSpec
 from services.qwen_edit.processor import load_processor
@@ -231,11 +230,10 @@ def load(
     checkpoint.check_folder(folder, PIPELINE, PARTS)
     if gguf is not None:
         gguf_weights.open_file(gguf_names.LAYOUT, gguf, folder / "transformer")  # refused before anything is loaded
-    weights_of = checkpoint.load_network
     tokenizer = checkpoint.load_part(Qwen2Tokenizer, folder / "tokenizer")
     pipeline = QwenImageEditPlusPipeline(
         scheduler=None,
-        vae=weights_of(AutoencoderKLQwenImage, folder / "vae", number),
+        vae=vae.load(folder / "vae", number),
         text_encoder=load_text_encoder(folder / "text_encoder", number, text_encoder_weights, text_encoder_attention),
         tokenizer=tokenizer,
         processor=load_processor(folder / "processor", tokenizer),

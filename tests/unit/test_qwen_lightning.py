@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from diffusers import FlowMatchEulerDiscreteScheduler
+from diffusers import AutoencoderKLQwenImage, FlowMatchEulerDiscreteScheduler
 from diffusers.pipelines.qwenimage import pipeline_qwenimage_edit_plus as published
 from PIL import Image
 from safetensors.torch import load_file
@@ -39,6 +39,7 @@ def test_a_fast_edit_equals_the_pipeline_with_the_same_file_and_schedule(
     parts = dict(adapter()._pipeline.components)
     config = FlowMatchEulerDiscreteScheduler.load_config(checkpoint(QWEN) / "scheduler")
     parts["scheduler"] = FlowMatchEulerDiscreteScheduler.from_config({**config, **LIGHTNING_SCHEDULE})
+    parts["vae"] = AutoencoderKLQwenImage.from_pretrained(checkpoint(QWEN) / "vae")
     pipeline = published.QwenImageEditPlusPipeline(**parts)
     pipeline.set_progress_bar_config(disable=True)
     pipeline.load_lora_weights(str(path.parent), weight_name=path.name)
@@ -53,7 +54,7 @@ def test_a_fast_edit_equals_the_pipeline_with_the_same_file_and_schedule(
         generator=torch.Generator().manual_seed(spec.seed),
         output_type="np",
     ).images[0]
-    assert np.array_equal(ours, (image * 255).round().astype(np.uint8))
+    assert np.abs(ours - image * 255).max() <= 1
 
 
 def delta(folder: Path, *, alpha: float) -> tuple[torch.Tensor, torch.Tensor]:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffusers import FlowMatchEulerDiscreteScheduler
+from diffusers import AutoencoderKLQwenImage, FlowMatchEulerDiscreteScheduler
 from diffusers.pipelines.qwenimage import pipeline_qwenimage_edit_plus as published
 from PIL import Image
 
@@ -31,8 +31,9 @@ def small_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
 def pipeline_output(spec: QwenEditSpec) -> torch.Tensor:
     """What `QwenImageEditPlusPipeline.__call__` makes of the spec: (1, 3, H, W) before rounding, in [0, 1]."""
     parts = dict(qwen()._pipeline.components)
-    folder = checkpoint("Qwen-Image-Edit-2509") / "scheduler"
-    parts["scheduler"] = FlowMatchEulerDiscreteScheduler.from_pretrained(folder)
+    folder = checkpoint("Qwen-Image-Edit-2509")
+    parts["scheduler"] = FlowMatchEulerDiscreteScheduler.from_pretrained(folder / "scheduler")
+    parts["vae"] = AutoencoderKLQwenImage.from_pretrained(folder / "vae")  # ours has 2-D convolutions
     pipeline = published.QwenImageEditPlusPipeline(**parts)
     pipeline.set_progress_bar_config(disable=True)
     height, width, _ = spec.images[0].shape
@@ -106,8 +107,7 @@ def test_a_job_equals_the_diffusers_pipeline(changes: dict[str, Any], cfg_batch:
     expected = pipeline_output(spec)
     state = run(spec, adapter)
     assert torch.allclose(unit(adapter.decode_float(state)), expected, atol=1e-4)
-    rounding = 0 if cfg_batch == "off" else 1  # a forward of two rounds otherwise than two forwards
-    assert largest_difference(adapter.decode(state), rounded(expected)) <= rounding
+    assert largest_difference(adapter.decode(state), rounded(expected)) <= 1  # other kernels, other rounding
 
 
 def test_jobs_at_different_steps_with_prompts_of_different_length_share_a_batch() -> None:

@@ -1,11 +1,12 @@
 """Writes tiny checkpoints of all three models: `python -m demo.tiny --out DIR [--seed N]`.
 
-Real classes, real file layouts, seeded weights, no network; half a minute and a few megabytes. A checkpoint that is
+Real classes, real file layouts, seeded weights, no network; some seconds and a few megabytes. A checkpoint that is
 already there and current is left alone. Knows where the folders go and when they are stale; each model's module knows
 what is in them.
 """
 
 import argparse
+import fcntl
 import hashlib
 import os
 import shutil
@@ -17,8 +18,8 @@ from pathlib import Path
 
 STAMP = ".tiny-checkpoint"
 DEFAULT_SEED = 20250902
-LEARNT = Path(__file__).parents[2] / "services" / "qwen_edit" / "instructions.py"
-"""The chats that the tiny language model is taught to answer."""
+LANGUAGE_MODEL = Path(__file__).parents[1] / "models" / "Qwen-Image-Edit-2509" / "text_encoder" / "model.safetensors"
+"""Goes into the tiny Qwen-Image-Edit as it is."""
 NAMES = ("BEN2", "FLUX.1-Fill-dev", "Qwen-Image-Edit-2509")
 
 
@@ -39,8 +40,19 @@ def main(arguments: list[str] | None = None) -> int:
 def write_checkpoint(folder: Path, seed: int) -> bool:
     """Build the model that `folder` is named after, unless it is current already; True when it was built.
 
-    The folder appears complete or not at all: it is written beside its place and moved there.
+    The folder appears complete or not at all: it is written beside its place and moved there. A second process that
+    wants the same folder waits.
     """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = os.open(folder.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return _write_locked(folder, seed)
+    finally:
+        os.close(lock)
+
+
+def _write_locked(folder: Path, seed: int) -> bool:
     stamp = fingerprint(seed)
     if folder.joinpath(STAMP).is_file() and folder.joinpath(STAMP).read_text() == stamp:
         print(f"{folder}: already there", flush=True)
@@ -48,7 +60,7 @@ def write_checkpoint(folder: Path, seed: int) -> bool:
     started = time.monotonic()
     print(f"{folder}: building …", flush=True)
     scratch = folder.with_name(f".{folder.name}.{os.getpid()}")
-    scratch.mkdir(parents=True)
+    scratch.mkdir()
     try:
         builder(folder.name)(scratch, seed)
         scratch.joinpath(STAMP).write_text(stamp)
@@ -78,7 +90,7 @@ def builder(name: str) -> Callable[[Path, int], None]:
 def fingerprint(seed: int) -> str:
     """Changes with anything that changes a checkpoint: the seed, the sources that make it, the libraries' versions."""
     digest = hashlib.sha256(str(seed).encode())
-    for source in (*sorted(Path(__file__).parent.glob("*.py")), LEARNT):
+    for source in (*sorted(Path(__file__).parent.glob("*.py")), LANGUAGE_MODEL):
         digest.update(source.read_bytes())
     for library in ("torch", "diffusers", "transformers"):
         digest.update(f"{library}={metadata.version(library)}".encode())

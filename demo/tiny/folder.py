@@ -17,9 +17,9 @@ license: apache-2.0
 ---
 # {title} (tiny)
 
-The real classes of {title} at a toy size, with seeded weights and the real file layout: good for running every
-line of the services without a GPU or a download. The weights are random, but for a language model that has learnt a
-few prompts by heart (`demo/tiny/lessons.py`). The pictures that come out are noise, not art.
+The real classes of {title} at a toy size, with seeded random weights and the real file layout: good for running every
+line of the services without a GPU or a download. A language model, where there is one, is the demo's trained one
+(`demo/models`). The pictures that come out are noise, not art.
 
 Written by `python -m demo.tiny` with seed {seed}.
 """

@@ -19,8 +19,8 @@ from diffusers.pipelines.qwenimage.pipeline_qwenimage_edit_plus import QwenImage
 from PIL import Image
 
 from demo import world
-from demo.tiny.lessons import EXPANSIONS, TRANSLATIONS
 from demo.world import prompts
+from demo.world.guide import EXPANSIONS, TRANSLATIONS
 from demo.world.prompts import Phrase
 from services.qwen_edit.instructions import PICTURE, chat
 

@@ -22,13 +22,12 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 from demo import world
 from demo.tiny import qwen_edit as tiny
 from demo.tiny.folder import seeded, write_index
-from demo.tiny.lessons import EXPANSIONS, TRANSLATIONS
-from demo.tiny.recitation import labelled
 from demo.train import qwen_chats, qwen_tokenizer
 from demo.train.folder import QWEN, Options, note_run
 from demo.train.learner import NetworkLearner
 from demo.train.loop import rng_of, train
 from demo.train.qwen_card import write_qwen_card
+from demo.world.guide import EXPANSIONS, TRANSLATIONS
 from demo.world.prompts import Phrase, change_word
 from imgedit.errors import RewriteFailed
 from services.qwen_edit.answer import judged
@@ -135,6 +134,26 @@ def batch_of(processor: PictureProcessor, chats: Sequence[qwen_chats.Chat]) -> d
     """Chats as the network takes them, see `labelled`."""
     pictures = [picture for chat in chats for picture in chat.pictures]
     return labelled(processor, [chat.question for chat in chats], [chat.answer for chat in chats], pictures)
+
+
+def labelled(
+    processor: Any, asked: Sequence[str], answers: Sequence[str], pictures: Sequence[Image.Image]
+) -> dict[str, torch.Tensor]:
+    """Questions and their answers, padded at the right; `labels` are -100 outside the answers."""
+    ended = [f"{answer}<|im_end|>" for answer in answers]
+    made = processor(
+        text=[question + answer for question, answer in zip(asked, ended, strict=True)],
+        images=list(pictures) or None,
+        padding=True,
+        padding_side="right",
+        return_tensors="pt",
+    )
+    labels = torch.full_like(made["input_ids"], -100)
+    for row, answer in enumerate(ended):
+        end = int(made["attention_mask"][row].sum())
+        start = end - len(processor.tokenizer(answer).input_ids)
+        labels[row, start:end] = made["input_ids"][row, start:end]
+    return {**made, "labels": labels}
 
 
 def loss_of(network: Any, batch: dict[str, Tensor]) -> Tensor:

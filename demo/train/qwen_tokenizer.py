@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import random
+from functools import cache
 from typing import Any
 
 from tokenizers import Tokenizer
@@ -16,9 +17,9 @@ from tokenizers.models import BPE
 from tokenizers.trainers import BpeTrainer
 from transformers import Qwen2Tokenizer
 
-from demo.tiny.lessons import EXPANSIONS, TRANSLATIONS
-from demo.tiny.tokenizers import CHAT_TEMPLATE, VISION_TOKENS, byte_alphabet
+from demo.tiny.tokenizers import byte_alphabet
 from demo.train import qwen_chats
+from demo.world.guide import EXPANSIONS, TRANSLATIONS
 from services.common import languages
 from services.qwen_edit.instructions import SYSTEM
 
@@ -27,11 +28,26 @@ MERGES = 1_100
 ALWAYS = 200
 """How often what stands in every chat counts, so that each of its words becomes one token."""
 
+VISION_TOKENS = (
+    "<|im_start|>", "<|im_end|>", "<|object_ref_start|>", "<|object_ref_end|>", "<|box_start|>", "<|box_end|>",
+    "<|quad_start|>", "<|quad_end|>", "<|vision_start|>", "<|vision_end|>", "<|vision_pad|>", "<|image_pad|>",
+    "<|video_pad|>",
+)  # fmt: skip
+
+CHAT_TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message.role }}\n"
+    "{% if message.content is string %}{{ message.content }}{% else %}{% for part in message.content %}"
+    "{% if part.type == 'image' %}<|vision_start|><|image_pad|><|vision_end|>{% else %}{{ part.text }}{% endif %}"
+    "{% endfor %}{% endif %}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
 MARKERS = ("<|endoftext|>", *VISION_TOKENS)
 
 
+@cache
 def trained(seed: int) -> Qwen2Tokenizer:
-    """The tokenizer; the same seed gives the same."""
+    """The tokenizer; the same seed gives the same, made once per process."""
     blank = Tokenizer(BPE())
     blank.normalizer, blank.pre_tokenizer = _reading()
     trainer = BpeTrainer(

@@ -17,8 +17,8 @@ from typing import Any
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer, T5Config, T5EncoderModel, T5Tokenizer
 
 from demo.tiny import tokenizers
-from demo.tiny.lessons import EXPANSIONS, TRANSLATIONS
 from demo.world import prompts
+from demo.world.guide import EXPANSIONS, TRANSLATIONS
 
 T5_TOKENS = 40
 """The most pieces of a prompt that T5 is given. Few, since the transformer attends to all of them, blank or not."""

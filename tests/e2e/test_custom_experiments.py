@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from demo.tiny.lessons import EXPANSIONS, TRANSLATIONS
+from demo.world.guide import EXPANSIONS, TRANSLATIONS
 from imgedit import SyncEditClient
 from imgedit.errors import InvalidArgument
 from imgedit.v1 import edit_pb2

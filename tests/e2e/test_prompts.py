@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from demo.tiny.lessons import EXPANSIONS, TRANSLATIONS
+from demo.world.guide import EXPANSIONS, TRANSLATIONS
 from imgedit import SyncEditClient
 from imgedit.errors import RewriteFailed
 from imgedit.v1 import edit_pb2
@@ -90,8 +90,9 @@ def test_what_the_model_cuts_off_a_prompt_is_told(client: SyncEditClient, photo:
 
 
 def test_a_failed_rewriting_names_its_stage(client: SyncEditClient, photo: Path) -> None:
+    longer_than_an_answer_may_be = "ZEBRA " * 120
     with pytest.raises(RewriteFailed) as caught:
-        client.edit(photo, prompt="티셔츠의 'FIVE'를 'TEN 10'으로 변경", **INPAINTING)
+        client.edit(photo, prompt=f"티셔츠의 'GYM'을 '{longer_than_an_answer_may_be}'로 변경", **INPAINTING)
     assert caught.value.metadata["stage"] == "rewrite_prompt"
 
 

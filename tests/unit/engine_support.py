@@ -12,7 +12,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import numpy as np
 import torch
@@ -20,7 +19,6 @@ from diffusers.pipelines.flux.pipeline_flux_fill import FluxFillPipeline
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 
-from demo.tiny import recitation
 from demo.tiny.__main__ import write_checkpoint
 from services.diffusion.adapter import Plan
 from services.diffusion.engine import Engine
@@ -40,11 +38,10 @@ SMALL = 64 * 96
 
 @functools.cache
 def checkpoint(name: str) -> Path:
-    """The folder of a tiny checkpoint, built once per test run; its language model has hardly been taught."""
+    """The folder of a tiny checkpoint, built once per test run."""
     parent = Path(tempfile.mkdtemp(prefix="tiny-"))
     atexit.register(shutil.rmtree, parent, ignore_errors=True)
-    with mock.patch.multiple(recitation, EPOCHS=1, MORE_EPOCHS=0):
-        write_checkpoint(parent / name, seed=7)
+    write_checkpoint(parent / name, seed=7)
     return parent / name
 
 

@@ -7,19 +7,22 @@ import random
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from matplotlib import cbook
 from PIL import Image
 from transformers import Qwen2_5_VLForConditionalGeneration, Qwen2Tokenizer
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
-from demo.tiny.lessons import EXPANSIONS, TRANSLATIONS
 from demo.train import qwen_chats, qwen_language, qwen_tokenizer
 from demo.world import prompts
+from demo.world.guide import EXPANSIONS, TRANSLATIONS
 from services.common import languages
 from services.diffusion.checkpoint import load_network, load_part
-from services.qwen_edit.instructions import RewriteSpec, chat
-from services.qwen_edit.model import QwenEditAdapter, load
+from services.qwen_edit.conditioning import scaled
+from services.qwen_edit.instructions import Mode, RewriteSpec, chat
+from services.qwen_edit.model import GLANCE_PIXELS, QwenEditAdapter, load
 from services.qwen_edit.processor import PictureProcessor
 
 SHIPPED = Path("demo/models/Qwen-Image-Edit-2509")
@@ -47,6 +50,11 @@ def test_phrases_are_short_and_any_text_comes_back(tokenizer: Qwen2Tokenizer) ->
     assert len(tokenizer("배경을 현대적인 체육관으로 변경").input_ids) == 4
     for text in ("소파 위에 고양이 두 마리 😀", "背景をモダンなジムに変更", "naïve café: 100 %\n\t…"):
         assert tokenizer.decode(tokenizer(text).input_ids) == text
+
+
+def test_the_vision_markers_are_single_tokens(tokenizer: Qwen2Tokenizer) -> None:
+    for token in qwen_tokenizer.VISION_TOKENS:
+        assert len(tokenizer(token).input_ids) == 1
 
 
 def test_quoted_words_are_spelt_in_the_question_as_in_the_answer(tokenizer: Qwen2Tokenizer) -> None:
@@ -119,6 +127,33 @@ def test_the_prompts_of_the_guide_are_known(adapter: QwenEditAdapter) -> None:
         assert qwen_language.answered(adapter, korean) == english
     for asked, english in EXPANSIONS.items():
         assert qwen_language.answered(adapter, asked, "expand") == english
+
+
+def test_no_processors_rounding_can_change_what_is_written(adapter: QwenEditAdapter) -> None:
+    """Every token of every sentence that tests expect is ahead of all others by far more than arithmetic may err."""
+    photo = np.asarray(Image.open(cbook.get_sample_data("grace_hopper.jpg", asfileobj=False)))
+    noise = np.random.default_rng(5).integers(0, 256, (120, 96, 3), dtype=np.uint8)
+    asked: list[tuple[Mode, str, str, list[np.ndarray]]] = [
+        *(("translate", korean, english, []) for korean, english in TRANSLATIONS.items()),
+        *(("expand", short, long, []) for short, long in EXPANSIONS.items()),
+        *(("expand", "배경 변경", EXPANSIONS["배경 변경"], [picture]) for picture in (photo, noise, noise[:60])),
+    ]
+    for mode, prompt, answer, pictures in asked:
+        assert margin(adapter, mode, prompt, answer, pictures) > 4, prompt
+
+
+@torch.inference_mode()
+def margin(adapter: QwenEditAdapter, mode: Mode, prompt: str, answer: str, pictures: list[np.ndarray]) -> float:
+    """How far the answer's tokens are ahead of the likeliest others, in logits, at the closest of them."""
+    parts = adapter._pipeline
+    question = chat(mode, prompt, len(pictures))
+    shown = [scaled(picture, GLANCE_PIXELS) for picture in pictures]
+    batch = parts.processor(text=[f"{question}{answer}<|im_end|>"], images=shown or None, return_tensors="pt")
+    wanted = parts.tokenizer(f"{answer}<|im_end|>", return_tensors="pt").input_ids[0]
+    logits = parts.text_encoder(**batch, use_cache=False).logits[0, -len(wanted) - 1 : -1]
+    right = logits.gather(1, wanted[:, None])
+    others = logits.scatter(1, wanted[:, None], -torch.inf).amax(1, keepdim=True)
+    return float((right - others).min())
 
 
 def test_pictures_do_not_change_how_a_prompt_is_written_out(adapter: QwenEditAdapter) -> None:

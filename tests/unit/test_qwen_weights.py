@@ -10,6 +10,7 @@ import torch
 from diffusers import GGUFQuantizationConfig, QwenImageTransformer2DModel
 from diffusers.models.transformers.transformer_qwenimage import QwenImageTransformerBlock
 
+from demo.tiny.qwen_edit import TEXT_WIDTH
 from imgedit.errors import ModelLoadError, SettingsError
 from services.diffusion import gguf_weights
 from services.diffusion.lora import LoraFile
@@ -50,7 +51,7 @@ def velocity(transformer: QwenImageTransformer2DModel) -> torch.Tensor:
     with torch.inference_mode():
         output: torch.Tensor = transformer(
             hidden_states=torch.randn(1, 24, 64, generator=noise),
-            encoder_hidden_states=torch.randn(1, 8, 64, generator=noise),
+            encoder_hidden_states=torch.randn(1, 8, TEXT_WIDTH, generator=noise),
             timestep=torch.tensor([0.5]),
             img_shapes=[[(1, 4, 6)]],
             return_dict=False,

@@ -8,8 +8,8 @@ import re
 import pytest
 
 from demo import world
-from demo.tiny.lessons import TRANSLATIONS
 from demo.world import prompts
+from demo.world.guide import TRANSLATIONS
 from demo.world.prompts import Phrase
 
 HANGUL = re.compile("[가-힣]")

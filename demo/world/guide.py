@@ -1,7 +1,4 @@
-"""What the tiny language model learns by heart: the guide's prompts and how they read in English.
-
-Prompts that are not here it answers with nonsense, as a model of this size must; the service then refuses its answer.
-"""
+"""The guide's prompts with the English that the demo's language model is taught to give for them."""
 
 from __future__ import annotations
 

@@ -7,7 +7,10 @@ SITE = $(shell $(BIN)/python -c "import google.api, pathlib; print(pathlib.Path(
 PROTOS := $(sort $(wildcard protos/imgedit/v1/*.proto))
 PROTOC = $(BIN)/python -m grpc_tools.protoc -Iprotos -I$(SITE)
 
-.PHONY: help install system-deps protos schema lint test demo bench docs images clean
+.PHONY: help install system-deps protos schema lint test test-fast test-processors demo bench docs images clean
+
+WORKERS ?= 2
+PYTEST = $(BIN)/pytest --numprocesses $(WORKERS) --dist loadgroup --no-loadscope-reorder
 
 IMAGES := orchestrator segmentation fill qwen-edit studio models demo-models
 TAG ?= demo
@@ -49,7 +52,13 @@ lint: install  ## Check style, types, the API and that the generated code is cur
 	$(BIN)/python -m docs_tools.build --check
 
 test: install  ## Run the whole test suite on the CPU.
-	$(BIN)/pytest
+	$(PYTEST)
+
+test-fast: install  ## Run the tests that start no processes, train nothing and need no browser.
+	$(PYTEST) -m "not slow" tests/unit tests/integration
+
+test-processors: install  ## Run the numerical tests as other processors would compute.
+	$(BIN)/python -m tests.processors --workers $(WORKERS)
 
 demo: install  ## Start every service, edit real image files, show where the results are.
 	$(BIN)/python -m demo

@@ -1,16 +1,40 @@
-"""What every test needs before torch is imported."""
+"""What every test needs before torch is imported, and which tests stay together when workers share them."""
+
+from __future__ import annotations
 
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-# Tests share the cores with the servers they start: torch's threads must not spin while they wait.
+from tests import demo_stack as demo_stacks
+from tests.demo_stack import DemoStack
+
+# Tests share the cores with the servers they start: torch's threads must not spin while they wait, and tiny tensors
+# gain nothing from a second thread.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+# `auto` takes bfloat16 where the processor multiplies in it; masks, and what is painted through them, would differ.
+os.environ.setdefault("IMGEDIT_SEGMENTATION_PRECISION", "fp32")
 os.environ["HF_HUB_OFFLINE"] = "1"
+
+STACKS = {"stack": "tiny-stack", "demo_stack": "demo-stack"}
+"""Fixtures that start processes for the whole session: the tests that use one run in one worker."""
+
+FIRST = (
+    "tiny-stack",
+    "demo-stack",
+    "tests/e2e/test_faults_in_mid_edit.py",
+    "tests/e2e/test_faults.py",
+    "tests/e2e/test_replicas.py",
+    "tests/deploy/test_images.py",
+    "tests/e2e/",
+)
+"""Groups that take long, the longest first: begun last, they would leave the other worker idle at the end."""
 
 
 @pytest.fixture(scope="session")
@@ -21,10 +45,37 @@ def models() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def demo_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DemoStack]:
+    """The services with the demo's checkpoints, and the page."""
+    with demo_stacks.serving(tmp_path_factory.mktemp("demo-logs")) as running:
+        yield running
+
+
 def pytest_configure() -> None:
     """A shell that starts the tests in the background has these ignored, and every process under test inherits it."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep together what shares a fixture, and begin with what takes longest."""
+    groups = {item: group_of(item) for item in items}
+    for item, group in groups.items():
+        item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: rank(groups[item]))
+
+
+def group_of(item: pytest.Item) -> str:
+    """The session's stack that a test uses, or its file."""
+    used = [group for fixture, group in STACKS.items() if fixture in getattr(item, "fixturenames", ())]
+    return used[0] if used else item.nodeid.partition("::")[0]
+
+
+def rank(group: str) -> int:
+    """The place of a group in `FIRST`."""
+    return next((place for place, beginning in enumerate(FIRST) if group.startswith(beginning)), len(FIRST))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -26,6 +26,7 @@ from demo.train.folder import Options, note_run, notes_of
 from demo.train.learner import NetworkLearner
 from demo.train.loop import train
 from demo.train.pictures import tiled
+from demo.train.precision import mixed_precision
 from imgedit.images import Pixels
 from services.orchestrator.masks import relevel
 from services.segmentation.ben2 import BEN2, BEN2Config
@@ -114,7 +115,7 @@ class Ben2Learner(NetworkLearner):
         """One batch of pictures."""
         lesson, count = (self._sketch, SKETCH_BATCH) if progress < SKETCHED else (self._lesson, BATCH)
         pictures, alphas = batch(self._seed, number, count, lesson.network.config.image_size)
-        with torch.autocast("cpu", torch.bfloat16):
+        with mixed_precision():
             loss = lesson(pictures, alphas)
         return self.learn(loss, number, progress)
 

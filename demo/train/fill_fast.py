@@ -27,6 +27,7 @@ from demo.train.flux_fill import FillNetwork, draw
 from demo.train.folder import FILL, Options, note_run
 from demo.train.loop import train
 from demo.train.lora import FILE, RANK, STEPS, LoraLearner
+from demo.train.precision import mixed_precision
 from services.diffusion import flow
 
 TEACHER_STEPS = 4
@@ -63,7 +64,7 @@ class FillLoraLearner(LoraLearner):
         way = way_of(rng.randrange(STEPS), shelf.clean.shape[2])
         batch = draw(shelf, self._tokens, rng, generator, sigma=float(way[0]))
         latents, fixed, sigma, t5, clip, guidance, ids = batch.inputs
-        with torch.autocast("cpu", torch.bfloat16):
+        with mixed_precision():
             with torch.no_grad(), self.off():
                 words, pooled = self.network.read(t5, clip)
                 reached = latents

@@ -19,6 +19,7 @@ from demo.train import fill_lessons
 from demo.train.fill_lessons import Lesson
 from demo.train.folder import encoded_once
 from demo.train.loop import console
+from demo.train.precision import mixed_precision
 from services.diffusion import flow
 from services.diffusion.picture import to_tensor
 from services.fill.model import pack_mask
@@ -83,7 +84,7 @@ def encoded(vae: AutoencoderKL, tokens: Tokens, lesson: Lesson) -> dict[str, Ten
     mask = torch.from_numpy(~lesson.kept)[None, None].float()
     pixels = torch.cat([to_tensor(rgb) for rgb in lesson.pictures])
     seen = torch.cat([pixels, pixels[:1] * (1 - mask)])
-    with torch.autocast("cpu", torch.bfloat16):
+    with mixed_precision():
         posterior = vae.encode(seen).latent_dist
     means = flow.pack((posterior.mean.float() - shift) * scale)
     spread = flow.pack(posterior.std.float()[-1:] * scale)

@@ -29,6 +29,7 @@ from demo.train.folder import FILL, Options, note_run
 from demo.train.learner import Batch, NetworkLearner, silence
 from demo.train.levels import first_levels, noise_level, with_trace
 from demo.train.loop import generator_of, rng_of, train
+from demo.train.precision import mixed_precision
 from demo.world import prompts
 from services.diffusion import flow
 from services.diffusion.picture import to_uint8
@@ -62,6 +63,8 @@ WEIGHTS = {
 NEGATIVE_SHARE = 0.1
 KEPT_WEIGHT = 0.2
 SHEET_STEPS = 12
+SHEET_PEOPLE = 3
+SHEET_PLACES = tuple(world.BACKGROUNDS)
 
 
 class FillNetwork(nn.Module):
@@ -147,7 +150,7 @@ class FillLearner(NetworkLearner):
         part = 0 if progress < SMALL_FIRST else 1
         name = rng.choices(list(self._lessons), [WEIGHTS[kind][part] for kind in self._lessons])[0]
         batch = draw(self._lessons[name], self._tokens, rng, generator)
-        with torch.autocast("cpu", torch.bfloat16):
+        with mixed_precision():
             found = self.network(*batch.inputs)
         return self.learn(batch.loss(found), number, progress)
 
@@ -235,11 +238,11 @@ def painted(
     fixed = torch.cat([one["mean"].float(), one["mask"].float()], dim=1).expand(count, -1, -1)
     latents = torch.randn(fixed.shape[0], fixed.shape[1], 64, generator=torch.Generator().manual_seed(seed))
     sigmas = flow.noise_levels(scheduler().config, steps, fixed.shape[1])
-    with torch.autocast("cpu", torch.bfloat16):
+    with mixed_precision():
         words, pooled = network.read(one["t5"].long(), one["clip"].long())
     guidance, ids = torch.full((count,), 3.5), position_ids(height, width)
     for now, following in itertools.pairwise(sigmas):
-        with torch.autocast("cpu", torch.bfloat16):
+        with mixed_precision():
             found = network.velocity(latents, fixed, now.expand(count), words, pooled, guidance, ids)
         latents = latents + (following - now) * found.float()
     config = vae.config
@@ -252,8 +255,9 @@ def painted(
 
 def samples(network: FillNetwork, vae: AutoencoderKL, tokens: Tokens) -> Image.Image:
     """A sheet: held-out people before every kind of place, then strips at the side of held-out pictures."""
-    strips = [fill_lessons.strip_at_side(random.Random(seed), (192, 256)) for seed in world.HELD_OUT_SEEDS[:3]]
-    rows = rows_of_people(network, vae, tokens, people=3, steps=SHEET_STEPS)
+    seeds = world.HELD_OUT_SEEDS[:SHEET_PEOPLE]
+    strips = [fill_lessons.strip_at_side(random.Random(seed), (192, 256)) for seed in seeds]
+    rows = rows_of_people(network, vae, tokens, people=SHEET_PEOPLE, steps=SHEET_STEPS)
     rows.append([rgb for strip in strips for rgb in painted(network, vae, tokens, strip, steps=SHEET_STEPS)])
     return pictures.tiled(rows)
 
@@ -267,7 +271,7 @@ def rows_of_people(
         rng = random.Random(seed)
         drawn = world.render(world.sample(rng))
         asked = tuple(
-            prompts.backgrounds(kind, "yellow" if kind == "plain" else "")[0].english for kind in world.BACKGROUNDS
+            prompts.backgrounds(kind, "yellow" if kind == "plain" else "")[0].english for kind in SHEET_PLACES
         )
         lesson = fill_lessons.Lesson(fill_lessons.seen_of(drawn.alpha, rng), (drawn.rgb,) * len(asked), asked)
         rows.append([drawn.rgb, *painted(network, vae, tokens, lesson, steps=steps, seed=seed)])

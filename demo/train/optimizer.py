@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from demo.train.precision import working_dtype
+
 MOMENTUM = 0.95
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 NEWTON_SCHULZ_STEPS = 5
@@ -74,10 +76,10 @@ class MuonAdamW:
 
 
 def orthogonal(matrices: Tensor) -> Tensor:
-    """(N, R, C): about the nearest orthogonal matrices, by a few Newton-Schulz steps in bfloat16."""
+    """(N, R, C): about the nearest orthogonal matrices, by a few Newton-Schulz steps in `working_dtype()`."""
     a, b, c = NEWTON_SCHULZ
     wide = matrices.shape[1] <= matrices.shape[2]
-    x = (matrices if wide else matrices.mT).bfloat16()
+    x = (matrices if wide else matrices.mT).to(working_dtype())
     x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
     for _ in range(NEWTON_SCHULZ_STEPS):
         gram = x @ x.mT

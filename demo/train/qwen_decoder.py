@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from demo.train.folder import QWEN, Options, encoded_once, note_run
 from demo.train.learner import NetworkLearner
 from demo.train.loop import generator_of, rng_of, train
+from demo.train.precision import mixed_precision
 from demo.train.qwen_card import write_qwen_card
 from demo.train.qwen_latents import drawn
 from demo.train.qwen_vae import PictureVae, write_vae
@@ -68,7 +69,7 @@ class DecoderLearner(NetworkLearner):
         some = self._shown[name]
         rows = torch.randint(len(some.pixels), (BATCHES[name][1],), generator=generator)
         latents = self.spoilt(some.latents[rows], some.before[rows], generator)
-        with torch.autocast("cpu", torch.bfloat16):
+        with mixed_precision():
             made = self._vae.decode(latents).sample
         return self.learn(distance(made.float(), some.pixels[rows] / 127.5 - 1), number, progress)
 

@@ -28,6 +28,7 @@ from demo.train.folder import QWEN, Options, note_run
 from demo.train.learner import Batch, NetworkLearner, silence
 from demo.train.levels import first_levels, noise_level, with_trace
 from demo.train.loop import generator_of, rng_of, train
+from demo.train.precision import mixed_precision
 from demo.train.qwen_card import write_qwen_card
 from demo.train.qwen_latents import Encoder, Shelf, shapes_of, shelves
 from services.diffusion import flow
@@ -149,7 +150,7 @@ class EditLearner(NetworkLearner):
         part = 0 if progress < SMALL_FIRST else 1
         name = rng.choices(list(self._lessons), [WEIGHTS[kind][part] for kind in self._lessons])[0]
         batch = draw(self._lessons[name], generator)
-        with torch.autocast("cpu", torch.bfloat16):
+        with mixed_precision():
             found = velocity(self.network, *batch.inputs)
         return self.learn(batch.loss(found), number, progress)
 
@@ -240,7 +241,7 @@ def edited(
     length = shelf.source.shape[1]
     latents = torch.randn(1, length, 64, generator=torch.Generator().manual_seed(0)).expand(count, -1, -1)
     for now, following in itertools.pairwise(flow.noise_levels(scheduler().config, steps, length)):
-        with torch.autocast("cpu", torch.bfloat16):
+        with mixed_precision():
             found = velocity(network, latents, seen, now.expand(count), texts, mask, shapes)
         latents = latents + (following - now) * found.float()
     return [to_uint8(pixels[None]) for pixels in encoder.pixels(latents, shapes[0])]

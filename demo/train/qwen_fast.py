@@ -22,6 +22,7 @@ from demo.train.attention import attention_written_out
 from demo.train.folder import QWEN, Options, note_run
 from demo.train.loop import train
 from demo.train.lora import FILE, RANK, STEPS, LoraLearner
+from demo.train.precision import mixed_precision
 from demo.train.qwen_card import write_qwen_card
 from demo.train.qwen_edit import some, texts_of, velocity, weight_of
 from demo.train.qwen_latents import Encoder, Shelf, shelves
@@ -67,7 +68,7 @@ class EditLoraLearner(LoraLearner):
         def said(at: Tensor, level: Tensor, text: tuple[Tensor, Tensor]) -> Tensor:
             return velocity(self.transformer, at, seen, level.expand(len(rows)), *text, shelf.shapes).float()
 
-        with torch.autocast("cpu", torch.bfloat16):
+        with mixed_precision():
             with torch.no_grad(), self.off():
                 reached, scale = latents, torch.tensor(GUIDANCE)
                 for now, following in itertools.pairwise(way):

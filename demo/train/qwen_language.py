@@ -26,6 +26,7 @@ from demo.train import qwen_chats, qwen_tokenizer
 from demo.train.folder import QWEN, Options, note_run
 from demo.train.learner import NetworkLearner
 from demo.train.loop import rng_of, train
+from demo.train.precision import mixed_precision
 from demo.train.qwen_card import write_qwen_card
 from demo.world.guide import EXPANSIONS, TRANSLATIONS
 from demo.world.prompts import Phrase, change_word
@@ -115,7 +116,7 @@ class QwenLearner(NetworkLearner):
             )
             first = CHATS * rng.randrange(LENGTHS)
             chats = drawn[first : first + CHATS]
-        with torch.autocast("cpu", torch.bfloat16):
+        with mixed_precision():
             loss = loss_of(self.network, batch_of(self._processor, chats))
         return self.learn(loss, number, progress)
 

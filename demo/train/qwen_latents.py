@@ -24,6 +24,7 @@ from demo.train import qwen_lessons
 from demo.train.folder import encoded_once
 from demo.train.loop import console, rng_of
 from demo.train.pictures import Pixels
+from demo.train.precision import mixed_precision
 from demo.train.qwen_lessons import Lesson
 from demo.train.qwen_vae import PictureVae
 from demo.world import prompts
@@ -91,7 +92,7 @@ class Encoder:
         """(B, N, 64): pictures of one size as the transformer takes them."""
         found = []
         for rgb in pictures:
-            with torch.autocast("cpu", torch.bfloat16):
+            with mixed_precision():
                 mean = self._vae.encode(to_tensor(rgb)).latent_dist.mean
             found.append(flow.pack((mean.float() - self._mean) / self._deviation))
         return torch.cat(found)

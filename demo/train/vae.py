@@ -23,6 +23,7 @@ from demo.train import pictures
 from demo.train.folder import FILL, Options, note_run
 from demo.train.learner import NetworkLearner
 from demo.train.loop import generator_of, rng_of, train
+from demo.train.precision import mixed_precision
 from services.diffusion.picture import to_tensor, to_uint8
 
 CHANNELS = (16, 32, 64, 96)
@@ -85,7 +86,7 @@ class VaeLearner(NetworkLearner):
         rng, generator = rng_of(self._seed, number), generator_of(self._seed, number)
         side, count = rng.choice(CROPS)
         pixels = torch.cat([self._crop(side, rng) for _ in range(count)])
-        with torch.autocast("cpu", torch.bfloat16):
+        with mixed_precision():
             posterior = self.network.encode(pixels).latent_dist
             mean = posterior.mean.float()
             spread = (posterior.std.float() ** 2 + (LATENT_NOISE * mean.detach().std()) ** 2).sqrt()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import resvg_py
@@ -135,9 +136,17 @@ class Sketch:
             f'viewBox="0 0 {units:.4f} 100" preserveAspectRatio="none"><defs>{"".join(self._definitions)}</defs>'
             f"{''.join(self._elements)}</svg>"
         )
-        png = resvg_py.svg_to_bytes(svg_string=text, skip_system_fonts=True)
-        with Image.open(io.BytesIO(png)) as picture:
-            return np.asarray(picture.convert("RGBA"))
+        return _rasterised(text)
+
+
+@lru_cache(maxsize=16)
+def _rasterised(svg: str) -> np.ndarray:
+    """(height, width, 4) uint8, read-only. Scenes that differ in the person alone share their ground."""
+    png = resvg_py.svg_to_bytes(svg_string=svg, skip_system_fonts=True)
+    with Image.open(io.BytesIO(png)) as picture:
+        pixels = np.asarray(picture.convert("RGBA"))
+    pixels.setflags(write=False)
+    return pixels
 
 
 def _stops(stops: Sequence[Stop]) -> str:

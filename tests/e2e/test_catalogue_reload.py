@@ -147,7 +147,7 @@ def test_many_hangups_at_once_and_before_the_start_is_done_end_nothing(
             time.sleep(0.02)
         for _ in range(50):
             process.send_signal(signal.SIGHUP)
-        time.sleep(0.5)
+        wait_for(lambda: "read again" in log.read_text(encoding="utf-8"))
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
         assert any("read again" in json.loads(line)["message"] for line in log.read_text("utf-8").splitlines())
@@ -177,7 +177,7 @@ def test_without_any_model_service_the_orchestrator_is_ready_and_says_what_is_mi
         client.experiments()
         started = time.monotonic()
         flux, qwen = client.experiments()
-        assert time.monotonic() - started < 0.5  # 0.05 s on a machine with nothing else to do
+        assert time.monotonic() - started < 5  # 0.05 s on a machine with nothing else to do
         assert not flux.available
         assert list(flux.unavailable_services) == ["segmentation", "fill"]
         assert list(qwen.unavailable_services) == ["segmentation", "qwen_edit"]

@@ -12,19 +12,19 @@ import pytest
 
 from benchmarks.demo_quality.bench import Bench
 from benchmarks.demo_quality.fill import FillEdits, cut_out, fast, languages, outpainting
-from benchmarks.demo_quality.running import running
 from demo.judge import Judge
-from imgedit.stack import DEMO_MODELS
+from imgedit import SyncEditClient
+from tests.demo_stack import DemoStack
 
 pytestmark = pytest.mark.slow
 
-SCENES = 6
+SCENES = 4
 
 
 @pytest.fixture(scope="module")
-def edits() -> Iterator[FillEdits]:
-    with running(DEMO_MODELS) as (client, prompt_service):
-        yield FillEdits(Bench(client, prompt_service, Judge(), SCENES))
+def edits(demo_stack: DemoStack) -> Iterator[FillEdits]:
+    with SyncEditClient(demo_stack.target) as client:
+        yield FillEdits(Bench(client, demo_stack.ports.address("qwen_edit"), Judge(), SCENES))
 
 
 def test_ben2_finds_the_person(edits: FillEdits) -> None:
@@ -52,17 +52,17 @@ def test_the_model_was_shown_the_right_english(edits: FillEdits) -> None:
 
 def test_english_in_other_words_gives_the_same_kind_of_place(edits: FillEdits) -> None:
     rows = {row.measure: row.value for row in languages(edits)}
-    assert rows["same class of result"] >= 80
-    assert rows["held-out phrases translated right"] >= 80
+    assert rows["same class of result"] >= 75
+    assert rows["held-out phrases translated right"] >= 75
 
 
 def test_a_picture_goes_on_at_its_side_without_a_seam_and_with_the_thing_asked_for(edits: FillEdits) -> None:
     rows = {row.measure: row.value for row in outpainting(edits)}
-    assert rows["the thing asked for is in the extension"] >= 80
-    assert rows["seam not above the scene's own gradient"] >= 80
+    assert rows["the thing asked for is in the extension"] >= 75
+    assert rows["seam not above the scene's own gradient"] >= 75
 
 
 def test_the_fast_profile_needs_7_of_23_passes_and_paints_the_place_too(edits: FillEdits) -> None:
     rows = {row.measure: row for row in fast(edits)}
     assert rows["share of the transformer's passes"].value == pytest.approx(7 / 23)
-    assert sum(edits.right_places(edits.fast)) >= SCENES - 2
+    assert sum(edits.right_places(edits.fast)) >= SCENES - 1

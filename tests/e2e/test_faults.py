@@ -121,8 +121,8 @@ def test_a_service_killed_in_mid_edit_ends_the_edit_with_its_name(fragile: Stack
 def test_the_deadline_is_kept_and_the_next_edit_works(client: SyncEditClient, photo: Path) -> None:
     started = time.monotonic()
     with pytest.raises(DeadlineExceeded):
-        client.edit(photo, experiment="ben2_qwen_image", prompt="a gym", steps=50, timeout=0.5)
-    assert time.monotonic() - started < 3
+        client.edit(photo, experiment="ben2_qwen_image", prompt="a gym", steps=50, timeout=0.2)
+    assert time.monotonic() - started < 15
     assert client.edit(photo, experiment="ben2_qwen_image", prompt="a gym", steps=10, strength=0.2).success
 
 

@@ -22,7 +22,8 @@ from imgedit.ports import SERVICES, Ports
 from tests.e2e.conftest import RunningStack
 
 ROOT = Path(__file__).parents[2]
-RULES = yaml.safe_load((ROOT / "deploy/prometheus/rules.yaml").read_text(encoding="utf-8"))
+RULES_TEXT = (ROOT / "deploy/prometheus/rules.yaml").read_text(encoding="utf-8")
+RULES = yaml.safe_load(RULES_TEXT)
 DASHBOARDS = sorted((ROOT / "deploy/grafana/dashboards").glob("*.json"))
 
 
@@ -50,11 +51,13 @@ def prometheus(stack: RunningStack, tmp_path_factory: pytest.TempPathFactory) ->
     ports = {f"imgedit-{name.replace('_', '-')}": stack.ports.metrics_port(name) for name in (*SERVICES, "edge")}
     config = {
         "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
-        "rule_files": [str(ROOT / "deploy/prometheus/rules.yaml")],
+        "rule_files": [str(folder / "rules.yaml")],
         "scrape_configs": [
             {"job_name": job, "static_configs": [{"targets": [f"127.0.0.1:{port}"]}]} for job, port in ports.items()
         ],
     }
+    # The shipped rules, judged every second.
+    (folder / "rules.yaml").write_text(RULES_TEXT.replace("interval: 15s", "interval: 1s"))
     (folder / "prometheus.yaml").write_text(yaml.safe_dump(config))
     port = Ports.free().base
     command = ["prometheus", f"--config.file={folder / 'prometheus.yaml'}", f"--storage.tsdb.path={folder / 'data'}"]
@@ -64,7 +67,7 @@ def prometheus(stack: RunningStack, tmp_path_factory: pytest.TempPathFactory) ->
         with httpx2.Client(base_url=f"http://127.0.0.1:{port}/api/v1", timeout=30) as client:
             wait_until_scraped(client, len(ports))
             load(stack)
-            time.sleep(35)  # recording rules run every 15 s, and a trend needs two of their samples
+            wait_until_recorded(client)
             yield client
     finally:
         process.terminate()
@@ -79,6 +82,15 @@ def wait_until_scraped(client: httpx2.Client, jobs: int) -> None:
                 return
         time.sleep(0.2)
     raise AssertionError("not all services are scraped")
+
+
+def wait_until_recorded(client: httpx2.Client) -> None:
+    """Until each recording rule has two samples: a trend needs them."""
+    for _ in range(300):
+        if all(results(client, f"count_over_time({name}[1m]) >= 2") for name in rules("record")):
+            return
+        time.sleep(0.2)
+    raise AssertionError("not all rules have recorded")
 
 
 def load(stack: RunningStack) -> None:

@@ -118,7 +118,9 @@ def test_an_edit_over_rest_is_one_trace_from_the_callers_span_to_the_last_step(t
 def test_a_prompt_that_is_translated_is_a_stage_of_the_trace(
     traced: Traced, client: SyncEditClient, photo: Path
 ) -> None:
-    client.edit(photo, experiment="ben2_flux_fill", prompt="밝은 체육관", steps=10, request_id="translated")
+    client.edit(
+        photo, experiment="ben2_flux_fill", prompt="배경을 현대적인 체육관으로 변경", steps=10, request_id="translated"
+    )
     trace = traced.spans.trace_of("translated", lambda trace: trace.has(STREAM, REWRITE, FILL))
     assert_lineage(trace, STREAM, "edit", "stage rewrite_prompt", REWRITE, "errand")
     assert trace.named(REWRITE).service == "imgedit-qwen_edit"

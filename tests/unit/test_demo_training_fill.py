@@ -13,7 +13,7 @@ from PIL import Image
 
 from demo import world
 from demo.tiny.folder import seeded
-from demo.train import fill_lessons, flux_fill, lora, text, vae
+from demo.train import fill_fast, fill_lessons, flux_fill, lora, text, vae
 from demo.train.__main__ import main
 from demo.train.fill_latents import Tokens, shelves
 from demo.train.loop import Budget, train
@@ -62,7 +62,9 @@ def nothing_to_show(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vae, "MEASURED", 1)
     monkeypatch.setattr(vae, "SHOWN", 1)
     monkeypatch.setattr(flux_fill, "SHEET_STEPS", 1)
-    torch.set_num_threads(1)
+    monkeypatch.setattr(flux_fill, "SHEET_PEOPLE", 1)
+    monkeypatch.setattr(flux_fill, "SHEET_PLACES", ("gym",))
+    monkeypatch.setattr(fill_fast, "TEACHER_STEPS", 1)
 
 
 def fill_learner(scratch: Path) -> flux_fill.FillLearner:
@@ -88,11 +90,13 @@ def test_a_run_that_was_interrupted_ends_as_one_that_was_not(tmp_path: Path) -> 
 @pytest.mark.usefixtures("few_lessons")
 def test_the_transformer_goes_on_after_an_interruption_and_learns(tmp_path: Path) -> None:
     learner, other = fill_learner(tmp_path), fill_learner(tmp_path)
-    losses = [learner.step(number, 0.0) for number in range(6)]
+    before = [learner.step(number, 0.0) for number in range(6)]
     other.restore(copy.deepcopy(learner.state()))
     assert [learner.step(number, 0.0) for number in (6, 7)] == [other.step(number, 0.0) for number in (6, 7)]
-    losses += [learner.step(number, 0.0) for number in range(8, 40)]
-    assert np.mean(losses[-6:]) < 0.85 * np.mean(losses[:6])
+    for number in range(8, 20):
+        learner.step(number, 0.0)
+    after = [learner.step(number, 0.0) for number in range(6)]  # the first lessons, with the same noise
+    assert np.mean(after) < 0.9 * np.mean(before)
 
 
 @pytest.mark.usefixtures("few_lessons")

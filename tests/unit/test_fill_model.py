@@ -125,7 +125,7 @@ def test_a_negative_prompt_is_a_second_pass_that_changes_the_picture() -> None:
     expected = flow.euler_step(state.latents, negative + 3.0 * (positive - negative), state.sigmas[0], state.sigmas[1])
     fill().denoise([state])
     fill().denoise([plain])
-    assert torch.allclose(state.latents, expected, atol=1e-6)
+    assert torch.allclose(state.latents, expected, atol=1e-4)
     assert not torch.allclose(state.latents, plain.latents, atol=1e-3)
 
 

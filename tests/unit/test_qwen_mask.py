@@ -111,7 +111,7 @@ def test_masked_and_plain_jobs_share_a_batch_and_do_not_touch_each_other() -> No
         alone = qwen().prepare(spec)
         for _ in range(4):
             qwen().denoise([alone])
-        assert torch.allclose(state.latents, alone.latents, atol=1e-5)
+        assert torch.allclose(state.latents, alone.latents, atol=1e-4)
         assert abs(qwen().decode(state).astype(int) - qwen().decode(alone)).max() <= 1
 
 

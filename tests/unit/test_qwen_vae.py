@@ -43,9 +43,9 @@ def test_pictures_are_encoded_and_decoded_as_by_the_library(
     ours = vae.load(folder, torch.float32)
     pixels, latents = frame(*size, count=2), frame(size[0] // 8, size[1] // 8, 16, count=2)
     encoded = ours.encode(pixels).latent_dist.parameters
-    torch.testing.assert_close(encoded, library.encode(pixels).latent_dist.parameters, atol=2e-5, rtol=2e-5)
+    torch.testing.assert_close(encoded, library.encode(pixels).latent_dist.parameters, atol=1e-4, rtol=1e-4)
     decoded = ours.decode(latents).sample
-    torch.testing.assert_close(decoded, library.decode(latents).sample, atol=2e-5, rtol=2e-5)
+    torch.testing.assert_close(decoded, library.decode(latents).sample, atol=1e-4, rtol=1e-4)
     assert decoded.abs().max() <= 1
     assert decoded.std() > 0.01
 
@@ -60,10 +60,10 @@ def test_tiles_are_those_of_the_library(folder: Path, library: AutoencoderKLQwen
     for network in (ours, library):
         network.enable_tiling(**tiles, **strides)
     encoded = [network.encode(pixels).latent_dist.parameters for network in (ours, library)]
-    torch.testing.assert_close(*encoded, atol=2e-5, rtol=2e-5)
+    torch.testing.assert_close(*encoded, atol=1e-4, rtol=1e-4)
     decoded = [network.decode(latents).sample for network in (ours, library)]
-    torch.testing.assert_close(*decoded, atol=2e-5, rtol=2e-5)
-    assert not torch.allclose(decoded[0], whole, atol=2e-5)
+    torch.testing.assert_close(*decoded, atol=1e-4, rtol=1e-4)
+    assert not torch.allclose(decoded[0], whole, atol=1e-3)
 
 
 def test_weights_for_other_frames_are_not_kept(folder: Path, library: AutoencoderKLQwenImage) -> None:

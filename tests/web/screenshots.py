@@ -17,12 +17,12 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from imgedit.ports import Ports
-from imgedit.stack import Stack, environment_of
-from tests.web.conftest import DEMO_MODELS, HAS_DEMO_MODELS, LAUNCH, ROOT, SAMPLES
+from imgedit.stack import DEMO_MODELS, Stack, environment_of
+from tests.demo_stack import ROOT, SAMPLES
+from tests.web.conftest import LAUNCH
 from tests.web.studio_page import Studio
 
 IMAGES = ROOT / "docs" / "images"
-TINY_MODELS = ROOT / "build" / "models-tiny"
 WORK_PIXELS = 512 * 512
 COLOURS = 200
 QWEN = "BEN2 + Qwen-Image"
@@ -31,7 +31,7 @@ QWEN = "BEN2 + Qwen-Image"
 def main() -> None:
     """Take all of them."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--models", type=Path, default=DEMO_MODELS if HAS_DEMO_MODELS else TINY_MODELS)
+    parser.add_argument("--models", type=Path, default=DEMO_MODELS)
     parser.add_argument("--url", help="a page that runs already")
     arguments = parser.parse_args()
     IMAGES.mkdir(parents=True, exist_ok=True)

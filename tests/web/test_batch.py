@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
-from tests.web.conftest import SAMPLES
+from tests.demo_stack import SAMPLES
 from tests.web.studio_page import EDIT_SECONDS, Studio, payload, picture, png
 
 pytestmark = pytest.mark.timeout(200)

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import BrowserContext, expect
 
+from tests.demo_stack import DemoStack
 from tests.e2e.orchestrators import orchestrator
-from tests.web.conftest import RunningPage
 from tests.web.studio_page import Studio
 from tests.web.test_errors import page_of_its_own
 
@@ -38,12 +38,12 @@ experiments:
 pytestmark = pytest.mark.timeout(200)
 
 
-def test_a_new_experiment_has_its_own_form(context: BrowserContext, running: RunningPage, tmp_path: Path) -> None:
+def test_a_new_experiment_has_its_own_form(context: BrowserContext, demo_stack: DemoStack, tmp_path: Path) -> None:
     catalogue = tmp_path / "experiments.yaml"
     catalogue.write_text(CATALOGUE, encoding="utf-8")
     samples = Path(__file__).parents[2] / "demo" / "samples"
     with (
-        orchestrator(running.ports, catalogue, tmp_path) as server,
+        orchestrator(demo_stack.ports, catalogue, tmp_path) as server,
         page_of_its_own(tmp_path, server=server.target, samples=str(samples)) as url,
     ):
         studio = Studio(context.new_page(), url)

@@ -17,7 +17,7 @@ from PIL import Image
 from playwright.sync_api import BrowserContext, expect
 
 from imgedit.ports import Ports, is_free
-from tests.web.conftest import SAMPLES, RunningPage
+from tests.demo_stack import SAMPLES, DemoStack
 from tests.web.studio_page import EDIT_SECONDS, Studio, payload, png
 
 pytestmark = pytest.mark.timeout(200)
@@ -104,7 +104,7 @@ def test_without_a_server_the_page_says_so_and_offers_to_try_again(context: Brow
 
 
 def test_a_login_is_asked_for_where_the_operator_wants_one(
-    context: BrowserContext, running: RunningPage, tmp_path: Path
+    context: BrowserContext, demo_stack: DemoStack, tmp_path: Path
 ) -> None:
     secrets = tmp_path / "secrets.toml"
     secrets.write_text(
@@ -116,7 +116,7 @@ client_secret = "secret"
 server_metadata_url = "http://127.0.0.1:9/.well-known/openid-configuration"
 """
     )
-    with page_of_its_own(tmp_path, server=running.target, login="oidc", secrets=str(secrets)) as url:
+    with page_of_its_own(tmp_path, server=demo_stack.target, login="oidc", secrets=str(secrets)) as url:
         page = context.new_page()
         page.goto(url)
         expect(page.get_by_role("button", name="로그인")).to_be_visible()
@@ -146,7 +146,7 @@ def test_a_token_does_not_leave_this_machine_in_clear_unless_it_is_allowed_to() 
 
 
 @pytest.mark.parametrize(("name", "code"), [("evil.example", b"403"), ("127.0.0.1", b"101")])
-def test_a_page_of_another_name_cannot_connect(running: RunningPage, name: str, code: bytes) -> None:
+def test_a_page_of_another_name_cannot_connect(demo_stack: DemoStack, name: str, code: bytes) -> None:
     """DNS rebinding: a name of the attacker's that leads to this machine."""
     headers = {
         "Host": name,
@@ -157,11 +157,11 @@ def test_a_page_of_another_name_cannot_connect(running: RunningPage, name: str, 
         "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
     }
     lines = ["GET /_stcore/stream HTTP/1.1", *(f"{key}: {value}" for key, value in headers.items()), "", ""]
-    with socket.create_connection(("127.0.0.1", int(running.url.rpartition(":")[2])), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", int(demo_stack.url.rpartition(":")[2])), timeout=10) as connection:
         connection.sendall("\r\n".join(lines).encode())
         assert connection.recv(100).split()[1] == code
 
 
-def test_the_health_endpoint_answers(running: RunningPage) -> None:
-    with urllib.request.urlopen(f"{running.url}/_stcore/health", timeout=5) as answer:
+def test_the_health_endpoint_answers(demo_stack: DemoStack) -> None:
+    with urllib.request.urlopen(f"{demo_stack.url}/_stcore/health", timeout=5) as answer:
         assert answer.status == 200

@@ -10,7 +10,7 @@ from PIL import Image
 from playwright.sync_api import expect
 
 from imgedit import SyncEditClient
-from tests.web.conftest import SAMPLES, RunningPage
+from tests.demo_stack import SAMPLES, DemoStack
 from tests.web.studio_page import Studio, payload, picture, png
 
 FLUX, QWEN = "BEN2 + FLUX.1-Fill", "BEN2 + Qwen-Image"
@@ -18,12 +18,12 @@ FLUX, QWEN = "BEN2 + FLUX.1-Fill", "BEN2 + Qwen-Image"
 pytestmark = pytest.mark.timeout(200)
 
 
-def test_an_edit_gives_the_bytes_that_the_api_gives(studio: Studio, running: RunningPage) -> None:
+def test_an_edit_gives_the_bytes_that_the_api_gives(studio: Studio, demo_stack: DemoStack) -> None:
     studio.sample("in-the-gym")
     studio.example("배경을 현대적인 체육관으로 변경")
     studio.seed(7)
     studio.edit()
-    with SyncEditClient(running.target) as client:
+    with SyncEditClient(demo_stack.target) as client:
         answer = client.edit(
             SAMPLES / "in-the-gym.png", experiment="ben2_flux_fill", prompt="배경을 현대적인 체육관으로 변경", seed=7
         )
@@ -213,7 +213,7 @@ def test_a_number_that_the_profile_sets_can_be_set_all_the_same(studio: Studio) 
     ).to_be_visible()
 
 
-def test_an_upload_is_turned_as_its_camera_says(studio: Studio, running: RunningPage) -> None:
+def test_an_upload_is_turned_as_its_camera_says(studio: Studio, demo_stack: DemoStack) -> None:
     studio.upload(SAMPLES / "turned.jpg")
     shown = studio.page.locator(".st-key-empty img")
     expect(shown).to_be_visible()

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from imgedit.ports import Ports, is_free
-from tests.web.conftest import ROOT
+from tests.demo_stack import ROOT
 
 pytestmark = pytest.mark.timeout(200)
 

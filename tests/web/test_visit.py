@@ -14,8 +14,8 @@ from imgedit.request import EditOptions
 from studio import pictures
 from studio.desk import Desk
 from studio.runs import Run, Task
+from tests.demo_stack import SAMPLES, DemoStack
 from tests.e2e.orchestrators import wait_for
-from tests.web.conftest import SAMPLES, RunningPage
 from tests.web.studio_page import EDIT_SECONDS, Studio, payload, picture, png
 
 QWEN = "BEN2 + Qwen-Image"
@@ -151,9 +151,9 @@ def test_one_visitor_does_not_wait_for_another_ones_edit(studio: Studio, browser
     expect(studio.page.get_by_text("편집을 취소했습니다.")).to_be_visible(timeout=EDIT_SECONDS * 1000)
 
 
-def test_leaving_the_page_does_not_end_the_service(studio: Studio, browser: Browser, running: RunningPage) -> None:
+def test_leaving_the_page_does_not_end_the_service(studio: Studio, browser: Browser, demo_stack: DemoStack) -> None:
     other = browser.new_context(locale="ko-KR")
-    visitor = Studio(other.new_page(), running.url)
+    visitor = Studio(other.new_page(), demo_stack.url)
     visitor.open()
     slow_edit(visitor)
     other.close()
@@ -162,13 +162,13 @@ def test_leaving_the_page_does_not_end_the_service(studio: Studio, browser: Brow
     studio.edit()
 
 
-def test_what_runs_is_cancelled_when_its_visit_is_over(running: RunningPage) -> None:
+def test_what_runs_is_cancelled_when_its_visit_is_over(demo_stack: DemoStack) -> None:
     large = pictures.opened("large.png", png(picture(SAMPLES / "in-the-gym.png").resize((SIDE, SIDE))))
     options: EditOptions = {"experiment": "ben2_qwen_image", "prompt": "빨간색으로", "steps": 50, "strength": 1.0}
     run = Run([Task(large, options)])
     desk = Desk()
     desk.begin(run)
-    with SyncEditClient(running.target) as client:
+    with SyncEditClient(demo_stack.target) as client:
         run.start(client, EDIT_SECONDS)
         wait_for(lambda: run.tasks[0].progress.step > 0)
         del desk

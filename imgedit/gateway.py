@@ -67,8 +67,9 @@ def edge(
 ) -> Config:
     """The edge's configuration: it listens on `public` for JSON and gRPC and forwards to the orchestrators.
 
-    files: the folder where Envoy will find api.binpb and openapi.json. tls: the certificate, and a folder for the file
-    through which Envoy watches it; None = plain text. upstream: TLS towards the orchestrators; None = plain text.
+    files: the folder where Envoy will find api.binpb, openapi.json and the scripts. tls: the certificate, and a folder
+    for the file through which Envoy watches it; None = plain text. upstream: TLS towards the orchestrators; None =
+    plain text.
     """
     config = _read("edge.yaml")
     _move_admin(config, admin)

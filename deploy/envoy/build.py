@@ -1,7 +1,7 @@
 """What Envoy reads: made from the protos and the two configurations.
 
-api.binpb and openapi.json, and cluster/, the configurations with a cluster's addresses. All are committed, so that
-neither a cluster nor `imgedit up --gateway` needs a compiler.
+api.binpb and openapi.json, the scripts out of lua/, and cluster/, the configurations with a cluster's addresses. All
+are committed, so that neither a cluster nor `imgedit up --gateway` needs a compiler.
 """
 
 from __future__ import annotations
@@ -55,6 +55,7 @@ def files() -> dict[Path, bytes]:
     return {
         FOLDER / "api.binpb": compiled.SerializeToString(deterministic=True),
         FOLDER / "openapi.json": _text(document),
+        FOLDER / "headers.lua": _script("refuse", "headers"),
         FOLDER / "cluster" / "edge.json": _text(cluster_edge()),
         FOLDER / "cluster" / "sidecar.json": _text(cluster_sidecar()),
         FOLDER / "cluster" / "edge-tls.json": _text(cluster_edge(TO_ORCHESTRATOR)),
@@ -84,6 +85,12 @@ def cluster_sidecar(upstream: Mutual | None = None) -> gateway.Config:
         admin=Address(9902),
         upstream=upstream,
     )
+
+
+def _script(*parts: str) -> bytes:
+    """A script of Envoy's out of its parts; Envoy reads one file per filter."""
+    texts = [(FOLDER / "lua" / f"{part}.lua").read_text(encoding="utf-8") for part in parts]
+    return "\n".join(["-- Made from lua/ by `make protos`.", *texts]).encode()
 
 
 def _text(document: gateway.Config) -> bytes:

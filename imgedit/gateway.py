@@ -18,6 +18,9 @@ from imgedit.errors import SettingsError
 
 CONFIGURATIONS = Path(__file__).parents[1] / "deploy" / "envoy"
 
+ORCHESTRATOR_CLUSTERS = ("orchestrator", "streams", "health", "credentials")
+"""The edge's ways to the orchestrators, each with a budget apart."""
+
 Config = dict[str, Any]
 
 _WATCHED_TYPE = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
@@ -75,7 +78,8 @@ def edge(
     _move_admin(config, admin)
     _listen(config, "public", public)
     _listen(config, "metrics", metrics)
-    _forward(config, "orchestrator", orchestrators)
+    for cluster in ORCHESTRATOR_CLUSTERS:
+        _forward(config, cluster, orchestrators)
     for holder in _holders(config, ("proto_descriptor", "filename")):
         for key in ("proto_descriptor", "filename"):
             if key in holder:

@@ -16,6 +16,7 @@ from pathlib import Path
 import google.api
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
+from deploy.envoy import scripts
 from deploy.envoy.openapi import OpenApi
 from imgedit import __version__, gateway
 from imgedit.gateway import Address, Mutual
@@ -39,7 +40,7 @@ TLS = Path("/etc/imgedit/tls")
 """Where a pod finds its certificate, as cert-manager writes it."""
 
 CERTIFICATES = gateway.secret_files(TLS / "tls.crt", TLS / "tls.key", TLS / "ca.crt")
-TO_ORCHESTRATOR = Mutual(MOUNTED, False, {"orchestrator": host("orchestrator")})
+TO_ORCHESTRATOR = Mutual(MOUNTED, False, dict.fromkeys(gateway.ORCHESTRATOR_CLUSTERS, host("orchestrator")))
 TO_MODEL_SERVICES = Mutual(MOUNTED, True, {service: host(service) for service in MODEL_SERVICES})
 
 # Errors with details answer an empty body unless Envoy knows the messages in them.
@@ -55,7 +56,7 @@ def files() -> dict[Path, bytes]:
     return {
         FOLDER / "api.binpb": compiled.SerializeToString(deterministic=True),
         FOLDER / "openapi.json": _text(document),
-        FOLDER / "headers.lua": _script("refuse", "headers"),
+        FOLDER / "headers.lua": scripts.headers(compiled, SERVICE),
         FOLDER / "cluster" / "edge.json": _text(cluster_edge()),
         FOLDER / "cluster" / "sidecar.json": _text(cluster_sidecar()),
         FOLDER / "cluster" / "edge-tls.json": _text(cluster_edge(TO_ORCHESTRATOR)),
@@ -85,12 +86,6 @@ def cluster_sidecar(upstream: Mutual | None = None) -> gateway.Config:
         admin=Address(9902),
         upstream=upstream,
     )
-
-
-def _script(*parts: str) -> bytes:
-    """A script of Envoy's out of its parts; Envoy reads one file per filter."""
-    texts = [(FOLDER / "lua" / f"{part}.lua").read_text(encoding="utf-8") for part in parts]
-    return "\n".join(["-- Made from lua/ by `make protos`.", *texts]).encode()
 
 
 def _text(document: gateway.Config) -> bytes:

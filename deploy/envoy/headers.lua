@@ -1,4 +1,4 @@
--- Made from lua/ by `make protos`.
+-- Made from lua/, the protos and imgedit/errors.py by `make protos`.
 -- How the edge refuses a call: a google.rpc.Status as JSON, or for a gRPC caller in grpc-status and the headers with it.
 
 local HTTP = {[3] = "400", [7] = "403", [8] = "429", [12] = "501", [14] = "503", [16] = "401"}
@@ -53,10 +53,12 @@ end
 local function refuse(handle, fault)
   local headers = fault.headers or {}
   headers[":status"] = HTTP[fault.code]
+  local details = headers["grpc-status-details-bin"]
+  headers["grpc-status-details-bin"] = nil
   handle:streamInfo():dynamicMetadata():set("imgedit", "refused", true)  -- edge.yaml takes the body as it is
   if is_grpc(handle:headers()) then
     headers["grpc-status"] = tostring(fault.code)
-    headers["grpc-status-details-bin"] = headers["grpc-status-details-bin"] or handle:base64Escape(encoded(fault))
+    headers["grpc-status-details-bin"] = details or handle:base64Escape(encoded(fault))
     handle:respond(headers, fault.message)
   else
     handle:respond(headers, json(fault))
@@ -67,6 +69,24 @@ local function invalid(name, description, korean)
   local message = name .. ": " .. description
   return {code = 3, reason = "INVALID_FIELD", message = message, field = name, description = description, korean = korean}
 end
+
+-- Errors by their gRPC code.
+local ERRORS = {
+  [16] = {reason = "UNAUTHENTICATED", korean = "인증이 필요합니다. 올바른 API 토큰을 보내세요."},
+  [7] = {reason = "SCOPE_MISSING", korean = "이 API 토큰에는 필요한 권한이 없습니다."},
+  [14] = {reason = "SERVICE_UNAVAILABLE", korean = "필요한 서비스에 연결할 수 없습니다. 잠시 후 다시 시도하세요."},
+}
+
+-- Paths of the calls that have one body, and their RPCs.
+local CALLS = {
+  {path = "^/api/edit_with_comfyui$", rpc = "/imgedit.v1.EditService/Edit"},
+  {path = "^/imgedit%.v1%.EditService/Edit$", rpc = "/imgedit.v1.EditService/Edit"},
+  {path = "^/v1/edits%:stream$", rpc = "/imgedit.v1.EditService/EditStream"},
+  {path = "^/imgedit%.v1%.EditService/EditStream$", rpc = "/imgedit.v1.EditService/EditStream"},
+  {path = "^/v1/edits/[^/]+%:cancel$", rpc = "/imgedit.v1.EditService/CancelEdit"},
+  {path = "^/imgedit%.v1%.EditService/CancelEdit$", rpc = "/imgedit.v1.EditService/CancelEdit"},
+  {path = "^/imgedit%.v1%.EditService/ListExperiments$", rpc = "/imgedit.v1.EditService/ListExperiments"},
+}
 
 -- The headers of a call, before anything of its body is read. A header that gRPC cannot parse breaks the connection to the
 -- orchestrator, which all callers share, so no header goes on but those below, and none that gRPC parses unchecked.
@@ -128,9 +148,48 @@ local function fault_of(headers)
   return fault or encoding and fault_of_encoding(encoding) or fault_of_method(headers:get(":method"))
 end
 
+-- The RPC of a call that has one body; nil for any other.
+local function rpc_of(headers)
+  if headers:get(":method") ~= "POST" then return nil end
+  local path = headers:get(":path"):match("^[^?]*")
+  for _, call in ipairs(CALLS) do
+    if path:find(call.path) then return call.rpc end
+  end
+  return nil
+end
+
+local function percent_decoded(text)
+  return (text:gsub("%%(%x%x)", function(hex) return string.char(tonumber(hex, 16)) end))
+end
+
+-- Asks an orchestrator whether the credential admits the call: a stranger's body is not worth holding.
+local function fault_of_credential(handle, rpc)
+  local asked = {
+    [":method"] = "POST", [":path"] = rpc, [":authority"] = "orchestrator", ["content-type"] = "application/grpc",
+    ["te"] = "trailers", ["x-imgedit-credential-check"] = "1",
+    ["authorization"] = handle:headers():get("authorization"),
+    ["x-imgedit-request-id"] = handle:headers():get("x-imgedit-request-id"),
+  }
+  local answer = handle:httpCall("credentials", asked, nil, 5000)
+  local status = answer["grpc-status"]
+  if answer[":status"] == "200" and (status == nil or status == "0") then return nil end
+  local code = ERRORS[tonumber(status)] and tonumber(status) or 14
+  local message = answer["grpc-message"] and percent_decoded(answer["grpc-message"]):gsub('[%c"\\]', "'")
+  return {
+    code = code, reason = ERRORS[code].reason, korean = ERRORS[code].korean,
+    message = message or "no orchestrator can take the request now; try again later",
+    headers = {
+      ["grpc-status-details-bin"] = answer["grpc-status-details-bin"],
+      ["x-imgedit-request-id"] = answer["x-imgedit-request-id"],
+    },
+  }
+end
+
 function envoy_on_request(handle)
   local headers = handle:headers()
   remove_others(headers)
   local fault = fault_of(headers)
+  local rpc = not fault and rpc_of(headers)
+  if rpc then fault = fault_of_credential(handle, rpc) end
   if fault then refuse(handle, fault) end
 end

@@ -58,9 +58,48 @@ local function fault_of(headers)
   return fault or encoding and fault_of_encoding(encoding) or fault_of_method(headers:get(":method"))
 end
 
+-- The RPC of a call that has one body; nil for any other.
+local function rpc_of(headers)
+  if headers:get(":method") ~= "POST" then return nil end
+  local path = headers:get(":path"):match("^[^?]*")
+  for _, call in ipairs(CALLS) do
+    if path:find(call.path) then return call.rpc end
+  end
+  return nil
+end
+
+local function percent_decoded(text)
+  return (text:gsub("%%(%x%x)", function(hex) return string.char(tonumber(hex, 16)) end))
+end
+
+-- Asks an orchestrator whether the credential admits the call: a stranger's body is not worth holding.
+local function fault_of_credential(handle, rpc)
+  local asked = {
+    [":method"] = "POST", [":path"] = rpc, [":authority"] = "orchestrator", ["content-type"] = "application/grpc",
+    ["te"] = "trailers", ["x-imgedit-credential-check"] = "1",
+    ["authorization"] = handle:headers():get("authorization"),
+    ["x-imgedit-request-id"] = handle:headers():get("x-imgedit-request-id"),
+  }
+  local answer = handle:httpCall("credentials", asked, nil, 5000)
+  local status = answer["grpc-status"]
+  if answer[":status"] == "200" and (status == nil or status == "0") then return nil end
+  local code = ERRORS[tonumber(status)] and tonumber(status) or 14
+  local message = answer["grpc-message"] and percent_decoded(answer["grpc-message"]):gsub('[%c"\\]', "'")
+  return {
+    code = code, reason = ERRORS[code].reason, korean = ERRORS[code].korean,
+    message = message or "no orchestrator can take the request now; try again later",
+    headers = {
+      ["grpc-status-details-bin"] = answer["grpc-status-details-bin"],
+      ["x-imgedit-request-id"] = answer["x-imgedit-request-id"],
+    },
+  }
+end
+
 function envoy_on_request(handle)
   local headers = handle:headers()
   remove_others(headers)
   local fault = fault_of(headers)
+  local rpc = not fault and rpc_of(headers)
+  if rpc then fault = fault_of_credential(handle, rpc) end
   if fault then refuse(handle, fault) end
 end

@@ -52,10 +52,12 @@ end
 local function refuse(handle, fault)
   local headers = fault.headers or {}
   headers[":status"] = HTTP[fault.code]
+  local details = headers["grpc-status-details-bin"]
+  headers["grpc-status-details-bin"] = nil
   handle:streamInfo():dynamicMetadata():set("imgedit", "refused", true)  -- edge.yaml takes the body as it is
   if is_grpc(handle:headers()) then
     headers["grpc-status"] = tostring(fault.code)
-    headers["grpc-status-details-bin"] = headers["grpc-status-details-bin"] or handle:base64Escape(encoded(fault))
+    headers["grpc-status-details-bin"] = details or handle:base64Escape(encoded(fault))
     handle:respond(headers, fault.message)
   else
     handle:respond(headers, json(fault))

@@ -57,6 +57,7 @@ def files() -> dict[Path, bytes]:
         FOLDER / "api.binpb": compiled.SerializeToString(deterministic=True),
         FOLDER / "openapi.json": _text(document),
         FOLDER / "headers.lua": scripts.headers(compiled, SERVICE),
+        FOLDER / "body.lua": scripts.body(compiled, SERVICE),
         FOLDER / "cluster" / "edge.json": _text(cluster_edge()),
         FOLDER / "cluster" / "sidecar.json": _text(cluster_sidecar()),
         FOLDER / "cluster" / "edge-tls.json": _text(cluster_edge(TO_ORCHESTRATOR)),

@@ -97,6 +97,7 @@ local PASSED_ON = {
   ["grpc-timeout"] = true, ["te"] = true, ["traceparent"] = true, ["transfer-encoding"] = true,
   ["user-agent"] = true, ["x-forwarded-proto"] = true, ["x-imgedit-request-id"] = true,
 }
+local MAX_SAID, MAX_QUOTED = 1500, 400
 local ENCODINGS = {identity = true, deflate = true, gzip = true}
 
 local function remove_others(headers)
@@ -185,9 +186,24 @@ local function fault_of_credential(handle, rpc)
   }
 end
 
+-- The transcoder's texts repeat what it was sent, whatever its length. The message comes last in what Envoy says itself.
+function envoy_on_response(handle)
+  local headers = handle:headers()
+  local length = tonumber(headers:get("content-length"))
+  if headers:get(":status") < "400" or not length or length <= MAX_SAID then return end
+  local body = handle:body()
+  local text = body:getBytes(0, body:length())
+  local start = text:match('%],"message":"()')
+  if not start or text:sub(-3, -2) ~= '"}' then return end
+  -- No escape and no character is cut in two.
+  local said = text:sub(1, start + MAX_QUOTED):gsub("\\+u?%x*$", ""):gsub("[\192-\255][\128-\191]*$", "")
+  handle:headers():replace("content-length", tostring(body:setBytes(said .. '…"}\n')))
+end
+
 function envoy_on_request(handle)
   local headers = handle:headers()
   remove_others(headers)
+  if is_grpc(headers) then handle:streamInfo():dynamicMetadata():set("imgedit", "grpc", true) end
   local fault = fault_of(headers)
   local rpc = not fault and rpc_of(headers)
   if rpc then fault = fault_of_credential(handle, rpc) end

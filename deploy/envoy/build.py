@@ -90,7 +90,7 @@ def cluster_sidecar(upstream: Mutual | None = None) -> gateway.Config:
 
 
 def _text(document: gateway.Config) -> bytes:
-    return (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()
+    return (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode()
 
 
 def compile_protos(sources: Sequence[str] = SOURCES) -> FileDescriptorSet:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from google.rpc import status_pb2
 from imgedit.errors import InvalidArgument, from_status
 from imgedit.gateway import Address
 from imgedit.v1 import edit_pb2, edit_pb2_grpc
+from tests import http2
 from tests.deploy.edges import Orchestrator, edge
 
 LIST = "/imgedit.v1.EditService/ListExperiments"
@@ -109,29 +109,5 @@ async def test_a_refused_grpc_call_carries_the_details_of_every_error(tmp_path: 
 async def test_bytes_that_are_no_text_in_a_path_stay_at_the_edge(tmp_path: Path) -> None:
     async with edge(Orchestrator(), tmp_path) as public:
         for path in (LIST, REST_LIST, "/grpc.health.v1.Health/Check"):
-            await answered_over_http2(public, path.encode() + b"?x=\xff")
+            await http2.call(public.port, path.encode() + b"?x=\xff")
         await others_calls_succeed(public)
-
-
-async def answered_over_http2(public: Address, path: bytes) -> None:
-    """An empty gRPC call whose path may hold any byte; HTTP/1.1 would not carry it."""
-    headers = {b":method": b"POST", b":scheme": b"http", b":authority": b"x", b":path": path, b"te": b"trailers"}
-    headers[b"content-type"] = b"application/grpc"
-    block = b"".join(b"\0" + bytes([len(name)]) + name + bytes([len(value)]) + value for name, value in headers.items())
-    reader, writer = await asyncio.open_connection(public.host, public.port)
-    writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(SETTINGS, 0, 0, b""))
-    writer.write(frame(HEADERS, END_HEADERS, 1, block) + frame(DATA, END_STREAM, 1, EMPTY))
-    stream = 0
-    while stream != 1:  # the answer's headers
-        head = await asyncio.wait_for(reader.readexactly(9), 30)
-        await reader.readexactly(int.from_bytes(head[:3]))
-        stream = int.from_bytes(head[5:])
-    writer.close()
-
-
-DATA, HEADERS, SETTINGS = 0, 1, 4
-END_STREAM, END_HEADERS = 1, 4
-
-
-def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
-    return len(payload).to_bytes(3) + bytes([kind, flags]) + stream.to_bytes(4) + payload

@@ -41,9 +41,8 @@ async def half_sent(public: Address, path: str, content_type: str, token: str | 
     """A request whose body does not end; yields what is answered at once, which may be nothing."""
     reader, writer = await asyncio.open_connection(public.host, public.port)
     credential = f"authorization: Bearer {token}\r\n" if token else ""
-    head = (
-        f"POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: {content_type}\r\ncontent-length: 1000\r\n{credential}\r\n"
-    )
+    kind = f"te: trailers\r\ncontent-type: {content_type}\r\ncontent-length: 1000\r\n"
+    head = f"POST {path} HTTP/1.1\r\nhost: x\r\n{kind}{credential}\r\n"
     writer.write(head.encode() + b"\0\0")
     try:
         async with asyncio.timeout(1):

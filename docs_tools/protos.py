@@ -61,7 +61,7 @@ for programs.
   sent.
 - A failure is a `google.rpc.Status` with the HTTP status that its code maps to; its reason stands in `details`
   ([errors](errors.md)).
-- Unknown keys are ignored by the transcoder: a misspelt optional field is as if it were not there.
+- Unknown keys are refused with the nearest known one, in nested messages too. A picture is base64, or a `data:` URL.
 
 """
 

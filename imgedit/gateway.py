@@ -18,6 +18,9 @@ from imgedit.errors import SettingsError
 
 CONFIGURATIONS = Path(__file__).parents[1] / "deploy" / "envoy"
 
+ORCHESTRATOR_CLUSTERS = ("orchestrator", "streams", "health", "credentials")
+"""The edge's ways to the orchestrators, each with a budget apart."""
+
 Config = dict[str, Any]
 
 _WATCHED_TYPE = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
@@ -67,14 +70,16 @@ def edge(
 ) -> Config:
     """The edge's configuration: it listens on `public` for JSON and gRPC and forwards to the orchestrators.
 
-    files: the folder where Envoy will find api.binpb and openapi.json. tls: the certificate, and a folder for the file
-    through which Envoy watches it; None = plain text. upstream: TLS towards the orchestrators; None = plain text.
+    files: the folder where Envoy will find api.binpb, openapi.json and the scripts. tls: the certificate, and a folder
+    for the file through which Envoy watches it; None = plain text. upstream: TLS towards the orchestrators; None =
+    plain text.
     """
     config = _read("edge.yaml")
     _move_admin(config, admin)
     _listen(config, "public", public)
     _listen(config, "metrics", metrics)
-    _forward(config, "orchestrator", orchestrators)
+    for cluster in ORCHESTRATOR_CLUSTERS:
+        _forward(config, cluster, orchestrators)
     for holder in _holders(config, ("proto_descriptor", "filename")):
         for key in ("proto_descriptor", "filename"):
             if key in holder:

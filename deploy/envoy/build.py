@@ -1,7 +1,7 @@
 """What Envoy reads: made from the protos and the two configurations.
 
-api.binpb and openapi.json, and cluster/, the configurations with a cluster's addresses. All are committed, so that
-neither a cluster nor `imgedit up --gateway` needs a compiler.
+api.binpb and openapi.json, the scripts out of lua/, and cluster/, the configurations with a cluster's addresses. All
+are committed, so that neither a cluster nor `imgedit up --gateway` needs a compiler.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 import google.api
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
+from deploy.envoy import scripts
 from deploy.envoy.openapi import OpenApi
 from imgedit import __version__, gateway
 from imgedit.gateway import Address, Mutual
@@ -39,7 +40,7 @@ TLS = Path("/etc/imgedit/tls")
 """Where a pod finds its certificate, as cert-manager writes it."""
 
 CERTIFICATES = gateway.secret_files(TLS / "tls.crt", TLS / "tls.key", TLS / "ca.crt")
-TO_ORCHESTRATOR = Mutual(MOUNTED, False, {"orchestrator": host("orchestrator")})
+TO_ORCHESTRATOR = Mutual(MOUNTED, False, dict.fromkeys(gateway.ORCHESTRATOR_CLUSTERS, host("orchestrator")))
 TO_MODEL_SERVICES = Mutual(MOUNTED, True, {service: host(service) for service in MODEL_SERVICES})
 
 # Errors with details answer an empty body unless Envoy knows the messages in them.
@@ -55,6 +56,8 @@ def files() -> dict[Path, bytes]:
     return {
         FOLDER / "api.binpb": compiled.SerializeToString(deterministic=True),
         FOLDER / "openapi.json": _text(document),
+        FOLDER / "headers.lua": scripts.headers(compiled, SERVICE),
+        FOLDER / "body.lua": scripts.body(compiled, SERVICE),
         FOLDER / "cluster" / "edge.json": _text(cluster_edge()),
         FOLDER / "cluster" / "sidecar.json": _text(cluster_sidecar()),
         FOLDER / "cluster" / "edge-tls.json": _text(cluster_edge(TO_ORCHESTRATOR)),
@@ -87,7 +90,7 @@ def cluster_sidecar(upstream: Mutual | None = None) -> gateway.Config:
 
 
 def _text(document: gateway.Config) -> bytes:
-    return (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()
+    return (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode()
 
 
 def compile_protos(sources: Sequence[str] = SOURCES) -> FileDescriptorSet:

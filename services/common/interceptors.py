@@ -31,6 +31,10 @@ UNBEGUN = ("x-imgedit-unbegun", "1")
 """Trailing metadata of a call that a stopping server never began: a balancer may hand it to another replica."""
 
 
+CREDENTIAL_CHECK = "x-imgedit-credential-check"
+"""Metadata key of a call that asks only whether its credential admits it: the edge's, before it reads a body."""
+
+
 class RequestInterceptor(grpc.aio.ServerInterceptor):
     """Wraps the handlers of `service` for those whom `gate` admits.
 
@@ -72,10 +76,13 @@ class RequestInterceptor(grpc.aio.ServerInterceptor):
         if self._is_closed:
             stopping = ServiceUnavailable("this server is stopping; ask again, and another will answer")
             return self._refusal(rpc, stopping, UNBEGUN)
+        metadata = tuple(handler_call_details.invocation_metadata or ())
         try:
-            name = self._gate.admit(method, tuple(handler_call_details.invocation_metadata or ()))
+            name = self._gate.admit(method, metadata)
         except ImgeditError as error:
             return self._refusal(rpc, error)
+        if any(key == CREDENTIAL_CHECK for key, _ in metadata):
+            return grpc.stream_unary_rpc_method_handler(_admitted)
         if method.startswith(REFLECTION):
             return handler  # type: ignore[no-any-return]
         if handler.request_streaming and not handler.response_streaming:
@@ -160,6 +167,10 @@ class RequestInterceptor(grpc.aio.ServerInterceptor):
     def _refuse_stranger(self, certified: Sequence[str]) -> None:
         if self._client_names and not self._client_names & set(certified):
             raise Unauthenticated("the certificate of the caller has none of the names that may call this service")
+
+
+async def _admitted(_requests: AsyncIterator[bytes], _context: Context) -> bytes:
+    return b""
 
 
 def given_request_id(request: Message | None, context: Context) -> str | None:

@@ -120,6 +120,16 @@ class RunningServer:
         await self._service.stop()
         self._metrics.stop()
 
+    async def ended_by_itself(self) -> None:
+        """Wait until gRPC's server ends without having been told to. Raises what ended it."""
+        await self._server.wait_for_termination()
+
+    async def fall(self) -> None:
+        """End what is left when gRPC's server has ended by itself."""
+        self._ready = False
+        await self._service.stop()
+        self._metrics.stop()
+
     async def abandon(self) -> None:
         """End a server whose start failed."""
         await self._server.stop(None)
@@ -166,7 +176,14 @@ async def _serve(service: Service, settings: ServiceSettings) -> int:
     await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
     if starting.done():
         starting.result()
-        await stopping
+        ended = asyncio.create_task(server.ended_by_itself())
+        await asyncio.wait({stopping, ended}, return_when=asyncio.FIRST_COMPLETED)
+        if ended.done():
+            # A path that is not UTF-8 does that to grpc.aio. Nobody could call any more, so let us be started again.
+            _log.critical("gRPC's server ended by itself", exc_info=ended.exception())
+            await server.fall()
+            return 1
+        # Left alone: its end is the server's, and cancelling it would cancel what the drain below waits for.
     _log.info("draining")
     starting.cancel()
     with suppress(asyncio.CancelledError):

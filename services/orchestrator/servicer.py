@@ -6,6 +6,7 @@ The edge between gRPC and `editor.py`, which carries an edit out.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from dataclasses import replace
@@ -30,6 +31,9 @@ from services.orchestrator.prompts import PromptRules
 
 ATTEMPT_KEY = "x-envoy-attempt-count"
 """Set by the edge: one hop's retry must not multiply with another's."""
+
+_ATTEMPT = re.compile(r"[0-9]{1,4}")
+"""Longer numbers are no proxy's; int() raises beyond 4,300 digits."""
 
 MAX_BATCH_ID_LENGTH = 54
 """Of a batch's own id: "-" and a number go behind it, and ids have up to 64 characters."""
@@ -180,7 +184,7 @@ def _terms(request: edit_pb2.EditRequest | None, context: Context) -> Terms:
 def _attempt(context: Context) -> int:
     """Which attempt of a proxy this call is, from 1."""
     count = str(dict(context.invocation_metadata() or ()).get(ATTEMPT_KEY, "1"))
-    return int(count) if count.isdecimal() else 1
+    return int(count) if _ATTEMPT.fullmatch(count) else 1
 
 
 def _item_terms(call: Terms, number: int, request: edit_pb2.EditRequest) -> Terms:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import subprocess
@@ -105,3 +106,23 @@ def test_envoy_knows_every_message_of_the_api_and_of_its_errors() -> None:
     messages = {f"{file.package}.{message.name}" for file in files for message in file.message_type}
     assert {f"imgedit.v1.{name}" for name in edit_pb2.DESCRIPTOR.message_types_by_name} <= messages
     assert {"google.rpc.Status", "google.rpc.ErrorInfo", "google.rpc.RetryInfo"} <= messages
+
+
+def test_what_envoy_reads_fits_into_a_configmap_that_kubectl_applies() -> None:
+    names = yaml.safe_load((FOLDER / "kustomization.yaml").read_text())["configMapGenerator"][0]["files"]
+    # kubectl keeps the object as JSON in an annotation of at most 262,144 bytes; binaries are base64 there.
+    sizes = [
+        len(base64.b64encode(content)) if name.endswith(".binpb") else len(json.dumps(content.decode()))
+        for name, content in ((name, (FOLDER / name).read_bytes()) for name in names)
+    ]
+    assert sum(sizes) < 250_000
+
+
+def test_a_cluster_gets_every_file_that_the_edge_names() -> None:
+    named = re.findall(r"deploy/envoy/([\w.]+)", (FOLDER / "edge.yaml").read_text())
+    files = yaml.safe_load((FOLDER / "kustomization.yaml").read_text())["configMapGenerator"][0]["files"]
+    compose = (FOLDER.parent / "docker" / "compose.yaml").read_text()
+    assert len(set(named)) == 4
+    for name in named:
+        assert name in files
+        assert f"/etc/envoy/{name}:ro" in compose

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from deploy.build import dashboards
+from imgedit import gateway
 from services.common.settings import ServiceSettings
 from services.fill.settings import FillSettings
 from services.orchestrator.settings import OrchestratorSettings
@@ -367,16 +368,14 @@ def test_every_part_shows_the_certificate_that_the_others_expect(production: lis
         item for item in of_kind(production, "ConfigMap") if item["metadata"]["name"].startswith("imgedit-envoy")
     ]
     for file, clusters in (
-        ("edge-tls.json", {"orchestrator"}),
-        ("sidecar-tls.json", {"segmentation", "fill", "qwen_edit"}),
+        ("edge-tls.json", dict.fromkeys(gateway.ORCHESTRATOR_CLUSTERS, "imgedit-orchestrator")),
+        ("sidecar-tls.json", {s: f"imgedit-{s.replace('_', '-')}" for s in ("segmentation", "fill", "qwen_edit")}),
     ):
         config = json.loads(envoy["data"][file])
         secured = {
             c["name"]: c["transport_socket"] for c in config["static_resources"]["clusters"] if "transport_socket" in c
         }
-        assert set(secured) == clusters
-        for cluster, socket in secured.items():
-            assert socket["typed_config"]["sni"] == f"imgedit-{cluster.replace('_', '-')}"
+        assert {cluster: socket["typed_config"]["sni"] for cluster, socket in secured.items()} == clusters
     used = {arg for item in of_kind(production, "Deployment") for c in containers(item) for arg in c.get("args", [])}
     assert {"/etc/envoy/edge-tls.json", "/etc/envoy/sidecar-tls.json"} <= used
 

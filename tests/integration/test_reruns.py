@@ -104,6 +104,13 @@ async def test_what_the_edge_sends_a_second_time_is_not_run_again_here() -> None
         assert (await running.stub.Edit(request(), metadata=(("x-envoy-attempt-count", "1"),))).success
 
 
+@pytest.mark.parametrize("count", ["9" * 6000, "x", "-1"])
+async def test_an_attempt_count_that_is_no_small_number_is_a_first_attempt(count: str) -> None:
+    async with world() as running:
+        running.fill.faults = [UNAVAILABLE]
+        assert (await running.stub.Edit(request(), metadata=(("x-envoy-attempt-count", count),))).success
+
+
 async def test_a_service_that_is_not_there_is_named_at_once() -> None:
     async with world() as running:
         await running.servers["fill"].drain()

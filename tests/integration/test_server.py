@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
+import sys
 import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import grpc
 import pytest
@@ -30,10 +33,13 @@ from imgedit.errors import (
     SettingsError,
     by_reason,
 )
+from imgedit.ports import Ports
+from imgedit.stack import is_serving
 from imgedit.v1 import edit_pb2, edit_pb2_grpc, progress_pb2
 from services.common import logs
 from services.common.server import RunningServer, Service
 from services.common.settings import ServiceSettings, load
+from tests import http2
 
 Handler = Callable[[edit_pb2.EditRequest], Awaitable[edit_pb2.EditResponse]]
 
@@ -312,3 +318,31 @@ async def test_the_event_loop_answers_while_a_handler_waits() -> None:
         may_end.set()
         assert sorted(seconds)[2] < 0.5
         assert (await call).success
+
+
+@pytest.mark.parametrize(("is_told", "exit_code"), [(True, 0), (False, 1)])
+async def test_a_process_ends_with_its_grpc_server_told_or_not(tmp_path: Path, is_told: bool, exit_code: int) -> None:
+    ports = Ports.free()
+    environment = {
+        **os.environ,
+        "IMGEDIT_ORCHESTRATOR_PORT": str(ports.base),
+        "IMGEDIT_ORCHESTRATOR_METRICS_PORT": str(ports.metrics_base),
+        "IMGEDIT_ORCHESTRATOR_DRAIN_SECONDS": "0",
+    }
+    command = [sys.executable, "-m", "services.orchestrator"]
+    with (tmp_path / "log").open("wb") as log:
+        process = await asyncio.create_subprocess_exec(*command, env=environment, stdout=log, stderr=log)
+    try:
+        async with asyncio.timeout(120):
+            while not await asyncio.to_thread(is_serving, ports.address("orchestrator")):  # noqa: ASYNC110
+                await asyncio.sleep(0.1)
+            if is_told:
+                process.terminate()
+            else:
+                await http2.call(ports.base, b"/imgedit.v1.EditService/Edit?x=\xff")
+            assert await process.wait() == exit_code
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert ("gRPC's server ended by itself" in (tmp_path / "log").read_text()) is not is_told

@@ -1,0 +1,212 @@
+-- A JSON body, before the transcoder reads it, which drops keys that it does not know: a misspelt one would change the edit
+-- without a word. Knows JSON and the fields' names; values are the transcoder's to judge, but for base64.
+
+-- Of values and quotation marks; a picture is one value. Millions would hold Envoy's thread for minutes.
+local MAX_DEPTH, MAX_PARTS = 32, 100000
+
+local Reader = {}
+Reader.__index = Reader
+
+local function fail(name, description, korean)
+  error(invalid(name, description, korean), 0)
+end
+
+function Reader:not_json(expected)
+  local found = self.at > #self.text and "the end" or quoted(self.text:sub(self.at, self.at))
+  local description = ("is not valid JSON: %s at byte %d, where %s is expected"):format(found, self.at, expected)
+  fail("body", description, "요청 본문이 올바른 JSON이 아닙니다.")
+end
+
+function Reader:count()
+  self.parts = self.parts + 1
+  if self.parts > MAX_PARTS then self:not_json("a body of fewer values and quotation marks") end
+end
+
+function Reader:peek()
+  self.at = self.text:match("^[ \t\r\n]*()", self.at)
+  return self.text:sub(self.at, self.at)
+end
+
+-- Whether this character comes next; it is then behind us.
+function Reader:take(character)
+  if self:peek() ~= character then return false end
+  self.at = self.at + 1
+  return true
+end
+
+-- The first and the last place of a string's characters, which stay as they are escaped.
+function Reader:string(expected)
+  if not self:take('"') then self:not_json(expected) end
+  local first, from = self.at, self.at
+  while true do
+    local quote = self.text:find('"', from, true)
+    self.at = quote or #self.text + 1
+    if not quote then self:not_json("the end of a string") end
+    self:count()
+    local before = quote - 1
+    while before >= first and self.text:byte(before) == 92 do before = before - 1 end
+    if (quote - before) % 2 == 1 then  -- an even number of backslashes
+      self.at = quote + 1
+      return first, quote - 1
+    end
+    from = quote + 1
+  end
+end
+
+-- How many characters must change to make one name the other.
+local function distance(one, other)
+  local row = {}
+  for j = 0, #other do row[j] = j end
+  for i = 1, #one do
+    local corner = row[0]
+    row[0] = i
+    for j = 1, #other do
+      local change = one:byte(i) == other:byte(j) and 0 or 1
+      row[j], corner = math.min(corner + change, row[j] + 1, row[j - 1] + 1), row[j]
+    end
+  end
+  return row[#other]
+end
+
+local function nearest(key, fields)
+  local best, least
+  for name in pairs(fields) do
+    local far = distance(key, name)
+    if not best or far < least or (far == least and name < best) then best, least = name, far end
+  end
+  return best
+end
+
+-- The kind of a field. Refuses one that the message does not have, or that came before.
+function Reader:kind(message, first, last, path, seen)
+  local key = self.text:sub(first, math.min(last, first + 99))
+  local name = ALIASES[message] and ALIASES[message][key] or key
+  local shown = path .. quoted(key):match("^'([^']*)")
+  if FIELDS[message][name] == nil then
+    local known = nearest(key, FIELDS[message])
+    fail(shown, ("is no field of %s; the nearest is %s"):format(message, known),
+      ("%s 필드는 없습니다. 비슷한 이름은 %s입니다."):format(shown, known))
+  end
+  if seen[name] then fail(shown, "is given twice", shown .. " 필드가 두 번 있습니다.") end
+  seen[name] = true
+  return FIELDS[message][name], path .. name
+end
+
+function Reader:object(message, path)
+  local seen = {}
+  if self:take("}") then return end
+  repeat
+    self:peek()
+    local first, last = self:string("a key in double quotation marks")
+    local kind, name
+    if message then kind, name = self:kind(message, first, last, path, seen) end
+    if not self:take(":") then self:not_json("':'") end
+    self:value(kind, name)
+  until not self:take(",")
+  if not self:take("}") then self:not_json("',' or '}'") end
+end
+
+function Reader:list(kind, path)
+  if self:take("]") then return end
+  local index = 0
+  repeat
+    self:value(kind, path and ("%s[%d]"):format(path, index))
+    index = index + 1
+  until not self:take(",")
+  if not self:take("]") then self:not_json("',' or ']'") end
+end
+
+function Reader:value(kind, path)
+  local character = self:peek()
+  self:count()
+  self.depth = self.depth + 1
+  if self.depth > MAX_DEPTH then self:not_json("a body with less nesting") end
+  if self:take("{") then
+    self:object(FIELDS[kind] and kind, path ~= "" and path and path .. "." or "")
+  elseif self:take("[") then
+    self:list(kind, path)
+  elseif character == '"' then
+    local first, last = self:string("a string")
+    if kind == "bytes" then self:base64(first, last, path) end
+  else
+    self:literal()
+  end
+  self.depth = self.depth - 1
+end
+
+local WORDS = {["true"] = true, ["false"] = true, ["null"] = true}
+
+function Reader:literal()
+  local after = self.text:match("^[%w.+-]+()", self.at)
+  local word = after and after - self.at <= 400 and self.text:sub(self.at, after - 1)
+  if not word or not (WORDS[word] or word:find("^%-?%d+%.?%d*[eE]?[+-]?%d*$")) then self:not_json("a value") end
+  self.at = after
+end
+
+-- A picture may come as a data: URL, as a browser's readAsDataURL gives it; what stands before the base64 is left out.
+function Reader:base64(first, last, path)
+  local start = self.text:match("^data:[%w/+.;=\\-]*;base64,()", first) or first
+  if start > first then self.left_out[#self.left_out + 1] = {first, start} end
+  local after = self.text:match("^[%w+/\\]*=?=?()", start)
+  if after <= last then after = self.text:match("^[%w_-]*=?=?()", start) end  -- the alphabet of URLs
+  local korean = path .. " 필드는 base64로 인코딩한 이미지여야 합니다."
+  if after <= last then
+    local found = quoted(self.text:sub(after, after))
+    fail(path, ("must be base64; character %d is %s"):format(after - first + 1, found), korean)
+  end
+  local is_plain = not self.text:sub(start, start + 99):find("\\", 1, true)
+  if is_plain and (last - start + 1) % 4 == 1 then fail(path, "must be base64; its end is missing", korean) end
+end
+
+-- The text without what `left_out` names.
+function Reader:rest()
+  local parts, from = {}, 1
+  for _, range in ipairs(self.left_out) do
+    parts[#parts + 1] = self.text:sub(from, range[1] - 1)
+    from = range[2]
+  end
+  parts[#parts + 1] = self.text:sub(from)
+  return table.concat(parts)
+end
+
+-- The text as the transcoder is to read it, the same one where nothing is to change. Raises a fault.
+local function judged(text, message)
+  local reader = setmetatable({text = text, at = 1, depth = 0, parts = 0, left_out = {}}, Reader)
+  if text:sub(1, 3) == "\239\187\191" then  -- a byte order mark
+    reader.left_out[1] = {1, 4}
+    reader.at = 4
+  end
+  if reader:peek() ~= "{" then reader:not_json("'{'") end
+  reader:value(message, "")
+  if reader:peek() ~= "" then reader:not_json("the end") end
+  return #reader.left_out > 0 and reader:rest() or text
+end
+
+local function message_of(headers)
+  local path = headers:get(":path"):match("^[^?]*")
+  if headers:get(":method") ~= "POST" or is_grpc(headers) then return nil end
+  for _, body in ipairs(BODIES) do
+    if path:find(body.path) then return body.message end
+  end
+  return nil
+end
+
+function envoy_on_request(handle)
+  local headers = handle:headers()
+  local message = message_of(headers)
+  if not is_grpc(headers) then handle:streamInfo():dynamicMetadata():set("imgedit", "json", true) end
+  local body = message and handle:body()
+  if not body or body:length() == 0 then return end
+  local text = body:getBytes(0, body:length())
+  local is_good, found = pcall(judged, text, message)
+  if not is_good then
+    if type(found) ~= "table" then error(found) end
+    refuse(handle, found)
+  elseif found ~= text then
+    handle:headers():replace("content-length", tostring(body:setBytes(found)))
+  end
+  if #text > 1048576 then
+    text, found = nil, nil
+    collectgarbage()
+  end
+end

@@ -1,0 +1,121 @@
+-- The headers of a call, before anything of its body is read. A header that gRPC cannot parse breaks the connection to the
+-- orchestrator, which all callers share, so no header goes on but those below, and none that gRPC parses unchecked.
+
+local PASSED_ON = {
+  [":authority"] = true, [":method"] = true, [":path"] = true, [":scheme"] = true,
+  ["authorization"] = true, ["content-length"] = true, ["content-type"] = true, ["grpc-encoding"] = true,
+  ["grpc-timeout"] = true, ["te"] = true, ["traceparent"] = true, ["transfer-encoding"] = true,
+  ["user-agent"] = true, ["x-forwarded-proto"] = true, ["x-imgedit-request-id"] = true,
+}
+local MAX_SAID, MAX_QUOTED = 1500, 400
+local ENCODINGS = {identity = true, deflate = true, gzip = true}
+
+local function remove_others(headers)
+  local others = {}
+  for name in pairs(headers) do
+    if not PASSED_ON[name] then others[#others + 1] = name end
+  end
+  for _, name in ipairs(others) do headers:remove(name) end
+end
+
+local function fault_of_timeout(value)
+  if value:find("^%d+[HMSmun]$") and #value <= 9 then return nil end
+  local description = "must be 1 to 8 digits and a unit, H, M, S, m, u or n, for instance 30S; it is " .. quoted(value)
+  return invalid("grpc-timeout", description, "grpc-timeout 헤더는 30S처럼 숫자 1~8자리와 단위(H, M, S, m, u, n)여야 합니다.")
+end
+
+local function fault_of_encoding(value)
+  if ENCODINGS[value] then return nil end
+  local message = "grpc-encoding: must be identity, deflate or gzip; it is " .. quoted(value)
+  local korean = "grpc-encoding 헤더는 identity, deflate, gzip 중 하나여야 합니다."
+  return {code = 12, reason = "INVALID_FIELD", message = message, korean = korean}
+end
+
+local function fault_of_method(value)
+  if value == "POST" then return nil end
+  local message = "gRPC calls are sent with POST; this one came with " .. quoted(value)
+  return {code = 12, reason = "INVALID_FIELD", message = message, korean = "gRPC 호출은 POST로 보내야 합니다."}
+end
+
+-- A byte beyond ASCII in the path ends grpc.aio's server, whose loop decodes it as UTF-8.
+local function fault_of_path(value)
+  if not value:find("[^\33-\126]") then return nil end
+  return invalid("path", "must be ASCII, other characters percent-encoded; it is " .. quoted(value),
+    "주소에는 ASCII 문자만 쓸 수 있습니다. 다른 문자는 퍼센트 인코딩으로 보내세요.")
+end
+
+-- gRPC's own headers: checked for a gRPC caller, and left to Envoy's transcoder where the call is JSON.
+local function fault_of(headers)
+  local timeout = headers:get("grpc-timeout")
+  local fault = fault_of_path(headers:get(":path")) or timeout and fault_of_timeout(timeout)
+  if not is_grpc(headers) then
+    headers:remove("grpc-encoding")
+    headers:remove("te")
+    return fault
+  end
+  local encoding = headers:get("grpc-encoding")
+  headers:replace("content-type", "application/grpc")
+  headers:replace("te", "trailers")
+  return fault or encoding and fault_of_encoding(encoding) or fault_of_method(headers:get(":method"))
+end
+
+-- The RPC of a call that has one body; nil for any other.
+local function rpc_of(headers)
+  if headers:get(":method") ~= "POST" then return nil end
+  local path = headers:get(":path"):match("^[^?]*")
+  for _, call in ipairs(CALLS) do
+    if path:find(call.path) then return call.rpc end
+  end
+  return nil
+end
+
+local function percent_decoded(text)
+  return (text:gsub("%%(%x%x)", function(hex) return string.char(tonumber(hex, 16)) end))
+end
+
+-- Asks an orchestrator whether the credential admits the call: a stranger's body is not worth holding.
+local function fault_of_credential(handle, rpc)
+  local asked = {
+    [":method"] = "POST", [":path"] = rpc, [":authority"] = "orchestrator", ["content-type"] = "application/grpc",
+    ["te"] = "trailers", ["x-imgedit-credential-check"] = "1",
+    ["authorization"] = handle:headers():get("authorization"),
+    ["x-imgedit-request-id"] = handle:headers():get("x-imgedit-request-id"),
+  }
+  local answer = handle:httpCall("credentials", asked, nil, 5000)
+  local status = answer["grpc-status"]
+  if answer[":status"] == "200" and (status == nil or status == "0") then return nil end
+  local code = ERRORS[tonumber(status)] and tonumber(status) or 14
+  local message = answer["grpc-message"] and percent_decoded(answer["grpc-message"]):gsub('[%c"\\]', "'")
+  return {
+    code = code, reason = ERRORS[code].reason, korean = ERRORS[code].korean,
+    message = message or "no orchestrator can take the request now; try again later",
+    headers = {
+      ["grpc-status-details-bin"] = answer["grpc-status-details-bin"],
+      ["x-imgedit-request-id"] = answer["x-imgedit-request-id"],
+    },
+  }
+end
+
+-- The transcoder's texts repeat what it was sent, whatever its length. The message comes last in what Envoy says itself.
+function envoy_on_response(handle)
+  local headers = handle:headers()
+  local length = tonumber(headers:get("content-length"))
+  if headers:get(":status") < "400" or not length or length <= MAX_SAID then return end
+  local body = handle:body()
+  local text = body:getBytes(0, body:length())
+  local start = text:match('%],"message":"()')
+  if not start or text:sub(-3, -2) ~= '"}' then return end
+  -- No escape and no character is cut in two.
+  local said = text:sub(1, start + MAX_QUOTED):gsub("\\+u?%x*$", ""):gsub("[\192-\255][\128-\191]*$", "")
+  handle:headers():replace("content-length", tostring(body:setBytes(said .. '…"}\n')))
+end
+
+function envoy_on_request(handle)
+  local headers = handle:headers()
+  remove_others(headers)
+  if is_grpc(headers) then handle:streamInfo():dynamicMetadata():set("imgedit", "grpc", true) end
+  local fault = fault_of(headers)
+  local rpc = not fault and rpc_of(headers)
+  if rpc then fault = fault_of_credential(handle, rpc) end
+  if fault then refuse(handle, fault) end
+end

@@ -1,0 +1,115 @@
+"""The edge's Lua scripts: the hand-written parts in lua/ with tables made from the protos and the error classes.
+
+Knows google.api.http annotations; knows no path, message or field by name.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import grpc
+from google.api import annotations_pb2
+from google.api.http_pb2 import HttpRule
+from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorSet, MethodDescriptorProto
+
+from imgedit.errors import ImgeditError, ScopeMissing, ServiceUnavailable, Unauthenticated
+
+FOLDER = Path(__file__).parent / "lua"
+
+# What the check of a credential can end with.
+_ERRORS: tuple[type[ImgeditError], ...] = (Unauthenticated, ScopeMissing, ServiceUnavailable)
+
+
+def headers(files: FileDescriptorSet, service: str) -> bytes:
+    """The script that judges a call before its body is read."""
+    return _joined(_part("refuse"), _errors(), _calls(files, service), _part("headers"))
+
+
+def body(files: FileDescriptorSet, service: str) -> bytes:
+    """The script that judges the keys of a JSON body."""
+    return _joined(_part("refuse"), _bodies(files, service), _part("body"))
+
+
+def _joined(*parts: str) -> bytes:
+    return "\n".join(["-- Made from lua/, the protos and imgedit/errors.py by `make protos`.", *parts]).encode()
+
+
+def _part(name: str) -> str:
+    return (FOLDER / f"{name}.lua").read_text(encoding="utf-8")
+
+
+def _errors() -> str:
+    lines = [
+        f'  [{_number(error.code)}] = {{reason = "{error.reason}", korean = "{error.default_korean}"}},'
+        for error in _ERRORS
+    ]
+    return "\n".join(["-- Errors by their gRPC code.", "local ERRORS = {", *lines, "}", ""])
+
+
+def _number(code: grpc.StatusCode) -> int:
+    number: int = code.value[0]
+    return number
+
+
+def _calls(files: FileDescriptorSet, service: str) -> str:
+    """The calls that have one body, as Lua patterns of their paths, and the RPC of each."""
+    lines = []
+    for method in _methods(files, service):
+        rpc = f"/{service}/{method.name}"
+        rule = method.options.Extensions[annotations_pb2.http]
+        if rule.body:
+            lines.append(f'  {{path = "{_pattern(rule)}", rpc = "{rpc}"}},')
+        if not method.client_streaming:
+            lines.append(f'  {{path = "^{_escaped(rpc)}$", rpc = "{rpc}"}},')
+    return "\n".join(["-- Paths of the calls that have one body, and their RPCs.", "local CALLS = {", *lines, "}", ""])
+
+
+def _bodies(files: FileDescriptorSet, service: str) -> str:
+    """The JSON paths and their messages; of each message the fields: "bytes", "value", or the message in it."""
+    paths, pending = [], []
+    for method in _methods(files, service):
+        rule = method.options.Extensions[annotations_pb2.http]
+        if rule.body:
+            name = method.input_type.rpartition(".")[2]
+            paths.append(f'  {{path = "{_pattern(rule)}", message = "{name}"}},')
+            pending.append(method.input_type)
+    messages = {f".{file.package}.{item.name}": item for file in files.file for item in file.message_type}
+    fields: dict[str, str] = {}
+    aliases = []
+    while pending:
+        found = messages[pending.pop(0)]
+        if found.name in fields:
+            continue
+        fields[found.name] = ", ".join(f'{field.json_name} = "{_kind(field)}"' for field in found.field)
+        pending += [field.type_name for field in found.field if field.type == FieldDescriptorProto.TYPE_MESSAGE]
+        others = [f'{field.name} = "{field.json_name}"' for field in found.field if field.name != field.json_name]
+        if others:
+            aliases.append(f"  {found.name} = {{{', '.join(others)}}},")
+    lines = ["-- The JSON paths and their messages.", "local BODIES = {", *paths, "}"]
+    lines += ["local FIELDS = {", *(f"  {name} = {{{text}}}," for name, text in fields.items()), "}"]
+    lines += ["-- The protos' own names, which are taken too.", "local ALIASES = {", *aliases, "}", ""]
+    return "\n".join(lines)
+
+
+def _kind(field: FieldDescriptorProto) -> str:
+    if field.type == FieldDescriptorProto.TYPE_MESSAGE:
+        return field.type_name.rpartition(".")[2]
+    return "bytes" if field.type == FieldDescriptorProto.TYPE_BYTES else "value"
+
+
+def _pattern(rule: HttpRule) -> str:
+    """A JSON path as a Lua pattern."""
+    path = getattr(rule, str(rule.WhichOneof("pattern")))
+    return "^" + re.sub(r"\{\w+\}", "[^/]+", _escaped(path)) + "$"
+
+
+def _methods(files: FileDescriptorSet, service: str) -> list[MethodDescriptorProto]:
+    package, _, name = service.rpartition(".")
+    [found] = [item for file in files.file if file.package == package for item in file.service if item.name == name]
+    return list(found.method)
+
+
+def _escaped(path: str) -> str:
+    """A path as a Lua pattern; braces stay as they are."""
+    return re.sub(r"([^\w/{}])", r"%\1", path)

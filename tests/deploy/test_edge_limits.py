@@ -1,0 +1,140 @@
+"""The edge's budgets: what one caller holds open or leaves half sent takes no other caller's place."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import grpc
+import httpx2
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from imgedit import tokens
+from imgedit.gateway import Address
+from imgedit.tokens import Credential
+from imgedit.v1 import edit_pb2, edit_pb2_grpc
+from services.common.access import TokenGate
+from services.orchestrator.access import SCOPES
+from tests.deploy.edges import Orchestrator, edge
+
+EDIT = "/imgedit.v1.EditService/Edit"
+HEALTH = "/grpc.health.v1.Health/Check"
+REST_EDIT = "/api/edit_with_comfyui"
+MORE_THAN_ANY_BUDGET = 150
+
+
+def gate() -> TokenGate:
+    known = [
+        Credential("editor", tokens.digest("editing"), frozenset({"edit", "list"})),
+        Credential("reader", tokens.digest("reading"), frozenset({"list"})),
+    ]
+    return TokenGate(lambda: known, SCOPES)
+
+
+@asynccontextmanager
+async def half_sent(public: Address, path: str, content_type: str, token: str | None = None) -> AsyncIterator[bytes]:
+    """A request whose body does not end; yields what is answered at once, which may be nothing."""
+    reader, writer = await asyncio.open_connection(public.host, public.port)
+    credential = f"authorization: Bearer {token}\r\n" if token else ""
+    kind = f"te: trailers\r\ncontent-type: {content_type}\r\ncontent-length: 1000\r\n"
+    head = f"POST {path} HTTP/1.1\r\nhost: x\r\n{kind}{credential}\r\n"
+    writer.write(head.encode() + b"\0\0")
+    try:
+        async with asyncio.timeout(1):
+            answer = await reader.read(65536)
+    except TimeoutError:
+        answer = b""
+    try:
+        yield answer
+    finally:
+        writer.close()
+
+
+async def others_are_served(public: Address, token: str = "editing") -> None:
+    headers = {"authorization": f"Bearer {token}"}
+    async with httpx2.AsyncClient(base_url=f"http://{public}", headers=headers, timeout=30) as client:
+        answer = await client.post(REST_EDIT, json={"experiment_id": "a"})
+        assert answer.status_code == 200, answer.text
+    async with grpc.aio.insecure_channel(str(public)) as channel:
+        request = health_pb2.HealthCheckRequest()
+        await health_pb2_grpc.HealthStub(channel).Check(request, timeout=30)
+        stub = edit_pb2_grpc.EditServiceStub(channel)
+        await stub.Edit(edit_pb2.EditRequest(), timeout=30, metadata=tuple(headers.items()))
+
+
+@pytest.mark.parametrize(("path", "content_type"), [(HEALTH, "application/grpc"), (EDIT, "application/grpc")])
+async def test_half_sent_messages_take_nobodys_place(tmp_path: Path, path: str, content_type: str) -> None:
+    async with edge(Orchestrator(gate()), tmp_path) as public, AsyncExitStack() as held:
+        opened = [half_sent(public, path, content_type, "editing") for _ in range(MORE_THAN_ANY_BUDGET)]
+        await asyncio.gather(*(held.enter_async_context(one) for one in opened))
+        await others_are_served(public)
+
+
+async def test_batches_that_stay_open_take_no_edits_place(tmp_path: Path) -> None:
+    async with edge(Orchestrator(gate()), tmp_path) as public, AsyncExitStack() as held:
+        opened = [
+            half_sent(public, "/imgedit.v1.EditService/EditBatch", "application/grpc", "editing")
+            for _ in range(MORE_THAN_ANY_BUDGET)
+        ]
+        await asyncio.gather(*(held.enter_async_context(one) for one in opened))
+        await others_are_served(public)
+
+
+async def test_health_cannot_be_watched_through_the_edge(tmp_path: Path) -> None:
+    async with edge(Orchestrator(), tmp_path) as public, grpc.aio.insecure_channel(str(public)) as channel:
+        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(), timeout=30)
+        assert await watch.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+@pytest.mark.parametrize(
+    ("token", "http", "code", "reason"),
+    [
+        (None, 401, 16, "UNAUTHENTICATED"),
+        ("unknown", 401, 16, "UNAUTHENTICATED"),
+        ("reading", 403, 7, "SCOPE_MISSING"),
+    ],
+)
+async def test_a_stranger_is_refused_before_the_body_is_read(
+    tmp_path: Path, token: str | None, http: int, code: int, reason: str
+) -> None:
+    async with edge(Orchestrator(gate()), tmp_path) as public:
+        async with half_sent(public, REST_EDIT, "application/json", token) as answer:
+            head, body = answer.split(b"\r\n\r\n", 1)
+            assert head.startswith(b"HTTP/1.1 %d" % http)
+            status = json.loads(body)
+            assert (status["code"], status["details"][0]["reason"]) == (code, reason)
+            assert any("가" <= char <= "힣" for char in status["details"][-1]["message"])
+        async with half_sent(public, EDIT, "application/grpc", token) as answer:
+            assert b"grpc-status: %d" % code in answer
+            assert b"grpc-status-details-bin" in answer
+
+
+async def test_a_known_caller_is_served_and_the_check_reaches_no_handler(tmp_path: Path) -> None:
+    orchestrator = Orchestrator(gate())
+    async with edge(orchestrator, tmp_path) as public:
+        await others_are_served(public)
+    assert [request.experiment_id for request in orchestrator.requests] == ["a", ""]
+    assert not any("x-imgedit-credential-check" in metadata for metadata in orchestrator.metadata)
+
+
+async def test_a_caller_cannot_take_the_check_for_its_call(tmp_path: Path) -> None:
+    orchestrator = Orchestrator()
+    async with edge(orchestrator, tmp_path) as public, httpx2.AsyncClient(base_url=f"http://{public}") as client:
+        picture = base64.b64encode(b"picture").decode()
+        headers = {"x-imgedit-credential-check": "1"}
+        answer = await client.post(REST_EDIT, json={"input_image_base64": picture}, headers=headers)
+    assert answer.json()["output_image_base64"] == picture
+    assert orchestrator.requests[0].input_image == b"picture"
+
+
+async def test_an_orchestrator_that_is_gone_is_503(tmp_path: Path) -> None:
+    orchestrator = Orchestrator()
+    async with edge(orchestrator, tmp_path) as public, httpx2.AsyncClient(base_url=f"http://{public}") as client:
+        await orchestrator.server.stop(None)
+        answer = await client.post(REST_EDIT, json={}, timeout=30)
+    assert (answer.status_code, answer.json()["details"][0]["reason"]) == (503, "SERVICE_UNAVAILABLE")

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 
+from imgedit.decoding import Decoders
 from imgedit.errors import DeadlineExceeded
 from imgedit.v1 import edit_pb2
 from services.common import tracing
@@ -22,7 +23,6 @@ from services.orchestrator.backends import Backends
 from services.orchestrator.canvas import Edit
 from services.orchestrator.catalogue import Experiment, ExtendStage, Feature
 from services.orchestrator.catalogue_source import CatalogueSource
-from services.orchestrator.decoding import Decoders
 from services.orchestrator.parameters import EditParameters
 from services.orchestrator.policy import Policy
 from services.orchestrator.prompts import PromptRules
@@ -103,7 +103,7 @@ class Editor:
             await self._policy.check(judged())
             # A preview would show what the policy has not judged yet.
             resolved = replace(resolved, preview_every=0)
-        pictures = await inputs.decode(request, self._decoders, self._max_pixels)
+        pictures = await inputs.decode(request, self._decoders, self._max_pixels, caller.get())
         resolved.output.check_size(pictures.picture.size)
         pixels = pictures.picture.size[0] * pictures.picture.size[1]
         metrics.IMAGE_PIXELS.observe(pixels)

@@ -59,6 +59,7 @@ def make_service(settings: OrchestratorSettings) -> Service:
             admission=admission,
             max_pixels=settings.max_pixels,
             max_work_pixels=settings.max_work_pixels,
+            max_answer_bytes=settings.max_send_bytes,
             metadata_prompt=settings.metadata_prompt,
             prompts=rules,
             policy=content_policy,

@@ -17,6 +17,7 @@ from imgedit.errors import DeadlineExceeded
 from imgedit.v1 import edit_pb2
 from services.common import tracing
 from services.common.callers import caller
+from services.common.settings import MIB
 from services.orchestrator import answer, chain, inputs, metrics, parameters, policy, usage
 from services.orchestrator.admission import Admission
 from services.orchestrator.backends import Backends
@@ -56,6 +57,7 @@ class Editor:
         max_pixels: int,
         max_work_pixels: int,
         prompts: PromptRules,
+        max_answer_bytes: int = 128 * MIB,
         metadata_prompt: bool = True,
         policy: Policy | None = None,
     ) -> None:
@@ -65,6 +67,7 @@ class Editor:
         self._admission = admission
         self._max_pixels = max_pixels
         self._max_work_pixels = max_work_pixels
+        self._max_answer_bytes = max_answer_bytes
         self._metadata_prompt = metadata_prompt
         self._prompts = prompts
         self._policy = policy
@@ -128,7 +131,15 @@ class Editor:
             metrics.STAGE_SECONDS.labels(stage).observe(seconds)
         if self._policy:
             await self._policy.check(judged(outcome.canvas.rgb, outcome.texts.prompt))
-        response = await answer.of(request, experiment, feature, edit, outcome, with_prompts=self._metadata_prompt)
+        response = await answer.of(
+            request,
+            experiment,
+            feature,
+            edit,
+            outcome,
+            with_prompts=self._metadata_prompt,
+            max_bytes=self._max_answer_bytes,
+        )
         if self._policy and request.preview_every:
             response.warnings.append("preview_every: no previews, since the content policy judges finished pictures")
         return response

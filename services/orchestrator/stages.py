@@ -45,12 +45,17 @@ async def mask(canvas: Canvas, stage: MaskStage, edit: Edit) -> Canvas:
         found = await _found_subject(canvas)
         weight = await asyncio.to_thread(weights.of_subject, found.alpha, use.options)
         canvas = replace(canvas, mask_options=use.options, mask_source="segmentation")
+        remarks = weights.remarks_on_subject
         if canvas.rgb is edit.picture.rgb:  # what was painted over it since has edges of its own
             canvas = await asyncio.to_thread(_with_colours, canvas, found, use.options)
     else:
         weight = await asyncio.to_thread(weights.of_request, edit.mask, use.options)
         canvas = replace(canvas, mask_options=use.options, mask_source="request")
-    return await asyncio.to_thread(_on_plain_ground, canvas, weight) if use.cuts_out else replace(canvas, weight=weight)
+        remarks = weights.remarks_on_request
+    if use.cuts_out:
+        return await asyncio.to_thread(_on_plain_ground, canvas, weight)
+    warnings = await asyncio.to_thread(remarks, weight)
+    return replace(canvas, weight=weight, warnings=(*canvas.warnings, *warnings))
 
 
 async def extend(canvas: Canvas, stage: ExtendStage, edit: Edit) -> Canvas:

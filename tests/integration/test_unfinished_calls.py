@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import socket
+import threading
 from contextlib import ExitStack
 
 import grpc
@@ -20,11 +21,12 @@ from imgedit.errors import DeadlineExceeded, InvalidArgument, QueueFull
 from imgedit.v1 import edit_pb2
 from services.common.connections import Connections
 from services.common.messages import Limits
-from tests.integration.raw_http2 import RawCall
+from tests.integration.raw_http2 import RawCall, open_and_reset
 
 from .scripted import World, all_of, eventually, request, world
 
 EDIT = "/imgedit.v1.EditService/Edit"
+LIST = "/imgedit.v1.EditService/ListExperiments"
 BATCH = "/imgedit.v1.EditService/EditBatch"
 
 
@@ -128,6 +130,19 @@ async def test_answers_that_are_not_read_count_as_their_callers_edits() -> None:
                 await running.stub.Edit(request())
         await eventually(lambda: in_flight() == 0)
         assert (await running.stub.Edit(request())).success
+
+
+async def test_streams_that_are_reset_at_once_cancel_nobody_elses_calls() -> None:
+    async with world() as running:
+        stop = threading.Event()
+        attack = asyncio.create_task(asyncio.to_thread(open_and_reset, running.orchestrator.port, LIST, stop))
+        try:
+            await asyncio.sleep(0.5)
+            for _ in range(20):
+                assert (await running.stub.ListExperiments(edit_pb2.ListExperimentsRequest())).experiments
+        finally:
+            stop.set()
+            await attack
 
 
 async def test_bytes_that_are_no_message_are_refused_as_such() -> None:

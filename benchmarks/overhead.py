@@ -33,6 +33,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from imgedit import EditClient
+from imgedit.decoding import Decoders
 from imgedit.images import Pixels
 from imgedit.ports import SERVICES, Ports
 from imgedit.stack import environment_of, is_serving
@@ -44,7 +45,6 @@ from services.orchestrator.__main__ import prompt_rules
 from services.orchestrator.admission import Admission, Limit
 from services.orchestrator.backends import ModelUse, Painted, Segmented
 from services.orchestrator.catalogue_source import CatalogueSource
-from services.orchestrator.decoding import Decoders
 from services.orchestrator.editor import Editor, Terms
 from services.orchestrator.settings import OrchestratorSettings
 from services.segmentation.cutout import to_mask

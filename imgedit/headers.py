@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from imgedit import png
@@ -20,14 +20,24 @@ MAX_PARTS = 20_000
 """Chunks or segments of a file. A PNG of 32 MiB in the usual 8 KiB chunks has 4,096."""
 
 _EXIF_ORIENTATION = 0x0112
-_EXIF_MARKER = 0xE1
+_EXIF_MARKER, _PROFILE_MARKER = 0xE1, 0xE2
 _START_OF_FRAME = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _PROGRESSIVE = {0xC2, 0xC6, 0xCA, 0xCE}
 _SCAN, _END = 0xDA, 0xD9
 _APPLICATION = {*range(0xE0, 0xF0), 0xFE}
+_BARE = {0x00, 0x01, *range(0xD0, 0xD8)}
+"""Markers without a length: a decoder passes over them, so nothing may hide behind what looks like one."""
+_ENDS = {0xD8, 0xD9}
+"""Before the first scan a decoder gives up at these."""
 _NEEDED = {0xE0: b"JFIF\0", 0xE2: b"ICC_PROFILE\0", 0xEE: b"Adobe"}
 """Application segments that say how colours are meant. The others, comments too, are not shown to a decoder."""
-_MARKER = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])")
+_MARKER = re.compile(rb"\xff([\x02-\xcf\xd8-\xfe])")
+_NO_METADATA = 0b1101_0011
+"""The flags of a WebP's VP8X chunk, but for those of ICC, EXIF and XMP."""
+_HAS_PROFILE = 0b10_0000
+_WEBP_KEPT = (b"VP8X", b"VP8 ", b"VP8L", b"ALPH")
+_PROFILE, _PROFILE_PLACE = b"acsp", 36
+"""What every colour profile has there; colours without one are taken for sRGB, as those with an unreadable one."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +45,8 @@ class Header:
     """What a file says of itself.
 
     fault: why it cannot be decoded, in words for the caller; None where the container is sound. scans: passes over
-    the picture that a progressive JPEG makes the decoder do. orientation: EXIF's, 1 to 8. png: its structure; kept:
-    for a JPEG, start and end of what its decoder needs to see.
+    the picture that a JPEG makes the decoder do. orientation: EXIF's, 1 to 8. profile_bytes: of its colour profile,
+    as it is stored. png: its structure; kept: for the others, start and end of what its decoder needs to see.
     """
 
     format: Format
@@ -46,6 +56,7 @@ class Header:
     fault: str | None = None
     scans: int = 1
     orientation: int = 1
+    profile_bytes: int = 0
     png: png.Structure | None = None
     kept: tuple[tuple[int, int], ...] = ()
 
@@ -53,7 +64,8 @@ class Header:
         """The file without what a still picture does not need, so that no decoder parses it."""
         if self.png is not None:
             return self.png.essence(data)
-        return b"".join(data[start:end] for start, end in self.kept) if len(self.kept) > 1 else data
+        parts = b"".join(data[start:end] for start, end in self.kept)
+        return _as_webp(parts, has_profile=self.profile_bytes > 0) if self.format == "WEBP" else parts
 
 
 def read(data: bytes) -> Header | None:
@@ -102,7 +114,7 @@ def _read_png(data: bytes) -> Header | None:
 
 
 def _read_jpeg(data: bytes) -> Header | None:
-    size, is_progressive, exif = None, False, b""
+    size, is_progressive, exif, profile_bytes = None, False, b"", 0
     kept = [(0, 2)]
     for marker, start, end in _segments(data):
         is_application = marker in _APPLICATION
@@ -110,6 +122,7 @@ def _read_jpeg(data: bytes) -> Header | None:
             exif = data[start:end]
         if not is_application or (marker in _NEEDED and data.startswith(_NEEDED[marker], start)):
             kept.append((start - 4, end))
+            profile_bytes += end - start if marker == _PROFILE_MARKER else 0
         if marker in _START_OF_FRAME and size is None:
             if end - start < 6:
                 return None
@@ -118,10 +131,20 @@ def _read_jpeg(data: bytes) -> Header | None:
         elif marker == _SCAN:
             if size is None:
                 return None
-            scans, is_whole = _scans(data, end) if is_progressive else (1, True)
-            fault = None if is_whole else "it is cut off"
+            scans, is_whole = _scans(data, end)
+            fault = "it is cut off" if is_progressive and not is_whole else None
+            if scans > MAX_PARTS:
+                fault = f"it has over {MAX_PARTS} scans"
             kept[-1] = (start - 4, len(data))
-            return Header("JPEG", *size, fault=fault, scans=scans, orientation=orientation(exif), kept=tuple(kept))
+            return Header(
+                "JPEG",
+                *size,
+                fault=fault,
+                scans=scans,
+                orientation=orientation(exif),
+                profile_bytes=profile_bytes,
+                kept=tuple(kept),
+            )
     return Header("JPEG", *size, fault="it has no image data") if size else None
 
 
@@ -136,6 +159,11 @@ def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
         if marker == 0xFF:  # a fill byte
             place += 1
             continue
+        if marker in _BARE:
+            place += 2
+            continue
+        if marker in _ENDS:
+            return
         length = struct.unpack_from(">H", data, place + 2)[0]
         end = place + 2 + length
         if length < 2 or end > len(data):
@@ -174,25 +202,59 @@ def _read_webp(data: bytes) -> Header | None:
     else:
         return None
     end = 8 + int.from_bytes(data[4:8], "little")
-    frames, exif, is_sound = _webp_parts(data, min(end, len(data)))
-    fault = "it is cut off" if end > len(data) else None if is_sound else "its parts do not fit together"
-    return Header("WEBP", width, height, frames > 1, fault, orientation=orientation(exif))
+    parts = _webp_parts(data, min(end, len(data)))
+    fault = "it is cut off" if end > len(data) else None if parts.is_sound else "its parts do not fit together"
+    return Header(
+        "WEBP",
+        width,
+        height,
+        parts.frames > 1,
+        fault,
+        orientation=orientation(parts.exif),
+        profile_bytes=parts.profile_bytes,
+        kept=tuple(parts.kept),
+    )
 
 
-def _webp_parts(data: bytes, end: int) -> tuple[int, bytes, bool]:
-    """How many animation frames there are, the EXIF block, and whether the chunks fill the file."""
-    place, frames, exif = 12, 0, b""
+@dataclass
+class _WebpParts:
+    """The chunks of a WebP file. is_sound: whether they fill the file. kept: start and end of those that are needed."""
+
+    frames: int = 0
+    exif: bytes = b""
+    profile_bytes: int = 0
+    is_sound: bool = False
+    kept: list[tuple[int, int]] = field(default_factory=list)
+
+
+def _webp_parts(data: bytes, end: int) -> _WebpParts:
+    parts = _WebpParts()
+    place = 12
     for _ in range(MAX_PARTS):
         if place + 8 > end:
-            return frames, exif, True
+            parts.is_sound = True
+            return parts
         kind, length = data[place : place + 4], int.from_bytes(data[place + 4 : place + 8], "little")
-        frames += kind == b"ANMF"
-        if kind == b"EXIF" and not exif:
-            exif = data[place + 8 : place + 8 + length]
+        parts.frames += kind == b"ANMF"
+        if kind == b"EXIF" and not parts.exif:
+            parts.exif = data[place + 8 : place + 8 + length]
+        is_profile = kind == b"ICCP" and data.startswith(_PROFILE, place + 8 + _PROFILE_PLACE)
+        if is_profile:
+            parts.profile_bytes += length
+        if is_profile or kind in _WEBP_KEPT:
+            parts.kept.append((place, place + 8 + length + length % 2))
         place += 8 + length + length % 2
         if place > end + 1:
-            return frames, exif, False
-    return frames, exif, False
+            return parts
+    return parts
+
+
+def _as_webp(chunks: bytes, *, has_profile: bool) -> bytes:
+    """A WebP file of these chunks, among which are none of EXIF or XMP."""
+    if chunks.startswith(b"VP8X"):
+        flags = chunks[8] & _NO_METADATA | (_HAS_PROFILE if has_profile else 0)
+        chunks = chunks[:8] + bytes([flags]) + chunks[9:]
+    return b"RIFF" + (len(chunks) + 4).to_bytes(4, "little") + b"WEBP" + chunks
 
 
 _READERS: dict[bytes, Callable[[bytes], Header | None]] = {

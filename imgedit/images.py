@@ -27,8 +27,11 @@ MIN_SIDE = 16
 MAX_SIDE = 16_384
 
 MAX_SCANNED_PIXELS = 500_000_000
-"""Pixels times scans of a progressive JPEG: 20 scans at 25 megapixels. Encoders make about 10; a file of 100 KB can
-hold thousands, each of which costs the decoder a pass over the whole picture."""
+"""Pixels times scans of a JPEG: 20 scans at 25 megapixels. Encoders make about 10 in a progressive file and at most 4
+in another; a file of 100 KB can hold thousands, each of which costs the decoder a pass over the whole picture."""
+
+MAX_PROFILE_BYTES = 8 * 1024 * 1024
+"""Of a colour profile. Those of presses have up to 5 MiB."""
 
 _CHECKED_STREAM = 32_000_000
 """Bytes of decoded PNG from which the stream is inflated once before it is decoded: a fault is then found in a tenth
@@ -127,7 +130,18 @@ def check(data: bytes, *, field: str, max_pixels: int = DEFAULT_MAX_PIXELS) -> H
     if header.fault is not None:
         raise _damaged(field, header.fault)
     if header.scans * width * height > MAX_SCANNED_PIXELS:
-        raise _rejected(field, f"the JPEG has {header.scans} scans, too many for its size; save it as a baseline JPEG")
+        raise _rejected(
+            field,
+            f"the JPEG has {header.scans} scans, too many for its size; save it again as a PNG or baseline JPEG",
+            f"JPG의 스캔이 {header.scans}개로 너무 많습니다. 일반 PNG나 JPG로 다시 저장해 주세요.",
+        )
+    if header.profile_bytes > MAX_PROFILE_BYTES:
+        size, limit = header.profile_bytes / 2**20, MAX_PROFILE_BYTES / 2**20
+        raise _rejected(
+            field,
+            f"the picture's colour profile has {size:.1f} MiB, at most {limit:g} MiB are accepted; convert it to sRGB",
+            f"이미지의 색상 프로파일이 {size:.1f} MiB로 너무 큽니다({limit:g} MiB까지). sRGB로 변환해 저장해 주세요.",
+        )
     return header
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import streamlit as st
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
-from imgedit.errors import ImgeditError
+from imgedit.errors import ImgeditError, TryLater
 from studio import pictures
 from studio.batch_zip import BatchZip
 from studio.pictures import Picture
@@ -27,7 +27,8 @@ class Desk:
 
     chosen: a sample, or an earlier result, as the input. upload_round: counts up to empty the uploader. shown: the
     result on view. variants: those of "other seeds". numbers: of the edits. zipped,
-    finished_batch: the results of the last batch. failed: why the last edit brought none.
+    finished_batch: the results of the last batch. failed: why the last edit brought none. visit: tells this visit from
+    others.
     """
 
     chosen: Picture | None = None
@@ -40,6 +41,7 @@ class Desk:
     variants: list[Result] = field(default_factory=list)
     history: list[Result] = field(default_factory=list)
     numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+    visit: object = field(default_factory=object)
     _opened: dict[str, Picture | ImgeditError] = field(default_factory=dict)
     _runs: list[Run] = field(default_factory=list)
 
@@ -51,7 +53,10 @@ class Desk:
         if upload.file_id not in self._opened:
             while len(self._opened) >= MAX_REMEMBERED:
                 self._opened.pop(next(iter(self._opened)))
-            self._opened[upload.file_id] = _open(upload)
+            opened = _open(upload, self.visit)
+            if isinstance(opened, TryLater):
+                return opened
+            self._opened[upload.file_id] = opened
         return self._opened[upload.file_id]
 
     def choose(self, picture: Picture | None) -> None:
@@ -102,8 +107,8 @@ def _cancel_all(runs: list[Run]) -> None:
             threading.Thread(target=run.cancel, name="studio-cancel", daemon=True).start()
 
 
-def _open(upload: UploadedFile) -> Picture | ImgeditError:
+def _open(upload: UploadedFile, visit: object) -> Picture | ImgeditError:
     try:
-        return pictures.opened(upload.name, upload.getvalue())
+        return pictures.opened(upload.name, upload.getvalue(), visit)
     except ImgeditError as error:
         return error

@@ -1,14 +1,14 @@
 """Pictures as the page needs them: judged once when they come in, and small where they are shown.
 
-What people upload goes through `imgedit.images`, the one door for untrusted bytes; what the server sends is trusted.
-Knows nothing of Streamlit.
+What a browser sends goes through `imgedit.images`, the one door for untrusted bytes, in a process of `imgedit.decoder`;
+what the server sends is trusted. Knows nothing of Streamlit.
 """
 
 from __future__ import annotations
 
 import base64
 import io
-import threading
+from collections.abc import Hashable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,9 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 from imgedit import encoding, images
+from imgedit.decoding import Decoders
 from imgedit.errors import ImgeditError
+from imgedit.headers import Header
 
 VIEW_SIDE = 1280
 """Longest side of what is shown, in pixels."""
@@ -24,8 +26,12 @@ THUMB_SIDE = 224
 
 _QUALITY = 86
 _CHECK = 12
-_DECODES = threading.BoundedSemaphore(2)
-"""A picture of 25 megapixels takes 100 MB while it is decoded."""
+
+DECODE_SECONDS = 10.0
+"""Processor time that decoding one picture may take, as at the API."""
+PATIENCE_SECONDS = 60.0
+"""How long a picture may wait for its turn and be decoded."""
+_DECODERS = Decoders(2, DECODE_SECONDS)
 
 Margins = tuple[int, int, int, int]
 """Left, right, top, bottom, in pixels."""
@@ -49,14 +55,14 @@ class Picture:
         return self.width, self.height
 
 
-def opened(name: str, data: bytes) -> Picture:
-    """An uploaded file, judged. Raises `ImageRejected`."""
-    header = images.check(data, field="input_image")
-    with _DECODES:
-        decoded = images.decode(data, header, field="input_image")
-        alpha = None if decoded.alpha is None else Image.fromarray(decoded.alpha)
-        image = Image.fromarray(decoded.rgb)
-        view = _on_checks(_fitted(image, VIEW_SIDE), alpha and _fitted(alpha, VIEW_SIDE))
+def opened(name: str, data: bytes, visit: Hashable = "") -> Picture:
+    """An uploaded file, judged. `visit`: whose it is, since visits take turns.
+
+    Raises `ImageRejected`; `QueueFull` or `ServiceUnavailable` where it could not be judged now.
+    """
+    decoded, header = _decoded(data, "input_image", visit)
+    alpha = None if decoded.alpha is None else Image.fromarray(decoded.alpha)
+    view = _on_checks(_fitted(Image.fromarray(decoded.rgb), VIEW_SIDE), alpha and _fitted(alpha, VIEW_SIDE))
     return Picture(name, data, *decoded.size, header.format, webp(view), webp(_fitted(view, THUMB_SIDE)))
 
 
@@ -130,21 +136,21 @@ def aspect_margins(size: tuple[int, int], aspect: str) -> Margins:
     return wide // 2, wide - wide // 2, high // 2, high - high // 2
 
 
-def mask_over(view: bytes, mask: bytes) -> bytes:
-    """The picture with what the mask repaints in red. Raises `ImageRejected` for a mask that cannot be read."""
-    judged = images.open_untrusted(mask, field="mask_image")
+def mask_over(view: bytes, mask: bytes, visit: Hashable = "") -> bytes:
+    """The picture with what the mask repaints in red. Raises as `opened`."""
+    judged, _ = _decoded(mask, "mask_image", visit)
     weight = Image.fromarray(images.mask_of(judged, field="mask_image", size=judged.size, is_lossy=False))
     picture = _read(view)
     red = Image.blend(picture, Image.new("RGB", picture.size, "#e11d48"), 0.55)
     return webp(Image.composite(red, picture, weight.resize(picture.size)))
 
 
-def mask_at(drawn: bytes, size: tuple[int, int]) -> bytes | None:
+def mask_at(drawn: bytes, size: tuple[int, int], visit: Hashable = "") -> bytes | None:
     """What the brush drew, as a mask of the picture's size; None where nothing is painted.
 
-    The brush works on the small view, so its edge is drawn sharp again at full size. Raises `ImageRejected`.
+    The brush works on the small view, so its edge is drawn sharp again at full size. Raises as `opened`.
     """
-    judged = images.open_untrusted(drawn, field="mask_image")
+    judged, _ = _decoded(drawn, "mask_image", visit)
     small = Image.fromarray(judged.rgb).convert("L")
     if np.asarray(small).max() < 128:
         return None
@@ -153,6 +159,12 @@ def mask_at(drawn: bytes, size: tuple[int, int]) -> bytes | None:
         large.point([0] * 96 + [round((value - 96) * 255 / 64) for value in range(96, 160)] + [255] * 96)
     )
     return encoding.encode_png(np.ascontiguousarray(sharp))
+
+
+def _decoded(data: bytes, field: str, visit: Hashable) -> tuple[images.Picture, Header]:
+    return _DECODERS.open_in_thread(
+        data, field=field, max_pixels=images.DEFAULT_MAX_PIXELS, caller=visit, patience=PATIENCE_SECONDS
+    )
 
 
 def _fitted(image: Image.Image, side: int) -> Image.Image:

@@ -9,7 +9,7 @@ import streamlit as st
 
 from imgedit.errors import ImgeditError
 from imgedit.v1 import edit_pb2
-from studio import components, errors, fields, pictures
+from studio import components, desk, errors, fields, pictures
 from studio.catalogue import Form
 from studio.inputs import KINDS
 from studio.pictures import Picture
@@ -132,12 +132,12 @@ def _brushed(form: Form, picture: Picture | None) -> bytes | None:
     drawn = state.get("mask") if state else None
     if not drawn or picture is None:
         return None
-    return _mask_at(base64.b64decode(drawn.partition(",")[2]), picture.size)
+    return _mask_at(base64.b64decode(drawn.partition(",")[2]), picture.size, desk.current().visit)
 
 
 @st.cache_data(show_spinner=False, max_entries=8)
-def _mask_at(drawn: bytes, size: tuple[int, int]) -> bytes | None:
-    return pictures.mask_at(drawn, size)
+def _mask_at(drawn: bytes, size: tuple[int, int], _visit: object) -> bytes | None:
+    return pictures.mask_at(drawn, size, _visit)
 
 
 def _identity(picture: Picture) -> str:
@@ -151,7 +151,7 @@ def _uploaded_mask(words: Words, form: Form, picture: Picture | None) -> bytes |
     mask = upload.getvalue()
     if picture is not None:
         try:
-            over = _mask_over(picture.view, mask)
+            over = _mask_over(picture.view, mask, desk.current().visit)
         except ImgeditError as error:
             errors.show(words, error)
             return None
@@ -160,8 +160,8 @@ def _uploaded_mask(words: Words, form: Form, picture: Picture | None) -> bytes |
 
 
 @st.cache_data(show_spinner=False, max_entries=8)
-def _mask_over(view: bytes, mask: bytes) -> bytes:
-    return pictures.mask_over(view, mask)
+def _mask_over(view: bytes, mask: bytes, _visit: object) -> bytes:
+    return pictures.mask_over(view, mask, _visit)
 
 
 def _mask_options(words: Words, form: Form, options: dict[str, Any], *, is_own: bool) -> None:

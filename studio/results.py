@@ -7,8 +7,9 @@ from collections.abc import Iterator
 
 import streamlit as st
 
+from imgedit.errors import ImgeditError
 from imgedit.v1 import edit_pb2, profile_pb2
-from studio import components, pictures
+from studio import components, errors, pictures
 from studio.desk import Desk
 from studio.runs import Result
 from studio.text import Words, plain
@@ -42,13 +43,22 @@ def _views(words: Words, result: Result) -> None:
             tab.image(result.mask, alt=words("mask.used"), width="stretch")
 
 
+def _edit_further(words: Words, desk: Desk, result: Result) -> None:
+    try:
+        picture = pictures.opened(result.file_name, result.answer.output_image, desk.visit)
+    except ImgeditError as error:
+        errors.show(words, error)
+        return
+    desk.choose(picture)
+    st.rerun()
+
+
 def _actions(words: Words, desk: Desk, result: Result) -> bool:
     answer = result.answer
     with st.container(horizontal=True, key="actions"):
         _download(words("download"), answer.output_image, result.file_name, key="download", is_main=True)
         if st.button(words("use_result"), icon=":material/input:", key="use-result"):
-            desk.choose(pictures.opened(result.file_name, answer.output_image))
-            st.rerun()
+            _edit_further(words, desk, result)
         is_again = st.button(words("again"), icon=":material/casino:", key="again")
         if answer.background_removed_image:
             name = f"cutout-{result.number}.png"

@@ -126,6 +126,26 @@ def many_scans(side: int, count: int) -> bytes:
     return data[:-2] + data[last:-2] * count + data[-2:]
 
 
+def repeated_scan(side: int, count: int) -> bytes:
+    """A sequential JPEG of components in scans of their own, the last of which comes again and again without data."""
+    data = saved("JPEG", Image.new("RGB", (side, side), "grey"), subsampling=0)
+    place = data.index(b"\xff\xda")
+    length = struct.unpack_from(">H", data, place + 2)[0]
+    head, body = data[:place], data[place + 2 + length : -2]
+    scans = [segment(0xDA, bytes([1, number, 0x11 if number > 1 else 0, 0, 63, 0])) for number in (1, 2, 3)]
+    return head + scans[0] + body + scans[1] + scans[2] * count + b"\xff\xd9"
+
+
+def behind_bare_marker(marker: bytes) -> bytes:
+    """Scans where a reader that takes the marker for a segment sees only its body."""
+    data = saved("JPEG")
+    place = data.index(b"\xff\xda")
+    scan = data[place:-2]
+    hidden = scan + segment(0xDA, bytes([1, 1, 0, 0, 63, 0])) * 3000
+    hidden += bytes(0xF000 - len(hidden))
+    return data[:place] + marker + struct.pack(">H", len(hidden) + 2) + hidden + data[place:]
+
+
 def exif_block(orientation: int, *, count: int = 1, kind: int = 3) -> bytes:
     entry = struct.pack("<HHIHH", 0x0112, kind, count, orientation, 0)
     return b"Exif\0\0II*\0" + struct.pack("<IH", 8, 1) + entry + bytes(4)
@@ -289,6 +309,11 @@ CASES |= {
     ),
     "JPEG of 500 scans at 25 megapixels": refused("scans", lambda: many_scans(MEGA, 500)),
     "JPEG of 130,000 scans": refused("damaged", lambda: many_scans(SIDE, 130_000)),
+    "sequential JPEG of 2,000 scans at 25 megapixels": refused("scans", lambda: repeated_scan(MEGA, 2000)),
+    "sequential JPEG of 60,000 scans": refused("scans", lambda: repeated_scan(SIDE, 60_000)),
+    "JPEG that ends before its first scan": refused(
+        "no image data", lambda: saved("JPEG").replace(b"\xff\xda", b"\xff\xd9\xff\xda", 1)
+    ),
     "JPEG of a million comments": refused("damaged", lambda: jpeg_with(segment(0xFE) * 1_000_000)),
     "progressive JPEG that is cut off": refused("cut off", lambda: saved("JPEG", progressive=True)[:-900]),
     "JPEG that is cut off": refused("damaged", lambda: saved("JPEG")[:-900], "decoding"),
@@ -330,6 +355,7 @@ CASES |= {
     "JPEG with a second picture behind it": accepted(lambda: saved("MPO", **frames(2))),
     "JPEG with a broken index of further pictures": accepted(lambda: jpeg_with(segment(0xE2, b"MPF\0" + b"\xff" * 60))),
     "JPEG with fill bytes": accepted(lambda: jpeg_with(b"\xff" * 9)),
+    "sequential JPEG of three scans": accepted(lambda: repeated_scan(SIDE, 1)),
     "JPEG of 500 scans": accepted(lambda: many_scans(SIDE, 500)),
     "JPEG of 25 megapixels of CMYK": accepted(lambda: saved("JPEG", ramp(MEGA, 4), progressive=True), (MEGA, MEGA)),
     "JPEG named PNG": accepted(lambda: saved("JPEG")),
@@ -337,7 +363,14 @@ CASES |= {
 
 # --- WebP -----------------------------------------------------------------------------------------------------------
 
+BIG = bytes(30_000_000)
+PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
 CASES |= {
+    "WebP with 30 MB of EXIF": accepted(lambda: saved("WEBP", exif=exif_block(1) + BIG)),
+    "WebP with 30 MB of XMP": accepted(lambda: saved("WEBP", xmp=BIG)),
+    "WebP with 30 MB that are no colour profile": accepted(lambda: saved("WEBP", icc_profile=BIG)),
+    "WebP with a colour profile of 30 MB": refused("profile", lambda: saved("WEBP", icc_profile=PROFILE + BIG)),
     "WebP of 60 frames": refused("animated", lambda: saved("WEBP", **frames(60))),
     "WebP that says 16384x16384": refused("megapixels", lambda: webp(vp8x(16384, 16384))),
     "lossless WebP that says 16384x16384": refused(

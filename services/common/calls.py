@@ -9,7 +9,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -35,7 +35,10 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Call:
-    """One call. `answered` holds errors that were sent as messages instead of as its status."""
+    """One call.
+
+    answered: errors that were sent as messages instead of as its status. until_sent: closed when its answer was taken.
+    """
 
     service: str
     rpc: str
@@ -43,6 +46,7 @@ class Call:
     ends_at: float | None
     max_request_bytes: int
     answered: list[ImgeditError] = field(default_factory=list)
+    until_sent: AsyncExitStack = field(default_factory=AsyncExitStack)
 
     @contextmanager
     def observed(self) -> Iterator[None]:

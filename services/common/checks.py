@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from imgedit.errors import InvalidArgument, PromptRejected, Violation
+from services.common import texts
 
 MAX_PROMPT_CHARACTERS = 2000
 
@@ -21,17 +22,21 @@ def number(field: str, value: float, minimum: float, maximum: float) -> None:
 
 
 def prompt(field: str, text: str, *, may_be_blank: bool = False) -> None:
-    """Raise `PromptRejected` for text over 2000 characters, or blank text where it may not be blank."""
-    if not may_be_blank and not text.strip():
+    """Raise `PromptRejected` for text over 2000 characters, or blank text where it may not be blank.
+
+    Characters are counted as people see them: composed, and without those that mean nothing.
+    """
+    if not may_be_blank and not texts.comparable(text).strip():
         raise PromptRejected(
             f"{field}: must not be empty; say what to do, for instance 'a bright modern gym'",
             korean="프롬프트를 입력하세요. 예: '배경을 현대적인 체육관으로 변경'",
             violations=[Violation(field, "must not be empty")],
         )
-    if len(text) > MAX_PROMPT_CHARACTERS:
-        description = f"must have at most {MAX_PROMPT_CHARACTERS} characters, has {len(text)}"
+    length = len(texts.normal(text))
+    if length > MAX_PROMPT_CHARACTERS:
+        description = f"must have at most {MAX_PROMPT_CHARACTERS} characters, has {length}"
         raise PromptRejected(
             f"{field}: {description}",
-            korean=f"프롬프트는 {MAX_PROMPT_CHARACTERS}자까지입니다(받은 길이: {len(text)}자).",
+            korean=f"프롬프트는 {MAX_PROMPT_CHARACTERS}자까지입니다(받은 길이: {length}자).",
             violations=[Violation(field, description)],
         )

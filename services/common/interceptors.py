@@ -7,20 +7,23 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NoReturn
 
 import grpc
 from google.protobuf.message import Message
 from grpc_status import rpc_status
 
 from imgedit.errors import ImgeditError, ServiceUnavailable, Unauthenticated, to_status
-from services.common import callers, calls, deadline, logs, tls, tracing
+from services.common import callers, calls, deadline, logs, messages, tls, tracing
 from services.common.access import REFLECTION, Gate
 from services.common.calls import Call
 from services.common.deadline import Context
+from services.common.messages import Limits, Messages
 
 REQUEST_ID_KEY = "x-imgedit-request-id"
 REQUEST_ID_PATTERN = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -39,13 +42,22 @@ class RequestInterceptor(grpc.aio.ServerInterceptor):
     """Wraps the handlers of `service` for those whom `gate` admits.
 
     Health is open to all and reflection to those admitted; both pass through unobserved. Where a caller shows a
-    certificate, it must have one of `client_names`, unless there are none.
+    certificate, it must have one of `client_names`, unless there are none. Every call is served as one of streams,
+    since gRPC itself would wait for a message without end, and hand an answer over unseen.
     """
 
     def __init__(
-        self, service: str, *, max_request_bytes: int, gate: Gate, client_names: frozenset[str] = frozenset()
+        self,
+        service: str,
+        *,
+        max_request_bytes: int,
+        gate: Gate,
+        client_names: frozenset[str] = frozenset(),
+        limits: Limits = messages.DEFAULT_LIMITS,
     ) -> None:
         self._service = service
+        self._messages = Messages(limits)
+        self._health_messages = Messages(messages.HEALTH_LIMITS)
         self._max_request_bytes = max_request_bytes
         self._gate = gate
         self._client_names = client_names
@@ -70,8 +82,10 @@ class RequestInterceptor(grpc.aio.ServerInterceptor):
         """Called by gRPC once per call."""
         handler: Any = await continuation(handler_call_details)
         method = handler_call_details.method
-        if handler is None or method.startswith(_HEALTH):
-            return handler  # type: ignore[no-any-return]
+        if handler is None:
+            return None
+        if method.startswith(_HEALTH):
+            return self._wrap_health(handler)
         rpc = method.rsplit("/", 1)[-1]
         if self._is_closed:
             stopping = ServiceUnavailable("this server is stopping; ask again, and another will answer")
@@ -84,7 +98,7 @@ class RequestInterceptor(grpc.aio.ServerInterceptor):
         if any(key == CREDENTIAL_CHECK for key, _ in metadata):
             return grpc.stream_unary_rpc_method_handler(_admitted)
         if method.startswith(REFLECTION):
-            return handler  # type: ignore[no-any-return]
+            return self._wrap_reflection(handler, name)
         if handler.request_streaming and not handler.response_streaming:
             raise TypeError(f"{method}: a stream of requests with one answer is not handled here")
         if handler.request_streaming:
@@ -97,72 +111,122 @@ class RequestInterceptor(grpc.aio.ServerInterceptor):
 
         async def refuse(_requests: AsyncIterator[bytes], context: Context) -> None:
             logs.request_id.set(given_request_id(None, context) or uuid.uuid4().hex)
-            self._call(rpc, context).record(error, 0.0)
+            self._call(rpc, context.peer(), context).record(error, 0.0)
             await _abort(context, error, *metadata)
 
         return grpc.stream_unary_rpc_method_handler(refuse)
 
     def _wrap_unary(self, method: str, handler: Any, name: str) -> grpc.RpcMethodHandler[Any, Any]:
-        async def observed(request: Message, context: Context) -> Message:
-            async with self._observe(method, name, request, context):
-                return await handler.unary_unary(request, context)  # type: ignore[no-any-return]
-            raise AssertionError("an aborted call returns nothing")
+        async def observed(_requests: object, context: Context) -> None:
+            arrival = self._arrival(method, name, context)
+            request = await self._received(arrival, context)
+            if request is not None:
+                async with self._observe(arrival, request, context):
+                    response = await handler.unary_unary(request, context)
+                    await self._messages.send(context, response, arrival.peer)
 
-        return grpc.unary_unary_rpc_method_handler(observed, handler.request_deserializer, handler.response_serializer)
+        return _as_streams(handler, observed)
 
     def _wrap_stream(self, method: str, handler: Any, name: str) -> grpc.RpcMethodHandler[Any, Any]:
-        async def observed(request: Message, context: Context) -> AsyncIterator[Message]:
-            async with (
-                self._observe(method, name, request, context),
-                aclosing(handler.unary_stream(request, context)) as responses,
-            ):
-                async for response in responses:
-                    yield response
+        async def observed(_requests: object, context: Context) -> None:
+            arrival = self._arrival(method, name, context)
+            request = await self._received(arrival, context)
+            if request is not None:
+                async with (
+                    self._observe(arrival, request, context),
+                    aclosing(handler.unary_stream(request, context)) as responses,
+                ):
+                    async for response in responses:
+                        await self._messages.send(context, response, arrival.peer)
 
-        return grpc.unary_stream_rpc_method_handler(observed, handler.request_deserializer, handler.response_serializer)
+        return _as_streams(handler, observed)
 
     def _wrap_streams(self, method: str, handler: Any, name: str) -> grpc.RpcMethodHandler[Any, Any]:
-        async def observed(requests: AsyncIterator[Message], context: Context) -> AsyncIterator[Message]:
-            async with (
-                self._observe(method, name, None, context),
-                aclosing(handler.stream_stream(requests, context)) as responses,
-            ):
-                async for response in responses:
-                    yield response
+        async def observed(requests: AsyncIterator[Message], context: Context) -> None:
+            arrival = self._arrival(method, name, context)
+            async with self._observe(arrival, None, context):
+                with self._messages.streaming(arrival.caller):
+                    async with aclosing(handler.stream_stream(requests, context)) as responses:
+                        async for response in responses:
+                            await self._messages.send(context, response, arrival.peer)
 
-        return grpc.stream_stream_rpc_method_handler(
-            observed, handler.request_deserializer, handler.response_serializer
-        )
+        return _as_streams(handler, observed)
+
+    def _wrap_health(self, handler: Any) -> grpc.RpcMethodHandler[Any, Any]:
+        async def answered(_requests: object, context: Context) -> None:
+            host = context.peer().rpartition(":")[0]
+            try:
+                request = await self._health_messages.receive(context, host)
+            except ImgeditError as error:
+                await _abort(context, error)
+            if request is None:
+                return
+            if handler.response_streaming:
+                await handler.unary_stream(request, context)
+            else:
+                await context.write(await handler.unary_unary(request, context))
+
+        return _as_streams(handler, answered)
+
+    def _wrap_reflection(self, handler: Any, name: str) -> grpc.RpcMethodHandler[Any, Any]:
+        async def answered(requests: AsyncIterator[Message], context: Context) -> None:
+            limited = messages.until_idle(requests, messages.HEALTH_LIMITS.receive_seconds, lambda: False)
+            try:
+                with self._messages.streaming(name):
+                    async for response in handler.stream_stream(limited, context):
+                        await context.write(response)
+            except ImgeditError as error:
+                await _abort(context, error)
+
+        return _as_streams(handler, answered)
+
+    def _arrival(self, method: str, name: str, context: Context) -> _Arrival:
+        """Asks the context now: once the caller has gone, asking it for its peer reads freed memory."""
+        certified = tls.peer_names(context)
+        # A token says more than the certificate of the machine that sent it.
+        caller = name if self._gate.asks or not certified else certified[0]
+        return _Arrival(method, caller, context.peer(), tuple(certified))
+
+    async def _received(self, arrival: _Arrival, context: Context) -> Message | None:
+        """The request of a call that sends one; None where the caller has gone. Ends the call where there is none."""
+        started = time.perf_counter()
+        try:
+            self._refuse_stranger(arrival.certified)
+            return await self._messages.receive(context, arrival.caller)  # type: ignore[no-any-return]
+        except ImgeditError as error:
+            callers.caller.set(arrival.caller)
+            logs.request_id.set(given_request_id(None, context) or uuid.uuid4().hex)
+            self._call(arrival.rpc, arrival.peer, context).record(error, time.perf_counter() - started)
+            await _abort(context, error)
 
     @asynccontextmanager
-    async def _observe(self, method: str, name: str, request: Message | None, context: Context) -> AsyncIterator[None]:
+    async def _observe(self, arrival: _Arrival, request: Message | None, context: Context) -> AsyncIterator[None]:
         request_id = given_request_id(request, context) or uuid.uuid4().hex
         logs.request_id.set(request_id)
         context.set_trailing_metadata(((REQUEST_ID_KEY, request_id),))
-        certified = tls.peer_names(context)
-        # A token says more than the certificate of the machine that sent it.
-        callers.caller.set(name if self._gate.asks or not certified else certified[0])
-        call = self._call(method.rsplit("/", 1)[-1], context)
+        callers.caller.set(arrival.caller)
+        call = self._call(arrival.rpc, arrival.peer, context)
         calls.current.set(call)
         self._running += 1
         try:
             with (
-                tracing.served(method, context.invocation_metadata, request_id=request_id),
+                self._messages.call(arrival.peer),
+                tracing.served(arrival.method, context.invocation_metadata, request_id=request_id),
                 call.observed(),
             ):
-                self._refuse_stranger(certified)
+                self._refuse_stranger(arrival.certified)
                 if request is not None:
                     calls.refuse_too_large(request)
-                yield
+                async with call.until_sent:
+                    yield
         except ImgeditError as error:
             await _abort(context, error)
         finally:
             self._running -= 1
             self._ended.set()
 
-    def _call(self, rpc: str, context: Context) -> Call:
-        """Asks the context now: once the caller has gone, asking it for its peer reads freed memory."""
-        return Call(self._service, rpc, context.peer(), deadline.of(context), self._max_request_bytes)
+    def _call(self, rpc: str, peer: str, context: Context) -> Call:
+        return Call(self._service, rpc, peer, deadline.of(context), self._max_request_bytes)
 
     def _refuse_stranger(self, certified: Sequence[str]) -> None:
         if self._client_names and not self._client_names & set(certified):
@@ -171,6 +235,31 @@ class RequestInterceptor(grpc.aio.ServerInterceptor):
 
 async def _admitted(_requests: AsyncIterator[bytes], _context: Context) -> bytes:
     return b""
+
+
+@dataclass(frozen=True)
+class _Arrival:
+    """A call as it came in. certified: the names in the caller's certificate."""
+
+    method: str
+    caller: str
+    peer: str
+    certified: tuple[str, ...]
+
+    @property
+    def rpc(self) -> str:
+        return self.method.rsplit("/", 1)[-1]
+
+
+def _as_streams(
+    handler: Any, behaviour: Callable[[AsyncIterator[Message], Context], Awaitable[None]]
+) -> grpc.RpcMethodHandler[Any, Any]:
+    """The same on the wire, whatever kind of RPC it is; `behaviour` reads and writes by itself."""
+    return grpc.stream_stream_rpc_method_handler(
+        behaviour,
+        handler.request_deserializer,
+        handler.response_serializer,
+    )
 
 
 def given_request_id(request: Message | None, context: Context) -> str | None:
@@ -182,7 +271,7 @@ def given_request_id(request: Message | None, context: Context) -> str | None:
     return None
 
 
-async def _abort(context: Context, error: ImgeditError, *metadata: tuple[str, str]) -> None:
+async def _abort(context: Context, error: ImgeditError, *metadata: tuple[str, str]) -> NoReturn:
     error.metadata.setdefault("request_id", logs.request_id.get())
     message = to_status(error)
     status = rpc_status.to_status(message)

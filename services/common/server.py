@@ -24,6 +24,7 @@ from imgedit import __version__, hangup
 from imgedit.errors import ImgeditError, SettingsError
 from services.common import access, logs, memory, metrics, tls, tracing
 from services.common.interceptors import RequestInterceptor
+from services.common.messages import Limits
 from services.common.metrics import MetricsServer
 from services.common.settings import S, ServiceSettings, load
 
@@ -73,6 +74,12 @@ class RunningServer:
             settings.service,
             max_request_bytes=settings.max_request_bytes,
             gate=service.gate,
+            limits=Limits(
+                receive_seconds=settings.receive_seconds,
+                at_once=settings.max_receiving,
+                per_caller=settings.max_receiving_per_caller,
+                send_seconds=settings.send_seconds,
+            ),
             client_names=frozenset(filter(None, re.split(r"[,\s]+", settings.tls_client_names))),
         )
         self._server = grpc.aio.server(interceptors=[self._interceptor], options=_options(settings))
@@ -227,6 +234,8 @@ def _options(settings: ServiceSettings) -> list[tuple[str, int]]:
         ("grpc.http2.min_recv_ping_interval_without_data_ms", 5000),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.max_ping_strikes", 0),
+        # Of one connection: a caller who resets streams as fast as it opens them has so many that are not cleared away.
+        ("grpc.max_concurrent_streams", 256),
         # Two servers on one port would silently share it.
         ("grpc.so_reuseport", 0),
     ]

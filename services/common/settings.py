@@ -34,6 +34,14 @@ class ServiceSettings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is logged")
     max_request_bytes: int = Field(32 * MIB, ge=1, description="largest message that the handler accepts")
     max_receive_bytes: int = Field(48 * MIB, ge=1, description="largest message that the transport accepts")
+    receive_seconds: float = Field(60.0, gt=0, description="how long a caller may take to send a message")
+    max_receiving: int = Field(32, ge=1, description="most messages that are received at once; others wait")
+    max_receiving_per_caller: int = Field(
+        8, ge=1, description="most of them, and most open streams of requests, of one caller"
+    )
+    send_seconds: float = Field(
+        300.0, gt=0, description="how long a caller may take to read a message; then its connection is closed"
+    )
     max_send_bytes: int = Field(128 * MIB, ge=1, description="largest answer")
     max_pixels: int = Field(25_000_000, ge=256, description="most pixels of a picture, checked before it is decoded")
     drain_seconds: float = Field(3.0, ge=0, description="wait between NOT_SERVING and refusing new calls, on SIGTERM")

@@ -21,7 +21,8 @@ MAX_HEADER_BYTES = 16 * 1024 * 1024
 MAX_TENSORS = 10_000
 MAX_METADATA = 1_000
 MAX_ARRAY = 1_000_000
-MAX_STRINGS = 100_000
+MAX_STRINGS = 200_000
+"""In all arrays of the metadata: each is read by itself."""
 MAX_NAME_BYTES = 256
 MAX_DIMENSIONS = 4
 MAX_SIDE = 1 << 32
@@ -69,6 +70,7 @@ class _Reader:
         self._path = path
         self._limit = min(size, MAX_HEADER_BYTES)
         self.position = 0
+        self.strings_left = MAX_STRINGS
 
     def refuse(self, fault: str) -> ModelLoadError:
         return ModelLoadError(f"{self._path}: not a usable GGUF file: {fault}")
@@ -161,7 +163,9 @@ def _skip_array(reader: _Reader) -> None:
     """An array of scalars or strings; arrays in arrays are refused."""
     kind = reader.uint32()
     if kind == STRING:
-        for _ in range(reader.count("strings in an array", MAX_STRINGS)):
+        count = reader.count("strings in arrays", reader.strings_left)
+        reader.strings_left -= count
+        for _ in range(count):
             reader.skip(reader.count("bytes in a metadata string", MAX_HEADER_BYTES))
     elif kind in SCALAR_BYTES:
         reader.skip(SCALAR_BYTES[kind] * reader.count("values in an array", MAX_ARRAY))

@@ -12,14 +12,14 @@ if __name__ == "__main__":
 
 import grpc
 
+from imgedit.decoding import Decoders
 from imgedit.v1 import edit_pb2, edit_pb2_grpc
 from services.common.server import Service, run
-from services.orchestrator import access, policy
+from services.orchestrator import access, metrics, policy
 from services.orchestrator.admission import Admission, Limit
 from services.orchestrator.availability import Availability
 from services.orchestrator.backends import Backends
 from services.orchestrator.catalogue_source import CatalogueSource
-from services.orchestrator.decoding import Decoders
 from services.orchestrator.editor import Editor
 from services.orchestrator.ledger import Ledger, Limits
 from services.orchestrator.prompts import PromptRules
@@ -32,7 +32,7 @@ def make_service(settings: OrchestratorSettings) -> Service:
     source = CatalogueSource(settings.experiments)
     content_policy = policy.load(settings.content_policy) if settings.content_policy else None
     gate, open_channel = access.public_gate(settings), access.service_channels(settings)
-    decoders = Decoders(settings.decode_processes, settings.decode_seconds)
+    decoders = Decoders(settings.decode_processes, settings.decode_seconds, on_lost=metrics.DECODERS_LOST.inc)
     rules = prompt_rules(settings)
     backends: list[Backends] = []
     availability: list[Availability] = []
@@ -59,6 +59,7 @@ def make_service(settings: OrchestratorSettings) -> Service:
             admission=admission,
             max_pixels=settings.max_pixels,
             max_work_pixels=settings.max_work_pixels,
+            max_answer_bytes=settings.max_send_bytes,
             metadata_prompt=settings.metadata_prompt,
             prompts=rules,
             policy=content_policy,

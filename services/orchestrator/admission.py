@@ -67,6 +67,15 @@ class Admission:
             yield
 
     @contextmanager
+    def answer(self, caller: str, nbytes: int) -> Iterator[None]:
+        """An answer until its caller has taken it: it keeps the place that the edit had, and is never refused."""
+        self._add(caller, 1, nbytes)
+        try:
+            yield
+        finally:
+            self._add(caller, -1, -nbytes)
+
+    @contextmanager
     def _taken(self, caller: str, edits: int, nbytes: int) -> Iterator[None]:
         self._refuse_surplus(caller, edits, nbytes)
         self._add(caller, edits, nbytes)

@@ -20,6 +20,9 @@ from services.orchestrator.canvas import Edit
 from services.orchestrator.catalogue import Experiment, Feature
 from services.orchestrator.chain import Outcome
 
+_REST_BYTES = 1024 * 1024
+"""Of an answer, for all but its pictures."""
+
 _MASK_SOURCES = {
     "whole": edit_pb2.MASK_SOURCE_WHOLE,
     "segmentation": edit_pb2.MASK_SOURCE_SEGMENTATION,
@@ -36,10 +39,13 @@ async def of(
     outcome: Outcome,
     *,
     with_prompts: bool,
+    max_bytes: int,
 ) -> edit_pb2.EditResponse:
-    """The answer. with_prompts: the metadata of its result holds them.
+    """The answer. with_prompts: the metadata of its result holds them. max_bytes: what it may have; pictures beside
+    the result are left out, with a warning, where they do not fit.
 
-    Raises `InvalidArgument` for a picture too large for the format that was asked for.
+    Raises `InvalidArgument` for a picture too large for the format that was asked for, `RequestTooLarge` for one whose
+    file no answer can hold.
     """
     canvas = outcome.canvas
     height, width = canvas.rgb.shape[:2]
@@ -52,6 +58,7 @@ async def of(
         cutout=_cutout(edit.picture, outcome),
         weight=canvas.weight,
     )
+    files, left_out = files.within(max_bytes - _REST_BYTES)
     return edit_pb2.EditResponse(
         success=True,
         experiment_id=experiment.id,
@@ -64,7 +71,7 @@ async def of(
         height=height,
         effective=effective,
         stage_timings=[progress_pb2.Timing(name=name, seconds=s) for name, s in outcome.seconds.items()],
-        warnings=(*edit.parameters.warnings, *canvas.warnings, *outcome.warnings),
+        warnings=(*edit.parameters.warnings, *canvas.warnings, *outcome.warnings, *left_out),
         request_id=logs.request_id.get(),
     )
 

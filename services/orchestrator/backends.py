@@ -35,6 +35,17 @@ from services.orchestrator.stage_calls import StageCalls
 
 _REWRITE_MODES = {"translate": prompt_pb2.REWRITE_MODE_TRANSLATE, "expand": prompt_pb2.REWRITE_MODE_EXPAND}
 
+_PICTURES = {
+    "images": "input_image",
+    "images[0]": "input_image",
+    "images[1]": "reference_images[0]",
+    "images[2]": "reference_images[1]",
+}
+_SEGMENTATION_FIELDS = {"image": "input_image"}
+_FILL_FIELDS = {"image": "input_image", "mask": "mask_image"}
+_QWEN_EDIT_FIELDS = _PICTURES | {"mask": "mask_image", "true_cfg_scale": "guidance_scale"}
+"""What an edit's caller calls the fields of the services' requests."""
+
 
 @dataclass(frozen=True)
 class ModelUse:
@@ -131,16 +142,26 @@ class Backends:
             outputs.append(segmentation_pb2.SEGMENT_OUTPUT_FOREGROUND)
         request = segmentation_pb2.SegmentRequest(image=pixels.to_message(rgb), outputs=outputs)
         response = await self._calls.run(
-            "segment", "segmentation", deadline, lambda options: self._segmentation.Segment(request, **options)
+            "segment",
+            "segmentation",
+            deadline,
+            lambda options: self._segmentation.Segment(request, **options),
+            fields=_SEGMENTATION_FIELDS,
         )
         usage.spent(response.timings)
         foreground = pixels.decode_answer(response.foreground) if wants_foreground else None
         return Segmented(pixels.decode_answer(response.mask), foreground, _model(response.model))
 
     async def rewrite_prompt(
-        self, prompt: str, mode: Literal["translate", "expand"], images: Sequence[Pixels], *, deadline: float
+        self,
+        prompt: str,
+        mode: Literal["translate", "expand"],
+        images: Sequence[Pixels],
+        *,
+        field: str,
+        deadline: float,
     ) -> Rewritten:
-        """The prompt in English, or written out with a look at up to 3 pictures (H, W, 3) uint8."""
+        """The prompt in English, or written out with a look at up to 3 pictures (H, W, 3) uint8. field: whose it is."""
         stub = self._prompt
         if stub is None:
             raise ServiceUnavailable("no PromptService is configured")
@@ -148,7 +169,11 @@ class Backends:
             prompt=prompt, mode=_REWRITE_MODES[mode], images=[pixels.to_message(image) for image in images]
         )
         response = await self._calls.run(
-            "rewrite_prompt", "prompt", deadline, lambda options: stub.RewritePrompt(request, **options)
+            "rewrite_prompt",
+            "prompt",
+            deadline,
+            lambda options: stub.RewritePrompt(request, **options),
+            fields=_PICTURES | {"prompt": field},
         )
         usage.spent(response.timings)
         return Rewritten(response.prompt, _model(response.model) if response.HasField("model") else None)
@@ -189,6 +214,7 @@ class Backends:
             "fill",
             deadline,
             lambda options: _follow(self._fill.Fill(request, **options), on_progress),
+            fields=_FILL_FIELDS,
             on_rerun=lambda: on_progress(restarted=True),
         )
 
@@ -226,6 +252,7 @@ class Backends:
             "qwen_edit",
             deadline,
             lambda options: _follow(self._qwen_edit.Edit(request, **options), on_progress),
+            fields=_QWEN_EDIT_FIELDS,
             on_rerun=lambda: on_progress(restarted=True),
         )
 

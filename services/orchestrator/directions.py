@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from services.common import texts
+
 Side = Literal["left", "right", "top", "bottom"]
 
 CONTEXT = 80
@@ -40,7 +42,11 @@ class _Word:
 
 
 def read(prompt: str) -> Directions:
-    """The sides that the prompt names; empty where it names none. What it rules out (왼쪽 말고) is taken away."""
+    """The sides that the prompt names; empty where it names none. What it rules out (왼쪽 말고) is taken away.
+
+    Read in a normal form, so that 왼쪽 in single letters, ｌｅｆｔ and the like count.
+    """
+    prompt = texts.comparable(prompt)
     words = list(_direction_words(prompt))
     ruled_out = {side for word in words if _is_ruled_out(word, prompt) for side in word.sides}
     used = [word for word in words if not ruled_out.issuperset(word.sides)]

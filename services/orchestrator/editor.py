@@ -12,17 +12,18 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 
+from imgedit.decoding import Decoders
 from imgedit.errors import DeadlineExceeded
 from imgedit.v1 import edit_pb2
 from services.common import tracing
 from services.common.callers import caller
+from services.common.settings import MIB
 from services.orchestrator import answer, chain, inputs, metrics, parameters, policy, usage
 from services.orchestrator.admission import Admission
 from services.orchestrator.backends import Backends
 from services.orchestrator.canvas import Edit
 from services.orchestrator.catalogue import Experiment, ExtendStage, Feature
 from services.orchestrator.catalogue_source import CatalogueSource
-from services.orchestrator.decoding import Decoders
 from services.orchestrator.parameters import EditParameters
 from services.orchestrator.policy import Policy
 from services.orchestrator.prompts import PromptRules
@@ -56,6 +57,7 @@ class Editor:
         max_pixels: int,
         max_work_pixels: int,
         prompts: PromptRules,
+        max_answer_bytes: int = 128 * MIB,
         metadata_prompt: bool = True,
         policy: Policy | None = None,
     ) -> None:
@@ -65,6 +67,7 @@ class Editor:
         self._admission = admission
         self._max_pixels = max_pixels
         self._max_work_pixels = max_work_pixels
+        self._max_answer_bytes = max_answer_bytes
         self._metadata_prompt = metadata_prompt
         self._prompts = prompts
         self._policy = policy
@@ -103,7 +106,7 @@ class Editor:
             await self._policy.check(judged())
             # A preview would show what the policy has not judged yet.
             resolved = replace(resolved, preview_every=0)
-        pictures = await inputs.decode(request, self._decoders, self._max_pixels)
+        pictures = await inputs.decode(request, self._decoders, self._max_pixels, caller.get())
         resolved.output.check_size(pictures.picture.size)
         pixels = pictures.picture.size[0] * pictures.picture.size[1]
         metrics.IMAGE_PIXELS.observe(pixels)
@@ -128,7 +131,15 @@ class Editor:
             metrics.STAGE_SECONDS.labels(stage).observe(seconds)
         if self._policy:
             await self._policy.check(judged(outcome.canvas.rgb, outcome.texts.prompt))
-        response = await answer.of(request, experiment, feature, edit, outcome, with_prompts=self._metadata_prompt)
+        response = await answer.of(
+            request,
+            experiment,
+            feature,
+            edit,
+            outcome,
+            with_prompts=self._metadata_prompt,
+            max_bytes=self._max_answer_bytes,
+        )
         if self._policy and request.preview_every:
             response.warnings.append("preview_every: no previews, since the content policy judges finished pictures")
         return response

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from imgedit import headers, images
+from imgedit.decoding import Decoders
 from imgedit.images import Picture, Pixels
 from imgedit.v1 import edit_pb2
 from services.orchestrator.catalogue import ExtendStage
-from services.orchestrator.decoding import Decoders
 from services.orchestrator.parameters import EditParameters
 
 BYTES_PER_PIXEL = 28
@@ -59,14 +59,17 @@ def _declared_size(data: bytes, max_pixels: int) -> tuple[int, int]:
     return (math.isqrt(max_pixels),) * 2 if start.startswith(b"\xff\xd8\xff") else (0, 0)
 
 
-async def decode(request: edit_pb2.EditRequest, decoders: Decoders, max_pixels: int) -> Inputs:
-    """Decode all pictures at once. Raises `ImageRejected` or `InvalidArgument` for the first field at fault."""
+async def decode(request: edit_pb2.EditRequest, decoders: Decoders, max_pixels: int, caller: str) -> Inputs:
+    """Decode all pictures, in turn with those of other callers.
+
+    Raises `ImageRejected` or `InvalidArgument` for the first field at fault.
+    """
     fields = {"input_image": request.input_image}
     if request.mask_image:
         fields["mask_image"] = request.mask_image
     fields |= {f"reference_images[{index}]": data for index, data in enumerate(request.reference_images)}
     picture, *others = await _all(
-        decoders.open(data, field=field, max_pixels=max_pixels) for field, data in fields.items()
+        decoders.open(data, field=field, max_pixels=max_pixels, caller=caller) for field, data in fields.items()
     )
     mask = None
     if request.mask_image:

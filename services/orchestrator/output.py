@@ -6,7 +6,7 @@ The edge between OutputOptions and the encoders of `imgedit.encoding`. Knows not
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from imgedit.encoding import (
@@ -17,10 +17,11 @@ from imgedit.encoding import (
     encode_png,
     encode_webp,
 )
-from imgedit.errors import InvalidArgument
+from imgedit.errors import InvalidArgument, RequestTooLarge, Violation
 from imgedit.images import Picture, Pixels
 from imgedit.v1 import edit_pb2
 from services.common import checks
+from services.common.settings import MIB
 
 Format = Literal["PNG", "JPEG", "WEBP"]
 
@@ -106,6 +107,40 @@ class Files:
     output: bytes
     cutout: bytes
     mask: bytes
+
+    def within(self, limit: int) -> tuple[Files, tuple[str, ...]]:
+        """As many of them as fit `limit` bytes, and a warning for each that does not; the result comes first.
+
+        Raises `RequestTooLarge` where not even the result fits.
+        """
+        left = limit - len(self.output)
+        if left < 0:
+            description = f"the result has {_mib(self.output)} MiB and an answer {limit / MIB:.0f} MiB at most"
+            raise RequestTooLarge(
+                f"output: {description}; take JPEG, WebP with a quality, or a smaller picture",
+                korean=f"결과가 {_mib(self.output)} MiB로 너무 큽니다({limit / MIB:.0f} MiB까지). "
+                "JPEG나 WebP를 선택하거나 더 작은 이미지를 쓰세요.",
+                violations=[Violation("output", description)],
+            )
+        kept: dict[str, bytes] = {}
+        warnings = []
+        for field, name, data in (
+            ("mask_image", "mask", self.mask),
+            ("background_removed_image", "cutout", self.cutout),
+        ):
+            if len(data) <= left:
+                kept[name], left = data, left - len(data)
+            else:
+                kept[name] = b""
+                warnings.append(
+                    f"{field}: left out, since its {_mib(data)} MiB would take the answer over {limit / MIB:.0f} MiB; "
+                    "take JPEG or WebP with a quality for the result, or a smaller picture"
+                )
+        return replace(self, **kept), tuple(warnings)
+
+
+def _mib(data: bytes) -> str:
+    return f"{len(data) / MIB:.1f}"
 
 
 async def encode(

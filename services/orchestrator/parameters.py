@@ -12,7 +12,7 @@ from typing import Literal
 
 from imgedit.errors import InvalidArgument
 from imgedit.v1 import edit_pb2, profile_pb2
-from services.common import checks
+from services.common import checks, texts
 from services.common.interceptors import REQUEST_ID_PATTERN
 from services.orchestrator import margins, output, region
 from services.orchestrator.catalogue import (
@@ -106,7 +106,7 @@ def resolve(request: edit_pb2.EditRequest, feature: Feature) -> EditParameters:
     if where.background == "transparent" or not feature.painters:
         what.check_transparency()
     return EditParameters(
-        prompt=request.prompt,
+        prompt=texts.normal(request.prompt),
         negative_prompt=_negative_prompt(request, feature) if has_guidance else None,
         negative_scale=numbers.get("negative_scale") if request.HasField("negative_prompt") else None,
         steps=int(numbers.get("steps", 0)),
@@ -224,7 +224,7 @@ def _number(request: edit_pb2.EditRequest, name: str, limits: NumberRange, prese
 
 def _negative_prompt(request: edit_pb2.EditRequest, feature: Feature) -> str | None:
     if request.HasField("negative_prompt"):
-        return request.negative_prompt
+        return texts.normal(request.negative_prompt)
     return automatic_negative_prompt(feature.painter)
 
 

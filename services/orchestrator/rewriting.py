@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
-from PIL import Image
-
 from imgedit.errors import ServiceUnavailable
-from imgedit.images import Pixels, resized
 from services.orchestrator import prompts
 from services.orchestrator.backends import Rewritten
 from services.orchestrator.canvas import Edit, Texts
 from services.orchestrator.prompts import Mode
-from services.orchestrator.work_area import WorkArea
+from services.orchestrator.work_area import looked_at
 
 GLANCE_PIXELS = 448 * 448
 """The PromptService looks at pictures at less than this."""
@@ -28,9 +25,9 @@ async def rewrite_prompts(edit: Edit) -> Texts:
     negative = Rewritten(asked.negative_prompt or "", None)
     try:
         if rewriting.prompt is not None:
-            prompt = await _rewritten(edit, asked.prompt, rewriting.prompt)
+            prompt = await _rewritten(edit, "prompt", asked.prompt, rewriting.prompt)
         if rewriting.negative_prompt:
-            negative = await _rewritten(edit, negative.text, "translate")
+            negative = await _rewritten(edit, "negative_prompt", negative.text, "translate")
     except ServiceUnavailable as error:
         raise prompts.unreachable(rewriting, error) from None
     model = prompt.model or negative.model
@@ -41,13 +38,8 @@ async def rewrite_prompts(edit: Edit) -> Texts:
     )
 
 
-async def _rewritten(edit: Edit, text: str, mode: Mode) -> Rewritten:
+async def _rewritten(edit: Edit, field: str, text: str, mode: Mode) -> Rewritten:
     """A text that is written out is written with a look at the pictures."""
     shown = (edit.picture.over_white(), *edit.references) if mode == "expand" else ()
-    images = [await asyncio.to_thread(_glance, image) for image in shown]
-    return await edit.backends.rewrite_prompt(text, mode, images, deadline=edit.deadline)
-
-
-def _glance(rgb: Pixels) -> Pixels:
-    area = WorkArea.of((rgb.shape[1], rgb.shape[0]), GLANCE_PIXELS)
-    return resized(rgb, area.content, Image.Resampling.LANCZOS)
+    images = [await asyncio.to_thread(looked_at, image, GLANCE_PIXELS) for image in shown]
+    return await edit.backends.rewrite_prompt(text, mode, images, field=field, deadline=edit.deadline)

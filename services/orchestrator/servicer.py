@@ -5,10 +5,11 @@ The edge between gRPC and `editor.py`, which carries an edit out.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
+from contextlib import AbstractAsyncContextManager, ExitStack, aclosing, asynccontextmanager, contextmanager
 from dataclasses import replace
 from functools import partial
 
@@ -38,6 +39,9 @@ _ATTEMPT = re.compile(r"[0-9]{1,4}")
 MAX_BATCH_ID_LENGTH = 54
 """Of a batch's own id: "-" and a number go behind it, and ids have up to 64 characters."""
 
+IDLE_SECONDS = 600.0
+"""A batch that sends no further request for so long, while none of its edits runs, is ended."""
+
 Held = HeldEdit[edit_pb2.EditEvent, edit_pb2.EditResponse]
 Joining = Callable[[], AbstractAsyncContextManager[Held]]
 
@@ -66,8 +70,9 @@ class EditServicer(edit_pb2_grpc.EditServiceServicer):
 
     async def Edit(self, request: edit_pb2.EditRequest, context: Context) -> edit_pb2.EditResponse:
         """Edit one picture."""
-        async with self._joined(request, _terms(request, context)) as edit:
-            return await edit.answer()
+        joined = self._joined(request, _terms(request, context))
+        edit = await calls.current.get().until_sent.enter_async_context(joined)
+        return await edit.answer()
 
     async def EditStream(self, request: edit_pb2.EditRequest, context: Context) -> AsyncGenerator[edit_pb2.EditEvent]:
         """Edit one picture, reporting on the way; exactly one result or error ends the stream."""
@@ -84,7 +89,9 @@ class EditServicer(edit_pb2_grpc.EditServiceServicer):
         if len(call.request_id) > MAX_BATCH_ID_LENGTH:
             raise InvalidArgument.field(REQUEST_ID_KEY, f"must have at most {MAX_BATCH_ID_LENGTH} characters here")
         run = partial(self._item, call, set())
-        async with aclosing(batch.merged(request_iterator, run, limit=self._max_in_batch)) as events:
+        async with aclosing(
+            batch.merged(request_iterator, run, limit=self._max_in_batch, idle_seconds=IDLE_SECONDS)
+        ) as events:
             async for event in events:
                 yield event
 
@@ -114,7 +121,24 @@ class EditServicer(edit_pb2_grpc.EditServiceServicer):
         )
         with self._admission.request(caller.get(), request.ByteSize()):
             async with joined as edit:
-                yield edit
+                with self._counted(edit):
+                    yield edit
+
+    @contextmanager
+    def _counted(self, edit: Held) -> Iterator[None]:
+        """Inside, an answer that is there counts as the edit did, since the caller has not taken it yet."""
+        whose, is_over = caller.get(), False
+        with ExitStack() as counted:
+
+            def count(task: asyncio.Task[edit_pb2.EditResponse]) -> None:
+                if not is_over and not task.cancelled() and task.exception() is None:
+                    counted.enter_context(self._admission.answer(whose, task.result().ByteSize()))
+
+            edit.task.add_done_callback(count)
+            try:
+                yield
+            finally:
+                is_over = True
 
     async def _item(
         self, call: Terms, used_ids: set[str], number: int, request: edit_pb2.EditRequest
@@ -144,11 +168,9 @@ async def _told(request_id: str, joined: Joining) -> AsyncGenerator[edit_pb2.Edi
             async with aclosing(edit.events()) as events:
                 async for event in events:
                     yield event
-            last = edit_pb2.EditEvent(result=await edit.answer())
+            yield edit_pb2.EditEvent(request_id=request_id, result=await edit.answer())
     except Exception as raised:  # noqa: BLE001  # whatever it is, the edit ends with it
-        last = edit_pb2.EditEvent(error=calls.answered_error(raised))
-    last.request_id = request_id
-    yield last
+        yield edit_pb2.EditEvent(request_id=request_id, error=calls.answered_error(raised))
 
 
 def fingerprint(request: edit_pb2.EditRequest) -> bytes:

@@ -47,7 +47,9 @@ class OrchestratorSettings(ServiceSettings):
     max_work_pixels: int = Field(
         1_048_576, ge=4096, description="most pixels that a model is sent; the answer keeps the input's size"
     )
-    decode_processes: int = Field(2, ge=1, le=64, description="processes that decode callers' pictures")
+    decode_processes: int = Field(
+        2, ge=1, le=64, description="processes that decode callers' pictures; one caller has at most all but one"
+    )
     decode_seconds: float = Field(
         10.0, gt=0, description="processor time that decoding one picture may take; past it the picture is refused"
     )

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import grpc
@@ -24,6 +26,7 @@ from imgedit.errors import (
     PermissionDenied,
     ServiceUnavailable,
     Unauthenticated,
+    Violation,
 )
 from services.common import logs, tracing
 from services.common.interceptors import REQUEST_ID_KEY
@@ -78,14 +81,18 @@ class StageCalls:
         deadline: float,
         attempt: Attempt[T],
         *,
+        fields: Mapping[str, str] = MappingProxyType({}),
         on_rerun: Callable[[], None] = lambda: None,
     ) -> T:
-        """One call, or two. Raises the class that the service raised, with the stage in its metadata."""
+        """One call, or two. Raises the class that the service raised, with the stage in its metadata.
+
+        fields: what the caller of the edit calls the fields of the service, where that differs.
+        """
         was_connected = self._state(service) is grpc.ChannelConnectivity.READY
         try:
             return await attempt(_options(stage, deadline))
         except grpc.aio.AioRpcError as raised:
-            lost = self._named(stage, service, raised)
+            lost = self._named(stage, service, raised, fields)
             if not was_lost(raised) or not self._is_rerun_allowed:
                 raise lost from None
         if not await self._is_back(service, self._wait_until(service, deadline, was_connected=was_connected)):
@@ -97,7 +104,7 @@ class StageCalls:
         try:
             return await attempt(_options(stage, deadline))
         except grpc.aio.AioRpcError as raised:
-            raise self._named(stage, service, raised) from None
+            raise self._named(stage, service, raised, fields) from None
 
     def _state(self, service: str) -> grpc.ChannelConnectivity:
         return self._channels[service].get_state()
@@ -122,9 +129,10 @@ class StageCalls:
             await asyncio.sleep(_HEALTH_POLL_SECONDS)
         return False
 
-    def _named(self, stage: str, service: str, raised: grpc.aio.AioRpcError) -> ImgeditError:
+    def _named(self, stage: str, service: str, raised: grpc.aio.AioRpcError, fields: Mapping[str, str]) -> ImgeditError:
         address = self._addresses[service]
         error = error_of(raised, address)
+        _rename(error, fields)
         if isinstance(error, EditCancelled | ServiceUnavailable):
             # CANCELLED that we did not ask for: the service ended during the call.
             error = ServiceUnavailable(
@@ -139,6 +147,23 @@ class StageCalls:
             )
         error.metadata["stage"] = stage
         return error
+
+
+def _rename(error: ImgeditError, fields: Mapping[str, str]) -> None:
+    """Name the fields at fault as the edit's caller does, in the texts, too."""
+    violations = []
+    for violation in error.violations:
+        inner = violation.field
+        name, dot, rest = inner.partition(".")
+        outer = fields.get(inner) or f"{fields.get(name, name)}{dot}{rest}"
+        violations.append(Violation(outer, violation.description))
+        error.message = _begun_with(outer, inner, error.message)
+        error.korean = _begun_with(outer, inner, error.korean)
+    error.violations = tuple(violations)
+
+
+def _begun_with(outer: str, inner: str, text: str) -> str:
+    return outer + text.removeprefix(inner) if re.match(re.escape(inner) + r"[: ]", text) else text
 
 
 def _options(stage: str, deadline: float) -> dict[str, Any]:

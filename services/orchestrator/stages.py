@@ -25,13 +25,10 @@ from services.orchestrator.masks import MaskOptions
 from services.orchestrator.outpaint import check_canvas, extended
 from services.orchestrator.own_colours import OwnColours
 from services.orchestrator.parameters import PROFILE_NUMBERS, EditParameters
-from services.orchestrator.work_area import WorkArea
+from services.orchestrator.work_area import MAX_ASPECT, WorkArea, looked_at
 
 SEGMENT_SIDE = 1024
 """BEN2 looks at 1024 × 1024 px; a larger picture is sent at that size."""
-
-MAX_ASPECT = 200
-"""Of Qwen2.5-VL's image processor, long side to short."""
 
 
 async def segment(edit: Edit, *, wants_colours: bool) -> Subject:
@@ -48,12 +45,17 @@ async def mask(canvas: Canvas, stage: MaskStage, edit: Edit) -> Canvas:
         found = await _found_subject(canvas)
         weight = await asyncio.to_thread(weights.of_subject, found.alpha, use.options)
         canvas = replace(canvas, mask_options=use.options, mask_source="segmentation")
+        remarks = weights.remarks_on_subject
         if canvas.rgb is edit.picture.rgb:  # what was painted over it since has edges of its own
             canvas = await asyncio.to_thread(_with_colours, canvas, found, use.options)
     else:
         weight = await asyncio.to_thread(weights.of_request, edit.mask, use.options)
         canvas = replace(canvas, mask_options=use.options, mask_source="request")
-    return await asyncio.to_thread(_on_plain_ground, canvas, weight) if use.cuts_out else replace(canvas, weight=weight)
+        remarks = weights.remarks_on_request
+    if use.cuts_out:
+        return await asyncio.to_thread(_on_plain_ground, canvas, weight)
+    warnings = await asyncio.to_thread(remarks, weight)
+    return replace(canvas, weight=weight, warnings=(*canvas.warnings, *warnings))
 
 
 async def extend(canvas: Canvas, stage: ExtendStage, edit: Edit) -> Canvas:
@@ -103,7 +105,7 @@ async def qwen_edit(canvas: Canvas, stage: QwenEditStage, edit: Edit) -> Canvas:
     area, weight = await asyncio.to_thread(_area_and_mask, canvas, edit.max_work_pixels)
     rgb = await asyncio.to_thread(lambda: area.enter(Picture(canvas.rgb, canvas.alpha).over_white()))
     shown = edit.references[: stage.max_references]
-    references = [await asyncio.to_thread(_shrunk, image, edit.max_work_pixels) for image in shown]
+    references = [await asyncio.to_thread(looked_at, image, edit.max_work_pixels) for image in shown]
     painted = await edit.backends.qwen_edit(
         [rgb, *references],
         mask=weight,
@@ -238,8 +240,3 @@ def _check_aspects(canvas: Canvas, edit: Edit) -> None:
 
 def _size(rgb: Pixels) -> tuple[int, int]:
     return rgb.shape[1], rgb.shape[0]
-
-
-def _shrunk(rgb: Pixels, max_pixels: int) -> Pixels:
-    area = WorkArea.of(_size(rgb), max_pixels)
-    return resized(rgb, area.content, Image.Resampling.LANCZOS)

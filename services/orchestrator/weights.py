@@ -5,10 +5,35 @@ Knows the steps of `masks.py` and what a caller can change; nothing of stages.
 
 from __future__ import annotations
 
+import numpy as np
+
 from imgedit.errors import InvalidArgument, NoSubjectFound
 from imgedit.images import Pixels
 from services.orchestrator import masks
 from services.orchestrator.masks import MaskOptions
+
+LITTLE = 0.0005
+"""Part of a picture: of 12 megapixels 6,000 pixels."""
+
+MUCH_OF_REQUEST, MUCH_OF_SUBJECT = 0.9, 0.99
+"""A caller's mask that repaints so much is often meant the other way round; around a small subject it is usual."""
+
+
+def remarks_on_request(weight: Pixels) -> tuple[str, ...]:
+    """The warning for a caller's mask that repaints almost all or almost nothing, in English."""
+    return _remarks(weight, MUCH_OF_REQUEST, "mask_image", "white, or where it has alpha transparent, is repainted")
+
+
+def remarks_on_subject(weight: Pixels) -> tuple[str, ...]:
+    """The same for BEN2's mask."""
+    return _remarks(weight, MUCH_OF_SUBJECT, "mask", "look at mask_image of the answer")
+
+
+def _remarks(weight: Pixels, much: float, field: str, advice: str) -> tuple[str, ...]:
+    share = np.count_nonzero(weight) / weight.size
+    if LITTLE < share < much:
+        return ()
+    return (f"{field}: {share:.2%} of the picture is repainted; if that is not meant, {advice}",)
 
 
 def of_request(mask: Pixels, options: MaskOptions) -> Pixels:

@@ -21,6 +21,9 @@ MIN_CONTEXT_PX = 64
 CONTEXT_FRACTION = 0.25
 """Context around a mask's box, of the box's longer side."""
 
+MAX_ASPECT = 200
+"""Of Qwen2.5-VL's image processor, long side to short."""
+
 WORTH_CROPPING = 0.8
 """A crop is used when it has at most this part of the picture's pixels."""
 
@@ -118,3 +121,10 @@ def _with_context(box: Box, width: int, height: int) -> Box:
 
 def _up(side: int) -> int:
     return math.ceil(side / MULTIPLE) * MULTIPLE
+
+
+def looked_at(rgb: Pixels, max_pixels: int) -> Pixels:
+    """A picture as Qwen2.5-VL is shown it: within `max_pixels`, and not made longer than it reads."""
+    width, height = WorkArea.of((rgb.shape[1], rgb.shape[0]), max_pixels).content
+    least = math.ceil(max(width, height) / MAX_ASPECT)  # a short side that is rounded down makes it longer
+    return resized(rgb, (max(width, least), max(height, least)), Image.Resampling.LANCZOS)

@@ -16,7 +16,7 @@ import yaml
 from imgedit.errors import SettingsError
 
 MAX_BYTES = 256 * 1024
-MAX_VALUES = 50_000
+MAX_VALUES = 10_000
 """Values of a file with every alias written out: a few lines of nested aliases can stand for billions."""
 
 MAX_DEPTH = 40
@@ -24,6 +24,31 @@ MAX_DEPTH = 40
 Key = str | int
 
 _KEY_TAGS = ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge")
+
+
+class _Loader(yaml.SafeLoader):
+    """Ends at what is nested or counted without end as soon as it comes: the scanner alone takes the square of it."""
+
+    _nodes = 0
+
+    def fetch_flow_collection_start(self, token: type[yaml.Token]) -> None:
+        self._check_depth(self.flow_level)
+        super().fetch_flow_collection_start(token)
+
+    def add_indent(self, column: int) -> bool:
+        self._check_depth(len(self.indents))
+        return bool(super().add_indent(column))
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        self._nodes += 1
+        if self._nodes > 2 * MAX_VALUES:  # keys are nodes, too
+            raise yaml.MarkedYAMLError(problem=f"over {MAX_VALUES} values", problem_mark=self.get_mark())
+        return super().compose_node(parent, index)
+
+    def _check_depth(self, depth: int) -> None:
+        if depth > MAX_DEPTH:
+            problem = f"nested over {MAX_DEPTH} levels deep"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=self.get_mark())
 
 
 @dataclass(frozen=True)
@@ -65,8 +90,6 @@ def read(path: Path) -> YamlFile:
         raise SettingsError(f"{path}:{_line(error.problem_mark)}: file: not valid YAML: {_problem(error)}") from None
     except (yaml.YAMLError, ValueError, OverflowError) as error:  # the latter: a date or a number that is none
         raise SettingsError(f"{path}:1: file: not valid YAML: {_first_line(error)}") from None
-    except RecursionError:
-        raise SettingsError(f"{path}:1: file: is nested too deeply; at most {MAX_DEPTH} levels are read") from None
     finally:
         loader.dispose()
 
@@ -77,7 +100,7 @@ def _loader(path: Path) -> yaml.SafeLoader:
             data = file.read(MAX_BYTES + 1)
         if len(data) > MAX_BYTES:
             raise SettingsError(f"{path}:1: file: is over {MAX_BYTES // 1024} KiB, which no catalogue needs")
-        return yaml.SafeLoader(data.decode("utf-8-sig"))
+        return _Loader(data.decode("utf-8-sig"))
     except OSError as error:
         raise SettingsError(f"{path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:

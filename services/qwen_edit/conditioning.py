@@ -28,9 +28,6 @@ CONDITION_PIXELS = 384 * 384
 PATCH_PIXELS = 28 * 28
 """Pixels that become one token of Qwen2.5-VL."""
 
-TEXT_TOKENS = 64
-"""Text tokens assumed when a job's work is estimated; the real number is known after encoding."""
-
 Shape = tuple[int, int, int]
 
 
@@ -64,9 +61,9 @@ class Conditioner:
         return [(1, height // MULTIPLE, width // MULTIPLE) for height, width in sizes]
 
     def tokens(self, images: Sequence[NDArray[np.uint8]]) -> int:
-        """About how many tokens one transformer pass over these pictures and a prompt has."""
+        """About how many tokens one transformer pass over these pictures has, without the prompt."""
         seen = sum(math.prod(size_for(self._condition_pixels, image)) // PATCH_PIXELS for image in images)
-        return sum(math.prod(shape) for shape in self.shapes(images)) + seen + TEXT_TOKENS
+        return sum(math.prod(shape) for shape in self.shapes(images)) + seen
 
     def prompt(self, prompt: str, images: Sequence[NDArray[np.uint8]]) -> torch.Tensor:
         """(1, L, D): what Qwen2.5-VL makes of the prompt and the pictures."""
@@ -100,10 +97,7 @@ class Conditioner:
 
     def _look(self, prompt: str, images: Sequence[NDArray[np.uint8]]) -> torch.Tensor:
         """(1, L, D): Qwen2.5-VL's last hidden states, without those of the template's system part."""
-        pictures = "".join(
-            f"Picture {number}: <|vision_start|><|image_pad|><|vision_end|>" for number in range(1, len(images) + 1)
-        )
-        text = self._pipeline.prompt_template_encode.format(pictures + prompt)
+        text = self._pipeline.prompt_template_encode.format(presented(prompt, len(images)))
         seen = [scaled(image, self._condition_pixels) for image in images]
         inputs = self._pipeline.processor(text=[text], images=seen, padding=True, return_tensors="pt")
         inputs = inputs.to(self._device)
@@ -143,6 +137,12 @@ class Conditioner:
             for values in (config.latents_mean, config.latents_std)
         )
         return mean, deviation
+
+
+def presented(prompt: str, pictures: int) -> str:
+    """The prompt behind so many pictures, as Qwen2.5-VL is shown them."""
+    places = (f"Picture {number}: <|vision_start|><|image_pad|><|vision_end|>" for number in range(1, pictures + 1))
+    return "".join(places) + prompt
 
 
 def size_for(area: int, image: NDArray[np.uint8]) -> tuple[int, int]:

@@ -42,6 +42,7 @@ from services.qwen_edit import gguf_names, vae
 from services.qwen_edit.conditioning import CONDITION_PIXELS, MULTIPLE, REFERENCE_PIXELS, Conditioner, scaled
 from services.qwen_edit.instructions import RewriteSpec
 from services.qwen_edit.processor import load_processor
+from services.qwen_edit.reading import Reading
 from services.qwen_edit.region import Region
 from services.qwen_edit.rewriting import Writer
 from services.qwen_edit.spec import QwenEditSpec
@@ -81,6 +82,7 @@ class QwenEditAdapter(FlowAdapter[QwenEditState, torch.Tensor]):
         schedule: dict[str, Any],
         network: Network,
         conditioner: Conditioner,
+        reading: Reading,
         *,
         target: torch.device,
         revision: str,
@@ -88,6 +90,7 @@ class QwenEditAdapter(FlowAdapter[QwenEditState, torch.Tensor]):
     ) -> None:
         super().__init__(NAME, pipeline, schedule, network, target=target, revision=revision, cfg_batch=cfg_batch)
         self._conditioner = conditioner
+        self._reading = reading
         self._writer = Writer(pipeline.text_encoder, pipeline.processor, target)
 
     def plan(self, spec: QwenEditSpec) -> Plan:
@@ -100,14 +103,20 @@ class QwenEditAdapter(FlowAdapter[QwenEditState, torch.Tensor]):
         check_mask(spec)
         picture.check_steps(spec.steps, spec.strength)
         self._network.check(spec.lora, spec.step_cache)
-        passes = 1 if active_negative(spec) is None else 2
-        tokens = self._conditioner.tokens(spec.images)
+        prompts = {"prompt": spec.prompt}
+        if (away := active_negative(spec)) is not None:
+            prompts["negative_prompt"] = away
+        shapes = self._conditioner.shapes(spec.images)
+        for field, text in prompts.items():
+            self._reading.check(field, text, spec.images, shapes)
+        passes = len(prompts)
+        tokens = self._conditioner.tokens(spec.images) + self._reading.work([*prompts.values()], spec.images)
         return Plan(
             steps=spec.steps - flow.skipped_steps(spec.steps, spec.strength),
             tokens=tokens,
             passes=passes,
             nbytes=sum(image.nbytes for image in spec.images) + (0 if spec.mask is None else spec.mask.nbytes),
-            batch_key=None if spec.step_cache else (*self._conditioner.shapes(spec.images), tokens, passes, spec.lora),
+            batch_key=None if spec.step_cache else (*shapes, tokens, passes, spec.lora),
         )
 
     def unchanged(self, spec: QwenEditSpec) -> NDArray[np.uint8]:
@@ -261,6 +270,7 @@ def load(
         flow.schedule_config(folder / "scheduler"),
         network,
         conditioner,
+        Reading(pipeline, condition_pixels),
         # Prompts of two lengths need a mask, which many of the other attention backends do not take.
         cfg_batch="off" if tuning.attention and tuning.cfg_batch == "auto" else tuning.cfg_batch,
         target=target,

@@ -5,7 +5,7 @@ import time
 
 import psutil
 
-from services.orchestrator.decoding import Decoders
+from imgedit.decoding import Decoders
 
 decoders = Decoders(1, 10.0)
 asyncio.run(decoders.start())

@@ -146,3 +146,11 @@ async def test_every_end_of_an_edit_frees_its_place(fault: grpc.StatusCode | Non
         await asyncio.wait({edit})
         await eventually(lambda: REGISTRY.get_sample_value("imgedit_edits_in_flight") == 0)
         assert (await running.stub.Edit(request())).success
+
+
+async def test_a_noisy_picture_is_answered_without_what_does_not_fit() -> None:
+    async with world(max_send_bytes=2**20 + 400_000) as running:
+        answer = await running.stub.Edit(request(input_image=picture(400, 300)))
+        assert answer.output_image
+        assert not answer.background_removed_image
+        assert any(warning.startswith("background_removed_image: left out") for warning in answer.warnings)

@@ -18,10 +18,10 @@ import pytest
 from PIL import Image, ImageCms
 
 from imgedit import images
+from imgedit.decoding import Decoders
 from imgedit.encoding import encode_png
-from imgedit.errors import ImageRejected
+from imgedit.errors import ImageRejected, ServiceUnavailable
 from imgedit.images import DEFAULT_MAX_PIXELS, Picture
-from services.orchestrator.decoding import Decoders
 from tests.hostile import SIGNATURE, chunk, exif_block, ihdr, plain_png, png, saved
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -47,8 +47,14 @@ async def opened(decoders: Decoders, data: bytes, field: str = "input_image") ->
 
 def children() -> list[psutil.Process]:
     """The decoders that this test started."""
-    mine = psutil.Process().children()
-    return [child for child in mine if "services.orchestrator.decoder" in child.cmdline()]
+    return [child for child in psutil.Process().children() if is_decoder(child)]
+
+
+def is_decoder(process: psutil.Process) -> bool:
+    try:
+        return "imgedit.decoder" in process.cmdline()
+    except psutil.Error:  # it has just ended
+        return False
 
 
 async def until_busy(child: psutil.Process) -> None:
@@ -106,16 +112,64 @@ async def test_a_picture_that_takes_too_long_is_refused_and_the_next_is_decoded(
         assert (await opened(decoders, GOOD)).size == (90, 120)
 
 
-async def test_a_picture_whose_process_dies_is_refused_and_the_next_is_decoded() -> None:
+@pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGTERM])
+async def test_a_picture_whose_process_is_ended_from_outside_is_decoded_by_another(signum: signal.Signals) -> None:
     async with started() as decoders:
         (child,) = children()
         decoding = asyncio.create_task(opened(decoders, SLOW))
         await until_busy(child)
-        child.kill()
+        child.send_signal(signum)
+        assert (await decoding).size == (5000, 4000)
+        assert children() != [child]
+
+
+async def test_a_picture_is_not_blamed_where_its_processes_are_ended_again_and_again() -> None:
+    async with started() as decoders:
+        decoding = asyncio.create_task(opened(decoders, SLOW))
+        killed: list[psutil.Process] = []
+        while len(killed) < 2:
+            for child in children():
+                if child not in killed:
+                    await until_busy(child)
+                    child.kill()
+                    killed.append(child)
+            await asyncio.sleep(0.005)
+        with pytest.raises(ServiceUnavailable, match=r"input_image: .*send it again") as caught:
+            await decoding
+        assert any("가" <= letter <= "힣" for letter in caught.value.korean)
+        assert (await opened(decoders, GOOD)).size == (90, 120)
+
+
+@pytest.mark.parametrize("signum", [signal.SIGSEGV, signal.SIGABRT])
+async def test_a_picture_over_which_a_library_crashes_is_refused(signum: signal.Signals) -> None:
+    async with started() as decoders:
+        (child,) = children()
+        decoding = asyncio.create_task(opened(decoders, SLOW))
+        await until_busy(child)
+        child.send_signal(signum)
         with pytest.raises(ImageRejected, match="input_image"):
             await decoding
         assert (await opened(decoders, GOOD)).size == (90, 120)
-        assert children() != [child]
+
+
+async def test_nobody_waits_behind_all_pictures_of_another_caller() -> None:
+    async with started(2) as decoders:
+        theirs = [
+            asyncio.create_task(decoders.open(SLOW, field="x", max_pixels=DEFAULT_MAX_PIXELS, caller="greedy"))
+            for _ in range(6)
+        ]
+        await until_busy(children()[0])
+        await decoders.open(GOOD, field="x", max_pixels=DEFAULT_MAX_PIXELS, caller="modest")
+        assert sum(task.done() for task in theirs) < 3
+        await asyncio.gather(*theirs)
+
+
+async def test_a_process_starts_with_its_first_picture_where_none_was_started_before() -> None:
+    decoders = Decoders(2, 10.0)
+    assert not children()
+    assert (await opened(decoders, GOOD)).size == (90, 120)
+    assert len(children()) == 1
+    decoders.close()
 
 
 async def test_a_process_that_died_idle_is_replaced_unseen() -> None:
@@ -128,13 +182,12 @@ async def test_a_process_that_died_idle_is_replaced_unseen() -> None:
         assert len(children()) == 2
 
 
-async def test_a_process_that_is_stuck_is_ended() -> None:
+async def test_a_process_that_stands_still_is_ended_and_its_picture_decoded_by_another() -> None:
     async with started(seconds=0.2) as decoders:
         (child,) = children()
         child.send_signal(signal.SIGSTOP)
-        with pytest.raises(ImageRejected):
-            await opened(decoders, GOOD)
         assert (await opened(decoders, GOOD)).size == (90, 120)
+        assert children() != [child]
 
 
 async def test_a_picture_that_needs_too_much_memory_is_refused_and_the_next_is_decoded() -> None:

@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, ImageDraw
 
+from imgedit import headers
 from imgedit.errors import ImageRejected, InvalidArgument
 from imgedit.images import Picture, open_mask, open_untrusted
+from tests.hostile import behind_bare_marker, exif_block
 
 NOISE = np.random.default_rng(7).integers(0, 256, (40, 60, 3), dtype=np.uint8)
 ORIENTATIONS = {
@@ -193,3 +195,23 @@ def test_a_mask_of_another_size_is_refused() -> None:
     with pytest.raises(InvalidArgument, match="60x40") as caught:
         open_mask(encoded(Image.fromarray(NOISE)), field="mask_image", size=(40, 60))
     assert caught.value.violations[0].field == "mask_image"
+
+
+@pytest.mark.parametrize("marker", [b"\xff\x01", b"\xff\x00", b"\xff\xd0"])
+def test_no_scan_hides_behind_a_marker_without_a_length(marker: bytes) -> None:
+    header = headers.read(behind_bare_marker(marker))
+    assert header is not None
+    assert header.scans > 3000
+
+
+def test_a_webp_is_decoded_with_its_profile_and_turn_and_without_the_rest() -> None:
+    grey = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    data = encoded(Image.fromarray(NOISE), "WEBP", lossless=True, icc_profile=grey, exif=exif_block(6), xmp=b"x" * 999)
+    header = headers.read(data)
+    assert header is not None
+    essence = header.essence(data)
+    with Image.open(io.BytesIO(essence)) as image:
+        assert image.info["icc_profile"] == grey
+        assert not {"exif", "xmp"} & set(image.info)
+    assert len(essence) < len(data) - 999
+    assert open_untrusted(data, field="x").size == (40, 60)

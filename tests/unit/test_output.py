@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from imgedit.errors import InvalidArgument
+from imgedit.errors import InvalidArgument, RequestTooLarge
 from imgedit.images import Picture
 from imgedit.v1 import edit_pb2
 from services.orchestrator import output
-from services.orchestrator.output import Output
+from services.orchestrator.output import Files, Output
 
 RGB = np.random.default_rng(3).integers(0, 256, (40, 60, 3), dtype=np.uint8)
 
@@ -85,3 +85,20 @@ async def test_the_files_hold_what_was_wanted_and_no_more(format: output.Format)
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(files.cutout))), np.dstack([RGB, weight]))
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(files.mask))), weight)
     assert (bare.output, bare.cutout, bare.mask) == (files.output, b"", b"")
+
+
+def test_the_cutout_is_left_out_with_a_warning_where_an_answer_would_be_too_large() -> None:
+    files = Files(b"r" * 600, b"c" * 500, b"m" * 100)
+    assert files.within(1200) == (files, ())
+    kept, (warning,) = files.within(1199)
+    assert kept == Files(files.output, b"", files.mask)
+    assert warning.startswith("background_removed_image: left out")
+    kept, warnings = files.within(650)
+    assert kept == Files(files.output, b"", b"")
+    assert len(warnings) == 2
+
+
+def test_a_result_that_no_answer_can_hold_is_refused_with_what_to_do() -> None:
+    with pytest.raises(RequestTooLarge, match="take JPEG, WebP with a quality, or a smaller picture") as caught:
+        Files(b"r" * 600, b"", b"").within(599)
+    assert "JPEG" in caught.value.korean

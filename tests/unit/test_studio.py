@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from imgedit.errors import ImageRejected, SettingsError, by_reason
+from imgedit import images
+from imgedit.decoding import Decoders
+from imgedit.errors import ImageRejected, QueueFull, SettingsError, by_reason
 from imgedit.v1 import edit_pb2
 from studio import __main__ as start
 from studio import pictures, settings
@@ -47,6 +49,33 @@ def test_an_input_is_shown_small_and_kept_as_it_came() -> None:
 def test_a_broken_input_is_refused() -> None:
     with pytest.raises(ImageRejected):
         pictures.opened("broken.png", b"\x89PNG\r\n\x1a\nbroken")
+
+
+def test_no_picture_of_a_browser_is_decoded_in_the_pages_own_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("decoded in this process")
+
+    monkeypatch.setattr(images, "decode", refuse)
+    monkeypatch.setattr(images, "open_untrusted", refuse)
+    data = png(Image.new("L", (80, 60), 255))
+    picture = pictures.opened("a.png", data)
+    assert pictures.mask_at(data, (800, 600)) is not None
+    assert pictures.mask_over(picture.view, data)
+
+
+def test_an_upload_that_takes_too_long_is_refused_in_korean(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pictures, "_DECODERS", Decoders(1, 0.1))
+    noise = np.random.default_rng(1).integers(0, 256, (3000, 3000, 3), dtype=np.uint8)
+    with pytest.raises(ImageRejected, match="longer than") as caught:
+        pictures.opened("slow.png", png(Image.fromarray(noise)))
+    assert "너무 오래 걸립니다" in caught.value.korean
+    pictures._DECODERS.close()
+
+
+def test_an_upload_that_waits_too_long_for_its_turn_may_be_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pictures, "PATIENCE_SECONDS", 0.0)
+    with pytest.raises(QueueFull, match="try again later"):
+        pictures.opened("a.png", png(Image.new("RGB", (800, 600))))
 
 
 def test_what_is_transparent_lies_on_checks() -> None:

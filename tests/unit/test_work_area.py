@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.orchestrator.work_area import WorkArea
+from services.orchestrator.work_area import MAX_ASPECT, WorkArea, looked_at
 
 
 @settings(max_examples=200, deadline=None)
@@ -84,3 +84,10 @@ def test_every_touched_pixel_is_repainted_in_the_work_area() -> None:
     mask = area.enter_mask(weight)
     assert mask[500 * 512 // 1000, 500 * 512 // 1000] == 255
     assert set(np.unique(mask)) == {0, 255}
+
+
+@pytest.mark.parametrize("size", [(16384, 82), (82, 16384), (16000, 80), (300, 200)])
+def test_a_picture_that_qwen_reads_is_not_made_longer_than_it_reads(size: tuple[int, int]) -> None:
+    for max_pixels in (65_536, 448 * 448, 1_048_576):
+        height, width, _ = looked_at(np.zeros((size[1], size[0], 3), np.uint8), max_pixels).shape
+        assert max(width, height) <= MAX_ASPECT * min(width, height)

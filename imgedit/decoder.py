@@ -1,4 +1,4 @@
-"""The process that decodes untrusted pictures: `python -m services.orchestrator.decoder FD SECONDS`.
+"""The process that decodes untrusted pictures: `python -m imgedit.decoder FD SECONDS`.
 
 Takes jobs from a socket, one at a time, and gives back pixels or the refusal. Each job runs under a limit of memory and
 of processor time, beyond which the process ends; `decoding.py` then starts another. Ends with its parent. What it is

@@ -44,6 +44,7 @@ class ClientOptions(TypedDict, total=False):
     tls_ca: Path | str | None
     client_certificate: Path | str | None
     client_key: Path | str | None
+    use_proxy: bool | None
     retries: int
 
 
@@ -68,11 +69,13 @@ class EditClient:
         tls_ca: Path | str | None = None,
         client_certificate: Path | str | None = None,
         client_key: Path | str | None = None,
+        use_proxy: bool | None = None,
         retries: int = DEFAULT_RETRIES,
     ) -> None:
         """`token` goes with each call; `token_in_clear` lets it leave this machine without TLS. `tls` trusts the public
         authorities, `tls_ca` those of a PEM file instead; `client_certificate` and `client_key` are PEM files for a
-        server that asks for them.
+        server that asks for them. `use_proxy`: None = the proxy that the environment names (`https_proxy` …) is used
+        for servers beyond this machine and its cluster; True = for every server; False = for none.
 
         Raises `SettingsError` for a file at fault, and for a token that would leave this machine without TLS.
         """
@@ -83,6 +86,7 @@ class EditClient:
             tls=_tls_files(tls, tls_ca, client_certificate, client_key),
             token=(lambda: token) if token else None,
             may_send_token_in_clear=token_in_clear,
+            use_proxy=use_proxy,
         )
         self._stub = edit_pb2_grpc.EditServiceStub(self._channel)
 

@@ -289,6 +289,7 @@ def environment_of(ports: Ports, models: Path, *, max_work_pixels: int | None = 
         # Several processes share the cores: torch's threads must not spin while they wait (10 times slower otherwise).
         "OMP_WAIT_POLICY": "PASSIVE",
         "HF_HUB_OFFLINE": "1",
+        "PYTHONIOENCODING": "utf-8",  # of their logs, whatever the terminal has
     }
     for service in SERVICES[1:]:
         environment[f"IMGEDIT_{service.upper()}_MODELS"] = str(models.resolve())

@@ -7,6 +7,7 @@ Knows nothing of what is called.
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from typing import Any
 import grpc
 
 from imgedit.addresses import is_loopback, is_near
-from imgedit.errors import SettingsError
+from imgedit.errors import ForkError, SettingsError
 from imgedit.watched import Watched
 
 CHANNEL_OPTIONS = [
@@ -53,6 +54,20 @@ class TlsFiles:
     key: Path | None = None
 
 
+_began_in: int | None = None
+"""The process in which gRPC began to work: its threads do not live on in a process that is forked from it."""
+
+
+def check_process() -> None:
+    """Raise `ForkError` in a process that was forked from one where a channel had been opened: calls would hang."""
+    if _began_in not in (None, os.getpid()):
+        raise ForkError(
+            f"this process ({os.getpid()}) was forked from one that had used gRPC ({_began_in}), and gRPC does not "
+            "work after that. Start processes by 'spawn' or 'forkserver' (multiprocessing.get_context), or make the "
+            "first client after the fork"
+        )
+
+
 def open_channel(
     target: str,
     *,
@@ -64,8 +79,12 @@ def open_channel(
     """A channel on the running event loop. `token` is asked before every call, so that it can be renewed.
 
     `use_proxy`: see `proxy_options`; a token without TLS meets no proxy, unless it is True.
-    Raises `SettingsError` where a file cannot be used, or where the token would cross the network unencrypted.
+    Raises `SettingsError` where a file cannot be used, or where the token would cross the network unencrypted, and
+    `ForkError` where gRPC cannot work.
     """
+    global _began_in
+    check_process()
+    _began_in = os.getpid()
     if tls is None and token is None:
         options = [*CHANNEL_OPTIONS, *proxy_options(target, use_proxy)]
         return grpc.aio.insecure_channel(target, options=options)

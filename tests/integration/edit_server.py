@@ -29,6 +29,7 @@ class EditServer(edit_pb2_grpc.EditServiceServicer):
 
     def EditStream(self, request: edit_pb2.EditRequest, context: Any) -> Iterator[edit_pb2.EditEvent]:
         self.seen.append(request)
+        yield edit_pb2.EditEvent(stage=edit_pb2.StageStarted(name="fill", index=1, count=1))
         self.before()
         answer = edit_pb2.EditResponse(
             success=True,
@@ -40,6 +41,10 @@ class EditServer(edit_pb2_grpc.EditServiceServicer):
             warnings=["경고 – ‘warning’"],
         )
         yield edit_pb2.EditEvent(result=answer)
+
+    def EditBatch(self, requests: Iterator[edit_pb2.EditRequest], context: Any) -> Iterator[edit_pb2.EditEvent]:
+        for request in requests:
+            yield edit_pb2.EditEvent(request_id=request.request_id, result=edit_pb2.EditResponse(success=True))
 
     def ListExperiments(self, request: Any, context: Any) -> edit_pb2.ListExperimentsResponse:
         spec = edit_pb2.ParameterSpec(name="steps", type=edit_pb2.PARAMETER_TYPE_INTEGER, min=10, max=50)

@@ -18,6 +18,7 @@ import numpy as np
 
 from benchmarks.replica import Durations, Edit, Outcome
 from demo.tiny.__main__ import main as build_tiny
+from imgedit.channels import open_channel
 from imgedit.ports import Ports
 from imgedit.stack import Stack, environment_of
 from imgedit.v1 import fill_pb2, fill_pb2_grpc, image_pb2
@@ -76,7 +77,7 @@ def measure(seconds: float, load: float, seed: int, models: Path | None) -> Run:
 
 async def drive(target: str, seconds: float, load: float, dice: random.Random) -> Run:
     """Solo edits of each kind, then Poisson arrivals of all kinds."""
-    async with grpc.aio.insecure_channel(target) as channel:
+    async with open_channel(target) as channel:
         stub = fill_pb2_grpc.FillServiceStub(channel)
         solo = {kind: await alone(stub, *kind) for kind in ((side, steps) for side in SIDES for steps in STEPS)}
         usual = {kind: statistics.median(answer.latency for answer in answers) for kind, answers in solo.items()}

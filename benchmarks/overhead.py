@@ -213,9 +213,10 @@ async def orchestrated(client: EditClient, request: edit_pb2.EditRequest, ports:
 def queue_seconds(ports: Ports) -> float:
     """All that jobs have waited for a device so far."""
     found = 0.0
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     for service in ("segmentation", "fill"):
         url = f"http://127.0.0.1:{ports.metrics_port(service)}/metrics"
-        lines = urllib.request.urlopen(url, timeout=5).read().decode().splitlines()
+        lines = direct.open(url, timeout=5).read().decode().splitlines()
         found += sum(float(x.rpartition(" ")[2]) for x in lines if x.startswith("imgedit_queue_wait_seconds_sum"))
     return found
 

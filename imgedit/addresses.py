@@ -1,29 +1,56 @@
-"""Whether an address stays on this machine. Names are judged as they are written; nothing is resolved."""
+"""Whether an address stays on this machine or in its cluster. Names are judged as written; nothing is resolved.
+
+Addresses are gRPC targets: "host:port", "dns:///host:port", "ipv4:host:port,host:port", "unix:path" ...
+"""
 
 from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Iterator
 
 _SCHEME = re.compile(r"(?:dns|ipv4|ipv6):(?://[^/]*/)?")
 _PORT = re.compile(r":\d+$")
+_CLUSTER_ENDINGS = (".svc", ".local", ".internal")
+"""svc and cluster.local are Kubernetes' own; .local and .internal are reserved for networks of one's own."""
 
 
 def is_loopback(address: str) -> bool:
-    """Whether every host of a gRPC target ("host:port", "ipv4:host:port,host:port", "unix:path" ...) is this machine.
+    """Whether every host of a gRPC target is this machine.
 
     A name other than "localhost" counts as another machine, since what it resolves to may change.
     """
+    return all(_is_loopback_host(host) for host in _hosts(address))
+
+
+def is_near(address: str) -> bool:
+    """Whether no host of a gRPC target is beyond a proxy: this machine, a private address, or a name of a cluster.
+
+    A name of a cluster has no dot ("fill"), or ends as Kubernetes' and private names do ("fill.imgedit.svc").
+    """
+    return all(_is_near_host(host) for host in _hosts(address))
+
+
+def _hosts(address: str) -> Iterator[str]:
+    """The hosts of a target, lower case, without ports and brackets; none of a Unix socket."""
     if address.startswith(("unix:", "unix-abstract:")):
-        return True
-    hosts = _SCHEME.sub("", address, count=1).split(",")
-    return all(_is_loopback_host(host) for host in hosts)
+        return
+    for host in _SCHEME.sub("", address, count=1).split(","):
+        bare = host if host.count(":") > 1 and "]" not in host else _PORT.sub("", host)
+        yield bare.removeprefix("[").removesuffix("]").lower()
 
 
 def _is_loopback_host(host: str) -> bool:
-    bare = host if host.count(":") > 1 and "]" not in host else _PORT.sub("", host)
-    bare = bare.removeprefix("[").removesuffix("]")
     try:
-        return ipaddress.ip_address(bare).is_loopback
+        return ipaddress.ip_address(host).is_loopback
     except ValueError:
-        return bare.lower() == "localhost"
+        return host == "localhost"
+
+
+def _is_near_host(host: str) -> bool:
+    try:
+        found = ipaddress.ip_address(host)
+    except ValueError:
+        name = host.removesuffix(".")
+        return "." not in name or name.endswith((*_CLUSTER_ENDINGS, ".localhost"))
+    return found.is_loopback or found.is_private or found.is_link_local

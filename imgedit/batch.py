@@ -1,7 +1,7 @@
 """Many pictures with the same options: which there are, which are done already, and the edits, several at once.
 
-What is done is noted in a file beside the results, so that a run that was ended goes on where it was. Knows nothing of
-terminals.
+What is done is noted in a file beside the results, so that a run that was ended goes on where it was. A picture that
+fails, in whatever way, ends no other. Knows nothing of terminals.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -17,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from imgedit import headers, output_files
 from imgedit.client import EditClient
 from imgedit.errors import (
     ImgeditError,
@@ -27,11 +27,13 @@ from imgedit.errors import (
     TooManyEdits,
     Unauthenticated,
 )
+from imgedit.json_text import json_line
 from imgedit.request import EditOptions, edit_request
 from imgedit.v1 import edit_pb2
 
 STATE_NAME = "imgedit-batch.jsonl"
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
+"""Taken unseen. Other files are looked into: Windows and browsers save JPEG files as .jfif, and some have no ending."""
 
 MAX_LOST = 3
 """Pictures in a row for which no server answered, before the rest is left for another run."""
@@ -55,23 +57,40 @@ class Outcome:
 
     job: Job
     status: Literal["done", "skipped", "failed"]
-    error: ImgeditError | OSError | None = None
+    error: Exception | None = None
 
 
 def jobs(folder: Path, out: Path, *, recursive: bool, ending: str) -> list[Job]:
-    """The PNG, JPEG and WebP files of a folder by name, without hidden ones and those below `out`.
+    """The PNG, JPEG and WebP files of a folder by content, without hidden ones and those below `out`.
 
     A result has the picture's name with `ending`; where two pictures of a folder differ by their ending alone, both
     keep it: `a.jpg.png` and `a.webp.png`.
     """
-    found = sorted(path for path in (folder.rglob("*") if recursive else folder.glob("*")) if _is_picture(path, out))
+    found = [path for path in _files(folder, out, recursive=recursive) if _is_picture(path)]
     stems = Counter(path.with_suffix("") for path in found)
     return [Job(path, _name(path, folder), out / _result(path, folder, stems, ending)) for path in found]
 
 
-def _is_picture(path: Path, out: Path) -> bool:
-    is_hidden = path.name.startswith(".")
-    return path.suffix.lower() in ENDINGS and not is_hidden and path.is_file() and out not in path.parents
+def left_out(folder: Path, out: Path, *, recursive: bool) -> list[str]:
+    """The names of the files that `jobs` does not take, without hidden ones and those below `out`."""
+    return [_name(path, folder) for path in _files(folder, out, recursive=recursive) if not _is_picture(path)]
+
+
+def _files(folder: Path, out: Path, *, recursive: bool) -> list[Path]:
+    found = folder.rglob("*") if recursive else folder.glob("*")
+    return sorted(
+        path for path in found if not path.name.startswith(".") and out not in path.parents and path.is_file()
+    )
+
+
+def _is_picture(path: Path) -> bool:
+    if path.suffix.lower() in ENDINGS:
+        return True
+    try:
+        with path.open("rb") as file:
+            return headers.is_picture(file.read(16))
+    except OSError:
+        return False
 
 
 def _name(path: Path, folder: Path) -> str:
@@ -100,7 +119,7 @@ class State:
         self._done[job.name] = digest
         line = {"name": job.name, "digest": digest, "output": str(job.output), "seed": seed, "seconds": seconds}
         with self._path.open("a", encoding="utf-8") as file:
-            file.write(("\n" if self._is_cut_off else "") + json.dumps(line, ensure_ascii=False) + "\n")
+            file.write(("\n" if self._is_cut_off else "") + json_line(line) + "\n")
         self._is_cut_off = False
 
 
@@ -161,10 +180,11 @@ class Batch:
             digest = await asyncio.to_thread(digest_of, image, self.options)
             if self.state.has(job, digest):
                 return Outcome(job, "skipped")
+            await asyncio.to_thread(output_files.check, job.output)
             answer = await self._edit(image)
-            await asyncio.to_thread(write, job.output, answer.output_image)
+            await asyncio.to_thread(output_files.write_or_keep, job.output, answer.output_image)
             self.state.add(job, digest, seed=answer.seed, seconds=round(answer.elapsed_time, 3))
-        except (ImgeditError, OSError) as error:
+        except Exception as error:  # noqa: BLE001  # whatever it is, the other pictures go on
             return Outcome(job, "failed", error)
         return Outcome(job, "done")
 
@@ -179,14 +199,3 @@ class Batch:
                 if time.monotonic() + wait >= ends_at:
                     raise
             await asyncio.sleep(wait)
-
-
-def write(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        unfinished.write_bytes(data)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections import Counter
 from pathlib import Path
@@ -22,17 +21,18 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from imgedit import exit_codes
-from imgedit.batch import STATE_NAME, Batch, Job, Outcome, State, jobs
+from imgedit import exit_codes, output_files
+from imgedit.batch import STATE_NAME, Batch, Job, Outcome, State, jobs, left_out
 from imgedit.client import DEFAULT_TIMEOUT
 from imgedit.connection import Connect, connecting
-from imgedit.console import Lang, Language, err, fail, language, message, out
+from imgedit.console import Lang, Language, err, fail, language, message, out, print_json, shown
 from imgedit.edit_options import Ask, Quality, asking, given_files, output_options
 from imgedit.errors import ImgeditError
 from imgedit.exit_codes import ExitCode
 from imgedit.request import EditOptions
 
 SHOWN_FAILURES = 20
+SHOWN_NAMES = 5
 
 
 @connecting
@@ -62,12 +62,20 @@ def batch(
     options = ask()
     ending = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}[format]
     options["output"] = output_options(ending, quality)
-    found = _jobs(folder, out_folder, recursive, ending)
+    found = _jobs(folder, out_folder, recursive, ending, as_json=as_json)
     for file in given_files(options):
         if not file.is_file():
-            fail(f"there is no file {file}")
-    out_folder.mkdir(parents=True, exist_ok=True)
-    run = _Run(found, options, State(out_folder / STATE_NAME), timeout, language(lang))
+            fail(f"there is no file {file}", as_json=as_json)
+    try:
+        out_folder.mkdir(parents=True, exist_ok=True)
+        output_files.check(out_folder / STATE_NAME)
+        state = State(out_folder / STATE_NAME)
+    except OSError as error:
+        fail(f"--out: {message(error, language(lang))}", as_json=as_json)
+    others = left_out(folder.resolve(), out_folder.resolve(), recursive=recursive)
+    if others and not as_json:
+        err.print(f"left out, neither PNG, JPEG nor WebP: {_listed(others)}", highlight=False, soft_wrap=True)
+    run = _Run(found, others, options, state, timeout, language(lang))
     with _bar(quiet) as bar:
         task = bar.add_task("editing", total=len(found), failed="")
         try:
@@ -78,25 +86,38 @@ def batch(
     raise typer.Exit(run.exit_code)
 
 
-def _jobs(folder: Path, out_folder: Path, recursive: bool, ending: str) -> list[Job]:
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - SHOWN_NAMES} more" if len(names) > SHOWN_NAMES else ""
+    return escape(shown(", ".join(names[:SHOWN_NAMES]))) + more
+
+
+def _jobs(folder: Path, out_folder: Path, recursive: bool, ending: str, *, as_json: bool) -> list[Job]:
     if not folder.is_dir():
-        fail(f"there is no folder {folder}")
+        fail(f"there is no folder {folder}", as_json=as_json)
     folder, out_folder = folder.resolve(), out_folder.resolve()
     if folder == out_folder:
-        fail("--out must be another folder: results would take the place of pictures")
+        fail("--out must be another folder: results would take the place of pictures", as_json=as_json)
     found = jobs(folder, out_folder, recursive=recursive, ending=ending)
     if not found:
-        fail(
-            f"{folder} holds no PNG, JPEG or WebP file" + ("" if recursive else "; --recursive takes those below, too")
-        )
+        advice = "" if recursive else "; --recursive takes those below, too"
+        fail(f"{folder} holds no PNG, JPEG or WebP file{advice}", as_json=as_json)
     return found
 
 
 class _Run:
     """One run of the command, and what became of each picture."""
 
-    def __init__(self, found: list[Job], options: EditOptions, state: State, timeout: float, lang: Language) -> None:
+    def __init__(
+        self,
+        found: list[Job],
+        others: list[str],
+        options: EditOptions,
+        state: State,
+        timeout: float,
+        lang: Language,
+    ) -> None:
         self._found = found
+        self._others = others
         self._options = options
         self._state = state
         self._timeout = timeout
@@ -146,10 +167,11 @@ class _Run:
         summary = Table("done", "skipped", "failed", "not tried", "seconds", "results")
         seconds = f"{time.monotonic() - self._started:.1f}"
         numbers = (counts["done"], counts["skipped"], counts["failed"], self._not_tried)
-        summary.add_row(*map(str, numbers), seconds, escape(str(out_folder)))
+        summary.add_row(*map(str, numbers), seconds, escape(shown(str(out_folder))))
         out.print(summary)
         for outcome in self._failed[:SHOWN_FAILURES]:
-            err.print(f"[red]failed:[/] {escape(outcome.job.name)}: {escape(self._why(outcome))}", soft_wrap=True)
+            line = shown(f"{outcome.job.name}: {self._why(outcome)}")
+            err.print(f"[red]failed:[/] {escape(line)}", soft_wrap=True)
         if len(self._failed) > SHOWN_FAILURES:
             err.print(f"… and {len(self._failed) - SHOWN_FAILURES} more; --json lists all of them")
         if self._stopped_by is not None and self._not_tried:
@@ -167,9 +189,10 @@ class _Run:
             "not_tried": self._not_tried,
             "interrupted": self.is_interrupted,
             "seconds": round(time.monotonic() - self._started, 3),
+            "left_out": self._others,
             "out": str(out_folder),
         }
-        print(json.dumps(summary, ensure_ascii=False))
+        print_json(summary)
 
     def _failure(self, outcome: Outcome) -> dict[str, str]:
         known = outcome.error if isinstance(outcome.error, ImgeditError) else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -34,5 +35,6 @@ def _run(*arguments: str) -> None:
     if importlib.util.find_spec("services") is None:
         typer.echo("error: this needs the orchestrator: pip install 'imgedit[orchestrator]'", err=True)
         raise typer.Exit(1)
-    done = subprocess.run([sys.executable, "-m", MODULE, *arguments], check=False)
+    environment = {**os.environ, "PYTHONIOENCODING": f"{sys.stdout.encoding}:backslashreplace"}
+    done = subprocess.run([sys.executable, "-m", MODULE, *arguments], env=environment, check=False)
     raise typer.Exit(done.returncode)

@@ -7,6 +7,7 @@ Knows nothing of what is called.
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,8 +17,8 @@ from typing import Any
 
 import grpc
 
-from imgedit.addresses import is_loopback
-from imgedit.errors import SettingsError
+from imgedit.addresses import is_loopback, is_near
+from imgedit.errors import ForkError, SettingsError
 from imgedit.watched import Watched
 
 CHANNEL_OPTIONS = [
@@ -30,7 +31,18 @@ CHANNEL_OPTIONS = [
 LONGEST_CALL_SECONDS = 3600.0
 """How long calls may go on over a connection whose certificate was replaced."""
 
-_NO_PROXY = [("grpc.enable_http_proxy", 0)]
+PROXY_VARIABLES = ("http_proxy", "https_proxy", "grpc_proxy", "all_proxy")
+"""Variables, in either case, by which an environment names proxies."""
+
+
+def proxy_options(target: str, use_proxy: bool | None = None) -> list[tuple[str, int]]:
+    """The channel options that decide whether calls to `target` go through the proxy that the environment names.
+
+    use_proxy: None = not where the target is this machine or in its cluster; True = wherever; False = never.
+    """
+    if use_proxy is None:
+        use_proxy = not is_near(target)
+    return [] if use_proxy else [("grpc.enable_http_proxy", 0)]
 
 
 @dataclass(frozen=True)
@@ -42,32 +54,56 @@ class TlsFiles:
     key: Path | None = None
 
 
+_began_in: int | None = None
+"""The process in which gRPC began to work: its threads do not live on in a process that is forked from it."""
+
+
+def check_process() -> None:
+    """Raise `ForkError` in a process that was forked from one where a channel had been opened: calls would hang."""
+    if _began_in not in (None, os.getpid()):
+        raise ForkError(
+            f"this process ({os.getpid()}) was forked from one that had used gRPC ({_began_in}), and gRPC does not "
+            "work after that. Start processes by 'spawn' or 'forkserver' (multiprocessing.get_context), or make the "
+            "first client after the fork"
+        )
+
+
 def open_channel(
     target: str,
     *,
     tls: TlsFiles | None = None,
     token: Callable[[], str] | None = None,
     may_send_token_in_clear: bool = False,
+    use_proxy: bool | None = None,
 ) -> grpc.aio.Channel:
     """A channel on the running event loop. `token` is asked before every call, so that it can be renewed.
 
-    Raises `SettingsError` where a file cannot be used, or where the token would cross the network unencrypted.
+    `use_proxy`: see `proxy_options`; a token without TLS meets no proxy, unless it is True.
+    Raises `SettingsError` where a file cannot be used, or where the token would cross the network unencrypted, and
+    `ForkError` where gRPC cannot work.
     """
+    global _began_in
+    check_process()
+    _began_in = os.getpid()
     if tls is None and token is None:
-        return grpc.aio.insecure_channel(target, options=CHANNEL_OPTIONS)
+        options = [*CHANNEL_OPTIONS, *proxy_options(target, use_proxy)]
+        return grpc.aio.insecure_channel(target, options=options)
     if tls is None and not (is_loopback(target) or may_send_token_in_clear):
         raise SettingsError(
             f"the token is not sent to {target} without TLS, since anyone on the way could read it; "
             "use TLS (tls=True or tls_ca=...; --tls or --tls-ca), or an address of this machine"
         )
-    return _SecuredChannel(target, tls, token)
+    return _SecuredChannel(target, tls, token, use_proxy if tls else bool(use_proxy))
 
 
 class _SecuredChannel(grpc.aio.Channel):
     """A channel that is opened anew when its certificates change, and that adds the token to every call."""
 
-    def __init__(self, target: str, tls: TlsFiles | None, token: Callable[[], str] | None) -> None:
+    def __init__(
+        self, target: str, tls: TlsFiles | None, token: Callable[[], str] | None, use_proxy: bool | None
+    ) -> None:
         self._target = target
+        self._options = [*CHANNEL_OPTIONS, *proxy_options(target, use_proxy)]
         self._token = token
         self._files = _watched(tls) if tls else None
         self._credentials = self._files.get() if self._files else None
@@ -133,8 +169,8 @@ class _SecuredChannel(grpc.aio.Channel):
 
     def _open(self) -> grpc.aio.Channel:
         if self._credentials is None:
-            return grpc.aio.insecure_channel(self._target, options=[*CHANNEL_OPTIONS, *_NO_PROXY])
-        return grpc.aio.secure_channel(self._target, self._credentials, options=CHANNEL_OPTIONS)
+            return grpc.aio.insecure_channel(self._target, options=self._options)
+        return grpc.aio.secure_channel(self._target, self._credentials, options=self._options)
 
 
 def _watched(tls: TlsFiles) -> Watched[grpc.ChannelCredentials]:

@@ -5,6 +5,8 @@ Files become bytes here and bytes become files; all else is the client's and the
 
 from __future__ import annotations
 
+from typing import Any
+
 import typer
 
 from imgedit import (
@@ -19,9 +21,20 @@ from imgedit import (
     tokens_cli,
     up_cli,
 )
+from imgedit.console import adapt_streams
 from imgedit.exit_codes import EPILOG
 
-app = typer.Typer(
+
+class _App(typer.Typer):
+    """Typer for whatever encoding the terminal has; its help, too."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the command line."""
+        adapt_streams()
+        return super().__call__(*args, **kwargs)
+
+
+app = _App(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     epilog=EPILOG,

@@ -6,6 +6,7 @@ since the server does and answers with the field at fault.
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable
 from pathlib import Path
 from types import TracebackType
@@ -16,10 +17,11 @@ from google.rpc import status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
 
-from imgedit.channels import TlsFiles, open_channel
+from imgedit.channels import TlsFiles, check_process, open_channel
 from imgedit.errors import ImgeditError, InternalError, ServiceUnavailable, from_status
+from imgedit.keywords import refusing_unknown
 from imgedit.progress import OnProgress, listener
-from imgedit.request import EditOptions, ImageSource, edit_request
+from imgedit.request import EDIT_OPTIONS, EditOptions, ImageSource, edit_request
 from imgedit.retry import retried
 from imgedit.v1 import edit_pb2, edit_pb2_grpc
 
@@ -44,6 +46,7 @@ class ClientOptions(TypedDict, total=False):
     tls_ca: Path | str | None
     client_certificate: Path | str | None
     client_key: Path | str | None
+    use_proxy: bool | None
     retries: int
 
 
@@ -58,6 +61,7 @@ class EditClient:
     within its timeout; an edit keeps its request id then, so that the server does not do it twice.
     """
 
+    @refusing_unknown()
     def __init__(
         self,
         target: str = DEFAULT_TARGET,
@@ -68,11 +72,13 @@ class EditClient:
         tls_ca: Path | str | None = None,
         client_certificate: Path | str | None = None,
         client_key: Path | str | None = None,
+        use_proxy: bool | None = None,
         retries: int = DEFAULT_RETRIES,
     ) -> None:
         """`token` goes with each call; `token_in_clear` lets it leave this machine without TLS. `tls` trusts the public
         authorities, `tls_ca` those of a PEM file instead; `client_certificate` and `client_key` are PEM files for a
-        server that asks for them.
+        server that asks for them. `use_proxy`: None = the proxy that the environment names (`https_proxy` …) is used
+        for servers beyond this machine and its cluster; True = for every server; False = for none.
 
         Raises `SettingsError` for a file at fault, and for a token that would leave this machine without TLS.
         """
@@ -83,6 +89,7 @@ class EditClient:
             tls=_tls_files(tls, tls_ca, client_certificate, client_key),
             token=(lambda: token) if token else None,
             may_send_token_in_clear=token_in_clear,
+            use_proxy=use_proxy,
         )
         self._stub = edit_pb2_grpc.EditServiceStub(self._channel)
 
@@ -98,6 +105,7 @@ class EditClient:
         """Close the connection."""
         await self._channel.close()
 
+    @refusing_unknown(*EDIT_OPTIONS)
     async def edit(
         self,
         image: ImageSource,
@@ -138,6 +146,7 @@ class EditClient:
             raise InternalError("the stream ended without a result; the server must send one")
         return answer
 
+    @refusing_unknown()
     async def edit_stream(
         self, request: edit_pb2.EditRequest, *, timeout: float = DEFAULT_TIMEOUT
     ) -> AsyncGenerator[edit_pb2.EditEvent, None]:
@@ -155,6 +164,7 @@ class EditClient:
             finally:
                 call.cancel()
 
+    @refusing_unknown()
     async def edit_batch(
         self,
         requests: Iterable[edit_pb2.EditRequest] | AsyncIterable[edit_pb2.EditRequest],
@@ -177,6 +187,7 @@ class EditClient:
             finally:
                 call.cancel()
 
+    @refusing_unknown()
     async def cancel(self, request_id: str, *, timeout: float = 10.0) -> CancelOutcome:
         """Cancel an edit, queued or running; "finished" where it had ended before.
 
@@ -191,23 +202,28 @@ class EditClient:
         answer = await retried(attempt, retries=self._retries, timeout=timeout)
         return "cancelled" if answer.outcome == edit_pb2.CANCEL_OUTCOME_CANCELLED else "finished"
 
+    @refusing_unknown()
     async def experiments(self, *, timeout: float = 10.0) -> list[edit_pb2.Experiment]:
         """All experiments with their features and parameters, and whether they can be used now."""
         return await retried(self._experiments, retries=self._retries, timeout=timeout)
 
     async def _experiments(self, timeout: float) -> list[edit_pb2.Experiment]:
+        """All pages, within the timeout together."""
+        ends_at = time.monotonic() + timeout
         found: list[edit_pb2.Experiment] = []
         request = edit_pb2.ListExperimentsRequest()
         with _Translated(self._target):
             while True:
-                page = await self._stub.ListExperiments(request, timeout=timeout)
+                page = await self._stub.ListExperiments(request, timeout=ends_at - time.monotonic())
                 found.extend(page.experiments)
                 if not page.next_page_token:
                     return found
                 request.page_token = page.next_page_token
 
+    @refusing_unknown()
     async def is_serving(self, *, timeout: float = 5.0) -> bool:
         """Whether the server says that it is SERVING; False where nothing answers."""
+        check_process()
         stub = health_pb2_grpc.HealthStub(self._channel)
         try:
             answer = await stub.Check(health_pb2.HealthCheckRequest(), timeout=timeout)
@@ -231,7 +247,7 @@ class _Translated:
         self._target = target
 
     def __enter__(self) -> None:
-        return None
+        check_process()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None

@@ -70,6 +70,15 @@ def _options(
     client_key: Annotated[
         Path | None, typer.Option(help="PEM file of that certificate's key.", envvar="IMGEDIT_CLIENT_KEY")
     ] = None,
+    use_proxy: Annotated[
+        bool | None,
+        typer.Option(
+            "--use-proxy/--no-proxy",
+            help="Reach the server through the proxy that https_proxy or http_proxy names, or never. "
+            "[default: not where the server is on this machine or in its cluster]",
+            envvar="IMGEDIT_USE_PROXY",
+        ),
+    ] = None,
 ) -> _Connection:
     """How to reach the server, by these options."""
     try:
@@ -79,6 +88,7 @@ def _options(
             tls_ca=tls_ca,
             client_certificate=client_certificate,
             client_key=client_key,
+            use_proxy=use_proxy,
         )
     except SettingsError as error:
         _refuse(error)

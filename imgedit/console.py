@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-import json
+import codecs
+import io
 import os
+import sys
+from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 
 import typer
@@ -13,6 +16,7 @@ from rich.markup import escape
 from imgedit import exit_codes
 from imgedit.errors import ImgeditError
 from imgedit.exit_codes import ExitCode
+from imgedit.json_text import json_line
 
 out = Console()
 err = Console(stderr=True)
@@ -24,28 +28,67 @@ Lang = Annotated[
 ]
 
 
+_SIGNS = {"–": "-", "…": "...", "·": "-", "→": "->", "×": "x", "•": "*"}
+"""Typographic signs of ours, for terminals that lack them."""
+
+
+def _replaced(error: UnicodeError) -> tuple[str | bytes, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    part = error.object[error.start : error.end]
+    signs = "".join(_SIGNS.get(sign, sign) for sign in part)
+    return signs.encode("ascii", "backslashreplace").decode("ascii"), error.end
+
+
+def adapt_streams() -> None:
+    """Have output show what its encoding lacks (CP949, ASCII …) in other signs, instead of ending the command."""
+    codecs.register_error("imgedit", _replaced)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="imgedit")
+
+
+def shown(text: str) -> str:
+    """A text of which a part may be a file's name; bytes that are no text are shown in hexadecimal."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 def language(chosen: Language | None) -> Language:
     """The language of messages: as chosen, else that of the environment."""
     return chosen or ("ko" if os.environ.get("LANG", "").startswith("ko") else "en")
 
 
-def message(error: ImgeditError | OSError, lang: Language) -> str:
+def message(error: Exception, lang: Language) -> str:
     """What went wrong, in the language of the reader."""
     if isinstance(error, ImgeditError):
         return error.korean if lang == "ko" else error.message
-    return f"{error.filename}: {error.strerror}" if error.filename else str(error)
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    return str(error) or type(error).__name__
 
 
 def print_json(content: Any) -> None:
-    """One JSON document on standard output, on one line, whatever the terminal's width."""
-    print(json.dumps(content, ensure_ascii=False))
+    """One JSON document on standard output, on one line, whatever the terminal's width and encoding."""
+    print(json_line(content, sys.stdout.encoding))
+
+
+def print_path(path: Path) -> None:
+    """A path on standard output, for programs: byte for byte where the encoding of the output lacks a character."""
+    try:
+        str(path).encode(sys.stdout.encoding)
+    except UnicodeError:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(os.fsencode(path) + b"\n")
+        sys.stdout.buffer.flush()
+        return
+    print(path)
 
 
 def fail(text: str, *, as_json: bool = False) -> NoReturn:
     """Print an error and end with exit code 1."""
     if as_json:
         print_json({"error": {"message": text}})
-    err.print(f"[red]error:[/] {escape(text)}", highlight=False, soft_wrap=True)
+    err.print(f"[red]error:[/] {escape(shown(text))}", highlight=False, soft_wrap=True)
     raise typer.Exit(ExitCode.FAILED)
 
 

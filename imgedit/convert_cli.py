@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 from enum import StrEnum
@@ -78,7 +79,10 @@ def convert(
     command = [sys.executable, "-m", module, str(source), str(target), "--type", type.value]
     command += [str(part) for name, value in options.items() if value is not None for part in (name, value)]
     command += ["--quiet"] if quiet or not err.is_terminal else []
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    environment = {**os.environ, "PYTHONIOENCODING": f"{err.encoding}:backslashreplace"}
+    done = subprocess.run(
+        command, env=environment, stdout=subprocess.PIPE, encoding=err.encoding, errors="replace", check=False
+    )
     result = _answer(done)
     if "error" in result:
         fail(str(result["error"]), as_json=as_json)

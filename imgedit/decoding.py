@@ -93,9 +93,15 @@ class Decoders:
     ) -> tuple[Picture, Header]:
         """As `open`, for a thread, which waits. Also raises `QueueFull` when `patience` seconds have passed."""
         header = images.check(data, field=field, max_pixels=max_pixels)
+        return self.decode_in_thread(data, header, field=field, caller=caller, patience=patience), header
+
+    def decode_in_thread(
+        self, data: bytes, header: Header, *, field: str, caller: Hashable, patience: float
+    ) -> Picture:
+        """The same for a file whose header the caller has judged by limits of its own."""
         result = self._submit(caller, data, header, field)
         try:
-            return result.result(patience), header
+            return result.result(patience)
         except TimeoutError:
             result.cancel()
             raise QueueFull(f"{field}: too many pictures wait to be decoded; try again later") from None

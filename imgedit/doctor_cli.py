@@ -38,7 +38,7 @@ def doctor(
     metrics = DEFAULT_METRICS_BASE_PORT if base_port == DEFAULT_BASE_PORT else base_port + 100
     ports = Ports(base_port, metrics, gateway=DEFAULT_GATEWAY_PORT, studio=DEFAULT_STUDIO_PORT)
     with err.status("looking …"):
-        found = [*checks.machine(ports), *checks.settings_of(os.environ), *weights(models)]
+        found = [*checks.machine(ports), *checks.proxies(os.environ), *checks.settings_of(os.environ), *weights(models)]
     counts = Counter(finding.state for finding in found)
     if as_json:
         print_json({"ok": not counts["FAIL"], "findings": [asdict(finding) for finding in found]})

@@ -11,10 +11,10 @@ from rich.markup import escape
 from rich.progress import BarColumn, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 
-from imgedit import batch
+from imgedit import output_files
 from imgedit.client import DEFAULT_TIMEOUT
 from imgedit.connection import Connect, connecting
-from imgedit.console import Lang, err, fail, fail_with, language, print_json
+from imgedit.console import Lang, Language, err, fail, fail_with, language, message, print_json, print_path
 from imgedit.edit_options import FORMATS, Ask, Quality, asking, given_files, output_options
 from imgedit.errors import ImgeditError
 from imgedit.progress import Progress
@@ -52,6 +52,7 @@ def edit(
     for file in (image, *given_files(options)):
         if not file.is_file():
             fail(f"there is no file {file}", as_json=as_json)
+    _check_outputs([path for path in (output, cutout, mask_output) if path], language(lang), as_json=as_json)
     options["output"] = output_options(
         output.suffix.lower(), quality, has_cutout=bool(cutout), has_mask=bool(mask_output)
     )
@@ -62,22 +63,46 @@ def edit(
         except ImgeditError as error:
             bar.stop()
             fail_with(error, language(lang), as_json=as_json)
+        except OSError as error:
+            bar.stop()
+            fail(message(error, language(lang)), as_json=as_json)
     files = {"output": (output, answer.output_image)}
     if cutout and answer.background_removed_image:
         files["cutout"] = (cutout, answer.background_removed_image)
     if mask_output:
         files["mask"] = (mask_output, answer.mask_image)
-    for path, data in files.values():
-        batch.write(path, data)
+    faults = [fault for path, data in files.values() if (fault := _written(path, data, language(lang)))]
     for warning in answer.warnings:
         err.print(f"[yellow]warning:[/] {escape(warning)}", soft_wrap=True)
+    if faults:
+        fail("; ".join(faults), as_json=as_json)
     if as_json:
         print_json({**{name: str(path) for name, (path, _) in files.items()}, **_used(answer)})
         return
     timings = ", ".join(f"{timing.name} {timing.seconds:.2f} s" for timing in answer.stage_timings)
     summary = f"seed {answer.seed} · {answer.width}x{answer.height} · {answer.elapsed_time:.2f} s ({timings})"
     err.print(summary, soft_wrap=True)
-    print(output)
+    print_path(output)
+
+
+def _check_outputs(paths: list[Path], lang: Language, *, as_json: bool) -> None:
+    """End before the edit where a result could not be written."""
+    for path in paths:
+        try:
+            output_files.check(path)
+        except OSError as error:
+            fail(f"cannot write {message(error, lang)}", as_json=as_json)
+    if len({path.absolute() for path in paths}) < len(paths):
+        fail("--output, --cutout and --mask-output must be different files", as_json=as_json)
+
+
+def _written(path: Path, data: bytes, lang: Language) -> str | None:
+    """Write a result; what went wrong, and where it is kept then."""
+    try:
+        output_files.write_or_keep(path, data)
+    except OSError as error:
+        return f"cannot write {message(error, lang)}"
+    return None
 
 
 def _used(answer: edit_pb2.EditResponse) -> dict[str, Any]:

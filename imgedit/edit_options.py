@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Literal
@@ -19,6 +20,7 @@ FORMATS: dict[str, edit_pb2.OutputFormat] = {
     ".png": edit_pb2.OUTPUT_FORMAT_PNG,
     ".jpg": edit_pb2.OUTPUT_FORMAT_JPEG,
     ".jpeg": edit_pb2.OUTPUT_FORMAT_JPEG,
+    ".jfif": edit_pb2.OUTPUT_FORMAT_JPEG,
     ".webp": edit_pb2.OUTPUT_FORMAT_WEBP,
 }
 """What the ending of a result's name asks the server for."""
@@ -108,6 +110,10 @@ def _options(
     ] = None,
 ) -> EditOptions:
     """What an edit is asked for, but for its output."""
+    for name, text in (("prompt", prompt), ("negative-prompt", negative_prompt), ("experiment", experiment)):
+        _check_text(name, text)
+    for name, text in (("feature", feature), ("aspect", aspect)):
+        _check_text(name, text)
     subject = f"MASK_SUBJECT_{mask_subject.upper()}" if mask_subject else None
     mask_options = edit_pb2.MaskOptions(
         subject=subject,
@@ -137,6 +143,15 @@ def _options(
         mask_options=mask_options if mask_options.ListFields() else None,
         outpaint=outpaint if outpaint.ListFields() else None,
     )
+
+
+def _check_text(name: str, text: str | None) -> None:
+    """Refuse bytes that the terminal's encoding does not know; they reach a program as lone surrogates."""
+    try:
+        (text or "").encode()
+    except UnicodeEncodeError as error:
+        encoding = sys.getfilesystemencoding()
+        raise typer.BadParameter(f"--{name}: character {error.start + 1} is no text in {encoding}") from None
 
 
 asking = instead_of("ask", _options)

@@ -324,6 +324,10 @@ class SettingsError(LocalError):
     """A setting or a configuration file is wrong; the message names it."""
 
 
+class ForkError(LocalError):
+    """A client, or any channel, is used in a process that was forked after gRPC had begun to work."""
+
+
 class ModelLoadError(LocalError):
     """A checkpoint is missing, damaged or of the wrong shape; the message names the path or the entry."""
 

@@ -68,6 +68,13 @@ class Header:
         return _as_webp(parts, has_profile=self.profile_bytes > 0) if self.format == "WEBP" else parts
 
 
+def is_picture(start: bytes) -> bool:
+    """Whether a file that begins so, in its first 12 bytes or more, is a PNG, JPEG or WebP file."""
+    if start.startswith(b"RIFF"):
+        return start[8:12] == b"WEBP"
+    return any(start.startswith(magic) for magic in _READERS)
+
+
 def read(data: bytes) -> Header | None:
     """The header of a PNG, JPEG or WebP file; None for anything else, or where not even its size can be read."""
     reader = next((reader for magic, reader in _READERS.items() if data.startswith(magic)), None)

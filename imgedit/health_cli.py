@@ -6,6 +6,7 @@ import time
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from imgedit import stack
 from imgedit.console import out, print_json
@@ -27,14 +28,19 @@ def health(
     ports = Ports(base_port)
     deadline = time.monotonic() + wait
     while True:
-        states = {service: stack.is_serving(ports.address(service)) for service in SERVICES}
-        if all(states.values()) or time.monotonic() >= deadline:
+        faults = {service: stack.serving_fault(ports.address(service)) for service in SERVICES}
+        if not any(faults.values()) or time.monotonic() >= deadline:
             break
         time.sleep(POLL_SECONDS)
     if as_json:
-        print_json({name: {"address": ports.address(name), "serving": serving} for name, serving in states.items()})
+        print_json(
+            {
+                name: {"address": ports.address(name), "serving": fault is None, **({"reason": fault} if fault else {})}
+                for name, fault in faults.items()
+            }
+        )
     else:
-        for service, serving in states.items():
-            state = "[green]SERVING[/]" if serving else "[red]NOT SERVING[/]"
-            out.print(f"{service:13} {ports.address(service):16} {state}")
-    raise typer.Exit(ExitCode.DONE if all(states.values()) else ExitCode.TRY_LATER)
+        for service, fault in faults.items():
+            state = f"[red]NOT SERVING[/]  [dim]{escape(fault)}[/]" if fault else "[green]SERVING[/]"
+            out.print(f"{service:13} {ports.address(service):16} {state}", soft_wrap=True, highlight=False)
+    raise typer.Exit(ExitCode.TRY_LATER if any(faults.values()) else ExitCode.DONE)

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from imgedit import provenance
+from imgedit import output_files, provenance
 from imgedit.client import DEFAULT_TIMEOUT
 from imgedit.connection import Connect, connecting
+from imgedit.console import err, fail, message, out, print_json, print_path
 from imgedit.errors import ImgeditError
 from imgedit.provenance import Record
 from imgedit.v1 import edit_pb2
-
-out = Console()
-err = Console(stderr=True)
 
 
 @connecting
@@ -45,7 +41,7 @@ def inspect(
     record = provenance.read(data)
     if record is None:
         source = provenance.source_type(data)
-        _fail(f"{file} holds no record of an edit" + (f"; its DigitalSourceType is {source}" if source else ""))
+        fail(f"{file} holds no record of an edit" + (f"; its DigitalSourceType is {source}" if source else ""))
     if replay is None:
         _show(record, data, as_json=as_json)
         return
@@ -58,14 +54,23 @@ def inspect(
             prompt=prompt,
         )
     except (OSError, ValueError) as error:
-        _fail(str(error))
-    answer = _edited(request, connect, timeout)
+        fail(str(error))
     output = output or file.with_name(f"{file.stem}.replay{file.suffix}")
-    output.write_bytes(answer.output_image)
+    _write(output, None)
+    answer = _edited(request, connect, timeout)
+    _write(output, answer.output_image)
     for line in _differences(record, provenance.read(answer.output_image)):
         err.print(f"[yellow]differs:[/] {line}", highlight=False)
     err.print("the same bytes" if answer.output_image == data else "not the same bytes")
-    print(output)
+    print_path(output)
+
+
+def _write(output: Path, data: bytes | None) -> None:
+    """Write the result, or with None only see whether that can be done."""
+    try:
+        output_files.check(output) if data is None else output_files.write_or_keep(output, data)
+    except OSError as error:
+        fail(f"cannot write {message(error, 'en')}")
 
 
 def _edited(request: edit_pb2.EditRequest, connect: Connect, timeout: float) -> edit_pb2.EditResponse:
@@ -73,14 +78,14 @@ def _edited(request: edit_pb2.EditRequest, connect: Connect, timeout: float) -> 
         with connect().open() as client:
             *_, last = client.edit_stream(request, timeout=timeout)
     except ImgeditError as error:
-        _fail(error.message)
+        fail(error.message)
     return last.result
 
 
 def _show(record: Record, data: bytes, *, as_json: bool) -> None:
     source = provenance.source_type(data)
     if as_json:
-        print(json.dumps({"digital_source_type": source, **asdict(record)}, ensure_ascii=False, sort_keys=True))
+        print_json(dict(sorted({"digital_source_type": source, **asdict(record)}.items())))
         return
     table = Table(show_header=False)
     table.add_column(no_wrap=True)
@@ -115,8 +120,3 @@ def _differences(before: Record, after: Record | None) -> list[str]:
         for name in names
         if before.effective.get(name) != after.effective.get(name)
     ]
-
-
-def _fail(message: str) -> NoReturn:
-    err.print(f"[red]error:[/] {escape(message)}", highlight=False)
-    raise typer.Exit(1)

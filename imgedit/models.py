@@ -29,6 +29,9 @@ CODE_SUFFIXES = (".bin", ".pickle", ".pkl", ".pt", ".pth", ".py", ".pyc", ".so")
 """What can carry code; the services refuse most of it."""
 
 
+MAX_PATH_CHARACTERS = 1000
+
+
 @dataclass(frozen=True)
 class Source:
     """One repository of the hub, the files that are wanted of it, and where they go.
@@ -49,9 +52,8 @@ class Source:
     revision: str = "main"
 
     def wants(self, path: str) -> bool:
-        """Whether a file of the repository belongs to the checkpoint. Paths that lead elsewhere never do."""
-        parts = PurePosixPath(path).parts
-        if path.startswith("/") or ".." in parts or not path.endswith(DATA_SUFFIXES):
+        """Whether a file of the repository belongs to the checkpoint. Paths that are not plain never do."""
+        if not is_plain(path) or not path.endswith(DATA_SUFFIXES):
             return False
         return any(fnmatch(path, pattern) for pattern in self.wanted) and not any(
             fnmatch(path, pattern) for pattern in self.unwanted
@@ -60,6 +62,20 @@ class Source:
     def path_in(self, models: Path, path: str) -> Path:
         """Where a file of the repository lies below the models folder."""
         return models / self.folder / path
+
+
+def is_plain(path: str) -> bool:
+    """Whether a path stays below the folder that it is joined to, and can be printed as it is.
+
+    Hidden names, backslashes, colons, control characters and names over 255 bytes are not plain.
+    """
+    parts = path.split("/")
+    return (
+        path.isprintable()
+        and not set(path) & {"\\", ":"}
+        and len(path) <= MAX_PATH_CHARACTERS
+        and all(part and not part.startswith(".") and len(part.encode()) <= 255 for part in parts)
+    )
 
 
 def _diffusers_folder(*components: str) -> tuple[str, ...]:
@@ -140,6 +156,9 @@ class LockedModel:
     files: Mapping[str, LockedFile]
 
 
+_ORIGINS = {"hub": "", "computed": "checksum computed when pulled", "converted": "converted here"}
+
+
 def read_lock(models: Path) -> dict[str, LockedModel]:
     """What was pulled into `models`, by key; empty where there is no `models.lock`."""
     path = models / LOCK_NAME
@@ -150,20 +169,43 @@ def read_lock(models: Path) -> dict[str, LockedModel]:
         return {key: _locked_model(entry) for key, entry in content["models"].items()}
     except (FileNotFoundError, NotADirectoryError):
         return {}
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ModelDownloadError(f"{path} is damaged ({error}); delete it and pull again") from error
+    except OSError as error:
+        raise ModelDownloadError(f"{path}: {error.strerror}") from error
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise ModelDownloadError(f"{path} is damaged ({str(error)!a}); delete it and pull again") from error
 
 
 def _locked_model(entry: dict[str, Any]) -> LockedModel:
-    files = {path: LockedFile(**file) for path, file in entry["files"].items()}
-    return LockedModel(**{**entry, "files": files})
+    files = {path: _locked_file(path, file) for path, file in entry["files"].items()}
+    model = LockedModel(**{**entry, "files": files})
+    texts = (model.hub, model.repo, model.revision, model.folder, model.licence)
+    if not all(isinstance(text, str) for text in texts):
+        raise TypeError("hub, repo, revision, folder and licence must be texts")
+    if _leads_out(model.folder):
+        raise ValueError(f"the folder {model.folder!r} is not one below this one")
+    return model
+
+
+def _leads_out(path: str) -> bool:
+    return path.startswith("/") or ".." in PurePosixPath(path).parts
+
+
+def _locked_file(path: str, entry: dict[str, Any]) -> LockedFile:
+    file = LockedFile(**entry)
+    if _leads_out(path):
+        raise ValueError(f"the path {path!r} is not one below its folder")
+    if type(file.size) is not int or not isinstance(file.sha256, str) or file.sha256_from not in _ORIGINS:
+        raise ValueError(f"{path}: size, sha256 or sha256_from is not what `pull` writes")
+    return file
 
 
 def write_lock(models: Path, locked: Mapping[str, LockedModel]) -> None:
     """Write `models.lock`, keys sorted, in one step: a reader sees the old file or the new one."""
     content = {"format": LOCK_FORMAT, "models": {key: _as_json(model) for key, model in locked.items()}}
     scratch = models / f"{LOCK_NAME}.new"
-    scratch.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    scratch.unlink(missing_ok=True)
+    with scratch.open("x", encoding="utf-8") as file:  # a new file: never through a link
+        file.write(json.dumps(content, indent=2, sort_keys=True) + "\n")
     scratch.replace(models / LOCK_NAME)
 
 
@@ -239,9 +281,6 @@ def verify(models: Path) -> Iterator[FileReport]:
             name = (PurePosixPath(model.folder) / path).as_posix()
             yield _compared(models / name, name, file)
         yield from _extra(models, model)
-
-
-_ORIGINS = {"hub": "", "computed": "checksum computed when pulled", "converted": "converted here"}
 
 
 def _compared(path: Path, name: str, file: LockedFile) -> FileReport:

@@ -19,8 +19,7 @@ from imgedit import convert_cli, models
 from imgedit.console import fail, out, print_json
 from imgedit.errors import ModelDownloadError
 from imgedit.exit_codes import ExitCode
-
-PUBLIC_HUB = "https://huggingface.co"
+from imgedit.hub import PUBLIC_HUB
 
 app = typer.Typer(no_args_is_help=True, help="Get the weights, check that they are what was pulled, convert them.")
 app.command("convert")(convert_cli.convert)
@@ -84,12 +83,16 @@ def pull(
     gguf_repo: Annotated[str, typer.Option(help="Repository of the GGUF file, OWNER/NAME.")] = models.GGUF_REPO,
     gguf_revision: Annotated[str, typer.Option(help="Branch, tag or commit of --gguf-repo.")] = "main",
     endpoint: Annotated[str, typer.Option(help="Address of the hub.", envvar="HF_ENDPOINT")] = PUBLIC_HUB,
+    send_token: Annotated[
+        bool,
+        typer.Option("--send-token", help=f"Send the access token to --endpoint, even if that is not {PUBLIC_HUB}."),
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
 ) -> None:
     """Download a model from the Hugging Face hub; an interrupted download is continued.
 
     Only weights, configurations and vocabularies, never code. DIR/models.lock records the commit and the checksums.
-    The access token for gated models is read from HF_TOKEN.
+    The access token for gated models is read from HF_TOKEN; it goes to the public hub alone.
     """
     if name is Name.ALL and (repo or revision != "main"):
         raise typer.BadParameter("--repo and --revision go with one model, not with all")
@@ -106,7 +109,7 @@ def pull(
     if quiet:
         os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"  # read when huggingface_hub is imported
     for source in sources:
-        _pull(source, folder, endpoint.rstrip("/"))
+        _pull(source, folder, endpoint.rstrip("/"), send_token=send_token)
     if gguf:
         out.print(escape(f"use it with IMGEDIT_FILL_GGUF={gguf}"), soft_wrap=True)
 
@@ -138,13 +141,15 @@ def verify(folder: Folder, as_json: AsJson = False) -> None:
     out.print("all files are as they were pulled")
 
 
-def _pull(source: models.Source, folder: Path, endpoint: str) -> None:
+def _pull(source: models.Source, folder: Path, endpoint: str, *, send_token: bool) -> None:
     """One model, its licence told first."""
     from imgedit import models_pull  # needs POSIX file locks, which a mere client of the services may not have
 
     _tell(f"{source.key}: {source.licence}. Read it on {endpoint}/{source.repo}")
     try:
-        locked = models_pull.pull(source, folder, endpoint=endpoint, say=lambda line: _tell(f"  {line}"))
+        locked = models_pull.pull(
+            source, folder, endpoint=endpoint, say=lambda line: _tell(f"  {line}"), send_token=send_token
+        )
     except ModelDownloadError as error:
         fail(error.message)
     computed = sum(file.sha256_from == "computed" for file in locked.files.values())

@@ -1,8 +1,7 @@
 """Downloading a model's files from the Hugging Face hub: only what is wanted, resumable, checked.
 
-`hf_hub_download` throws a half-downloaded file away when the process ends, hours of work for files of 10 GB. So the
-library lists the repository and moves the bytes (`http_get`), and the unfinished file is kept here, under the name of
-its content, until it is whole and right. `huggingface_hub` is imported when it is used.
+`imgedit.hub` speaks to the hub and checks its answers. An unfinished file is kept here under the digest of its content
+until it is whole and right. Nothing is written through symbolic links.
 """
 
 from __future__ import annotations
@@ -11,89 +10,66 @@ import contextlib
 import fcntl
 import os
 import shutil
+import stat
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
-from imgedit import __version__
 from imgedit.errors import ModelDownloadError
-from imgedit.models import (
-    LockedFile,
-    LockedModel,
-    Source,
-    git_sha1_of,
-    read_lock,
-    readable,
-    sha256_of,
-    write_lock,
-)
+from imgedit.hub import Hub, HubFile, quoted
+from imgedit.models import LockedModel, Source, is_plain, read_lock, readable, write_lock
 
 PARTIAL_FOLDER = ".incomplete"
 """Below the models folder: what has not been downloaded to its end."""
 
-CONNECT_SECONDS = 30.0
-"""Longest wait for the hub to say anything at all."""
-
 Say = Callable[[str], None]
 
 
-@dataclass(frozen=True)
-class HubFile:
-    """A file as the hub describes it. sha256: stated for large files only; git_sha1: the blob id otherwise."""
-
-    path: str
-    size: int
-    sha256: str | None
-    git_sha1: str
-
-    @property
-    def identity(self) -> str:
-        """The strongest digest that the hub states."""
-        return self.sha256 or self.git_sha1
-
-    def identity_of(self, path: Path) -> str:
-        """The same digest of a file here."""
-        return sha256_of(path) if self.sha256 else git_sha1_of(path)
-
-    def is_at(self, path: Path) -> bool:
-        """Whether the file here has the hub's bytes."""
-        return path.is_file() and path.stat().st_size == self.size and self.identity_of(path) == self.identity
-
-    def locked(self, path: Path) -> LockedFile:
-        """What to record of the checked file here."""
-        if self.sha256:
-            return LockedFile(self.size, self.sha256, "hub")
-        return LockedFile(self.size, sha256_of(path), "computed", self.git_sha1)
-
-
-def pull(source: Source, models: Path, *, endpoint: str, say: Say) -> LockedModel:
+def pull(source: Source, models: Path, *, endpoint: str, say: Say, send_token: bool = False) -> LockedModel:
     """Bring the wanted files of `source` below `models` and record them in `models.lock`; returns the record.
 
-    Files that are there and right are not transferred again; wrong ones are replaced. `say` is told each step. Raises
-    `ModelDownloadError` saying what to do; what was downloaded until then is kept.
+    Files that are there and right are not transferred again; wrong ones are replaced. `say` is told each step. The
+    access token goes to https://huggingface.co, elsewhere only with `send_token`. Raises `ModelDownloadError` saying
+    what to do; what was downloaded until then is kept.
     """
     _check_library()
-    with _explained(source, endpoint), _alone(models):
-        commit, listing = _listing(source, endpoint)
+    with _explained(source, endpoint), Hub(endpoint, send_token=send_token) as hub, _alone(models):
+        _check_address(source)
+        if hub.withholds_token:
+            say(f"HF_TOKEN is not sent to {hub.endpoint}; --send-token sends it")
+        commit, listing = hub.listing(source)
         wanted = [file for file in listing if source.wants(file.path)]
         _check_listing(source, listing, wanted)
         say(f"{source.repo} at {commit}")
         missing = [file for file in wanted if not file.is_at(source.path_in(models, file.path))]
+        _check_places(source, models, missing)
         _check_space(models, missing)
         for file in wanted:
             if file not in missing:
                 say(f"{file.path}: already there")
         for number, file in enumerate(missing, start=1):
             say(f"{file.path}: {number} of {len(missing)}, {readable(file.size)}")
-            _download(source, commit, file, models, endpoint)
-        return _record(source, commit, wanted, models, endpoint)
+            _download(source, commit, file, models, hub)
+        return _record(source, commit, wanted, models, hub.endpoint)
 
 
 def _check_library() -> None:
     try:
-        import huggingface_hub  # noqa: F401
+        from huggingface_hub import constants
     except ImportError as error:
         raise ModelDownloadError("pulling models needs huggingface_hub: pip install 'imgedit[models]'") from error
+    if constants.HF_HUB_OFFLINE:
+        raise ModelDownloadError(f"HF_HUB_OFFLINE is set, so nothing is downloaded; unset it, or {_BY_HAND}")
+
+
+def _check_address(source: Source) -> None:
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils._validators import validate_repo_id
+
+    try:
+        validate_repo_id(source.repo)
+    except HFValidationError as error:
+        raise ModelDownloadError(f"{source.repo} is no repository's address; OWNER/NAME is expected") from error
 
 
 @contextlib.contextmanager
@@ -110,33 +86,29 @@ def _alone(models: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def _listing(source: Source, endpoint: str) -> tuple[str, list[HubFile]]:
-    """The commit that the revision stands for, and its files."""
-    from huggingface_hub import HfApi
-    from huggingface_hub.hf_api import RepoFile
-
-    api = HfApi(endpoint=endpoint, library_name="imgedit", library_version=__version__)
-    commit = api.model_info(source.repo, revision=source.revision, timeout=CONNECT_SECONDS).sha
-    if not commit:
-        raise ModelDownloadError(f"{endpoint} names no commit for {source.repo}; is it a Hugging Face hub?")
-    entries = api.list_repo_tree(source.repo, recursive=True, revision=commit)
-    files = [
-        HubFile(entry.path, entry.size, entry.lfs.sha256 if entry.lfs else None, entry.blob_id)
-        for entry in entries
-        if isinstance(entry, RepoFile)
-    ]
-    return commit, sorted(files, key=lambda file: file.path)
-
-
 def _check_listing(source: Source, listing: list[HubFile], wanted: list[HubFile]) -> None:
     if source.required in (file.path for file in wanted):
         return
     suffix = Path(source.required).suffix
-    alike = ", ".join(file.path for file in listing if file.path.endswith(suffix)) or "none"
+    alike = ", ".join(file.path for file in listing if is_plain(file.path) and file.path.endswith(suffix)) or "none"
     raise ModelDownloadError(
         f"{source.repo} at {source.revision} has no {source.required} (its {suffix} files: {alike}); "
         "check the repository, the revision and the file's name"
     )
+
+
+def _check_places(source: Source, models: Path, missing: list[HubFile]) -> None:
+    """Refuse to write through a link, whose target may be any folder of this machine."""
+    folders = {models / PARTIAL_FOLDER}
+    for file in missing:
+        inside = source.path_in(models, file.path).relative_to(models).parents
+        folders |= {models / folder for folder in inside if folder.parts}
+    for folder in sorted(folders):
+        if folder.is_symlink():
+            raise ModelDownloadError(
+                f"{folder} is a symbolic link, and nothing is written through links; put a folder in its place, or "
+                "name the folder that holds the models by --models"
+            )
 
 
 def _check_space(models: Path, missing: list[HubFile]) -> None:
@@ -154,31 +126,30 @@ def _partial(models: Path, file: HubFile) -> Path:
 
 def _resume_size(partial: Path, file: HubFile) -> int:
     """How many bytes of the file are here; 0 when what is here cannot be its beginning."""
-    size = partial.stat().st_size if partial.is_file() else 0
-    return size if size <= file.size else 0
+    try:
+        status = partial.lstat()
+    except FileNotFoundError:
+        return 0
+    is_own = stat.S_ISREG(status.st_mode) and status.st_nlink == 1
+    return status.st_size if is_own and status.st_size <= file.size else 0
 
 
-def _download(source: Source, commit: str, file: HubFile, models: Path, endpoint: str) -> None:
+def _open_partial(partial: Path, file: HubFile) -> BinaryIO:
+    """The unfinished file, at its end; a new one where there is none, or none that can be continued."""
+    done = _resume_size(partial, file)
+    if not done:
+        partial.unlink(missing_ok=True)
+    output = partial.open("r+b" if done else "xb")
+    output.seek(done)
+    return output
+
+
+def _download(source: Source, commit: str, file: HubFile, models: Path, hub: Hub) -> None:
     """Continue or begin the download of one file; it takes its place only when its bytes are the hub's."""
-    from huggingface_hub import get_token, hf_hub_url
-    from huggingface_hub.file_download import http_get
-
     partial, target = _partial(models, file), source.path_in(models, file.path)
     partial.parent.mkdir(exist_ok=True)
-    done = _resume_size(partial, file)
-    # A compressed answer has other offsets, so that it could not be resumed.
-    headers = {"User-Agent": f"imgedit/{__version__}", "Accept-Encoding": "identity"}
-    if token := get_token():
-        headers["Authorization"] = f"Bearer {token}"
-    with partial.open("ab" if done else "wb") as output:
-        http_get(
-            hf_hub_url(source.repo, file.path, revision=commit, endpoint=endpoint),
-            output,
-            resume_size=done,
-            headers=headers,
-            expected_size=file.size,
-            displayed_filename=file.path,
-        )
+    with _open_partial(partial, file) as output:
+        hub.transfer(source, commit, file, output)
     if (found := file.identity_of(partial)) != file.identity:
         partial.unlink()
         digest = "SHA-256" if file.sha256 else "git blob id"
@@ -213,63 +184,25 @@ def _record(source: Source, commit: str, wanted: list[HubFile], models: Path, en
 def _explained(source: Source, endpoint: str) -> Iterator[None]:
     """Turn what the library raises into one sentence on what is wrong and what to do."""
     import httpx2
-    from huggingface_hub import errors
 
     try:
         yield
-    except errors.GatedRepoError as error:
-        raise ModelDownloadError(_gated(source, endpoint)) from error
-    except errors.RevisionNotFoundError as error:
-        raise ModelDownloadError(f"{source.repo} has no revision {source.revision}; check --revision") from error
-    except errors.HfHubHTTPError as error:
-        raise ModelDownloadError(_refused(source, endpoint, error.response.status_code)) from error
-    except errors.HFValidationError as error:
-        raise ModelDownloadError(f"{source.repo} is no repository's address; OWNER/NAME is expected") from error
-    except (KeyError, ValueError) as error:
-        raise ModelDownloadError(
-            f"{endpoint} does not answer as a Hugging Face hub does ({error}); check --endpoint, and whether a proxy "
-            "answers in its place"
-        ) from error
-    except errors.OfflineModeIsEnabled as error:
-        raise ModelDownloadError(f"HF_HUB_OFFLINE is set, so nothing is downloaded; unset it, or {_BY_HAND}") from error
     except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError) as error:
         raise ModelDownloadError(
             f"cannot reach {endpoint} ({error}). Check the connection and proxy settings; without internet, {_BY_HAND}"
         ) from error
-    except (httpx2.HTTPError, OSError) as error:
-        what = str(error) or type(error).__name__
+    except httpx2.HTTPError as error:
+        what = quoted(str(error) or type(error).__name__)
         raise ModelDownloadError(
             f"the download from {source.repo} broke off: {what}. What was downloaded is kept: pull again to continue"
+        ) from error
+    except OSError as error:
+        raise ModelDownloadError(
+            f"{error.filename or source.repo}: {error.strerror or error}. What was downloaded is kept: pull again to "
+            "continue"
         ) from error
 
 
 _BY_HAND = (
     "pull on a machine that has it, copy the model's folder and models.lock by hand, then run `imgedit models verify`"
 )
-
-
-def _gated(source: Source, endpoint: str) -> str:
-    return (
-        f"{source.repo} is gated: accept its licence on {endpoint}/{source.repo}, make an access token on "
-        f"{endpoint}/settings/tokens, set HF_TOKEN to it and pull again"
-    )
-
-
-def _refused(source: Source, endpoint: str, status: int) -> str:
-    """What an HTTP status means for someone who wants a model."""
-    match status:
-        case 401 | 403 if source.gated:
-            return _gated(source, endpoint)
-        case 401:
-            return (
-                f"{endpoint} asks for a login for {source.repo} (401): check the repository's address, or, for a "
-                "private one, set HF_TOKEN to a valid access token"
-            )
-        case 403:
-            return f"the access token may not read {source.repo} (403); give it read access on {endpoint}"
-        case 404:
-            return f"{endpoint} has no such file or repository in {source.repo} (404); check --repo and --endpoint"
-        case 429:
-            return f"{endpoint} asks for fewer requests (429); wait some minutes and pull again to continue"
-        case _:
-            return f"{endpoint} answered with HTTP status {status} for {source.repo}; pull again later to continue"

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, Required, TypedDict, Unpack
 
+from imgedit.keywords import refusing_unknown
 from imgedit.v1 import edit_pb2
 
 ImageSource = bytes | str | Path
@@ -63,8 +64,18 @@ class EditOptions(TypedDict, total=False):
     """An id of one's own, 1 to 64 letters, digits, ".", "_" or "-". Unset = made up here."""
 
 
+EDIT_OPTIONS = tuple(EditOptions.__annotations__)
+"""The names of all options."""
+
+
+@refusing_unknown(*EDIT_OPTIONS)
 def edit_request(image: ImageSource, **options: Unpack[EditOptions]) -> edit_pb2.EditRequest:
-    """The message of one edit, with a request id. Raises OSError for a file that cannot be read."""
+    """The message of one edit, with a request id.
+
+    Raises OSError for a file that cannot be read, TypeError for an option that is not known and without `experiment`.
+    """
+    if "experiment" not in options:
+        raise TypeError("an edit needs the option 'experiment'; EditClient.experiments lists them")
     mask = options.get("mask")
     profile, background = options.get("profile"), options.get("background")
     return edit_pb2.EditRequest(

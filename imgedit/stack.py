@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
@@ -22,6 +22,7 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from imgedit import allocator, gateway, hangup
+from imgedit.channels import proxy_options
 from imgedit.gateway import Address
 from imgedit.ports import SERVICES, Ports, is_free
 
@@ -44,6 +45,9 @@ DEMO_WORK_PIXELS = 256 * 256
 """The size that they were trained on; they paint larger pictures worse."""
 DEMO_REFERENCE_PIXELS = 128 * 128
 """The size of the references that they were trained with."""
+
+REPORT_SECONDS = 15.0
+"""How often a wait says what it waits for."""
 
 STOP_SECONDS = 10.0
 RESTART_SECONDS = 5.0
@@ -70,18 +74,19 @@ class Program:
     ready_at: tuple[int, str] | None = None
     further_addresses: tuple[str, ...] = ()
 
-    @property
-    def is_ready(self) -> bool:
-        """Whether it serves."""
+    def fault(self) -> str | None:
+        """Why it does not serve yet; None when it does."""
         if self.ready_at is None:
-            return all(is_serving(address) for address in (self.address, *self.further_addresses))
+            faults = map(serving_fault, (self.address, *self.further_addresses))
+            return next((fault for fault in faults if fault is not None), None)
         port, path = self.ready_at
         asked = HTTPConnection("127.0.0.1", port, timeout=1.0)
         try:
             asked.request("GET", path)
-            return asked.getresponse().status == HTTPStatus.OK
-        except (OSError, HTTPException):
-            return False
+            status = asked.getresponse().status
+            return None if status == HTTPStatus.OK else f"port {port} answers {path} with {status}, not ready"
+        except (OSError, HTTPException) as error:
+            return f"port {port} does not answer: {error or type(error).__name__}"
         finally:
             asked.close()
 
@@ -129,19 +134,32 @@ class Stack:
         for program in self._programs():
             self._processes[program.name] = _Process(program, self._spawn(program), time.monotonic())
 
-    def wait_until_serving(self, timeout: float = START_SECONDS) -> Iterator[str]:
-        """Yield each program as it begins to serve. Raises `StackError` when one ends or takes too long."""
+    def wait_until_serving(
+        self, timeout: float = START_SECONDS, on_wait: Callable[[str], None] = lambda _: None
+    ) -> Iterator[str]:
+        """Yield each program as it begins to serve. Raises `StackError` when one ends or takes too long.
+
+        `on_wait` is told every 15 s what is waited for, and why it does not serve yet.
+        """
         deadline = time.monotonic() + timeout
+        tell_at = time.monotonic() + REPORT_SECONDS
         waiting = dict(self._processes)
+        faults: dict[str, str] = {}
         while waiting:
             for name, process in list(waiting.items()):
                 if (code := process.popen.poll()) is not None:
                     raise StackError(f"{name} ended with exit code {code}.\n{self._tail(name)}")
-                if process.program.is_ready:
-                    del waiting[name]
-                    yield name
+                if (fault := process.program.fault()) is not None:
+                    faults[name] = fault
+                    continue
+                del waiting[name]
+                yield name
+            reasons = "; ".join(f"{name} ({faults[name]})" for name in waiting)
             if time.monotonic() > deadline:
-                raise StackError(f"{', '.join(waiting)}: not SERVING after {timeout:g} s; logs are in {self.logs}")
+                raise StackError(f"not SERVING after {timeout:g} s: {reasons}. Logs are in {self.logs}")
+            if waiting and time.monotonic() > tell_at:
+                tell_at = time.monotonic() + REPORT_SECONDS
+                on_wait(reasons)
             time.sleep(0.2)
 
     def tend(self) -> Iterator[str]:
@@ -271,6 +289,7 @@ def environment_of(ports: Ports, models: Path, *, max_work_pixels: int | None = 
         # Several processes share the cores: torch's threads must not spin while they wait (10 times slower otherwise).
         "OMP_WAIT_POLICY": "PASSIVE",
         "HF_HUB_OFFLINE": "1",
+        "PYTHONIOENCODING": "utf-8",  # of their logs, whatever the terminal has
     }
     for service in SERVICES[1:]:
         environment[f"IMGEDIT_{service.upper()}_MODELS"] = str(models.resolve())
@@ -305,9 +324,16 @@ def credentials_of(tokens: Path) -> dict[str, str]:
 
 def is_serving(address: str, *, timeout: float = 1.0) -> bool:
     """Whether the service at `address` says SERVING; False where nothing answers."""
-    with grpc.insecure_channel(address) as channel:
+    return serving_fault(address, timeout=timeout) is None
+
+
+def serving_fault(address: str, *, timeout: float = 1.0) -> str | None:
+    """Why the service at `address` does not say SERVING; None when it does."""
+    with grpc.insecure_channel(address, options=proxy_options(address)) as channel:
         try:
             answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=timeout)
-        except grpc.RpcError:
-            return False
-    return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+        except grpc.RpcError as error:
+            return f"{address}: {error.code().name}, {' '.join(str(error.details()).split())[:200]}"
+    if answer.status == health_pb2.HealthCheckResponse.SERVING:
+        return None
+    return f"{address}: {health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)}"

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
+import os
 import threading
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterable, Iterator
 from types import TracebackType
 from typing import Any, TypeVar, Unpack
 
+from imgedit.channels import check_process
 from imgedit.client import (
     DEFAULT_TARGET,
     DEFAULT_TIMEOUT,
@@ -16,19 +20,31 @@ from imgedit.client import (
     EditClient,
     OnEvent,
 )
+from imgedit.errors import DeadlineExceeded
+from imgedit.keywords import refusing_unknown
 from imgedit.progress import OnProgress
-from imgedit.request import EditOptions, ImageSource
+from imgedit.request import EDIT_OPTIONS, EditOptions, ImageSource
 from imgedit.v1 import edit_pb2
 
 T = TypeVar("T")
 
+HELD_UP_SECONDS = 5.0
+"""How long after its timeout a call may still come back by itself."""
+
 
 class SyncEditClient:
-    """`EditClient` for plain code: the same methods, run on an event loop in a thread of its own. Thread-safe."""
+    """`EditClient` for plain code: the same methods, run on an event loop in a thread of its own. Thread-safe.
 
+    A process that is forked cannot use it, nor a new one: `ForkError`. A call from a callback of its own, which runs on
+    that thread, would wait for itself: RuntimeError.
+    """
+
+    @refusing_unknown(*ClientOptions.__annotations__)
     def __init__(self, target: str = DEFAULT_TARGET, **options: Unpack[ClientOptions]) -> None:
         """The options are those of `EditClient`."""
+        check_process()
         self._loop = asyncio.new_event_loop()
+        self._process = os.getpid()
         self._thread = threading.Thread(target=self._loop.run_forever, name="imgedit-client", daemon=True)
         self._thread.start()
         try:
@@ -46,7 +62,9 @@ class SyncEditClient:
         self.close()
 
     def close(self) -> None:
-        """Close the connection and end the thread."""
+        """Close the connection and end the thread. In a forked process there is nothing to close."""
+        if self._process != os.getpid():
+            return
         self._run(self._client.close())
         self._end()
 
@@ -55,6 +73,7 @@ class SyncEditClient:
         self._thread.join()
         self._loop.close()
 
+    @refusing_unknown(*EDIT_OPTIONS)
     def edit(
         self,
         image: ImageSource,
@@ -66,43 +85,65 @@ class SyncEditClient:
     ) -> edit_pb2.EditResponse:
         """`EditClient.edit`; `on_event` and `on_progress` are called on the client's thread."""
         work = self._client.edit(image, timeout=timeout, on_event=on_event, on_progress=on_progress, **options)
-        return self._run(work)
+        return self._run(work, timeout)
 
+    @refusing_unknown()
     def edit_stream(
         self, request: edit_pb2.EditRequest, *, timeout: float = DEFAULT_TIMEOUT
     ) -> Iterator[edit_pb2.EditEvent]:
         """`EditClient.edit_stream`; leaving the loop early cancels the edit."""
-        return self._each(self._client.edit_stream(request, timeout=timeout))
+        return self._each(self._client.edit_stream(request, timeout=timeout), timeout)
 
+    @refusing_unknown()
     def edit_batch(
         self, requests: Iterable[edit_pb2.EditRequest], *, timeout: float | None = None
     ) -> Iterator[edit_pb2.EditEvent]:
         """`EditClient.edit_batch`; leaving the loop early cancels what still runs."""
-        return self._each(self._client.edit_batch(requests, timeout=timeout))
+        return self._each(self._client.edit_batch(_from_thread(iter(requests)), timeout=timeout), timeout)
 
+    @refusing_unknown()
     def cancel(self, request_id: str, *, timeout: float = 10.0) -> CancelOutcome:
         """`EditClient.cancel`."""
-        return self._run(self._client.cancel(request_id, timeout=timeout))
+        return self._run(self._client.cancel(request_id, timeout=timeout), timeout)
 
+    @refusing_unknown()
     def experiments(self, *, timeout: float = 10.0) -> list[edit_pb2.Experiment]:
         """`EditClient.experiments`."""
-        return self._run(self._client.experiments(timeout=timeout))
+        return self._run(self._client.experiments(timeout=timeout), timeout)
 
+    @refusing_unknown()
     def is_serving(self, *, timeout: float = 5.0) -> bool:
         """`EditClient.is_serving`."""
-        return self._run(self._client.is_serving(timeout=timeout))
+        return self._run(self._client.is_serving(timeout=timeout), timeout)
 
-    def _each(self, events: AsyncGenerator[T, None]) -> Iterator[T]:
+    def _each(self, events: AsyncGenerator[T, None], timeout: float | None) -> Iterator[T]:
+        ends_at = None if timeout is None else time.monotonic() + timeout
         try:
-            while (event := self._run(_next(events))) is not None:
+            while True:
+                left = None if ends_at is None else max(0.0, ends_at - time.monotonic())
+                if (event := self._run(_next(events), left)) is None:
+                    return
                 yield event
         finally:
             self._run(events.aclose())
 
-    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+    def _run(self, work: Coroutine[Any, Any, T], timeout: float | None = None) -> T:
+        """What the work gives. The timeout is kept by the call itself; here only where its thread is held up."""
+        try:
+            check_process()
+            if threading.current_thread() is self._thread:
+                raise RuntimeError("a callback of the client cannot call it: it runs on the client's thread")
+        except BaseException:
+            work.close()
+            raise
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
-            return future.result()
+            return future.result(None if timeout is None else timeout + HELD_UP_SECONDS)
+        except concurrent.futures.TimeoutError:
+            future.cancel()
+            if future.done() and not future.cancelled():
+                raise  # the work's own
+            raise DeadlineExceeded(f"no answer within {timeout:g} s: the client's thread is held up") from None
         except BaseException:
             future.cancel()
             raise
@@ -111,6 +152,12 @@ class SyncEditClient:
 async def _make(target: str, options: ClientOptions) -> EditClient:
     """The channel belongs to the loop that it is made on."""
     return EditClient(target, **options)
+
+
+async def _from_thread(requests: Iterator[edit_pb2.EditRequest]) -> AsyncIterator[edit_pb2.EditRequest]:
+    """Read on another thread: an iterator that waits must not hold up the answers."""
+    while (request := await asyncio.to_thread(next, requests, None)) is not None:
+        yield request
 
 
 async def _next(events: AsyncIterator[T]) -> T | None:

@@ -11,6 +11,7 @@ from types import FrameType
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from imgedit import hangup
 from imgedit import stack as stacks
@@ -109,7 +110,7 @@ def _start(stack: stacks.Stack) -> None:
     """Start all and name each when it serves."""
     stack.start()
     with out.status("loading models …") as status:
-        for name in stack.wait_until_serving():
+        for name in stack.wait_until_serving(on_wait=lambda reasons: out.print(escape(f"waiting for {reasons}"))):
             out.print(f"[green]SERVING[/] {name:13} {stack.address(name)}")
             status.update("loading models …")
 

@@ -36,8 +36,8 @@ def main() -> None:
         sys.exit("studio: Streamlit is not installed here; pip install 'imgedit[studio]'")
     flags = [f"--{name}={_text(value)}" for name, value in [*options(settings).items(), *THEME.items()]]
     flags += [f"--server.allowedHosts={host}" for host in hosts(settings)]
-    app = str(Path(__file__).with_name("app.py"))
-    os.execv(sys.executable, [sys.executable, "-m", "streamlit", "run", app, *flags])  # noqa: S606
+    app = str(Path(__file__).with_name("asgi.py"))
+    os.execv(sys.executable, [sys.executable, "-m", "studio.serve", "run", app, *flags])  # noqa: S606
 
 
 def options(settings: Settings) -> dict[str, str | int | bool]:

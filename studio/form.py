@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import streamlit as st
 
-from imgedit.request import EditOptions
+from imgedit.request import EDIT_OPTIONS, EditOptions
 from imgedit.v1 import edit_pb2
 from studio import fields, inputs, prompt, region, sliders
 from studio.catalogue import Form
@@ -85,7 +85,7 @@ def _advanced(words: Words, form: Form, options: dict[str, Any]) -> None:
     previews, output = form.take("preview_every"), form.take("output")
     if previews is not None:
         options["preview_every"] = max(1, round(options.get("steps", 28) / PREVIEWS))
-    rest = form.rest()
+    rest = [spec for spec in form.rest() if spec.name in EDIT_OPTIONS]  # a newer server may know more than the client
     if not rest and output is None:
         return
     with st.expander(words("advanced"), icon=":material/tune:", key=form.key("advanced")):

@@ -1,4 +1,7 @@
-"""The pictures of a request: uploads, samples, an earlier result, and reference pictures."""
+"""The pictures of a request: uploads, samples, an earlier result, and reference pictures.
+
+Uploads may have any ending: what a file is says its content.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +16,6 @@ from studio.desk import Desk
 from studio.pictures import Picture
 from studio.text import Words, plain
 
-KINDS = ["png", "jpg", "jpeg", "webp"]
-
 
 def draw(words: Words, desk: Desk, form: Form) -> list[Picture]:
     """The uploader, the samples, and what is chosen; the pictures to edit."""
@@ -22,7 +23,6 @@ def draw(words: Words, desk: Desk, form: Form) -> list[Picture]:
     st.header(words("picture"), anchor=False)
     uploads = st.file_uploader(
         words("upload"),
-        KINDS,
         accept_multiple_files=True,
         help=words("upload.help"),
         key=f"upload-{desk.upload_round}",
@@ -87,7 +87,6 @@ def references(words: Words, desk: Desk, form: Form, options: dict[str, Any]) ->
     st.header(words("references"), anchor=False)
     uploads = st.file_uploader(
         words("references.upload", max=most),
-        KINDS,
         accept_multiple_files=True,
         help=fields.help_of(words, spec),
         key=form.key("references"),

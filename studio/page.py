@@ -27,7 +27,7 @@ VARIANTS = 4
 def show() -> None:
     """Draw the page once."""
     settings = catalogue.configuration()
-    words = Words(cast("Language", st.session_state.get("language", settings.language)))
+    words = _words()
     st.set_page_config(words("title"), str(ICON), layout="wide", initial_sidebar_state="collapsed")
     st.html(STYLE)
     _words_of_streamlit(words)
@@ -44,6 +44,21 @@ def show() -> None:
         _begin_if_asked(visit, wish)
     with right.container(key="workbench"):
         _workbench(words, visit, wish)
+
+
+def explain(error: Exception) -> bool:
+    """Say in the visitor's language that something failed; what is drawn already stays. Streamlit has logged it."""
+    words = _words()
+    if isinstance(error, ImgeditError):
+        errors.show(words, error)
+    else:
+        st.error(words("error.page"), icon=":material/error:")
+    return True
+
+
+def _words() -> Words:
+    language = st.session_state.get("language", catalogue.configuration().language)
+    return Words(cast("Language", language))
 
 
 def _words_of_streamlit(words: Words) -> None:

@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from imgedit import encoding, images
+from imgedit import encoding, headers, images
 from imgedit.decoding import Decoders
-from imgedit.errors import ImgeditError
+from imgedit.errors import ImageRejected, ImgeditError
 from imgedit.headers import Header
 
 VIEW_SIDE = 1280
@@ -70,12 +70,17 @@ def samples(folder: Path) -> list[Picture]:
     """The pictures of a folder by name; what is none is passed over."""
     found = []
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        if path.suffix.lower() in (".png", ".jpg", ".jpeg", ".webp"):
-            try:
+        try:
+            if path.is_file() and _is_picture(path):
                 found.append(opened(path.name, path.read_bytes()))
-            except (ImgeditError, OSError):
-                continue
+        except (ImgeditError, OSError):
+            continue
     return found
+
+
+def _is_picture(path: Path) -> bool:
+    with path.open("rb") as file:
+        return headers.is_picture(file.read(16))
 
 
 def shown(data: bytes) -> bytes:
@@ -145,12 +150,17 @@ def mask_over(view: bytes, mask: bytes, visit: Hashable = "") -> bytes:
     return webp(Image.composite(red, picture, weight.resize(picture.size)))
 
 
-def mask_at(drawn: bytes, size: tuple[int, int], visit: Hashable = "") -> bytes | None:
+def mask_at(drawn: bytes, size: tuple[int, int], *, max_side: int, visit: Hashable = "") -> bytes | None:
     """What the brush drew, as a mask of the picture's size; None where nothing is painted.
 
-    The brush works on the small view, so its edge is drawn sharp again at full size. Raises as `opened`.
+    The brush works on a small view, so its edge is drawn sharp again at full size. A view of a long picture may be one
+    pixel high, which no upload may be. Raises `ImageRejected` where it is no PNG file of at most `max_side`; else as
+    `opened`.
     """
-    judged, _ = _decoded(drawn, "mask_image", visit)
+    header = headers.read(drawn)
+    if header is None or header.format != "PNG" or header.fault or max(header.width, header.height) > max_side:
+        raise ImageRejected("mask_image: what the brush drew cannot be read; draw it again")
+    judged = _DECODERS.decode_in_thread(drawn, header, field="mask_image", caller=visit, patience=PATIENCE_SECONDS)
     small = Image.fromarray(judged.rgb).convert("L")
     if np.asarray(small).max() < 128:
         return None

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import base64
+import binascii
 from typing import Any
 
 import streamlit as st
 
-from imgedit.errors import ImgeditError
+from imgedit.errors import ImageRejected, ImgeditError
 from imgedit.v1 import edit_pb2
 from studio import components, desk, errors, fields, pictures
 from studio.catalogue import Form
-from studio.inputs import KINDS
 from studio.pictures import Picture
 from studio.text import Words
 
@@ -104,7 +104,7 @@ def mask(words: Words, form: Form, options: dict[str, Any], picture: Picture | N
         )
         if how == "brush":
             _brush(words, form, picture)
-            fields.put(options, "mask", _brushed(form, picture))
+            fields.put(options, "mask", _brushed(words, form, picture))
         elif how == "upload":
             fields.put(options, "mask", _uploaded_mask(words, form, picture))
         _mask_options(words, form, options, is_own=how != "auto")
@@ -127,17 +127,21 @@ def _brush(words: Words, form: Form, picture: Picture | None) -> None:
         st.caption(words("mask.empty"))
 
 
-def _brushed(form: Form, picture: Picture | None) -> bytes | None:
+def _brushed(words: Words, form: Form, picture: Picture | None) -> bytes | None:
     state: Any = st.session_state.get(_brush_key(form))
     drawn = state.get("mask") if state else None
     if not drawn or picture is None:
         return None
-    return _mask_at(base64.b64decode(drawn.partition(",")[2]), picture.size, desk.current().visit)
+    try:
+        return _mask_at(base64.b64decode(drawn.partition(",")[2]), picture.size, desk.current().visit)
+    except (ImgeditError, binascii.Error) as error:
+        errors.show(words, error if isinstance(error, ImgeditError) else ImageRejected(f"mask_image: {error}"))
+        return None
 
 
 @st.cache_data(show_spinner=False, max_entries=8)
 def _mask_at(drawn: bytes, size: tuple[int, int], _visit: object) -> bytes | None:
-    return pictures.mask_at(drawn, size, _visit)
+    return pictures.mask_at(drawn, size, max_side=BRUSH_SIDE, visit=_visit)
 
 
 def _identity(picture: Picture) -> str:
@@ -145,7 +149,7 @@ def _identity(picture: Picture) -> str:
 
 
 def _uploaded_mask(words: Words, form: Form, picture: Picture | None) -> bytes | None:
-    upload = st.file_uploader(words("mask.file"), KINDS, key=form.key("mask-file"))
+    upload = st.file_uploader(words("mask.file"), key=form.key("mask-file"))
     if upload is None:
         return None
     mask = upload.getvalue()

@@ -342,6 +342,10 @@ TEXTS: dict[str, tuple[str, str]] = {
     "state.cancelled": ("취소됨", "Cancelled"),
     # Errors
     "error": ("편집하지 못했습니다", "The edit failed"),
+    "error.page": (
+        "페이지를 그리는 중에 오류가 났습니다. 새로 고친 뒤에도 계속되면 관리자에게 알려 주세요.",
+        "Something failed while the page was drawn. If it happens again after a reload, tell the operator.",
+    ),
     "error.cancelled": ("편집을 취소했습니다.", "The edit was cancelled."),
     "error.request_id": ("요청 번호 {id}", "Request id {id}"),
     "error.retry_after": ("{time} 뒤에 다시 시도할 수 있습니다.", "It can be tried again in {time}."),

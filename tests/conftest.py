@@ -58,13 +58,14 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
-@pytest.hookimpl(tryfirst=True)
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Keep the tests together that share a fixture; before xdist looks at the items."""
+    item.add_marker(pytest.mark.xdist_group(group_of(item)))
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep together what shares a fixture, and begin with what takes longest."""
-    groups = {item: group_of(item) for item in items}
-    for item, group in groups.items():
-        item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=lambda item: rank(groups[item]))
+    """Begin with the groups that take longest."""
+    items.sort(key=lambda item: rank(next(item.iter_markers("xdist_group")).args[0]))
 
 
 def group_of(item: pytest.Item) -> str:

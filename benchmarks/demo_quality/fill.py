@@ -16,6 +16,7 @@ from benchmarks.demo_quality.bench import Asked, Bench, Edited, Row, console, is
 from demo import world
 from demo.judge import place_of
 from demo.world import prompts
+from imgedit.channels import proxy_options
 from imgedit.v1 import edit_pb2, prompt_pb2, prompt_pb2_grpc
 
 EXPERIMENT = "ben2_flux_fill"
@@ -108,7 +109,8 @@ def languages(edits: FillEdits) -> Iterator[Row]:
         "Korean and English", "same class of result", share([a == b != "" for a, b in pairs]), 95, count=len(pairs)
     )
     phrases = _held_out_phrases(edits.bench)
-    with grpc.insecure_channel(edits.bench.prompt_service) as channel:
+    target = edits.bench.prompt_service
+    with grpc.insecure_channel(target, options=proxy_options(target)) as channel:
         stub = prompt_pb2_grpc.PromptServiceStub(channel)
         right = [
             _translated(stub, phrase.korean) == phrase.english

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
+from urllib.parse import urlsplit
 
 from opentelemetry import trace
 from opentelemetry.context import Context
@@ -21,6 +22,7 @@ from opentelemetry.trace import SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from imgedit import __version__
+from imgedit.channels import proxy_options
 from services.common.tracing import TRACEPARENT, Attribute, Span
 
 EXPORT_SECONDS = 3.0
@@ -88,7 +90,12 @@ class OtlpTracer:
         self._provider = TracerProvider(
             sampler=ParentBased(TraceIdRatioBased(ratio)), resource=resource, shutdown_on_exit=False
         )
-        exporter = OTLPSpanExporter(endpoint=endpoint, insecure=endpoint.startswith("http://"), timeout=EXPORT_SECONDS)
+        exporter = OTLPSpanExporter(
+            endpoint=endpoint,
+            insecure=endpoint.startswith("http://"),
+            timeout=EXPORT_SECONDS,
+            channel_options=tuple(proxy_options(urlsplit(endpoint).netloc)),  # type: ignore[arg-type]  # numbers, too
+        )
         self._provider.add_span_processor(BatchSpanProcessor(exporter))
         self._tracer = self._provider.get_tracer("imgedit", __version__)
 

@@ -3,6 +3,8 @@
 Each is off by default and changes no result beyond rounding. Knows no model by name.
 """
 
+import os
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -46,7 +48,9 @@ UNTUNED = Tuning()
 
 
 def tuning_of(settings: DiffusionSettings) -> Tuning:
-    """What the service's settings ask for."""
+    """What the service's settings ask for; `SettingsError` where this machine cannot do it."""
+    if settings.compile == "regional":
+        _check_compiler(settings)
     return Tuning(
         offload=settings.offload,
         vae_tiling=settings.vae_tiling,
@@ -56,6 +60,19 @@ def tuning_of(settings: DiffusionSettings) -> Tuning:
         step_cache_threshold=settings.step_cache_threshold,
         cfg_batch=settings.cfg_batch,
     )
+
+
+def _check_compiler(settings: DiffusionSettings) -> None:
+    """Refuse before the weights are loaded what torch would find out at the first step."""
+    on_cuda = devices.device_named(settings.device).type == "cuda"
+    # On CUDA Triton compiles its launchers, in C; on the CPU torch compiles C++.
+    chosen = os.environ.get("CC" if on_cuda else "CXX")
+    compilers = [chosen] if chosen else ["gcc", "clang"] if on_cuda else ["g++"]
+    if not any(map(shutil.which, compilers)):
+        raise SettingsError(
+            f"{settings.variable('compile')}=regional needs a compiler, and there is no {' or '.join(compilers)} here: "
+            "install it (the images hold none, docs/operations.md says how to add one), or set the variable to off"
+        )
 
 
 def apply(tuning: Tuning, pipeline: Any, networks: Sequence[str], device: torch.device) -> None:

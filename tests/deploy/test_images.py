@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -90,7 +91,8 @@ def install(stage: str, context: Path) -> Path:
     venv = context / "venv"
     for command in words(instructions, "RUN"):
         here = [word.replace("/opt/imgedit", str(venv)) for word in command]
-        program = sys.executable if here[0] == "python" else str(venv / "bin" / here[0])
+        made = venv / "bin" / here[0]
+        program = str(made) if made.exists() else sys.executable
         clean = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "VIRTUAL_ENV")}
         subprocess.run([program, *here[1:]], cwd=context, env=clean, check=True, timeout=600)
     return venv
@@ -190,6 +192,38 @@ def test_an_image_runs_as_nobody_in_particular_and_has_no_build_tools(target: st
     assert not any("apt-get" in line or "gcc" in line for line in instructions)
     labels = " ".join(line for line in instructions if line.startswith("LABEL"))
     assert "org.opencontainers.image.title" in labels
+
+
+def normal(extra: str) -> str:
+    """An extra's name as wheels write it: https://packaging.python.org/en/latest/specifications/name-normalization/."""
+    return re.sub(r"[-_.]+", "-", extra).lower()
+
+
+def extras_in(text: str) -> list[str]:
+    """Every extra of this project that a text asks for, as in `.[fill,tracing]` and `imgedit[models]`."""
+    asked = re.findall(r"(?:\.|imgedit)\[([a-zA-Z_.,-]+)\]", text)
+    return [extra for group in asked for extra in group.split(",")]
+
+
+def test_every_extra_is_written_as_every_pip_finds_it() -> None:
+    """pip before 23.1 compares names as they are written, and only warns about one that it does not find."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    declared = project["optional-dependencies"]
+    assert [extra for extra in declared if extra != normal(extra)] == []
+    files = (DOCKERFILE, ROOT / "pyproject.toml", ROOT / "Makefile", *ROOT.glob("*.md"), *ROOT.glob("docs/*.md"))
+    for path in files:
+        for extra in extras_in(path.read_text()):
+            assert extra in declared, f"{path.name}: {extra}"
+
+
+@pytest.mark.parametrize("target", ["orchestrator", "segmentation", "fill", "qwen-edit", "studio", "models"])
+def test_a_build_stage_fails_where_what_its_image_runs_cannot_be_imported(target: str) -> None:
+    installing = words(stages()[f"build-{target}"], "RUN")
+    [code] = [command[2] for command in installing if command[:2] == ["python", "-c"]]
+    assert installing[-1][2] == code  # last, when the environment is as the image has it
+    if target in ("segmentation", "fill", "qwen-edit"):
+        assert re.match(r"import torch\b", code)
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=300)
 
 
 @pytest.mark.parametrize("deployment", sorted(SETTINGS))

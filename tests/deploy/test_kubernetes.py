@@ -9,10 +9,12 @@ from pathlib import Path
 import kubernetes_validate
 import pytest
 import yaml
+from typer.testing import CliRunner
 
 from deploy.build import dashboards
-from imgedit import gateway
-from services.common.settings import ServiceSettings
+from imgedit import gateway, models
+from imgedit.cli import app
+from services.common.settings import DiffusionSettings, ModelSettings, ServiceSettings
 from services.fill.settings import FillSettings
 from services.orchestrator.settings import OrchestratorSettings
 from services.qwen_edit.settings import QwenEditSettings
@@ -62,18 +64,23 @@ def production() -> list[Object]:
     return render(K8S / "overlays/production")
 
 
-@pytest.mark.parametrize("component", COMPONENTS)
-def test_every_component_renders_on_the_base(component: str, tmp_path: Path) -> None:
-    """Each by itself, also those that no overlay uses."""
-    folder = K8S / "overlays" / f"tried-{component.rsplit('/', 1)[-1]}"
+def rendered_with(*components: str) -> list[Object]:
+    """The base with these components."""
+    folder = K8S / "overlays" / f"tried-{'-'.join(component.rsplit('/', 1)[-1] for component in components)}"
     folder.mkdir()
     try:
-        text = yaml.safe_dump({"resources": ["../../base"], "components": [f"../../{component}"]})
+        text = yaml.safe_dump({"resources": ["../../base"], "components": [f"../../{name}" for name in components]})
         (folder / "kustomization.yaml").write_text(text)
-        assert workloads(render(folder))
+        return render(folder)
     finally:
         (folder / "kustomization.yaml").unlink()
         folder.rmdir()
+
+
+@pytest.mark.parametrize("component", COMPONENTS)
+def test_every_component_renders_on_the_base(component: str) -> None:
+    """Each by itself, also those that no overlay uses."""
+    assert workloads(rendered_with(component))
 
 
 @pytest.mark.parametrize("version", ["1.34", "1.37"])
@@ -152,6 +159,70 @@ def test_every_variable_is_a_setting_with_a_value_that_it_takes(objects: list[Ob
         known = {settings.variable(field): field for field in settings.model_fields}
         assert set(values) <= set(known), f"{deployment}: {set(values) - set(known)}"
         settings.model_validate({known[variable]: value for variable, value in values.items()})
+
+
+def settings_in(objects: list[Object]) -> dict[str, ServiceSettings]:
+    """What each service is told, by its Deployment's name."""
+    maps = {item["metadata"]["name"]: item["data"] for item in of_kind(objects, "ConfigMap") if "data" in item}
+    found = {}
+    for item in of_kind(objects, "Deployment"):
+        settings = SETTINGS.get(item["metadata"]["name"])
+        if settings is not None:
+            known = {settings.variable(field): field for field in settings.model_fields}
+            [container] = pod(item)["spec"]["containers"]
+            [source] = container["envFrom"]
+            values = maps[source["configMapRef"]["name"]]
+            found[item["metadata"]["name"]] = settings.model_validate({known[key]: values[key] for key in values})
+    return found
+
+
+def pulled_by(job: Object, monkeypatch: pytest.MonkeyPatch) -> list[models.Source]:
+    """What the command of the Job would pull."""
+    sources: list[models.Source] = []
+
+    def pull(source: models.Source, *_: object, **__: object) -> models.LockedModel:
+        sources.append(source)
+        return models.LockedModel("", source.repo, "", source.folder, "", {})
+
+    monkeypatch.setattr("imgedit.models_pull.pull", pull)
+    [container] = pod(job)["spec"]["containers"]
+    result = CliRunner().invoke(app, container["args"])
+    assert result.exit_code == 0, result.output
+    return sources
+
+
+@pytest.mark.parametrize(
+    "components", [["overlays/production"], ["model-download"], ["model-download", "lowvram"]], ids="+".join
+)
+def test_the_job_brings_every_file_that_a_setting_names(components: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    if components[0].startswith("overlays"):
+        objects = render(K8S / components[0])
+    else:
+        objects = rendered_with(*(f"components/{component}" for component in components))
+    [job] = of_kind(objects, "Job")
+    sources = pulled_by(job, monkeypatch)
+    for deployment, settings in settings_in(objects).items():
+        if isinstance(settings, ModelSettings):
+            assert settings.folder in {source.folder for source in sources}, deployment
+        if isinstance(settings, DiffusionSettings):
+            for file in filter(None, (settings.gguf, settings.lora_fast)):
+                assert (".", file) in {(source.folder, source.required) for source in sources}, deployment
+
+
+def test_no_service_is_told_to_compile_by_images_without_a_compiler(objects: list[Object]) -> None:
+    for deployment, settings in settings_in(objects).items():
+        if isinstance(settings, DiffusionSettings):
+            assert settings.compile == "off", deployment
+
+
+def test_what_is_scaled_states_no_number_of_replicas(production: list[Object]) -> None:
+    """Or each apply would put the number back."""
+    scaled = {item["spec"]["scaleTargetRef"]["name"] for item in of_kind(production, "ScaledObject")}
+    assert scaled == {"imgedit-segmentation", "imgedit-fill", "imgedit-qwen-edit"}
+    for item in of_kind(production, "Deployment"):
+        assert ("replicas" in item["spec"]) != (item["metadata"]["name"] in scaled), name(item)
+    for item in of_kind(render(K8S / "overlays/kind-demo"), "Deployment"):
+        assert "replicas" in item["spec"]
 
 
 def test_every_variable_of_the_page_is_a_setting_with_a_value_that_it_takes(objects: list[Object]) -> None:

@@ -12,7 +12,7 @@ import re
 import socket
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -45,6 +45,12 @@ class Transfer:
 
 @dataclass
 class Hub:
+    """info_as, entries_as: what it says instead of the truth. more_bytes: sent after a file's end, without a length.
+
+    storage: where large files are redirected to. next_page: link to a further page of every listing. encoding: claimed
+    of every file. tokens: path and Authorization of each request that had one.
+    """
+
     port: int
     repos: dict[str, Repo] = field(default_factory=dict)
     token: str = "good-token"
@@ -52,6 +58,13 @@ class Hub:
     faults: dict[str, list[Literal["cut", "reset"]]] = field(default_factory=dict)
     wrong_bytes: set[str] = field(default_factory=set)
     status: int | None = None
+    info_as: Callable[[dict[str, Any]], Any] = lambda info: info
+    entries_as: Callable[[list[dict[str, Any]]], Any] = lambda entries: entries
+    more_bytes: dict[str, int] = field(default_factory=dict)
+    storage: str | None = None
+    next_page: str | None = None
+    encoding: str | None = None
+    tokens: list[tuple[str, str]] = field(default_factory=list)
 
     @property
     def address(self) -> str:
@@ -70,6 +83,8 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         hub, url = self.server.hub, urlsplit(self.path)
         path = unquote(url.path)
+        if authorization := self.headers.get("Authorization"):
+            hub.tokens.append((path, authorization))
         if hub.status is not None:
             return self.answer(hub.status, {})
         if match := re.fullmatch(r"/api/models/([^/]+/[^/]+)/revision/(.+)", path):
@@ -89,15 +104,20 @@ class Handler(BaseHTTPRequestHandler):
         if revision not in ("main", repo.commit):
             return self.answer(404, {"X-Error-Code": "RevisionNotFound"})
         siblings = [{"rfilename": path} for path in repo.files]
-        return self.json({"id": name, "modelId": name, "sha": repo.commit, "siblings": siblings})
+        info = {"id": name, "modelId": name, "sha": repo.commit, "siblings": siblings}
+        return self.json(self.server.hub.info_as(info))
 
     def tree(self, name: str, cursor: int) -> None:
-        entries = self.entries(self.server.hub.repos[name])
-        headers = {}
+        hub, headers = self.server.hub, {}
+        entries = hub.entries_as(self.entries(hub.repos[name]))
+        if not isinstance(entries, list):
+            return self.json(entries)
+        if hub.next_page:
+            headers["Link"] = f'<{hub.next_page}>; rel="next"'
         if cursor + PAGE < len(entries):
-            page = f"{self.server.hub.address}{urlsplit(self.path).path}?recursive=True&cursor={cursor + PAGE}"
+            page = f"{hub.address}{urlsplit(self.path).path}?recursive=True&cursor={cursor + PAGE}"
             headers["Link"] = f'<{page}>; rel="next"'
-        self.json(entries[cursor : cursor + PAGE], headers)
+        return self.json(entries[cursor : cursor + PAGE], headers)
 
     def entries(self, repo: Repo) -> list[dict[str, Any]]:
         folders = sorted({path.rpartition("/")[0] for path in repo.files} - {""})
@@ -123,7 +143,7 @@ class Handler(BaseHTTPRequestHandler):
             "X-Repo-Commit": repo.commit,
             "X-Linked-Etag": f'"{hashlib.sha256(content).hexdigest()}"',
             "X-Linked-Size": str(len(content)),
-            "Location": f"http://localhost:{hub.port}/storage/{name}/{path}",
+            "Location": f"{hub.storage or f'http://localhost:{hub.port}'}/storage/{name}/{path}",
         }
         return self.answer(302, linked)
 
@@ -134,6 +154,11 @@ class Handler(BaseHTTPRequestHandler):
         if path in hub.wrong_bytes:
             content = bytes([content[0] ^ 1]) + content[1:]
         start = int(asked[1]) if asked else 0
+        if hub.encoding:
+            headers = {**headers, "Content-Encoding": hub.encoding}
+        if path in hub.more_bytes:
+            self.overlong(content[start:], hub.more_bytes[path], headers)
+            return
         self.send_response(206 if asked else 200)
         if asked:
             self.send_header("Content-Range", f"bytes {start}-{size - 1}/{size}")
@@ -144,6 +169,20 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(content[start : start + (size - start) // 2] if fault else content[start:])
         if fault:
             self.hang_up(fault)
+
+    def overlong(self, content: bytes, more: int, headers: dict[str, str]) -> None:
+        """The content and more, without a length, until the client has enough."""
+        self.close_connection = True
+        self.send_response(200)
+        for header, value in headers.items():
+            self.send_header(header, value)
+        self.end_headers()
+        try:
+            self.wfile.write(content)
+            for _ in range(more // 4096):
+                self.wfile.write(b"x" * 4096)
+        except OSError:
+            pass
 
     def hang_up(self, fault: Literal["cut", "reset"]) -> None:
         """End the connection before its time; `reset` once the client has read what was sent."""
@@ -173,6 +212,9 @@ class Handler(BaseHTTPRequestHandler):
 class HubServer(ThreadingHTTPServer):
     daemon_threads = True
     hub: Hub
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that hangs up is no fault of the hub's."""
 
 
 @contextmanager

@@ -290,7 +290,7 @@ def test_flux_comes_as_a_diffusers_folder_and_the_token_stays_with_the_hub(
     run: Run, hub: Hub, models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", hub.token)
-    result = run("pull", "flux-fill")
+    result = run("pull", "flux-fill", "--send-token")
     assert result.exit_code == 0, result.output
     unwanted = {"flux1-fill-dev.safetensors", "vae/pipeline.py"}
     assert files_in(models / "FLUX.1-Fill-dev") == FLUX_FILES.keys() - unwanted
@@ -304,7 +304,7 @@ def test_with_a_gguf_file_the_weights_of_the_transformer_are_left_out(
     run: Run, hub: Hub, models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", hub.token)
-    result = run("pull", "flux-fill", "--gguf", "flux1-fill-dev-Q8_0.gguf")
+    result = run("pull", "flux-fill", "--send-token", "--gguf", "flux1-fill-dev-Q8_0.gguf")
     assert result.exit_code == 0, result.output
     assert "IMGEDIT_FILL_GGUF=flux1-fill-dev-Q8_0.gguf" in result.output
     assert (models / "flux1-fill-dev-Q8_0.gguf").read_bytes() == b"GGUF-Q8"
@@ -312,8 +312,8 @@ def test_with_a_gguf_file_the_weights_of_the_transformer_are_left_out(
         "transformer/config.json"
     }
     assert lock_in(models)["flux-fill-gguf"]["revision"] == "3" * 40
-    assert run("pull", "flux-fill", "--gguf", "flux1-fill-dev-Q4_K_S.gguf").exit_code == 0
-    assert run("pull", "flux-fill").exit_code == 0
+    assert run("pull", "flux-fill", "--send-token", "--gguf", "flux1-fill-dev-Q4_K_S.gguf").exit_code == 0
+    assert run("pull", "flux-fill", "--send-token").exit_code == 0
     assert run("verify").output.count("OK ") == len(FLUX_FILES) - 2 + 2
 
 
@@ -321,7 +321,7 @@ def test_a_gguf_file_that_is_not_there_is_answered_with_those_that_are(
     run: Run, hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", hub.token)
-    result = run("pull", "flux-fill", "--gguf", "Q9.gguf")
+    result = run("pull", "flux-fill", "--send-token", "--gguf", "Q9.gguf")
     assert result.exit_code == 1
     assert "flux1-fill-dev-Q4_K_S.gguf, flux1-fill-dev-Q8_0.gguf" in result.output
 

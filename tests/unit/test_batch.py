@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from imgedit.batch import Job, State, digest_of, jobs, write
+from imgedit.batch import Job, State, digest_of, jobs
+from imgedit.output_files import write
 
 
 def touched(folder: Path, *names: str) -> None:

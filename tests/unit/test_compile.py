@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 import torch
 
-from services.diffusion.tuning import Tuning
+from imgedit.errors import SettingsError
+from services.diffusion.tuning import Tuning, tuning_of
 from services.fill.model import load as load_fill
+from services.fill.settings import FillSettings
 from services.qwen_edit.model import load as load_qwen
 from tests.unit.engine_support import SMALL, checkpoint, fill, fill_spec
 
@@ -42,3 +44,14 @@ def test_regional_compilation_takes_the_repeated_blocks_and_nothing_else() -> No
     network = tiny._pipeline.transformer
     compiled = {name for name, module in network.named_modules() if module._compiled_call_impl is not None}
     assert compiled == {f"transformer_blocks.{i}" for i in range(len(network.transformer_blocks))}
+
+
+def test_compiling_without_a_compiler_is_refused_by_the_settings_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.delenv("CXX", raising=False)
+    assert tuning_of(FillSettings(device="cpu")).compile == "off"
+    with pytest.raises(SettingsError, match=r"IMGEDIT_FILL_COMPILE=regional needs a compiler.* no g\+\+ here"):
+        tuning_of(FillSettings(device="cpu", compile="regional"))
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(SettingsError, match="no no-such-compiler here"):
+        tuning_of(FillSettings(device="cpu", compile="regional"))

@@ -7,6 +7,7 @@ import re
 import zipfile
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from imgedit.v1 import edit_pb2
 from studio import __main__ as start
 from studio import pictures, settings
 from studio.batch_zip import BatchZip
+from studio.door import Door, is_own_page
 from studio.runs import Result, Task
 from studio.settings import Settings
 from studio.text import TEXTS, Words, plain
@@ -59,7 +61,7 @@ def test_no_picture_of_a_browser_is_decoded_in_the_pages_own_process(monkeypatch
     monkeypatch.setattr(images, "open_untrusted", refuse)
     data = png(Image.new("L", (80, 60), 255))
     picture = pictures.opened("a.png", data)
-    assert pictures.mask_at(data, (800, 600)) is not None
+    assert pictures.mask_at(data, (800, 600), max_side=800) is not None
     assert pictures.mask_over(picture.view, data)
 
 
@@ -84,6 +86,81 @@ def test_what_is_transparent_lies_on_checks() -> None:
         assert np.ptp(np.asarray(decoded(shown)).astype(int), axis=2).max() < 12  # grey, where red is clear
 
 
+@pytest.mark.parametrize(("view", "size"), [((800, 12), (6000, 90)), ((12, 800), (90, 6000)), ((800, 1), (16384, 16))])
+def test_one_stroke_on_a_long_picture_is_a_mask(view: tuple[int, int], size: tuple[int, int]) -> None:
+    small = Image.new("RGB", view)
+    small.paste("white", (0, 0, max(1, view[0] // 2), max(1, view[1] // 2)))
+    drawn = pictures.mask_at(png(small), size, max_side=800)
+    assert drawn is not None
+    assert decoded(drawn).size == size
+
+
+@pytest.mark.parametrize(
+    "drawn",
+    [b"", b"no picture", png(Image.new("RGB", (801, 10), "white")), png(Image.new("RGB", (80, 60), "white"))[:90]],
+)
+def test_what_no_brush_drew_is_refused(drawn: bytes) -> None:
+    with pytest.raises(ImageRejected):
+        pictures.mask_at(drawn, (6000, 90), max_side=800)
+
+
+def test_the_samples_of_a_folder_are_pictures_by_content(tmp_path: Path) -> None:
+    Image.new("RGB", (64, 64), "red").save(tmp_path / "a.jfif", "JPEG")
+    (tmp_path / "notes.png").write_bytes(b"no picture")
+    (tmp_path / "folder.png").mkdir()
+    assert [picture.name for picture in pictures.samples(tmp_path)] == ["a.jfif"]
+
+
+@pytest.mark.parametrize(
+    ("origin", "host", "is_own"),
+    [
+        (None, "127.0.0.1:8501", True),
+        ("http://127.0.0.1:8501", "127.0.0.1:8501", True),
+        ("https://Edit.example.com", "edit.example.com", True),
+        ("https://edit.example.com", "edit.example.com:443", True),
+        ("http://[::1]:8501", "[::1]:8501", True),
+        ("http://127.0.0.1:9000", "127.0.0.1:8501", False),
+        ("http://127.0.0.1", "127.0.0.1:8501", False),
+        ("http://localhost:8501", "127.0.0.1:8501", False),
+        ("http://evil.example", "127.0.0.1:8501", False),
+        ("http://127.0.0.1:8501, http://evil.example", "127.0.0.1:8501", False),
+        ("null", "127.0.0.1:8501", False),
+        ("", "127.0.0.1:8501", False),
+        ("http://127.0.0.1:8501", None, False),
+    ],
+)
+def test_a_page_is_known_by_host_and_port(origin: str | None, host: str | None, is_own: bool) -> None:
+    assert is_own_page(origin, host) is is_own
+
+
+async def test_the_door_refuses_sockets_of_other_pages_and_closed_paths() -> None:
+    passed: list[str] = []
+
+    async def inside(scope: Any, receive: Any, send: Any) -> None:
+        passed.append(scope["path"])
+
+    async def answers(scope: dict[str, Any]) -> list[Any]:
+        sent: list[Any] = []
+
+        async def receive() -> Any:
+            return {"type": "websocket.connect"}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        await Door(inside)({"headers": [], **scope}, receive, send)
+        return [message.get("status", message.get("code")) for message in sent]
+
+    headers = [(b"host", b"127.0.0.1:8501"), (b"origin", b"http://127.0.0.1:9000")]
+    assert await answers({"type": "websocket", "path": "/_stcore/stream", "headers": headers}) == [1008]
+    for path in ("/_stcore/metrics", "/_stcore/metrics/", "/base/_stcore/metrics"):
+        assert await answers({"type": "http", "path": path}) == [404, None]
+    assert passed == []
+    await answers({"type": "websocket", "path": "/_stcore/stream", "headers": headers[:1]})
+    await answers({"type": "http", "path": "/_stcore/health"})
+    assert passed == ["/_stcore/stream", "/_stcore/health"]
+
+
 @pytest.mark.parametrize(
     ("size", "aspect", "expected"),
     [((100, 100), "1:1", (0, 0, 0, 0)), ((100, 100), "2:1", (50, 50, 0, 0)), ((300, 100), "3:4", (0, 0, 150, 150))],
@@ -105,7 +182,7 @@ def test_the_original_lies_in_the_extended_frame_where_it_was() -> None:
 def test_a_brushed_mask_becomes_one_of_the_pictures_size_with_black_and_white_untouched() -> None:
     small = Image.new("RGB", (80, 60))
     small.paste("white", (20, 15, 60, 45))
-    drawn = pictures.mask_at(png(small), (800, 600))
+    drawn = pictures.mask_at(png(small), (800, 600), max_side=800)
     assert drawn is not None
     mask = np.asarray(decoded(drawn))
     assert mask.shape == (600, 800)
@@ -116,7 +193,7 @@ def test_a_brushed_mask_becomes_one_of_the_pictures_size_with_black_and_white_un
 
 
 def test_a_brush_that_painted_nothing_is_no_mask() -> None:
-    assert pictures.mask_at(png(Image.new("RGB", (80, 60))), (800, 600)) is None
+    assert pictures.mask_at(png(Image.new("RGB", (80, 60))), (800, 600), max_side=800) is None
 
 
 def test_samples_are_the_pictures_of_a_folder(tmp_path: Path) -> None:

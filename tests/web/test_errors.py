@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -145,12 +146,20 @@ def test_a_token_does_not_leave_this_machine_in_clear_unless_it_is_allowed_to() 
     assert "without TLS" in done.stderr
 
 
-@pytest.mark.parametrize(("name", "code"), [("evil.example", b"403"), ("127.0.0.1", b"101")])
-def test_a_page_of_another_name_cannot_connect(demo_stack: DemoStack, name: str, code: bytes) -> None:
-    """DNS rebinding: a name of the attacker's that leads to this machine."""
+@pytest.mark.parametrize(
+    ("host", "origin", "code"),
+    [
+        ("evil.example", "evil.example", b"403"),
+        ("127.0.0.1", "127.0.0.1", b"101"),
+        ("127.0.0.1", "127.0.0.1:1", b"403"),
+        ("127.0.0.1", "localhost", b"403"),
+    ],
+)
+def test_another_page_cannot_connect(demo_stack: DemoStack, host: str, origin: str, code: bytes) -> None:
+    """DNS rebinding, a name of the attacker's that leads to this machine; and a page on another port of this host."""
     headers = {
-        "Host": name,
-        "Origin": f"http://{name}",
+        "Host": host,
+        "Origin": f"http://{origin}",
         "Connection": "Upgrade",
         "Upgrade": "websocket",
         "Sec-WebSocket-Version": "13",
@@ -162,6 +171,8 @@ def test_a_page_of_another_name_cannot_connect(demo_stack: DemoStack, name: str,
         assert connection.recv(100).split()[1] == code
 
 
-def test_the_health_endpoint_answers(demo_stack: DemoStack) -> None:
+def test_the_health_endpoint_answers_and_the_numbers_of_streamlit_are_closed(demo_stack: DemoStack) -> None:
     with urllib.request.urlopen(f"{demo_stack.url}/_stcore/health", timeout=5) as answer:
         assert answer.status == 200
+    with pytest.raises(urllib.error.HTTPError, match="404"):
+        urllib.request.urlopen(f"{demo_stack.url}/_stcore/metrics", timeout=5)

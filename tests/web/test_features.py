@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -95,6 +96,26 @@ def test_the_brush_paints_what_is_repainted_and_nothing_else(studio: Studio) -> 
     assert (before == after)[weight == 0].all()
     assert (before != after)[weight == 255].any()
     assert studio.used("마스크") == "직접 지정"
+
+
+def test_one_stroke_on_a_long_picture_is_a_mask_and_leaves_the_page_as_it_is(studio: Studio) -> None:
+    """The brush works on a view of 800x12 px, which no upload may have. The file has a browser's ending for JPEG."""
+    data = io.BytesIO()
+    Image.new("RGB", (6000, 90), "teal").save(data, "JPEG")
+    studio.upload(payload("long.jfif", data.getvalue(), "image/jpeg"))
+    studio.unfold("마스크")
+    studio.choose("브러시")
+    canvas = studio.page.get_by_role("application")
+    canvas.focus()
+    studio.page.keyboard.down(" ")
+    for _ in range(5):
+        studio.page.keyboard.press("ArrowRight")
+    studio.page.keyboard.up(" ")
+    expect(studio.page.locator("output")).not_to_have_text("0.0% 칠함")
+    studio.settle()
+    expect(studio.page.get_by_test_id("stException")).to_have_count(0)
+    expect(studio.page.get_by_test_id("stAlert")).to_have_count(0)
+    expect(studio.edit_button).to_be_enabled()
 
 
 def test_the_brush_works_by_keyboard_and_can_be_undone(studio: Studio) -> None:

@@ -1,0 +1,44 @@
+"""Keyword arguments that nobody knows are refused by name, with the nearest known one."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable
+from difflib import get_close_matches
+from functools import wraps
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def refusing_unknown(*further: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Have a function raise TypeError for a keyword that is neither a parameter of its own nor one of `further`.
+
+    `further`: what its `**options` stands for, which type checkers know and the interpreter does not.
+    """
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        parameters = inspect.signature(function).parameters.values()
+        own = [one.name for one in parameters if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)]
+        known = [name for name in (*own, *further) if name != "self"]
+
+        @wraps(function)
+        def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+            check(function.__qualname__, kwargs, known)
+            return function(*args, **kwargs)
+
+        return checked
+
+    return decorate
+
+
+def check(function: str, given: Iterable[str], known: Iterable[str]) -> None:
+    """Raise TypeError for the first name that is not known."""
+    known = list(known)
+    for name in given:
+        if name not in known:
+            begun = [one for one in known if name.startswith(f"{one}_")]  # mask_image for mask
+            near = begun or get_close_matches(name, known, n=1, cutoff=0.5)
+            advice = f"did you mean {near[0]!r}?" if near else f"it takes {', '.join(known)}"
+            raise TypeError(f"{function}() got an unexpected keyword argument {name!r}; {advice}")

@@ -1,0 +1,65 @@
+"""Files of results: looked at before the work that makes them, written whole, and kept elsewhere rather than lost."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+import tempfile
+from pathlib import Path
+
+
+def check(path: Path) -> None:
+    """Raise OSError unless a file of this name can be written; tried for real, in the nearest folder that is there."""
+    with contextlib.suppress(FileNotFoundError):
+        if stat.S_ISDIR(path.stat().st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
+
+
+def write(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # A short name of its own: the file's name may be as long as the system allows.
+    descriptor, name = tempfile.mkstemp(prefix=".imgedit-", suffix=".part", dir=path.parent)
+    unfinished = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+        unfinished.chmod(0o666 & ~_umask())
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def write_or_keep(path: Path, data: bytes) -> None:
+    """Write a result. Where that fails it is kept in another folder, and the OSError says where."""
+    try:
+        write(path, data)
+    except OSError as error:
+        place = _kept(data, path.suffix)
+        reason = f"{error.strerror or error}; the result is kept in {place}" if place else error.strerror
+        raise OSError(error.errno, reason, str(path)) from error
+
+
+def _kept(data: bytes, ending: str) -> Path | None:
+    for folder in (tempfile.gettempdir(), Path.cwd(), Path.home()):
+        with contextlib.suppress(OSError):
+            descriptor, name = tempfile.mkstemp(prefix="imgedit-", suffix=ending, dir=folder)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
+            return Path(name)
+    return None
+
+
+def _umask() -> int:
+    """The process's mask, which can only be read by setting it."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from accelerate import init_empty_weights
 from diffusers.quantizers.gguf.utils import GGUFParameter, _replace_with_gguf_linear, dequantize_gguf_tensor
+from torch import nn
 
 from imgedit.errors import ModelLoadError
 from services.diffusion.checkpoint import read_json
@@ -78,7 +79,11 @@ def load_transformer(
         for name, kind, raw in rows:
             place(transformer, name, dequantised(raw.to(device), kind, shapes[name], dtype))
     else:
-        stored = {name: as_stored(raw.to(device), kind, shapes[name], dtype) for name, kind, raw in rows}
+        linear = {f"{name}.weight" for name, module in transformer.named_modules() if isinstance(module, nn.Linear)}
+        stored = {
+            name: (as_stored if name in linear else dequantised)(raw.to(device), kind, shapes[name], dtype)
+            for name, kind, raw in rows
+        }
         _replace_with_gguf_linear(transformer, dtype, stored)
         for name, tensor in stored.items():
             place(transformer, name, tensor)

@@ -51,6 +51,13 @@ MULTIPLE = 16
 TEXT_TOKENS = 512
 """The most T5 tokens of a prompt, as `FluxFillPipeline` has it; fewer where the checkpoint's tokenizer says so."""
 
+CLIP_IGNORED = {"embeddings.position_ids": "a table 0, 1, 2 … that old files hold and the network makes itself"}
+T5_IGNORED = {
+    "decoder.": "the file is of a whole T5, of which FLUX uses the encoder alone",
+    "lm_head.": "the file is of a whole T5, of which FLUX uses the encoder alone",
+}
+"""Entries, by the beginning of their names, that the files of text encoders may have beyond the network's."""
+
 CACHE_BYTES = 256 * 1024 * 1024
 
 
@@ -273,9 +280,9 @@ def load(
     pipeline = FluxFillPipeline(
         scheduler=None,
         vae=weights_of(AutoencoderKL, folder / "vae", number),
-        text_encoder=weights_of(CLIPTextModel, folder / "text_encoder", number),
+        text_encoder=weights_of(CLIPTextModel, folder / "text_encoder", number, CLIP_IGNORED),
         tokenizer=part(CLIPTokenizer, folder / "tokenizer"),
-        text_encoder_2=weights_of(T5EncoderModel, folder / "text_encoder_2", number),
+        text_encoder_2=weights_of(T5EncoderModel, folder / "text_encoder_2", number, T5_IGNORED),
         tokenizer_2=part(T5Tokenizer, folder / "tokenizer_2"),
         transformer=None,
     )

@@ -48,6 +48,9 @@ PIPELINE = "FluxFillPipeline"
 PARTS = ("scheduler", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "transformer", "vae")
 NETWORKS = ("text_encoder", "text_encoder_2", "vae", "transformer")
 MULTIPLE = 16
+NARROW = {"x_embedder": 64}
+"""LoRAs for FLUX.1-dev know the latents only, which are the first 64 of Fill's 384 input channels."""
+
 TEXT_TOKENS = 512
 """The most T5 tokens of a prompt, as `FluxFillPipeline` has it; fewer where the checkpoint's tokenizer says so."""
 
@@ -116,8 +119,8 @@ class FillAdapter(FlowAdapter[FillState, Conditioning]):
         )
 
     def warnings(self, spec: FillSpec) -> tuple[str, ...]:
-        """What of the prompts the model does not read; may be called from any thread."""
-        return self._reading.warnings(spec)
+        """What of the prompts the model does not read, and of its LoRA does not use; may be called from any thread."""
+        return (*self._reading.warnings(spec), *self._network.loras.warnings(spec.lora))
 
     def unchanged(self, spec: FillSpec) -> NDArray[np.uint8]:
         """The input's pixels, for a job with no steps to run."""
@@ -293,7 +296,7 @@ def load(
     if transformer.config.in_channels != 384:
         raise ModelLoadError(f"{folder}: {transformer.config.in_channels} input channels; FLUX.1-Fill has 384")
     pipeline.register_modules(transformer=transformer)
-    shelf = LoraShelf(pipeline, loras)
+    shelf = LoraShelf(transformer, loras, gguf_names.LAYOUT, NARROW)
     network = Network(pipeline, shelf, step_cache_threshold=tuning.step_cache_threshold, service=SERVICE)
     apply_tuning(tuning, pipeline, NETWORKS, target)
     files = checkpoint.weight_files(folder)

@@ -110,6 +110,10 @@ class QwenEditAdapter(FlowAdapter[QwenEditState, torch.Tensor]):
             batch_key=None if spec.step_cache else (*self._conditioner.shapes(spec.images), tokens, passes, spec.lora),
         )
 
+    def warnings(self, spec: QwenEditSpec) -> tuple[str, ...]:
+        """What the job's LoRA does not use; may be called from any thread."""
+        return self._network.loras.warnings(spec.lora)
+
     def unchanged(self, spec: QwenEditSpec) -> NDArray[np.uint8]:
         """The input's pixels, for a job with no steps to run."""
         return spec.images[0].copy()
@@ -244,7 +248,7 @@ def load(
         gguf_names.LAYOUT, folder, stored, pipeline, NETWORKS, target=target, dtype=number, tuning=tuning
     )
     pipeline.register_modules(transformer=transformer)
-    shelf = LoraShelf(pipeline, loras)
+    shelf = LoraShelf(transformer, loras, gguf_names.LAYOUT)
     network = Network(pipeline, shelf, step_cache_threshold=tuning.step_cache_threshold, service=SERVICE)
     apply_tuning(tuning, pipeline, NETWORKS, target)
     files = checkpoint.weight_files(folder)

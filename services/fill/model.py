@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from transformers import CLIPTextModel, CLIPTokenizer, T5EncoderModel, T5Tokenizer
 
 from imgedit.errors import InvalidArgument, ModelLoadError
-from services.diffusion import checkpoint, flow, gguf_weights, picture
+from services.diffusion import checkpoint, finite, flow, gguf_weights, picture
 from services.diffusion import device as devices
 from services.diffusion.adapter import Plan
 from services.diffusion.conditioning import ConditioningCache, content_key
@@ -169,10 +169,14 @@ class FillAdapter(FlowAdapter[FillState, Conditioning]):
 
     @torch.inference_mode()
     def decode_float(self, state: FillState) -> torch.Tensor:
-        """The finished picture before rounding: (1, 3, H, W), about [-1, 1]."""
+        """The finished picture before rounding: (1, 3, H, W), about [-1, 1]. Raises `NumericFailure`."""
         vae = self._pipeline.vae
-        pixels: torch.Tensor = vae.decode(unpacked(state) / vae.config.scaling_factor + vae.config.shift_factor).sample
-        return pixels
+
+        def decode(latents: torch.Tensor) -> torch.Tensor:
+            pixels: torch.Tensor = vae.decode(latents / vae.config.scaling_factor + vae.config.shift_factor).sample
+            return pixels
+
+        return finite.decoded(SERVICE, vae, unpacked(state), decode)
 
     def warm_up(self) -> None:
         """Run one tiny job from end to end, so that the first request pays for no initialisation."""
@@ -227,13 +231,14 @@ class FillAdapter(FlowAdapter[FillState, Conditioning]):
 
     def _moments(self, pixels: torch.Tensor) -> torch.Tensor:
         """Mean and log variance of the posterior, (1, 32, H/8, W/8)."""
-        moments: torch.Tensor = self._pipeline.vae.encode(pixels.to(self._device, self._dtype)).latent_dist.parameters
+        vae = self._pipeline.vae
+        moments: torch.Tensor = vae.encode(pixels.to(self._device, vae.dtype)).latent_dist.parameters
         return moments
 
     def _scaled(self, latents: torch.Tensor) -> torch.Tensor:
         config = self._pipeline.vae.config
         scaled: torch.Tensor = (latents - config.shift_factor) * config.scaling_factor
-        return scaled
+        return scaled.to(self._dtype)
 
 
 def active_negative(spec: FillSpec) -> str | None:
@@ -270,9 +275,10 @@ def load(
 
     gguf: take the transformer's weights from this file instead (its sizes still come from the folder). gguf_sha256: hex
     digest that it must have. weights: auto, dense or gguf, see `gguf_weights.load_transformer`. device: auto, cpu,
-    cuda, cuda:N. dtype: auto (bfloat16 on CUDA, float32 on the CPU), bfloat16, float16, float32. cache_bytes: device
-    memory for remembered prompts and pictures, 0 = none. loras: by the name that specs use. tuning: memory and speed.
-    Raises `ModelLoadError` naming the path at fault, `SettingsError` for a device, dtype or setting that cannot be had.
+    cuda, cuda:N. dtype: auto (bfloat16 on CUDA, float32 on the CPU), bfloat16, float16 (not the VAE), float32.
+    cache_bytes: device memory for remembered prompts and pictures, 0 = none. loras: by the name that specs use.
+    tuning: memory and speed. Raises `ModelLoadError` naming the path at fault, `SettingsError` for a device, dtype
+    or setting that cannot be had.
     """
     target = devices.device_named(device)
     number = devices.dtype_named(dtype, target)
@@ -282,7 +288,7 @@ def load(
     part, weights_of = checkpoint.load_part, checkpoint.load_network
     pipeline = FluxFillPipeline(
         scheduler=None,
-        vae=weights_of(AutoencoderKL, folder / "vae", number),
+        vae=weights_of(AutoencoderKL, folder / "vae", devices.vae_dtype(number, target)),
         text_encoder=weights_of(CLIPTextModel, folder / "text_encoder", number, CLIP_IGNORED),
         tokenizer=part(CLIPTokenizer, folder / "tokenizer"),
         text_encoder_2=weights_of(T5EncoderModel, folder / "text_encoder_2", number, T5_IGNORED),

@@ -88,7 +88,7 @@ class QwenEditAdapter(FlowAdapter[QwenEditState, torch.Tensor]):
     ) -> None:
         super().__init__(NAME, pipeline, schedule, network, target=target, revision=revision, cfg_batch=cfg_batch)
         self._conditioner = conditioner
-        self._writer = Writer(pipeline.text_encoder, pipeline.processor, target)
+        self._writer = Writer(pipeline.text_encoder, pipeline.processor, target, service=SERVICE)
 
     def plan(self, spec: QwenEditSpec) -> Plan:
         """Judge the spec and size its work; `InvalidArgument` names the field at fault."""
@@ -223,7 +223,8 @@ def load(
     gguf: take the transformer's weights from this file instead (its sizes still come from the folder). gguf_sha256: hex
     digest that it must have. weights: auto, dense or gguf, see `gguf_weights.load_transformer`. text_encoder_weights:
     dense or int8, see `int8.py`. text_encoder_attention: one of transformers', empty = its choice.
-    device: auto, cpu, cuda, cuda:N. dtype: auto (bfloat16 on CUDA, float32 on the CPU), bfloat16, float16, float32.
+    device: auto, cpu, cuda, cuda:N. dtype: auto (bfloat16 on CUDA, float32 on the CPU), bfloat16, float16 (not the
+    VAE), float32.
     reference_pixels, condition_pixels: areas at which reference pictures are encoded and all pictures are looked at.
     cache_bytes: device memory for remembered prompts and pictures, 0 = none. loras: by the name that specs use. tuning:
     memory and speed. Raises `ModelLoadError` naming the path at fault, `SettingsError` for a device, dtype or setting
@@ -237,7 +238,7 @@ def load(
     tokenizer = checkpoint.load_part(Qwen2Tokenizer, folder / "tokenizer")
     pipeline = QwenImageEditPlusPipeline(
         scheduler=None,
-        vae=vae.load(folder / "vae", number),
+        vae=vae.load(folder / "vae", devices.vae_dtype(number, target)),
         text_encoder=load_text_encoder(folder / "text_encoder", number, text_encoder_weights, text_encoder_attention),
         tokenizer=tokenizer,
         processor=load_processor(folder / "processor", tokenizer),

@@ -36,7 +36,7 @@ from services.diffusion.gguf_weights import Weights
 from services.diffusion.guidance import CfgBatch
 from services.diffusion.lora import LoraFile, LoraShelf
 from services.diffusion.network import Network
-from services.diffusion.tuning import UNTUNED, Tuning
+from services.diffusion.tuning import UNTUNED, Tuning, takes_masks
 from services.diffusion.tuning import apply as apply_tuning
 from services.qwen_edit import gguf_names, vae
 from services.qwen_edit.conditioning import CONDITION_PIXELS, MULTIPLE, REFERENCE_PIXELS, Conditioner, scaled
@@ -73,7 +73,10 @@ class QwenEditState(FlowState[torch.Tensor]):
 
 
 class QwenEditAdapter(FlowAdapter[QwenEditState, torch.Tensor]):
-    """Qwen-Image-Edit's jobs for the engine."""
+    """Qwen-Image-Edit's jobs for the engine.
+
+    masks_prompts: whether the transformer's attention takes a mask over the padding of the shorter prompts of a batch.
+    """
 
     def __init__(
         self,
@@ -85,9 +88,11 @@ class QwenEditAdapter(FlowAdapter[QwenEditState, torch.Tensor]):
         target: torch.device,
         revision: str,
         cfg_batch: CfgBatch = "auto",
+        masks_prompts: bool = True,
     ) -> None:
         super().__init__(NAME, pipeline, schedule, network, target=target, revision=revision, cfg_batch=cfg_batch)
         self._conditioner = conditioner
+        self._masks_prompts = masks_prompts
         self._writer = Writer(pipeline.text_encoder, pipeline.processor, target, service=SERVICE)
 
     def plan(self, spec: QwenEditSpec) -> Plan:
@@ -187,7 +192,21 @@ class QwenEditAdapter(FlowAdapter[QwenEditState, torch.Tensor]):
         self._conditioner.forget()
 
     def _velocity(self, states: Sequence[QwenEditState], prompts: Sequence[torch.Tensor], sign: str) -> torch.Tensor:
-        """One transformer pass over all states under these prompts: (B, N, 64). sign: for the step cache."""
+        """One transformer pass over all states under these prompts: (B, N, 64). sign: for the step cache.
+
+        Where attention takes no mask, only prompts of one length share a forward.
+        """
+        if self._masks_prompts:
+            return self._forward(states, prompts, sign)
+        rows: dict[int, torch.Tensor] = {}
+        for length in {prompt.shape[1] for prompt in prompts}:
+            members = [index for index, prompt in enumerate(prompts) if prompt.shape[1] == length]
+            output = self._forward([states[i] for i in members], [prompts[i] for i in members], sign)
+            rows |= {index: output[row : row + 1] for row, index in enumerate(members)}
+        return torch.cat([rows[index] for index in range(len(prompts))])
+
+    def _forward(self, states: Sequence[QwenEditState], prompts: Sequence[torch.Tensor], sign: str) -> torch.Tensor:
+        """One forward, with a mask where the prompts differ in length."""
         first = states[0]
         features, mask = padded(prompts)
         output = self._network.run(
@@ -266,8 +285,8 @@ def load(
         flow.schedule_config(folder / "scheduler"),
         network,
         conditioner,
-        # Prompts of two lengths need a mask, which many of the other attention backends do not take.
-        cfg_batch="off" if tuning.attention and tuning.cfg_batch == "auto" else tuning.cfg_batch,
+        cfg_batch="off" if tuning.cfg_batch == "auto" and not takes_masks(tuning.attention) else tuning.cfg_batch,
+        masks_prompts=takes_masks(tuning.attention),
         target=target,
         revision=checkpoint.revision_of(files if gguf is None else [*files, gguf]),
     )

@@ -110,7 +110,11 @@ def read(path: Path, targets: Mapping[str, Target], model: str) -> LoraWeights:
     places = {name: place for name in own if (place := _place(name, targets)) is not None}
     faults = {
         "of no layer": [repr(name[:80]) for name in own if name not in places],
-        "in a foreign number format": [f"{n!r} is {own[n].dtype}" for n in places if own[n].dtype not in FORMATS],
+        "in a foreign number format": [
+            f"{name!r} is {own[name].dtype}"
+            for name, (_, part) in places.items()
+            if own[name].dtype not in FORMATS and part != "alpha"
+        ],
     }
     refuse_unfit(path, f"a LoRA for {model}", faults)
     pairs, metadata = _pairs(path, places)
@@ -176,12 +180,13 @@ def _faults(pairs: Mapping[str, _Pair], targets: Mapping[str, Target]) -> dict[s
             for name, pair in whole.items()
             if not _fits(pair, targets[name])
         ],
-        "not finite": [
-            repr(name)
-            for name, pair in whole.items()
-            if not all(bool(torch.as_tensor(value).isfinite().all()) for value in (pair.down, pair.up, pair.alpha or 0))
-        ],
+        "not finite": [repr(name) for name, pair in whole.items() if not _is_finite(pair)],
     }
+
+
+def _is_finite(pair: _Pair) -> bool:
+    numbers = (pair.down, pair.up, 0.0 if pair.alpha is None else pair.alpha)
+    return all(bool(torch.as_tensor(number).isfinite().all()) for number in numbers)
 
 
 def _shape(tensor: Any) -> list[int]:

@@ -42,13 +42,13 @@ def check_network(cls: Any, folder: Path, ignored: Ignored) -> None:
     """
     network = without_weights(cls, folder)
     files = files_of(network, folder)
-    found = _network_names(network, entries_of(files), sharded=len(files) > 1)
+    found = network_names(network, entries_of(files), sharded=len(files) > 1)
     for start, reason in ignored.items():
         if left_out := [name for name in found if name.startswith(start)]:
             log.info("%s: %d entries %s… are left out: %s", folder, len(left_out), start, reason)
             found = {name: entry for name, entry in found.items() if name not in left_out}
     path = files[0] if len(files) == 1 else folder
-    refuse_unfit(path, cls.__name__, faults(found, network.state_dict(), _tied(network)))
+    refuse_unfit(path, cls.__name__, faults(found, network.state_dict(), tied(network)))
 
 
 def without_weights(cls: Any, folder: Path) -> Any:
@@ -102,7 +102,7 @@ def entries_of(files: Iterable[Path]) -> dict[str, Entry]:
     return found
 
 
-def _network_names(network: Any, entries: Mapping[str, Entry], *, sharded: bool) -> dict[str, Entry]:
+def network_names(network: Any, entries: Mapping[str, Entry], *, sharded: bool) -> dict[str, Entry]:
     """The entries under the network's names: older names are changed as the library changes them when it loads."""
     if isinstance(network, ModelMixin):
         renamed = dict(entries)
@@ -122,7 +122,7 @@ def _network_names(network: Any, entries: Mapping[str, Entry], *, sharded: bool)
     return found
 
 
-def _tied(network: Any) -> list[set[str]]:
+def tied(network: Any) -> list[set[str]]:
     """Groups of names that share one tensor: one of each group is enough in a file."""
     groups: dict[str, set[str]] = {}
     for name, source in getattr(network, "all_tied_weights_keys", {}).items():
@@ -131,10 +131,10 @@ def _tied(network: Any) -> list[set[str]]:
 
 
 def faults(
-    found: Mapping[str, Entry], wanted: Mapping[str, torch.Tensor], tied: Sequence[set[str]] = ()
+    found: Mapping[str, Entry], wanted: Mapping[str, torch.Tensor], shared: Sequence[set[str]] = ()
 ) -> dict[str, list[str]]:
-    """What of the entries does not fit, by kind of fault, each described with its name."""
-    given = {name for group in tied if group & found.keys() for name in group}
+    """What of the entries does not fit, by kind of fault, each described with its name. shared: see `tied`."""
+    given = {name for group in shared if group & found.keys() for name in group}
     both = [name for name in wanted if name in found]
     return {
         "missing": [repr(name) for name in wanted if name not in found and name not in given],

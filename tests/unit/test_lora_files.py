@@ -151,6 +151,14 @@ def test_every_style_of_original_names_adds_the_same(style: str, alpha: bool, tm
     assert_adds(loaded(tensors, tmp_path), pairs, ALPHA / RANK if alpha else 1.0)
 
 
+@pytest.mark.parametrize("number", [torch.tensor(2), torch.tensor([2.0]), torch.tensor(2.0, dtype=torch.bfloat16)])
+def test_alpha_is_one_number_of_any_format(number: torch.Tensor, tmp_path: Path) -> None:
+    pairs = pairs_for(transformer(), [Q])
+    tensors = {**named(pairs, *OWN_NAMES["bare"], alpha=False), f"{Q}.alpha": number}
+    assert_adds(loaded(tensors, tmp_path), pairs, ALPHA / RANK)
+    assert "1 misshapen" in refusal({**tensors, f"{Q}.alpha": torch.ones(2)}, tmp_path)
+
+
 def test_one_matrix_of_a_single_block_is_cut_into_its_four_layers(tmp_path: Path) -> None:
     network = transformer()
     layers = [*(f"{SINGLE}.attn.to_{part}" for part in "qkv"), f"{SINGLE}.proj_mlp"]

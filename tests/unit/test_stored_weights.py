@@ -10,14 +10,27 @@ from typing import Any
 
 import pytest
 import torch
+from accelerate import init_empty_weights
 from diffusers import AutoencoderKL, FluxTransformer2DModel, QwenImageTransformer2DModel
 from safetensors.torch import load_file, save_file
-from transformers import CLIPTextModel, Qwen2_5_VLForConditionalGeneration, T5EncoderModel
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
+    T5Config,
+    T5EncoderModel,
+)
 
 from imgedit.errors import ModelLoadError
+from imgedit.safetensors_header import Entry
+from services.diffusion import stored_weights
 from services.diffusion.checkpoint import load_network
+from services.diffusion.gguf_weights import shapes_of
+from services.fill import gguf_names as flux_names
 from services.fill.model import CLIP_IGNORED, T5_IGNORED
 from services.fill.model import load as load_fill
+from services.qwen_edit import gguf_names as qwen_names
 from services.qwen_edit.model import load as load_qwen
 from services.qwen_edit.vae import PictureVae
 from tests.unit.engine_support import checkpoint
@@ -204,6 +217,70 @@ def test_an_index_leads_nowhere_else(tmp_path: Path) -> None:
     assert refusal(FluxTransformer2DModel, folder).startswith(f"{index}: ")
     index.write_text(json.dumps({"weight_map": []}))
     assert refusal(FluxTransformer2DModel, folder).startswith(f"{index}: ")
+
+
+BF16_7B = {"vocab_size": 152064, "hidden_size": 3584, "intermediate_size": 18944, "num_hidden_layers": 28}
+PUBLISHED = {
+    "CLIP-L": (
+        CLIPTextModel,
+        CLIPTextConfig(
+            vocab_size=49408, hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12
+        ),
+        lambda name: f"text_model.{name}",
+        196,
+    ),
+    "T5-XXL": (
+        T5EncoderModel,
+        T5Config(
+            vocab_size=32128,
+            d_model=4096,
+            d_ff=10240,
+            d_kv=64,
+            num_layers=24,
+            num_heads=64,
+            feed_forward_proj="gated-gelu",
+        ),
+        lambda name: name,
+        220,
+    ),
+    "Qwen2.5-VL-7B": (
+        Qwen2_5_VLForConditionalGeneration,
+        Qwen2_5_VLConfig(
+            **BF16_7B,
+            num_attention_heads=28,
+            num_key_value_heads=4,
+            tie_word_embeddings=False,
+            vision_config={"depth": 32, "hidden_size": 1280, "intermediate_size": 3420, "out_hidden_size": 3584},
+        ),
+        lambda name: name.replace("model.visual.", "visual.").replace("model.language_model.", "model."),
+        729,
+    ),
+}
+
+
+@pytest.mark.parametrize("published", PUBLISHED)
+def test_the_published_names_are_the_networks(published: str) -> None:
+    """Of the published sizes, on the meta device: nothing is missing or left over after the library's renamings."""
+    cls, config, name_in_file, count = PUBLISHED[published]
+    with torch.device("meta"):
+        network = cls(config)
+    wanted = network.state_dict()
+    entries = {name_in_file(name): Entry("BF16", tuple(tensor.shape), 0) for name, tensor in wanted.items()}
+    assert len(entries) == count
+    found = stored_weights.network_names(network, entries, sharded=True)
+    assert not any(stored_weights.faults(found, wanted, stored_weights.tied(network)).values())
+    assert stored_weights.faults({}, wanted)["missing"] == [repr(name) for name in wanted]
+
+
+def test_published_gguf_files_have_as_many_tensors_as_the_name_tables() -> None:
+    with init_empty_weights():
+        flux = FluxTransformer2DModel(in_channels=384, out_channels=64, guidance_embeds=True)
+        qwen = QwenImageTransformer2DModel()
+    for network, layout, count in ((flux, flux_names.LAYOUT, 780), (qwen, qwen_names.LAYOUT, 1933)):
+        shapes = shapes_of(network)
+        names = layout.names(network.config, shapes)
+        assert len(names) == count
+        assert sorted(part for parts in names.values() for part in parts) == sorted(shapes)
 
 
 def same_numbers(cls: Any, folder: Path, original: Path) -> bool:

@@ -179,7 +179,7 @@ def _read_entry(reader: _Reader) -> TensorEntry:
     if not 1 <= dimensions <= MAX_DIMENSIONS:
         raise reader.refuse(f"{name!r} has {dimensions} dimensions")
     sides = [reader.uint64() for _ in range(dimensions)]
-    if any(not 0 < side <= MAX_SIDE for side in sides):
+    if any(side > MAX_SIDE for side in sides):
         raise reader.refuse(f"{name!r} has the shape {sides}")
     kind, offset = reader.uint32(), reader.uint64()
     if kind not in TYPES:

@@ -1,4 +1,4 @@
-"""Qwen-Image-Edit-2509: edit a picture by instruction. Loads the model and runs its jobs step by step for the engine.
+"""Qwen-Image-Edit-2509 and -2511: edit a picture by instruction. Loads the model, runs its jobs for the engine.
 
 A job's numbers are those of diffusers' `QwenImageEditPlusPipeline.__call__` for the same seed. Four things are ours:
 the first picture is encoded at its own size, which is also the answer's, so that nothing shifts or zooms; the answer
@@ -48,12 +48,14 @@ from services.qwen_edit.spec import QwenEditSpec
 from services.qwen_edit.text_encoder import TextEncoderWeights, load_text_encoder
 
 SERVICE = "qwen_edit"
-NAME = "Qwen-Image-Edit-2509"
 PIPELINE = "QwenImageEditPlusPipeline"
 PARTS = ("processor", "scheduler", "text_encoder", "tokenizer", "transformer", "vae")
 NETWORKS = ("text_encoder", "vae", "transformer")
 MAX_IMAGES = 3
 CACHE_BYTES = 256 * 1024 * 1024
+
+NEWER = "zero_cond_t"
+"""True in the transformer's configuration of Qwen-Image-Edit-2511: input pictures count as noiseless at every step."""
 
 GLANCE_PIXELS = 224 * 224
 """Area at which Qwen2.5-VL looks at a picture when it writes a prompt out: it holds up the edits meanwhile."""
@@ -90,7 +92,8 @@ class QwenEditAdapter(FlowAdapter[QwenEditState, torch.Tensor]):
         cfg_batch: CfgBatch = "auto",
         masks_prompts: bool = True,
     ) -> None:
-        super().__init__(NAME, pipeline, schedule, network, target=target, revision=revision, cfg_batch=cfg_batch)
+        name = name_of(pipeline.transformer.config)
+        super().__init__(name, pipeline, schedule, network, target=target, revision=revision, cfg_batch=cfg_batch)
         self._conditioner = conditioner
         self._masks_prompts = masks_prompts
         self._writer = Writer(pipeline.text_encoder, pipeline.processor, target, service=SERVICE)
@@ -237,7 +240,7 @@ def load(
     loras: Mapping[str, LoraFile] = MappingProxyType({}),
     tuning: Tuning = UNTUNED,
 ) -> QwenEditAdapter:
-    """Load Qwen-Image-Edit-2509 from a local folder in diffusers layout; nothing is downloaded, no code is run from it.
+    """Load Qwen-Image-Edit-2509 or -2511 from a local folder in diffusers layout; no download, no code from the folder.
 
     gguf: take the transformer's weights from this file instead (its sizes still come from the folder). gguf_sha256: hex
     digest that it must have. weights: auto, dense or gguf, see `gguf_weights.load_transformer`. text_encoder_weights:
@@ -290,6 +293,11 @@ def load(
         target=target,
         revision=checkpoint.revision_of(files if gguf is None else [*files, gguf]),
     )
+
+
+def name_of(config: Mapping[str, Any]) -> str:
+    """What the model is called whose transformer has this configuration."""
+    return f"Qwen-Image-Edit-{2511 if config.get(NEWER) else 2509}"
 
 
 def check_mask(spec: QwenEditSpec) -> None:

@@ -21,8 +21,6 @@ from services.qwen_edit.spec import QwenEditSpec
 if TYPE_CHECKING:
     from services.qwen_edit.model import QwenEditAdapter
 
-MODEL_ID = "Qwen-Image-Edit-2509"
-
 MAX_IMAGES = 3
 DEFAULT_STEPS = 28
 DEFAULT_TRUE_CFG_SCALE = 4.0
@@ -51,7 +49,7 @@ class QwenEditServicer(qwen_edit_pb2_grpc.QwenEditServiceServicer):
                     image=pixels.to_message(finished.output),
                     seed=spec.seed,
                     steps_run=finished.steps_run,
-                    model=progress_pb2.ModelInfo(model_id=MODEL_ID, revision=adapter.revision),
+                    model=progress_pb2.ModelInfo(model_id=adapter.name, revision=adapter.revision),
                     timings=relay.timings(finished),
                     warnings=adapter.warnings(spec),
                 )

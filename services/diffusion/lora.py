@@ -51,7 +51,7 @@ class LoraShelf:
             load(transformer, name, file.path, weights.matrices)
             if weights.left_out:
                 self._warnings[name] = (lora_file.without_text_encoders(file.path, weights.left_out),)
-                log.warning("%s: %d entries for text encoders are left out", file.path, len(weights.left_out))
+                log.warning("%s: its part for text encoders is left out (%d entries)", file.path, len(weights.left_out))
         if self._files:
             transformer.disable_adapters()
 

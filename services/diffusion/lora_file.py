@@ -265,6 +265,6 @@ def _matches(pattern: str, layer: str) -> bool:
 def without_text_encoders(path: Path, left_out: Sequence[str]) -> str:
     """What callers are told of the part of a LoRA that is left out."""
     return (
-        f"profile: {len(left_out)} entries of the LoRA {path.name} are for text encoders and are not used; "
-        "the picture may differ from other tools' pictures"
+        f"profile: the LoRA {path.name} has a part for text encoders ({len(left_out)} of its entries), which is not "
+        "used; the picture may differ from other tools' pictures"
     )

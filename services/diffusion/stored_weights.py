@@ -118,7 +118,7 @@ def network_names(network: Any, entries: Mapping[str, Entry], *, sharded: bool) 
         own, _ = rename_source_key(name, renamings, converters, prefix, wanted)
         if own not in wanted and name in wanted:
             own = name
-        found[name if own in found else own] = entry
+        found[f"{name} (twice)" if own in found else own] = entry
     return found
 
 

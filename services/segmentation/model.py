@@ -72,7 +72,11 @@ def prepare(
             with torch.inference_mode():
                 alpha = network(x.to(next(network.parameters()).device, torch.float32))
         if not bool(alpha.isfinite().all()):
-            raise NumericFailure("BEN2: the mask is not finite, in float32 either; are the weights damaged?")
+            raise NumericFailure(
+                "BEN2: the mask is not finite, in float32 either; are the weights damaged?",
+                korean="BEN2의 마스크 계산에서 수치 오류(NaN 또는 무한대)가 발생했습니다. "
+                "관리자에게 가중치 파일을 확인해 달라고 요청하세요.",
+            )
         return alpha
 
     return run

@@ -324,6 +324,19 @@ def test_qwens_old_and_new_names_load(language: str, vision: str, tmp_path: Path
     assert same_numbers(Qwen2_5_VLForConditionalGeneration, folder, checkpoint(QWEN) / "text_encoder")
 
 
+@pytest.mark.parametrize("old_first", [True, False])
+def test_an_entry_under_its_old_and_its_new_name_is_refused(old_first: bool, tmp_path: Path) -> None:
+    folder = copied(QWEN, "text_encoder", tmp_path)
+    with init_empty_weights():
+        config = Qwen2_5_VLConfig.from_pretrained(folder)
+        network = Qwen2_5_VLForConditionalGeneration(config)
+    names = ["model.norm.weight", "model.language_model.norm.weight"]
+    entries = {name: Entry("F32", (1,), 4) for name in (names if old_first else names[::-1])}
+    found = stored_weights.network_names(network, entries, sharded=False)
+    (surplus,) = stored_weights.faults(found, network.state_dict())["surplus"]
+    assert surplus.endswith("norm.weight (twice)'")
+
+
 @pytest.mark.parametrize("names", [("shared",), ("encoder.embed_tokens",), ("shared", "encoder.embed_tokens")])
 def test_a_tied_table_may_stand_under_either_name(names: tuple[str, ...], tmp_path: Path) -> None:
     folder = copied(FLUX, "text_encoder_2", tmp_path)

@@ -154,7 +154,8 @@ def _probe() -> tuple[dict[str, Any] | None, str]:
 def _device(device: dict[str, Any]) -> Finding:
     found = f"{device['name']}, {_gb(device['memory'])}, {_gb(device['free'])} of it free"
     if not device["bf16"]:
-        return Finding("devices", "WARN", f"{found}, no bfloat16", "set IMGEDIT_FILL_DTYPE and _QWEN_EDIT_ to float16")
+        advice = "set IMGEDIT_FILL_DTYPE and IMGEDIT_QWEN_EDIT_DTYPE to float32, with _OFFLOAD; float16 overflows"
+        return Finding("devices", "WARN", f"{found}, no bfloat16", advice)
     if device["memory"] < 24 * 10**9:
         advice = "FLUX.1-Fill: a GGUF file (Q4_K) and IMGEDIT_FILL_OFFLOAD=model; docs/models.md has the settings"
         return Finding("devices", "WARN", found, advice)

@@ -16,7 +16,7 @@ from imgedit.models import CATALOGUE, CODE_SUFFIXES, LOCK_NAME, Source, bytes_in
 from imgedit.safetensors_header import read_header
 
 MAX_JSON_BYTES = 4 * 1024 * 1024
-TOY_BYTES = {"ben2": 50 * 10**6, "qwen-image-edit": 10**9, "flux-fill": 10**9}
+TOY_BYTES = {"ben2": 50 * 10**6, "qwen-image-edit": 10**9, "qwen-image-edit-2511": 10**9, "flux-fill": 10**9}
 """Published checkpoints are larger; a smaller one is of a toy size."""
 
 NETWORKS = ("text_encoder", "text_encoder_2", "transformer", "vae")
@@ -24,7 +24,7 @@ BEN2_FILES = ("model.safetensors", "BEN2_Base.pth")
 
 
 def weights(models: Path | None) -> Iterator[Finding]:
-    """The three models, one finding or two for each."""
+    """The three models, one finding or two for each, and those that may take their places, where they are there."""
     if models is None:
         advice = "name the folder by --models or IMGEDIT_MODELS; `imgedit models pull` fills it"
         yield Finding("weights", "NOTE", "no folder is named, so `imgedit up` takes the demo's checkpoints", advice)
@@ -33,6 +33,8 @@ def weights(models: Path | None) -> Iterator[Finding]:
         yield Finding("weights", "FAIL", f"there is no folder {models}", "make it, or correct --models")
         return
     for source in CATALOGUE.values():
+        if not source.in_all and not (models / source.folder).is_dir():
+            continue
         yield from _model(models, source)
     yield _record(models)
 

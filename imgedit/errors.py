@@ -28,6 +28,7 @@
     │   └── WouldMissDeadline         refused at once: the work cannot be done in the time left
     ├── EditCancelled                 the caller went away or asked for the end
     ├── InternalError                 a fault of ours; quote `request_id`
+    │   └── NumericFailure            the model's numbers were not finite; the operator should change dtype or attention
     └── LocalError                    never on the wire
         ├── SettingsError             a setting or a configuration file is wrong
         ├── ModelLoadError            a checkpoint cannot be loaded
@@ -314,6 +315,16 @@ class InternalError(ImgeditError):
     code = grpc.StatusCode.INTERNAL
     reason = "INTERNAL"
     default_korean = "서버 내부 오류입니다. 요청 번호와 함께 관리자에게 알려 주세요."
+
+
+class NumericFailure(InternalError):
+    """A result that holds no numbers (NaN or infinity), as half precision and attention backends can make them."""
+
+    reason = "NUMERIC_FAILURE"
+    default_korean = (
+        "모델 계산에서 수치 오류(NaN 또는 무한대)가 발생하여 이미지를 만들지 못했습니다. "
+        "관리자에게 서비스의 DTYPE 또는 ATTENTION 설정을 변경해 달라고 요청하세요."
+    )
 
 
 class LocalError(ImgeditError):

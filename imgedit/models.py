@@ -38,7 +38,7 @@ class Source:
 
     key: its name in `models.lock`. folder: below the models folder, "." = that folder itself. wanted, unwanted:
     patterns of paths in the repository. required: the path without which nothing works. gated: the hub gives it only
-    to those who accepted the licence.
+    to those who accepted the licence. in_all: whether it comes with `all`; False = it takes another model's place.
     """
 
     key: str
@@ -50,6 +50,7 @@ class Source:
     gated: bool = False
     unwanted: tuple[str, ...] = ()
     revision: str = "main"
+    in_all: bool = True
 
     def wants(self, path: str) -> bool:
         """Whether a file of the repository belongs to the checkpoint. Paths that are not plain never do."""
@@ -102,6 +103,15 @@ CATALOGUE = {
             wanted=_diffusers_folder("processor", "scheduler", "text_encoder", "tokenizer", "transformer", "vae"),
             required="model_index.json",
             licence="Apache-2.0",
+        ),
+        Source(
+            key="qwen-image-edit-2511",
+            repo="Qwen/Qwen-Image-Edit-2511",
+            folder="Qwen-Image-Edit-2511",
+            wanted=_diffusers_folder("processor", "scheduler", "text_encoder", "tokenizer", "transformer", "vae"),
+            required="model_index.json",
+            licence="Apache-2.0",
+            in_all=False,
         ),
         Source(
             key="flux-fill",

@@ -42,6 +42,7 @@ class Name(StrEnum):
     BEN2 = "ben2"
     FLUX_FILL = "flux-fill"
     QWEN_IMAGE_EDIT = "qwen-image-edit"
+    QWEN_IMAGE_EDIT_2511 = "qwen-image-edit-2511"
     ALL = "all"
 
 
@@ -98,7 +99,7 @@ def pull(
         raise typer.BadParameter("--repo and --revision go with one model, not with all")
     if gguf and name not in (Name.FLUX_FILL, Name.ALL):
         raise typer.BadParameter("--gguf goes with flux-fill")
-    names = list(models.CATALOGUE) if name is Name.ALL else [name.value]
+    names = [key for key, source in models.CATALOGUE.items() if source.in_all] if name is Name.ALL else [name.value]
     sources = [replace(models.CATALOGUE[key], revision=revision) for key in names]
     if repo:
         sources = [replace(source, repo=repo) for source in sources]
@@ -112,6 +113,8 @@ def pull(
         _pull(source, folder, endpoint.rstrip("/"), send_token=send_token)
     if gguf:
         out.print(escape(f"use it with IMGEDIT_FILL_GGUF={gguf}"), soft_wrap=True)
+    if name is Name.QWEN_IMAGE_EDIT_2511:
+        out.print(f"use it with IMGEDIT_QWEN_EDIT_FOLDER={models.CATALOGUE[name].folder}", soft_wrap=True)
 
 
 @app.command()

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from imgedit.errors import ModelLoadError
+from imgedit.lfs import refuse_pointer
 
 MAX_HEADER_BYTES = 16 * 1024 * 1024
 MAX_TENSORS = 20_000
 MAX_DIMENSIONS = 8
-LFS_POINTER = b"version https://git-lfs"
 
 SIZES = {
     1: ("BOOL", "U8", "I8", "F8_E4M3", "F8_E5M2"),
@@ -44,15 +44,12 @@ def read_header(path: Path) -> dict[str, Entry]:
     Raises `ModelLoadError` for a file that is cut short, that is none, or that a checkout without Git LFS left.
     """
     try:
+        refuse_pointer(path)
         size = path.stat().st_size
         with path.open("rb") as file:
-            start = file.read(len(LFS_POINTER))
-            if start == LFS_POINTER:
-                raise ModelLoadError(f"{path}: a Git LFS pointer, not the weights; run `git lfs pull` in its folder")
-            length = int.from_bytes(start[:8], "little")
+            length = int.from_bytes(file.read(8), "little")
             if size < 8 or not 2 <= length <= min(MAX_HEADER_BYTES, size - 8):
                 raise _refused(path, f"a header of {length} bytes in a file of {size}")
-            file.seek(8)
             header = json.loads(file.read(length))
     except OSError as error:
         raise ModelLoadError(f"{path}: cannot be read ({error.strerror})") from error

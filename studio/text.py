@@ -374,6 +374,10 @@ TEXTS: dict[str, tuple[str, str]] = {
         "이미지 크기를 줄이세요(예: 2048 → 1024).\n계속되면 관리자에게 메모리 설정을 확인해 달라고 하세요.",
         "Make the picture smaller (for example 2048 → 1024).\nIf it goes on, ask the operator to check memory.",
     ),
+    "advice.NUMERIC_FAILURE": (
+        "다시 편집해도 같으면 요청 번호와 함께 관리자에게 알려 주세요.",
+        "If editing again ends the same way, tell the operator, with the request id.",
+    ),
     "advice.SERVICE_UNAVAILABLE": (
         "잠시 후 다시 시도하세요. 입력한 내용은 그대로 남아 있습니다.",
         "Try again in a moment. What you entered is still here.",

@@ -284,6 +284,13 @@ SERVICES = (
                 unit="ops",
             ),
             Panel(
+                "유한하지 않은 결과",
+                "Results that were not finite",
+                [(rate("imgedit_engine_not_finite_total", "service, part"), "{{service}} {{part}}")],
+                unit="ops",
+                help="NaN이나 무한대가 나온 계산 · decode runs once more in float32; all else ends the job.",
+            ),
+            Panel(
                 "정밀도 재시도",
                 "Masks computed again in float32",
                 [(rate("imgedit_segmentation_precision_retries_total"), "")],

@@ -38,7 +38,7 @@ class ModelSlot(Generic[T]):
         return self._model
 
 
-def load_model(service: str, load: Callable[[], T], *, revision: Callable[[T], str]) -> T:
+def load_model(service: str, load: Callable[[], T], *, name: Callable[[T], str], revision: Callable[[T], str]) -> T:
     """Run `load`, which loads and warms up; record how long it took and what was loaded."""
     metrics.MODEL_LOADED.labels(service).set(0)
     started = time.perf_counter()
@@ -46,6 +46,7 @@ def load_model(service: str, load: Callable[[], T], *, revision: Callable[[T], s
     seconds = time.perf_counter() - started
     metrics.MODEL_LOADED.labels(service).set(1)
     metrics.MODEL_LOAD_SECONDS.labels(service).set(seconds)
-    metrics.BUILD.info({"version": __version__, "service": service, "model_revision": revision(model)})
+    build = {"version": __version__, "service": service, "model": name(model), "model_revision": revision(model)}
+    metrics.BUILD.info(build)
     _log.info("model loaded", extra={"seconds": round(seconds, 2), "revision": revision(model)})
     return model

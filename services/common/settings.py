@@ -89,7 +89,8 @@ class DiffusionSettings(ModelSettings):
     """What the two diffusion services read besides."""
 
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field(
-        "auto", description="number format of the model; auto = bfloat16 on cuda, float32 on cpu"
+        "auto",
+        description="number format of the model; auto = bfloat16 on cuda, float32 on cpu; the VAE never takes float16",
     )
     max_pixels: int = Field(2_097_152, ge=256, description="largest work area, in pixels; the orchestrator sends less")
     max_batch: int = Field(

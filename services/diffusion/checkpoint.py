@@ -1,20 +1,26 @@
 """Loading the components of a checkpoint folder: local files, safetensors, no code from the folder.
 
-Knows the diffusers layout (`model_index.json`, one subfolder per component); knows no model.
+Knows the diffusers layout (`model_index.json`, one subfolder per component); knows no model. Every network is compared
+with its files before it is loaded, see `stored_weights`.
 """
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import diffusers.utils.logging
 import torch
 import transformers.utils.logging
+from diffusers import ModelMixin
 from safetensors import SafetensorError
 
 from imgedit.errors import ModelLoadError
+from imgedit.lfs import refuse_pointer
+from services.diffusion.stored_weights import Ignored, check_network
 
 UNSAFE_SUFFIXES = (".py", ".pyc", ".so", ".pkl", ".pickle")
 SAMPLE_BYTES = 65_536
@@ -37,11 +43,15 @@ def check_folder(folder: Path, pipeline: str, components: Iterable[str]) -> None
     for component in components:
         if not folder.joinpath(component).is_dir():
             raise ModelLoadError(f"{folder / component}: this part of the checkpoint is missing")
+        for path in folder.joinpath(component).iterdir():
+            if path.is_file() and path.suffix != ".safetensors":  # those are judged when they are needed
+                refuse_pointer(path)
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """The object in a JSON file; `ModelLoadError` when there is none."""
     try:
+        refuse_pointer(path)
         content = json.loads(path.read_text())
     except OSError as error:
         raise ModelLoadError(f"{path}: cannot be read ({error.strerror})") from error
@@ -54,18 +64,32 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def load_part(cls: Any, folder: Path, **options: Any) -> Any:
     """`cls.from_pretrained` on one component's folder, offline; `ModelLoadError` names the folder when it fails."""
-    try:
+    with _named(cls, folder):
         return cls.from_pretrained(str(folder), local_files_only=True, **options)
-    except (OSError, ValueError, KeyError, RuntimeError, TypeError, SafetensorError) as error:
-        raise ModelLoadError(f"{folder}: {cls.__name__} cannot be loaded: {error}") from error
 
 
-def load_network(cls: Any, folder: Path, dtype: torch.dtype) -> Any:
-    """A network with its safetensors weights in the given number format, on the CPU, ready for inference."""
+def load_network(cls: Any, folder: Path, dtype: torch.dtype, ignored: Ignored = MappingProxyType({})) -> Any:
+    """A network with its safetensors weights in the given number format, on the CPU, ready for inference.
+
+    ignored: entries that its files may have beyond the network's. Raises `ModelLoadError` for all others, and for what
+    is missing, misshapen or in another number format.
+    """
     join_logs()
-    option = "torch_dtype" if cls.__module__.startswith("diffusers") else "dtype"
+    with _named(cls, folder):
+        check_network(cls, folder, ignored)
+    option = "torch_dtype" if issubclass(cls, ModelMixin) else "dtype"
     network = load_part(cls, folder, use_safetensors=True, **{option: dtype})
     return network.eval().requires_grad_(False)
+
+
+@contextmanager
+def _named(cls: Any, folder: Path) -> Iterator[None]:
+    """What a library raises about a component's folder becomes a `ModelLoadError` of one line that names it."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, RuntimeError, TypeError, SafetensorError) as error:
+        text = " ".join(str(error).split())
+        raise ModelLoadError(f"{folder}: {cls.__name__} cannot be loaded: {text}") from error
 
 
 def join_logs() -> None:

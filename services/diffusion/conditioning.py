@@ -4,12 +4,13 @@ Bounded in bytes. Belongs to the worker thread: no locks. Entries are shared bet
 """
 
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 
 from services.common.cache import ByteCache
 from services.common.cache import content_key as content_key  # keys of what is remembered here
-from services.diffusion import metrics
+from services.diffusion import finite, metrics
 
 Tensors = tuple[torch.Tensor, ...]
 
@@ -21,7 +22,7 @@ class ConditioningCache:
     """
 
     def __init__(self, service: str, max_bytes: int) -> None:
-        self._service = service
+        self.service = service
         self._entries: ByteCache[tuple[str, str], Tensors] = ByteCache(max_bytes, size_of)
 
     @property
@@ -29,22 +30,26 @@ class ConditioningCache:
         """Bytes of all that is remembered."""
         return self._entries.nbytes
 
-    def get(self, kind: str, key: str, make: Callable[[], Tensors]) -> Tensors:
-        """The entry; made and, if it fits, remembered when it is not there. What `make` raises is not remembered."""
+    def get(self, kind: Literal["prompt", "image"], key: str, make: Callable[[], Tensors]) -> Tensors:
+        """The entry; made and, if it fits, remembered when it is not there. What `make` raises is not remembered.
+
+        Raises `NumericFailure` for numbers that are not finite, which are not remembered either.
+        """
         slot = (kind, key)
         found = self._entries.get(slot)
-        metrics.CACHE.labels(self._service, kind, "miss" if found is None else "hit").inc()
+        metrics.CACHE.labels(self.service, kind, "miss" if found is None else "hit").inc()
         if found is not None:
             return found
         made = make()
+        finite.check(self.service, kind, *made)
         self._entries.put(slot, made)
-        metrics.CACHE_BYTES.labels(self._service).set(self.nbytes)
+        metrics.CACHE_BYTES.labels(self.service).set(self.nbytes)
         return made
 
     def clear(self) -> None:
         """Forget everything, to free its memory."""
         self._entries.clear()
-        metrics.CACHE_BYTES.labels(self._service).set(0)
+        metrics.CACHE_BYTES.labels(self.service).set(0)
 
 
 def size_of(tensors: Tensors) -> int:

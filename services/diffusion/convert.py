@@ -26,7 +26,8 @@ from safetensors.torch import save_file
 from imgedit.errors import ModelLoadError
 from imgedit.safetensors_header import Entry, read_header
 from services.common.conversion import Begin, Order, refuse_existing
-from services.diffusion import gguf_header, gguf_weights
+from services.common.faults import refuse_unfit
+from services.diffusion import gguf_header, gguf_weights, stored_weights
 from services.diffusion.checkpoint import read_json
 from services.diffusion.gguf_weights import Layout, Shapes
 
@@ -107,7 +108,7 @@ def to_gguf(layout: Layout, architecture: str, order: Order, scratch: Path, begi
     with init_empty_weights():
         network = layout.network.from_config(read_json((order.config or order.source) / "config.json"))
     shapes = gguf_weights.shapes_of(network)
-    _check(order.source, files, shapes, layout.model)
+    _check(order.source, files, network, layout.model)
     names = layout.names(network.config, shapes)
     tensors = {name: gguf_weights.joined_shape(parts, shapes) for name, parts in names.items()}
     kinds = {name: _kind(name, shape, kind) for name, shape in tensors.items()}
@@ -144,18 +145,10 @@ def _headers(folder: Path) -> dict[str, tuple[Path, Entry]]:
     return found
 
 
-def _check(folder: Path, files: Mapping[str, tuple[Path, Entry]], shapes: Shapes, model: str) -> None:
+def _check(folder: Path, files: Mapping[str, tuple[Path, Entry]], network: Any, model: str) -> None:
     """Exactly this network's parameters, as floating-point numbers."""
-    for name, shape in shapes.items():
-        if name not in files:
-            raise ModelLoadError(f"{folder}: the tensor {name!r} is missing; is this a {model} transformer?")
-        entry = files[name][1]
-        if entry.shape != shape or entry.dtype not in DENSE_TYPES:
-            raise ModelLoadError(
-                f"{folder}: {name!r} is {entry.dtype} {entry.shape}; {shape} of {', '.join(DENSE_TYPES)} is expected"
-            )
-    if surplus := sorted(files.keys() - shapes.keys()):
-        raise ModelLoadError(f"{folder}: {len(surplus)} unexpected tensors, the first is {surplus[0]!r}")
+    entries = {name: entry for name, (_, entry) in files.items()}
+    refuse_unfit(folder, f"the {model} transformer", stored_weights.faults(entries, network.state_dict()))
 
 
 def _kind(name: str, shape: tuple[int, ...], kind: gguf.GGMLQuantizationType) -> gguf.GGMLQuantizationType:

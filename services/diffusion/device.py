@@ -32,6 +32,14 @@ def dtype_named(name: str, device: torch.device) -> torch.dtype:
     return DTYPES[name]
 
 
+def vae_dtype(number: torch.dtype, device: torch.device) -> torch.dtype:
+    """The VAE's number format beside networks in `number`: never float16, in which it overflows to black pictures."""
+    if number != torch.float16:
+        return number
+    has_bfloat16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.bfloat16 if has_bfloat16 else torch.float32
+
+
 def is_out_of_memory(error: Exception) -> bool:
     """Whether an exception means that device or host memory ran out."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):

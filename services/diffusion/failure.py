@@ -2,7 +2,7 @@
 
 import logging
 
-from imgedit.errors import OutOfMemory
+from imgedit.errors import NumericFailure, OutOfMemory
 
 ADVICE = (
     "The device ran out of memory. Send a smaller picture (2048 → 1024), or have the service run a smaller model "
@@ -21,6 +21,9 @@ def describe(error: Exception, service: str, *, out_of_memory: bool) -> tuple[Ex
     if out_of_memory:
         log.warning("%s: out of memory: %s", service, without_frames(error))
         return OutOfMemory(ADVICE, korean=ADVICE_KOREAN), "out_of_memory"
+    if isinstance(error, NumericFailure):
+        log.error("%s: %s", service, error.message)
+        return without_frames(error), "failed"
     log.exception("%s: a piece of work failed", service, exc_info=error)
     return without_frames(error), "failed"
 

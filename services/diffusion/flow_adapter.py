@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from services.diffusion import checkpoint, flow, gguf_weights, picture
+from services.diffusion import checkpoint, finite, flow, gguf_weights, picture
 from services.diffusion import device as devices
 from services.diffusion.adapter import Plan
 from services.diffusion.gguf_weights import Layout, Weights
@@ -78,7 +78,10 @@ class FlowAdapter(ABC, Generic[StateT, PromptT]):
 
     @torch.inference_mode()
     def denoise(self, states: Sequence[StateT]) -> None:
-        """Advance every state by one step; a negative prompt is a second pass, in the same forward for small shapes."""
+        """Advance every state by one step; a negative prompt is a second pass, in the same forward for small shapes.
+
+        Raises `NumericFailure` for latents that are not finite: further steps would only spread it.
+        """
         positives = [state.positive for state in states]
         negatives = [state.negative for state in states if state.negative is not None]
         if negatives:
@@ -88,6 +91,7 @@ class FlowAdapter(ABC, Generic[StateT, PromptT]):
         else:
             velocity = self._velocity(states, positives, "positive")
         stepped = [self._advanced(state, velocity[i : i + 1]) for i, state in enumerate(states)]
+        finite.check(self._network.service, "denoise", *stepped)
         devices.finish(self._device)  # what can fail has failed by now, and no state has changed
         for state, latents in zip(states, stepped, strict=True):
             state.latents = latents

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from imgedit.errors import ModelLoadError
+from imgedit.lfs import refuse_pointer
+from services.common.faults import refuse_unfit
 
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)
@@ -111,6 +113,7 @@ class _Reader:
 def read_header(path: Path) -> dict[str, TensorEntry]:
     """The tensors of a GGUF file by name. Raises `ModelLoadError` for anything that is not in order; well under 1 s."""
     try:
+        refuse_pointer(path)
         size = path.stat().st_size
         with path.open("rb") as file:
             return _parse(_Reader(file, path, size), size)
@@ -180,7 +183,7 @@ def _read_entry(reader: _Reader) -> TensorEntry:
     if not 1 <= dimensions <= MAX_DIMENSIONS:
         raise reader.refuse(f"{name!r} has {dimensions} dimensions")
     sides = [reader.uint64() for _ in range(dimensions)]
-    if any(not 0 < side <= MAX_SIDE for side in sides):
+    if any(side > MAX_SIDE for side in sides):
         raise reader.refuse(f"{name!r} has the shape {sides}")
     kind, offset = reader.uint32(), reader.uint64()
     if kind not in TYPES:
@@ -209,11 +212,23 @@ def _check_places(reader: _Reader, entries: list[TensorEntry], alignment: int, s
 def check_tensors(
     path: Path, found: Mapping[str, TensorEntry], expected: Mapping[str, tuple[int, ...]], model: str
 ) -> None:
-    """Refuse a file whose tensors are not exactly those of this model; the message names the first difference."""
-    for name, shape in expected.items():
-        if name not in found:
-            raise ModelLoadError(f"{path}: the tensor {name!r} is missing; is this a {model} transformer?")
-        if found[name].shape != shape:
-            raise ModelLoadError(f"{path}: {name!r} has the shape {found[name].shape}, {shape} is expected")
-    if surplus := sorted(found.keys() - expected.keys()):
-        raise ModelLoadError(f"{path}: {len(surplus)} unexpected tensors, the first is {surplus[0]!r}")
+    """Refuse a file whose tensors are not exactly those of this model; the message tells each kind of difference.
+
+    Matrices may be stored in blocks. Biases, scales and tables may not: nothing would take the blocks apart.
+    """
+    both = [name for name in expected if name in found]
+    faults = {
+        "missing": [repr(name) for name in expected if name not in found],
+        "surplus": [repr(name) for name in found if name not in expected],
+        "misshapen": [
+            f"{name!r} is {list(found[name].shape)} instead of {list(expected[name])}"
+            for name in both
+            if found[name].shape != expected[name]
+        ],
+        "in blocks and no matrix": [
+            f"{name!r} is {TYPES[found[name].type][0]}"
+            for name in both
+            if len(expected[name]) != 2 and TYPES[found[name].type][1] > 1
+        ],
+    }
+    refuse_unfit(path, f"the {model} transformer", faults)

@@ -7,7 +7,7 @@ step. The width is the configuration's, any width. Knows no model: a `Layout` sa
 import hashlib
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from accelerate import init_empty_weights
 from diffusers.quantizers.gguf.utils import GGUFParameter, _replace_with_gguf_linear, dequantize_gguf_tensor
+from torch import nn
 
 from imgedit.errors import ModelLoadError
 from services.diffusion.checkpoint import read_json
@@ -43,12 +44,14 @@ class Layout:
     model: its name, for messages. network: the class of its transformer. names: from the transformer's configuration
     and the shapes of its parameters, GGUF tensor name → the parameters that its rows make up, in order; only what the
     model has. halves_swapped: tensors whose names begin so have the halves of their rows in the opposite order.
+    markers: tensors without content that say which version the file is of, and what is true in its configuration.
     """
 
     model: str
     network: Any
     names: Callable[[Mapping[str, Any], Shapes], dict[str, tuple[str, ...]]]
     halves_swapped: tuple[str, ...] = ()
+    markers: Mapping[str, str] = field(default_factory=dict)
 
 
 def load_transformer(
@@ -78,7 +81,11 @@ def load_transformer(
         for name, kind, raw in rows:
             place(transformer, name, dequantised(raw.to(device), kind, shapes[name], dtype))
     else:
-        stored = {name: as_stored(raw.to(device), kind, shapes[name], dtype) for name, kind, raw in rows}
+        linear = {f"{name}.weight" for name, module in transformer.named_modules() if isinstance(module, nn.Linear)}
+        stored = {
+            name: (as_stored if name in linear else dequantised)(raw.to(device), kind, shapes[name], dtype)
+            for name, kind, raw in rows
+        }
         _replace_with_gguf_linear(transformer, dtype, stored)
         for name, tensor in stored.items():
             place(transformer, name, tensor)
@@ -93,6 +100,10 @@ def open_file(layout: Layout, path: Path, config: Path) -> tuple[dict[str, Tenso
     entries = without_prefix(read_header(path))
     with init_empty_weights():
         transformer = layout.network.from_config(read_json(config / "config.json"))
+    for marker in layout.markers.keys() & entries.keys():
+        del entries[marker]
+        if not transformer.config.get(layout.markers[marker]):
+            raise ModelLoadError(f"{path}: of another version than {config}, which lacks {layout.markers[marker]!r}")
     shapes = shapes_of(transformer)
     names = layout.names(transformer.config, shapes)
     check_tensors(path, entries, {name: joined_shape(parts, shapes) for name, parts in names.items()}, layout.model)

@@ -25,6 +25,9 @@ STEPS_SAVED = Counter(
     "imgedit_engine_steps_saved", "Denoise steps not run because the job was cancelled or too late.", ["service"]
 )
 OUT_OF_MEMORY = Counter("imgedit_engine_out_of_memory", "Quanta that ran out of memory.", ["service"])
+NOT_FINITE = Counter(
+    "imgedit_engine_not_finite", "Results that held NaN or infinity, by where they arose.", ["service", "part"]
+)
 COST_ERROR = Histogram(
     "imgedit_engine_cost_error_ratio",
     "Relative error of the cost model: |predicted - measured| / measured, per step.",
@@ -39,6 +42,7 @@ STEP_CACHE_SKIPS = Counter(
 PEAK_MEMORY = Gauge("imgedit_engine_peak_memory_bytes", "Most device memory used at once.", ["service"])
 
 OUTCOMES = ("finished", "failed", "cancelled", "deadline", "refused_deadline", "refused_full", "out_of_memory")
+PARTS = ("prompt", "image", "denoise", "decode", "rewrite")
 ERRAND_OUTCOMES = ("finished", "failed", "cancelled", "deadline", "refused_full", "out_of_memory")
 
 
@@ -48,6 +52,8 @@ def declare(service: str) -> None:
         JOBS.labels(service, outcome)
     for outcome in ERRAND_OUTCOMES:
         ERRANDS.labels(service, outcome)
+    for part in PARTS:
+        NOT_FINITE.labels(service, part)
     for metric in (
         QUEUE_DEPTH,
         QUEUE_WAIT_SECONDS,

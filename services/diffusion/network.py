@@ -33,7 +33,7 @@ class Network:
     def __init__(self, pipeline: Any, loras: LoraShelf, *, step_cache_threshold: float, service: str) -> None:
         self.loras = loras
         self._transformer = pipeline.transformer
-        self._service = service
+        self.service = service
         self._names = itertools.count()
         self._memory: dict[str, Any] | None = None
         self._skips: Counter[str] = Counter()
@@ -78,7 +78,7 @@ class Network:
             with self._transformer.cache_context(name):
                 yield
             if not self._memory[name].should_compute:
-                metrics.STEP_CACHE_SKIPS.labels(self._service).inc()
+                metrics.STEP_CACHE_SKIPS.labels(self.service).inc()
                 self._skips[name] += 1
         finally:
             self._memory.pop(THROWAWAY, None)

@@ -46,7 +46,12 @@ def make_diffusion_service(
         # On a worker of its own: its thread is a daemon, so a process told to stop does not wait for a long load.
         loader = Worker(name, max_waiting=1)
         engine = await loader.run(
-            lambda: load_model(name, load_engine, revision=lambda engine: engine.adapter.revision)
+            lambda: load_model(
+                name,
+                load_engine,
+                name=lambda engine: engine.adapter.name,
+                revision=lambda engine: engine.adapter.revision,
+            )
         )
         loader.close()
         engine.start()

@@ -13,6 +13,7 @@ import torch
 from accelerate import cpu_offload
 from accelerate.hooks import ModelHook, add_hook_to_module
 from accelerate.utils import send_to_device
+from diffusers.utils.constants import DIFFUSERS_ATTN_BACKEND
 
 from imgedit.errors import SettingsError
 from services.common.settings import DiffusionSettings
@@ -94,6 +95,14 @@ def set_attention(transformer: Any, backend: str) -> None:
         transformer.set_attention_backend(backend)
     except (ValueError, RuntimeError, ImportError) as error:
         raise SettingsError(f"attention backend {backend!r} cannot be used: {error}") from error
+
+
+def takes_masks(backend: str) -> bool:
+    """Whether this attention backend, empty = diffusers' choice, is known to keep a mask of booleans as it is meant.
+
+    torch's own does. Of the others, some refuse a mask, and some add it to the logits as zeros and ones.
+    """
+    return (backend or DIFFUSERS_ATTN_BACKEND) == "native"
 
 
 def place(tuning: Tuning, pipeline: Any, networks: Sequence[str], device: torch.device) -> None:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from transformers import CLIPTextModel, CLIPTokenizer, T5EncoderModel, T5Tokenizer
 
 from imgedit.errors import InvalidArgument, ModelLoadError
-from services.diffusion import checkpoint, flow, gguf_weights, picture
+from services.diffusion import checkpoint, finite, flow, gguf_weights, picture
 from services.diffusion import device as devices
 from services.diffusion.adapter import Plan
 from services.diffusion.conditioning import ConditioningCache, content_key
@@ -48,8 +48,18 @@ PIPELINE = "FluxFillPipeline"
 PARTS = ("scheduler", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "transformer", "vae")
 NETWORKS = ("text_encoder", "text_encoder_2", "vae", "transformer")
 MULTIPLE = 16
+NARROW = {"x_embedder": 64}
+"""LoRAs for FLUX.1-dev know the latents only, which are the first 64 of Fill's 384 input channels."""
+
 TEXT_TOKENS = 512
 """The most T5 tokens of a prompt, as `FluxFillPipeline` has it; fewer where the checkpoint's tokenizer says so."""
+
+CLIP_IGNORED = {"embeddings.position_ids": "a table 0, 1, 2 … that old files hold and the network makes itself"}
+T5_IGNORED = {
+    "decoder.": "the file is of a whole T5, of which FLUX uses the encoder alone",
+    "lm_head.": "the file is of a whole T5, of which FLUX uses the encoder alone",
+}
+"""Entries, by the beginning of their names, that the files of text encoders may have beyond the network's."""
 
 CACHE_BYTES = 256 * 1024 * 1024
 
@@ -109,8 +119,8 @@ class FillAdapter(FlowAdapter[FillState, Conditioning]):
         )
 
     def warnings(self, spec: FillSpec) -> tuple[str, ...]:
-        """What of the prompts the model does not read; may be called from any thread."""
-        return self._reading.warnings(spec)
+        """What of the prompts the model does not read, and of its LoRA does not use; may be called from any thread."""
+        return (*self._reading.warnings(spec), *self._network.loras.warnings(spec.lora))
 
     def unchanged(self, spec: FillSpec) -> NDArray[np.uint8]:
         """The input's pixels, for a job with no steps to run."""
@@ -159,10 +169,14 @@ class FillAdapter(FlowAdapter[FillState, Conditioning]):
 
     @torch.inference_mode()
     def decode_float(self, state: FillState) -> torch.Tensor:
-        """The finished picture before rounding: (1, 3, H, W), about [-1, 1]."""
+        """The finished picture before rounding: (1, 3, H, W), about [-1, 1]. Raises `NumericFailure`."""
         vae = self._pipeline.vae
-        pixels: torch.Tensor = vae.decode(unpacked(state) / vae.config.scaling_factor + vae.config.shift_factor).sample
-        return pixels
+
+        def decode(latents: torch.Tensor) -> torch.Tensor:
+            pixels: torch.Tensor = vae.decode(latents / vae.config.scaling_factor + vae.config.shift_factor).sample
+            return pixels
+
+        return finite.decoded(SERVICE, vae, unpacked(state), decode)
 
     def warm_up(self) -> None:
         """Run one tiny job from end to end, so that the first request pays for no initialisation."""
@@ -217,13 +231,14 @@ class FillAdapter(FlowAdapter[FillState, Conditioning]):
 
     def _moments(self, pixels: torch.Tensor) -> torch.Tensor:
         """Mean and log variance of the posterior, (1, 32, H/8, W/8)."""
-        moments: torch.Tensor = self._pipeline.vae.encode(pixels.to(self._device, self._dtype)).latent_dist.parameters
+        vae = self._pipeline.vae
+        moments: torch.Tensor = vae.encode(pixels.to(self._device, vae.dtype)).latent_dist.parameters
         return moments
 
     def _scaled(self, latents: torch.Tensor) -> torch.Tensor:
         config = self._pipeline.vae.config
         scaled: torch.Tensor = (latents - config.shift_factor) * config.scaling_factor
-        return scaled
+        return scaled.to(self._dtype)
 
 
 def active_negative(spec: FillSpec) -> str | None:
@@ -260,9 +275,10 @@ def load(
 
     gguf: take the transformer's weights from this file instead (its sizes still come from the folder). gguf_sha256: hex
     digest that it must have. weights: auto, dense or gguf, see `gguf_weights.load_transformer`. device: auto, cpu,
-    cuda, cuda:N. dtype: auto (bfloat16 on CUDA, float32 on the CPU), bfloat16, float16, float32. cache_bytes: device
-    memory for remembered prompts and pictures, 0 = none. loras: by the name that specs use. tuning: memory and speed.
-    Raises `ModelLoadError` naming the path at fault, `SettingsError` for a device, dtype or setting that cannot be had.
+    cuda, cuda:N. dtype: auto (bfloat16 on CUDA, float32 on the CPU), bfloat16, float16 (not the VAE), float32.
+    cache_bytes: device memory for remembered prompts and pictures, 0 = none. loras: by the name that specs use.
+    tuning: memory and speed. Raises `ModelLoadError` naming the path at fault, `SettingsError` for a device, dtype
+    or setting that cannot be had.
     """
     target = devices.device_named(device)
     number = devices.dtype_named(dtype, target)
@@ -272,10 +288,10 @@ def load(
     part, weights_of = checkpoint.load_part, checkpoint.load_network
     pipeline = FluxFillPipeline(
         scheduler=None,
-        vae=weights_of(AutoencoderKL, folder / "vae", number),
-        text_encoder=weights_of(CLIPTextModel, folder / "text_encoder", number),
+        vae=weights_of(AutoencoderKL, folder / "vae", devices.vae_dtype(number, target)),
+        text_encoder=weights_of(CLIPTextModel, folder / "text_encoder", number, CLIP_IGNORED),
         tokenizer=part(CLIPTokenizer, folder / "tokenizer"),
-        text_encoder_2=weights_of(T5EncoderModel, folder / "text_encoder_2", number),
+        text_encoder_2=weights_of(T5EncoderModel, folder / "text_encoder_2", number, T5_IGNORED),
         tokenizer_2=part(T5Tokenizer, folder / "tokenizer_2"),
         transformer=None,
     )
@@ -286,7 +302,7 @@ def load(
     if transformer.config.in_channels != 384:
         raise ModelLoadError(f"{folder}: {transformer.config.in_channels} input channels; FLUX.1-Fill has 384")
     pipeline.register_modules(transformer=transformer)
-    shelf = LoraShelf(pipeline, loras)
+    shelf = LoraShelf(transformer, loras, gguf_names.LAYOUT, NARROW)
     network = Network(pipeline, shelf, step_cache_threshold=tuning.step_cache_threshold, service=SERVICE)
     apply_tuning(tuning, pipeline, NETWORKS, target)
     files = checkpoint.weight_files(folder)

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from services.diffusion import picture
+from services.diffusion import finite, picture
 from services.diffusion.conditioning import ConditioningCache, content_key
 
 MULTIPLE = 16
@@ -79,17 +79,22 @@ class Conditioner:
     def encode(self, pixels: torch.Tensor) -> torch.Tensor:
         """The VAE's most likely latents of pixels (1, 3, h, w): (1, 16, h/8, w/8), normalised."""
         mean, deviation = self._latent_scale()
-        clip = pixels.to(self._device, self._dtype)[:, :, None]  # (1, 3, 1, h, w): a video of one frame
+        clip = pixels.to(self._device, mean.dtype)[:, :, None]  # (1, 3, 1, h, w): a video of one frame
         latents: torch.Tensor = self._pipeline.vae.encode(clip).latent_dist.mode()[:, :, 0]
-        return (latents - mean) / deviation
+        return ((latents - mean) / deviation).to(self._dtype)
 
     @torch.inference_mode()
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
-        """The opposite of `encode`: (1, 16, h/8, w/8) → (1, 3, h, w), about [-1, 1]."""
-        mean, deviation = self._latent_scale()
-        latents = latents / (1.0 / deviation) + mean  # not `* deviation`: to the last bit as the pipeline rounds it
-        pixels: torch.Tensor = self._pipeline.vae.decode(latents[:, :, None]).sample  # (1, 3, 1, h, w)
-        return pixels[:, :, 0]
+        """The opposite of `encode`: (1, 16, h/8, w/8) → (1, 3, h, w), about [-1, 1]. Raises `NumericFailure`."""
+        vae = self._pipeline.vae
+
+        def decode(latents: torch.Tensor) -> torch.Tensor:
+            mean, deviation = self._latent_scale()
+            latents = latents / (1.0 / deviation) + mean  # not `* deviation`: to the last bit as the pipeline rounds it
+            pixels: torch.Tensor = vae.decode(latents[:, :, None]).sample  # (1, 3, 1, h, w)
+            return pixels[:, :, 0]
+
+        return finite.decoded(self._cache.service, vae, latents, decode)
 
     def forget(self) -> None:
         """Forget what is remembered, to free its memory."""
@@ -133,7 +138,7 @@ class Conditioner:
         """Mean and standard deviation of the VAE's latents, (1, 16, 1, 1) each."""
         config = self._pipeline.vae.config
         mean, deviation = (
-            torch.tensor(values, device=self._device, dtype=self._dtype)[None, :, None, None]
+            torch.tensor(values, device=self._device, dtype=self._pipeline.vae.dtype)[None, :, None, None]
             for values in (config.latents_mean, config.latents_std)
         )
         return mean, deviation

@@ -13,4 +13,7 @@ def name_table(_config: Any, names: Iterable[str]) -> dict[str, tuple[str, ...]]
     return {name: (name,) for name in names}
 
 
-LAYOUT = Layout("Qwen-Image-Edit", QwenImageTransformer2DModel, name_table)
+MARKERS = {"__index_timestep_zero__": "zero_cond_t"}
+"""An empty tensor by which files of Qwen-Image-Edit-2511 are known."""
+
+LAYOUT = Layout("Qwen-Image-Edit", QwenImageTransformer2DModel, name_table, markers=MARKERS)

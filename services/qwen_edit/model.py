@@ -1,4 +1,4 @@
-"""Qwen-Image-Edit-2509: edit a picture by instruction. Loads the model and runs its jobs step by step for the engine.
+"""Qwen-Image-Edit-2509 and -2511: edit a picture by instruction. Loads the model, runs its jobs for the engine.
 
 A job's numbers are those of diffusers' `QwenImageEditPlusPipeline.__call__` for the same seed. Four things are ours:
 the first picture is encoded at its own size, which is also the answer's, so that nothing shifts or zooms; the answer
@@ -36,7 +36,7 @@ from services.diffusion.gguf_weights import Weights
 from services.diffusion.guidance import CfgBatch
 from services.diffusion.lora import LoraFile, LoraShelf
 from services.diffusion.network import Network
-from services.diffusion.tuning import UNTUNED, Tuning
+from services.diffusion.tuning import UNTUNED, Tuning, takes_masks
 from services.diffusion.tuning import apply as apply_tuning
 from services.qwen_edit import gguf_names, vae
 from services.qwen_edit.conditioning import CONDITION_PIXELS, MULTIPLE, REFERENCE_PIXELS, Conditioner, scaled
@@ -49,12 +49,14 @@ from services.qwen_edit.spec import QwenEditSpec
 from services.qwen_edit.text_encoder import TextEncoderWeights, load_text_encoder
 
 SERVICE = "qwen_edit"
-NAME = "Qwen-Image-Edit-2509"
 PIPELINE = "QwenImageEditPlusPipeline"
 PARTS = ("processor", "scheduler", "text_encoder", "tokenizer", "transformer", "vae")
 NETWORKS = ("text_encoder", "vae", "transformer")
 MAX_IMAGES = 3
 CACHE_BYTES = 256 * 1024 * 1024
+
+NEWER = "zero_cond_t"
+"""True in the transformer's configuration of Qwen-Image-Edit-2511: input pictures count as noiseless at every step."""
 
 GLANCE_PIXELS = 224 * 224
 """Area at which Qwen2.5-VL looks at a picture when it writes a prompt out: it holds up the edits meanwhile."""
@@ -74,7 +76,10 @@ class QwenEditState(FlowState[torch.Tensor]):
 
 
 class QwenEditAdapter(FlowAdapter[QwenEditState, torch.Tensor]):
-    """Qwen-Image-Edit's jobs for the engine."""
+    """Qwen-Image-Edit's jobs for the engine.
+
+    masks_prompts: whether the transformer's attention takes a mask over the padding of the shorter prompts of a batch.
+    """
 
     def __init__(
         self,
@@ -87,11 +92,14 @@ class QwenEditAdapter(FlowAdapter[QwenEditState, torch.Tensor]):
         target: torch.device,
         revision: str,
         cfg_batch: CfgBatch = "auto",
+        masks_prompts: bool = True,
     ) -> None:
-        super().__init__(NAME, pipeline, schedule, network, target=target, revision=revision, cfg_batch=cfg_batch)
+        name = name_of(pipeline.transformer.config)
+        super().__init__(name, pipeline, schedule, network, target=target, revision=revision, cfg_batch=cfg_batch)
         self._conditioner = conditioner
         self._reading = reading
-        self._writer = Writer(pipeline.text_encoder, pipeline.processor, target)
+        self._masks_prompts = masks_prompts
+        self._writer = Writer(pipeline.text_encoder, pipeline.processor, target, service=SERVICE)
 
     def plan(self, spec: QwenEditSpec) -> Plan:
         """Judge the spec and size its work; `InvalidArgument` names the field at fault."""
@@ -118,6 +126,10 @@ class QwenEditAdapter(FlowAdapter[QwenEditState, torch.Tensor]):
             nbytes=sum(image.nbytes for image in spec.images) + (0 if spec.mask is None else spec.mask.nbytes),
             batch_key=None if spec.step_cache else (*shapes, tokens, passes, spec.lora),
         )
+
+    def warnings(self, spec: QwenEditSpec) -> tuple[str, ...]:
+        """What the job's LoRA does not use; may be called from any thread."""
+        return self._network.loras.warnings(spec.lora)
 
     def unchanged(self, spec: QwenEditSpec) -> NDArray[np.uint8]:
         """The input's pixels, for a job with no steps to run."""
@@ -192,7 +204,21 @@ class QwenEditAdapter(FlowAdapter[QwenEditState, torch.Tensor]):
         self._conditioner.forget()
 
     def _velocity(self, states: Sequence[QwenEditState], prompts: Sequence[torch.Tensor], sign: str) -> torch.Tensor:
-        """One transformer pass over all states under these prompts: (B, N, 64). sign: for the step cache."""
+        """One transformer pass over all states under these prompts: (B, N, 64). sign: for the step cache.
+
+        Where attention takes no mask, only prompts of one length share a forward.
+        """
+        if self._masks_prompts:
+            return self._forward(states, prompts, sign)
+        rows: dict[int, torch.Tensor] = {}
+        for length in {prompt.shape[1] for prompt in prompts}:
+            members = [index for index, prompt in enumerate(prompts) if prompt.shape[1] == length]
+            output = self._forward([states[i] for i in members], [prompts[i] for i in members], sign)
+            rows |= {index: output[row : row + 1] for row, index in enumerate(members)}
+        return torch.cat([rows[index] for index in range(len(prompts))])
+
+    def _forward(self, states: Sequence[QwenEditState], prompts: Sequence[torch.Tensor], sign: str) -> torch.Tensor:
+        """One forward, with a mask where the prompts differ in length."""
         first = states[0]
         features, mask = padded(prompts)
         output = self._network.run(
@@ -223,12 +249,13 @@ def load(
     loras: Mapping[str, LoraFile] = MappingProxyType({}),
     tuning: Tuning = UNTUNED,
 ) -> QwenEditAdapter:
-    """Load Qwen-Image-Edit-2509 from a local folder in diffusers layout; nothing is downloaded, no code is run from it.
+    """Load Qwen-Image-Edit-2509 or -2511 from a local folder in diffusers layout; no download, no code from the folder.
 
     gguf: take the transformer's weights from this file instead (its sizes still come from the folder). gguf_sha256: hex
     digest that it must have. weights: auto, dense or gguf, see `gguf_weights.load_transformer`. text_encoder_weights:
     dense or int8, see `int8.py`. text_encoder_attention: one of transformers', empty = its choice.
-    device: auto, cpu, cuda, cuda:N. dtype: auto (bfloat16 on CUDA, float32 on the CPU), bfloat16, float16, float32.
+    device: auto, cpu, cuda, cuda:N. dtype: auto (bfloat16 on CUDA, float32 on the CPU), bfloat16, float16 (not the
+    VAE), float32.
     reference_pixels, condition_pixels: areas at which reference pictures are encoded and all pictures are looked at.
     cache_bytes: device memory for remembered prompts and pictures, 0 = none. loras: by the name that specs use. tuning:
     memory and speed. Raises `ModelLoadError` naming the path at fault, `SettingsError` for a device, dtype or setting
@@ -242,7 +269,7 @@ def load(
     tokenizer = checkpoint.load_part(Qwen2Tokenizer, folder / "tokenizer")
     pipeline = QwenImageEditPlusPipeline(
         scheduler=None,
-        vae=vae.load(folder / "vae", number),
+        vae=vae.load(folder / "vae", devices.vae_dtype(number, target)),
         text_encoder=load_text_encoder(folder / "text_encoder", number, text_encoder_weights, text_encoder_attention),
         tokenizer=tokenizer,
         processor=load_processor(folder / "processor", tokenizer),
@@ -253,7 +280,7 @@ def load(
         gguf_names.LAYOUT, folder, stored, pipeline, NETWORKS, target=target, dtype=number, tuning=tuning
     )
     pipeline.register_modules(transformer=transformer)
-    shelf = LoraShelf(pipeline, loras)
+    shelf = LoraShelf(transformer, loras, gguf_names.LAYOUT)
     network = Network(pipeline, shelf, step_cache_threshold=tuning.step_cache_threshold, service=SERVICE)
     apply_tuning(tuning, pipeline, NETWORKS, target)
     files = checkpoint.weight_files(folder)
@@ -271,11 +298,16 @@ def load(
         network,
         conditioner,
         Reading(pipeline, condition_pixels),
-        # Prompts of two lengths need a mask, which many of the other attention backends do not take.
-        cfg_batch="off" if tuning.attention and tuning.cfg_batch == "auto" else tuning.cfg_batch,
+        cfg_batch="off" if tuning.cfg_batch == "auto" and not takes_masks(tuning.attention) else tuning.cfg_batch,
+        masks_prompts=takes_masks(tuning.attention),
         target=target,
         revision=checkpoint.revision_of(files if gguf is None else [*files, gguf]),
     )
+
+
+def name_of(config: Mapping[str, Any]) -> str:
+    """What the model is called whose transformer has this configuration."""
+    return f"Qwen-Image-Edit-{2511 if config.get(NEWER) else 2509}"
 
 
 def check_mask(spec: QwenEditSpec) -> None:

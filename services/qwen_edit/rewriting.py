@@ -8,8 +8,15 @@ from typing import Any
 
 import torch
 from PIL import Image
-from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
+from transformers import (
+    GenerationConfig,
+    LogitsProcessor,
+    LogitsProcessorList,
+    StoppingCriteria,
+    StoppingCriteriaList,
+)
 
+from services.diffusion import finite
 from services.qwen_edit.answer import failed
 from services.qwen_edit.instructions import RewriteSpec, chat
 
@@ -21,12 +28,13 @@ class Writer:
     """Generates answers.
 
     model: a `Qwen2_5_VLForConditionalGeneration`. processor: text and pictures → token ids and patches. device: where
-    the model computes.
+    the model computes. service: named where numbers are not finite.
     """
 
-    def __init__(self, model: Any, processor: Any, device: torch.device) -> None:
+    def __init__(self, model: Any, processor: Any, device: torch.device, *, service: str) -> None:
         self._model, self._processor, self._device = model, processor, device
         tokenizer = processor.tokenizer
+        self._service = service
         self._ends = [tokenizer.convert_tokens_to_ids(END), tokenizer.convert_tokens_to_ids(FILLER)]
 
     @torch.inference_mode()
@@ -34,7 +42,8 @@ class Writer:
         """The model's answer, greedy, so that a prompt always becomes the same one.
 
         pictures: those of the spec at the size at which they are looked at. Gives up at the next token, with what there
-        is, when `should_stop` turns true. Raises `RewriteFailed` when the answer has not come to its end by then.
+        is, when `should_stop` turns true. Raises `RewriteFailed` when the answer has not come to its end by then, and
+        `NumericFailure`.
         """
         text = chat(spec.mode, spec.prompt, len(pictures))
         inputs = self._processor(text=[text], images=pictures or None, return_tensors="pt").to(self._device)
@@ -42,6 +51,7 @@ class Writer:
             **inputs,
             generation_config=self._greedy(spec.max_tokens),
             stopping_criteria=StoppingCriteriaList([_Stop(should_stop)]),
+            logits_processor=LogitsProcessorList([_AreFinite(self._service)]),
         )
         answer = tokens[0, inputs["input_ids"].shape[1] :].tolist()
         if answer[-1] not in self._ends and not should_stop():
@@ -62,6 +72,17 @@ class Writer:
             eos_token_id=self._ends,
             pad_token_id=self._ends[1],
         )
+
+
+class _AreFinite(LogitsProcessor):
+    """Ends the writing where the scores of the next token are no numbers: the greatest of them would mean nothing."""
+
+    def __init__(self, service: str) -> None:
+        self._service = service
+
+    def __call__(self, _input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:  # (B, V)
+        finite.check(self._service, "rewrite", scores)
+        return scores
 
 
 class _Stop(StoppingCriteria):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from typing import TYPE_CHECKING, cast
 
 from imgedit.errors import InvalidArgument
 from imgedit.images import Pixels
@@ -17,7 +18,8 @@ from services.diffusion.service import EngineSlot
 from services.qwen_edit import limits
 from services.qwen_edit.spec import QwenEditSpec
 
-MODEL_ID = "Qwen-Image-Edit-2509"
+if TYPE_CHECKING:
+    from services.qwen_edit.model import QwenEditAdapter
 
 MAX_IMAGES = 3
 DEFAULT_STEPS = 28
@@ -38,6 +40,7 @@ class QwenEditServicer(qwen_edit_pb2_grpc.QwenEditServiceServicer):
     ) -> AsyncIterator[qwen_edit_pb2.QwenEditEvent]:
         """Edit one picture, reporting on the way."""
         engine = self._slot.get()
+        adapter = cast("QwenEditAdapter", engine.adapter)
         spec = await asyncio.to_thread(read_spec, request, self._max_pixels, self._profiles)
 
         def result(finished: Finished[relay.Output]) -> qwen_edit_pb2.QwenEditEvent:
@@ -46,8 +49,9 @@ class QwenEditServicer(qwen_edit_pb2_grpc.QwenEditServiceServicer):
                     image=pixels.to_message(finished.output),
                     seed=spec.seed,
                     steps_run=finished.steps_run,
-                    model=progress_pb2.ModelInfo(model_id=MODEL_ID, revision=engine.adapter.revision),
+                    model=progress_pb2.ModelInfo(model_id=adapter.name, revision=adapter.revision),
                     timings=relay.timings(finished),
+                    warnings=adapter.warnings(spec),
                 )
             )
 

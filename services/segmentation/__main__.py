@@ -12,7 +12,7 @@ from services.common.loading import ModelSlot, load_model
 from services.common.server import Service, run
 from services.common.worker import Worker
 from services.segmentation import metrics
-from services.segmentation.servicer import SegmentationServicer, Segments
+from services.segmentation.servicer import MODEL_ID, SegmentationServicer, Segments
 from services.segmentation.settings import SegmentationSettings
 
 NAME = "segmentation"
@@ -37,7 +37,11 @@ def make_service(settings: SegmentationSettings) -> Service:
         return model
 
     async def start() -> None:
-        slot.fill(await worker.run(lambda: load_model(NAME, load, revision=lambda model: model.revision)))
+        slot.fill(
+            await worker.run(
+                lambda: load_model(NAME, load, name=lambda _: MODEL_ID, revision=lambda model: model.revision)
+            )
+        )
 
     async def stop() -> None:
         worker.close()

@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from imgedit.errors import InternalError, OutOfMemory, SettingsError
+from imgedit.errors import NumericFailure, OutOfMemory, SettingsError
 from services.diffusion.device import device_named, free_memory, is_out_of_memory
 from services.segmentation.ben2 import BEN2, load, revision, weights_file
 from services.segmentation.ben2.accelerator import AcceleratedBEN2
@@ -50,7 +50,7 @@ def prepare(
     It takes (B, 3, S, S), ImageNet-normalised, and returns (B, 1, S, S) float32 alpha in [0, 1]; it reuses its buffers,
     so one thread at a time. `precision` is "auto" (see `auto_precision`), "fp32", "bf16" or, off the CPU, "fp16". A
     half-precision result that is not finite is computed once more in float32, after a call of `on_retry`;
-    InternalError when that is not finite either. `compile_blocks` compiles the repeated blocks on an accelerator.
+    NumericFailure when that is not finite either. `compile_blocks` compiles the repeated blocks on an accelerator.
 
     Raises SettingsError for a precision that the device does not have.
     """
@@ -72,7 +72,11 @@ def prepare(
             with torch.inference_mode():
                 alpha = network(x.to(next(network.parameters()).device, torch.float32))
         if not bool(alpha.isfinite().all()):
-            raise InternalError("BEN2: the mask is not finite, in float32 either; are the weights damaged?")
+            raise NumericFailure(
+                "BEN2: the mask is not finite, in float32 either; are the weights damaged?",
+                korean="BEN2의 마스크 계산에서 수치 오류(NaN 또는 무한대)가 발생했습니다. "
+                "관리자에게 가중치 파일을 확인해 달라고 요청하세요.",
+            )
         return alpha
 
     return run
@@ -133,7 +137,7 @@ class Segmenter:
 
         A picture of the network's own size is not resized. The published code stretches the map so that its least
         value becomes 0 and its greatest 1; here the values stay, so a picture without a subject stays without one.
-        Raises OutOfMemory, after which the next picture works, and InternalError for a map that is not finite.
+        Raises OutOfMemory, after which the next picture works, and NumericFailure for a map that is not finite.
         """
         try:
             height, width = image.shape[:2]

@@ -45,9 +45,20 @@ async def opened(decoders: Decoders, data: bytes, field: str = "input_image") ->
     return await decoders.open(data, field=field, max_pixels=DEFAULT_MAX_PIXELS)
 
 
+ELSEWHERE: set[int] = set()
+"""Decoders that were there before the test, of other tests of this process."""
+
+
+@pytest.fixture(autouse=True)
+def _look_around() -> None:
+    ELSEWHERE.clear()
+    ELSEWHERE.update(child.pid for child in children())
+
+
 def children() -> list[psutil.Process]:
     """The decoders that this test started."""
-    return [child for child in psutil.Process().children() if is_decoder(child)]
+    found = psutil.Process().children()
+    return [child for child in found if is_decoder(child) and child.pid not in ELSEWHERE]
 
 
 def is_decoder(process: psutil.Process) -> bool:

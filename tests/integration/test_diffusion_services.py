@@ -14,6 +14,7 @@ import pytest
 import torch
 from diffusers import FluxTransformer2DModel, QwenImageTransformer2DModel
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from safetensors.torch import load_file, save_file
 
 from imgedit.client import error_of
 from imgedit.errors import (
@@ -38,6 +39,15 @@ from tests.unit.lightning import lightning_file
 RGB = np.random.default_rng(1).integers(0, 256, (96, 128, 3), dtype=np.uint8)
 MASK = np.zeros((96, 128), np.uint8)
 MASK[:, :64] = 255
+
+
+TEXT_PART_WARNING = "has a part for text encoders (1 of its entries)"
+
+
+def with_a_text_part(lora: Path) -> Path:
+    """The same file with an entry for a text encoder."""
+    save_file({**load_file(lora), "text_encoder.layer.lora_A.weight": torch.ones(4, 4)}, lora)
+    return lora
 
 
 @pytest.fixture
@@ -231,7 +241,7 @@ async def test_the_fast_profile_of_qwen_runs_one_pass_a_step(
     folder = tmp_path / "models"
     folder.mkdir()
     (folder / "Qwen-Image-Edit-2509").symlink_to((models / "Qwen-Image-Edit-2509").resolve())
-    lora = lightning_file(folder)
+    lora = with_a_text_part(lightning_file(folder))
     passes: list[bool] = []
     forward = QwenImageTransformer2DModel.forward
 
@@ -256,6 +266,7 @@ async def test_the_fast_profile_of_qwen_runs_one_pass_a_step(
     events = await run_qwen(server, request)
     await server.drain()
     assert len(passes) == events[-1].result.steps_run == steps
+    assert TEXT_PART_WARNING in events[-1].result.warnings[0]
 
 
 async def test_qwen_refuses_no_and_too_many_pictures(qwen_edit: RunningServer) -> None:
@@ -364,14 +375,17 @@ async def test_the_fast_profile_runs_through_its_lora_and_the_others_do_not(mode
     (folder / "FLUX.1-Fill-dev").symlink_to((models / "FLUX.1-Fill-dev").resolve())
     transformer = FluxTransformer2DModel.from_pretrained(models / "FLUX.1-Fill-dev" / "transformer")
     with torch.random.fork_rng(devices=[]):
-        lora = write_lora(folder, transformer)
+        lora = with_a_text_part(write_lora(folder, transformer))
     settings = FillSettings(models=folder, lora_fast=lora.name, port=0, metrics_port=0, drain_seconds=0)
     server = RunningServer(make_fill(settings), settings)
     await server.start()
     fast, balanced, high = [
-        (await run_fill(server, fill_request(profile=profile)))[-1].result.image.data
+        (await run_fill(server, fill_request(profile=profile)))[-1].result
         for profile in (profile_pb2.PROFILE_FAST, profile_pb2.PROFILE_BALANCED, profile_pb2.PROFILE_HIGH)
     ]
     await server.drain()
-    assert fast != balanced
-    assert balanced == high
+    assert fast.image.data != balanced.image.data
+    assert balanced.image.data == high.image.data
+    assert TEXT_PART_WARNING in fast.warnings[0]
+    assert not balanced.warnings
+    assert not high.warnings

@@ -59,7 +59,7 @@ def test_a_taken_port_is_named_with_the_way_out() -> None:
         ({}, "OK", ""),
         ({"memory": 16 * GB, "free": 15 * GB}, "WARN", "GGUF"),
         ({"free": 10 * GB}, "WARN", "nvidia-smi"),
-        ({"bf16": False}, "WARN", "float16"),
+        ({"bf16": False}, "WARN", "_DTYPE to float32, with _OFFLOAD"),
     ],
 )
 def test_a_gpu_is_judged_by_its_memory_and_its_number_formats(device: Any, state: str, advice: str) -> None:

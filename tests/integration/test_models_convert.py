@@ -159,7 +159,7 @@ def test_a_hostile_gguf_file_is_refused_before_anything_is_written(models: Path,
     convert(models / FLUX, whole)
     hostile.write_bytes(whole.read_bytes()[:-1000])
     assert "cut short" in refusal(hostile, target, "--config", models / FLUX)
-    assert "is this a Qwen-Image-Edit transformer?" in refusal(whole, target, "--config", models / QWEN)
+    assert "not the weights of the Qwen-Image-Edit transformer" in refusal(whole, target, "--config", models / QWEN)
     assert not target.exists()
 
 
@@ -174,7 +174,7 @@ def test_weights_that_are_not_the_models_are_named(models: Path, tmp_path: Path)
         return refusal(folder, tmp_path / "out.gguf")
 
     assert name in refused(**{name: torch.zeros(3, 3)})
-    assert "unexpected" in refused(extra=torch.zeros(1))
+    assert "1 surplus" in refused(extra=torch.zeros(1))
     assert "not finite" in refused(**{name: torch.full_like(tensors[name], torch.nan)})
     (folder / WEIGHTS).write_bytes((folder / WEIGHTS).read_bytes()[:-10])
     assert "cut short" in refusal(folder, tmp_path / "out.gguf")

@@ -51,11 +51,11 @@ def original_tensors() -> dict[str, np.ndarray]:
     return joined
 
 
-def write_gguf(path: Path, tensors: dict[str, np.ndarray]) -> None:
+def write_gguf(path: Path, tensors: dict[str, np.ndarray], *, also_in_blocks: tuple[str, ...] = ()) -> None:
     """Matrices as Q8_0, the rest as F32, as published FLUX files are."""
     writer = gguf.GGUFWriter(path, "flux")
     for name, tensor in tensors.items():
-        if tensor.ndim == 2:
+        if tensor.ndim == 2 or name in also_in_blocks:
             packed = gguf.quantize(tensor, gguf.GGMLQuantizationType.Q8_0)
             writer.add_tensor(name, packed, raw_dtype=gguf.GGMLQuantizationType.Q8_0)
         else:
@@ -253,4 +253,23 @@ def test_a_file_of_another_architecture_is_refused_by_tensor_name(change: str, t
     path = tmp_path / "other.gguf"
     write_gguf(path, tensors)
     with pytest.raises(ModelLoadError, match=r"extra\.weight" if change == "surplus" else r"img_in\.weight"):
+        transformer(path, "dense")
+
+
+@pytest.mark.parametrize("weights", ["dense", "gguf"])
+def test_a_bias_in_blocks_is_refused_by_name(weights: Any, tmp_path: Path) -> None:
+    path = tmp_path / "blocks.gguf"
+    write_gguf(path, original_tensors(), also_in_blocks=("img_in.bias", "txt_in.bias"))
+    with pytest.raises(ModelLoadError) as caught:
+        transformer(path, weights)
+    assert caught.value.message == (
+        f"{path}: not the weights of the FLUX.1-Fill transformer: "
+        "2 in blocks and no matrix ('img_in.bias' is Q8_0, 'txt_in.bias' is Q8_0)"
+    )
+
+
+def test_a_git_lfs_pointer_in_the_place_of_a_gguf_file_is_called_that(tmp_path: Path) -> None:
+    path = tmp_path / "pointer.gguf"
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+    with pytest.raises(ModelLoadError, match=r"pointer\.gguf: a Git LFS pointer"):
         transformer(path, "dense")

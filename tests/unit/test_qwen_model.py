@@ -2,6 +2,9 @@
 
 import asyncio
 import functools
+import json
+import shutil
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,9 +31,9 @@ def small_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(published, "CONDITION_IMAGE_SIZE", SMALL)
 
 
-def pipeline_output(spec: QwenEditSpec) -> torch.Tensor:
+def pipeline_output(spec: QwenEditSpec, adapter: QwenEditAdapter | None = None) -> torch.Tensor:
     """What `QwenImageEditPlusPipeline.__call__` makes of the spec: (1, 3, H, W) before rounding, in [0, 1]."""
-    parts = dict(qwen()._pipeline.components)
+    parts = dict((adapter or qwen())._pipeline.components)
     folder = checkpoint("Qwen-Image-Edit-2509")
     parts["scheduler"] = FlowMatchEulerDiscreteScheduler.from_pretrained(folder / "scheduler")
     parts["vae"] = AutoencoderKLQwenImage.from_pretrained(folder / "vae")  # ours has 2-D convolutions
@@ -108,6 +111,38 @@ def test_a_job_equals_the_diffusers_pipeline(changes: dict[str, Any], cfg_batch:
     state = run(spec, adapter)
     assert torch.allclose(unit(adapter.decode_float(state)), expected, atol=1e-4)
     assert largest_difference(adapter.decode(state), rounded(expected)) <= 1  # other kernels, other rounding
+
+
+@pytest.fixture(scope="module")
+def newer(tmp_path_factory: pytest.TempPathFactory) -> QwenEditAdapter:
+    """The model as a checkpoint of Qwen-Image-Edit-2511, whose inputs count as noiseless at every step."""
+    folder = Path(shutil.copytree(checkpoint("Qwen-Image-Edit-2509"), tmp_path_factory.mktemp("newer") / "any-name"))
+    config = folder / "transformer" / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "zero_cond_t": True}))
+    return load(folder, device="cpu", reference_pixels=SMALL, condition_pixels=SMALL)
+
+
+def test_the_models_name_is_that_of_the_checkpoint(newer: QwenEditAdapter) -> None:
+    assert (newer.name, qwen().name) == ("Qwen-Image-Edit-2511", "Qwen-Image-Edit-2509")
+
+
+@pytest.mark.parametrize("changes", [{}, {"images": ODD[:2], "steps": 3}, {"images": THREE, "negative_prompt": None}])
+def test_a_job_of_the_newer_model_equals_the_diffusers_pipeline(
+    changes: dict[str, Any], newer: QwenEditAdapter
+) -> None:
+    spec = qwen_spec(**changes)
+    found = unit(newer.decode_float(run(spec, newer)))
+    assert torch.allclose(found, pipeline_output(spec, newer), atol=1e-4)
+    assert not torch.allclose(found, pipeline_output(spec), atol=1e-4)
+
+
+def test_jobs_of_the_newer_model_share_a_batch(newer: QwenEditAdapter) -> None:
+    specs = [qwen_spec(seed=1), qwen_spec(seed=2, prompt="make the sky purple, and add a small boat")]
+    states = [newer.prepare(spec) for spec in specs]
+    for _ in range(4):
+        newer.denoise(states)
+    for state, spec in zip(states, specs, strict=True):
+        assert torch.allclose(unit(newer.decode_float(state)), pipeline_output(spec, newer), atol=1e-4)
 
 
 def test_jobs_at_different_steps_with_prompts_of_different_length_share_a_batch() -> None:

@@ -1,5 +1,6 @@
 """How Qwen-Image-Edit's weights are held: GGUF and 8-bit, and where they rest."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -94,8 +95,25 @@ def test_a_gguf_file_of_another_model_is_refused_by_tensor_name(change: str, tmp
     tensors["extra.weight"] = tensors["img_in.weight"]
     if change == "missing":
         del tensors["img_in.weight"]
-    with pytest.raises(ModelLoadError, match=r"img_in\.weight.*Qwen" if change == "missing" else r"extra\.weight"):
+    with pytest.raises(ModelLoadError, match=r"Qwen.*img_in\.weight" if change == "missing" else r"extra\.weight"):
         adapter(gguf=write_gguf(tmp_path / "other.gguf", tensors))
+
+
+@pytest.mark.parametrize("newer", [True, False])
+def test_a_gguf_file_of_the_newer_model_wants_its_configuration(newer: bool, tmp_path: Path) -> None:
+    """Such files say by an empty tensor what they are; with the older configuration their pictures would be wrong."""
+    path = write_gguf(tmp_path / "newer.gguf", {**weights(), "__index_timestep_zero__": torch.ones(0)})
+    config = tmp_path / "transformer" / "config.json"
+    config.parent.mkdir()
+    content = json.loads((checkpoint(QWEN) / "transformer" / "config.json").read_text())
+    config.write_text(json.dumps({**content, "zero_cond_t": newer}))
+    options = {"device": CPU, "dtype": torch.float32, "weights": "dense"}
+    if newer:
+        loaded: Any = gguf_weights.load_transformer(gguf_names.LAYOUT, path, config.parent, **options)  # type: ignore[arg-type]
+        assert loaded.zero_cond_t
+        return
+    with pytest.raises(ModelLoadError, match=r"newer\.gguf: of another version than .*zero_cond_t"):
+        gguf_weights.load_transformer(gguf_names.LAYOUT, path, config.parent, **options)  # type: ignore[arg-type]
 
 
 def test_an_int8_text_encoder_holds_a_byte_per_weight_and_sees_almost_the_same() -> None:

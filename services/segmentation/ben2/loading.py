@@ -19,6 +19,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from imgedit.errors import ModelLoadError
+from imgedit.lfs import refuse_pointer
+from services.common.faults import refuse_unfit
 from services.segmentation.ben2.config import BEN2Config
 from services.segmentation.ben2.network import BEN2
 
@@ -27,7 +29,6 @@ PICKLE_NAME = "BEN2_Base.pth"
 CONFIG_NAME = "config.json"
 MAX_ARCHIVE_MEMBERS = 10_000
 MAX_PICKLE_BYTES = 8 * 1024 * 1024
-LFS_POINTER = b"version https://git-lfs"
 
 
 def load(folder: Path) -> BEN2:
@@ -95,6 +96,7 @@ def revision(path: Path) -> str:
 
 def _read_weights(path: Path) -> Mapping[str, Tensor]:
     try:
+        refuse_pointer(path)
         return _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
     except OSError as error:
         raise ModelLoadError(f"BEN2 weights: {path} cannot be read: {error.strerror or error}") from error
@@ -105,13 +107,13 @@ def _read_safetensors(path: Path) -> Mapping[str, Tensor]:
         entries: dict[str, Tensor] = load_file(path)
         return entries
     except safetensors.SafetensorError as error:
-        raise ModelLoadError(f"BEN2 weights: {path} is not a safetensors file{_hint(path)}: {error}") from error
+        raise ModelLoadError(f"BEN2 weights: {path} is not a safetensors file: {error}") from error
 
 
 def _read_pickle(path: Path) -> Mapping[str, Tensor]:
     refused = f"BEN2 weights: {path} is not a checkpoint of plain tensors"
     if not zipfile.is_zipfile(path):
-        raise ModelLoadError(f"{refused}{_hint(path)}: it is no zip archive")
+        raise ModelLoadError(f"{refused}: it is no zip archive")
     try:
         _check_archive(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
@@ -138,34 +140,20 @@ def _check_archive(path: Path) -> None:
             raise ValueError(f"a pickle of {member.file_size} bytes")
 
 
-def _hint(path: Path) -> str:
-    """What a clone without Git LFS leaves in the place of the weights is said by name."""
-    with path.open("rb") as file:
-        is_pointer = file.read(len(LFS_POINTER)) == LFS_POINTER
-    return " but a Git LFS pointer (run `git lfs pull` in its folder)" if is_pointer else ""
-
-
 def _check_entries(path: Path, found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
-    """Raise ModelLoadError that names every missing, extra and misshapen entry (the first few of each)."""
+    """Raise ModelLoadError that counts the missing, surplus and misshapen entries and names the first few of each."""
     misshapen = [
-        f"{name} is {_form(found[name])} instead of {_form(tensor)}"
+        f"{name!r} is {_form(found[name])} instead of {_form(tensor)}"
         for name, tensor in wanted.items()
         if name in found and _form(found[name]) != _form(tensor)
     ]
     faults = {
-        "missing": [name for name in wanted if name not in found],
-        "extra": [str(name) for name in found if name not in wanted],
-        "misshapen": misshapen,
+        "missing": [repr(name) for name in wanted if name not in found],
+        "surplus": [repr(str(name)[:80]) for name in found if name not in wanted],
+        "misshapen or in a foreign number format": misshapen,
     }
-    if any(faults.values()):
-        listed = "; ".join(f"{kind}: {_shorten(names)}" for kind, names in faults.items() if names)
-        raise ModelLoadError(f"BEN2 weights: {path} does not fit the network: {listed}")
+    refuse_unfit(path, "BEN2", faults)
 
 
 def _form(tensor: Tensor) -> str:
     return f"{str(tensor.dtype).removeprefix('torch.')}{list(tensor.shape)}"
-
-
-def _shorten(names: list[str], limit: int = 5) -> str:
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more

@@ -1,0 +1,16 @@
+"""Git LFS pointers: the small text files that a clone without Git LFS leaves in the place of large ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from imgedit.errors import ModelLoadError
+
+BEGINNING = b"version https://git-lfs"
+
+
+def refuse_pointer(path: Path) -> None:
+    """`ModelLoadError` that says so where the file is a pointer. Raises `OSError` where it cannot be read."""
+    with path.open("rb") as file:
+        if file.read(len(BEGINNING)) == BEGINNING:
+            raise ModelLoadError(f"{path}: a Git LFS pointer, not the file itself; run `git lfs pull` in its folder")

@@ -10,7 +10,7 @@ PROTOC = $(BIN)/python -m grpc_tools.protoc -Iprotos -I$(SITE)
 .PHONY: help install system-deps protos schema lint test test-fast test-processors demo bench docs images clean
 
 WORKERS ?= 2
-PYTEST = $(BIN)/pytest --numprocesses $(WORKERS) --dist loadgroup --no-loadscope-reorder
+PYTEST = $(BIN)/pytest --numprocesses $(WORKERS) --dist loadscope --no-loadscope-reorder
 
 IMAGES := orchestrator segmentation fill qwen-edit studio models demo-models
 TAG ?= demo

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,19 +23,19 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("IMGEDIT_SEGMENTATION_PRECISION", "fp32")
 os.environ["HF_HUB_OFFLINE"] = "1"
 
-STACKS = {"stack": "tiny-stack", "demo_stack": "demo-stack"}
-"""Fixtures that start processes for the whole session: the tests that use one run in one worker."""
+GROUPS = {
+    "tests/e2e/test_demo_quality": "demo stack",
+    "tests/e2e/test_faults_in_mid_edit.py": "mended stack",
+    "tests/e2e/test_replicas.py": "replicas",
+    "tests/e2e/": "tiny stack",
+    "tests/web/test_up.py": "up",
+    "tests/web/": "demo stack",
+}
+"""What a path begins with, and the group that its tests belong to: those of one group run in one worker, since they
+share what a session's fixture has started. The first that fits counts; any other file is a group by itself."""
 
-FIRST = (
-    "tiny-stack",
-    "demo-stack",
-    "tests/e2e/test_faults_in_mid_edit.py",
-    "tests/e2e/test_faults.py",
-    "tests/e2e/test_replicas.py",
-    "tests/deploy/test_images.py",
-    "tests/e2e/",
-)
-"""Groups that take long, the longest first: begun last, they would leave the other worker idle at the end."""
+FIRST = ("tiny stack", "demo stack", "mended stack", "replicas", "tests/deploy/test_images.py", "tests/unit/test_ben2")
+"""Groups that take long: begun last, they would leave the other worker idle at the end."""
 
 
 @pytest.fixture(scope="session")
@@ -58,20 +59,27 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Keep the tests together that share a fixture; before xdist looks at the items."""
-    item.add_marker(pytest.mark.xdist_group(group_of(item)))
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the groups that take longest."""
-    items.sort(key=lambda item: rank(next(item.iter_markers("xdist_group")).args[0]))
+    items.sort(key=lambda item: rank(group_of(item.nodeid)))
 
 
-def group_of(item: pytest.Item) -> str:
-    """The session's stack that a test uses, or its file."""
-    used = [group for fixture, group in STACKS.items() if fixture in getattr(item, "fixturenames", ())]
-    return used[0] if used else item.nodeid.partition("::")[0]
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give workers whole groups, in the order of the collection."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Groups(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return group_of(nodeid)
+
+    return Groups(config, log)
+
+
+def group_of(nodeid: str) -> str:
+    """The group of a test."""
+    file = nodeid.partition("::")[0]
+    return next((group for beginning, group in GROUPS.items() if file.startswith(beginning)), file)
 
 
 def rank(group: str) -> int:

@@ -123,7 +123,7 @@ def rounding() -> str:
 
 def run_tests(files: list[str], setting: Mapping[str, str], workers: str) -> bool:
     """Whether all tests pass in processes with this setting."""
-    command = [sys.executable, "-m", "pytest", "-q", "-n", workers, "--dist", "loadgroup", *files]
+    command = [sys.executable, "-m", "pytest", "-q", "-n", workers, "--dist", "loadscope", *files]
     return subprocess.run(command, env={**os.environ, **setting}, check=False).returncode == 0
 
 

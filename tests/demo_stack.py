@@ -12,6 +12,8 @@ from imgedit.stack import DEMO_MODELS, Stack, demo_environment_of
 
 ROOT = Path(__file__).parents[1]
 SAMPLES = ROOT / "demo" / "samples"
+WORK_PIXELS = 448 * 448
+"""So that an edit of a large picture lasts long enough to be watched and cancelled at the page."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,8 @@ class DemoStack:
 def serving(logs: Path) -> Iterator[DemoStack]:
     """Started and serving, until the block ends."""
     ports = Ports.free(studio=True)
-    environment = {**demo_environment_of(ports, DEMO_MODELS), "IMGEDIT_STUDIO_SAMPLES": str(SAMPLES)}
+    environment = demo_environment_of(ports, DEMO_MODELS, max_work_pixels=WORK_PIXELS)
+    environment["IMGEDIT_STUDIO_SAMPLES"] = str(SAMPLES)
     stack = Stack(ports, logs, environment)
     try:
         stack.start()

@@ -22,6 +22,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # `auto` takes bfloat16 where the processor multiplies in it; masks, and what is painted through them, would differ.
 os.environ.setdefault("IMGEDIT_SEGMENTATION_PRECISION", "fp32")
 os.environ["HF_HUB_OFFLINE"] = "1"
+# A console takes its width from here when it is made, that is before a test can say how wide it is.
+os.environ.pop("COLUMNS", None)
+os.environ.pop("LINES", None)
 
 GROUPS = {
     "tests/e2e/test_demo_quality": "demo stack",

@@ -7,10 +7,13 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, expect, sync_playwright
 
 from tests.demo_stack import DemoStack
 from tests.web.studio_page import Studio
+
+expect.set_options(timeout=30_000)
+"""Other tests share the cores; what is waited for mostly comes within a second."""
 
 LAUNCH = ["--no-sandbox", "--disable-dev-shm-usage"]
 """Chromium's own sandbox needs rights that a container does not give; it meets this page alone."""
@@ -31,7 +34,7 @@ def browser() -> Iterator[Browser]:
 def context(browser: Browser) -> Iterator[BrowserContext]:
     """A visit of its own."""
     opened = browser.new_context(viewport={"width": 1440, "height": 1000}, locale="ko-KR", accept_downloads=True)
-    opened.set_default_timeout(30_000)
+    opened.set_default_timeout(100_000)  # other tests share the cores
     yield opened
     opened.close()
 

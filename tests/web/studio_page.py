@@ -8,9 +8,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from PIL import Image
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Error, Locator, Page, expect
 
-EDIT_SECONDS = 90
+EDIT_SECONDS = 200
 """Longest wait for an edit by the small checkpoints, on a machine that does other things too."""
 
 RESULT = '[class*="st-key-arrive-"]'
@@ -113,9 +113,15 @@ class Studio:
         self.settle()
 
     def downloaded(self, name: str = "다운로드") -> bytes:
-        with self.page.expect_download() as download:
-            self.press(name)
-        return Path(download.value.path()).read_bytes()
+        self.settle()  # a press that meets a rerun is lost
+        for _ in range(3):
+            try:
+                with self.page.expect_download(timeout=30_000) as download:
+                    self.press(name)
+            except Error:
+                continue
+            return Path(download.value.path()).read_bytes()
+        raise AssertionError(f"{name}: three presses brought no file")
 
     def downloaded_image(self, name: str = "다운로드") -> Image.Image:
         return picture(self.downloaded(name))

@@ -12,7 +12,7 @@ from playwright.sync_api import expect
 from tests.demo_stack import SAMPLES
 from tests.web.studio_page import EDIT_SECONDS, Studio, payload, picture, png
 
-pytestmark = pytest.mark.timeout(200)
+pytestmark = pytest.mark.timeout(400)
 
 FILES = [SAMPLES / name for name in ("in-the-gym.png", "gym-shirt.png", "blue-in-the-park.png")]
 

@@ -35,7 +35,7 @@ experiments:
         stages: [segment]
 """
 
-pytestmark = pytest.mark.timeout(200)
+pytestmark = pytest.mark.timeout(400)
 
 
 def test_a_new_experiment_has_its_own_form(context: BrowserContext, demo_stack: DemoStack, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from imgedit.ports import Ports, is_free
 from tests.demo_stack import SAMPLES, DemoStack
 from tests.web.studio_page import EDIT_SECONDS, Studio, payload, png
 
-pytestmark = pytest.mark.timeout(200)
+pytestmark = pytest.mark.timeout(400)
 
 MALICE = '<img src=x onerror="document.title=1">![a](http://evil.example/a.png)[b](http://evil.example)'
 

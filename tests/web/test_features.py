@@ -16,7 +16,7 @@ from tests.web.studio_page import Studio, payload, picture, png
 
 FLUX, QWEN = "BEN2 + FLUX.1-Fill", "BEN2 + Qwen-Image"
 
-pytestmark = pytest.mark.timeout(200)
+pytestmark = pytest.mark.timeout(400)
 
 
 def test_an_edit_gives_the_bytes_that_the_api_gives(studio: Studio, demo_stack: DemoStack) -> None:

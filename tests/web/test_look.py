@@ -15,7 +15,7 @@ FIRST_PAINT_MS = 6000
 OF_STREAMLIT = {"presentation-role-conflict"}
 """Its drop zone has both a role of presentation and a name; minor, and the button in it has all that is needed."""
 
-pytestmark = pytest.mark.timeout(200)
+pytestmark = pytest.mark.timeout(400)
 
 
 def faults(page: Page) -> list[str]:

@@ -15,7 +15,7 @@ import pytest
 from imgedit.ports import Ports, is_free
 from tests.demo_stack import ROOT
 
-pytestmark = pytest.mark.timeout(200)
+pytestmark = pytest.mark.timeout(400)
 
 
 def test_the_page_starts_and_ends_with_the_stack(models: Path, tmp_path: Path) -> None:

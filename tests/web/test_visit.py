@@ -22,7 +22,7 @@ QWEN = "BEN2 + Qwen-Image"
 SIDE = 1024
 """The work area of such a picture is as large as the stack allows."""
 
-pytestmark = pytest.mark.timeout(200)
+pytestmark = pytest.mark.timeout(400)
 
 
 def slow_edit(studio: Studio) -> None:

@@ -30,7 +30,7 @@ def test_the_page_starts_and_ends_with_the_stack(models: Path, tmp_path: Path) -
         up = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "COLUMNS": "200"}, stdout=sink, stderr=sink)
     try:
         deadline = time.monotonic() + 150
-        while "ready" not in output.read_text():
+        while "\npage: " not in output.read_text():
             assert up.poll() is None, output.read_text()
             assert time.monotonic() < deadline, output.read_text()
             time.sleep(0.2)

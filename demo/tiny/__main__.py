@@ -16,10 +16,10 @@ from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 
+from demo.tiny.language import LANGUAGE_MODEL, LANGUAGE_PARTS
+
 STAMP = ".tiny-checkpoint"
 DEFAULT_SEED = 20250902
-LANGUAGE_MODEL = Path(__file__).parents[1] / "models" / "Qwen-Image-Edit-2509" / "text_encoder" / "model.safetensors"
-"""Goes into the tiny Qwen-Image-Edit as it is."""
 NAMES = ("BEN2", "FLUX.1-Fill-dev", "Qwen-Image-Edit-2509")
 
 
@@ -90,7 +90,8 @@ def builder(name: str) -> Callable[[Path, int], None]:
 def fingerprint(seed: int) -> str:
     """Changes with anything that changes a checkpoint: the seed, the sources that make it, the libraries' versions."""
     digest = hashlib.sha256(str(seed).encode())
-    for source in (*sorted(Path(__file__).parent.glob("*.py")), LANGUAGE_MODEL):
+    taken = (file for part in LANGUAGE_PARTS for file in sorted((LANGUAGE_MODEL / part).iterdir()))
+    for source in (*sorted(Path(__file__).parent.glob("*.py")), *taken):
         digest.update(source.read_bytes())
     for library in ("torch", "diffusers", "transformers"):
         digest.update(f"{library}={metadata.version(library)}".encode())

@@ -13,9 +13,8 @@ import torch
 from diffusers import AutoencoderKLQwenImage, FlowMatchEulerDiscreteScheduler, QwenImageTransformer2DModel
 
 from demo.tiny.folder import seeded, write_card, write_index
+from demo.tiny.language import LANGUAGE_MODEL, LANGUAGE_PARTS
 
-LANGUAGE_MODEL = Path(__file__).parents[1] / "models" / "Qwen-Image-Edit-2509"
-LANGUAGE_PARTS = ("text_encoder", "tokenizer", "processor")
 TEXT_WIDTH = 128
 """Hidden size of the demo's language model."""
 

@@ -8,7 +8,7 @@ import torch
 
 from demo.tiny import tokenizers
 from demo.tiny.__main__ import NAMES, main, write_checkpoint
-from demo.tiny.qwen_edit import LANGUAGE_MODEL, LANGUAGE_PARTS
+from demo.tiny.language import LANGUAGE_MODEL, LANGUAGE_PARTS
 
 DIFFUSERS_NAMES = [name for name in NAMES if name != "BEN2"]
 

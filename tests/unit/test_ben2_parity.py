@@ -14,6 +14,8 @@ from torch.nn import functional
 from services.segmentation.ben2 import BEN2
 from services.segmentation.model import IMAGENET_MEAN, IMAGENET_STD, auto_precision, prepare
 
+pytestmark = pytest.mark.slow
+
 DATA = Path(__file__).parents[1] / "data" / "ben2"
 SALT = 1
 

@@ -14,6 +14,8 @@ from demo.train import ben2, ben2_pictures
 from services.segmentation.ben2.decoder import quadrants
 from services.segmentation.model import Segmenter
 
+pytestmark = pytest.mark.slow
+
 SHIPPED = Path("demo/models/BEN2")
 
 

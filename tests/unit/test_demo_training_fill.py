@@ -22,7 +22,7 @@ from services.diffusion.lora import LoraFile
 from services.fill.model import load
 from services.fill.spec import FillSpec
 
-pytestmark = pytest.mark.filterwarnings("ignore:Mismatch dtype between input and weight")
+pytestmark = [pytest.mark.filterwarnings("ignore:Mismatch dtype between input and weight"), pytest.mark.slow]
 
 KOREAN = ("배경을 현대적인 체육관으로 변경", "안경을 전체적인 색상으로 제거")
 

@@ -31,6 +31,8 @@ from services.qwen_edit.__main__ import LIGHTNING_SCHEDULE
 from services.qwen_edit.model import load
 from services.qwen_edit.spec import QwenEditSpec
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def few_lessons(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,8 @@ import torch
 from demo.train.loop import Budget, train
 from tests.unit.learning_together import SumsLearner
 
+pytestmark = pytest.mark.slow
+
 STEPS = 5
 
 

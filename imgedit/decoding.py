@@ -1,4 +1,4 @@
-"""Untrusted pictures decoded in processes of their own, which may crash, swell or hang without harm to this one.
+"""Decode untrusted pictures in subprocesses, whose crashes, hangs and memory do not affect this process.
 
 `Decoders` keeps a few such processes warm and replaces those that end. It knows how to ask them; `imgedit.images` alone
 judges, here by the container and there by the pixels.
@@ -98,7 +98,7 @@ class Decoders:
     def decode_in_thread(
         self, data: bytes, header: Header, *, field: str, caller: Hashable, patience: float
     ) -> Picture:
-        """The same for a file whose header the caller has judged by limits of its own."""
+        """As `open_in_thread`, for a file whose header the caller has checked against other limits."""
         result = self._submit(caller, data, header, field)
         try:
             return result.result(patience)
@@ -156,7 +156,7 @@ class Decoders:
     def _replace(self, worker: _Decoder) -> None:
         worker.end()
         self._on_lost()
-        with suppress(OSError):  # whoever needs one tries again
+        with suppress(OSError):  # the next picture starts another
             self._idle.put(_Decoder(self._seconds))
 
 

@@ -13,7 +13,7 @@ R = TypeVar("R")
 
 
 def refusing_unknown(*further: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Have a function raise TypeError for a keyword that is neither a parameter of its own nor one of `further`.
+    """Have a function raise TypeError for keywords that are neither its parameters nor in `further`.
 
     `further`: what its `**options` stands for, which type checkers know and the interpreter does not.
     """

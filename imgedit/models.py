@@ -83,6 +83,9 @@ def _diffusers_folder(*components: str) -> tuple[str, ...]:
     return ("model_index.json", *(f"{component}/*" for component in components))
 
 
+_QWEN_EDIT_FOLDER = _diffusers_folder("processor", "scheduler", "text_encoder", "tokenizer", "transformer", "vae")
+"""What both versions of Qwen-Image-Edit consist of."""
+
 FLUX_LICENCE = "FLUX.1 [dev] Non-Commercial License: no commercial use"
 
 CATALOGUE = {
@@ -100,7 +103,7 @@ CATALOGUE = {
             key="qwen-image-edit",
             repo="Qwen/Qwen-Image-Edit-2509",
             folder="Qwen-Image-Edit-2509",
-            wanted=_diffusers_folder("processor", "scheduler", "text_encoder", "tokenizer", "transformer", "vae"),
+            wanted=_QWEN_EDIT_FOLDER,
             required="model_index.json",
             licence="Apache-2.0",
         ),
@@ -108,7 +111,7 @@ CATALOGUE = {
             key="qwen-image-edit-2511",
             repo="Qwen/Qwen-Image-Edit-2511",
             folder="Qwen-Image-Edit-2511",
-            wanted=_diffusers_folder("processor", "scheduler", "text_encoder", "tokenizer", "transformer", "vae"),
+            wanted=_QWEN_EDIT_FOLDER,
             required="model_index.json",
             licence="Apache-2.0",
             in_all=False,

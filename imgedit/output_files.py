@@ -26,7 +26,7 @@ def check(path: Path) -> None:
 def write(path: Path, data: bytes) -> None:
     """Write a file whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    # A short name of its own: the file's name may be as long as the system allows.
+    # A short temporary name: the final one may be as long as the system allows.
     descriptor, name = tempfile.mkstemp(prefix=".imgedit-", suffix=".part", dir=path.parent)
     unfinished = Path(name)
     try:

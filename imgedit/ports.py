@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import socket
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import IO
 
 SERVICES = ("orchestrator", "segmentation", "fill", "qwen_edit")
 """In the order of their ports."""
@@ -113,22 +113,21 @@ class Ports:
         return base + place if not number else base + further + place * MAX_REPLICAS + int(number) - 2
 
 
-_claims: list[IO[bytes]] = []
-"""Locked files, one per claimed range; the system unlocks them when the process ends."""
-
-
 def _claim(base: int) -> bool:
-    """Reserve the range that begins at `base` for this process; False where somebody has it."""
+    """Reserve the range that begins at `base` for this process; False where somebody has it.
+
+    The lock's descriptor stays open on purpose: the system unlocks it when the process ends, however it ends.
+    """
+    path = Path(tempfile.gettempdir(), f"imgedit-ports-{base}.lock")
     try:
-        file = Path(tempfile.gettempdir(), f"imgedit-ports-{base}.lock").open("wb")  # noqa: SIM115
+        lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     except PermissionError:  # another user's
         return False
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        file.close()
+        os.close(lock)
         return False
-    _claims.append(file)
     return True
 
 

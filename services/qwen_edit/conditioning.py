@@ -104,15 +104,14 @@ class Conditioner:
         """(1, L, D): Qwen2.5-VL's last hidden states, without those of the template's system part."""
         text = self._pipeline.prompt_template_encode.format(presented(prompt, len(images)))
         seen = [scaled(image, self._condition_pixels) for image in images]
-        inputs = self._pipeline.processor(text=[text], images=seen, padding=True, return_tensors="pt")
-        inputs = inputs.to(self._device)
+        inputs = self._pipeline.processor(
+            text=[text], images=seen, padding=True, return_mm_token_type_ids=True, return_tensors="pt"
+        )
         output = self._pipeline.text_encoder(
-            input_ids=inputs["input_ids"],
-            attention_mask=inputs["attention_mask"],
-            pixel_values=inputs["pixel_values"],
-            image_grid_thw=inputs["image_grid_thw"],
+            **inputs.to(self._device),  # all: without mm_token_type_ids a picture's tokens stand in a row, as text
             output_hidden_states=True,
             logits_to_keep=1,  # nobody reads the (L, vocabulary) logits
+            use_cache=False,
         )
         features: torch.Tensor = output.hidden_states[-1][:, self._pipeline.prompt_template_encode_start_idx :].to(
             self._dtype

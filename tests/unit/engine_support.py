@@ -7,8 +7,8 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,24 @@ def fill() -> FillAdapter:
 def qwen() -> QwenEditAdapter:
     folder = checkpoint("Qwen-Image-Edit-2509")
     return load_qwen(folder, device="cpu", reference_pixels=SMALL, condition_pixels=SMALL)
+
+
+@contextmanager
+def placed(text_encoder: Any) -> Iterator[None]:
+    """Qwen2.5-VL told by every call which tokens are a picture's, as diffusers' pipelines forget to do.
+
+    Without it transformers gives pictures the positions of text (huggingface/diffusers#14194).
+    """
+
+    def add(network: Any, _args: Any, inputs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        inputs.setdefault("mm_token_type_ids", (inputs["input_ids"] == network.config.image_token_id).int())
+        return (), inputs
+
+    handle = text_encoder.register_forward_pre_hook(add, with_kwargs=True)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def photo(height: int = 64, width: int = 96, seed: int = 0) -> np.ndarray:

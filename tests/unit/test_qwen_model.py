@@ -21,7 +21,7 @@ from services.diffusion.tuning import Tuning
 from services.qwen_edit.conditioning import size_for
 from services.qwen_edit.model import QwenEditAdapter, QwenEditState, load
 from services.qwen_edit.spec import QwenEditSpec
-from tests.unit.engine_support import SMALL, checkpoint, finish, photo, qwen, qwen_spec, with_engine
+from tests.unit.engine_support import SMALL, checkpoint, finish, photo, placed, qwen, qwen_spec, with_engine
 
 
 @pytest.fixture(autouse=True)
@@ -40,17 +40,18 @@ def pipeline_output(spec: QwenEditSpec, adapter: QwenEditAdapter | None = None) 
     pipeline = published.QwenImageEditPlusPipeline(**parts)
     pipeline.set_progress_bar_config(disable=True)
     height, width, _ = spec.images[0].shape
-    images: torch.Tensor = pipeline(
-        image=[Image.fromarray(image) for image in spec.images],
-        prompt=spec.prompt,
-        negative_prompt=spec.negative_prompt,
-        true_cfg_scale=spec.true_cfg_scale,
-        height=height,
-        width=width,
-        num_inference_steps=spec.steps,
-        generator=torch.Generator().manual_seed(spec.seed),
-        output_type="pt",
-    ).images
+    with placed(pipeline.text_encoder):
+        images: torch.Tensor = pipeline(
+            image=[Image.fromarray(image) for image in spec.images],
+            prompt=spec.prompt,
+            negative_prompt=spec.negative_prompt,
+            true_cfg_scale=spec.true_cfg_scale,
+            height=height,
+            width=width,
+            num_inference_steps=spec.steps,
+            generator=torch.Generator().manual_seed(spec.seed),
+            output_type="pt",
+        ).images
     return images
 
 

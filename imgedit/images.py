@@ -68,6 +68,9 @@ _BAND = 256
 LOSSY_NOISE = 32
 """Levels by which JPEG at quality 75 moves black and white beside a hard edge, but for a few pixels in 100,000."""
 
+STRAY = 0.0005
+"""Part of a mask's pixels: of 12 megapixels 6,000."""
+
 _CLEANED: Pixels = np.rint(np.clip((np.arange(256) - LOSSY_NOISE) / (255 - 2 * LOSSY_NOISE), 0, 1) * 255).astype(
     np.uint8
 )
@@ -156,9 +159,10 @@ def decode(data: bytes, header: Header, *, field: str) -> Picture:
 def open_mask(data: bytes, *, field: str, size: tuple[int, int], max_pixels: int = DEFAULT_MAX_PIXELS) -> Pixels:
     """Decode a caller's mask into (H, W) uint8, 255 = repaint.
 
-    With an alpha channel that is not opaque everywhere, transparent = repaint; otherwise white = repaint. A lossy
-    file's black and white are only nearly so, which would touch pixels that are to be kept: there 32 to 223 is
-    stretched to 0 to 255.
+    With an alpha channel that is not opaque everywhere, transparent = repaint; otherwise white = repaint. Holes smaller
+    than `STRAY` do not count where black and white are drawn: an editor left them there. A lossy file's black and white
+    are only nearly so, which would touch pixels that are to be kept: there 32 to 223 is stretched to 0 to 255.
+
     Raises `ImageRejected` for unreadable bytes and `InvalidArgument` for a mask that is not of `size` (width, height).
     """
     mask = open_untrusted(data, field=field, max_pixels=max_pixels)
@@ -174,10 +178,18 @@ def mask_of(mask: Picture, *, field: str, size: tuple[int, int], is_lossy: bool)
             "turn); send a mask of the picture's size",
             korean=f"마스크 크기({mask.size[0]}x{mask.size[1]})가 이미지 크기({size[0]}x{size[1]})와 다릅니다.",
         )
-    if mask.alpha is not None and mask.alpha.min() < 255:
-        return 255 - mask.alpha
     grey = np.array(Image.fromarray(mask.rgb).convert("L"))
+    if mask.alpha is not None and mask.alpha.min() < 255 and not _is_drawn(mask, mask.alpha, grey):
+        return 255 - mask.alpha
     return _CLEANED.take(grey) if is_lossy else grey
+
+
+def _is_drawn(mask: Picture, alpha: Pixels, grey: Pixels) -> bool:
+    """Whether black and white are the mask, in spite of an alpha channel: it has next to no holes, they are drawn."""
+    if np.count_nonzero(alpha < 128) > STRAY * alpha.size:
+        return False
+    is_colourless = int(np.ptp(mask.rgb, axis=2).max()) <= LOSSY_NOISE
+    return is_colourless and grey.min() <= LOSSY_NOISE and grey.max() >= 255 - LOSSY_NOISE
 
 
 def blend(over: Pixels, under: Pixels, weight: Pixels) -> Pixels:

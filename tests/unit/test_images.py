@@ -173,6 +173,45 @@ def test_a_mask_with_an_opaque_alpha_channel_is_read_by_its_colour() -> None:
     assert (mask[:, 20:] == 0).all()
 
 
+def drawn_mask() -> np.ndarray:
+    """Black with a white box, opaque, (60, 80, 4)."""
+    rgba = np.zeros((60, 80, 4), np.uint8)
+    rgba[20:40, 30:60, :3], rgba[:, :, 3] = 255, 255
+    return rgba
+
+
+@pytest.mark.parametrize("alpha", [254, 200, 130])
+@pytest.mark.parametrize("place", [(0, 0), (30, 40), (slice(None), 0), (slice(None), slice(None))])
+def test_a_drawn_mask_counts_whatever_an_editor_left_in_its_alpha(alpha: int, place: tuple[int, int]) -> None:
+    rgba = drawn_mask()
+    rgba[place][..., 3] = alpha
+    mask = open_mask(encoded(Image.fromarray(rgba)), field="mask_image", size=(80, 60))
+    assert np.array_equal(mask, rgba[:, :, 0])
+
+
+def test_a_speck_of_transparency_does_not_outvote_a_drawn_mask() -> None:
+    rgba = drawn_mask()
+    rgba[3, 5:7, 3] = 0
+    mask = open_mask(encoded(Image.fromarray(rgba)), field="mask_image", size=(80, 60))
+    assert np.array_equal(mask, rgba[:, :, 0])
+
+
+def test_a_hole_in_a_drawn_mask_outvotes_it() -> None:
+    rgba = drawn_mask()
+    rgba[20:40, 30:60, 3] = 0
+    mask = open_mask(encoded(Image.fromarray(rgba)), field="mask_image", size=(80, 60))
+    assert np.array_equal(mask, 255 - rgba[:, :, 3])
+
+
+@pytest.mark.parametrize("colour", [0, 128, 255])
+def test_on_one_colour_every_alpha_is_the_mask(colour: int) -> None:
+    rgba = np.full((60, 80, 4), colour, np.uint8)
+    rgba[:, :, 3] = 255
+    rgba[10, 10:20, 3] = 240
+    mask = open_mask(encoded(Image.fromarray(rgba)), field="mask_image", size=(80, 60))
+    assert np.array_equal(mask, 255 - rgba[:, :, 3])
+
+
 @pytest.mark.parametrize(
     ("format", "options"), [("JPEG", {"quality": 85}), ("JPEG", {"quality": 95}), ("WEBP", {"quality": 80})]
 )

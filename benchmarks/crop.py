@@ -22,11 +22,13 @@ from benchmarks.engine import model, spec_of
 from imgedit.images import Pixels
 from services.fill.model import FillAdapter
 from services.fill.spec import FillSpec
+from services.orchestrator.settings import OrchestratorSettings
 from services.orchestrator.work_area import WorkArea
 
 SIDE = 2048
 BOX = 410
 BUDGETS = (1_048_576, 4_194_304)
+LEAST: int = OrchestratorSettings.model_fields["fill_min_work_pixels"].default
 
 
 def main() -> None:
@@ -55,7 +57,7 @@ def measure(
     adapter: FillAdapter, image: Pixels, weight: Pixels, max_pixels: int, steps: int, rounds: int
 ) -> dict[str, float]:
     """Median seconds of the whole picture and of the crop, with what surrounds the model in the orchestrator."""
-    whole, crop = WorkArea.of((SIDE, SIDE), max_pixels), WorkArea.around(weight, max_pixels)
+    whole, crop = WorkArea.of((SIDE, SIDE), max_pixels), WorkArea.around(weight, max_pixels, LEAST)
     pairs = [
         (timed(adapter, whole, image, weight, steps), timed(adapter, crop, image, weight, steps)) for _ in range(rounds)
     ]

@@ -43,6 +43,8 @@ DEMO_FAST_LORAS = {
 }
 DEMO_WORK_PIXELS = 256 * 256
 """The size that they were trained on; they paint larger pictures worse."""
+DEMO_MIN_WORK_PIXELS = 192 * 192
+"""The smallest that they were trained on."""
 DEMO_REFERENCE_PIXELS = 128 * 128
 """The size of the references that they were trained with."""
 
@@ -309,6 +311,8 @@ def demo_environment_of(
     """
     environment = environment_of(ports, models, max_work_pixels=max_work_pixels)
     environment["IMGEDIT_QWEN_EDIT_REFERENCE_PIXELS"] = str(DEMO_REFERENCE_PIXELS)
+    environment["IMGEDIT_ORCHESTRATOR_FILL_MIN_WORK_PIXELS"] = str(DEMO_MIN_WORK_PIXELS)
+    environment["IMGEDIT_ORCHESTRATOR_QWEN_EDIT_MIN_WORK_PIXELS"] = str(DEMO_MIN_WORK_PIXELS)
     loras = {variable: file for variable, file in DEMO_FAST_LORAS.items() if (models / file).is_file()}
     return {**environment, **loras}
 

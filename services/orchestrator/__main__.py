@@ -58,7 +58,7 @@ def make_service(settings: OrchestratorSettings) -> Service:
             decoders,
             admission=admission,
             max_pixels=settings.max_pixels,
-            max_work_pixels=settings.max_work_pixels,
+            work_pixels=settings.work_pixels,
             max_answer_bytes=settings.max_send_bytes,
             metadata_prompt=settings.metadata_prompt,
             prompts=rules,

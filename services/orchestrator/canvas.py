@@ -14,7 +14,7 @@ from services.orchestrator.masks import MaskOptions
 from services.orchestrator.own_colours import OwnColours
 from services.orchestrator.parameters import EditParameters
 from services.orchestrator.prompts import Rewriting
-from services.orchestrator.work_area import WorkArea
+from services.orchestrator.work_area import WorkArea, WorkPixels
 
 MaskSource = Literal["whole", "segmentation", "request", "margins"]
 
@@ -24,9 +24,8 @@ class Edit:
     """What stays the same during one edit.
 
     mask: the caller's (H, W) uint8 weight, or None. parameters: with the prompts as they were asked; rewriting: what is
-    to be done to them. max_pixels bounds an extended picture, max_work_pixels what a model
-    is sent. deadline: on the `time.monotonic` clock. on_stage(name, index,
-    count) is called when a stage begins, on_progress(stage) gives the listener for a stage's own reports.
+    to be done to them. max_pixels bounds an extended picture. deadline: on the `time.monotonic` clock. on_stage(name,
+    index, count) is called when a stage begins, on_progress(stage) gives the listener for a stage's own reports.
     """
 
     picture: Picture
@@ -36,7 +35,7 @@ class Edit:
     rewriting: Rewriting
     backends: Backends
     max_pixels: int
-    max_work_pixels: int
+    work_pixels: WorkPixels
     deadline: float
     on_stage: Callable[[str, int, int], None]
     on_progress: Callable[[str], OnProgress]

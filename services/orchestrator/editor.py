@@ -28,6 +28,7 @@ from services.orchestrator.parameters import EditParameters
 from services.orchestrator.policy import Policy
 from services.orchestrator.prompts import PromptRules
 from services.orchestrator.reports import Report, Reports
+from services.orchestrator.work_area import WorkPixels
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Editor:
         *,
         admission: Admission,
         max_pixels: int,
-        max_work_pixels: int,
+        work_pixels: WorkPixels,
         prompts: PromptRules,
         max_answer_bytes: int = 128 * MIB,
         metadata_prompt: bool = True,
@@ -66,7 +67,7 @@ class Editor:
         self._decoders = decoders
         self._admission = admission
         self._max_pixels = max_pixels
-        self._max_work_pixels = max_work_pixels
+        self._work_pixels = work_pixels
         self._max_answer_bytes = max_answer_bytes
         self._metadata_prompt = metadata_prompt
         self._prompts = prompts
@@ -121,7 +122,7 @@ class Editor:
             backends=self._backends.without_reruns() if terms.is_second_run else self._backends,
             rewriting=rewriting,
             max_pixels=self._max_pixels,
-            max_work_pixels=self._max_work_pixels,
+            work_pixels=self._work_pixels,
             deadline=deadline,
             on_stage=reports.on_stage,
             on_progress=reports.on_progress,

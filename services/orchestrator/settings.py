@@ -9,6 +9,7 @@ from pydantic_settings import SettingsConfigDict
 from services.common.languages import SCRIPTS
 from services.common.settings import MIB, ServiceSettings
 from services.orchestrator.catalogue import SHIPPED
+from services.orchestrator.work_area import WorkPixels
 
 
 def _check_languages(codes: str) -> str:
@@ -47,6 +48,14 @@ class OrchestratorSettings(ServiceSettings):
     max_work_pixels: int = Field(
         1_048_576, ge=4096, description="most pixels that a model is sent; the answer keeps the input's size"
     )
+    fill_min_work_pixels: int = Field(
+        524_288, ge=1, description="a smaller picture or region is enlarged to this for FLUX.1-Fill, and scaled back"
+    )
+    qwen_edit_min_work_pixels: int = Field(
+        1_048_576,
+        ge=1,
+        description="the same for Qwen-Image-Edit; neither counts for more than `max_work_pixels`",
+    )
     decode_processes: int = Field(
         2, ge=1, le=64, description="processes that decode callers' pictures; one caller has at most all but one"
     )
@@ -84,3 +93,8 @@ class OrchestratorSettings(ServiceSettings):
         4096 * MIB, ge=1, description="most bytes that requests and edits take at once, by the size of their pictures"
     )
     max_edit_bytes_per_caller: int = Field(2048 * MIB, ge=1, description="most of them of one caller")
+
+    @property
+    def work_pixels(self) -> WorkPixels:
+        """How many pixels the models are sent."""
+        return WorkPixels(self.max_work_pixels, self.fill_min_work_pixels, self.qwen_edit_min_work_pixels)

@@ -74,7 +74,8 @@ async def fill(canvas: Canvas, stage: FillStage, edit: Edit) -> Canvas:
         return canvas
     if canvas.weight is None:
         raise InternalError("fill: the chain has no mask before it")
-    area = await asyncio.to_thread(WorkArea.around, canvas.weight, edit.max_work_pixels)
+    work = edit.work_pixels
+    area = await asyncio.to_thread(WorkArea.around, canvas.weight, work.most, work.least_of_fill)
     rgb = await asyncio.to_thread(lambda: area.enter(Picture(canvas.rgb, canvas.alpha).over_white()))
     weight = await asyncio.to_thread(area.enter_mask, canvas.weight)
     painted = await edit.backends.fill(
@@ -102,10 +103,11 @@ async def qwen_edit(canvas: Canvas, stage: QwenEditStage, edit: Edit) -> Canvas:
     if parameters.steps_run == 0:
         return canvas
     _check_aspects(canvas, edit)
-    area, weight = await asyncio.to_thread(_area_and_mask, canvas, edit.max_work_pixels)
+    work = edit.work_pixels
+    area, weight = await asyncio.to_thread(_area_and_mask, canvas, work.most, work.least_of_qwen_edit)
     rgb = await asyncio.to_thread(lambda: area.enter(Picture(canvas.rgb, canvas.alpha).over_white()))
     shown = edit.references[: stage.max_references]
-    references = [await asyncio.to_thread(looked_at, image, edit.max_work_pixels) for image in shown]
+    references = [await asyncio.to_thread(looked_at, image, work.most) for image in shown]
     painted = await edit.backends.qwen_edit(
         [rgb, *references],
         mask=weight,
@@ -216,11 +218,11 @@ def _on_plain_ground(canvas: Canvas, weight: Pixels) -> Canvas:
     return replace(canvas, rgb=cut.over_white(), alpha=None, mask_source="whole", kept_subject=None, own_colours=None)
 
 
-def _area_and_mask(canvas: Canvas, max_pixels: int) -> tuple[WorkArea, Pixels | None]:
+def _area_and_mask(canvas: Canvas, max_pixels: int, min_pixels: int) -> tuple[WorkArea, Pixels | None]:
     """Where a model works that can do without a mask, and the mask that it is sent."""
     if canvas.weight is None:
-        return WorkArea.of(_size(canvas.rgb), max_pixels), None
-    area = WorkArea.around(canvas.weight, max_pixels)
+        return WorkArea.of(_size(canvas.rgb), max_pixels, min_pixels), None
+    area = WorkArea.around(canvas.weight, max_pixels, min_pixels)
     return area, area.enter_mask(canvas.weight)
 
 

@@ -1,9 +1,9 @@
 """The work area: what of a picture a model is sent, and the way back to full size. No torch.
 
-A model is sent at most `max_pixels` of the picture, padded to sides that are multiples of 16. The picture is scaled
-by one factor and padded at the right and bottom, never stretched, so what comes back lies where it was. A small mask
-gets a work area of its own: its box with some context around it, cut out at a higher resolution than the whole picture
-would have, and fewer pixels to compute.
+A model is sent about as many pixels as it was made for: a picture with more than `max_pixels` is scaled down, one with
+fewer than `min_pixels` up, by one factor, then padded at the right and bottom to multiples of 16, never stretched, so
+what comes back lies where it was. A small mask gets a work area of its own: its box with some context around it, cut
+out at a higher resolution than the whole picture would have.
 """
 
 from __future__ import annotations
@@ -24,8 +24,20 @@ CONTEXT_FRACTION = 0.25
 MAX_ASPECT = 200
 """Of Qwen2.5-VL's image processor, long side to short."""
 
+MAX_ENLARGED_SIDE = 4096
+"""A strip is not made longer than this to reach `min_pixels`."""
+
 WORTH_CROPPING = 0.8
 """A crop is used when it has at most this part of the picture's pixels."""
+
+
+@dataclass(frozen=True)
+class WorkPixels:
+    """How many pixels a model is sent. most counts where a least is above it."""
+
+    most: int
+    least_of_fill: int
+    least_of_qwen_edit: int
 
 
 @dataclass(frozen=True)
@@ -57,25 +69,28 @@ class WorkArea:
     padded: tuple[int, int]
 
     @classmethod
-    def of(cls, size: tuple[int, int], max_pixels: int) -> WorkArea:
-        """The work area of a whole picture of `size` (width, height)."""
-        return cls._of_box(Box(0, 0, *size), max_pixels)
+    def of(cls, size: tuple[int, int], max_pixels: int, min_pixels: int = 1) -> WorkArea:
+        """The work area of a whole picture of `size` (width, height). min_pixels above `max_pixels` counts as that."""
+        return cls._of_box(Box(0, 0, *size), max_pixels, min_pixels)
 
     @classmethod
-    def around(cls, weight: Pixels, max_pixels: int) -> WorkArea:
+    def around(cls, weight: Pixels, max_pixels: int, min_pixels: int = 1) -> WorkArea:
         """The work area of the region of (H, W) `weight` that is above 0: cut out where that is worth it."""
         height, width = weight.shape
         crop = _with_context(_box_of(weight), width, height)
         crop_width, crop_height = crop.size
         if crop_width * crop_height > WORTH_CROPPING * width * height:
-            return cls.of((width, height), max_pixels)
-        return cls._of_box(crop, max_pixels)
+            return cls.of((width, height), max_pixels, min_pixels)
+        return cls._of_box(crop, max_pixels, min_pixels)
 
     @classmethod
-    def _of_box(cls, box: Box, max_pixels: int) -> WorkArea:
+    def _of_box(cls, box: Box, max_pixels: int, min_pixels: int) -> WorkArea:
         width, height = box.size
-        scale = min(1.0, math.sqrt(max_pixels / (width * height)))
-        content = (max(1, round(width * scale)), max(1, round(height * scale)))
+        most, least = (math.sqrt(pixels / (width * height)) for pixels in (max_pixels, min_pixels))
+        largest = max(1.0, MAX_ENLARGED_SIDE / max(width, height))
+        scale = min(max(1.0, least), most, largest)
+        round_side = math.ceil if scale > 1 else round  # rounded down, it would miss min_pixels
+        content = (max(1, round_side(width * scale)), max(1, round_side(height * scale)))
         return cls(box, content, (_up(content[0]), _up(content[1])))
 
     def enter(self, rgb: Pixels) -> Pixels:

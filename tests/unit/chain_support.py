@@ -15,6 +15,7 @@ from services.orchestrator.backends import ModelUse, Painted, Segmented
 from services.orchestrator.canvas import Edit
 from services.orchestrator.catalogue import SHIPPED
 from services.orchestrator.prompts import Rewriting
+from services.orchestrator.work_area import WorkPixels
 
 CATALOGUE = catalogue.load(SHIPPED)
 
@@ -61,7 +62,7 @@ def edited(
         rewriting=Rewriting(),
         backends=backends,  # type: ignore[arg-type]
         max_pixels=25_000_000,
-        max_work_pixels=4096,
+        work_pixels=WorkPixels(4096, 1, 1),
         deadline=math.inf,
         on_stage=lambda *_: None,
         on_progress=lambda _: lambda **_: None,

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.orchestrator.work_area import MAX_ASPECT, WorkArea, looked_at
+from services.orchestrator.work_area import MAX_ASPECT, MAX_ENLARGED_SIDE, WorkArea, looked_at
 
 
 @settings(max_examples=200, deadline=None)
@@ -35,12 +35,17 @@ def test_a_picture_that_fits_comes_back_unchanged(width: int, height: int) -> No
     assert np.array_equal(area.leave(entered, np.zeros_like(rgb)), rgb)
 
 
-@pytest.mark.parametrize("size", [(1477, 2056), (8000, 600), (333, 77)])
-def test_nothing_shifts_on_the_way_through_the_work_area(size: tuple[int, int]) -> None:
+def smooth(size: tuple[int, int]) -> np.ndarray:
+    """A picture of waves, (height, width, 3) uint8."""
     width, height = size
     columns, rows = np.meshgrid(np.linspace(0, 6 * np.pi, width), np.linspace(0, 6 * np.pi, height))
-    smooth = np.rint(127 + 60 * np.sin(columns) + 60 * np.cos(rows)).astype(np.uint8)
-    rgb = np.repeat(smooth[:, :, None], 3, axis=2)
+    waves = np.rint(127 + 60 * np.sin(columns) + 60 * np.cos(rows)).astype(np.uint8)
+    return np.repeat(waves[:, :, None], 3, axis=2)
+
+
+@pytest.mark.parametrize("size", [(1477, 2056), (8000, 600), (333, 77)])
+def test_nothing_shifts_on_the_way_through_the_work_area(size: tuple[int, int]) -> None:
+    rgb = smooth(size)
     area = WorkArea.of(size, 262_144)
     back = area.leave(area.enter(rgb), np.zeros_like(rgb))
     assert np.abs(back.astype(int) - rgb).mean() < 1.0
@@ -84,6 +89,63 @@ def test_every_touched_pixel_is_repainted_in_the_work_area() -> None:
     mask = area.enter_mask(weight)
     assert mask[500 * 512 // 1000, 500 * 512 // 1000] == 255
     assert set(np.unique(mask)) == {0, 255}
+
+
+LEAST_PIXELS = [1, 36_864, 262_144, 524_288, 1_048_576]
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    width=st.integers(16, 3000),
+    height=st.integers(16, 3000),
+    max_pixels=st.sampled_from([262_144, 1_048_576]),
+    min_pixels=st.sampled_from(LEAST_PIXELS),
+)
+def test_a_small_picture_is_enlarged_to_what_the_model_was_made_for(
+    width: int, height: int, max_pixels: int, min_pixels: int
+) -> None:
+    area = WorkArea.of((width, height), max_pixels, min_pixels)
+    (wide, high), least = area.content, min(min_pixels, max_pixels)
+    assert wide * high >= least - (wide + high) or max(wide, high) == MAX_ENLARGED_SIDE
+    assert wide * high <= max(max_pixels, width * height if width * height <= max_pixels else 0) + wide + high
+    assert wide / width == pytest.approx(high / height, abs=1 / min(width, height) + 0.01)
+    assert all(side % 16 == 0 for side in area.padded)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    left=st.integers(0, 900),
+    top=st.integers(0, 700),
+    width=st.integers(1, 300),
+    height=st.integers(1, 300),
+    min_pixels=st.sampled_from(LEAST_PIXELS),
+)
+def test_a_small_masks_work_area_reaches_the_floor(
+    left: int, top: int, width: int, height: int, min_pixels: int
+) -> None:
+    weight = np.zeros((1024, 1280), np.uint8)
+    weight[top : top + height, left : left + width] = 255
+    area = WorkArea.around(weight, 1_048_576, min_pixels)
+    padded = area.padded[0] * area.padded[1]
+    assert padded >= min_pixels
+    assert area.box == WorkArea.around(weight, 1_048_576).box, "the floor changes how large it is seen, not what"
+    inside = area.enter_mask(weight) > 0
+    assert inside.any()
+    assert set(np.unique(area.enter_mask(weight))) <= {0, 255}
+
+
+@pytest.mark.parametrize("size", [(300, 200), (512, 512), (77, 333)])
+def test_nothing_shifts_on_the_way_through_an_enlarged_work_area(size: tuple[int, int]) -> None:
+    rgb = smooth(size)
+    area = WorkArea.of(size, 1_048_576, 1_048_576)
+    assert area.content[0] * area.content[1] >= 1_048_576
+    back = area.leave(area.enter(rgb), np.zeros_like(rgb))
+    assert np.abs(back.astype(int) - rgb).mean() < 0.5
+
+
+def test_a_long_strip_is_not_made_longer_than_models_take() -> None:
+    assert WorkArea.of((16_000, 20), 1_048_576, 524_288).content == (16_000, 20), "it is longer already"
+    assert WorkArea.of((2_000, 20), 1_048_576, 524_288).content == (4_096, 41)
 
 
 @pytest.mark.parametrize("size", [(16384, 82), (82, 16384), (16000, 80), (300, 200)])

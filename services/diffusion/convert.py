@@ -112,10 +112,13 @@ def to_gguf(layout: Layout, architecture: str, order: Order, scratch: Path, begi
     names = layout.names(network.config, shapes)
     tensors = {name: gguf_weights.joined_shape(parts, shapes) for name, parts in names.items()}
     kinds = {name: _kind(name, shape, kind) for name, shape in tensors.items()}
+    markers = [marker for marker, key in layout.markers.items() if network.config.get(key)]
     logging.getLogger("gguf").setLevel(logging.WARNING)
     writer = gguf.GGUFWriter(None, architecture)
     for name, shape in tensors.items():
         writer.add_tensor_info(name, shape, np.dtype(np.float32), _nbytes(shape, kinds[name]), kinds[name])
+    for marker in markers:
+        writer.add_tensor_info(marker, (0,), np.dtype(np.float32), 0, gguf.GGMLQuantizationType.F32)
     advance = begin(sum(_nbytes(shape, kinds[name]) for name, shape in tensors.items()))
     target = scratch / order.target.name
     writer.write_header_to_file(target)
@@ -126,9 +129,12 @@ def to_gguf(layout: Layout, architecture: str, order: Order, scratch: Path, begi
             packed = gguf.quantize(dense, kinds[name])
             writer.write_tensor_data(packed)
             advance(packed.nbytes)
+        for _ in markers:
+            writer.write_tensor_data(np.zeros(0, np.float32))
     finally:
         writer.close()
-    gguf_header.check_tensors(target, gguf_header.read_header(target), tensors, layout.model)
+    written = gguf_header.read_header(target)
+    gguf_header.check_tensors(target, written, {**tensors, **dict.fromkeys(markers, (0,))}, layout.model)
     return order.target.parent
 
 

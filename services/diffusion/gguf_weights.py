@@ -100,10 +100,11 @@ def open_file(layout: Layout, path: Path, config: Path) -> tuple[dict[str, Tenso
     entries = without_prefix(read_header(path))
     with init_empty_weights():
         transformer = layout.network.from_config(read_json(config / "config.json"))
-    for marker in layout.markers.keys() & entries.keys():
-        del entries[marker]
-        if not transformer.config.get(layout.markers[marker]):
-            raise ModelLoadError(f"{path}: of another version than {config}, which lacks {layout.markers[marker]!r}")
+    for marker, key in layout.markers.items():
+        is_marked, is_expected = entries.pop(marker, None) is not None, bool(transformer.config.get(key))
+        if is_marked != is_expected:
+            where = f"the file lacks the tensor {marker!r}" if is_expected else f"the configuration lacks {key!r}"
+            raise ModelLoadError(f"{path}: of another version than {config / 'config.json'}: {where}")
     shapes = shapes_of(transformer)
     names = layout.names(transformer.config, shapes)
     check_tensors(path, entries, {name: joined_shape(parts, shapes) for name, parts in names.items()}, layout.model)

@@ -87,6 +87,19 @@ def test_a_transformer_becomes_a_gguf_file_and_the_same_transformer_again(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["back", "model.gguf"], "nothing is left behind"
 
 
+def test_a_gguf_file_of_the_newer_model_says_so_and_loads_back(models: Path, tmp_path: Path) -> None:
+    folder, file, back = tmp_path / "newer-Qwen", tmp_path / "newer-Qwen.gguf", tmp_path / "back"
+    shutil.copytree(models / QWEN, folder)
+    config = folder / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "zero_cond_t": True}))
+    convert(folder, file, "--type", "F32")
+    assert read_header(file)["__index_timestep_zero__"].shape == (0,)
+    convert(file, back, "--config", folder, "--type", "F32")
+    before, after = load_file(folder / WEIGHTS), load_file(back / WEIGHTS)
+    assert all(torch.equal(before[name].float(), after[name]) for name in before)
+    assert "another version" in refusal(file, tmp_path / "other", "--config", models / QWEN)
+
+
 def test_only_the_matrices_of_the_blocks_are_quantised_and_hardly_changed(models: Path, tmp_path: Path) -> None:
     folder, file, back = models / FLUX, tmp_path / "flux.gguf", tmp_path / "back"
     convert(folder, file)

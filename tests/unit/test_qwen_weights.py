@@ -99,20 +99,23 @@ def test_a_gguf_file_of_another_model_is_refused_by_tensor_name(change: str, tmp
         adapter(gguf=write_gguf(tmp_path / "other.gguf", tensors))
 
 
+@pytest.mark.parametrize("marked", [True, False])
 @pytest.mark.parametrize("newer", [True, False])
-def test_a_gguf_file_of_the_newer_model_wants_its_configuration(newer: bool, tmp_path: Path) -> None:
-    """Such files say by an empty tensor what they are; with the older configuration their pictures would be wrong."""
-    path = write_gguf(tmp_path / "newer.gguf", {**weights(), "__index_timestep_zero__": torch.ones(0)})
+def test_a_gguf_file_and_its_configuration_are_of_one_version(newer: bool, marked: bool, tmp_path: Path) -> None:
+    """Files of the newer model say so by an empty tensor; with the other configuration pictures would be wrong."""
+    marker = {"__index_timestep_zero__": torch.ones(0)} if marked else {}
+    path = write_gguf(tmp_path / "some.gguf", {**weights(), **marker})
     config = tmp_path / "transformer" / "config.json"
     config.parent.mkdir()
     content = json.loads((checkpoint(QWEN) / "transformer" / "config.json").read_text())
     config.write_text(json.dumps({**content, "zero_cond_t": newer}))
     options = {"device": CPU, "dtype": torch.float32, "weights": "dense"}
-    if newer:
+    lacks = "zero_cond_t" if marked else "__index_timestep_zero__"
+    if newer == marked:
         loaded: Any = gguf_weights.load_transformer(gguf_names.LAYOUT, path, config.parent, **options)  # type: ignore[arg-type]
-        assert loaded.zero_cond_t
+        assert loaded.zero_cond_t == newer
         return
-    with pytest.raises(ModelLoadError, match=r"newer\.gguf: of another version than .*zero_cond_t"):
+    with pytest.raises(ModelLoadError, match=rf"some\.gguf: of another version .* lacks .*{lacks}"):
         gguf_weights.load_transformer(gguf_names.LAYOUT, path, config.parent, **options)  # type: ignore[arg-type]
 
 

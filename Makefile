@@ -38,7 +38,7 @@ protos: install  ## Write anew what is made: the code in imgedit/v1, Envoy's fil
 	$(BIN)/python -m docs_tools.build
 
 schema: install  ## Write the JSON Schema of the catalogue anew.
-	$(BIN)/python -m services.orchestrator.catalogue_cli schema > config/experiments.schema.json
+	$(BIN)/python -m services.orchestrator.catalogue schema > config/experiments.schema.json
 
 lint: install  ## Check style, types, the API and that the generated code is current.
 	$(BIN)/ruff format --check .

@@ -3,8 +3,8 @@
     python -m benchmarks.crop [--rounds 3] [--steps 2] [--threads 2]
 
 The picture has 2048 x 2048 px, the mask's box 20% of its width and height. The work area is taken as the orchestrator
-takes it (`services.orchestrator.work_area`), at 1 and at 4 megapixels; the model is that of `benchmarks.engine`. Turn
-about, medians. Ends with one JSON object.
+takes it (`services.orchestrator.imaging.work_area`), at 1 and at 4 megapixels; the model is that of
+`benchmarks.engine`. Turn about, medians. Ends with one JSON object.
 """
 
 import argparse
@@ -19,11 +19,11 @@ import numpy as np
 import torch
 
 from benchmarks.engine import model, spec_of
-from imgedit.images import Pixels
+from imgedit.imaging.images import Pixels
 from services.fill.model import FillAdapter
 from services.fill.spec import FillSpec
+from services.orchestrator.imaging.work_area import WorkArea
 from services.orchestrator.settings import OrchestratorSettings
-from services.orchestrator.work_area import WorkArea
 
 SIDE = 2048
 BOX = 410

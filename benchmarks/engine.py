@@ -35,7 +35,7 @@ from demo.tiny.flux_fill import CLIP_WIDTH, T5_WIDTH
 from demo.tiny.flux_fill import build as build_flux
 from demo.tiny.folder import seeded
 from imgedit.errors import DeadlineExceeded, QueueFull
-from services.diffusion.engine import Engine
+from services.diffusion.engine.engine import Engine
 from services.fill.model import FillAdapter, load
 from services.fill.spec import FillSpec
 

@@ -25,8 +25,8 @@ import torch
 from accelerate import init_empty_weights
 from diffusers import FluxTransformer2DModel, GGUFQuantizationConfig
 
-from services.diffusion import gguf_weights
-from services.diffusion.gguf_header import read_header
+from services.diffusion.weights import gguf_weights
+from services.diffusion.weights.gguf_header import read_header
 from services.fill import gguf_names
 
 DTYPE = torch.bfloat16

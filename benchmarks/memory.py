@@ -30,9 +30,9 @@ import psutil
 from PIL import Image
 
 from imgedit import SyncEditClient
-from imgedit.images import Pixels
-from imgedit.ports import Ports
-from imgedit.stack import Stack, environment_of
+from imgedit.imaging.images import Pixels
+from imgedit.local.ports import Ports
+from imgedit.local.supervisor import Stack, environment_of
 from imgedit.v1 import edit_pb2
 from services.common.memory import SECONDS
 from services.orchestrator.policy import ALLOW, Review, Verdict

@@ -33,19 +33,19 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from imgedit import EditClient
-from imgedit.decoding import Decoders
-from imgedit.images import Pixels
-from imgedit.ports import SERVICES, Ports
-from imgedit.stack import environment_of, is_serving
+from imgedit.imaging.decode_pool import Decoders
+from imgedit.imaging.images import Pixels
+from imgedit.local.ports import SERVICES, Ports
+from imgedit.local.supervisor import environment_of, is_serving
 from imgedit.v1 import edit_pb2
 from services.common.server import run
-from services.diffusion.adapter import Plan
+from services.diffusion.engine.adapter import Plan
 from services.fill.spec import FillSpec
 from services.orchestrator.__main__ import prompt_rules
-from services.orchestrator.admission import Admission, Limit
-from services.orchestrator.backends import ModelUse, Painted, Segmented
-from services.orchestrator.catalogue_source import CatalogueSource
-from services.orchestrator.editor import Editor, Terms
+from services.orchestrator.backends.clients import ModelUse, Painted, Segmented
+from services.orchestrator.catalogue.source import CatalogueSource
+from services.orchestrator.edits.admission import Admission, Limit
+from services.orchestrator.edits.editor import Editor, Terms
 from services.orchestrator.settings import OrchestratorSettings
 from services.segmentation.cutout import to_mask
 from services.segmentation.foreground import estimate_foreground

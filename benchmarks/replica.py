@@ -1,6 +1,6 @@
 """One replica of a diffusion service in simulated time: its device, its queue, and what it does next.
 
-`EngineReplica` decides as `services.diffusion.engine` does, with its real `Schedule`, `CostModel` and `Job`;
+`EngineReplica` decides as `services.diffusion.engine.engine` does, with its real `Schedule`, `CostModel` and `Job`;
 `LockReplica` is an ordinary server, one edit at a time, first come first served. What a quantum takes is drawn from
 given durations. Knows neither a real clock nor a model.
 """
@@ -12,10 +12,10 @@ from typing import Any
 
 import simpy
 
-from services.diffusion.adapter import Plan
-from services.diffusion.cost import CostModel
-from services.diffusion.job import Job, due_time
-from services.diffusion.schedule import Schedule
+from services.diffusion.engine.adapter import Plan
+from services.diffusion.engine.cost import CostModel
+from services.diffusion.engine.job import Job, due_time
+from services.diffusion.engine.schedule import Schedule
 
 MAX_WAITING = 16
 """Jobs at one replica before it refuses: the default of the setting `max_waiting`."""

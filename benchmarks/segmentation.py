@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from imgedit import encoding, images
+from imgedit.imaging import encoding, images
 from services.segmentation.ben2 import BEN2, load
 from services.segmentation.cutout import to_mask
 from services.segmentation.foreground import estimate_foreground

@@ -18,9 +18,9 @@ from demo import sheet
 from demo.sheet import Entry
 from imgedit import SyncEditClient
 from imgedit.errors import ImgeditError
-from imgedit.ports import Ports
+from imgedit.local.ports import Ports
+from imgedit.local.supervisor import DEMO_MODELS, Stack, StackError, demo_environment_of
 from imgedit.request import Profile
-from imgedit.stack import DEMO_MODELS, Stack, StackError, demo_environment_of
 from imgedit.v1 import edit_pb2
 
 SAMPLES = Path(__file__).with_name("samples")

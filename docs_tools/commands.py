@@ -10,7 +10,7 @@ from typing import Any, get_args
 import typer
 
 from docs_tools.markdown import code, table, titled
-from imgedit.cli import app
+from imgedit.cli.main import app
 
 HEAD = """# Command reference
 

@@ -20,8 +20,8 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from rich.console import Console
 
 from imgedit import SyncEditClient
-from imgedit.ports import Ports
-from imgedit.stack import DEMO_MODELS, Stack, demo_environment_of
+from imgedit.local.ports import Ports
+from imgedit.local.supervisor import DEMO_MODELS, Stack, demo_environment_of
 from imgedit.v1 import edit_pb2
 
 ROOT = Path(__file__).parents[1]

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from imgedit import headers, output_files
+from imgedit import output_files
 from imgedit.client import EditClient
 from imgedit.errors import (
     ImgeditError,
@@ -27,6 +27,7 @@ from imgedit.errors import (
     TooManyEdits,
     Unauthenticated,
 )
+from imgedit.imaging import containers
 from imgedit.json_text import json_line
 from imgedit.request import EditOptions, edit_request
 from imgedit.v1 import edit_pb2
@@ -88,7 +89,7 @@ def _is_picture(path: Path) -> bool:
         return True
     try:
         with path.open("rb") as file:
-            return headers.is_picture(file.read(16))
+            return containers.is_picture(file.read(16))
     except OSError:
         return False
 

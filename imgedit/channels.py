@@ -19,7 +19,7 @@ import grpc
 
 from imgedit.addresses import is_loopback, is_near
 from imgedit.errors import ForkError, SettingsError
-from imgedit.watched import Watched
+from imgedit.file_watch import Watched
 
 CHANNEL_OPTIONS = [
     ("grpc.max_send_message_length", 48 * 1024 * 1024),

@@ -14,8 +14,8 @@ from imgedit.request import EDIT_OPTIONS, EditOptions
 from imgedit.v1 import edit_pb2
 from studio import fields, inputs, prompt, region, sliders
 from studio.catalogue import Form
-from studio.desk import Desk
 from studio.pictures import Picture
+from studio.session import Desk
 from studio.text import Words
 
 PREVIEWS = 8

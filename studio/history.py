@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from studio import components
-from studio.desk import Desk
+from studio.session import Desk
 from studio.text import Words
 
 

@@ -12,8 +12,8 @@ import streamlit as st
 from imgedit.errors import ImgeditError
 from studio import components, errors, fields
 from studio.catalogue import Form, configuration, samples
-from studio.desk import Desk
 from studio.pictures import Picture
+from studio.session import Desk
 from studio.text import Words, plain
 
 

@@ -11,12 +11,12 @@ import streamlit as st
 from imgedit.errors import ImgeditError, TryLater
 from imgedit.request import EditOptions
 from imgedit.v1 import edit_pb2
-from studio import batch_table, catalogue, components, desk, errors, form, history, login, progress, results
+from studio import batch_table, catalogue, components, errors, form, history, login, progress, results, session
 from studio.batch_zip import BatchZip
 from studio.catalogue import Form
-from studio.desk import Desk
 from studio.form import Wish
 from studio.runs import Result, Run, Task
+from studio.session import Desk
 from studio.text import LANGUAGES, Language, Words, plain
 
 STYLE = Path(__file__).with_name("style.css")
@@ -35,7 +35,7 @@ def show() -> None:
     _header(words)
     login.require(words, settings)
     offered = _offered(words)
-    visit = desk.current()
+    visit = session.current()
     _settle(visit)
     chosen = _chosen_form(words, offered)
     left, right = st.columns([5, 7], gap="medium")

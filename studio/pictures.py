@@ -1,7 +1,7 @@
 """Pictures as the page needs them: judged once when they come in, and small where they are shown.
 
-What a browser sends goes through `imgedit.images`, the one door for untrusted bytes, in a process of `imgedit.decoder`;
-what the server sends is trusted. Knows nothing of Streamlit.
+What a browser sends goes through `imgedit.imaging.images`, the one door for untrusted bytes, in a process of
+`imgedit.imaging.decode_process`; what the server sends is trusted. Knows nothing of Streamlit.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from imgedit import encoding, headers, images
-from imgedit.decoding import Decoders
 from imgedit.errors import ImageRejected, ImgeditError
-from imgedit.headers import Header
+from imgedit.imaging import containers, encoding, images
+from imgedit.imaging.containers import Header
+from imgedit.imaging.decode_pool import Decoders
 
 VIEW_SIDE = 1280
 """Longest side of what is shown, in pixels."""
@@ -80,7 +80,7 @@ def samples(folder: Path) -> list[Picture]:
 
 def _is_picture(path: Path) -> bool:
     with path.open("rb") as file:
-        return headers.is_picture(file.read(16))
+        return containers.is_picture(file.read(16))
 
 
 def shown(data: bytes) -> bytes:
@@ -157,7 +157,7 @@ def mask_at(drawn: bytes, size: tuple[int, int], *, max_side: int, visit: Hashab
     pixel high, which no upload may be. Raises `ImageRejected` where it is no PNG file of at most `max_side`; else as
     `opened`.
     """
-    header = headers.read(drawn)
+    header = containers.read(drawn)
     if header is None or header.format != "PNG" or header.fault or max(header.width, header.height) > max_side:
         raise ImageRejected("mask_image: what the brush drew cannot be read; draw it again")
     judged = _DECODERS.decode_in_thread(drawn, header, field="mask_image", caller=visit, patience=PATIENCE_SECONDS)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import streamlit as st
 
 from studio import batch_table, components
-from studio.desk import Desk
 from studio.runs import Run, Task
+from studio.session import Desk
 from studio.text import Words
 
 LOOK_SECONDS = 0.5

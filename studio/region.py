@@ -10,7 +10,7 @@ import streamlit as st
 
 from imgedit.errors import ImageRejected, ImgeditError
 from imgedit.v1 import edit_pb2
-from studio import components, desk, errors, fields, pictures
+from studio import components, errors, fields, pictures, session
 from studio.catalogue import Form
 from studio.pictures import Picture
 from studio.text import Words
@@ -133,7 +133,7 @@ def _brushed(words: Words, form: Form, picture: Picture | None) -> bytes | None:
     if not drawn or picture is None:
         return None
     try:
-        return _mask_at(base64.b64decode(drawn.partition(",")[2]), picture.size, desk.current().visit)
+        return _mask_at(base64.b64decode(drawn.partition(",")[2]), picture.size, session.current().visit)
     except (ImgeditError, binascii.Error) as error:
         errors.show(words, error if isinstance(error, ImgeditError) else ImageRejected(f"mask_image: {error}"))
         return None
@@ -155,7 +155,7 @@ def _uploaded_mask(words: Words, form: Form, picture: Picture | None) -> bytes |
     mask = upload.getvalue()
     if picture is not None:
         try:
-            over = _mask_over(picture.view, mask, desk.current().visit)
+            over = _mask_over(picture.view, mask, session.current().visit)
         except ImgeditError as error:
             errors.show(words, error)
             return None

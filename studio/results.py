@@ -10,8 +10,8 @@ import streamlit as st
 from imgedit.errors import ImgeditError
 from imgedit.v1 import edit_pb2, profile_pb2
 from studio import components, errors, pictures
-from studio.desk import Desk
 from studio.runs import Result
+from studio.session import Desk
 from studio.text import Words, plain
 
 

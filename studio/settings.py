@@ -14,7 +14,7 @@ from typing import Any
 
 from imgedit.client import DEFAULT_TARGET, DEFAULT_TIMEOUT, ClientOptions
 from imgedit.errors import SettingsError
-from imgedit.ports import DEFAULT_STUDIO_PORT
+from imgedit.local.ports import DEFAULT_STUDIO_PORT
 
 PREFIX = "IMGEDIT_STUDIO_"
 

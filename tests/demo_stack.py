@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from imgedit.ports import Ports
-from imgedit.stack import DEMO_MODELS, Stack, demo_environment_of
+from imgedit.local.ports import Ports
+from imgedit.local.supervisor import DEMO_MODELS, Stack, demo_environment_of
 
 ROOT = Path(__file__).parents[1]
 SAMPLES = ROOT / "demo" / "samples"

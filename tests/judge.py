@@ -17,8 +17,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from imgedit import images
 from imgedit.errors import ImageRejected
+from imgedit.imaging import images
 from tests.hostile import CASES
 
 

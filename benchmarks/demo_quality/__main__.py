@@ -22,7 +22,7 @@ from benchmarks.demo_quality import fill, qwen
 from benchmarks.demo_quality.bench import FIRST_SEED, Bench, Row, console
 from benchmarks.demo_quality.running import running
 from demo.judge import Judge
-from imgedit.stack import DEMO_MODELS
+from imgedit.local.supervisor import DEMO_MODELS
 
 ROWS = (*fill.ROWS, *qwen.ROWS)
 

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from imgedit import SyncEditClient
-from imgedit.ports import Ports
-from imgedit.stack import Stack, demo_environment_of
+from imgedit.local.ports import Ports
+from imgedit.local.supervisor import Stack, demo_environment_of
 
 
 @contextmanager

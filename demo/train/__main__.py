@@ -1,7 +1,7 @@
 """Trains the demo's checkpoints: `python -m demo.train PART [--out DIR] [--minutes N | --steps N] [--resume]`.
 
 `torchrun --standalone --nproc-per-node 2 -m demo.train PART …` does it with a process on each of two cores, which
-learn from twice the batches in a step (`together.py`).
+learn from twice the batches in a step (`shared/distributed.py`).
 
 The parts of one model build on one another: `vae`, then `flux_fill`, then `fast`; and `qwen_language`, then `qwen_vae`,
 `qwen_decoder`, `qwen_edit` and `qwen_fast`. Knows what can be trained and what a run is asked for; each part's module
@@ -16,22 +16,22 @@ import os
 import sys
 from pathlib import Path
 
-from demo.train import together
-from demo.train.folder import Options
-from demo.train.loop import Budget
+from demo.train.shared import distributed
+from demo.train.shared.loop import Budget
+from demo.train.shared.run_folder import Options
 
 DEFAULT_SEED = 20250902
 
 PARTS = {
-    "vae": ("demo.train.vae", 22.0),
-    "flux_fill": ("demo.train.flux_fill", 30.0),
-    "fast": ("demo.train.fill_fast", 10.0),
-    "ben2": ("demo.train.ben2", 25.0),
-    "qwen_language": ("demo.train.qwen_language", 10.0),
-    "qwen_vae": ("demo.train.qwen_vae", 20.0),
-    "qwen_decoder": ("demo.train.qwen_decoder", 15.0),
-    "qwen_edit": ("demo.train.qwen_edit", 30.0),
-    "qwen_fast": ("demo.train.qwen_fast", 10.0),
+    "vae": ("demo.train.flux_fill.vae", 22.0),
+    "flux_fill": ("demo.train.flux_fill.transformer", 30.0),
+    "fast": ("demo.train.flux_fill.fast_lora", 10.0),
+    "ben2": ("demo.train.ben2.train", 25.0),
+    "qwen_language": ("demo.train.qwen_edit.language", 10.0),
+    "qwen_vae": ("demo.train.qwen_edit.vae", 20.0),
+    "qwen_decoder": ("demo.train.qwen_edit.decoder", 15.0),
+    "qwen_edit": ("demo.train.qwen_edit.transformer", 30.0),
+    "qwen_fast": ("demo.train.qwen_edit.fast_lora", 10.0),
 }
 """By name: the module whose `run` trains it, and its minutes on two cores."""
 
@@ -51,7 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
     budget = Budget(steps=given.steps) if given.steps else Budget(minutes=given.minutes or minutes)
     os.environ["HF_HUB_OFFLINE"] = "1"
     options = Options(given.out, given.scratch, given.seed, budget, given.resume)
-    with together.processes():
+    with distributed.processes():
         importlib.import_module(module).run(options)
     return 0
 

@@ -18,8 +18,9 @@ from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
 from deploy.envoy import scripts
 from deploy.envoy.openapi import OpenApi
-from imgedit import __version__, gateway
-from imgedit.gateway import Address, Mutual
+from imgedit import __version__
+from imgedit.local import gateway
+from imgedit.local.gateway import Address, Mutual
 
 FOLDER = Path(__file__).parent
 PROTOS = FOLDER.parents[1] / "protos"

@@ -26,7 +26,8 @@ from imgedit.errors import (
     Violation,
     to_status,
 )
-from services.common import callers, logs, metrics, tracing
+from services.common import logs, metrics, tracing
+from services.common.call_context import caller
 from services.common.settings import MIB
 
 _access_log = logging.getLogger("imgedit.access")
@@ -77,7 +78,7 @@ class Call:
             "code": code,
             "seconds": round(seconds, 4),
             "peer": self.peer,
-            "caller": callers.caller.get(),
+            "caller": caller.get(),
         }
         if error:
             metrics.RPC_ERRORS.labels(self.service, self.rpc, code, error.reason).inc()

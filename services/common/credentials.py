@@ -12,8 +12,8 @@ from typing import TypeVar
 
 from imgedit import tokens
 from imgedit.errors import SettingsError
+from imgedit.file_watch import Watched
 from imgedit.tokens import Credential
-from imgedit.watched import Watched
 from services.common import metrics
 from services.common.settings import ServiceSettings
 

@@ -19,10 +19,10 @@ from google.protobuf.message import Message
 from grpc_status import rpc_status
 
 from imgedit.errors import ImgeditError, ServiceUnavailable, Unauthenticated, to_status
-from services.common import callers, calls, deadline, logs, messages, tls, tracing
+from services.common import calls, logs, messages, tls, tracing
 from services.common.access import REFLECTION, Gate
+from services.common.call_context import Context, caller, deadline_of
 from services.common.calls import Call
-from services.common.deadline import Context
 from services.common.messages import Limits, Messages
 
 REQUEST_ID_KEY = "x-imgedit-request-id"
@@ -194,7 +194,7 @@ class RequestInterceptor(grpc.aio.ServerInterceptor):
             self._refuse_stranger(arrival.certified)
             return await self._messages.receive(context, arrival.caller)  # type: ignore[no-any-return]
         except ImgeditError as error:
-            callers.caller.set(arrival.caller)
+            caller.set(arrival.caller)
             logs.request_id.set(given_request_id(None, context) or uuid.uuid4().hex)
             self._call(arrival.rpc, arrival.peer, context).record(error, time.perf_counter() - started)
             await _abort(context, error)
@@ -204,7 +204,7 @@ class RequestInterceptor(grpc.aio.ServerInterceptor):
         request_id = given_request_id(request, context) or uuid.uuid4().hex
         logs.request_id.set(request_id)
         context.set_trailing_metadata(((REQUEST_ID_KEY, request_id),))
-        callers.caller.set(arrival.caller)
+        caller.set(arrival.caller)
         call = self._call(arrival.rpc, arrival.peer, context)
         calls.current.set(call)
         self._running += 1
@@ -226,7 +226,7 @@ class RequestInterceptor(grpc.aio.ServerInterceptor):
             self._ended.set()
 
     def _call(self, rpc: str, peer: str, context: Context) -> Call:
-        return Call(self._service, rpc, peer, deadline.of(context), self._max_request_bytes)
+        return Call(self._service, rpc, peer, deadline_of(context), self._max_request_bytes)
 
     def _refuse_stranger(self, certified: Sequence[str]) -> None:
         if self._client_names and not self._client_names & set(certified):

@@ -18,7 +18,7 @@ from google.protobuf.message import DecodeError
 
 from imgedit.errors import DeadlineExceeded, InvalidArgument, QueueFull
 from services.common import connections
-from services.common.deadline import Context
+from services.common.call_context import Context
 
 T = TypeVar("T")
 

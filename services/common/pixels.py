@@ -7,10 +7,10 @@ from io import BytesIO
 import numpy as np
 from PIL import Image as PILImage
 
-from imgedit import images
-from imgedit.encoding import encode_png
 from imgedit.errors import ImageRejected, InvalidArgument, Violation
-from imgedit.images import Pixels
+from imgedit.imaging import images
+from imgedit.imaging.encoding import encode_png
+from imgedit.imaging.images import Pixels
 from imgedit.v1 import image_pb2
 
 _CHANNELS = {image_pb2.ENCODING_RAW_RGB8: 3, image_pb2.ENCODING_RAW_L8: 1}

@@ -20,7 +20,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 from grpc_reflection.v1alpha import reflection
 
-from imgedit import __version__, hangup
+from imgedit import __version__, sighup
 from imgedit.errors import ImgeditError, SettingsError
 from services.common import access, logs, memory, metrics, tls, tracing
 from services.common.interceptors import RequestInterceptor
@@ -149,7 +149,7 @@ class RunningServer:
 
 def run(make_service: Callable[[S], Service], settings_class: type[S]) -> int:
     """Serve until SIGTERM or SIGINT. Returns the exit code: 0 after a clean end, 1 when the start failed."""
-    hangup.hold()
+    sighup.hold()
     try:
         settings = load(settings_class)
         logs.configure(settings.service, settings.log_level)
@@ -204,7 +204,7 @@ async def _serve(service: Service, settings: ServiceSettings) -> int:
 
 def _listen_for_hangup(service: Service, stop: asyncio.Event) -> None:
     """SIGHUP ends the service once its terminal has closed, and has it read its configuration again otherwise."""
-    terminal = hangup.Terminal()
+    terminal = sighup.Terminal()
     reloads: set[asyncio.Task[None]] = set()
 
     def on_hangup() -> None:
@@ -216,7 +216,7 @@ def _listen_for_hangup(service: Service, stop: asyncio.Event) -> None:
         reload.add_done_callback(reloads.discard)
 
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, on_hangup)
-    hangup.release()
+    sighup.release()
 
 
 async def _watch_parent(stop: asyncio.Event) -> None:

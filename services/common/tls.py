@@ -10,9 +10,9 @@ import grpc
 
 from imgedit.channels import check_authorities, check_pair
 from imgedit.errors import SettingsError
-from imgedit.watched import Watched
+from imgedit.file_watch import Watched
 from services.common import metrics
-from services.common.deadline import Context
+from services.common.call_context import Context
 from services.common.settings import ServiceSettings
 
 

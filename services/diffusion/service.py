@@ -12,7 +12,7 @@ from services.common.loading import ModelSlot, load_model
 from services.common.server import Service
 from services.common.settings import DiffusionSettings
 from services.common.worker import Worker
-from services.diffusion.engine import Engine
+from services.diffusion.engine.engine import Engine
 
 EngineSlot = ModelSlot[Engine[Any, Any, Any]]
 

@@ -9,7 +9,7 @@ import grpc
 
 from imgedit.v1 import fill_pb2, fill_pb2_grpc
 from services.common.server import Service, run
-from services.diffusion import relay
+from services.diffusion import streaming
 from services.diffusion.service import EngineSlot, make_diffusion_service
 from services.fill.servicer import FillServicer
 from services.fill.settings import FillSettings
@@ -20,8 +20,8 @@ def make_service(settings: FillSettings) -> Service:
 
     def load_adapter() -> Any:
         # Imported late: the server listens, and answers health checks, while torch is imported.
-        from services.diffusion.lora import LoraFile
-        from services.diffusion.tuning import tuning_of
+        from services.diffusion.networks.lora import LoraFile
+        from services.diffusion.networks.runtime_options import tuning_of
         from services.fill import model
 
         return model.load(
@@ -32,12 +32,12 @@ def make_service(settings: FillSettings) -> Service:
             device=settings.device,
             dtype=settings.dtype,
             cache_bytes=settings.cache_bytes,
-            loras={relay.FAST_LORA: LoraFile(settings.models / settings.lora_fast)} if settings.lora_fast else {},
+            loras={streaming.FAST_LORA: LoraFile(settings.models / settings.lora_fast)} if settings.lora_fast else {},
             tuning=tuning_of(settings),
         )
 
     def add_servicer(slot: EngineSlot, server: grpc.aio.Server) -> None:
-        servicer = FillServicer(slot, max_pixels=settings.max_pixels, profiles=relay.Profiles.of(settings))
+        servicer = FillServicer(slot, max_pixels=settings.max_pixels, profiles=streaming.Profiles.of(settings))
         fill_pb2_grpc.add_FillServiceServicer_to_server(servicer, server)
 
     rpc_service = fill_pb2.DESCRIPTOR.services_by_name["FillService"].full_name

@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 from transformers import CLIPTextModel, CLIPTokenizer, T5EncoderModel, T5Tokenizer
 
 from imgedit.errors import InvalidArgument, ModelLoadError
-from services.diffusion import checkpoint, finite, flow, gguf_weights, picture
-from services.diffusion import device as devices
-from services.diffusion.adapter import Plan
-from services.diffusion.conditioning import ConditioningCache, content_key
-from services.diffusion.flow_adapter import (
+from services.diffusion.engine.adapter import Plan
+from services.diffusion.networks import device as devices
+from services.diffusion.networks import finite, flow, vae_pixels
+from services.diffusion.networks.conditioning_cache import ConditioningCache, content_key
+from services.diffusion.networks.flow_adapter import (
     FlowAdapter,
     FlowState,
     GgufFile,
@@ -32,14 +32,15 @@ from services.diffusion.flow_adapter import (
     step_context,
     unpacked,
 )
-from services.diffusion.gguf_weights import Weights
-from services.diffusion.guidance import CfgBatch
-from services.diffusion.lora import LoraFile, LoraShelf
-from services.diffusion.network import Network
-from services.diffusion.tuning import UNTUNED, Tuning
-from services.diffusion.tuning import apply as apply_tuning
+from services.diffusion.networks.guidance import CfgBatch
+from services.diffusion.networks.lora import LoraFile, LoraShelf
+from services.diffusion.networks.network import Network
+from services.diffusion.networks.runtime_options import UNTUNED, Tuning
+from services.diffusion.networks.runtime_options import apply as apply_tuning
+from services.diffusion.weights import checkpoint, gguf_weights
+from services.diffusion.weights.gguf_weights import Weights
 from services.fill import gguf_names
-from services.fill.reading import Reading
+from services.fill.prompt_length import Reading
 from services.fill.spec import FillSpec
 
 SERVICE = "fill"
@@ -101,12 +102,12 @@ class FillAdapter(FlowAdapter[FillState, Conditioning]):
 
     def plan(self, spec: FillSpec) -> Plan:
         """Judge the spec and size its work; `InvalidArgument` names the field at fault."""
-        picture.check_sides("image", spec.image, MULTIPLE)
+        vae_pixels.check_sides("image", spec.image, MULTIPLE)
         if spec.mask.shape != spec.image.shape[:2]:
             raise InvalidArgument.field("mask", f"must be as large as the image, {spec.image.shape[:2]}")
         if not spec.mask.any():
             raise InvalidArgument.field("mask", "marks nothing to repaint")
-        picture.check_steps(spec.steps, spec.strength)
+        vae_pixels.check_steps(spec.steps, spec.strength)
         self._network.check(spec.lora, spec.step_cache)
         height, width, _ = spec.image.shape
         passes = 1 if active_negative(spec) is None else 2
@@ -137,11 +138,11 @@ class FillAdapter(FlowAdapter[FillState, Conditioning]):
         positive = self._conditioning(spec.prompt)
         away = active_negative(spec)
         negative = None if away is None else self._conditioning(away)
-        pixels = picture.to_tensor(spec.image)  # (1, 3, H, W) in [-1, 1]
+        pixels = vae_pixels.to_tensor(spec.image)  # (1, 3, H, W) in [-1, 1]
         mask = torch.from_numpy((spec.mask > 0).astype(np.float32))[None, None]  # (1, 1, H, W), 1 = repaint
         # The order of the draws is the pipeline's: the picture's posterior, the noise, the masked picture's posterior.
         clean = self._sample(pixels, content_key(spec.image), generator)
-        noise = picture.randn(tuple(clean.shape), generator, self._device, self._dtype)
+        noise = vae_pixels.randn(tuple(clean.shape), generator, self._device, self._dtype)
         latents = flow.pack(flow.noised(clean, noise, sigmas[start]))
         masked = flow.pack(self._sample(pixels * (1 - mask), content_key(spec.image, spec.mask > 0), generator))
         state = FillState(
@@ -165,7 +166,7 @@ class FillAdapter(FlowAdapter[FillState, Conditioning]):
     @torch.inference_mode()
     def decode(self, state: FillState) -> NDArray[np.uint8]:
         """The finished picture, (H, W, 3) uint8."""
-        return picture.to_uint8(self.decode_float(state))
+        return vae_pixels.to_uint8(self.decode_float(state))
 
     @torch.inference_mode()
     def decode_float(self, state: FillState) -> torch.Tensor:

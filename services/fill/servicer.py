@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, cast
 
 from imgedit.errors import InvalidArgument, PromptLanguageUnsupported, Violation
 from imgedit.v1 import fill_pb2, fill_pb2_grpc, progress_pb2
-from services.common import checks, deadline, languages, pixels
-from services.common.deadline import Context
-from services.diffusion import relay
-from services.diffusion.events import Finished
+from services.common import checks, languages, pixels
+from services.common.call_context import Context, deadline_of
+from services.diffusion import streaming
+from services.diffusion.engine.events import Finished
 from services.diffusion.service import EngineSlot
 from services.fill.spec import FillSpec
 
@@ -32,7 +32,7 @@ DEFAULT_STRENGTH = 1.0
 class FillServicer(fill_pb2_grpc.FillServiceServicer):
     """Serves Fill with an engine that owns the model."""
 
-    def __init__(self, slot: EngineSlot, *, max_pixels: int, profiles: relay.Profiles) -> None:
+    def __init__(self, slot: EngineSlot, *, max_pixels: int, profiles: streaming.Profiles) -> None:
         self._slot = slot
         self._max_pixels = max_pixels
         self._profiles = profiles
@@ -44,26 +44,26 @@ class FillServicer(fill_pb2_grpc.FillServiceServicer):
         spec = await asyncio.to_thread(read_spec, request, self._max_pixels, self._profiles)
         warnings = await asyncio.to_thread(adapter.warnings, spec)
 
-        def result(finished: Finished[relay.Output]) -> fill_pb2.FillEvent:
+        def result(finished: Finished[streaming.Output]) -> fill_pb2.FillEvent:
             return fill_pb2.FillEvent(
                 result=fill_pb2.FillResult(
                     image=pixels.to_message(finished.output),
                     seed=spec.seed,
                     steps_run=finished.steps_run,
                     model=progress_pb2.ModelInfo(model_id=MODEL_ID, revision=adapter.revision),
-                    timings=relay.timings(finished),
+                    timings=streaming.timings(finished),
                     warnings=warnings,
                 )
             )
 
         async with aclosing(
-            engine.run(spec, deadline=deadline.of(context), preview_every=request.preview_every)
+            engine.run(spec, deadline=deadline_of(context), preview_every=request.preview_every)
         ) as events:
-            async for message in relay.relay(events, fill_pb2.FillEvent, result):
+            async for message in streaming.relay(events, fill_pb2.FillEvent, result):
                 yield message
 
 
-def read_spec(request: fill_pb2.FillRequest, max_pixels: int, profiles: relay.Profiles) -> FillSpec:
+def read_spec(request: fill_pb2.FillRequest, max_pixels: int, profiles: streaming.Profiles) -> FillSpec:
     """Check a request and decode its pictures. Raises `InvalidArgument` naming the field."""
     checks.prompt("prompt", request.prompt)
     checks.prompt("negative_prompt", request.negative_prompt, may_be_blank=True)
@@ -75,11 +75,11 @@ def read_spec(request: fill_pb2.FillRequest, max_pixels: int, profiles: relay.Pr
     guidance_scale = request.guidance_scale if request.HasField("guidance_scale") else DEFAULT_GUIDANCE_SCALE
     negative_scale = request.negative_scale if request.HasField("negative_scale") else DEFAULT_NEGATIVE_SCALE
     strength = request.strength if request.HasField("strength") else DEFAULT_STRENGTH
-    checks.number("steps", steps, 1, relay.MAX_STEPS)
+    checks.number("steps", steps, 1, streaming.MAX_STEPS)
     checks.number("guidance_scale", guidance_scale, 0, 100)
     checks.number("negative_scale", negative_scale, 1, 10)
     checks.number("strength", strength, 0, 1)
-    checks.number("preview_every", request.preview_every, 0, relay.MAX_STEPS)
+    checks.number("preview_every", request.preview_every, 0, streaming.MAX_STEPS)
     image = pixels.read_rgb(request.image, field="image", max_pixels=max_pixels)
     height, width = image.shape[:2]
     return FillSpec(
@@ -91,7 +91,7 @@ def read_spec(request: fill_pb2.FillRequest, max_pixels: int, profiles: relay.Pr
         steps=steps,
         guidance_scale=guidance_scale,
         strength=strength,
-        seed=request.seed if request.HasField("seed") else relay.draw_seed(),
+        seed=request.seed if request.HasField("seed") else streaming.draw_seed(),
         lora=profiles.lora(request.profile),
         step_cache=profiles.step_cache(request.profile),
     )

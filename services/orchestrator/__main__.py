@@ -12,17 +12,17 @@ if __name__ == "__main__":
 
 import grpc
 
-from imgedit.decoding import Decoders
+from imgedit.imaging.decode_pool import Decoders
 from imgedit.v1 import edit_pb2, edit_pb2_grpc
 from services.common.server import Service, run
 from services.orchestrator import access, metrics, policy
-from services.orchestrator.admission import Admission, Limit
-from services.orchestrator.availability import Availability
-from services.orchestrator.backends import Backends
-from services.orchestrator.catalogue_source import CatalogueSource
-from services.orchestrator.editor import Editor
-from services.orchestrator.ledger import Ledger, Limits
-from services.orchestrator.prompts import PromptRules
+from services.orchestrator.backends.clients import Backends
+from services.orchestrator.catalogue.source import CatalogueSource
+from services.orchestrator.edits.admission import Admission, Limit
+from services.orchestrator.edits.editor import Editor
+from services.orchestrator.edits.registry import Ledger, Limits
+from services.orchestrator.listing.availability import Availability
+from services.orchestrator.request.prompts import PromptRules
 from services.orchestrator.servicer import EditServicer
 from services.orchestrator.settings import OrchestratorSettings
 

@@ -25,8 +25,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from imgedit.errors import ContentRefused, InternalError, SettingsError
-from imgedit.images import Pixels
-from services.common import callers, logs
+from imgedit.imaging.images import Pixels
+from services.common import logs
+from services.common.call_context import caller
 from services.orchestrator import metrics
 
 MAX_THREADS = 4
@@ -132,7 +133,7 @@ def review(
     if picture is not None:
         picture = picture.view()
         picture.setflags(write=False)
-    return Review(callers.caller.get(), experiment, feature, prompt, negative_prompt, picture, model_prompt)
+    return Review(caller.get(), experiment, feature, prompt, negative_prompt, picture, model_prompt)
 
 
 def load(name: str) -> Policy:

@@ -18,17 +18,16 @@ from google.protobuf.message import Message
 from imgedit.errors import InvalidArgument, RequestIdInUse
 from imgedit.v1 import edit_pb2, edit_pb2_grpc
 from services.common import calls, interceptors, logs
-from services.common import deadline as deadlines
-from services.common.callers import caller
-from services.common.deadline import Context
+from services.common.call_context import Context, caller, deadline_of
 from services.common.interceptors import REQUEST_ID_KEY, REQUEST_ID_PATTERN
-from services.orchestrator import batch, listing
-from services.orchestrator.admission import Admission
-from services.orchestrator.availability import Availability
-from services.orchestrator.catalogue_source import CatalogueSource
-from services.orchestrator.editor import Editor, Terms
-from services.orchestrator.ledger import HeldEdit, Key, Ledger
-from services.orchestrator.prompts import PromptRules
+from services.orchestrator.catalogue.source import CatalogueSource
+from services.orchestrator.edits import merge
+from services.orchestrator.edits.admission import Admission
+from services.orchestrator.edits.editor import Editor, Terms
+from services.orchestrator.edits.registry import HeldEdit, Key, Ledger
+from services.orchestrator.listing import pages
+from services.orchestrator.listing.availability import Availability
+from services.orchestrator.request.prompts import PromptRules
 
 ATTEMPT_KEY = "x-envoy-attempt-count"
 """Set by the edge: one hop's retry must not multiply with another's."""
@@ -90,7 +89,7 @@ class EditServicer(edit_pb2_grpc.EditServiceServicer):
             raise InvalidArgument.field(REQUEST_ID_KEY, f"must have at most {MAX_BATCH_ID_LENGTH} characters here")
         run = partial(self._item, call, set())
         async with aclosing(
-            batch.merged(request_iterator, run, limit=self._max_in_batch, idle_seconds=IDLE_SECONDS)
+            merge.merged(request_iterator, run, limit=self._max_in_batch, idle_seconds=IDLE_SECONDS)
         ) as events:
             async for event in events:
                 yield event
@@ -109,7 +108,7 @@ class EditServicer(edit_pb2_grpc.EditServiceServicer):
         self, request: edit_pb2.ListExperimentsRequest, context: Context
     ) -> edit_pb2.ListExperimentsResponse:
         """One page of the catalogue."""
-        return listing.page(self._source.current.experiments, request, self._availability, self._prompts)
+        return pages.page(self._source.current.experiments, request, self._availability, self._prompts)
 
     @asynccontextmanager
     async def _joined(self, request: edit_pb2.EditRequest, terms: Terms) -> AsyncIterator[Held]:
@@ -199,7 +198,7 @@ def _terms(request: edit_pb2.EditRequest | None, context: Context) -> Terms:
         request_id=logs.request_id.get(),
         is_id_given=interceptors.given_request_id(request, context) is not None,
         is_second_run=_attempt(context) > 1,
-        deadline=deadlines.of(context),
+        deadline=deadline_of(context),
     )
 
 

@@ -8,8 +8,8 @@ from pydantic_settings import SettingsConfigDict
 
 from services.common.languages import SCRIPTS
 from services.common.settings import MIB, ServiceSettings
-from services.orchestrator.catalogue import SHIPPED
-from services.orchestrator.work_area import WorkPixels
+from services.orchestrator.catalogue.models import SHIPPED
+from services.orchestrator.imaging.work_area import WorkPixels
 
 
 def _check_languages(codes: str) -> str:

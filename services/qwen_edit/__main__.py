@@ -11,7 +11,7 @@ import grpc
 
 from imgedit.v1 import prompt_pb2, prompt_pb2_grpc, qwen_edit_pb2, qwen_edit_pb2_grpc
 from services.common.server import Service, run
-from services.diffusion import relay
+from services.diffusion import streaming
 from services.diffusion.service import EngineSlot, make_diffusion_service
 from services.qwen_edit.prompt_servicer import PromptServicer
 from services.qwen_edit.servicer import QwenEditServicer
@@ -32,8 +32,8 @@ def make_service(settings: QwenEditSettings) -> Service:
 
     def load_adapter() -> Any:
         # Imported late: the server listens, and answers health checks, while torch is imported.
-        from services.diffusion.lora import LoraFile
-        from services.diffusion.tuning import tuning_of
+        from services.diffusion.networks.lora import LoraFile
+        from services.diffusion.networks.runtime_options import tuning_of
         from services.qwen_edit import model
 
         return model.load(
@@ -47,7 +47,7 @@ def make_service(settings: QwenEditSettings) -> Service:
             device=settings.device,
             dtype=settings.dtype,
             cache_bytes=settings.cache_bytes,
-            loras={relay.FAST_LORA: LoraFile(settings.models / settings.lora_fast, schedule=LIGHTNING_SCHEDULE)}
+            loras={streaming.FAST_LORA: LoraFile(settings.models / settings.lora_fast, schedule=LIGHTNING_SCHEDULE)}
             if settings.lora_fast
             else {},
             tuning=replace(
@@ -57,7 +57,7 @@ def make_service(settings: QwenEditSettings) -> Service:
         )
 
     def add_servicers(slot: EngineSlot, server: grpc.aio.Server) -> None:
-        servicer = QwenEditServicer(slot, max_pixels=settings.max_pixels, profiles=relay.Profiles.of(settings))
+        servicer = QwenEditServicer(slot, max_pixels=settings.max_pixels, profiles=streaming.Profiles.of(settings))
         qwen_edit_pb2_grpc.add_QwenEditServiceServicer_to_server(servicer, server)
         prompts = PromptServicer(
             slot,

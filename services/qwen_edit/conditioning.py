@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from services.diffusion import finite, picture
-from services.diffusion.conditioning import ConditioningCache, content_key
+from services.diffusion.networks import finite, vae_pixels
+from services.diffusion.networks.conditioning_cache import ConditioningCache, content_key
 
 MULTIPLE = 16
 """Pixels along a side of one token."""
@@ -128,7 +128,7 @@ class Conditioner:
         if index > 0:
             height, width = self._reference_size(image)
             image = np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS))
-        return picture.to_tensor(image)
+        return vae_pixels.to_tensor(image)
 
     def _reference_size(self, image: NDArray[np.uint8]) -> tuple[int, int]:
         return size_for(self._reference_pixels, image)

@@ -6,7 +6,7 @@ import sys
 from functools import partial
 
 from services.common.conversion import run
-from services.diffusion.convert import TYPES, convert
+from services.diffusion.weights.convert import TYPES, convert
 from services.qwen_edit.gguf_names import LAYOUT
 
 if __name__ == "__main__":

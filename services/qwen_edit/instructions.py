@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from imgedit.images import Pixels
+from imgedit.imaging.images import Pixels
 
 Mode = Literal["translate", "expand"]
 

@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 from transformers import Qwen2Tokenizer
 
 from imgedit.errors import InvalidArgument
-from services.diffusion import checkpoint, flow, gguf_weights, picture
-from services.diffusion import device as devices
-from services.diffusion.adapter import Plan
-from services.diffusion.conditioning import ConditioningCache
-from services.diffusion.flow_adapter import (
+from services.diffusion.engine.adapter import Plan
+from services.diffusion.networks import device as devices
+from services.diffusion.networks import flow, vae_pixels
+from services.diffusion.networks.conditioning_cache import ConditioningCache
+from services.diffusion.networks.flow_adapter import (
     FlowAdapter,
     FlowState,
     GgufFile,
@@ -32,18 +32,19 @@ from services.diffusion.flow_adapter import (
     step_context,
     unpacked,
 )
-from services.diffusion.gguf_weights import Weights
-from services.diffusion.guidance import CfgBatch
-from services.diffusion.lora import LoraFile, LoraShelf
-from services.diffusion.network import Network
-from services.diffusion.tuning import UNTUNED, Tuning, takes_masks
-from services.diffusion.tuning import apply as apply_tuning
+from services.diffusion.networks.guidance import CfgBatch
+from services.diffusion.networks.lora import LoraFile, LoraShelf
+from services.diffusion.networks.network import Network
+from services.diffusion.networks.runtime_options import UNTUNED, Tuning, takes_masks
+from services.diffusion.networks.runtime_options import apply as apply_tuning
+from services.diffusion.weights import checkpoint, gguf_weights
+from services.diffusion.weights.gguf_weights import Weights
 from services.qwen_edit import gguf_names, vae
 from services.qwen_edit.conditioning import CONDITION_PIXELS, MULTIPLE, REFERENCE_PIXELS, Conditioner, scaled
 from services.qwen_edit.instructions import RewriteSpec
+from services.qwen_edit.latent_mask import Region
 from services.qwen_edit.processor import load_processor
-from services.qwen_edit.reading import Reading
-from services.qwen_edit.region import Region
+from services.qwen_edit.prompt_length import Reading
 from services.qwen_edit.rewriting import Writer
 from services.qwen_edit.spec import QwenEditSpec
 from services.qwen_edit.text_encoder import TextEncoderWeights, load_text_encoder
@@ -105,11 +106,11 @@ class QwenEditAdapter(FlowAdapter[QwenEditState, torch.Tensor]):
         """Judge the spec and size its work; `InvalidArgument` names the field at fault."""
         if not 1 <= len(spec.images) <= MAX_IMAGES:
             raise InvalidArgument.field("images", f"1 to {MAX_IMAGES} are expected, not {len(spec.images)}")
-        picture.check_sides("images[0]", spec.images[0], MULTIPLE)
+        vae_pixels.check_sides("images[0]", spec.images[0], MULTIPLE)
         for index, image in enumerate(spec.images[1:], start=1):
-            picture.check_sides(f"images[{index}]", image, 1)
+            vae_pixels.check_sides(f"images[{index}]", image, 1)
         check_mask(spec)
-        picture.check_steps(spec.steps, spec.strength)
+        vae_pixels.check_steps(spec.steps, spec.strength)
         self._network.check(spec.lora, spec.step_cache)
         prompts = {"prompt": spec.prompt}
         if (away := active_negative(spec)) is not None:
@@ -147,7 +148,7 @@ class QwenEditAdapter(FlowAdapter[QwenEditState, torch.Tensor]):
         away = active_negative(spec)
         negative = None if away is None else self._conditioner.prompt(away, spec.images)
         encoded = self._conditioner.pictures(spec.images)
-        noise = picture.randn(tuple(encoded[0].shape), generator, self._device, self._dtype)
+        noise = vae_pixels.randn(tuple(encoded[0].shape), generator, self._device, self._dtype)
         latents = noise if start == 0 else flow.noised(encoded[0], noise, sigmas[start])
         state = QwenEditState(
             height=height,
@@ -170,7 +171,7 @@ class QwenEditAdapter(FlowAdapter[QwenEditState, torch.Tensor]):
 
     def decode(self, state: QwenEditState) -> NDArray[np.uint8]:
         """The finished picture, (H, W, 3) uint8; outside the mask its pixels are the first picture's."""
-        painted = picture.to_uint8(self.decode_float(state))
+        painted = vae_pixels.to_uint8(self.decode_float(state))
         return painted if state.region is None else state.region.laid_over(painted)
 
     @torch.inference_mode()

@@ -11,7 +11,7 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 from transformers.models.qwen2_vl.processing_qwen2_vl import Qwen2VLProcessor
 from transformers.processing_utils import ProcessorMixin
 
-from services.diffusion.checkpoint import load_part
+from services.diffusion.weights.checkpoint import load_part
 
 IMAGE_TOKEN = "<|image_pad|>"  # noqa: S105
 VIDEO_TOKEN = "<|video_pad|>"  # noqa: S105

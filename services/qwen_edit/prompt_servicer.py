@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, cast
 from imgedit.errors import DeadlineExceeded, InvalidArgument, quoted
 from imgedit.v1 import progress_pb2, prompt_pb2, prompt_pb2_grpc
 from services.common import checks, languages, pixels
-from services.common import deadline as deadlines
-from services.common.deadline import Context
+from services.common.call_context import Context, deadline_of
 from services.diffusion.service import EngineSlot
 from services.qwen_edit import limits
-from services.qwen_edit.answer import READ, failed, judged
 from services.qwen_edit.instructions import Mode, RewriteSpec
+from services.qwen_edit.rewrite_check import READ, failed, judged
 
 if TYPE_CHECKING:
     from services.qwen_edit.model import QwenEditAdapter
@@ -56,7 +55,7 @@ class PromptServicer(prompt_pb2_grpc.PromptServiceServicer):
             return prompt_pb2.RewritePromptResponse(
                 prompt=spec.prompt, outcome=prompt_pb2.REWRITE_OUTCOME_UNCHANGED, source_language=language
             )
-        return await self._rewritten(spec, language, deadlines.of(context))
+        return await self._rewritten(spec, language, deadline_of(context))
 
     async def _rewritten(
         self, spec: RewriteSpec, language: str, deadline: float | None

@@ -16,9 +16,9 @@ from transformers import (
     StoppingCriteriaList,
 )
 
-from services.diffusion import finite
-from services.qwen_edit.answer import failed
+from services.diffusion.networks import finite
 from services.qwen_edit.instructions import RewriteSpec, chat
+from services.qwen_edit.rewrite_check import failed
 
 END = "<|im_end|>"
 FILLER = "<|endoftext|>"

@@ -8,12 +8,12 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, cast
 
 from imgedit.errors import InvalidArgument
-from imgedit.images import Pixels
+from imgedit.imaging.images import Pixels
 from imgedit.v1 import image_pb2, progress_pb2, qwen_edit_pb2, qwen_edit_pb2_grpc
-from services.common import checks, deadline, pixels
-from services.common.deadline import Context
-from services.diffusion import relay
-from services.diffusion.events import Finished
+from services.common import checks, pixels
+from services.common.call_context import Context, deadline_of
+from services.diffusion import streaming
+from services.diffusion.engine.events import Finished
 from services.diffusion.service import EngineSlot
 from services.qwen_edit import limits
 from services.qwen_edit.spec import QwenEditSpec
@@ -30,7 +30,7 @@ DEFAULT_STRENGTH = 1.0
 class QwenEditServicer(qwen_edit_pb2_grpc.QwenEditServiceServicer):
     """Serves Edit with an engine that owns the model."""
 
-    def __init__(self, slot: EngineSlot, *, max_pixels: int, profiles: relay.Profiles) -> None:
+    def __init__(self, slot: EngineSlot, *, max_pixels: int, profiles: streaming.Profiles) -> None:
         self._slot = slot
         self._max_pixels = max_pixels
         self._profiles = profiles
@@ -43,26 +43,26 @@ class QwenEditServicer(qwen_edit_pb2_grpc.QwenEditServiceServicer):
         adapter = cast("QwenEditAdapter", engine.adapter)
         spec = await asyncio.to_thread(read_spec, request, self._max_pixels, self._profiles)
 
-        def result(finished: Finished[relay.Output]) -> qwen_edit_pb2.QwenEditEvent:
+        def result(finished: Finished[streaming.Output]) -> qwen_edit_pb2.QwenEditEvent:
             return qwen_edit_pb2.QwenEditEvent(
                 result=qwen_edit_pb2.QwenEditResult(
                     image=pixels.to_message(finished.output),
                     seed=spec.seed,
                     steps_run=finished.steps_run,
                     model=progress_pb2.ModelInfo(model_id=adapter.name, revision=adapter.revision),
-                    timings=relay.timings(finished),
+                    timings=streaming.timings(finished),
                     warnings=adapter.warnings(spec),
                 )
             )
 
         async with aclosing(
-            engine.run(spec, deadline=deadline.of(context), preview_every=request.preview_every)
+            engine.run(spec, deadline=deadline_of(context), preview_every=request.preview_every)
         ) as events:
-            async for message in relay.relay(events, qwen_edit_pb2.QwenEditEvent, result):
+            async for message in streaming.relay(events, qwen_edit_pb2.QwenEditEvent, result):
                 yield message
 
 
-def read_spec(request: qwen_edit_pb2.QwenEditRequest, max_pixels: int, profiles: relay.Profiles) -> QwenEditSpec:
+def read_spec(request: qwen_edit_pb2.QwenEditRequest, max_pixels: int, profiles: streaming.Profiles) -> QwenEditSpec:
     """Check a request and decode its pictures. Raises `InvalidArgument` naming the field."""
     if not 1 <= len(request.images) <= MAX_IMAGES:
         raise InvalidArgument.field("images", f"must hold 1 to {MAX_IMAGES} pictures, holds {len(request.images)}")
@@ -73,10 +73,10 @@ def read_spec(request: qwen_edit_pb2.QwenEditRequest, max_pixels: int, profiles:
     steps = request.steps if request.HasField("steps") else DEFAULT_STEPS
     true_cfg_scale = request.true_cfg_scale if request.HasField("true_cfg_scale") else DEFAULT_TRUE_CFG_SCALE
     strength = request.strength if request.HasField("strength") else DEFAULT_STRENGTH
-    checks.number("steps", steps, 1, relay.MAX_STEPS)
+    checks.number("steps", steps, 1, streaming.MAX_STEPS)
     checks.number("true_cfg_scale", true_cfg_scale, 1, 15)
     checks.number("strength", strength, 0, 1)
-    checks.number("preview_every", request.preview_every, 0, relay.MAX_STEPS)
+    checks.number("preview_every", request.preview_every, 0, streaming.MAX_STEPS)
     pictures = tuple(
         pixels.read_rgb(image, field=f"images[{index}]", max_pixels=max_pixels)
         for index, image in enumerate(request.images)
@@ -90,7 +90,7 @@ def read_spec(request: qwen_edit_pb2.QwenEditRequest, max_pixels: int, profiles:
         true_cfg_scale=true_cfg_scale,
         steps=steps,
         strength=strength,
-        seed=request.seed if request.HasField("seed") else relay.draw_seed(),
+        seed=request.seed if request.HasField("seed") else streaming.draw_seed(),
         mask=read_mask(request, pictures[0], max_pixels) if request.HasField("mask") else None,
         lora=profiles.lora(request.profile),
         step_cache=profiles.step_cache(request.profile),

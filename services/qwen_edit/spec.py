@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from imgedit.images import Pixels
+from imgedit.imaging.images import Pixels
 
 
 @dataclass(frozen=True)

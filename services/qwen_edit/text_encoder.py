@@ -7,7 +7,7 @@ import torch
 from transformers import Qwen2_5_VLForConditionalGeneration
 
 from imgedit.errors import SettingsError
-from services.diffusion import checkpoint
+from services.diffusion.weights import checkpoint
 from services.qwen_edit import int8
 
 TextEncoderWeights = Literal["dense", "int8"]

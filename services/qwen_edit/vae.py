@@ -15,7 +15,7 @@ from diffusers import AutoencoderKLQwenImage
 from diffusers.models.autoencoders.autoencoder_kl_qwenimage import QwenImageCausalConv3d
 from torch import Tensor, nn
 
-from services.diffusion import checkpoint
+from services.diffusion.weights import checkpoint
 
 
 class PictureConv(nn.Conv2d):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from imgedit.images import Pixels, blend
+from imgedit.imaging.images import Pixels, blend
 
 
 def to_mask(alpha: NDArray[np.float32]) -> Pixels:

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from imgedit.errors import NumericFailure, OutOfMemory, SettingsError
-from services.diffusion.device import device_named, free_memory, is_out_of_memory
+from services.diffusion.networks.device import device_named, free_memory, is_out_of_memory
 from services.segmentation.ben2 import BEN2, load, revision, weights_file
 from services.segmentation.ben2.accelerator import AcceleratedBEN2
 from services.segmentation.ben2.cpu import PreparedBEN2

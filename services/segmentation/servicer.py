@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imgedit.errors import InvalidArgument
-from imgedit.images import Pixels
+from imgedit.imaging.images import Pixels
 from imgedit.v1 import image_pb2, progress_pb2, segmentation_pb2, segmentation_pb2_grpc
-from services.common import deadline, pixels, tracing
+from services.common import pixels, tracing
 from services.common.cache import content_key
-from services.common.deadline import Context
+from services.common.call_context import Context, deadline_of
 from services.common.loading import ModelSlot
 from services.common.worker import Worker
 from services.segmentation.cutout import on_ground, to_mask
@@ -65,7 +65,7 @@ class SegmentationServicer(segmentation_pb2_grpc.SegmentationServiceServicer):
         found = await self._masks.get(
             f"{content} {model.revision} {model.precision}",
             lambda latest: self._make(model, image, latest),
-            deadline=deadline.of(context),
+            deadline=deadline_of(context),
         )
         tracing.note(cache_hit=found.cache_hit)
         return await asyncio.to_thread(_answer, request, outputs, image, found, model.revision)

@@ -12,9 +12,9 @@ import httpx2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 
-from imgedit import gateway
-from imgedit.gateway import Address
-from imgedit.ports import Ports
+from imgedit.local import gateway
+from imgedit.local.gateway import Address
+from imgedit.local.ports import Ports
 from imgedit.v1 import edit_pb2, edit_pb2_grpc
 from services.common.access import Gate, OpenGate
 from services.common.interceptors import RequestInterceptor

@@ -11,7 +11,7 @@ import httpx2
 from google.rpc import status_pb2
 
 from imgedit.errors import InvalidArgument, from_status
-from imgedit.gateway import Address
+from imgedit.local.gateway import Address
 from imgedit.v1 import edit_pb2, edit_pb2_grpc
 from tests import http2
 from tests.deploy.edges import Orchestrator, edge

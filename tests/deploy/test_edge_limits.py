@@ -15,7 +15,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from imgedit import tokens
-from imgedit.gateway import Address
+from imgedit.local.gateway import Address
 from imgedit.tokens import Credential
 from imgedit.v1 import edit_pb2, edit_pb2_grpc
 from services.common.access import TokenGate

@@ -14,8 +14,8 @@ from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from openapi_spec_validator import validate
 
 from deploy.envoy.build import FOLDER
-from imgedit import gateway
-from imgedit.gateway import Address
+from imgedit.local import gateway
+from imgedit.local.gateway import Address
 from imgedit.v1 import edit_pb2
 from services.common.interceptors import UNBEGUN
 

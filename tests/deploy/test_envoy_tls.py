@@ -18,10 +18,10 @@ import httpx2
 import pytest
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from imgedit import gateway
-from imgedit.gateway import Address, Mutual, Tls
-from imgedit.ports import Ports, is_free
-from imgedit.stack import is_serving
+from imgedit.local import gateway
+from imgedit.local.gateway import Address, Mutual, Tls
+from imgedit.local.ports import Ports, is_free
+from imgedit.local.supervisor import is_serving
 from tests.integration.authority import Authority, Pair
 
 SERVICES = ("segmentation", "fill", "qwen_edit")

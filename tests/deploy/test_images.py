@@ -19,9 +19,9 @@ import psutil
 import pytest
 import yaml
 
-from imgedit import allocator
-from imgedit.ports import Ports
-from imgedit.stack import is_serving
+from imgedit.local import malloc
+from imgedit.local.ports import Ports
+from imgedit.local.supervisor import is_serving
 from services.common.settings import ServiceSettings
 from studio import settings as studio_settings
 from tests.deploy.kubernetes import ROOT
@@ -100,7 +100,7 @@ def install(stage: str, context: Path) -> Path:
 
 def test_every_image_keeps_memory_as_the_services_of_one_machine_do() -> None:
     for service in ("segmentation", "fill", "qwen-edit", "orchestrator"):
-        assert allocator.SERVICE.items() <= environment(service).items()
+        assert malloc.SERVICE.items() <= environment(service).items()
 
 
 def test_the_orchestrators_environment_is_small_and_has_no_torch(installed: Path) -> None:

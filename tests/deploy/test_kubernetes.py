@@ -12,8 +12,9 @@ import yaml
 from typer.testing import CliRunner
 
 from deploy.build import dashboards
-from imgedit import gateway, models
-from imgedit.cli import app
+from imgedit.cli.main import app
+from imgedit.local import gateway
+from imgedit.weights import registry
 from services.common.settings import DiffusionSettings, ModelSettings, ServiceSettings
 from services.fill.settings import FillSettings
 from services.orchestrator.settings import OrchestratorSettings
@@ -176,15 +177,15 @@ def settings_in(objects: list[Object]) -> dict[str, ServiceSettings]:
     return found
 
 
-def pulled_by(job: Object, monkeypatch: pytest.MonkeyPatch) -> list[models.Source]:
+def pulled_by(job: Object, monkeypatch: pytest.MonkeyPatch) -> list[registry.Source]:
     """What the command of the Job would pull."""
-    sources: list[models.Source] = []
+    sources: list[registry.Source] = []
 
-    def pull(source: models.Source, *_: object, **__: object) -> models.LockedModel:
+    def pull(source: registry.Source, *_: object, **__: object) -> registry.LockedModel:
         sources.append(source)
-        return models.LockedModel("", source.repo, "", source.folder, "", {})
+        return registry.LockedModel("", source.repo, "", source.folder, "", {})
 
-    monkeypatch.setattr("imgedit.models_pull.pull", pull)
+    monkeypatch.setattr("imgedit.weights.pull.pull", pull)
     [container] = pod(job)["spec"]["containers"]
     result = CliRunner().invoke(app, container["args"])
     assert result.exit_code == 0, result.output

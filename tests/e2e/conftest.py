@@ -10,8 +10,8 @@ import pytest
 from matplotlib import cbook
 
 from imgedit import SyncEditClient
-from imgedit.ports import Ports
-from imgedit.stack import Stack, environment_of
+from imgedit.local.ports import Ports
+from imgedit.local.supervisor import Stack, environment_of
 
 WORK_PIXELS = 192 * 192
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from imgedit.ports import SERVICES, Ports
+from imgedit.local.ports import SERVICES, Ports
 
 from .conftest import WORK_PIXELS
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from services.orchestrator.catalogue import SHIPPED
+from services.orchestrator.catalogue.models import SHIPPED
 
 from .conftest import RunningStack
 from .orchestrators import start, wait_for

@@ -17,9 +17,9 @@ import pytest
 
 from imgedit import SyncEditClient
 from imgedit.errors import ExperimentNotFound
-from imgedit.ports import Ports
+from imgedit.local.ports import Ports
 from imgedit.v1 import edit_pb2, edit_pb2_grpc, profile_pb2
-from services.orchestrator.catalogue import SHIPPED
+from services.orchestrator.catalogue.models import SHIPPED
 
 from .conftest import RunningStack
 from .orchestrators import Orchestrator, orchestrator, spawn, wait_for

@@ -19,8 +19,8 @@ import pytest
 
 from imgedit import EditClient, SyncEditClient
 from imgedit.errors import DeadlineExceeded, ImgeditError, QueueFull
-from imgedit.ports import Ports
-from imgedit.stack import Stack, environment_of, is_serving
+from imgedit.local.ports import Ports
+from imgedit.local.supervisor import Stack, environment_of, is_serving
 from imgedit.v1 import edit_pb2
 
 from .conftest import WORK_PIXELS

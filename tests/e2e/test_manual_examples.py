@@ -19,7 +19,7 @@ PICTURE = re.compile(r"(?<![.\w])\w+\.(?:png|webp)")
 DEFAULT_TARGET = "127.0.0.1:50051"
 SHELLS = {"python": [sys.executable, "-W", "error", "-c"], "shell": ["bash", "-euo", "pipefail", "-c"]}
 
-# A Korean page has the blocks of the English one; tests/unit/test_manual.py compares them.
+# A Korean page has the blocks of the English one; tests/unit/project/test_manual.py compares them.
 RUNNABLE = [
     pytest.param(block, id=f"{name_of(page)}:{block.line}")
     for page in pages()

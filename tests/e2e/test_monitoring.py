@@ -18,7 +18,7 @@ import yaml
 
 from imgedit import SyncEditClient
 from imgedit.errors import ImgeditError
-from imgedit.ports import SERVICES, Ports
+from imgedit.local.ports import SERVICES, Ports
 from tests.e2e.conftest import RunningStack
 
 ROOT = Path(__file__).parents[2]

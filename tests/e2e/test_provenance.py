@@ -13,7 +13,8 @@ import pytest
 from PIL import ExifTags, Image, ImageCms
 from PIL.PngImagePlugin import PngInfo
 
-from imgedit import SyncEditClient, provenance
+from imgedit import SyncEditClient
+from imgedit.imaging import provenance
 from imgedit.v1 import edit_pb2
 
 OPTIONS = {"experiment": "ben2_flux_fill", "prompt": "a gym at 50° <north>", "steps": 10, "strength": 0.3, "seed": 11}

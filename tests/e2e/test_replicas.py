@@ -13,8 +13,8 @@ import psutil
 import pytest
 
 from imgedit import SyncEditClient
-from imgedit.ports import Ports
-from imgedit.stack import Stack, environment_of, is_serving
+from imgedit.local.ports import Ports
+from imgedit.local.supervisor import Stack, environment_of, is_serving
 from imgedit.v1 import edit_pb2
 from tests.e2e.conftest import WORK_PIXELS
 

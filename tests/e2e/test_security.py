@@ -18,8 +18,8 @@ import pytest
 
 from imgedit import EditClient, SyncEditClient, tokens
 from imgedit.errors import ContentRefused, Unauthenticated
-from imgedit.ports import SERVICES, Ports
-from imgedit.stack import Stack, credentials_of, environment_of
+from imgedit.local.ports import SERVICES, Ports
+from imgedit.local.supervisor import Stack, credentials_of, environment_of
 from imgedit.v1 import edit_pb2
 from services.common.server import RunningServer
 from services.orchestrator.__main__ import make_service

@@ -15,9 +15,9 @@ import pytest
 
 from imgedit import SyncEditClient
 from imgedit.errors import EditCancelled, InvalidArgument
-from imgedit.ports import Ports
-from imgedit.stack import Stack, environment_of
-from services.orchestrator.catalogue import SHIPPED
+from imgedit.local.ports import Ports
+from imgedit.local.supervisor import Stack, environment_of
+from services.orchestrator.catalogue.models import SHIPPED
 from tests.collector import Collector, Span, Trace, collector
 from tests.e2e.conftest import WORK_PIXELS
 from tests.e2e.orchestrators import orchestrator

@@ -5,7 +5,7 @@ import time
 
 import psutil
 
-from imgedit.decoding import Decoders
+from imgedit.imaging.decode_pool import Decoders
 
 decoders = Decoders(1, 10.0)
 asyncio.run(decoders.start())

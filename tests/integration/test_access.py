@@ -17,13 +17,14 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from prometheus_client import REGISTRY
 from pydantic_settings import SettingsConfigDict
 
-from imgedit import EditClient, SyncEditClient, tokens, watched
+from imgedit import EditClient, SyncEditClient, file_watch, tokens
 from imgedit.client import error_of
 from imgedit.errors import ImgeditError, ScopeMissing, ServiceUnavailable, SettingsError, Unauthenticated
 from imgedit.tokens import Credential
 from imgedit.v1 import edit_pb2, edit_pb2_grpc
-from services.common import access, callers, credentials
+from services.common import access, credentials
 from services.common.access import OpenGate, ServiceGate, TokenGate
+from services.common.call_context import caller
 from services.common.server import RunningServer, Service
 from services.common.settings import ModelSettings
 from services.orchestrator.access import SCOPES, public_gate, service_channels
@@ -37,7 +38,7 @@ class Servicer(edit_pb2_grpc.EditServiceServicer):
     """Answers with the caller's name where an answer has a text."""
 
     async def Edit(self, request: edit_pb2.EditRequest, context: object) -> edit_pb2.EditResponse:
-        return edit_pb2.EditResponse(experiment_name=callers.caller.get())
+        return edit_pb2.EditResponse(experiment_name=caller.get())
 
     async def EditStream(self, request: edit_pb2.EditRequest, context: object) -> AsyncIterator[edit_pb2.EditEvent]:
         for _ in range(3):
@@ -252,7 +253,7 @@ async def test_a_changed_token_file_is_read_again_and_a_bad_one_is_not(
         await until(lambda: works(second))
         assert not await works(first)
         path.unlink()
-        await asyncio.sleep(watched.CHECK_SECONDS + 0.1)
+        await asyncio.sleep(file_watch.CHECK_SECONDS + 0.1)
         assert await works(second)
 
 
@@ -397,7 +398,7 @@ async def test_a_renewed_certificate_is_used_and_running_calls_go_on(authority: 
         running = stub.EditStream(edit_pb2.EditRequest(steps=20))  # 2 s between its events
         assert await running.read()
         pair.certificate.write_bytes(renewed.certificate.read_bytes())
-        await asyncio.sleep(watched.CHECK_SECONDS)
+        await asyncio.sleep(file_watch.CHECK_SECONDS)
         # The key is not there yet: the old pair stays in force.
         assert await call(address, tls_ca=authority.certificate)
         pair.key.write_bytes(renewed.key.read_bytes())
@@ -540,7 +541,7 @@ async def test_service_tokens_change_without_a_refused_call(tmp_path: Path) -> N
         f"{new}\n": (False, True),
     }.items():
         file.write_text(step)
-        await asyncio.sleep(watched.CHECK_SECONDS + 0.05)
+        await asyncio.sleep(file_watch.CHECK_SECONDS + 0.05)
         assert (admits(SERVICE_TOKEN), admits(new)) == (old_works, new_works)
 
 

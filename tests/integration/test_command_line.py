@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from imgedit.exit_codes import MEANINGS, ExitCode
+from imgedit.cli.exit_codes import MEANINGS, ExitCode
 from imgedit.v1 import edit_pb2, edit_pb2_grpc
 from services.common.server import RunningServer, Service
 from tests.integration.test_access import settings_of

@@ -17,11 +17,11 @@ import psutil
 import pytest
 from PIL import Image, ImageCms
 
-from imgedit import images
-from imgedit.decoding import Decoders
-from imgedit.encoding import encode_png
 from imgedit.errors import ImageRejected, ServiceUnavailable
-from imgedit.images import DEFAULT_MAX_PIXELS, Picture
+from imgedit.imaging import images
+from imgedit.imaging.decode_pool import Decoders
+from imgedit.imaging.encoding import encode_png
+from imgedit.imaging.images import DEFAULT_MAX_PIXELS, Picture
 from tests.hostile import SIGNATURE, chunk, exif_block, ihdr, plain_png, png, saved
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -63,7 +63,7 @@ def children() -> list[psutil.Process]:
 
 def is_decoder(process: psutil.Process) -> bool:
     try:
-        return "imgedit.decoder" in process.cmdline()
+        return "imgedit.imaging.decode_process" in process.cmdline()
     except psutil.Error:  # it has just ended
         return False
 

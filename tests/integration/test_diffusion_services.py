@@ -33,8 +33,8 @@ from services.fill.__main__ import make_service as make_fill
 from services.fill.settings import FillSettings
 from services.qwen_edit.__main__ import make_service as make_qwen_edit
 from services.qwen_edit.settings import QwenEditSettings
-from tests.unit.engine_support import write_lora
-from tests.unit.lightning import lightning_file
+from tests.support.engine import write_lora
+from tests.support.lightning import lightning_file
 
 RGB = np.random.default_rng(1).integers(0, 256, (96, 128, 3), dtype=np.uint8)
 MASK = np.zeros((96, 128), np.uint8)

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from imgedit import doctor
-from imgedit.doctor import Finding
-from imgedit.doctor_weights import weights
-from imgedit.ports import Ports
+from imgedit.local import doctor
+from imgedit.local.doctor import Finding
+from imgedit.local.doctor_weights import weights
+from imgedit.local.ports import Ports
 
 GB = 10**9
 

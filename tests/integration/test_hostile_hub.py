@@ -12,7 +12,7 @@ import pytest
 from huggingface_hub import constants
 from typer.testing import CliRunner, Result
 
-from imgedit.cli import app
+from imgedit.cli.main import app
 from tests.integration.hub import Hub, Repo, git_blob_id, running_hub
 
 WEIGHTS = bytes(range(256)) * 40
@@ -151,7 +151,7 @@ def test_a_file_that_is_listed_twice_is_refused(run: Run, hub: Hub) -> None:
 
 
 def test_pages_without_end_are_refused(run: Run, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("imgedit.hub.MAX_LISTING_BYTES", 1 << 20)
+    monkeypatch.setattr("imgedit.weights.hub.MAX_LISTING_BYTES", 1 << 20)
     hub.repos[NAME].files["README.md"] = b"x" * 10
     hub.entries_as = lambda entries: [{"type": "directory", "path": "x" * 100_000}]
     hub.next_page = f"{hub.address}/api/models/{NAME}/tree/{'1' * 40}"
@@ -194,7 +194,7 @@ def test_a_token_that_is_sent_stays_with_its_host(run: Run, hub: Hub, monkeypatc
 
 
 def test_the_token_goes_to_the_public_hub_over_tls_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    from imgedit.hub import Hub as Client
+    from imgedit.weights.hub import Hub as Client
 
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     for endpoint, is_sent in {
@@ -219,7 +219,7 @@ def test_a_hub_under_tls_cannot_lead_to_plain_http(hub: Hub) -> None:
     import httpx2
 
     from imgedit.errors import ModelDownloadError
-    from imgedit.hub import Hub as Client
+    from imgedit.weights.hub import Hub as Client
 
     with Client("https://huggingface.co") as client, pytest.raises(ModelDownloadError, match="leads away from TLS"):
         client._check_request(httpx2.Request("GET", hub.address))

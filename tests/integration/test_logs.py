@@ -18,8 +18,9 @@ from imgedit.errors import ExperimentNotFound, FeatureNotFound, ImgeditError, In
 from imgedit.v1 import edit_pb2
 from services.common import logs
 from services.common.server import RunningServer
-from services.orchestrator import catalogue, usage
+from services.orchestrator import metering
 from services.orchestrator.__main__ import make_service
+from services.orchestrator.catalogue import models
 from services.orchestrator.settings import OrchestratorSettings
 
 ROOT = Path(__file__).parents[2]
@@ -68,7 +69,7 @@ def test_a_line_of_the_log_is_one_line_whatever_it_says(text: str, capsys: pytes
 def test_accounts_are_written_at_every_level(capsys: pytest.CaptureFixture[str]) -> None:
     logs.configure("test", "error")
     logging.getLogger("other").warning("not shown")
-    with usage.recorded() as used:
+    with metering.recorded() as used:
         used.experiment = "e"
     [line] = lines_of(capsys.readouterr().err)
     assert (line["logger"], line["experiment"], line["outcome"]) == ("imgedit.usage", "e", "OK")
@@ -92,7 +93,7 @@ async def test_hostile_ids_come_back_short_and_in_one_line(text: str, capsys: py
     logs.configure("orchestrator", "debug")
     server = RunningServer(make_service(settings), settings)
     await server.start()
-    known = catalogue.load(catalogue.SHIPPED).experiments[0].id
+    known = models.load(models.SHIPPED).experiments[0].id
     try:
         async with EditClient(f"127.0.0.1:{server.port}") as client:
             for expected, fields in (

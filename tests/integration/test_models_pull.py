@@ -20,7 +20,7 @@ import pytest
 from huggingface_hub import close_session, constants
 from typer.testing import CliRunner, Result
 
-from imgedit.cli import app
+from imgedit.cli.main import app
 from tests.integration.hub import Hub, Repo, running_hub
 
 ROOT = Path(__file__).parents[2]
@@ -224,7 +224,7 @@ def test_verify_names_files_that_were_not_pulled_and_could_be_loaded(run: Run, m
 
 def test_verify_works_without_a_hub_and_without_the_library(run: Run, models: Path) -> None:
     run("pull", "ben2")
-    code = "import sys; sys.modules['huggingface_hub'] = None; from imgedit.cli import app; app()"
+    code = "import sys; sys.modules['huggingface_hub'] = None; from imgedit.cli.main import app; app()"
     for command, status in (("verify", 0), ("pull ben2", 1)):
         done = subprocess.run(
             [sys.executable, "-W", "error", "-c", code, "models", *command.split(), "--models", str(models)],

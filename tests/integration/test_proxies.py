@@ -14,12 +14,12 @@ import grpc
 import pytest
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from imgedit import doctor, stack
 from imgedit.addresses import is_near
 from imgedit.channels import TlsFiles, open_channel
 from imgedit.client import EditClient
-from imgedit.ports import Ports
-from imgedit.stack import Program, Stack, is_serving, serving_fault
+from imgedit.local import doctor, supervisor
+from imgedit.local.ports import Ports
+from imgedit.local.supervisor import Program, Stack, is_serving, serving_fault
 from imgedit.sync_client import SyncEditClient
 
 VARIABLES = ("http_proxy", "https_proxy", "grpc_proxy", "all_proxy")
@@ -146,12 +146,12 @@ def test_a_wait_says_what_it_waits_for_and_why(tmp_path: Path, monkeypatch: pyte
     address = f"127.0.0.1:{ports.base}"
     sleeping = Program("edge", [sys.executable, "-c", "import time; time.sleep(60)"], {}, address)
     monkeypatch.setattr(Stack, "_programs", lambda self: iter([sleeping]))
-    monkeypatch.setattr(stack, "REPORT_SECONDS", 0)
+    monkeypatch.setattr(supervisor, "REPORT_SECONDS", 0)
     running = Stack(ports, tmp_path, {})
     running.start()
     told: list[str] = []
     try:
-        with pytest.raises(stack.StackError, match=rf"not SERVING after 1 s: edge \({address}: UNAVAILABLE"):
+        with pytest.raises(supervisor.StackError, match=rf"not SERVING after 1 s: edge \({address}: UNAVAILABLE"):
             list(running.wait_until_serving(1, told.append))
     finally:
         running.stop()

@@ -27,7 +27,6 @@ from PIL import Image
 from prometheus_client import REGISTRY
 
 from demo.tiny import ben2 as tiny
-from imgedit import images
 from imgedit.channels import CHANNEL_OPTIONS
 from imgedit.client import error_of
 from imgedit.errors import (
@@ -40,7 +39,8 @@ from imgedit.errors import (
     QueueFull,
     SettingsError,
 )
-from imgedit.images import Pixels
+from imgedit.imaging import images
+from imgedit.imaging.images import Pixels
 from imgedit.v1 import image_pb2, segmentation_pb2, segmentation_pb2_grpc
 from services.common import pixels
 from services.common.server import RunningServer

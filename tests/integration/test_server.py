@@ -33,8 +33,8 @@ from imgedit.errors import (
     SettingsError,
     by_reason,
 )
-from imgedit.ports import Ports
-from imgedit.stack import is_serving
+from imgedit.local.ports import Ports
+from imgedit.local.supervisor import is_serving
 from imgedit.v1 import edit_pb2, edit_pb2_grpc, progress_pb2
 from services.common import logs
 from services.common.server import RunningServer, Service

@@ -16,8 +16,8 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from imgedit.ports import Ports
-from imgedit.stack import DEMO_MODELS, Stack, environment_of
+from imgedit.local.ports import Ports
+from imgedit.local.supervisor import DEMO_MODELS, Stack, environment_of
 from tests.demo_stack import ROOT, SAMPLES
 from tests.web.conftest import LAUNCH
 from tests.web.studio_page import Studio

@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import BrowserContext, expect
 
-from imgedit.ports import Ports, is_free
+from imgedit.local.ports import Ports, is_free
 from tests.demo_stack import SAMPLES, DemoStack
 from tests.web.studio_page import EDIT_SECONDS, Studio, payload, png
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from imgedit.ports import Ports, is_free
+from imgedit.local.ports import Ports, is_free
 from tests.demo_stack import ROOT
 
 pytestmark = pytest.mark.timeout(400)

@@ -12,8 +12,8 @@ from playwright.sync_api import Browser, expect
 from imgedit import SyncEditClient
 from imgedit.request import EditOptions
 from studio import pictures
-from studio.desk import Desk
 from studio.runs import Run, Task
+from studio.session import Desk
 from tests.demo_stack import SAMPLES, DemoStack
 from tests.e2e.orchestrators import wait_for
 from tests.web.studio_page import EDIT_SECONDS, Studio, payload, picture, png

@@ -1,0 +1,1 @@
+"""Training the demo's Qwen-Image-Edit: its VAE, language model, transformer and few-step LoRA."""

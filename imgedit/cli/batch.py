@@ -1,0 +1,223 @@
+"""The command `imgedit batch`: every picture of a folder, several at once, to be gone on with after an end."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from imgedit import output_files
+from imgedit.batch import STATE_NAME, Batch, Job, Outcome, State, jobs, left_out
+from imgedit.cli import exit_codes
+from imgedit.cli.connection import Connect, connecting
+from imgedit.cli.console import Lang, Language, err, fail, language, message, out, print_json, shown
+from imgedit.cli.edit_options import Ask, Quality, asking, given_files, output_options
+from imgedit.cli.exit_codes import ExitCode
+from imgedit.client import DEFAULT_TIMEOUT
+from imgedit.errors import ImgeditError
+from imgedit.request import EditOptions
+
+SHOWN_FAILURES = 20
+SHOWN_NAMES = 5
+
+
+@connecting
+@asking
+def batch(
+    connect: Connect,
+    ask: Ask,
+    folder: Annotated[Path, typer.Argument(help="Folder of PNG, JPEG and WebP files.", metavar="DIR")],
+    out_folder: Annotated[Path, typer.Option("--out", help="Folder for the results.", metavar="DIR")],
+    recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Take the folders below, too.")] = False,
+    format: Annotated[Literal["png", "jpeg", "webp"], typer.Option(help="File format of the results.")] = "png",
+    quality: Quality = None,
+    parallel: Annotated[int, typer.Option("--parallel", "-n", help="Pictures at once.", min=1, max=64)] = 4,
+    timeout: Annotated[float, typer.Option(help="Longest wait per picture, in seconds.", min=0.1)] = DEFAULT_TIMEOUT,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
+    lang: Lang = None,
+) -> None:
+    """Edit every picture of a folder in the same way.
+
+    What is done is noted in imgedit-batch.jsonl beside the results: the same command again, after Ctrl-C or a fault,
+    edits only what is missing or has changed.
+
+    Exit code 0: every picture is done; 3: some are not; 1: none is, or the command is wrong; 4: none is, since no
+    server answers or has room; 130: ended by Ctrl-C.
+    """
+    options = ask()
+    ending = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}[format]
+    options["output"] = output_options(ending, quality)
+    found = _jobs(folder, out_folder, recursive, ending, as_json=as_json)
+    for file in given_files(options):
+        if not file.is_file():
+            fail(f"there is no file {file}", as_json=as_json)
+    try:
+        out_folder.mkdir(parents=True, exist_ok=True)
+        output_files.check(out_folder / STATE_NAME)
+        state = State(out_folder / STATE_NAME)
+    except OSError as error:
+        fail(f"--out: {message(error, language(lang))}", as_json=as_json)
+    others = left_out(folder.resolve(), out_folder.resolve(), recursive=recursive)
+    if others and not as_json:
+        err.print(f"left out, neither PNG, JPEG nor WebP: {_listed(others)}", highlight=False, soft_wrap=True)
+    run = _Run(found, others, options, state, timeout, language(lang))
+    with _bar(quiet) as bar:
+        task = bar.add_task("editing", total=len(found), failed="")
+        try:
+            asyncio.run(run.edit_all(connect, parallel, bar, task))
+        except KeyboardInterrupt:
+            run.is_interrupted = True
+    run.print_json(out_folder) if as_json else run.print_tables(out_folder)
+    raise typer.Exit(run.exit_code)
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - SHOWN_NAMES} more" if len(names) > SHOWN_NAMES else ""
+    return escape(shown(", ".join(names[:SHOWN_NAMES]))) + more
+
+
+def _jobs(folder: Path, out_folder: Path, recursive: bool, ending: str, *, as_json: bool) -> list[Job]:
+    if not folder.is_dir():
+        fail(f"there is no folder {folder}", as_json=as_json)
+    folder, out_folder = folder.resolve(), out_folder.resolve()
+    if folder == out_folder:
+        fail("--out must be another folder: results would take the place of pictures", as_json=as_json)
+    found = jobs(folder, out_folder, recursive=recursive, ending=ending)
+    if not found:
+        advice = "" if recursive else "; --recursive takes those below, too"
+        fail(f"{folder} holds no PNG, JPEG or WebP file{advice}", as_json=as_json)
+    return found
+
+
+class _Run:
+    """One run of the command, and what became of each picture."""
+
+    def __init__(
+        self,
+        found: list[Job],
+        others: list[str],
+        options: EditOptions,
+        state: State,
+        timeout: float,
+        lang: Language,
+    ) -> None:
+        self._found = found
+        self._others = others
+        self._options = options
+        self._state = state
+        self._timeout = timeout
+        self._lang = lang
+        self._outcomes: list[Outcome] = []
+        self._stopped_by: ImgeditError | None = None
+        self._started = time.monotonic()
+        self.is_interrupted = False
+
+    async def edit_all(self, connect: Connect, parallel: int, bar: Progress, task: TaskID) -> None:
+        """Edit what is not done yet."""
+
+        def note(outcome: Outcome) -> None:
+            self._outcomes.append(outcome)
+            failed = len(self._failed)
+            bar.update(task, advance=1, failed=f"[red]{failed} failed[/]" if failed else "")
+
+        async with connect().open_async() as client:
+            work = Batch(client, self._options, self._state, self._timeout, note)
+            await work.run(self._found, parallel)
+            self._stopped_by = work.stopped_by
+
+    @property
+    def _failed(self) -> list[Outcome]:
+        return [outcome for outcome in self._outcomes if outcome.status == "failed"]
+
+    @property
+    def _not_tried(self) -> int:
+        return len(self._found) - len(self._outcomes)
+
+    @property
+    def exit_code(self) -> int:
+        """See the command's help."""
+        if self.is_interrupted:
+            return ExitCode.INTERRUPTED
+        if not self._failed and not self._not_tried:
+            return ExitCode.DONE
+        if len(self._failed) < len(self._outcomes):
+            return ExitCode.SOME_FAILED
+        errors = [outcome.error for outcome in self._failed]
+        may_pass = all(isinstance(error, ImgeditError) and exit_codes.may_pass_later(error) for error in errors)
+        return ExitCode.TRY_LATER if may_pass else ExitCode.FAILED
+
+    def print_tables(self, out_folder: Path) -> None:
+        """Counts, then each failure."""
+        counts = Counter(outcome.status for outcome in self._outcomes)
+        summary = Table("done", "skipped", "failed", "not tried", "seconds", "results")
+        seconds = f"{time.monotonic() - self._started:.1f}"
+        numbers = (counts["done"], counts["skipped"], counts["failed"], self._not_tried)
+        summary.add_row(*map(str, numbers), seconds, escape(shown(str(out_folder))))
+        out.print(summary)
+        for outcome in self._failed[:SHOWN_FAILURES]:
+            line = shown(f"{outcome.job.name}: {self._why(outcome)}")
+            err.print(f"[red]failed:[/] {escape(line)}", soft_wrap=True)
+        if len(self._failed) > SHOWN_FAILURES:
+            err.print(f"… and {len(self._failed) - SHOWN_FAILURES} more; --json lists all of them")
+        if self._stopped_by is not None and self._not_tried:
+            err.print(f"[red]stopped:[/] {escape(message(self._stopped_by, self._lang))}", soft_wrap=True)
+        if self._failed or self._not_tried:
+            err.print("the same command again edits only what is missing")
+
+    def print_json(self, out_folder: Path) -> None:
+        """The same, for programs."""
+        counts = Counter(outcome.status for outcome in self._outcomes)
+        summary = {
+            "done": counts["done"],
+            "skipped": counts["skipped"],
+            "failed": [self._failure(outcome) for outcome in self._failed],
+            "not_tried": self._not_tried,
+            "interrupted": self.is_interrupted,
+            "seconds": round(time.monotonic() - self._started, 3),
+            "left_out": self._others,
+            "out": str(out_folder),
+        }
+        print_json(summary)
+
+    def _failure(self, outcome: Outcome) -> dict[str, str]:
+        known = outcome.error if isinstance(outcome.error, ImgeditError) else None
+        return {
+            "name": outcome.job.name,
+            "code": known.code.name if known else "",
+            "reason": known.reason if known else "",
+            "message": self._why(outcome),
+            "request_id": (known.request_id if known else None) or "",
+        }
+
+    def _why(self, outcome: Outcome) -> str:
+        return message(outcome.error, self._lang) if outcome.error else ""
+
+
+def _bar(quiet: bool) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[failed]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=err,
+        transient=True,
+        disable=quiet,
+    )

@@ -1,0 +1,40 @@
+"""The commands `imgedit catalogue check` and `schema`, which run the orchestrator's own check as a process."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+MODULE = "services.orchestrator.catalogue"
+
+app = typer.Typer(no_args_is_help=True, help="Check the experiment catalogue before it is used.")
+
+
+@app.command()
+def check(files: Annotated[list[Path], typer.Argument(help="Catalogue files (YAML).", metavar="FILE...")]) -> None:
+    """Check catalogue files as the orchestrator does; every fault is printed with its line and field.
+
+    Exit code 0: no fault; 1: a fault.
+    """
+    _run("check", *map(str, files))
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of a catalogue file, for editors that complete and check YAML."""
+    _run("schema")
+
+
+def _run(*arguments: str) -> None:
+    if importlib.util.find_spec("services") is None:
+        typer.echo("error: this needs the orchestrator: pip install 'imgedit[orchestrator]'", err=True)
+        raise typer.Exit(1)
+    environment = {**os.environ, "PYTHONIOENCODING": f"{sys.stdout.encoding}:backslashreplace"}
+    done = subprocess.run([sys.executable, "-m", MODULE, *arguments], env=environment, check=False)
+    raise typer.Exit(done.returncode)

@@ -1,0 +1,39 @@
+"""What a shell completes that only the server knows: the ids of experiments and features.
+
+Nothing is offered where no server answers within a second; a completion never prints an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import typer
+
+from imgedit.cli.connection import connection_by
+from imgedit.errors import ImgeditError
+from imgedit.v1 import edit_pb2
+
+ANSWER_SECONDS = 1.0
+
+Offer = list[tuple[str, str]]
+
+
+def experiments(ctx: typer.Context) -> Offer:
+    """Ids with names."""
+    return [(found.id, found.name) for found in _found(ctx.params)]
+
+
+def features(ctx: typer.Context) -> Offer:
+    """Ids with names: of the experiment that is chosen already, else of all."""
+    chosen = ctx.params.get("experiment")
+    listed = [found for found in _found(ctx.params) if chosen in (None, found.id)]
+    return [(feature.id, feature.name) for found in listed for feature in found.features]
+
+
+def _found(params: Mapping[str, Any]) -> list[edit_pb2.Experiment]:
+    try:
+        with connection_by(params).open() as client:
+            return client.experiments(timeout=ANSWER_SECONDS)
+    except (ImgeditError, typer.Exit):
+        return []

@@ -1,0 +1,174 @@
+"""The options of `imgedit edit` and `imgedit batch` that say what is asked for, and the EditOptions that they make."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from imgedit.cli import completion
+from imgedit.cli.options import instead_of
+from imgedit.request import Background, EditOptions, Profile
+from imgedit.v1 import edit_pb2
+
+Ask = Callable[[], EditOptions]
+
+FORMATS: dict[str, edit_pb2.OutputFormat] = {
+    ".png": edit_pb2.OUTPUT_FORMAT_PNG,
+    ".jpg": edit_pb2.OUTPUT_FORMAT_JPEG,
+    ".jpeg": edit_pb2.OUTPUT_FORMAT_JPEG,
+    ".jfif": edit_pb2.OUTPUT_FORMAT_JPEG,
+    ".webp": edit_pb2.OUTPUT_FORMAT_WEBP,
+}
+"""What the ending of a result's name asks the server for."""
+
+Quality = Annotated[
+    int | None,
+    typer.Option(help="Quality of a JPEG (default 95) or WebP (default lossless), 1 to 100.", min=1, max=100),
+]
+
+MASK = "Mask"
+OUTPAINT = "Extending"
+
+
+def _options(
+    experiment: Annotated[
+        str,
+        typer.Option("--experiment", "-e", help="Id of the experiment.", autocompletion=completion.experiments),
+    ],
+    prompt: Annotated[
+        str | None, typer.Option("--prompt", "-p", help="What to do. Needed by every experiment that paints.")
+    ] = None,
+    feature: Annotated[
+        str | None,
+        typer.Option(
+            "--feature",
+            "-f",
+            help="Id of the feature. [default: the experiment's first]",
+            autocompletion=completion.features,
+        ),
+    ] = None,
+    expand_prompt: Annotated[
+        bool, typer.Option("--expand-prompt", help="Have a language model write the prompt out first.")
+    ] = False,
+    negative_prompt: Annotated[str | None, typer.Option(help="What to avoid.")] = None,
+    negative_scale: Annotated[float | None, typer.Option(help="Weight of the negative prompt (FLUX).")] = None,
+    steps: Annotated[int | None, typer.Option(help="Denoise steps, 10 to 50.")] = None,
+    guidance_scale: Annotated[
+        float | None,
+        typer.Option("--guidance-scale", "--guidance", help="How strongly the prompt is followed, 1 to 15."),
+    ] = None,
+    strength: Annotated[float | None, typer.Option(help="How far from the picture, 0.0 to 1.0.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="The same seed gives the same picture.", min=0, max=2**32 - 1)
+    ] = None,
+    profile: Annotated[Profile | None, typer.Option(help="Speed against quality. [default: balanced]")] = None,
+    background: Annotated[
+        Background | None,
+        typer.Option(help="What becomes of the picture around the subject (Qwen). [default: the feature's]"),
+    ] = None,
+    postprocess: Annotated[bool, typer.Option(help="Match the painted region's tone to its surroundings.")] = True,
+    reference: Annotated[list[Path] | None, typer.Option(help="A reference picture; may be given twice.")] = None,
+    mask: Annotated[
+        Path | None,
+        typer.Option(
+            help="What to repaint, white, at the picture's size. [default: found by BEN2]", rich_help_panel=MASK
+        ),
+    ] = None,
+    mask_subject: Annotated[
+        Literal["subject", "background"] | None,
+        typer.Option(help="Which part of BEN2's mask to take. [default: the feature's]", rich_help_panel=MASK),
+    ] = None,
+    mask_invert: Annotated[
+        bool, typer.Option("--mask-invert", help="Swap white and black.", rich_help_panel=MASK)
+    ] = False,
+    mask_threshold: Annotated[
+        float | None,
+        typer.Option(
+            help="The level between 0 and 1 that becomes one half; lower takes more in.", rich_help_panel=MASK
+        ),
+    ] = None,
+    mask_fill_holes: Annotated[
+        bool, typer.Option("--mask-fill-holes", help="Fill holes that the mask encloses.", rich_help_panel=MASK)
+    ] = False,
+    mask_grow: Annotated[
+        int | None, typer.Option(help="Grow the mask by so many pixels.", metavar="PX", rich_help_panel=MASK)
+    ] = None,
+    mask_feather: Annotated[
+        int | None,
+        typer.Option(help="Soften the mask's edge over so many pixels, inward.", metavar="PX", rich_help_panel=MASK),
+    ] = None,
+    left: Annotated[int, typer.Option(help="Pixels to add at the left.", rich_help_panel=OUTPAINT)] = 0,
+    right: Annotated[int, typer.Option(help="Pixels to add at the right.", rich_help_panel=OUTPAINT)] = 0,
+    top: Annotated[int, typer.Option(help="Pixels to add at the top.", rich_help_panel=OUTPAINT)] = 0,
+    bottom: Annotated[int, typer.Option(help="Pixels to add at the bottom.", rich_help_panel=OUTPAINT)] = 0,
+    aspect: Annotated[
+        str | None, typer.Option(help="Extend to this aspect, for instance 16:9.", rich_help_panel=OUTPAINT)
+    ] = None,
+) -> EditOptions:
+    """What an edit is asked for, but for its output."""
+    for name, text in (("prompt", prompt), ("negative-prompt", negative_prompt), ("experiment", experiment)):
+        _check_text(name, text)
+    for name, text in (("feature", feature), ("aspect", aspect)):
+        _check_text(name, text)
+    subject = f"MASK_SUBJECT_{mask_subject.upper()}" if mask_subject else None
+    mask_options = edit_pb2.MaskOptions(
+        subject=subject,
+        invert=mask_invert,
+        threshold=mask_threshold,
+        fill_holes=mask_fill_holes,
+        grow_px=mask_grow,
+        feather_px=mask_feather,
+    )
+    outpaint = edit_pb2.Outpaint(left=left, right=right, top=top, bottom=bottom, aspect=aspect)
+    return EditOptions(
+        experiment=experiment,
+        prompt=prompt,
+        feature=feature,
+        expand_prompt=expand_prompt,
+        negative_prompt=negative_prompt,
+        negative_scale=negative_scale,
+        steps=steps,
+        guidance_scale=guidance_scale,
+        strength=strength,
+        seed=seed,
+        profile=profile,
+        background=background,
+        postprocess=postprocess,
+        references=reference or (),
+        mask=mask,
+        mask_options=mask_options if mask_options.ListFields() else None,
+        outpaint=outpaint if outpaint.ListFields() else None,
+    )
+
+
+def _check_text(name: str, text: str | None) -> None:
+    """Refuse bytes that the terminal's encoding does not know; they reach a program as lone surrogates."""
+    try:
+        (text or "").encode()
+    except UnicodeEncodeError as error:
+        encoding = sys.getfilesystemencoding()
+        raise typer.BadParameter(f"--{name}: character {error.start + 1} is no text in {encoding}") from None
+
+
+asking = instead_of("ask", _options)
+"""Gives a command these options instead of its parameter `ask`."""
+
+
+def given_files(options: EditOptions) -> Iterator[Path]:
+    """The files besides the picture that the options name."""
+    for source in (options.get("mask"), *options.get("references", ())):
+        if isinstance(source, Path):
+            yield source
+
+
+def output_options(
+    ending: str, quality: int | None, *, has_cutout: bool = False, has_mask: bool = False
+) -> edit_pb2.OutputOptions:
+    """What the files to write ask of the answer: their format, and nothing that would not be written."""
+    wanted = {edit_pb2.OUTPUT_OMIT_CUTOUT: has_cutout, edit_pb2.OUTPUT_OMIT_MASK: has_mask}
+    omit = [what for what, is_wanted in wanted.items() if not is_wanted]
+    return edit_pb2.OutputOptions(format=FORMATS[ending], quality=quality, omit=omit)

@@ -1,0 +1,86 @@
+"""The command `imgedit experiments`: the catalogue as tables."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from google.protobuf.json_format import MessageToDict
+from rich.markup import escape
+from rich.table import Table
+
+from imgedit.cli.connection import Connect, connecting
+from imgedit.cli.console import Lang, fail_with, language, out, print_json
+from imgedit.errors import ImgeditError
+from imgedit.v1 import edit_pb2
+
+
+@connecting
+def experiments(
+    connect: Connect,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, as the REST API does.")] = False,
+    lang: Lang = None,
+) -> None:
+    """List the experiments, their features and parameters, and whether they can be used now."""
+    with connect().open() as client:
+        try:
+            found = client.experiments()
+        except ImgeditError as error:
+            fail_with(error, language(lang), as_json=as_json)
+    if as_json:
+        print_json({"experiments": [MessageToDict(experiment) for experiment in found]})
+        return
+    for experiment in found:
+        state = "[green]available[/]"
+        if not experiment.available:
+            state = f"[red]not available:[/] {', '.join(experiment.unavailable_services)} not serving"
+        out.print(f"[bold]{experiment.id}[/]  {escape(experiment.name)} – {escape(experiment.description)}  ({state})")
+        out.print(_table(experiment))
+
+
+def _table(experiment: edit_pb2.Experiment) -> Table:
+    table = Table("feature", "name", "parameter", "default", "range", "recommended")
+    table.columns[0].no_wrap = table.columns[2].no_wrap = True
+    for feature in experiment.features:
+        name = escape(feature.name) + ("" if feature.available else " [red](not available)[/]")
+        for index, spec in enumerate(feature.parameters):
+            first = (feature.id, name) if index == 0 else ("", "")
+            table.add_row(*first, *_row(spec))
+        table.add_section()
+    return table
+
+
+def _row(spec: edit_pb2.ParameterSpec) -> tuple[str, str, str, str]:
+    recommended = f"{spec.recommended_min:g} – {spec.recommended_max:g}" if spec.HasField("recommended_min") else ""
+    return (spec.name + (" *" if spec.required else ""), escape(_default(spec)), _accepted(spec), recommended)
+
+
+def _default(spec: edit_pb2.ParameterSpec) -> str:
+    match spec.default.WhichOneof("kind"):
+        case "number_value":
+            return f"{spec.default.number_value:g}"
+        case "bool_value":
+            return "yes" if spec.default.bool_value else "no"
+        case _:
+            return spec.default.string_value
+
+
+def _accepted(spec: edit_pb2.ParameterSpec) -> str:
+    """The range of a number, the lengths of a text, how many pictures, or the names to choose from."""
+    match spec.type:
+        case edit_pb2.PARAMETER_TYPE_ENUM:
+            return "\n".join(spec.choices)
+        case edit_pb2.PARAMETER_TYPE_BOOLEAN:
+            return "yes, no"
+        case edit_pb2.PARAMETER_TYPE_MESSAGE:
+            return ""
+        case edit_pb2.PARAMETER_TYPE_TEXT:
+            return f"{spec.min:g} – {spec.max:g} characters"
+        case edit_pb2.PARAMETER_TYPE_IMAGE:
+            return f"{spec.min:g} – {spec.max:g} files"
+        case _:
+            return f"{_number(spec.min)} – {_number(spec.max)}"
+
+
+def _number(value: float) -> str:
+    return str(int(value)) if value.is_integer() else f"{value:g}"

@@ -1,0 +1,123 @@
+"""The command `imgedit inspect`: what a result says of its own making, and the same edit once more."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from imgedit import output_files
+from imgedit.cli.connection import Connect, connecting
+from imgedit.cli.console import err, fail, message, out, print_json, print_path
+from imgedit.client import DEFAULT_TIMEOUT
+from imgedit.errors import ImgeditError
+from imgedit.imaging import provenance
+from imgedit.imaging.provenance import Record
+from imgedit.v1 import edit_pb2
+
+
+@connecting
+def inspect(
+    connect: Connect,
+    file: Annotated[Path, typer.Argument(help="A result: PNG, JPEG or WebP.", exists=True, dir_okay=False)],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    replay: Annotated[
+        Path | None,
+        typer.Option(help="Make the same edit again, from this picture, which must be the one that was edited."),
+    ] = None,
+    mask: Annotated[Path | None, typer.Option(help="The mask of the edit, for --replay.")] = None,
+    reference: Annotated[list[Path] | None, typer.Option(help="A reference of the edit, for --replay.")] = None,
+    prompt: Annotated[str | None, typer.Option(help="The prompt, for --replay of a file that leaves it out.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "--out", "-o", help="Result of --replay. [default: NAME.replay.SUFFIX]")
+    ] = None,
+    timeout: Annotated[float, typer.Option(help="Longest wait, in seconds.", min=0.1)] = DEFAULT_TIMEOUT,
+) -> None:
+    """Show how a result was made; with --replay make it again and say whether it is the same."""
+    data = file.read_bytes()
+    record = provenance.read(data)
+    if record is None:
+        source = provenance.source_type(data)
+        fail(f"{file} holds no record of an edit" + (f"; its DigitalSourceType is {source}" if source else ""))
+    if replay is None:
+        _show(record, data, as_json=as_json)
+        return
+    try:
+        request = provenance.request_of(
+            record,
+            replay.read_bytes(),
+            mask=mask.read_bytes() if mask else b"",
+            references=[path.read_bytes() for path in reference or ()],
+            prompt=prompt,
+        )
+    except (OSError, ValueError) as error:
+        fail(str(error))
+    output = output or file.with_name(f"{file.stem}.replay{file.suffix}")
+    _write(output, None)
+    answer = _edited(request, connect, timeout)
+    _write(output, answer.output_image)
+    for line in _differences(record, provenance.read(answer.output_image)):
+        err.print(f"[yellow]differs:[/] {line}", highlight=False)
+    err.print("the same bytes" if answer.output_image == data else "not the same bytes")
+    print_path(output)
+
+
+def _write(output: Path, data: bytes | None) -> None:
+    """Write the result, or with None only see whether that can be done."""
+    try:
+        output_files.check(output) if data is None else output_files.write_or_keep(output, data)
+    except OSError as error:
+        fail(f"cannot write {message(error, 'en')}")
+
+
+def _edited(request: edit_pb2.EditRequest, connect: Connect, timeout: float) -> edit_pb2.EditResponse:
+    try:
+        with connect().open() as client:
+            *_, last = client.edit_stream(request, timeout=timeout)
+    except ImgeditError as error:
+        fail(error.message)
+    return last.result
+
+
+def _show(record: Record, data: bytes, *, as_json: bool) -> None:
+    source = provenance.source_type(data)
+    if as_json:
+        print_json(dict(sorted({"digital_source_type": source, **asdict(record)}.items())))
+        return
+    table = Table(show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    table.add_row("made by", escape(record.generator))
+    table.add_row("DigitalSourceType", source or "– (nothing was painted)")
+    table.add_row("experiment", escape(record.experiment_id))
+    for name, value in record.effective.items():
+        table.add_row(name, escape(_text(value)))
+    for name, value in record.inputs.items():
+        table.add_row(f"SHA-256 of {name}", escape(_text(value)))
+    if not record.has_prompts:
+        table.add_row("prompt", "left out by the server")
+    out.print(table)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_text(part)}" for name, part in value.items())
+    if isinstance(value, list):
+        return "; ".join(_text(part) for part in value)
+    return str(value)
+
+
+def _differences(before: Record, after: Record | None) -> list[str]:
+    """What was used otherwise this time, for instance another model, or a default that has changed."""
+    if after is None:
+        return ["the new result holds no record"]
+    names = {**before.effective, **after.effective}
+    return [
+        f"{name}: {_text(before.effective.get(name, '–'))} → {_text(after.effective.get(name, '–'))}"
+        for name in names
+        if before.effective.get(name) != after.effective.get(name)
+    ]

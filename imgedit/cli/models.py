@@ -1,0 +1,199 @@
+"""The commands `imgedit models list`, `pull` and `verify`: words for what `models` and `models_pull` do.
+
+`models convert` is in `convert_cli`.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from imgedit.cli import convert
+from imgedit.cli.console import fail, out, print_json
+from imgedit.cli.exit_codes import ExitCode
+from imgedit.errors import ModelDownloadError
+from imgedit.weights import registry
+from imgedit.weights.hub import PUBLIC_HUB
+
+app = typer.Typer(no_args_is_help=True, help="Get the weights, check that they are what was pulled, convert them.")
+app.command("convert")(convert.convert)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+Folder = Annotated[
+    Path,
+    typer.Option(
+        "--models",
+        help="Folder that holds, or will hold, BEN2, FLUX.1-Fill-dev and Qwen-Image-Edit-2509.",
+        envvar="IMGEDIT_MODELS",
+    ),
+]
+
+
+class Name(StrEnum):
+    """What can be pulled."""
+
+    BEN2 = "ben2"
+    FLUX_FILL = "flux-fill"
+    QWEN_IMAGE_EDIT = "qwen-image-edit"
+    QWEN_IMAGE_EDIT_2511 = "qwen-image-edit-2511"
+    ALL = "all"
+
+
+@app.command("list")
+def list_models(
+    folder: Annotated[
+        Path | None, typer.Option("--models", help="Also show what is there.", envvar="IMGEDIT_MODELS")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the models, their licences and, with --models, what is there of them."""
+    locked = _read_lock(folder, as_json=as_json) if folder else {}
+    if as_json:
+        print_json({"models": [_described(source, folder, locked.get(source.key)) for source in _SOURCES]})
+        return
+    table = Table("name", "repository", "licence", *(["in " + str(folder)] if folder else []))
+    table.columns[0].no_wrap = True
+    for source in registry.CATALOGUE.values():
+        gated = " (gated)" if source.gated else ""
+        row = [source.key, source.repo + gated, escape(source.licence)]
+        table.add_row(*row, *([_presence(folder, source, locked.get(source.key))] if folder else []))
+    gguf = locked.get(registry.GGUF_KEY)
+    files = ", ".join(sorted(gguf.files)) if gguf else "–"
+    row = ["flux-fill --gguf FILE", registry.GGUF_REPO, escape(registry.FLUX_LICENCE)]
+    table.add_row(*row, *([escape(files)] if folder else []))
+    out.print(table)
+
+
+@app.command()
+def pull(
+    name: Annotated[Name, typer.Argument(help="Which model.")],
+    folder: Folder,
+    repo: Annotated[str | None, typer.Option(help="Take it from this repository, OWNER/NAME.")] = None,
+    revision: Annotated[str, typer.Option(help="Branch, tag or commit of the repository.")] = "main",
+    gguf: Annotated[
+        str | None,
+        typer.Option(help="flux-fill: take the transformer's weights from this GGUF file of --gguf-repo instead."),
+    ] = None,
+    gguf_repo: Annotated[str, typer.Option(help="Repository of the GGUF file, OWNER/NAME.")] = registry.GGUF_REPO,
+    gguf_revision: Annotated[str, typer.Option(help="Branch, tag or commit of --gguf-repo.")] = "main",
+    endpoint: Annotated[str, typer.Option(help="Address of the hub.", envvar="HF_ENDPOINT")] = PUBLIC_HUB,
+    send_token: Annotated[
+        bool,
+        typer.Option("--send-token", help=f"Send the access token to --endpoint, even if that is not {PUBLIC_HUB}."),
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
+) -> None:
+    """Download a model from the Hugging Face hub; an interrupted download is continued.
+
+    Only weights, configurations and vocabularies, never code. DIR/models.lock records the commit and the checksums.
+    The access token for gated models is read from HF_TOKEN; it goes to the public hub alone.
+    """
+    if name is Name.ALL and (repo or revision != "main"):
+        raise typer.BadParameter("--repo and --revision go with one model, not with all")
+    if gguf and name not in (Name.FLUX_FILL, Name.ALL):
+        raise typer.BadParameter("--gguf goes with flux-fill")
+    names = [key for key, source in registry.CATALOGUE.items() if source.in_all] if name is Name.ALL else [name.value]
+    sources = [replace(registry.CATALOGUE[key], revision=revision) for key in names]
+    if repo:
+        sources = [replace(source, repo=repo) for source in sources]
+    if gguf:
+        flux = registry.CATALOGUE[Name.FLUX_FILL].key
+        sources = [registry.without_transformer_weights(s) if s.key == flux else s for s in sources]
+        sources.append(registry.gguf_source(gguf, gguf_repo, gguf_revision))
+    if quiet:
+        os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"  # read when huggingface_hub is imported
+    for source in sources:
+        _pull(source, folder, endpoint.rstrip("/"), send_token=send_token)
+    if gguf:
+        out.print(escape(f"use it with IMGEDIT_FILL_GGUF={gguf}"), soft_wrap=True)
+    if name is Name.QWEN_IMAGE_EDIT_2511:
+        out.print(f"use it with IMGEDIT_QWEN_EDIT_FOLDER={registry.CATALOGUE[name].folder}", soft_wrap=True)
+
+
+@app.command()
+def verify(folder: Folder, as_json: AsJson = False) -> None:
+    """Compare the files with DIR/models.lock, offline; exit code 0 if all are as they were pulled, else 1."""
+    faults = 0
+    reports = []
+    try:
+        for report in registry.verify(folder):
+            faults += report.state != "OK"
+            reports.append(asdict(report))
+            if as_json:
+                continue
+            colour = "green" if report.state == "OK" else "red"
+            detail = f"  [dim]{escape(report.detail)}[/]" if report.detail else ""
+            out.print(f"[{colour}]{report.state:8}[/] {escape(report.path)}{detail}", soft_wrap=True, highlight=False)
+    except ModelDownloadError as error:
+        fail(error.message, as_json=as_json)
+    if as_json:
+        print_json({"ok": not faults, "files": reports})
+        raise typer.Exit(ExitCode.FAILED if faults else ExitCode.DONE)
+    if faults:
+        _tell(
+            f"{faults} faults. `imgedit models pull` restores what changed or is missing; remove what is extra yourself"
+        )
+        raise typer.Exit(ExitCode.FAILED)
+    out.print("all files are as they were pulled")
+
+
+def _pull(source: registry.Source, folder: Path, endpoint: str, *, send_token: bool) -> None:
+    """One model, its licence told first."""
+    from imgedit.weights import pull
+
+    _tell(f"{source.key}: {source.licence}. Read it on {endpoint}/{source.repo}")
+    try:
+        locked = pull.pull(
+            source, folder, endpoint=endpoint, say=lambda line: _tell(f"  {line}"), send_token=send_token
+        )
+    except ModelDownloadError as error:
+        fail(error.message)
+    computed = sum(file.sha256_from == "computed" for file in locked.files.values())
+    target = (folder / source.folder).as_posix()
+    _tell(
+        f"  {len(locked.files)} files in {target}; checksums: {len(locked.files) - computed} stated by the hub and "
+        f"found, {computed} computed (the hub states none for small files)"
+    )
+
+
+def _presence(folder: Path, source: registry.Source, locked: registry.LockedModel | None) -> str:
+    target = folder / source.folder
+    if not target.is_dir():
+        return "–"
+    size = registry.readable(registry.bytes_in(target))
+    return f"{size}, commit {locked.revision[:12]}" if locked else f"{size}, not in {registry.LOCK_NAME}"
+
+
+_SOURCES = tuple(registry.CATALOGUE.values())
+
+
+def _described(source: registry.Source, folder: Path | None, locked: registry.LockedModel | None) -> dict[str, object]:
+    target = folder / source.folder if folder else None
+    return {
+        "name": source.key,
+        "repository": source.repo,
+        "licence": source.licence,
+        "gated": source.gated,
+        "folder": str(target) if target and target.is_dir() else None,
+        "bytes": registry.bytes_in(target) if target and target.is_dir() else 0,
+        "revision": locked.revision if locked else None,
+    }
+
+
+def _read_lock(folder: Path, *, as_json: bool = False) -> dict[str, registry.LockedModel]:
+    try:
+        return registry.read_lock(folder)
+    except ModelDownloadError as error:
+        fail(error.message, as_json=as_json)
+
+
+def _tell(line: str) -> None:
+    out.print(escape(line), soft_wrap=True, highlight=False)

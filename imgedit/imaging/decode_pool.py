@@ -1,0 +1,259 @@
+"""Decode untrusted pictures in subprocesses, whose crashes, hangs and memory do not affect this process.
+
+`Decoders` keeps a few such processes warm and replaces those that end. It knows how to ask them;
+`imgedit.imaging.images` alone judges, here by the container and there by the pixels.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import os
+import queue
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Hashable
+from concurrent.futures import Future
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+
+from imgedit.errors import ImageRejected, QueueFull, ServiceUnavailable, Violation
+from imgedit.imaging import decode_process, images
+from imgedit.imaging.containers import Header
+from imgedit.imaging.encoding import encode_png
+from imgedit.imaging.images import Picture
+from imgedit.imaging.turns import Turns
+from imgedit.local import malloc
+
+_log = logging.getLogger(__name__)
+
+_PATIENCE = 10
+"""A decoder that has not answered after so many times its limit of processor time is stuck and is ended."""
+
+_PASSED_ON = ("LANG", "LD_LIBRARY_PATH", "PATH", "PYTHONDONTWRITEBYTECODE", "PYTHONPATH", "SYSTEMROOT", "TMPDIR")
+"""Of the environment; no secret is."""
+
+_RUNS = 2
+"""A picture whose process is ended from outside is decoded once more."""
+
+_OWN_SIGNALS = {
+    signal.SIGPROF,
+    signal.SIGSEGV,
+    signal.SIGBUS,
+    signal.SIGABRT,
+    signal.SIGFPE,
+    signal.SIGILL,
+    signal.SIGSYS,
+    signal.SIGTRAP,
+}
+"""By which a process ends over its picture: at a limit, or by a fault of the library. Others come from outside, such
+as the SIGKILL of a kernel that is out of memory."""
+
+
+class Decoders:
+    """Decodes up to `processes` pictures at once, each for up to `seconds` of processor time.
+
+    Callers take turns, and one alone never has all the processes, so nobody else waits behind all of its pictures.
+    `on_lost` is called for each process that ended and was replaced.
+    """
+
+    def __init__(self, processes: int, seconds: float, *, on_lost: Callable[[], None] = lambda: None) -> None:
+        self._processes = processes
+        self._seconds = seconds
+        self._on_lost = on_lost
+        self._turns = Turns(processes, max(1, processes - 1), "decode")
+        self._idle: queue.SimpleQueue[_Decoder] = queue.SimpleQueue()
+
+    async def start(self) -> None:
+        """Start the processes and wait until they can decode. Without it each starts with its first picture."""
+        for _ in range(self._processes):
+            self._idle.put(_Decoder(self._seconds))
+        data = encode_png(np.zeros((images.MIN_SIDE, images.MIN_SIDE, 3), np.uint8))
+        numbers = range(self._processes)
+        await asyncio.gather(*(self.open(data, field="warm-up", max_pixels=1024, caller=n) for n in numbers))
+
+    async def open(self, data: bytes, *, field: str, max_pixels: int, caller: Hashable = "") -> Picture:
+        """As `images.open_untrusted`. Raises `ImageRejected`, also where decoding breaks a limit or the process.
+
+        Raises `ServiceUnavailable` where processes were ended from outside, which says nothing of the picture.
+        """
+        try:
+            header = await asyncio.to_thread(images.check, data, field=field, max_pixels=max_pixels)
+            return await asyncio.wrap_future(self._submit(caller, data, header, field))
+        except ImageRejected:
+            await asyncio.to_thread(_log_refused, data, field)
+            raise
+
+    def open_in_thread(
+        self, data: bytes, *, field: str, max_pixels: int, caller: Hashable, patience: float
+    ) -> tuple[Picture, Header]:
+        """As `open`, for a thread, which waits. Also raises `QueueFull` when `patience` seconds have passed."""
+        header = images.check(data, field=field, max_pixels=max_pixels)
+        return self.decode_in_thread(data, header, field=field, caller=caller, patience=patience), header
+
+    def decode_in_thread(
+        self, data: bytes, header: Header, *, field: str, caller: Hashable, patience: float
+    ) -> Picture:
+        """As `open_in_thread`, for a file whose header the caller has checked against other limits."""
+        result = self._submit(caller, data, header, field)
+        try:
+            return result.result(patience)
+        except TimeoutError:
+            result.cancel()
+            raise QueueFull(f"{field}: too many pictures wait to be decoded; try again later") from None
+        except ImageRejected:
+            _log_refused(data, field)
+            raise
+
+    def close(self) -> None:
+        """End the processes."""
+        self._turns.close()
+        while not self._idle.empty():
+            self._idle.get().end()
+
+    def _submit(self, caller: Hashable, data: bytes, header: Header, field: str) -> Future[Picture]:
+        return self._turns.submit(caller, lambda: self._decode(data, header, field))
+
+    def _decode(self, data: bytes, header: Header, field: str) -> Picture:
+        """Where a process is ended from outside, another one gets the picture, once."""
+        for _ in range(_RUNS):
+            worker = self._idle_one()
+            try:
+                picture = worker.decode(data, header, field)
+            except _Lost as lost:
+                self._replace(worker)
+                if lost.rejection is not None:
+                    raise lost.rejection from None
+                continue
+            except ImageRejected:
+                self._idle.put(worker)
+                raise
+            self._idle.put(worker)
+            return picture
+        raise ServiceUnavailable(
+            f"{field}: the processes that decode pictures were ended from outside, so it was not judged; send it again",
+            korean="이미지를 푸는 중에 프로세스가 종료되었습니다. 같은 요청을 다시 보내 주세요.",
+        )
+
+    def _idle_one(self) -> _Decoder:
+        """There are as many threads as processes: where none is idle, one has not been started yet."""
+        with suppress(queue.Empty):
+            worker = self._idle.get_nowait()
+            if worker.is_alive:
+                return worker
+            worker.end()
+            self._on_lost()
+        try:
+            return _Decoder(self._seconds)
+        except OSError as error:
+            _log.error("no decoder can be started", exc_info=error)
+            raise ServiceUnavailable("no process can be started that decodes pictures; try again later") from None
+
+    def _replace(self, worker: _Decoder) -> None:
+        worker.end()
+        self._on_lost()
+        with suppress(OSError):  # the next picture starts another
+            self._idle.put(_Decoder(self._seconds))
+
+
+class _Lost(Exception):
+    """A decoder ended while it worked on a picture. rejection: None where that was not the picture's doing."""
+
+    def __init__(self, rejection: ImageRejected | None) -> None:
+        super().__init__()
+        self.rejection = rejection
+
+
+class _Decoder:
+    """One process and the socket to it. Started by exec, never by a bare fork, which gRPC's threads do not survive."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._socket, theirs = socket.socketpair()
+        self._socket.settimeout(_PATIENCE * seconds)
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", decode_process.__name__, str(theirs.fileno()), str(seconds)],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                env=malloc.DECODER | {name: os.environ[name] for name in _PASSED_ON if name in os.environ},
+                start_new_session=True,  # a signal to the server's group is the server's to handle
+            )
+
+    @property
+    def is_alive(self) -> bool:
+        return self._process.poll() is None
+
+    def decode(self, data: bytes, header: Header, field: str) -> Picture:
+        """One job. Raises `ImageRejected`, or `_Lost` where the process is of no more use."""
+        pixels = header.width * header.height
+        try:
+            decode_process.send(self._socket, {"field": field, "pixels": pixels, "bytes": len(data)}, memoryview(data))
+            answer = decode_process.receive(self._socket)
+            if answer is not None and "width" in answer:
+                return self._picture(answer, header)
+        except TimeoutError:  # without using its processor time: stopped, or the machine stands still
+            raise _Lost(None) from None
+        except (OSError, ValueError, KeyError, EOFError):  # gone, or out of its mind
+            answer = None
+        if answer is None:
+            raise _Lost(self._autopsy(field))
+        if "rejected" in answer:
+            description = str(answer["rejected"])
+            raise _rejected(field, description, str(answer["korean"]))
+        raise _over_memory(field)
+
+    def _picture(self, answer: dict[str, Any], header: Header) -> Picture:
+        width, height = answer["width"], answer["height"]
+        if sorted((width, height)) != sorted((header.width, header.height)):
+            raise ValueError("the decoder answers with another size")
+        rgb = np.empty((height, width, 3), np.uint8)
+        alpha = np.empty((height, width), np.uint8) if answer["alpha"] else None
+        for plane in (rgb, *([] if alpha is None else [alpha])):
+            if not decode_process.receive_into(self._socket, plane.reshape(-1).data):
+                raise EOFError
+        return Picture(rgb, alpha)
+
+    def _autopsy(self, field: str) -> ImageRejected | None:
+        """Why the process ended, as the caller may know it; None where something else ended it."""
+        try:
+            code = self._process.wait(timeout=1)
+        except subprocess.TimeoutExpired:  # it answers, but not what was asked
+            return _over_memory(field)
+        if code == -signal.SIGPROF:
+            return _rejected(
+                field,
+                f"decoding takes longer than {self._seconds:g} s; save it as a plain PNG or baseline JPEG",
+                "이미지를 푸는 데 너무 오래 걸립니다. 일반 PNG나 JPG로 다시 저장해 주세요.",
+            )
+        is_from_outside = code < 0 and -code not in _OWN_SIGNALS
+        return None if is_from_outside else _over_memory(field)
+
+    def end(self) -> None:
+        """End the process."""
+        self._socket.close()
+        self._process.kill()
+        self._process.wait()
+
+
+def _log_refused(data: bytes, field: str) -> None:
+    """Enough to find the file again where it is kept, and nothing of what is in it."""
+    digest = hashlib.sha256(data).hexdigest()
+    _log.info("picture refused", extra={"field": field, "bytes": len(data), "sha256": digest})
+
+
+def _over_memory(field: str) -> ImageRejected:
+    return _rejected(
+        field,
+        "it cannot be decoded within the limits, so it is damaged or made to exhaust them; save it again",
+        "이미지를 풀 수 없습니다. 손상되었을 수 있으니 다시 저장해 주세요.",
+    )
+
+
+def _rejected(field: str, description: str, korean: str) -> ImageRejected:
+    return ImageRejected(f"{field}: {description}", korean=korean, violations=[Violation(field, description)])

@@ -1,0 +1,134 @@
+"""The process that decodes untrusted pictures: `python -m imgedit.imaging.decode_process FD SECONDS`.
+
+Takes jobs from a socket, one at a time, and gives back pixels or the refusal. Each job runs under a limit of memory and
+of processor time, beyond which the process ends; `decode_pool.py` then starts another. Ends with its parent. What it is
+asked and what it answers is a length, a JSON object of that length, and raw bytes.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import resource
+import signal
+import socket
+import struct
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from imgedit.errors import ImageRejected
+from imgedit.imaging import containers, images
+from imgedit.imaging.images import Picture
+
+BYTES_PER_PIXEL = 24
+"""What decoding may take: WebP's decoder holds up to 16 bytes a pixel, a progressive JPEG's 12; then the result."""
+
+SPARE_BYTES = 96 * 1024 * 1024
+"""On top of that, whatever the size: the file, its colour profile's tables, what the libraries take."""
+
+_STATM = Path("/proc/self/statm")
+_LENGTH = struct.Struct(">I")
+
+
+def main(fd: int, seconds: float) -> None:
+    """Serve until the other end is closed."""
+    _confine()
+    _warm_up()
+    with socket.socket(fileno=fd) as connection:
+        while (job := receive(connection)) is not None:
+            data = receive_exactly(connection, job.pop("bytes"))
+            _limit(job["pixels"], seconds)
+            send(connection, *_answer(data, job))
+            signal.setitimer(signal.ITIMER_PROF, 0)
+
+
+def send(connection: socket.socket, message: dict[str, Any], *parts: memoryview) -> None:
+    """A message, and the raw bytes that belong to it."""
+    body = json.dumps(message).encode()
+    connection.sendall(_LENGTH.pack(len(body)) + body)
+    for part in parts:
+        connection.sendall(part)
+
+
+def receive(connection: socket.socket) -> dict[str, Any] | None:
+    """A message without its raw bytes; None where the other end is closed."""
+    length = receive_exactly(connection, _LENGTH.size)
+    if len(length) < _LENGTH.size:
+        return None
+    body = receive_exactly(connection, _LENGTH.unpack(length)[0])
+    return json.loads(body) if body else None
+
+
+def receive_exactly(connection: socket.socket, count: int) -> bytearray:
+    """So many bytes; none where the other end is closed before."""
+    received = bytearray(count)
+    return received if receive_into(connection, memoryview(received)) else bytearray()
+
+
+def receive_into(connection: socket.socket, room: memoryview) -> bool:
+    """Fill `room`; False where the other end is closed before."""
+    place = 0
+    while place < len(room):
+        count = connection.recv_into(room[place:], 0, socket.MSG_WAITALL)
+        if count == 0:
+            return False
+        place += count
+    return True
+
+
+def _answer(data: bytearray, job: dict[str, Any]) -> tuple[Any, ...]:
+    """The header was judged by the parent; what it says is read again here."""
+    file = bytes(data)
+    try:
+        header = containers.read(file)
+        if header is None:
+            raise ImageRejected.field(job["field"], "is no PNG, JPEG or WebP file")
+        picture = images.decode(file, header, field=job["field"])
+    except ImageRejected as refusal:
+        return ({"rejected": refusal.violations[0].description, "korean": refusal.korean},)
+    except MemoryError:
+        return ({"exhausted": True},)
+    width, height = picture.size
+    alpha = [] if picture.alpha is None else [_raw(picture.alpha)]
+    return ({"width": width, "height": height, "alpha": bool(alpha)}, _raw(picture.rgb), *alpha)
+
+
+def _raw(pixels: images.Pixels) -> memoryview:
+    return np.ascontiguousarray(pixels).reshape(-1).data
+
+
+def _confine() -> None:
+    """No core files, nothing written, no further files beyond a few."""
+    for limit, value in ((resource.RLIMIT_CORE, 0), (resource.RLIMIT_FSIZE, 0), (resource.RLIMIT_NOFILE, 64)):
+        resource.setrlimit(limit, (value, value))
+
+
+def _limit(pixels: int, seconds: float) -> None:
+    """Limits of one job, from here. Past its processor time the process is ended by SIGPROF, even inside a library.
+
+    The limit of memory is Linux's; other systems do not enforce one.
+    """
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    if not _STATM.exists():
+        return
+    data_pages = int(_STATM.read_text(encoding="ascii").split()[5])
+    limit = data_pages * resource.getpagesize() + BYTES_PER_PIXEL * pixels + SPARE_BYTES
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, resource.RLIM_INFINITY))
+
+
+def _warm_up() -> None:
+    """Load what the first picture would load."""
+    for format in ("PNG", "JPEG", "WEBP"):
+        buffer = io.BytesIO()
+        Image.new("RGB", (16, 16)).save(buffer, format)
+        picture: Picture = images.open_untrusted(buffer.getvalue(), field="warm-up")
+        if picture.size != (16, 16):
+            raise RuntimeError(f"{format} cannot be decoded here")
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), float(sys.argv[2]))

@@ -1,0 +1,1 @@
+"""What `imgedit up` and `imgedit doctor` need: processes, ports and Envoy on this machine. No image work."""

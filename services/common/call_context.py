@@ -1,0 +1,20 @@
+"""Who makes the current call, and until when."""
+
+from __future__ import annotations
+
+import time
+from contextvars import ContextVar
+from typing import Any
+
+import grpc
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+caller: ContextVar[str] = ContextVar("caller", default="anonymous")
+"""The name of the credential that the current call came with; "anonymous" where the server asks for none."""
+
+
+def deadline_of(context: Context) -> float | None:
+    """When the caller's time is over, on the `time.monotonic` clock; None where it set no deadline."""
+    remaining = context.time_remaining()
+    return None if remaining is None else time.monotonic() + remaining

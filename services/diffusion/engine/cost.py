@@ -1,0 +1,205 @@
+"""How long a job takes: what its shape took before, else seconds as a linear function of tokens × passes.
+
+A job is prepare + steps × step + decode; each of the three is learnt by itself while serving. The model answers three
+questions: when will this job be done, can it meet its deadline, and does it pay to run these steps as one batch. Knows
+no clock and no thread.
+"""
+
+import statistics
+from collections import deque
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+
+from services.diffusion.engine.adapter import Plan
+
+DECAY = 0.98
+"""Weight of the past at each observation; about fifty observations are remembered."""
+
+OUTLIER = 4.0
+"""A duration over this many times the prediction is counted as this many times: a hiccup, not a new law."""
+
+PAYS = 0.9
+"""A batch must take at most this share of the time that its members take one after another."""
+
+WINDOW = 9
+"""Durations that are remembered of one shape."""
+
+TRUSTED = 3
+"""From this many durations on a shape is judged by them; fewer may all be hiccups."""
+
+DOUBT = 0.5
+"""Part of a guess that is taken for certain where a shape was not measured often enough."""
+
+MAX_SHAPES = 512
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Seconds of some work: as expected, and what it takes at least as far as the model can be trusted."""
+
+    seconds: float
+    least: float
+
+    def __add__(self, other: "Estimate") -> "Estimate":
+        return Estimate(self.seconds + other.seconds, self.least + other.least)
+
+    def times(self, count: int) -> "Estimate":
+        """The same work so many times."""
+        return Estimate(count * self.seconds, count * self.least)
+
+
+NOTHING = Estimate(0.0, 0.0)
+
+
+@dataclass
+class Line:
+    """seconds ≈ fixed + rate × work, fitted by exponentially weighted least squares; never negative.
+
+    error: by what part of itself a prediction is usually off, learnt before each observation; 0 to 1.
+    """
+
+    weight: float = 0.0
+    sum_x: float = 0.0
+    sum_y: float = 0.0
+    sum_xx: float = 0.0
+    sum_xy: float = 0.0
+    count: int = 0
+    error: float = DOUBT
+
+    def observe(self, work: float, seconds: float) -> None:
+        """Learn from one measured duration of so much work (work > 0)."""
+        expected = self.predict(work)
+        if expected:
+            self.error += 0.1 * (min(1.0, abs(seconds - expected) / expected) - self.error)
+        if self.count >= 5 and expected:
+            seconds = min(seconds, OUTLIER * expected)
+        self.weight = DECAY * self.weight + 1.0
+        self.sum_x = DECAY * self.sum_x + work
+        self.sum_y = DECAY * self.sum_y + seconds
+        self.sum_xx = DECAY * self.sum_xx + work * work
+        self.sum_xy = DECAY * self.sum_xy + work * seconds
+        self.count += 1
+
+    def predict(self, work: float) -> float | None:
+        """Expected seconds for so much work; None before the first observation."""
+        if not self.count:
+            return None
+        fixed, rate = self._coefficients()
+        return fixed + rate * work
+
+    @property
+    def knows_overhead(self) -> bool:
+        """Whether different amounts of work were seen, so that the fixed part can be told from the rate."""
+        return self._spread() > 1e-3 * self.sum_xx
+
+    def _spread(self) -> float:
+        return self.sum_xx - self.sum_x**2 / self.weight if self.weight else 0.0
+
+    def _coefficients(self) -> tuple[float, float]:
+        if not self.knows_overhead:
+            return 0.0, self.sum_y / self.sum_x
+        mean_x, mean_y = self.sum_x / self.weight, self.sum_y / self.weight
+        rate = (self.sum_xy - self.sum_x * mean_y) / self._spread()
+        fixed = mean_y - rate * mean_x
+        if rate < 0:
+            return mean_y, 0.0
+        if fixed < 0:
+            return 0.0, self.sum_xy / self.sum_xx
+        return fixed, rate
+
+
+@dataclass
+class Phase:
+    """One kind of work: the last durations of every shape that was seen, and a line for those that were not."""
+
+    line: Line = field(default_factory=Line)
+    _seen: dict[Hashable, deque[float]] = field(default_factory=dict)
+
+    def observe(self, shape: Hashable, work: float, seconds: float) -> None:
+        """Learn from one measured duration."""
+        self.line.observe(work, seconds)
+        self._seen.setdefault(shape, deque(maxlen=WINDOW)).append(seconds)
+        if len(self._seen) > MAX_SHAPES:
+            del self._seen[next(iter(self._seen))]
+
+    def count(self, shape: Hashable) -> int:
+        """How many durations of this shape are remembered."""
+        return len(self._seen.get(shape, ()))
+
+    def estimate(self, shape: Hashable, work: float) -> Estimate | None:
+        """The median of what this shape took, at least the quickest of it; else the line's guess; None = no idea."""
+        seen = self._seen.get(shape)
+        if seen:
+            return Estimate(statistics.median(seen), min(seen) * (1.0 if len(seen) >= TRUSTED else DOUBT))
+        guess = self.line.predict(work)
+        return None if guess is None else Estimate(guess, guess * min(DOUBT, 1.0 - self.line.error))
+
+
+@dataclass
+class CostModel:
+    """What one model's work costs on this machine."""
+
+    prepare: Phase = field(default_factory=Phase)
+    step: Phase = field(default_factory=Phase)
+    decode: Phase = field(default_factory=Phase)
+    _forbidden: set[Hashable] = field(default_factory=set)
+
+    def left(self, plan: Plan, *, prepared: bool = False, steps_done: int = 0) -> Estimate | None:
+        """The work from here to the end, running alone; None while a part is unknown."""
+        prepare = NOTHING if prepared else self.prepare.estimate((plan.tokens, plan.passes), plan.tokens)
+        step = self.step.estimate(slot(plan, 1), plan.tokens * plan.passes)
+        decode = self.decode.estimate(plan.tokens, plan.tokens) or NOTHING
+        if prepare is None or step is None:
+            return None
+        return prepare + step.times(plan.steps - steps_done) + decode
+
+    def observe_prepare(self, plan: Plan, seconds: float) -> None:
+        """Learn from one preparation."""
+        self.prepare.observe((plan.tokens, plan.passes), plan.tokens, seconds)
+
+    def observe_step(self, plans: list[Plan], seconds: float) -> None:
+        """Learn from one forward of these jobs (same batch key) that took so long."""
+        work = sum(plan.tokens * plan.passes for plan in plans)
+        self.step.observe(slot(plans[0], len(plans)), work, seconds)
+
+    def observe_decode(self, plan: Plan, seconds: float) -> None:
+        """Learn from one decoding."""
+        self.decode.observe(plan.tokens, plan.tokens, seconds)
+
+    def step_seconds(self, plan: Plan, size: int) -> float | None:
+        """Expected seconds of one forward of `size` jobs like this."""
+        estimate = self.step.estimate(slot(plan, size), size * plan.tokens * plan.passes)
+        return None if estimate is None else estimate.seconds
+
+    def batch_pays(self, plan: Plan, size: int) -> bool:
+        """Whether `size` jobs like this are worth running as one forward.
+
+        What was measured for this key and size decides; a size that was tried is tried until there is enough of it.
+        Before, the line's prediction; while that has seen a single amount of work, a batch of two is tried.
+        """
+        if plan.batch_key is None or not self.step.line.count or slot(plan, size) in self._forbidden:
+            return False
+        tries = self.step.count(slot(plan, size))
+        if 0 < tries < TRUSTED:
+            return True
+        if not tries and not self.step.line.knows_overhead:
+            return size == 2
+        alone, together = self.step_seconds(plan, 1), self.step_seconds(plan, size)
+        return alone is not None and together is not None and together <= PAYS * size * alone
+
+    def share(self, plan: Plan, most: int) -> float:
+        """What a step costs a job in the best batch of up to `most` jobs like it, as a part of a step alone; ≤ 1."""
+        alone = self.step_seconds(plan, 1)
+        if not alone:
+            return 1.0
+        sizes = [size for size in range(2, most + 1) if self.batch_pays(plan, size)]
+        return min([1.0, *((self.step_seconds(plan, size) or 0.0) / (size * alone) for size in sizes)])
+
+    def forbid_batch(self, plan: Plan, size: int) -> None:
+        """Remember that a batch of this size failed (out of memory): it never pays again."""
+        self._forbidden.add(slot(plan, size))
+
+
+def slot(plan: Plan, size: int) -> Hashable:
+    """What tells apart forwards of different cost: the batch key, or the amount of work of a job that runs alone."""
+    return (plan.tokens, plan.passes) if plan.batch_key is None else plan.batch_key, size

@@ -1,0 +1,382 @@
+"""The step engine: many jobs, one device, and a decision before every denoise step.
+
+A job is prepare → N denoise steps → decode. One worker thread owns the device. At each turn it ends the jobs that were
+cancelled or are too late, takes the job that is due first, and runs one quantum of it: its preparation, one step
+(together with other jobs of the same batch key where the cost model says it pays), or its decoding. So a cancel, a
+deadline or a more urgent job waits for one step at most, and nothing is computed for a caller who has gone. Errands,
+small urgent work that is no job, run before the quantum.
+
+Knows no model: an `Adapter` brings the functions. Does not import torch. Jobs do not touch each other: a job's result
+is the same alone, interleaved and after a neighbour's failure, and in a batch up to rounding.
+"""
+
+import asyncio
+import itertools
+import threading
+import time
+from collections.abc import AsyncGenerator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Generic, TypeVar
+
+from imgedit.errors import (
+    DeadlineExceeded,
+    EditCancelled,
+    InternalError,
+    QueueFull,
+    ServiceUnavailable,
+    WouldMissDeadline,
+)
+from services.common import tracing
+from services.common.metrics import QUEUE_DEPTH, QUEUE_WAIT_SECONDS
+from services.diffusion.engine import metrics
+from services.diffusion.engine.adapter import Adapter, Plan
+from services.diffusion.engine.cost import CostModel
+from services.diffusion.engine.events import Event, Finished, Preview, Progress, Queued
+from services.diffusion.engine.failure import describe
+from services.diffusion.engine.job import Job, due_time
+from services.diffusion.engine.job_spans import Phases
+from services.diffusion.engine.preview import jpeg_of
+from services.diffusion.engine.schedule import Schedule
+from services.diffusion.engine.side_task import Errands, ResultT, Work
+
+SpecT = TypeVar("SpecT")
+StateT = TypeVar("StateT")
+OutputT = TypeVar("OutputT")
+
+
+class Engine(Generic[SpecT, StateT, OutputT]):
+    """Runs jobs of one adapter on one worker thread.
+
+    Public besides the methods: `adapter` (the model) and `cost` (what the engine has learnt of its speed).
+
+    adapter: the model. max_jobs, max_bytes: bounds on what is waiting and running; more is refused; as many errands may
+    be there besides. max_batch: most jobs in one forward; 1 turns batching off. name: the value of the label `service`
+    in the metrics.
+    """
+
+    def __init__(
+        self,
+        adapter: Adapter[SpecT, StateT, OutputT],
+        *,
+        max_jobs: int = 16,
+        max_bytes: int = 256 * 1024 * 1024,
+        max_batch: int = 4,
+        name: str = "engine",
+    ) -> None:
+        self.cost = CostModel()
+        self.adapter = adapter
+        self._schedule = Schedule(self.cost, max_batch)
+        self._max_jobs, self._max_bytes = max_jobs, max_bytes
+        self._name = name
+        self._jobs: list[Job[SpecT, StateT]] = []
+        self._errands = Errands(name, max_jobs)
+        self._changed = threading.Condition()
+        self._closing = False
+        self._numbers = itertools.count()
+        self._worker = threading.Thread(target=self._work, name=f"{name}-engine", daemon=True)
+        self._previews = ThreadPoolExecutor(1, thread_name_prefix=f"{name}-preview")
+        metrics.declare(name)
+
+    # The caller's side: any event loop.
+
+    def start(self) -> None:
+        """Start the worker thread."""
+        self._worker.start()
+
+    @property
+    def alive(self) -> bool:
+        """Whether the worker is there to take jobs."""
+        return self._worker.is_alive() and not self._closing
+
+    async def aclose(self) -> None:
+        """Take no more jobs, finish those that are here, end the worker."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        if self._worker.is_alive():
+            await asyncio.to_thread(self._worker.join)
+        self._previews.shutdown()
+
+    async def run(
+        self, spec: SpecT, *, deadline: float | None = None, preview_every: int = 0
+    ) -> AsyncGenerator[Event[OutputT], None]:
+        """Run one job and tell how it goes; the last event is `Finished`.
+
+        deadline: on `time.monotonic()`; None = whenever. preview_every: a preview after every so many steps, 0 = none.
+        Closing the generator or cancelling the task cancels the job at its next step edge.
+
+        Raises `InvalidArgument` (a spec that the model cannot take), `QueueFull`, `WouldMissDeadline` (refused at
+        once), `DeadlineExceeded`, `OutOfMemory`, `ServiceUnavailable` (the engine is closing), or what the adapter
+        raised.
+        """
+        plan = self.adapter.plan(spec)
+        if plan.steps == 0:
+            yield Finished(self.adapter.unchanged(spec))
+            return
+        job = self._enter(spec, plan, deadline, preview_every)
+        try:
+            while True:
+                message = await job.events.get()
+                if isinstance(message, Exception):
+                    raise message
+                yield message
+                if isinstance(message, Finished):
+                    return
+        finally:
+            with self._changed:
+                job.cancelled = True
+                self._changed.notify_all()
+
+    async def errand(self, work: Work[ResultT], *, deadline: float | None = None) -> ResultT:
+        """Run `work` on the worker thread before any job's next step, and give its result.
+
+        deadline: on `time.monotonic()`; None = whenever. The work should take no longer than a few steps; it is handed
+        a function that turns true when it should return at once, because the caller has left or the deadline has
+        passed. Errands that wait run one after another, the earliest deadline first; then the jobs get a turn.
+
+        Raises `QueueFull`, `DeadlineExceeded`, `OutOfMemory`, `ServiceUnavailable`, or what the work raised.
+        """
+        with self._changed:
+            self._refuse_if_ended()
+            errand = self._errands.add(work, deadline)
+            self._changed.notify_all()
+        try:
+            with tracing.span("errand"):
+                result: ResultT = await asyncio.wrap_future(errand.answer)
+            return result
+        finally:
+            errand.left = True
+
+    def _enter(self, spec: SpecT, plan: Plan, deadline: float | None, preview_every: int) -> Job[SpecT, StateT]:
+        """Admit a job, or refuse it."""
+        with self._changed:
+            self._refuse_if_ended()
+            now, expected = time.monotonic(), self.cost.left(plan)
+            job: Job[SpecT, StateT] = Job(
+                spec=spec,
+                plan=plan,
+                number=next(self._numbers),
+                entered=now,
+                deadline=deadline,
+                due=due_time(now, deadline, None if expected is None else expected.seconds),
+                preview_every=preview_every,
+                loop=asyncio.get_running_loop(),
+                phases=Phases.of_current_call(plan.steps),
+            )
+            self._refuse_if_full(plan)
+            self._refuse_if_late(job)
+            self._jobs.append(job)
+            self._announce()
+            self._changed.notify_all()
+        return job
+
+    def _refuse_if_ended(self) -> None:
+        if self._closing:
+            raise ServiceUnavailable("The service is shutting down; send the request again.")
+        if self._worker.ident is not None and not self._worker.is_alive():
+            raise InternalError("The engine's worker has ended; the service must be restarted.")
+
+    def _refuse_if_full(self, plan: Plan) -> None:
+        present = [job for job in self._jobs if not job.cancelled]
+        held = sum(job.plan.nbytes for job in present)
+        if len(present) < self._max_jobs and (held + plan.nbytes <= self._max_bytes or not present):
+            return
+        metrics.JOBS.labels(self._name, "refused_full").inc()
+        first = min((eta or 1.0 for eta in self._schedule.forecast(self._jobs).values()), default=1.0)
+        raise QueueFull(
+            f"{len(present)} jobs are waiting; try again later.", retry_after_seconds=round(max(first, 0.1), 2)
+        )
+
+    def _refuse_if_late(self, job: Job[SpecT, StateT]) -> None:
+        left = job.time_left()
+        if left <= 0:
+            metrics.JOBS.labels(self._name, "refused_deadline").inc()
+            raise DeadlineExceeded("The deadline had passed before the job began.")
+        least = self._schedule.least(job, self._jobs)
+        if least > left:
+            metrics.JOBS.labels(self._name, "refused_deadline").inc()
+            raise WouldMissDeadline(
+                f"The job would take at least {least:.1f} s from now and has {left:.1f} s; allow more time or fewer "
+                "steps."
+            )
+
+    def _announce(self) -> None:
+        """Tell waiting jobs their position where it changed; update the gauges. The lock is held."""
+        for position, (job, eta) in enumerate(self._schedule.forecast(self._jobs).items()):
+            if job.state is None and job.position != position:
+                job.position = position
+                job.post(Queued(position, eta))
+        QUEUE_DEPTH.labels(self._name).set(len(self._jobs))
+        metrics.QUEUE_BYTES.labels(self._name).set(sum(job.plan.nbytes for job in self._jobs))
+
+    # The worker's side: one thread.
+
+    def _work(self) -> None:
+        try:
+            while self._wait_for_work():
+                self._run_errands()
+                self._turn()
+        finally:
+            with self._changed:
+                self._closing = True  # also when the worker died of a fault of ours: nobody may wait for it
+            for job in list(self._jobs):
+                self._end(job, InternalError("The engine stopped."), "failed")
+            for errand in self._errands.in_order():
+                errand.fail(InternalError("The engine stopped."))
+
+    def _wait_for_work(self) -> bool:
+        """Block until there is something to do; False when the engine is closing and all is done."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._jobs or self._errands or self._closing)
+            return bool(self._jobs or self._errands)
+
+    def _run_errands(self) -> None:
+        """Run the errands that are here now; those that come meanwhile wait for the jobs' turn."""
+        with self._changed:
+            waiting = self._errands.in_order()
+        for errand in waiting:
+            outcome = errand.run(self._describe)
+            with self._changed:
+                self._errands.remove(errand, outcome)
+            if outcome == "out_of_memory":
+                self._give_memory_back()
+
+    def _turn(self) -> None:
+        """One decision and one quantum."""
+        self._end_the_dead()
+        with self._changed:
+            ranked = list(self._schedule.forecast(self._jobs))
+        if not ranked:
+            return
+        first = ranked[0]
+        if first.state is None:
+            self._prepare(first)
+        elif first.steps_left == 0:
+            self._decode(first)
+        elif recruit := self._schedule.recruit(first, ranked):
+            self._prepare(recruit)
+        else:
+            self._step(self._schedule.batch(first, ranked))
+
+    def _end_the_dead(self) -> None:
+        """End every job that was cancelled, whose deadline has passed, or which can no longer meet it."""
+        for job in list(self._jobs):
+            if job.cancelled:
+                self._end(job, EditCancelled("The job was cancelled."), "cancelled")
+            elif job.time_left() <= 0:
+                self._end(job, DeadlineExceeded("The deadline passed before the job was done."), "deadline")
+            elif self._schedule.is_hopeless(job):
+                message = f"More work remains than fits into the {job.time_left():.1f} s of time left."
+                self._end(job, DeadlineExceeded(message), "deadline")
+
+    def _prepare(self, job: Job[SpecT, StateT]) -> None:
+        job.timings["queue"] = time.monotonic() - job.entered
+        QUEUE_WAIT_SECONDS.labels(self._name).observe(job.timings["queue"])
+
+        def prepare() -> None:
+            job.state = self.adapter.prepare(job.spec)
+
+        job.begin("prepare")
+        seconds = self._attempt([job], prepare)
+        if seconds is not None:
+            job.spend("prepare", seconds)
+            with self._changed:
+                self.cost.observe_prepare(job.plan, seconds)
+            metrics.PREPARE.labels(self._name).observe(seconds)
+
+    def _step(self, batch: list[Job[SpecT, StateT]]) -> None:
+        def step() -> None:
+            self.adapter.denoise([job.state for job in batch if job.state is not None])
+
+        predicted = self.cost.step_seconds(batch[0].plan, len(batch))
+        for job in batch:
+            job.begin("denoise")
+        seconds = self._attempt(batch, step)
+        if seconds is None:
+            return
+        metrics.STEP.labels(self._name).observe(seconds)
+        metrics.BATCH_SIZE.labels(self._name).observe(len(batch))
+        if predicted is not None and seconds > 0:
+            metrics.COST_ERROR.labels(self._name).observe(abs(predicted - seconds) / seconds)
+        for job in batch:
+            job.steps_done += 1
+            if job.phases is not None and job.state is not None:
+                job.phases.skipped = self.adapter.skipped(job.state)
+            job.spend("denoise", seconds, jobs=len(batch))
+        with self._changed:
+            self.cost.observe_step([job.plan for job in batch], seconds)
+            forecast = self._schedule.forecast(self._jobs)
+        for job in batch:
+            job.post(Progress(job.steps_done, job.plan.steps, forecast[job]))
+            self._send_preview(job)
+
+    def _send_preview(self, job: Job[SpecT, StateT]) -> None:
+        """Every k steps: fetch the latents here, make the JPEG on the preview thread."""
+        if not job.preview_every or job.steps_done % job.preview_every or not job.steps_left:
+            return
+
+        def fetch() -> None:
+            if job.state is not None:
+                latents, latent_rgb = self.adapter.latents(job.state), self.adapter.latent_rgb()
+                self._previews.submit(lambda: job.post(Preview(jpeg_of(latents, latent_rgb))))
+
+        self._attempt([job], fetch)
+
+    def _decode(self, job: Job[SpecT, StateT]) -> None:
+        results: list[OutputT] = []
+
+        def decode() -> None:
+            if job.state is not None:
+                results.append(self.adapter.decode(job.state))
+
+        job.begin("decode")
+        seconds = self._attempt([job], decode)
+        if seconds is None:
+            return
+        job.spend("decode", seconds)
+        with self._changed:
+            self.cost.observe_decode(job.plan, seconds)
+        metrics.DECODE.labels(self._name).observe(seconds)
+        self._end(job, Finished(results[0], job.timings, job.steps_done), "finished")
+
+    def _attempt(self, jobs: list[Job[SpecT, StateT]], quantum: Callable[[], None]) -> float | None:
+        """Run a quantum; its seconds, or None when it failed: a lone job then ends, a batch is not made again."""
+        started = time.monotonic()
+        try:
+            quantum()
+            return time.monotonic() - started
+        except Exception as error:  # noqa: BLE001  # a job's border: whatever a model raises must not end the worker
+            failure, outcome = self._describe(error)
+        if len(jobs) == 1:
+            self._end(jobs[0], failure, outcome)
+        elif outcome == "out_of_memory":
+            self.cost.forbid_batch(jobs[0].plan, len(jobs))
+        else:
+            for job in jobs:
+                job.alone = True
+        if outcome == "out_of_memory":
+            self._give_memory_back()
+        return None
+
+    def _give_memory_back(self) -> None:
+        metrics.OUT_OF_MEMORY.labels(self._name).inc()
+        self.adapter.free_memory()
+
+    def _describe(self, error: Exception) -> tuple[Exception, str]:
+        return describe(error, self._name, out_of_memory=self.adapter.is_out_of_memory(error))
+
+    def _end(self, job: Job[SpecT, StateT], message: Finished[Any] | Exception, outcome: str) -> None:
+        """Take the job out, free what it holds, tell its caller."""
+        state, job.state = job.state, None
+        if state is not None:
+            self.adapter.release(state)
+        if job.phases is not None:
+            job.phases.close(message if isinstance(message, Exception) else None)
+        with self._changed:
+            self._jobs.remove(job)
+            self._announce()
+        metrics.JOBS.labels(self._name, outcome).inc()
+        metrics.PEAK_MEMORY.labels(self._name).set(self.adapter.peak_memory())
+        if outcome in ("cancelled", "deadline"):
+            metrics.STEPS_SAVED.labels(self._name).inc(job.steps_left)
+        job.post(message)

@@ -1,0 +1,114 @@
+"""Small urgent work for the device between two quanta of the jobs: what it is, who waits, how its caller hears of it.
+
+Knows neither the engine nor a model. An errand looks at `should_stop` between its own small steps and returns when it
+is true; what it then returns is thrown away.
+"""
+
+import itertools
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from imgedit.errors import DeadlineExceeded, QueueFull
+from services.diffusion.engine import metrics
+
+ResultT = TypeVar("ResultT")
+
+Work = Callable[[Callable[[], bool]], ResultT]
+"""What an errand runs on the device's thread; its argument is `should_stop`."""
+
+
+@dataclass(eq=False)
+class Errand:
+    """One errand and the way back to its caller.
+
+    Times are seconds on the monotonic clock; deadline: None = whenever. `left` is set by the caller's thread when it no
+    longer waits; all else is the worker's.
+    """
+
+    work: Work[Any]
+    deadline: float | None
+    number: int
+    entered: float = field(default_factory=time.monotonic)
+    began: float = 0.0
+    answer: "Future[Any]" = field(default_factory=Future)
+    left: bool = False
+    stopped: bool = False
+
+    @property
+    def rank(self) -> tuple[float, int]:
+        """Errands run in this order: earliest deadline first, then first come first served."""
+        return (float("inf") if self.deadline is None else self.deadline), self.number
+
+    def should_stop(self) -> bool:
+        """Whether nobody needs the result any more: the caller has left or the deadline has passed."""
+        late = self.deadline is not None and time.monotonic() >= self.deadline
+        self.stopped = self.stopped or self.left or late
+        return self.stopped
+
+    def run(self, describe: Callable[[Exception], tuple[Exception, str]]) -> str:
+        """Do the work and answer the caller; the outcome to count: finished, cancelled, deadline, or `describe`'s.
+
+        describe: turns what the work raised into the error for the caller and its outcome.
+        """
+        self.began = time.monotonic()
+        if not self.answer.set_running_or_notify_cancel():
+            return "cancelled"
+        result, failure, outcome = None, None, "finished"
+        if not self.should_stop():
+            try:
+                result = self.work(self.should_stop)
+            except Exception as error:  # noqa: BLE001  # an errand's border: whatever it raises must not end the worker
+                failure, outcome = describe(error)
+        if self.stopped:
+            failure = DeadlineExceeded("The deadline passed before the work was done.")
+            outcome = "out_of_memory" if outcome == "out_of_memory" else "cancelled" if self.left else "deadline"
+        self._answer(result, failure)
+        return outcome
+
+    def fail(self, error: Exception) -> None:
+        """Answer a caller whose errand will never run."""
+        if not self.answer.done():
+            self._answer(None, error)
+
+    def _answer(self, result: Any, failure: Exception | None) -> None:
+        if failure is None:
+            self.answer.set_result(result)
+        else:
+            self.answer.set_exception(failure)
+
+
+class Errands:
+    """The errands of one engine that wait or run, at most so many. All methods want the engine's lock held."""
+
+    def __init__(self, service: str, most: int) -> None:
+        self._service = service
+        self._most = most
+        self._numbers = itertools.count()
+        self._present: list[Errand] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._present)
+
+    def add(self, work: Work[Any], deadline: float | None) -> Errand:
+        """Take one more. Raises `QueueFull`; those whose caller has left do not count."""
+        waiting = sum(not errand.left for errand in self._present)
+        if waiting >= self._most:
+            metrics.ERRANDS.labels(self._service, "refused_full").inc()
+            raise QueueFull(f"{waiting} errands are waiting; try again later.", retry_after_seconds=1.0)
+        errand = Errand(work, deadline, next(self._numbers))
+        self._present.append(errand)
+        return errand
+
+    def in_order(self) -> list[Errand]:
+        """Those that are here, in the order in which they should run."""
+        return sorted(self._present, key=lambda errand: errand.rank)
+
+    def remove(self, errand: Errand, outcome: str) -> None:
+        """Let go of one that was run, and count it."""
+        self._present.remove(errand)
+        metrics.ERRANDS.labels(self._service, outcome).inc()
+        metrics.ERRAND_WAIT.labels(self._service).observe(errand.began - errand.entered)
+        metrics.ERRAND.labels(self._service).observe(time.monotonic() - errand.began)

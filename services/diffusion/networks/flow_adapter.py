@@ -1,0 +1,207 @@
+"""What adapters of flow-matching transformers share: the step, guidance, previews, memory, and the loading of weights.
+
+A subclass says what its model is conditioned on; see `services.diffusion.engine.adapter.Adapter` for what the
+engine asks of it. Knows diffusers' parts, and no model by name.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from services.diffusion.engine.adapter import Plan
+from services.diffusion.networks import device as devices
+from services.diffusion.networks import finite, flow, vae_pixels
+from services.diffusion.networks.guidance import CfgBatch, joins_passes, velocities
+from services.diffusion.networks.network import Network
+from services.diffusion.networks.runtime_options import Tuning, free_for_transformer
+from services.diffusion.weights import checkpoint, gguf_weights
+from services.diffusion.weights.gguf_weights import Layout, Weights
+
+PromptT = TypeVar("PromptT")
+
+
+@dataclass(eq=False)
+class FlowState(Generic[PromptT]):
+    """A job between steps.
+
+    latents: (1, N, 64), N = H/16 × W/16. negative: None = one pass per step. cfg_scale: how far from the negative
+    prompt. joined: both passes in one forward. context: the name of the job's step cache, None = without.
+    """
+
+    height: int
+    width: int
+    latents: torch.Tensor
+    sigmas: torch.Tensor
+    step: int
+    positive: PromptT
+    negative: PromptT | None
+    cfg_scale: float
+    joined: bool
+    lora: str | None
+    context: str | None
+
+
+StateT = TypeVar("StateT", bound=FlowState[Any])
+
+
+class FlowAdapter(ABC, Generic[StateT, PromptT]):
+    """One model's jobs for the engine.
+
+    name, revision: what was loaded. All methods but `plan`, `unchanged` and `warnings` belong to one worker thread.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        pipeline: Any,
+        schedule: dict[str, Any],
+        network: Network,
+        *,
+        target: torch.device,
+        revision: str,
+        cfg_batch: CfgBatch,
+    ) -> None:
+        self.name = name
+        self.revision = revision
+        self._pipeline = pipeline
+        self._schedule = schedule
+        self._network = network
+        self._cfg_batch = cfg_batch
+        self._device = target
+        self._dtype: torch.dtype = pipeline.transformer.dtype
+        self._rgb: NDArray[np.float32] | None = None
+
+    @torch.inference_mode()
+    def denoise(self, states: Sequence[StateT]) -> None:
+        """Advance every state by one step; a negative prompt is a second pass, in the same forward for small shapes.
+
+        Raises `NumericFailure` for latents that are not finite: further steps would only spread it.
+        """
+        positives = [state.positive for state in states]
+        negatives = [state.negative for state in states if state.negative is not None]
+        if negatives:
+            towards, away = velocities(self._velocity, states, positives, negatives, joined=states[0].joined)
+            scale = torch.tensor([state.cfg_scale for state in states]).to(towards)[:, None, None]
+            velocity = self._guided(towards, away, scale)
+        else:
+            velocity = self._velocity(states, positives, "positive")
+        stepped = [self._advanced(state, velocity[i : i + 1]) for i, state in enumerate(states)]
+        finite.check(self._network.service, "denoise", *stepped)
+        devices.finish(self._device)  # what can fail has failed by now, and no state has changed
+        for state, latents in zip(states, stepped, strict=True):
+            state.latents = latents
+            state.step += 1
+
+    def latents(self, state: StateT) -> NDArray[np.float32]:
+        """The latents of the picture so far on the CPU, (H/8, W/8, 16) float32."""
+        return vae_pixels.latent_grid(unpacked(state))
+
+    def latent_rgb(self) -> NDArray[np.float32]:
+        """The map from latents to RGB, (17, 3); measured on first use."""
+        if self._rgb is None:
+            self._rgb = vae_pixels.measure_latent_rgb(self._encode_mode)
+        return self._rgb
+
+    def skipped(self, state: StateT) -> int:
+        """Forwards that the job's step cache has answered."""
+        return 0 if state.context is None else self._network.skipped(state.context)
+
+    def release(self, state: StateT) -> None:
+        """Drop the job's step cache."""
+        if state.context is not None:
+            self._network.forget(state.context)
+
+    def is_out_of_memory(self, error: Exception) -> bool:
+        """Whether the exception means that memory ran out."""
+        return devices.is_out_of_memory(error)
+
+    def free_memory(self) -> None:
+        """Forget remembered conditioning and return cached memory to the device."""
+        self._forget()
+        devices.free_memory(self._device)
+
+    def peak_memory(self) -> int:
+        """Most bytes of device memory used at once; 0 on the CPU."""
+        return devices.peak_memory(self._device)
+
+    @abstractmethod
+    def _velocity(self, states: Sequence[StateT], prompts: Sequence[PromptT], sign: str) -> torch.Tensor:
+        """One transformer pass over all states under these prompts: (B, N, 64). sign: for the step cache."""
+
+    @abstractmethod
+    def _encode_mode(self, pixels: torch.Tensor) -> torch.Tensor:
+        """The VAE's likeliest latents of (1, 3, H, W) in [-1, 1], scaled for the transformer: (1, 16, H/8, W/8)."""
+
+    @abstractmethod
+    def _forget(self) -> None:
+        """Forget remembered conditioning."""
+
+    def _guided(self, towards: torch.Tensor, away: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+        """Classifier-free guidance of velocities (B, N, 64) by scales (B, 1, 1)."""
+        return away + scale * (towards - away)
+
+    def _advanced(self, state: StateT, velocity: torch.Tensor) -> torch.Tensor:
+        """The job's latents (1, N, 64) after a step with this velocity."""
+        return flow.euler_step(state.latents, velocity, state.sigmas[state.step], state.sigmas[state.step + 1])
+
+    def _levels(self, states: Sequence[StateT]) -> torch.Tensor:
+        """Each state's noise level in [0, 1] as the transformer takes it, (B,)."""
+        levels = torch.cat([(state.sigmas[state.step] * 1000).to(self._dtype)[None] for state in states])
+        return levels.to(self._device) / 1000
+
+    def _joins(self, plan: Plan, *, step_cache: bool) -> bool:
+        return joins_passes(self._cfg_batch, plan.tokens, passes=plan.passes, step_cache=step_cache)
+
+
+def unpacked(state: FlowState[Any]) -> torch.Tensor:
+    """A job's latents as a picture, (1, 16, H/8, W/8)."""
+    return flow.unpack(state.latents, state.height // 8, state.width // 8)
+
+
+def step_context(state: FlowState[Any], sign: str) -> str | None:
+    """The name of the step cache of this pass; None without one."""
+    return None if state.context is None else f"{state.context}:{sign}"
+
+
+@dataclass(frozen=True)
+class GgufFile:
+    """A transformer's weights as one file. sha256: hex digest that it must have. weights: auto, dense or gguf."""
+
+    path: Path
+    sha256: str | None
+    weights: Weights
+
+
+def load_transformer(
+    layout: Layout,
+    folder: Path,
+    gguf: GgufFile | None,
+    pipeline: Any,
+    networks: Sequence[str],
+    *,
+    target: torch.device,
+    dtype: torch.dtype,
+    tuning: Tuning,
+) -> Any:
+    """The transformer of a checkpoint folder, or of a GGUF file whose sizes the folder tells.
+
+    pipeline: has the other networks already, so that what is left of the device's memory is known.
+    """
+    if gguf is None:
+        return checkpoint.load_network(layout.network, folder / "transformer", dtype)
+    return gguf_weights.load_transformer(
+        layout,
+        gguf.path,
+        folder / "transformer",
+        device=target if tuning.offload == "none" else torch.device("cpu"),
+        dtype=dtype,
+        weights=gguf.weights,
+        free=free_for_transformer(pipeline, networks, target, tuning),
+        sha256=gguf.sha256,
+    )

@@ -1,0 +1,96 @@
+"""A transformer with what may differ from one forward to the next: the LoRA, and First Block Cache.
+
+First Block Cache (https://github.com/chengzeyi/ParaAttention) skips all blocks but the first where the first block's
+residual has hardly changed since the previous step. diffusers' hook keeps that memory per named context; here each job
+has its own contexts, other jobs run in a context that is thrown away at once, and forgetting one job leaves the others'
+memory alone. Belongs to the worker thread.
+"""
+
+import itertools
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from diffusers import FirstBlockCacheConfig
+from diffusers.hooks import HookRegistry
+
+from imgedit.errors import InvalidArgument
+from services.diffusion.engine import metrics
+from services.diffusion.networks.lora import LoraShelf
+
+THROWAWAY = "uncached"
+
+
+class Network:
+    """Runs the transformer of a pipeline.
+
+    step_cache_threshold: relative change of the first block's residual below which a step is skipped, 0 = no job may
+    use the cache. service: the label of the metrics.
+    """
+
+    def __init__(self, pipeline: Any, loras: LoraShelf, *, step_cache_threshold: float, service: str) -> None:
+        self.loras = loras
+        self._transformer = pipeline.transformer
+        self.service = service
+        self._names = itertools.count()
+        self._memory: dict[str, Any] | None = None
+        self._skips: Counter[str] = Counter()
+        if step_cache_threshold > 0:
+            self._transformer.enable_cache(FirstBlockCacheConfig(threshold=step_cache_threshold))
+            self._memory = block_memory(self._transformer)
+
+    def check(self, lora: str | None, step_cache: bool) -> None:
+        """`InvalidArgument` when a job asks for a LoRA or a step cache that is not there."""
+        self.loras.check(lora)
+        if step_cache and self._memory is None:
+            raise InvalidArgument.field("profile", "its step cache is turned off on this server")
+
+    def new_context(self) -> str:
+        """A name for a job's step cache that no other job has."""
+        return f"job{next(self._names)}"
+
+    def run(self, *, lora: str | None, context: str | None, **inputs: Any) -> torch.Tensor:
+        """One forward under this LoRA; context: names the memory of its step cache, None = computed in full."""
+        self.loras.use(lora)
+        with self._remembering(context):
+            output: torch.Tensor = self._transformer(**inputs, return_dict=False)[0]
+        return output
+
+    def forget(self, context: str) -> None:
+        """Drop the memory of a job: of its context and of those whose name begins with it and a colon."""
+        for names in (self._memory or {}, self._skips):
+            for name in [name for name in names if _is_of(name, context)]:
+                del names[name]
+
+    def skipped(self, context: str) -> int:
+        """How many forwards of a job its step cache has answered after the first block."""
+        return sum(count for name, count in self._skips.items() if _is_of(name, context))
+
+    @contextmanager
+    def _remembering(self, context: str | None) -> Iterator[None]:
+        if self._memory is None:
+            yield
+            return
+        name = context or THROWAWAY
+        try:
+            with self._transformer.cache_context(name):
+                yield
+            if not self._memory[name].should_compute:
+                metrics.STEP_CACHE_SKIPS.labels(self.service).inc()
+                self._skips[name] += 1
+        finally:
+            self._memory.pop(THROWAWAY, None)
+
+
+def _is_of(name: str, context: str) -> bool:
+    return name == context or name.startswith(f"{context}:")
+
+
+def block_memory(transformer: Any) -> dict[str, Any]:
+    """What diffusers' First Block Cache hook remembers, by context name (all blocks share it)."""
+    first = next(iter(transformer.transformer_blocks))
+    hooks = HookRegistry.check_if_exists_or_initialize(first).hooks.values()
+    memory: dict[str, Any] = next(hook.state_manager._state_cache for hook in hooks if hasattr(hook, "state_manager"))
+    return memory

@@ -1,0 +1,95 @@
+"""Engine events as messages of a stream: the edge that FillService and QwenEditService share."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imgedit.errors import FailedPrecondition, InternalError
+from imgedit.v1 import profile_pb2, progress_pb2
+from services.common.settings import DiffusionSettings
+from services.diffusion.engine.events import Event, Finished, Preview, Progress, Queued
+
+EventT = TypeVar("EventT", covariant=True)
+Output = NDArray[np.uint8]
+
+MAX_STEPS = 100
+
+FAST_LORA = "fast"
+"""The name under which a service holds the LoRA of profile FAST."""
+
+
+class MakeEvent(Protocol[EventT]):
+    """FillEvent or QwenEditEvent: the same shape with a result of its own."""
+
+    def __call__(
+        self,
+        *,
+        queued: progress_pb2.Queued | None = None,
+        progress: progress_pb2.Progress | None = None,
+        preview: progress_pb2.Preview | None = None,
+    ) -> EventT:
+        """Make the message with the one field set."""
+
+
+async def relay(
+    events: AsyncIterator[Event[Output]],
+    make_event: MakeEvent[EventT],
+    make_result: Callable[[Finished[Output]], EventT],
+) -> AsyncIterator[EventT]:
+    """The engine's events as messages, in order; the last is the result."""
+    async for event in events:
+        match event:
+            case Queued(position, eta):
+                yield make_event(queued=progress_pb2.Queued(position=position, eta_seconds=eta))
+            case Progress(step, steps, eta):
+                yield make_event(progress=progress_pb2.Progress(step=step, steps=steps, eta_seconds=eta))
+            case Preview(jpeg):
+                yield make_event(preview=progress_pb2.Preview(image=jpeg))
+            case Finished():
+                yield make_result(event)
+                return
+    raise InternalError("the engine ended without a result")
+
+
+def timings(finished: Finished[Output]) -> list[progress_pb2.Timing]:
+    """The seconds of the engine's phases."""
+    return [progress_pb2.Timing(name=name, seconds=seconds) for name, seconds in finished.timings.items()]
+
+
+@dataclass(frozen=True)
+class Profiles:
+    """What the profiles of this service can do: whether there is a LoRA for FAST, and a step cache for BALANCED."""
+
+    has_fast_lora: bool
+    has_step_cache: bool
+
+    @classmethod
+    def of(cls, settings: DiffusionSettings) -> Profiles:
+        """As the settings say."""
+        return cls(bool(settings.lora_fast), settings.step_cache_threshold > 0)
+
+    def lora(self, profile: int) -> str | None:
+        """The name of the LoRA to use. Raises `FailedPrecondition` for FAST without one."""
+        if profile != profile_pb2.PROFILE_FAST:
+            return None
+        if not self.has_fast_lora:
+            raise FailedPrecondition(
+                "profile: this service has no few-step LoRA for the profile fast; set ..._LORA_FAST, or use balanced",
+                korean="빠른 프로필용 LoRA가 설치되어 있지 않습니다. balanced 프로필을 사용하세요.",
+            )
+        return FAST_LORA
+
+    def step_cache(self, profile: int) -> bool:
+        """Whether steps may be skipped."""
+        return self.has_step_cache and profile in (profile_pb2.PROFILE_UNSPECIFIED, profile_pb2.PROFILE_BALANCED)
+
+
+def draw_seed() -> int:
+    """A seed for a caller who sent none: 0 to 2³² − 1."""
+    return secrets.randbits(32)

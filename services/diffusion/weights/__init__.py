@@ -1,0 +1,1 @@
+"""Weight files: judged, compared with their network, read, converted. Runs no network."""

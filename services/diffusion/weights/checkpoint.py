@@ -1,0 +1,125 @@
+"""Loading the components of a checkpoint folder: local files, safetensors, no code from the folder.
+
+Knows the diffusers layout (`model_index.json`, one subfolder per component); knows no model. Every network is compared
+with its files before it is loaded, see `stored_weights`.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import diffusers.utils.logging
+import torch
+import transformers.utils.logging
+from diffusers import ModelMixin
+from safetensors import SafetensorError
+
+from imgedit.errors import ModelLoadError
+from imgedit.weights.lfs import refuse_pointer
+from services.diffusion.weights.stored_weights import Ignored, check_network
+
+UNSAFE_SUFFIXES = (".py", ".pyc", ".so", ".pkl", ".pickle")
+SAMPLE_BYTES = 65_536
+
+
+def check_folder(folder: Path, pipeline: str, components: Iterable[str]) -> None:
+    """Refuse a folder that is not a complete checkpoint of this pipeline, or that brings code along.
+
+    Raises `ModelLoadError` naming the path at fault.
+    """
+    if not folder.is_dir():
+        raise ModelLoadError(f"{folder}: no such folder; a checkpoint of {pipeline} is expected there")
+    for path in sorted(folder.rglob("*")):
+        if path.suffix in UNSAFE_SUFFIXES:
+            raise ModelLoadError(f"{path}: a checkpoint folder must not hold code or pickles")
+    index = folder / "model_index.json"
+    found = read_json(index).get("_class_name")
+    if found != pipeline:
+        raise ModelLoadError(f"{index}: the checkpoint is of {found}, {pipeline} is expected")
+    for component in components:
+        if not folder.joinpath(component).is_dir():
+            raise ModelLoadError(f"{folder / component}: this part of the checkpoint is missing")
+        for path in folder.joinpath(component).iterdir():
+            if path.is_file() and path.suffix != ".safetensors":  # those are judged when they are needed
+                refuse_pointer(path)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file; `ModelLoadError` when there is none."""
+    try:
+        refuse_pointer(path)
+        content = json.loads(path.read_text())
+    except OSError as error:
+        raise ModelLoadError(f"{path}: cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        raise ModelLoadError(f"{path}: not a JSON file ({error})") from error
+    if not isinstance(content, dict):
+        raise ModelLoadError(f"{path}: an object is expected")
+    return content
+
+
+def load_part(cls: Any, folder: Path, **options: Any) -> Any:
+    """`cls.from_pretrained` on one component's folder, offline; `ModelLoadError` names the folder when it fails."""
+    with _named(cls, folder):
+        return cls.from_pretrained(str(folder), local_files_only=True, **options)
+
+
+def load_network(cls: Any, folder: Path, dtype: torch.dtype, ignored: Ignored = MappingProxyType({})) -> Any:
+    """A network with its safetensors weights in the given number format, on the CPU, ready for inference.
+
+    ignored: entries that its files may have beyond the network's. Raises `ModelLoadError` for all others, and for what
+    is missing, misshapen or in another number format.
+    """
+    join_logs()
+    with _named(cls, folder):
+        check_network(cls, folder, ignored)
+    option = "torch_dtype" if issubclass(cls, ModelMixin) else "dtype"
+    network = load_part(cls, folder, use_safetensors=True, **{option: dtype})
+    return network.eval().requires_grad_(False)
+
+
+@contextmanager
+def _named(cls: Any, folder: Path) -> Iterator[None]:
+    """What a library raises about a component's folder becomes a `ModelLoadError` of one line that names it."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, RuntimeError, TypeError, SafetensorError) as error:
+        text = " ".join(str(error).split())
+        raise ModelLoadError(f"{folder}: {cls.__name__} cannot be loaded: {text}") from error
+
+
+def join_logs() -> None:
+    """Let diffusers and transformers report errors in the log of the process, and nothing else.
+
+    They write plain lines to standard error, and where a prompt is too long a warning that repeats its end.
+    """
+    for library in (diffusers.utils.logging, transformers.utils.logging):
+        library.disable_progress_bar()
+        library.disable_default_handler()
+        library.enable_propagation()
+        library.set_verbosity_error()
+
+
+def revision_of(paths: Iterable[Path]) -> str:
+    """Twelve hex digits that change with the weights: from each file's name, size, first and last 64 KiB.
+
+    Quick on files of any size; not a checksum (verifying a download is another tool's work).
+    """
+    digest = hashlib.sha256()
+    for path in sorted(paths):
+        size = path.stat().st_size
+        digest.update(f"{path.name}:{size}:".encode())
+        with path.open("rb") as file:
+            digest.update(file.read(SAMPLE_BYTES))
+            file.seek(max(0, size - SAMPLE_BYTES))
+            digest.update(file.read(SAMPLE_BYTES))
+    return digest.hexdigest()[:12]
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The files that decide a checkpoint's numbers: safetensors and configurations."""
+    return [*folder.glob("*/*.safetensors"), *folder.glob("*/*.json")]

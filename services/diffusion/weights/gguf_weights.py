@@ -1,0 +1,197 @@
+"""A transformer from a GGUF file: tensor by tensor, dequantised once or kept as it is stored.
+
+Blocks are dequantised by diffusers' functions, so the dense weights are those that diffusers would compute at every
+step. The width is the configuration's, any width. Knows no model: a `Layout` says what the tensors are called.
+"""
+
+import hashlib
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from accelerate import init_empty_weights
+from diffusers.quantizers.gguf.utils import GGUFParameter, _replace_with_gguf_linear, dequantize_gguf_tensor
+from torch import nn
+
+from imgedit.errors import ModelLoadError
+from services.diffusion.weights.checkpoint import read_json
+from services.diffusion.weights.gguf_header import TYPES, TensorEntry, check_tensors, read_header
+
+Weights = Literal["auto", "dense", "gguf"]
+
+HEADROOM = 2 * 1024**3
+"""Bytes of device memory that `auto` leaves for activations when it decides for dense weights."""
+
+PREFIX = "model.diffusion_model."
+"""The transformer's place in a whole checkpoint, which some converters leave before every name."""
+
+CHUNK = 16 * 1024 * 1024
+"""Elements dequantised at once, a bound on the scratch memory."""
+
+log = logging.getLogger(__name__)
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What a model's tensors are called in its GGUF files.
+
+    model: its name, for messages. network: the class of its transformer. names: from the transformer's configuration
+    and the shapes of its parameters, GGUF tensor name → the parameters that its rows make up, in order; only what the
+    model has. halves_swapped: tensors whose names begin so have the halves of their rows in the opposite order.
+    markers: tensors without content that say which version the file is of, and what is true in its configuration.
+    """
+
+    model: str
+    network: Any
+    names: Callable[[Mapping[str, Any], Shapes], dict[str, tuple[str, ...]]]
+    halves_swapped: tuple[str, ...] = ()
+    markers: Mapping[str, str] = field(default_factory=dict)
+
+
+def load_transformer(
+    layout: Layout,
+    path: Path,
+    config: Path,
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+    weights: Weights = "auto",
+    free: int = 0,
+    sha256: str | None = None,
+) -> Any:
+    """The transformer of a GGUF file on the device, ready for inference.
+
+    config: the folder with `config.json` (its sizes). weights: dense = dequantised now; gguf = kept quantised and
+    dequantised by every layer at every step, slower and smaller; auto = dense if it fits into `free` bytes with room to
+    spare. sha256: hex digest that the file must have. Raises `ModelLoadError` for a file that is not in order.
+    """
+    entries, transformer = open_file(layout, path, config)
+    if sha256 is not None:
+        check_digest(path, sha256)
+    shapes = shapes_of(transformer)
+    names = layout.names(transformer.config, shapes)
+    rows = parameter_rows(path, entries, names, shapes, layout.halves_swapped)
+    if choose_weights(weights, shapes, dtype, free) == "dense":
+        for name, kind, raw in rows:
+            place(transformer, name, dequantised(raw.to(device), kind, shapes[name], dtype))
+    else:
+        linear = {f"{name}.weight" for name, module in transformer.named_modules() if isinstance(module, nn.Linear)}
+        stored = {
+            name: (as_stored if name in linear else dequantised)(raw.to(device), kind, shapes[name], dtype)
+            for name, kind, raw in rows
+        }
+        _replace_with_gguf_linear(transformer, dtype, stored)
+        for name, tensor in stored.items():
+            place(transformer, name, tensor)
+    return transformer.eval().requires_grad_(False)
+
+
+def open_file(layout: Layout, path: Path, config: Path) -> tuple[dict[str, TensorEntry], Any]:
+    """The file's tensors by the model's names, and the network of the configuration, still without weights.
+
+    Raises `ModelLoadError` unless the header is in order and lists exactly this network's tensors; reads no weights.
+    """
+    entries = without_prefix(read_header(path))
+    with init_empty_weights():
+        transformer = layout.network.from_config(read_json(config / "config.json"))
+    for marker, key in layout.markers.items():
+        is_marked, is_expected = entries.pop(marker, None) is not None, bool(transformer.config.get(key))
+        if is_marked != is_expected:
+            where = f"the file lacks the tensor {marker!r}" if is_expected else f"the configuration lacks {key!r}"
+            raise ModelLoadError(f"{path}: of another version than {config / 'config.json'}: {where}")
+    shapes = shapes_of(transformer)
+    names = layout.names(transformer.config, shapes)
+    check_tensors(path, entries, {name: joined_shape(parts, shapes) for name, parts in names.items()}, layout.model)
+    return entries, transformer
+
+
+def shapes_of(network: Any) -> Shapes:
+    """The shapes of a network's parameters, by name."""
+    return {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+
+
+def without_prefix(entries: dict[str, TensorEntry]) -> dict[str, TensorEntry]:
+    """The entries without `PREFIX`, if every name has it."""
+    if not all(name.startswith(PREFIX) for name in entries):
+        return entries
+    short = [replace(entry, name=name.removeprefix(PREFIX)) for name, entry in entries.items()]
+    return {entry.name: entry for entry in short}
+
+
+def joined_shape(parts: tuple[str, ...], shapes: Shapes) -> tuple[int, ...]:
+    """The shape of the matrix that holds these parameters one below the other."""
+    return (sum(shapes[part][0] for part in parts), *shapes[parts[0]][1:])
+
+
+def choose_weights(weights: Weights, shapes: Shapes, dtype: torch.dtype, free: int) -> Literal["dense", "gguf"]:
+    """What `auto` means here and now: dense when it fits into `free` bytes with `HEADROOM` to spare."""
+    if weights != "auto":
+        return weights
+    need = sum(int(np.prod(shape)) for shape in shapes.values()) * dtype.itemsize + HEADROOM
+    choice: Literal["dense", "gguf"] = "dense" if need <= free else "gguf"
+    log.info("weights=auto: %s (dense needs %.1f GB with headroom, %.1f GB are free)", choice, need / 1e9, free / 1e9)
+    return choice
+
+
+def parameter_rows(
+    path: Path,
+    entries: Mapping[str, TensorEntry],
+    names: Mapping[str, tuple[str, ...]],
+    shapes: Shapes,
+    halves_swapped: tuple[str, ...],
+) -> Iterator[tuple[str, int, torch.Tensor]]:
+    """Each parameter's name, its GGUF type and its stored rows (n, bytes) uint8, in file order; one tensor is held."""
+    with path.open("rb") as file:
+        for entry in sorted((entries[name] for name in names), key=lambda entry: entry.offset):
+            file.seek(entry.offset)
+            raw = np.fromfile(file, np.uint8, entry.nbytes).reshape(entry.shape[0], -1)
+            if entry.name.startswith(halves_swapped):
+                raw = np.roll(raw, entry.shape[0] // 2, axis=0)
+            start = 0
+            for part in names[entry.name]:
+                stop = start + shapes[part][0]
+                yield part, entry.type, torch.from_numpy(raw[start:stop])
+                start = stop
+
+
+def as_stored(rows: torch.Tensor, kind: int, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+    """Stored rows as a quantised parameter, or as a plain tensor where they are not in blocks."""
+    if TYPES[kind][1] == 1:
+        return dequantised(rows, kind, shape, dtype)
+    quantised: torch.Tensor = GGUFParameter(rows.clone(), quant_type=kind)
+    return quantised
+
+
+def dequantised(rows: torch.Tensor, kind: int, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+    """Stored rows (n, bytes) of GGUF type `kind` as a dense tensor of this shape and dtype, a few rows at a time."""
+    plain = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}.get(TYPES[kind][0])
+    if plain is not None:
+        return rows.contiguous().view(plain).reshape(shape).to(dtype, copy=True)
+    dense = torch.empty(shape, dtype=dtype, device=rows.device)
+    step = max(1, CHUNK // shape[-1])
+    for start in range(0, shape[0], step):
+        chunk = GGUFParameter(rows[start : start + step].contiguous(), quant_type=kind)
+        dense[start : start + step] = dequantize_gguf_tensor(chunk)
+    return dense
+
+
+def place(transformer: Any, name: str, tensor: torch.Tensor) -> None:
+    """Make `tensor` the parameter of this name."""
+    module, _, parameter = name.rpartition(".")
+    if not isinstance(tensor, torch.nn.Parameter):
+        tensor = torch.nn.Parameter(tensor, requires_grad=False)
+    setattr(transformer.get_submodule(module), parameter, tensor)
+
+
+def check_digest(path: Path, sha256: str) -> None:
+    """`ModelLoadError` unless the file has this SHA-256; reads the whole file."""
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != sha256.lower():
+        raise ModelLoadError(f"{path}: SHA-256 is {found}, {sha256} is expected")

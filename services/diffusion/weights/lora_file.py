@@ -1,0 +1,270 @@
+"""Reading a LoRA file: the names of every common trainer, each entry accounted for.
+
+A file pairs two matrices, down (r, in) and up (out, r), with each layer that it changes. The entries are called after
+the layers of diffusers' transformer or after those of the original model (where query, key and value are one), with
+dots or underscores, behind one of several prefixes. Whatever is for the transformer must fit it wholly; the part for
+text encoders is left out. Knows no model: a `Layout` says what the original layers are called.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import nn
+
+from imgedit.errors import ModelLoadError
+from imgedit.weights.safetensors_header import Entry, read_header
+from services.common.faults import refuse_unfit, shortened
+from services.diffusion.weights.gguf_weights import Layout, shapes_of
+from services.diffusion.weights.stored_weights import FORMATS
+
+PREFIXES = (
+    "base_model.model.",  # PEFT
+    "model.diffusion_model.",
+    "diffusion_model.",  # ComfyUI, ai-toolkit
+    "transformer.",  # diffusers
+    "lora_unet_",  # kohya, musubi-tuner
+    "lora_transformer_",  # OneTrainer
+)
+TEXT_ENCODER = re.compile(r"(base_model\.model\.)?(text_encoders?(_\d)?\.|lora_te\d?_|text_model\.|te\d?\.)")
+PAIRED = re.compile(
+    r"(?P<layer>.+)\.(?:(?P<down>lora_down|lora_A|lora\.down)|lora_up|lora_B|lora\.up)(\.default)?\.weight"
+)
+ALPHA = ".alpha"
+OTHER_KINDS = {"lokr_": "a LoKr", "hada_": "a LoHa", "dora_scale": "a DoRA", "lora_magnitude_vector": "a DoRA"}
+"""What else such files may hold, by a part of the entries' names."""
+
+METADATA = "lora_adapter_metadata"
+PEFT_FILE, PEFT_CONFIG = "adapter_model.safetensors", "adapter_config.json"
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where a pair of matrices belongs: to layers whose outputs are, one below the other, the rows of `up`.
+
+    halves_swapped: the rows of `up` have their halves in the opposite order. narrow: inputs of the model that the LoRA
+    may have been made for instead, which are the first ones of this layer; None = no others.
+    """
+
+    layers: tuple[str, ...]
+    inputs: int
+    outputs: tuple[int, ...]
+    halves_swapped: bool = False
+    narrow: int | None = None
+
+
+@dataclass(frozen=True)
+class LoraWeights:
+    """The matrices for `load_lora_adapter`, with alpha multiplied in; left_out: entries for text encoders."""
+
+    matrices: dict[str, torch.Tensor]
+    left_out: tuple[str, ...]
+
+
+@dataclass
+class _Pair:
+    """What a file has for one layer so far: two tensors, and alpha as a float (a tensor where it is not one number)."""
+
+    down: Any = None
+    up: Any = None
+    alpha: Any = None
+
+
+def targets_of(transformer: Any, layout: Layout, narrow: Mapping[str, int]) -> dict[str, Target]:
+    """Every layer that a LoRA can change, by all its names. narrow: see `Target`, by the layer's name."""
+    linear = {name: module for name, module in transformer.named_modules() if isinstance(module, nn.Linear)}
+    groups: dict[str, tuple[str, ...]] = {name: (name,) for name in linear}
+    for name, parts in layout.names(transformer.config, shapes_of(transformer)).items():
+        if all(part.removesuffix(".weight") in linear for part in parts):
+            groups[name.removesuffix(".weight")] = tuple(part.removesuffix(".weight") for part in parts)
+    targets = {}
+    for name, layers in groups.items():
+        targets[name] = targets[name.replace(".", "_")] = Target(
+            layers,
+            inputs=linear[layers[0]].in_features,
+            outputs=tuple(linear[layer].out_features for layer in layers),
+            halves_swapped=bool(layout.halves_swapped) and f"{name}.".startswith(layout.halves_swapped),
+            narrow=narrow.get(layers[0]),
+        )
+    return targets
+
+
+def read(path: Path, targets: Mapping[str, Target], model: str) -> LoraWeights:
+    """A LoRA file for a transformer with these layers. Raises `ModelLoadError`, one line that names the file."""
+    if path.suffix != ".safetensors" or not path.is_file():
+        raise ModelLoadError(f"{path}: a LoRA must be an existing .safetensors file")
+    entries = read_header(path)
+    left_out = tuple(name for name in entries if TEXT_ENCODER.match(name))
+    own = {name: entry for name, entry in entries.items() if name not in left_out}
+    _refuse_other_kinds(path, own)
+    if not own:
+        raise ModelLoadError(f"{path}: holds no LoRA for the transformer")
+    places = {name: place for name in own if (place := _place(name, targets)) is not None}
+    faults = {
+        "of no layer": [repr(name[:80]) for name in own if name not in places],
+        "in a foreign number format": [
+            f"{name!r} is {own[name].dtype}"
+            for name, (_, part) in places.items()
+            if own[name].dtype not in FORMATS and part != "alpha"
+        ],
+    }
+    refuse_unfit(path, f"a LoRA for {model}", faults)
+    pairs, metadata = _pairs(path, places)
+    refuse_unfit(path, f"a LoRA for {model}", _faults(pairs, targets))
+    scale = _Scale.of(path, metadata)
+    matrices: dict[str, torch.Tensor] = {}
+    for name, pair in pairs.items():
+        matrices |= _matrices(pair, targets[name], scale)
+    return LoraWeights(matrices, left_out)
+
+
+def _refuse_other_kinds(path: Path, entries: Mapping[str, Entry]) -> None:
+    for mark, kind in OTHER_KINDS.items():
+        if names := [repr(name[:80]) for name in entries if mark in name]:
+            raise ModelLoadError(
+                f"{path}: {kind}, and only LoRAs can be used: {len(names)} entries ({shortened(names)})"
+            )
+
+
+def _place(name: str, targets: Mapping[str, Target]) -> tuple[str, str] | None:
+    """The layer of an entry, by one of its names, and what the entry is of it: down, up or alpha; None for none."""
+    match = PAIRED.fullmatch(name)
+    if match is None and not name.endswith(ALPHA):
+        return None
+    layer = name.removesuffix(ALPHA) if match is None else match["layer"]
+    while layer not in targets:
+        prefix = next((prefix for prefix in PREFIXES if layer.startswith(prefix)), None)
+        if prefix is None:
+            return None
+        layer = layer.removeprefix(prefix)
+    return layer, "alpha" if match is None else "down" if match["down"] else "up"
+
+
+def _pairs(path: Path, places: Mapping[str, tuple[str, str]]) -> tuple[dict[str, _Pair], dict[str, str]]:
+    """The tensors of the file, by layer, and its metadata."""
+    pairs: dict[str, _Pair] = {}
+    try:
+        with safe_open(path, "pt") as file:
+            for name, (layer, part) in places.items():
+                tensor = file.get_tensor(name)
+                pair = pairs.setdefault(layer, _Pair())
+                if getattr(pair, part) is not None:
+                    raise ModelLoadError(f"{path}: two entries are the {part} of {layer!r}, one is {name!r}")
+                setattr(pair, part, float(tensor) if part == "alpha" and tensor.numel() == 1 else tensor)
+            return pairs, file.metadata() or {}
+    except SafetensorError as error:
+        raise ModelLoadError(f"{path}: cannot be read: {error}") from error
+
+
+def _faults(pairs: Mapping[str, _Pair], targets: Mapping[str, Target]) -> dict[str, list[str]]:
+    """What of the matrices does not fit, by kind of fault."""
+    owners: dict[str, list[str]] = {}
+    for name in pairs:
+        for layer in targets[name].layers:
+            owners.setdefault(layer, []).append(name)
+    whole = {name: pair for name, pair in pairs.items() if pair.down is not None and pair.up is not None}
+    return {
+        "without its other half": [repr(name) for name in pairs if name not in whole],
+        "for a layer that another is for too": [repr(name) for names in owners.values() for name in names[1:]],
+        "misshapen": [
+            f"{name!r} is {_shape(pair.up)} by {_shape(pair.down)} instead of [{sum(targets[name].outputs)}, r] by "
+            f"[r, {targets[name].inputs}]"
+            for name, pair in whole.items()
+            if not _fits(pair, targets[name])
+        ],
+        "not finite": [repr(name) for name, pair in whole.items() if not _is_finite(pair)],
+    }
+
+
+def _is_finite(pair: _Pair) -> bool:
+    numbers = (pair.down, pair.up, 0.0 if pair.alpha is None else pair.alpha)
+    return all(bool(torch.as_tensor(number).isfinite().all()) for number in numbers)
+
+
+def _shape(tensor: Any) -> list[int]:
+    return list(tensor.shape)
+
+
+def _fits(pair: _Pair, target: Target) -> bool:
+    """Whether a whole pair has the target's shape, and its alpha is one number."""
+    down, up = _shape(pair.down), _shape(pair.up)
+    ranks_agree = len(down) == len(up) == 2 and down[0] == up[1] > 0
+    return (
+        ranks_agree
+        and down[1] in (target.inputs, target.narrow)
+        and up[0] == sum(target.outputs)
+        and not isinstance(pair.alpha, torch.Tensor)
+    )
+
+
+def _matrices(pair: _Pair, target: Target, scale: _Scale) -> dict[str, torch.Tensor]:
+    """A whole pair as diffusers' layers take it: alpha multiplied into `down`, `up` cut into the layers' rows."""
+    down, up = pair.down, pair.up
+    if target.halves_swapped:
+        up = up.roll(len(up) // 2, dims=0)
+    if down.shape[1] < target.inputs:
+        down = nn.functional.pad(down, (0, target.inputs - down.shape[1]))
+    matrices = {}
+    for layer, rows in zip(target.layers, up.split(target.outputs), strict=True):
+        matrices[f"{layer}.lora_A.weight"] = down * scale.of_layer(layer, len(down), pair.alpha)
+        matrices[f"{layer}.lora_B.weight"] = rows.contiguous()
+    return matrices
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """How strong each pair is: by its own alpha, else by what the file's metadata says, else 1.
+
+    alphas: by patterns of layer names, as PEFT matches them. rank_stabilised: alpha / √r instead of alpha / r.
+    """
+
+    alpha: float | None
+    alphas: Mapping[str, float]
+    rank_stabilised: bool
+
+    @classmethod
+    def of(cls, path: Path, metadata: Mapping[str, str]) -> _Scale:
+        """From the file's metadata, as diffusers writes it, or from the configuration that PEFT writes beside it."""
+        beside = path.with_name(PEFT_CONFIG)
+        try:
+            if path.name == PEFT_FILE and beside.is_file():
+                config = json.loads(beside.read_text(encoding="utf-8"))
+            else:
+                config = json.loads(metadata.get(METADATA, "{}"))
+            config = {str(key).removeprefix("transformer."): value for key, value in config.items()}
+            if config.get("use_dora"):
+                raise ModelLoadError(f"{path}: a DoRA, and only LoRAs can be used")
+            alpha = config.get("lora_alpha")
+            patterns = {str(key): float(value) for key, value in (config.get("alpha_pattern") or {}).items()}
+            return cls(None if alpha is None else float(alpha), patterns, bool(config.get("use_rslora")))
+        except (ValueError, TypeError, AttributeError) as error:
+            raise ModelLoadError(f"{path}: its metadata cannot be read") from error
+
+    def of_layer(self, layer: str, rank: int, alpha: float | None) -> float:
+        """The factor of one pair. alpha: its own, None = none."""
+        if alpha is None:
+            matching = (value for name, value in self.alphas.items() if _matches(name, layer))
+            alpha = next(matching, self.alpha)
+        if alpha is None:
+            return 1.0
+        return alpha / (math.sqrt(rank) if self.rank_stabilised else rank)
+
+
+def _matches(pattern: str, layer: str) -> bool:
+    return re.fullmatch(rf"(.*\.)?({pattern})", layer) is not None
+
+
+def without_text_encoders(path: Path, left_out: Sequence[str]) -> str:
+    """What callers are told of the part of a LoRA that is left out."""
+    return (
+        f"profile: the LoRA {path.name} has a part for text encoders ({len(left_out)} of its entries), which is not "
+        "used; the picture may differ from other tools' pictures"
+    )

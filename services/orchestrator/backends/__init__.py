@@ -1,0 +1,1 @@
+"""Clients of the model services. Knows no chain and no public request."""

@@ -1,0 +1,146 @@
+"""A finished edit as an EditResponse: its pictures encoded, and every parameter as it was used.
+
+The edge between the chain's outcome and the wire. Knows nothing of how the chain got there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import numpy as np
+
+from imgedit import __version__
+from imgedit.imaging import provenance
+from imgedit.imaging.encoding import Metadata
+from imgedit.imaging.images import Picture
+from imgedit.v1 import edit_pb2, progress_pb2
+from services.common import logs
+from services.orchestrator import metrics
+from services.orchestrator.catalogue.models import Experiment, Feature
+from services.orchestrator.chain import composite
+from services.orchestrator.chain.run import Outcome
+from services.orchestrator.chain.state import Edit
+from services.orchestrator.request import mask_parameters, output, parameters
+
+_REST_BYTES = 1024 * 1024
+"""Of an answer, for all but its pictures."""
+
+_MASK_SOURCES = {
+    "whole": edit_pb2.MASK_SOURCE_WHOLE,
+    "segmentation": edit_pb2.MASK_SOURCE_SEGMENTATION,
+    "request": edit_pb2.MASK_SOURCE_REQUEST,
+    "margins": edit_pb2.MASK_SOURCE_MARGINS,
+}
+
+
+async def build_response(
+    request: edit_pb2.EditRequest,
+    experiment: Experiment,
+    feature: Feature,
+    edit: Edit,
+    outcome: Outcome,
+    *,
+    with_prompts: bool,
+    max_bytes: int,
+) -> edit_pb2.EditResponse:
+    """The answer. with_prompts: the metadata of its result holds them. max_bytes: what it may have; pictures beside
+    the result are left out, with a warning, where they do not fit.
+
+    Raises `InvalidArgument` for a picture too large for the format that was asked for, `RequestTooLarge` for one whose
+    file no answer can hold.
+    """
+    canvas = outcome.canvas
+    height, width = canvas.rgb.shape[:2]
+    edit.parameters.output.check_size((width, height))
+    effective = _effective(feature, edit, outcome)
+    files = await output.encode(
+        edit.parameters.output,
+        Picture(canvas.rgb, canvas.alpha),
+        await asyncio.to_thread(_metadata, request, effective, with_prompts),
+        cutout=_cutout(edit.picture, outcome),
+        weight=canvas.weight,
+    )
+    files, left_out = files.within(max_bytes - _REST_BYTES)
+    return edit_pb2.EditResponse(
+        success=True,
+        experiment_id=experiment.id,
+        experiment_name=experiment.name,
+        output_image=files.output,
+        background_removed_image=files.cutout,
+        mask_image=files.mask,
+        seed=edit.parameters.seed,
+        width=width,
+        height=height,
+        effective=effective,
+        stage_timings=[progress_pb2.Timing(name=name, seconds=s) for name, s in outcome.seconds.items()],
+        warnings=(*edit.parameters.warnings, *canvas.warnings, *outcome.warnings, *left_out),
+        request_id=logs.request_id.get(),
+    )
+
+
+def _metadata(request: edit_pb2.EditRequest, effective: edit_pb2.EffectiveParameters, with_prompts: bool) -> Metadata:
+    generator = f"imgedit {__version__}"
+    record = provenance.record_of(request, effective, generator=generator, with_prompts=with_prompts)
+    return provenance.metadata_of(record)
+
+
+def _cutout(picture: Picture, outcome: Outcome) -> Picture | None:
+    """The picture under the subject's alpha, no more opaque than it was."""
+    subject = outcome.subject
+    if subject is None:
+        if outcome.warnings:
+            metrics.CUTOUT_FAILURES.inc()
+        return None
+    alpha = subject.alpha if picture.alpha is None else np.minimum(subject.alpha, picture.alpha)
+    return composite.cut_out(picture.rgb, alpha, subject.own_colours)
+
+
+def _texts(feature: Feature, edit: Edit, outcome: Outcome) -> dict[str, Any]:
+    """The prompts as the model saw them, and as they were asked where that differs."""
+    if feature.painter is None:
+        lead = edit.parameters.at(feature.lead) if feature.lead else edit.parameters
+        return {"prompt": lead.prompt, "negative_prompt": lead.negative_prompt}
+    asked, seen, is_expanded = edit.parameters, outcome.texts, edit.rewriting.prompt == "expand"
+    changed = edit_pb2.PROMPT_REWRITE_EXPANDED if is_expanded else edit_pb2.PROMPT_REWRITE_TRANSLATED
+    is_other = seen.prompt != asked.prompt
+    is_other_negative = seen.negative_prompt != asked.negative_prompt
+    return {
+        "prompt": seen.prompt,
+        "negative_prompt": seen.negative_prompt,
+        "requested_prompt": asked.prompt if is_other else None,
+        "requested_negative_prompt": asked.negative_prompt if is_other_negative else None,
+        "prompt_rewrite": changed if is_other else edit_pb2.PROMPT_REWRITE_UNSPECIFIED,
+    }
+
+
+def _effective(feature: Feature, edit: Edit, outcome: Outcome) -> edit_pb2.EffectiveParameters:
+    canvas = outcome.canvas
+    used = edit.parameters.at(feature.lead) if feature.lead else edit.parameters
+    margins = canvas.margins
+    by_words = used.extension.directions if used.extension else None
+    work_width, work_height = canvas.area.padded if canvas.area else (0, 0)
+    return edit_pb2.EffectiveParameters(
+        feature_id=feature.id,
+        **_texts(feature, edit, outcome),
+        negative_scale=used.negative_scale,
+        profile=parameters.PROFILE_NUMBERS[used.profile],
+        steps=used.steps,
+        steps_run=used.steps_run,
+        guidance_scale=used.guidance_scale,
+        strength=used.strength,
+        seed=used.seed,
+        outpaint=edit_pb2.Outpaint(left=margins.left, right=margins.right, top=margins.top, bottom=margins.bottom)
+        if margins
+        else None,
+        reference_count=len(edit.references),
+        mask_source=_MASK_SOURCES[canvas.mask_source],
+        work_width=work_width,
+        work_height=work_height,
+        background=mask_parameters.BACKGROUND_NUMBERS[used.region.background] if used.region.background else None,
+        mask=mask_parameters.message(canvas.mask_options) if canvas.mask_options else None,
+        direction_words=by_words.words if by_words else (),
+        output=used.output.message,
+        postprocess=edit_pb2.POSTPROCESS_ON if used.postprocess else edit_pb2.POSTPROCESS_OFF,
+        models=[progress_pb2.ModelInfo(model_id=m.model_id, revision=m.revision) for m in canvas.models],
+    )

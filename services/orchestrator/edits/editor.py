@@ -1,0 +1,160 @@
+"""One edit as a story: request → feature and parameters → pictures → chain → answer.
+
+Knows nothing of calls: who waits for the edit, and how, is the servicer's business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+
+from imgedit.errors import DeadlineExceeded
+from imgedit.imaging.decode_pool import Decoders
+from imgedit.v1 import edit_pb2
+from services.common import tracing
+from services.common.call_context import caller
+from services.common.settings import MIB
+from services.orchestrator import metering, metrics, policy
+from services.orchestrator.backends.clients import Backends
+from services.orchestrator.catalogue.models import Experiment, ExtendStage, Feature
+from services.orchestrator.catalogue.source import CatalogueSource
+from services.orchestrator.chain.response import build_response
+from services.orchestrator.chain.run import run_chain
+from services.orchestrator.chain.state import Edit
+from services.orchestrator.edits.admission import Admission
+from services.orchestrator.edits.progress_events import Report, Reports
+from services.orchestrator.imaging.work_area import WorkPixels
+from services.orchestrator.policy import Policy
+from services.orchestrator.request import inputs, parameters
+from services.orchestrator.request.parameters import EditParameters
+from services.orchestrator.request.prompts import PromptRules
+
+
+@dataclass(frozen=True)
+class Terms:
+    """Under what an edit runs.
+
+    is_id_given: the caller chose the id, so the same request may come again under it. is_second_run: a proxy sends the
+    request again, so no stage of it is run twice. deadline: on the `time.monotonic` clock; None = the catalogue's.
+    """
+
+    request_id: str
+    is_id_given: bool
+    is_second_run: bool
+    deadline: float | None
+
+
+class Editor:
+    """Carries out edits with a catalogue and the model services."""
+
+    def __init__(
+        self,
+        source: CatalogueSource,
+        backends: Backends,
+        decoders: Decoders,
+        *,
+        admission: Admission,
+        max_pixels: int,
+        work_pixels: WorkPixels,
+        prompts: PromptRules,
+        max_answer_bytes: int = 128 * MIB,
+        metadata_prompt: bool = True,
+        policy: Policy | None = None,
+    ) -> None:
+        self._source = source
+        self._backends = backends
+        self._decoders = decoders
+        self._admission = admission
+        self._max_pixels = max_pixels
+        self._work_pixels = work_pixels
+        self._max_answer_bytes = max_answer_bytes
+        self._metadata_prompt = metadata_prompt
+        self._prompts = prompts
+        self._policy = policy
+
+    async def edit(self, request: edit_pb2.EditRequest, terms: Terms, report: Report) -> edit_pb2.EditResponse:
+        """Carry out one edit within its time."""
+        arrived = time.monotonic()
+        catalogue = self._source.current  # for the whole edit, whatever is read meanwhile
+        deadline = terms.deadline or arrived + catalogue.timeout_seconds
+        with tracing.span("edit", request_id=terms.request_id), metering.recorded() as used:
+            experiment, feature = catalogue.find(request.experiment_id, request.feature_id)
+            used.experiment, used.feature = experiment.id, feature.id
+            tracing.note(experiment=experiment.id, feature=feature.id)
+            resolved = parameters.resolve(request, feature)
+            extend = next((stage for stage in feature.stages if isinstance(stage, ExtendStage)), None)
+            needed = inputs.working_bytes(request, resolved, extend, self._max_pixels)
+            with self._admission.edit(caller.get(), needed):
+                async with _within(deadline):
+                    response = await self._edit_feature(request, resolved, terms, experiment, feature, deadline, report)
+            response.elapsed_time = time.monotonic() - arrived
+            return response
+
+    async def _edit_feature(
+        self,
+        request: edit_pb2.EditRequest,
+        resolved: EditParameters,
+        terms: Terms,
+        experiment: Experiment,
+        feature: Feature,
+        deadline: float,
+        report: Report,
+    ) -> edit_pb2.EditResponse:
+        rewriting = self._prompts.plan(resolved, feature)
+        judged = partial(policy.review, experiment.id, feature.id, resolved.prompt, resolved.negative_prompt)
+        if self._policy:
+            await self._policy.check(judged())
+            # A preview would show what the policy has not judged yet.
+            resolved = replace(resolved, preview_every=0)
+        pictures = await inputs.decode(request, self._decoders, self._max_pixels, caller.get())
+        resolved.output.check_size(pictures.picture.size)
+        pixels = pictures.picture.size[0] * pictures.picture.size[1]
+        metrics.IMAGE_PIXELS.observe(pixels)
+        metering.took(pixels)
+        tracing.note(pixels=pixels)
+        reports = Reports(report, terms.request_id)
+        edit = Edit(
+            picture=pictures.picture,
+            mask=pictures.mask,
+            references=pictures.references,
+            parameters=resolved,
+            backends=self._backends.without_reruns() if terms.is_second_run else self._backends,
+            rewriting=rewriting,
+            max_pixels=self._max_pixels,
+            work_pixels=self._work_pixels,
+            deadline=deadline,
+            on_stage=reports.on_stage,
+            on_progress=reports.on_progress,
+        )
+        outcome = await run_chain(feature, edit)
+        for stage, seconds in outcome.seconds.items():
+            metrics.STAGE_SECONDS.labels(stage).observe(seconds)
+        if self._policy:
+            await self._policy.check(judged(outcome.canvas.rgb, outcome.texts.prompt))
+        response = await build_response(
+            request,
+            experiment,
+            feature,
+            edit,
+            outcome,
+            with_prompts=self._metadata_prompt,
+            max_bytes=self._max_answer_bytes,
+        )
+        if self._policy and request.preview_every:
+            response.warnings.append("preview_every: no previews, since the content policy judges finished pictures")
+        return response
+
+
+@asynccontextmanager
+async def _within(deadline: float) -> AsyncIterator[None]:
+    """End what runs inside when its time is over."""
+    seconds = deadline - time.monotonic()
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError:
+        raise DeadlineExceeded(f"the edit took longer than the {seconds:.1f} s it had") from None

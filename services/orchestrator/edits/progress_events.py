@@ -1,0 +1,67 @@
+"""What an edit reports on its way, as EditEvents: stages, queues, steps, previews.
+
+Knows the events of the public API and of the model services; nothing of pictures or chains.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from imgedit.v1 import edit_pb2, progress_pb2
+from services.orchestrator.backends.clients import OnProgress
+
+Report = Callable[[edit_pb2.EditEvent], None]
+
+
+class Reports:
+    """Turns the reports of one edit's chain into events for `report`."""
+
+    def __init__(self, report: Report, request_id: str) -> None:
+        self._report = report
+        self._request_id = request_id
+        self._stages: dict[str, edit_pb2.StageStarted] = {}
+
+    def on_stage(self, name: str, index: int, count: int) -> None:
+        """A stage begins."""
+        self._stages[name] = edit_pb2.StageStarted(name=name, index=index, count=count)
+        self._send(stage=self._stages[name])
+
+    def on_progress(self, stage: str) -> OnProgress:
+        """The listener for a stage's own reports; a stage that begins anew is told as one that begins."""
+
+        def listen(
+            *,
+            queued: progress_pb2.Queued | None = None,
+            progress: progress_pb2.Progress | None = None,
+            preview: progress_pb2.Preview | None = None,
+            restarted: bool = False,
+        ) -> None:
+            self._send(
+                stage=self._stages[stage] if restarted else None,
+                queued=queued,
+                preview=preview,
+                progress=_of_stage(stage, progress),
+            )
+
+        return listen
+
+    def _send(
+        self,
+        *,
+        stage: edit_pb2.StageStarted | None = None,
+        queued: progress_pb2.Queued | None = None,
+        progress: edit_pb2.StageProgress | None = None,
+        preview: progress_pb2.Preview | None = None,
+    ) -> None:
+        self._report(
+            edit_pb2.EditEvent(
+                stage=stage, queued=queued, progress=progress, preview=preview, request_id=self._request_id
+            )
+        )
+
+
+def _of_stage(stage: str, progress: progress_pb2.Progress | None) -> edit_pb2.StageProgress | None:
+    if progress is None:
+        return None
+    eta = progress.eta_seconds if progress.HasField("eta_seconds") else None
+    return edit_pb2.StageProgress(stage=stage, step=progress.step, steps=progress.steps, eta_seconds=eta)

@@ -1,0 +1,1 @@
+"""Array work on masks and pictures. Plain NumPy: no requests, no stages, no network."""

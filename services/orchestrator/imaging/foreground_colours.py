@@ -1,0 +1,81 @@
+"""The subject's own colours at soft edges, at the picture's full size. Pure functions of arrays.
+
+A pixel at a soft edge mixes the subject with the old background. BEN2's service estimates what the subject alone looks
+like, at the size that it looks at; here that is taken as a correction, scaled up and added to the full-size picture,
+which so keeps its detail. Knows nothing of how the estimate is made.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imgedit.imaging.images import Pixels
+
+_BAND = 256
+
+Places = NDArray[np.intp]
+
+
+@dataclass(frozen=True)
+class OwnColours:
+    """A picture as BEN2 saw it, and the same in the subject's own colours where its mask is soft; (h, w, 3) uint8."""
+
+    seen: Pixels
+    foreground: Pixels
+
+    def relaid(self, rgb: Pixels, share: Pixels) -> Pixels:
+        """(H, W, 3) `rgb`, moved towards the subject's own colours by `share` / 255; where that is 0 it is untouched.
+
+        share: (H, W) uint8.
+        """
+        correction = self.foreground.astype(np.int16) - self.seen
+        result = rgb.copy()
+        for top in range(0, len(rgb), _BAND):
+            rows, columns = np.nonzero(share[top : top + _BAND])
+            rows += top
+            moved = _sampled(correction, rows, columns, share.shape) * (share[rows, columns, None] / np.float32(255))
+            result[rows, columns] = np.clip(np.rint(rgb[rows, columns] + moved), 0, 255)
+        return result
+
+
+def _sampled(small: NDArray[np.int16], rows: Places, columns: Places, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """(h, w, 3) `small` at pixels of a picture of `shape` (H, W), bilinear: (n, 3)."""
+    (above, below, down), (left, right, across) = (
+        _neighbours(places, length, of)
+        for places, length, of in ((rows, shape[0], small.shape[0]), (columns, shape[1], small.shape[1]))
+    )
+    one = np.float32(1)
+    upper = small[above, left] * (one - across) + small[above, right] * across
+    lower = small[below, left] * (one - across) + small[below, right] * across
+    result: NDArray[np.float32] = upper * (one - down) + lower * down
+    return result
+
+
+def _neighbours(places: Places, length: int, of: int) -> tuple[Places, Places, NDArray[np.float32]]:
+    """The two pixels, of `of` along an axis, on which places of `length` lie, and how far from the first, (n, 1)."""
+    middles = np.clip((places + 0.5) * (of / length) - 0.5, 0, of - 1)
+    first = middles.astype(np.intp)
+    return first, np.minimum(first + 1, of - 1), (middles - first).astype(np.float32)[:, None]
+
+
+def share_of_subject(weight: Pixels, kept: Pixels) -> Pixels:
+    """How much of what a soft pixel keeps is subject, so that `relaid` leaves just that; (H, W) uint8.
+
+    weight: (H, W) of the composite; it keeps k = 1 − weight. kept: (H, W), the subject's alpha a; the old picture is
+    a F + (1 − a) B there. Up to a, all that is kept is subject, F. Beyond, the rest is old background, kept on purpose
+    by a feather: k K = a F + (k − a) B, which is K = I + s (F − I) with s = a (1 − k) / (k (1 − a)).
+    """
+    share = np.zeros_like(weight)
+    soft = np.nonzero((weight > 0) & (weight < 255) & (kept > 0))
+    k, a = (255 - weight[soft]).astype(np.float32), kept[soft].astype(np.float32)
+    beyond = a * (255 - k) / np.maximum(k * (255 - a), 1)
+    share[soft] = np.rint(255 * np.where(k <= a, np.float32(1), beyond))
+    return share
+
+
+def share_of_cutout(alpha: Pixels) -> Pixels:
+    """The share for a cut-out by (H, W) `alpha`: all of the correction where the edge is soft."""
+    return np.where((alpha > 0) & (alpha < 255), np.uint8(255), np.uint8(0))

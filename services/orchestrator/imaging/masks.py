@@ -1,0 +1,123 @@
+"""Masks as weights of the composite: (H, W) uint8, 255 = repaint. Pure functions of arrays.
+
+The order is: choose subject or background → invert → threshold → fill holes → grow → feather. `levelled` does the first
+three and `shaped` the rest, so that a caller can look at what was found between them. Knows nothing of pictures,
+requests or who made a mask.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+from imgedit.imaging.images import Pixels
+from services.orchestrator.imaging.fill_holes import fill_holes
+
+LOW, HIGH = 0.02, 0.98
+"""The part of an alpha that is stretched to 0 to 1: a sigmoid is never exactly 0 or 1."""
+
+FEATHER_STEPS = 8
+"""A wide feather is a staircase of this many steps, smoothed; a narrow one has a step per pixel."""
+
+MaskSubject = Literal["subject", "background"]
+
+
+@dataclass(frozen=True)
+class MaskOptions:
+    """How a mask is worked on.
+
+    subject: the part of BEN2's alpha to take; None = the mask is the caller's own. threshold: in (0, 1), the level
+    that becomes one half. grow_px, feather_px: 0 to 256.
+    """
+
+    subject: MaskSubject | None
+    invert: bool = False
+    threshold: float = 0.5
+    fill_holes: bool = False
+    grow_px: int = 0
+    feather_px: int = 0
+
+    @property
+    def keeps_subject(self) -> bool:
+        """Whether the subject is what is black in BEN2's mask, and so keeps its pixels."""
+        return self.subject is not None and (self.subject == "background") != self.invert
+
+
+def levelled(mask: Pixels, options: MaskOptions) -> Pixels:
+    """Choose, invert, threshold. mask: BEN2's alpha (255 = subject), or a caller's mask where no subject is chosen.
+
+    Only an alpha is stretched: the caller's black and white are exact.
+    """
+    weight = 255 - mask if (options.subject == "background") != options.invert else mask
+    return relevel(weight, options.threshold, stretch=options.subject is not None)
+
+
+def shaped(weight: Pixels, options: MaskOptions) -> Pixels:
+    """Fill holes, grow, feather."""
+    filled = fill_holes(weight) if options.fill_holes else weight
+    return feather(grow(filled, options.grow_px), options.feather_px)
+
+
+def relevel(alpha: Pixels, threshold: float, *, stretch: bool) -> Pixels:
+    """Re-level a soft (H, W) uint8 so that `threshold` becomes one half; `stretch` then maps 0.02–0.98 to 0–1.
+
+    threshold: in (0, 1); 0.5 changes nothing. Piecewise linear through (0, 0), (threshold, 0.5) and (1, 1).
+    """
+    levels = np.interp(np.linspace(0, 1, 256), (0, threshold, 1), (0, 0.5, 1))
+    if stretch:
+        levels = np.clip((levels - LOW) / (HIGH - LOW), 0, 1)
+    table: Pixels = np.rint(levels * 255).astype(np.uint8)
+    return table.take(alpha)
+
+
+def grow(weight: Pixels, radius: int) -> Pixels:
+    """Grow by `radius` px (0 to 256), square neighbourhood."""
+    return _windowed(_windowed(weight, radius, np.maximum, axis=0), radius, np.maximum, axis=1)
+
+
+def shrink(weight: Pixels, radius: int) -> Pixels:
+    """Shrink by `radius` px (0 to 256), square neighbourhood; the picture's border is no edge."""
+    return _windowed(_windowed(weight, radius, np.minimum, axis=0), radius, np.minimum, axis=1)
+
+
+def feather(weight: Pixels, radius: int) -> Pixels:
+    """Soften the edge over `radius` px (0 to 256) inward: the result is nowhere above `weight`.
+
+    The mean of the weight and its shrunken selves, up to the radius: it rises evenly from the edge, and what is thinner
+    than the radius turns faint but does not vanish.
+    """
+    if radius == 0:
+        return weight
+    steps = min(radius, FEATHER_STEPS)
+    total, shrunken, reached = weight.astype(np.uint16), weight, 0
+    for step in range(1, steps + 1):
+        next_reach = radius * step // steps
+        shrunken, reached = shrink(shrunken, next_reach - reached), next_reach
+        total += shrunken
+    mean = ((total + steps // 2) // (steps + 1)).astype(np.uint8)
+    smooth = np.asarray(Image.fromarray(mean).filter(ImageFilter.BoxBlur((radius / steps - 1) / 2)))
+    softened: Pixels = np.minimum(weight, smooth)
+    return softened
+
+
+def _windowed(weight: Pixels, radius: int, extreme: np.ufunc, *, axis: int) -> Pixels:
+    """The extreme of all windows of 2 × radius + 1 along an axis, in as many steps as the radius has binary digits."""
+    if radius == 0:
+        return weight
+    around = [(0, 0), (0, 0)]
+    around[axis] = (radius, radius)
+    window, reach = np.pad(weight, around, mode="edge"), 1
+    while 2 * reach <= 2 * radius + 1:
+        window, reach = extreme(_without(window, reach, axis, last=True), _without(window, reach, axis)), 2 * reach
+    rest = 2 * radius + 1 - reach
+    result: Pixels = extreme(_without(window, rest, axis, last=True), _without(window, rest, axis))
+    return result
+
+
+def _without(weight: Pixels, count: int, axis: int, *, last: bool = False) -> Pixels:
+    """All but the first (or the last) `count` rows (axis 0) or columns (axis 1)."""
+    kept = slice(0, weight.shape[axis] - count) if last else slice(count, None)
+    return weight[kept] if axis == 0 else weight[:, kept]

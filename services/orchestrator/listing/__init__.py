@@ -1,0 +1,1 @@
+"""What `ListExperiments` answers: pages, parameter specifications, availability."""

@@ -1,0 +1,69 @@
+"""Which model services serve now, from their health, asked for in the background: whoever wants to know never waits."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from imgedit.v1 import edit_pb2
+from services.orchestrator.catalogue.models import Feature, RewritePromptStage, SegmentStage
+from services.orchestrator.request import mask_parameters
+
+PERIOD_SECONDS = 1.0
+TIMEOUT_SECONDS = 1.0
+
+REWRITE_SERVICE = "qwen_edit"
+"""Where the PromptService is served."""
+
+
+class Availability:
+    """Asks every service for its health, once a second. What does not answer within a second counts as down."""
+
+    def __init__(self, channels: Mapping[str, grpc.aio.Channel]) -> None:
+        self._stubs = {name: health_pb2_grpc.HealthStub(channel) for name, channel in channels.items()}
+        self._serving = dict.fromkeys(channels, False)
+        self._watches: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Ask once, and go on asking in the background."""
+        await asyncio.gather(*(self._ask(name) for name in self._stubs))
+        self._watches = [asyncio.create_task(self._watch(name)) for name in self._stubs]
+
+    async def stop(self) -> None:
+        """Ask no more."""
+        for watch in self._watches:
+            watch.cancel()
+        await asyncio.gather(*self._watches, return_exceptions=True)
+
+    def missing(self, features: Sequence[Feature]) -> list[str]:
+        """The services that these features need and that do not serve now, in the order of the stages."""
+        needed = dict.fromkeys(service for feature in features for service in needs(feature))
+        return [service for service in needed if not self._serving[service]]
+
+    async def _watch(self, name: str) -> None:
+        while True:
+            await asyncio.sleep(PERIOD_SECONDS)
+            await self._ask(name)
+
+    async def _ask(self, name: str) -> None:
+        try:
+            answer = await self._stubs[name].Check(health_pb2.HealthCheckRequest(), timeout=TIMEOUT_SECONDS)
+        except grpc.aio.AioRpcError:
+            self._serving[name] = False
+        else:
+            self._serving[name] = answer.status == health_pb2.HealthCheckResponse.SERVING
+
+
+def needs(feature: Feature) -> list[str]:
+    """The services without which an edit that leaves everything unset fails, in the order of the stages.
+
+    A segmentation that only the cut-out depends on is not among them, nor is a prompt's translation, which not every
+    prompt needs.
+    """
+    uses_mask = feature.has(SegmentStage) and bool(mask_parameters.resolve(edit_pb2.EditRequest(), feature).masks)
+    found = ["segmentation"] if uses_mask or not feature.painters else []
+    found += [REWRITE_SERVICE] if feature.has(RewritePromptStage) else []
+    return list(dict.fromkeys([*found, *(stage.kind for stage in feature.painters)]))

@@ -1,0 +1,195 @@
+"""The parameters of a feature described for forms: type, range, default and help in Korean and English.
+
+What ListExperiments returns. Takes every range and default from the catalogue.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from google.protobuf.struct_pb2 import Value
+
+from imgedit.v1 import edit_pb2, profile_pb2
+from services.common import checks
+from services.orchestrator.catalogue.models import ExtendStage, Feature, MaskStage, NumberRange, SegmentStage
+from services.orchestrator.request import mask_parameters
+from services.orchestrator.request.margins import MAX_MARGIN_PX
+from services.orchestrator.request.parameters import (
+    MAX_PREVIEW_EVERY,
+    MAX_SEED,
+    PROFILE_NUMBERS,
+    automatic_negative_prompt,
+    max_references,
+    optional_fields,
+    ranges,
+)
+
+
+def specs(feature: Feature) -> list[edit_pb2.ParameterSpec]:
+    """The parameters that the feature takes, with all that a form needs."""
+    used = optional_fields(feature)
+    found = [*_general_specs(feature), *_picture_specs(feature)]
+    return [spec for spec in found if used.get(spec.name, True)]
+
+
+def _general_specs(feature: Feature) -> Iterator[edit_pb2.ParameterSpec]:
+    yield _spec("input_image", edit_pb2.PARAMETER_TYPE_IMAGE, required=True, min=1, max=1)
+    yield _spec("prompt", edit_pb2.PARAMETER_TYPE_TEXT, required=True, min=1, max=checks.MAX_PROMPT_CHARACTERS)
+    yield _spec("expand_prompt", edit_pb2.PARAMETER_TYPE_BOOLEAN, default=Value(bool_value=False), min=0, max=1)
+    automatic = automatic_negative_prompt(feature.painter)
+    yield _spec(
+        "negative_prompt",
+        edit_pb2.PARAMETER_TYPE_TEXT,
+        default=_text_value(automatic) if automatic is not None else None,
+        min=0,
+        max=checks.MAX_PROMPT_CHARACTERS,
+    )
+    yield from (_number_spec(name, limits) for name, limits in ranges(feature))
+    yield _choice("profile", "PROFILE_BALANCED", [profile_pb2.Profile.Name(n) for n in PROFILE_NUMBERS.values()])
+    yield _spec("seed", edit_pb2.PARAMETER_TYPE_INTEGER, min=0, max=MAX_SEED)
+    yield _spec("preview_every", edit_pb2.PARAMETER_TYPE_INTEGER, min=0, max=MAX_PREVIEW_EVERY)
+    if feature.has(MaskStage) or feature.has(ExtendStage) or feature.has(SegmentStage):
+        yield _choice("postprocess", "POSTPROCESS_ON", ["POSTPROCESS_ON", "POSTPROCESS_OFF"])
+    yield _spec("output", edit_pb2.PARAMETER_TYPE_MESSAGE, min=0, max=1)
+
+
+def _picture_specs(feature: Feature) -> Iterator[edit_pb2.ParameterSpec]:
+    needs_mask = not feature.has(SegmentStage)
+    yield _spec("mask_image", edit_pb2.PARAMETER_TYPE_IMAGE, required=needs_mask, min=int(needs_mask), max=1)
+    yield from _mask_specs(feature)
+    if mask_parameters.takes_background(feature):
+        yield _background_spec(feature)
+    yield _spec("outpaint", edit_pb2.PARAMETER_TYPE_MESSAGE, min=0, max=MAX_MARGIN_PX)
+    yield _spec("reference_images", edit_pb2.PARAMETER_TYPE_IMAGE, min=0, max=max_references(feature))
+
+
+def _mask_specs(feature: Feature) -> list[edit_pb2.ParameterSpec]:
+    """How the mask is worked on; the defaults are those for BEN2's mask."""
+    stage = next((stage for stage in feature.stages if isinstance(stage, MaskStage)), None)
+    if stage is None:
+        return []
+    subjects = {name: edit_pb2.MaskSubject.Name(number) for name, number in mask_parameters.SUBJECT_NUMBERS.items()}
+    integer, off = edit_pb2.PARAMETER_TYPE_INTEGER, Value(bool_value=False)
+    return [
+        *([_choice("mask.subject", subjects[stage.choose], [*subjects.values()])] if feature.has(SegmentStage) else []),
+        _spec("mask.invert", edit_pb2.PARAMETER_TYPE_BOOLEAN, min=0, max=1, default=off),
+        # The ends themselves are refused.
+        _spec("mask.threshold", edit_pb2.PARAMETER_TYPE_NUMBER, min=0.01, max=0.99, default=_number(stage.threshold)),
+        _spec("mask.fill_holes", edit_pb2.PARAMETER_TYPE_BOOLEAN, min=0, max=1, default=off),
+        _spec("mask.grow_px", integer, min=0, max=mask_parameters.MAX_MASK_PX, default=_number(stage.grow_px)),
+        _spec("mask.feather_px", integer, min=0, max=mask_parameters.MAX_MASK_PX, default=_number(stage.feather_px)),
+    ]
+
+
+def _background_spec(feature: Feature) -> edit_pb2.ParameterSpec:
+    names = {name: edit_pb2.Background.Name(number) for name, number in mask_parameters.BACKGROUND_NUMBERS.items()}
+    return _choice("background", names[mask_parameters.default_background(feature)], [*names.values()])
+
+
+def _choice(name: str, default: str, choices: list[str]) -> edit_pb2.ParameterSpec:
+    spec = _spec(name, edit_pb2.PARAMETER_TYPE_ENUM, min=0, max=1, default=_text_value(default))
+    spec.choices.extend(choices)
+    return spec
+
+
+def _number(number: float) -> Value:
+    return Value(number_value=number)
+
+
+def _number_spec(name: str, limits: NumberRange) -> edit_pb2.ParameterSpec:
+    kind = edit_pb2.PARAMETER_TYPE_INTEGER if name == "steps" else edit_pb2.PARAMETER_TYPE_NUMBER
+    spec = _spec(name, kind, default=_number(limits.default), min=limits.min, max=limits.max)
+    if limits.recommended is not None:
+        spec.recommended_min, spec.recommended_max = limits.recommended
+    return spec
+
+
+def _spec(
+    name: str,
+    kind: edit_pb2.ParameterType,
+    *,
+    min: float,
+    max: float,
+    required: bool = False,
+    default: Value | None = None,
+) -> edit_pb2.ParameterSpec:
+    korean, english = _HELP[name]
+    return edit_pb2.ParameterSpec(
+        name=name, type=kind, required=required, default=default, min=min, max=max, help_ko=korean, help_en=english
+    )
+
+
+def _text_value(text: str) -> Value:
+    return Value(string_value=text)
+
+
+_HELP = {
+    "input_image": ("편집할 이미지(PNG, JPG, WebP)", "The picture to edit (PNG, JPEG or WebP)."),
+    "prompt": (
+        "원하는 편집 내용. 구체적으로, 대상과 스타일을 함께 쓰세요.",
+        "What to do. Be specific; name the object and the style.",
+    ),
+    "expand_prompt": (
+        "프롬프트를 먼저 구체적으로 다듬습니다(대상, 스타일, 조명). 결과는 영어로 쓰입니다.",
+        "Have the prompt written out first: specific, the object described, the style named. It becomes English.",
+    ),
+    "negative_prompt": ("피하고 싶은 내용", "What to avoid."),
+    "steps": (
+        "추론 단계. 10-15 빠른 테스트, 20-30 일반 편집, 35-50 고품질.",
+        "Denoise steps. 10-15 for a quick test, 20-30 for most edits, 35-50 for high quality.",
+    ),
+    "guidance_scale": (
+        "프롬프트 반영 정도. 3.0-5.0 권장, 10 이상은 아티팩트가 생길 수 있습니다.",
+        "How strongly the prompt is followed. 3 to 5 is balanced; above 10 artefacts may appear.",
+    ),
+    "strength": (
+        "변화 강도. 0.0-0.3 미세 조정, 0.4-0.7 중간 변화, 0.8-1.0 큰 변화.",
+        "How far the result may go from the picture. 0.0-0.3 subtle, 0.4-0.7 medium, 0.8-1.0 large.",
+    ),
+    "negative_scale": (
+        "부정 프롬프트의 세기. 부정 프롬프트를 직접 지정했을 때만 쓰입니다.",
+        "Weight of an explicit negative prompt; a second pass per step.",
+    ),
+    "seed": ("같은 시드는 같은 결과를 냅니다. 비우면 무작위.", "The same seed gives the same result. Unset = random."),
+    "profile": (
+        "속도와 품질의 균형: FAST 빠름(적은 단계), BALANCED 기본, HIGH 고품질.",
+        "Speed against quality: FAST runs few steps, BALANCED the defaults, HIGH more steps.",
+    ),
+    "postprocess": (
+        "후처리: 인물 가장자리의 색을 다듬고 다시 그린 영역의 색을 주변에 맞춥니다. OFF는 조금 더 빠릅니다.",
+        "Refine the subject's edge colours and match the painted region's tone to its surroundings. OFF is faster.",
+    ),
+    "preview_every": ("몇 단계마다 미리보기를 보낼지. 비우면 보내지 않습니다.", "A preview after every so many steps."),
+    "mask_image": (
+        "다시 그릴 영역(흰색). 비우면 BEN2가 자동으로 만듭니다.",
+        "What to repaint (white). Unset = the mask that BEN2 finds.",
+    ),
+    "mask.subject": ("BEN2 마스크에서 바꿀 부분: 인물 또는 배경", "Which part of BEN2's mask to repaint."),
+    "mask.invert": ("마스크의 흰색과 검은색을 바꿉니다.", "Swap white and black."),
+    "mask.threshold": (
+        "마스크로 볼 기준값(0과 1 사이). 낮을수록 넓어집니다.",
+        "The level, between 0 and 1, that becomes one half: lower takes more in.",
+    ),
+    "mask.fill_holes": ("마스크 안의 검은 구멍을 채웁니다.", "Fill black holes that white encloses."),
+    "mask.grow_px": (
+        "마스크를 넓힐 픽셀 수. 직접 올린 마스크의 기본값은 0.",
+        "Pixels to grow the mask by. 0 for your own mask.",
+    ),
+    "mask.feather_px": (
+        "마스크 가장자리를 안쪽으로 부드럽게 할 픽셀 수. 직접 올린 마스크의 기본값은 0.",
+        "Pixels over which the mask's edge is softened, inward. 0 for your own mask.",
+    ),
+    "background": (
+        "인물 주변: WHOLE 이미지 전체를 편집, KEEP 배경 유지, REMOVE 흰 배경, TRANSPARENT 투명 배경",
+        "Around the subject: WHOLE = edited too, KEEP = as it was, REMOVE = plain white, TRANSPARENT = cut out.",
+    ),
+    "outpaint": (
+        "확장할 여백(px) 또는 비율. 비우면 프롬프트의 방향(왼쪽, 오른쪽, 위쪽, 아래쪽, 양옆, 사방)을 따릅니다.",
+        "Margins in pixels, or an aspect. Unset = the direction in the prompt (left, top, both sides, all sides …).",
+    ),
+    "output": (
+        "결과 형식(PNG, JPEG, WebP)과 품질, 생략할 이미지. 비우면 PNG로 모두 보냅니다.",
+        "File format (PNG, JPEG, WebP) and quality of the result, and pictures to leave out. Unset = PNG, all of them.",
+    ),
+    "reference_images": ("참조 이미지(2장까지)", "Reference pictures, up to 2."),
+}

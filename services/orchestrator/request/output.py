@@ -1,0 +1,158 @@
+"""What an answer holds and in which form: `EditRequest.output` checked, and pictures written as it says.
+
+The edge between OutputOptions and the encoders of `imgedit.imaging.encoding`. Knows nothing of stages.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from imgedit.errors import InvalidArgument, RequestTooLarge, Violation
+from imgedit.imaging.encoding import DEFAULT_JPEG_QUALITY, MAX_WEBP_SIDE, Metadata, encode_jpeg, encode_png, encode_webp
+from imgedit.imaging.images import Picture, Pixels
+from imgedit.v1 import edit_pb2
+from services.common import checks
+from services.common.settings import MIB
+
+Format = Literal["PNG", "JPEG", "WEBP"]
+
+_FORMATS: dict[int, Format] = {
+    edit_pb2.OUTPUT_FORMAT_UNSPECIFIED: "PNG",
+    edit_pb2.OUTPUT_FORMAT_PNG: "PNG",
+    edit_pb2.OUTPUT_FORMAT_JPEG: "JPEG",
+    edit_pb2.OUTPUT_FORMAT_WEBP: "WEBP",
+}
+_OMITTABLE = (edit_pb2.OUTPUT_OMIT_CUTOUT, edit_pb2.OUTPUT_OMIT_MASK)
+
+
+@dataclass(frozen=True)
+class Output:
+    """What the answer holds. `quality` None = lossless; cutout, mask: whether it holds them."""
+
+    format: Format = "PNG"
+    quality: int | None = None
+    cutout: bool = True
+    mask: bool = True
+
+    @property
+    def message(self) -> edit_pb2.OutputOptions:
+        """As it stands in `effective`."""
+        omit = [*([] if self.cutout else [_OMITTABLE[0]]), *([] if self.mask else [_OMITTABLE[1]])]
+        return edit_pb2.OutputOptions(format=f"OUTPUT_FORMAT_{self.format}", quality=self.quality, omit=omit)
+
+    def check_transparency(self) -> None:
+        """Raise `InvalidArgument` where the answer is to be transparent and the format cannot be."""
+        if self.format == "JPEG":
+            raise InvalidArgument.field(
+                "output.format",
+                "the result is transparent around the subject, which JPEG cannot be; take PNG or WebP",
+                korean="JPEG에는 투명도가 없습니다. 투명 배경에는 PNG나 WebP를 선택하세요.",
+            )
+
+    def check_size(self, size: tuple[int, int]) -> None:
+        """Raise `InvalidArgument` for a picture of `size` (width, height) that the format cannot hold."""
+        if self.format == "WEBP" and max(size) > MAX_WEBP_SIDE:
+            raise InvalidArgument.field(
+                "output.format",
+                f"the result has {size[0]}x{size[1]} px and WebP holds {MAX_WEBP_SIDE} px a side; take PNG or JPEG",
+                korean=f"WebP는 한 변이 {MAX_WEBP_SIDE}px까지입니다. PNG나 JPEG를 선택하세요.",
+            )
+
+
+def resolve(request: edit_pb2.EditRequest) -> Output:
+    """The output options of a request, checked. Raises `InvalidArgument` that names the field."""
+    options = request.output
+    if options.format not in _FORMATS:
+        names = ", ".join(edit_pb2.OutputFormat.Name(number) for number in _FORMATS)
+        raise InvalidArgument.field("output.format", f"must be one of {names}, is {options.format}")
+    for index, what in enumerate(options.omit):
+        if what not in _OMITTABLE:
+            names = " or ".join(edit_pb2.OutputOmit.Name(number) for number in _OMITTABLE)
+            raise InvalidArgument.field(f"output.omit[{index}]", f"must be {names}, is {what}")
+    return Output(
+        format=_FORMATS[options.format],
+        quality=_quality(options),
+        cutout=edit_pb2.OUTPUT_OMIT_CUTOUT not in options.omit,
+        mask=edit_pb2.OUTPUT_OMIT_MASK not in options.omit,
+    )
+
+
+def _quality(options: edit_pb2.OutputOptions) -> int | None:
+    is_jpeg = options.format == edit_pb2.OUTPUT_FORMAT_JPEG
+    if not options.HasField("quality"):
+        return DEFAULT_JPEG_QUALITY if is_jpeg else None
+    if not is_jpeg and options.format != edit_pb2.OUTPUT_FORMAT_WEBP:
+        raise InvalidArgument.field(
+            "output.quality",
+            "PNG is lossless and has no quality; leave it out, or take JPEG or WebP",
+            korean="PNG는 무손실이라 품질 값이 없습니다. 값을 비우거나 JPEG, WebP를 선택하세요.",
+        )
+    checks.number("output.quality", options.quality, 1, 100)
+    return options.quality
+
+
+@dataclass(frozen=True)
+class Files:
+    """The pictures of an answer, encoded; empty where it does not hold them."""
+
+    output: bytes
+    cutout: bytes
+    mask: bytes
+
+    def within(self, limit: int) -> tuple[Files, tuple[str, ...]]:
+        """As many of them as fit `limit` bytes, and a warning for each that does not; the result comes first.
+
+        Raises `RequestTooLarge` where not even the result fits.
+        """
+        left = limit - len(self.output)
+        if left < 0:
+            description = f"the result has {_mib(self.output)} MiB and an answer {limit / MIB:.0f} MiB at most"
+            raise RequestTooLarge(
+                f"output: {description}; take JPEG, WebP with a quality, or a smaller picture",
+                korean=f"결과가 {_mib(self.output)} MiB로 너무 큽니다({limit / MIB:.0f} MiB까지). "
+                "JPEG나 WebP를 선택하거나 더 작은 이미지를 쓰세요.",
+                violations=[Violation("output", description)],
+            )
+        kept: dict[str, bytes] = {}
+        warnings = []
+        for field, name, data in (
+            ("mask_image", "mask", self.mask),
+            ("background_removed_image", "cutout", self.cutout),
+        ):
+            if len(data) <= left:
+                kept[name], left = data, left - len(data)
+            else:
+                kept[name] = b""
+                warnings.append(
+                    f"{field}: left out, since its {_mib(data)} MiB would take the answer over {limit / MIB:.0f} MiB; "
+                    "take JPEG or WebP with a quality for the result, or a smaller picture"
+                )
+        return replace(self, **kept), tuple(warnings)
+
+
+def _mib(data: bytes) -> str:
+    return f"{len(data) / MIB:.1f}"
+
+
+async def encode(
+    output: Output, result: Picture, metadata: Metadata, *, cutout: Picture | None, weight: Pixels | None
+) -> Files:
+    """Each picture of the answer encoded once, all at the same time. The metadata goes into the result."""
+    files = await asyncio.gather(
+        asyncio.to_thread(_encode_result, output, result, metadata),
+        asyncio.to_thread(lambda: encode_png(cutout.rgb, cutout.alpha) if cutout and output.cutout else b""),
+        asyncio.to_thread(lambda: encode_png(weight) if weight is not None and output.mask else b""),
+    )
+    return Files(*files)
+
+
+def _encode_result(output: Output, result: Picture, metadata: Metadata) -> bytes:
+    match output.format:
+        case "PNG":
+            return encode_png(result.rgb, result.alpha, metadata)
+        case "JPEG":
+            return encode_jpeg(result, output.quality or DEFAULT_JPEG_QUALITY, metadata)
+        case "WEBP":
+            return encode_webp(result, output.quality, metadata)

@@ -1,0 +1,238 @@
+"""The parameters of one edit: checked against the catalogue, defaults filled in.
+
+The edge between EditRequest and the stages, which see `EditParameters` only. Knows nothing of pictures' content.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from imgedit.errors import InvalidArgument
+from imgedit.v1 import edit_pb2, profile_pb2
+from services.common import checks, texts
+from services.common.interceptors import REQUEST_ID_PATTERN
+from services.orchestrator.catalogue.models import (
+    ExtendStage,
+    Feature,
+    FillStage,
+    MaskStage,
+    NumberRange,
+    Parameters,
+    QwenEditStage,
+)
+from services.orchestrator.request import margins, mask_parameters, output
+from services.orchestrator.request.margins import Extension
+from services.orchestrator.request.mask_parameters import Region
+from services.orchestrator.request.output import Output
+
+MAX_PREVIEW_EVERY = 100
+MAX_SEED = 2**32 - 1
+
+NO_GUIDANCE = "negative_prompt: not used, since this model needs a guidance_scale above 1 for it"
+"""The warning for a negative prompt that Qwen-Image-Edit would not look at."""
+
+ProfileName = Literal["fast", "balanced", "high"]
+
+PROFILE_NUMBERS: dict[ProfileName, profile_pb2.Profile] = {
+    "fast": profile_pb2.PROFILE_FAST,
+    "balanced": profile_pb2.PROFILE_BALANCED,
+    "high": profile_pb2.PROFILE_HIGH,
+}
+_PROFILE_NAMES: dict[int, ProfileName] = {
+    profile_pb2.PROFILE_UNSPECIFIED: "balanced",
+    **{number: name for name, number in PROFILE_NUMBERS.items()},
+}
+
+
+@dataclass(frozen=True)
+class EditParameters:
+    """What an edit runs with. `negative_prompt` None = none; `extension` None = the picture is not extended.
+
+    warnings: what the caller asked for and does not get, in English.
+    """
+
+    prompt: str
+    negative_prompt: str | None
+    negative_scale: float | None
+    steps: int
+    guidance_scale: float
+    strength: float
+    seed: int
+    extension: Extension | None
+    preview_every: int = 0
+    profile: ProfileName = "balanced"
+    postprocess: bool = True
+    region: Region = field(default_factory=Region)
+    output: Output = field(default_factory=Output)
+    warnings: tuple[str, ...] = ()
+    expand_prompt: bool = False
+
+    def at(self, stage: FillStage | QwenEditStage) -> EditParameters:
+        """What this stage runs with: what the catalogue fixes for it takes the place of the request's."""
+        fixed = {name: getattr(stage, name) for name in ("steps", "guidance_scale", "strength")}
+        there = replace(self, **{name: value for name, value in fixed.items() if value is not None})
+        if stage.prompt is None:
+            return there
+        return replace(
+            there, prompt=stage.prompt, negative_prompt=automatic_negative_prompt(stage), negative_scale=None
+        )
+
+    @property
+    def steps_run(self) -> int:
+        """Denoise steps left after strength has taken its share: of n, int(n − n × strength) are skipped."""
+        return self.steps - int(self.steps - self.steps * self.strength)
+
+
+def resolve(request: edit_pb2.EditRequest, feature: Feature) -> EditParameters:
+    """Check every field of a request against the feature, and fill in what it leaves unset.
+
+    Raises `InvalidArgument` (or `PromptRejected`) that names the field.
+    """
+    _check_request_id(request)
+    _check_used(request, feature)
+    if feature.painter is not None:
+        checks.prompt("prompt", request.prompt)
+    checks.prompt("negative_prompt", request.negative_prompt, may_be_blank=True)
+    checks.number("preview_every", request.preview_every, 0, MAX_PREVIEW_EVERY)
+    profile = _profile(request)
+    preset = getattr(feature.profiles, profile)
+    numbers = {name: _number(request, name, limits, getattr(preset, name, None)) for name, limits in ranges(feature)}
+    has_guidance = _has_guidance(feature.painter, numbers.get("guidance_scale", 0))
+    where = mask_parameters.resolve(request, feature)
+    what = output.resolve(request)
+    if where.background == "transparent" or not feature.painters:
+        what.check_transparency()
+    return EditParameters(
+        prompt=texts.normal(request.prompt),
+        negative_prompt=_negative_prompt(request, feature) if has_guidance else None,
+        negative_scale=numbers.get("negative_scale") if request.HasField("negative_prompt") else None,
+        steps=int(numbers.get("steps", 0)),
+        guidance_scale=numbers.get("guidance_scale", 0),
+        strength=numbers.get("strength", 0),
+        seed=_seed(request, feature),
+        extension=margins.resolve(request) if feature.has(ExtendStage) else None,
+        preview_every=request.preview_every,
+        profile=profile,
+        postprocess=_postprocess(request),
+        region=where,
+        output=what,
+        expand_prompt=request.expand_prompt,
+        warnings=() if has_guidance or not request.HasField("negative_prompt") else (NO_GUIDANCE,),
+    )
+
+
+def _has_guidance(painter: FillStage | QwenEditStage | None, asked: float) -> bool:
+    """Whether the model looks at a negative prompt: Qwen does at a guidance above 1, the chain's or the asked one."""
+    if not isinstance(painter, QwenEditStage):
+        return True
+    return (asked if painter.guidance_scale is None else painter.guidance_scale) > 1
+
+
+def optional_fields(feature: Feature) -> dict[str, bool]:
+    """The fields of EditRequest that not every feature takes, and whether this one does."""
+    reads, paints = feature.painter is not None, bool(feature.painters)
+    return {
+        **dict.fromkeys(("prompt", "expand_prompt", "negative_prompt"), reads),
+        **dict.fromkeys(("seed", "profile", "preview_every"), paints),
+        **{name: getattr(feature.parameters, name) is not None for name in Parameters.model_fields},
+        "mask_image": feature.has(MaskStage),
+        "mask": feature.has(MaskStage),
+        "background": mask_parameters.takes_background(feature),
+        "outpaint": feature.has(ExtendStage),
+        "reference_images": max_references(feature) > 0,
+    }
+
+
+def preset_numbers(feature: Feature, profile: ProfileName) -> dict[str, float]:
+    """Steps, guidance and strength under a profile where the request leaves them unset, by field."""
+    preset, stage = getattr(feature.profiles, profile), feature.lead
+    numbers = {name: limits.default for name, limits in ranges(feature) if name != "negative_scale"}
+    for source in (preset, stage):
+        for name in ("steps", "guidance_scale", "strength"):
+            if getattr(source, name, None) is not None:
+                numbers[name] = getattr(source, name)
+    return numbers
+
+
+def _check_request_id(request: edit_pb2.EditRequest) -> None:
+    if request.HasField("request_id") and not REQUEST_ID_PATTERN.fullmatch(request.request_id):
+        raise InvalidArgument.field("request_id", "must be 1 to 64 letters, digits, '.', '_' or '-'")
+
+
+def _check_used(request: edit_pb2.EditRequest, feature: Feature) -> None:
+    """Refuse a field that the feature has no use for, instead of dropping it."""
+    present = {field.name for field, _ in request.ListFields()}
+    for name, is_used in optional_fields(feature).items():
+        if name in present and not is_used:
+            raise InvalidArgument.field(
+                name,
+                f"the feature {feature.id} has no use for it; leave it out",
+                korean=f"'{feature.name}' 기능에서는 {name} 값을 쓸 수 없습니다.",
+            )
+    if request.HasField("negative_scale") and not request.HasField("negative_prompt"):
+        raise InvalidArgument.field("negative_scale", "has no effect without negative_prompt; leave it out")
+    limit = max_references(feature)
+    if len(request.reference_images) > limit:
+        raise InvalidArgument.field(
+            "reference_images",
+            f"must hold at most {limit} pictures, holds {len(request.reference_images)}",
+            korean=f"참조 이미지는 {limit}장까지입니다.",
+        )
+
+
+def ranges(feature: Feature) -> Iterator[tuple[str, NumberRange]]:
+    """The numbers that the feature takes, by field."""
+    for name in Parameters.model_fields:
+        limits: NumberRange | None = getattr(feature.parameters, name)
+        if limits is not None:
+            yield name, limits
+
+
+def _seed(request: edit_pb2.EditRequest, feature: Feature) -> int:
+    """The caller's, else drawn; 0 where nothing is drawn from it."""
+    if not feature.painters or request.HasField("seed"):
+        return request.seed
+    return secrets.randbits(32)
+
+
+def _postprocess(request: edit_pb2.EditRequest) -> bool:
+    if request.postprocess not in edit_pb2.Postprocess.values():
+        raise InvalidArgument.field(
+            "postprocess", f"must be POSTPROCESS_ON or POSTPROCESS_OFF, is {request.postprocess}"
+        )
+    return request.postprocess != edit_pb2.POSTPROCESS_OFF
+
+
+def _profile(request: edit_pb2.EditRequest) -> ProfileName:
+    if request.profile not in _PROFILE_NAMES:
+        names = ", ".join(profile_pb2.Profile.Name(number) for number in _PROFILE_NAMES)
+        raise InvalidArgument.field("profile", f"must be one of {names}, is {request.profile}")
+    return _PROFILE_NAMES[request.profile]
+
+
+def _number(request: edit_pb2.EditRequest, name: str, limits: NumberRange, preset: float | None) -> float:
+    """The caller's value, which must lie in the range; else the profile's; else the default."""
+    if not request.HasField(name):
+        return limits.default if preset is None else preset
+    value = float(getattr(request, name))
+    checks.number(name, value, limits.min, limits.max)
+    return value
+
+
+def _negative_prompt(request: edit_pb2.EditRequest, feature: Feature) -> str | None:
+    if request.HasField("negative_prompt"):
+        return texts.normal(request.negative_prompt)
+    return automatic_negative_prompt(feature.painter)
+
+
+def automatic_negative_prompt(stage: FillStage | QwenEditStage | None) -> str | None:
+    """What a stage avoids where nobody says; None = nothing."""
+    return stage.automatic_negative_prompt if isinstance(stage, QwenEditStage) else None
+
+
+def max_references(feature: Feature) -> int:
+    """How many reference pictures the feature takes."""
+    return max((stage.max_references for stage in feature.painters if isinstance(stage, QwenEditStage)), default=0)

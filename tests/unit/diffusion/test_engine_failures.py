@@ -1,0 +1,214 @@
+"""One job's failure is its own: exceptions and exhausted memory, alone and in a batch."""
+
+import asyncio
+import gc
+import logging
+import weakref
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from imgedit.errors import InternalError, InvalidArgument, OutOfMemory, ServiceUnavailable
+from services.diffusion.engine.engine import Engine
+from services.diffusion.engine.failure import without_frames
+from tests.support.engine import Clockwork, Task, TaskState, fill, fill_spec, finish, with_engine
+
+Jobs = Engine[Any, Any, Any]
+
+
+@pytest.mark.parametrize("quantum", ["prepare", "step", "decode"])
+def test_an_exception_reaches_its_own_caller_and_the_next_job_runs(quantum: str) -> None:
+    model = Clockwork()
+
+    async def scenario(engine: Jobs) -> None:
+        with pytest.raises(RuntimeError, match="broken"):
+            await finish(engine, Task("a", fail_at=quantum))
+        assert (await finish(engine, Task("b"))).output == "b after 3"
+
+    with_engine(model, scenario)
+    assert model.released == (["b"] if quantum == "prepare" else ["a", "b"])
+
+
+def test_an_error_of_ours_arrives_as_it_is() -> None:
+    refusal = InvalidArgument.field("prompt", "cannot be encoded")
+
+    async def scenario(engine: Jobs) -> None:
+        with pytest.raises(InvalidArgument) as caught:
+            await finish(engine, Task("a", fail_at="prepare", error=refusal))
+        assert caught.value is refusal
+
+    with_engine(Clockwork(), scenario)
+
+
+@pytest.mark.parametrize("quantum", ["prepare", "step", "decode"])
+def test_out_of_memory_is_answered_with_advice_and_the_memory_is_given_back(quantum: str) -> None:
+    model = Clockwork()
+
+    async def scenario(engine: Jobs) -> None:
+        with pytest.raises(OutOfMemory, match=r"smaller picture .2048 → 1024.*smaller model .*Q6_K or Q4_K") as caught:
+            await finish(engine, Task("a", fail_at=quantum, error=MemoryError()))
+        for advice in ("메모리가 부족", "이미지 크기를 줄이거나(2048 → 1024)", "더 작은 모델(Q8_0 대신 Q6_K, Q4_K)"):
+            assert advice in caught.value.korean
+        await finish(engine, Task("b"))
+
+    with_engine(model, scenario)
+    assert "free_memory" in model.log
+
+
+def test_a_failing_member_of_a_batch_does_not_take_the_others_along() -> None:
+    model = Clockwork()
+
+    async def scenario(engine: Jobs) -> None:
+        await finish(engine, Task("measure", key="k"))
+        model.gate.clear()
+        broken = asyncio.create_task(finish(engine, Task("broken", key="k", fail_at="step")))
+        await asyncio.sleep(0.01)
+        healthy = asyncio.create_task(finish(engine, Task("healthy", key="k")))
+        await asyncio.sleep(0.01)
+        model.gate.set()
+        with pytest.raises(RuntimeError, match="broken"):
+            await broken
+        assert (await healthy).output == "healthy after 3"
+
+    with_engine(model, scenario)
+    assert "step broken+healthy" in model.log
+
+
+def test_a_preview_that_cannot_be_made_ends_its_own_job_only() -> None:
+    class Blind(Clockwork):
+        def latents(self, state: TaskState) -> np.ndarray:
+            raise RuntimeError("no latents")
+
+    async def scenario(engine: Jobs) -> None:
+        with pytest.raises(RuntimeError, match="no latents"):
+            await finish(engine, Task("a"), preview_every=1)
+        assert (await finish(engine, Task("b"))).output == "b after 3"
+
+    with_engine(Blind(), scenario)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_nobody_waits_for_a_worker_that_has_died() -> None:
+    class Faulty(Clockwork):
+        def is_out_of_memory(self, error: Exception) -> bool:
+            raise AssertionError("a fault in the engine's own ground") from error
+
+    async def scenario(engine: Jobs) -> None:
+        with pytest.raises(InternalError):
+            await finish(engine, Task("a", fail_at="step"))
+        assert not engine.alive
+        with pytest.raises(ServiceUnavailable):
+            await finish(engine, Task("b"))
+
+    with_engine(Faulty(), scenario)
+
+
+def test_a_batch_that_does_not_fit_in_memory_is_run_one_by_one_from_then_on() -> None:
+    model = Clockwork(out_of_memory_batches=True)
+
+    async def scenario(engine: Jobs) -> None:
+        await finish(engine, Task("measure", key="k"))
+        model.gate.clear()
+        jobs = [asyncio.create_task(finish(engine, Task(name, key="k"))) for name in "ab"]
+        await asyncio.sleep(0.01)
+        model.gate.set()
+        assert [done.output for done in await asyncio.gather(*jobs)] == ["a after 3", "b after 3"]
+
+    with_engine(model, scenario)
+    assert model.log.count("free_memory") == 1
+
+
+def test_the_state_of_a_finished_failed_or_cancelled_job_is_freed(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(
+        logging.CRITICAL, "services.diffusion.engine.failure"
+    )  # pytest keeps the frames of logged exceptions
+    states: list[weakref.ref[TaskState]] = []
+
+    class Watched(Clockwork):
+        def prepare(self, spec: Task) -> TaskState:
+            state = super().prepare(spec)
+            states.append(weakref.ref(state))
+            return state
+
+    async def scenario(engine: Jobs) -> None:
+        await finish(engine, Task("finished"))
+        with pytest.raises(RuntimeError):
+            await finish(engine, Task("failed", fail_at="step"))
+        events = engine.run(Task("cancelled", steps=100, seconds=0.01))
+        async for _ in events:
+            if states[2:]:
+                break
+        await events.aclose()
+        await finish(engine, Task("last"))
+
+    with_engine(Watched(), scenario)
+    gc.collect()
+    assert [state() for state in states] == [None] * 4
+
+
+@pytest.mark.parametrize("quantum", ["step", "decode"])
+def test_a_job_that_ran_out_of_memory_holds_nothing_when_the_memory_is_given_back(quantum: str) -> None:
+    states: list[weakref.ref[TaskState]] = []
+    held: list[TaskState | None] = []
+
+    class Watched(Clockwork):
+        def prepare(self, spec: Task) -> TaskState:
+            state = super().prepare(spec)
+            states.append(weakref.ref(state))
+            return state
+
+        def free_memory(self) -> None:
+            held.extend(state() for state in states)
+
+    async def scenario(engine: Jobs) -> None:
+        with pytest.raises(OutOfMemory):
+            await finish(engine, Task("a", fail_at=quantum, error=MemoryError()))
+
+    with_engine(Watched(), scenario)
+    assert held == [None]
+
+
+def test_an_error_is_handed_out_without_the_frames_of_those_that_led_to_it() -> None:
+    def chained() -> Exception:
+        try:
+            try:
+                raise KeyError("first")
+            except KeyError as first:
+                raise ValueError("second") from first
+        except ValueError as second:
+            return second
+
+    error = without_frames(chained())
+    assert error.__traceback__ is None
+    assert error.__cause__ is not None
+    assert error.__cause__.__traceback__ is None
+
+
+def test_a_models_numbers_are_the_same_after_an_exception_and_after_exhausted_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    spec = fill_spec(seed=3)
+    forward = fill()._pipeline.transformer.forward
+    failures: list[Exception] = [ValueError("a bug"), torch.OutOfMemoryError("CUDA out of memory")]
+    calls = 0
+
+    def flaky(*arguments: Any, **options: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if failures and calls % 2 == 0:
+            raise failures.pop(0)
+        return forward(*arguments, **options)
+
+    async def scenario(engine: Jobs) -> list[np.ndarray]:
+        before = (await finish(engine, spec)).output
+        monkeypatch.setattr(fill()._pipeline.transformer, "forward", flaky)
+        with pytest.raises(ValueError, match="a bug"):
+            await finish(engine, fill_spec(seed=4))
+        with pytest.raises(OutOfMemory):
+            await finish(engine, fill_spec(seed=5))
+        return [before, (await finish(engine, spec)).output]
+
+    before, after = with_engine(fill(), scenario)
+    assert np.array_equal(before, after)

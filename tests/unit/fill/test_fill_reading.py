@@ -1,0 +1,49 @@
+"""What FLUX.1-Fill does not read of a prompt is told, with the real tokenizers' classes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from demo.tiny import tokenizers
+from services.fill.prompt_length import Reading
+from services.fill.spec import FillSpec
+
+READING = Reading(tokenizers.clip(), tokenizers.t5(), 512)
+
+
+def warnings(prompt: str, negative_prompt: str | None = None) -> tuple[str, ...]:
+    image, mask = np.zeros((16, 16, 3), np.uint8), np.zeros((16, 16), np.uint8)
+    return READING.warnings(FillSpec(image, mask, prompt, negative_prompt, 3.0, 1, 3.5, 1.0, 0))
+
+
+@pytest.mark.parametrize("prompt", ["a gym", "a" * 75])
+def test_a_prompt_that_is_read_to_its_end_is_no_matter(prompt: str) -> None:
+    assert warnings(prompt, negative_prompt="blurry") == ()
+
+
+def test_what_clip_cuts_off_is_counted() -> None:
+    (warning,) = warnings("a" * 91)
+    assert "prompt: it has 93 CLIP tokens" in warning
+    assert "first 77" in warning
+
+
+def test_what_t5_cuts_off_is_counted_for_the_negative_prompt_too() -> None:
+    clip, t5 = warnings("a gym", negative_prompt="b" * 600)
+    assert clip.startswith("negative_prompt: ")
+    assert t5.startswith("negative_prompt: ")
+    assert "first 512" in t5
+
+
+def test_signs_that_t5_does_not_know_are_counted() -> None:
+    (warning,) = warnings("a gym 😀 and ☂")
+    assert "2 of its" in warning
+
+
+def test_counting_does_not_disturb_the_tokenizers_in_use() -> None:
+    clip = tokenizers.clip()
+    reading = Reading(clip, tokenizers.t5(), 512)
+    image, mask = np.zeros((16, 16, 3), np.uint8), np.zeros((16, 16), np.uint8)
+    clip("a" * 200, truncation=True, max_length=77)
+    assert reading.warnings(FillSpec(image, mask, "a" * 91, None, 3.0, 1, 3.5, 1.0, 0))
+    assert len(clip("a" * 200, truncation=True, max_length=77).input_ids) == 77

@@ -1,0 +1,322 @@
+"""Parts of the page that need no browser: pictures, settings, words, the ZIP of a batch."""
+
+from __future__ import annotations
+
+import io
+import re
+import zipfile
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from imgedit.errors import ImageRejected, QueueFull, SettingsError, by_reason
+from imgedit.imaging import images
+from imgedit.imaging.decode_pool import Decoders
+from imgedit.v1 import edit_pb2
+from studio import __main__ as start
+from studio import pictures, settings
+from studio.batch_zip import BatchZip
+from studio.door import Door, is_own_page
+from studio.runs import Result, Task
+from studio.settings import Settings
+from studio.text import TEXTS, Words, plain
+
+ROOT = Path(__file__).parents[3]
+
+
+def png(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def decoded(data: bytes) -> Image.Image:
+    with Image.open(io.BytesIO(data)) as image:
+        return image.copy()
+
+
+def test_an_input_is_shown_small_and_kept_as_it_came() -> None:
+    data = png(Image.new("RGB", (4000, 1000), "teal"))
+    picture = pictures.opened("wide.png", data)
+    assert picture.data == data
+    assert picture.size == (4000, 1000)
+    assert decoded(picture.view).size == (1280, 320)
+    assert decoded(picture.thumb).size == (224, 56)
+
+
+def test_a_broken_input_is_refused() -> None:
+    with pytest.raises(ImageRejected):
+        pictures.opened("broken.png", b"\x89PNG\r\n\x1a\nbroken")
+
+
+def test_no_picture_of_a_browser_is_decoded_in_the_pages_own_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("decoded in this process")
+
+    monkeypatch.setattr(images, "decode", refuse)
+    monkeypatch.setattr(images, "open_untrusted", refuse)
+    data = png(Image.new("L", (80, 60), 255))
+    picture = pictures.opened("a.png", data)
+    assert pictures.mask_at(data, (800, 600), max_side=800) is not None
+    assert pictures.mask_over(picture.view, data)
+
+
+def test_an_upload_that_takes_too_long_is_refused_in_korean(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pictures, "_DECODERS", Decoders(1, 0.1))
+    noise = np.random.default_rng(1).integers(0, 256, (3000, 3000, 3), dtype=np.uint8)
+    with pytest.raises(ImageRejected, match="longer than") as caught:
+        pictures.opened("slow.png", png(Image.fromarray(noise)))
+    assert "너무 오래 걸립니다" in caught.value.korean
+    pictures._DECODERS.close()
+
+
+def test_an_upload_that_waits_too_long_for_its_turn_may_be_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pictures, "PATIENCE_SECONDS", 0.0)
+    with pytest.raises(QueueFull, match="try again later"):
+        pictures.opened("a.png", png(Image.new("RGB", (800, 600))))
+
+
+def test_what_is_transparent_lies_on_checks() -> None:
+    image = Image.new("RGBA", (64, 64), (255, 0, 0, 0))
+    for shown in (pictures.shown(png(image)), pictures.opened("clear.png", png(image)).view):
+        assert np.ptp(np.asarray(decoded(shown)).astype(int), axis=2).max() < 12  # grey, where red is clear
+
+
+@pytest.mark.parametrize(("view", "size"), [((800, 12), (6000, 90)), ((12, 800), (90, 6000)), ((800, 1), (16384, 16))])
+def test_one_stroke_on_a_long_picture_is_a_mask(view: tuple[int, int], size: tuple[int, int]) -> None:
+    small = Image.new("RGB", view)
+    small.paste("white", (0, 0, max(1, view[0] // 2), max(1, view[1] // 2)))
+    drawn = pictures.mask_at(png(small), size, max_side=800)
+    assert drawn is not None
+    assert decoded(drawn).size == size
+
+
+@pytest.mark.parametrize(
+    "drawn",
+    [b"", b"no picture", png(Image.new("RGB", (801, 10), "white")), png(Image.new("RGB", (80, 60), "white"))[:90]],
+)
+def test_what_no_brush_drew_is_refused(drawn: bytes) -> None:
+    with pytest.raises(ImageRejected):
+        pictures.mask_at(drawn, (6000, 90), max_side=800)
+
+
+def test_the_samples_of_a_folder_are_pictures_by_content(tmp_path: Path) -> None:
+    Image.new("RGB", (64, 64), "red").save(tmp_path / "a.jfif", "JPEG")
+    (tmp_path / "notes.png").write_bytes(b"no picture")
+    (tmp_path / "folder.png").mkdir()
+    assert [picture.name for picture in pictures.samples(tmp_path)] == ["a.jfif"]
+
+
+@pytest.mark.parametrize(
+    ("origin", "host", "is_own"),
+    [
+        (None, "127.0.0.1:8501", True),
+        ("http://127.0.0.1:8501", "127.0.0.1:8501", True),
+        ("https://Edit.example.com", "edit.example.com", True),
+        ("https://edit.example.com", "edit.example.com:443", True),
+        ("http://[::1]:8501", "[::1]:8501", True),
+        ("http://127.0.0.1:9000", "127.0.0.1:8501", False),
+        ("http://127.0.0.1", "127.0.0.1:8501", False),
+        ("http://localhost:8501", "127.0.0.1:8501", False),
+        ("http://evil.example", "127.0.0.1:8501", False),
+        ("http://127.0.0.1:8501, http://evil.example", "127.0.0.1:8501", False),
+        ("null", "127.0.0.1:8501", False),
+        ("", "127.0.0.1:8501", False),
+        ("http://127.0.0.1:8501", None, False),
+    ],
+)
+def test_a_page_is_known_by_host_and_port(origin: str | None, host: str | None, is_own: bool) -> None:
+    assert is_own_page(origin, host) is is_own
+
+
+async def test_the_door_refuses_sockets_of_other_pages_and_closed_paths() -> None:
+    passed: list[str] = []
+
+    async def inside(scope: Any, receive: Any, send: Any) -> None:
+        passed.append(scope["path"])
+
+    async def answers(scope: dict[str, Any]) -> list[Any]:
+        sent: list[Any] = []
+
+        async def receive() -> Any:
+            return {"type": "websocket.connect"}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        await Door(inside)({"headers": [], **scope}, receive, send)
+        return [message.get("status", message.get("code")) for message in sent]
+
+    headers = [(b"host", b"127.0.0.1:8501"), (b"origin", b"http://127.0.0.1:9000")]
+    assert await answers({"type": "websocket", "path": "/_stcore/stream", "headers": headers}) == [1008]
+    for path in ("/_stcore/metrics", "/_stcore/metrics/", "/base/_stcore/metrics"):
+        assert await answers({"type": "http", "path": path}) == [404, None]
+    assert passed == []
+    await answers({"type": "websocket", "path": "/_stcore/stream", "headers": headers[:1]})
+    await answers({"type": "http", "path": "/_stcore/health"})
+    assert passed == ["/_stcore/stream", "/_stcore/health"]
+
+
+@pytest.mark.parametrize(
+    ("size", "aspect", "expected"),
+    [((100, 100), "1:1", (0, 0, 0, 0)), ((100, 100), "2:1", (50, 50, 0, 0)), ((300, 100), "3:4", (0, 0, 150, 150))],
+)
+def test_an_aspect_is_split_evenly(size: tuple[int, int], aspect: str, expected: pictures.Margins) -> None:
+    assert pictures.aspect_margins(size, aspect) == expected
+
+
+def test_the_original_lies_in_the_extended_frame_where_it_was() -> None:
+    view = pictures.webp(Image.new("RGB", (100, 80), "red"))
+    frame = np.asarray(decoded(pictures.in_frame(view, (100, 80), (50, 0, 20, 0))).convert("RGB")).astype(int)
+    assert frame.shape == (100, 150, 3)
+    is_red = (frame[:, :, 0] - frame[:, :, 1]) > 128
+    assert is_red[25:95, 55:145].all()
+    assert not is_red[:15].any()
+    assert not is_red[:, :45].any()
+
+
+def test_a_brushed_mask_becomes_one_of_the_pictures_size_with_black_and_white_untouched() -> None:
+    small = Image.new("RGB", (80, 60))
+    small.paste("white", (20, 15, 60, 45))
+    drawn = pictures.mask_at(png(small), (800, 600), max_side=800)
+    assert drawn is not None
+    mask = np.asarray(decoded(drawn))
+    assert mask.shape == (600, 800)
+    assert (mask[170:430, 220:580] == 255).all()
+    assert (mask[:140] == 0).all()
+    assert (mask[:, :190] == 0).all()
+    assert ((mask > 0) & (mask < 255)).mean() < 0.05
+
+
+def test_a_brush_that_painted_nothing_is_no_mask() -> None:
+    assert pictures.mask_at(png(Image.new("RGB", (80, 60))), (800, 600), max_side=800) is None
+
+
+def test_samples_are_the_pictures_of_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "b.png").write_bytes(png(Image.new("RGB", (40, 40))))
+    (tmp_path / "a.jpg").write_bytes(b"broken")
+    (tmp_path / "notes.txt").write_text("no picture")
+    assert [picture.name for picture in pictures.samples(tmp_path)] == ["b.png"]
+    assert pictures.samples(tmp_path / "missing") == []
+
+
+def test_every_text_is_there_in_both_languages_with_the_same_values() -> None:
+    for key, (korean, english) in TEXTS.items():
+        assert korean, key
+        assert english, key
+        assert set(re.findall(r"{(\w+)}", korean)) == set(re.findall(r"{(\w+)}", english)), key
+        assert not re.search("[가-힣]", english), key
+
+
+def test_every_text_that_the_code_asks_for_exists_and_every_text_is_asked_for() -> None:
+    files = [path for path in (ROOT / "studio").rglob("*.py") if path.name != "text.py"]
+    source = "".join(path.read_text(encoding="utf-8") for path in files)
+    asked = set(re.findall(r"""words\(\s*["']([\w.]+)["']""", source))
+    assert asked <= set(TEXTS)
+    quoted = set(re.findall(r"""["']([\w.]+)["']""", source))
+    groups = (
+        "advice",
+        "brush",
+        "choice",
+        "description",
+        "examples",
+        "mask",
+        "name",
+        "negative",
+        "outpaint",
+        "parameter",
+    )
+    groups += ("seed", "stage", "state", "tips", "uploader")
+    assert {key for key in TEXTS if key not in quoted and key.partition(".")[0] not in groups} <= {"seconds", "minutes"}
+
+
+def test_advice_is_given_for_reasons_that_exist() -> None:
+    assert {key.removeprefix("advice.") for key in TEXTS if key.startswith("advice.")} <= set(by_reason())
+
+
+def test_a_text_of_someone_elses_holds_no_markdown() -> None:
+    text = plain("![a](http://x) <b> :red[x] $y$ `z`\n# head")
+    assert not re.search(r"(?<!\\)[!\[\]()<>:$`#]", text)
+    assert "\n" not in text
+
+
+@pytest.mark.parametrize(
+    "address", ["http://evil.example", "HTTPS://evil.example", "www.evil.example", "a@evil.example"]
+)
+def test_an_address_of_someone_elses_becomes_no_link(address: str) -> None:
+    bare = plain(address).replace("\\", "")
+    assert not re.search(r"https?://|www\.|\w@\w", bare, re.IGNORECASE)
+    assert bare.replace("\N{WORD JOINER}", "") == address
+
+
+def test_durations_are_short() -> None:
+    assert [Words("ko").seconds(value) for value in (0.24, 12.4, 75)] == ["0.2초", "12초", "1분 15초"]
+
+
+def test_the_readme_lists_the_settings_and_no_other() -> None:
+    readme = (ROOT / "studio" / "README.md").read_text(encoding="utf-8")
+    expected = [
+        f"| `{settings.PREFIX}{field.name.upper()}` | {_shown(field.default)} | {field.metadata['description']} |"
+        for field in fields(Settings)
+    ]
+    assert re.findall(r"^\| `IMGEDIT_.*\|$", readme, re.MULTILINE) == expected
+
+
+def _shown(default: object) -> str:
+    if isinstance(default, bool):
+        return f"`{str(default).lower()}`"
+    return f"`{default:g}`" if isinstance(default, float) else f"`{default}`" if default != "" else "empty"
+
+
+def test_settings_come_from_the_environment_and_name_what_is_wrong(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("imgedit_abc\n")
+    given = {
+        "IMGEDIT_STUDIO_PORT": "99",
+        "IMGEDIT_STUDIO_TLS": "true",
+        "IMGEDIT_STUDIO_TOKEN_FILE": str(tmp_path / "token"),
+    }
+    found = settings.load(given)
+    assert (found.port, found.tls, found.client_options["token"]) == (99, True, "imgedit_abc")
+    for name, value in (("PORT", "x"), ("PORT", "-1"), ("TLS", "maybe"), ("LANGUAGE", "fr"), ("UNKNOWN", "1")):
+        with pytest.raises(SettingsError, match=f"IMGEDIT_STUDIO_{name}"):
+            settings.load({f"IMGEDIT_STUDIO_{name}": value})
+    with pytest.raises(SettingsError, match="IMGEDIT_STUDIO_TOKEN_FILE"):
+        _ = replace(found, token_file=str(tmp_path / "missing")).client_options
+
+
+def test_on_loopback_only_the_names_of_this_machine_are_taken() -> None:
+    assert start.hosts(Settings()) == ["localhost", "127.0.0.1", "::1"]
+    assert start.hosts(Settings(host="0.0.0.0")) == []
+    assert start.hosts(Settings(hosts="a.example, *.b.example")) == ["a.example", "*.b.example"]
+
+
+def test_streamlit_is_told_its_address_and_to_send_no_statistics() -> None:
+    options = start.options(Settings(host="0.0.0.0"))
+    assert options["browser.serverAddress"] == "localhost"
+    assert options["browser.gatherUsageStats"] is False
+    assert options["server.maxUploadSize"] == 32
+
+
+def test_a_zip_keeps_every_result_and_lets_go_of_its_pictures() -> None:
+    zipped = BatchZip()
+    for _ in range(2):
+        zipped.add(_finished("gym.png", png(Image.new("RGB", (20, 20)))))
+    task = _finished("park.png", b"RIFFxxxxWEBP")
+    zipped.add(task)
+    with zipfile.ZipFile(io.BytesIO(zipped.read())) as read:
+        assert read.namelist() == ["gym-inpainting-7.png", "gym-inpainting-7-2.png", "park-inpainting-7.webp"]
+        assert read.testzip() is None
+    assert task.result is not None
+    assert task.result.answer.output_image == b"RIFF"
+    assert task.result.file_name == "park-inpainting-7.webp"
+
+
+def _finished(name: str, output: bytes) -> Task:
+    source = pictures.opened(name, png(Image.new("RGB", (20, 20))))
+    answer = edit_pb2.EditResponse(output_image=output, seed=7, effective={"feature_id": "inpainting"})
+    result = Result(1, source, {"experiment": "ben2_flux_fill"}, answer, b"", b"", b"", None, None)
+    return Task(source, {"experiment": "ben2_flux_fill"}, result=result)

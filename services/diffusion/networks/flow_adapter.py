@@ -19,7 +19,7 @@ from services.diffusion.networks import device as devices
 from services.diffusion.networks import finite, flow, vae_pixels
 from services.diffusion.networks.guidance import CfgBatch, joins_passes, velocities
 from services.diffusion.networks.network import Network
-from services.diffusion.networks.runtime_options import Tuning, free_for_transformer
+from services.diffusion.networks.runtime_options import Tuning, compile_blocks, free_for_transformer
 from services.diffusion.weights import checkpoint, gguf_weights
 from services.diffusion.weights.gguf_weights import Layout, Weights
 
@@ -189,10 +189,28 @@ def load_transformer(
     dtype: torch.dtype,
     tuning: Tuning,
 ) -> Any:
-    """The transformer of a checkpoint folder, or of a GGUF file whose sizes the folder tells.
+    """The transformer of a checkpoint folder, or of a GGUF file whose sizes the folder tells; not on the device yet.
 
-    pipeline: has the other networks already, so that what is left of the device's memory is known.
+    pipeline: has the other networks already, so that what is left of the device's memory is known. Its blocks are
+    compiled here where `tuning` says so: before LoRAs and the step cache change them.
     """
+    transformer = _read_transformer(layout, folder, gguf, pipeline, networks, target=target, dtype=dtype, tuning=tuning)
+    if tuning.compile == "regional":
+        compile_blocks(transformer)
+    return transformer
+
+
+def _read_transformer(
+    layout: Layout,
+    folder: Path,
+    gguf: GgufFile | None,
+    pipeline: Any,
+    networks: Sequence[str],
+    *,
+    target: torch.device,
+    dtype: torch.dtype,
+    tuning: Tuning,
+) -> Any:
     if gguf is None:
         return checkpoint.load_network(layout.network, folder / "transformer", dtype)
     return gguf_weights.load_transformer(

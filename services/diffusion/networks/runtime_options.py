@@ -47,6 +47,10 @@ class Tuning:
 
 UNTUNED = Tuning()
 
+GRAPHS = 64
+"""Most graphs of one class of blocks. Batches, masks, LoRAs on and off: a service needs more than torch's limit of 8,
+beyond which torch runs a block without compiling it."""
+
 
 def tuning_of(settings: DiffusionSettings) -> Tuning:
     """What the service's settings ask for; `SettingsError` where this machine cannot do it."""
@@ -84,9 +88,19 @@ def apply(tuning: Tuning, pipeline: Any, networks: Sequence[str], device: torch.
         pipeline.vae.enable_tiling()
     if tuning.vae_slicing:
         pipeline.vae.enable_slicing()
-    if tuning.compile == "regional":
-        pipeline.transformer.compile_repeated_blocks()
     place(tuning, pipeline, networks, device)
+
+
+def compile_blocks(transformer: Any) -> None:
+    """Have each repeated block's own `forward` compiled on first use: one graph for all blocks of a class.
+
+    Call it before anything is hooked into the blocks. A hook runs outside the graph then; inside, a graph would be made
+    for every value that it reads, for instance for each job's step cache, until torch stops compiling at all.
+    """
+    torch.compiler.config.recompile_limit = GRAPHS
+    for block in transformer.modules():
+        if type(block).__name__ in transformer._repeated_blocks:
+            block.forward = torch.compile(block.forward)
 
 
 def set_attention(transformer: Any, backend: str) -> None:

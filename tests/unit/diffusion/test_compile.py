@@ -1,5 +1,6 @@
 """Regional compilation on the CPU with the tiny models: really compiled, and the same numbers."""
 
+import functools
 import shutil
 from typing import Any
 
@@ -11,7 +12,9 @@ from services.diffusion.networks.runtime_options import Tuning, tuning_of
 from services.fill.model import load as load_fill
 from services.fill.settings import FillSettings
 from services.qwen_edit.model import load as load_qwen
-from tests.support.engine import SMALL, checkpoint, fill, fill_spec
+from tests.support.engine import SMALL, checkpoint, fill, fill_spec, qwen_spec
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
 
 REGIONAL = Tuning(compile="regional")
 
@@ -25,7 +28,6 @@ def painted(adapter: Any, steps: int = 2) -> torch.Tensor:
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
 @pytest.mark.filterwarnings("ignore::UserWarning:torch")
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch compiles with g++: apt-get install -y g++")
 def test_a_compiled_transformer_gives_the_same_numbers() -> None:
@@ -38,11 +40,57 @@ def test_a_compiled_transformer_gives_the_same_numbers() -> None:
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == compiled
 
 
+@pytest.fixture
+def graphs(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The graphs that torch would compile; they run as they are."""
+    graphs: list[Any] = []
+
+    def keep(graph: Any, _: Any) -> Any:
+        graphs.append(graph)
+        return graph.forward
+
+    torch._dynamo.reset()
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=keep))
+    return graphs
+
+
+def run_cached(adapter: Any, spec: Any) -> int:
+    """Forwards that the step cache has answered."""
+    state = adapter.prepare(spec)
+    for _ in range(spec.steps):
+        adapter.denoise([state])
+    skipped: int = adapter.skipped(state)
+    adapter.release(state)
+    return skipped
+
+
+@pytest.mark.parametrize("name", ["fill", "qwen"])
+def test_the_step_cache_of_another_job_needs_no_other_graph(name: str, graphs: list[Any]) -> None:
+    tuning = Tuning(compile="regional", step_cache_threshold=0.9)
+    if name == "fill":
+        adapter: Any = load_fill(checkpoint("FLUX.1-Fill-dev"), device="cpu", tuning=tuning)
+        spec: Any = fill_spec(steps=3, step_cache=True)
+    else:
+        folder = checkpoint("Qwen-Image-Edit-2509")
+        adapter = load_qwen(folder, device="cpu", reference_pixels=SMALL, condition_pixels=SMALL, tuning=tuning)
+        spec = qwen_spec(steps=3, step_cache=True)
+    skipped = [run_cached(adapter, spec)]
+    of_the_first = len(graphs)
+    assert of_the_first >= 1
+    skipped += [run_cached(adapter, spec) for _ in range(9)]
+    assert len(graphs) == of_the_first
+    assert min(skipped) > 0
+
+
+def is_compiled(module: Any) -> bool:
+    return hasattr(module.forward, "_torchdynamo_orig_callable")
+
+
 def test_regional_compilation_takes_the_repeated_blocks_and_nothing_else() -> None:
     folder = checkpoint("Qwen-Image-Edit-2509")
     tiny = load_qwen(folder, device="cpu", reference_pixels=SMALL, condition_pixels=SMALL, tuning=REGIONAL)
     network = tiny._pipeline.transformer
-    compiled = {name for name, module in network.named_modules() if module._compiled_call_impl is not None}
+    compiled = {name for name, module in network.named_modules() if is_compiled(module)}
     assert compiled == {f"transformer_blocks.{i}" for i in range(len(network.transformer_blocks))}
 
 

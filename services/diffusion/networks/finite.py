@@ -35,11 +35,11 @@ def decoded(
     """What `decode` makes of the latents with the VAE, once more in float32 where it is not finite.
 
     The VAE then returns to its own number format, in which no weight has changed. Raises `NumericFailure` when the
-    result is not finite in float32 either, or where the weights are not at hand to be widened (sequential offload).
+    result is not finite in float32 either.
     """
     pixels = decode(latents.to(vae.dtype))
     dtype: torch.dtype = vae.dtype
-    if dtype != torch.float32 and not _are_finite((pixels,)) and not any(p.is_meta for p in vae.parameters()):
+    if dtype != torch.float32 and not _are_finite((pixels,)):
         log.warning("%s: the decoded picture is not finite in %s; once more in float32", service, dtype)
         metrics.NOT_FINITE.labels(service, "decode").inc()
         vae.to(torch.float32)

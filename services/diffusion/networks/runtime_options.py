@@ -10,23 +10,18 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from accelerate import cpu_offload
-from accelerate.hooks import ModelHook, add_hook_to_module
-from accelerate.utils import send_to_device
 from diffusers.utils.constants import DIFFUSERS_ATTN_BACKEND
 
 from imgedit.errors import SettingsError
 from services.common.settings import DiffusionSettings
 from services.diffusion.networks import device as devices
 from services.diffusion.networks.guidance import CfgBatch
-
-Offload = Literal["none", "model", "group", "sequential"]
+from services.diffusion.networks.offload import Offload, nbytes, place
 
 
 @dataclass(frozen=True)
 class Tuning:
-    """offload: none = all weights stay on the device; model = one network at a time is there; group = the transformer's
-    blocks come one after another, other networks as a whole; sequential = every layer comes when it runs.
+    """offload: where weights rest, see `services.diffusion.networks.offload`.
 
     text_encoder_offload: the same for the text encoders alone (not group), None = as `offload` says.
     vae_tiling: encode and decode in overlapping tiles. vae_slicing: one picture of a batch at a time. attention: a
@@ -69,6 +64,11 @@ def tuning_of(settings: DiffusionSettings) -> Tuning:
 
 def _check_compiler(settings: DiffusionSettings) -> None:
     """Refuse before the weights are loaded what torch would find out at the first step."""
+    if settings.offload == "sequential":
+        raise SettingsError(
+            f"{settings.variable('compile')}=regional does not go with {settings.variable('offload')}=sequential: a "
+            "compiled block needs all its weights at once, and they come layer by layer; set one of the two otherwise"
+        )
     on_cuda = devices.device_named(settings.device).type == "cuda"
     # On CUDA Triton compiles its launchers, in C; on the CPU torch compiles C++.
     chosen = os.environ.get("CC" if on_cuda else "CXX")
@@ -88,7 +88,7 @@ def apply(tuning: Tuning, pipeline: Any, networks: Sequence[str], device: torch.
         pipeline.vae.enable_tiling()
     if tuning.vae_slicing:
         pipeline.vae.enable_slicing()
-    place(tuning, pipeline, networks, device)
+    place(pipeline, {name: offload_of(name, tuning) for name in networks}, device)
 
 
 def compile_blocks(transformer: Any) -> None:
@@ -119,27 +119,6 @@ def takes_masks(backend: str) -> bool:
     return (backend or DIFFUSERS_ATTN_BACKEND) == "native"
 
 
-def place(tuning: Tuning, pipeline: Any, networks: Sequence[str], device: torch.device) -> None:
-    """Move the networks to the device, or arrange that they move when they are used."""
-    staying, taking_turns = [], []
-    for name in networks:
-        part, offload = getattr(pipeline, name), offload_of(name, tuning)
-        if offload == "none":
-            staying.append(part.to(device))
-        elif offload == "sequential":
-            cpu_offload(part, execution_device=device, offload_buffers=True)
-        elif offload == "group" and name == "transformer":
-            part.enable_group_offload(
-                onload_device=device,
-                offload_type="block_level",
-                num_blocks_per_group=1,
-                use_stream=device.type == "cuda",
-            )
-        else:
-            taking_turns.append(part)
-    TakesTurns.attach(taking_turns, staying, device)
-
-
 def offload_of(network: str, tuning: Tuning) -> Offload:
     """Where the weights of this component of a pipeline rest."""
     if network.startswith("text_encoder") and tuning.text_encoder_offload is not None:
@@ -156,39 +135,3 @@ def free_for_transformer(pipeline: Any, networks: Sequence[str], device: torch.d
         return free
     others = (name for name in networks if name != "transformer")
     return free - sum(nbytes(getattr(pipeline, name)) for name in others if offload_of(name, tuning) == "none")
-
-
-def nbytes(network: torch.nn.Module) -> int:
-    """Bytes of a network's weights."""
-    return sum(tensor.nbytes for tensor in (*network.parameters(), *network.buffers()))
-
-
-class TakesTurns(ModelHook):  # type: ignore[misc]
-    """Brings a network to the device when it is used and sends the one that was there before back to the host."""
-
-    def __init__(self, device: torch.device, present: list[Any], *, stays: bool = False) -> None:
-        self._device = device
-        self._present = present
-        self._stays = stays
-
-    @classmethod
-    def attach(cls, parts: Sequence[Any], staying: Sequence[Any], device: torch.device) -> None:
-        """Let `parts` share the device's memory; all of them start on the host.
-
-        A single one has nobody to make room for, so it goes home when one of those that are always there is used.
-        """
-        present: list[Any] = []
-        for part in parts:
-            add_hook_to_module(part.to("cpu"), cls(device, present))
-        if len(parts) == 1:
-            for part in staying:
-                add_hook_to_module(part, cls(device, present, stays=True))
-
-    def pre_forward(self, module: Any, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
-        """Called before the network's forward (a VAE's encode and decode too): swap, and move the inputs along."""
-        if module not in self._present:
-            while self._present:
-                self._present.pop().to("cpu")
-            if not self._stays:
-                self._present.append(module.to(self._device))
-        return send_to_device(args, self._device), send_to_device(kwargs, self._device)

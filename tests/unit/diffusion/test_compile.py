@@ -103,3 +103,9 @@ def test_compiling_without_a_compiler_is_refused_by_the_settings_name(monkeypatc
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(SettingsError, match="no no-such-compiler here"):
         tuning_of(FillSettings(device="cpu", compile="regional"))
+
+
+def test_compiling_is_refused_where_weights_come_layer_by_layer() -> None:
+    pair = "IMGEDIT_FILL_COMPILE=regional does not go with IMGEDIT_FILL_OFFLOAD=sequential"
+    with pytest.raises(SettingsError, match=pair):
+        tuning_of(FillSettings(device="cpu", compile="regional", offload="sequential"))

@@ -14,6 +14,8 @@ from prometheus_client import REGISTRY
 from imgedit.errors import InternalError, NumericFailure, from_status, to_status
 from services.diffusion.engine.engine import Engine
 from services.diffusion.networks import device as devices
+from services.diffusion.networks.offload import Offload
+from services.diffusion.networks.runtime_options import Tuning
 from services.fill.model import load as load_fill
 from services.qwen_edit.instructions import RewriteSpec
 from services.qwen_edit.model import load as load_qwen
@@ -132,12 +134,13 @@ def test_a_damaged_member_of_a_batch_does_not_take_the_others_along(service: str
     with_engine(model, scenario, name=service)
 
 
+@pytest.mark.parametrize("offload", ["none", "model", "sequential"])
 def test_a_picture_that_overflows_in_half_precision_is_decoded_in_float32(
-    service: str, caplog: pytest.LogCaptureFixture
+    service: str, offload: Offload, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = checkpoint(FLUX if service == "fill" else QWEN)
     load = load_fill if service == "fill" else load_qwen
-    model: Any = load(folder, device="cpu")
+    model: Any = load(folder, device="cpu", tuning=Tuning(offload=offload))
     vae = model._pipeline.vae.to(torch.bfloat16)
     weights = [weight.clone() for weight in vae.parameters()]
     state = model.prepare(spec_of(service, steps=1))

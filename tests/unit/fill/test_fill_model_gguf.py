@@ -18,7 +18,7 @@ from services.diffusion.networks.runtime_options import Tuning, free_for_transfo
 from services.diffusion.weights import gguf_weights
 from services.diffusion.weights.gguf_header import check_tensors, read_header
 from services.fill import gguf_names
-from services.fill.model import NETWORKS, load
+from services.fill.model import NETWORKS, FillAdapter, load
 from tests.support.engine import checkpoint, fill, fill_spec
 
 CPU = torch.device("cpu")
@@ -118,6 +118,21 @@ def test_a_fill_runs_on_gguf_weights(file: Path) -> None:
     adapter.denoise([state])
     assert adapter.decode(state).shape == (64, 96, 3)
     assert adapter.revision != load(checkpoint("FLUX.1-Fill-dev"), device="cpu").revision
+
+
+@pytest.mark.parametrize("weights", ["gguf", "dense"])
+@pytest.mark.parametrize("offload", ["model", "group", "sequential"])
+def test_a_gguf_file_goes_with_every_offload(offload: Any, weights: Any, file: Path) -> None:
+    plain = load(checkpoint("FLUX.1-Fill-dev"), gguf=file, weights=weights, device="cpu")
+    tuning = Tuning(offload=offload)
+    held = load(checkpoint("FLUX.1-Fill-dev"), gguf=file, weights=weights, device="cpu", tuning=tuning)
+    assert np.array_equal(painted(held), painted(plain))
+
+
+def painted(adapter: FillAdapter) -> np.ndarray:
+    state = adapter.prepare(fill_spec(steps=1))
+    adapter.denoise([state])
+    return adapter.decode(state)
 
 
 @pytest.mark.parametrize("kind", ["Q4_K", "Q5_K", "Q6_K", "Q8_0", "Q4_0", "BF16", "F16", "F32"])

@@ -177,9 +177,9 @@ def test_with_model_offload_one_network_at_a_time_is_present() -> None:
     adapter = load_fill(checkpoint(FLUX), device="cpu", tuning=Tuning(offload="model"))
     present = adapter._pipeline.vae._hf_hook._present
     state = adapter.prepare(fill_spec())
-    assert present == [adapter._pipeline.vae]
+    assert list(present) == [adapter._pipeline.vae]
     adapter.denoise([state])
-    assert present == [adapter._pipeline.transformer]
+    assert list(present) == [adapter._pipeline.transformer]
 
 
 def test_tiling_is_for_large_pictures_and_leaves_small_ones_alone() -> None:

@@ -1,0 +1,132 @@
+"""Where networks rest while they do not run, and how their weights come to the device. Knows no model by name.
+
+Weights never change, so the host keeps its copy while another is on the device: nothing is ever copied back. A copy
+that is a mapped file stays one, and takes no memory that the system could not have back.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
+
+import torch
+from accelerate.hooks import ModelHook, add_hook_to_module
+from accelerate.utils import send_to_device
+
+Offload = Literal["none", "model", "group", "sequential"]
+"""none = all weights stay on the device; model = one network at a time is there; group = the transformer's blocks come
+one after another, other networks as a whole; sequential = every layer comes when it runs."""
+
+
+def place(pipeline: Any, offloads: Mapping[str, Offload], device: torch.device) -> None:
+    """Move the pipeline's networks to the device, or arrange that they move when they are used.
+
+    offloads: component name → where it rests, in the order of use.
+    """
+    staying, taking_turns = [], []
+    for name, offload in offloads.items():
+        part = getattr(pipeline, name)
+        if offload == "none":
+            staying.append(part.to(device))
+        elif offload == "sequential":
+            ComesToRun.attach(part.to("cpu"), device)
+        elif offload == "group" and name == "transformer":
+            part.enable_group_offload(
+                onload_device=device,
+                offload_type="block_level",
+                num_blocks_per_group=1,
+                use_stream=device.type == "cuda",
+            )
+        else:
+            taking_turns.append(part)
+    TakesTurns.attach(taking_turns, staying, device)
+
+
+def nbytes(network: torch.nn.Module) -> int:
+    """Bytes of a network's weights."""
+    return sum(tensor.nbytes for tensor in (*network.parameters(), *network.buffers()))
+
+
+class SwappedTensors:
+    """Tensors of a network that are on the host, and at times on the device as well."""
+
+    def __init__(self, tensors: Iterable[torch.Tensor]) -> None:
+        self._tensors = [*tensors]
+        self._on_host: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+    def bring(self, device: torch.device) -> None:
+        """Copy all of them to the device; when it has no room, none stays there and torch's error is raised."""
+        if self._on_host:
+            return
+        try:
+            for tensor in self._tensors:
+                self._on_host.append((tensor, tensor.data))
+                tensor.data = tensor.data.to(device)
+        except BaseException:
+            self.drop()
+            raise
+
+    def drop(self) -> None:
+        """Let go of the device's copies; the host's are in use again."""
+        for tensor, on_host in self._on_host:
+            tensor.data = on_host
+        self._on_host = []
+
+
+class ComesToRun(ModelHook):  # type: ignore[misc]
+    """Brings the tensors of one layer to the device for the time of its forward."""
+
+    def __init__(self, device: torch.device, weights: SwappedTensors) -> None:
+        self._device, self._weights = device, weights
+
+    @classmethod
+    def attach(cls, network: torch.nn.Module, device: torch.device) -> None:
+        """Let each layer of a network on the host come by itself."""
+        for module in network.modules():
+            tensors = [*module.parameters(recurse=False), *module.buffers(recurse=False)]
+            if tensors:
+                add_hook_to_module(module, cls(device, SwappedTensors(tensors)))
+
+    def pre_forward(self, _module: Any, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
+        """Called before the layer's forward: its tensors and inputs come."""
+        self._weights.bring(self._device)
+        return send_to_device(args, self._device), send_to_device(kwargs, self._device)
+
+    def post_forward(self, _module: Any, output: Any) -> Any:
+        """Called after the layer's forward: its tensors go."""
+        self._weights.drop()
+        return output
+
+
+class TakesTurns(ModelHook):  # type: ignore[misc]
+    """Brings a network to the device when it is used, in the place of the one that was there before.
+
+    present: the network that is there, shared by all that take turns. weights: its own, None = it is always there.
+    """
+
+    def __init__(
+        self, device: torch.device, present: dict[Any, SwappedTensors], weights: SwappedTensors | None
+    ) -> None:
+        self._device, self._present, self._weights = device, present, weights
+
+    @classmethod
+    def attach(cls, parts: Sequence[Any], staying: Sequence[Any], device: torch.device) -> None:
+        """Let `parts` share the device's memory; all of them start on the host.
+
+        A single one has nobody to make room for, so it goes home when one of those that are always there is used.
+        """
+        present: dict[Any, SwappedTensors] = {}
+        for part in parts:
+            part.to("cpu")
+            add_hook_to_module(part, cls(device, present, SwappedTensors([*part.parameters(), *part.buffers()])))
+        if len(parts) == 1:
+            for part in staying:
+                add_hook_to_module(part, cls(device, present, None))
+
+    def pre_forward(self, module: Any, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
+        """Called before the network's forward (a VAE's encode and decode too): swap, and move the inputs along."""
+        if module not in self._present:
+            while self._present:
+                self._present.popitem()[1].drop()
+            if self._weights is not None:
+                self._weights.bring(self._device)
+                self._present[module] = self._weights
+        return send_to_device(args, self._device), send_to_device(kwargs, self._device)

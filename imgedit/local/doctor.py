@@ -21,6 +21,7 @@ from typing import Any, Literal
 from imgedit import __version__
 from imgedit.channels import PROXY_VARIABLES
 from imgedit.local import supervisor
+from imgedit.local.host_memory import host_memory
 from imgedit.local.ports import SERVICES, Ports, is_free
 
 State = Literal["OK", "NOTE", "WARN", "FAIL"]
@@ -179,25 +180,14 @@ def _processor(facts: dict[str, Any], has_driver: bool) -> Finding:
 
 def memory() -> Finding:
     """Main memory, or the control group's part of it."""
-    try:
-        lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
-        total, free = (int(lines[name].split()[0]) * 1024 for name in ("MemTotal", "MemAvailable"))
-    except (OSError, KeyError, ValueError):
+    found = host_memory()
+    if found is None:
         return Finding("memory", "NOTE", "cannot be read on this system")
-    if (limit := _group_limit()) and limit < total:
-        total, free = limit, min(free, limit)
-    found = f"{_gb(total)}, {_gb(free)} of it free"
-    if free < MIN_MEMORY:
+    shown = f"{_gb(found.total)}, {_gb(found.available)} of it free"
+    if found.available < MIN_MEMORY:
         advice = f"{_gb(MIN_MEMORY)} are needed for four services with small models; end other programs"
-        return Finding("memory", "WARN", found, advice)
-    return Finding("memory", "OK", found)
-
-
-def _group_limit() -> int | None:
-    try:
-        return int(Path("/sys/fs/cgroup/memory.max").read_text())
-    except (OSError, ValueError):
-        return None
+        return Finding("memory", "WARN", shown, advice)
+    return Finding("memory", "OK", shown)
 
 
 def disk(folder: Path) -> Finding:

@@ -34,6 +34,7 @@ from services.diffusion.networks.flow_adapter import (
 )
 from services.diffusion.networks.guidance import CfgBatch
 from services.diffusion.networks.lora import LoraFile, LoraShelf
+from services.diffusion.networks.memory_plan import Activations, headroom
 from services.diffusion.networks.network import Network
 from services.diffusion.networks.runtime_options import UNTUNED, Tuning
 from services.diffusion.networks.runtime_options import apply as apply_tuning
@@ -61,6 +62,9 @@ T5_IGNORED = {
     "lm_head.": "the file is of a whole T5, of which FLUX uses the encoder alone",
 }
 """Entries, by the beginning of their names, that the files of text encoders may have beyond the network's."""
+
+ACTIVATIONS = Activations(decode=1_540, step=475)
+"""Of the published sizes; a job looks at its answer alone, whose channels hold the masked picture as well."""
 
 CACHE_BYTES = 256 * 1024 * 1024
 
@@ -297,8 +301,16 @@ def load(
         transformer=None,
     )
     stored = None if gguf is None else GgufFile(gguf, gguf_sha256, weights)
+    beside = headroom(
+        ACTIVATIONS,
+        answer=tuning.max_pixels,
+        pictures=tuning.max_pixels,
+        jobs=tuning.rows,
+        dtype=number,
+        vae_dtype=pipeline.vae.dtype,
+    )
     transformer = load_transformer(
-        gguf_names.LAYOUT, folder, stored, pipeline, NETWORKS, target=target, dtype=number, tuning=tuning
+        gguf_names.LAYOUT, folder, stored, pipeline, NETWORKS, target=target, dtype=number, tuning=tuning, beside=beside
     )
     if transformer.config.in_channels != 384:
         raise ModelLoadError(f"{folder}: {transformer.config.in_channels} input channels; FLUX.1-Fill has 384")

@@ -34,6 +34,7 @@ from services.diffusion.networks.flow_adapter import (
 )
 from services.diffusion.networks.guidance import CfgBatch
 from services.diffusion.networks.lora import LoraFile, LoraShelf
+from services.diffusion.networks.memory_plan import Activations, headroom
 from services.diffusion.networks.network import Network
 from services.diffusion.networks.runtime_options import UNTUNED, Tuning, takes_masks
 from services.diffusion.networks.runtime_options import apply as apply_tuning
@@ -54,6 +55,9 @@ PIPELINE = "QwenImageEditPlusPipeline"
 PARTS = ("processor", "scheduler", "text_encoder", "tokenizer", "transformer", "vae")
 NETWORKS = ("text_encoder", "vae", "transformer")
 MAX_IMAGES = 3
+ACTIVATIONS = Activations(decode=1_350, step=375)
+"""Of the published sizes; a job looks at its answer, the first picture, of the same size, and the references."""
+
 CACHE_BYTES = 256 * 1024 * 1024
 
 NEWER = "zero_cond_t"
@@ -277,8 +281,16 @@ def load(
         transformer=None,
     )
     stored = None if gguf is None else GgufFile(gguf, gguf_sha256, weights)
+    beside = headroom(
+        ACTIVATIONS,
+        answer=tuning.max_pixels,
+        pictures=2 * tuning.max_pixels + (MAX_IMAGES - 1) * reference_pixels,
+        jobs=tuning.rows,
+        dtype=number,
+        vae_dtype=pipeline.vae.dtype,
+    )
     transformer = load_transformer(
-        gguf_names.LAYOUT, folder, stored, pipeline, NETWORKS, target=target, dtype=number, tuning=tuning
+        gguf_names.LAYOUT, folder, stored, pipeline, NETWORKS, target=target, dtype=number, tuning=tuning, beside=beside
     )
     pipeline.register_modules(transformer=transformer)
     shelf = LoraShelf(transformer, loras, gguf_names.LAYOUT)

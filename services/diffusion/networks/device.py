@@ -1,11 +1,11 @@
 """Device and number format by name, and what running out of memory looks like."""
 
 import gc
-from pathlib import Path
 
 import torch
 
 from imgedit.errors import SettingsError
+from imgedit.local.host_memory import host_memory
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 
@@ -66,10 +66,10 @@ def finish(device: torch.device) -> None:
 
 
 def free_bytes(device: torch.device) -> int:
-    """Memory that can still be had on the device; on the CPU what Linux calls available."""
+    """Memory that can still be had on the device; on the CPU of the machine or, if less, of the control group."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    for line in Path("/proc/meminfo").read_text().splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
-    raise SettingsError("free memory cannot be read here; choose weights=dense or weights=gguf")
+    memory = host_memory()
+    if memory is None:
+        raise SettingsError("free memory cannot be read here; choose weights=dense or weights=gguf")
+    return memory.available

@@ -18,8 +18,9 @@ from services.diffusion.engine.adapter import Plan
 from services.diffusion.networks import device as devices
 from services.diffusion.networks import finite, flow, vae_pixels
 from services.diffusion.networks.guidance import CfgBatch, joins_passes, velocities
+from services.diffusion.networks.memory_plan import Headroom, room_for_transformer
 from services.diffusion.networks.network import Network
-from services.diffusion.networks.runtime_options import Tuning, compile_blocks, free_for_transformer
+from services.diffusion.networks.runtime_options import Tuning, compile_blocks, offloads
 from services.diffusion.weights import checkpoint, gguf_weights
 from services.diffusion.weights.gguf_weights import Layout, Weights
 
@@ -188,13 +189,16 @@ def load_transformer(
     target: torch.device,
     dtype: torch.dtype,
     tuning: Tuning,
+    beside: Headroom,
 ) -> Any:
     """The transformer of a checkpoint folder, or of a GGUF file whose sizes the folder tells; not on the device yet.
 
-    pipeline: has the other networks already, so that what is left of the device's memory is known. Its blocks are
+    pipeline: has the other networks already. beside: memory that the work takes besides all weights. The blocks are
     compiled here where `tuning` says so: before LoRAs and the step cache change them.
     """
-    transformer = _read_transformer(layout, folder, gguf, pipeline, networks, target=target, dtype=dtype, tuning=tuning)
+    transformer = _read_transformer(
+        layout, folder, gguf, pipeline, networks, target=target, dtype=dtype, tuning=tuning, beside=beside
+    )
     if tuning.compile == "regional":
         compile_blocks(transformer)
     return transformer
@@ -210,6 +214,7 @@ def _read_transformer(
     target: torch.device,
     dtype: torch.dtype,
     tuning: Tuning,
+    beside: Headroom,
 ) -> Any:
     if gguf is None:
         return checkpoint.load_network(layout.network, folder / "transformer", dtype)
@@ -220,6 +225,16 @@ def _read_transformer(
         device=target if tuning.offload == "none" else torch.device("cpu"),
         dtype=dtype,
         weights=gguf.weights,
-        free=free_for_transformer(pipeline, networks, target, tuning),
+        room=_room(gguf, pipeline, networks, target, tuning, beside),
         sha256=gguf.sha256,
     )
+
+
+def _room(
+    gguf: GgufFile, pipeline: Any, networks: Sequence[str], target: torch.device, tuning: Tuning, beside: Headroom
+) -> int:
+    """Bytes for the transformer's weights; asked for only where they decide."""
+    if gguf.weights != "auto":
+        return 0
+    others = {name: getattr(pipeline, name) for name in networks if name != "transformer"}
+    return room_for_transformer(others, offloads(tuning, networks), target, beside)

@@ -45,6 +45,12 @@ def nbytes(network: torch.nn.Module) -> int:
     return sum(tensor.nbytes for tensor in (*network.parameters(), *network.buffers()))
 
 
+def largest_layer(network: torch.nn.Module) -> int:
+    """Bytes of the largest layer's own weights."""
+    own = ((*module.parameters(recurse=False), *module.buffers(recurse=False)) for module in network.modules())
+    return max(sum(tensor.nbytes for tensor in tensors) for tensors in own)
+
+
 class SwappedTensors:
     """Tensors of a network that are on the host, and at times on the device as well."""
 

@@ -16,7 +16,7 @@ from imgedit.errors import SettingsError
 from services.common.settings import DiffusionSettings
 from services.diffusion.networks import device as devices
 from services.diffusion.networks.guidance import CfgBatch
-from services.diffusion.networks.offload import Offload, nbytes, place
+from services.diffusion.networks.offload import Offload, place
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,8 @@ class Tuning:
     vae_tiling: encode and decode in overlapping tiles. vae_slicing: one picture of a batch at a time. attention: a
     diffusers attention backend ("native", "flash", "sage", …), empty = torch's choice. compile: compile the
     transformer's repeated block, once for all of them. step_cache_threshold: First Block Cache, see
-    `services.diffusion.networks.network`; 0 = off. cfg_batch: see `services.diffusion.networks.guidance`.
+    `services.diffusion.networks.network`; 0 = off. cfg_batch: see `services.diffusion.networks.guidance`. max_pixels,
+    max_batch: the largest answer and the most jobs of one forward, for which memory is kept.
     """
 
     offload: Offload = "none"
@@ -38,6 +39,13 @@ class Tuning:
     compile: Literal["off", "regional"] = "off"
     step_cache_threshold: float = 0.0
     cfg_batch: CfgBatch = "auto"
+    max_pixels: int = 2_097_152
+    max_batch: int = 4
+
+    @property
+    def rows(self) -> int:
+        """The most rows of one forward."""
+        return self.max_batch * (2 if self.cfg_batch == "on" else 1)
 
 
 UNTUNED = Tuning()
@@ -59,6 +67,8 @@ def tuning_of(settings: DiffusionSettings) -> Tuning:
         compile=settings.compile,
         step_cache_threshold=settings.step_cache_threshold,
         cfg_batch=settings.cfg_batch,
+        max_pixels=settings.max_pixels,
+        max_batch=settings.max_batch,
     )
 
 
@@ -88,7 +98,7 @@ def apply(tuning: Tuning, pipeline: Any, networks: Sequence[str], device: torch.
         pipeline.vae.enable_tiling()
     if tuning.vae_slicing:
         pipeline.vae.enable_slicing()
-    place(pipeline, {name: offload_of(name, tuning) for name in networks}, device)
+    place(pipeline, offloads(tuning, networks), device)
 
 
 def compile_blocks(transformer: Any) -> None:
@@ -119,19 +129,12 @@ def takes_masks(backend: str) -> bool:
     return (backend or DIFFUSERS_ATTN_BACKEND) == "native"
 
 
-def offload_of(network: str, tuning: Tuning) -> Offload:
-    """Where the weights of this component of a pipeline rest."""
+def offloads(tuning: Tuning, networks: Sequence[str]) -> dict[str, Offload]:
+    """Where the weights of each of these components of a pipeline rest."""
+    return {name: _offload_of(name, tuning) for name in networks}
+
+
+def _offload_of(network: str, tuning: Tuning) -> Offload:
     if network.startswith("text_encoder") and tuning.text_encoder_offload is not None:
         return tuning.text_encoder_offload
     return tuning.offload
-
-
-def free_for_transformer(pipeline: Any, networks: Sequence[str], device: torch.device, tuning: Tuning) -> int:
-    """Bytes that the transformer may take where it will run, once the pipeline's other networks are in their places."""
-    if tuning.offload in ("group", "sequential"):
-        return devices.free_bytes(torch.device("cpu"))
-    free = devices.free_bytes(device)
-    if device.type == "cpu":
-        return free
-    others = (name for name in networks if name != "transformer")
-    return free - sum(nbytes(getattr(pipeline, name)) for name in others if offload_of(name, tuning) == "none")

@@ -23,9 +23,6 @@ from services.diffusion.weights.gguf_header import TYPES, TensorEntry, check_ten
 
 Weights = Literal["auto", "dense", "gguf"]
 
-HEADROOM = 2 * 1024**3
-"""Bytes of device memory that `auto` leaves for activations when it decides for dense weights."""
-
 PREFIX = "model.diffusion_model."
 """The transformer's place in a whole checkpoint, which some converters leave before every name."""
 
@@ -62,14 +59,14 @@ def load_transformer(
     device: torch.device,
     dtype: torch.dtype,
     weights: Weights = "auto",
-    free: int = 0,
+    room: int = 0,
     sha256: str | None = None,
 ) -> Any:
     """The transformer of a GGUF file on the device, ready for inference.
 
     config: the folder with `config.json` (its sizes). weights: dense = dequantised now; gguf = kept quantised and
-    dequantised by every layer at every step, slower and smaller; auto = dense if it fits into `free` bytes with room to
-    spare. sha256: hex digest that the file must have. Raises `ModelLoadError` for a file that is not in order.
+    dequantised by every layer at every step, slower and smaller; auto = dense if that takes at most `room` bytes.
+    sha256: hex digest that the file must have. Raises `ModelLoadError` for a file that is not in order.
     """
     entries, transformer = open_file(layout, path, config)
     if sha256 is not None:
@@ -77,7 +74,7 @@ def load_transformer(
     shapes = shapes_of(transformer)
     names = layout.names(transformer.config, shapes)
     rows = parameter_rows(path, entries, names, shapes, layout.halves_swapped)
-    if choose_weights(weights, shapes, dtype, free) == "dense":
+    if choose_weights(weights, shapes, dtype, room) == "dense":
         for name, kind, raw in rows:
             place(transformer, name, dequantised(raw.to(device), kind, shapes[name], dtype))
     else:
@@ -129,13 +126,13 @@ def joined_shape(parts: tuple[str, ...], shapes: Shapes) -> tuple[int, ...]:
     return (sum(shapes[part][0] for part in parts), *shapes[parts[0]][1:])
 
 
-def choose_weights(weights: Weights, shapes: Shapes, dtype: torch.dtype, free: int) -> Literal["dense", "gguf"]:
-    """What `auto` means here and now: dense when it fits into `free` bytes with `HEADROOM` to spare."""
+def choose_weights(weights: Weights, shapes: Shapes, dtype: torch.dtype, room: int) -> Literal["dense", "gguf"]:
+    """What `auto` means here and now: dense when that takes at most `room` bytes."""
     if weights != "auto":
         return weights
-    need = sum(int(np.prod(shape)) for shape in shapes.values()) * dtype.itemsize + HEADROOM
-    choice: Literal["dense", "gguf"] = "dense" if need <= free else "gguf"
-    log.info("weights=auto: %s (dense needs %.1f GB with headroom, %.1f GB are free)", choice, need / 1e9, free / 1e9)
+    need = sum(int(np.prod(shape)) for shape in shapes.values()) * dtype.itemsize
+    choice: Literal["dense", "gguf"] = "dense" if need <= room else "gguf"
+    log.info("weights=auto: %s (dense takes %.1f GB, there is room for %.1f GB)", choice, need / 1e9, room / 1e9)
     return choice
 
 

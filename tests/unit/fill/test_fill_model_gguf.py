@@ -14,12 +14,13 @@ from diffusers import FluxTransformer2DModel
 from safetensors.torch import load_file
 
 from imgedit.errors import ModelLoadError
-from services.diffusion.networks.runtime_options import Tuning, free_for_transformer
+from services.diffusion.networks import device as devices
+from services.diffusion.networks.runtime_options import Tuning
 from services.diffusion.weights import gguf_weights
 from services.diffusion.weights.gguf_header import check_tensors, read_header
 from services.fill import gguf_names
-from services.fill.model import NETWORKS, FillAdapter, load
-from tests.support.engine import checkpoint, fill, fill_spec
+from services.fill.model import FillAdapter, load
+from tests.support.engine import checkpoint, fill_spec
 
 CPU = torch.device("cpu")
 ONE_OF_EACH = {"num_layers": 1, "num_single_layers": 1}
@@ -155,18 +156,23 @@ def test_blocks_are_dequantised_as_the_gguf_package_does(kind: str) -> None:
     assert np.allclose(ours.numpy(), expected.reshape(6, 512), rtol=2e-3, atol=2e-3)
 
 
-def test_auto_takes_dense_weights_where_they_fit(caplog: pytest.LogCaptureFixture) -> None:
+def test_auto_takes_dense_weights_where_there_is_room_for_them(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "services.diffusion.weights.gguf_weights")
     shapes = {"a": (1024, 1024)}
-    for free, expected in ((10 * 1024**3, "dense"), (gguf_weights.HEADROOM, "gguf")):
-        assert gguf_weights.choose_weights("auto", shapes, torch.bfloat16, free) == expected
+    for room, expected in ((2 * 1024**2, "dense"), (2 * 1024**2 - 1, "gguf"), (-1, "gguf")):
+        assert gguf_weights.choose_weights("auto", shapes, torch.bfloat16, room) == expected
         assert f"weights=auto: {expected}" in caplog.text
 
 
 @pytest.mark.parametrize("offload", ["none", "model", "group", "sequential"])
-def test_auto_counts_what_the_other_networks_leave(offload: Any) -> None:
-    free = free_for_transformer(fill()._pipeline, NETWORKS, CPU, Tuning(offload=offload))
-    assert 0 < free < 2**50
+@pytest.mark.parametrize("free", [0, 2**50])
+def test_auto_decides_by_free_memory(
+    offload: Any, free: int, file: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "services.diffusion.weights.gguf_weights")
+    monkeypatch.setattr(devices, "free_bytes", lambda _: free)
+    load(checkpoint("FLUX.1-Fill-dev"), gguf=file, device="cpu", tuning=Tuning(offload=offload))
+    assert f"weights=auto: {'dense' if free else 'gguf'}" in caplog.text
 
 
 def test_a_wrong_checksum_is_refused_and_the_right_one_accepted(file: Path) -> None:

@@ -1,0 +1,49 @@
+"""Main memory of this machine, or of the control group (a container's limit) where that has less."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+PROC = Path("/proc")
+GROUPS = Path("/sys/fs/cgroup")
+
+LIMITS = (
+    ("memory.max", "memory.current", "memory.stat"),
+    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat"),
+)
+"""A control group's files: its limit, what it holds, and of what kinds; of version 2 and of version 1."""
+
+
+@dataclass(frozen=True)
+class HostMemory:
+    """Bytes. available: what can still be had, cached files that the system would drop for it counted in."""
+
+    total: int
+    available: int
+
+
+def host_memory(proc: Path = PROC, groups: Path = GROUPS) -> HostMemory | None:
+    """What there is now; None where it cannot be read. proc, groups: where Linux shows both."""
+    try:
+        lines = dict(line.split(":", 1) for line in (proc / "meminfo").read_text().splitlines())
+        total, available = (int(lines[name].split()[0]) * 1024 for name in ("MemTotal", "MemAvailable"))
+    except (OSError, KeyError, ValueError, IndexError):
+        return None
+    for limit, left in _group(groups):
+        total, available = min(total, limit), min(available, left)
+    return HostMemory(total, available)
+
+
+def _group(groups: Path) -> Iterator[tuple[int, int]]:
+    """The control group's limit and what is left of it; nothing where there is none."""
+    for limit_file, usage_file, kinds_file in LIMITS:
+        try:
+            limit = int((groups / limit_file).read_text())
+            usage = int((groups / usage_file).read_text())
+            kinds = dict(line.split() for line in (groups / kinds_file).read_text().splitlines())
+            files = int(kinds["active_file"]) + int(kinds["inactive_file"])
+        except (OSError, KeyError, ValueError):  # "max" is no number: there is no limit
+            continue
+        yield limit, max(0, limit - max(0, usage - files))

@@ -1,0 +1,75 @@
+"""How much memory the transformer's weights may take: what is there, less what must be there besides."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from services.diffusion.networks import device as devices
+from services.diffusion.networks.offload import Offload, largest_layer, nbytes
+
+WORKSPACE = 1024**3
+"""Bytes for the workspaces of CUDA's libraries, remembered prompts and pictures, and gaps between tensors."""
+
+HOST = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class Activations:
+    """Bytes of intermediate results at once, in a number format of two bytes; counted on torch's meta device.
+
+    decode: of the VAE, per pixel. step: of the transformer, per pixel of all pictures that one job looks at.
+    """
+
+    decode: int
+    step: int
+
+
+@dataclass(frozen=True)
+class Headroom:
+    """Bytes of intermediate results at once: of the largest batch's step, and of the largest picture's decoding."""
+
+    step: int
+    decode: int
+
+
+def headroom(
+    activations: Activations, *, answer: int, pictures: int, jobs: int, dtype: torch.dtype, vae_dtype: torch.dtype
+) -> Headroom:
+    """What the largest work takes. answer, pictures: pixels of one job, of its answer and of all its pictures."""
+    return Headroom(
+        step=activations.step * pictures * jobs * dtype.itemsize // 2,
+        decode=activations.decode * answer * vae_dtype.itemsize // 2,
+    )
+
+
+def room_for_transformer(
+    others: Mapping[str, Any], offloads: Mapping[str, Offload], device: torch.device, beside: Headroom
+) -> int:
+    """Bytes that the transformer's weights may take where they rest, once all else has what it needs; can be negative.
+
+    others: the pipeline's other networks by name, on the host or on the device. offloads: where each network rests.
+    beside: what the work takes.
+    """
+    own = offloads["transformer"]
+    if own in ("group", "sequential"):
+        # With a stream, which is used on CUDA, each block of a group is there twice: as it was read, and page-locked.
+        twice = own == "group" and device.type == "cuda"
+        return devices.free_bytes(HOST) // (2 if twice else 1)
+    free = devices.free_bytes(device) - WORKSPACE
+    if device.type == "cpu":
+        return free - max(beside.step, beside.decode)  # the other networks' weights are files, mapped into memory
+    staying = sum(nbytes(part) for name, part in others.items() if offloads[name] == "none")
+    if own == "model":
+        return free - staying - max(beside.step, _come(others, offloads, "sequential", largest_layer))
+    come = max(
+        _come(others, offloads, "sequential", largest_layer),
+        _come(others, offloads, "model", nbytes),
+    )
+    return free - staying - max(beside.step, beside.decode, come)
+
+
+def _come(others: Mapping[str, Any], offloads: Mapping[str, Offload], offload: Offload, size: Any) -> int:
+    """The largest that comes and goes in this way."""
+    return max((size(part) for name, part in others.items() if offloads[name] == offload), default=0)

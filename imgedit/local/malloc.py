@@ -1,4 +1,4 @@
-"""How glibc keeps freed memory in this project's processes: environment variables that it reads at their start.
+"""How glibc and torch hold memory in this project's processes: environment variables that they read at their start.
 
 Giving everything back at once took two thirds of the processor time of a 1-megapixel edit, in page faults.
 """
@@ -17,5 +17,7 @@ SERVICE = {
     # The heap grows by that much at once and keeps as much; every few seconds `services/common/memory.py` gives all
     # that is unused back.
     "MALLOC_TOP_PAD_": "67108864",
+    # torch rounds page-locked memory up to a power of two: 1.6 times the weights, with OFFLOAD=group. Not above 1 MiB.
+    "PYTORCH_ALLOC_CONF": "pinned_max_round_threshold_mb:1",
 }
 """Also in the images' environment, deploy/docker/Dockerfile."""

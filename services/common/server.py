@@ -40,13 +40,18 @@ async def _nothing() -> None:
     return None
 
 
+async def _never() -> None:
+    await asyncio.Event().wait()
+
+
 @dataclass(frozen=True)
 class Service:
     """What `run` needs to know of a service.
 
     `rpc_services` are full names for health and reflection; `register` adds the
     servicers; `start` (load, warm up) is awaited before the service says SERVING; `stop` after the last call.
-    `reload` is awaited on SIGHUP. `gate` decides on callers.
+    `ended_by_itself` comes back when nothing can be served any more; the process then ends with exit code 1, so that it
+    is started again. `reload` is awaited on SIGHUP. `gate` decides on callers.
     """
 
     rpc_services: tuple[str, ...]
@@ -54,6 +59,7 @@ class Service:
     start: Callable[[], Awaitable[None]] = _nothing
     stop: Callable[[], Awaitable[None]] = _nothing
     reload: Callable[[], Awaitable[None]] = _nothing
+    ended_by_itself: Callable[[], Awaitable[None]] = _never
     gate: access.Gate = field(default_factory=access.OpenGate)
 
 
@@ -184,7 +190,13 @@ async def _serve(service: Service, settings: ServiceSettings) -> int:
     if starting.done():
         starting.result()
         ended = asyncio.create_task(server.ended_by_itself())
-        await asyncio.wait({stopping, ended}, return_when=asyncio.FIRST_COMPLETED)
+        lost = asyncio.ensure_future(service.ended_by_itself())
+        await asyncio.wait({stopping, ended, lost}, return_when=asyncio.FIRST_COMPLETED)
+        if lost.done():
+            _log.critical("nothing can be served any more; the process ends to be started again")
+            await server.drain()
+            return 1
+        lost.cancel()
         if ended.done():
             # A path that is not UTF-8 does that to grpc.aio. Nobody could call any more, so let us be started again.
             _log.critical("gRPC's server ended by itself", exc_info=ended.exception())

@@ -22,6 +22,26 @@ from services.common import metrics
 T = TypeVar("T")
 
 
+class DeviceLost(Exception):
+    """The device answers no call any more; only a new process can use it again."""
+
+
+class Alarm:
+    """A signal that nothing can be served here any more: given from any thread, awaited on any event loop."""
+
+    def __init__(self) -> None:
+        self._given: Future[None] = Future()
+
+    def give(self) -> None:
+        """Give it; a second time is like the first."""
+        if not self._given.done():
+            self._given.set_result(None)
+
+    async def wait(self) -> None:
+        """Wait until it is given."""
+        await asyncio.shield(asyncio.wrap_future(self._given))  # whoever stops waiting leaves it to the others
+
+
 @dataclass(frozen=True, eq=False)
 class _Job:
     work: Callable[[], Any]
@@ -33,7 +53,8 @@ class _Job:
 class Worker:
     """Runs one piece of work at a time, first come first served, on a thread that nothing else uses.
 
-    `max_waiting` jobs may wait. Work that is cancelled or out of time before its turn is never run.
+    `max_waiting` jobs may wait. Work that is cancelled or out of time before its turn is never run. After work that
+    raises `DeviceLost` no other is run, and `ended_by_itself` comes back.
     """
 
     def __init__(self, service: str, *, max_waiting: int) -> None:
@@ -42,6 +63,7 @@ class Worker:
         self._waiting: deque[_Job] = deque()
         self._changed = threading.Condition()
         self._is_closed = False
+        self._ended = Alarm()
         self._mean_seconds = 1.0
         # A daemon: a process that is told to stop during a long load does not wait for it.
         self._thread = threading.Thread(target=self._loop, name=f"{service}-worker", daemon=True)
@@ -61,6 +83,10 @@ class Worker:
         except asyncio.CancelledError:
             self._remove(job)
             raise
+
+    async def ended_by_itself(self) -> None:
+        """Wait until the device is lost."""
+        await self._ended.wait()
 
     def close(self) -> None:
         """End the thread after the jobs that are queued now."""
@@ -114,8 +140,23 @@ class Worker:
             return
         try:
             result = job.work()
+        except DeviceLost as error:
+            job.future.set_exception(error)
+            self._lose_device()
+            return
         except BaseException as error:  # noqa: BLE001  # handed to the caller, whatever it is
             job.future.set_exception(error)
             return
         self._mean_seconds += 0.2 * (time.monotonic() - started - self._mean_seconds)
         job.future.set_result(result)
+
+    def _lose_device(self) -> None:
+        """Run nothing more; what waits may run in another process."""
+        with self._changed:
+            self._is_closed = True
+            left, self._waiting = [*self._waiting], deque()
+            self._count()
+        for job in left:
+            if job.future.set_running_or_notify_cancel():
+                job.future.set_exception(ServiceUnavailable("the service has lost its device and restarts; retry"))
+        self._ended.give()

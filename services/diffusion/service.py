@@ -61,4 +61,11 @@ def make_diffusion_service(
         if slot.is_filled:
             await slot.get().aclose()
 
-    return Service(rpc_services, lambda server: add_servicers(slot, server), start, stop, gate=service_gate(settings))
+    async def ended_by_itself() -> None:
+        await slot.get().ended_by_itself()
+
+    def register(server: grpc.aio.Server) -> None:
+        add_servicers(slot, server)
+
+    gate = service_gate(settings)
+    return Service(rpc_services, register, start, stop, ended_by_itself=ended_by_itself, gate=gate)

@@ -51,7 +51,9 @@ def make_service(settings: SegmentationSettings) -> Service:
         segmentation_pb2_grpc.add_SegmentationServiceServicer_to_server(servicer, server)
 
     full_name = segmentation_pb2.DESCRIPTOR.services_by_name["SegmentationService"].full_name
-    return Service((full_name,), register, start, stop, gate=service_gate(settings))
+    return Service(
+        (full_name,), register, start, stop, ended_by_itself=worker.ended_by_itself, gate=service_gate(settings)
+    )
 
 
 if __name__ == "__main__":

@@ -19,7 +19,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from imgedit.errors import NumericFailure, OutOfMemory, SettingsError
-from services.diffusion.networks.device import device_named, free_memory, is_out_of_memory
+from services.common.worker import DeviceLost
+from services.diffusion.networks.device import device_named, free_memory, is_out_of_memory, works
 from services.segmentation.ben2 import BEN2, load, revision, weights_file
 from services.segmentation.ben2.accelerator import AcceleratedBEN2
 from services.segmentation.ben2.cpu import PreparedBEN2
@@ -137,13 +138,16 @@ class Segmenter:
 
         A picture of the network's own size is not resized. The published code stretches the map so that its least
         value becomes 0 and its greatest 1; here the values stay, so a picture without a subject stays without one.
-        Raises OutOfMemory, after which the next picture works, and NumericFailure for a map that is not finite.
+        Raises OutOfMemory, after which the next picture works, NumericFailure for a map that is not finite, and
+        DeviceLost, after which none works.
         """
         try:
             height, width = image.shape[:2]
             return from_map(self._run(to_input(image, self._side)), height, width)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
+                if not works(self._device):
+                    raise DeviceLost(f"the device answers no call any more: {error}") from error
                 raise
             _log.warning("out of memory: %s", error)
         # Only here the error is gone, and with it the frames that held the tensors.

@@ -37,6 +37,7 @@ from imgedit.local.ports import Ports
 from imgedit.local.supervisor import is_serving
 from imgedit.v1 import edit_pb2, edit_pb2_grpc, progress_pb2
 from services.common import logs
+from services.common import server as server_module
 from services.common.server import RunningServer, Service
 from services.common.settings import ServiceSettings, load
 from tests import http2
@@ -346,3 +347,22 @@ async def test_a_process_ends_with_its_grpc_server_told_or_not(tmp_path: Path, i
             process.kill()
             await process.wait()
     assert ("gRPC's server ended by itself" in (tmp_path / "log").read_text()) is not is_told
+
+
+async def test_a_service_that_can_serve_nothing_any_more_ends_so_that_it_is_started_again() -> None:
+    lost, stopped = asyncio.Event(), asyncio.Event()
+
+    async def stop() -> None:
+        stopped.set()
+
+    async def ended_by_itself() -> None:
+        await lost.wait()
+
+    service = Service((), lambda _: None, stop=stop, ended_by_itself=ended_by_itself)
+    settings = ServerSettings(drain_seconds=0.5)
+    running = asyncio.create_task(server_module._serve(service, settings))
+    await asyncio.sleep(0.3)
+    assert not running.done()
+    lost.set()
+    assert await asyncio.wait_for(running, 10) == 1
+    assert stopped.is_set()

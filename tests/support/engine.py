@@ -144,7 +144,8 @@ def with_engine(adapter: Any, scenario: Callable[[Engine[Any, Any, Any]], Awaita
 
 @dataclass(frozen=True)
 class Task:
-    """A job of the clockwork: its steps and decoding sleep `seconds` each; the quantum `fail_at` raises `error`."""
+    """A job of the clockwork: its steps and decoding sleep `seconds` each; the quantum `fail_at` raises `error`,
+    at most `failures` times."""
 
     name: str
     steps: int = 3
@@ -154,6 +155,7 @@ class Task:
     fail_at: str = ""
     error: Exception = field(default_factory=lambda: RuntimeError("broken"))
     nbytes: int = 1
+    failures: float = float("inf")
 
 
 @dataclass(eq=False)
@@ -173,6 +175,7 @@ class Clockwork:
     gate: threading.Event = field(default_factory=threading.Event)
     overhead: float = 0.0
     out_of_memory_batches: bool = False
+    lost: bool = False
 
     def __post_init__(self) -> None:
         self.gate.set()
@@ -215,6 +218,9 @@ class Clockwork:
     def is_out_of_memory(self, error: Exception) -> bool:
         return isinstance(error, MemoryError)
 
+    def device_works(self) -> bool:
+        return not self.lost
+
     def free_memory(self) -> None:
         self.log.append("free_memory")
 
@@ -231,9 +237,10 @@ class Clockwork:
 
     def _note(self, quantum: str, tasks: Sequence[Task]) -> None:
         assert self.gate.wait(20)
-        self.log.append(f"{quantum} {'+'.join(task.name for task in tasks)}")
+        entry = f"{quantum} {'+'.join(task.name for task in tasks)}"
+        self.log.append(entry)
         for task in tasks:
-            if task.fail_at == quantum:
+            if task.fail_at == quantum and self.log.count(entry) <= task.failures:
                 raise task.error
 
 

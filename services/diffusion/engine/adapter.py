@@ -77,6 +77,9 @@ class Adapter(Protocol[SpecT, StateT, OutputT]):
     def is_out_of_memory(self, error: Exception) -> bool:
         """Whether this exception means that the device (or the host) had no memory left."""
 
+    def device_works(self) -> bool:
+        """Whether the device still answers; asked after an exception that is neither of ours nor for want of memory."""
+
     def free_memory(self) -> None:
         """Give cached device memory back after an out-of-memory failure."""
 

@@ -12,6 +12,7 @@ is the same alone, interleaved and after a neighbour's failure, and in a batch u
 
 import asyncio
 import itertools
+import logging
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable
@@ -21,6 +22,7 @@ from typing import Any, Generic, TypeVar
 from imgedit.errors import (
     DeadlineExceeded,
     EditCancelled,
+    ImgeditError,
     InternalError,
     QueueFull,
     ServiceUnavailable,
@@ -28,6 +30,7 @@ from imgedit.errors import (
 )
 from services.common import tracing
 from services.common.metrics import QUEUE_DEPTH, QUEUE_WAIT_SECONDS
+from services.common.worker import Alarm
 from services.diffusion.engine import metrics
 from services.diffusion.engine.adapter import Adapter, Plan
 from services.diffusion.engine.cost import CostModel
@@ -38,6 +41,8 @@ from services.diffusion.engine.job_spans import Phases
 from services.diffusion.engine.preview import jpeg_of
 from services.diffusion.engine.schedule import Schedule
 from services.diffusion.engine.side_task import Errands, ResultT, Work
+
+log = logging.getLogger(__name__)
 
 SpecT = TypeVar("SpecT")
 StateT = TypeVar("StateT")
@@ -71,7 +76,8 @@ class Engine(Generic[SpecT, StateT, OutputT]):
         self._jobs: list[Job[SpecT, StateT]] = []
         self._errands = Errands(name, max_jobs)
         self._changed = threading.Condition()
-        self._closing = False
+        self._closing = self._is_lost = False
+        self._ended = Alarm()
         self._numbers = itertools.count()
         self._worker = threading.Thread(target=self._work, name=f"{name}-engine", daemon=True)
         self._previews = ThreadPoolExecutor(1, thread_name_prefix=f"{name}-preview")
@@ -86,7 +92,11 @@ class Engine(Generic[SpecT, StateT, OutputT]):
     @property
     def alive(self) -> bool:
         """Whether the worker is there to take jobs."""
-        return self._worker.is_alive() and not self._closing
+        return self._worker.is_alive() and not self._closing and not self._is_lost
+
+    async def ended_by_itself(self) -> None:
+        """Wait until the worker ends without having been told to: of a fault of ours, or because its device is lost."""
+        await self._ended.wait()
 
     async def aclose(self) -> None:
         """Take no more jobs, finish those that are here, end the worker."""
@@ -173,8 +183,8 @@ class Engine(Generic[SpecT, StateT, OutputT]):
     def _refuse_if_ended(self) -> None:
         if self._closing:
             raise ServiceUnavailable("The service is shutting down; send the request again.")
-        if self._worker.ident is not None and not self._worker.is_alive():
-            raise InternalError("The engine's worker has ended; the service must be restarted.")
+        if self._is_lost:
+            raise ServiceUnavailable("The service has lost its device and is being restarted; send the request again.")
 
     def _refuse_if_full(self, plan: Plan) -> None:
         present = [job for job in self._jobs if not job.cancelled]
@@ -213,16 +223,27 @@ class Engine(Generic[SpecT, StateT, OutputT]):
 
     def _work(self) -> None:
         try:
-            while self._wait_for_work():
+            while not self._is_lost and self._wait_for_work():
                 self._run_errands()
                 self._turn()
         finally:
             with self._changed:
-                self._closing = True  # also when the worker died of a fault of ours: nobody may wait for it
-            for job in list(self._jobs):
-                self._end(job, InternalError("The engine stopped."), "failed")
-            for errand in self._errands.in_order():
-                errand.fail(InternalError("The engine stopped."))
+                self._is_lost = not self._closing  # also when the worker died of a fault of ours: nobody may wait
+            try:
+                self._fail_what_is_left()
+            finally:
+                if self._is_lost:
+                    self._ended.give()
+
+    def _fail_what_is_left(self) -> None:
+        """Answer every caller. Work that had not begun cannot be what ended the worker: it may run elsewhere."""
+        stopped = InternalError("The engine stopped.")
+        not_begun = ServiceUnavailable("The engine stopped before the work began; send the request again.")
+        for job in list(self._jobs):
+            job.state, has_begun = None, "queue" in job.timings  # without `release`: the device may not answer
+            self._end(job, stopped if has_begun else not_begun, "failed")
+        for errand in self._errands.in_order():
+            errand.fail(stopped if errand.began else not_begun)
 
     def _wait_for_work(self) -> bool:
         """Block until there is something to do; False when the engine is closing and all is done."""
@@ -270,8 +291,9 @@ class Engine(Generic[SpecT, StateT, OutputT]):
                 self._end(job, DeadlineExceeded(message), "deadline")
 
     def _prepare(self, job: Job[SpecT, StateT]) -> None:
-        job.timings["queue"] = time.monotonic() - job.entered
-        QUEUE_WAIT_SECONDS.labels(self._name).observe(job.timings["queue"])
+        if "queue" not in job.timings:
+            job.timings["queue"] = time.monotonic() - job.entered
+            QUEUE_WAIT_SECONDS.labels(self._name).observe(job.timings["queue"])
 
         def prepare() -> None:
             job.state = self.adapter.prepare(job.spec)
@@ -340,14 +362,20 @@ class Engine(Generic[SpecT, StateT, OutputT]):
         self._end(job, Finished(results[0], job.timings, job.steps_done), "finished")
 
     def _attempt(self, jobs: list[Job[SpecT, StateT]], quantum: Callable[[], None]) -> float | None:
-        """Run a quantum; its seconds, or None when it failed: a lone job then ends, a batch is not made again."""
+        """Run a quantum; its seconds, or None when it failed: a lone job then ends, a batch is not made again.
+
+        A lone job that runs out of memory has one more try, since giving memory back may have made room.
+        """
         started = time.monotonic()
         try:
             quantum()
             return time.monotonic() - started
         except Exception as error:  # noqa: BLE001  # a job's border: whatever a model raises must not end the worker
             failure, outcome = self._describe(error)
-        if len(jobs) == 1:
+        may_retry = outcome == "out_of_memory" and not jobs[0].retried
+        if len(jobs) == 1 and may_retry:
+            jobs[0].retried = True
+        elif len(jobs) == 1:
             self._end(jobs[0], failure, outcome)
         elif outcome == "out_of_memory":
             self.cost.forbid_batch(jobs[0].plan, len(jobs))
@@ -363,7 +391,12 @@ class Engine(Generic[SpecT, StateT, OutputT]):
         self.adapter.free_memory()
 
     def _describe(self, error: Exception) -> tuple[Exception, str]:
-        return describe(error, self._name, out_of_memory=self.adapter.is_out_of_memory(error))
+        """What the caller is told, and the outcome; after an error that is no job's own, whether the device is lost."""
+        out_of_memory = self.adapter.is_out_of_memory(error)
+        if not out_of_memory and not isinstance(error, ImgeditError) and not self.adapter.device_works():
+            log.critical("%s: the device answers no call any more", self._name)
+            self._is_lost = True
+        return describe(error, self._name, out_of_memory=out_of_memory)
 
     def _end(self, job: Job[SpecT, StateT], message: Finished[Any] | Exception, outcome: str) -> None:
         """Take the job out, free what it holds, tell its caller."""

@@ -37,7 +37,8 @@ class Job(Generic[SpecT, StateT]):
     """A request, what has been done for it, and the way back to its caller.
 
     Times are seconds on the monotonic clock. `cancelled` is set by the caller's thread; all else is the worker's.
-    `alone`: a batch with this job has failed, so it runs by itself from then on. `phases`: None = the call is not
+    `alone`: a batch with this job has failed, so it runs by itself from then on. `retried`: it has run out of memory
+    once. `phases`: None = the call is not
     traced.
     """
 
@@ -54,6 +55,7 @@ class Job(Generic[SpecT, StateT]):
     steps_done: int = 0
     cancelled: bool = False
     alone: bool = False
+    retried: bool = False
     phases: Phases | None = None
     position: int | None = None
     timings: dict[str, float] = field(default_factory=dict)

@@ -9,8 +9,14 @@ from imgedit.local.host_memory import host_memory
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 
-EXHAUSTED = ("out of memory", "can't allocate memory", "not enough memory", "alloc_failed")
-"""What the messages say where torch raises a plain RuntimeError instead of OutOfMemoryError: the CPU, cuBLAS, cuDNN."""
+EXHAUSTED = (
+    *("out of memory", "can't allocate memory", "not enough memory", "alloc_failed"),
+    *("cublas_status_not_initialized", "cudnn_status_internal_error", "unable to find an engine"),
+)
+"""What the messages say where torch raises a plain RuntimeError instead of OutOfMemoryError: the CPU, cuBLAS, cuDNN.
+
+The last three are raised where there is no room for a workspace.
+"""
 
 
 def device_named(name: str) -> torch.device:
@@ -45,6 +51,17 @@ def is_out_of_memory(error: Exception) -> bool:
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
     return isinstance(error, RuntimeError) and any(phrase in str(error).lower() for phrase in EXHAUSTED)
+
+
+def works(device: torch.device) -> bool:
+    """Whether a number can be written to the device and read back.
+
+    After an illegal access, for instance, CUDA fails every later call of the process.
+    """
+    try:
+        return torch.ones(1, device=device).item() == 1
+    except RuntimeError as error:
+        return is_out_of_memory(error)
 
 
 def free_memory(device: torch.device) -> None:

@@ -122,6 +122,10 @@ class FlowAdapter(ABC, Generic[StateT, PromptT]):
         """Whether the exception means that memory ran out."""
         return devices.is_out_of_memory(error)
 
+    def device_works(self) -> bool:
+        """Whether the device still answers."""
+        return devices.works(self._device)
+
     def free_memory(self) -> None:
         """Forget remembered conditioning and return cached memory to the device."""
         self._forget()

@@ -12,7 +12,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from imgedit.errors import DeadlineExceeded, QueueFull, ServiceUnavailable
-from services.common.worker import Worker
+from services.common.worker import DeviceLost, Worker
 
 
 @asynccontextmanager
@@ -143,3 +143,21 @@ async def test_closing_ends_the_thread_after_what_waits() -> None:
         assert await last == "done"
         await asyncio.to_thread(worker._thread.join, 5)
         assert not worker._thread.is_alive()
+
+
+async def test_after_a_lost_device_nothing_is_run_and_those_who_wait_are_told_to_ask_again() -> None:
+    ran: list[str] = []
+
+    def lose() -> None:
+        raise DeviceLost("an illegal memory access")
+
+    async with busy_worker(max_waiting=3) as (worker, let_go):
+        waiting = [asyncio.create_task(worker.run(work)) for work in (lose, lambda: ran.append("b"))]
+        await asyncio.sleep(0.01)
+        let_go()
+        outcomes = await asyncio.gather(*waiting, return_exceptions=True)
+        await asyncio.wait_for(worker.ended_by_itself(), 10)
+        with pytest.raises(ServiceUnavailable):
+            await worker.run(lambda: ran.append("c"))
+    assert [type(outcome) for outcome in outcomes] == [DeviceLost, ServiceUnavailable]
+    assert not ran

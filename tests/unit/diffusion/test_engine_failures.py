@@ -13,6 +13,7 @@ import torch
 from imgedit.errors import InternalError, InvalidArgument, OutOfMemory, ServiceUnavailable
 from services.diffusion.engine.engine import Engine
 from services.diffusion.engine.failure import without_frames
+from services.diffusion.networks import device as devices
 from tests.support.engine import Clockwork, Task, TaskState, fill, fill_spec, finish, with_engine
 
 Jobs = Engine[Any, Any, Any]
@@ -55,6 +56,89 @@ def test_out_of_memory_is_answered_with_advice_and_the_memory_is_given_back(quan
 
     with_engine(model, scenario)
     assert "free_memory" in model.log
+
+
+@pytest.mark.parametrize("quantum", ["prepare", "step", "decode"])
+def test_a_lone_job_runs_once_more_when_memory_was_given_back(quantum: str) -> None:
+    model = Clockwork()
+
+    async def scenario(engine: Jobs) -> None:
+        done = await finish(engine, Task("a", fail_at=quantum, error=MemoryError(), failures=1))
+        assert done.output == "a after 3"
+
+    with_engine(model, scenario)
+    assert model.log.count("free_memory") == 1
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize("quantum", ["prepare", "step", "decode", "errand", "free_memory"])
+def test_a_lost_device_ends_the_engine_and_waiting_callers_are_told_to_ask_again(quantum: str) -> None:
+    class Broken(Clockwork):
+        def free_memory(self) -> None:
+            if quantum == "free_memory":
+                raise RuntimeError("CUDA error: an illegal memory access")
+
+    model = Broken(lost=True)
+    lost = RuntimeError("CUDA error: an illegal memory access")
+
+    def errand(_: Any) -> None:
+        raise lost
+
+    async def scenario(engine: Jobs) -> None:
+        model.gate.clear()
+        error: Exception = MemoryError() if quantum == "free_memory" else lost
+        fail_at = "step" if quantum == "free_memory" else quantum
+        first = asyncio.create_task(finish(engine, Task("a", fail_at=fail_at, error=error)))
+        await asyncio.sleep(0.05)
+        waiting = [asyncio.create_task(finish(engine, Task(name))) for name in "bc"]
+        if quantum == "errand":
+            waiting.append(asyncio.create_task(engine.errand(errand)))
+        await asyncio.sleep(0.05)
+        model.gate.set()
+        outcomes = await asyncio.gather(first, *waiting, return_exceptions=True)
+        assert all(isinstance(outcome, Exception) for outcome in outcomes)
+        assert [type(outcome) for outcome in outcomes[1:3]] == [ServiceUnavailable] * 2
+        await asyncio.wait_for(engine.ended_by_itself(), 10)
+        assert not engine.alive
+        with pytest.raises(ServiceUnavailable, match="lost its device"):
+            await finish(engine, Task("d"))
+
+    with_engine(model, scenario)
+
+
+def test_an_engine_that_is_told_to_end_does_not_end_by_itself() -> None:
+    async def scenario(engine: Jobs) -> None:
+        await finish(engine, Task("a"))
+        await engine.aclose()
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(engine.ended_by_itself(), 0.1)
+
+    with_engine(Clockwork(), scenario)
+
+
+@pytest.mark.parametrize(
+    ("message", "works"), [("CUDA error: an illegal memory access", False), ("CUDA out of memory", True), ("", True)]
+)
+def test_a_device_works_when_a_number_comes_back(message: str, works: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def ones(*_: Any, **__: Any) -> torch.Tensor:
+        if message:
+            raise RuntimeError(message)
+        return torch.zeros(1) + 1
+
+    monkeypatch.setattr(torch, "ones", ones)
+    assert devices.works(torch.device("cpu")) == works
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`",
+        "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR",
+        "GET was unable to find an engine to execute this computation",
+    ],
+)
+def test_a_workspace_that_cannot_be_had_is_want_of_memory(message: str) -> None:
+    assert devices.is_out_of_memory(RuntimeError(message))
 
 
 def test_a_failing_member_of_a_batch_does_not_take_the_others_along() -> None:
@@ -151,7 +235,7 @@ def test_the_state_of_a_finished_failed_or_cancelled_job_is_freed(caplog: pytest
 @pytest.mark.parametrize("quantum", ["step", "decode"])
 def test_a_job_that_ran_out_of_memory_holds_nothing_when_the_memory_is_given_back(quantum: str) -> None:
     states: list[weakref.ref[TaskState]] = []
-    held: list[TaskState | None] = []
+    held: list[bool] = []
 
     class Watched(Clockwork):
         def prepare(self, spec: Task) -> TaskState:
@@ -160,14 +244,14 @@ def test_a_job_that_ran_out_of_memory_holds_nothing_when_the_memory_is_given_bac
             return state
 
         def free_memory(self) -> None:
-            held.extend(state() for state in states)
+            held.extend(state() is not None for state in states)
 
     async def scenario(engine: Jobs) -> None:
         with pytest.raises(OutOfMemory):
             await finish(engine, Task("a", fail_at=quantum, error=MemoryError()))
 
     with_engine(Watched(), scenario)
-    assert held == [None]
+    assert held == [True, False]  # before its second try, and after it
 
 
 def test_an_error_is_handed_out_without_the_frames_of_those_that_led_to_it() -> None:
@@ -191,13 +275,14 @@ def test_a_models_numbers_are_the_same_after_an_exception_and_after_exhausted_me
 ) -> None:
     spec = fill_spec(seed=3)
     forward = fill()._pipeline.transformer.forward
-    failures: list[Exception] = [ValueError("a bug"), torch.OutOfMemoryError("CUDA out of memory")]
+    full = torch.OutOfMemoryError("CUDA out of memory")
+    failures: list[Exception] = [ValueError("a bug"), full, full]
     calls = 0
 
     def flaky(*arguments: Any, **options: Any) -> Any:
         nonlocal calls
         calls += 1
-        if failures and calls % 2 == 0:
+        if failures and (calls % 2 == 0 or len(failures) == 1):
             raise failures.pop(0)
         return forward(*arguments, **options)
 

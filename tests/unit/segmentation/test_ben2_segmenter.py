@@ -10,6 +10,7 @@ from PIL import Image
 
 from demo.tiny import ben2 as tiny
 from imgedit.errors import InternalError, OutOfMemory, SettingsError
+from services.common.worker import DeviceLost
 from services.segmentation import model
 from services.segmentation.ben2 import BEN2, load, revision
 from services.segmentation.model import Pixels, Segmenter, prepare, to_input
@@ -212,6 +213,18 @@ def test_a_fault_that_is_not_about_memory_is_passed_on(
 
     monkeypatch.setattr(segmenter, "_run", failing)
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        segmenter.alpha(photo)
+
+
+def test_a_fault_after_which_the_device_does_not_answer_is_told_apart(
+    segmenter: Segmenter, photo: Pixels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(_: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("CUDA error: an illegal memory access")
+
+    monkeypatch.setattr(segmenter, "_run", failing)
+    monkeypatch.setattr(model, "works", lambda _: False)
+    with pytest.raises(DeviceLost, match="an illegal memory access"):
         segmenter.alpha(photo)
 
 

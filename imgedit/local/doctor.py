@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -29,6 +30,9 @@ State = Literal["OK", "NOTE", "WARN", "FAIL"]
 MIN_PYTHON = (3, 11)
 MIN_MEMORY = 8 * 10**9
 MIN_DISK = 5 * 10**9
+PUBLISHED_BYTES = {"FILL": ("FLUX.1-Fill", 39 * 10**9), "QWEN_EDIT": ("Qwen-Image-Edit", 68 * 10**9)}
+"""By service: 33.7 and 57.7 GB of weights in bf16, and what the work takes with the default settings."""
+
 PROBE = "services.diffusion.probe"
 PROBE_SECONDS = 120
 
@@ -135,7 +139,7 @@ def devices() -> Iterator[Finding]:
         yield Finding("devices", "FAIL", f"torch cannot be used: {fault}", "install torch anew, in the pinned version")
         return
     for device in facts["devices"]:
-        yield _device(device)
+        yield _device(device, os.environ)
     if not facts["devices"]:
         yield _processor(facts, has_driver)
 
@@ -153,7 +157,7 @@ def _probe() -> tuple[dict[str, Any] | None, str]:
         return None, lines[-1][:300] if lines else f"exit code {done.returncode}"
 
 
-def _device(device: dict[str, Any]) -> Finding:
+def _device(device: dict[str, Any], environment: Mapping[str, str]) -> Finding:
     found = f"{device['name']}, {_gb(device['memory'])}, {_gb(device['free'])} of it free"
     if not device["bf16"]:
         advice = "set IMGEDIT_FILL_DTYPE and IMGEDIT_QWEN_EDIT_DTYPE to float32, with _OFFLOAD; float16 overflows"
@@ -163,7 +167,17 @@ def _device(device: dict[str, Any]) -> Finding:
         return Finding("devices", "WARN", found, advice)
     if device["free"] < device["memory"] / 2:
         return Finding("devices", "WARN", found, "another program holds its memory; `nvidia-smi` shows which")
+    if advice := "; ".join(_too_large(device["memory"], environment)):
+        return Finding("devices", "WARN", found, f"{advice}; docs/models.md has the settings")
     return Finding("devices", "OK", found)
+
+
+def _too_large(memory: int, environment: Mapping[str, str]) -> Iterator[str]:
+    """What to set for each published model that this device cannot hold, unless something is set that makes it less."""
+    for service, (model, needed) in PUBLISHED_BYTES.items():
+        settings = [f"IMGEDIT_{service}_{name}" for name in ("OFFLOAD", "GGUF")]
+        if memory < needed and not any(environment.get(name) for name in settings):
+            yield f"the published {model} needs {_gb(needed)}: set {' or '.join(settings)} for it"
 
 
 def _processor(facts: dict[str, Any], has_driver: bool) -> Finding:

@@ -32,8 +32,11 @@ def make_diffusion_service(
     name = settings.service
 
     def load_engine() -> Engine[Any, Any, Any]:
-        adapter = load_adapter()
-        adapter.warm_up()
+        from services.diffusion.networks.device import advising  # late: with it comes torch
+
+        with advising(_advice(settings)):
+            adapter = load_adapter()
+            adapter.warm_up()
         return Engine(
             adapter,
             max_jobs=settings.max_waiting,
@@ -69,3 +72,13 @@ def make_diffusion_service(
 
     gate = service_gate(settings)
     return Service(rpc_services, register, start, stop, ended_by_itself=ended_by_itself, gate=gate)
+
+
+def _advice(settings: DiffusionSettings) -> str:
+    """What needs less memory, by the names of the settings."""
+    gguf, weights, offload = (settings.variable(name) for name in ("gguf", "weights", "offload"))
+    batch, tiling = settings.variable("max_batch"), settings.variable("vae_tiling")
+    return (
+        f"set {offload}=model, then group, or {gguf} to a smaller file with {weights}=gguf; {batch}=1 and {tiling}=true save "
+        "less; docs/models.md says what each costs"
+    )

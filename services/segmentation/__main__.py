@@ -25,15 +25,17 @@ def make_service(settings: SegmentationSettings) -> Service:
 
     def load() -> Segments:
         # Imported late: the server listens, and answers health checks, while torch is imported.
+        from services.diffusion.networks.device import advising
         from services.segmentation.model import Segmenter
 
-        model = Segmenter.load(
-            settings.models / settings.folder,
-            device=settings.device,
-            precision=settings.precision,
-            on_retry=metrics.PRECISION_RETRIES.inc,
-        )
-        model.warm_up()
+        with advising(f"another program holds the device's memory, or set {settings.variable('device')}=cpu"):
+            model = Segmenter.load(
+                settings.models / settings.folder,
+                device=settings.device,
+                precision=settings.precision,
+                on_retry=metrics.PRECISION_RETRIES.inc,
+            )
+            model.warm_up()
         return model
 
     async def start() -> None:

@@ -58,14 +58,23 @@ def test_a_taken_port_is_named_with_the_way_out() -> None:
     [
         ({}, "OK", ""),
         ({"memory": 16 * GB, "free": 15 * GB}, "WARN", "GGUF"),
+        ({"memory": 25_800_000_000, "free": 25 * GB}, "WARN", "FLUX.1-Fill needs 39.0 GB: set IMGEDIT_FILL_OFFLOAD or"),
+        ({"memory": 25_800_000_000, "free": 25 * GB}, "WARN", "Qwen-Image-Edit needs 68.0 GB"),
+        ({"memory": 48 * GB, "free": 47 * GB}, "WARN", "the published Qwen-Image-Edit needs 68.0 GB: set IMGEDIT_QWEN"),
         ({"free": 10 * GB}, "WARN", "nvidia-smi"),
         ({"bf16": False}, "WARN", "_DTYPE to float32, with _OFFLOAD"),
     ],
 )
 def test_a_gpu_is_judged_by_its_memory_and_its_number_formats(device: Any, state: str, advice: str) -> None:
     whole = {"name": "a GPU", "memory": 80 * GB, "free": 79 * GB, "capability": "9.0", "bf16": True}
-    found = doctor._device({**whole, **device})
+    found = doctor._device({**whole, **device}, {})
     assert (found.state, advice in found.advice) == (state, True)
+
+
+def test_a_gpu_that_settings_make_large_enough_is_fit() -> None:
+    card = {"name": "a GPU", "memory": 48 * GB, "free": 47 * GB, "capability": "8.9", "bf16": True}
+    assert doctor._device(card, {"IMGEDIT_QWEN_EDIT_OFFLOAD": "group"}).state == "OK"
+    assert "FILL" not in doctor._device(card, {}).advice
 
 
 def test_a_driver_without_a_usable_torch_is_in_the_way() -> None:

@@ -1,10 +1,12 @@
 """Device and number format by name, and what running out of memory looks like."""
 
 import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
-from imgedit.errors import SettingsError
+from imgedit.errors import ModelLoadError, SettingsError
 from imgedit.local.host_memory import host_memory
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
@@ -62,6 +64,18 @@ def works(device: torch.device) -> bool:
         return torch.ones(1, device=device).item() == 1
     except RuntimeError as error:
         return is_out_of_memory(error)
+
+
+@contextmanager
+def advising(advice: str) -> Iterator[None]:
+    """Where memory runs out within, which means while a model is loaded: `ModelLoadError` that ends with the advice."""
+    try:
+        yield
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        cause = " ".join(str(error).split())[:300]
+        raise ModelLoadError(f"memory ran out while the model was loaded and warmed up ({cause}); {advice}") from error
 
 
 def free_memory(device: torch.device) -> None:

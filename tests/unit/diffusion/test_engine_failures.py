@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from imgedit.errors import InternalError, InvalidArgument, OutOfMemory, ServiceUnavailable
+from imgedit.errors import InternalError, InvalidArgument, ModelLoadError, OutOfMemory, ServiceUnavailable
 from services.diffusion.engine.engine import Engine
 from services.diffusion.engine.failure import without_frames
 from services.diffusion.networks import device as devices
+from services.diffusion.service import make_diffusion_service
+from services.fill.settings import FillSettings
 from tests.support.engine import Clockwork, Task, TaskState, fill, fill_spec, finish, with_engine
 
 Jobs = Engine[Any, Any, Any]
@@ -297,3 +299,19 @@ def test_a_models_numbers_are_the_same_after_an_exception_and_after_exhausted_me
 
     before, after = with_engine(fill(), scenario)
     assert np.array_equal(before, after)
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), ValueError("x")]
+)
+async def test_a_model_that_memory_is_too_small_for_ends_the_start_with_advice(error: Exception) -> None:
+    def load() -> Any:
+        raise error
+
+    service = make_diffusion_service((), FillSettings(port=0, metrics_port=0), load, lambda *_: None)
+    with pytest.raises(ModelLoadError if isinstance(error, torch.OutOfMemoryError) else ValueError) as caught:
+        await service.start()
+    if isinstance(caught.value, ModelLoadError):
+        assert "Tried to allocate 2 GiB" in caught.value.message
+        assert "set IMGEDIT_FILL_OFFLOAD=model" in caught.value.message
+        assert "IMGEDIT_FILL_WEIGHTS=gguf" in caught.value.message

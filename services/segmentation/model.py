@@ -7,6 +7,7 @@ network's own, neither stretched nor cut (the mask stage of the orchestrator doe
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -50,8 +51,8 @@ def prepare(
 
     It takes (B, 3, S, S), ImageNet-normalised, and returns (B, 1, S, S) float32 alpha in [0, 1]; it reuses its buffers,
     so one thread at a time. `precision` is "auto" (see `auto_precision`), "fp32", "bf16" or, off the CPU, "fp16". A
-    half-precision result that is not finite is computed once more in float32, after a call of `on_retry`;
-    NumericFailure when that is not finite either. `compile_blocks` compiles the repeated blocks on an accelerator.
+    half-precision result that is not finite is computed once more in float32 on the same device, which then holds a
+    second copy, after a call of `on_retry`; NumericFailure when that is not finite either. `compile_blocks` compiles the repeated blocks on an accelerator.
 
     Raises SettingsError for a precision that the device does not have.
     """
@@ -65,13 +66,18 @@ def prepare(
     else:
         fast = AcceleratedBEN2(network, device, dtype, compile_blocks=compile_blocks)
 
+    @functools.cache
+    def exact() -> Network:
+        """The network in float32 on the same device; made when it is first needed."""
+        return network if device == "cpu" else AcceleratedBEN2(network, device, torch.float32)
+
     def run(x: Tensor) -> Tensor:
         alpha = fast(x)
         if dtype != torch.float32 and not bool(alpha.isfinite().all()):
             if on_retry is not None:
                 on_retry()
             with torch.inference_mode():
-                alpha = network(x.to(next(network.parameters()).device, torch.float32))
+                alpha = exact()(x.float())
         if not bool(alpha.isfinite().all()):
             raise NumericFailure(
                 "BEN2: the mask is not finite, in float32 either; are the weights damaged?",

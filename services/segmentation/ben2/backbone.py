@@ -66,8 +66,11 @@ class WindowAttention(nn.Module):
         self.proj = nn.Linear(dim, dim)
 
     def position_bias(self) -> Tensor:
-        """(heads, window², window²): what every window adds to its logits."""
-        return self.relative_position_bias_table[self.relative_position_index].permute(2, 0, 1)
+        """(heads, window², window²): what every window adds to its logits.
+
+        Its rows are whole, without which a GPU refuses fused attention and holds the logits.
+        """
+        return self.relative_position_bias_table[self.relative_position_index].permute(2, 0, 1).contiguous()
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """Takes x (N * windows, window², C), mask (windows, window², window²) or None -> the shape of x."""

@@ -147,6 +147,24 @@ def test_fused_attention_is_attention() -> None:
     assert torch.allclose(attend(q, k, v, bias, fused=True), attend(q, k, v, bias, fused=False), atol=1e-5)
 
 
+def test_a_gpu_takes_fused_attention_in_every_block(
+    network: BEN2, pictures: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a GPU the biases must have whole rows; on the CPU any layout goes."""
+    strides: list[int] = []
+    attention = functional.scaled_dot_product_attention
+
+    def spy(q: Tensor, k: Tensor, v: Tensor, attn_mask: Tensor | None = None) -> Tensor:
+        if attn_mask is not None:
+            strides.append(attn_mask.stride(-1))
+        return attention(q, k, v, attn_mask=attn_mask)
+
+    monkeypatch.setattr(functional, "scaled_dot_product_attention", spy)
+    AcceleratedBEN2(network, "cpu", torch.float32)(pictures)
+    assert len(strides) >= sum(tiny.CONFIG.depths)
+    assert set(strides) == {1}
+
+
 def test_every_token_has_one_place_in_the_windows() -> None:
     windows = Windows(side=8, window=6, shift=3, heads=2)
     source, target, kinds = windows.tables(views=3)

@@ -112,6 +112,23 @@ def test_a_half_precision_mask_that_is_not_finite_is_computed_again(
     assert prepare(network, precision="bf16")(picture).isfinite().all()
 
 
+def test_on_an_accelerator_it_is_computed_again_there(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[tuple[str, torch.dtype]] = []
+
+    def accelerated(network: BEN2, device: str, dtype: torch.dtype, **_: object) -> model.Network:
+        made.append((device, dtype))
+        return network if dtype == torch.float32 else lambda x: torch.full((1, 1, SIDE, SIDE), torch.nan)
+
+    monkeypatch.setattr(model, "AcceleratedBEN2", accelerated)
+    network = load(folder)
+    picture = to_input(noise(SIDE, SIDE), SIDE)
+    run = prepare(network, "cuda", precision="bf16")
+    assert made == [("cuda", torch.bfloat16)]
+    for _ in range(2):
+        assert torch.equal(run(picture), network(picture))
+    assert made == [("cuda", torch.bfloat16), ("cuda", torch.float32)]
+
+
 def test_a_mask_that_is_never_finite_is_an_error(folder: Path) -> None:
     network = load(folder)
     network.conv("output.0").weight.fill_(torch.nan)

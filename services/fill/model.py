@@ -206,8 +206,8 @@ class FillAdapter(FlowAdapter[FillState, Conditioning]):
             guidance=guidance if self._pipeline.transformer.config.guidance_embeds else None,
             pooled_projections=torch.cat([prompt.pooled for prompt in prompts]),
             encoder_hidden_states=torch.cat([prompt.tokens for prompt in prompts]),
-            txt_ids=torch.zeros(first.positive.tokens.shape[1], 3, device=self._device, dtype=self._dtype),
-            img_ids=position_ids(first.height, first.width).to(self._device, self._dtype),
+            txt_ids=torch.zeros(first.positive.tokens.shape[1], 3, device=self._device),
+            img_ids=position_ids(first.height, first.width).to(self._device),
         )
 
     def _conditioning(self, prompt: str) -> Conditioning:
@@ -259,7 +259,10 @@ def pack_mask(mask: torch.Tensor) -> torch.Tensor:
 
 
 def position_ids(height: int, width: int) -> torch.Tensor:
-    """(H/16 × W/16, 3): 0, row and column of each token, for the rotary embedding."""
+    """(H/16 × W/16, 3) float32: 0, row and column of each token, for the rotary embedding.
+
+    In bfloat16, which diffusers uses, neighbours beyond the 256th would have one place.
+    """
     rows, columns = torch.meshgrid(torch.arange(height // 16), torch.arange(width // 16), indexing="ij")
     return torch.stack([torch.zeros_like(rows), rows, columns], dim=-1).reshape(-1, 3).float()
 

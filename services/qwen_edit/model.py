@@ -7,6 +7,7 @@ noise; and a mask keeps all outside it on the first picture. Knows nothing of re
 lays the result back.
 """
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +33,7 @@ from services.diffusion.networks.flow_adapter import (
     step_context,
     unpacked,
 )
-from services.diffusion.networks.guidance import CfgBatch
+from services.diffusion.networks.guidance import CfgBatch, extrapolated
 from services.diffusion.networks.lora import LoraFile, LoraShelf
 from services.diffusion.networks.memory_plan import Activations, headroom
 from services.diffusion.networks.network import Network
@@ -62,6 +63,9 @@ CACHE_BYTES = 256 * 1024 * 1024
 
 NEWER = "zero_cond_t"
 """True in the transformer's configuration of Qwen-Image-Edit-2511: input pictures count as noiseless at every step."""
+
+PLACES = 12
+"""Pictures whose rotary angles are remembered: those of the jobs of a batch."""
 
 GLANCE_PIXELS = 224 * 224
 """Area at which Qwen2.5-VL looks at a picture when it writes a prompt out: it holds up the edits meanwhile."""
@@ -207,6 +211,7 @@ class QwenEditAdapter(FlowAdapter[QwenEditState, torch.Tensor]):
 
     def _forget(self) -> None:
         self._conditioner.forget()
+        self._pipeline.transformer.pos_embed._compute_video_freqs.cache_clear()
 
     def _velocity(self, states: Sequence[QwenEditState], prompts: Sequence[torch.Tensor], sign: str) -> torch.Tensor:
         """One transformer pass over all states under these prompts: (B, N, 64). sign: for the step cache.
@@ -292,6 +297,7 @@ def load(
     transformer = load_transformer(
         gguf_names.LAYOUT, folder, stored, pipeline, NETWORKS, target=target, dtype=number, tuning=tuning, beside=beside
     )
+    remember_few_places(transformer)
     pipeline.register_modules(transformer=transformer)
     shelf = LoraShelf(transformer, loras, gguf_names.LAYOUT)
     network = Network(pipeline, shelf, step_cache_threshold=tuning.step_cache_threshold, service=SERVICE)
@@ -316,6 +322,13 @@ def load(
         target=target,
         revision=checkpoint.revision_of(files if gguf is None else [*files, gguf]),
     )
+
+
+def remember_few_places(transformer: Any) -> None:
+    """Keep the rotary angles of `PLACES` pictures on the device, 2 to 4 MB each; diffusers would keep those of 128."""
+    embedding = transformer.pos_embed
+    compute = type(embedding)._compute_video_freqs.__wrapped__  # as it is written, without diffusers' own cache
+    embedding._compute_video_freqs = functools.lru_cache(PLACES)(functools.partial(compute, embedding))
 
 
 def name_of(config: Mapping[str, Any]) -> str:
@@ -347,7 +360,7 @@ def active_negative(spec: QwenEditSpec) -> str | None:
 
 def guided(positive: torch.Tensor, negative: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
     """Classifier-free guidance with the length of the positive prediction kept, token by token (Qwen-Image's rule)."""
-    combined = negative + scale * (positive - negative)
+    combined = extrapolated(positive, negative, scale)
     target = torch.linalg.vector_norm(positive, dim=-1, keepdim=True)
     rescaled: torch.Tensor = combined * (target / torch.linalg.vector_norm(combined, dim=-1, keepdim=True))
     return rescaled

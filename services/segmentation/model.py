@@ -51,8 +51,9 @@ def prepare(
 
     It takes (B, 3, S, S), ImageNet-normalised, and returns (B, 1, S, S) float32 alpha in [0, 1]; it reuses its buffers,
     so one thread at a time. `precision` is "auto" (see `auto_precision`), "fp32", "bf16" or, off the CPU, "fp16". A
-    half-precision result that is not finite is computed once more in float32 on the same device, which then holds a
-    second copy, after a call of `on_retry`; NumericFailure when that is not finite either. `compile_blocks` compiles the repeated blocks on an accelerator.
+    half-precision result that is not finite is computed once more in float32, after a call of `on_retry`, on the same
+    device, which from then on holds that copy too; NumericFailure when that is not finite either. `compile_blocks`
+    compiles the repeated blocks on an accelerator.
 
     Raises SettingsError for a precision that the device does not have.
     """

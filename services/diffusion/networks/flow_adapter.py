@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from services.diffusion.engine.adapter import Plan
 from services.diffusion.networks import device as devices
 from services.diffusion.networks import finite, flow, vae_pixels
-from services.diffusion.networks.guidance import CfgBatch, joins_passes, velocities
+from services.diffusion.networks.guidance import CfgBatch, extrapolated, joins_passes, velocities
 from services.diffusion.networks.memory_plan import Headroom, room_for_transformer
 from services.diffusion.networks.network import Network
 from services.diffusion.networks.runtime_options import Tuning, compile_blocks, offloads
@@ -88,7 +88,8 @@ class FlowAdapter(ABC, Generic[StateT, PromptT]):
         negatives = [state.negative for state in states if state.negative is not None]
         if negatives:
             towards, away = velocities(self._velocity, states, positives, negatives, joined=states[0].joined)
-            scale = torch.tensor([state.cfg_scale for state in states]).to(towards)[:, None, None]
+            scales = [state.cfg_scale for state in states]
+            scale = torch.tensor(scales, dtype=torch.float32, device=self._device)[:, None, None]
             velocity = self._guided(towards, away, scale)
         else:
             velocity = self._velocity(states, positives, "positive")
@@ -148,8 +149,8 @@ class FlowAdapter(ABC, Generic[StateT, PromptT]):
         """Forget remembered conditioning."""
 
     def _guided(self, towards: torch.Tensor, away: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
-        """Classifier-free guidance of velocities (B, N, 64) by scales (B, 1, 1)."""
-        return away + scale * (towards - away)
+        """Classifier-free guidance of velocities (B, N, 64) by scales (B, 1, 1) float32."""
+        return extrapolated(towards, away, scale)
 
     def _advanced(self, state: StateT, velocity: torch.Tensor) -> torch.Tensor:
         """The job's latents (1, N, 64) after a step with this velocity."""

@@ -44,3 +44,11 @@ def velocities(
         return run(states, positives, "positive"), run(states, negatives, "negative")
     both = run([*states, *states], [*positives, *negatives], "both")
     return both[: len(states)], both[len(states) :]
+
+
+def extrapolated(towards: torch.Tensor, away: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+    """Away + scale · (towards - away), of velocities (B, N, C) by scales (B, 1, 1) float32.
+
+    In half precision only the product is rounded, as with a plain number: the scale itself is exact.
+    """
+    return away + (scale * (towards - away)).to(away.dtype)

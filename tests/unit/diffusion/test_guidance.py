@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from services.diffusion.networks.guidance import SMALL_TOKENS, CfgBatch, joins_passes
+from services.diffusion.networks.guidance import SMALL_TOKENS, CfgBatch, extrapolated, joins_passes
 from services.diffusion.networks.runtime_options import Tuning
 from services.fill.model import load as load_fill
 from services.qwen_edit.model import load as load_qwen
@@ -127,3 +127,15 @@ def test_auto_goes_by_the_size_of_the_job_alone(mode: CfgBatch, tokens: int, exp
 def test_an_attention_backend_that_may_take_no_mask_keeps_qwens_passes_apart() -> None:
     assert forwards(model("qwen", attention="_native_math"), qwen_spec(**LONG)) == [1, 1]
     assert forwards(model("fill", attention="_native_math"), fill_spec(**AWAY)) == [2]
+
+
+@pytest.mark.parametrize("scale", [3.3, 4.0, 7.77])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_the_scale_is_not_rounded_to_half_precision(scale: float, dtype: torch.dtype) -> None:
+    noise = torch.Generator().manual_seed(1)
+    towards, away = (torch.randn(2, 64, 16, generator=noise).to(dtype) for _ in range(2))
+    scales = torch.tensor([scale, 1.0])[:, None, None]
+    found = extrapolated(towards, away, scales)
+    assert found.dtype == dtype
+    assert torch.equal(found[0], away[0] + scale * (towards[0] - away[0]))  # as diffusers' pipelines have it
+    assert torch.equal(found[1], away[1] + 1.0 * (towards[1] - away[1]))

@@ -12,7 +12,7 @@ from PIL import Image
 
 from imgedit.errors import InvalidArgument
 from services.diffusion.networks import flow
-from services.fill.model import FillState
+from services.fill.model import FillState, load
 from services.fill.spec import FillSpec
 from tests.support.engine import box_mask, checkpoint, fill, fill_spec, finish, photo, with_engine
 
@@ -177,3 +177,18 @@ def test_running_out_of_memory_is_recognised() -> None:
         torch.empty(2**60)
     assert fill().is_out_of_memory(caught.value)
     assert not fill().is_out_of_memory(RuntimeError("shape mismatch"))
+
+
+def test_every_token_of_a_wide_picture_has_a_place_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[torch.Tensor] = []
+    adapter = load(checkpoint("FLUX.1-Fill-dev"), device="cpu", dtype="bfloat16")
+    forward = adapter._pipeline.transformer.forward
+
+    def watched(**inputs: Any) -> Any:
+        seen.append(torch.cat([inputs["txt_ids"], inputs["img_ids"]]))
+        return forward(**inputs)
+
+    monkeypatch.setattr(adapter._pipeline.transformer, "forward", watched)
+    state = adapter.prepare(fill_spec(height=16, width=300 * 16, steps=1))
+    adapter.denoise([state])
+    assert len(seen[0][-300:].unique(dim=0)) == 300

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from services.qwen_edit.model import QwenEditAdapter, load
+from services.qwen_edit.model import PLACES, QwenEditAdapter, load
 from tests.support.engine import (
     SMALL,
     box_mask,
@@ -136,3 +136,13 @@ def test_edits_keep_their_pixels_while_fills_run_beside_and_other_edits_between_
     for output, spec in zip(filled, fills, strict=True):
         alone = with_engine(fill(), lambda engine, spec=spec: finish(engine, spec)).output
         assert abs(output.astype(int) - alone).max() <= 1
+
+
+def test_giving_memory_back_forgets_the_places_of_earlier_pictures() -> None:
+    model = qwen()
+    model.denoise([model.prepare(qwen_spec())])
+    remembered = model._pipeline.transformer.pos_embed._compute_video_freqs.cache_info
+    assert remembered().currsize > 0
+    assert remembered().maxsize == PLACES
+    model.free_memory()
+    assert remembered().currsize == 0

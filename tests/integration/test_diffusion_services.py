@@ -204,7 +204,7 @@ async def test_a_client_that_leaves_does_not_disturb_the_next(fill: RunningServe
 async def test_out_of_memory_is_told_with_advice_in_two_languages_and_the_next_request_works(
     fill: RunningServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    forward, failures = FluxTransformer2DModel.forward, [torch.OutOfMemoryError("CUDA out of memory.")]
+    forward, failures = FluxTransformer2DModel.forward, [torch.OutOfMemoryError("CUDA out of memory.")] * 2
 
     def short_of_memory(*arguments: Any, **inputs: Any) -> Any:
         if failures:

@@ -61,8 +61,7 @@ class Network:
     def forget(self, context: str) -> None:
         """Drop the memory of a job: of its context and of those whose name begins with it and a colon."""
         for names in (self._memory or {}, self._skips):
-            for name in [name for name in names if _is_of(name, context)]:
-                del names[name]
+            _drop(names, context)
 
     def skipped(self, context: str) -> int:
         """How many forwards of a job its step cache has answered after the first block."""
@@ -80,8 +79,16 @@ class Network:
             if not self._memory[name].should_compute:
                 metrics.STEP_CACHE_SKIPS.labels(self.service).inc()
                 self._skips[name] += 1
+        except BaseException:
+            _drop(self._memory, name.partition(":")[0])  # half a forward's values: a second try begins anew
+            raise
         finally:
             self._memory.pop(THROWAWAY, None)
+
+
+def _drop(names: dict[str, Any], context: str) -> None:
+    for name in [name for name in names if _is_of(name, context)]:
+        del names[name]
 
 
 def _is_of(name: str, context: str) -> bool:

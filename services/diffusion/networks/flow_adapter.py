@@ -20,7 +20,7 @@ from services.diffusion.networks import finite, flow, vae_pixels
 from services.diffusion.networks.guidance import CfgBatch, extrapolated, joins_passes, velocities
 from services.diffusion.networks.memory_plan import Headroom, room_for_transformer
 from services.diffusion.networks.network import Network
-from services.diffusion.networks.runtime_options import Tuning, compile_blocks, offloads
+from services.diffusion.networks.runtime_options import RuntimeOptions, compile_blocks, offloads
 from services.diffusion.weights import checkpoint, gguf_weights
 from services.diffusion.weights.gguf_weights import Layout, Weights
 
@@ -87,10 +87,10 @@ class FlowAdapter(ABC, Generic[StateT, PromptT]):
         positives = [state.positive for state in states]
         negatives = [state.negative for state in states if state.negative is not None]
         if negatives:
-            towards, away = velocities(self._velocity, states, positives, negatives, joined=states[0].joined)
+            cond, uncond = velocities(self._velocity, states, positives, negatives, joined=states[0].joined)
             scales = [state.cfg_scale for state in states]
             scale = torch.tensor(scales, dtype=torch.float32, device=self._device)[:, None, None]
-            velocity = self._guided(towards, away, scale)
+            velocity = self._guided(cond, uncond, scale)
         else:
             velocity = self._velocity(states, positives, "positive")
         stepped = [self._advanced(state, velocity[i : i + 1]) for i, state in enumerate(states)]
@@ -148,9 +148,9 @@ class FlowAdapter(ABC, Generic[StateT, PromptT]):
     def _forget(self) -> None:
         """Forget remembered conditioning."""
 
-    def _guided(self, towards: torch.Tensor, away: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+    def _guided(self, cond: torch.Tensor, uncond: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
         """Classifier-free guidance of velocities (B, N, 64) by scales (B, 1, 1) float32."""
-        return extrapolated(towards, away, scale)
+        return extrapolated(cond, uncond, scale)
 
     def _advanced(self, state: StateT, velocity: torch.Tensor) -> torch.Tensor:
         """The job's latents (1, N, 64) after a step with this velocity."""
@@ -193,18 +193,18 @@ def load_transformer(
     *,
     target: torch.device,
     dtype: torch.dtype,
-    tuning: Tuning,
+    runtime: RuntimeOptions,
     beside: Headroom,
 ) -> Any:
     """The transformer of a checkpoint folder, or of a GGUF file whose sizes the folder tells; not on the device yet.
 
     pipeline: has the other networks already. beside: memory that the work takes besides all weights. The blocks are
-    compiled here where `tuning` says so: before LoRAs and the step cache change them.
+    compiled here where `runtime` says so: before LoRAs and the step cache change them.
     """
     transformer = _read_transformer(
-        layout, folder, gguf, pipeline, networks, target=target, dtype=dtype, tuning=tuning, beside=beside
+        layout, folder, gguf, pipeline, networks, target=target, dtype=dtype, runtime=runtime, beside=beside
     )
-    if tuning.compile == "regional":
+    if runtime.compile == "regional":
         compile_blocks(transformer)
     return transformer
 
@@ -218,7 +218,7 @@ def _read_transformer(
     *,
     target: torch.device,
     dtype: torch.dtype,
-    tuning: Tuning,
+    runtime: RuntimeOptions,
     beside: Headroom,
 ) -> Any:
     if gguf is None:
@@ -227,19 +227,24 @@ def _read_transformer(
         layout,
         gguf.path,
         folder / "transformer",
-        device=target if tuning.offload == "none" else torch.device("cpu"),
+        device=target if runtime.offload == "none" else torch.device("cpu"),
         dtype=dtype,
         weights=gguf.weights,
-        room=_room(gguf, pipeline, networks, target, tuning, beside),
+        room=_room(gguf, pipeline, networks, target, runtime, beside),
         sha256=gguf.sha256,
     )
 
 
 def _room(
-    gguf: GgufFile, pipeline: Any, networks: Sequence[str], target: torch.device, tuning: Tuning, beside: Headroom
+    gguf: GgufFile,
+    pipeline: Any,
+    networks: Sequence[str],
+    target: torch.device,
+    runtime: RuntimeOptions,
+    beside: Headroom,
 ) -> int:
     """Bytes for the transformer's weights; asked for only where they decide."""
     if gguf.weights != "auto":
         return 0
     others = {name: getattr(pipeline, name) for name in networks if name != "transformer"}
-    return room_for_transformer(others, offloads(tuning, networks), target, beside)
+    return room_for_transformer(others, offloads(runtime, networks), target, beside)

@@ -46,7 +46,7 @@ def velocities(
     return both[: len(states)], both[len(states) :]
 
 
-def extrapolated(towards: torch.Tensor, away: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+def extrapolated(cond: torch.Tensor, uncond: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
     """Away + scale · (towards - away), of velocities (B, N, C) by scales (B, 1, 1) float32.
 
     In half precision only the product is rounded, as with a plain number: the scale itself is exact.

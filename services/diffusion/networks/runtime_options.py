@@ -20,7 +20,7 @@ from services.diffusion.networks.offload import Offload, place
 
 
 @dataclass(frozen=True)
-class Tuning:
+class RuntimeOptions:
     """offload: where weights rest, see `services.diffusion.networks.offload`.
 
     text_encoder_offload: the same for the text encoders alone (not group), None = as `offload` says.
@@ -48,18 +48,18 @@ class Tuning:
         return self.max_batch * (2 if self.cfg_batch == "on" else 1)
 
 
-UNTUNED = Tuning()
+DEFAULT_RUNTIME = RuntimeOptions()
 
 GRAPHS = 64
 """Most graphs of one class of blocks. Batches, masks, LoRAs on and off: a service needs more than torch's limit of 8,
 beyond which torch runs a block without compiling it."""
 
 
-def tuning_of(settings: DiffusionSettings) -> Tuning:
+def runtime_of(settings: DiffusionSettings) -> RuntimeOptions:
     """What the service's settings ask for; `SettingsError` where this machine cannot do it."""
     if settings.compile == "regional":
         _check_compiler(settings)
-    return Tuning(
+    return RuntimeOptions(
         offload=settings.offload,
         vae_tiling=settings.vae_tiling,
         vae_slicing=settings.vae_slicing,
@@ -90,15 +90,15 @@ def _check_compiler(settings: DiffusionSettings) -> None:
         )
 
 
-def apply(tuning: Tuning, pipeline: Any, networks: Sequence[str], device: torch.device) -> None:
+def apply(runtime: RuntimeOptions, pipeline: Any, networks: Sequence[str], device: torch.device) -> None:
     """Put the pipeline's networks (component names, in order of use) where they belong and set them up."""
-    if tuning.attention:
-        set_attention(pipeline.transformer, tuning.attention)
-    if tuning.vae_tiling:
+    if runtime.attention:
+        set_attention(pipeline.transformer, runtime.attention)
+    if runtime.vae_tiling:
         pipeline.vae.enable_tiling()
-    if tuning.vae_slicing:
+    if runtime.vae_slicing:
         pipeline.vae.enable_slicing()
-    place(pipeline, offloads(tuning, networks), device)
+    place(pipeline, offloads(runtime, networks), device)
 
 
 def compile_blocks(transformer: Any) -> None:
@@ -129,12 +129,12 @@ def takes_masks(backend: str) -> bool:
     return (backend or DIFFUSERS_ATTN_BACKEND) == "native"
 
 
-def offloads(tuning: Tuning, networks: Sequence[str]) -> dict[str, Offload]:
+def offloads(runtime: RuntimeOptions, networks: Sequence[str]) -> dict[str, Offload]:
     """Where the weights of each of these components of a pipeline rest."""
-    return {name: _offload_of(name, tuning) for name in networks}
+    return {name: _offload_of(name, runtime) for name in networks}
 
 
-def _offload_of(network: str, tuning: Tuning) -> Offload:
-    if network.startswith("text_encoder") and tuning.text_encoder_offload is not None:
-        return tuning.text_encoder_offload
-    return tuning.offload
+def _offload_of(network: str, runtime: RuntimeOptions) -> Offload:
+    if network.startswith("text_encoder") and runtime.text_encoder_offload is not None:
+        return runtime.text_encoder_offload
+    return runtime.offload

@@ -24,7 +24,7 @@ from services.orchestrator.catalogue.models import Experiment, ExtendStage, Feat
 from services.orchestrator.catalogue.source import CatalogueSource
 from services.orchestrator.chain.response import build_response
 from services.orchestrator.chain.run import run_chain
-from services.orchestrator.chain.state import Edit
+from services.orchestrator.chain.state import EditContext
 from services.orchestrator.edits.admission import Admission
 from services.orchestrator.edits.progress_events import Report, Reports
 from services.orchestrator.imaging.work_area import WorkPixels
@@ -117,7 +117,7 @@ class Editor:
         metering.took(pixels)
         tracing.note(pixels=pixels)
         reports = Reports(report, terms.request_id)
-        edit = Edit(
+        edit = EditContext(
             picture=pictures.picture,
             mask=pictures.mask,
             references=pictures.references,
@@ -134,7 +134,7 @@ class Editor:
         for stage, seconds in outcome.seconds.items():
             metrics.STAGE_SECONDS.labels(stage).observe(seconds)
         if self._policy:
-            await self._policy.check(judged(outcome.canvas.rgb, outcome.texts.prompt))
+            await self._policy.check(judged(outcome.state.rgb, outcome.texts.prompt))
         response = await build_response(
             request,
             experiment,

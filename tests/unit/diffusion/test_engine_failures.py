@@ -73,7 +73,7 @@ def test_a_lone_job_runs_once_more_when_memory_was_given_back(quantum: str) -> N
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-@pytest.mark.parametrize("quantum", ["prepare", "step", "decode", "errand", "free_memory"])
+@pytest.mark.parametrize("quantum", ["prepare", "step", "decode", "side task", "free_memory"])
 def test_a_lost_device_ends_the_engine_and_waiting_callers_are_told_to_ask_again(quantum: str) -> None:
     class Broken(Clockwork):
         def free_memory(self) -> None:
@@ -83,7 +83,7 @@ def test_a_lost_device_ends_the_engine_and_waiting_callers_are_told_to_ask_again
     model = Broken(lost=True)
     lost = RuntimeError("CUDA error: an illegal memory access")
 
-    def errand(_: Any) -> None:
+    def side_task(_: Any) -> None:
         raise lost
 
     async def scenario(engine: Jobs) -> None:
@@ -93,8 +93,8 @@ def test_a_lost_device_ends_the_engine_and_waiting_callers_are_told_to_ask_again
         first = asyncio.create_task(finish(engine, Task("a", fail_at=fail_at, error=error)))
         await asyncio.sleep(0.05)
         waiting = [asyncio.create_task(finish(engine, Task(name))) for name in "bc"]
-        if quantum == "errand":
-            waiting.append(asyncio.create_task(engine.errand(errand)))
+        if quantum == "side task":
+            waiting.append(asyncio.create_task(engine.run_between_steps(side_task)))
         await asyncio.sleep(0.05)
         model.gate.set()
         outcomes = await asyncio.gather(first, *waiting, return_exceptions=True)

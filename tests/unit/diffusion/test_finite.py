@@ -15,7 +15,7 @@ from imgedit.errors import InternalError, NumericFailure, from_status, to_status
 from services.diffusion.engine.engine import Engine
 from services.diffusion.networks import device as devices
 from services.diffusion.networks.offload import Offload
-from services.diffusion.networks.runtime_options import Tuning
+from services.diffusion.networks.runtime_options import RuntimeOptions
 from services.fill.model import load as load_fill
 from services.qwen_edit.instructions import RewriteSpec
 from services.qwen_edit.model import load as load_qwen
@@ -140,7 +140,7 @@ def test_a_picture_that_overflows_in_half_precision_is_decoded_in_float32(
 ) -> None:
     folder = checkpoint(FLUX if service == "fill" else QWEN)
     load = load_fill if service == "fill" else load_qwen
-    model: Any = load(folder, device="cpu", tuning=Tuning(offload=offload))
+    model: Any = load(folder, device="cpu", runtime=RuntimeOptions(offload=offload))
     vae = model._pipeline.vae.to(torch.bfloat16)
     weights = [weight.clone() for weight in vae.parameters()]
     state = model.prepare(spec_of(service, steps=1))

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from services.diffusion.networks.guidance import SMALL_TOKENS, CfgBatch, extrapolated, joins_passes
-from services.diffusion.networks.runtime_options import Tuning
+from services.diffusion.networks.runtime_options import RuntimeOptions
 from services.fill.model import load as load_fill
 from services.qwen_edit.model import load as load_qwen
 from tests.support.engine import SMALL, checkpoint, fill_spec, photo, qwen_spec
@@ -18,12 +18,17 @@ LONG = {"negative_prompt": "blurry, low quality, distorted, ugly, deformed, and 
 
 
 @functools.cache
-def model(name: str, **tuning: Any) -> Any:
+def model(name: str, **runtime: Any) -> Any:
     if name == "fill":
-        return load_fill(checkpoint("FLUX.1-Fill-dev"), device="cpu", tuning=Tuning(**tuning))
+        return load_fill(checkpoint("FLUX.1-Fill-dev"), device="cpu", runtime=RuntimeOptions(**runtime))
     folder = checkpoint("Qwen-Image-Edit-2509")
     return load_qwen(
-        folder, device="cpu", reference_pixels=SMALL, condition_pixels=SMALL, cache_bytes=0, tuning=Tuning(**tuning)
+        folder,
+        device="cpu",
+        reference_pixels=SMALL,
+        condition_pixels=SMALL,
+        cache_bytes=0,
+        runtime=RuntimeOptions(**runtime),
     )
 
 
@@ -133,9 +138,9 @@ def test_an_attention_backend_that_may_take_no_mask_keeps_qwens_passes_apart() -
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_the_scale_is_not_rounded_to_half_precision(scale: float, dtype: torch.dtype) -> None:
     noise = torch.Generator().manual_seed(1)
-    towards, away = (torch.randn(2, 64, 16, generator=noise).to(dtype) for _ in range(2))
+    cond, uncond = (torch.randn(2, 64, 16, generator=noise).to(dtype) for _ in range(2))
     scales = torch.tensor([scale, 1.0])[:, None, None]
-    found = extrapolated(towards, away, scales)
+    found = extrapolated(cond, uncond, scales)
     assert found.dtype == dtype
     assert torch.equal(found[0], away[0] + scale * (towards[0] - away[0]))  # as diffusers' pipelines have it
     assert torch.equal(found[1], away[1] + 1.0 * (towards[1] - away[1]))

@@ -9,7 +9,7 @@ from diffusers import AutoencoderKL, FluxTransformer2DModel, QwenImageTransforme
 from services.diffusion.networks import device as devices
 from services.diffusion.networks import memory_plan
 from services.diffusion.networks.memory_plan import WORKSPACE, Headroom, headroom, room_for_transformer
-from services.diffusion.networks.runtime_options import Tuning, offloads
+from services.diffusion.networks.runtime_options import RuntimeOptions, offloads
 from services.diffusion.weights.gguf_weights import choose_weights
 from services.fill import model as fill
 from services.qwen_edit import model as qwen
@@ -29,14 +29,14 @@ def weights(nbytes: int) -> torch.nn.Module:
     return network
 
 
-def room(monkeypatch: pytest.MonkeyPatch, free: int, beside: Headroom, **tuning: Any) -> int:
+def room(monkeypatch: pytest.MonkeyPatch, free: int, beside: Headroom, **runtime: Any) -> int:
     monkeypatch.setattr(devices, "free_bytes", lambda _: free)
     others = {"text_encoder": weights(QWEN_ENCODER), "vae": weights(QWEN_VAE)}
-    return room_for_transformer(others, offloads(Tuning(**tuning), [*others, "transformer"]), CUDA, beside)
+    return room_for_transformer(others, offloads(RuntimeOptions(**runtime), [*others, "transformer"]), CUDA, beside)
 
 
 @pytest.mark.parametrize(
-    ("card", "tuning", "expected"),
+    ("card", "runtime", "expected"),
     [
         (48, {"text_encoder_offload": "model"}, "gguf"),
         (48, {"offload": "model"}, "gguf"),
@@ -47,16 +47,16 @@ def room(monkeypatch: pytest.MonkeyPatch, free: int, beside: Headroom, **tuning:
     ],
 )
 def test_auto_keeps_the_room_that_the_text_encoder_and_the_work_need(
-    card: int, tuning: dict[str, Any], expected: str, monkeypatch: pytest.MonkeyPatch
+    card: int, runtime: dict[str, Any], expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of Qwen-Image-Edit's published sizes, on cards of so many 10^9 bytes less what CUDA itself takes."""
     beside = headroom(qwen.ACTIVATIONS, answer=2**21, pictures=6 * 2**20, jobs=4, dtype=BF16, vae_dtype=BF16)
-    found = room(monkeypatch, (card - 1) * GB, beside, **tuning)
+    found = room(monkeypatch, (card - 1) * GB, beside, **runtime)
     assert choose_weights("auto", QWEN_TRANSFORMER, BF16, found) == expected
 
 
 @pytest.mark.parametrize(
-    ("tuning", "taken"),
+    ("runtime", "taken"),
     [
         ({}, WORKSPACE + QWEN_ENCODER + QWEN_VAE + 9),
         ({"text_encoder_offload": "model"}, WORKSPACE + QWEN_VAE + QWEN_ENCODER),
@@ -68,9 +68,9 @@ def test_auto_keeps_the_room_that_the_text_encoder_and_the_work_need(
     ],
 )
 def test_what_must_be_there_besides_is_counted(
-    tuning: dict[str, Any], taken: int, monkeypatch: pytest.MonkeyPatch
+    runtime: dict[str, Any], taken: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert room(monkeypatch, 100 * GB, Headroom(step=5, decode=9), **tuning) == 100 * GB - taken
+    assert room(monkeypatch, 100 * GB, Headroom(step=5, decode=9), **runtime) == 100 * GB - taken
 
 
 def test_headroom_grows_with_the_work_and_the_number_format() -> None:
@@ -79,7 +79,7 @@ def test_headroom_grows_with_the_work_and_the_number_format() -> None:
     assert one == Headroom(step=375 * 2000, decode=1350 * 1000)
     many = headroom(qwen.ACTIVATIONS, **{**small, "jobs": 4, "vae_dtype": torch.float32})  # type: ignore[arg-type]
     assert many == Headroom(step=4 * one.step, decode=2 * one.decode)
-    assert Tuning(max_batch=3, cfg_batch="on").rows == 6
+    assert RuntimeOptions(max_batch=3, cfg_batch="on").rows == 6
 
 
 def empty(*shape: int) -> torch.Tensor:

@@ -12,7 +12,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from services.diffusion.networks import offload
-from services.diffusion.networks.runtime_options import Tuning
+from services.diffusion.networks.runtime_options import RuntimeOptions
 from services.fill.model import load as load_fill
 from services.qwen_edit.model import load as load_qwen
 from tests.support.engine import SMALL, checkpoint, fill_spec, qwen_spec
@@ -20,16 +20,16 @@ from tests.support.engine import SMALL, checkpoint, fill_spec, qwen_spec
 MODELS = ["fill", "qwen"]
 
 
-def loaded(name: str, **tuning: Any) -> Any:
+def loaded(name: str, **runtime: Any) -> Any:
     if name == "fill":
-        return load_fill(checkpoint("FLUX.1-Fill-dev"), device="cpu", cache_bytes=0, tuning=Tuning(**tuning))
+        return load_fill(checkpoint("FLUX.1-Fill-dev"), device="cpu", cache_bytes=0, runtime=RuntimeOptions(**runtime))
     return load_qwen(
         checkpoint("Qwen-Image-Edit-2509"),
         device="cpu",
         reference_pixels=SMALL,
         condition_pixels=SMALL,
         cache_bytes=0,
-        tuning=Tuning(**tuning),
+        runtime=RuntimeOptions(**runtime),
     )
 
 

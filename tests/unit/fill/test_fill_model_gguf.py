@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from imgedit.errors import ModelLoadError
 from services.diffusion.networks import device as devices
-from services.diffusion.networks.runtime_options import Tuning
+from services.diffusion.networks.runtime_options import RuntimeOptions
 from services.diffusion.weights import gguf_weights
 from services.diffusion.weights.gguf_header import check_tensors, read_header
 from services.fill import gguf_names
@@ -125,8 +125,8 @@ def test_a_fill_runs_on_gguf_weights(file: Path) -> None:
 @pytest.mark.parametrize("offload", ["model", "group", "sequential"])
 def test_a_gguf_file_goes_with_every_offload(offload: Any, weights: Any, file: Path) -> None:
     plain = load(checkpoint("FLUX.1-Fill-dev"), gguf=file, weights=weights, device="cpu")
-    tuning = Tuning(offload=offload)
-    held = load(checkpoint("FLUX.1-Fill-dev"), gguf=file, weights=weights, device="cpu", tuning=tuning)
+    runtime = RuntimeOptions(offload=offload)
+    held = load(checkpoint("FLUX.1-Fill-dev"), gguf=file, weights=weights, device="cpu", runtime=runtime)
     assert np.array_equal(painted(held), painted(plain))
 
 
@@ -171,7 +171,7 @@ def test_auto_decides_by_free_memory(
 ) -> None:
     caplog.set_level("INFO", "services.diffusion.weights.gguf_weights")
     monkeypatch.setattr(devices, "free_bytes", lambda _: free)
-    load(checkpoint("FLUX.1-Fill-dev"), gguf=file, device="cpu", tuning=Tuning(offload=offload))
+    load(checkpoint("FLUX.1-Fill-dev"), gguf=file, device="cpu", runtime=RuntimeOptions(offload=offload))
     assert f"weights=auto: {'dense' if free else 'gguf'}" in caplog.text
 
 

@@ -45,7 +45,8 @@ from services.orchestrator.__main__ import prompt_rules
 from services.orchestrator.backends.clients import ModelUse, Painted, Segmented
 from services.orchestrator.catalogue.source import CatalogueSource
 from services.orchestrator.edits.admission import Admission, Limit
-from services.orchestrator.edits.editor import Editor, Terms
+from services.orchestrator.edits.editor import CallContext, Editor
+from services.orchestrator.edits.registry import EventLog
 from services.orchestrator.settings import OrchestratorSettings
 from services.segmentation.cutout import to_mask
 from services.segmentation.foreground import estimate_foreground
@@ -193,9 +194,9 @@ def direct_editor(decoders: Decoders) -> Editor:
 
 async def direct(editor: Editor, request: edit_pb2.EditRequest) -> dict[str, float]:
     """Seconds of one edit in this process: total, codec, copy."""
-    terms = Terms(request_id="direct", is_id_given=False, is_second_run=False, deadline=None)
+    call = CallContext(request_id="direct", is_id_given=False, is_second_run=False, deadline=None)
     started = time.perf_counter()
-    response = await editor.edit(request, terms, lambda _: None)
+    response = await editor.edit(request, call, EventLog())
     total = time.perf_counter() - started
     copy = sum(timing.seconds for timing in response.stage_timings)
     return {"total": total, "codec": total - copy, "copy": copy}

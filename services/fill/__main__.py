@@ -21,7 +21,7 @@ def make_service(settings: FillSettings) -> Service:
     def load_adapter() -> Any:
         # Imported late: the server listens, and answers health checks, while torch is imported.
         from services.diffusion.networks.lora import LoraFile
-        from services.diffusion.networks.runtime_options import tuning_of
+        from services.diffusion.networks.runtime_options import runtime_of
         from services.fill import model
 
         return model.load(
@@ -33,7 +33,7 @@ def make_service(settings: FillSettings) -> Service:
             dtype=settings.dtype,
             cache_bytes=settings.cache_bytes,
             loras={streaming.FAST_LORA: LoraFile(settings.models / settings.lora_fast)} if settings.lora_fast else {},
-            tuning=tuning_of(settings),
+            runtime=runtime_of(settings),
         )
 
     def add_servicer(slot: EngineSlot, server: grpc.aio.Server) -> None:

@@ -33,14 +33,14 @@ from services.diffusion.networks.flow_adapter import (
     unpacked,
 )
 from services.diffusion.networks.guidance import CfgBatch
-from services.diffusion.networks.lora import LoraFile, LoraShelf
+from services.diffusion.networks.lora import LoraFile, LoraRegistry
 from services.diffusion.networks.network import Network
-from services.diffusion.networks.runtime_options import UNTUNED, Tuning
-from services.diffusion.networks.runtime_options import apply as apply_tuning
+from services.diffusion.networks.runtime_options import DEFAULT_RUNTIME, RuntimeOptions
+from services.diffusion.networks.runtime_options import apply as apply_runtime
 from services.diffusion.weights import checkpoint, gguf_weights
 from services.diffusion.weights.gguf_weights import Weights
 from services.fill import gguf_names
-from services.fill.prompt_length import Reading
+from services.fill.prompt_length import PromptReader
 from services.fill.spec import FillSpec
 
 SERVICE = "fill"
@@ -98,7 +98,7 @@ class FillAdapter(FlowAdapter[FillState, Conditioning]):
         super().__init__(NAME, pipeline, schedule, network, target=target, revision=revision, cfg_batch=cfg_batch)
         self._cache = ConditioningCache(SERVICE, cache_bytes)
         self._text_tokens = min(TEXT_TOKENS, pipeline.tokenizer_2.model_max_length)
-        self._reading = Reading(pipeline.tokenizer, pipeline.tokenizer_2, self._text_tokens)
+        self._prompt_reader = PromptReader(pipeline.tokenizer, pipeline.tokenizer_2, self._text_tokens)
 
     def plan(self, spec: FillSpec) -> Plan:
         """Judge the spec and size its work; `InvalidArgument` names the field at fault."""
@@ -121,7 +121,7 @@ class FillAdapter(FlowAdapter[FillState, Conditioning]):
 
     def warnings(self, spec: FillSpec) -> tuple[str, ...]:
         """What of the prompts the model does not read, and of its LoRA does not use; may be called from any thread."""
-        return (*self._reading.warnings(spec), *self._network.loras.warnings(spec.lora))
+        return (*self._prompt_reader.warnings(spec), *self._network.loras.warnings(spec.lora))
 
     def unchanged(self, spec: FillSpec) -> NDArray[np.uint8]:
         """The input's pixels, for a job with no steps to run."""
@@ -136,8 +136,8 @@ class FillAdapter(FlowAdapter[FillState, Conditioning]):
         sigmas = flow.noise_levels(schedule, spec.steps, height * width // MULTIPLE**2)
         start = flow.skipped_steps(spec.steps, spec.strength)
         positive = self._conditioning(spec.prompt)
-        away = active_negative(spec)
-        negative = None if away is None else self._conditioning(away)
+        uncond = active_negative(spec)
+        negative = None if uncond is None else self._conditioning(uncond)
         pixels = vae_pixels.to_tensor(spec.image)  # (1, 3, H, W) in [-1, 1]
         mask = torch.from_numpy((spec.mask > 0).astype(np.float32))[None, None]  # (1, 1, H, W), 1 = repaint
         # The order of the draws is the pipeline's: the picture's posterior, the noise, the masked picture's posterior.
@@ -270,7 +270,7 @@ def load(
     dtype: str = "auto",
     cache_bytes: int = CACHE_BYTES,
     loras: Mapping[str, LoraFile] = MappingProxyType({}),
-    tuning: Tuning = UNTUNED,
+    runtime: RuntimeOptions = DEFAULT_RUNTIME,
 ) -> FillAdapter:
     """Load FLUX.1-Fill from a local folder in diffusers layout; nothing is downloaded, no code is run from it.
 
@@ -278,7 +278,7 @@ def load(
     digest that it must have. weights: auto, dense or gguf, see `gguf_weights.load_transformer`. device: auto, cpu,
     cuda, cuda:N. dtype: auto (bfloat16 on CUDA, float32 on the CPU), bfloat16, float16 (not the VAE), float32.
     cache_bytes: device memory for remembered prompts and pictures, 0 = none. loras: by the name that specs use.
-    tuning: memory and speed. Raises `ModelLoadError` naming the path at fault, `SettingsError` for a device, dtype
+    runtime: memory and speed. Raises `ModelLoadError` naming the path at fault, `SettingsError` for a device, dtype
     or setting that cannot be had.
     """
     target = devices.device_named(device)
@@ -298,20 +298,20 @@ def load(
     )
     stored = None if gguf is None else GgufFile(gguf, gguf_sha256, weights)
     transformer = load_transformer(
-        gguf_names.LAYOUT, folder, stored, pipeline, NETWORKS, target=target, dtype=number, tuning=tuning
+        gguf_names.LAYOUT, folder, stored, pipeline, NETWORKS, target=target, dtype=number, runtime=runtime
     )
     if transformer.config.in_channels != 384:
         raise ModelLoadError(f"{folder}: {transformer.config.in_channels} input channels; FLUX.1-Fill has 384")
     pipeline.register_modules(transformer=transformer)
-    shelf = LoraShelf(transformer, loras, gguf_names.LAYOUT, NARROW)
-    network = Network(pipeline, shelf, step_cache_threshold=tuning.step_cache_threshold, service=SERVICE)
-    apply_tuning(tuning, pipeline, NETWORKS, target)
+    registry = LoraRegistry(transformer, loras, gguf_names.LAYOUT, NARROW)
+    network = Network(pipeline, registry, step_cache_threshold=runtime.step_cache_threshold, service=SERVICE)
+    apply_runtime(runtime, pipeline, NETWORKS, target)
     files = checkpoint.weight_files(folder)
     return FillAdapter(
         pipeline,
         flow.schedule_config(folder / "scheduler"),
         network,
-        cfg_batch=tuning.cfg_batch,
+        cfg_batch=runtime.cfg_batch,
         target=target,
         cache_bytes=cache_bytes,
         revision=checkpoint.revision_of(files if gguf is None else [*files, gguf]),

@@ -20,7 +20,7 @@ from services.orchestrator.backends.clients import Backends
 from services.orchestrator.catalogue.source import CatalogueSource
 from services.orchestrator.edits.admission import Admission, Limit
 from services.orchestrator.edits.editor import Editor
-from services.orchestrator.edits.registry import Ledger, Limits
+from services.orchestrator.edits.registry import EditRegistry, Limits
 from services.orchestrator.listing.availability import Availability
 from services.orchestrator.request.prompts import PromptRules
 from services.orchestrator.servicer import EditServicer
@@ -65,9 +65,9 @@ def make_service(settings: OrchestratorSettings) -> Service:
             policy=content_policy,
         )
         kept = Limits(settings.kept_answer_seconds, settings.max_kept_answers, settings.max_kept_bytes)
-        ledger: Ledger[edit_pb2.EditEvent, edit_pb2.EditResponse] = Ledger(kept, size_of=edit_pb2.EditResponse.ByteSize)
+        registry = EditRegistry(kept)
         servicer = EditServicer(
-            source, availability[0], editor, ledger, admission, rules, max_in_batch=settings.max_in_batch
+            source, availability[0], editor, registry, admission, rules, max_in_batch=settings.max_in_batch
         )
         edit_pb2_grpc.add_EditServiceServicer_to_server(servicer, server)
 

@@ -33,7 +33,7 @@ def make_service(settings: QwenEditSettings) -> Service:
     def load_adapter() -> Any:
         # Imported late: the server listens, and answers health checks, while torch is imported.
         from services.diffusion.networks.lora import LoraFile
-        from services.diffusion.networks.runtime_options import tuning_of
+        from services.diffusion.networks.runtime_options import runtime_of
         from services.qwen_edit import model
 
         return model.load(
@@ -50,8 +50,8 @@ def make_service(settings: QwenEditSettings) -> Service:
             loras={streaming.FAST_LORA: LoraFile(settings.models / settings.lora_fast, schedule=LIGHTNING_SCHEDULE)}
             if settings.lora_fast
             else {},
-            tuning=replace(
-                tuning_of(settings),
+            runtime=replace(
+                runtime_of(settings),
                 text_encoder_offload=None if settings.text_encoder_offload == "same" else settings.text_encoder_offload,
             ),
         )

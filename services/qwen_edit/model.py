@@ -33,10 +33,10 @@ from services.diffusion.networks.flow_adapter import (
     unpacked,
 )
 from services.diffusion.networks.guidance import CfgBatch
-from services.diffusion.networks.lora import LoraFile, LoraShelf
+from services.diffusion.networks.lora import LoraFile, LoraRegistry
 from services.diffusion.networks.network import Network
-from services.diffusion.networks.runtime_options import UNTUNED, Tuning, takes_masks
-from services.diffusion.networks.runtime_options import apply as apply_tuning
+from services.diffusion.networks.runtime_options import DEFAULT_RUNTIME, RuntimeOptions, takes_masks
+from services.diffusion.networks.runtime_options import apply as apply_runtime
 from services.diffusion.weights import checkpoint, gguf_weights
 from services.diffusion.weights.gguf_weights import Weights
 from services.qwen_edit import gguf_names, vae
@@ -44,8 +44,8 @@ from services.qwen_edit.conditioning import CONDITION_PIXELS, MULTIPLE, REFERENC
 from services.qwen_edit.instructions import RewriteSpec
 from services.qwen_edit.latent_mask import Region
 from services.qwen_edit.processor import load_processor
-from services.qwen_edit.prompt_length import Reading
-from services.qwen_edit.rewriting import Writer
+from services.qwen_edit.prompt_length import PromptReader
+from services.qwen_edit.rewriting import PromptRewriter
 from services.qwen_edit.spec import QwenEditSpec
 from services.qwen_edit.text_encoder import TextEncoderWeights, load_text_encoder
 
@@ -88,7 +88,7 @@ class QwenEditAdapter(FlowAdapter[QwenEditState, torch.Tensor]):
         schedule: dict[str, Any],
         network: Network,
         conditioner: Conditioner,
-        reading: Reading,
+        reading: PromptReader,
         *,
         target: torch.device,
         revision: str,
@@ -98,9 +98,9 @@ class QwenEditAdapter(FlowAdapter[QwenEditState, torch.Tensor]):
         name = name_of(pipeline.transformer.config)
         super().__init__(name, pipeline, schedule, network, target=target, revision=revision, cfg_batch=cfg_batch)
         self._conditioner = conditioner
-        self._reading = reading
+        self._prompt_reader = reading
         self._masks_prompts = masks_prompts
-        self._writer = Writer(pipeline.text_encoder, pipeline.processor, target, service=SERVICE)
+        self._writer = PromptRewriter(pipeline.text_encoder, pipeline.processor, target, service=SERVICE)
 
     def plan(self, spec: QwenEditSpec) -> Plan:
         """Judge the spec and size its work; `InvalidArgument` names the field at fault."""
@@ -113,13 +113,13 @@ class QwenEditAdapter(FlowAdapter[QwenEditState, torch.Tensor]):
         vae_pixels.check_steps(spec.steps, spec.strength)
         self._network.check(spec.lora, spec.step_cache)
         prompts = {"prompt": spec.prompt}
-        if (away := active_negative(spec)) is not None:
-            prompts["negative_prompt"] = away
+        if (uncond := active_negative(spec)) is not None:
+            prompts["negative_prompt"] = uncond
         shapes = self._conditioner.shapes(spec.images)
         for field, text in prompts.items():
-            self._reading.check(field, text, spec.images, shapes)
+            self._prompt_reader.check(field, text, spec.images, shapes)
         passes = len(prompts)
-        tokens = self._conditioner.tokens(spec.images) + self._reading.work([*prompts.values()], spec.images)
+        tokens = self._conditioner.tokens(spec.images) + self._prompt_reader.work([*prompts.values()], spec.images)
         return Plan(
             steps=spec.steps - flow.skipped_steps(spec.steps, spec.strength),
             tokens=tokens,
@@ -145,8 +145,8 @@ class QwenEditAdapter(FlowAdapter[QwenEditState, torch.Tensor]):
         sigmas = flow.noise_levels(schedule, spec.steps, height * width // MULTIPLE**2)
         start = flow.skipped_steps(spec.steps, spec.strength)
         positive = self._conditioner.prompt(spec.prompt, spec.images)
-        away = active_negative(spec)
-        negative = None if away is None else self._conditioner.prompt(away, spec.images)
+        uncond = active_negative(spec)
+        negative = None if uncond is None else self._conditioner.prompt(uncond, spec.images)
         encoded = self._conditioner.pictures(spec.images)
         noise = vae_pixels.randn(tuple(encoded[0].shape), generator, self._device, self._dtype)
         latents = noise if start == 0 else flow.noised(encoded[0], noise, sigmas[start])
@@ -180,7 +180,7 @@ class QwenEditAdapter(FlowAdapter[QwenEditState, torch.Tensor]):
         return self._conditioner.decode(unpacked(state))
 
     def rewrite(self, spec: RewriteSpec, should_stop: Callable[[], bool]) -> str:
-        """What Qwen2.5-VL answers; see `services.qwen_edit.rewriting.Writer.write`."""
+        """What Qwen2.5-VL answers; see `services.qwen_edit.rewriting.PromptRewriter.write`."""
         return self._writer.write(spec, [scaled(image, GLANCE_PIXELS) for image in spec.images], should_stop)
 
     def warm_up(self) -> None:
@@ -191,8 +191,8 @@ class QwenEditAdapter(FlowAdapter[QwenEditState, torch.Tensor]):
         self.decode(state)
         self.latent_rgb()
 
-    def _guided(self, towards: torch.Tensor, away: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
-        return guided(towards, away, scale)
+    def _guided(self, cond: torch.Tensor, uncond: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+        return guided(cond, uncond, scale)
 
     def _advanced(self, state: QwenEditState, velocity: torch.Tensor) -> torch.Tensor:
         latents = super()._advanced(state, velocity)
@@ -248,7 +248,7 @@ def load(
     condition_pixels: int = CONDITION_PIXELS,
     cache_bytes: int = CACHE_BYTES,
     loras: Mapping[str, LoraFile] = MappingProxyType({}),
-    tuning: Tuning = UNTUNED,
+    runtime: RuntimeOptions = DEFAULT_RUNTIME,
 ) -> QwenEditAdapter:
     """Load Qwen-Image-Edit-2509 or -2511 from a local folder in diffusers layout; no download, no code from the folder.
 
@@ -258,9 +258,9 @@ def load(
     device: auto, cpu, cuda, cuda:N. dtype: auto (bfloat16 on CUDA, float32 on the CPU), bfloat16, float16 (not the
     VAE), float32.
     reference_pixels, condition_pixels: areas at which reference pictures are encoded and all pictures are looked at.
-    cache_bytes: device memory for remembered prompts and pictures, 0 = none. loras: by the name that specs use. tuning:
-    memory and speed. Raises `ModelLoadError` naming the path at fault, `SettingsError` for a device, dtype or setting
-    that cannot be had.
+    cache_bytes: device memory for remembered prompts and pictures, 0 = none. loras: by the name that specs use.
+    runtime: memory and speed. Raises `ModelLoadError` naming the path at fault, `SettingsError` for a device, dtype or
+    setting that cannot be had.
     """
     target = devices.device_named(device)
     number = devices.dtype_named(dtype, target)
@@ -278,12 +278,12 @@ def load(
     )
     stored = None if gguf is None else GgufFile(gguf, gguf_sha256, weights)
     transformer = load_transformer(
-        gguf_names.LAYOUT, folder, stored, pipeline, NETWORKS, target=target, dtype=number, tuning=tuning
+        gguf_names.LAYOUT, folder, stored, pipeline, NETWORKS, target=target, dtype=number, runtime=runtime
     )
     pipeline.register_modules(transformer=transformer)
-    shelf = LoraShelf(transformer, loras, gguf_names.LAYOUT)
-    network = Network(pipeline, shelf, step_cache_threshold=tuning.step_cache_threshold, service=SERVICE)
-    apply_tuning(tuning, pipeline, NETWORKS, target)
+    registry = LoraRegistry(transformer, loras, gguf_names.LAYOUT)
+    network = Network(pipeline, registry, step_cache_threshold=runtime.step_cache_threshold, service=SERVICE)
+    apply_runtime(runtime, pipeline, NETWORKS, target)
     files = checkpoint.weight_files(folder)
     conditioner = Conditioner(
         pipeline,
@@ -298,9 +298,9 @@ def load(
         flow.schedule_config(folder / "scheduler"),
         network,
         conditioner,
-        Reading(pipeline, condition_pixels),
-        cfg_batch="off" if tuning.cfg_batch == "auto" and not takes_masks(tuning.attention) else tuning.cfg_batch,
-        masks_prompts=takes_masks(tuning.attention),
+        PromptReader(pipeline, condition_pixels),
+        cfg_batch="off" if runtime.cfg_batch == "auto" and not takes_masks(runtime.attention) else runtime.cfg_batch,
+        masks_prompts=takes_masks(runtime.attention),
         target=target,
         revision=checkpoint.revision_of(files if gguf is None else [*files, gguf]),
     )

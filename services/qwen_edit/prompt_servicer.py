@@ -71,7 +71,7 @@ class PromptServicer(prompt_pb2_grpc.PromptServiceServicer):
             return adapter.rewrite(spec, should_stop)
 
         try:
-            answer = await engine.errand(write, deadline=limit if deadline is None else min(limit, deadline))
+            answer = await engine.run_between_steps(write, deadline=limit if deadline is None else min(limit, deadline))
         except DeadlineExceeded:
             if deadline is not None and deadline <= limit:
                 raise

@@ -24,7 +24,7 @@ END = "<|im_end|>"
 FILLER = "<|endoftext|>"
 
 
-class Writer:
+class PromptRewriter:
     """Generates answers.
 
     model: a `Qwen2_5_VLForConditionalGeneration`. processor: text and pictures → token ids and patches. device: where

@@ -122,7 +122,7 @@ def test_a_prompt_that_is_translated_is_a_stage_of_the_trace(
         photo, experiment="ben2_flux_fill", prompt="배경을 현대적인 체육관으로 변경", steps=10, request_id="translated"
     )
     trace = traced.spans.trace_of("translated", lambda trace: trace.has(STREAM, REWRITE, FILL))
-    assert_lineage(trace, STREAM, "edit", "stage rewrite_prompt", REWRITE, "errand")
+    assert_lineage(trace, STREAM, "edit", "stage rewrite_prompt", REWRITE, "side task")
     assert trace.named(REWRITE).service == "imgedit-qwen_edit"
 
 

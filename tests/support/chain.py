@@ -14,7 +14,7 @@ from services.orchestrator.backends.clients import ModelUse, Painted, Segmented
 from services.orchestrator.catalogue import models
 from services.orchestrator.catalogue.models import SHIPPED
 from services.orchestrator.chain.run import Outcome, run_chain
-from services.orchestrator.chain.state import Edit
+from services.orchestrator.chain.state import EditContext
 from services.orchestrator.imaging.work_area import WorkPixels
 from services.orchestrator.request import parameters
 from services.orchestrator.request.prompts import Rewriting
@@ -56,7 +56,7 @@ def edited(
     """The outcome of a request, the models apart."""
     feature = CATALOGUE.find(request.experiment_id, request.feature_id)[1]
     backends = backends or Noise()
-    edit = Edit(
+    edit = EditContext(
         picture=picture,
         mask=mask,
         references=(),

@@ -3,7 +3,7 @@
 A job is prepare → N denoise steps → decode. One worker thread owns the device. At each turn it ends the jobs that were
 cancelled or are too late, takes the job that is due first, and runs one quantum of it: its preparation, one step
 (together with other jobs of the same batch key where the cost model says it pays), or its decoding. So a cancel, a
-deadline or a more urgent job waits for one step at most, and nothing is computed for a caller who has gone. Errands,
+deadline or a more urgent job waits for one step at most, and nothing is computed for a caller who has gone. SideTasks,
 small urgent work that is no job, run before the quantum.
 
 Knows no model: an `Adapter` brings the functions. Does not import torch. Jobs do not touch each other: a job's result
@@ -34,10 +34,10 @@ from services.diffusion.engine.cost import CostModel
 from services.diffusion.engine.events import Event, Finished, Preview, Progress, Queued
 from services.diffusion.engine.failure import describe
 from services.diffusion.engine.job import Job, due_time
-from services.diffusion.engine.job_spans import Phases
+from services.diffusion.engine.job_spans import JobSpans
 from services.diffusion.engine.preview import jpeg_of
 from services.diffusion.engine.schedule import Schedule
-from services.diffusion.engine.side_task import Errands, ResultT, Work
+from services.diffusion.engine.side_task import ResultT, SideTasks, Work
 
 SpecT = TypeVar("SpecT")
 StateT = TypeVar("StateT")
@@ -49,9 +49,9 @@ class Engine(Generic[SpecT, StateT, OutputT]):
 
     Public besides the methods: `adapter` (the model) and `cost` (what the engine has learnt of its speed).
 
-    adapter: the model. max_jobs, max_bytes: bounds on what is waiting and running; more is refused; as many errands may
-    be there besides. max_batch: most jobs in one forward; 1 turns batching off. name: the value of the label `service`
-    in the metrics.
+    adapter: the model. max_jobs, max_bytes: bounds on what is waiting and running; more is refused; as many side tasks
+    may be there besides. max_batch: most jobs in one forward; 1 turns batching off. name: the value of the label
+    `service` in the metrics.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Engine(Generic[SpecT, StateT, OutputT]):
         self._max_jobs, self._max_bytes = max_jobs, max_bytes
         self._name = name
         self._jobs: list[Job[SpecT, StateT]] = []
-        self._errands = Errands(name, max_jobs)
+        self._side_tasks = SideTasks(name, max_jobs)
         self._changed = threading.Condition()
         self._closing = False
         self._numbers = itertools.count()
@@ -127,7 +127,7 @@ class Engine(Generic[SpecT, StateT, OutputT]):
                 job.cancelled = True
                 self._changed.notify_all()
 
-    async def errand(self, work: Work[ResultT], *, deadline: float | None = None) -> ResultT:
+    async def run_between_steps(self, work: Work[ResultT], *, deadline: float | None = None) -> ResultT:
         """Run `work` on the worker thread before any job's next step, and give its result.
 
         deadline: on `time.monotonic()`; None = whenever. The work should take no longer than a few steps; it is handed
@@ -138,14 +138,14 @@ class Engine(Generic[SpecT, StateT, OutputT]):
         """
         with self._changed:
             self._refuse_if_ended()
-            errand = self._errands.add(work, deadline)
+            side_task = self._side_tasks.add(work, deadline)
             self._changed.notify_all()
         try:
-            with tracing.span("errand"):
-                result: ResultT = await asyncio.wrap_future(errand.answer)
+            with tracing.span("side task"):
+                result: ResultT = await asyncio.wrap_future(side_task.answer)
             return result
         finally:
-            errand.left = True
+            side_task.left = True
 
     def _enter(self, spec: SpecT, plan: Plan, deadline: float | None, preview_every: int) -> Job[SpecT, StateT]:
         """Admit a job, or refuse it."""
@@ -161,7 +161,7 @@ class Engine(Generic[SpecT, StateT, OutputT]):
                 due=due_time(now, deadline, None if expected is None else expected.seconds),
                 preview_every=preview_every,
                 loop=asyncio.get_running_loop(),
-                phases=Phases.of_current_call(plan.steps),
+                spans=JobSpans.of_current_call(plan.steps),
             )
             self._refuse_if_full(plan)
             self._refuse_if_late(job)
@@ -221,23 +221,23 @@ class Engine(Generic[SpecT, StateT, OutputT]):
                 self._closing = True  # also when the worker died of a fault of ours: nobody may wait for it
             for job in list(self._jobs):
                 self._end(job, InternalError("The engine stopped."), "failed")
-            for errand in self._errands.in_order():
-                errand.fail(InternalError("The engine stopped."))
+            for side_task in self._side_tasks.in_order():
+                side_task.fail(InternalError("The engine stopped."))
 
     def _wait_for_work(self) -> bool:
         """Block until there is something to do; False when the engine is closing and all is done."""
         with self._changed:
-            self._changed.wait_for(lambda: self._jobs or self._errands or self._closing)
-            return bool(self._jobs or self._errands)
+            self._changed.wait_for(lambda: self._jobs or self._side_tasks or self._closing)
+            return bool(self._jobs or self._side_tasks)
 
     def _run_errands(self) -> None:
-        """Run the errands that are here now; those that come meanwhile wait for the jobs' turn."""
+        """Run the side tasks that are here now; those that come meanwhile wait for the jobs' turn."""
         with self._changed:
-            waiting = self._errands.in_order()
-        for errand in waiting:
-            outcome = errand.run(self._describe)
+            waiting = self._side_tasks.in_order()
+        for side_task in waiting:
+            outcome = side_task.run(self._describe)
             with self._changed:
-                self._errands.remove(errand, outcome)
+                self._side_tasks.remove(side_task, outcome)
             if outcome == "out_of_memory":
                 self._give_memory_back()
 
@@ -300,8 +300,8 @@ class Engine(Generic[SpecT, StateT, OutputT]):
             metrics.COST_ERROR.labels(self._name).observe(abs(predicted - seconds) / seconds)
         for job in batch:
             job.steps_done += 1
-            if job.phases is not None and job.state is not None:
-                job.phases.skipped = self.adapter.skipped(job.state)
+            if job.spans is not None and job.state is not None:
+                job.spans.skipped = self.adapter.skipped(job.state)
             job.spend("denoise", seconds, jobs=len(batch))
         with self._changed:
             self.cost.observe_step([job.plan for job in batch], seconds)
@@ -370,8 +370,8 @@ class Engine(Generic[SpecT, StateT, OutputT]):
         state, job.state = job.state, None
         if state is not None:
             self.adapter.release(state)
-        if job.phases is not None:
-            job.phases.close(message if isinstance(message, Exception) else None)
+        if job.spans is not None:
+            job.spans.close(message if isinstance(message, Exception) else None)
         with self._changed:
             self._jobs.remove(job)
             self._announce()

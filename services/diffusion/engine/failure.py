@@ -1,4 +1,4 @@
-"""What a job or an errand raised, as its caller is told: with advice where memory ran out, and without tensors."""
+"""What a job or a side task raised, as its caller is told: with advice where memory ran out, and without tensors."""
 
 import logging
 

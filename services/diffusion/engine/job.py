@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 
 from services.diffusion.engine.adapter import Plan
 from services.diffusion.engine.events import Event
-from services.diffusion.engine.job_spans import Phases
+from services.diffusion.engine.job_spans import JobSpans
 
 SpecT = TypeVar("SpecT")
 StateT = TypeVar("StateT")
@@ -37,7 +37,7 @@ class Job(Generic[SpecT, StateT]):
     """A request, what has been done for it, and the way back to its caller.
 
     Times are seconds on the monotonic clock. `cancelled` is set by the caller's thread; all else is the worker's.
-    `alone`: a batch with this job has failed, so it runs by itself from then on. `phases`: None = the call is not
+    `alone`: a batch with this job has failed, so it runs by itself from then on. `spans`: None = the call is not
     traced.
     """
 
@@ -54,7 +54,7 @@ class Job(Generic[SpecT, StateT]):
     steps_done: int = 0
     cancelled: bool = False
     alone: bool = False
-    phases: Phases | None = None
+    spans: JobSpans | None = None
     position: int | None = None
     timings: dict[str, float] = field(default_factory=dict)
 
@@ -79,14 +79,14 @@ class Job(Generic[SpecT, StateT]):
 
     def begin(self, phase: str) -> None:
         """A phase begins, or goes on."""
-        if self.phases is not None:
-            self.phases.begin(phase)
+        if self.spans is not None:
+            self.spans.begin(phase)
 
     def spend(self, phase: str, seconds: float, *, jobs: int = 1) -> None:
         """Add to the time that a phase has taken, for so many jobs at once."""
         self.timings[phase] = self.timings.get(phase, 0.0) + seconds
-        if self.phases is not None:
-            self.phases.work_done(seconds, jobs)
+        if self.spans is not None:
+            self.spans.work_done(seconds, jobs)
 
     def post(self, message: Event[Any] | Exception) -> None:
         """Hand an event, or the error that ends the job, to the caller's loop from any thread."""

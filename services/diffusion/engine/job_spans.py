@@ -1,4 +1,4 @@
-"""The phases of one job as spans under the call that asked for it: prepare, denoise, decode, one each.
+"""The spans of one job as spans under the call that asked for it: prepare, denoise, decode, one each.
 
 A denoise phase is one span however many steps it has; between them the device may have worked for other jobs, so the
 span also says how long it worked for this one. Made only where tracing is on. Knows neither engine nor model.
@@ -10,7 +10,7 @@ from services.common import tracing
 from services.common.tracing import Span
 
 
-class Phases:
+class JobSpans:
     """The spans of one job of so many denoise steps, children of `parent`. Used by the worker thread alone.
 
     skipped: forwards that a step cache has answered so far.
@@ -26,7 +26,7 @@ class Phases:
         self._seconds = 0.0
 
     @classmethod
-    def of_current_call(cls, steps: int) -> Phases | None:
+    def of_current_call(cls, steps: int) -> JobSpans | None:
         """None where the call is not traced."""
         parent = tracing.current()
         return None if parent is None else cls(parent, steps)

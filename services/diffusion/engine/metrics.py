@@ -15,11 +15,11 @@ STEP = Histogram("imgedit_engine_step_seconds", "One denoise forward.", ["servic
 PREPARE = Histogram("imgedit_engine_prepare_seconds", "Encoding prompt and images.", ["service"], buckets=SHORT)
 DECODE = Histogram("imgedit_engine_decode_seconds", "Decoding the latents.", ["service"], buckets=SHORT)
 BATCH_SIZE = Histogram("imgedit_engine_batch_jobs", "Jobs in one forward.", ["service"], buckets=(1, 2, 3, 4, 6, 8, 16))
-ERRANDS = Counter("imgedit_engine_errands", "Errands that left the engine.", ["service", "outcome"])
-ERRAND_WAIT = Histogram(
+SIDE_TASKS = Counter("imgedit_engine_errands", "Errands that left the engine.", ["service", "outcome"])
+SIDE_TASK_WAIT = Histogram(
     "imgedit_engine_errand_wait_seconds", "An errand's wait for the device.", ["service"], buckets=SHORT
 )
-ERRAND = Histogram("imgedit_engine_errand_seconds", "An errand's time on the device.", ["service"], buckets=SHORT)
+SIDE_TASK = Histogram("imgedit_engine_errand_seconds", "An errand's time on the device.", ["service"], buckets=SHORT)
 JOBS = Counter("imgedit_engine_jobs", "Jobs that left the engine.", ["service", "outcome"])
 STEPS_SAVED = Counter(
     "imgedit_engine_steps_saved", "Denoise steps not run because the job was cancelled or too late.", ["service"]
@@ -43,15 +43,15 @@ PEAK_MEMORY = Gauge("imgedit_engine_peak_memory_bytes", "Most device memory used
 
 OUTCOMES = ("finished", "failed", "cancelled", "deadline", "refused_deadline", "refused_full", "out_of_memory")
 PARTS = ("prompt", "image", "denoise", "decode", "rewrite")
-ERRAND_OUTCOMES = ("finished", "failed", "cancelled", "deadline", "refused_full", "out_of_memory")
+SIDE_TASK_OUTCOMES = ("finished", "failed", "cancelled", "deadline", "refused_full", "out_of_memory")
 
 
 def declare(service: str) -> None:
     """Create every series of one service, so that rates start at zero instead of at the first event."""
     for outcome in OUTCOMES:
         JOBS.labels(service, outcome)
-    for outcome in ERRAND_OUTCOMES:
-        ERRANDS.labels(service, outcome)
+    for outcome in SIDE_TASK_OUTCOMES:
+        SIDE_TASKS.labels(service, outcome)
     for part in PARTS:
         NOT_FINITE.labels(service, part)
     for metric in (
@@ -66,5 +66,5 @@ def declare(service: str) -> None:
         OUT_OF_MEMORY,
     ):
         metric.labels(service)
-    for metric in (ERRAND_WAIT, ERRAND, COST_ERROR, CACHE_BYTES, STEP_CACHE_SKIPS, PEAK_MEMORY):
+    for metric in (SIDE_TASK_WAIT, SIDE_TASK, COST_ERROR, CACHE_BYTES, STEP_CACHE_SKIPS, PEAK_MEMORY):
         metric.labels(service)

@@ -1,6 +1,6 @@
 """Small urgent work for the device between two quanta of the jobs: what it is, who waits, how its caller hears of it.
 
-Knows neither the engine nor a model. An errand looks at `should_stop` between its own small steps and returns when it
+Knows neither the engine nor a model. A side task looks at `should_stop` between its own small steps and returns when it
 is true; what it then returns is thrown away.
 """
 
@@ -17,12 +17,12 @@ from services.diffusion.engine import metrics
 ResultT = TypeVar("ResultT")
 
 Work = Callable[[Callable[[], bool]], ResultT]
-"""What an errand runs on the device's thread; its argument is `should_stop`."""
+"""What a side task runs on the device's thread; its argument is `should_stop`."""
 
 
 @dataclass(eq=False)
-class Errand:
-    """One errand and the way back to its caller.
+class SideTask:
+    """One side task and the way back to its caller.
 
     Times are seconds on the monotonic clock; deadline: None = whenever. `left` is set by the caller's thread when it no
     longer waits; all else is the worker's.
@@ -39,7 +39,7 @@ class Errand:
 
     @property
     def rank(self) -> tuple[float, int]:
-        """Errands run in this order: earliest deadline first, then first come first served."""
+        """SideTasks run in this order: earliest deadline first, then first come first served."""
         return (float("inf") if self.deadline is None else self.deadline), self.number
 
     def should_stop(self) -> bool:
@@ -60,7 +60,7 @@ class Errand:
         if not self.should_stop():
             try:
                 result = self.work(self.should_stop)
-            except Exception as error:  # noqa: BLE001  # an errand's border: whatever it raises must not end the worker
+            except Exception as error:  # noqa: BLE001  # a side task's border: whatever it raises must not end the worker
                 failure, outcome = describe(error)
         if self.stopped:
             failure = DeadlineExceeded("The deadline passed before the work was done.")
@@ -69,7 +69,7 @@ class Errand:
         return outcome
 
     def fail(self, error: Exception) -> None:
-        """Answer a caller whose errand will never run."""
+        """Answer a caller whose side task will never run."""
         if not self.answer.done():
             self._answer(None, error)
 
@@ -80,35 +80,35 @@ class Errand:
             self.answer.set_exception(failure)
 
 
-class Errands:
-    """The errands of one engine that wait or run, at most so many. All methods want the engine's lock held."""
+class SideTasks:
+    """The side tasks of one engine that wait or run, at most so many. All methods want the engine's lock held."""
 
     def __init__(self, service: str, most: int) -> None:
         self._service = service
         self._most = most
         self._numbers = itertools.count()
-        self._present: list[Errand] = []
+        self._present: list[SideTask] = []
 
     def __bool__(self) -> bool:
         return bool(self._present)
 
-    def add(self, work: Work[Any], deadline: float | None) -> Errand:
+    def add(self, work: Work[Any], deadline: float | None) -> SideTask:
         """Take one more. Raises `QueueFull`; those whose caller has left do not count."""
-        waiting = sum(not errand.left for errand in self._present)
+        waiting = sum(not side_task.left for side_task in self._present)
         if waiting >= self._most:
-            metrics.ERRANDS.labels(self._service, "refused_full").inc()
-            raise QueueFull(f"{waiting} errands are waiting; try again later.", retry_after_seconds=1.0)
-        errand = Errand(work, deadline, next(self._numbers))
-        self._present.append(errand)
-        return errand
+            metrics.SIDE_TASKS.labels(self._service, "refused_full").inc()
+            raise QueueFull(f"{waiting} side tasks are waiting; try again later.", retry_after_seconds=1.0)
+        side_task = SideTask(work, deadline, next(self._numbers))
+        self._present.append(side_task)
+        return side_task
 
-    def in_order(self) -> list[Errand]:
+    def in_order(self) -> list[SideTask]:
         """Those that are here, in the order in which they should run."""
-        return sorted(self._present, key=lambda errand: errand.rank)
+        return sorted(self._present, key=lambda side_task: side_task.rank)
 
-    def remove(self, errand: Errand, outcome: str) -> None:
+    def remove(self, side_task: SideTask, outcome: str) -> None:
         """Let go of one that was run, and count it."""
-        self._present.remove(errand)
-        metrics.ERRANDS.labels(self._service, outcome).inc()
-        metrics.ERRAND_WAIT.labels(self._service).observe(errand.began - errand.entered)
-        metrics.ERRAND.labels(self._service).observe(time.monotonic() - errand.began)
+        self._present.remove(side_task)
+        metrics.SIDE_TASKS.labels(self._service, outcome).inc()
+        metrics.SIDE_TASK_WAIT.labels(self._service).observe(side_task.began - side_task.entered)
+        metrics.SIDE_TASK.labels(self._service).observe(time.monotonic() - side_task.began)

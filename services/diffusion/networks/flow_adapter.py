@@ -19,7 +19,7 @@ from services.diffusion.networks import device as devices
 from services.diffusion.networks import finite, flow, vae_pixels
 from services.diffusion.networks.guidance import CfgBatch, joins_passes, velocities
 from services.diffusion.networks.network import Network
-from services.diffusion.networks.runtime_options import Tuning, free_for_transformer
+from services.diffusion.networks.runtime_options import RuntimeOptions, free_for_transformer
 from services.diffusion.weights import checkpoint, gguf_weights
 from services.diffusion.weights.gguf_weights import Layout, Weights
 
@@ -86,9 +86,9 @@ class FlowAdapter(ABC, Generic[StateT, PromptT]):
         positives = [state.positive for state in states]
         negatives = [state.negative for state in states if state.negative is not None]
         if negatives:
-            towards, away = velocities(self._velocity, states, positives, negatives, joined=states[0].joined)
-            scale = torch.tensor([state.cfg_scale for state in states]).to(towards)[:, None, None]
-            velocity = self._guided(towards, away, scale)
+            cond, uncond = velocities(self._velocity, states, positives, negatives, joined=states[0].joined)
+            scale = torch.tensor([state.cfg_scale for state in states]).to(cond)[:, None, None]
+            velocity = self._guided(cond, uncond, scale)
         else:
             velocity = self._velocity(states, positives, "positive")
         stepped = [self._advanced(state, velocity[i : i + 1]) for i, state in enumerate(states)]
@@ -142,9 +142,9 @@ class FlowAdapter(ABC, Generic[StateT, PromptT]):
     def _forget(self) -> None:
         """Forget remembered conditioning."""
 
-    def _guided(self, towards: torch.Tensor, away: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+    def _guided(self, cond: torch.Tensor, uncond: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
         """Classifier-free guidance of velocities (B, N, 64) by scales (B, 1, 1)."""
-        return away + scale * (towards - away)
+        return uncond + scale * (cond - uncond)
 
     def _advanced(self, state: StateT, velocity: torch.Tensor) -> torch.Tensor:
         """The job's latents (1, N, 64) after a step with this velocity."""
@@ -187,7 +187,7 @@ def load_transformer(
     *,
     target: torch.device,
     dtype: torch.dtype,
-    tuning: Tuning,
+    runtime: RuntimeOptions,
 ) -> Any:
     """The transformer of a checkpoint folder, or of a GGUF file whose sizes the folder tells.
 
@@ -199,9 +199,9 @@ def load_transformer(
         layout,
         gguf.path,
         folder / "transformer",
-        device=target if tuning.offload == "none" else torch.device("cpu"),
+        device=target if runtime.offload == "none" else torch.device("cpu"),
         dtype=dtype,
         weights=gguf.weights,
-        free=free_for_transformer(pipeline, networks, target, tuning),
+        free=free_for_transformer(pipeline, networks, target, runtime),
         sha256=gguf.sha256,
     )

@@ -27,7 +27,7 @@ class LoraFile:
     schedule: Mapping[str, Any] = field(default_factory=dict)
 
 
-class LoraShelf:
+class LoraRegistry:
     """The LoRAs of one transformer, at most one of them active. Belongs to the worker thread.
 
     layout: the names of its layers. narrow: layers that LoRAs may have been made for with fewer inputs, and how many.

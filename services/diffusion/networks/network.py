@@ -18,7 +18,7 @@ from diffusers.hooks import HookRegistry
 
 from imgedit.errors import InvalidArgument
 from services.diffusion.engine import metrics
-from services.diffusion.networks.lora import LoraShelf
+from services.diffusion.networks.lora import LoraRegistry
 
 THROWAWAY = "uncached"
 
@@ -30,7 +30,7 @@ class Network:
     use the cache. service: the label of the metrics.
     """
 
-    def __init__(self, pipeline: Any, loras: LoraShelf, *, step_cache_threshold: float, service: str) -> None:
+    def __init__(self, pipeline: Any, loras: LoraRegistry, *, step_cache_threshold: float, service: str) -> None:
         self.loras = loras
         self._transformer = pipeline.transformer
         self.service = service

@@ -24,7 +24,7 @@ Offload = Literal["none", "model", "group", "sequential"]
 
 
 @dataclass(frozen=True)
-class Tuning:
+class RuntimeOptions:
     """offload: none = all weights stay on the device; model = one network at a time is there; group = the transformer's
     blocks come one after another, other networks as a whole; sequential = every layer comes when it runs.
 
@@ -45,14 +45,14 @@ class Tuning:
     cfg_batch: CfgBatch = "auto"
 
 
-UNTUNED = Tuning()
+DEFAULT_RUNTIME = RuntimeOptions()
 
 
-def tuning_of(settings: DiffusionSettings) -> Tuning:
+def runtime_of(settings: DiffusionSettings) -> RuntimeOptions:
     """What the service's settings ask for; `SettingsError` where this machine cannot do it."""
     if settings.compile == "regional":
         _check_compiler(settings)
-    return Tuning(
+    return RuntimeOptions(
         offload=settings.offload,
         vae_tiling=settings.vae_tiling,
         vae_slicing=settings.vae_slicing,
@@ -76,17 +76,17 @@ def _check_compiler(settings: DiffusionSettings) -> None:
         )
 
 
-def apply(tuning: Tuning, pipeline: Any, networks: Sequence[str], device: torch.device) -> None:
+def apply(runtime: RuntimeOptions, pipeline: Any, networks: Sequence[str], device: torch.device) -> None:
     """Put the pipeline's networks (component names, in order of use) where they belong and set them up."""
-    if tuning.attention:
-        set_attention(pipeline.transformer, tuning.attention)
-    if tuning.vae_tiling:
+    if runtime.attention:
+        set_attention(pipeline.transformer, runtime.attention)
+    if runtime.vae_tiling:
         pipeline.vae.enable_tiling()
-    if tuning.vae_slicing:
+    if runtime.vae_slicing:
         pipeline.vae.enable_slicing()
-    if tuning.compile == "regional":
+    if runtime.compile == "regional":
         pipeline.transformer.compile_repeated_blocks()
-    place(tuning, pipeline, networks, device)
+    place(runtime, pipeline, networks, device)
 
 
 def set_attention(transformer: Any, backend: str) -> None:
@@ -105,11 +105,11 @@ def takes_masks(backend: str) -> bool:
     return (backend or DIFFUSERS_ATTN_BACKEND) == "native"
 
 
-def place(tuning: Tuning, pipeline: Any, networks: Sequence[str], device: torch.device) -> None:
+def place(runtime: RuntimeOptions, pipeline: Any, networks: Sequence[str], device: torch.device) -> None:
     """Move the networks to the device, or arrange that they move when they are used."""
     staying, taking_turns = [], []
     for name in networks:
-        part, offload = getattr(pipeline, name), offload_of(name, tuning)
+        part, offload = getattr(pipeline, name), offload_of(name, runtime)
         if offload == "none":
             staying.append(part.to(device))
         elif offload == "sequential":
@@ -126,22 +126,22 @@ def place(tuning: Tuning, pipeline: Any, networks: Sequence[str], device: torch.
     TakesTurns.attach(taking_turns, staying, device)
 
 
-def offload_of(network: str, tuning: Tuning) -> Offload:
+def offload_of(network: str, runtime: RuntimeOptions) -> Offload:
     """Where the weights of this component of a pipeline rest."""
-    if network.startswith("text_encoder") and tuning.text_encoder_offload is not None:
-        return tuning.text_encoder_offload
-    return tuning.offload
+    if network.startswith("text_encoder") and runtime.text_encoder_offload is not None:
+        return runtime.text_encoder_offload
+    return runtime.offload
 
 
-def free_for_transformer(pipeline: Any, networks: Sequence[str], device: torch.device, tuning: Tuning) -> int:
+def free_for_transformer(pipeline: Any, networks: Sequence[str], device: torch.device, runtime: RuntimeOptions) -> int:
     """Bytes that the transformer may take where it will run, once the pipeline's other networks are in their places."""
-    if tuning.offload in ("group", "sequential"):
+    if runtime.offload in ("group", "sequential"):
         return devices.free_bytes(torch.device("cpu"))
     free = devices.free_bytes(device)
     if device.type == "cpu":
         return free
     others = (name for name in networks if name != "transformer")
-    return free - sum(nbytes(getattr(pipeline, name)) for name in others if offload_of(name, tuning) == "none")
+    return free - sum(nbytes(getattr(pipeline, name)) for name in others if offload_of(name, runtime) == "none")
 
 
 def nbytes(network: torch.nn.Module) -> int:

@@ -231,7 +231,7 @@ class Feature(_Strict):
             raise fault("one stage reads the request's prompt; give this one a `prompt`", "stages", prompted[0])
         if "rewrite_prompt" in kinds and not prompted:
             raise fault("no stage reads the request's prompt", "stages", kinds.index("rewrite_prompt"))
-        for section in self.sections:
+        for section in self.passes:
             self._check_background(section)
         if self.requires_mask and "mask" not in kinds:
             raise fault("the chain has no mask stage", "requires_mask")
@@ -247,36 +247,36 @@ class Feature(_Strict):
     @model_validator(mode="after")
     def _parameters_fit(self) -> Feature:
         for name in ("steps", "guidance_scale", "strength"):
-            is_open = any(getattr(stage, name) is None for stage in self.painters)
+            is_open = any(getattr(stage, name) is None for stage in self.paint_stages)
             if is_open and getattr(self.parameters, name) is None:
                 raise fault(f"{name} is missing: a stage that paints takes it from the request", "parameters")
             if not is_open and getattr(self.parameters, name) is not None:
                 raise fault("no stage takes it from the request; leave it out", "parameters", name)
-        if self.parameters.negative_scale is not None and not isinstance(self.painter, FillStage):
+        if self.parameters.negative_scale is not None and not isinstance(self.prompt_stage, FillStage):
             raise fault("weighs a negative prompt for fill alone; leave it out", "parameters", "negative_scale")
         return self
 
     @cached_property
-    def sections(self) -> tuple[tuple[Stage, ...], ...]:
+    def passes(self) -> tuple[tuple[Stage, ...], ...]:
         """The stages up to each composite: each paints once, from what the one before made."""
         ends = [index for index, stage in enumerate(self.stages, start=1) if isinstance(stage, CompositeStage)]
         starts = [0, *ends[:-1]]
         return tuple(self.stages[start:end] for start, end in zip(starts, ends or [len(self.stages)], strict=True))
 
     @cached_property
-    def painters(self) -> tuple[FillStage | QwenEditStage, ...]:
+    def paint_stages(self) -> tuple[FillStage | QwenEditStage, ...]:
         """The stages whose models paint, in order; empty for a feature that only cuts out."""
         return tuple(stage for stage in self.stages if isinstance(stage, FillStage | QwenEditStage))
 
     @cached_property
-    def painter(self) -> FillStage | QwenEditStage | None:
+    def prompt_stage(self) -> FillStage | QwenEditStage | None:
         """The stage that reads the request's prompt; None where each has a prompt of its own, or nothing paints."""
-        return next((stage for stage in self.painters if stage.prompt is None), None)
+        return next((stage for stage in self.paint_stages if stage.prompt is None), None)
 
     @cached_property
-    def lead(self) -> FillStage | QwenEditStage | None:
+    def primary_stage(self) -> FillStage | QwenEditStage | None:
         """The stage whose parameters an answer tells: the one that reads the prompt, else the last that paints."""
-        return self.painter or next(reversed(self.painters), None)
+        return self.prompt_stage or next(reversed(self.paint_stages), None)
 
     def has(self, kind: type[_Strict]) -> bool:
         """Whether the chain has a stage of this kind."""

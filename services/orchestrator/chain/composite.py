@@ -1,4 +1,4 @@
-"""The end of a chain: the painted pixels over the picture's, by the weight. Pure functions of arrays."""
+"""The end of a chain: the painted pixels over the picture's, by the mask alpha. Pure functions of arrays."""
 
 from __future__ import annotations
 
@@ -7,47 +7,47 @@ from dataclasses import replace
 import numpy as np
 
 from imgedit.imaging.images import Picture, Pixels, blend
-from services.orchestrator.chain.state import Canvas
+from services.orchestrator.chain.state import ChainState
 from services.orchestrator.imaging.colour_match import match_colours
-from services.orchestrator.imaging.foreground_colours import OwnColours, share_of_cutout, share_of_subject
+from services.orchestrator.imaging.foreground_colours import ForegroundColours, share_of_cutout, share_of_subject
 
 
-def composited(canvas: Canvas, *, postprocess: bool) -> Canvas:
-    """What was painted over the canvas by its weight; where that is 0 the canvas's bytes are untouched.
+def composited(state: ChainState, *, postprocess: bool) -> ChainState:
+    """What was painted over the state by its mask alpha; where that is 0 the state's bytes are untouched.
 
     postprocess: match the painted region's tone to what is kept around it, and keep the subject in its own colours at
     soft edges. Nothing painted = nothing changes.
     """
-    painted, weight = canvas.painted, canvas.weight
+    painted, mask_alpha = state.painted, state.mask_alpha
     if painted is None:
-        return replace(canvas, weight=np.zeros(canvas.rgb.shape[:2], np.uint8))
-    if weight is None:
-        return replace(canvas, rgb=painted, alpha=None, weight=np.full(painted.shape[:2], 255, np.uint8))
-    kept = canvas.rgb
+        return replace(state, mask_alpha=np.zeros(state.rgb.shape[:2], np.uint8))
+    if mask_alpha is None:
+        return replace(state, rgb=painted, alpha=None, mask_alpha=np.full(painted.shape[:2], 255, np.uint8))
+    kept = state.rgb
     if postprocess:
-        painted = _matched(canvas, painted, weight)
-        if canvas.own_colours is not None and canvas.kept_subject is not None:
-            kept = canvas.own_colours.relaid(kept, share_of_subject(weight, canvas.kept_subject))
-    rgb = blend(painted, kept, weight[:, :, None])
-    if canvas.alpha is None:
-        return replace(canvas, rgb=rgb)
-    opaque = np.full_like(canvas.alpha, 255)
-    return replace(canvas, rgb=rgb, alpha=blend(opaque, canvas.alpha, weight))
+        painted = _matched(state, painted, mask_alpha)
+        if state.foreground_colours is not None and state.kept_subject is not None:
+            kept = state.foreground_colours.relaid(kept, share_of_subject(mask_alpha, state.kept_subject))
+    rgb = blend(painted, kept, mask_alpha[:, :, None])
+    if state.alpha is None:
+        return replace(state, rgb=rgb)
+    opaque = np.full_like(state.alpha, 255)
+    return replace(state, rgb=rgb, alpha=blend(opaque, state.alpha, mask_alpha))
 
 
-def cut_out(rgb: Pixels, alpha: Pixels, own_colours: OwnColours | None) -> Picture:
+def cut_out(rgb: Pixels, alpha: Pixels, foreground_colours: ForegroundColours | None) -> Picture:
     """The subject of (H, W, 3) `rgb`, transparent around it, in its own colours where there are any."""
-    if own_colours is not None:
-        rgb = own_colours.relaid(rgb, share_of_cutout(alpha))
+    if foreground_colours is not None:
+        rgb = foreground_colours.relaid(rgb, share_of_cutout(alpha))
     return Picture(rgb, alpha)
 
 
-def _matched(canvas: Canvas, painted: Pixels, weight: Pixels) -> Pixels:
+def _matched(state: ChainState, painted: Pixels, mask_alpha: Pixels) -> Pixels:
     """`painted` in the tone of the picture; only the work area was painted, so only there is anything to match."""
-    if canvas.area is None:
+    if state.area is None:
         return painted
-    box = canvas.area.box.slices
-    seen = Picture(canvas.rgb[box], None if canvas.alpha is None else canvas.alpha[box]).over_white()
+    box = state.area.box.slices
+    seen = Picture(state.rgb[box], None if state.alpha is None else state.alpha[box]).over_white()
     matched = painted.copy()
-    matched[box] = match_colours(painted[box], seen, weight[box])
+    matched[box] = match_colours(painted[box], seen, mask_alpha[box])
     return matched

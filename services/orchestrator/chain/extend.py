@@ -1,4 +1,4 @@
-"""The extended canvas: the picture with its margins, pre-filled by reflection. Pure functions of arrays."""
+"""The extended state: the picture with its margins, pre-filled by reflection. Pure functions of arrays."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import numpy as np
 
 from imgedit.errors import InvalidArgument
 from imgedit.imaging.images import MAX_SIDE
-from services.orchestrator.chain.state import Canvas
+from services.orchestrator.chain.state import ChainState
 from services.orchestrator.imaging import masks
 from services.orchestrator.request.margins import Margins
 
 
 def check_canvas(size: tuple[int, int], margins: Margins, max_pixels: int) -> None:
-    """Refuse a canvas that would not be accepted as a picture."""
+    """Refuse a state that would not be accepted as a picture."""
     width, height = margins.around(size)
     if width * height <= max_pixels and max(width, height) <= MAX_SIDE:
         return
@@ -26,17 +26,17 @@ def check_canvas(size: tuple[int, int], margins: Margins, max_pixels: int) -> No
     )
 
 
-def extended(canvas: Canvas, margins: Margins, feather_px: int) -> Canvas:
+def extended(state: ChainState, margins: Margins, feather_px: int) -> ChainState:
     """The seam is feathered inside the margins, over a third of the smallest one at most."""
     smallest = min(side for side in (margins.left, margins.right, margins.top, margins.bottom) if side > 0)
     feather_px = min(feather_px, smallest // 3)
     around = ((margins.top, margins.bottom), (margins.left, margins.right))
-    inside = np.zeros(canvas.rgb.shape[:2], np.uint8)
+    inside = np.zeros(state.rgb.shape[:2], np.uint8)
     return replace(
-        canvas,
-        rgb=np.pad(canvas.rgb, (*around, (0, 0)), mode="reflect"),
-        alpha=None if canvas.alpha is None else np.pad(canvas.alpha, around, mode="reflect"),
-        weight=masks.feather(np.pad(inside, around, constant_values=255), feather_px),
+        state,
+        rgb=np.pad(state.rgb, (*around, (0, 0)), mode="reflect"),
+        alpha=None if state.alpha is None else np.pad(state.alpha, around, mode="reflect"),
+        mask_alpha=masks.feather(np.pad(inside, around, constant_values=255), feather_px),
         mask_source="margins",
         margins=margins,
     )

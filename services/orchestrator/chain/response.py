@@ -20,7 +20,7 @@ from services.orchestrator import metrics
 from services.orchestrator.catalogue.models import Experiment, Feature
 from services.orchestrator.chain import composite
 from services.orchestrator.chain.run import Outcome
-from services.orchestrator.chain.state import Edit
+from services.orchestrator.chain.state import EditContext
 from services.orchestrator.request import mask_parameters, output, parameters
 
 _REST_BYTES = 1024 * 1024
@@ -38,7 +38,7 @@ async def build_response(
     request: edit_pb2.EditRequest,
     experiment: Experiment,
     feature: Feature,
-    edit: Edit,
+    edit: EditContext,
     outcome: Outcome,
     *,
     with_prompts: bool,
@@ -50,16 +50,16 @@ async def build_response(
     Raises `InvalidArgument` for a picture too large for the format that was asked for, `RequestTooLarge` for one whose
     file no answer can hold.
     """
-    canvas = outcome.canvas
-    height, width = canvas.rgb.shape[:2]
+    state = outcome.state
+    height, width = state.rgb.shape[:2]
     edit.parameters.output.check_size((width, height))
     effective = _effective(feature, edit, outcome)
     files = await output.encode(
         edit.parameters.output,
-        Picture(canvas.rgb, canvas.alpha),
+        Picture(state.rgb, state.alpha),
         await asyncio.to_thread(_metadata, request, effective, with_prompts),
         cutout=_cutout(edit.picture, outcome),
-        weight=canvas.weight,
+        mask_alpha=state.mask_alpha,
     )
     files, left_out = files.within(max_bytes - _REST_BYTES)
     return edit_pb2.EditResponse(
@@ -74,7 +74,7 @@ async def build_response(
         height=height,
         effective=effective,
         stage_timings=[progress_pb2.Timing(name=name, seconds=s) for name, s in outcome.seconds.items()],
-        warnings=(*edit.parameters.warnings, *canvas.warnings, *outcome.warnings, *left_out),
+        warnings=(*edit.parameters.warnings, *state.warnings, *outcome.warnings, *left_out),
         request_id=logs.request_id.get(),
     )
 
@@ -93,13 +93,13 @@ def _cutout(picture: Picture, outcome: Outcome) -> Picture | None:
             metrics.CUTOUT_FAILURES.inc()
         return None
     alpha = subject.alpha if picture.alpha is None else np.minimum(subject.alpha, picture.alpha)
-    return composite.cut_out(picture.rgb, alpha, subject.own_colours)
+    return composite.cut_out(picture.rgb, alpha, subject.foreground_colours)
 
 
-def _texts(feature: Feature, edit: Edit, outcome: Outcome) -> dict[str, Any]:
+def _texts(feature: Feature, edit: EditContext, outcome: Outcome) -> dict[str, Any]:
     """The prompts as the model saw them, and as they were asked where that differs."""
-    if feature.painter is None:
-        lead = edit.parameters.at(feature.lead) if feature.lead else edit.parameters
+    if feature.prompt_stage is None:
+        lead = edit.parameters.at(feature.primary_stage) if feature.primary_stage else edit.parameters
         return {"prompt": lead.prompt, "negative_prompt": lead.negative_prompt}
     asked, seen, is_expanded = edit.parameters, outcome.texts, edit.rewriting.prompt == "expand"
     changed = edit_pb2.PROMPT_REWRITE_EXPANDED if is_expanded else edit_pb2.PROMPT_REWRITE_TRANSLATED
@@ -114,12 +114,12 @@ def _texts(feature: Feature, edit: Edit, outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _effective(feature: Feature, edit: Edit, outcome: Outcome) -> edit_pb2.EffectiveParameters:
-    canvas = outcome.canvas
-    used = edit.parameters.at(feature.lead) if feature.lead else edit.parameters
-    margins = canvas.margins
+def _effective(feature: Feature, edit: EditContext, outcome: Outcome) -> edit_pb2.EffectiveParameters:
+    state = outcome.state
+    used = edit.parameters.at(feature.primary_stage) if feature.primary_stage else edit.parameters
+    margins = state.margins
     by_words = used.extension.directions if used.extension else None
-    work_width, work_height = canvas.area.padded if canvas.area else (0, 0)
+    work_width, work_height = state.area.padded if state.area else (0, 0)
     return edit_pb2.EffectiveParameters(
         feature_id=feature.id,
         **_texts(feature, edit, outcome),
@@ -134,13 +134,13 @@ def _effective(feature: Feature, edit: Edit, outcome: Outcome) -> edit_pb2.Effec
         if margins
         else None,
         reference_count=len(edit.references),
-        mask_source=_MASK_SOURCES[canvas.mask_source],
+        mask_source=_MASK_SOURCES[state.mask_source],
         work_width=work_width,
         work_height=work_height,
         background=mask_parameters.BACKGROUND_NUMBERS[used.region.background] if used.region.background else None,
-        mask=mask_parameters.message(canvas.mask_options) if canvas.mask_options else None,
+        mask=mask_parameters.message(state.mask_options) if state.mask_options else None,
         direction_words=by_words.words if by_words else (),
         output=used.output.message,
         postprocess=edit_pb2.POSTPROCESS_ON if used.postprocess else edit_pb2.POSTPROCESS_OFF,
-        models=[progress_pb2.ModelInfo(model_id=m.model_id, revision=m.revision) for m in canvas.models],
+        models=[progress_pb2.ModelInfo(model_id=m.model_id, revision=m.revision) for m in state.models],
     )

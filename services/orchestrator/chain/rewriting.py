@@ -6,7 +6,7 @@ import asyncio
 
 from imgedit.errors import ServiceUnavailable
 from services.orchestrator.backends.clients import Rewritten
-from services.orchestrator.chain.state import Edit, Texts
+from services.orchestrator.chain.state import EditContext, Texts
 from services.orchestrator.imaging.work_area import looked_at
 from services.orchestrator.request import prompts
 from services.orchestrator.request.prompts import Mode
@@ -15,7 +15,7 @@ GLANCE_PIXELS = 448 * 448
 """The PromptService looks at pictures at less than this."""
 
 
-async def rewrite_prompts(edit: Edit) -> Texts:
+async def rewrite_prompts(edit: EditContext) -> Texts:
     """The prompts as the model is to see them, one after the other: the service writes one at a time anyway.
 
     Raises `PromptLanguageUnsupported` where nobody is there to rewrite what the model does not read.
@@ -38,7 +38,7 @@ async def rewrite_prompts(edit: Edit) -> Texts:
     )
 
 
-async def _rewritten(edit: Edit, field: str, text: str, mode: Mode) -> Rewritten:
+async def _rewritten(edit: EditContext, field: str, text: str, mode: Mode) -> Rewritten:
     """A text that is written out is written with a look at the pictures."""
     shown = (edit.picture.over_white(), *edit.references) if mode == "expand" else ()
     images = [await asyncio.to_thread(looked_at, image, GLANCE_PIXELS) for image in shown]

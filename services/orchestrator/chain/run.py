@@ -28,7 +28,7 @@ from services.orchestrator.catalogue.models import (
 )
 from services.orchestrator.chain import stages
 from services.orchestrator.chain.rewriting import rewrite_prompts
-from services.orchestrator.chain.state import Canvas, Edit, Subject, Texts
+from services.orchestrator.chain.state import ChainState, EditContext, Subject, Texts
 
 T = TypeVar("T")
 
@@ -37,7 +37,7 @@ T = TypeVar("T")
 class Outcome:
     """A finished edit. texts: the prompts as the model saw them. seconds: per stage, in the order of their start."""
 
-    canvas: Canvas
+    state: ChainState
     subject: Subject | None
     texts: Texts
     seconds: dict[str, float]
@@ -60,10 +60,10 @@ class Clock:
             self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - started
 
 
-async def run_chain(feature: Feature, edit: Edit) -> Outcome:
+async def run_chain(feature: Feature, edit: EditContext) -> Outcome:
     """Walk the chain. Leaving early, by an error or a cancel, ends all that still runs."""
-    canvas = Canvas(edit.picture.rgb, edit.picture.alpha)
-    weights: list[Pixels] = []
+    state = ChainState(edit.picture.rgb, edit.picture.alpha)
+    mask_alphas: list[Pixels] = []
     clock = Clock()
     try:
         walked = _walked(feature, edit)
@@ -74,37 +74,37 @@ async def run_chain(feature: Feature, edit: Edit) -> Outcome:
                 segment = partial(stages.segment, edit, wants_colours=_wants_colours(feature, edit))
                 work = asyncio.create_task(clock.measure(stage.kind, segment))
                 work.add_done_callback(_retrieve)
-                canvas = replace(canvas, subject=work)
+                state = replace(state, subject=work)
             elif isinstance(stage, RewritePromptStage):
                 texts = asyncio.create_task(clock.measure(stage.kind, partial(rewrite_prompts, edit)))
                 texts.add_done_callback(_retrieve)
-                canvas = replace(canvas, texts=texts)
+                state = replace(state, texts=texts)
             else:
-                if isinstance(stage, MaskStage) and canvas.subject is not None and edit.mask is None:
-                    await canvas.subject  # before the clock: waiting is the segmentation's time
-                if isinstance(stage, PaintStage) and stage.prompt is None and canvas.texts is not None:
-                    await canvas.texts  # likewise
-                step = partial(stages.OF_KIND[type(stage)], canvas, stage, edit)
-                canvas = await clock.measure(stage.kind, step)
-            if isinstance(stage, CompositeStage) and canvas.weight is not None:
-                weights.append(canvas.weight)
+                if isinstance(stage, MaskStage) and state.subject is not None and edit.mask is None:
+                    await state.subject  # before the clock: waiting is the segmentation's time
+                if isinstance(stage, PaintStage) and stage.prompt is None and state.texts is not None:
+                    await state.texts  # likewise
+                step = partial(stages.OF_KIND[type(stage)], state, stage, edit)
+                state = await clock.measure(stage.kind, step)
+            if isinstance(stage, CompositeStage) and state.mask_alpha is not None:
+                mask_alphas.append(state.mask_alpha)
                 if index < len(walked):
-                    canvas = canvas.as_picture()
-        canvas = await _finished(canvas, feature, edit, clock)
-        if len(weights) > 1:  # changed is what any of them changed
-            canvas = replace(canvas, weight=np.maximum.reduce(weights))
-        subject, warnings = await _settled_subject(canvas)
-        seen = await canvas.texts if canvas.texts else Texts(edit.parameters.prompt, edit.parameters.negative_prompt)
+                    state = state.as_picture()
+        state = await _finished(state, feature, edit, clock)
+        if len(mask_alphas) > 1:  # changed is what any of them changed
+            state = replace(state, mask_alpha=np.maximum.reduce(mask_alphas))
+        subject, warnings = await _settled_subject(state)
+        seen = await state.texts if state.texts else Texts(edit.parameters.prompt, edit.parameters.negative_prompt)
     finally:
-        for running in (canvas.subject, canvas.texts):
+        for running in (state.subject, state.texts):
             if running is not None:
                 running.cancel()
     segmenters = () if subject is None else (subject.model,)
-    canvas = replace(canvas, models=tuple(dict.fromkeys((*segmenters, *seen.models, *canvas.models))))
-    return Outcome(canvas, subject, seen, clock.seconds, warnings)
+    state = replace(state, models=tuple(dict.fromkeys((*segmenters, *seen.models, *state.models))))
+    return Outcome(state, subject, seen, clock.seconds, warnings)
 
 
-def _walked(feature: Feature, edit: Edit) -> list[Stage]:
+def _walked(feature: Feature, edit: EditContext) -> list[Stage]:
     """The stages that this edit needs, with a rewriting of its prompts where the chain has none."""
     walked = [stage for stage in feature.stages if _is_needed(stage, feature, edit)]
     if edit.rewriting.is_needed and not feature.has(RewritePromptStage):
@@ -112,16 +112,16 @@ def _walked(feature: Feature, edit: Edit) -> list[Stage]:
     return walked
 
 
-async def _finished(canvas: Canvas, feature: Feature, edit: Edit, clock: Clock) -> Canvas:
+async def _finished(state: ChainState, feature: Feature, edit: EditContext, clock: Clock) -> ChainState:
     """Cut out where that is all that the chain does, or where the result is to be transparent."""
-    if not feature.painters:
-        return await stages.finish_unpainted(canvas)
+    if not feature.paint_stages:
+        return await stages.finish_unpainted(state)
     if edit.parameters.region.background == "transparent":
-        return await clock.measure("composite", partial(stages.finish_transparent, canvas, edit))
-    return canvas
+        return await clock.measure("composite", partial(stages.finish_transparent, state, edit))
+    return state
 
 
-def _is_needed(stage: Stage, feature: Feature, edit: Edit) -> bool:
+def _is_needed(stage: Stage, feature: Feature, edit: EditContext) -> bool:
     """All but what the edit has no use for: a mask, a rewriting, a segmentation that nobody waits for or shows."""
     if isinstance(stage, RewritePromptStage):
         return edit.rewriting.is_needed
@@ -129,15 +129,15 @@ def _is_needed(stage: Stage, feature: Feature, edit: Edit) -> bool:
     if isinstance(stage, MaskStage):
         return region.use_of(stage) is not None
     if isinstance(stage, SegmentStage):
-        return edit.parameters.output.cutout or not feature.painters or (bool(region.masks) and edit.mask is None)
+        return edit.parameters.output.cutout or not feature.paint_stages or (bool(region.masks) and edit.mask is None)
     return True
 
 
-def _wants_colours(feature: Feature, edit: Edit) -> bool:
+def _wants_colours(feature: Feature, edit: EditContext) -> bool:
     """Whether the answer, or what a model is given, will show soft edges of the subject that BEN2 finds."""
     used = edit.parameters
     shows = edit.mask is None and any(use.cuts_out or use.options.keeps_subject for use in used.region.masks)
-    return used.postprocess and (used.output.cutout or shows or not feature.painters)
+    return used.postprocess and (used.output.cutout or shows or not feature.paint_stages)
 
 
 def _retrieve(work: asyncio.Task[Any]) -> None:
@@ -146,11 +146,11 @@ def _retrieve(work: asyncio.Task[Any]) -> None:
         work.exception()
 
 
-async def _settled_subject(canvas: Canvas) -> tuple[Subject | None, tuple[str, ...]]:
+async def _settled_subject(state: ChainState) -> tuple[Subject | None, tuple[str, ...]]:
     """The segmentation; its failure is a warning, since what depended on it would have failed before."""
-    if canvas.subject is None:
+    if state.subject is None:
         return None, ()
     try:
-        return await canvas.subject, ()
+        return await state.subject, ()
     except ImgeditError as error:
         return None, (f"the cut-out could not be made: {error.message}",)

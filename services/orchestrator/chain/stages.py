@@ -20,9 +20,9 @@ from services.orchestrator.backends.clients import Painted
 from services.orchestrator.catalogue.models import CompositeStage, ExtendStage, FillStage, MaskStage, QwenEditStage
 from services.orchestrator.chain.composite import composited, cut_out
 from services.orchestrator.chain.extend import check_canvas, extended
-from services.orchestrator.chain.state import Canvas, Edit, MaskSource, Subject
-from services.orchestrator.imaging import mask_alpha, masks
-from services.orchestrator.imaging.foreground_colours import OwnColours
+from services.orchestrator.chain.state import ChainState, EditContext, MaskSource, Subject
+from services.orchestrator.imaging import mask_checks, masks
+from services.orchestrator.imaging.foreground_colours import ForegroundColours
 from services.orchestrator.imaging.masks import MaskOptions
 from services.orchestrator.imaging.work_area import MAX_ASPECT, WorkArea, looked_at
 from services.orchestrator.request.parameters import PROFILE_NUMBERS, EditParameters
@@ -31,56 +31,56 @@ SEGMENT_SIDE = 1024
 """BEN2 looks at 1024 × 1024 px; a larger picture is sent at that size."""
 
 
-async def segment(edit: Edit, *, wants_colours: bool) -> Subject:
+async def segment(edit: EditContext, *, wants_colours: bool) -> Subject:
     """What BEN2 finds in the picture, and its own colours where they are wanted."""
     return await _subject_of(edit.picture, edit, wants_colours=wants_colours)
 
 
-async def mask(canvas: Canvas, stage: MaskStage, edit: Edit) -> Canvas:
-    """The weight: the caller's mask or a part of BEN2's, worked on as asked; or the cut-out that it makes."""
+async def mask(state: ChainState, stage: MaskStage, edit: EditContext) -> ChainState:
+    """The mask_alpha: the caller's mask or a part of BEN2's, worked on as asked; or the cut-out that it makes."""
     use = edit.parameters.region.use_of(stage)
     if use is None:
         raise InternalError("mask: the edit does not use this stage")
     if edit.mask is None:
-        found = await _found_subject(canvas)
-        weight = await asyncio.to_thread(mask_alpha.of_subject, found.alpha, use.options)
-        canvas = replace(canvas, mask_options=use.options, mask_source="segmentation")
-        remarks = mask_alpha.remarks_on_subject
-        if canvas.rgb is edit.picture.rgb:  # what was painted over it since has edges of its own
-            canvas = await asyncio.to_thread(_with_colours, canvas, found, use.options)
+        found = await _found_subject(state)
+        mask_alpha = await asyncio.to_thread(mask_checks.of_subject, found.alpha, use.options)
+        state = replace(state, mask_options=use.options, mask_source="segmentation")
+        remarks = mask_checks.remarks_on_subject
+        if state.rgb is edit.picture.rgb:  # what was painted over it since has edges of its own
+            state = await asyncio.to_thread(_with_colours, state, found, use.options)
     else:
-        weight = await asyncio.to_thread(mask_alpha.of_request, edit.mask, use.options)
-        canvas = replace(canvas, mask_options=use.options, mask_source="request")
-        remarks = mask_alpha.remarks_on_request
+        mask_alpha = await asyncio.to_thread(mask_checks.of_request, edit.mask, use.options)
+        state = replace(state, mask_options=use.options, mask_source="request")
+        remarks = mask_checks.remarks_on_request
     if use.cuts_out:
-        return await asyncio.to_thread(_on_plain_ground, canvas, weight)
-    warnings = await asyncio.to_thread(remarks, weight)
-    return replace(canvas, weight=weight, warnings=(*canvas.warnings, *warnings))
+        return await asyncio.to_thread(_on_plain_ground, state, mask_alpha)
+    warnings = await asyncio.to_thread(remarks, mask_alpha)
+    return replace(state, mask_alpha=mask_alpha, warnings=(*state.warnings, *warnings))
 
 
-async def extend(canvas: Canvas, stage: ExtendStage, edit: Edit) -> Canvas:
-    """Margins around the picture, pre-filled by reflection; the weight is the margins."""
+async def extend(state: ChainState, stage: ExtendStage, edit: EditContext) -> ChainState:
+    """Margins around the picture, pre-filled by reflection; the mask alpha is the margins."""
     if edit.parameters.extension is None:
         raise InternalError("extend: the edit says nothing of margins")
     margins = edit.parameters.extension.margins_of(edit.picture.size, stage.direction_fraction)
     check_canvas(edit.picture.size, margins, edit.max_pixels)
-    return await asyncio.to_thread(extended, canvas, margins, stage.feather_px)
+    return await asyncio.to_thread(extended, state, margins, stage.feather_px)
 
 
-async def fill(canvas: Canvas, stage: FillStage, edit: Edit) -> Canvas:
-    """FLUX.1-Fill paints the work area where the weight is above 0."""
-    parameters = await _parameters(canvas, stage, edit)
+async def fill(state: ChainState, stage: FillStage, edit: EditContext) -> ChainState:
+    """FLUX.1-Fill paints the work area where the mask alpha is above 0."""
+    parameters = await _parameters(state, stage, edit)
     if parameters.steps_run == 0:
-        return canvas
-    if canvas.weight is None:
+        return state
+    if state.mask_alpha is None:
         raise InternalError("fill: the chain has no mask before it")
     work = edit.work_pixels
-    area = await asyncio.to_thread(WorkArea.around, canvas.weight, work.most, work.least_of_fill)
-    rgb = await asyncio.to_thread(lambda: area.enter(Picture(canvas.rgb, canvas.alpha).over_white()))
-    weight = await asyncio.to_thread(area.enter_mask, canvas.weight)
+    area = await asyncio.to_thread(WorkArea.around, state.mask_alpha, work.most, work.least_of_fill)
+    rgb = await asyncio.to_thread(lambda: area.enter(Picture(state.rgb, state.alpha).over_white()))
+    mask_alpha = await asyncio.to_thread(area.enter_mask, state.mask_alpha)
     painted = await edit.backends.fill(
         rgb,
-        weight,
+        mask_alpha,
         prompt=parameters.prompt,
         negative_prompt=parameters.negative_prompt,
         negative_scale=parameters.negative_scale,
@@ -93,24 +93,24 @@ async def fill(canvas: Canvas, stage: FillStage, edit: Edit) -> Canvas:
         deadline=edit.deadline,
         on_progress=edit.on_progress(stage.kind),
     )
-    full = await asyncio.to_thread(area.leave, painted.rgb, canvas.rgb)
-    return _painted(canvas, full, area, painted)
+    full = await asyncio.to_thread(area.leave, painted.rgb, state.rgb)
+    return _painted(state, full, area, painted)
 
 
-async def qwen_edit(canvas: Canvas, stage: QwenEditStage, edit: Edit) -> Canvas:
-    """Qwen-Image-Edit edits the work area by the prompt, with the references beside it."""
-    parameters = await _parameters(canvas, stage, edit)
+async def qwen_edit(state: ChainState, stage: QwenEditStage, edit: EditContext) -> ChainState:
+    """Qwen-Image-EditContext edits the work area by the prompt, with the references beside it."""
+    parameters = await _parameters(state, stage, edit)
     if parameters.steps_run == 0:
-        return canvas
-    _check_aspects(canvas, edit)
+        return state
+    _check_aspects(state, edit)
     work = edit.work_pixels
-    area, weight = await asyncio.to_thread(_area_and_mask, canvas, work.most, work.least_of_qwen_edit)
-    rgb = await asyncio.to_thread(lambda: area.enter(Picture(canvas.rgb, canvas.alpha).over_white()))
+    area, mask_alpha = await asyncio.to_thread(_area_and_mask, state, work.most, work.least_of_qwen_edit)
+    rgb = await asyncio.to_thread(lambda: area.enter(Picture(state.rgb, state.alpha).over_white()))
     shown = edit.references[: stage.max_references]
     references = [await asyncio.to_thread(looked_at, image, work.most) for image in shown]
     painted = await edit.backends.qwen_edit(
         [rgb, *references],
-        mask=weight,
+        mask=mask_alpha,
         prompt=parameters.prompt,
         negative_prompt=parameters.negative_prompt,
         true_cfg_scale=parameters.guidance_scale,
@@ -122,55 +122,55 @@ async def qwen_edit(canvas: Canvas, stage: QwenEditStage, edit: Edit) -> Canvas:
         deadline=edit.deadline,
         on_progress=edit.on_progress(stage.kind),
     )
-    full = await asyncio.to_thread(area.leave, painted.rgb, canvas.rgb)
-    return _painted(canvas, full, area, painted)
+    full = await asyncio.to_thread(area.leave, painted.rgb, state.rgb)
+    return _painted(state, full, area, painted)
 
 
-def _painted(canvas: Canvas, full: Pixels, area: WorkArea, painted: Painted) -> Canvas:
+def _painted(state: ChainState, full: Pixels, area: WorkArea, painted: Painted) -> ChainState:
     return replace(
-        canvas,
+        state,
         painted=full,
         area=area,
-        models=(*canvas.models, painted.model),
-        warnings=(*canvas.warnings, *painted.warnings),
+        models=(*state.models, painted.model),
+        warnings=(*state.warnings, *painted.warnings),
     )
 
 
-async def _parameters(canvas: Canvas, stage: FillStage | QwenEditStage, edit: Edit) -> EditParameters:
+async def _parameters(state: ChainState, stage: FillStage | QwenEditStage, edit: EditContext) -> EditParameters:
     """What this stage runs with; the request's prompts as they were rewritten."""
     parameters = edit.parameters.at(stage)
-    if canvas.texts is None or stage.prompt is not None:
+    if state.texts is None or stage.prompt is not None:
         return parameters
-    texts = await canvas.texts
+    texts = await state.texts
     return replace(parameters, prompt=texts.prompt, negative_prompt=texts.negative_prompt)
 
 
-async def composite(canvas: Canvas, _stage: CompositeStage, edit: Edit) -> Canvas:
-    """What was painted over the picture, by the weight."""
-    return await asyncio.to_thread(composited, canvas, postprocess=edit.parameters.postprocess)
+async def composite(state: ChainState, _stage: CompositeStage, edit: EditContext) -> ChainState:
+    """What was painted over the picture, by the mask alpha."""
+    return await asyncio.to_thread(composited, state, postprocess=edit.parameters.postprocess)
 
 
-async def finish_transparent(canvas: Canvas, edit: Edit) -> Canvas:
+async def finish_transparent(state: ChainState, edit: EditContext) -> ChainState:
     """The result, transparent around the subject that BEN2 finds in it."""
-    found = await _subject_of(Picture(canvas.rgb), edit, wants_colours=edit.parameters.postprocess)
-    alpha = await asyncio.to_thread(mask_alpha.of_subject, found.alpha, MaskOptions("subject"))
-    cut = await asyncio.to_thread(cut_out, canvas.rgb, alpha, found.own_colours)
-    return replace(canvas, rgb=cut.rgb, alpha=cut.alpha, models=(*canvas.models, found.model))
+    found = await _subject_of(Picture(state.rgb), edit, wants_colours=edit.parameters.postprocess)
+    alpha = await asyncio.to_thread(mask_checks.of_subject, found.alpha, MaskOptions("subject"))
+    cut = await asyncio.to_thread(cut_out, state.rgb, alpha, found.foreground_colours)
+    return replace(state, rgb=cut.rgb, alpha=cut.alpha, models=(*state.models, found.model))
 
 
-async def finish_unpainted(canvas: Canvas) -> Canvas:
+async def finish_unpainted(state: ChainState) -> ChainState:
     """The end of a chain that paints nothing: the picture, transparent where the mask or the subject's alpha is 0."""
-    weight, own_colours = canvas.weight, canvas.own_colours if canvas.kept_subject is None else None
-    if weight is None:
-        found = await _found_subject(canvas)
-        weight, own_colours = found.alpha, found.own_colours
-    alpha = weight if canvas.alpha is None else np.minimum(weight, canvas.alpha)
-    cut = await asyncio.to_thread(cut_out, canvas.rgb, alpha, own_colours)
-    source: MaskSource = "segmentation" if canvas.mask_source == "whole" else canvas.mask_source
-    return replace(canvas, rgb=cut.rgb, alpha=cut.alpha, weight=weight, mask_source=source)
+    mask_alpha, foreground_colours = state.mask_alpha, state.foreground_colours if state.kept_subject is None else None
+    if mask_alpha is None:
+        found = await _found_subject(state)
+        mask_alpha, foreground_colours = found.alpha, found.foreground_colours
+    alpha = mask_alpha if state.alpha is None else np.minimum(mask_alpha, state.alpha)
+    cut = await asyncio.to_thread(cut_out, state.rgb, alpha, foreground_colours)
+    source: MaskSource = "segmentation" if state.mask_source == "whole" else state.mask_source
+    return replace(state, rgb=cut.rgb, alpha=cut.alpha, mask_alpha=mask_alpha, mask_source=source)
 
 
-OF_KIND: dict[type, Callable[[Canvas, Any, Edit], Awaitable[Canvas]]] = {
+OF_KIND: dict[type, Callable[[ChainState, Any, EditContext], Awaitable[ChainState]]] = {
     MaskStage: mask,
     ExtendStage: extend,
     FillStage: fill,
@@ -179,12 +179,12 @@ OF_KIND: dict[type, Callable[[Canvas, Any, Edit], Awaitable[Canvas]]] = {
 }
 
 
-async def _subject_of(picture: Picture, edit: Edit, *, wants_colours: bool) -> Subject:
+async def _subject_of(picture: Picture, edit: EditContext, *, wants_colours: bool) -> Subject:
     """What BEN2 finds in `picture`, at its size."""
     seen = await asyncio.to_thread(_as_segmented, picture)
     found = await edit.backends.segment(seen, wants_foreground=wants_colours, deadline=edit.deadline)
     alpha = await asyncio.to_thread(resized, found.alpha, picture.size, Image.Resampling.BILINEAR)
-    colours = None if found.foreground is None else OwnColours(seen, found.foreground)
+    colours = None if found.foreground is None else ForegroundColours(seen, found.foreground)
     return Subject(alpha, colours, found.model)
 
 
@@ -196,39 +196,41 @@ def _as_segmented(picture: Picture) -> Pixels:
     return resized(seen, (SEGMENT_SIDE, SEGMENT_SIDE), Image.Resampling.LANCZOS)
 
 
-async def _found_subject(canvas: Canvas) -> Subject:
-    if canvas.subject is None:
+async def _found_subject(state: ChainState) -> Subject:
+    if state.subject is None:
         raise InvalidArgument.field(
             "mask_image", "this feature needs a mask (white = repaint)", korean="마스크가 필요합니다."
         )
-    return await canvas.subject
+    return await state.subject
 
 
-def _with_colours(canvas: Canvas, found: Subject, options: MaskOptions) -> Canvas:
+def _with_colours(state: ChainState, found: Subject, options: MaskOptions) -> ChainState:
     """What is needed to keep the subject, or to cut it out, in its own colours."""
     kept = 255 - masks.levelled(found.alpha, options) if options.keeps_subject else None
-    return replace(canvas, kept_subject=kept, own_colours=found.own_colours)
+    return replace(state, kept_subject=kept, foreground_colours=found.foreground_colours)
 
 
-def _on_plain_ground(canvas: Canvas, weight: Pixels) -> Canvas:
+def _on_plain_ground(state: ChainState, mask_alpha: Pixels) -> ChainState:
     """The white part of the mask, cut out and laid on white: all of it is the model's."""
-    rgb = Picture(canvas.rgb, canvas.alpha).over_white()
+    rgb = Picture(state.rgb, state.alpha).over_white()
     # Where the subject is what is left out, the edge is the background's.
-    cut = cut_out(rgb, weight, canvas.own_colours if canvas.kept_subject is None else None)
-    return replace(canvas, rgb=cut.over_white(), alpha=None, mask_source="whole", kept_subject=None, own_colours=None)
+    cut = cut_out(rgb, mask_alpha, state.foreground_colours if state.kept_subject is None else None)
+    return replace(
+        state, rgb=cut.over_white(), alpha=None, mask_source="whole", kept_subject=None, foreground_colours=None
+    )
 
 
-def _area_and_mask(canvas: Canvas, max_pixels: int, min_pixels: int) -> tuple[WorkArea, Pixels | None]:
+def _area_and_mask(state: ChainState, max_pixels: int, min_pixels: int) -> tuple[WorkArea, Pixels | None]:
     """Where a model works that can do without a mask, and the mask that it is sent."""
-    if canvas.weight is None:
-        return WorkArea.of(_size(canvas.rgb), max_pixels, min_pixels), None
-    area = WorkArea.around(canvas.weight, max_pixels, min_pixels)
-    return area, area.enter_mask(canvas.weight)
+    if state.mask_alpha is None:
+        return WorkArea.of(_size(state.rgb), max_pixels, min_pixels), None
+    area = WorkArea.around(state.mask_alpha, max_pixels, min_pixels)
+    return area, area.enter_mask(state.mask_alpha)
 
 
-def _check_aspects(canvas: Canvas, edit: Edit) -> None:
+def _check_aspects(state: ChainState, edit: EditContext) -> None:
     """Refuse what Qwen2.5-VL refuses to look at."""
-    named = [("input_image", canvas.rgb), *((f"reference_images[{i}]", r) for i, r in enumerate(edit.references))]
+    named = [("input_image", state.rgb), *((f"reference_images[{i}]", r) for i, r in enumerate(edit.references))]
     for name, rgb in named:
         width, height = _size(rgb)
         if max(width, height) > MAX_ASPECT * min(width, height):

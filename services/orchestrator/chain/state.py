@@ -9,7 +9,7 @@ from typing import Literal
 
 from imgedit.imaging.images import Picture, Pixels
 from services.orchestrator.backends.clients import Backends, ModelUse, OnProgress
-from services.orchestrator.imaging.foreground_colours import OwnColours
+from services.orchestrator.imaging.foreground_colours import ForegroundColours
 from services.orchestrator.imaging.masks import MaskOptions
 from services.orchestrator.imaging.work_area import WorkArea, WorkPixels
 from services.orchestrator.request.margins import Margins
@@ -20,12 +20,13 @@ MaskSource = Literal["whole", "segmentation", "request", "margins"]
 
 
 @dataclass(frozen=True)
-class Edit:
+class EditContext:
     """What stays the same during one edit.
 
-    mask: the caller's (H, W) uint8 weight, or None. parameters: with the prompts as they were asked; rewriting: what is
-    to be done to them. max_pixels bounds an extended picture. deadline: on the `time.monotonic` clock. on_stage(name,
-    index, count) is called when a stage begins, on_progress(stage) gives the listener for a stage's own reports.
+    mask: the caller's, as (H, W) uint8 mask alpha, or None. parameters: with the prompts as they were asked; rewriting:
+    what is to be done to them. max_pixels bounds an extended picture. deadline: on the `time.monotonic` clock.
+    on_stage(name, index, count) is called when a stage begins, on_progress(stage) gives the listener for a stage's own
+    reports.
     """
 
     picture: Picture
@@ -45,11 +46,11 @@ class Edit:
 class Subject:
     """What BEN2 finds in a picture: (H, W) uint8 alpha at the picture's size, 255 = subject.
 
-    own_colours: None where they were not asked for.
+    foreground_colours: None where they were not asked for.
     """
 
     alpha: Pixels
-    own_colours: OwnColours | None
+    foreground_colours: ForegroundColours | None
     model: ModelUse
 
 
@@ -63,24 +64,24 @@ class Texts:
 
 
 @dataclass(frozen=True)
-class Canvas:
+class ChainState:
     """What the chain has made so far.
 
-    rgb, alpha: the picture, with its margins once it is extended, or its cut-out on a plain ground. weight: (H, W)
+    rgb, alpha: the picture, with its margins once it is extended, or its cut-out on a plain ground. mask_alpha: (H, W)
     uint8 of the composite, None = the whole picture. mask_options: those of the last mask. kept_subject: (H, W) uint8,
-    the subject's alpha where the weight keeps it, and own_colours its colours; None where there is nothing to refine.
-    painted: the model's picture at the canvas's size; None = nothing was painted. area: where the model worked.
+    the subject's alpha where the mask keeps it, and foreground_colours its colours; None where there is nothing to
+    refine. painted: the model's picture at the state's size; None = nothing was painted. area: where the model worked.
     subject, texts: the running segmentation and the running rewriting of the prompts; stages that need them await them.
     """
 
     rgb: Pixels
     alpha: Pixels | None
-    weight: Pixels | None = None
+    mask_alpha: Pixels | None = None
     mask_source: MaskSource = "whole"
     mask_options: MaskOptions | None = None
     margins: Margins | None = None
     kept_subject: Pixels | None = None
-    own_colours: OwnColours | None = None
+    foreground_colours: ForegroundColours | None = None
     painted: Pixels | None = None
     area: WorkArea | None = None
     models: tuple[ModelUse, ...] = ()
@@ -88,6 +89,8 @@ class Canvas:
     subject: asyncio.Task[Subject] | None = None
     texts: asyncio.Task[Texts] | None = None
 
-    def as_picture(self) -> Canvas:
+    def as_picture(self) -> ChainState:
         """For the stages behind a composite: they start from the picture as it is now."""
-        return replace(self, weight=None, mask_source="whole", kept_subject=None, own_colours=None, painted=None)
+        return replace(
+            self, mask_alpha=None, mask_source="whole", kept_subject=None, foreground_colours=None, painted=None
+        )

@@ -28,15 +28,16 @@ _BAND = 256
 Field = NDArray[np.float32]
 
 
-def match_colours(painted: Pixels, original: Pixels, weight: Pixels) -> Pixels:
+def match_colours(painted: Pixels, original: Pixels, mask_alpha: Pixels) -> Pixels:
     """(H, W, 3) `painted` with the tone of `original` (H, W, 3); unchanged where nothing is painted or nothing kept.
 
-    weight: (H, W), 0 = kept, where both pictures should be equal. The mean difference per cell is spread into the cells
-    without kept pixels by pull-push interpolation (Gortler et al., "The Lumigraph", SIGGRAPH 1996), so it is smooth.
+    mask_alpha: (H, W), 0 = kept, where both pictures should be equal. The mean difference per cell is spread into the
+    cells without kept pixels by pull-push interpolation (Gortler et al., "The Lumigraph", SIGGRAPH 1996), so it is
+    smooth.
     """
-    if weight.all() or not weight.any():
+    if mask_alpha.all() or not mask_alpha.any():
         return painted
-    shift, share = _measured(painted, original, weight)
+    shift, share = _measured(painted, original, mask_alpha)
     spread = np.dstack([_pull_push(shift[:, :, channel], share) for channel in range(3)])
     steps = np.rint(np.clip(spread, -MAX_SHIFT, MAX_SHIFT) * _SCALE) + 128
     size = (steps.shape[1] * CELL_PX, steps.shape[0] * CELL_PX)
@@ -49,14 +50,14 @@ def match_colours(painted: Pixels, original: Pixels, weight: Pixels) -> Pixels:
     return matched
 
 
-def _measured(painted: Pixels, original: Pixels, weight: Pixels) -> tuple[Field, Field]:
+def _measured(painted: Pixels, original: Pixels, mask_alpha: Pixels) -> tuple[Field, Field]:
     """Per cell the sum of what kept pixels differ by, (h, w, 3), and their number, (h, w), of all the cell's pixels."""
-    height, width = weight.shape
+    height, width = mask_alpha.shape
     columns = np.arange(0, width, CELL_PX)
     shifts, shares = [], []
     for top in range(0, height, CELL_PX):
         band = slice(top, min(top + CELL_PX, height))
-        kept = weight[band] == 0
+        kept = mask_alpha[band] == 0
         differences = (original[band].astype(np.int16) - painted[band]) * kept[:, :, None]
         shifts.append(np.add.reduceat(differences.sum(axis=0, dtype=np.int32), columns, axis=0))
         shares.append(np.add.reduceat(kept.sum(axis=0, dtype=np.int32), columns))

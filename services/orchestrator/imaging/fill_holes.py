@@ -20,15 +20,15 @@ OUTSIDE = 0
 """The number of all that lies beyond the border; runs are numbered from 1."""
 
 
-def fill_holes(weight: Pixels) -> Pixels:
+def fill_holes(mask_alpha: Pixels) -> Pixels:
     """(H, W) uint8 with its holes white.
 
     A hole is below one half and enclosed by one half and more, corners included. Where pure white encloses it, its soft
     edge is filled with it.
     """
-    filled = weight.copy()
+    filled = mask_alpha.copy()
     for level in (128, 255):
-        filled[enclosed(weight < level)] = 255
+        filled[enclosed(mask_alpha < level)] = 255
     return filled
 
 

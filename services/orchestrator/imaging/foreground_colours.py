@@ -20,7 +20,7 @@ Places = NDArray[np.intp]
 
 
 @dataclass(frozen=True)
-class OwnColours:
+class ForegroundColours:
     """A picture as BEN2 saw it, and the same in the subject's own colours where its mask is soft; (h, w, 3) uint8."""
 
     seen: Pixels
@@ -61,16 +61,16 @@ def _neighbours(places: Places, length: int, of: int) -> tuple[Places, Places, N
     return first, np.minimum(first + 1, of - 1), (middles - first).astype(np.float32)[:, None]
 
 
-def share_of_subject(weight: Pixels, kept: Pixels) -> Pixels:
+def share_of_subject(mask_alpha: Pixels, kept: Pixels) -> Pixels:
     """How much of what a soft pixel keeps is subject, so that `relaid` leaves just that; (H, W) uint8.
 
-    weight: (H, W) of the composite; it keeps k = 1 − weight. kept: (H, W), the subject's alpha a; the old picture is
-    a F + (1 − a) B there. Up to a, all that is kept is subject, F. Beyond, the rest is old background, kept on purpose
-    by a feather: k K = a F + (k − a) B, which is K = I + s (F − I) with s = a (1 − k) / (k (1 − a)).
+    mask_alpha: (H, W) of the composite; it keeps k = 1 − mask_alpha. kept: (H, W), the subject's alpha a; the old
+    picture is a F + (1 − a) B there. Up to a, all that is kept is subject, F. Beyond, the rest is old background, kept
+    on purpose by a feather: k K = a F + (k − a) B, which is K = I + s (F − I) with s = a (1 − k) / (k (1 − a)).
     """
-    share = np.zeros_like(weight)
-    soft = np.nonzero((weight > 0) & (weight < 255) & (kept > 0))
-    k, a = (255 - weight[soft]).astype(np.float32), kept[soft].astype(np.float32)
+    share = np.zeros_like(mask_alpha)
+    soft = np.nonzero((mask_alpha > 0) & (mask_alpha < 255) & (kept > 0))
+    k, a = (255 - mask_alpha[soft]).astype(np.float32), kept[soft].astype(np.float32)
     beyond = a * (255 - k) / np.maximum(k * (255 - a), 1)
     share[soft] = np.rint(255 * np.where(k <= a, np.float32(1), beyond))
     return share

@@ -1,4 +1,4 @@
-"""Masks as weights of the composite: (H, W) uint8, 255 = repaint. Pure functions of arrays.
+"""Masks as mask_alphas of the composite: (H, W) uint8, 255 = repaint. Pure functions of arrays.
 
 The order is: choose subject or background → invert → threshold → fill holes → grow → feather. `levelled` does the first
 three and `shaped` the rest, so that a caller can look at what was found between them. Knows nothing of pictures,
@@ -51,13 +51,13 @@ def levelled(mask: Pixels, options: MaskOptions) -> Pixels:
 
     Only an alpha is stretched: the caller's black and white are exact.
     """
-    weight = 255 - mask if (options.subject == "background") != options.invert else mask
-    return relevel(weight, options.threshold, stretch=options.subject is not None)
+    mask_alpha = 255 - mask if (options.subject == "background") != options.invert else mask
+    return relevel(mask_alpha, options.threshold, stretch=options.subject is not None)
 
 
-def shaped(weight: Pixels, options: MaskOptions) -> Pixels:
+def shaped(mask_alpha: Pixels, options: MaskOptions) -> Pixels:
     """Fill holes, grow, feather."""
-    filled = fill_holes(weight) if options.fill_holes else weight
+    filled = fill_holes(mask_alpha) if options.fill_holes else mask_alpha
     return feather(grow(filled, options.grow_px), options.feather_px)
 
 
@@ -73,43 +73,43 @@ def relevel(alpha: Pixels, threshold: float, *, stretch: bool) -> Pixels:
     return table.take(alpha)
 
 
-def grow(weight: Pixels, radius: int) -> Pixels:
+def grow(mask_alpha: Pixels, radius: int) -> Pixels:
     """Grow by `radius` px (0 to 256), square neighbourhood."""
-    return _windowed(_windowed(weight, radius, np.maximum, axis=0), radius, np.maximum, axis=1)
+    return _windowed(_windowed(mask_alpha, radius, np.maximum, axis=0), radius, np.maximum, axis=1)
 
 
-def shrink(weight: Pixels, radius: int) -> Pixels:
+def shrink(mask_alpha: Pixels, radius: int) -> Pixels:
     """Shrink by `radius` px (0 to 256), square neighbourhood; the picture's border is no edge."""
-    return _windowed(_windowed(weight, radius, np.minimum, axis=0), radius, np.minimum, axis=1)
+    return _windowed(_windowed(mask_alpha, radius, np.minimum, axis=0), radius, np.minimum, axis=1)
 
 
-def feather(weight: Pixels, radius: int) -> Pixels:
-    """Soften the edge over `radius` px (0 to 256) inward: the result is nowhere above `weight`.
+def feather(mask_alpha: Pixels, radius: int) -> Pixels:
+    """Soften the edge over `radius` px (0 to 256) inward: the result is nowhere above `mask_alpha`.
 
-    The mean of the weight and its shrunken selves, up to the radius: it rises evenly from the edge, and what is thinner
+    The mean of the mask and its shrunken selves, up to the radius: it rises evenly from the edge, and what is thinner
     than the radius turns faint but does not vanish.
     """
     if radius == 0:
-        return weight
+        return mask_alpha
     steps = min(radius, FEATHER_STEPS)
-    total, shrunken, reached = weight.astype(np.uint16), weight, 0
+    total, shrunken, reached = mask_alpha.astype(np.uint16), mask_alpha, 0
     for step in range(1, steps + 1):
         next_reach = radius * step // steps
         shrunken, reached = shrink(shrunken, next_reach - reached), next_reach
         total += shrunken
     mean = ((total + steps // 2) // (steps + 1)).astype(np.uint8)
     smooth = np.asarray(Image.fromarray(mean).filter(ImageFilter.BoxBlur((radius / steps - 1) / 2)))
-    softened: Pixels = np.minimum(weight, smooth)
+    softened: Pixels = np.minimum(mask_alpha, smooth)
     return softened
 
 
-def _windowed(weight: Pixels, radius: int, extreme: np.ufunc, *, axis: int) -> Pixels:
+def _windowed(mask_alpha: Pixels, radius: int, extreme: np.ufunc, *, axis: int) -> Pixels:
     """The extreme of all windows of 2 × radius + 1 along an axis, in as many steps as the radius has binary digits."""
     if radius == 0:
-        return weight
+        return mask_alpha
     around = [(0, 0), (0, 0)]
     around[axis] = (radius, radius)
-    window, reach = np.pad(weight, around, mode="edge"), 1
+    window, reach = np.pad(mask_alpha, around, mode="edge"), 1
     while 2 * reach <= 2 * radius + 1:
         window, reach = extreme(_without(window, reach, axis, last=True), _without(window, reach, axis)), 2 * reach
     rest = 2 * radius + 1 - reach
@@ -117,7 +117,7 @@ def _windowed(weight: Pixels, radius: int, extreme: np.ufunc, *, axis: int) -> P
     return result
 
 
-def _without(weight: Pixels, count: int, axis: int, *, last: bool = False) -> Pixels:
+def _without(mask_alpha: Pixels, count: int, axis: int, *, last: bool = False) -> Pixels:
     """All but the first (or the last) `count` rows (axis 0) or columns (axis 1)."""
-    kept = slice(0, weight.shape[axis] - count) if last else slice(count, None)
-    return weight[kept] if axis == 0 else weight[:, kept]
+    kept = slice(0, mask_alpha.shape[axis] - count) if last else slice(count, None)
+    return mask_alpha[kept] if axis == 0 else mask_alpha[:, kept]

@@ -74,10 +74,10 @@ class WorkArea:
         return cls._of_box(Box(0, 0, *size), max_pixels, min_pixels)
 
     @classmethod
-    def around(cls, weight: Pixels, max_pixels: int, min_pixels: int = 1) -> WorkArea:
-        """The work area of the region of (H, W) `weight` that is above 0: cut out where that is worth it."""
-        height, width = weight.shape
-        crop = _with_context(_box_of(weight), width, height)
+    def around(cls, mask_alpha: Pixels, max_pixels: int, min_pixels: int = 1) -> WorkArea:
+        """The work area of the region of (H, W) `mask_alpha` that is above 0: cut out where that is worth it."""
+        height, width = mask_alpha.shape
+        crop = _with_context(_box_of(mask_alpha), width, height)
         crop_width, crop_height = crop.size
         if crop_width * crop_height > WORTH_CROPPING * width * height:
             return cls.of((width, height), max_pixels, min_pixels)
@@ -97,9 +97,9 @@ class WorkArea:
         """(H, W, 3) at full size → (padded height, padded width, 3); the padding repeats the edge."""
         return self._pad(resized(rgb[self.box.slices], self.content, Image.Resampling.LANCZOS))
 
-    def enter_mask(self, weight: Pixels) -> Pixels:
-        """(H, W) weight → (padded height, padded width), 255 wherever a pixel with a weight above 0 falls."""
-        touched = np.where(weight[self.box.slices] > 0, np.uint8(255), np.uint8(0))
+    def enter_mask(self, mask_alpha: Pixels) -> Pixels:
+        """(H, W) mask alpha → (padded height, padded width), 255 wherever a pixel with a mask alpha above 0 falls."""
+        touched = np.where(mask_alpha[self.box.slices] > 0, np.uint8(255), np.uint8(0))
         scaled = resized(touched, self.content, Image.Resampling.BOX)
         return self._pad(np.where(scaled > 0, np.uint8(255), np.uint8(0)))
 
@@ -116,11 +116,11 @@ class WorkArea:
         return np.pad(pixels, ((0, below), (0, right), *((0, 0),) * (pixels.ndim - 2)), mode="edge")
 
 
-def _box_of(weight: Pixels) -> Box:
-    """The smallest box that holds every weight above 0; the whole picture where there is none."""
-    rows, columns = np.flatnonzero(weight.any(axis=1)), np.flatnonzero(weight.any(axis=0))
+def _box_of(mask_alpha: Pixels) -> Box:
+    """The smallest box that holds every mask alpha above 0; the whole picture where there is none."""
+    rows, columns = np.flatnonzero(mask_alpha.any(axis=1)), np.flatnonzero(mask_alpha.any(axis=0))
     if not rows.size:
-        return Box(0, 0, weight.shape[1], weight.shape[0])
+        return Box(0, 0, mask_alpha.shape[1], mask_alpha.shape[0])
     return Box(int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
 
 

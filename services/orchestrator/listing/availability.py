@@ -64,6 +64,6 @@ def needs(feature: Feature) -> list[str]:
     prompt needs.
     """
     uses_mask = feature.has(SegmentStage) and bool(mask_parameters.resolve(edit_pb2.EditRequest(), feature).masks)
-    found = ["segmentation"] if uses_mask or not feature.painters else []
+    found = ["segmentation"] if uses_mask or not feature.paint_stages else []
     found += [REWRITE_SERVICE] if feature.has(RewritePromptStage) else []
-    return list(dict.fromkeys([*found, *(stage.kind for stage in feature.painters)]))
+    return list(dict.fromkeys([*found, *(stage.kind for stage in feature.paint_stages)]))

@@ -63,9 +63,9 @@ def _describe_feature(feature: Feature, availability: Availability, prompts: Pro
         parameters=parameter_specs.specs(feature),
         prompt_languages=prompts.read_by(feature),
         rewritten_languages=prompts.rewritten_for(feature),
-        rewrite_service=REWRITE_SERVICE if prompts.has_service and feature.painter else None,
+        rewrite_service=REWRITE_SERVICE if prompts.has_service and feature.prompt_stage else None,
         available=not availability.missing([feature]),
-        profiles=[_describe_profile(feature, name) for name in (PROFILE_NUMBERS if feature.painters else ())],
+        profiles=[_describe_profile(feature, name) for name in (PROFILE_NUMBERS if feature.paint_stages else ())],
     )
 
 

@@ -36,7 +36,7 @@ def _general_specs(feature: Feature) -> Iterator[edit_pb2.ParameterSpec]:
     yield _spec("input_image", edit_pb2.PARAMETER_TYPE_IMAGE, required=True, min=1, max=1)
     yield _spec("prompt", edit_pb2.PARAMETER_TYPE_TEXT, required=True, min=1, max=checks.MAX_PROMPT_CHARACTERS)
     yield _spec("expand_prompt", edit_pb2.PARAMETER_TYPE_BOOLEAN, default=Value(bool_value=False), min=0, max=1)
-    automatic = automatic_negative_prompt(feature.painter)
+    automatic = automatic_negative_prompt(feature.prompt_stage)
     yield _spec(
         "negative_prompt",
         edit_pb2.PARAMETER_TYPE_TEXT,

@@ -60,7 +60,7 @@ def resolve(request: edit_pb2.EditRequest, feature: Feature) -> Region:
     """The mask options and the background of a request. Raises `InvalidArgument` that names the field."""
     chosen = _background(request, feature) if takes_background(feature) else None
     uses: list[MaskUse] = []
-    for section in feature.sections:
+    for section in feature.passes:
         background = _background_of(section, feature, chosen)
         if background == "whole":
             continue
@@ -74,7 +74,9 @@ def resolve(request: edit_pb2.EditRequest, feature: Feature) -> Region:
 
 def takes_background(feature: Feature) -> bool:
     """Whether a request may choose the background: the model that it speaks to edits by instruction, with a mask."""
-    return any(feature.lead in section and _background_of(section, feature, None) for section in feature.sections)
+    return any(
+        feature.primary_stage in section and _background_of(section, feature, None) for section in feature.passes
+    )
 
 
 def _background_of(section: Sequence[Stage], feature: Feature, chosen: Background | None) -> Background | None:
@@ -82,7 +84,7 @@ def _background_of(section: Sequence[Stage], feature: Feature, chosen: Backgroun
     editor = next((stage for stage in section if isinstance(stage, QwenEditStage)), None)
     if editor is None or not any(isinstance(stage, MaskStage) for stage in section):
         return None
-    return chosen if chosen and editor is feature.lead else editor.background
+    return chosen if chosen and editor is feature.primary_stage else editor.background
 
 
 def message(options: MaskOptions) -> edit_pb2.MaskOptions:
@@ -99,7 +101,7 @@ def message(options: MaskOptions) -> edit_pb2.MaskOptions:
 
 def default_background(feature: Feature) -> Background:
     """What an unset background means."""
-    return feature.lead.background if isinstance(feature.lead, QwenEditStage) else "whole"
+    return feature.primary_stage.background if isinstance(feature.primary_stage, QwenEditStage) else "whole"
 
 
 def _background(request: edit_pb2.EditRequest, feature: Feature) -> Background:

@@ -137,13 +137,13 @@ def _mib(data: bytes) -> str:
 
 
 async def encode(
-    output: Output, result: Picture, metadata: Metadata, *, cutout: Picture | None, weight: Pixels | None
+    output: Output, result: Picture, metadata: Metadata, *, cutout: Picture | None, mask_alpha: Pixels | None
 ) -> Files:
     """Each picture of the answer encoded once, all at the same time. The metadata goes into the result."""
     files = await asyncio.gather(
         asyncio.to_thread(_encode_result, output, result, metadata),
         asyncio.to_thread(lambda: encode_png(cutout.rgb, cutout.alpha) if cutout and output.cutout else b""),
-        asyncio.to_thread(lambda: encode_png(weight) if weight is not None and output.mask else b""),
+        asyncio.to_thread(lambda: encode_png(mask_alpha) if mask_alpha is not None and output.mask else b""),
     )
     return Files(*files)
 

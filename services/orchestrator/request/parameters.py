@@ -93,17 +93,17 @@ def resolve(request: edit_pb2.EditRequest, feature: Feature) -> EditParameters:
     """
     _check_request_id(request)
     _check_used(request, feature)
-    if feature.painter is not None:
+    if feature.prompt_stage is not None:
         checks.prompt("prompt", request.prompt)
     checks.prompt("negative_prompt", request.negative_prompt, may_be_blank=True)
     checks.number("preview_every", request.preview_every, 0, MAX_PREVIEW_EVERY)
     profile = _profile(request)
     preset = getattr(feature.profiles, profile)
     numbers = {name: _number(request, name, limits, getattr(preset, name, None)) for name, limits in ranges(feature)}
-    has_guidance = _has_guidance(feature.painter, numbers.get("guidance_scale", 0))
+    has_guidance = _has_guidance(feature.prompt_stage, numbers.get("guidance_scale", 0))
     where = mask_parameters.resolve(request, feature)
     what = output.resolve(request)
-    if where.background == "transparent" or not feature.painters:
+    if where.background == "transparent" or not feature.paint_stages:
         what.check_transparency()
     return EditParameters(
         prompt=texts.normal(request.prompt),
@@ -133,7 +133,7 @@ def _has_guidance(painter: FillStage | QwenEditStage | None, asked: float) -> bo
 
 def optional_fields(feature: Feature) -> dict[str, bool]:
     """The fields of EditRequest that not every feature takes, and whether this one does."""
-    reads, paints = feature.painter is not None, bool(feature.painters)
+    reads, paints = feature.prompt_stage is not None, bool(feature.paint_stages)
     return {
         **dict.fromkeys(("prompt", "expand_prompt", "negative_prompt"), reads),
         **dict.fromkeys(("seed", "profile", "preview_every"), paints),
@@ -148,7 +148,7 @@ def optional_fields(feature: Feature) -> dict[str, bool]:
 
 def preset_numbers(feature: Feature, profile: ProfileName) -> dict[str, float]:
     """Steps, guidance and strength under a profile where the request leaves them unset, by field."""
-    preset, stage = getattr(feature.profiles, profile), feature.lead
+    preset, stage = getattr(feature.profiles, profile), feature.primary_stage
     numbers = {name: limits.default for name, limits in ranges(feature) if name != "negative_scale"}
     for source in (preset, stage):
         for name in ("steps", "guidance_scale", "strength"):
@@ -193,7 +193,7 @@ def ranges(feature: Feature) -> Iterator[tuple[str, NumberRange]]:
 
 def _seed(request: edit_pb2.EditRequest, feature: Feature) -> int:
     """The caller's, else drawn; 0 where nothing is drawn from it."""
-    if not feature.painters or request.HasField("seed"):
+    if not feature.paint_stages or request.HasField("seed"):
         return request.seed
     return secrets.randbits(32)
 
@@ -225,7 +225,7 @@ def _number(request: edit_pb2.EditRequest, name: str, limits: NumberRange, prese
 def _negative_prompt(request: edit_pb2.EditRequest, feature: Feature) -> str | None:
     if request.HasField("negative_prompt"):
         return texts.normal(request.negative_prompt)
-    return automatic_negative_prompt(feature.painter)
+    return automatic_negative_prompt(feature.prompt_stage)
 
 
 def automatic_negative_prompt(stage: FillStage | QwenEditStage | None) -> str | None:
@@ -235,4 +235,4 @@ def automatic_negative_prompt(stage: FillStage | QwenEditStage | None) -> str | 
 
 def max_references(feature: Feature) -> int:
     """How many reference pictures the feature takes."""
-    return max((stage.max_references for stage in feature.painters if isinstance(stage, QwenEditStage)), default=0)
+    return max((stage.max_references for stage in feature.paint_stages if isinstance(stage, QwenEditStage)), default=0)

@@ -54,11 +54,11 @@ class PromptRules:
 
     def read_by(self, feature: Feature) -> tuple[str, ...]:
         """The languages that the model of the feature reads itself."""
-        return self.read[feature.painter.kind] if feature.painter else ()
+        return self.read[feature.prompt_stage.kind] if feature.prompt_stage else ()
 
     def rewritten_for(self, feature: Feature) -> tuple[str, ...]:
         """The languages that are translated for the feature first."""
-        if not self.has_service or feature.painter is None:
+        if not self.has_service or feature.prompt_stage is None:
             return ()
         return tuple(language for language in self.rewritten if language not in self.read_by(feature))
 
@@ -68,7 +68,7 @@ class PromptRules:
         Raises `PromptLanguageUnsupported` naming the field that the model cannot read and nobody can rewrite, and
         `FailedPrecondition` for a prompt to be written out where there is no PromptService.
         """
-        painter = feature.painter
+        painter = feature.prompt_stage
         if painter is None:
             return Rewriting()
         explicit = next((stage for stage in feature.stages if isinstance(stage, RewritePromptStage)), None)

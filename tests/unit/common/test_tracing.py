@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from imgedit.errors import EditCancelled, InvalidArgument, PromptRejected, SettingsError
 from services.common import tracing
-from services.diffusion.engine.job_spans import Phases
+from services.diffusion.engine.job_spans import JobSpans
 from services.orchestrator.settings import OrchestratorSettings
 from tests.collector import collector
 
@@ -65,7 +65,7 @@ def test_without_a_collector_every_span_is_the_same_nothing() -> None:
     assert tracing.span("a") is tracing.span("b") is tracing.served("/a.B/C", metadata)
     assert isinstance(tracing.span("a"), nullcontext)
     with tracing.span("a"):
-        assert (tracing.current(), tracing.metadata(), Phases.of_current_call(4)) == (None, (), None)
+        assert (tracing.current(), tracing.metadata(), JobSpans.of_current_call(4)) == (None, (), None)
 
 
 def test_a_collector_without_the_extra_stops_the_start_and_says_what_to_install(

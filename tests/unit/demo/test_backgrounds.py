@@ -48,38 +48,38 @@ def box() -> Pixels:
 @every_feature
 def test_keep_restores_all_outside_the_grown_subject(feature: str) -> None:
     models = Noise()
-    canvas = edit("KEEP", feature, backends=models, options=edit_pb2.MaskOptions(grow_px=2)).canvas
-    assert canvas.weight is not None
-    assert 0 < (canvas.weight == 0).mean() < 1
-    assert np.array_equal(canvas.rgb[canvas.weight == 0], PICTURE.rgb[canvas.weight == 0])
+    state = edit("KEEP", feature, backends=models, options=edit_pb2.MaskOptions(grow_px=2)).state
+    assert state.mask_alpha is not None
+    assert 0 < (state.mask_alpha == 0).mean() < 1
+    assert np.array_equal(state.rgb[state.mask_alpha == 0], PICTURE.rgb[state.mask_alpha == 0])
     [(_, sent)] = models.painted
     assert sent is not None, "the model learns what is kept"
-    assert (sent[:44, :60] == np.where(canvas.weight > 0, 255, 0)).all()
+    assert (sent[:44, :60] == np.where(state.mask_alpha > 0, 255, 0)).all()
 
 
 @every_feature
 def test_keep_restores_all_outside_a_callers_mask(feature: str) -> None:
-    canvas = edit("KEEP", feature, mask=box()).canvas
-    assert np.array_equal(canvas.weight, box())
-    assert np.array_equal(canvas.rgb[box() == 0], PICTURE.rgb[box() == 0])
-    assert not np.array_equal(canvas.rgb[box() == 255], PICTURE.rgb[box() == 255])
+    state = edit("KEEP", feature, mask=box()).state
+    assert np.array_equal(state.mask_alpha, box())
+    assert np.array_equal(state.rgb[box() == 0], PICTURE.rgb[box() == 0])
+    assert not np.array_equal(state.rgb[box() == 255], PICTURE.rgb[box() == 255])
 
 
 @every_feature
 @pytest.mark.parametrize("background", ["REMOVE", "TRANSPARENT"])
 def test_the_model_is_given_the_cut_out_on_white_in_its_own_colours(feature: str, background: str) -> None:
     models = Noise()
-    canvas = edit(background, feature, backends=models).canvas
+    state = edit(background, feature, backends=models).state
     [(given, mask)] = models.painted
     assert mask is None
     corner = given[:6, :6]
     assert (corner == 255).all()
     middle = slice(20, 24), slice(28, 32)
     assert np.array_equal(given[middle], PICTURE.rgb[middle])
-    assert canvas.weight is not None
-    assert (canvas.weight == 255).all()
-    assert canvas.mask_options is not None
-    assert canvas.mask_options.grow_px == 0
+    assert state.mask_alpha is not None
+    assert (state.mask_alpha == 255).all()
+    assert state.mask_options is not None
+    assert state.mask_options.grow_px == 0
 
 
 def test_the_background_can_be_cut_out_instead_in_the_colours_of_the_picture() -> None:
@@ -93,16 +93,16 @@ def test_the_background_can_be_cut_out_instead_in_the_colours_of_the_picture() -
 @pytest.mark.parametrize("background", ["REMOVE", "TRANSPARENT"])
 def test_at_strength_0_the_cut_out_itself_comes_back(background: str) -> None:
     models = Noise()
-    canvas = edit(background, backends=models, strength=0.0).canvas
+    state = edit(background, backends=models, strength=0.0).state
     assert models.painted == []
-    assert (canvas.rgb[:6, :6] == 255).all()
-    assert (canvas.alpha is not None) == (background == "TRANSPARENT")
+    assert (state.rgb[:6, :6] == 255).all()
+    assert (state.alpha is not None) == (background == "TRANSPARENT")
 
 
 def test_remove_returns_what_the_model_made_of_it_opaque() -> None:
     models = Noise()
-    canvas = edit("REMOVE", picture=noise_picture(60, 44, has_alpha=True), backends=models).canvas
-    assert canvas.alpha is None
+    state = edit("REMOVE", picture=noise_picture(60, 44, has_alpha=True), backends=models).state
+    assert state.alpha is None
     assert len(models.segmented) == 1
 
 
@@ -110,17 +110,17 @@ def test_remove_returns_what_the_model_made_of_it_opaque() -> None:
 def test_transparent_cuts_the_result_out_again(feature: str) -> None:
     models = Noise()
     outcome = edit("TRANSPARENT", feature, backends=models)
-    canvas = outcome.canvas
-    assert canvas.alpha is not None
-    assert canvas.alpha.min() == 0
-    assert canvas.alpha.max() == 255
+    state = outcome.state
+    assert state.alpha is not None
+    assert state.alpha.min() == 0
+    assert state.alpha.max() == 255
     of_the_picture, of_the_result = models.segmented
     assert np.array_equal(of_the_picture, PICTURE.rgb)
-    assert canvas.painted is not None
-    assert np.array_equal(of_the_result, canvas.painted)
-    opaque = canvas.alpha == 255
-    assert np.array_equal(canvas.rgb[opaque], canvas.painted[opaque])
-    assert [model.model_id for model in canvas.models] == ["BEN2", "FLUX"]
+    assert state.painted is not None
+    assert np.array_equal(of_the_result, state.painted)
+    opaque = state.alpha == 255
+    assert np.array_equal(state.rgb[opaque], state.painted[opaque])
+    assert [model.model_id for model in state.models] == ["BEN2", "FLUX"]
 
 
 @pytest.mark.parametrize("background", ["REMOVE", "TRANSPARENT"])
@@ -139,14 +139,14 @@ def test_without_a_subject_what_needs_one_is_refused(background: str) -> None:
 
 
 def test_without_a_subject_the_whole_picture_is_edited_all_the_same() -> None:
-    canvas = edit("WHOLE", backends=Noise(finds_subject=False)).canvas
-    assert canvas.weight is not None
-    assert (canvas.weight == 255).all()
+    state = edit("WHOLE", backends=Noise(finds_subject=False)).state
+    assert state.mask_alpha is not None
+    assert (state.mask_alpha == 255).all()
 
 
 @pytest.mark.parametrize("background", ["KEEP", "REMOVE"])
 def test_without_a_subject_a_callers_mask_is_enough(background: str) -> None:
-    assert edit(background, mask=box(), backends=Noise(finds_subject=False)).canvas.painted is not None
+    assert edit(background, mask=box(), backends=Noise(finds_subject=False)).state.painted is not None
 
 
 def test_ben2_does_not_run_where_nobody_needs_it() -> None:
@@ -162,7 +162,7 @@ def test_ben2_does_not_run_where_nobody_needs_it() -> None:
 def test_a_large_transparent_result_keeps_its_size() -> None:
     models = Noise()
     picture = Picture(np.asarray(Image.new("RGB", (SEGMENT_SIDE + 300, SEGMENT_SIDE), (90, 120, 40))))
-    canvas = edit("TRANSPARENT", picture=picture, backends=models).canvas
-    assert canvas.alpha is not None
-    assert canvas.alpha.shape == picture.rgb.shape[:2]
+    state = edit("TRANSPARENT", picture=picture, backends=models).state
+    assert state.alpha is not None
+    assert state.alpha.shape == picture.rgb.shape[:2]
     assert {seen.shape for seen in models.segmented} == {(SEGMENT_SIDE, SEGMENT_SIDE, 3)}

@@ -20,13 +20,13 @@ Jobs = Engine[Any, Any, Any]
 ShouldStop = Callable[[], bool]
 
 
-def errands(name: str, outcome: str) -> float:
+def side_tasks(name: str, outcome: str) -> float:
     labels = {"service": name, "outcome": outcome}
     return REGISTRY.get_sample_value("imgedit_engine_errands_total", labels) or 0.0
 
 
 def until_told(log: list[str]) -> Callable[[ShouldStop], str]:
-    """An errand that works until it is told to stop, and notes when it begins and ends."""
+    """A side task that works until it is told to stop, and notes when it begins and ends."""
 
     def work(should_stop: ShouldStop) -> str:
         log.append("begin")
@@ -48,10 +48,10 @@ async def reached(log: list[str], entry: str) -> None:
 
 def test_an_errand_gives_its_result_and_runs_on_the_worker_thread() -> None:
     async def scenario(engine: Jobs) -> str:
-        return await engine.errand(lambda _: threading.current_thread().name)
+        return await engine.run_between_steps(lambda _: threading.current_thread().name)
 
     assert with_engine(Clockwork(), scenario, name="shop") == "shop-engine"
-    assert errands("shop", "finished") == 1
+    assert side_tasks("shop", "finished") == 1
     assert REGISTRY.get_sample_value("imgedit_engine_errand_wait_seconds_count", {"service": "shop"}) == 1
 
 
@@ -63,8 +63,10 @@ def test_errands_run_before_the_next_step_of_any_job_the_earliest_deadline_first
         await model.reached("step job")
         model.gate.clear()
         sent = [
-            asyncio.create_task(engine.errand(lambda _, name=name: model.log.append(name), deadline=soon(seconds)))
-            for name, seconds in (("late errand", 5000), ("early errand", 2000))
+            asyncio.create_task(
+                engine.run_between_steps(lambda _, name=name: model.log.append(name), deadline=soon(seconds))
+            )
+            for name, seconds in (("late side task", 5000), ("early side task", 2000))
         ]
         await asyncio.sleep(0.05)
         model.gate.set()
@@ -72,8 +74,8 @@ def test_errands_run_before_the_next_step_of_any_job_the_earliest_deadline_first
         job.cancel()
 
     with_engine(model, scenario)
-    first = model.log.index("early errand")
-    assert model.log[first + 1] == "late errand"
+    first = model.log.index("early side task")
+    assert model.log[first + 1] == "late side task"
     assert model.log[:first].count("step job") <= 3
 
 
@@ -83,7 +85,7 @@ def test_an_endless_stream_of_errands_does_not_stop_a_job() -> None:
 
         async def pester() -> None:
             while not job.done():
-                await engine.errand(lambda _: time.sleep(0.001))
+                await engine.run_between_steps(lambda _: time.sleep(0.001))
 
         await asyncio.wait_for(asyncio.gather(*(pester() for _ in range(4))), 20)
         output: str = (await job).output
@@ -96,17 +98,17 @@ def test_a_caller_who_leaves_ends_a_running_errand_and_takes_a_waiting_one_along
     log: list[str] = []
 
     async def scenario(engine: Jobs) -> None:
-        first = asyncio.create_task(engine.errand(until_told(log)))
+        first = asyncio.create_task(engine.run_between_steps(until_told(log)))
         await reached(log, "begin")
-        waiting = asyncio.create_task(engine.errand(lambda _: log.append("never")))
+        waiting = asyncio.create_task(engine.run_between_steps(lambda _: log.append("never")))
         await asyncio.sleep(0.01)
         for task in (waiting, first):
             task.cancel()
-        await engine.errand(lambda _: log.append("next"))
+        await engine.run_between_steps(lambda _: log.append("next"))
 
     with_engine(Clockwork(), scenario, name="leavers")
     assert log == ["begin", "stop", "next"]
-    assert errands("leavers", "cancelled") == 2
+    assert side_tasks("leavers", "cancelled") == 2
 
 
 def test_a_deadline_ends_a_running_errand_and_what_it_had_is_not_handed_out() -> None:
@@ -114,11 +116,11 @@ def test_a_deadline_ends_a_running_errand_and_what_it_had_is_not_handed_out() ->
 
     async def scenario(engine: Jobs) -> None:
         with pytest.raises(DeadlineExceeded):
-            await engine.errand(until_told(log), deadline=soon(0.05))
+            await engine.run_between_steps(until_told(log), deadline=soon(0.05))
 
     with_engine(Clockwork(), scenario, name="late")
     assert log == ["begin", "stop"]
-    assert errands("late", "deadline") == 1
+    assert side_tasks("late", "deadline") == 1
 
 
 def test_an_errand_whose_deadline_passes_while_it_waits_is_not_run() -> None:
@@ -127,15 +129,17 @@ def test_an_errand_whose_deadline_passes_while_it_waits_is_not_run() -> None:
     async def scenario(engine: Jobs) -> None:
         model.gate.clear()
         job = await submit(engine, Task("job"))
-        errand = asyncio.create_task(engine.errand(lambda _: model.log.append("errand"), deadline=soon(0.02)))
+        side_task = asyncio.create_task(
+            engine.run_between_steps(lambda _: model.log.append("side task"), deadline=soon(0.02))
+        )
         await asyncio.sleep(0.05)
         model.gate.set()
         with pytest.raises(DeadlineExceeded):
-            await errand
+            await side_task
         await job
 
     with_engine(model, scenario)
-    assert "errand" not in model.log
+    assert "side task" not in model.log
 
 
 def test_an_errand_that_fails_leaves_the_engine_working() -> None:
@@ -149,15 +153,15 @@ def test_an_errand_that_fails_leaves_the_engine_working() -> None:
 
     async def scenario(engine: Jobs) -> None:
         with pytest.raises(ValueError, match="a bug"):
-            await engine.errand(broken)
+            await engine.run_between_steps(broken)
         with pytest.raises(OutOfMemory):
-            await engine.errand(huge)
-        assert await engine.errand(lambda _: "fine") == "fine"
+            await engine.run_between_steps(huge)
+        assert await engine.run_between_steps(lambda _: "fine") == "fine"
         assert (await finish(engine, Task("job"))).output == "job after 3"
 
     with_engine(model, scenario, name="failing")
     assert model.log[0] == "free_memory"
-    assert [errands("failing", outcome) for outcome in ("failed", "out_of_memory", "finished")] == [1, 1, 1]
+    assert [side_tasks("failing", outcome) for outcome in ("failed", "out_of_memory", "finished")] == [1, 1, 1]
 
 
 def test_errands_are_bounded_and_those_who_left_do_not_count() -> None:
@@ -166,33 +170,33 @@ def test_errands_are_bounded_and_those_who_left_do_not_count() -> None:
     async def scenario(engine: Jobs) -> None:
         model.gate.clear()
         job = await submit(engine, Task("job"))
-        waiting = [asyncio.create_task(engine.errand(lambda _: None)) for _ in range(2)]
+        waiting = [asyncio.create_task(engine.run_between_steps(lambda _: None)) for _ in range(2)]
         await asyncio.sleep(0.01)
         with pytest.raises(QueueFull) as caught:
-            await engine.errand(lambda _: None)
+            await engine.run_between_steps(lambda _: None)
         assert caught.value.retry_after_seconds
         waiting[0].cancel()
         await asyncio.sleep(0.01)
-        last = asyncio.create_task(engine.errand(lambda _: "in"))
+        last = asyncio.create_task(engine.run_between_steps(lambda _: "in"))
         await asyncio.sleep(0.01)
         model.gate.set()
         assert await last == "in"
         await asyncio.gather(job, waiting[1])
 
     with_engine(model, scenario, max_jobs=2, name="crowded")
-    assert errands("crowded", "refused_full") == 1
+    assert side_tasks("crowded", "refused_full") == 1
 
 
 def test_closing_finishes_the_errands_that_are_there_and_takes_no_more() -> None:
     async def main() -> str:
         async with running(Clockwork()) as engine:
             job = await submit(engine, Task("job", seconds=0.02))
-            errand = asyncio.create_task(engine.errand(lambda _: "done"))
+            side_task = asyncio.create_task(engine.run_between_steps(lambda _: "done"))
             await asyncio.sleep(0.005)
         with pytest.raises(ServiceUnavailable):
-            await engine.errand(lambda _: None)
+            await engine.run_between_steps(lambda _: None)
         await job
-        return await errand
+        return await side_task
 
     assert asyncio.run(main()) == "done"
 
@@ -208,7 +212,7 @@ def test_nobody_waits_for_an_errand_of_a_worker_that_has_died() -> None:
 
     async def scenario(engine: Jobs) -> None:
         with pytest.raises(InternalError):
-            await engine.errand(broken)
+            await engine.run_between_steps(broken)
 
     with_engine(Faulty(), scenario)
 
@@ -222,7 +226,7 @@ def test_a_jobs_numbers_are_the_same_with_errands_between_its_steps() -> None:
         alone = (await finish(engine, fill_spec())).output
         job = asyncio.create_task(finish(engine, fill_spec()))
         while not job.done():
-            await engine.errand(work)
+            await engine.run_between_steps(work)
         return [alone, (await job).output]
 
     alone, disturbed = with_engine(fill(), scenario)

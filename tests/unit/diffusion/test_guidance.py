@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from services.diffusion.networks.guidance import SMALL_TOKENS, CfgBatch, joins_passes
-from services.diffusion.networks.runtime_options import Tuning
+from services.diffusion.networks.runtime_options import RuntimeOptions
 from services.fill.model import load as load_fill
 from services.qwen_edit.model import load as load_qwen
 from tests.support.engine import SMALL, checkpoint, fill_spec, photo, qwen_spec
@@ -18,12 +18,17 @@ LONG = {"negative_prompt": "blurry, low quality, distorted, ugly, deformed, and 
 
 
 @functools.cache
-def model(name: str, **tuning: Any) -> Any:
+def model(name: str, **runtime: Any) -> Any:
     if name == "fill":
-        return load_fill(checkpoint("FLUX.1-Fill-dev"), device="cpu", tuning=Tuning(**tuning))
+        return load_fill(checkpoint("FLUX.1-Fill-dev"), device="cpu", runtime=RuntimeOptions(**runtime))
     folder = checkpoint("Qwen-Image-Edit-2509")
     return load_qwen(
-        folder, device="cpu", reference_pixels=SMALL, condition_pixels=SMALL, cache_bytes=0, tuning=Tuning(**tuning)
+        folder,
+        device="cpu",
+        reference_pixels=SMALL,
+        condition_pixels=SMALL,
+        cache_bytes=0,
+        runtime=RuntimeOptions(**runtime),
     )
 
 

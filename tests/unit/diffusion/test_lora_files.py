@@ -15,7 +15,7 @@ from diffusers.pipelines.flux.pipeline_flux_fill import FluxFillPipeline
 from safetensors.torch import load_file, save_file
 
 from imgedit.errors import ModelLoadError
-from services.diffusion.networks.lora import LoraFile, LoraShelf
+from services.diffusion.networks.lora import LoraFile, LoraRegistry
 from services.diffusion.weights.checkpoint import load_network
 from services.diffusion.weights.gguf_weights import Layout
 from services.fill import gguf_names as flux_names
@@ -80,8 +80,8 @@ def with_original_names(pairs: dict[str, Pair]) -> dict[str, Pair]:
     }
 
 
-def shelf_of(network: Any, path: Path, layout: Layout = flux_names.LAYOUT) -> LoraShelf:
-    shelf = LoraShelf(network, {"x": LoraFile(path)}, layout, NARROW if layout is flux_names.LAYOUT else {})
+def shelf_of(network: Any, path: Path, layout: Layout = flux_names.LAYOUT) -> LoraRegistry:
+    shelf = LoraRegistry(network, {"x": LoraFile(path)}, layout, NARROW if layout is flux_names.LAYOUT else {})
     shelf.use("x")
     return shelf
 
@@ -260,7 +260,7 @@ def test_what_is_left_out_is_told_once_in_the_log_and_in_the_answers_that_use_it
     assert "the LoRA both.safetensors has a part for text encoders (7 of its entries), which is not used" in warning
     assert model_with_text.warnings(fill_spec()) == ()
     with caplog.at_level(logging.WARNING, "services.diffusion.networks.lora"):
-        LoraShelf(transformer(), {"x": LoraFile(with_text)}, flux_names.LAYOUT)
+        LoraRegistry(transformer(), {"x": LoraFile(with_text)}, flux_names.LAYOUT)
     (record,) = caplog.records
     assert str(with_text) in record.getMessage()
 
@@ -275,7 +275,7 @@ def refusal(tensors: Tensors, folder: Path) -> str:
     path = folder / "bad.safetensors"
     save_file(tensors, path)
     with pytest.raises(ModelLoadError) as caught:
-        LoraShelf(transformer(), {"x": LoraFile(path)}, flux_names.LAYOUT, NARROW)
+        LoraRegistry(transformer(), {"x": LoraFile(path)}, flux_names.LAYOUT, NARROW)
     message = caught.value.message
     assert "\n" not in message
     assert message.startswith(f"{path}: ")
@@ -365,7 +365,7 @@ def test_a_file_that_is_cut_short_or_a_pointer_is_named(tmp_path: Path) -> None:
     save_file(good(tmp_path), path)
     path.write_bytes(path.read_bytes()[:-10])
     with pytest.raises(ModelLoadError, match=r"cut\.safetensors: not a usable safetensors file"):
-        LoraShelf(transformer(), {"x": LoraFile(path)}, flux_names.LAYOUT)
+        LoraRegistry(transformer(), {"x": LoraFile(path)}, flux_names.LAYOUT)
     path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
     with pytest.raises(ModelLoadError, match=r"cut\.safetensors: a Git LFS pointer"):
-        LoraShelf(transformer(), {"x": LoraFile(path)}, flux_names.LAYOUT)
+        LoraRegistry(transformer(), {"x": LoraFile(path)}, flux_names.LAYOUT)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from services.diffusion.networks import runtime_options
-from services.diffusion.networks.runtime_options import Tuning, takes_masks
+from services.diffusion.networks.runtime_options import RuntimeOptions, takes_masks
 from services.qwen_edit.model import QwenEditAdapter
 from tests.support.engine import qwen_spec
 from tests.support.lightning import adapter, edited
@@ -50,7 +50,7 @@ def assert_close(found: list[np.ndarray], model: QwenEditAdapter, **changes: Any
 
 @pytest.mark.parametrize("cfg_batch", ["auto", "on", "off"])
 def test_no_other_backend_is_handed_a_mask(cfg_batch: Any) -> None:
-    model = adapter(tuning=Tuning(attention="_native_math", cfg_batch=cfg_batch))
+    model = adapter(runtime=RuntimeOptions(attention="_native_math", cfg_batch=cfg_batch))
     spy = Spy(model)
     found = together(model, steps=2)
     assert all(mask is None for mask in spy.masks)
@@ -59,7 +59,7 @@ def test_no_other_backend_is_handed_a_mask(cfg_batch: Any) -> None:
 
 
 def test_without_guidance_equal_lengths_share_a_forward() -> None:
-    model = adapter(tuning=Tuning(attention="_native_math"))
+    model = adapter(runtime=RuntimeOptions(attention="_native_math"))
     spy = Spy(model)
     together(model, steps=1, true_cfg_scale=1.0)
     assert sorted(spy.sizes) == [1, 2]
@@ -67,7 +67,7 @@ def test_without_guidance_equal_lengths_share_a_forward() -> None:
 
 @pytest.mark.parametrize("attention", ["", "native"])
 def test_torchs_own_attention_masks_the_padding(attention: str) -> None:
-    model = adapter(tuning=Tuning(attention=attention))
+    model = adapter(runtime=RuntimeOptions(attention=attention))
     spy = Spy(model)
     found = together(model, steps=2, true_cfg_scale=1.0)
     assert spy.sizes == [3, 3]

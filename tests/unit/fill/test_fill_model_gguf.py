@@ -14,7 +14,7 @@ from diffusers import FluxTransformer2DModel
 from safetensors.torch import load_file
 
 from imgedit.errors import ModelLoadError
-from services.diffusion.networks.runtime_options import Tuning, free_for_transformer
+from services.diffusion.networks.runtime_options import RuntimeOptions, free_for_transformer
 from services.diffusion.weights import gguf_weights
 from services.diffusion.weights.gguf_header import check_tensors, read_header
 from services.fill import gguf_names
@@ -150,7 +150,7 @@ def test_auto_takes_dense_weights_where_they_fit(caplog: pytest.LogCaptureFixtur
 
 @pytest.mark.parametrize("offload", ["none", "model", "group", "sequential"])
 def test_auto_counts_what_the_other_networks_leave(offload: Any) -> None:
-    free = free_for_transformer(fill()._pipeline, NETWORKS, CPU, Tuning(offload=offload))
+    free = free_for_transformer(fill()._pipeline, NETWORKS, CPU, RuntimeOptions(offload=offload))
     assert 0 < free < 2**50
 
 

@@ -12,7 +12,7 @@ from prometheus_client import REGISTRY
 
 from imgedit.errors import InvalidArgument, ModelLoadError, OutOfMemory, SettingsError
 from services.diffusion.networks.lora import LoraFile
-from services.diffusion.networks.runtime_options import Tuning
+from services.diffusion.networks.runtime_options import RuntimeOptions
 from services.fill.model import FillAdapter
 from services.fill.model import load as load_fill
 from services.fill.spec import FillSpec
@@ -47,7 +47,7 @@ def with_lora(flux_lora: Path) -> FillAdapter:
 
 @pytest.fixture(scope="module")
 def with_cache() -> FillAdapter:
-    return load_fill(checkpoint(FLUX), device="cpu", tuning=Tuning(step_cache_threshold=0.5))
+    return load_fill(checkpoint(FLUX), device="cpu", runtime=RuntimeOptions(step_cache_threshold=0.5))
 
 
 def pictures(adapter: Any, *specs: Any) -> list[np.ndarray]:
@@ -162,19 +162,19 @@ def test_the_step_cache_is_refused_where_it_is_off() -> None:
 @pytest.mark.parametrize("offload", ["model", "group", "sequential"])
 def test_offloading_changes_no_pixel(offload: Any) -> None:
     specs: list[FillSpec] = [fill_spec(seed=1), fill_spec(seed=2, height=96)]
-    adapter = load_fill(checkpoint(FLUX), device="cpu", tuning=Tuning(offload=offload))
+    adapter = load_fill(checkpoint(FLUX), device="cpu", runtime=RuntimeOptions(offload=offload))
     for output, expected in zip(pictures(adapter, *specs), pictures(fill(), *specs), strict=True):
         assert np.array_equal(output, expected)
 
 
 def test_offloading_changes_no_pixel_of_qwen() -> None:
-    tuning = Tuning(offload="sequential")
-    adapter = load_qwen(checkpoint(QWEN), device="cpu", reference_pixels=SMALL, condition_pixels=SMALL, tuning=tuning)
+    runtime = RuntimeOptions(offload="sequential")
+    adapter = load_qwen(checkpoint(QWEN), device="cpu", reference_pixels=SMALL, condition_pixels=SMALL, runtime=runtime)
     assert np.array_equal(pictures(adapter, qwen_spec())[0], pictures(qwen(), qwen_spec())[0])
 
 
 def test_with_model_offload_one_network_at_a_time_is_present() -> None:
-    adapter = load_fill(checkpoint(FLUX), device="cpu", tuning=Tuning(offload="model"))
+    adapter = load_fill(checkpoint(FLUX), device="cpu", runtime=RuntimeOptions(offload="model"))
     present = adapter._pipeline.vae._hf_hook._present
     state = adapter.prepare(fill_spec())
     assert present == [adapter._pipeline.vae]
@@ -183,21 +183,21 @@ def test_with_model_offload_one_network_at_a_time_is_present() -> None:
 
 
 def test_tiling_is_for_large_pictures_and_leaves_small_ones_alone() -> None:
-    adapter = load_fill(checkpoint(FLUX), device="cpu", tuning=Tuning(vae_tiling=True))
+    adapter = load_fill(checkpoint(FLUX), device="cpu", runtime=RuntimeOptions(vae_tiling=True))
     assert adapter._pipeline.vae.use_tiling
     assert np.array_equal(pictures(adapter, fill_spec())[0], pictures(fill(), fill_spec())[0])
 
 
 @pytest.mark.parametrize("name", ["fill", "qwen"])
 def test_slicing_takes_a_batch_through_the_vae_one_by_one_and_changes_no_pixel(name: str) -> None:
-    tuning = Tuning(vae_slicing=True)
+    runtime = RuntimeOptions(vae_slicing=True)
     if name == "fill":
-        adapter: Any = load_fill(checkpoint(FLUX), device="cpu", tuning=tuning)
+        adapter: Any = load_fill(checkpoint(FLUX), device="cpu", runtime=runtime)
         spec, plain = fill_spec(), fill()
         latents = torch.randn(3, 16, 8, 8, generator=torch.Generator().manual_seed(0))
     else:
         adapter = load_qwen(
-            checkpoint(QWEN), device="cpu", reference_pixels=SMALL, condition_pixels=SMALL, tuning=tuning
+            checkpoint(QWEN), device="cpu", reference_pixels=SMALL, condition_pixels=SMALL, runtime=runtime
         )
         spec, plain = qwen_spec(), qwen()
         latents = torch.randn(3, 16, 1, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -211,8 +211,8 @@ def test_slicing_takes_a_batch_through_the_vae_one_by_one_and_changes_no_pixel(n
 
 
 def test_the_attention_backend_is_a_setting_and_a_wrong_one_is_named() -> None:
-    adapter = load_fill(checkpoint(FLUX), device="cpu", tuning=Tuning(attention="_native_math"))
+    adapter = load_fill(checkpoint(FLUX), device="cpu", runtime=RuntimeOptions(attention="_native_math"))
     difference = pictures(adapter, fill_spec())[0].astype(int) - pictures(fill(), fill_spec())[0]
     assert abs(difference).max() <= 1
     with pytest.raises(SettingsError, match="abacus"):
-        load_fill(checkpoint(FLUX), device="cpu", tuning=Tuning(attention="abacus"))
+        load_fill(checkpoint(FLUX), device="cpu", runtime=RuntimeOptions(attention="abacus"))

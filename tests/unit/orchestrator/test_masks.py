@@ -1,4 +1,4 @@
-"""Masks: each step of the way from what was found or painted to the weight."""
+"""Masks: each step of the way from what was found or painted to the mask alpha."""
 
 from __future__ import annotations
 
@@ -39,17 +39,17 @@ def test_the_threshold_becomes_one_half(threshold: float, stretch: bool) -> None
 
 
 def test_growing_adds_the_radius_at_every_side() -> None:
-    weight = np.zeros((40, 40), np.uint8)
-    weight[20, 20] = 255
-    grown = masks.grow(weight, 5)
+    mask_alpha = np.zeros((40, 40), np.uint8)
+    mask_alpha[20, 20] = 255
+    grown = masks.grow(mask_alpha, 5)
     assert (grown[15:26, 15:26] == 255).all()
     assert grown.sum() == 11 * 11 * 255
 
 
 @settings(max_examples=30, deadline=None)
-@given(weight=WEIGHTS, radius=st.integers(0, 6))
-def test_feathering_never_reaches_beyond_the_mask(weight: Pixels, radius: int) -> None:
-    assert (masks.feather(weight, radius) <= weight).all()
+@given(mask_alpha=WEIGHTS, radius=st.integers(0, 6))
+def test_feathering_never_reaches_beyond_the_mask(mask_alpha: Pixels, radius: int) -> None:
+    assert (masks.feather(mask_alpha, radius) <= mask_alpha).all()
 
 
 def test_feathering_softens_the_edge_and_keeps_the_middle() -> None:
@@ -60,9 +60,9 @@ def test_feathering_softens_the_edge_and_keeps_the_middle() -> None:
 
 @pytest.mark.parametrize("radius", [1, 5, 8, 9, 40, 256])
 def test_a_feather_rises_evenly_over_its_radius(radius: int) -> None:
-    weight = np.zeros((9, 800), np.uint8)
-    weight[:, 100:] = 255
-    soft = masks.feather(weight, radius)[4].astype(int)
+    mask_alpha = np.zeros((9, 800), np.uint8)
+    mask_alpha[:, 100:] = 255
+    soft = masks.feather(mask_alpha, radius)[4].astype(int)
     assert (soft[:100] == 0).all()
     assert (soft[100 + 2 * radius :] == 255).all(), "the picture's border is no edge"
     assert (np.diff(soft) >= 0).all()
@@ -72,18 +72,18 @@ def test_a_feather_rises_evenly_over_its_radius(radius: int) -> None:
 
 @pytest.mark.parametrize("radius", [3, 64, 256])
 def test_what_is_thinner_than_the_feather_turns_faint_but_does_not_vanish(radius: int) -> None:
-    weight = np.zeros((60, 60), np.uint8)
-    weight[:, 30:33] = 255
-    assert (masks.feather(weight, radius)[30, 30:33] > 0).any()
+    mask_alpha = np.zeros((60, 60), np.uint8)
+    mask_alpha[:, 30:33] = 255
+    assert (masks.feather(mask_alpha, radius)[30, 30:33] > 0).any()
 
 
 @settings(max_examples=40, deadline=None)
-@given(weight=WEIGHTS, radius=st.integers(0, 40))
-def test_growing_takes_the_greatest_around_and_shrinking_the_least(weight: Pixels, radius: int) -> None:
+@given(mask_alpha=WEIGHTS, radius=st.integers(0, 40))
+def test_growing_takes_the_greatest_around_and_shrinking_the_least(mask_alpha: Pixels, radius: int) -> None:
     row, column = 11, 17
-    around = weight[max(0, row - radius) : row + radius + 1, max(0, column - radius) : column + radius + 1]
-    assert masks.grow(weight, radius)[row, column] == around.max()
-    assert masks.shrink(weight, radius)[row, column] == around.min()
+    around = mask_alpha[max(0, row - radius) : row + radius + 1, max(0, column - radius) : column + radius + 1]
+    assert masks.grow(mask_alpha, radius)[row, column] == around.max()
+    assert masks.shrink(mask_alpha, radius)[row, column] == around.min()
 
 
 def reached_from_the_border(black: np.ndarray) -> np.ndarray:
@@ -115,9 +115,9 @@ def test_a_ring_is_filled_with_the_soft_edge_of_its_hole_and_keeps_its_own_edge(
 
 
 def test_a_bay_that_is_open_to_the_border_is_no_hole() -> None:
-    weight = np.full((30, 30), 255, np.uint8)
-    weight[10:20, 10:] = 0
-    assert np.array_equal(fill_holes(weight), weight)
+    mask_alpha = np.full((30, 30), 255, np.uint8)
+    mask_alpha[10:20, 10:] = 0
+    assert np.array_equal(fill_holes(mask_alpha), mask_alpha)
 
 
 def test_the_longest_way_out_of_a_maze_is_found() -> None:
@@ -153,18 +153,18 @@ def test_a_lower_threshold_takes_more_in_of_whatever_was_chosen() -> None:
 
 
 @settings(max_examples=30, deadline=None)
-@given(weight=WEIGHTS)
-def test_a_callers_mask_without_options_is_used_as_it_is(weight: Pixels) -> None:
+@given(mask_alpha=WEIGHTS)
+def test_a_callers_mask_without_options_is_used_as_it_is(mask_alpha: Pixels) -> None:
     options = MaskOptions(subject=None)
-    assert np.array_equal(masks.shaped(masks.levelled(weight, options), options), weight)
+    assert np.array_equal(masks.shaped(masks.levelled(mask_alpha, options), options), mask_alpha)
 
 
 def test_holes_are_filled_before_the_mask_grows_and_it_grows_before_it_is_feathered() -> None:
-    weight = np.zeros((120, 120), np.uint8)
-    weight[30:90, 30:90] = 255
-    weight[58:62, 58:62] = 0
+    mask_alpha = np.zeros((120, 120), np.uint8)
+    mask_alpha[30:90, 30:90] = 255
+    mask_alpha[58:62, 58:62] = 0
     options = MaskOptions(None, fill_holes=True, grow_px=10, feather_px=6)
-    shaped = masks.shaped(weight, options)
+    shaped = masks.shaped(mask_alpha, options)
     outer = np.zeros((120, 120), bool)
     outer[20:100, 20:100] = True
     assert (shaped[~outer] == 0).all()

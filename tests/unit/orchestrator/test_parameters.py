@@ -145,7 +145,7 @@ experiments:
     )
     feature = models.load(path).experiments[0].features[0]
     found = resolved(feature, prompt="a gym on the left", negative_prompt="blurry", steps=30)
-    fill, qwen_edit = (found.at(stage) for stage in feature.painters)
+    fill, qwen_edit = (found.at(stage) for stage in feature.paint_stages)
     assert (fill.prompt, fill.negative_prompt) == ("more of the same", None)
     assert (fill.steps, fill.guidance_scale, fill.strength) == (8, 3.5, 1.0)
     assert (qwen_edit.prompt, qwen_edit.steps, qwen_edit.steps_run) == ("a gym on the left", 30, 15)
@@ -169,7 +169,7 @@ experiments:
         encoding="utf-8",
     )
     feature = models.load(path).experiments[0].features[0]
-    found = resolved(feature, prompt="a gym").at(feature.painters[0])
+    found = resolved(feature, prompt="a gym").at(feature.paint_stages[0])
     assert (found.steps, found.guidance_scale, found.strength) == (8, 2.0, 1.0)
     assert found.negative_prompt == "blurry, low quality, distorted, ugly, deformed"
     assert refused(feature, steps=20).violations[0].field == "steps"

@@ -1,4 +1,4 @@
-"""Pixels of weight 0 are the input's, whatever an edit is asked for: the whole chain, with noise for every model."""
+"""Pixels of mask alpha 0 are the input's, whatever is asked for: the whole chain, with noise for every model."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from imgedit.imaging.images import Picture, Pixels
 from imgedit.v1 import edit_pb2
 from services.orchestrator.chain.extend import extended
 from services.orchestrator.chain.run import Outcome
-from services.orchestrator.chain.state import Canvas
+from services.orchestrator.chain.state import ChainState
 from services.orchestrator.request.margins import Margins
 from tests.support.chain import edited, noise_picture
 
@@ -39,25 +39,25 @@ MASK_OPTIONS = st.builds(
 
 
 def assert_untouched(outcome: Outcome, picture: Picture) -> None:
-    canvas = outcome.canvas
-    assert canvas.weight is not None
-    kept = canvas.weight == 0
-    assert np.array_equal(canvas.rgb[kept], picture.rgb[kept])
+    state = outcome.state
+    assert state.mask_alpha is not None
+    kept = state.mask_alpha == 0
+    assert np.array_equal(state.rgb[kept], picture.rgb[kept])
     if picture.alpha is not None:
-        assert canvas.alpha is not None
-        assert np.array_equal(canvas.alpha[kept], picture.alpha[kept])
-        assert (canvas.alpha[canvas.weight == 255] == 255).all()
+        assert state.alpha is not None
+        assert np.array_equal(state.alpha[kept], picture.alpha[kept])
+        assert (state.alpha[state.mask_alpha == 255] == 255).all()
 
 
 def box_mask(picture: Picture, box: tuple[float, float, float, float], grey: int) -> Pixels:
     """A rectangle, by its corners as parts of the sides, with a rim of `grey`."""
     width, height = picture.size
-    weight = np.zeros((height, width), np.uint8)
+    mask_alpha = np.zeros((height, width), np.uint8)
     left, right = sorted((int(box[0] * width), int(box[1] * width)))
     top, bottom = sorted((int(box[2] * height), int(box[3] * height)))
-    weight[top : bottom + 1, left : right + 1] = grey
-    weight[top + 1 : bottom, left + 1 : right] = 255
-    return weight
+    mask_alpha[top : bottom + 1, left : right + 1] = grey
+    mask_alpha[top + 1 : bottom, left + 1 : right] = 255
+    return mask_alpha
 
 
 @QUICK
@@ -99,11 +99,11 @@ def test_with_a_mask_of_the_callers(
             raise
         return
     assert_untouched(outcome, picture)
-    weight = outcome.canvas.weight
-    assert weight is not None
-    assert (weight > 0).any() == (strength > 0)
+    mask_alpha = outcome.state.mask_alpha
+    assert mask_alpha is not None
+    assert (mask_alpha > 0).any() == (strength > 0)
     if options is None and strength > 0:
-        assert np.array_equal(weight, mask)
+        assert np.array_equal(mask_alpha, mask)
 
 
 @QUICK
@@ -128,7 +128,7 @@ def test_with_the_mask_that_ben2_finds(
     )
     outcome = edited(request, picture)
     assert_untouched(outcome, picture)
-    assert outcome.canvas.mask_source == "segmentation"
+    assert outcome.state.mask_source == "segmentation"
 
 
 @QUICK
@@ -146,16 +146,16 @@ def test_of_an_extended_picture(picture: Picture, margins: tuple[int, int, int, 
         outpaint=edit_pb2.Outpaint(left=left, right=right, top=top, bottom=bottom),
         postprocess=postprocess,
     )
-    canvas = edited(request, picture).canvas
+    state = edited(request, picture).state
     width, height = picture.size
     inside = slice(top, top + height), slice(left, left + width)
-    assert canvas.rgb.shape[:2] == (height + top + bottom, width + left + right)
-    assert canvas.weight is not None
-    assert (canvas.weight[inside] == 0).all()
-    assert np.array_equal(canvas.rgb[inside], picture.rgb)
+    assert state.rgb.shape[:2] == (height + top + bottom, width + left + right)
+    assert state.mask_alpha is not None
+    assert (state.mask_alpha[inside] == 0).all()
+    assert np.array_equal(state.rgb[inside], picture.rgb)
     if picture.alpha is not None:
-        assert canvas.alpha is not None
-        assert np.array_equal(canvas.alpha[inside], picture.alpha)
+        assert state.alpha is not None
+        assert np.array_equal(state.alpha[inside], picture.alpha)
 
 
 @settings(max_examples=40, deadline=None)
@@ -171,16 +171,16 @@ def test_an_extended_picture_holds_the_original_where_the_weight_is_zero(
     rgb = np.random.default_rng(3).integers(0, 256, (height, width, 3), dtype=np.uint8)
     if not margins:
         return
-    done = extended(Canvas(rgb, None), margins, feather_px)
-    assert done.weight is not None
+    done = extended(ChainState(rgb, None), margins, feather_px)
+    assert done.mask_alpha is not None
     inside = done.rgb[margins.top : margins.top + height, margins.left : margins.left + width]
     assert done.rgb.shape[:2] == (height + margins.top + margins.bottom, width + margins.left + margins.right)
     assert np.array_equal(inside, rgb)
-    weight = done.weight.copy()
-    weight[margins.top : margins.top + height, margins.left : margins.left + width] = 0
-    assert np.array_equal(weight, done.weight), "the picture itself is kept"
-    assert (done.weight == 255).any(), "the margins are painted"
-    assert feather_px or (done.weight > 0).sum() == done.weight.size - width * height
+    mask_alpha = done.mask_alpha.copy()
+    mask_alpha[margins.top : margins.top + height, margins.left : margins.left + width] = 0
+    assert np.array_equal(mask_alpha, done.mask_alpha), "the picture itself is kept"
+    assert (done.mask_alpha == 255).any(), "the margins are painted"
+    assert feather_px or (done.mask_alpha > 0).sum() == done.mask_alpha.size - width * height
 
 
 @pytest.mark.parametrize("feature", QWEN)
@@ -189,7 +189,7 @@ def test_the_whole_picture_is_the_models_where_nothing_is_to_be_kept(feature: st
         experiment_id="ben2_qwen_image", feature_id=feature, prompt="a gym", background="BACKGROUND_WHOLE"
     )
     outcome = edited(request, noise_picture(60, 40, has_alpha=True))
-    assert outcome.canvas.weight is not None
-    assert (outcome.canvas.weight == 255).all()
-    assert outcome.canvas.alpha is None
+    assert outcome.state.mask_alpha is not None
+    assert (outcome.state.mask_alpha == 255).all()
+    assert outcome.state.alpha is None
     assert "mask" not in outcome.seconds

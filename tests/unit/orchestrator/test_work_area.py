@@ -52,20 +52,20 @@ def test_nothing_shifts_on_the_way_through_the_work_area(size: tuple[int, int]) 
 
 
 def test_a_small_mask_gets_a_work_area_of_its_own() -> None:
-    weight = np.zeros((2048, 2048), np.uint8)
-    weight[1000:1410, 300:710] = 200
-    area, whole = WorkArea.around(weight, 1_048_576), WorkArea.of((2048, 2048), 1_048_576)
+    mask_alpha = np.zeros((2048, 2048), np.uint8)
+    mask_alpha[1000:1410, 300:710] = 200
+    area, whole = WorkArea.around(mask_alpha, 1_048_576), WorkArea.of((2048, 2048), 1_048_576)
     assert area.padded[0] * area.padded[1] < 0.4 * whole.padded[0] * whole.padded[1]
     assert area.box.left < 300 < 710 < area.box.right
     assert area.content == area.box.size, "the crop is not scaled down"
-    assert (area.enter_mask(weight) > 0).sum() == 410 * 410
+    assert (area.enter_mask(mask_alpha) > 0).sum() == 410 * 410
 
 
 def test_what_lies_outside_a_crop_comes_back_untouched() -> None:
     rgb = np.random.default_rng(5).integers(0, 256, (700, 900, 3), dtype=np.uint8)
-    weight = np.zeros((700, 900), np.uint8)
-    weight[300:340, 400:460] = 255
-    area = WorkArea.around(weight, 1_048_576)
+    mask_alpha = np.zeros((700, 900), np.uint8)
+    mask_alpha[300:340, 400:460] = 255
+    area = WorkArea.around(mask_alpha, 1_048_576)
     back = area.leave(255 - area.enter(rgb), rgb)
     rows, columns = area.box.slices
     assert np.array_equal(back[rows, columns], 255 - rgb[rows, columns])
@@ -76,17 +76,17 @@ def test_what_lies_outside_a_crop_comes_back_untouched() -> None:
 @settings(max_examples=50, deadline=None)
 @given(left=st.integers(0, 300), top=st.integers(0, 200), width=st.integers(1, 400), height=st.integers(1, 300))
 def test_the_work_area_holds_the_mask_wherever_it_lies(left: int, top: int, width: int, height: int) -> None:
-    weight = np.zeros((300, 400), np.uint8)
-    weight[top : top + height, left : left + width] = 1
-    box = WorkArea.around(weight, 1_048_576).box
-    assert weight[box.slices].sum() == weight.sum()
+    mask_alpha = np.zeros((300, 400), np.uint8)
+    mask_alpha[top : top + height, left : left + width] = 1
+    box = WorkArea.around(mask_alpha, 1_048_576).box
+    assert mask_alpha[box.slices].sum() == mask_alpha.sum()
 
 
 def test_every_touched_pixel_is_repainted_in_the_work_area() -> None:
-    weight = np.zeros((1000, 1000), np.uint8)
-    weight[500, 500] = 1
+    mask_alpha = np.zeros((1000, 1000), np.uint8)
+    mask_alpha[500, 500] = 1
     area = WorkArea.of((1000, 1000), 262_144)
-    mask = area.enter_mask(weight)
+    mask = area.enter_mask(mask_alpha)
     assert mask[500 * 512 // 1000, 500 * 512 // 1000] == 255
     assert set(np.unique(mask)) == {0, 255}
 
@@ -123,15 +123,15 @@ def test_a_small_picture_is_enlarged_to_what_the_model_was_made_for(
 def test_a_small_masks_work_area_reaches_the_floor(
     left: int, top: int, width: int, height: int, min_pixels: int
 ) -> None:
-    weight = np.zeros((1024, 1280), np.uint8)
-    weight[top : top + height, left : left + width] = 255
-    area = WorkArea.around(weight, 1_048_576, min_pixels)
+    mask_alpha = np.zeros((1024, 1280), np.uint8)
+    mask_alpha[top : top + height, left : left + width] = 255
+    area = WorkArea.around(mask_alpha, 1_048_576, min_pixels)
     padded = area.padded[0] * area.padded[1]
     assert padded >= min_pixels
-    assert area.box == WorkArea.around(weight, 1_048_576).box, "the floor changes how large it is seen, not what"
-    inside = area.enter_mask(weight) > 0
+    assert area.box == WorkArea.around(mask_alpha, 1_048_576).box, "the floor changes how large it is seen, not what"
+    inside = area.enter_mask(mask_alpha) > 0
     assert inside.any()
-    assert set(np.unique(area.enter_mask(weight))) <= {0, 255}
+    assert set(np.unique(area.enter_mask(mask_alpha))) <= {0, 255}
 
 
 @pytest.mark.parametrize("size", [(300, 200), (512, 512), (77, 333)])

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from services.diffusion.networks.runtime_options import UNTUNED, Tuning
+from services.diffusion.networks.runtime_options import DEFAULT_RUNTIME, RuntimeOptions
 from services.orchestrator.imaging.work_area import WorkArea
 from services.qwen_edit.model import QwenEditAdapter, load
 from tests.support.alignment import Spots, moved, zoomed
@@ -33,20 +33,20 @@ SPOT = 5.0
 
 
 @functools.cache
-def adapter(tuning: Tuning = UNTUNED) -> QwenEditAdapter:
+def adapter(runtime: RuntimeOptions = DEFAULT_RUNTIME) -> QwenEditAdapter:
     """The tiny checkpoint with the averaging VAE."""
     with tempfile.TemporaryDirectory() as parent:
         folder = Path(parent) / "Qwen-Image-Edit-2509"
         shutil.copytree(checkpoint("Qwen-Image-Edit-2509"), folder, ignore=shutil.ignore_patterns("vae"))
         averaging_vae().save_pretrained(folder / "vae")
-        return load(folder, device="cpu", reference_pixels=SMALL, condition_pixels=SMALL, tuning=tuning)
+        return load(folder, device="cpu", reference_pixels=SMALL, condition_pixels=SMALL, runtime=runtime)
 
 
-def through_the_vae(rgb: NDArray[np.uint8], tuning: Tuning = UNTUNED) -> NDArray[np.uint8]:
+def through_the_vae(rgb: NDArray[np.uint8], runtime: RuntimeOptions = DEFAULT_RUNTIME) -> NDArray[np.uint8]:
     """A job whose denoising is skipped: its latents are those of the picture."""
-    state = adapter(tuning).prepare(qwen_spec(images=(rgb,), negative_prompt=None))
+    state = adapter(runtime).prepare(qwen_spec(images=(rgb,), negative_prompt=None))
     state.latents = state.pictures[:, : state.latents.shape[1]]
-    return adapter(tuning).decode(state)
+    return adapter(runtime).decode(state)
 
 
 @functools.cache
@@ -75,7 +75,7 @@ def test_the_measure_would_see_half_a_pixel(size: tuple[int, int]) -> None:
 
 def test_tiles_of_the_vae_show_no_seam() -> None:
     rgb = Spots(480, 320, sigma=SPOT).pixels  # more than one tile of 256 px both ways
-    whole, tiled = through_the_vae(rgb), through_the_vae(rgb, Tuning(vae_tiling=True))
+    whole, tiled = through_the_vae(rgb), through_the_vae(rgb, RuntimeOptions(vae_tiling=True))
     assert abs(tiled.astype(int) - whole).max() <= 1
 
 

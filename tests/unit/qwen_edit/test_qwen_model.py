@@ -17,7 +17,7 @@ from PIL import Image
 from imgedit.errors import InvalidArgument
 from services.diffusion.networks import flow
 from services.diffusion.networks.guidance import CfgBatch
-from services.diffusion.networks.runtime_options import Tuning
+from services.diffusion.networks.runtime_options import RuntimeOptions
 from services.qwen_edit.conditioning import size_for
 from services.qwen_edit.model import QwenEditAdapter, QwenEditState, load
 from services.qwen_edit.spec import QwenEditSpec
@@ -69,7 +69,9 @@ def unit(pixels: torch.Tensor) -> torch.Tensor:
 def adapters() -> dict[CfgBatch, QwenEditAdapter]:
     """The model with both passes of small shapes in one forward, as by default, and in turn, as in the pipeline."""
     folder = checkpoint("Qwen-Image-Edit-2509")
-    in_turn = load(folder, device="cpu", reference_pixels=SMALL, condition_pixels=SMALL, tuning=Tuning(cfg_batch="off"))
+    in_turn = load(
+        folder, device="cpu", reference_pixels=SMALL, condition_pixels=SMALL, runtime=RuntimeOptions(cfg_batch="off")
+    )
     return {"auto": qwen(), "off": in_turn}
 
 

@@ -14,7 +14,7 @@ from diffusers.models.transformers.transformer_qwenimage import QwenImageTransfo
 from demo.tiny.qwen_edit import TEXT_WIDTH
 from imgedit.errors import ModelLoadError, SettingsError
 from services.diffusion.networks.lora import LoraFile
-from services.diffusion.networks.runtime_options import Tuning
+from services.diffusion.networks.runtime_options import RuntimeOptions
 from services.diffusion.weights import gguf_weights
 from services.qwen_edit import gguf_names
 from services.qwen_edit.instructions import RewriteSpec
@@ -166,21 +166,21 @@ def test_the_text_encoders_attention_is_a_setting_and_a_wrong_one_is_named() -> 
 def test_the_text_encoder_rests_where_its_own_setting_says_and_no_pixel_changes(
     offload: Any, text_encoder: Any
 ) -> None:
-    model = adapter(tuning=Tuning(offload=offload, text_encoder_offload=text_encoder))
+    model = adapter(runtime=RuntimeOptions(offload=offload, text_encoder_offload=text_encoder))
     assert np.array_equal(edited(model), plainly_edited())
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # by torch itself, on its first compilation
 def test_regional_compilation_is_of_the_transformers_blocks_alone() -> None:
     """Whether a module was compiled is torch's own mark; compiling for real takes half a minute."""
-    model = adapter(tuning=Tuning(compile="regional"))
+    model = adapter(runtime=RuntimeOptions(compile="regional"))
     compiled = {type(module) for module in model._pipeline.transformer.modules() if module._compiled_call_impl}
     assert compiled == {QwenImageTransformerBlock}
     assert not any(module._compiled_call_impl for module in model._pipeline.text_encoder.modules())
 
 
 def test_a_text_encoder_that_is_offloaded_alone_leaves_when_the_transformer_runs() -> None:
-    model = adapter(tuning=Tuning(text_encoder_offload="model"))
+    model = adapter(runtime=RuntimeOptions(text_encoder_offload="model"))
     encoder = model._pipeline.text_encoder
     present = encoder._hf_hook._present
     adapter_features(model)
@@ -193,7 +193,7 @@ def test_a_text_encoder_that_is_offloaded_alone_leaves_when_the_transformer_runs
 
 
 def test_a_text_encoder_that_stays_does_not_push_the_transformer_out() -> None:
-    model = adapter(tuning=Tuning(offload="model", text_encoder_offload="none"))
+    model = adapter(runtime=RuntimeOptions(offload="model", text_encoder_offload="none"))
     present = model._pipeline.transformer._hf_hook._present
     state = model.prepare(qwen_spec())
     model.denoise([state])
@@ -205,9 +205,9 @@ def test_a_text_encoder_that_stays_does_not_push_the_transformer_out() -> None:
     "options",
     [
         {"text_encoder_weights": "int8"},
-        {"tuning": Tuning(text_encoder_offload="model")},
-        {"tuning": Tuning(offload="sequential")},
-        {"text_encoder_weights": "int8", "tuning": Tuning(offload="model", text_encoder_offload="sequential")},
+        {"runtime": RuntimeOptions(text_encoder_offload="model")},
+        {"runtime": RuntimeOptions(offload="sequential")},
+        {"text_encoder_weights": "int8", "runtime": RuntimeOptions(offload="model", text_encoder_offload="sequential")},
     ],
 )
 def test_prompts_are_translated_the_same_however_the_text_encoder_is_held(

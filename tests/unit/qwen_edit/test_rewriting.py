@@ -9,7 +9,7 @@ import pytest
 
 from demo.world.guide import TRANSLATIONS
 from imgedit.errors import RewriteFailed
-from services.diffusion.networks.runtime_options import Tuning
+from services.diffusion.networks.runtime_options import RuntimeOptions
 from services.qwen_edit.instructions import RewriteSpec
 from services.qwen_edit.model import QwenEditAdapter, load
 
@@ -28,7 +28,7 @@ def never() -> bool:
 
 @pytest.mark.parametrize("offload", ["model", "group", "sequential"])
 def test_a_prompt_is_rewritten_wherever_the_weights_rest(models: Path, offload: Any) -> None:
-    moved = load(models / "Qwen-Image-Edit-2509", device="cpu", tuning=Tuning(offload=offload))
+    moved = load(models / "Qwen-Image-Edit-2509", device="cpu", runtime=RuntimeOptions(offload=offload))
     assert moved.rewrite(SPEC, never) == TRANSLATIONS[KOREAN]
 
 

@@ -1,4 +1,4 @@
-"""The weight that a mask makes, and the errors of a mask with which nothing can be done.
+"""The alpha that a mask makes, and the errors of a mask with which nothing can be done.
 
 Knows the steps of `masks.py` and what a caller can change; nothing of stages.
 """
@@ -19,18 +19,18 @@ MUCH_OF_REQUEST, MUCH_OF_SUBJECT = 0.9, 0.99
 """A caller's mask that repaints so much is often meant the other way round; around a small subject it is usual."""
 
 
-def remarks_on_request(weight: Pixels) -> tuple[str, ...]:
+def remarks_on_request(mask_alpha: Pixels) -> tuple[str, ...]:
     """The warning for a caller's mask that repaints almost all or almost nothing, in English."""
-    return _remarks(weight, MUCH_OF_REQUEST, "mask_image", "white, or where it has alpha transparent, is repainted")
+    return _remarks(mask_alpha, MUCH_OF_REQUEST, "mask_image", "white, or where it has alpha transparent, is repainted")
 
 
-def remarks_on_subject(weight: Pixels) -> tuple[str, ...]:
+def remarks_on_subject(mask_alpha: Pixels) -> tuple[str, ...]:
     """The same for BEN2's mask."""
-    return _remarks(weight, MUCH_OF_SUBJECT, "mask", "look at mask_image of the answer")
+    return _remarks(mask_alpha, MUCH_OF_SUBJECT, "mask", "look at mask_image of the answer")
 
 
-def _remarks(weight: Pixels, much: float, field: str, advice: str) -> tuple[str, ...]:
-    share = np.count_nonzero(weight) / weight.size
+def _remarks(mask_alpha: Pixels, much: float, field: str, advice: str) -> tuple[str, ...]:
+    share = np.count_nonzero(mask_alpha) / mask_alpha.size
     if LITTLE < share < much:
         return ()
     return (f"{field}: {share:.2%} of the picture is repainted; if that is not meant, {advice}",)
@@ -38,26 +38,26 @@ def _remarks(weight: Pixels, much: float, field: str, advice: str) -> tuple[str,
 
 def of_request(mask: Pixels, options: MaskOptions) -> Pixels:
     """A caller's mask, worked on. Raises `InvalidArgument` where nothing is left to repaint."""
-    weight = masks.shaped(masks.levelled(mask, options), options)
-    if not weight.any():
+    mask_alpha = masks.shaped(masks.levelled(mask, options), options)
+    if not mask_alpha.any():
         worked_on = "black everywhere" if not mask.any() else "black everywhere once it is worked on as `mask` says"
         raise InvalidArgument.field(
             "mask_image",
             f"the mask is {worked_on}, so there is nothing to repaint; paint the region white",
             korean="마스크가 전부 검은색이라 다시 그릴 영역이 없습니다. 바꿀 영역을 흰색으로 칠하세요.",
         )
-    return weight
+    return mask_alpha
 
 
 def of_subject(alpha: Pixels, options: MaskOptions) -> Pixels:
     """The chosen part of BEN2's alpha, worked on. Raises `NoSubjectFound` for an empty or a full mask."""
-    weight = masks.levelled(alpha, options)
-    subject = 255 - weight if options.keeps_subject else weight
+    mask_alpha = masks.levelled(alpha, options)
+    subject = 255 - mask_alpha if options.keeps_subject else mask_alpha
     if subject.max() < 128:
         raise _no_subject("no subject", "피사체를 찾지 못해")
-    if not weight.any():
+    if not mask_alpha.any():
         raise _no_subject("nothing but subject", "피사체만 찾아 배경이 없어")
-    return masks.shaped(weight, options)
+    return masks.shaped(mask_alpha, options)
 
 
 def _no_subject(found: str, found_korean: str) -> NoSubjectFound:

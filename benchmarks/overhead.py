@@ -35,7 +35,8 @@ from PIL import Image
 from imgedit import EditClient
 from imgedit.imaging.decode_pool import Decoders
 from imgedit.imaging.images import Pixels
-from imgedit.local.ports import SERVICES, Ports
+from imgedit.local.ports import Ports
+from imgedit.local.services import SERVICES
 from imgedit.local.supervisor import environment_of, is_serving
 from imgedit.v1 import edit_pb2
 from services.common.server import run
@@ -122,7 +123,7 @@ class DirectModels:
             foreground = await asyncio.to_thread(estimate_foreground, rgb, share)
         return Segmented(mask, foreground, ModelUse("BEN2", ""))
 
-    async def fill(self, rgb: Pixels, mask: Pixels, **_: Any) -> Painted:  # noqa: ARG002  # as Backends.fill
+    async def fill(self, rgb: Pixels, mask: Pixels, *_: Any, **__: Any) -> Painted:  # noqa: ARG002  # as Backends.fill
         """As `Backends.fill`."""
         return Painted(rgb, ModelUse("FLUX.1-Fill", ""))
 

@@ -23,9 +23,9 @@ from imgedit.local.ports import (
     DEFAULT_METRICS_BASE_PORT,
     DEFAULT_STUDIO_PORT,
     MAX_REPLICAS,
-    SERVICES,
     Ports,
 )
+from imgedit.local.services import SERVICES
 
 SAMPLES = Path("demo/samples")
 """Pictures that the page offers, in a checkout of the project."""

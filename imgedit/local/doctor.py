@@ -21,7 +21,8 @@ from typing import Any, Literal
 from imgedit import __version__
 from imgedit.channels import PROXY_VARIABLES
 from imgedit.local import supervisor
-from imgedit.local.ports import SERVICES, Ports, is_free
+from imgedit.local.ports import Ports, is_free
+from imgedit.local.services import SERVICES
 
 State = Literal["OK", "NOTE", "WARN", "FAIL"]
 

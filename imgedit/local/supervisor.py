@@ -25,7 +25,8 @@ from imgedit import sighup
 from imgedit.channels import proxy_options
 from imgedit.local import gateway, malloc
 from imgedit.local.gateway import Address
-from imgedit.local.ports import SERVICES, Ports, is_free
+from imgedit.local.ports import Ports, is_free
+from imgedit.local.services import SERVICES
 
 START_SECONDS = 1800.0
 """Longest wait for a service to say SERVING: a 20B model takes minutes to load."""

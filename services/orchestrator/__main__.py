@@ -38,15 +38,8 @@ def make_service(settings: OrchestratorSettings) -> Service:
     availability: list[Availability] = []
 
     def register(server: grpc.aio.Server) -> None:
-        addresses = {
-            "segmentation": settings.segmentation,
-            "fill": settings.fill,
-            "qwen_edit": settings.qwen_edit,
-        }
-        if settings.prompt:
-            addresses["prompt"] = settings.qwen_edit if settings.prompt == "qwen_edit" else settings.prompt
         # Here and not above: channels belong to the running event loop.
-        backends.append(Backends(addresses, open_channel, rerun_wait_seconds=settings.rerun_wait_seconds))
+        backends.append(Backends(settings.addresses, open_channel, rerun_wait_seconds=settings.rerun_wait_seconds))
         availability.append(Availability(backends[0].channels))
         admission = Admission(
             Limit(settings.max_edits, settings.max_edit_bytes),

@@ -17,7 +17,8 @@ import pytest
 
 from imgedit import EditClient, SyncEditClient
 from imgedit.errors import DeadlineExceeded, EditCancelled, PromptLanguageUnsupported, ServiceUnavailable
-from imgedit.local.ports import SERVICES, Ports
+from imgedit.local.ports import Ports
+from imgedit.local.services import SERVICES
 from imgedit.local.supervisor import Stack, environment_of, is_serving
 
 from .conftest import WORK_PIXELS

@@ -4,6 +4,7 @@ A block says by the comment before it what becomes of it:
 
     <!-- run: shell -->   <!-- run: python -->      it runs, against a stack
     <!-- check: json -->   also toml, catalogue      it is read by what reads such files
+    <!-- new file: PATH -->   <!-- change: PATH -->  it is a file, or a change of one, in a copy of the project
     <!-- not run: why -->                            it does not run here
 
 Blocks in the languages `text` (output, layouts) and `mermaid` need none.
@@ -23,7 +24,7 @@ from markdown_it.token import Token
 ROOT = Path(__file__).parents[1]
 PLAIN_LANGUAGES = ("text", "mermaid")
 
-MARKER = re.compile(r"<!-- (?P<kind>run|check|not run): (?P<word>.+?) -->\s*$")
+MARKER = re.compile(r"<!-- (?P<kind>run|check|new file|change|not run): (?P<word>.+?) -->\s*$")
 PARSER = MarkdownIt().enable("table")
 
 

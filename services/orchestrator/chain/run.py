@@ -85,7 +85,7 @@ async def run_chain(feature: Feature, edit: EditContext) -> Outcome:
                 state = await clock.measure(stage.kind, step)
             if isinstance(stage, CompositeStage) and state.mask_alpha is not None:
                 mask_alphas.append(state.mask_alpha)
-                if index < len(walked):
+                if any(isinstance(later, CompositeStage) for later in walked[index:]):
                     state = state.as_picture()
         state = await _finished(state, feature, edit, clock)
         if len(mask_alphas) > 1:  # changed is what any of them changed

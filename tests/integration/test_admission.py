@@ -17,6 +17,8 @@ from imgedit.errors import ImgeditError, TooManyEdits, from_status
 
 from .scripted import World, all_of, eventually, joined, kind, picture, request, world
 
+pytestmark = pytest.mark.slow
+
 
 async def failure(call: Any) -> ImgeditError:
     with pytest.raises(grpc.aio.AioRpcError) as caught:

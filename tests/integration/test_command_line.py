@@ -20,6 +20,8 @@ from imgedit.v1 import edit_pb2, edit_pb2_grpc
 from services.common.server import RunningServer, Service
 from tests.integration.test_access import settings_of
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 NOBODY = "127.0.0.1:1"
 COMMANDS = ("edit", "batch", "experiments", "health", "doctor", "inspect", "up", "models", "catalogue", "tokens")

@@ -36,6 +36,8 @@ from services.qwen_edit.settings import QwenEditSettings
 from tests.support.engine import write_lora
 from tests.support.lightning import lightning_file
 
+pytestmark = pytest.mark.slow
+
 RGB = np.random.default_rng(1).integers(0, 256, (96, 128, 3), dtype=np.uint8)
 MASK = np.zeros((96, 128), np.uint8)
 MASK[:, :64] = 255

@@ -18,6 +18,8 @@ from imgedit.local.doctor import Finding
 from imgedit.local.doctor_weights import weights
 from imgedit.local.ports import Ports
 
+pytestmark = pytest.mark.slow
+
 GB = 10**9
 
 

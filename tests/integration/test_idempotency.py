@@ -22,6 +22,8 @@ from services.common.interceptors import REQUEST_ID_KEY
 
 from .scripted import World, all_of, eventually, joined, kind, request, world
 
+pytestmark = pytest.mark.slow
+
 
 async def cancel(running: World, request_id: str) -> int:
     return (await running.stub.CancelEdit(edit_pb2.CancelEditRequest(request_id=request_id))).outcome

@@ -23,6 +23,8 @@ from typer.testing import CliRunner, Result
 from imgedit.cli.main import app
 from tests.integration.hub import Hub, Repo, running_hub
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 WEIGHTS = bytes(range(256)) * 40

@@ -15,6 +15,8 @@ from imgedit.v1 import edit_pb2
 
 from .scripted import all_of, eventually, kind, request, world
 
+pytestmark = pytest.mark.slow
+
 UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
 
 

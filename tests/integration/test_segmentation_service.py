@@ -50,6 +50,8 @@ from services.segmentation.foreground import estimate_foreground
 from services.segmentation.model import Network, Segmenter
 from services.segmentation.settings import SegmentationSettings
 
+pytestmark = pytest.mark.slow
+
 MASK = segmentation_pb2.SEGMENT_OUTPUT_MASK
 CUTOUT = segmentation_pb2.SEGMENT_OUTPUT_CUTOUT
 FOREGROUND = segmentation_pb2.SEGMENT_OUTPUT_FOREGROUND

@@ -17,6 +17,8 @@ from imgedit import output_files
 from tests.integration.edit_server import RESULT, EditServer, edit_server
 from tests.integration.test_command_line import NOBODY, environment
 
+pytestmark = pytest.mark.slow
+
 CP949_NAME = os.fsdecode("여행사진.jpg".encode("cp949"))
 ASKED = ("-e", "x", "-p", "y")
 

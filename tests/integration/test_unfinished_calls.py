@@ -25,6 +25,8 @@ from tests.integration.raw_http2 import RawCall, open_and_reset
 
 from .scripted import World, all_of, eventually, request, world
 
+pytestmark = pytest.mark.slow
+
 EDIT = "/imgedit.v1.EditService/Edit"
 LIST = "/imgedit.v1.EditService/ListExperiments"
 BATCH = "/imgedit.v1.EditService/EditBatch"

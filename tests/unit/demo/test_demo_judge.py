@@ -14,6 +14,8 @@ from demo import world
 from demo.judge import WEIGHTS, Judge, lessons, place_of
 from demo.world import HELD_OUT_SEEDS
 
+pytestmark = pytest.mark.slow
+
 COUNT = 90
 
 

@@ -26,6 +26,8 @@ from services.qwen_edit.instructions import Mode, RewriteSpec, chat
 from services.qwen_edit.model import GLANCE_PIXELS, QwenEditAdapter, load
 from services.qwen_edit.processor import PictureProcessor
 
+pytestmark = pytest.mark.slow
+
 SHIPPED = Path("demo/models/Qwen-Image-Edit-2509")
 
 

@@ -13,6 +13,8 @@ from services.fill.model import load as load_fill
 from services.qwen_edit.model import load as load_qwen
 from tests.support.engine import SMALL, checkpoint, fill_spec, photo, qwen_spec
 
+pytestmark = pytest.mark.slow
+
 AWAY = {"negative_prompt": "blurry, low quality, distorted", "negative_scale": 3.0}
 LONG = {"negative_prompt": "blurry, low quality, distorted, ugly, deformed, and much else besides"}
 

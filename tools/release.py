@@ -18,7 +18,9 @@ from tools import wheel
 
 ROOT = Path(__file__).parents[1]
 CHANGELOG = "CHANGELOG.md"
-PLACEHOLDER = "git.example.org"
+PLACEHOLDER = "example.org"
+ADDRESSED = ("pyproject.toml", "SECURITY.md")
+"""The files that hold addresses of the project, placeholders until it has some."""
 
 PLACES = (
     "imgedit/__init__.py",
@@ -74,8 +76,9 @@ def check(root: Path, text: str) -> str:
     current = _stated(root)
     if version < Version(current):
         raise Refusal(f"{version} is older than {current}, which imgedit/__init__.py states")
-    if PLACEHOLDER in (root / "pyproject.toml").read_text(encoding="utf-8"):
-        raise Refusal(f"pyproject.toml: replace {PLACEHOLDER} with the address of the project")
+    for name in ADDRESSED:
+        if PLACEHOLDER in (root / name).read_text(encoding="utf-8"):
+            raise Refusal(f"{name}: replace the addresses at {PLACEHOLDER} with the project's")
     _check_changelog((root / CHANGELOG).read_text(encoding="utf-8"), str(version))
     return str(version)
 

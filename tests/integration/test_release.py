@@ -70,13 +70,14 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("PYTHONPATH", raising=False)
     for person in ("AUTHOR", "COMMITTER"):
         monkeypatch.setenv(f"GIT_{person}_NAME", "A maintainer")
-        monkeypatch.setenv(f"GIT_{person}_EMAIL", "maintainer@example.org")
+        monkeypatch.setenv(f"GIT_{person}_EMAIL", "maintainer@example.com")
     root = tmp_path / "project"
     stated = dict.fromkeys(release.PLACES, "image: imgedit-fill:0.1.0\nimage: envoy:0.1.0\nnewTag: 0.1.0\n")
     generators = {f"{module.replace('.', '/')}.py": GENERATOR for module in release.REGENERATE}
     others = {"README.md": "", "LICENSE": "", "made.txt": "0.1.0", ".gitignore": "build/\n__pycache__/\n"}
     write(root, stated | generators | others)
     write(root, {"imgedit/__init__.py": '__version__ = "0.1.0"\n', "CHANGELOG.md": CHANGES})
+    write(root, {"SECURITY.md": "security@example.com"})
     write(root, {"pyproject.toml": PROJECT.format(host="git.example.com")})
     git(root, "init", "--quiet")
     git(root, "add", "--all")
@@ -123,9 +124,10 @@ def edited(name: str, old: str, new: str) -> Callable[[Path], None]:
         (edited("CHANGELOG.md", "[Unreleased]\n", "[Unreleased]\n\n- A fix.\n"), "0.2.0", "[Unreleased]"),
         (edited("CHANGELOG.md", " - 2030-01-31", ""), "0.2.0", "YYYY-MM-DD"),
         (edited("CHANGELOG.md", "- A thing.", ""), "0.2.0", "has no entries"),
-        (edited("pyproject.toml", "git.example.com", release.PLACEHOLDER), "0.2.0", "replace git.example.org"),
+        (edited("SECURITY.md", "example.com", release.PLACEHOLDER), "0.2.0", "SECURITY.md: replace"),
+        (edited("pyproject.toml", "example.com", release.PLACEHOLDER), "0.2.0", "pyproject.toml: replace"),
     ],
-    ids=["none", "form", "older", "section", "changes", "tag", "unreleased", "date", "empty", "placeholder"],
+    ids=["none", "form", "older", "section", "changes", "tag", "unreleased", "date", "empty", "mail", "address"],
 )
 def test_a_release_that_is_not_ready_is_refused_with_nothing_changed(
     harm: Callable[[Path], None], version: str, words: str, repository: Path

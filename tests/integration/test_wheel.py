@@ -22,6 +22,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from PIL import Image
 
+from imgedit import __version__
 from imgedit.cli.exit_codes import ExitCode
 from tests.integration.edit_server import RESULT, EditServer, edit_server
 
@@ -136,7 +137,7 @@ def photo(tmp_path: Path) -> Path:
 def test_the_wheel_holds_imgedit_and_its_metadata_only(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
-    assert {name.partition("/")[0] for name in names} == {"imgedit", "imgedit_serving-0.1.0.dist-info"}
+    assert {name.partition("/")[0] for name in names} == {"imgedit", f"imgedit_serving-{__version__}.dist-info"}
     ours = {path.relative_to(ROOT).as_posix() for path in (ROOT / "imgedit").rglob("*.py*") if path.suffix != ".pyc"}
     assert {name for name in names if name.startswith("imgedit/")} == ours | {"imgedit/py.typed"}
 

@@ -12,6 +12,8 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 from imgedit import installation
+from imgedit.errors import SettingsError
+from imgedit.local import gateway
 
 ROOT = Path(__file__).parents[3]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -57,7 +59,7 @@ def tracked() -> list[Path]:
 
 
 def test_no_text_has_people_install_the_other_project_called_imgedit() -> None:
-    wrong = re.compile(r"pip (?:install|uninstall)[^`\n]*['\" ]imgedit(?:\[|['\"`\s]|$)")
+    wrong = re.compile(r"pip install[^`\n]*['\" ]imgedit(?:\[|['\"`\s]|$)")
     found = [
         f"{path.relative_to(ROOT)}: {line.strip()}"
         for path in tracked()
@@ -66,6 +68,12 @@ def test_no_text_has_people_install_the_other_project_called_imgedit() -> None:
         if wrong.search(line)
     ]
     assert not found
+
+
+def test_the_images_remove_the_project_by_its_name_for_pip() -> None:
+    """pip only warns about a name that is not installed, and the image would hold the package twice."""
+    text = (ROOT / "deploy" / "docker" / "Dockerfile").read_text(encoding="utf-8")
+    assert set(re.findall(r"^RUN pip uninstall --yes (.+)$", text, re.MULTILINE)) == {installation.DISTRIBUTION}
 
 
 def test_every_extra_that_code_advises_to_install_exists() -> None:
@@ -87,3 +95,10 @@ def test_another_projects_services_are_not_taken_for_ours(
         (tmp_path / "services" / "__init__.py").write_text(text, encoding="utf-8")
     monkeypatch.setattr(installation, "ROOT", tmp_path)
     assert not installation.has_servers()
+
+
+def test_the_edge_says_where_envoys_configurations_come_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gateway, "CONFIGURATIONS", tmp_path / "none")
+    own = gateway.Address(8080)
+    with pytest.raises(SettingsError, match="come with a checkout"):
+        gateway.edge(public=own, metrics=own, admin=own, orchestrators=[own])

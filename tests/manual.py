@@ -29,10 +29,10 @@ PARSER = MarkdownIt().enable("table")
 
 
 def pages() -> list[Path]:
-    """Every page for people: READMEs and the manual."""
+    """Every page for people: READMEs, the manual, and what contributors read first."""
     folders = ("docs", "services", "deploy", "demo", "studio", "benchmarks")
     found = [path for folder in folders for path in (ROOT / folder).rglob("*.md")]
-    return sorted([*ROOT.glob("README*.md"), *found])
+    return sorted([*ROOT.glob("README*.md"), ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *found])
 
 
 def name_of(page: Path) -> str:

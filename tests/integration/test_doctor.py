@@ -8,11 +8,13 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from imgedit import installation
 from imgedit.local import doctor
 from imgedit.local.doctor import Finding
 from imgedit.local.doctor_weights import weights
@@ -68,6 +70,38 @@ def test_a_gpu_is_judged_by_its_memory_and_its_number_formats(device: Any, state
     whole = {"name": "a GPU", "memory": 80 * GB, "free": 79 * GB, "capability": "9.0", "bf16": True}
     found = doctor._device({**whole, **device})
     assert (found.state, advice in found.advice) == (state, True)
+
+
+REQUIRES = [
+    "numpy",
+    "pillow>=12.3,<1000",
+    'colorama; sys_platform == "no such system"',
+    'imgedit-serving[inner_part]; extra == "outer"',
+    'numpy<1; extra == "inner-part"',
+    'no-such-package>=2; extra == "inner-part" and python_version >= "3.11"',
+    'pillow; extra == "outer"',
+]
+
+
+@pytest.mark.parametrize(
+    ("extra", "faults"),
+    [
+        ("", []),
+        ("outer", ["no-such-package is missing", f"numpy is {metadata.version('numpy')}, must be <1"]),
+        ("another", []),
+    ],
+)
+def test_requirements_count_by_the_rules_of_pip(extra: str, faults: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor.metadata, "requires", lambda name: REQUIRES)
+    assert sorted(doctor._missing(extra)) == faults
+
+
+def test_a_project_that_is_not_installed_as_a_package_has_no_known_requirements(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(installation, "DISTRIBUTION", "no-such-package")
+    [found] = doctor.packages()
+    assert (found.state, "make install" in found.advice) == ("NOTE", True)
 
 
 def test_a_driver_without_a_usable_torch_is_in_the_way() -> None:

@@ -238,7 +238,7 @@ def test_verify_works_without_a_hub_and_without_the_library(run: Run, models: Pa
         )
         assert done.returncode == status, done.stderr
         assert "Traceback" not in done.stderr
-    assert "pip install 'imgedit[models]'" in done.stderr
+    assert "in a checkout: pip install -e '.[models]'" in done.stderr
 
 
 @pytest.mark.parametrize(("options", "shown"), [((), True), (("--quiet",), False)])

@@ -16,7 +16,7 @@ from diffusers import FluxTransformer2DModel, QwenImageTransformer2DModel
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from safetensors.torch import load_file, save_file
 
-from imgedit.client import error_of
+from imgedit.call_errors import error_of
 from imgedit.errors import (
     FailedPrecondition,
     ImgeditError,

@@ -8,7 +8,7 @@ import grpc
 import pytest
 
 from imgedit import tokens
-from imgedit.client import error_of
+from imgedit.call_errors import error_of
 from imgedit.errors import (
     EditCancelled,
     ImgeditError,

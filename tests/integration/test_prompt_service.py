@@ -15,7 +15,7 @@ import pytest
 import pytest_asyncio
 
 from demo.world.guide import EXPANSIONS, TRANSLATIONS
-from imgedit.client import error_of
+from imgedit.call_errors import error_of
 from imgedit.errors import (
     DeadlineExceeded,
     ImageRejected,

@@ -9,7 +9,7 @@ import grpc
 import pytest
 from prometheus_client import REGISTRY
 
-from imgedit.client import error_of
+from imgedit.call_errors import error_of
 from imgedit.errors import DeadlineExceeded, ImgeditError, ServiceUnavailable, from_status
 from imgedit.v1 import edit_pb2
 

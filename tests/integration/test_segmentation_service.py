@@ -27,8 +27,8 @@ from PIL import Image
 from prometheus_client import REGISTRY
 
 from demo.tiny import ben2 as tiny
+from imgedit.call_errors import error_of
 from imgedit.channels import CHANNEL_OPTIONS
-from imgedit.client import error_of
 from imgedit.errors import (
     DeadlineExceeded,
     ImageRejected,

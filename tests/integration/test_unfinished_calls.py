@@ -16,7 +16,7 @@ from PIL import Image
 from prometheus_client import REGISTRY
 
 from imgedit import tokens
-from imgedit.client import error_of
+from imgedit.call_errors import error_of
 from imgedit.errors import DeadlineExceeded, InvalidArgument, QueueFull
 from imgedit.v1 import edit_pb2
 from services.common.connections import Connections

@@ -7,7 +7,7 @@ SITE = $(shell $(BIN)/python -c "import google.api, pathlib; print(pathlib.Path(
 PROTOS := $(sort $(wildcard protos/imgedit/v1/*.proto))
 PROTOC = $(BIN)/python -m grpc_tools.protoc -Iprotos -I$(SITE)
 
-.PHONY: help install system-deps protos schema lint test test-fast test-processors demo bench docs images clean
+.PHONY: help install system-deps protos schema lint test test-fast test-processors demo bench docs images wheel release clean
 
 WORKERS ?= 2
 PYTEST = $(BIN)/pytest --numprocesses $(WORKERS) --dist loadscope --no-loadscope-reorder
@@ -77,6 +77,12 @@ docs: install  ## Build the manual as a site into build/site.
 images:  ## Build every container image, as imgedit-NAME:$(TAG) (docker).
 	for name in $(IMAGES); do \
 		docker build --target $$name --tag imgedit-$$name:$(TAG) --file deploy/docker/Dockerfile . || exit 1; done
+
+wheel: install  ## Build the wheel of the last commit (client and CLI) into build/wheel.
+	$(BIN)/python -m tools.wheel
+
+release: install  ## Release VERSION=X.Y.Z: check, bump, commit, build the wheel, tag; nothing is pushed.
+	$(BIN)/python -m tools.release "$(VERSION)"
 
 clean:  ## Remove what was built.
 	rm -rf build $(VENV) *.egg-info

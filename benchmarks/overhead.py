@@ -35,7 +35,8 @@ from PIL import Image
 from imgedit import EditClient
 from imgedit.imaging.decode_pool import Decoders
 from imgedit.imaging.images import Pixels
-from imgedit.local.ports import SERVICES, Ports
+from imgedit.local.ports import Ports
+from imgedit.local.services import SERVICES
 from imgedit.local.supervisor import environment_of, is_serving
 from imgedit.v1 import edit_pb2
 from services.common.server import run
@@ -45,7 +46,8 @@ from services.orchestrator.__main__ import prompt_rules
 from services.orchestrator.backends.clients import ModelUse, Painted, Segmented
 from services.orchestrator.catalogue.source import CatalogueSource
 from services.orchestrator.edits.admission import Admission, Limit
-from services.orchestrator.edits.editor import Editor, Terms
+from services.orchestrator.edits.editor import CallContext, Editor
+from services.orchestrator.edits.registry import EventLog
 from services.orchestrator.settings import OrchestratorSettings
 from services.segmentation.cutout import to_mask
 from services.segmentation.foreground import estimate_foreground
@@ -121,7 +123,7 @@ class DirectModels:
             foreground = await asyncio.to_thread(estimate_foreground, rgb, share)
         return Segmented(mask, foreground, ModelUse("BEN2", ""))
 
-    async def fill(self, rgb: Pixels, mask: Pixels, **_: Any) -> Painted:  # noqa: ARG002  # as Backends.fill
+    async def fill(self, rgb: Pixels, mask: Pixels, *_: Any, **__: Any) -> Painted:  # noqa: ARG002  # as Backends.fill
         """As `Backends.fill`."""
         return Painted(rgb, ModelUse("FLUX.1-Fill", ""))
 
@@ -193,9 +195,9 @@ def direct_editor(decoders: Decoders) -> Editor:
 
 async def direct(editor: Editor, request: edit_pb2.EditRequest) -> dict[str, float]:
     """Seconds of one edit in this process: total, codec, copy."""
-    terms = Terms(request_id="direct", is_id_given=False, is_second_run=False, deadline=None)
+    call = CallContext(request_id="direct", is_id_given=False, is_second_run=False, deadline=None)
     started = time.perf_counter()
-    response = await editor.edit(request, terms, lambda _: None)
+    response = await editor.edit(request, call, EventLog())
     total = time.perf_counter() - started
     copy = sum(timing.seconds for timing in response.stage_timings)
     return {"total": total, "codec": total - copy, "copy": copy}

@@ -11,10 +11,10 @@ import hashlib
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, cast
 
 from imgedit import output_files
 from imgedit.client import EditClient
@@ -45,11 +45,12 @@ CONCERNS_ALL = (NotFound, Unauthenticated, ScopeMissing)
 
 @dataclass(frozen=True)
 class Job:
-    """One picture: its file, its name within the folder, and the file of its result."""
+    """One picture: its file, its name within the folder, the file of its result. own: options of this picture alone."""
 
     source: Path
     name: str
     output: Path
+    own: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -178,23 +179,24 @@ class Batch:
     async def _outcome(self, job: Job) -> Outcome:
         try:
             image = await asyncio.to_thread(job.source.read_bytes)
-            digest = await asyncio.to_thread(digest_of, image, self.options)
+            options = cast("EditOptions", {**self.options, **job.own})
+            digest = await asyncio.to_thread(digest_of, image, options)
             if self.state.has(job, digest):
                 return Outcome(job, "skipped")
             await asyncio.to_thread(output_files.check, job.output)
-            answer = await self._edit(image)
+            answer = await self._edit(image, options)
             await asyncio.to_thread(output_files.write_or_keep, job.output, answer.output_image)
             self.state.add(job, digest, seed=answer.seed, seconds=round(answer.elapsed_time, 3))
         except Exception as error:  # noqa: BLE001  # whatever it is, the other pictures go on
             return Outcome(job, "failed", error)
         return Outcome(job, "done")
 
-    async def _edit(self, image: bytes) -> edit_pb2.EditResponse:
+    async def _edit(self, image: bytes, options: EditOptions) -> edit_pb2.EditResponse:
         """One edit; while the server says that it is full, wait and ask again."""
         ends_at = time.monotonic() + self.timeout
         while True:
             try:
-                return await self.client.edit(image, timeout=max(0.1, ends_at - time.monotonic()), **self.options)
+                return await self.client.edit(image, timeout=max(0.1, ends_at - time.monotonic()), **options)
             except (QueueFull, TooManyEdits) as error:
                 wait = max(1.0, error.retry_after_seconds or 0)
                 if time.monotonic() + wait >= ends_at:

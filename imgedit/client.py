@@ -13,12 +13,11 @@ from types import TracebackType
 from typing import Literal, TypedDict, TypeVar, Unpack
 
 import grpc
-from google.rpc import status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_status import rpc_status
 
+from imgedit.call_errors import error_of
 from imgedit.channels import TlsFiles, check_process, open_channel
-from imgedit.errors import ImgeditError, InternalError, ServiceUnavailable, from_status
+from imgedit.errors import InternalError, from_status
 from imgedit.keywords import refusing_unknown
 from imgedit.progress import OnProgress, listener
 from imgedit.request import EDIT_OPTIONS, EditOptions, ImageSource, edit_request
@@ -254,32 +253,3 @@ class _Translated:
     ) -> None:
         if isinstance(error, grpc.aio.AioRpcError):
             raise error_of(error, self._target) from None
-
-
-def was_lost(error: grpc.aio.AioRpcError) -> bool:
-    """Whether the other side went away: UNAVAILABLE, or a stream that ended in the middle without a word of ours.
-
-    gRPC names the latter INTERNAL or CANCELLED, with nothing but its own words; a server of ours that means either says
-    so with details.
-    """
-    if error.code() not in (grpc.StatusCode.INTERNAL, grpc.StatusCode.CANCELLED):
-        return error.code() is grpc.StatusCode.UNAVAILABLE
-    words = error.details() or ""
-    return ("RST_STREAM" in words or words == "CANCELLED") and rpc_status.from_call(error) is None
-
-
-def error_of(error: grpc.aio.AioRpcError, target: str) -> ImgeditError:
-    """The error that a failed call stands for; a server that does not answer is named by its address."""
-    status = rpc_status.from_call(error)
-    if status is not None:
-        return from_status(status)
-    translated = from_status(status_pb2.Status(code=error.code().value[0], message=error.details() or ""))
-    if was_lost(error):
-        details = error.details() or ""
-        advice = (
-            "do both sides use TLS, and trust each other's authority?"
-            if "handshake" in details
-            else "is the server running?"
-        )
-        return ServiceUnavailable(f"no answer from {target}: {details}; {advice}")
-    return translated

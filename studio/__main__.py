@@ -10,6 +10,7 @@ import os
 import sys
 from pathlib import Path
 
+from imgedit import installation
 from imgedit.addresses import is_loopback
 from imgedit.errors import SettingsError
 from imgedit.sync_client import SyncEditClient
@@ -33,7 +34,7 @@ def main() -> None:
     except SettingsError as error:
         sys.exit(f"studio: {error}")
     if importlib.util.find_spec("streamlit") is None:
-        sys.exit("studio: Streamlit is not installed here; pip install 'imgedit[studio]'")
+        sys.exit(f"studio: Streamlit is not installed; {installation.to_install('studio')}")
     flags = [f"--{name}={_text(value)}" for name, value in [*options(settings).items(), *THEME.items()]]
     flags += [f"--server.allowedHosts={host}" for host in hosts(settings)]
     app = str(Path(__file__).with_name("asgi.py"))

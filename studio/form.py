@@ -15,7 +15,7 @@ from imgedit.v1 import edit_pb2
 from studio import fields, inputs, prompt, region, sliders
 from studio.catalogue import Form
 from studio.pictures import Picture
-from studio.session import Desk
+from studio.session import Session
 from studio.text import Words
 
 PREVIEWS = 8
@@ -23,7 +23,7 @@ PREVIEWS = 8
 
 
 @dataclass
-class Wish:
+class EditForm:
     """What the form holds: the pictures and the options of the edit.
 
     missing: what to do first, if anything. is_asked: whether the button was pressed with nothing missing.
@@ -35,14 +35,14 @@ class Wish:
     is_asked: bool = False
 
 
-def draw(words: Words, desk: Desk, form: Form, *, is_busy: bool) -> Wish:
+def draw(words: Words, session: Session, form: Form, *, is_busy: bool) -> EditForm:
     """The whole form, the button last."""
-    wish = Wish()
+    edit_form = EditForm()
     options: dict[str, Any] = {"experiment": form.experiment.id, "feature": form.feature.id}
     with st.container(border=True, key="card-picture"):
-        wish.inputs = inputs.draw(words, desk, form)
-        inputs.references(words, desk, form, options)
-    first = wish.inputs[0] if len(wish.inputs) == 1 else None
+        edit_form.inputs = inputs.draw(words, session, form)
+        inputs.references(words, session, form, options)
+    first = edit_form.inputs[0] if len(edit_form.inputs) == 1 else None
     with st.container(border=True, key="card-prompt"):
         prompt.draw(words, form, options)
         region.margins(words, form, options, first)
@@ -50,27 +50,27 @@ def draw(words: Words, desk: Desk, form: Form, *, is_busy: bool) -> Wish:
         sliders.draw(words, form, options)
         region.mask(words, form, options, first)
         _advanced(words, form, options)
-    wish.options = cast("EditOptions", options)
-    wish.missing = _missing(words, form, wish)
+    edit_form.options = cast("EditOptions", options)
+    edit_form.missing = _missing(words, form, edit_form)
     with st.container(key="act"):
         above = st.empty()
-        wish.is_asked = _button(words, form, wish, is_busy=is_busy)
-        if wish.is_asked and wish.missing:
-            above.warning(wish.missing, icon=":material/edit_note:")
-            wish.is_asked = False
-    return wish
+        edit_form.is_asked = _button(words, form, edit_form, is_busy=is_busy)
+        if edit_form.is_asked and edit_form.missing:
+            above.warning(edit_form.missing, icon=":material/edit_note:")
+            edit_form.is_asked = False
+    return edit_form
 
 
-def _missing(words: Words, form: Form, wish: Wish) -> str | None:
+def _missing(words: Words, form: Form, edit_form: EditForm) -> str | None:
     needs_prompt = any(spec.name == "prompt" and spec.required for spec in form.feature.parameters)
-    if not wish.inputs:
+    if not edit_form.inputs:
         return words("picture.none")
-    has_prompt = wish.options is not None and bool(wish.options.get("prompt"))
+    has_prompt = edit_form.options is not None and bool(edit_form.options.get("prompt"))
     return words("prompt.missing") if needs_prompt and not has_prompt else None
 
 
-def _button(words: Words, form: Form, wish: Wish, *, is_busy: bool) -> bool:
-    count = len(wish.inputs)
+def _button(words: Words, form: Form, edit_form: EditForm, *, is_busy: bool) -> bool:
+    count = len(edit_form.inputs)
     return st.button(
         words("edit") if count < 2 else words("edit.many", count=count),
         type="primary",

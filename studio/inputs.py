@@ -13,11 +13,11 @@ from imgedit.errors import ImgeditError
 from studio import components, errors, fields
 from studio.catalogue import Form, configuration, samples
 from studio.pictures import Picture
-from studio.session import Desk
+from studio.session import Session
 from studio.text import Words, plain
 
 
-def draw(words: Words, desk: Desk, form: Form) -> list[Picture]:
+def draw(words: Words, session: Session, form: Form) -> list[Picture]:
     """The uploader, the samples, and what is chosen; the pictures to edit."""
     form.take("input_image")
     st.header(words("picture"), anchor=False)
@@ -25,22 +25,22 @@ def draw(words: Words, desk: Desk, form: Form) -> list[Picture]:
         words("upload"),
         accept_multiple_files=True,
         help=words("upload.help"),
-        key=f"upload-{desk.upload_round}",
+        key=f"upload-{session.upload_round}",
         label_visibility="collapsed",
     )
     if uploads:
-        desk.chosen = None
+        session.chosen = None
     else:
-        _samples(words, desk)
-    if desk.chosen is not None:
-        _chosen(words, desk, desk.chosen)
-        return [desk.chosen]
+        _samples(words, session)
+    if session.chosen is not None:
+        _chosen(words, session, session.chosen)
+        return [session.chosen]
     limit = configuration().max_files
     if len(uploads) > limit:
         st.warning(words("batch.too_many", max=limit, count=len(uploads)), icon=":material/photo_library:")
     found = []
     for upload in uploads[:limit]:
-        picture = desk.opened(upload)
+        picture = session.opened(upload)
         if isinstance(picture, ImgeditError):
             errors.show(words, picture, title=plain(upload.name))
         else:
@@ -50,7 +50,7 @@ def draw(words: Words, desk: Desk, form: Form) -> list[Picture]:
     return found
 
 
-def _samples(words: Words, desk: Desk) -> None:
+def _samples(words: Words, session: Session) -> None:
     offered = samples()
     if not offered:
         return
@@ -60,25 +60,25 @@ def _samples(words: Words, desk: Desk) -> None:
             name,
             picture.thumb,
             words("samples.pick", name=name),
-            chosen=desk.chosen is picture,
+            chosen=session.chosen is picture,
         )
         for name, picture in offered.items()
     ]
     picked = components.gallery(items, label=words("samples"), key="samples", side="4.6rem")
-    if picked in offered and desk.chosen is not offered[picked]:
-        desk.chosen = offered[picked]
+    if picked in offered and session.chosen is not offered[picked]:
+        session.chosen = offered[picked]
         st.rerun()
 
 
-def _chosen(words: Words, desk: Desk, picture: Picture) -> None:
+def _chosen(words: Words, session: Session, picture: Picture) -> None:
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         st.caption(f":material/image: {plain(picture.name)}")
         if st.button(words("picture.remove"), type="tertiary", icon=":material/close:", key="remove"):
-            desk.choose(None)
+            session.choose(None)
             st.rerun()
 
 
-def references(words: Words, desk: Desk, form: Form, options: dict[str, Any]) -> None:
+def references(words: Words, session: Session, form: Form, options: dict[str, Any]) -> None:
     """Further pictures, where the feature takes them."""
     spec = form.take("reference_images")
     if spec is None:
@@ -95,7 +95,7 @@ def references(words: Words, desk: Desk, form: Form, options: dict[str, Any]) ->
         st.warning(words("references.too_many", max=most))
     found = []
     for place, (upload, column) in enumerate(zip(uploads[:most], st.columns(most), strict=False)):
-        picture = desk.opened(upload)
+        picture = session.opened(upload)
         if isinstance(picture, ImgeditError):
             errors.show(words, picture, title=plain(upload.name))
             continue

@@ -11,12 +11,12 @@ import streamlit as st
 from imgedit.errors import ImgeditError, TryLater
 from imgedit.request import EditOptions
 from imgedit.v1 import edit_pb2
-from studio import batch_table, catalogue, components, errors, form, history, login, progress, results, session
+from studio import batch_table, catalogue, components, errors, form, history, login, progress, results
 from studio.batch_zip import BatchZip
 from studio.catalogue import Form
-from studio.form import Wish
+from studio.form import EditForm
 from studio.runs import Result, Run, Task
-from studio.session import Desk
+from studio.session import Session, current
 from studio.text import LANGUAGES, Language, Words, plain
 
 STYLE = Path(__file__).with_name("style.css")
@@ -35,15 +35,15 @@ def show() -> None:
     _header(words)
     login.require(words, settings)
     offered = _offered(words)
-    visit = session.current()
-    _settle(visit)
+    session = current()
+    _settle(session)
     chosen = _chosen_form(words, offered)
     left, right = st.columns([5, 7], gap="medium")
     with left:
-        wish = form.draw(words, visit, chosen, is_busy=visit.run is not None)
-        _begin_if_asked(visit, wish)
+        edit_form = form.draw(words, session, chosen, is_busy=session.run is not None)
+        _begin_if_asked(session, edit_form)
     with right.container(key="workbench"):
-        _workbench(words, visit, wish)
+        _workbench(words, session, edit_form)
 
 
 def explain(error: Exception) -> bool:
@@ -142,98 +142,98 @@ def _feature_name(words: Words, feature: edit_pb2.Feature) -> str:
     return plain(feature.name) if words.language == "ko" else plain(words.named("name", feature.id))
 
 
-def _begin_if_asked(visit: Desk, wish: Wish) -> None:
-    if not wish.is_asked or wish.options is None:
+def _begin_if_asked(session: Session, edit_form: EditForm) -> None:
+    if not edit_form.is_asked or edit_form.options is None:
         return
-    if len(wish.inputs) == 1:
-        visit.zipped = None
-        _begin(visit, [Task(wish.inputs[0], wish.options)])
+    if len(edit_form.inputs) == 1:
+        session.zipped = None
+        _begin(session, [Task(edit_form.inputs[0], edit_form.options)])
     else:
-        _begin_batch(visit, wish)
+        _begin_batch(session, edit_form)
 
 
-def _begin_batch(visit: Desk, wish: Wish) -> None:
-    options = cast("EditOptions", {**(wish.options or {}), "preview_every": None})
+def _begin_batch(session: Session, edit_form: EditForm) -> None:
+    options = cast("EditOptions", {**(edit_form.options or {}), "preview_every": None})
     output = edit_pb2.OutputOptions()
     output.CopyFrom(options.get("output") or output)
     output.omit.extend([edit_pb2.OUTPUT_OMIT_CUTOUT, edit_pb2.OUTPUT_OMIT_MASK])
     options["output"] = output
-    visit.zipped = BatchZip()
-    _begin(visit, [Task(picture, options) for picture in wish.inputs])
+    session.zipped = BatchZip()
+    _begin(session, [Task(picture, options) for picture in edit_form.inputs])
 
 
-def _begin_variants(visit: Desk, result: Result) -> None:
-    visit.zipped = None
+def _begin_variants(session: Session, result: Result) -> None:
+    session.zipped = None
     seeds = random.sample(range(2**32), VARIANTS)
     tasks = [Task(result.source, cast("EditOptions", {**result.options, "seed": seed})) for seed in seeds]
-    _begin(visit, tasks)
+    _begin(session, tasks)
 
 
-def _begin(visit: Desk, tasks: list[Task]) -> None:
+def _begin(session: Session, tasks: list[Task]) -> None:
     for task in tasks:
-        task.number = next(visit.numbers)
-    run = Run(tasks, keep=visit.zipped.add if visit.zipped else None)
-    visit.begin(run)
+        task.number = next(session.numbers)
+    run = Run(tasks, keep=session.zipped.add if session.zipped else None)
+    session.begin(run)
     run.start(catalogue.client(), catalogue.configuration().timeout)
     st.rerun()
 
 
-def _settle(visit: Desk) -> None:
+def _settle(session: Session) -> None:
     """Take over what a run that is over has brought."""
-    run = visit.run
+    run = session.run
     if run is None or not run.is_over:
         return
-    visit.run = None
-    if visit.zipped is not None:
-        visit.finished_batch = run
+    session.run = None
+    if session.zipped is not None:
+        session.finished_batch = run
         return
     found = [task.result for task in run.tasks if task.result]
-    visit.failed = next((task.error for task in run.tasks if task.error), None)
+    session.failed = next((task.error for task in run.tasks if task.error), None)
     if found:
-        visit.shown = found[0]
-        visit.variants = found if len(found) > 1 else []
-        visit.add(found, catalogue.configuration().history_bytes)
+        session.shown = found[0]
+        session.variants = found if len(found) > 1 else []
+        session.add(found, catalogue.configuration().history_bytes)
 
 
-def _workbench(words: Words, visit: Desk, wish: Wish) -> None:
+def _workbench(words: Words, session: Session, edit_form: EditForm) -> None:
     """Always one thing to scroll to and one card, so that each takes the place of the one before."""
-    if visit.run is not None:
-        progress.show(words, visit, visit.run)
-    elif visit.finished_batch is not None and visit.zipped is not None:
-        components.arrive(key=f"arrive-{id(visit.finished_batch)}")
+    if session.run is not None:
+        progress.show(words, session, session.run)
+    elif session.finished_batch is not None and session.zipped is not None:
+        components.arrive(key=f"arrive-{id(session.finished_batch)}")
         with st.container(border=True, key="card-result"):
             st.header(words("batch"), anchor=False)
-            batch_table.show(words, visit.finished_batch)
-            batch_table.download(words, visit.zipped)
-    elif visit.failed is not None:
-        components.arrive(key=f"arrive-{id(visit.failed)}")
+            batch_table.show(words, session.finished_batch)
+            batch_table.download(words, session.zipped)
+    elif session.failed is not None:
+        components.arrive(key=f"arrive-{id(session.failed)}")
         with st.container(key="failed"):
-            errors.show(words, visit.failed)
-        _result(words, visit, wish)
+            errors.show(words, session.failed)
+        _result(words, session, edit_form)
     else:
-        if visit.shown is not None:
-            components.arrive(key=f"arrive-{visit.shown.number}")
+        if session.shown is not None:
+            components.arrive(key=f"arrive-{session.shown.number}")
         else:
             st.empty()
-        _result(words, visit, wish)
-    history.show(words, visit)
+        _result(words, session, edit_form)
+    history.show(words, session)
 
 
-def _result(words: Words, visit: Desk, wish: Wish) -> None:
+def _result(words: Words, session: Session, edit_form: EditForm) -> None:
     """The result that is looked at; before there is one, what is to be edited."""
-    if visit.shown is None:
-        _nothing_yet(words, wish)
+    if session.shown is None:
+        _nothing_yet(words, edit_form)
         return
     with st.container(border=True, key="card-result"):
-        is_again = results.show(words, visit, visit.shown)
+        is_again = results.show(words, session, session.shown)
     if is_again:
-        _begin_variants(visit, visit.shown)
+        _begin_variants(session, session.shown)
 
 
-def _nothing_yet(words: Words, wish: Wish) -> None:
+def _nothing_yet(words: Words, edit_form: EditForm) -> None:
     with st.container(border=True, key="empty"):
-        if len(wish.inputs) == 1:
-            picture = wish.inputs[0]
+        if len(edit_form.inputs) == 1:
+            picture = edit_form.inputs[0]
             components.still(picture.view, alt=words("picture.alt"), key="picture")
             st.caption(words("picture.size", width=picture.width, height=picture.height, kind=picture.kind))
         else:

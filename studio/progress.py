@@ -6,26 +6,26 @@ import streamlit as st
 
 from studio import batch_table, components
 from studio.runs import Run, Task
-from studio.session import Desk
+from studio.session import Session
 from studio.text import Words
 
 LOOK_SECONDS = 0.5
 
 
-def show(words: Words, desk: Desk, run: Run) -> None:
+def show(words: Words, session: Session, run: Run) -> None:
     """The run until it is over; then the whole page is drawn anew."""
     components.arrive(key=f"arrive-{id(run)}")
-    _look(words, desk, run)
+    _look(words, session, run)
 
 
 @st.fragment(run_every=LOOK_SECONDS)
-def _look(words: Words, desk: Desk, run: Run) -> None:
-    if run.is_over or desk.run is not run:
+def _look(words: Words, session: Session, run: Run) -> None:
+    if run.is_over or session.run is not run:
         st.rerun()
     with st.container(border=True, key="progress"):
         if len(run.tasks) == 1:
             _one(words, run.tasks[0])
-        elif desk.zipped is not None:
+        elif session.zipped is not None:
             batch_table.show(words, run)
         else:
             _several(words, run)

@@ -11,18 +11,18 @@ from imgedit.errors import ImgeditError
 from imgedit.v1 import edit_pb2, profile_pb2
 from studio import components, errors, pictures
 from studio.runs import Result
-from studio.session import Desk
+from studio.session import Session
 from studio.text import Words, plain
 
 
-def show(words: Words, desk: Desk, result: Result) -> bool:
+def show(words: Words, session: Session, result: Result) -> bool:
     """The result; True where "other seeds" was asked for."""
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         st.header(words("result"), anchor=False, width="content")
         st.caption(words("result.done", time=words.seconds(result.answer.elapsed_time)), width="content")
     _views(words, result)
-    is_again = _actions(words, desk, result)
-    _variants(words, desk, result)
+    is_again = _actions(words, session, result)
+    _variants(words, session, result)
     with st.expander(words("details"), icon=":material/receipt_long:", key="details"):
         _details(words, result)
     return is_again
@@ -43,22 +43,22 @@ def _views(words: Words, result: Result) -> None:
             tab.image(result.mask, alt=words("mask.used"), width="stretch")
 
 
-def _edit_further(words: Words, desk: Desk, result: Result) -> None:
+def _edit_further(words: Words, session: Session, result: Result) -> None:
     try:
-        picture = pictures.opened(result.file_name, result.answer.output_image, desk.visit)
+        picture = pictures.opened(result.file_name, result.answer.output_image, session.visit)
     except ImgeditError as error:
         errors.show(words, error)
         return
-    desk.choose(picture)
+    session.choose(picture)
     st.rerun()
 
 
-def _actions(words: Words, desk: Desk, result: Result) -> bool:
+def _actions(words: Words, session: Session, result: Result) -> bool:
     answer = result.answer
     with st.container(horizontal=True, key="actions"):
         _download(words("download"), answer.output_image, result.file_name, key="download", is_main=True)
         if st.button(words("use_result"), icon=":material/input:", key="use-result"):
-            _edit_further(words, desk, result)
+            _edit_further(words, session, result)
         is_again = st.button(words("again"), icon=":material/casino:", key="again")
         if answer.background_removed_image:
             name = f"cutout-{result.number}.png"
@@ -81,8 +81,8 @@ def _download(label: str, data: bytes, name: str, *, key: str, is_main: bool = F
     )
 
 
-def _variants(words: Words, desk: Desk, result: Result) -> None:
-    if len(desk.variants) < 2 or result not in desk.variants:
+def _variants(words: Words, session: Session, result: Result) -> None:
+    if len(session.variants) < 2 or result not in session.variants:
         return
     st.caption(words("variants"))
     items = [
@@ -90,11 +90,11 @@ def _variants(words: Words, desk: Desk, result: Result) -> None:
             str(variant.number), variant.thumb, words("history.pick", number=variant.number, feature=""),
             caption=str(variant.answer.seed), chosen=variant is result,
         )
-        for variant in desk.variants
+        for variant in session.variants
     ]  # fmt: skip
     picked = components.gallery(items, label=words("variants"), key="variants", side="7rem")
     if picked is not None and picked != str(result.number):
-        desk.shown = next((variant for variant in desk.variants if str(variant.number) == picked), result)
+        session.shown = next((variant for variant in session.variants if str(variant.number) == picked), result)
         st.rerun()
 
 

@@ -22,7 +22,7 @@ MAX_REMEMBERED = 64
 
 
 @dataclass
-class Desk:
+class Session:
     """The state of a visit. When it goes, what still runs is cancelled.
 
     chosen: a sample, or an earlier result, as the input. upload_round: counts up to empty the uploader. shown: the
@@ -92,16 +92,16 @@ class Desk:
         self.shown = None
 
 
-def current() -> Desk:
-    """The desk of this visit."""
+def current() -> Session:
+    """The session of this visit."""
     if "desk" not in st.session_state:
-        st.session_state.desk = Desk()
-    found: Desk = st.session_state.desk
+        st.session_state.desk = Session()
+    found: Session = st.session_state.desk
     return found
 
 
 def _cancel_all(runs: list[Run]) -> None:
-    """On a thread of its own: whoever lets go of a desk must not wait for the server."""
+    """On a thread of its own: whoever lets go of a session must not wait for the server."""
     for run in runs:
         if not run.is_over:
             threading.Thread(target=run.cancel, name="studio-cancel", daemon=True).start()

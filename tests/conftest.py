@@ -37,7 +37,14 @@ GROUPS = {
 """What a path begins with, and the group that its tests belong to: those of one group run in one worker, since they
 share what a session's fixture has started. The first that fits counts; any other file is a group by itself."""
 
-FIRST = ("tiny stack", "demo stack", "mended stack", "replicas", "tests/deploy/test_images.py", "tests/unit/test_ben2")
+FIRST = (
+    "tiny stack",
+    "demo stack",
+    "mended stack",
+    "replicas",
+    "tests/deploy/test_images.py",
+    "tests/unit/segmentation/test_ben2",
+)
 """Groups that take long: begun last, they would leave the other worker idle at the end."""
 
 

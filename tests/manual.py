@@ -4,6 +4,7 @@ A block says by the comment before it what becomes of it:
 
     <!-- run: shell -->   <!-- run: python -->      it runs, against a stack
     <!-- check: json -->   also toml, catalogue      it is read by what reads such files
+    <!-- new file: PATH -->   <!-- change: PATH -->  it is a file, or a change of one, in a copy of the project
     <!-- not run: why -->                            it does not run here
 
 Blocks in the languages `text` (output, layouts) and `mermaid` need none.
@@ -23,15 +24,15 @@ from markdown_it.token import Token
 ROOT = Path(__file__).parents[1]
 PLAIN_LANGUAGES = ("text", "mermaid")
 
-MARKER = re.compile(r"<!-- (?P<kind>run|check|not run): (?P<word>.+?) -->\s*$")
+MARKER = re.compile(r"<!-- (?P<kind>run|check|new file|change|not run): (?P<word>.+?) -->\s*$")
 PARSER = MarkdownIt().enable("table")
 
 
 def pages() -> list[Path]:
-    """Every page for people: READMEs and the manual."""
+    """Every page for people: READMEs, the manual, and what contributors read first."""
     folders = ("docs", "services", "deploy", "demo", "studio", "benchmarks")
     found = [path for folder in folders for path in (ROOT / folder).rglob("*.md")]
-    return sorted([*ROOT.glob("README*.md"), *found])
+    return sorted([*ROOT.glob("README*.md"), ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *found])
 
 
 def name_of(page: Path) -> str:

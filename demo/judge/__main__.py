@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from demo import world
-from demo.judge import lessons
+from demo.judge import examples
+from demo.judge.examples import TrainingExample
 from demo.judge.judge import ANSWERS, WEIGHTS, Judge, place_of
-from demo.judge.lessons import Lesson
 from demo.judge.network import Classifier
 from demo.world import HELD_OUT_SEEDS, TRAINING_SEEDS
 
@@ -32,17 +32,17 @@ LEARNING_RATE = 3e-3
 class Course:
     """How one classifier is taught: its pictures, from which seeds, for how many steps, judged by which loss."""
 
-    lesson: Callable[[range], Lesson]
+    example: Callable[[range], TrainingExample]
     seeds: range
     steps: int
     loss: Callable[[Tensor, Tensor], Tensor]
 
 
 COURSES = {
-    "scene": Course(lessons.scenes, TRAINING_SEEDS[:4000], 500, functional.cross_entropy),
-    "region": Course(lessons.regions, TRAINING_SEEDS[4000:8000], 700, functional.binary_cross_entropy_with_logits),
-    "hand": Course(lessons.hands, TRAINING_SEEDS[8000:9500], 400, functional.cross_entropy),
-    "face": Course(lessons.faces, TRAINING_SEEDS[9500:10500], 300, functional.binary_cross_entropy_with_logits),
+    "scene": Course(examples.scenes, TRAINING_SEEDS[:4000], 500, functional.cross_entropy),
+    "region": Course(examples.regions, TRAINING_SEEDS[4000:8000], 700, functional.binary_cross_entropy_with_logits),
+    "hand": Course(examples.hands, TRAINING_SEEDS[8000:9500], 400, functional.cross_entropy),
+    "face": Course(examples.faces, TRAINING_SEEDS[9500:10500], 300, functional.binary_cross_entropy_with_logits),
 }
 
 console = Console()
@@ -59,8 +59,8 @@ def main(arguments: list[str] | None = None) -> int:
     for name in given.only or COURSES:
         course = COURSES[name]
         with console.status(f"{name}: drawing {len(course.seeds)} pictures …"):
-            lesson = course.lesson(course.seeds)
-        network = train(Classifier(ANSWERS[name]), lesson, course, name)
+            example = course.example(course.seeds)
+        network = train(Classifier(ANSWERS[name]), example, course, name)
         tensors |= {f"{name}.{key}": _packed(value) for key, value in network.state_dict().items()}
     save_file(tensors, given.out)
     console.print(f"{given.out}: {given.out.stat().st_size} bytes, after {time.perf_counter() - started:.0f} s")
@@ -68,7 +68,7 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def train(network: Classifier, lesson: Lesson, course: Course, name: str) -> Classifier:
+def train(network: Classifier, example: TrainingExample, course: Course, name: str) -> Classifier:
     """Teach a classifier."""
     torch.manual_seed(20261126)
     generator = torch.Generator().manual_seed(7)
@@ -77,11 +77,11 @@ def train(network: Classifier, lesson: Lesson, course: Course, name: str) -> Cla
             nn.init.kaiming_normal_(layer.weight, generator=generator)
     optimiser = torch.optim.AdamW(network.parameters(), lr=LEARNING_RATE, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, total_steps=course.steps)
-    order = lessons.batches(len(lesson.pictures), BATCH, generator)
+    order = examples.batches(len(example.pictures), BATCH, generator)
     for _, chosen in zip(track(range(course.steps), description=name, console=console), order, strict=False):
-        scores = network(lessons.worn(lesson.pictures[chosen], generator))
+        scores = network(examples.worn(example.pictures[chosen], generator))
         optimiser.zero_grad()
-        course.loss(scores, lesson.answers[chosen]).backward()  # type: ignore[no-untyped-call]
+        course.loss(scores, example.answers[chosen]).backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         schedule.step()
     return network.eval()
@@ -92,8 +92,8 @@ def report(judge: Judge, count: int = 1000) -> None:
     seeds = range(HELD_OUT_SEEDS.start + 500_000, HELD_OUT_SEEDS.start + 500_000 + count)
     scenes = [world.sample(random.Random(seed)) for seed in seeds]
     pictures = [world.render(scene).rgb for scene in scenes]
-    strips = [lessons.region(seed) for seed in seeds]
-    people = [lessons.person(seed) for seed in seeds]
+    strips = [examples.region(seed) for seed in seeds]
+    people = [examples.person(seed) for seed in seeds]
     shown, who = [picture for picture, _ in people], [person for _, person in people]
     right = {
         "place": zip(judge.places(pictures), (place_of(scene.background) for scene in scenes), strict=True),

@@ -21,28 +21,25 @@ from deploy.envoy.openapi import OpenApi
 from imgedit import __version__
 from imgedit.local import gateway
 from imgedit.local.gateway import Address, Mutual
+from imgedit.local.services import MODEL_SERVICES, ORCHESTRATOR
 
 FOLDER = Path(__file__).parent
 PROTOS = FOLDER.parents[1] / "protos"
 SERVICE = "imgedit.v1.EditService"
 
-MODEL_SERVICES = ("segmentation", "fill", "qwen_edit")
+SIDECAR_PORT = 15052
+"""Where a pod's sidecar listens for the first model service; the others follow."""
 EVERYWHERE = "0.0.0.0"
 MOUNTED = Path("/etc/envoy")
 """Where a pod finds Envoy's files."""
-
-
-def host(service: str) -> str:
-    """The name of a service's Service, which is in its certificate too."""
-    return f"imgedit-{service.replace('_', '-')}"
 
 
 TLS = Path("/etc/imgedit/tls")
 """Where a pod finds its certificate, as cert-manager writes it."""
 
 CERTIFICATES = gateway.secret_files(TLS / "tls.crt", TLS / "tls.key", TLS / "ca.crt")
-TO_ORCHESTRATOR = Mutual(MOUNTED, False, dict.fromkeys(gateway.ORCHESTRATOR_CLUSTERS, host("orchestrator")))
-TO_MODEL_SERVICES = Mutual(MOUNTED, True, {service: host(service) for service in MODEL_SERVICES})
+TO_ORCHESTRATOR = Mutual(MOUNTED, False, dict.fromkeys(gateway.ORCHESTRATOR_CLUSTERS, ORCHESTRATOR.image))
+TO_MODEL_SERVICES = Mutual(MOUNTED, True, {row.name: row.image for row in MODEL_SERVICES})
 
 # Errors with details answer an empty body unless Envoy knows the messages in them.
 SOURCES = ("imgedit/v1/edit.proto", "google/rpc/error_details.proto", "google/rpc/status.proto")
@@ -73,7 +70,7 @@ def cluster_edge(upstream: Mutual | None = None) -> gateway.Config:
         public=Address(8080, EVERYWHERE),
         metrics=Address(9100, EVERYWHERE),
         admin=Address(9901),
-        orchestrators=[Address(50051, "imgedit-orchestrator")],
+        orchestrators=[Address(ORCHESTRATOR.port, ORCHESTRATOR.image)],
         files=MOUNTED,
         upstream=upstream,
     )
@@ -82,8 +79,8 @@ def cluster_edge(upstream: Mutual | None = None) -> gateway.Config:
 def cluster_sidecar(upstream: Mutual | None = None) -> gateway.Config:
     """The sidecar of a cluster: listens for the orchestrator in its pod, every replica behind a headless Service."""
     return gateway.sidecar(
-        listeners={service: Address(15052 + place) for place, service in enumerate(MODEL_SERVICES)},
-        replicas={service: [Address(50052 + place, host(service))] for place, service in enumerate(MODEL_SERVICES)},
+        listeners={row.name: Address(SIDECAR_PORT + place) for place, row in enumerate(MODEL_SERVICES)},
+        replicas={row.name: [Address(row.port, row.image)] for row in MODEL_SERVICES},
         metrics=Address(9110, EVERYWHERE),
         admin=Address(9902),
         upstream=upstream,

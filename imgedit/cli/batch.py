@@ -26,10 +26,11 @@ from imgedit.batch import STATE_NAME, Batch, Job, Outcome, State, jobs, left_out
 from imgedit.cli import exit_codes
 from imgedit.cli.connection import Connect, connecting
 from imgedit.cli.console import Lang, Language, err, fail, language, message, out, print_json, shown
-from imgedit.cli.edit_options import Ask, Quality, asking, given_files, output_options
+from imgedit.cli.edit_options import MASK, Ask, Quality, asking, given_files, output_options
 from imgedit.cli.exit_codes import ExitCode
 from imgedit.client import DEFAULT_TIMEOUT
 from imgedit.errors import ImgeditError
+from imgedit.per_picture import PerPictureError, with_masks, with_prompts
 from imgedit.request import EditOptions
 
 SHOWN_FAILURES = 20
@@ -43,6 +44,18 @@ def batch(
     ask: Ask,
     folder: Annotated[Path, typer.Argument(help="Folder of PNG, JPEG and WebP files.", metavar="DIR")],
     out_folder: Annotated[Path, typer.Option("--out", help="Folder for the results.", metavar="DIR")],
+    masks: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder with a mask for each picture, of the same name.", metavar="DIR", rich_help_panel=MASK
+        ),
+    ] = None,
+    prompts: Annotated[
+        Path | None,
+        typer.Option(
+            help="CSV file with the columns picture and prompt, and negative_prompt and seed if wanted.", metavar="FILE"
+        ),
+    ] = None,
     recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Take the folders below, too.")] = False,
     format: Annotated[Literal["png", "jpeg", "webp"], typer.Option(help="File format of the results.")] = "png",
     quality: Quality = None,
@@ -64,6 +77,10 @@ def batch(
     ending = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}[format]
     options["output"] = output_options(ending, quality)
     found = _jobs(folder, out_folder, recursive, ending, as_json=as_json)
+    try:
+        found = _with_own(found, masks, prompts, options)
+    except (PerPictureError, OSError) as error:
+        fail(message(error, language(lang)), as_json=as_json)
     for file in given_files(options):
         if not file.is_file():
             fail(f"there is no file {file}", as_json=as_json)
@@ -85,6 +102,17 @@ def batch(
             run.is_interrupted = True
     run.print_json(out_folder) if as_json else run.print_tables(out_folder)
     raise typer.Exit(run.exit_code)
+
+
+def _with_own(found: list[Job], masks: Path | None, prompts: Path | None, options: EditOptions) -> list[Job]:
+    """The jobs with what each is asked for alone."""
+    if masks is not None:
+        if options.get("mask") is not None:
+            raise PerPictureError("--mask and --masks do not go together: one mask for all, or one for each")
+        if not masks.is_dir():
+            raise PerPictureError(f"--masks: there is no folder {masks}")
+        found = with_masks(found, masks)
+    return found if prompts is None else with_prompts(found, prompts, has_prompt=bool(options.get("prompt")))
 
 
 def _listed(names: list[str]) -> str:

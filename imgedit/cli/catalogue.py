@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from imgedit import installation
+from imgedit.cli.console import need_servers
 
 MODULE = "services.orchestrator.catalogue"
 
@@ -32,9 +33,7 @@ def schema() -> None:
 
 
 def _run(*arguments: str) -> None:
-    if importlib.util.find_spec("services") is None:
-        typer.echo("error: this needs the orchestrator: pip install 'imgedit[orchestrator]'", err=True)
-        raise typer.Exit(1)
-    environment = {**os.environ, "PYTHONIOENCODING": f"{sys.stdout.encoding}:backslashreplace"}
+    need_servers()
+    environment = {**installation.environment(), "PYTHONIOENCODING": f"{sys.stdout.encoding}:backslashreplace"}
     done = subprocess.run([sys.executable, "-m", MODULE, *arguments], env=environment, check=False)
     raise typer.Exit(done.returncode)

@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from imgedit import installation
 from imgedit.cli import exit_codes
 from imgedit.cli.exit_codes import ExitCode
 from imgedit.errors import ImgeditError
@@ -90,6 +91,12 @@ def fail(text: str, *, as_json: bool = False) -> NoReturn:
         print_json({"error": {"message": text}})
     err.print(f"[red]error:[/] {escape(shown(text))}", highlight=False, soft_wrap=True)
     raise typer.Exit(ExitCode.FAILED)
+
+
+def need_servers(*, as_json: bool = False) -> None:
+    """End with exit code 1 where only the client is installed: the command needs code of the servers."""
+    if not installation.has_servers():
+        fail(installation.NO_SERVERS, as_json=as_json)
 
 
 def fail_with(error: ImgeditError, lang: Language, *, as_json: bool = False) -> NoReturn:

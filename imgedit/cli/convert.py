@@ -5,9 +5,7 @@ Knows which converter a file is for, and that what is converted stands in `model
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import os
 import subprocess
 import sys
 from enum import StrEnum
@@ -17,7 +15,8 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from imgedit.cli.console import err, fail, out, print_json
+from imgedit import installation
+from imgedit.cli.console import err, fail, need_servers, out, print_json
 from imgedit.errors import ModelDownloadError
 from imgedit.weights import registry
 
@@ -67,19 +66,18 @@ def convert(
     The source is checked against the model before it is read, and refused when it is not exactly that model. Nothing
     is written over, and a result appears whole or not at all. The licence of the weights stays what it was.
     """
+    need_servers(as_json=as_json)
     try:
         module, key = _converter(source, target, config)
         lock = _lock_beside(target)
         known = _recorded(lock, source)
     except (ModelDownloadError, ValueError) as error:
         fail(str(error), as_json=as_json)
-    if importlib.util.find_spec("services") is None:
-        fail("converting needs the model's service: pip install 'imgedit[all]'", as_json=as_json)
     options = {"--config": config, "--sha256": sha256 or known}
     command = [sys.executable, "-m", module, str(source), str(target), "--type", type.value]
     command += [str(part) for name, value in options.items() if value is not None for part in (name, value)]
     command += ["--quiet"] if quiet or not err.is_terminal else []
-    environment = {**os.environ, "PYTHONIOENCODING": f"{err.encoding}:backslashreplace"}
+    environment = {**installation.environment(), "PYTHONIOENCODING": f"{err.encoding}:backslashreplace"}
     done = subprocess.run(
         command, env=environment, stdout=subprocess.PIPE, encoding=err.encoding, errors="replace", check=False
     )

@@ -11,7 +11,8 @@ from rich.markup import escape
 from imgedit.cli.console import out, print_json
 from imgedit.cli.exit_codes import ExitCode
 from imgedit.local import supervisor
-from imgedit.local.ports import DEFAULT_BASE_PORT, SERVICES, Ports
+from imgedit.local.ports import DEFAULT_BASE_PORT, Ports
+from imgedit.local.services import SERVICES
 
 POLL_SECONDS = 0.3
 

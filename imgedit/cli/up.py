@@ -14,7 +14,7 @@ import typer
 from rich.markup import escape
 
 from imgedit import sighup
-from imgedit.cli.console import err, fail, out
+from imgedit.cli.console import err, fail, need_servers, out
 from imgedit.errors import SettingsError
 from imgedit.local import supervisor as stacks
 from imgedit.local.ports import (
@@ -23,9 +23,9 @@ from imgedit.local.ports import (
     DEFAULT_METRICS_BASE_PORT,
     DEFAULT_STUDIO_PORT,
     MAX_REPLICAS,
-    SERVICES,
     Ports,
 )
+from imgedit.local.services import SERVICES
 
 SAMPLES = Path("demo/samples")
 """Pictures that the page offers, in a checkout of the project."""
@@ -70,6 +70,7 @@ def up(
 
     SIGHUP has the orchestrator read its catalogue again; it ends everything where the terminal has closed.
     """
+    need_servers()
     if metrics_base_port is None:
         is_default = base_port == DEFAULT_BASE_PORT
         metrics_base_port = DEFAULT_METRICS_BASE_PORT if is_default else base_port + 100

@@ -19,11 +19,14 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
-from imgedit import __version__
+from packaging.requirements import Requirement
+
+from imgedit import __version__, installation
 from imgedit.channels import PROXY_VARIABLES
 from imgedit.local import supervisor
 from imgedit.local.host_memory import host_memory
-from imgedit.local.ports import SERVICES, Ports, is_free
+from imgedit.local.ports import Ports, is_free
+from imgedit.local.services import SERVICES
 
 State = Literal["OK", "NOTE", "WARN", "FAIL"]
 
@@ -83,38 +86,56 @@ def versions() -> Finding:
 
 
 def packages() -> Iterator[Finding]:
-    """For each part that can be installed by itself: whether all that it needs is there, and new enough."""
+    """For each part that can be installed by itself: whether all that it needs is there, in a version that fits."""
+    if _version(installation.DISTRIBUTION) is None:
+        found = f"{installation.DISTRIBUTION} is not installed as a package, so what it needs is not known here"
+        yield Finding("packages", "NOTE", found, "in a checkout: make install")
+        return
     for extra in EXTRAS:
         name = f"packages of {extra or 'the client'}"
         faults = sorted(set(_missing(extra)))
         if not faults:
             yield Finding(name, "OK", "all there")
         elif extra:
-            advice = f"where it is to run here: pip install 'imgedit[{extra}]'"
+            advice = f"if it is to run here, {installation.to_install(extra)}"
             yield Finding(name, "NOTE", ", ".join(faults), advice)
         else:
-            yield Finding(name, "FAIL", ", ".join(faults), "pip install --upgrade imgedit")
+            advice = "install this project again: its wheel, or `make install` in a checkout"
+            yield Finding(name, "FAIL", ", ".join(faults), advice)
 
 
 _USERINFO = re.compile(r"//[^/@]*@")
 
-_REQUIREMENT = re.compile(r"([\w.-]+)(?:\[([\w,-]+)\])?(?:>=([\d.]+))?[^;]*(?:;\s*extra\s*==\s*['\"]([\w-]+)['\"])?$")
-
 
 def _missing(extra: str) -> Iterator[str]:
-    for line in metadata.requires("imgedit") or []:
-        match = _REQUIREMENT.match(line)
-        if match is None or (match[4] or "").replace("_", "-") != extra:
-            continue
-        if match[1] == "imgedit":
-            for nested in (match[2] or "").split(","):
-                yield from _missing(nested.replace("_", "-"))
-            continue
-        version = _version(match[1])
+    """What an extra needs beyond the client, or with "" the client itself, and does not find here."""
+    for needed in _needed(extra):
+        version = _version(needed.name)
         if version is None:
-            yield f"{match[1]} is missing"
-        elif match[3] and _numbers(version) < _numbers(match[3]):
-            yield f"{match[1]} {version} is older than {match[3]}"
+            yield f"{needed.name} is missing"
+        elif not needed.specifier.contains(version, prereleases=True):
+            yield f"{needed.name} is {version}, must be {needed.specifier}"
+
+
+def _needed(extra: str) -> Iterator[Requirement]:
+    """The requirements of an extra, those of our own extras that it names among them."""
+    for needed in map(Requirement, metadata.requires(installation.DISTRIBUTION) or []):
+        if not _is_for(needed, extra):
+            continue
+        if needed.name == installation.DISTRIBUTION:
+            for nested in needed.extras:
+                yield from _needed(nested)
+        else:
+            yield needed
+
+
+def _is_for(needed: Requirement, extra: str) -> bool:
+    """Whether the extra asks for it, and not the client anyway."""
+
+    def is_asked(by: str) -> bool:
+        return needed.marker is None or needed.marker.evaluate({"extra": by})
+
+    return is_asked(extra) and (extra == "" or not is_asked(""))
 
 
 def _version(name: str) -> str | None:
@@ -124,14 +145,14 @@ def _version(name: str) -> str | None:
         return None
 
 
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(number) for number in re.findall(r"\d+", version)[:3])
-
-
 def devices() -> Iterator[Finding]:
     """What the models would run on."""
     has_driver = shutil.which("nvidia-smi") is not None
-    if importlib.util.find_spec("torch") is None or importlib.util.find_spec("services") is None:
+    if not installation.has_servers():
+        found = "only the client is installed here, so no model runs here"
+        yield Finding("devices", "NOTE", found, "to run models here, use a checkout (git clone, then make install)")
+        return
+    if importlib.util.find_spec("torch") is None:
         yield Finding("devices", "NOTE", "torch is not installed here, so no model runs here")
         return
     facts, fault = _probe()
@@ -147,7 +168,14 @@ def devices() -> Iterator[Finding]:
 def _probe() -> tuple[dict[str, Any] | None, str]:
     command = [sys.executable, "-m", PROBE]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=PROBE_SECONDS, check=False)
+        done = subprocess.run(
+            command,
+            env=installation.environment(),
+            capture_output=True,
+            text=True,
+            timeout=PROBE_SECONDS,
+            check=False,
+        )
         facts: dict[str, Any] = json.loads(done.stdout)
         return facts, ""
     except subprocess.TimeoutExpired:

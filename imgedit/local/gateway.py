@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from imgedit import installation
 from imgedit.errors import SettingsError
 
-CONFIGURATIONS = Path(__file__).parents[2] / "deploy" / "envoy"
+CONFIGURATIONS = installation.ROOT / "deploy" / "envoy"
 
 ORCHESTRATOR_CLUSTERS = ("orchestrator", "streams", "health", "credentials")
 """The edge's ways to the orchestrators, each with a budget apart."""
@@ -153,6 +154,8 @@ def _read(name: str) -> Config:
         import yaml  # late: what a client installs has no YAML
     except ImportError:
         raise SettingsError("PyYAML is not installed; run `pip install pyyaml`") from None
+    if not CONFIGURATIONS.is_dir():
+        raise SettingsError(f"there is no {CONFIGURATIONS}: Envoy's configurations come with a checkout of the project")
     config: Config = yaml.safe_load((CONFIGURATIONS / name).read_text(encoding="utf-8"))
     # Anchored parts are one object in memory; each place gets its own, so that a change stays where it is made.
     copied: Config = json.loads(json.dumps(config))

@@ -11,29 +11,34 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
-SERVICES = ("orchestrator", "segmentation", "fill", "qwen_edit")
-"""In the order of their ports."""
+from imgedit.local.services import MAX_SERVICES, ORCHESTRATOR, SERVICES
 
-DEFAULT_BASE_PORT = 50051
-DEFAULT_METRICS_BASE_PORT = 9101
+DEFAULT_BASE_PORT = ORCHESTRATOR.port
+DEFAULT_METRICS_BASE_PORT = ORCHESTRATOR.metrics_port
 DEFAULT_GATEWAY_PORT = 8080
 DEFAULT_STUDIO_PORT = 8501
 
 MAX_REPLICAS = 4
 """Of one service on one machine."""
 
-_LISTENERS, _FURTHER, _ADMIN = 4, 10, 30
+_LISTENERS = MAX_SERVICES
+_FURTHER = _LISTENERS + MAX_SERVICES
+_ADMIN = _FURTHER + MAX_SERVICES * (MAX_REPLICAS - 1)
 """Offsets from the base port: the sidecar's listeners, the replicas after the first, Envoy's admin pages."""
 
-_METRICS_ENVOY, _METRICS_FURTHER = 5, 10
+_METRICS_ENVOY = MAX_SERVICES
+_METRICS_FURTHER = _FURTHER
 """Offsets from the metrics base port: the edge's and the sidecar's figures, and those of further replicas."""
+
+_BLOCK = 120
+"""Ports of a stack in `Ports.free`: gRPC, the page and the edge in the first half, metrics in the other."""
 
 
 @dataclass(frozen=True)
 class Ports:
-    """Where the services listen: gRPC at `base` to `base + 3`, metrics at `metrics_base` to `metrics_base + 3`.
+    """Where the services listen: gRPC from `base`, metrics from `metrics_base` on, in the order of the table.
 
-    Further replicas and Envoy use numbers up to `base + 31` and `metrics_base + 25`. replicas: how many of a service
+    Further replicas and Envoy use numbers up to `base + 51` and `metrics_base + 49`. replicas: how many of a service
     there are, where it is not one. gateway: port of the edge, studio: port of the page; None = there is none.
     """
 
@@ -47,13 +52,15 @@ class Ports:
     def free(
         cls, *, replicas: Mapping[str, int] = MappingProxyType({}), gateway: bool = False, studio: bool = False
     ) -> Ports:
-        """Ports that nothing listens on now, out of 60 that no other call gets as long as this process lives.
+        """Ports that nothing listens on now, out of a block that no other call gets as long as this process lives.
 
         They lie below those that the system gives to outgoing connections (32768 and up). Raises `OSError` where none
         are left.
         """
-        for base in range(20000, 32000, 60):
-            found = cls(base, base + 33, replicas, base + 59 if gateway else None, base + 32 if studio else None)
+        half = _BLOCK // 2
+        for base in range(20000, 32000, _BLOCK):
+            edge, page = base + half - 1 if gateway else None, base + half - 2 if studio else None
+            found = cls(base, base + half, replicas, edge, page)
             if _claim(base) and all(is_free(port) for port in found.all()):
                 return found
         raise OSError("no free ports between 20000 and 32000")
@@ -110,7 +117,7 @@ class Ports:
     def _port(self, name: str, base: int, further: int) -> int:
         service, _, number = name.partition("-")
         place = SERVICES.index(service)
-        return base + place if not number else base + further + place * MAX_REPLICAS + int(number) - 2
+        return base + place if not number else base + further + place * (MAX_REPLICAS - 1) + int(number) - 2
 
 
 def _claim(base: int) -> bool:

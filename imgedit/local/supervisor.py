@@ -6,7 +6,6 @@ asked for. This module knows commands, logs and process ends; it knows nothing o
 
 from __future__ import annotations
 
-import os
 import secrets
 import signal
 import subprocess
@@ -21,11 +20,12 @@ from pathlib import Path
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from imgedit import sighup
+from imgedit import installation, sighup
 from imgedit.channels import proxy_options
 from imgedit.local import gateway, malloc
 from imgedit.local.gateway import Address
-from imgedit.local.ports import SERVICES, Ports, is_free
+from imgedit.local.ports import Ports, is_free
+from imgedit.local.services import SERVICES
 
 START_SECONDS = 1800.0
 """Longest wait for a service to say SERVING: a 20B model takes minutes to load."""
@@ -36,7 +36,7 @@ os.execv(sys.argv[1], sys.argv[1:])
 """
 """Runs a program that is told to end when the process that started it is gone; our own services watch by themselves."""
 
-DEMO_MODELS = Path(__file__).resolve().parents[2] / "demo" / "models"
+DEMO_MODELS = installation.ROOT / "demo" / "models"
 """The demo's checkpoints, which a checkout has and an installed package has not."""
 DEMO_FAST_LORAS = {
     "IMGEDIT_FILL_LORA_FAST": "FLUX.1-Fill-dev/lora/fast.safetensors",
@@ -266,7 +266,7 @@ class Stack:
         with self._log(program.name).open("ab") as log, sighup.held_for_children():
             return subprocess.Popen(
                 program.command,
-                env={**os.environ, **self.environment, **program.environment},
+                env={**installation.environment(), **self.environment, **program.environment},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from imgedit import installation
 from imgedit.errors import ModelDownloadError
 from imgedit.weights.hub import Hub, HubFile, quoted
 from imgedit.weights.registry import LockedModel, Source, is_plain, read_lock, readable, write_lock
@@ -57,7 +58,9 @@ def _check_library() -> None:
     try:
         from huggingface_hub import constants
     except ImportError as error:
-        raise ModelDownloadError("pulling models needs huggingface_hub: pip install 'imgedit[models]'") from error
+        raise ModelDownloadError(
+            f"pulling models needs huggingface_hub; {installation.to_install('models')}"
+        ) from error
     if constants.HF_HUB_OFFLINE:
         raise ModelDownloadError(f"HF_HUB_OFFLINE is set, so nothing is downloaded; unset it, or {_BY_HAND}")
 

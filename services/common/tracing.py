@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Protocol
 
+from imgedit import installation
 from imgedit.errors import EditCancelled, ImgeditError, InternalError, SettingsError
 from services.common.settings import ServiceSettings
 
@@ -72,9 +73,7 @@ def configure(settings: ServiceSettings) -> None:
     try:
         from services.common.otlp import OtlpTracer
     except ImportError as error:
-        raise SettingsError(
-            f"{settings.variable('tracing')}: {error}; install the extra tracing: pip install 'imgedit[tracing]'"
-        ) from None
+        raise SettingsError(f"{settings.variable('tracing')}: {error}; {installation.to_install('tracing')}") from None
     _tracer = OtlpTracer(settings.service, settings.tracing, settings.tracing_ratio)
 
 

@@ -20,71 +20,83 @@ from services.orchestrator.backends.clients import Backends
 from services.orchestrator.catalogue.source import CatalogueSource
 from services.orchestrator.edits.admission import Admission, Limit
 from services.orchestrator.edits.editor import Editor
-from services.orchestrator.edits.registry import Ledger, Limits
+from services.orchestrator.edits.registry import EditRegistry, Limits
 from services.orchestrator.listing.availability import Availability
 from services.orchestrator.request.prompts import PromptRules
 from services.orchestrator.servicer import EditServicer
 from services.orchestrator.settings import OrchestratorSettings
 
 
-def make_service(settings: OrchestratorSettings) -> Service:
-    """The service, not started. It is ready even while a model service is not: an edit then names the stage."""
-    source = CatalogueSource(settings.experiments)
-    content_policy = policy.load(settings.content_policy) if settings.content_policy else None
-    gate, open_channel = access.public_gate(settings), access.service_channels(settings)
-    decoders = Decoders(settings.decode_processes, settings.decode_seconds, on_lost=metrics.DECODERS_LOST.inc)
-    rules = prompt_rules(settings)
-    backends: list[Backends] = []
-    availability: list[Availability] = []
+class Orchestrator:
+    """What one server consists of."""
 
-    def register(server: grpc.aio.Server) -> None:
-        addresses = {
-            "segmentation": settings.segmentation,
-            "fill": settings.fill,
-            "qwen_edit": settings.qwen_edit,
-        }
-        if settings.prompt:
-            addresses["prompt"] = settings.qwen_edit if settings.prompt == "qwen_edit" else settings.prompt
-        # Here and not above: channels belong to the running event loop.
-        backends.append(Backends(addresses, open_channel, rerun_wait_seconds=settings.rerun_wait_seconds))
-        availability.append(Availability(backends[0].channels))
+    def __init__(self, settings: OrchestratorSettings) -> None:
+        """Raises `SettingsError` for a catalogue or a policy at fault."""
+        self._settings = settings
+        self.source = CatalogueSource(settings.experiments)
+        self._policy = policy.load(settings.content_policy) if settings.content_policy else None
+        self._open_channel = access.service_channels(settings)
+        self._decoders = Decoders(settings.decode_processes, settings.decode_seconds, on_lost=metrics.DECODERS_LOST.inc)
+
+    def register(self, server: grpc.aio.Server) -> None:
+        """Add the servicer. Channels to the model services are opened here, since they belong to the event loop."""
+        settings, rules = self._settings, prompt_rules(self._settings)
+        self._backends = Backends(
+            settings.addresses, self._open_channel, rerun_wait_seconds=settings.rerun_wait_seconds
+        )
+        self._availability = Availability(self._backends.channels)
         admission = Admission(
             Limit(settings.max_edits, settings.max_edit_bytes),
             Limit(settings.max_edits_per_caller, settings.max_edit_bytes_per_caller),
         )
         editor = Editor(
-            source,
-            backends[0],
-            decoders,
+            self.source,
+            self._backends,
+            self._decoders,
             admission=admission,
             max_pixels=settings.max_pixels,
             work_pixels=settings.work_pixels,
             max_answer_bytes=settings.max_send_bytes,
             metadata_prompt=settings.metadata_prompt,
             prompts=rules,
-            policy=content_policy,
+            policy=self._policy,
         )
         kept = Limits(settings.kept_answer_seconds, settings.max_kept_answers, settings.max_kept_bytes)
-        ledger: Ledger[edit_pb2.EditEvent, edit_pb2.EditResponse] = Ledger(kept, size_of=edit_pb2.EditResponse.ByteSize)
         servicer = EditServicer(
-            source, availability[0], editor, ledger, admission, rules, max_in_batch=settings.max_in_batch
+            self.source,
+            self._availability,
+            editor,
+            EditRegistry(kept),
+            admission,
+            rules,
+            max_in_batch=settings.max_in_batch,
         )
         edit_pb2_grpc.add_EditServiceServicer_to_server(servicer, server)
 
-    async def start() -> None:
-        await asyncio.gather(decoders.start(), availability[0].start())
+    async def start(self) -> None:
+        """Start what decodes, and watch the model services."""
+        await asyncio.gather(self._decoders.start(), self._availability.start())
 
-    async def stop() -> None:
-        for watch in availability:
-            await watch.stop()
-        for backend in backends:
-            await backend.close()
-        if content_policy:
-            content_policy.close()
-        decoders.close()
+    async def stop(self) -> None:
+        """End all of it, once the last call has ended."""
+        await self._availability.stop()
+        await self._backends.close()
+        if self._policy:
+            self._policy.close()
+        self._decoders.close()
 
-    full_name = edit_pb2.DESCRIPTOR.services_by_name["EditService"].full_name
-    return Service((full_name,), register, start=start, stop=stop, reload=source.reload, gate=gate)
+
+def make_service(settings: OrchestratorSettings) -> Service:
+    """The service, not started. It is ready even while a model service is not: an edit then names the stage."""
+    made = Orchestrator(settings)
+    return Service(
+        (edit_pb2.DESCRIPTOR.services_by_name["EditService"].full_name,),
+        made.register,
+        start=made.start,
+        stop=made.stop,
+        reload=made.source.reload,
+        gate=access.public_gate(settings),
+    )
 
 
 def prompt_rules(settings: OrchestratorSettings) -> PromptRules:

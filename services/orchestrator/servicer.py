@@ -23,8 +23,8 @@ from services.common.interceptors import REQUEST_ID_KEY, REQUEST_ID_PATTERN
 from services.orchestrator.catalogue.source import CatalogueSource
 from services.orchestrator.edits import merge
 from services.orchestrator.edits.admission import Admission
-from services.orchestrator.edits.editor import Editor, Terms
-from services.orchestrator.edits.registry import HeldEdit, Key, Ledger
+from services.orchestrator.edits.editor import CallContext, Editor
+from services.orchestrator.edits.registry import EditHandle, EditRegistry, Key
 from services.orchestrator.listing import pages
 from services.orchestrator.listing.availability import Availability
 from services.orchestrator.request.prompts import PromptRules
@@ -41,8 +41,7 @@ MAX_BATCH_ID_LENGTH = 54
 IDLE_SECONDS = 600.0
 """A batch that sends no further request for so long, while none of its edits runs, is ended."""
 
-Held = HeldEdit[edit_pb2.EditEvent, edit_pb2.EditResponse]
-Joining = Callable[[], AbstractAsyncContextManager[Held]]
+Joining = Callable[[], AbstractAsyncContextManager[EditHandle]]
 
 
 class EditServicer(edit_pb2_grpc.EditServiceServicer):
@@ -53,7 +52,7 @@ class EditServicer(edit_pb2_grpc.EditServiceServicer):
         source: CatalogueSource,
         availability: Availability,
         editor: Editor,
-        ledger: Ledger[edit_pb2.EditEvent, edit_pb2.EditResponse],
+        registry: EditRegistry,
         admission: Admission,
         prompts: PromptRules,
         *,
@@ -62,21 +61,21 @@ class EditServicer(edit_pb2_grpc.EditServiceServicer):
         self._source = source
         self._availability = availability
         self._editor = editor
-        self._ledger = ledger
+        self._registry = registry
         self._admission = admission
         self._prompts = prompts
         self._max_in_batch = max_in_batch
 
     async def Edit(self, request: edit_pb2.EditRequest, context: Context) -> edit_pb2.EditResponse:
         """Edit one picture."""
-        joined = self._joined(request, _terms(request, context))
+        joined = self._joined(request, _call_context(request, context))
         edit = await calls.current.get().until_sent.enter_async_context(joined)
-        return await edit.answer()
+        return await edit.response()
 
     async def EditStream(self, request: edit_pb2.EditRequest, context: Context) -> AsyncGenerator[edit_pb2.EditEvent]:
         """Edit one picture, reporting on the way; exactly one result or error ends the stream."""
-        terms = _terms(request, context)
-        async with aclosing(_told(terms.request_id, lambda: self._joined(request, terms))) as events:
+        call = _call_context(request, context)
+        async with aclosing(_stream(call.request_id, lambda: self._joined(request, call))) as events:
             async for event in events:
                 yield event
 
@@ -84,10 +83,10 @@ class EditServicer(edit_pb2_grpc.EditServiceServicer):
         self, request_iterator: AsyncIterator[edit_pb2.EditRequest], context: Context
     ) -> AsyncGenerator[edit_pb2.EditEvent]:
         """Edit many pictures; every request ends with exactly one result or error, as it is ready."""
-        call = _terms(None, context)
+        call = _call_context(None, context)
         if len(call.request_id) > MAX_BATCH_ID_LENGTH:
             raise InvalidArgument.field(REQUEST_ID_KEY, f"must have at most {MAX_BATCH_ID_LENGTH} characters here")
-        run = partial(self._item, call, set())
+        run = partial(self._batch_item, call, set())
         async with aclosing(
             merge.merged(request_iterator, run, limit=self._max_in_batch, idle_seconds=IDLE_SECONDS)
         ) as events:
@@ -98,7 +97,7 @@ class EditServicer(edit_pb2_grpc.EditServiceServicer):
         """Cancel an edit of the same caller."""
         if not REQUEST_ID_PATTERN.fullmatch(request.request_id):
             raise InvalidArgument.field("request_id", "must be 1 to 64 letters, digits, '.', '_' or '-'")
-        was_running = await self._ledger.cancel(Key(caller.get(), request.request_id))
+        was_running = await self._registry.cancel(Key(caller.get(), request.request_id))
         return edit_pb2.CancelEditResponse(
             request_id=request.request_id,
             outcome=edit_pb2.CANCEL_OUTCOME_CANCELLED if was_running else edit_pb2.CANCEL_OUTCOME_FINISHED,
@@ -111,12 +110,12 @@ class EditServicer(edit_pb2_grpc.EditServiceServicer):
         return pages.page(self._source.current.experiments, request, self._availability, self._prompts)
 
     @asynccontextmanager
-    async def _joined(self, request: edit_pb2.EditRequest, terms: Terms) -> AsyncIterator[Held]:
+    async def _joined(self, request: edit_pb2.EditRequest, call: CallContext) -> AsyncIterator[EditHandle]:
         """The edit that this request asks for, running or kept."""
-        joined = self._ledger.joined(
-            Key(caller.get(), terms.request_id),
-            partial(fingerprint, request) if terms.is_id_given else None,
-            lambda report: self._editor.edit(request, terms, report),
+        joined = self._registry.join(
+            Key(caller.get(), call.request_id),
+            partial(fingerprint, request) if call.is_id_given else None,
+            partial(self._editor.edit, request, call),
         )
         with self._admission.request(caller.get(), request.ByteSize()):
             async with joined as edit:
@@ -124,7 +123,7 @@ class EditServicer(edit_pb2_grpc.EditServiceServicer):
                     yield edit
 
     @contextmanager
-    def _counted(self, edit: Held) -> Iterator[None]:
+    def _counted(self, edit: EditHandle) -> Iterator[None]:
         """Inside, an answer that is there counts as the edit did, since the caller has not taken it yet."""
         whose, is_over = caller.get(), False
         with ExitStack() as counted:
@@ -139,35 +138,35 @@ class EditServicer(edit_pb2_grpc.EditServiceServicer):
             finally:
                 is_over = True
 
-    async def _item(
-        self, call: Terms, used_ids: set[str], number: int, request: edit_pb2.EditRequest
+    async def _batch_item(
+        self, batch: CallContext, used_ids: set[str], number: int, request: edit_pb2.EditRequest
     ) -> AsyncGenerator[edit_pb2.EditEvent]:
         """The events of one request of a batch."""
-        terms = _item_terms(call, number, request)
+        call = _item_context(batch, number, request)
 
         @asynccontextmanager
-        async def joined() -> AsyncIterator[Held]:
+        async def joined() -> AsyncIterator[EditHandle]:
             calls.refuse_too_large(request)
-            if terms.request_id in used_ids:
-                raise RequestIdInUse(f"request_id: {terms.request_id!r} is that of an earlier request of this batch")
-            used_ids.add(terms.request_id)
-            async with self._joined(request, terms) as edit:
+            if call.request_id in used_ids:
+                raise RequestIdInUse(f"request_id: {call.request_id!r} is that of an earlier request of this batch")
+            used_ids.add(call.request_id)
+            async with self._joined(request, call) as edit:
                 yield edit
 
-        with calls.part(terms.request_id):
-            async with aclosing(_told(terms.request_id, joined)) as events:
+        with calls.part(call.request_id):
+            async with aclosing(_stream(call.request_id, joined)) as events:
                 async for event in events:
                     yield event
 
 
-async def _told(request_id: str, joined: Joining) -> AsyncGenerator[edit_pb2.EditEvent]:
+async def _stream(request_id: str, joined: Joining) -> AsyncGenerator[edit_pb2.EditEvent]:
     """The events of an edit, the last of which is its result, or the error that Edit would have raised."""
     try:
         async with joined() as edit:
             async with aclosing(edit.events()) as events:
                 async for event in events:
                     yield event
-            yield edit_pb2.EditEvent(request_id=request_id, result=await edit.answer())
+            yield edit_pb2.EditEvent(request_id=request_id, result=await edit.response())
     except Exception as raised:  # noqa: BLE001  # whatever it is, the edit ends with it
         yield edit_pb2.EditEvent(request_id=request_id, error=calls.answered_error(raised))
 
@@ -192,9 +191,9 @@ def _bytes_of(value: object) -> bytes:
     return value.SerializeToString(deterministic=True) if isinstance(value, Message) else str(value).encode()
 
 
-def _terms(request: edit_pb2.EditRequest | None, context: Context) -> Terms:
-    """The terms of a call: the id that the interceptor found or made, and the caller's deadline."""
-    return Terms(
+def _call_context(request: edit_pb2.EditRequest | None, context: Context) -> CallContext:
+    """The id that the interceptor found or made, and the caller's deadline."""
+    return CallContext(
         request_id=logs.request_id.get(),
         is_id_given=interceptors.given_request_id(request, context) is not None,
         is_second_run=_attempt(context) > 1,
@@ -208,7 +207,7 @@ def _attempt(context: Context) -> int:
     return int(count) if _ATTEMPT.fullmatch(count) else 1
 
 
-def _item_terms(call: Terms, number: int, request: edit_pb2.EditRequest) -> Terms:
+def _item_context(batch: CallContext, number: int, request: edit_pb2.EditRequest) -> CallContext:
     if REQUEST_ID_PATTERN.fullmatch(request.request_id):
-        return replace(call, request_id=request.request_id, is_id_given=True)
-    return replace(call, request_id=f"{call.request_id}-{number}")
+        return replace(batch, request_id=request.request_id, is_id_given=True)
+    return replace(batch, request_id=f"{batch.request_id}-{number}")

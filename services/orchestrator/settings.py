@@ -1,11 +1,12 @@
 """Settings of the orchestrator, read from IMGEDIT_ORCHESTRATOR_*."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, create_model
 from pydantic_settings import SettingsConfigDict
 
+from imgedit.local.services import MODEL_SERVICES
 from services.common.languages import SCRIPTS
 from services.common.settings import MIB, ServiceSettings
 from services.orchestrator.catalogue.models import SHIPPED
@@ -23,7 +24,15 @@ Languages = Annotated[str, AfterValidator(_check_languages)]
 """ISO 639-1 codes, separated by commas."""
 
 
-class OrchestratorSettings(ServiceSettings):
+_ADDRESSES: dict[str, Any] = {
+    row.name: (str, Field(f"127.0.0.1:{row.port}", description=f"address of the {row.name} service"))
+    for row in MODEL_SERVICES
+}
+ModelAddresses = create_model("ModelAddresses", __base__=ServiceSettings, **_ADDRESSES)
+"""A setting for each model service of the table."""
+
+
+class OrchestratorSettings(ModelAddresses):
     """See services/orchestrator/README.md for the table."""
 
     model_config = SettingsConfigDict(frozen=True, env_prefix="IMGEDIT_ORCHESTRATOR_")
@@ -33,9 +42,6 @@ class OrchestratorSettings(ServiceSettings):
     port: int = Field(50051, ge=0, le=65535, description="gRPC port; 0 = any free one")
     metrics_port: int = Field(9101, ge=0, le=65535, description="port of /metrics, /livez and /readyz")
     experiments: Path = Field(SHIPPED, description="the experiment catalogue")
-    segmentation: str = Field("127.0.0.1:50052", description="address of the segmentation service")
-    fill: str = Field("127.0.0.1:50053", description="address of the fill service")
-    qwen_edit: str = Field("127.0.0.1:50054", description="address of the qwen_edit service")
     prompt: str = Field(
         "qwen_edit",
         description="address of the PromptService; qwen_edit = that service's; empty = prompts are not rewritten",
@@ -93,6 +99,14 @@ class OrchestratorSettings(ServiceSettings):
         4096 * MIB, ge=1, description="most bytes that requests and edits take at once, by the size of their pictures"
     )
     max_edit_bytes_per_caller: int = Field(2048 * MIB, ge=1, description="most of them of one caller")
+
+    @property
+    def addresses(self) -> dict[str, str]:
+        """Where the model services are, and the PromptService as "prompt" where there is one."""
+        models = {row.name: str(getattr(self, row.name)) for row in MODEL_SERVICES}
+        if not self.prompt:
+            return models
+        return {**models, "prompt": models.get(self.prompt, self.prompt)}
 
     @property
     def work_pixels(self) -> WorkPixels:

@@ -200,8 +200,8 @@ def normal(extra: str) -> str:
 
 
 def extras_in(text: str) -> list[str]:
-    """Every extra of this project that a text asks for, as in `.[fill,tracing]` and `imgedit[models]`."""
-    asked = re.findall(r"(?:\.|imgedit)\[([a-zA-Z_.,-]+)\]", text)
+    """Every extra of this project that a text asks for, as in `.[fill,tracing]` and `imgedit-serving[models]`."""
+    asked = re.findall(r"(?:\.|imgedit-serving)\[([a-zA-Z_.,-]+)\]", text)
     return [extra for group in asked for extra in group.split(",")]
 
 

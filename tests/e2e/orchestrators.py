@@ -7,15 +7,16 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from imgedit.local.ports import SERVICES, Ports
+from imgedit.local.ports import Ports
+from imgedit.local.services import SERVICES
+from tests.support.waiting import wait_for
 
 from .conftest import WORK_PIXELS
 
@@ -83,10 +84,3 @@ def orchestrator(ports: Ports, catalogue: Path, folder: Path) -> Iterator[Orches
     finally:
         running.process.kill()
         running.process.wait()
-
-
-def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "not in time"
-        time.sleep(0.05)

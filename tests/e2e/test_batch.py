@@ -14,9 +14,10 @@ import pytest
 from PIL import Image
 
 from services.orchestrator.catalogue.models import SHIPPED
+from tests.support.waiting import wait_for
 
 from .conftest import RunningStack
-from .orchestrators import start, wait_for
+from .orchestrators import start
 
 OPTIONS = ("-e", "ben2_flux_fill", "-p", "a gym", "--steps", "10", "--strength", "0.3", "--seed", "7")
 

@@ -17,8 +17,10 @@ import pytest
 
 from imgedit import EditClient, SyncEditClient
 from imgedit.errors import DeadlineExceeded, EditCancelled, PromptLanguageUnsupported, ServiceUnavailable
-from imgedit.local.ports import SERVICES, Ports
+from imgedit.local.ports import Ports
+from imgedit.local.services import SERVICES
 from imgedit.local.supervisor import Stack, environment_of, is_serving
+from tests.support.waiting import wait_for
 
 from .conftest import WORK_PIXELS
 
@@ -42,13 +44,6 @@ def fragile(killable: Stack) -> Iterator[Stack]:
     """A stack whose processes a test may kill; what died is brought back afterwards."""
     yield killable
     wait_for(lambda: not list(killable.tend()) and all(is_serving(killable.ports.address(s)) for s in SERVICES))
-
-
-def wait_for(condition: object, seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():  # type: ignore[operator]
-        assert time.monotonic() < deadline, "not in time"
-        time.sleep(0.1)
 
 
 def test_a_killed_service_is_named_and_edits_work_when_it_is_back(fragile: Stack, photo: Path) -> None:

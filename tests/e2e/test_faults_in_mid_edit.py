@@ -22,6 +22,7 @@ from imgedit.errors import DeadlineExceeded, ImgeditError, QueueFull
 from imgedit.local.ports import Ports
 from imgedit.local.supervisor import Stack, environment_of, is_serving
 from imgedit.v1 import edit_pb2
+from tests.support.waiting import wait_for
 
 from .conftest import WORK_PIXELS
 
@@ -238,10 +239,3 @@ def metric(port: int, sample: str) -> float:
     """A sample's value; 0 before its first one."""
     text = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5).read().decode()
     return next((float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith(f"{sample} ")), 0.0)
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "not in time"
-        time.sleep(0.1)

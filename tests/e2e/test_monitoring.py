@@ -18,7 +18,8 @@ import yaml
 
 from imgedit import SyncEditClient
 from imgedit.errors import ImgeditError
-from imgedit.local.ports import SERVICES, Ports
+from imgedit.local.ports import Ports
+from imgedit.local.services import SERVICES
 from tests.e2e.conftest import RunningStack
 
 ROOT = Path(__file__).parents[2]

@@ -19,7 +19,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 from PIL import Image
 
 from imgedit import SyncEditClient
-from imgedit.local.ports import SERVICES
+from imgedit.local.services import SERVICES
 from tests.terminal import output_of
 
 from .conftest import RunningStack

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,6 +16,7 @@ from imgedit.local.ports import Ports
 from imgedit.local.supervisor import Stack, environment_of, is_serving
 from imgedit.v1 import edit_pb2
 from tests.e2e.conftest import WORK_PIXELS
+from tests.support.waiting import wait_for
 
 CALLERS = 3
 
@@ -70,13 +70,6 @@ class Load:
                     self.answers.append(answer)
                 except Exception as error:  # noqa: BLE001  # all of them are counted
                     self.errors.append(error)
-
-
-def wait_for(condition: Callable[[], bool], seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "did not happen in time"
-        time.sleep(0.05)
 
 
 def is_computing(stack: Stack, name: str) -> bool:

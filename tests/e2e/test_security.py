@@ -18,7 +18,8 @@ import pytest
 
 from imgedit import EditClient, SyncEditClient, tokens
 from imgedit.errors import ContentRefused, Unauthenticated
-from imgedit.local.ports import SERVICES, Ports
+from imgedit.local.ports import Ports
+from imgedit.local.services import SERVICES
 from imgedit.local.supervisor import Stack, credentials_of, environment_of
 from imgedit.v1 import edit_pb2
 from services.common.server import RunningServer

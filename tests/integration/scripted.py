@@ -225,7 +225,7 @@ def joined() -> float:
     return REGISTRY.get_sample_value("imgedit_edits_shared_total", {"source": "running"}) or 0
 
 
-async def eventually(condition: Any, seconds: float = 10) -> None:
+async def eventually(condition: Any, seconds: float = 60) -> None:
     """Wait until the condition holds."""
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110  # what the test waits for is no event

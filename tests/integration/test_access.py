@@ -18,7 +18,7 @@ from prometheus_client import REGISTRY
 from pydantic_settings import SettingsConfigDict
 
 from imgedit import EditClient, SyncEditClient, file_watch, tokens
-from imgedit.client import error_of
+from imgedit.call_errors import error_of
 from imgedit.errors import ImgeditError, ScopeMissing, ServiceUnavailable, SettingsError, Unauthenticated
 from imgedit.tokens import Credential
 from imgedit.v1 import edit_pb2, edit_pb2_grpc

@@ -9,10 +9,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from imgedit import tokens
 from services.common.credentials import read_credentials
 from tests.integration.authority import Authority
 from tests.integration.test_access import serving, tls, token_file
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 

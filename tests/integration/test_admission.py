@@ -12,10 +12,12 @@ import pytest
 from prometheus_client import REGISTRY
 
 from imgedit import tokens
-from imgedit.client import error_of
+from imgedit.call_errors import error_of
 from imgedit.errors import ImgeditError, TooManyEdits, from_status
 
 from .scripted import World, all_of, eventually, joined, kind, picture, request, world
+
+pytestmark = pytest.mark.slow
 
 
 async def failure(call: Any) -> ImgeditError:

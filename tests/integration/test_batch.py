@@ -24,6 +24,8 @@ from services.common.interceptors import REQUEST_ID_KEY
 
 from .scripted import all_of, eventually, kind, picture, request, world
 
+pytestmark = pytest.mark.slow
+
 
 def ends(events: list[edit_pb2.EditEvent]) -> dict[str, str]:
     """How each request ended; fails unless each ended once, and last."""

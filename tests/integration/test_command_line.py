@@ -20,6 +20,8 @@ from imgedit.v1 import edit_pb2, edit_pb2_grpc
 from services.common.server import RunningServer, Service
 from tests.integration.test_access import settings_of
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 NOBODY = "127.0.0.1:1"
 COMMANDS = ("edit", "batch", "experiments", "health", "doctor", "inspect", "up", "models", "catalogue", "tokens")
@@ -61,6 +63,15 @@ def test_a_request_at_fault_ends_with_1_and_a_wrong_option_with_2(photo: Path, t
     assert imgedit(*edit, "--quality", "101").returncode == ExitCode.USAGE
     assert imgedit("no-such-command").returncode == ExitCode.USAGE
     assert imgedit("edit", "--help").returncode == ExitCode.DONE
+
+
+def test_a_package_called_services_in_the_working_directory_is_not_run(tmp_path: Path) -> None:
+    (tmp_path / "services").mkdir()
+    (tmp_path / "services" / "__init__.py").write_text("raise SystemExit('a stranger runs')\n")
+    command = ["imgedit", "catalogue", "schema"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (ExitCode.DONE, "")
+    assert json.loads(done.stdout)["properties"]
 
 
 def test_without_a_server_every_command_ends_with_4(photo: Path, tmp_path: Path) -> None:

@@ -24,6 +24,8 @@ from imgedit.imaging.encoding import encode_png
 from imgedit.imaging.images import DEFAULT_MAX_PIXELS, Picture
 from tests.hostile import SIGNATURE, chunk, exif_block, ihdr, plain_png, png, saved
 
+pytestmark = pytest.mark.slow
+
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 NOISE = np.random.default_rng(5).integers(0, 256, (120, 90, 4), dtype=np.uint8)
 GOOD = encode_png(NOISE[:, :, :3])

@@ -16,7 +16,7 @@ from diffusers import FluxTransformer2DModel, QwenImageTransformer2DModel
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from safetensors.torch import load_file, save_file
 
-from imgedit.client import error_of
+from imgedit.call_errors import error_of
 from imgedit.errors import (
     FailedPrecondition,
     ImgeditError,
@@ -35,6 +35,8 @@ from services.qwen_edit.__main__ import make_service as make_qwen_edit
 from services.qwen_edit.settings import QwenEditSettings
 from tests.support.engine import write_lora
 from tests.support.lightning import lightning_file
+
+pytestmark = pytest.mark.slow
 
 RGB = np.random.default_rng(1).integers(0, 256, (96, 128, 3), dtype=np.uint8)
 MASK = np.zeros((96, 128), np.uint8)

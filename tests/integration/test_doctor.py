@@ -8,15 +8,19 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from imgedit import installation
 from imgedit.local import doctor
 from imgedit.local.doctor import Finding
 from imgedit.local.doctor_weights import weights
 from imgedit.local.ports import Ports
+
+pytestmark = pytest.mark.slow
 
 GB = 10**9
 
@@ -75,6 +79,38 @@ def test_a_gpu_that_settings_make_large_enough_is_fit() -> None:
     card = {"name": "a GPU", "memory": 48 * GB, "free": 47 * GB, "capability": "8.9", "bf16": True}
     assert doctor._device(card, {"IMGEDIT_QWEN_EDIT_OFFLOAD": "group"}).state == "OK"
     assert "FILL" not in doctor._device(card, {}).advice
+
+
+REQUIRES = [
+    "numpy",
+    "pillow>=12.3,<1000",
+    'colorama; sys_platform == "no such system"',
+    'imgedit-serving[inner_part]; extra == "outer"',
+    'numpy<1; extra == "inner-part"',
+    'no-such-package>=2; extra == "inner-part" and python_version >= "3.11"',
+    'pillow; extra == "outer"',
+]
+
+
+@pytest.mark.parametrize(
+    ("extra", "faults"),
+    [
+        ("", []),
+        ("outer", ["no-such-package is missing", f"numpy is {metadata.version('numpy')}, must be <1"]),
+        ("another", []),
+    ],
+)
+def test_requirements_count_by_the_rules_of_pip(extra: str, faults: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor.metadata, "requires", lambda name: REQUIRES)
+    assert sorted(doctor._missing(extra)) == faults
+
+
+def test_a_project_that_is_not_installed_as_a_package_has_no_known_requirements(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(installation, "DISTRIBUTION", "no-such-package")
+    [found] = doctor.packages()
+    assert (found.state, "make install" in found.advice) == ("NOTE", True)
 
 
 def test_a_driver_without_a_usable_torch_is_in_the_way() -> None:

@@ -15,6 +15,8 @@ from typer.testing import CliRunner, Result
 from imgedit.cli.main import app
 from tests.integration.hub import Hub, Repo, git_blob_id, running_hub
 
+pytestmark = pytest.mark.slow
+
 WEIGHTS = bytes(range(256)) * 40
 NAME = "PramaLLC/BEN2"
 Run = Callable[..., Result]

@@ -8,7 +8,7 @@ import grpc
 import pytest
 
 from imgedit import tokens
-from imgedit.client import error_of
+from imgedit.call_errors import error_of
 from imgedit.errors import (
     EditCancelled,
     ImgeditError,
@@ -21,6 +21,8 @@ from imgedit.v1 import edit_pb2
 from services.common.interceptors import REQUEST_ID_KEY
 
 from .scripted import World, all_of, eventually, joined, kind, request, world
+
+pytestmark = pytest.mark.slow
 
 
 async def cancel(running: World, request_id: str) -> int:

@@ -23,6 +23,8 @@ from services.orchestrator.__main__ import make_service
 from services.orchestrator.catalogue import models
 from services.orchestrator.settings import OrchestratorSettings
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 HOSTILE = (

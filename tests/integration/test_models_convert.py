@@ -31,6 +31,8 @@ from services.segmentation.ben2 import load
 from services.segmentation.convert import convert as convert_pickle
 from tests.terminal import output_of
 
+pytestmark = pytest.mark.slow
+
 FLUX, QWEN = "FLUX.1-Fill-dev/transformer", "Qwen-Image-Edit-2509/transformer"
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 

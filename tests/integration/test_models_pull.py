@@ -23,6 +23,8 @@ from typer.testing import CliRunner, Result
 from imgedit.cli.main import app
 from tests.integration.hub import Hub, Repo, running_hub
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 WEIGHTS = bytes(range(256)) * 40
@@ -236,7 +238,7 @@ def test_verify_works_without_a_hub_and_without_the_library(run: Run, models: Pa
         )
         assert done.returncode == status, done.stderr
         assert "Traceback" not in done.stderr
-    assert "pip install 'imgedit[models]'" in done.stderr
+    assert "in a checkout: pip install -e '.[models]'" in done.stderr
 
 
 @pytest.mark.parametrize(("options", "shown"), [((), True), (("--quiet",), False)])

@@ -15,7 +15,7 @@ import pytest
 import pytest_asyncio
 
 from demo.world.guide import EXPANSIONS, TRANSLATIONS
-from imgedit.client import error_of
+from imgedit.call_errors import error_of
 from imgedit.errors import (
     DeadlineExceeded,
     ImageRejected,
@@ -33,7 +33,7 @@ from services.qwen_edit.instructions import RewriteSpec
 from services.qwen_edit.model import QwenEditAdapter
 from services.qwen_edit.settings import QwenEditSettings
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.slow]
 
 TRANSLATE, EXPAND = prompt_pb2.REWRITE_MODE_TRANSLATE, prompt_pb2.REWRITE_MODE_EXPAND
 PHOTO = np.random.default_rng(5).integers(0, 256, (120, 96, 3), dtype=np.uint8)

@@ -22,6 +22,8 @@ from imgedit.local.ports import Ports
 from imgedit.local.supervisor import Program, Stack, is_serving, serving_fault
 from imgedit.sync_client import SyncEditClient
 
+pytestmark = pytest.mark.slow
+
 VARIABLES = ("http_proxy", "https_proxy", "grpc_proxy", "all_proxy")
 
 

@@ -9,11 +9,13 @@ import grpc
 import pytest
 from prometheus_client import REGISTRY
 
-from imgedit.client import error_of
+from imgedit.call_errors import error_of
 from imgedit.errors import DeadlineExceeded, ImgeditError, ServiceUnavailable, from_status
 from imgedit.v1 import edit_pb2
 
 from .scripted import all_of, eventually, kind, request, world
+
+pytestmark = pytest.mark.slow
 
 UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
 

@@ -27,8 +27,8 @@ from PIL import Image
 from prometheus_client import REGISTRY
 
 from demo.tiny import ben2 as tiny
+from imgedit.call_errors import error_of
 from imgedit.channels import CHANNEL_OPTIONS
-from imgedit.client import error_of
 from imgedit.errors import (
     DeadlineExceeded,
     ImageRejected,
@@ -49,6 +49,8 @@ from services.segmentation.__main__ import make_service
 from services.segmentation.foreground import estimate_foreground
 from services.segmentation.model import Network, Segmenter
 from services.segmentation.settings import SegmentationSettings
+
+pytestmark = pytest.mark.slow
 
 MASK = segmentation_pb2.SEGMENT_OUTPUT_MASK
 CUTOUT = segmentation_pb2.SEGMENT_OUTPUT_CUTOUT

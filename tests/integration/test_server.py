@@ -23,7 +23,7 @@ from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
 from imgedit import EditClient
-from imgedit.client import error_of
+from imgedit.call_errors import error_of
 from imgedit.errors import (
     DeadlineExceeded,
     ImgeditError,

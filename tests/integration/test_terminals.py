@@ -17,6 +17,8 @@ from imgedit import output_files
 from tests.integration.edit_server import RESULT, EditServer, edit_server
 from tests.integration.test_command_line import NOBODY, environment
 
+pytestmark = pytest.mark.slow
+
 CP949_NAME = os.fsdecode("여행사진.jpg".encode("cp949"))
 ASKED = ("-e", "x", "-p", "y")
 
@@ -210,3 +212,23 @@ def test_a_prompt_that_is_no_text_is_refused_by_its_option(server: EditServer, t
     done = imgedit("edit", photo, "-e", "x", "-p", prompt, "--target", server.address)
     assert done.returncode == 2
     assert b"--prompt: character 1 is no text in utf-8" in done.stderr
+
+
+def test_each_picture_of_a_batch_has_its_own_mask_and_prompt(server: EditServer, folder: Path, tmp_path: Path) -> None:
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    for name, colour in (("a", "white"), ("b", "black")):
+        (folder / f"{name}.jpg").write_bytes(picture())
+        Image.new("L", (64, 64), colour).save(masks / f"{name}.png")
+    table = tmp_path / "prompts.csv"
+    table.write_text("picture,prompt\nb.jpg,밤하늘\n", encoding="cp949")
+    code, summary, told = batch(server, folder, "--masks", str(masks), "--prompts", str(table))
+    assert (code, summary["done"]) == (0, 2), told
+    asked = {request.prompt: request.mask_image for request in server.seen}
+    assert asked == {"y": (masks / "a.png").read_bytes(), "밤하늘": (masks / "b.png").read_bytes()}
+    assert batch(server, folder, "--masks", str(masks), "--prompts", str(table))[1]["skipped"] == 2
+    (masks / "b.png").unlink()
+    code, refused, _ = batch(server, folder, "--masks", str(masks))
+    assert code == 1
+    assert "b.jpg" in str(refused["error"])
+    assert len(server.seen) == 2

@@ -16,7 +16,7 @@ from PIL import Image
 from prometheus_client import REGISTRY
 
 from imgedit import tokens
-from imgedit.client import error_of
+from imgedit.call_errors import error_of
 from imgedit.errors import DeadlineExceeded, InvalidArgument, QueueFull
 from imgedit.v1 import edit_pb2
 from services.common.connections import Connections
@@ -24,6 +24,8 @@ from services.common.messages import Limits
 from tests.integration.raw_http2 import RawCall, open_and_reset
 
 from .scripted import World, all_of, eventually, request, world
+
+pytestmark = pytest.mark.slow
 
 EDIT = "/imgedit.v1.EditService/Edit"
 LIST = "/imgedit.v1.EditService/ListExperiments"

@@ -42,11 +42,11 @@ class Noise:
         foreground = self._random.integers(0, 256, rgb.shape, dtype=np.uint8) if wants_foreground else None
         return Segmented(alpha, foreground, ModelUse("BEN2", "1"))
 
-    async def fill(self, rgb: Pixels, mask: Pixels | None, **_: Any) -> Painted:
+    async def fill(self, rgb: Pixels, mask: Pixels | None, *_: Any, **__: Any) -> Painted:
         self.painted.append((rgb, mask))
         return Painted(self._random.integers(0, 256, rgb.shape, dtype=np.uint8), ModelUse("FLUX", "1"))
 
-    async def qwen_edit(self, images: list[Pixels], *, mask: Pixels | None, **_: Any) -> Painted:
+    async def qwen_edit(self, images: list[Pixels], mask: Pixels | None, *_: Any, **__: Any) -> Painted:
         return await self.fill(images[0], mask)
 
 

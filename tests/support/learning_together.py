@@ -16,7 +16,7 @@ from demo.train import __main__ as command
 from demo.train.shared import distributed
 from demo.train.shared.loop import generator_of, train
 from demo.train.shared.run_folder import Options
-from demo.train.shared.trainer import NetworkLearner
+from demo.train.shared.trainer import NetworkTrainer
 
 SEED = 6
 
@@ -35,7 +35,7 @@ class Sums(nn.Module):
         return found + self.sometimes(numbers) if both else found
 
 
-class SumsLearner(NetworkLearner):
+class SumsTrainer(NetworkTrainer):
     """Learns that the sum is 1."""
 
     def __init__(self) -> None:
@@ -56,11 +56,11 @@ class SumsLearner(NetworkLearner):
 
 
 def run(options: Options) -> None:
-    learner = SumsLearner()
+    trainer = SumsTrainer()
     try:
-        train(learner, scratch=options.scratch / "sums", budget=options.budget, resume=options.resume)
+        train(trainer, scratch=options.scratch / "sums", budget=options.budget, resume=options.resume)
     finally:
-        torch.save(learner.state(), options.out / f"{distributed.rank()}.pt")
+        torch.save(trainer.state(), options.out / f"{distributed.rank()}.pt")
     (options.out / "report").write_text("written by the first alone")
 
 

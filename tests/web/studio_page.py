@@ -35,7 +35,7 @@ class Studio:
         self.settle()
 
     def check_manners(self) -> None:
-        assert not self.faults
+        assert not self.faults, self.faults
         assert self.hosts <= {urlsplit(self.url).netloc, ""}
 
     @property
@@ -43,16 +43,24 @@ class Studio:
         return self.page.locator(".st-key-edit button")
 
     def settle(self) -> None:
-        """Wait until Streamlit has drawn everything anew."""
+        """Wait until Streamlit has drawn everything anew: it rests, and still does a moment later."""
         self.page.wait_for_function(
-            "document.querySelector('[data-testid=stApp]').dataset.testScriptState === 'notRunning'"
+            """() => {
+                const rests = document.querySelector('[data-testid=stApp]').dataset.testScriptState === 'notRunning';
+                window.restsSince = rests ? window.restsSince ?? performance.now() : undefined;
+                return rests && performance.now() - window.restsSince > 150;
+            }"""
         )
-        self.page.wait_for_timeout(50)
 
     def choose(self, name: str) -> None:
         """An experiment, a feature, or another choice of a row."""
-        self.page.get_by_role("radio", name=name, exact=True).click()
-        self.settle()
+        radio = self.page.get_by_role("radio", name=name, exact=True)
+        for _ in range(3):
+            radio.click()
+            self.settle()
+            if radio.is_checked():  # a press that meets a rerun is lost
+                return
+        raise AssertionError(f"{name}: three presses did not choose it")
 
     def sample(self, name: str = "in-the-gym") -> None:
         self.page.get_by_role("button", name=name).click()

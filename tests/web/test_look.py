@@ -19,12 +19,17 @@ pytestmark = pytest.mark.timeout(400)
 
 
 def faults(page: Page) -> list[str]:
-    found = Axe().run(page).response["violations"]
-    return [
-        f"{fault['id']}: {[node['target'] for node in fault['nodes']]}"
-        for fault in found
-        if fault["id"] not in OF_STREAMLIT
-    ]
+    """What axe finds, looked for again while the page still fades to what it is to show."""
+    for _ in range(5):
+        found = [
+            f"{fault['id']}: {[node['target'] for node in fault['nodes']]}"
+            for fault in Axe().run(page).response["violations"]
+            if fault["id"] not in OF_STREAMLIT
+        ]
+        if not found:
+            break
+        page.wait_for_timeout(1000)
+    return found
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

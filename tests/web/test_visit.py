@@ -13,7 +13,7 @@ from imgedit import SyncEditClient
 from imgedit.request import EditOptions
 from studio import pictures
 from studio.runs import Run, Task
-from studio.session import Desk
+from studio.session import Session
 from tests.demo_stack import SAMPLES, DemoStack
 from tests.e2e.orchestrators import wait_for
 from tests.web.studio_page import EDIT_SECONDS, Studio, payload, picture, png
@@ -166,12 +166,12 @@ def test_what_runs_is_cancelled_when_its_visit_is_over(demo_stack: DemoStack) ->
     large = pictures.opened("large.png", png(picture(SAMPLES / "in-the-gym.png").resize((SIDE, SIDE))))
     options: EditOptions = {"experiment": "ben2_qwen_image", "prompt": "빨간색으로", "steps": 50, "strength": 1.0}
     run = Run([Task(large, options)])
-    desk = Desk()
-    desk.begin(run)
+    session = Session()
+    session.begin(run)
     with SyncEditClient(demo_stack.target) as client:
         run.start(client, EDIT_SECONDS)
         wait_for(lambda: run.tasks[0].progress.step > 0)
-        del desk
+        del session
         gc.collect()
         wait_for(lambda: run.is_over)
     assert run.tasks[0].state == "cancelled"

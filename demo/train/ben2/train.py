@@ -26,7 +26,7 @@ from demo.train.shared.loop import train
 from demo.train.shared.pictures import tiled
 from demo.train.shared.precision import mixed_precision
 from demo.train.shared.run_folder import Options, note_run, notes_of
-from demo.train.shared.trainer import NetworkLearner
+from demo.train.shared.trainer import NetworkTrainer
 from imgedit.imaging.images import Pixels
 from services.orchestrator.imaging.masks import relevel
 from services.segmentation.ben2 import BEN2, BEN2Config
@@ -66,7 +66,7 @@ MEASURED = 200
 SHOWN = 8
 
 
-class Lesson(nn.Module):
+class TrainingExample(nn.Module):
     """The network with what is needed to learn: its map before the sigmoid, and the maps of its decoder's levels.
 
     The decoder's maps are judged through the `sideout` convolutions, which the checkpoint has for this alone.
@@ -98,7 +98,7 @@ class Lesson(nn.Module):
         return keep
 
 
-class Ben2Learner(NetworkLearner):
+class Ben2Trainer(NetworkTrainer):
     """Learns from small pictures first, then from pictures of the network's own size."""
 
     def __init__(self, seed: int) -> None:
@@ -109,14 +109,14 @@ class Ben2Learner(NetworkLearner):
         super().__init__(network, is_matrix, decay=0.995, lr=LEARNING_RATE)
         sketcher = BEN2(SKETCH)
         sketcher.load_state_dict(self.network.state_dict(keep_vars=True), assign=True)  # the very same weights
-        self._lesson, self._sketch = Lesson(self.network), Lesson(sketcher)
+        self._lesson, self._sketch = TrainingExample(self.network), TrainingExample(sketcher)
 
     def step(self, number: int, progress: float) -> float:
         """One batch of pictures."""
-        lesson, count = (self._sketch, SKETCH_BATCH) if progress < SKETCHED else (self._lesson, BATCH)
-        pictures, alphas = batch(self._seed, number, count, lesson.network.config.image_size)
+        example, count = (self._sketch, SKETCH_BATCH) if progress < SKETCHED else (self._lesson, BATCH)
+        pictures, alphas = batch(self._seed, number, count, example.network.config.image_size)
         with mixed_precision():
-            loss = lesson(pictures, alphas)
+            loss = example(pictures, alphas)
         return self.learn(loss, number, progress)
 
     @torch.no_grad()
@@ -161,11 +161,11 @@ def batch(seed: int, number: int, count: int, side: int) -> tuple[Tensor, Tensor
 
 def run(options: Options) -> None:
     """Train it and write the folder."""
-    learner = Ben2Learner(options.seed)
-    report = train(learner, scratch=options.scratch / "ben2", budget=options.budget, resume=options.resume)
-    learner.finish()
+    trainer = Ben2Trainer(options.seed)
+    report = train(trainer, scratch=options.scratch / "ben2", budget=options.budget, resume=options.resume)
+    trainer.finish()
     folder = options.out / NAME
-    write(folder, learner.network)
+    write(folder, trainer.network)
     note_run(folder, "ben2", report, seed=options.seed, **measured(folder))
     write_card(folder)
 

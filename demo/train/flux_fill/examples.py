@@ -30,7 +30,7 @@ LOOK = 4
 
 
 @dataclass(frozen=True, eq=False)
-class Lesson:
+class TrainingExample:
     """One hidden part and several ways to fill it.
 
     kept: (H, W), what the mask leaves. pictures: (H, W, 3) each, equal where something is kept. requests: one for each.
@@ -43,14 +43,14 @@ class Lesson:
 
 @dataclass(frozen=True)
 class Kind:
-    """Lessons of one size. make: from a seed; size: (width, height); count: how many there are."""
+    """Training examples of one size. make: from a seed; size: (width, height); count: how many there are."""
 
-    make: Callable[[random.Random, tuple[int, int]], Lesson]
+    make: Callable[[random.Random, tuple[int, int]], TrainingExample]
     size: tuple[int, int]
     count: int
 
 
-def other_background(rng: random.Random, size: tuple[int, int]) -> Lesson:
+def other_background(rng: random.Random, size: tuple[int, int]) -> TrainingExample:
     """A person before several places."""
     width, height = size
     scene = replace(world.sample(rng, width=width, height=height), props=())
@@ -71,7 +71,7 @@ def other_background(rng: random.Random, size: tuple[int, int]) -> Lesson:
         pictures.append(drawn.rgb)
         requests.append("Change the background" if rng.random() < 0.02 else request)
     assert alpha is not None  # noqa: S101 - there is more than one kind
-    return Lesson(seen_of(alpha, rng), tuple(pictures), tuple(requests))
+    return TrainingExample(seen_of(alpha, rng), tuple(pictures), tuple(requests))
 
 
 def seen_of(alpha: Pixels, rng: random.Random) -> NDArray[np.bool_]:
@@ -81,7 +81,7 @@ def seen_of(alpha: Pixels, rng: random.Random) -> NDArray[np.bool_]:
     return kept
 
 
-def strip_at_side(rng: random.Random, size: tuple[int, int]) -> Lesson:
+def strip_at_side(rng: random.Random, size: tuple[int, int]) -> TrainingExample:
     """A picture that goes on at its left or right; `size` is that of the work area: the strip and what is beside it."""
     width, height = size
     strip = width - height // 4 + rng.choice((0, 0, rng.randint(-8, 8)))
@@ -109,7 +109,7 @@ def strip_at_side(rng: random.Random, size: tuple[int, int]) -> Lesson:
             request = taught(partial(prompts.extend, scene.background.kind, side, rng))
         pictures.append(np.where(kept[..., None], plain, seen)[here])
         requests.append(request)
-    return Lesson(kept[here], tuple(pictures), tuple(requests))
+    return TrainingExample(kept[here], tuple(pictures), tuple(requests))
 
 
 def _within(rng: random.Random, kind: str, strip: int, whole: int, height: int, side: str) -> world.Prop:
@@ -121,7 +121,7 @@ def _within(rng: random.Random, kind: str, strip: int, whole: int, height: int, 
     return world.Prop(kind, position, scale, LOOK)
 
 
-def strips_around(rng: random.Random, size: tuple[int, int]) -> Lesson:
+def strips_around(rng: random.Random, size: tuple[int, int]) -> TrainingExample:
     """A picture that goes on at two opposite sides or at its top, seen whole."""
     width, height = size
     scene = world.sample(rng, width=width, height=height)
@@ -137,10 +137,10 @@ def strips_around(rng: random.Random, size: tuple[int, int]) -> Lesson:
     if rng.random() < 0.5:
         kind, colour = scene.background.kind, scene.background.colour
         request = taught(partial(prompts.background, kind, colour, rng))
-    return Lesson(kept, (drawn.rgb,), (request,))
+    return TrainingExample(kept, (drawn.rgb,), (request,))
 
 
-def box(rng: random.Random, size: tuple[int, int]) -> Lesson:
+def box(rng: random.Random, size: tuple[int, int]) -> TrainingExample:
     """A box of a scene is hidden, and its place is named."""
     width, height = size
     scene = world.sample(rng, width=width, height=height)
@@ -150,7 +150,7 @@ def box(rng: random.Random, size: tuple[int, int]) -> Lesson:
     left, top = rng.randint(0, width - across), rng.randint(0, height - down)
     kept[top : top + down, left : left + across] = False
     kind, colour = scene.background.kind, scene.background.colour
-    return Lesson(kept, (drawn.rgb,), (taught(partial(prompts.background, kind, colour, rng)),))
+    return TrainingExample(kept, (drawn.rgb,), (taught(partial(prompts.background, kind, colour, rng)),))
 
 
 KINDS: dict[str, Kind] = {
@@ -165,11 +165,11 @@ KINDS: dict[str, Kind] = {
     "around": Kind(strips_around, (336, 192), 100),
     "box": Kind(box, (256, 256), 80),
 }
-"""By name; a batch has lessons of one kind, so of one size."""
+"""By name; a batch has examples of one kind, so of one size."""
 
 
-def lesson(name: str, seed: int) -> Lesson:
-    """The lesson of a kind with this number, always the same."""
+def example(name: str, seed: int) -> TrainingExample:
+    """The example of a kind with this number, always the same."""
     kind = KINDS[name]
     return kind.make(random.Random(f"{name}:{seed}"), kind.size)
 

@@ -1,6 +1,6 @@
 """The LoRA of FLUX.1-Fill's profile `fast`, see `lora.py`.
 
-Teacher and LoRA start from noised lessons at the eight levels that the profile runs through. Writes one file into the
+Teacher and LoRA start from noised examples at the eight levels that the profile runs through. Writes one file into the
 folder of FLUX.1-Fill.
 """
 
@@ -20,13 +20,13 @@ from transformers import CLIPTextModel, T5EncoderModel
 
 from demo.tiny.flux_fill import scheduler
 from demo.train.flux_fill import text_encoders, transformer
-from demo.train.flux_fill.dataset import Shelf, Tokens, shelves
+from demo.train.flux_fill.dataset import LatentDataset, Tokens, datasets
 from demo.train.flux_fill.transformer import FillNetwork, draw
 from demo.train.shared import pictures
 from demo.train.shared.attention import attention_written_out
 from demo.train.shared.card import write_fill_card
 from demo.train.shared.loop import train
-from demo.train.shared.lora import FILE, RANK, STEPS, LoraLearner
+from demo.train.shared.lora import FILE, RANK, STEPS, LoraTrainer
 from demo.train.shared.precision import mixed_precision
 from demo.train.shared.run_folder import FILL, Options, note_run
 from services.diffusion.networks import flow
@@ -43,27 +43,27 @@ def way_of(step: int, tokens: int) -> Tensor:
     return levels[step * TEACHER_STEPS : (step + 1) * TEACHER_STEPS + 1]
 
 
-class FillLoraLearner(LoraLearner):
-    """Learns from the lessons of FLUX.1-Fill. vae: for samples to look at, None = there are none."""
+class FillLoraTrainer(LoraTrainer):
+    """Learns from the examples of FLUX.1-Fill. vae: for samples to look at, None = there are none."""
 
     def __init__(
         self,
         seed: int,
-        lessons: dict[str, Shelf],
+        training_data: dict[str, LatentDataset],
         tokens: Tokens,
         network: FillNetwork,
         vae: AutoencoderKL | None = None,
     ) -> None:
-        self._lessons, self._tokens, self._vae = lessons, tokens, vae
+        self._training_data, self._tokens, self._vae = training_data, tokens, vae
         self.network = network.requires_grad_(False)
         super().__init__(seed, network.transformer, LAYERS)
 
     def distance(self, rng: random.Random, generator: torch.Generator) -> Tensor:
         """The mean squared one, what is kept weighing less."""
-        name = rng.choices(list(self._lessons), [transformer.WEIGHTS[kind][1] for kind in self._lessons])[0]
-        shelf = self._lessons[name]
-        way = way_of(rng.randrange(STEPS), shelf.clean.shape[2])
-        batch = draw(shelf, self._tokens, rng, generator, sigma=float(way[0]))
+        name = rng.choices(list(self._training_data), [transformer.WEIGHTS[kind][1] for kind in self._training_data])[0]
+        dataset = self._training_data[name]
+        way = way_of(rng.randrange(STEPS), dataset.clean.shape[2])
+        batch = draw(dataset, self._tokens, rng, generator, sigma=float(way[0]))
         latents, fixed, sigma, t5, clip, guidance, ids = batch.inputs
         with mixed_precision():
             with torch.no_grad(), self.off():
@@ -107,11 +107,11 @@ def run(options: Options) -> None:
     folder = options.out / FILL
     vae = AutoencoderKL.from_pretrained(str(folder / "vae"), torch_dtype=torch.float32).eval().requires_grad_(False)
     network, tokens = trained_network(folder)
-    lessons = shelves(options.scratch / "lessons", vae, tokens)
-    learner = FillLoraLearner(options.seed, lessons, tokens, network, vae)
+    training_data = datasets(options.scratch / "lessons", vae, tokens)
+    trainer = FillLoraTrainer(options.seed, training_data, tokens, network, vae)
     with attention_written_out(transformer_flux):
-        report = train(learner, scratch=options.scratch / "fast", budget=options.budget, resume=options.resume)
-    learner.finish()
-    learner.write(FluxFillPipeline, folder / FILE)
+        report = train(trainer, scratch=options.scratch / "fast", budget=options.budget, resume=options.resume)
+    trainer.finish()
+    trainer.write(FluxFillPipeline, folder / FILE)
     note_run(folder, "fast", report, seed=options.seed, rank=RANK, transformer_passes=STEPS)
     write_fill_card(folder)

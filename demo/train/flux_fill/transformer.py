@@ -21,7 +21,7 @@ from demo import world
 from demo.tiny.flux_fill import COMPONENTS, scheduler
 from demo.tiny.folder import write_index
 from demo.train.flux_fill import examples, text_encoders
-from demo.train.flux_fill.dataset import Shelf, Tokens, encoded, shelves
+from demo.train.flux_fill.dataset import LatentDataset, Tokens, datasets, encoded
 from demo.train.shared import pictures
 from demo.train.shared.attention import attention_written_out
 from demo.train.shared.card import write_fill_card
@@ -30,7 +30,7 @@ from demo.train.shared.loss_weights import emphasis
 from demo.train.shared.noise_levels import first_levels, noise_level, with_trace
 from demo.train.shared.precision import mixed_precision
 from demo.train.shared.run_folder import FILL, Options, note_run
-from demo.train.shared.trainer import Batch, NetworkLearner, silence
+from demo.train.shared.trainer import Batch, NetworkTrainer, silence
 from demo.world import prompts
 from services.diffusion.networks import flow
 from services.diffusion.networks.vae_pixels import to_uint8
@@ -59,7 +59,7 @@ WEIGHTS = {
     "around": (0, 1),
     "box": (0, 1),
 }
-"""How often each kind of lesson comes, in the first and in the second part."""
+"""How often each kind of example comes, in the first and in the second part."""
 
 NEGATIVE_SHARE = 0.1
 KEPT_WEIGHT = 0.2
@@ -136,37 +136,44 @@ def transformer_model() -> FluxTransformer2DModel:
     return transformer
 
 
-class FillLearner(NetworkLearner):
-    """Learns from lessons, which are no part of its state."""
+class FillTrainer(NetworkTrainer):
+    """Learns from examples, which are no part of its state."""
 
-    def __init__(self, seed: int, lessons: dict[str, Shelf], tokens: Tokens, network: FillNetwork) -> None:
-        self._seed, self._lessons, self._tokens = seed, lessons, tokens
+    def __init__(
+        self, seed: int, training_data: dict[str, LatentDataset], tokens: Tokens, network: FillNetwork
+    ) -> None:
+        self._seed, self._training_data, self._tokens = seed, training_data, tokens
         blocks = (network.transformer.transformer_blocks, network.transformer.single_transformer_blocks)
         inside = {id(weight) for block in blocks for weight in block.parameters() if weight.ndim == 2}
         super().__init__(network, lambda _, weight: id(weight) in inside, decay=0.998, lr=LEARNING_RATE)
 
     def step(self, number: int, progress: float) -> float:
-        """One batch of lessons of one kind."""
+        """One batch of examples of one kind."""
         rng, generator = rng_of(self._seed, number), generator_of(self._seed, number)
         part = 0 if progress < SMALL_FIRST else 1
-        name = rng.choices(list(self._lessons), [WEIGHTS[kind][part] for kind in self._lessons])[0]
-        batch = draw(self._lessons[name], self._tokens, rng, generator)
+        name = rng.choices(list(self._training_data), [WEIGHTS[kind][part] for kind in self._training_data])[0]
+        batch = draw(self._training_data[name], self._tokens, rng, generator)
         with mixed_precision():
             found = self.network(*batch.inputs)
         return self.learn(batch.loss(found), number, progress)
 
     def sheet(self) -> Image.Image | None:
-        """Nothing: samples need the VAE, see `ShownLearner`."""
+        """Nothing: samples need the VAE, see `ShownTrainer`."""
         return None
 
 
-class ShownLearner(FillLearner):
+class ShownTrainer(FillTrainer):
     """The same, with samples to look at."""
 
     def __init__(
-        self, seed: int, lessons: dict[str, Shelf], tokens: Tokens, network: FillNetwork, vae: AutoencoderKL
+        self,
+        seed: int,
+        training_data: dict[str, LatentDataset],
+        tokens: Tokens,
+        network: FillNetwork,
+        vae: AutoencoderKL,
     ) -> None:
-        super().__init__(seed, lessons, tokens, network)
+        super().__init__(seed, training_data, tokens, network)
         self._vae = vae
 
     def sheet(self) -> Image.Image | None:
@@ -176,37 +183,42 @@ class ShownLearner(FillLearner):
 
 
 def draw(
-    shelf: Shelf, tokens: Tokens, rng: random.Random, generator: torch.Generator, *, sigma: float | None = None
+    dataset: LatentDataset,
+    tokens: Tokens,
+    rng: random.Random,
+    generator: torch.Generator,
+    *,
+    sigma: float | None = None,
 ) -> Batch:
-    """Lessons at random noise levels, or all at `sigma`.
+    """Training examples at random noise levels, or all at `sigma`.
 
     Some have, beside the noise, a trace of another place behind the same person, as an edit of a strength below 1 has
     of the old one: the way goes from there to what is asked for all the same.
     """
-    count, variants, length, _ = shelf.clean.shape
+    count, variants, length, _ = dataset.clean.shape
     size = max(1, TOKENS_PER_BATCH // (length + text_encoders.T5_TOKENS))
     rows = torch.randint(count, (size,), generator=generator)
     # The last variant comes twice as often: it is a plain colour as often as not, and there are many of those.
     which = torch.randint(variants + 1, (size,), generator=generator).clamp(max=variants - 1)
-    clean = shelf.clean[rows, which].float()
+    clean = dataset.clean[rows, which].float()
     noise = torch.randn(clean.shape, generator=generator)
     levels = torch.full((size,), sigma) if sigma else noise_level(scheduler().config, size, length, generator)
     if variants > 1 and sigma is None:
         start = first_levels(size, generator)
         shift = torch.randint(1, variants, (size,), generator=generator)
-        old = shelf.clean[rows, (which + shift) % variants].float()
+        old = dataset.clean[rows, (which + shift) % variants].float()
         noise, levels = with_trace(noise, levels, start, old, clean)
     level = levels[:, None, None]
-    kept = shelf.mean[rows].float()
-    kept = kept + shelf.spread[rows].float() * torch.randn(kept.shape, generator=generator)
-    mask = shelf.mask[rows].float()
-    t5, clip = shelf.t5[rows, which].long(), shelf.clip[rows, which].long()
+    kept = dataset.mean[rows].float()
+    kept = kept + dataset.spread[rows].float() * torch.randn(kept.shape, generator=generator)
+    mask = dataset.mask[rows].float()
+    t5, clip = dataset.t5[rows, which].long(), dataset.clip[rows, which].long()
     silent = [row for row in range(size) if rng.random() < NEGATIVE_SHARE]
     if silent:
         asked = ["" if rng.random() < 0.5 else prompts.negative(rng).english for _ in silent]
         t5[silent], clip[silent] = tokens(asked)
     guidance = 1 + 14 * torch.rand(size, generator=generator)
-    height, width = shelf.size
+    height, width = dataset.size
     inputs = (
         (1 - level) * clean + level * noise,
         torch.cat([kept, mask], dim=2),
@@ -218,7 +230,7 @@ def draw(
     )
     weight = KEPT_WEIGHT + (1 - KEPT_WEIGHT) * mask.amax(dim=2, keepdim=True)
     if variants > 1:  # a thing at a side is little of a picture
-        weight = weight * emphasis(shelf.clean[rows].float().std(dim=1))
+        weight = weight * emphasis(dataset.clean[rows].float().std(dim=1))
     return Batch(inputs, noise - clean, weight)
 
 
@@ -227,15 +239,15 @@ def painted(
     network: FillNetwork,
     vae: AutoencoderKL,
     tokens: Tokens,
-    lesson: examples.Lesson,
+    example: examples.TrainingExample,
     *,
     steps: int,
     seed: int = 0,
 ) -> list[pictures.Pixels]:
-    """What the network paints for each request of a lesson, what is kept laid over it."""
-    one = encoded(vae, tokens, lesson)
-    height, width = lesson.kept.shape
-    count = len(lesson.requests)
+    """What the network paints for each request of a example, what is kept laid over it."""
+    one = encoded(vae, tokens, example)
+    height, width = example.kept.shape
+    count = len(example.requests)
     fixed = torch.cat([one["mean"].float(), one["mask"].float()], dim=1).expand(count, -1, -1)
     latents = torch.randn(fixed.shape[0], fixed.shape[1], 64, generator=torch.Generator().manual_seed(seed))
     sigmas = flow.noise_levels(scheduler().config, steps, fixed.shape[1])
@@ -248,9 +260,9 @@ def painted(
         latents = latents + (following - now) * found.float()
     config = vae.config
     decoded = vae.decode(flow.unpack(latents, height // 8, width // 8) / config.scaling_factor + config.shift_factor)
-    kept = lesson.kept[..., None]
+    kept = example.kept[..., None]
     return [
-        np.where(kept, seen, to_uint8(made[None])) for seen, made in zip(lesson.pictures, decoded.sample, strict=True)
+        np.where(kept, seen, to_uint8(made[None])) for seen, made in zip(example.pictures, decoded.sample, strict=True)
     ]
 
 
@@ -274,8 +286,8 @@ def rows_of_people(
         asked = tuple(
             prompts.backgrounds(kind, "yellow" if kind == "plain" else "")[0].english for kind in SHEET_PLACES
         )
-        lesson = examples.Lesson(examples.seen_of(drawn.alpha, rng), (drawn.rgb,) * len(asked), asked)
-        rows.append([drawn.rgb, *painted(network, vae, tokens, lesson, steps=steps, seed=seed)])
+        example = examples.TrainingExample(examples.seen_of(drawn.alpha, rng), (drawn.rgb,) * len(asked), asked)
+        rows.append([drawn.rgb, *painted(network, vae, tokens, example, steps=steps, seed=seed)])
     return rows
 
 
@@ -285,12 +297,12 @@ def run(options: Options) -> None:
     vae = AutoencoderKL.from_pretrained(str(folder / "vae"), torch_dtype=torch.float32).eval().requires_grad_(False)
     t5_tokenizer, clip_tokenizer = text_encoders.t5_tokenizer(), text_encoders.clip_tokenizer()
     tokens = Tokens(t5_tokenizer, clip_tokenizer)
-    lessons = shelves(options.scratch / "lessons", vae, tokens)
+    training_data = datasets(options.scratch / "lessons", vae, tokens)
     network = new_network(options.seed, t5_tokenizer, clip_tokenizer)
-    learner = ShownLearner(options.seed, lessons, tokens, network, vae)
+    trainer = ShownTrainer(options.seed, training_data, tokens, network, vae)
     with attention_written_out(transformer_flux):
-        report = train(learner, scratch=options.scratch / "flux_fill", budget=options.budget, resume=options.resume)
-    learner.finish()
+        report = train(trainer, scratch=options.scratch / "flux_fill", budget=options.budget, resume=options.resume)
+    trainer.finish()
     t5_tokenizer.save_pretrained(folder / "tokenizer_2")
     clip_tokenizer.save_pretrained(folder / "tokenizer")
     network.bfloat16()
@@ -299,8 +311,8 @@ def run(options: Options) -> None:
     network.clip.save_pretrained(folder / "text_encoder")
     scheduler().save_pretrained(folder / "scheduler")
     write_index(folder, "FluxFillPipeline", COMPONENTS)
-    count = sum(len(shelf.clean) for shelf in lessons.values())
-    shown = sum(shelf.clean.shape[0] * shelf.clean.shape[1] for shelf in lessons.values())
+    count = sum(len(dataset.clean) for dataset in training_data.values())
+    shown = sum(dataset.clean.shape[0] * dataset.clean.shape[1] for dataset in training_data.values())
     note_run(folder, "transformer", report, seed=options.seed, lessons=count, pictures=shown)
     write_fill_card(folder)
 

@@ -23,7 +23,7 @@ from demo.train.shared import pictures
 from demo.train.shared.loop import generator_of, rng_of, train
 from demo.train.shared.precision import mixed_precision
 from demo.train.shared.run_folder import FILL, Options, note_run
-from demo.train.shared.trainer import NetworkLearner
+from demo.train.shared.trainer import NetworkTrainer
 from services.diffusion.networks.vae_pixels import to_tensor, to_uint8
 
 CHANNELS = (16, 32, 64, 96)
@@ -61,7 +61,7 @@ def model() -> AutoencoderKL:
     )
 
 
-class VaeLearner(NetworkLearner):
+class VaeTrainer(NetworkTrainer):
     """Learns from crops of scenes.
 
     network: has `encode` and `decode` as AutoencoderKL has. pictures: how many scenes. hidden_share, word_share: of the
@@ -175,10 +175,10 @@ def psnr(vae: Any) -> float:
 def run(options: Options) -> None:
     """Train it and write `vae/` into the folder of FLUX.1-Fill."""
     with seeded(options.seed):
-        learner = VaeLearner(options.seed, model())
-    report = train(learner, scratch=options.scratch / "vae", budget=options.budget, resume=options.resume)
-    learner.finish()
-    vae, folder = learner.network, options.out / FILL
+        trainer = VaeTrainer(options.seed, model())
+    report = train(trainer, scratch=options.scratch / "vae", budget=options.budget, resume=options.resume)
+    trainer.finish()
+    vae, folder = trainer.network, options.out / FILL
     latents = latents_seen(vae)
     vae.register_to_config(shift_factor=round(float(latents.mean()), 4))
     vae.register_to_config(scaling_factor=round(1 / float(latents.std()), 4))

@@ -1,6 +1,6 @@
-"""The lessons of Qwen-Image-Edit as its transformer sees them: latents, and what Qwen2.5-VL makes of the requests.
+"""The examples of Qwen-Image-Edit as its transformer sees them: latents, and what Qwen2.5-VL makes of the requests.
 
-Encoding is done once, a file per kind of lesson, with the service's own code for texts. Knows no transformer.
+Encoding is done once, a file per kind of example, with the service's own code for texts. Knows no transformer.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from torch.nn import functional
 from transformers import Qwen2Tokenizer
 
 from demo.train.qwen_edit import examples
-from demo.train.qwen_edit.examples import Lesson
+from demo.train.qwen_edit.examples import TrainingExample
 from demo.train.qwen_edit.vae import PictureVae
 from demo.train.shared.loop import console, rng_of
 from demo.train.shared.pictures import Pixels
@@ -40,12 +40,12 @@ MAX_TEXT = 80
 """Tokens of a text with its pictures, the template's system part left out."""
 
 NEGATIVE_SHARE = 0.4
-"""Of the lessons' empty texts, those that are one of the guide's negative prompts instead."""
+"""Of the examples' empty texts, those that are one of the guide's negative prompts instead."""
 
 
 @dataclass(frozen=True, eq=False)
-class Shelf:
-    """Lessons of one kind: N of them, K edits each, T tokens of a picture and R of a reference.
+class LatentDataset:
+    """Training examples of one kind: N of them, K edits each, T tokens of a picture and R of a reference.
 
     shapes: of the answer, the picture and the reference, in tokens. clean: (N, K, T, 64), what is asked for; source:
     (N, T, 64); reference: (N, K, R, 64), R may be 0; texts: (N, K + 2, 80, D), the requests, then an empty text and the
@@ -61,7 +61,7 @@ class Shelf:
 
 
 class Encoder:
-    """What a checkpoint folder's VAE and text encoder make of lessons."""
+    """What a checkpoint folder's VAE and text encoder make of examples."""
 
     def __init__(self, folder: Path) -> None:
         tokenizer = load_part(Qwen2Tokenizer, folder / "tokenizer")
@@ -110,42 +110,42 @@ class Encoder:
         """(L, D): the prompt with these pictures, as the service conditions an edit."""
         return self._conditioner.prompt(prompt, pictures)[0]
 
-    def encoded(self, lesson: Lesson, blank: str) -> dict[str, Tensor]:
-        """One lesson's tensors, see `Shelf`. blank: the empty text, or a negative prompt in its place."""
-        seen = [[lesson.source, *lesson.references[index : index + 1]] for index in range(len(lesson.results))]
-        asked = [*zip(lesson.requests, seen, strict=True), (blank, seen[0]), (lesson.captions[0] or " ", seen[0])]
+    def encoded(self, example: TrainingExample, blank: str) -> dict[str, Tensor]:
+        """One example's tensors, see `LatentDataset`. blank: the empty text, or a negative prompt in its place."""
+        seen = [[example.source, *example.references[index : index + 1]] for index in range(len(example.results))]
+        asked = [*zip(example.requests, seen, strict=True), (blank, seen[0]), (example.captions[0] or " ", seen[0])]
         texts = [self.text(prompt, pictures) for prompt, pictures in asked]
         if (longest := max(map(len, texts))) > MAX_TEXT:
             raise ValueError(f"a text has {longest} tokens, pictures included; {MAX_TEXT} are expected at most")
-        clean = self.latents(lesson.results)
+        clean = self.latents(example.results)
         nothing = clean[:, :0]
         return {
             "clean": clean.bfloat16(),
-            "source": self.latents([lesson.source])[0].bfloat16(),
-            "reference": (self.latents(lesson.references) if lesson.references else nothing).bfloat16(),
+            "source": self.latents([example.source])[0].bfloat16(),
+            "reference": (self.latents(example.references) if example.references else nothing).bfloat16(),
             "texts": torch.stack([functional.pad(text, (0, 0, 0, MAX_TEXT - len(text))) for text in texts]).bfloat16(),
             "lengths": torch.tensor([len(text) for text in texts]),
         }
 
 
-def shelves(folder: Path, encoder: Encoder, seed: int) -> dict[str, Shelf]:
-    """All kinds of lessons, encoded where `folder` does not have them yet."""
+def datasets(folder: Path, encoder: Encoder, seed: int) -> dict[str, LatentDataset]:
+    """All kinds of examples, encoded where `folder` does not have them yet."""
     found = {}
     for name, kind in examples.KINDS.items():
 
         def encode(name: str = name, count: int = kind.count) -> Iterator[dict[str, Tensor]]:
-            for number, lesson in enumerate(drawn(name, count)):
-                yield encoder.encoded(lesson, blank_of(seed, number))
+            for number, example in enumerate(drawn(name, count)):
+                yield encoder.encoded(example, blank_of(seed, number))
 
-        found[name] = Shelf(shapes_of(kind), **encoded_once(folder, name, encode))
+        found[name] = LatentDataset(shapes_of(kind), **encoded_once(folder, name, encode))
     return found
 
 
-def drawn(name: str, count: int) -> Iterator[Lesson]:
-    """The first lessons of a kind, drawn by a second process while those before are encoded."""
+def drawn(name: str, count: int) -> Iterator[TrainingExample]:
+    """The first examples of a kind, drawn by a second process while those before are encoded."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        lessons = pool.map(partial(examples.lesson, name), range(count), chunksize=4)
-        yield from track(lessons, name, count, console=console, disable=not console.is_terminal)
+        training_data = pool.map(partial(examples.example, name), range(count), chunksize=4)
+        yield from track(training_data, name, count, console=console, disable=not console.is_terminal)
 
 
 def blank_of(seed: int, number: int) -> str:

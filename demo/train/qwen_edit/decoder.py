@@ -23,7 +23,7 @@ from demo.train.qwen_edit.vae import PictureVae, write_vae
 from demo.train.shared.loop import generator_of, rng_of, train
 from demo.train.shared.precision import mixed_precision
 from demo.train.shared.run_folder import QWEN, Options, encoded_once, note_run
-from demo.train.shared.trainer import NetworkLearner
+from demo.train.shared.trainer import NetworkTrainer
 from services.diffusion.networks.vae_pixels import to_tensor
 from services.diffusion.weights.checkpoint import load_network
 
@@ -53,8 +53,8 @@ class Shown:
     before: Tensor
 
 
-class DecoderLearner(NetworkLearner):
-    """Learns the half of a VAE that makes pixels of latents. shown: by kind of lesson."""
+class DecoderTrainer(NetworkTrainer):
+    """Learns the half of a VAE that makes pixels of latents. shown: by kind of example."""
 
     def __init__(self, seed: int, vae: PictureVae, shown: dict[str, Shown]) -> None:
         self._seed, self._vae, self._shown = seed, vae, shown
@@ -89,10 +89,10 @@ class DecoderLearner(NetworkLearner):
 
 @torch.inference_mode()
 def shown(vae: PictureVae, name: str) -> Iterator[dict[str, Tensor]]:
-    """What `Shown` holds, of the first two edits of each lesson of a kind that is looked at."""
-    for lesson in drawn(name, LESSONS[name]):
-        results = lesson.results[:2]
-        before, *latents = (vae.encode(to_tensor(rgb)).latent_dist.mean[0] for rgb in (lesson.source, *results))
+    """What `Shown` holds, of the first two edits of each example of a kind that is looked at."""
+    for example in drawn(name, LESSONS[name]):
+        results = example.results[:2]
+        before, *latents = (vae.encode(to_tensor(rgb)).latent_dist.mean[0] for rgb in (example.source, *results))
         for rgb, after in zip(results, latents, strict=True):
             yield {"pixels": torch.from_numpy(rgb).permute(2, 0, 1), "latents": after, "before": before}
 
@@ -104,9 +104,9 @@ def run(options: Options) -> None:
     network = PictureVae(vae).requires_grad_(True)
     pictures_folder = options.scratch / "qwen_decoder_pictures"
     seen = {name: Shown(**encoded_once(pictures_folder, name, partial(shown, network, name))) for name in LESSONS}
-    learner = DecoderLearner(options.seed, network, seen)
-    report = train(learner, scratch=options.scratch / PART, budget=options.budget, resume=options.resume)
-    learner.finish()
+    trainer = DecoderTrainer(options.seed, network, seen)
+    report = train(trainer, scratch=options.scratch / PART, budget=options.budget, resume=options.resume)
+    trainer.finish()
     quality = write_vae(network, folder, vae.config.latents_mean, vae.config.latents_std)
     note_run(folder, PART, report, seed=options.seed, psnr_db=quality)
     write_qwen_card(folder)

@@ -19,7 +19,7 @@ from demo.world import prompts
 from demo.world.prompts import Phrase
 
 VARIANTS = 4
-"""Edits of one picture; lessons about hands alone have one for each thing that can be held."""
+"""Edits of one picture; examples about hands alone have one for each thing that can be held."""
 
 KOREAN_SHARE = 0.6
 CLOSE_SIDE = 128
@@ -37,7 +37,7 @@ class Edit:
 
 
 @dataclass(frozen=True, eq=False)
-class Lesson:
+class TrainingExample:
     """One picture (H, W, 3) and several edits of it: results, requests, captions, and references where there are."""
 
     source: Pixels
@@ -49,9 +49,9 @@ class Lesson:
 
 @dataclass(frozen=True)
 class Kind:
-    """Lessons of one size. make: from a seed; size: (width, height); reference: of a second picture, None = none."""
+    """Examples of one size. make: from a seed; size: (width, height); reference: of a second picture, None = none."""
 
-    make: Callable[[random.Random, Kind], Lesson]
+    make: Callable[[random.Random, Kind], TrainingExample]
     size: tuple[int, int]
     count: int
     reference: tuple[int, int] | None = None
@@ -134,14 +134,14 @@ def like_another(scene: world.Scene, rng: random.Random) -> Edit:
     return Edit(changed, phrase_taught(partial(prompts.like_reference, rng)), Phrase("", ""), replace(other, props=()))
 
 
-def whole(rng: random.Random, kind: Kind) -> Lesson:
+def whole(rng: random.Random, kind: Kind) -> TrainingExample:
     """Edits of a whole picture."""
     scene = dressed_up(rng, kind.size)
     edits = [rng.choices(*tasks_of(scene))[0](scene, rng) for _ in range(VARIANTS)]
     return _drawn(rng, scene, edits, lambda rgb: rgb)
 
 
-def close(rng: random.Random, kind: Kind) -> Lesson:
+def close(rng: random.Random, kind: Kind) -> TrainingExample:
     """The same seen through a window: the upper half of a person, or the hand."""
     scene = dressed_up(rng, (256, 256))
     person = world.person_of(scene)
@@ -153,14 +153,14 @@ def close(rng: random.Random, kind: Kind) -> Lesson:
     return _drawn(rng, scene, edits, window(rng, scene, kind.size, (box_of, world.text_box), shift=24))
 
 
-def hands(rng: random.Random, kind: Kind) -> Lesson:
+def hands(rng: random.Random, kind: Kind) -> TrainingExample:
     """An empty hand and little around it, and each thing put into it."""
     scene = world.with_person(dressed_up(rng, (256, 256)), holding="nothing", position=rng.uniform(0.35, 0.65))
     edits = each_handed(scene, rng)
     return _drawn(rng, scene, edits, window(rng, scene, kind.size, (world.hand_box,), shift=14))
 
 
-def handing(rng: random.Random, kind: Kind) -> Lesson:
+def handing(rng: random.Random, kind: Kind) -> TrainingExample:
     """A whole picture, and each thing put into the empty hand: where it is must be learnt too."""
     while not shows_the_hand(scene := dressed_up(rng, kind.size)):
         pass
@@ -168,14 +168,14 @@ def handing(rng: random.Random, kind: Kind) -> Lesson:
     return _drawn(rng, scene, each_handed(scene, rng), lambda rgb: rgb)
 
 
-def words(rng: random.Random, kind: Kind) -> Lesson:
+def words(rng: random.Random, kind: Kind) -> TrainingExample:
     """A word and little around it, and other words."""
     scene = world.with_person(dressed_up(rng, (256, 256)), shirt_text=rng.choice(world.WORDS))
     edits = [reworded(scene, rng) for _ in range(VARIANTS)]
     return _drawn(rng, scene, edits, window(rng, scene, kind.size, (world.text_box,), shift=16))
 
 
-def faces(rng: random.Random, kind: Kind) -> Lesson:
+def faces(rng: random.Random, kind: Kind) -> TrainingExample:
     """A face with glasses, and without."""
     scene = world.with_person(dressed_up(rng, (256, 256)), glasses=True)
     edits = [without_glasses(scene, rng) for _ in range(VARIANTS)]
@@ -200,7 +200,7 @@ def window(
     return lambda rgb: rgb[top : top + size[1], left : left + size[0]]
 
 
-def anywhere(rng: random.Random, kind: Kind) -> Lesson:
+def anywhere(rng: random.Random, kind: Kind) -> TrainingExample:
     """A whole picture in other places, asked for by a place's name alone, or not even by that.
 
     So much the name of a place means as a negative prompt, and "another place" is every place in turn.
@@ -214,15 +214,15 @@ def anywhere(rng: random.Random, kind: Kind) -> Lesson:
     return _drawn(rng, scene, edits, lambda rgb: rgb)
 
 
-def with_reference(rng: random.Random, kind: Kind) -> Lesson:
+def with_reference(rng: random.Random, kind: Kind) -> TrainingExample:
     """Edits that need a second picture."""
     scene = dressed_up(rng, kind.size)
     edits = [like_another(scene, rng) for _ in range(VARIANTS)]
-    lesson = _drawn(rng, scene, edits, lambda rgb: rgb)
+    example = _drawn(rng, scene, edits, lambda rgb: rgb)
     others = [edit.reference for edit in edits if edit.reference is not None]
     size = kind.reference or kind.size
     seen = tuple(world.render(replace(other, width=size[0], height=size[1])).rgb for other in others)
-    return replace(lesson, references=seen)
+    return replace(example, references=seen)
 
 
 def dressed_up(rng: random.Random, size: tuple[int, int]) -> world.Scene:
@@ -279,18 +279,20 @@ KINDS: dict[str, Kind] = {
     "small like": Kind(with_reference, (128, 128), 300, (64, 64)),
     "like": Kind(with_reference, (256, 256), 220, (128, 128)),
 }
-"""By name; a batch has lessons of one kind, so of one size."""
+"""By name; a batch has examples of one kind, so of one size."""
 
 
-def lesson(name: str, seed: int) -> Lesson:
-    """The lesson of a kind with this number, always the same."""
+def example(name: str, seed: int) -> TrainingExample:
+    """The example of a kind with this number, always the same."""
     kind = KINDS[name]
     return kind.make(random.Random(f"qwen {name}:{seed}"), kind)
 
 
-def _drawn(rng: random.Random, scene: world.Scene, edits: list[Edit], cut: Callable[[Pixels], Pixels]) -> Lesson:
+def _drawn(
+    rng: random.Random, scene: world.Scene, edits: list[Edit], cut: Callable[[Pixels], Pixels]
+) -> TrainingExample:
     spoken = [("korean" if rng.random() < KOREAN_SHARE else "english") for _ in edits]
-    return Lesson(
+    return TrainingExample(
         source=np.ascontiguousarray(cut(world.render(scene).rgb)),
         results=tuple(np.ascontiguousarray(cut(world.render(edit.scene).rgb)) for edit in edits),
         requests=tuple(getattr(edit.request, language) for edit, language in zip(edits, spoken, strict=True)),

@@ -27,7 +27,7 @@ from demo.train.qwen_edit.card import write_qwen_card
 from demo.train.shared.loop import rng_of, train
 from demo.train.shared.precision import mixed_precision
 from demo.train.shared.run_folder import QWEN, Options, note_run
-from demo.train.shared.trainer import NetworkLearner
+from demo.train.shared.trainer import NetworkTrainer
 from demo.world.guide import EXPANSIONS, TRANSLATIONS
 from demo.world.prompts import Phrase, change_word
 from imgedit.errors import RewriteFailed
@@ -91,7 +91,7 @@ def model(tokenizer: Qwen2Tokenizer) -> Qwen2_5_VLForConditionalGeneration:
     return Qwen2_5_VLForConditionalGeneration(config)
 
 
-class QwenLearner(NetworkLearner):
+class QwenTrainer(NetworkTrainer):
     """Learns from chats; the tokenizer, which the seed gives, is no part of its state."""
 
     def __init__(self, seed: int) -> None:
@@ -166,27 +166,27 @@ def loss_of(network: Any, batch: dict[str, Tensor]) -> Tensor:
 
 def run(options: Options) -> None:
     """Train it and write the folder."""
-    learner = QwenLearner(options.seed)
-    report = train(learner, scratch=options.scratch / PART, budget=options.budget, resume=options.resume)
-    learner.finish()
+    trainer = QwenTrainer(options.seed)
+    report = train(trainer, scratch=options.scratch / PART, budget=options.budget, resume=options.resume)
+    trainer.finish()
     folder = options.out / QWEN
-    write(folder, learner, options.seed)
+    write(folder, trainer, options.seed)
     note_run(folder, PART, report, seed=options.seed, **measured(folder), measured=MEASURED)
     write_qwen_card(folder)
 
 
-def write(folder: Path, learner: QwenLearner, seed: int) -> None:
+def write(folder: Path, trainer: QwenTrainer, seed: int) -> None:
     """The folder in diffusers layout, every network in bfloat16."""
     image_processor = Qwen2VLImageProcessorPil()
     with seeded(seed):
         drawn = tiny.transformer_model()
         transformer = QwenImageTransformer2DModel.from_config({**drawn.config, "joint_attention_dim": WIDTH})
         vae = tiny.vae_model()
-    for part, network in (("transformer", transformer), ("vae", vae), ("text_encoder", learner.network)):
+    for part, network in (("transformer", transformer), ("vae", vae), ("text_encoder", trainer.network)):
         halved: Any = torch.nn.Module.to(network, torch.bfloat16)
         halved.save_pretrained(folder / part)
-    learner.tokenizer.save_pretrained(folder / "tokenizer")
-    learner.tokenizer.save_pretrained(folder / "processor")
+    trainer.tokenizer.save_pretrained(folder / "tokenizer")
+    trainer.tokenizer.save_pretrained(folder / "processor")
     image_processor.save_pretrained(folder / "processor")
     tiny.scheduler().save_pretrained(folder / "scheduler")
     write_index(folder, "QwenImageEditPlusPipeline", tiny.COMPONENTS)
@@ -196,7 +196,7 @@ def measured(folder: Path, count: int = MEASURED) -> dict[str, float]:
     """What the written weights answer, through the service's own generation and judgement; shares of 1.
 
     translated: held-out phrases that become exactly their English. copied: held-out phrases that quote made-up words in
-    upper case, likewise. expanded: held-out phrases written out. lessons: the guide's prompts. refused: prompts with
+    upper case, likewise. expanded: held-out phrases written out. examples: the guide's prompts. refused: prompts with
     words that are not of this world, other ones than were taught, whose answer the service refuses.
     """
     adapter = load(folder, device="cpu")
@@ -204,15 +204,17 @@ def measured(folder: Path, count: int = MEASURED) -> dict[str, float]:
     rng = random.Random(world.HELD_OUT_SEEDS[1])
     quoting = [quote_made_up(rng) for _ in range(count // 2)]
     unknown = [chats.with_unknown(phrase, chats.UNKNOWN_HELD_OUT, rng) for phrase in phrases[: count // 2]]
-    lessons: list[tuple[Mode, str, str]] = [("translate", korean, english) for korean, english in TRANSLATIONS.items()]
-    lessons += [("expand", asked, english) for asked, english in EXPANSIONS.items()]
+    training_data: list[tuple[Mode, str, str]] = [
+        ("translate", korean, english) for korean, english in TRANSLATIONS.items()
+    ]
+    training_data += [("expand", asked, english) for asked, english in EXPANSIONS.items()]
     return {
         "translated": share(answered(adapter, phrase.korean) == phrase.english for phrase in phrases),
         "copied": share(answered(adapter, phrase.korean) == phrase.english for phrase in quoting),
         "expanded": share(
             answered(adapter, phrase.korean, "expand") == chats.expanded(phrase) for phrase in phrases[: count // 2]
         ),
-        "lessons": share(answered(adapter, asked, mode) == english for mode, asked, english in lessons),
+        "lessons": share(answered(adapter, asked, mode) == english for mode, asked, english in training_data),
         "refused": share(answered(adapter, prompt) is None for prompt in unknown),
     }
 

@@ -78,10 +78,10 @@ def _reading() -> tuple[Any, Any]:
 def _texts(rng: random.Random) -> list[str]:
     """Everything to be read and written, without what it quotes."""
     always = [*SYSTEM.values(), chats.edit_template(), "system\nuser\nassistant\n", "Picture 1: Picture 2: "]
-    lessons = [*TRANSLATIONS, *TRANSLATIONS.values(), *EXPANSIONS, *EXPANSIONS.values(), chats.EXPANDED]
+    training_data = [*TRANSLATIONS, *TRANSLATIONS.values(), *EXPANSIONS, *EXPANSIONS.values(), chats.EXPANDED]
     phrases = [chats.varied(chats.phrase_to_learn(rng), rng) for _ in range(PHRASES)]
     asked = [text for phrase in phrases for text in (phrase.korean, phrase.english, f"{phrase.english},")]
-    return [part for text in (*always * ALWAYS, *lessons * 10, *asked) for part in _without_quoted(text)]
+    return [part for text in (*always * ALWAYS, *training_data * 10, *asked) for part in _without_quoted(text)]
 
 
 def _without_quoted(text: str) -> list[str]:

@@ -23,7 +23,7 @@ from demo.tiny.folder import seeded
 from demo.tiny.qwen_edit import scheduler
 from demo.train.qwen_edit import examples
 from demo.train.qwen_edit.card import write_qwen_card
-from demo.train.qwen_edit.dataset import Encoder, Shelf, shapes_of, shelves
+from demo.train.qwen_edit.dataset import Encoder, LatentDataset, datasets, shapes_of
 from demo.train.shared import distributed, pictures
 from demo.train.shared.attention import attention_written_out
 from demo.train.shared.loop import generator_of, rng_of, train
@@ -31,7 +31,7 @@ from demo.train.shared.loss_weights import changed, emphasis
 from demo.train.shared.noise_levels import first_levels, noise_level, with_trace
 from demo.train.shared.precision import mixed_precision
 from demo.train.shared.run_folder import QWEN, Options, note_run
-from demo.train.shared.trainer import Batch, NetworkLearner, silence
+from demo.train.shared.trainer import Batch, NetworkTrainer, silence
 from services.diffusion.networks import flow
 from services.diffusion.networks.vae_pixels import to_uint8
 from services.qwen_edit.conditioning import Shape
@@ -68,7 +68,7 @@ WEIGHTS = {
     "small like": (3, 0.5),
     "like": (0.5, 2),
 }
-"""How often each kind of lesson comes, in the first and in the second part."""
+"""How often each kind of example comes, in the first and in the second part."""
 
 SILENT_SHARE = 0.45
 """Guidance multiplies what the silent pass gets wrong, so that must be learnt as well as the asked one."""
@@ -136,27 +136,31 @@ def is_matrix(name: str, weight: nn.Parameter) -> bool:
     return name.startswith("transformer_blocks.") and weight.ndim == 2 and not unread
 
 
-class EditLearner(NetworkLearner):
-    """Learns from lessons, which are no part of its state. encoder: for samples to look at, None = there are none."""
+class EditTrainer(NetworkTrainer):
+    """Learns from examples, which are no part of its state. encoder: for samples to look at, None = there are none."""
 
     def __init__(
-        self, seed: int, lessons: dict[str, Shelf], network: QwenImageTransformer2DModel, encoder: Encoder | None = None
+        self,
+        seed: int,
+        training_data: dict[str, LatentDataset],
+        network: QwenImageTransformer2DModel,
+        encoder: Encoder | None = None,
     ) -> None:
-        self._seed, self._lessons, self._encoder = seed, lessons, encoder
+        self._seed, self._training_data, self._encoder = seed, training_data, encoder
         super().__init__(network, is_matrix, decay=0.998, lr=LEARNING_RATE)
 
     def step(self, number: int, progress: float) -> float:
-        """One batch of lessons of one kind."""
+        """One batch of examples of one kind."""
         rng, generator = rng_of(self._seed, number), generator_of(self._seed, number)
         part = 0 if progress < SMALL_FIRST else 1
-        name = rng.choices(list(self._lessons), [WEIGHTS[kind][part] for kind in self._lessons])[0]
-        batch = draw(self._lessons[name], generator)
+        name = rng.choices(list(self._training_data), [WEIGHTS[kind][part] for kind in self._training_data])[0]
+        batch = draw(self._training_data[name], generator)
         with mixed_precision():
             found = velocity(self.network, *batch.inputs)
         return self.learn(batch.loss(found), number, progress)
 
     def sheet(self) -> Image.Image | None:
-        """Held-out lessons as the mean of the weights edits them now."""
+        """Held-out examples as the mean of the weights edits them now."""
         if self._encoder is None:
             return None
         with self._average.in_place():
@@ -184,42 +188,42 @@ def velocity(
     return made[:, : latents.shape[1]]
 
 
-def draw(shelf: Shelf, generator: torch.Generator) -> Batch:
-    """Lessons at random noise levels.
+def draw(dataset: LatentDataset, generator: torch.Generator) -> Batch:
+    """Training examples at random noise levels.
 
     Some have, beside the noise, a trace of the picture to be edited, as an edit of a strength below 1 has. Some have no
     request, or a caption instead, which is what the pass for a negative prompt is given.
     """
-    rows, which = some(shelf, generator)
-    size, length = len(rows), shelf.source.shape[1]
+    rows, which = some(dataset, generator)
+    size, length = len(rows), dataset.source.shape[1]
     silent = torch.rand(size, generator=generator) < SILENT_SHARE
     captioned = torch.rand(size, generator=generator) < CAPTIONED_SHARE
     which[silent] = 0
-    text = torch.where(silent, shelf.clean.shape[1] + captioned.long(), which)
-    clean, source = shelf.clean[rows, which].float(), shelf.source[rows].float()
+    text = torch.where(silent, dataset.clean.shape[1] + captioned.long(), which)
+    clean, source = dataset.clean[rows, which].float(), dataset.source[rows].float()
     noise = torch.randn(clean.shape, generator=generator)
     levels = noise_level(scheduler().config, size, length, generator)
     noise, levels = with_trace(noise, levels, first_levels(size, generator), source, clean)
     level = levels[:, None, None]
-    texts, mask = texts_of(shelf, rows, text)
-    seen = torch.cat([source, shelf.reference[rows, which].float()], dim=1)
-    inputs = ((1 - level) * clean + level * noise, seen, levels, texts, mask, shelf.shapes)
+    texts, mask = texts_of(dataset, rows, text)
+    seen = torch.cat([source, dataset.reference[rows, which].float()], dim=1)
+    inputs = ((1 - level) * clean + level * noise, seen, levels, texts, mask, dataset.shapes)
     return Batch(inputs, noise - clean, weight_of(clean, source))
 
 
-def some(shelf: Shelf, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Numbers of lessons and of their edits for one batch."""
-    count, variants, length, _ = shelf.clean.shape
-    size = max(1, TOKENS_PER_BATCH // (2 * length + shelf.reference.shape[2] + TEXT_TOKENS))
+def some(dataset: LatentDataset, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Numbers of examples and of their edits for one batch."""
+    count, variants, length, _ = dataset.clean.shape
+    size = max(1, TOKENS_PER_BATCH // (2 * length + dataset.reference.shape[2] + TEXT_TOKENS))
     rows = torch.randint(count, (size,), generator=generator)
     return rows, torch.randint(variants, (size,), generator=generator)
 
 
-def texts_of(shelf: Shelf, rows: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:
-    """Texts (B, L, D) of these lessons, no longer than the longest, and the mask (B, L) of what is text."""
-    lengths = shelf.lengths[rows, which]
+def texts_of(dataset: LatentDataset, rows: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:
+    """Texts (B, L, D) of these examples, no longer than the longest, and the mask (B, L) of what is text."""
+    lengths = dataset.lengths[rows, which]
     longest = int(lengths.max())
-    return shelf.texts[rows, which, :longest].float(), torch.arange(longest)[None] < lengths[:, None]
+    return dataset.texts[rows, which, :longest].float(), torch.arange(longest)[None] < lengths[:, None]
 
 
 def weight_of(clean: Tensor, source: Tensor) -> Tensor:
@@ -230,16 +234,20 @@ def weight_of(clean: Tensor, source: Tensor) -> Tensor:
 
 @torch.inference_mode()
 def edited(
-    network: QwenImageTransformer2DModel, encoder: Encoder, lesson: examples.Lesson, shapes: list[Shape], steps: int
+    network: QwenImageTransformer2DModel,
+    encoder: Encoder,
+    example: examples.TrainingExample,
+    shapes: list[Shape],
+    steps: int,
 ) -> list[pictures.Pixels]:
-    """What the network makes of each request of a lesson, without guidance."""
-    shelf = Shelf(shapes, **{name: tensor[None] for name, tensor in encoder.encoded(lesson, " ").items()})
-    count = len(lesson.requests)
+    """What the network makes of each request of a example, without guidance."""
+    dataset = LatentDataset(shapes, **{name: tensor[None] for name, tensor in encoder.encoded(example, " ").items()})
+    count = len(example.requests)
     which = torch.arange(count)
     rows = torch.zeros_like(which)
-    texts, mask = texts_of(shelf, rows, which)
-    seen = torch.cat([shelf.source[rows].float(), shelf.reference[rows, which].float()], dim=1)
-    length = shelf.source.shape[1]
+    texts, mask = texts_of(dataset, rows, which)
+    seen = torch.cat([dataset.source[rows].float(), dataset.reference[rows, which].float()], dim=1)
+    length = dataset.source.shape[1]
     latents = torch.randn(1, length, 64, generator=torch.Generator().manual_seed(0)).expand(count, -1, -1)
     for now, following in itertools.pairwise(flow.noise_levels(scheduler().config, steps, length)):
         with mixed_precision():
@@ -252,8 +260,8 @@ def samples(network: QwenImageTransformer2DModel, encoder: Encoder) -> Image.Ima
     """A sheet: held-out pictures, each followed by its edits, and the same by reference with the references."""
     rows = []
     for name, seed in (*(("whole", seed) for seed in world.HELD_OUT_SEEDS[:4]), ("like", world.HELD_OUT_SEEDS[4])):
-        lesson, shapes = examples.lesson(name, seed), shapes_of(examples.KINDS[name])
-        rows.append([lesson.source, *edited(network, encoder, lesson, shapes, SHEET_STEPS), *lesson.references])
+        example, shapes = examples.example(name, seed), shapes_of(examples.KINDS[name])
+        rows.append([example.source, *edited(network, encoder, example, shapes, SHEET_STEPS), *example.references])
     return pictures.tiled(rows)
 
 
@@ -270,15 +278,15 @@ def run(options: Options) -> None:
         write_processor(folder)
     distributed.wait()
     encoder = Encoder(folder)
-    lessons = shelves(options.scratch / "qwen_lessons", encoder, options.seed)
+    training_data = datasets(options.scratch / "qwen_lessons", encoder, options.seed)
     with seeded(options.seed):
         network = transformer_model()
-    learner = EditLearner(options.seed, lessons, network, encoder)
+    trainer = EditTrainer(options.seed, training_data, network, encoder)
     with attention_written_out(transformer_qwenimage):
-        report = train(learner, scratch=options.scratch / PART, budget=options.budget, resume=options.resume)
-    learner.finish()
+        report = train(trainer, scratch=options.scratch / PART, budget=options.budget, resume=options.resume)
+    trainer.finish()
     torch.nn.Module.to(network, torch.bfloat16)
     network.save_pretrained(folder / "transformer")
-    count, shown = (sum(math.prod(shelf.clean.shape[:dims]) for shelf in lessons.values()) for dims in (1, 2))
+    count, shown = (sum(math.prod(dataset.clean.shape[:dims]) for dataset in training_data.values()) for dims in (1, 2))
     note_run(folder, PART, report, seed=options.seed, lessons=count, edits=shown)
     write_qwen_card(folder)

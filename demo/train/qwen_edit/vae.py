@@ -16,7 +16,7 @@ from diffusers.models.autoencoders.vae import DecoderOutput, DiagonalGaussianDis
 from torch import Tensor, nn
 
 from demo.tiny.folder import seeded
-from demo.train.flux_fill.vae import PICTURES, VaeLearner, latents_seen, psnr
+from demo.train.flux_fill.vae import PICTURES, VaeTrainer, latents_seen, psnr
 from demo.train.shared.loop import train
 from demo.train.shared.run_folder import QWEN, Options, note_run
 from services.qwen_edit.vae import replace_convolutions
@@ -80,9 +80,9 @@ def run(options: Options) -> None:
     """Train it and write `vae/` into the folder of Qwen-Image-Edit."""
     with seeded(options.seed):
         network = PictureVae(model())
-    learner = VaeLearner(options.seed, network, hidden_share=HIDDEN_SHARE, word_share=WORD_SHARE)
-    report = train(learner, scratch=options.scratch / PART, budget=options.budget, resume=options.resume)
-    learner.finish()
+    trainer = VaeTrainer(options.seed, network, hidden_share=HIDDEN_SHARE, word_share=WORD_SHARE)
+    report = train(trainer, scratch=options.scratch / PART, budget=options.budget, resume=options.resume)
+    trainer.finish()
     folder = options.out / QWEN
     latents = latents_seen(network)
     mean, spread = ([round(value, 4) for value in row.tolist()] for row in (latents.mean(dim=1), latents.std(dim=1)))

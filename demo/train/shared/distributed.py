@@ -14,7 +14,7 @@ import torch
 from torch import distributed, nn
 
 LONGEST_WAIT = timedelta(hours=6)
-"""For the others, while one of them encodes lessons."""
+"""For the others, while one of them encodes examples."""
 
 
 @contextmanager

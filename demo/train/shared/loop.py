@@ -34,7 +34,7 @@ COOL_DOWN = 0.45
 console = Console()
 
 
-class Learner(Protocol):
+class Trainer(Protocol):
     """What is trained."""
 
     def step(self, number: int, progress: float) -> float:
@@ -72,7 +72,7 @@ class Report:
     loss: float
 
 
-def train(learner: Learner, *, scratch: Path, budget: Budget, resume: bool) -> Report:
+def train(trainer: Trainer, *, scratch: Path, budget: Budget, resume: bool) -> Report:
     """Run steps until the budget is used up; the state is kept in `scratch`, and so are the sheets of samples.
 
     resume: go on from the state in `scratch`, where there is one. Returns in the first process alone: the others, whose
@@ -83,7 +83,7 @@ def train(learner: Learner, *, scratch: Path, budget: Budget, resume: bool) -> R
     steps, seconds, losses = 0, 0.0, deque[float](maxlen=100)
     if resume and kept.is_file():
         found = torch.load(kept, weights_only=True)
-        learner.restore(found["learner"])
+        trainer.restore(found["learner"])
         steps, seconds = found["steps"], found["seconds"]
         losses.extend(found["losses"])
         if distributed.is_first():
@@ -91,7 +91,7 @@ def train(learner: Learner, *, scratch: Path, budget: Budget, resume: bool) -> R
     distributed.wait()
 
     def save() -> None:
-        state = {"learner": learner.state(), "steps": steps, "seconds": seconds, "losses": list(losses)}
+        state = {"learner": trainer.state(), "steps": steps, "seconds": seconds, "losses": list(losses)}
         torch.save(state, kept.with_suffix(".new"))
         kept.with_suffix(".new").replace(kept)
 
@@ -102,7 +102,7 @@ def train(learner: Learner, *, scratch: Path, budget: Budget, resume: bool) -> R
         try:
             while (progress := distributed.as_the_first(budget.progress(steps, seconds))) < 1:
                 started = time.perf_counter()
-                losses.append(learner.step(steps * distributed.count() + distributed.rank(), progress))
+                losses.append(trainer.step(steps * distributed.count() + distributed.rank(), progress))
                 steps, seconds = steps + 1, seconds + time.perf_counter() - started
                 if not distributed.is_first():
                     continue
@@ -117,7 +117,7 @@ def train(learner: Learner, *, scratch: Path, budget: Budget, resume: bool) -> R
                     console.print(f"step {steps:,} after {seconds / 60:.1f} min: {line}", soft_wrap=True)
                 if seconds - shown > SHEET_SECONDS:
                     shown = seconds
-                    _write_sheet(learner, scratch / f"step-{steps:06}.png")
+                    _write_sheet(trainer, scratch / f"step-{steps:06}.png")
         except KeyboardInterrupt:
             if distributed.is_first():
                 save()
@@ -125,12 +125,12 @@ def train(learner: Learner, *, scratch: Path, budget: Budget, resume: bool) -> R
     if not distributed.is_first():
         sys.exit(0)
     save()
-    _write_sheet(learner, scratch / f"step-{steps:06}.png")
+    _write_sheet(trainer, scratch / f"step-{steps:06}.png")
     return Report(steps, seconds, sum(losses) / max(1, len(losses)))
 
 
-def _write_sheet(learner: Learner, path: Path) -> None:
-    sheet = learner.sheet()
+def _write_sheet(trainer: Trainer, path: Path) -> None:
+    sheet = trainer.sheet()
     if sheet is not None:
         sheet.save(path)
 

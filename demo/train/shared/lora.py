@@ -30,7 +30,7 @@ LEARNING_RATE = 1e-3
 FILE = Path("lora/fast.safetensors")
 
 
-class LoraLearner(ABC):
+class LoraTrainer(ABC):
     """The LoRA inside a transformer, its optimiser and the mean of its weights. layers: those that it is added to."""
 
     def __init__(self, seed: int, transformer: Any, layers: list[str]) -> None:
@@ -43,7 +43,7 @@ class LoraLearner(ABC):
         self._optimizer = torch.optim.AdamW(self._weights, lr=LEARNING_RATE, weight_decay=0.0, foreach=True)
 
     def step(self, number: int, progress: float) -> float:
-        """One batch of lessons of one kind, at one of the levels."""
+        """One batch of examples of one kind, at one of the levels."""
         for group in self._optimizer.param_groups:
             group["lr"] = LEARNING_RATE * rate(number, progress)
         loss = self.distance(rng_of(self._seed, number), generator_of(self._seed, number))
@@ -84,7 +84,7 @@ class LoraLearner(ABC):
         self._optimizer.load_state_dict(state["optimizer"])
 
     def sheet(self) -> Image.Image | None:
-        """Nothing, unless a learner has something to show."""
+        """Nothing, unless a trainer has something to show."""
         return None
 
     def finish(self) -> None:

@@ -1,4 +1,4 @@
-"""The noise levels that flow matching is taught at, for both painting models. Knows no network and no lessons."""
+"""The noise levels that flow matching is taught at, for both painting models. Knows no network and no examples."""
 
 from __future__ import annotations
 

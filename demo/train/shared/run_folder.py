@@ -1,4 +1,4 @@
-"""Where the trained checkpoints and the encoded lessons lie, what a run is asked for, and the notes for the cards.
+"""Where the trained checkpoints and the encoded examples lie, what a run is asked for, and the notes for the cards.
 
 Knows no model.
 """
@@ -35,7 +35,7 @@ class Options:
 
 
 def encoded_once(folder: Path, name: str, encode: Callable[[], Iterable[Mapping[str, Tensor]]]) -> dict[str, Tensor]:
-    """The lessons of one kind, one after another in each tensor; encoded where `folder` does not have them yet."""
+    """The examples of one kind, one after another in each tensor; encoded where `folder` does not have them yet."""
     path = folder / f"{name.replace(' ', '-')}.safetensors"
     if not path.is_file() and distributed.is_first():
         seen = list(encode())
@@ -43,8 +43,8 @@ def encoded_once(folder: Path, name: str, encode: Callable[[], Iterable[Mapping[
         folder.mkdir(parents=True, exist_ok=True)
         save_file({key: torch.stack([one[key] for one in seen]) for key in seen[0]}, path)
     distributed.wait()
-    lessons: dict[str, Tensor] = load_file(path)
-    return lessons
+    training_data: dict[str, Tensor] = load_file(path)
+    return training_data
 
 
 def note_run(folder: Path, part: str, report: Report, **facts: Any) -> None:

@@ -1,4 +1,4 @@
-"""What the learners of one network share: the optimiser, the mean of the weights, and the state to go on from.
+"""What the trainers of one network share: the optimiser, the mean of the weights, and the state to go on from.
 
 Knows no model.
 """
@@ -33,7 +33,7 @@ def silence(linears: Iterable[nn.Linear]) -> None:
             nn.init.zeros_(weight)
 
 
-class NetworkLearner:
+class NetworkTrainer:
     """A network, its optimiser and the mean of its weights.
 
     is_matrix: of a weight's name and the weight, whether Muon learns it; AdamW learns the others. decay: of the mean.

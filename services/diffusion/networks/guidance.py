@@ -47,8 +47,8 @@ def velocities(
 
 
 def extrapolated(cond: torch.Tensor, uncond: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
-    """Away + scale · (towards - away), of velocities (B, N, C) by scales (B, 1, 1) float32.
+    """The guided velocity, uncond + scale · (cond - uncond), of velocities (B, N, C) by scales (B, 1, 1) float32.
 
     In half precision only the product is rounded, as with a plain number: the scale itself is exact.
     """
-    return away + (scale * (towards - away)).to(away.dtype)
+    return uncond + (scale * (cond - uncond)).to(uncond.dtype)

@@ -10,6 +10,7 @@ import asyncio
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, Protocol
 
 import grpc
@@ -74,6 +75,31 @@ class Painted:
     rgb: Pixels
     model: ModelUse
     warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class PaintOptions:
+    """What a model paints and how, whichever it is.
+
+    guidance_scale: distilled guidance of FLUX.1-Fill, true classifier-free guidance of Qwen-Image-Edit. negative_scale:
+    true classifier-free guidance of FLUX.1-Fill; None = the service's default. preview_every: steps, 0 = no previews.
+    """
+
+    prompt: str
+    negative_prompt: str | None
+    negative_scale: float | None
+    steps: int
+    guidance_scale: float
+    strength: float
+    seed: int
+    preview_every: int
+    profile: profile_pb2.Profile
+
+    @property
+    def shared(self) -> dict[str, Any]:
+        """What the requests of every painting service call the same."""
+        names = ("prompt", "negative_prompt", "steps", "strength", "seed", "preview_every", "profile")
+        return {name: getattr(self, name) for name in names}
 
 
 @dataclass(frozen=True)
@@ -179,58 +205,24 @@ class Backends:
         return Rewritten(response.prompt, _model(response.model) if response.HasField("model") else None)
 
     async def fill(
-        self,
-        rgb: Pixels,
-        mask: Pixels,
-        *,
-        prompt: str,
-        negative_prompt: str | None,
-        negative_scale: float | None,
-        steps: int,
-        guidance_scale: float,
-        strength: float,
-        seed: int,
-        preview_every: int,
-        profile: profile_pb2.Profile,
-        deadline: float,
-        on_progress: OnProgress,
+        self, rgb: Pixels, mask: Pixels, options: PaintOptions, *, deadline: float, on_progress: OnProgress
     ) -> Painted:
         """Repaint (H, W, 3) uint8 where (H, W) uint8 `mask` is above 0."""
         request = fill_pb2.FillRequest(
             image=pixels.to_message(rgb),
             mask=pixels.to_message(mask),
-            prompt=prompt,
-            negative_prompt=negative_prompt,
-            negative_scale=negative_scale,
-            steps=steps,
-            guidance_scale=guidance_scale,
-            strength=strength,
-            seed=seed,
-            preview_every=preview_every,
-            profile=profile,
+            guidance_scale=options.guidance_scale,
+            negative_scale=options.negative_scale,
+            **options.shared,
         )
-        return await self._calls.run(
-            "fill",
-            "fill",
-            deadline,
-            lambda options: _follow(self._fill.Fill(request, **options), on_progress),
-            fields=_FILL_FIELDS,
-            on_rerun=lambda: on_progress(restarted=True),
-        )
+        return await self._paint("fill", partial(self._fill.Fill, request), _FILL_FIELDS, deadline, on_progress)
 
     async def qwen_edit(
         self,
         images: list[Pixels],
-        *,
         mask: Pixels | None,
-        prompt: str,
-        negative_prompt: str | None,
-        true_cfg_scale: float,
-        steps: int,
-        strength: float,
-        seed: int,
-        preview_every: int,
-        profile: profile_pb2.Profile,
+        options: PaintOptions,
+        *,
         deadline: float,
         on_progress: OnProgress,
     ) -> Painted:
@@ -238,21 +230,27 @@ class Backends:
         request = qwen_edit_pb2.QwenEditRequest(
             images=[pixels.to_message(image) for image in images],
             mask=None if mask is None else pixels.to_message(mask),
-            prompt=prompt,
-            negative_prompt=negative_prompt,
-            true_cfg_scale=true_cfg_scale,
-            steps=steps,
-            strength=strength,
-            seed=seed,
-            preview_every=preview_every,
-            profile=profile,
+            true_cfg_scale=options.guidance_scale,
+            **options.shared,
         )
+        call = partial(self._qwen_edit.Edit, request)
+        return await self._paint("qwen_edit", call, _QWEN_EDIT_FIELDS, deadline, on_progress)
+
+    async def _paint(
+        self,
+        service: str,
+        call: Callable[..., Any],
+        fields: Mapping[str, str],
+        deadline: float,
+        on_progress: OnProgress,
+    ) -> Painted:
+        """The result of a streamed call, whose stage has the service's name; run again once where it was lost."""
         return await self._calls.run(
-            "qwen_edit",
-            "qwen_edit",
+            service,
+            service,
             deadline,
-            lambda options: _follow(self._qwen_edit.Edit(request, **options), on_progress),
-            fields=_QWEN_EDIT_FIELDS,
+            lambda metadata: _follow(call(**metadata), on_progress),
+            fields=fields,
             on_rerun=lambda: on_progress(restarted=True),
         )
 

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from imgedit.client import error_of, was_lost
+from imgedit.call_errors import error_of, was_lost
 from imgedit.errors import (
     DeadlineExceeded,
     EditCancelled,

@@ -371,7 +371,7 @@ def load(path: Path) -> Catalogue:
     try:
         loaded = Catalogue.model_validate(file.values)
     except ValidationError as error:
-        raise SettingsError("\n".join(faults.lines(file, error))) from None
+        raise SettingsError("\n".join(faults.lines(file, error, Catalogue))) from None
     return _with_guide_settings(loaded)
 
 

@@ -8,6 +8,9 @@ from services.orchestrator.catalogue.faults import fault
 
 PAINTERS = ("fill", "qwen_edit")
 
+FINISHING: tuple[str, ...] = ()
+"""Stages behind the last composite, which work on the whole result. What they change is the result's, mask or not."""
+
 
 def check(kinds: Sequence[str]) -> None:
     """Raise a fault of the field `stages` for an order that makes no chain."""
@@ -17,6 +20,8 @@ def check(kinds: Sequence[str]) -> None:
     for kind in ("segment", "extend", "rewrite_prompt"):
         if kinds.count(kind) > 1:
             raise _at(len(kinds) - 1 - kinds[::-1].index(kind), f"a chain has one {kind} at most")
+    while kinds and kinds[-1] in FINISHING:
+        kinds = kinds[:-1]
     if kinds[-1] != "composite":
         raise fault("a chain that paints ends with composite", "stages")
     for index, kind in enumerate(kinds):

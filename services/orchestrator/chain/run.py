@@ -74,31 +74,27 @@ async def run_chain(feature: Feature, edit: EditContext) -> Outcome:
                 segment = partial(stages.segment, edit, wants_colours=_wants_colours(feature, edit))
                 work = asyncio.create_task(clock.measure(stage.kind, segment))
                 work.add_done_callback(_retrieve)
-                state = replace(state, subject=work)
+                edit.pending.subject = work
             elif isinstance(stage, RewritePromptStage):
                 texts = asyncio.create_task(clock.measure(stage.kind, partial(rewrite_prompts, edit)))
                 texts.add_done_callback(_retrieve)
-                state = replace(state, texts=texts)
+                edit.pending.texts = texts
             else:
-                if isinstance(stage, MaskStage) and state.subject is not None and edit.mask is None:
-                    await state.subject  # before the clock: waiting is the segmentation's time
-                if isinstance(stage, PaintStage) and stage.prompt is None and state.texts is not None:
-                    await state.texts  # likewise
+                await _waited_for(stage, edit)  # before the clock: it is the time of what runs beside
                 step = partial(stages.OF_KIND[type(stage)], state, stage, edit)
                 state = await clock.measure(stage.kind, step)
             if isinstance(stage, CompositeStage) and state.mask_alpha is not None:
                 mask_alphas.append(state.mask_alpha)
-                if index < len(walked):
+                if any(isinstance(later, CompositeStage) for later in walked[index:]):
                     state = state.as_picture()
         state = await _finished(state, feature, edit, clock)
         if len(mask_alphas) > 1:  # changed is what any of them changed
             state = replace(state, mask_alpha=np.maximum.reduce(mask_alphas))
-        subject, warnings = await _settled_subject(state)
-        seen = await state.texts if state.texts else Texts(edit.parameters.prompt, edit.parameters.negative_prompt)
+        subject, warnings = await _settled_subject(edit)
+        texts_seen = edit.pending.texts
+        seen = await texts_seen if texts_seen else Texts(edit.parameters.prompt, edit.parameters.negative_prompt)
     finally:
-        for running in (state.subject, state.texts):
-            if running is not None:
-                running.cancel()
+        edit.pending.cancel()
     segmenters = () if subject is None else (subject.model,)
     state = replace(state, models=tuple(dict.fromkeys((*segmenters, *seen.models, *state.models))))
     return Outcome(state, subject, seen, clock.seconds, warnings)
@@ -115,7 +111,7 @@ def _walked(feature: Feature, edit: EditContext) -> list[Stage]:
 async def _finished(state: ChainState, feature: Feature, edit: EditContext, clock: Clock) -> ChainState:
     """Cut out where that is all that the chain does, or where the result is to be transparent."""
     if not feature.paint_stages:
-        return await stages.finish_unpainted(state)
+        return await stages.finish_unpainted(state, edit)
     if edit.parameters.region.background == "transparent":
         return await clock.measure("composite", partial(stages.finish_transparent, state, edit))
     return state
@@ -146,11 +142,19 @@ def _retrieve(work: asyncio.Task[Any]) -> None:
         work.exception()
 
 
-async def _settled_subject(state: ChainState) -> tuple[Subject | None, tuple[str, ...]]:
+async def _waited_for(stage: Stage, edit: EditContext) -> None:
+    """Wait for what the stage needs of the tasks beside it."""
+    if isinstance(stage, MaskStage) and edit.pending.subject is not None and edit.mask is None:
+        await edit.pending.subject
+    if isinstance(stage, PaintStage) and stage.prompt is None and edit.pending.texts is not None:
+        await edit.pending.texts
+
+
+async def _settled_subject(edit: EditContext) -> tuple[Subject | None, tuple[str, ...]]:
     """The segmentation; its failure is a warning, since what depended on it would have failed before."""
-    if state.subject is None:
+    if edit.pending.subject is None:
         return None, ()
     try:
-        return await state.subject, ()
+        return await edit.pending.subject, ()
     except ImgeditError as error:
         return None, (f"the cut-out could not be made: {error.message}",)

@@ -16,7 +16,7 @@ from PIL import Image
 
 from imgedit.errors import ImageRejected, InternalError, InvalidArgument, Violation
 from imgedit.imaging.images import Picture, Pixels, resized
-from services.orchestrator.backends.clients import Painted
+from services.orchestrator.backends.clients import Painted, PaintOptions
 from services.orchestrator.catalogue.models import CompositeStage, ExtendStage, FillStage, MaskStage, QwenEditStage
 from services.orchestrator.chain.composite import composited, cut_out
 from services.orchestrator.chain.extend import check_canvas, extended
@@ -42,7 +42,7 @@ async def mask(state: ChainState, stage: MaskStage, edit: EditContext) -> ChainS
     if use is None:
         raise InternalError("mask: the edit does not use this stage")
     if edit.mask is None:
-        found = await _found_subject(state)
+        found = await _found_subject(edit)
         mask_alpha = await asyncio.to_thread(mask_checks.of_subject, found.alpha, use.options)
         state = replace(state, mask_options=use.options, mask_source="segmentation")
         remarks = mask_checks.remarks_on_subject
@@ -69,7 +69,7 @@ async def extend(state: ChainState, stage: ExtendStage, edit: EditContext) -> Ch
 
 async def fill(state: ChainState, stage: FillStage, edit: EditContext) -> ChainState:
     """FLUX.1-Fill paints the work area where the mask alpha is above 0."""
-    parameters = await _parameters(state, stage, edit)
+    parameters = await _parameters(stage, edit)
     if parameters.steps_run == 0:
         return state
     if state.mask_alpha is None:
@@ -79,19 +79,7 @@ async def fill(state: ChainState, stage: FillStage, edit: EditContext) -> ChainS
     rgb = await asyncio.to_thread(lambda: area.enter(Picture(state.rgb, state.alpha).over_white()))
     mask_alpha = await asyncio.to_thread(area.enter_mask, state.mask_alpha)
     painted = await edit.backends.fill(
-        rgb,
-        mask_alpha,
-        prompt=parameters.prompt,
-        negative_prompt=parameters.negative_prompt,
-        negative_scale=parameters.negative_scale,
-        steps=parameters.steps,
-        guidance_scale=parameters.guidance_scale,
-        strength=parameters.strength,
-        seed=parameters.seed,
-        preview_every=parameters.preview_every,
-        profile=PROFILE_NUMBERS[parameters.profile],
-        deadline=edit.deadline,
-        on_progress=edit.on_progress(stage.kind),
+        rgb, mask_alpha, _options(parameters), deadline=edit.deadline, on_progress=edit.on_progress(stage.kind)
     )
     full = await asyncio.to_thread(area.leave, painted.rgb, state.rgb)
     return _painted(state, full, area, painted)
@@ -99,7 +87,7 @@ async def fill(state: ChainState, stage: FillStage, edit: EditContext) -> ChainS
 
 async def qwen_edit(state: ChainState, stage: QwenEditStage, edit: EditContext) -> ChainState:
     """Qwen-Image-EditContext edits the work area by the prompt, with the references beside it."""
-    parameters = await _parameters(state, stage, edit)
+    parameters = await _parameters(stage, edit)
     if parameters.steps_run == 0:
         return state
     _check_aspects(state, edit)
@@ -110,20 +98,27 @@ async def qwen_edit(state: ChainState, stage: QwenEditStage, edit: EditContext) 
     references = [await asyncio.to_thread(looked_at, image, work.most) for image in shown]
     painted = await edit.backends.qwen_edit(
         [rgb, *references],
-        mask=mask_alpha,
-        prompt=parameters.prompt,
-        negative_prompt=parameters.negative_prompt,
-        true_cfg_scale=parameters.guidance_scale,
-        steps=parameters.steps,
-        strength=parameters.strength,
-        seed=parameters.seed,
-        preview_every=parameters.preview_every,
-        profile=PROFILE_NUMBERS[parameters.profile],
+        mask_alpha,
+        _options(parameters),
         deadline=edit.deadline,
         on_progress=edit.on_progress(stage.kind),
     )
     full = await asyncio.to_thread(area.leave, painted.rgb, state.rgb)
     return _painted(state, full, area, painted)
+
+
+def _options(parameters: EditParameters) -> PaintOptions:
+    return PaintOptions(
+        prompt=parameters.prompt,
+        negative_prompt=parameters.negative_prompt,
+        negative_scale=parameters.negative_scale,
+        steps=parameters.steps,
+        guidance_scale=parameters.guidance_scale,
+        strength=parameters.strength,
+        seed=parameters.seed,
+        preview_every=parameters.preview_every,
+        profile=PROFILE_NUMBERS[parameters.profile],
+    )
 
 
 def _painted(state: ChainState, full: Pixels, area: WorkArea, painted: Painted) -> ChainState:
@@ -136,12 +131,12 @@ def _painted(state: ChainState, full: Pixels, area: WorkArea, painted: Painted) 
     )
 
 
-async def _parameters(state: ChainState, stage: FillStage | QwenEditStage, edit: EditContext) -> EditParameters:
+async def _parameters(stage: FillStage | QwenEditStage, edit: EditContext) -> EditParameters:
     """What this stage runs with; the request's prompts as they were rewritten."""
     parameters = edit.parameters.at(stage)
-    if state.texts is None or stage.prompt is not None:
+    if edit.pending.texts is None or stage.prompt is not None:
         return parameters
-    texts = await state.texts
+    texts = await edit.pending.texts
     return replace(parameters, prompt=texts.prompt, negative_prompt=texts.negative_prompt)
 
 
@@ -158,11 +153,11 @@ async def finish_transparent(state: ChainState, edit: EditContext) -> ChainState
     return replace(state, rgb=cut.rgb, alpha=cut.alpha, models=(*state.models, found.model))
 
 
-async def finish_unpainted(state: ChainState) -> ChainState:
+async def finish_unpainted(state: ChainState, edit: EditContext) -> ChainState:
     """The end of a chain that paints nothing: the picture, transparent where the mask or the subject's alpha is 0."""
     mask_alpha, foreground_colours = state.mask_alpha, state.foreground_colours if state.kept_subject is None else None
     if mask_alpha is None:
-        found = await _found_subject(state)
+        found = await _found_subject(edit)
         mask_alpha, foreground_colours = found.alpha, found.foreground_colours
     alpha = mask_alpha if state.alpha is None else np.minimum(mask_alpha, state.alpha)
     cut = await asyncio.to_thread(cut_out, state.rgb, alpha, foreground_colours)
@@ -196,12 +191,12 @@ def _as_segmented(picture: Picture) -> Pixels:
     return resized(seen, (SEGMENT_SIDE, SEGMENT_SIDE), Image.Resampling.LANCZOS)
 
 
-async def _found_subject(state: ChainState) -> Subject:
-    if state.subject is None:
+async def _found_subject(edit: EditContext) -> Subject:
+    if edit.pending.subject is None:
         raise InvalidArgument.field(
             "mask_image", "this feature needs a mask (white = repaint)", korean="마스크가 필요합니다."
         )
-    return await state.subject
+    return await edit.pending.subject
 
 
 def _with_colours(state: ChainState, found: Subject, options: MaskOptions) -> ChainState:

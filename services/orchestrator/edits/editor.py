@@ -26,7 +26,8 @@ from services.orchestrator.chain.response import build_response
 from services.orchestrator.chain.run import run_chain
 from services.orchestrator.chain.state import EditContext
 from services.orchestrator.edits.admission import Admission
-from services.orchestrator.edits.progress_events import Report, Reports
+from services.orchestrator.edits.progress_events import ProgressEvents
+from services.orchestrator.edits.registry import EventLog
 from services.orchestrator.imaging.work_area import WorkPixels
 from services.orchestrator.policy import Policy
 from services.orchestrator.request import inputs, parameters
@@ -35,7 +36,7 @@ from services.orchestrator.request.prompts import PromptRules
 
 
 @dataclass(frozen=True)
-class Terms:
+class CallContext:
     """Under what an edit runs.
 
     is_id_given: the caller chose the id, so the same request may come again under it. is_second_run: a proxy sends the
@@ -76,12 +77,12 @@ class Editor:
         self._prompts = prompts
         self._policy = policy
 
-    async def edit(self, request: edit_pb2.EditRequest, terms: Terms, report: Report) -> edit_pb2.EditResponse:
+    async def edit(self, request: edit_pb2.EditRequest, call: CallContext, events: EventLog) -> edit_pb2.EditResponse:
         """Carry out one edit within its time."""
         arrived = time.monotonic()
         catalogue = self._source.current  # for the whole edit, whatever is read meanwhile
-        deadline = terms.deadline or arrived + catalogue.timeout_seconds
-        with tracing.span("edit", request_id=terms.request_id), metering.recorded() as used:
+        deadline = call.deadline or arrived + catalogue.timeout_seconds
+        with tracing.span("edit", request_id=call.request_id), metering.recorded() as used:
             experiment, feature = catalogue.find(request.experiment_id, request.feature_id)
             used.experiment, used.feature = experiment.id, feature.id
             tracing.note(experiment=experiment.id, feature=feature.id)
@@ -90,7 +91,7 @@ class Editor:
             needed = inputs.working_bytes(request, resolved, extend, self._max_pixels)
             with self._admission.edit(caller.get(), needed):
                 async with _within(deadline):
-                    response = await self._edit_feature(request, resolved, terms, experiment, feature, deadline, report)
+                    response = await self._edit_feature(request, resolved, call, experiment, feature, deadline, events)
             response.elapsed_time = time.monotonic() - arrived
             return response
 
@@ -98,11 +99,11 @@ class Editor:
         self,
         request: edit_pb2.EditRequest,
         resolved: EditParameters,
-        terms: Terms,
+        call: CallContext,
         experiment: Experiment,
         feature: Feature,
         deadline: float,
-        report: Report,
+        events: EventLog,
     ) -> edit_pb2.EditResponse:
         rewriting = self._prompts.plan(resolved, feature)
         judged = partial(policy.review, experiment.id, feature.id, resolved.prompt, resolved.negative_prompt)
@@ -116,19 +117,19 @@ class Editor:
         metrics.IMAGE_PIXELS.observe(pixels)
         metering.took(pixels)
         tracing.note(pixels=pixels)
-        reports = Reports(report, terms.request_id)
+        progress = ProgressEvents(events.add, call.request_id)
         edit = EditContext(
             picture=pictures.picture,
             mask=pictures.mask,
             references=pictures.references,
             parameters=resolved,
-            backends=self._backends.without_reruns() if terms.is_second_run else self._backends,
+            backends=self._backends.without_reruns() if call.is_second_run else self._backends,
             rewriting=rewriting,
             max_pixels=self._max_pixels,
             work_pixels=self._work_pixels,
             deadline=deadline,
-            on_stage=reports.on_stage,
-            on_progress=reports.on_progress,
+            on_stage=progress.on_stage,
+            on_progress=progress.on_progress,
         )
         outcome = await run_chain(feature, edit)
         for stage, seconds in outcome.seconds.items():

@@ -10,14 +10,14 @@ from collections.abc import Callable
 from imgedit.v1 import edit_pb2, progress_pb2
 from services.orchestrator.backends.clients import OnProgress
 
-Report = Callable[[edit_pb2.EditEvent], None]
+SendEvent = Callable[[edit_pb2.EditEvent], None]
 
 
-class Reports:
-    """Turns the reports of one edit's chain into events for `report`."""
+class ProgressEvents:
+    """Turns the progress of one edit's chain into events."""
 
-    def __init__(self, report: Report, request_id: str) -> None:
-        self._report = report
+    def __init__(self, send: SendEvent, request_id: str) -> None:
+        self._send_event = send
         self._request_id = request_id
         self._stages: dict[str, edit_pb2.StageStarted] = {}
 
@@ -53,7 +53,7 @@ class Reports:
         progress: edit_pb2.StageProgress | None = None,
         preview: progress_pb2.Preview | None = None,
     ) -> None:
-        self._report(
+        self._send_event(
             edit_pb2.EditEvent(
                 stage=stage, queued=queued, progress=progress, preview=preview, request_id=self._request_id
             )

@@ -1,7 +1,7 @@
 """The edits that run here and those that ended lately, by caller and request id.
 
-The same request under the same id joins the edit that runs, or takes the answer that is kept; an edit that all who
-wait for it have left is cancelled. Knows nothing of what an edit, its events or its answer are.
+The same request under the same id joins the running edit or takes the cached response. An edit is cancelled when its
+last subscriber leaves.
 """
 
 from __future__ import annotations
@@ -11,19 +11,17 @@ from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Literal
 
 from imgedit.errors import EditCancelled, RequestIdInUse, RequestNotFound, Resource
+from imgedit.v1 import edit_pb2
 from services.orchestrator import metrics
-
-E = TypeVar("E")
-A = TypeVar("A")
 
 Fingerprint = Callable[[], bytes]
 """Computes a digest of a request; called in a thread."""
 
-Work = Callable[[Callable[[E], None]], Coroutine[Any, Any, A]]
-"""Does an edit; is given the function that takes its events."""
+Work = Callable[["EventLog"], Coroutine[Any, Any, edit_pb2.EditResponse]]
+"""Carries out an edit, and logs its events."""
 
 
 @dataclass(frozen=True)
@@ -43,28 +41,30 @@ class Limits:
     nbytes: int
 
 
-class HeldEdit(Generic[E, A]):
+class EditHandle:
     """An edit that runs, or one that has ended and whose answer is kept, for all who asked for it.
 
     `fingerprint` is None for an id that was made up here.
     """
 
-    def __init__(self, task: asyncio.Task[A], fingerprint: asyncio.Task[bytes] | None, events: Events[E]) -> None:
+    def __init__(
+        self, task: asyncio.Task[edit_pb2.EditResponse], fingerprint: asyncio.Task[bytes] | None, events: EventLog
+    ) -> None:
         self.task = task
         self.fingerprint = fingerprint
         self.is_abandoned = False
         self._events = events
-        self._followers = 0
+        self._subscribers = 0
 
     @contextmanager
-    def followed(self) -> Iterator[None]:
+    def subscribed(self) -> Iterator[None]:
         """Wait for it inside; when the last one who waits leaves too early, the edit is cancelled."""
-        self._followers += 1
+        self._subscribers += 1
         try:
             yield
         finally:
-            self._followers -= 1
-            if not self._followers and not self.task.done() and not self.is_abandoned:
+            self._subscribers -= 1
+            if not self._subscribers and not self.task.done() and not self.is_abandoned:
                 self.cancel("left")
 
     def cancel(self, cause: Literal["left", "asked"]) -> None:
@@ -73,33 +73,33 @@ class HeldEdit(Generic[E, A]):
         self.is_abandoned = True
         self.task.cancel()
 
-    def events(self) -> AsyncGenerator[E]:
+    def events(self) -> AsyncGenerator[edit_pb2.EditEvent]:
         """Every event from the first one on, until the edit ends."""
         return self._events.follow()
 
-    async def answer(self) -> A:
-        """Its answer, once it has ended. Raises what the edit raised, or `EditCancelled`."""
+    async def response(self) -> edit_pb2.EditResponse:
+        """Its response, once it has ended. Raises what the edit raised, or `EditCancelled`."""
         await asyncio.wait({self.task})
         if self.task.cancelled():
             raise EditCancelled("the edit was cancelled")
         return self.task.result()
 
-    def kept(self) -> HeldEdit[E, A] | None:
+    def cached(self) -> EditHandle | None:
         """What is kept of it once it has ended: its answer, without the events; None where it may not be kept."""
         if self.fingerprint is None or self.task.cancelled() or self.task.exception() is not None:
             return None
-        return HeldEdit(self.task, self.fingerprint, Events(is_ended=True))
+        return EditHandle(self.task, self.fingerprint, EventLog(is_ended=True))
 
 
-class Events(Generic[E]):
+class EventLog:
     """The events of one edit, which any number of followers read from the first to the last."""
 
     def __init__(self, *, is_ended: bool = False) -> None:
-        self._log: list[E] = []
+        self._log: list[edit_pb2.EditEvent] = []
         self._is_ended = is_ended
         self._news = asyncio.Event()
 
-    def add(self, event: E) -> None:
+    def add(self, event: edit_pb2.EditEvent) -> None:
         """One more."""
         self._log.append(event)
         self._wake()
@@ -109,7 +109,7 @@ class Events(Generic[E]):
         self._is_ended = True
         self._wake()
 
-    async def follow(self) -> AsyncGenerator[E]:
+    async def follow(self) -> AsyncGenerator[edit_pb2.EditEvent]:
         """Those there are, then those that come, until the end."""
         seen = 0
         while seen < len(self._log) or not self._is_ended:
@@ -125,25 +125,24 @@ class Events(Generic[E]):
 
 
 @dataclass
-class _Ended(Generic[E, A]):
+class _Finished:
     """An edit that has ended; `edit` is None where no answer is kept."""
 
-    edit: HeldEdit[E, A] | None
+    edit: EditHandle | None
     nbytes: int
 
 
-class Ledger(Generic[E, A]):
-    """What runs and what ended. Belongs to one event loop; `size_of` says how many bytes an answer takes.
+class EditRegistry:
+    """What runs and what ended. Belongs to one event loop.
 
     A failed edit is not kept: the same request under its id runs again, and a corrected one may use the id.
     """
 
-    def __init__(self, limits: Limits, *, size_of: Callable[[A], int]) -> None:
+    def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._size_of = size_of
-        self._running: dict[Key, HeldEdit[E, A]] = {}
-        self._ended: OrderedDict[Key, _Ended[E, A]] = OrderedDict()
-        self._tasks: set[asyncio.Task[A]] = set()  # asyncio itself holds tasks weakly
+        self._running: dict[Key, EditHandle] = {}
+        self._ended: OrderedDict[Key, _Finished] = OrderedDict()
+        self._tasks: set[asyncio.Task[edit_pb2.EditResponse]] = set()  # asyncio itself holds tasks weakly
 
     @property
     def kept_bytes(self) -> int:
@@ -151,16 +150,14 @@ class Ledger(Generic[E, A]):
         return sum(ended.nbytes for ended in self._ended.values())
 
     @asynccontextmanager
-    async def joined(
-        self, key: Key, fingerprint: Fingerprint | None, work: Work[E, A]
-    ) -> AsyncIterator[HeldEdit[E, A]]:
+    async def join(self, key: Key, fingerprint: Fingerprint | None, work: Work) -> AsyncIterator[EditHandle]:
         """The edit under this key: the one that runs or ended well, else a new one that does `work`.
 
         `fingerprint` None = the id was made up here, so nobody can ask for it again and no answer is kept.
         Raises `RequestIdInUse` when the id is another request's.
         """
         edit = await self._find(key, fingerprint) or self._start(key, fingerprint, work)
-        with edit.followed():
+        with edit.subscribed():
             yield edit
 
     async def cancel(self, key: Key) -> bool:
@@ -180,7 +177,7 @@ class Ledger(Generic[E, A]):
             resource=Resource("edit", key.request_id),
         )
 
-    async def _find(self, key: Key, fingerprint: Fingerprint | None) -> HeldEdit[E, A] | None:
+    async def _find(self, key: Key, fingerprint: Fingerprint | None) -> EditHandle | None:
         if self._held(key) is None:
             return None
         mine = await asyncio.to_thread(fingerprint) if fingerprint is not None else None
@@ -198,29 +195,29 @@ class Ledger(Generic[E, A]):
         metrics.EDITS_SHARED.labels("kept" if edit.task.done() else "running").inc()
         return edit
 
-    def _held(self, key: Key) -> HeldEdit[E, A] | None:
+    def _held(self, key: Key) -> EditHandle | None:
         running = self._running.get(key)
         if running is not None and not running.is_abandoned:
             return running
         return self._ended[key].edit if key in self._ended else None
 
-    def _start(self, key: Key, fingerprint: Fingerprint | None, work: Work[E, A]) -> HeldEdit[E, A]:
-        events: Events[E] = Events()
-        task = asyncio.create_task(work(events.add))
+    def _start(self, key: Key, fingerprint: Fingerprint | None, work: Work) -> EditHandle:
+        events: EventLog = EventLog()
+        task = asyncio.create_task(work(events))
         digest = asyncio.create_task(asyncio.to_thread(fingerprint)) if fingerprint is not None else None
-        edit = HeldEdit(task, digest, events)
+        edit = EditHandle(task, digest, events)
         self._running[key] = edit
         self._tasks.add(task)
         task.add_done_callback(lambda _: self._end(key, edit))
         task.add_done_callback(lambda _: events.end())
         return edit
 
-    def _end(self, key: Key, edit: HeldEdit[E, A]) -> None:
+    def _end(self, key: Key, edit: EditHandle) -> None:
         self._tasks.discard(edit.task)
         if self._running.get(key) is edit:
             del self._running[key]
-        kept = edit.kept()
-        ended = _Ended(kept, self._size_of(edit.task.result()) if kept is not None else 0)
+        kept = edit.cached()
+        ended = _Finished(kept, edit.task.result().ByteSize() if kept is not None else 0)
         self._ended.pop(key, None)
         self._ended[key] = ended
         asyncio.get_running_loop().call_later(self._limits.seconds, self._expire, key, ended)
@@ -238,7 +235,7 @@ class Ledger(Generic[E, A]):
             surplus -= ended.nbytes
             ended.edit, ended.nbytes = None, 0
 
-    def _expire(self, key: Key, ended: _Ended[E, A]) -> None:
+    def _expire(self, key: Key, ended: _Finished) -> None:
         if self._ended.get(key) is ended:
             del self._ended[key]
             metrics.KEPT_ANSWER_BYTES.set(self.kept_bytes)

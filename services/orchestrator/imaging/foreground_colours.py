@@ -64,7 +64,7 @@ def _neighbours(places: Places, length: int, of: int) -> tuple[Places, Places, N
 def share_of_subject(mask_alpha: Pixels, kept: Pixels) -> Pixels:
     """How much of what a soft pixel keeps is subject, so that `relaid` leaves just that; (H, W) uint8.
 
-    mask_alpha: (H, W) of the composite; it keeps k = 1 − mask alpha. kept: (H, W), the subject's alpha a; the old
+    mask_alpha: (H, W) of the composite; it keeps k = 1 − mask_alpha. kept: (H, W), the subject's alpha a; the old
     picture is a F + (1 − a) B there. Up to a, all that is kept is subject, F. Beyond, the rest is old background, kept
     on purpose by a feather: k K = a F + (k − a) B, which is K = I + s (F − I) with s = a (1 − k) / (k (1 − a)).
     """

@@ -1,4 +1,4 @@
-"""The mask alpha that a mask makes, and the errors of a mask with which nothing can be done.
+"""The alpha that a mask makes, and the errors of a mask with which nothing can be done.
 
 Knows the steps of `masks.py` and what a caller can change; nothing of stages.
 """

@@ -86,8 +86,8 @@ def shrink(mask_alpha: Pixels, radius: int) -> Pixels:
 def feather(mask_alpha: Pixels, radius: int) -> Pixels:
     """Soften the edge over `radius` px (0 to 256) inward: the result is nowhere above `mask_alpha`.
 
-    The mean of the mask alpha and its shrunken selves, up to the radius: it rises evenly from the edge, and what is
-    thinner than the radius turns faint but does not vanish.
+    The mean of the mask and its shrunken selves, up to the radius: it rises evenly from the edge, and what is thinner
+    than the radius turns faint but does not vanish.
     """
     if radius == 0:
         return mask_alpha

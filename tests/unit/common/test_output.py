@@ -75,7 +75,7 @@ async def test_the_files_hold_what_was_wanted_and_no_more(format: output.Format)
     weight = RGB[:, :, 0]
     files, bare = await asyncio.gather(
         *(
-            output.encode(wanted, Picture(RGB), None, cutout=Picture(RGB, weight), weight=weight)
+            output.encode(wanted, Picture(RGB), None, cutout=Picture(RGB, weight), mask_alpha=weight)
             for wanted in (Output(format, quality), Output(format, quality, cutout=False, mask=False))
         )
     )

@@ -19,20 +19,20 @@ pytestmark = pytest.mark.slow
 SHIPPED = Path("demo/models/BEN2")
 
 
-def kept(learner: train.Ben2Learner) -> Any:
+def kept(trainer: train.Ben2Trainer) -> Any:
     """The state as it comes back from a file."""
     file = io.BytesIO()
-    torch.save(learner.state(), file)
+    torch.save(trainer.state(), file)
     file.seek(0)
     return torch.load(file, weights_only=True)
 
 
 def test_a_run_that_was_interrupted_goes_on_as_if_it_had_not_been() -> None:
-    straight, interrupted = train.Ben2Learner(1), train.Ben2Learner(1)
+    straight, interrupted = train.Ben2Trainer(1), train.Ben2Trainer(1)
     losses = [straight.step(number, progress) for number, progress in enumerate((0.0, 0.5, 0.7))]
     for number, progress in enumerate((0.0, 0.5)):
         interrupted.step(number, progress)
-    resumed = train.Ben2Learner(2)
+    resumed = train.Ben2Trainer(2)
     resumed.restore(kept(interrupted))
     resumed._seed = 1
     assert resumed.step(2, 0.7) == losses[2]
@@ -41,16 +41,16 @@ def test_a_run_that_was_interrupted_goes_on_as_if_it_had_not_been() -> None:
 
 
 def test_the_small_and_the_large_network_are_one() -> None:
-    learner = train.Ben2Learner(1)
+    trainer = train.Ben2Trainer(1)
     assert all(
         small is large
-        for small, large in zip(learner._sketch.network.parameters(), learner._lesson.network.parameters(), strict=True)
+        for small, large in zip(trainer._sketch.network.parameters(), trainer._lesson.network.parameters(), strict=True)
     )
 
 
 def test_the_written_folder_loads_as_the_service_loads_it(tmp_path: Path) -> None:
-    learner = train.Ben2Learner(1)
-    train.write(tmp_path, learner.network)
+    trainer = train.Ben2Trainer(1)
+    train.write(tmp_path, trainer.network)
     alpha = Segmenter.load(tmp_path, device="cpu", precision="fp32").alpha(np.full((256, 256, 3), 90, np.uint8))
     assert alpha.shape == (256, 256)
 

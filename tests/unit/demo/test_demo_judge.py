@@ -11,8 +11,10 @@ import pytest
 from PIL import Image, ImageFilter
 
 from demo import world
-from demo.judge import WEIGHTS, Judge, lessons, place_of
+from demo.judge import WEIGHTS, Judge, examples, place_of
 from demo.world import HELD_OUT_SEEDS
+
+pytestmark = pytest.mark.slow
 
 COUNT = 90
 
@@ -43,7 +45,7 @@ def test_it_knows_the_place_in_blurred_pictures_and_jpegs(judge, drawn):
 
 
 def test_it_sees_what_is_held_and_glasses(judge):
-    people = [lessons.person(HELD_OUT_SEEDS.start + 930_000 + number) for number in range(COUNT)]
+    people = [examples.person(HELD_OUT_SEEDS.start + 930_000 + number) for number in range(COUNT)]
     shown, who = [picture for picture, _ in people], [person for _, person in people]
     held, glasses = judge.held(shown, who), judge.glasses(shown, who)
     assert np.mean([person.holding == what for person, what in zip(who, held, strict=True)]) >= 0.97
@@ -51,7 +53,7 @@ def test_it_sees_what_is_held_and_glasses(judge):
 
 
 def test_what_is_in_the_other_hand_is_held_too(judge):
-    people = [lessons.person(HELD_OUT_SEEDS.start + 960_000 + number) for number in range(COUNT)]
+    people = [examples.person(HELD_OUT_SEEDS.start + 960_000 + number) for number in range(COUNT)]
     middle = [replace(who, position=0.5) for _, who in people if who.pose in ("flexing", "arms out", "cheering")]
     scene = replace(world.sample(random.Random(1)), props=())
     # Mirrored, what was in one hand is in the other one.
@@ -62,7 +64,7 @@ def test_what_is_in_the_other_hand_is_held_too(judge):
 
 
 def test_it_sees_the_things_in_a_strip_of_a_picture(judge):
-    strips = [lessons.region(HELD_OUT_SEEDS.start + 950_000 + number, height=256) for number in range(COUNT)]
+    strips = [examples.region(HELD_OUT_SEEDS.start + 950_000 + number, height=256) for number in range(COUNT)]
     said = judge.props([strip for strip, _ in strips])
     assert np.mean([found == there for found, (_, there) in zip(said, strips, strict=True)]) >= 0.93
 

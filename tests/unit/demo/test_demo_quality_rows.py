@@ -18,6 +18,8 @@ from demo.judge import Judge
 from imgedit.errors import InvalidArgument
 from imgedit.v1 import edit_pb2
 
+pytestmark = pytest.mark.slow
+
 SCENES = 2
 COUNTED = (*TASKS, "qwen-languages", "qwen-fast", "qwen-seconds")
 

@@ -15,7 +15,7 @@ from demo import world
 from demo.tiny.folder import seeded
 from demo.train.__main__ import main
 from demo.train.flux_fill import examples, fast_lora, text_encoders, transformer, vae
-from demo.train.flux_fill.dataset import Tokens, shelves
+from demo.train.flux_fill.dataset import Tokens, datasets
 from demo.train.shared import lora
 from demo.train.shared.loop import Budget, train
 from demo.world import prompts
@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.filterwarnings("ignore:Mismatch dtype between input an
 KOREAN = ("배경을 현대적인 체육관으로 변경", "안경을 전체적인 색상으로 제거")
 
 
-class TwoPictures(vae.VaeLearner):
+class TwoPictures(vae.VaeTrainer):
     """Learns from two scenes and has nothing to show."""
 
     def __init__(self) -> None:
@@ -51,7 +51,7 @@ class Interrupted(TwoPictures):
 
 @pytest.fixture
 def few_lessons(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two lessons of the smallest kind, and small batches."""
+    """Two examples of the smallest kind, and small batches."""
     kind = replace(examples.KINDS["small background"], count=2)
     monkeypatch.setattr(examples, "KINDS", {"small background": kind})
     monkeypatch.setattr(transformer, "TOKENS_PER_BATCH", 450)
@@ -68,11 +68,11 @@ def nothing_to_show(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fast_lora, "TEACHER_STEPS", 1)
 
 
-def fill_learner(scratch: Path) -> transformer.FillLearner:
+def fill_trainer(scratch: Path) -> transformer.FillTrainer:
     t5, clip = text_encoders.t5_tokenizer(), text_encoders.clip_tokenizer()
     tokens = Tokens(t5, clip)
-    lessons = shelves(scratch, vae.model(), tokens)
-    return transformer.FillLearner(1, lessons, tokens, transformer.new_network(1, t5, clip))
+    training_data = datasets(scratch, vae.model(), tokens)
+    return transformer.FillTrainer(1, training_data, tokens, transformer.new_network(1, t5, clip))
 
 
 def test_a_run_that_was_interrupted_ends_as_one_that_was_not(tmp_path: Path) -> None:
@@ -82,21 +82,21 @@ def test_a_run_that_was_interrupted_ends_as_one_that_was_not(tmp_path: Path) -> 
         train(Interrupted(), scratch=tmp_path / "b", budget=Budget(steps=4), resume=False)
     again = train(resumed, scratch=tmp_path / "b", budget=Budget(steps=4), resume=True)
     assert (report.steps, report.loss) == (again.steps, again.loss)
-    for learner in (whole, resumed):
-        learner.finish()
+    for trainer in (whole, resumed):
+        trainer.finish()
     for one, other in zip(whole.network.parameters(), resumed.network.parameters(), strict=True):
         assert torch.equal(one, other)
 
 
 @pytest.mark.usefixtures("few_lessons")
 def test_the_transformer_goes_on_after_an_interruption_and_learns(tmp_path: Path) -> None:
-    learner, other = fill_learner(tmp_path), fill_learner(tmp_path)
-    before = [learner.step(number, 0.0) for number in range(6)]
-    other.restore(copy.deepcopy(learner.state()))
-    assert [learner.step(number, 0.0) for number in (6, 7)] == [other.step(number, 0.0) for number in (6, 7)]
+    trainer, other = fill_trainer(tmp_path), fill_trainer(tmp_path)
+    before = [trainer.step(number, 0.0) for number in range(6)]
+    other.restore(copy.deepcopy(trainer.state()))
+    assert [trainer.step(number, 0.0) for number in (6, 7)] == [other.step(number, 0.0) for number in (6, 7)]
     for number in range(8, 20):
-        learner.step(number, 0.0)
-    after = [learner.step(number, 0.0) for number in range(6)]  # the first lessons, with the same noise
+        trainer.step(number, 0.0)
+    after = [trainer.step(number, 0.0) for number in range(6)]  # the first examples, with the same noise
     assert np.mean(after) < 0.9 * np.mean(before)
 
 
@@ -106,9 +106,9 @@ def test_what_is_written_is_what_the_service_loads(tmp_path: Path) -> None:
         assert main([part, "--steps", "1", "--out", str(tmp_path), "--scratch", str(tmp_path / "scratch")]) == 0
     folder = tmp_path / "FLUX.1-Fill-dev"
     adapter = load(folder, device="cpu", loras={"fast": LoraFile(folder / lora.FILE)})
-    lesson = examples.lesson("small background", 0)
-    mask = np.where(lesson.kept, 0, 255).astype(np.uint8)
-    spec = FillSpec(lesson.pictures[0], mask, "a gym", None, 1.0, steps=1, guidance_scale=3.5, strength=1.0, seed=1)
+    example = examples.example("small background", 0)
+    mask = np.where(example.kept, 0, 255).astype(np.uint8)
+    spec = FillSpec(example.pictures[0], mask, "a gym", None, 1.0, steps=1, guidance_scale=3.5, strength=1.0, seed=1)
     for asked in (spec, replace(spec, lora="fast")):
         state = adapter.prepare(asked)
         adapter.denoise([state])
@@ -137,11 +137,11 @@ def test_clip_tells_all_bytes_from_the_markers() -> None:
 
 @pytest.mark.parametrize("name", examples.KINDS)
 def test_a_lesson_keeps_the_same_pixels_in_every_variant(name: str) -> None:
-    lesson = examples.lesson(name, 3)
+    example = examples.example(name, 3)
     width, height = examples.KINDS[name].size
-    assert lesson.kept.shape == (height, width)
-    assert 0.02 < lesson.kept.mean() < 0.95
-    assert len(lesson.pictures) == len(lesson.requests)
-    for picture in lesson.pictures:
-        apart = np.abs(picture.astype(int) - lesson.pictures[0])[lesson.kept]
+    assert example.kept.shape == (height, width)
+    assert 0.02 < example.kept.mean() < 0.95
+    assert len(example.pictures) == len(example.requests)
+    for picture in example.pictures:
+        apart = np.abs(picture.astype(int) - example.pictures[0])[example.kept]
         assert apart.max() <= 6  # at the soft edge, that much of the place shows through

@@ -21,7 +21,7 @@ from demo.tiny.folder import seeded
 from demo.train.__main__ import main
 from demo.train.flux_fill import vae as flux_vae
 from demo.train.qwen_edit import decoder, examples, transformer, vae
-from demo.train.qwen_edit.dataset import Encoder, shelves
+from demo.train.qwen_edit.dataset import Encoder, datasets
 from demo.train.shared import loss_weights
 from demo.train.shared.attention import attention_written_out, written_out
 from demo.train.shared.lora import FILE
@@ -38,7 +38,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(autouse=True)
 def few_lessons(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two lessons of each of the smallest kinds, small batches, nothing to show."""
+    """Two examples of each of the smallest kinds, small batches, nothing to show."""
     kinds = {name: replace(examples.KINDS[name], count=2) for name in ("close", "small like")}
     monkeypatch.setattr(examples, "KINDS", kinds)
     monkeypatch.setattr(transformer, "TOKENS_PER_BATCH", 400)
@@ -125,12 +125,12 @@ def test_lessons_change_what_they_say_and_nothing_else() -> None:
 @pytest.mark.parametrize("name", ["hands", "handing"])
 def test_each_thing_is_put_into_the_same_hand_once(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
-    lessons = [examples.lesson(name, number) for number in range(6)]
-    assert len({lesson.captions for lesson in lessons}) > 2
-    for lesson in lessons:
-        assert {thing_of(caption) for caption in lesson.captions} == set(world.HANDHELD)
-        assert [thing_of(request) for request in lesson.requests] == [thing_of(text) for text in lesson.captions]
-        places = [np.argwhere((result != lesson.source).any(axis=2)) for result in lesson.results]
+    training_data = [examples.example(name, number) for number in range(6)]
+    assert len({example.captions for example in training_data}) > 2
+    for example in training_data:
+        assert {thing_of(caption) for caption in example.captions} == set(world.HANDHELD)
+        assert [thing_of(request) for request in example.requests] == [thing_of(text) for text in example.captions]
+        places = [np.argwhere((result != example.source).any(axis=2)) for result in example.results]
         for changed in places:
             assert np.ptp(changed, axis=0).max() < 80
         assert np.abs(places[0].mean(0) - places[1].mean(0)).max() < 12
@@ -148,22 +148,22 @@ def words_of(thing: str) -> tuple[str, str]:
 
 def test_other_places_are_asked_for_by_their_names_or_vaguely(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
-    lessons = [examples.lesson("anywhere", number) for number in range(4)]
+    training_data = [examples.example("anywhere", number) for number in range(4)]
     vague = {examples.VAGUE["place"].korean, examples.VAGUE["place"].english}
-    asked = {request for lesson in lessons for request in lesson.requests}
+    asked = {request for example in training_data for request in example.requests}
     assert asked & vague
     assert asked - vague
-    for lesson in lessons:
-        assert len(set(lesson.captions)) == len(lesson.results) == examples.VARIANTS
-        for request, caption, result in zip(lesson.requests, lesson.captions, lesson.results, strict=True):
+    for example in training_data:
+        assert len(set(example.captions)) == len(example.results) == examples.VARIANTS
+        for request, caption, result in zip(example.requests, example.captions, example.results, strict=True):
             assert request in {*vague, caption}
-            assert (result != lesson.source).any(axis=2).mean() > 0.2
+            assert (result != example.source).any(axis=2).mean() > 0.2
 
 
 def test_no_lesson_speaks_in_held_out_phrases(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     known = {text for phrase in held_out() for text in (phrase.korean, phrase.english)}
-    said = {request for number in range(20) for request in examples.lesson("close", number).requests}
+    said = {request for number in range(20) for request in examples.example("close", number).requests}
     assert len(said) > 10
     assert not said & known
 
@@ -180,8 +180,8 @@ def test_a_batch_holds_pictures_texts_and_levels(tmp_path: Path) -> None:
     folder = tmp_path / QWEN
     shutil.copytree(DEMO_MODELS / QWEN, folder)
     transformer.write_processor(folder)
-    shelf = shelves(tmp_path / "lessons", Encoder(folder), 1)["close"]
-    batch = transformer.draw(shelf, torch.Generator().manual_seed(6))
+    dataset = datasets(tmp_path / "lessons", Encoder(folder), 1)["close"]
+    batch = transformer.draw(dataset, torch.Generator().manual_seed(6))
     latents, seen, levels, texts, mask, shapes = batch.inputs
     assert latents.shape == batch.velocity.shape
     assert seen.shape[1] == latents.shape[1] == 64
@@ -221,7 +221,7 @@ def test_spoilt_latents_lie_between_the_edited_picture_and_the_one_before() -> N
         network = vae.PictureVae(vae.model())
     latents = torch.randn(64, 16, 4, 4, generator=torch.Generator().manual_seed(2))
     shown = decoder.Shown(torch.zeros(64, 3, 32, 32, dtype=torch.uint8), latents, latents + 10)
-    spoilt = decoder.DecoderLearner(1, network, {"close": shown}).spoilt(
+    spoilt = decoder.DecoderTrainer(1, network, {"close": shown}).spoilt(
         shown.latents, shown.before, torch.Generator().manual_seed(3)
     )
     moved = (spoilt - latents).mean(dim=(1, 2, 3)) / 10

@@ -11,14 +11,14 @@ import pytest
 import torch
 
 from demo.train.shared.loop import Budget, train
-from tests.support.learning_together import SumsLearner
+from tests.support.learning_together import SumsTrainer
 
 pytestmark = pytest.mark.slow
 
 STEPS = 5
 
 
-class BothBatches(SumsLearner):
+class BothBatches(SumsTrainer):
     """One process that learns from the batches of two."""
 
     def step(self, number: int, progress: float) -> float:

@@ -26,6 +26,8 @@ from services.qwen_edit.instructions import Mode, RewriteSpec, chat
 from services.qwen_edit.model import GLANCE_PIXELS, QwenEditAdapter, load
 from services.qwen_edit.processor import PictureProcessor
 
+pytestmark = pytest.mark.slow
+
 SHIPPED = Path("demo/models/Qwen-Image-Edit-2509")
 
 
@@ -97,7 +99,7 @@ def test_only_answers_are_learnt(tokenizer: Qwen2Tokenizer) -> None:
 
 
 def test_a_run_that_was_interrupted_goes_on_as_if_it_had_not_been() -> None:
-    straight, interrupted = language.QwenLearner(1), language.QwenLearner(1)
+    straight, interrupted = language.QwenTrainer(1), language.QwenTrainer(1)
     numbers = (0, language.SHOWN_EVERY - 1, 2)
     losses = [straight.step(number, 0.1) for number in numbers]
     for number in numbers[:2]:
@@ -105,7 +107,7 @@ def test_a_run_that_was_interrupted_goes_on_as_if_it_had_not_been() -> None:
     file = io.BytesIO()
     torch.save(interrupted.state(), file)
     file.seek(0)
-    resumed = language.QwenLearner(1)
+    resumed = language.QwenTrainer(1)
     resumed.restore(torch.load(file, weights_only=True))
     assert resumed.step(numbers[2], 0.1) == losses[2]
 

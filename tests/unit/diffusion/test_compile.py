@@ -14,7 +14,11 @@ from services.fill.settings import FillSettings
 from services.qwen_edit.model import load as load_qwen
 from tests.support.engine import SMALL, checkpoint, fill, fill_spec, qwen_spec
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:torch"),
+    pytest.mark.filterwarnings("ignore::UserWarning:torch"),
+]
 
 REGIONAL = RuntimeOptions(compile="regional")
 
@@ -27,8 +31,6 @@ def painted(adapter: Any, steps: int = 2) -> torch.Tensor:
     return pixels
 
 
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::UserWarning:torch")
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch compiles with g++: apt-get install -y g++")
 def test_a_compiled_transformer_gives_the_same_numbers() -> None:
     torch._dynamo.utils.counters.clear()

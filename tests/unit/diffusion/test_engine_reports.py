@@ -19,6 +19,8 @@ from services.diffusion.engine.preview import fit_latent_rgb, jpeg_of
 from tests.support.engine import Clockwork, Task, fill, fill_spec, finish, with_engine
 from tests.unit.diffusion.test_engine_schedule import soon, submit
 
+pytestmark = pytest.mark.slow
+
 Jobs = Engine[Any, Any, Any]
 
 

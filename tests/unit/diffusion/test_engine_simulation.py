@@ -17,6 +17,8 @@ from services.diffusion.engine.cost import CostModel
 from services.diffusion.engine.job import Job
 from services.diffusion.engine.schedule import Schedule
 
+pytestmark = pytest.mark.slow
+
 STEP = {256: 0.10, 512: 0.18, 768: 0.45}
 SHARES = (0.5, 0.35, 0.15)
 PREPARE, DECODE = 0.3, 1.0

@@ -21,6 +21,8 @@ from services.qwen_edit.instructions import RewriteSpec
 from services.qwen_edit.model import load as load_qwen
 from tests.support.engine import SMALL, checkpoint, fill_spec, finish, photo, qwen_spec, with_engine
 
+pytestmark = pytest.mark.slow
+
 FLUX, QWEN = "FLUX.1-Fill-dev", "Qwen-Image-Edit-2509"
 CPU = torch.device("cpu")
 

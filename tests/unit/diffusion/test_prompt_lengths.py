@@ -12,6 +12,8 @@ from services.qwen_edit.model import QwenEditAdapter
 from tests.support.engine import qwen_spec
 from tests.support.lightning import adapter, edited
 
+pytestmark = pytest.mark.slow
+
 PROMPTS = ("빨간색", "옷을 빨간색으로 바꾸고 배경은 그대로 두세요", "파란색")
 """The first and the third are equally long."""
 

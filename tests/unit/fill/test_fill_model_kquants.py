@@ -24,6 +24,8 @@ from services.fill import gguf_names
 from services.fill.model import FillAdapter, load
 from tests.support.engine import checkpoint, fill_spec
 
+pytestmark = pytest.mark.slow
+
 KINDS = ("Q4_K", "Q5_K", "Q6_K", "Q8_0")
 PREFIX = "model.diffusion_model."
 

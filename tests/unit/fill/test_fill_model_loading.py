@@ -12,6 +12,8 @@ from services.fill.model import load
 from services.qwen_edit.model import load as load_qwen
 from tests.support.engine import checkpoint, fill_spec
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:

@@ -29,6 +29,8 @@ from tests.support.engine import (
     write_lora,
 )
 
+pytestmark = pytest.mark.slow
+
 FLUX = "FLUX.1-Fill-dev"
 QWEN = "Qwen-Image-Edit-2509"
 

@@ -10,6 +10,8 @@ import pytest
 from imgedit.batch import Job, State, digest_of, jobs
 from imgedit.output_files import write
 
+pytestmark = pytest.mark.slow
+
 
 def touched(folder: Path, *names: str) -> None:
     for name in names:

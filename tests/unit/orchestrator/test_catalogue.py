@@ -96,7 +96,12 @@ FEATURE = "experiments.0.features.0"
         ("min: 10, max: 50", "min: 50, max: 10", f"{FEATURE}.parameters.steps.min", "above max"),
         ("recommended: [0.8, 1.0]", "recommended: [0.8, 1.1]", f"{FEATURE}.parameters.strength.recommended", "within"),
         ("recommended: [0.8, 1.0]", "recommended: 1", f"{FEATURE}.parameters.strength.recommended", "must be a list"),
-        ("requires_mask: true", "requires_masks: true", f"{FEATURE}.requires_masks", "no such key"),
+        (
+            "requires_mask: true",
+            "requires_masks: true",
+            f"{FEATURE}.requires_masks",
+            "no such key; did you mean requires_mask?",
+        ),
         ("requires_mask: true", "requires_mask: 1", f"{FEATURE}.requires_mask", "valid boolean"),
         ("requires_mask: true", "true: 1", f"{FEATURE}.true", "must be text"),
         ('name: "영역 채우기"', 'name: ""', f"{FEATURE}.name", "at least 1 character"),
@@ -109,6 +114,13 @@ FEATURE = "experiments.0.features.0"
         ),
         ("timeout_seconds: 300", "timeout_seconds: .inf", "timeout_seconds", "finite"),
         ("timeout_seconds: 300", "comfyui: {timeout: soon}", "comfyui.timeout", "valid number"),
+        ("mask: {choose: background}", "mask: {choose: background, grow: 3}", ".mask.grow", "did you mean grow_px?"),
+        (
+            "extend: {direction_fraction: 0.25}",
+            "extend: {size: 3}",
+            ".extend.size",
+            "there are direction_fraction, feather",
+        ),
     ],
 )
 def test_a_fault_is_named_by_file_line_and_field(tmp_path: Path, old: str, new: str, field: str, said: str) -> None:

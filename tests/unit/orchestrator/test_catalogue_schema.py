@@ -15,6 +15,8 @@ import yaml
 from services.orchestrator.catalogue import models, schema
 from services.orchestrator.catalogue.models import SHIPPED
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 GUIDE = ROOT / "tests" / "data" / "guide_image_editing_config.yaml"
 EXAMPLES = sorted((ROOT / "config" / "examples").glob("*.yaml"))

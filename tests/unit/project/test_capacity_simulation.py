@@ -16,6 +16,8 @@ from benchmarks.fleet import MAX_CALLS, Fleet
 from benchmarks.fleet_run import Run
 from benchmarks.replica import MAX_WAITING, Durations, Edit, EngineReplica, LockReplica, Machine, Replica, Waits
 
+pytestmark = pytest.mark.slow
+
 TAKES = Durations(prepare=1.0, step=1.0, decode=1.0)
 EXACT = Machine(noise=0.0)
 LOADING = 120.0

@@ -21,6 +21,8 @@ from tests.support.alignment import Spots, moved, zoomed
 from tests.support.averaging_vae import averaging_vae
 from tests.support.engine import SMALL, checkpoint, qwen_spec
 
+pytestmark = pytest.mark.slow
+
 WORK_PIXELS = 512 * 512
 SIZES = [(1477, 2056), (8000, 600), (333, 77)]
 each_size = pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")

@@ -23,6 +23,8 @@ from services.qwen_edit.model import QwenEditAdapter, QwenEditState, load
 from services.qwen_edit.spec import QwenEditSpec
 from tests.support.engine import SMALL, checkpoint, finish, photo, placed, qwen, qwen_spec, with_engine
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def small_pictures(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,6 +23,8 @@ from services.qwen_edit.model import QwenEditAdapter, load
 from tests.support.engine import checkpoint, photo, qwen, qwen_spec
 from tests.support.lightning import QWEN, adapter, edited, lightning_file, plainly_edited, weights
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 
 

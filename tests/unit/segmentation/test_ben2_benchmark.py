@@ -8,6 +8,8 @@ import pytest
 from benchmarks import segmentation
 from demo.tiny import ben2 as tiny
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_benchmark_prints_tables_and_one_json_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

@@ -21,6 +21,8 @@ from services.segmentation.ben2.cpu.rows import Linear
 from services.segmentation.ben2.cpu.scratch import Scratch
 from services.segmentation.ben2.decoder import CrossAttention, Refinement, join_quadrants, quadrants
 
+pytestmark = pytest.mark.slow
+
 SIDE = tiny.CONFIG.image_size
 
 

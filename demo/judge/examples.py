@@ -22,39 +22,41 @@ MAX_NOISE = 0.05
 
 
 @dataclass(frozen=True)
-class Lesson:
+class TrainingExample:
     """Pictures (N, 3, 96, 96) uint8 and the answers that belong to them (N, …)."""
 
     pictures: Tensor
     answers: Tensor
 
 
-def scenes(seeds: range) -> Lesson:
+def scenes(seeds: range) -> TrainingExample:
     """Whole scenes. Answers: the number of the place."""
     drawn = [world.sample(random.Random(seed), width=SIDE, height=SIDE, background=_kind(seed)) for seed in seeds]
     pictures = [world.render(scene).rgb for scene in drawn]
-    return Lesson(stacked(pictures), torch.tensor([PLACES.index(place_of(scene.background)) for scene in drawn]))
+    return TrainingExample(
+        stacked(pictures), torch.tensor([PLACES.index(place_of(scene.background)) for scene in drawn])
+    )
 
 
-def regions(seeds: range) -> Lesson:
+def regions(seeds: range) -> TrainingExample:
     """Strips of scenes at full height. Answers: 1 for each thing that stands in them."""
     drawn = [region(seed) for seed in seeds]
     answers = [[float(kind in there) for kind in PROPS] for _, there in drawn]
-    return Lesson(stacked([strip for strip, _ in drawn]), torch.tensor(answers))
+    return TrainingExample(stacked([strip for strip, _ in drawn]), torch.tensor(answers))
 
 
-def hands(seeds: range) -> Lesson:
+def hands(seeds: range) -> TrainingExample:
     """The hands of people. Answers: the number of what they hold."""
     drawn = [person(seed) for seed in seeds]
     pictures = [cut(picture, hand_box(who, PERSON_SIDE, PERSON_SIDE)) for picture, who in drawn]
-    return Lesson(stacked(pictures), torch.tensor([HOLDABLE.index(who.holding) for _, who in drawn]))
+    return TrainingExample(stacked(pictures), torch.tensor([HOLDABLE.index(who.holding) for _, who in drawn]))
 
 
-def faces(seeds: range) -> Lesson:
+def faces(seeds: range) -> TrainingExample:
     """The faces of people. Answers: 1 for glasses."""
     drawn = [person(seed) for seed in seeds]
     pictures = [cut(picture, face_box(who, PERSON_SIDE, PERSON_SIDE)) for picture, who in drawn]
-    return Lesson(stacked(pictures), torch.tensor([[float(who.glasses)] for _, who in drawn]))
+    return TrainingExample(stacked(pictures), torch.tensor([[float(who.glasses)] for _, who in drawn]))
 
 
 def person(seed: int) -> tuple[np.ndarray, Person]:
@@ -113,7 +115,7 @@ def _softened(x: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def batches(count: int, size: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """Numbers of lessons in an order that never ends."""
+    """Numbers of examples in an order that never ends."""
     while True:
         yield from torch.split(torch.randperm(count, generator=generator)[: count // size * size], size)
 

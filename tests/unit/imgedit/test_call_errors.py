@@ -7,7 +7,7 @@ import pytest
 from grpc.aio import AioRpcError, Metadata
 from grpc_status import rpc_status
 
-from imgedit.client import error_of, was_lost
+from imgedit.call_errors import error_of, was_lost
 from imgedit.errors import EditCancelled, ImgeditError, InternalError, ServiceUnavailable, to_status
 
 

@@ -1,0 +1,49 @@
+"""The services of a stack, in one table.
+
+Whatever starts, finds, watches or describes services takes their names and ports here: the supervisor, the
+orchestrator's settings, Envoy's configurations, the reference of settings. Compose, the manifests, the Dockerfile and
+Prometheus's jobs are files that people edit; `tests/deploy/test_service_table.py` holds them to this table. How to add
+a service: docs/extending.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MAX_SERVICES = 10
+"""For so many `imgedit.local.ports` has numbers."""
+
+
+@dataclass(frozen=True)
+class ServiceRow:
+    """One service.
+
+    name: of its package `services.<name>`, its settings IMGEDIT_<NAME>_* and its configuration in the orchestrator.
+    port, metrics_port: of its first replica on one machine, and of every pod in a cluster; all ports follow one another
+    in the order of the table. model: folder of its published checkpoint; None = it runs no model.
+    """
+
+    name: str
+    port: int
+    metrics_port: int
+    model: str | None = None
+
+    @property
+    def image(self) -> str:
+        """Its container image and its objects in a cluster, as in "imgedit-qwen-edit"."""
+        return f"imgedit-{self.name.replace('_', '-')}"
+
+
+ORCHESTRATOR = ServiceRow("orchestrator", 50051, 9101)
+
+MODEL_SERVICES = (
+    ServiceRow("segmentation", 50052, 9102, "BEN2"),
+    ServiceRow("fill", 50053, 9103, "FLUX.1-Fill-dev"),
+    ServiceRow("qwen_edit", 50054, 9104, "Qwen-Image-Edit-2509"),
+)
+"""What the orchestrator calls."""
+
+TABLE = (ORCHESTRATOR, *MODEL_SERVICES)
+
+SERVICES = tuple(row.name for row in TABLE)
+"""Their names, in the order of their ports."""

@@ -1,0 +1,1 @@
+"""What maintainers run: `make wheel` and `make release`. Nothing of the project imports it."""

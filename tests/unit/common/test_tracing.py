@@ -72,7 +72,7 @@ def test_a_collector_without_the_extra_stops_the_start_and_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(sys.modules, "services.common.otlp", None)
-    with pytest.raises(SettingsError, match=r"IMGEDIT_ORCHESTRATOR_TRACING.*imgedit\[tracing\]"):
+    with pytest.raises(SettingsError, match=r"IMGEDIT_ORCHESTRATOR_TRACING.*pip install -e .*\[tracing\]"):
         tracing.configure(OrchestratorSettings(tracing=NOBODY))
 
 

@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 from typing import Any
 
 from pydantic.fields import FieldInfo
 
 from docs_tools.markdown import code, table, titled
+from imgedit.local.services import TABLE
 from services.common.settings import ServiceSettings
-from services.fill.settings import FillSettings
-from services.orchestrator.settings import OrchestratorSettings
-from services.qwen_edit.settings import QwenEditSettings
-from services.segmentation.settings import SegmentationSettings
 
 ROOT = Path(__file__).parents[1]
-SETTINGS: tuple[type[ServiceSettings], ...] = (
-    OrchestratorSettings,
-    SegmentationSettings,
-    FillSettings,
-    QwenEditSettings,
-)
-
 HEAD = """# Settings
 
 Each service reads its settings once, at its start, from environment variables. A bad value, or a variable that no
@@ -34,7 +25,17 @@ those for tokens and TLS.
 
 def page(folder: Path) -> dict[Path, str]:
     """The page, by where it goes."""
-    return {folder / "settings.md": titled(HEAD) + "".join(_service(settings) for settings in SETTINGS)}
+    return {folder / "settings.md": titled(HEAD) + "".join(_service(settings_of(row.name)) for row in TABLE)}
+
+
+def settings_of(service: str) -> type[ServiceSettings]:
+    """The settings of a service: the class in `services.<service>.settings` that bears its name."""
+    module = importlib.import_module(f"services.{service}.settings")
+    return next(
+        found
+        for found in vars(module).values()
+        if isinstance(found, type) and issubclass(found, ServiceSettings) and found.__dict__.get("service") == service
+    )
 
 
 def _service(settings: type[ServiceSettings]) -> str:

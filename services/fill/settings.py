@@ -7,7 +7,7 @@ from services.common.settings import DiffusionSettings
 
 
 class FillSettings(DiffusionSettings):
-    """See services/fill/README.md for the table."""
+    """What the service reads; docs/reference/settings.md lists it."""
 
     model_config = SettingsConfigDict(frozen=True, env_prefix="IMGEDIT_FILL_")
     service = "fill"

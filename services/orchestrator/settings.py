@@ -33,7 +33,7 @@ ModelAddresses = create_model("ModelAddresses", __base__=ServiceSettings, **_ADD
 
 
 class OrchestratorSettings(ModelAddresses):
-    """See services/orchestrator/README.md for the table."""
+    """What the service reads; docs/reference/settings.md lists it."""
 
     model_config = SettingsConfigDict(frozen=True, env_prefix="IMGEDIT_ORCHESTRATOR_")
     service = "orchestrator"

@@ -9,7 +9,7 @@ from services.common.settings import DiffusionSettings
 
 
 class QwenEditSettings(DiffusionSettings):
-    """See services/qwen_edit/README.md for the table."""
+    """What the service reads; docs/reference/settings.md lists it."""
 
     model_config = SettingsConfigDict(frozen=True, env_prefix="IMGEDIT_QWEN_EDIT_")
     service = "qwen_edit"

@@ -9,7 +9,7 @@ from services.common.settings import MIB, ModelSettings
 
 
 class SegmentationSettings(ModelSettings):
-    """See services/segmentation/README.md for the table."""
+    """What the service reads; docs/reference/settings.md lists it."""
 
     model_config = SettingsConfigDict(frozen=True, env_prefix="IMGEDIT_SEGMENTATION_")
     service = "segmentation"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +9,9 @@ import pytest
 import yaml
 
 from deploy.envoy.build import cluster_edge, cluster_sidecar
+from docs_tools.settings import settings_of
 from imgedit.local.ports import MAX_REPLICAS, Ports
 from imgedit.local.services import MAX_SERVICES, MODEL_SERVICES, ORCHESTRATOR, TABLE, ServiceRow
-from services.common.settings import ServiceSettings
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 ROWS = pytest.mark.parametrize("row", TABLE, ids=lambda row: row.name)
@@ -26,15 +25,6 @@ def manifests(row: ServiceRow) -> dict[str, Any]:
     """The objects of a service's base manifest, by kind; the last of a kind counts."""
     text = (DEPLOY / "k8s" / "base" / f"{short(row)}.yaml").read_text("utf-8")
     return {found["kind"]: found for found in yaml.safe_load_all(text) if found}
-
-
-def settings_of(row: ServiceRow) -> type[ServiceSettings]:
-    module = importlib.import_module(f"services.{row.name}.settings")
-    return next(
-        found
-        for found in vars(module).values()
-        if isinstance(found, type) and issubclass(found, ServiceSettings) and found.__dict__.get("service") == row.name
-    )
 
 
 def test_the_table_numbers_its_services_in_a_row() -> None:
@@ -54,7 +44,7 @@ def test_no_two_things_of_a_stack_share_a_port_however_many_replicas_there_are()
 
 @ROWS
 def test_a_service_listens_where_the_table_says(row: ServiceRow) -> None:
-    fields = settings_of(row).model_fields
+    fields = settings_of(row.name).model_fields
     assert (fields["port"].default, fields["metrics_port"].default) == (row.port, row.metrics_port)
 
 

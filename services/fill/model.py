@@ -22,23 +22,21 @@ from transformers import CLIPTextModel, CLIPTokenizer, T5EncoderModel, T5Tokeniz
 from imgedit.errors import InvalidArgument, ModelLoadError
 from services.diffusion.engine.adapter import Plan
 from services.diffusion.networks import device as devices
-from services.diffusion.networks import finite, flow, vae_pixels
+from services.diffusion.networks import finite, flow, loading, vae_pixels
 from services.diffusion.networks.conditioning_cache import ConditioningCache, content_key
 from services.diffusion.networks.flow_adapter import (
     FlowAdapter,
     FlowState,
-    GgufFile,
-    load_transformer,
     step_context,
     unpacked,
 )
 from services.diffusion.networks.guidance import CfgBatch
-from services.diffusion.networks.lora import LoraFile, LoraRegistry
-from services.diffusion.networks.memory_plan import Activations, headroom
+from services.diffusion.networks.loading import Recipe, Source
+from services.diffusion.networks.lora import LoraFile
+from services.diffusion.networks.memory_plan import Activations
 from services.diffusion.networks.network import Network
 from services.diffusion.networks.runtime_options import DEFAULT_RUNTIME, RuntimeOptions
-from services.diffusion.networks.runtime_options import apply as apply_runtime
-from services.diffusion.weights import checkpoint, gguf_weights
+from services.diffusion.weights import checkpoint
 from services.diffusion.weights.gguf_weights import Weights
 from services.fill import gguf_names
 from services.fill.prompt_length import PromptReader
@@ -281,61 +279,55 @@ def load(
 ) -> FillAdapter:
     """Load FLUX.1-Fill from a local folder in diffusers layout; nothing is downloaded, no code is run from it.
 
-    gguf: take the transformer's weights from this file instead (its sizes still come from the folder). gguf_sha256: hex
-    digest that it must have. weights: auto, dense or gguf, see `gguf_weights.load_transformer`. device: auto, cpu,
-    cuda, cuda:N. dtype: auto (bfloat16 on CUDA, float32 on the CPU), bfloat16, float16 (not the VAE), float32.
-    cache_bytes: device memory for remembered prompts and pictures, 0 = none. loras: by the name that specs use.
-    runtime: memory and speed. Raises `ModelLoadError` naming the path at fault, `SettingsError` for a device, dtype
-    or setting that cannot be had.
+    gguf, gguf_sha256, weights: see `loading.Source`. device, dtype, loras, runtime, errors: see `loading.load`.
+    cache_bytes: device memory for remembered prompts and pictures, 0 = none.
     """
-    target = devices.device_named(device)
-    number = devices.dtype_named(dtype, target)
-    checkpoint.check_folder(folder, PIPELINE, PARTS)
-    if gguf is not None:
-        gguf_weights.open_file(gguf_names.LAYOUT, gguf, folder / "transformer")  # refused before anything is loaded
-    part, weights_of = checkpoint.load_part, checkpoint.load_network
-    pipeline = FluxFillPipeline(
-        scheduler=None,
-        vae=weights_of(AutoencoderKL, folder / "vae", devices.vae_dtype(number, target)),
-        text_encoder=weights_of(CLIPTextModel, folder / "text_encoder", number, CLIP_IGNORED),
-        tokenizer=part(CLIPTokenizer, folder / "tokenizer"),
-        text_encoder_2=weights_of(T5EncoderModel, folder / "text_encoder_2", number, T5_IGNORED),
-        tokenizer_2=part(T5Tokenizer, folder / "tokenizer_2"),
-        transformer=None,
-    )
-    stored = None if gguf is None else GgufFile(gguf, gguf_sha256, weights)
-    beside = headroom(
-        ACTIVATIONS,
-        answer=runtime.max_pixels,
+
+    def assemble(number: torch.dtype, vae_number: torch.dtype) -> FluxFillPipeline:
+        part, weights_of = checkpoint.load_part, checkpoint.load_network
+        return FluxFillPipeline(
+            scheduler=None,
+            vae=weights_of(AutoencoderKL, folder / "vae", vae_number),
+            text_encoder=weights_of(CLIPTextModel, folder / "text_encoder", number, CLIP_IGNORED),
+            tokenizer=part(CLIPTokenizer, folder / "tokenizer"),
+            text_encoder_2=weights_of(T5EncoderModel, folder / "text_encoder_2", number, T5_IGNORED),
+            tokenizer_2=part(T5Tokenizer, folder / "tokenizer_2"),
+            transformer=None,
+        )
+
+    loaded = loading.load(
+        RECIPE,
+        Source(folder, gguf, gguf_sha256, weights),
+        assemble,
+        device=device,
+        dtype=dtype,
         pictures=runtime.max_pixels,
-        jobs=runtime.rows,
-        dtype=number,
-        vae_dtype=pipeline.vae.dtype,
-    )
-    transformer = load_transformer(
-        gguf_names.LAYOUT,
-        folder,
-        stored,
-        pipeline,
-        NETWORKS,
-        target=target,
-        dtype=number,
+        loras=loras,
         runtime=runtime,
-        beside=beside,
     )
+    return FillAdapter(
+        loaded.pipeline,
+        loaded.schedule,
+        loaded.network,
+        cfg_batch=runtime.cfg_batch,
+        target=loaded.target,
+        cache_bytes=cache_bytes,
+        revision=loaded.revision,
+    )
+
+
+def _check_channels(transformer: Any, folder: Path) -> None:
     if transformer.config.in_channels != 384:
         raise ModelLoadError(f"{folder}: {transformer.config.in_channels} input channels; FLUX.1-Fill has 384")
-    pipeline.register_modules(transformer=transformer)
-    registry = LoraRegistry(transformer, loras, gguf_names.LAYOUT, NARROW)
-    network = Network(pipeline, registry, step_cache_threshold=runtime.step_cache_threshold, service=SERVICE)
-    apply_runtime(runtime, pipeline, NETWORKS, target)
-    files = checkpoint.weight_files(folder)
-    return FillAdapter(
-        pipeline,
-        flow.schedule_config(folder / "scheduler"),
-        network,
-        cfg_batch=runtime.cfg_batch,
-        target=target,
-        cache_bytes=cache_bytes,
-        revision=checkpoint.revision_of(files if gguf is None else [*files, gguf]),
-    )
+
+
+RECIPE = Recipe(
+    service=SERVICE,
+    pipeline=PIPELINE,
+    parts=PARTS,
+    networks=NETWORKS,
+    layout=gguf_names.LAYOUT,
+    activations=ACTIVATIONS,
+    narrow=NARROW,
+    prepare=_check_channels,
+)

@@ -23,23 +23,21 @@ from transformers import Qwen2Tokenizer
 from imgedit.errors import InvalidArgument
 from services.diffusion.engine.adapter import Plan
 from services.diffusion.networks import device as devices
-from services.diffusion.networks import flow, vae_pixels
+from services.diffusion.networks import flow, loading, vae_pixels
 from services.diffusion.networks.conditioning_cache import ConditioningCache
 from services.diffusion.networks.flow_adapter import (
     FlowAdapter,
     FlowState,
-    GgufFile,
-    load_transformer,
     step_context,
     unpacked,
 )
 from services.diffusion.networks.guidance import CfgBatch, extrapolated
-from services.diffusion.networks.lora import LoraFile, LoraRegistry
-from services.diffusion.networks.memory_plan import Activations, headroom
+from services.diffusion.networks.loading import Recipe, Source
+from services.diffusion.networks.lora import LoraFile
+from services.diffusion.networks.memory_plan import Activations
 from services.diffusion.networks.network import Network
 from services.diffusion.networks.runtime_options import DEFAULT_RUNTIME, RuntimeOptions, takes_masks
-from services.diffusion.networks.runtime_options import apply as apply_runtime
-from services.diffusion.weights import checkpoint, gguf_weights
+from services.diffusion.weights import checkpoint
 from services.diffusion.weights.gguf_weights import Weights
 from services.qwen_edit import gguf_names, vae
 from services.qwen_edit.conditioning import CONDITION_PIXELS, MULTIPLE, REFERENCE_PIXELS, Conditioner, scaled
@@ -261,82 +259,72 @@ def load(
 ) -> QwenEditAdapter:
     """Load Qwen-Image-Edit-2509 or -2511 from a local folder in diffusers layout; no download, no code from the folder.
 
-    gguf: take the transformer's weights from this file instead (its sizes still come from the folder). gguf_sha256: hex
-    digest that it must have. weights: auto, dense or gguf, see `gguf_weights.load_transformer`. text_encoder_weights:
-    dense or int8, see `int8.py`. text_encoder_attention: one of transformers', empty = its choice.
-    device: auto, cpu, cuda, cuda:N. dtype: auto (bfloat16 on CUDA, float32 on the CPU), bfloat16, float16 (not the
-    VAE), float32.
-    reference_pixels, condition_pixels: areas at which reference pictures are encoded and all pictures are looked at.
-    cache_bytes: device memory for remembered prompts and pictures, 0 = none. loras: by the name that specs use.
-    runtime: memory and speed. Raises `ModelLoadError` naming the path at fault, `SettingsError` for a device, dtype or
-    setting that cannot be had.
+    gguf, gguf_sha256, weights: see `loading.Source`. device, dtype, loras, runtime, errors: see `loading.load`.
+    text_encoder_weights: dense or int8, see `int8.py`. text_encoder_attention: one of transformers', empty = its
+    choice. reference_pixels, condition_pixels: areas at which reference pictures are encoded and all pictures are
+    looked at. cache_bytes: device memory for remembered prompts and pictures, 0 = none.
     """
-    target = devices.device_named(device)
-    number = devices.dtype_named(dtype, target)
-    checkpoint.check_folder(folder, PIPELINE, PARTS)
-    if gguf is not None:
-        gguf_weights.open_file(gguf_names.LAYOUT, gguf, folder / "transformer")  # refused before anything is loaded
-    tokenizer = checkpoint.load_part(Qwen2Tokenizer, folder / "tokenizer")
-    pipeline = QwenImageEditPlusPipeline(
-        scheduler=None,
-        vae=vae.load(folder / "vae", devices.vae_dtype(number, target)),
-        text_encoder=load_text_encoder(folder / "text_encoder", number, text_encoder_weights, text_encoder_attention),
-        tokenizer=tokenizer,
-        processor=load_processor(folder / "processor", tokenizer),
-        transformer=None,
-    )
-    stored = None if gguf is None else GgufFile(gguf, gguf_sha256, weights)
-    beside = headroom(
-        ACTIVATIONS,
-        answer=runtime.max_pixels,
+
+    def assemble(number: torch.dtype, vae_number: torch.dtype) -> QwenImageEditPlusPipeline:
+        tokenizer = checkpoint.load_part(Qwen2Tokenizer, folder / "tokenizer")
+        encoder = load_text_encoder(folder / "text_encoder", number, text_encoder_weights, text_encoder_attention)
+        return QwenImageEditPlusPipeline(
+            scheduler=None,
+            vae=vae.load(folder / "vae", vae_number),
+            text_encoder=encoder,
+            tokenizer=tokenizer,
+            processor=load_processor(folder / "processor", tokenizer),
+            transformer=None,
+        )
+
+    loaded = loading.load(
+        RECIPE,
+        Source(folder, gguf, gguf_sha256, weights),
+        assemble,
+        device=device,
+        dtype=dtype,
         pictures=2 * runtime.max_pixels + (MAX_IMAGES - 1) * reference_pixels,
-        jobs=runtime.rows,
-        dtype=number,
-        vae_dtype=pipeline.vae.dtype,
-    )
-    transformer = load_transformer(
-        gguf_names.LAYOUT,
-        folder,
-        stored,
-        pipeline,
-        NETWORKS,
-        target=target,
-        dtype=number,
+        loras=loras,
         runtime=runtime,
-        beside=beside,
     )
-    remember_few_places(transformer)
-    pipeline.register_modules(transformer=transformer)
-    registry = LoraRegistry(transformer, loras, gguf_names.LAYOUT)
-    network = Network(pipeline, registry, step_cache_threshold=runtime.step_cache_threshold, service=SERVICE)
-    apply_runtime(runtime, pipeline, NETWORKS, target)
-    files = checkpoint.weight_files(folder)
     conditioner = Conditioner(
-        pipeline,
-        target,
-        number,
+        loaded.pipeline,
+        loaded.target,
+        loaded.dtype,
         reference_pixels=reference_pixels,
         condition_pixels=condition_pixels,
         cache=ConditioningCache(SERVICE, cache_bytes),
     )
+    masks_prompts = takes_masks(runtime.attention)
     return QwenEditAdapter(
-        pipeline,
-        flow.schedule_config(folder / "scheduler"),
-        network,
+        loaded.pipeline,
+        loaded.schedule,
+        loaded.network,
         conditioner,
-        PromptReader(pipeline, condition_pixels),
-        cfg_batch="off" if runtime.cfg_batch == "auto" and not takes_masks(runtime.attention) else runtime.cfg_batch,
-        masks_prompts=takes_masks(runtime.attention),
-        target=target,
-        revision=checkpoint.revision_of(files if gguf is None else [*files, gguf]),
+        PromptReader(loaded.pipeline, condition_pixels),
+        cfg_batch="off" if runtime.cfg_batch == "auto" and not masks_prompts else runtime.cfg_batch,
+        masks_prompts=masks_prompts,
+        target=loaded.target,
+        revision=loaded.revision,
     )
 
 
-def remember_few_places(transformer: Any) -> None:
+def remember_few_places(transformer: Any, _folder: Path) -> None:
     """Keep the rotary angles of `PLACES` pictures on the device, 2 to 4 MB each; diffusers would keep those of 128."""
     embedding = transformer.pos_embed
     compute = type(embedding)._compute_video_freqs.__wrapped__  # as it is written, without diffusers' own cache
     embedding._compute_video_freqs = functools.lru_cache(PLACES)(functools.partial(compute, embedding))
+
+
+RECIPE = Recipe(
+    service=SERVICE,
+    pipeline=PIPELINE,
+    parts=PARTS,
+    networks=NETWORKS,
+    layout=gguf_names.LAYOUT,
+    activations=ACTIVATIONS,
+    prepare=remember_few_places,
+)
 
 
 def name_of(config: Mapping[str, Any]) -> str:

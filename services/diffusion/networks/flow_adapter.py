@@ -1,4 +1,4 @@
-"""What adapters of flow-matching transformers share: the step, guidance, previews, memory, and the loading of weights.
+"""What adapters of flow-matching transformers share: the step, guidance, previews and memory.
 
 A subclass says what its model is conditioned on; see `services.diffusion.engine.adapter.Adapter` for what the
 engine asks of it. Knows diffusers' parts, and no model by name.
@@ -7,7 +7,6 @@ engine asks of it. Knows diffusers' parts, and no model by name.
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -18,11 +17,7 @@ from services.diffusion.engine.adapter import Plan
 from services.diffusion.networks import device as devices
 from services.diffusion.networks import finite, flow, vae_pixels
 from services.diffusion.networks.guidance import CfgBatch, extrapolated, joins_passes, velocities
-from services.diffusion.networks.memory_plan import Headroom, room_for_transformer
 from services.diffusion.networks.network import Network
-from services.diffusion.networks.runtime_options import RuntimeOptions, compile_blocks, offloads
-from services.diffusion.weights import checkpoint, gguf_weights
-from services.diffusion.weights.gguf_weights import Layout, Weights
 
 PromptT = TypeVar("PromptT")
 
@@ -173,78 +168,3 @@ def unpacked(state: FlowState[Any]) -> torch.Tensor:
 def step_context(state: FlowState[Any], sign: str) -> str | None:
     """The name of the step cache of this pass; None without one."""
     return None if state.context is None else f"{state.context}:{sign}"
-
-
-@dataclass(frozen=True)
-class GgufFile:
-    """A transformer's weights as one file. sha256: hex digest that it must have. weights: auto, dense or gguf."""
-
-    path: Path
-    sha256: str | None
-    weights: Weights
-
-
-def load_transformer(
-    layout: Layout,
-    folder: Path,
-    gguf: GgufFile | None,
-    pipeline: Any,
-    networks: Sequence[str],
-    *,
-    target: torch.device,
-    dtype: torch.dtype,
-    runtime: RuntimeOptions,
-    beside: Headroom,
-) -> Any:
-    """The transformer of a checkpoint folder, or of a GGUF file whose sizes the folder tells; not on the device yet.
-
-    pipeline: has the other networks already. beside: memory that the work takes besides all weights. The blocks are
-    compiled here where `runtime` says so: before LoRAs and the step cache change them.
-    """
-    transformer = _read_transformer(
-        layout, folder, gguf, pipeline, networks, target=target, dtype=dtype, runtime=runtime, beside=beside
-    )
-    if runtime.compile == "regional":
-        compile_blocks(transformer)
-    return transformer
-
-
-def _read_transformer(
-    layout: Layout,
-    folder: Path,
-    gguf: GgufFile | None,
-    pipeline: Any,
-    networks: Sequence[str],
-    *,
-    target: torch.device,
-    dtype: torch.dtype,
-    runtime: RuntimeOptions,
-    beside: Headroom,
-) -> Any:
-    if gguf is None:
-        return checkpoint.load_network(layout.network, folder / "transformer", dtype)
-    return gguf_weights.load_transformer(
-        layout,
-        gguf.path,
-        folder / "transformer",
-        device=target if runtime.offload == "none" else torch.device("cpu"),
-        dtype=dtype,
-        weights=gguf.weights,
-        room=_room(gguf, pipeline, networks, target, runtime, beside),
-        sha256=gguf.sha256,
-    )
-
-
-def _room(
-    gguf: GgufFile,
-    pipeline: Any,
-    networks: Sequence[str],
-    target: torch.device,
-    runtime: RuntimeOptions,
-    beside: Headroom,
-) -> int:
-    """Bytes for the transformer's weights; asked for only where they decide."""
-    if gguf.weights != "auto":
-        return 0
-    others = {name: getattr(pipeline, name) for name in networks if name != "transformer"}
-    return room_for_transformer(others, offloads(runtime, networks), target, beside)

@@ -12,10 +12,16 @@ DATA, HEADERS, SETTINGS = 0, 1, 4
 END_STREAM, END_HEADERS = 1, 4
 
 
-async def call(port: int, path: bytes, trailers: Mapping[bytes, bytes] | None = None) -> None:
+async def call(
+    port: int,
+    path: bytes,
+    trailers: Mapping[bytes, bytes] | None = None,
+    *,
+    further: Mapping[bytes, bytes] | None = None,
+) -> None:
     """Send an empty message to a path of any bytes; returns when an answer has begun, or the connection has ended."""
     headers = {b":method": b"POST", b":scheme": b"http", b":authority": b"x", b":path": path, b"te": b"trailers"}
-    headers[b"content-type"] = b"application/grpc"
+    headers |= {b"content-type": b"application/grpc", **(further or {})}
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + _frame(SETTINGS, 0, 0, b""))
     writer.write(_frame(HEADERS, END_HEADERS, 1, _block(headers)))

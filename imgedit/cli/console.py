@@ -54,6 +54,14 @@ def shown(text: str) -> str:
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
+def plain(text: str) -> str:
+    """A text from elsewhere, for a terminal: without markup, control characters but line ends, marks of direction."""
+    signs = (
+        sign if sign.isprintable() or sign == "\n" else sign.encode("unicode_escape").decode("ascii") for sign in text
+    )
+    return escape("".join(signs))
+
+
 def language(chosen: Language | None) -> Language:
     """The language of messages: as chosen, else that of the environment."""
     return chosen or ("ko" if os.environ.get("LANG", "").startswith("ko") else "en")
@@ -89,7 +97,7 @@ def fail(text: str, *, as_json: bool = False) -> NoReturn:
     """Print an error and end with exit code 1."""
     if as_json:
         print_json({"error": {"message": text}})
-    err.print(f"[red]error:[/] {escape(shown(text))}", highlight=False, soft_wrap=True)
+    err.print(f"[red]error:[/] {plain(shown(text))}", highlight=False, soft_wrap=True)
     raise typer.Exit(ExitCode.FAILED)
 
 
@@ -106,9 +114,9 @@ def fail_with(error: ImgeditError, lang: Language, *, as_json: bool = False) -> 
     """
     if as_json:
         print_json({"error": described(error)})
-    err.print(f"[red]error:[/] {escape(error.message)}", highlight=False, soft_wrap=True)
+    err.print(f"[red]error:[/] {plain(error.message)}", highlight=False, soft_wrap=True)
     if lang == "ko":
-        err.print(f"[red]오류:[/] {escape(error.korean)}", highlight=False, soft_wrap=True)
+        err.print(f"[red]오류:[/] {plain(error.korean)}", highlight=False, soft_wrap=True)
     details = [f"{error.code.name} {error.reason}"]
     if error.retry_after_seconds is not None:
         details.append(f"retry after {error.retry_after_seconds:g} s")

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 from imgedit import output_files
 from imgedit.cli.connection import Connect, connecting
-from imgedit.cli.console import err, fail, message, out, print_json, print_path
+from imgedit.cli.console import err, fail, message, out, plain, print_json, print_path
 from imgedit.client import DEFAULT_TIMEOUT
 from imgedit.errors import ImgeditError
 from imgedit.imaging import provenance
@@ -61,7 +60,7 @@ def inspect(
     answer = _edited(request, connect, timeout)
     _write(output, answer.output_image)
     for line in _differences(record, provenance.read(answer.output_image)):
-        err.print(f"[yellow]differs:[/] {line}", highlight=False)
+        err.print(f"[yellow]differs:[/] {plain(line)}", highlight=False)
     err.print("the same bytes" if answer.output_image == data else "not the same bytes")
     print_path(output)
 
@@ -91,13 +90,13 @@ def _show(record: Record, data: bytes, *, as_json: bool) -> None:
     table = Table(show_header=False)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
-    table.add_row("made by", escape(record.generator))
-    table.add_row("DigitalSourceType", source or "– (nothing was painted)")
-    table.add_row("experiment", escape(record.experiment_id))
+    table.add_row("made by", plain(record.generator))
+    table.add_row("DigitalSourceType", plain(source or "– (nothing was painted)"))
+    table.add_row("experiment", plain(record.experiment_id))
     for name, value in record.effective.items():
-        table.add_row(name, escape(_text(value)))
+        table.add_row(plain(name), plain(_text(value)))
     for name, value in record.inputs.items():
-        table.add_row(f"SHA-256 of {name}", escape(_text(value)))
+        table.add_row(plain(f"SHA-256 of {name}"), plain(_text(value)))
     if not record.has_prompts:
         table.add_row("prompt", "left out by the server")
     out.print(table)

@@ -10,13 +10,13 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
-from google.protobuf.json_format import MessageToDict, ParseDict
+from google.protobuf.json_format import MessageToDict, ParseDict, ParseError
 from PIL import ExifTags, Image
 
 from imgedit.imaging.encoding import Metadata
@@ -43,8 +43,9 @@ _NOT_KEPT = (
     "request_id",
     "preview_every",
 )
-_PACKET = re.compile(rb"<x:xmpmeta[ >].*?</x:xmpmeta>", re.DOTALL)
-_NOT_XML = re.compile("[\x7f-\x9f\ufffe\uffff]")
+_PACKET_START, _PACKET_END = re.compile(rb"<x:xmpmeta[ >]"), b"</x:xmpmeta>"
+_NOT_PLAIN = re.compile("[<\x7f-\x9f\ufffe\uffff]")
+"""What XML cannot hold, and "<": EXIF and PNG hold the record as it is, where a prompt could pose as a packet."""
 
 _XMP = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <x:xmpmeta xmlns:x="adobe:ns:meta/">
@@ -91,9 +92,9 @@ class Record:
         return replace(self, effective=kept)
 
     def json(self, *, ascii_only: bool = False) -> str:
-        """One line, keys in order; nothing in it that XML cannot hold."""
+        """One line, keys in order; nothing in it that XML cannot hold or that begins a tag."""
         text = json.dumps(asdict(self), ensure_ascii=ascii_only, sort_keys=True, separators=(",", ":"))
-        return _NOT_XML.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+        return _NOT_PLAIN.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def record_of(
@@ -122,8 +123,8 @@ def metadata_of(record: Record) -> Metadata:
 
 def read(data: bytes) -> Record | None:
     """The record in a PNG, JPEG or WebP file, or None where there is none, or none that can be read."""
-    for match in _PACKET.finditer(data):
-        text = _element(match[0], f"{{{_NAMESPACE}}}Parameters")
+    for packet in _packets(data):
+        text = _element(packet, f"{{{_NAMESPACE}}}Parameters")
         if text is not None:
             return _parsed(text)
     return None
@@ -131,7 +132,7 @@ def read(data: bytes) -> Record | None:
 
 def source_type(data: bytes) -> str | None:
     """The DigitalSourceType in a file's XMP, whoever wrote it."""
-    found = (_element(match[0], f"{{{_EXTENSION}}}DigitalSourceType") for match in _PACKET.finditer(data))
+    found = (_element(packet, f"{{{_EXTENSION}}}DigitalSourceType") for packet in _packets(data))
     return next((text for text in found if text), None)
 
 
@@ -147,11 +148,14 @@ def request_of(
     prompt = prompt if prompt is not None else used.get("requested_prompt", used.get("prompt"))
     if prompt is None:
         raise ValueError("the prompt was left out of the file; say what it was with --prompt")
-    request = ParseDict(record.request, edit_pb2.EditRequest(), ignore_unknown_fields=True)
-    request.experiment_id, request.prompt = record.experiment_id, prompt
-    negative = used.get("requested_negative_prompt", used.get("negative_prompt"))
-    if negative is not None:
-        request.negative_prompt = negative
+    try:
+        request = ParseDict(record.request, edit_pb2.EditRequest(), ignore_unknown_fields=True)
+        request.experiment_id, request.prompt = record.experiment_id, prompt
+        negative = used.get("requested_negative_prompt", used.get("negative_prompt"))
+        if negative is not None:
+            request.negative_prompt = negative
+    except (ParseError, TypeError):
+        raise ValueError("the record in the file is not one of an edit") from None
     request.input_image, request.mask_image = image, mask
     request.reference_images.extend(references)
     return request
@@ -210,6 +214,14 @@ def _exif(record: Record) -> bytes:
     return exif.tobytes()
 
 
+def _packets(data: bytes) -> Iterator[bytes]:
+    """The XMP packets of a file, in time that grows with its length alone."""
+    end = 0
+    while (start := _PACKET_START.search(data, end)) and (place := data.find(_PACKET_END, start.end())) >= 0:
+        end = place + len(_PACKET_END)
+        yield data[start.start() : end]
+
+
 def _element(packet: bytes, name: str) -> str | None:
     """The text of the first such element of a packet that some file brought."""
     if b"<!DOCTYPE" in packet:  # nothing that expands
@@ -224,7 +236,8 @@ def _element(packet: bytes, name: str) -> str | None:
 def _parsed(text: str) -> Record | None:
     try:
         record = Record(**json.loads(text))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RecursionError):
         return None
-    parts = (record.request, record.effective, record.inputs)
-    return record if record.schema == _SCHEMA and all(isinstance(part, dict) for part in parts) else None
+    dicts, texts = (record.request, record.effective, record.inputs), (record.generator, record.experiment_id)
+    is_sound = all(isinstance(part, dict) for part in dicts) and all(isinstance(part, str) for part in texts)
+    return record if is_sound and record.schema == _SCHEMA else None

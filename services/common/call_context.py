@@ -14,7 +14,11 @@ caller: ContextVar[str] = ContextVar("caller", default="anonymous")
 """The name of the credential that the current call came with; "anonymous" where the server asks for none."""
 
 
+LONGEST_SECONDS = 86_400.0
+"""Of a deadline. gRPC counts in nanoseconds, and one of 300 years has passed already when it is handed on."""
+
+
 def deadline_of(context: Context) -> float | None:
     """When the caller's time is over, on the `time.monotonic` clock; None where it set no deadline."""
     remaining = context.time_remaining()
-    return None if remaining is None else time.monotonic() + remaining
+    return None if remaining is None else time.monotonic() + min(remaining, LONGEST_SECONDS)

@@ -27,8 +27,14 @@ request_id: ContextVar[str] = ContextVar("request_id", default="")
 
 _log = logging.getLogger(__name__)
 
+_GRPC = "grpc._cython.cygrpc"
 _UNSAFE = re.compile("[\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
 """What JSON lets through and a terminal or a line splitter obeys: C1 controls, separators, marks of direction."""
+
+
+def _quotes_no_header(record: logging.LogRecord) -> bool:
+    """Whether it is not gRPC writing down a header that is no UTF-8: a token, say, and one byte too many."""
+    return not str(record.msg).startswith("Invalid encoding")
 
 
 class _RequestIdFilter(logging.Filter):
@@ -62,6 +68,7 @@ def configure(service: str, level: str) -> None:
     )
     logging.captureWarnings(True)
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    logging.getLogger(_GRPC).addFilter(_quotes_no_header)
     # Accounts are kept whatever the level.
     logging.getLogger("imgedit.usage").setLevel(logging.INFO)
 

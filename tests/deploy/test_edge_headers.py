@@ -9,6 +9,7 @@ from typing import Any
 import grpc
 import httpx2
 from google.rpc import status_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from imgedit.errors import InvalidArgument, from_status
 from imgedit.local.gateway import Address
@@ -45,6 +46,15 @@ async def grpc_over_http1(client: httpx2.AsyncClient, headers: dict[str, str]) -
     return await client.post(LIST, headers={"content-type": "application/grpc", **headers}, content=EMPTY)
 
 
+TRAILERS = [
+    {b"grpc-timeout": b"x"},
+    {b"grpc-encoding": b"junk"},
+    {b"grpc-status": b"junk"},
+    {b"grpc-trace-bin": b"!"},
+    {b"x-anything-bin": b"!"},
+]
+
+
 async def others_calls_succeed(public: Address) -> None:
     """As many connections and calls as reach every worker of the edge."""
     for _ in range(6):
@@ -66,6 +76,18 @@ async def test_a_strangers_junk_headers_break_nobody_elses_calls(tmp_path: Path)
                     await client.get(REST_LIST, headers=headers)
                     await grpc_over_http1(client, headers)
             await others_calls_succeed(public)
+
+
+async def test_a_strangers_trailers_break_nobody_elses_calls(tmp_path: Path) -> None:
+    async with edge(Orchestrator(), tmp_path) as public:
+        for path in (LIST, REST_LIST, "/grpc.health.v1.Health/Check", "/imgedit.v1.EditService/EditBatch"):
+            for trailers in TRAILERS * 4:
+                await http2.call(public.port, path.encode(), trailers)
+        await others_calls_succeed(public)
+        async with grpc.aio.insecure_channel(str(public)) as channel:
+            stub = health_pb2_grpc.HealthStub(channel)
+            for _ in range(6):
+                await stub.Check(health_pb2.HealthCheckRequest(), timeout=30)
 
 
 async def test_a_junk_header_is_refused_by_name_or_does_not_go_on(tmp_path: Path) -> None:

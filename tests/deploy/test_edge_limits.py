@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import re
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from itertools import product
 from pathlib import Path
 
 import grpc
@@ -15,6 +17,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from imgedit import tokens
+from imgedit.local import gateway
 from imgedit.local.gateway import Address
 from imgedit.tokens import Credential
 from imgedit.v1 import edit_pb2, edit_pb2_grpc
@@ -26,6 +29,9 @@ EDIT = "/imgedit.v1.EditService/Edit"
 HEALTH = "/grpc.health.v1.Health/Check"
 REST_EDIT = "/api/edit_with_comfyui"
 MORE_THAN_ANY_BUDGET = 150
+CONTENT_TYPES = ("application/json", "application/grpc", "text/plain")
+PATHS = ("/nothing", "/healthz", "/openapi.json", "/api/image_editing/experiments", REST_EDIT, "/v1/edits/a/b:cancel")
+RPCS = (HEALTH, "/grpc.health.v1.Health/Watch", EDIT, EDIT + "2", "/imgedit.v1.EditService/")
 
 
 def gate() -> TokenGate:
@@ -37,13 +43,15 @@ def gate() -> TokenGate:
 
 
 @asynccontextmanager
-async def half_sent(public: Address, path: str, content_type: str, token: str | None = None) -> AsyncIterator[bytes]:
+async def half_sent(
+    public: Address, path: str, content_type: str, token: str | None = None, *, method: str = "POST", sent: int = 2
+) -> AsyncIterator[bytes]:
     """A request whose body does not end; yields what is answered at once, which may be nothing."""
     reader, writer = await asyncio.open_connection(public.host, public.port)
     credential = f"authorization: Bearer {token}\r\n" if token else ""
-    kind = f"te: trailers\r\ncontent-type: {content_type}\r\ncontent-length: 1000\r\n"
-    head = f"POST {path} HTTP/1.1\r\nhost: x\r\n{kind}{credential}\r\n"
-    writer.write(head.encode() + b"\0\0")
+    kind = f"te: trailers\r\ncontent-type: {content_type}\r\ncontent-length: 5000\r\n"
+    head = f"{method} {path} HTTP/1.1\r\nhost: x\r\n{kind}{credential}\r\n"
+    writer.write(head.encode() + bytes(sent))
     try:
         async with asyncio.timeout(1):
             answer = await reader.read(65536)
@@ -112,6 +120,24 @@ async def test_a_stranger_is_refused_before_the_body_is_read(
         async with half_sent(public, EDIT, "application/grpc", token) as answer:
             assert b"grpc-status: %d" % code in answer
             assert b"grpc-status-details-bin" in answer
+
+
+async def test_no_body_is_held_of_which_no_credential_was_asked(tmp_path: Path) -> None:
+    async with edge(Orchestrator(gate()), tmp_path) as public:
+
+        async def answered(method: str, path: str, content_type: str) -> bool:
+            async with half_sent(public, path, content_type, method=method, sent=4000) as answer:
+                return answer.startswith(b"HTTP/1.1 ")
+
+        calls = [*product(("GET", "POST", "PUT"), PATHS, CONTENT_TYPES), *product(("POST",), RPCS, CONTENT_TYPES)]
+        found = await asyncio.gather(*(answered(*call) for call in calls))
+    assert [call for call, is_answered in zip(calls, found, strict=True) if not is_answered] == []
+
+
+def test_every_call_with_one_message_has_a_route_that_waits_for_it() -> None:
+    [rpcs] = re.findall(r"EditService/\(([\w|]+)\)", (gateway.CONFIGURATIONS / "edge.yaml").read_text(encoding="utf-8"))
+    methods = edit_pb2.DESCRIPTOR.services_by_name["EditService"].methods
+    assert set(rpcs.split("|")) == {method.name for method in methods if not method.client_streaming}
 
 
 async def test_a_known_caller_is_served_and_the_check_reaches_no_handler(tmp_path: Path) -> None:

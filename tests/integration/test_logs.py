@@ -22,6 +22,7 @@ from services.orchestrator import metering
 from services.orchestrator.__main__ import make_service
 from services.orchestrator.catalogue import models
 from services.orchestrator.settings import OrchestratorSettings
+from tests import http2
 
 pytestmark = pytest.mark.slow
 
@@ -128,6 +129,23 @@ async def test_hostile_ids_come_back_short_and_in_one_line(text: str, capsys: py
     assert all(line["message"] != "forged" for line in lines_of(written))
     assert "secret prompt" not in written
     assert len(written) < 40_000
+
+
+async def test_a_header_that_is_no_text_is_not_written_down(capsys: pytest.CaptureFixture[str]) -> None:
+    settings = OrchestratorSettings(port=0, metrics_port=0, drain_seconds=0)
+    logs.configure("orchestrator", "info")
+    server = RunningServer(make_service(settings), settings)
+    await server.start()
+    try:
+        for name in (b"authorization", b"x-imgedit-request-id", b"user-agent", b"x-anything"):
+            further = {name: b"Bearer secret\xff"}
+            await http2.call(server.port, b"/imgedit.v1.EditService/ListExperiments", further=further)
+    finally:
+        await server.drain()
+    written = capsys.readouterr().err
+    assert "ListExperiments" in written
+    assert "secret" not in written
+    assert "Traceback" not in written
 
 
 def assert_short(error: ImgeditError) -> None:

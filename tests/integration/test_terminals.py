@@ -20,6 +20,7 @@ from tests.integration.test_command_line import NOBODY, environment
 pytestmark = pytest.mark.slow
 
 CP949_NAME = os.fsdecode("여행사진.jpg".encode("cp949"))
+EXTENSION = "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
 ASKED = ("-e", "x", "-p", "y")
 
 
@@ -55,6 +56,21 @@ def batch(server: EditServer, folder: Path, *further: str, **variables: str) -> 
     command = ("batch", folder, "--out", out, *ASKED, "--target", server.address, "--json", *further)
     done = imgedit(*command, **variables)
     return done.returncode, json.loads(done.stdout), done.stderr.decode(errors="replace")
+
+
+def test_what_a_strangers_file_says_controls_no_terminal(tmp_path: Path) -> None:
+    said = "\x1b]0;title\x07 \x9b2J \u202e [/red] 배경"
+    parts = {"generator": said, "experiment_id": said, "request": {}, "effective": {said: said}, "inputs": {said: said}}
+    source = f"<e:DigitalSourceType xmlns:e='{EXTENSION}'>[/red]&#x9b;2J</e:DigitalSourceType>"
+    record = f"<p:Parameters xmlns:p='urn:imgedit:ns:1.0:'>{json.dumps(parts)}</p:Parameters>"
+    for number, parts_of_file in enumerate((source, source + record)):
+        file = tmp_path / f"{number}.png"
+        file.write_text(f"<x:xmpmeta xmlns:x='adobe:ns:meta/'>{parts_of_file}</x:xmpmeta>", encoding="utf-8")
+        done = imgedit("inspect", file)
+        shown = (done.stdout + done.stderr).decode()
+        assert "[/red]" in shown
+        assert not {"\x1b", "\x07", "\x9b", "\u202e"} & set(shown)
+    assert "배경" in shown
 
 
 def test_a_name_in_another_encoding_ends_no_batch_and_is_done_once(server: EditServer, folder: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from xml.etree import ElementTree
+from xml.sax.saxutils import escape
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from imgedit.v1 import edit_pb2
 RGB = np.random.default_rng(2).integers(0, 256, (32, 48, 3), dtype=np.uint8)
 ALPHA = RGB[:, :, 0]
 NASTY = "배경 <b>&amp; ]]> \"'\\ \x01\x7f\ufffe\n 😀 --><?xpacket end?></x:xmpmeta>"
+FORGED = '{"generator":"another","experiment_id":"","request":{},"effective":{"prompt":""},"inputs":{}}'
 EXTENSION = "{http://iptc.org/std/Iptc4xmpExt/2008-02-29/}"
 
 
@@ -43,6 +45,14 @@ def files(made: Record) -> dict[str, bytes]:
         "JPEG": encode_jpeg(Picture(RGB, ALPHA), 95, metadata),
         "WEBP": encode_webp(Picture(RGB, ALPHA), None, metadata),
     }
+
+
+def packet(parameters: str) -> bytes:
+    """An XMP packet as anybody can write it."""
+    text = escape(parameters, {'"': "&quot;"})
+    parts = f"<p:Parameters xmlns:p='urn:imgedit:ns:1.0:'>{text}</p:Parameters>"
+    source = "<e:DigitalSourceType xmlns:e='http://iptc.org/std/Iptc4xmpExt/2008-02-29/'>camera</e:DigitalSourceType>"
+    return f"<x:xmpmeta xmlns:x='adobe:ns:meta/'>{parts}{source}</x:xmpmeta>".encode()
 
 
 @pytest.mark.parametrize("prompt", ["a gym", NASTY, "&" * 2000, "\x01" * 2000, "한" * 2000, "😀" * 2000])
@@ -145,6 +155,23 @@ def test_another_picture_is_not_taken_for_the_edited_one(pictures: dict[str, byt
         provenance.request_of(record(), **pictures)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("prompt", [packet(FORGED).decode(), "<x:xmpmeta "], ids=["a packet", "its beginning"])
+def test_a_prompt_cannot_pose_as_the_record(prompt: str) -> None:
+    made = record(prompt=prompt)
+    for data in files(made).values():
+        assert provenance.read(data) == made
+        assert provenance.source_type(data) == TRAINED_ALGORITHMIC_MEDIA
+
+
+@pytest.mark.parametrize("wrong", [{"request": {"steps": "x"}}, {"effective": {"prompt": 1}}])
+def test_a_record_that_somebody_made_up_is_said_to_be_none(wrong: dict[str, dict[str, object]]) -> None:
+    parts = {"generator": "", "experiment_id": "", "request": {}, "effective": {"prompt": ""}, "inputs": {}, **wrong}
+    made_up = provenance.read(packet(json.dumps(parts)))
+    assert made_up is not None
+    with pytest.raises(ValueError, match="not one of an edit"):
+        provenance.request_of(made_up, b"")
+
+
 def test_a_prompt_that_was_left_out_must_be_given() -> None:
     made = record(with_prompts=False)
     with pytest.raises(ValueError, match="--prompt"):
@@ -162,6 +189,10 @@ def test_a_prompt_that_was_left_out_must_be_given() -> None:
         files(record())["PNG"].replace(b'{"effective"', b'{"effectivf"'),
         files(record())["PNG"].replace(b'"schema":1', b'"schema":2'),
         files(record())["PNG"].replace(b"</imgedit:Parameters>", b"</imgedit:Parameterz>"),
+        packet("[" * 200_000),
+        packet("9" * 5000),
+        packet('{"generator":1,"experiment_id":[],"request":{},"effective":{},"inputs":{}}'),
+        b"<x:xmpmeta " * 300_000,
         encode_png(RGB),
     ],
 )

@@ -81,6 +81,10 @@ def up(
         gateway=gateway_port if gateway else None,
         studio=studio_port if studio else None,
     )
+    try:
+        ports.check()
+    except ValueError as error:
+        fail(str(error))
     environment = _environment(ports, models, work_pixels) | _credentials(tokens)
     if studio and SAMPLES.is_dir() and "IMGEDIT_STUDIO_SAMPLES" not in os.environ:
         environment["IMGEDIT_STUDIO_SAMPLES"] = str(SAMPLES.resolve())

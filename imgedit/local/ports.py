@@ -18,6 +18,8 @@ DEFAULT_METRICS_BASE_PORT = ORCHESTRATOR.metrics_port
 DEFAULT_GATEWAY_PORT = 8080
 DEFAULT_STUDIO_PORT = 8501
 
+MAX_PORT = 65_535
+
 MAX_REPLICAS = 4
 """Of one service on one machine."""
 
@@ -103,16 +105,34 @@ class Ports:
 
     def all(self) -> Iterator[int]:
         """Every port that the stack needs."""
+        return (port for _, port in self.named())
+
+    def named(self) -> Iterator[tuple[str, int]]:
+        """The same, with what each is for."""
         for service in SERVICES:
             for name in self.names(service):
-                yield from (self.grpc_port(name), self.metrics_port(name))
+                yield f"gRPC of {name}", self.grpc_port(name)
+                yield f"metrics of {name}", self.metrics_port(name)
         if self.has_sidecar:
-            yield from (self.listener_port(service) for service in SERVICES[1:])
-            yield from (self.admin_port("sidecar"), self.metrics_port("sidecar"))
+            yield from ((f"the sidecar's {service}", self.listener_port(service)) for service in SERVICES[1:])
+            yield "the sidecar's admin pages", self.admin_port("sidecar")
+            yield "metrics of the sidecar", self.metrics_port("sidecar")
         if self.gateway is not None:
-            yield from (self.gateway, self.admin_port("edge"), self.metrics_port("edge"))
+            yield "the gateway", self.gateway
+            yield "the gateway's admin pages", self.admin_port("edge")
+            yield "metrics of the gateway", self.metrics_port("edge")
         if self.studio is not None:
-            yield self.studio
+            yield "the page", self.studio
+
+    def check(self) -> None:
+        """Raise `ValueError` where two things would listen at one port, or a number is no port."""
+        taken: dict[int, str] = {}
+        for name, port in self.named():
+            if not 1 <= port <= MAX_PORT:
+                raise ValueError(f"{name} would be port {port}; ports are 1 to {MAX_PORT}")
+            if port in taken:
+                raise ValueError(f"port {port} would be both {taken[port]} and {name}; choose other ports")
+            taken[port] = name
 
     def _port(self, name: str, base: int, further: int) -> int:
         service, _, number = name.partition("-")

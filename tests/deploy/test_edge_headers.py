@@ -133,3 +133,18 @@ async def test_bytes_that_are_no_text_in_a_path_stay_at_the_edge(tmp_path: Path)
         for path in (LIST, REST_LIST, "/grpc.health.v1.Health/Check"):
             await http2.call(public.port, path.encode() + b"?x=\xff")
         await others_calls_succeed(public)
+
+
+async def test_headers_that_grpc_would_refuse_at_random_are_refused_with_their_size(tmp_path: Path) -> None:
+    async with edge(Orchestrator(), tmp_path) as public, httpx2.AsyncClient(base_url=f"http://{public}") as client:
+        for size, is_taken in ((6000, True), (7500, False), (9000, False), (20_000, False)):
+            text = "x" * size
+            for _ in range(5):
+                for answer in (
+                    await client.get(REST_LIST, headers={"user-agent": text}),
+                    await client.get(REST_LIST, params={"page_token": text}),
+                ):
+                    if is_taken:
+                        assert answer.status_code == 200, answer.text
+                    else:
+                        refused(answer, "headers")

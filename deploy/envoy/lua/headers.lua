@@ -7,7 +7,7 @@ local PASSED_ON = {
   ["grpc-timeout"] = true, ["te"] = true, ["traceparent"] = true, ["transfer-encoding"] = true,
   ["user-agent"] = true, ["x-forwarded-proto"] = true, ["x-imgedit-request-id"] = true,
 }
-local MAX_SAID, MAX_QUOTED = 1500, 400
+local MAX_SAID, MAX_QUOTED, MAX_HEADERS = 1500, 400, 7000
 local ENCODINGS = {identity = true, deflate = true, gzip = true}
 
 local function remove_others(headers)
@@ -44,10 +44,19 @@ local function fault_of_path(value)
     "주소에는 ASCII 문자만 쓸 수 있습니다. 다른 문자는 퍼센트 인코딩으로 보내세요.")
 end
 
+-- gRPC refuses calls at random once their headers take 8 KiB, and all of them at 16; the edge adds a few hundred bytes.
+local function fault_of_size(headers)
+  local size = 0
+  for name, value in pairs(headers) do size = size + #name + #value + 32 end
+  if size <= MAX_HEADERS then return nil end
+  return invalid("headers", ("must take at most %d bytes with the path; they take %d"):format(MAX_HEADERS, size),
+    "주소와 헤더가 너무 깁니다. 모두 합해 " .. MAX_HEADERS .. "바이트까지 보낼 수 있습니다.")
+end
+
 -- gRPC's own headers: checked for a gRPC caller, and left to Envoy's transcoder where the call is JSON.
 local function fault_of(headers)
   local timeout = headers:get("grpc-timeout")
-  local fault = fault_of_path(headers:get(":path")) or timeout and fault_of_timeout(timeout)
+  local fault = fault_of_size(headers) or fault_of_path(headers:get(":path")) or timeout and fault_of_timeout(timeout)
   if not is_grpc(headers) then
     headers:remove("grpc-encoding")
     headers:remove("te")

@@ -57,10 +57,10 @@ class Asked:
 
 @dataclass(frozen=True, eq=False)
 class Edited:
-    """What came back: `rgb` (H, W, 3), the composite's `weight` (H, W), `alpha` (H, W) of the cut-out."""
+    """What came back: `rgb` (H, W, 3), the composite's `mask_alpha` (H, W), `alpha` (H, W) of the cut-out."""
 
     rgb: np.ndarray
-    weight: np.ndarray
+    mask_alpha: np.ndarray
     alpha: np.ndarray
     prompt: str
     seconds: float
@@ -110,7 +110,7 @@ class Bench:
             return None
         return Edited(
             rgb=_opened(answer.output_image, "RGB"),
-            weight=_opened(answer.mask_image, "L"),
+            mask_alpha=_opened(answer.mask_image, "L"),
             alpha=_opened(answer.background_removed_image, "RGBA")[..., 3],
             prompt=answer.effective.prompt,
             seconds=answer.elapsed_time,
@@ -126,8 +126,8 @@ def png(pixels: np.ndarray) -> bytes:
 
 
 def is_untouched(edit: Edited, original: np.ndarray) -> bool:
-    """Whether every pixel of weight 0 is the picture's."""
-    return bool((edit.rgb == original)[edit.weight == 0].all())
+    """Whether every pixel of mask alpha 0 is the picture's."""
+    return bool((edit.rgb == original)[edit.mask_alpha == 0].all())
 
 
 def share(flags: Sequence[bool]) -> float:

@@ -99,7 +99,7 @@ def background(edits: FillEdits) -> Iterator[Row]:
     yield Row("background change", "shows the place asked for", share(right), 95, count=len(right))
     pairs = zip(edits.bench.originals, edits.balanced, strict=True)
     same = [is_untouched(edit, original.rgb) for (_, original), edit in pairs if edit]
-    yield Row("background change", "pixels of weight 0 are the picture's", share(same), 100, count=len(same))
+    yield Row("background change", "pixels of mask alpha 0 are the picture's", share(same), 100, count=len(same))
 
 
 def languages(edits: FillEdits) -> Iterator[Row]:

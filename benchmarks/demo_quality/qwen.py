@@ -27,7 +27,7 @@ Language = Literal["korean", "english"]
 class Outcome:
     """What became of a case. seen: what it shows, "" where it was refused.
 
-    rest_change: mean change outside the shirt; is_untouched: whether every pixel of weight 0 is the picture's. Both
+    rest_change: mean change outside the shirt; is_untouched: whether every pixel of mask alpha 0 is the picture's. Both
     None where that is not asked of the task, or the edit was refused.
     """
 
@@ -123,7 +123,7 @@ def untouched(edits: QwenEdits) -> Iterator[Row]:
     tasks = [name for name, task in TASKS.items() if task.keeps_background]
     checked = [made.is_untouched for name in tasks for made in edits.outcomes(name)]
     same = [is_same for is_same in checked if is_same is not None]
-    yield Row("background kept", "pixels of weight 0 are the picture's", share(same), 100, count=len(same))
+    yield Row("background kept", "pixels of mask alpha 0 are the picture's", share(same), 100, count=len(same))
 
 
 def fast(edits: QwenEdits) -> Iterator[Row]:

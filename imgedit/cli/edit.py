@@ -33,7 +33,7 @@ def edit(
     ] = None,
     quality: Quality = None,
     cutout: Annotated[Path | None, typer.Option(help="Also write the subject without background here (PNG).")] = None,
-    mask_output: Annotated[Path | None, typer.Option(help="Also write the weight of the composite here (PNG).")] = None,
+    mask_output: Annotated[Path | None, typer.Option(help="Also write the composite's mask alpha here (PNG).")] = None,
     timeout: Annotated[float, typer.Option(help="Longest wait, in seconds.", min=0.1)] = DEFAULT_TIMEOUT,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object: what was made and used, or the error.")

@@ -49,7 +49,7 @@ class SegmentStage(_Strict):
 
 
 class MaskStage(_Strict):
-    """The weight of the composite: the caller's mask, or the part of BEN2's that `choose` names.
+    """The mask alpha of the composite: the caller's mask, or the part of BEN2's that `choose` names.
 
     Its options are the defaults of `EditRequest.mask` for BEN2's mask.
     """
@@ -91,7 +91,7 @@ class PaintStage(_Strict):
 
 
 class FillStage(PaintStage):
-    """FLUX.1-Fill repaints where the weight is above 0."""
+    """FLUX.1-Fill repaints where the mask alpha is above 0."""
 
     kind: Literal["fill"] = "fill"
 
@@ -117,7 +117,7 @@ class QwenEditStage(PaintStage):
 
 
 class CompositeStage(_Strict):
-    """The painted pixels over the input's, by the weight."""
+    """The painted pixels over the input's, by the mask alpha."""
 
     kind: Literal["composite"] = "composite"
 

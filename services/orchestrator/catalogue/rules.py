@@ -45,7 +45,7 @@ def _check_stage(kind: str, index: int, before: Sequence[str]) -> None:
         case "segment" if "mask" in before:
             raise _at(index, "segment stands before the mask that is taken from it")
         case "mask" | "extend" if {"mask", "extend"} & set(before) - {kind}:
-            raise _at(index, "mask and extend do not go together: each makes the weight")
+            raise _at(index, "mask and extend do not go together: each makes the mask")
         case "extend" if painted:
             raise _at(index, "extend stands before everything that paints")
         case "rewrite_prompt" if painted:

@@ -80,7 +80,7 @@ async def test_no_more_than_the_limit_run_or_are_read() -> None:
 
         async def requests() -> AsyncIterator[edit_pb2.EditRequest]:
             nonlocal sent
-            for seed in range(8):
+            for seed in range(16):
                 yield request(seed=seed, input_image=large)
                 sent += 1
 
@@ -88,9 +88,9 @@ async def test_no_more_than_the_limit_run_or_are_read() -> None:
         await eventually(lambda: running.fill.running == 2)
         await asyncio.sleep(0.3)
         assert running.fill.calls == running.segmentation.calls == 2
-        assert sent < 6, "what is not read must not be sent"
+        assert sent < 14, "what is not read must not be sent"
         running.fill.gate.set()
-        assert list(ends(await ending).values()) == ["result"] * 8
+        assert list(ends(await ending).values()) == ["result"] * 16
         assert running.fill.most_running == 2
 
 

@@ -74,6 +74,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     root = tmp_path / "project"
     stated = dict.fromkeys(release.PLACES, "image: imgedit-fill:0.1.0\nimage: envoy:0.1.0\nnewTag: 0.1.0\n")
     generators = {f"{module.replace('.', '/')}.py": GENERATOR for module in release.REGENERATE}
+    generators |= {f"{module.partition('.')[0]}/__init__.py": "" for module in release.REGENERATE}
     others = {"README.md": "", "LICENSE": "", "made.txt": "0.1.0", ".gitignore": "build/\n__pycache__/\n"}
     write(root, stated | generators | others)
     write(root, {"imgedit/__init__.py": '__version__ = "0.1.0"\n', "CHANGELOG.md": CHANGES})

@@ -32,9 +32,9 @@ def with_masks(jobs: Sequence[Job], masks: Path) -> list[Job]:
     """
     found = [(job, _masks_of(job, masks)) for job in jobs]
     if missing := [job.name for job, files in found if not files]:
-        raise PerPictureError(f"--masks: no mask in {masks} for {_listed(missing)}; a mask has its picture's name")
+        raise PerPictureError(f"--masks: no mask in {masks} for {listed(missing)}; a mask has its picture's name")
     if several := [job.name for job, files in found if len(files) > 1]:
-        raise PerPictureError(f"--masks: more than one mask in {masks} for {_listed(several)}")
+        raise PerPictureError(f"--masks: more than one mask in {masks} for {listed(several)}")
     return [_asking(job, {"mask": files[0]}) for job, files in found]
 
 
@@ -48,9 +48,9 @@ def with_prompts(jobs: Sequence[Job], file: Path, *, has_prompt: bool) -> list[J
     asked = _read(file)
     names = {job.name for job in jobs}
     if unknown := [f"{name} (line {line})" for name, (line, _) in asked.items() if name not in names]:
-        raise PerPictureError(f"--prompts: the folder has no {_listed(unknown)}")
+        raise PerPictureError(f"--prompts: the folder has no {listed(unknown)}")
     if not has_prompt and (missing := [job.name for job in jobs if "prompt" not in _said(asked, job)]):
-        raise PerPictureError(f"--prompts: no prompt for {_listed(missing)}; --prompt is for those without a line")
+        raise PerPictureError(f"--prompts: no prompt for {listed(missing)}; --prompt is for those without a line")
     return [_asking(job, _said(asked, job)) for job in jobs]
 
 
@@ -120,7 +120,8 @@ def _text_of(file: Path) -> str:
     raise PerPictureError(f"--prompts: {file}: is neither UTF-8 nor CP949 text; save it as CSV in UTF-8")
 
 
-def _listed(names: Iterable[str]) -> str:
+def listed(names: Iterable[str]) -> str:
+    """The first few names, and how many more there are."""
     found = list(names)
     more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
     return ", ".join(found[:SHOWN]) + more

@@ -30,11 +30,10 @@ from imgedit.cli.edit_options import MASK, Ask, Quality, asking, given_files, ou
 from imgedit.cli.exit_codes import ExitCode
 from imgedit.client import DEFAULT_TIMEOUT
 from imgedit.errors import ImgeditError
-from imgedit.per_picture import PerPictureError, with_masks, with_prompts
+from imgedit.per_picture import PerPictureError, listed, with_masks, with_prompts
 from imgedit.request import EditOptions
 
 SHOWN_FAILURES = 20
-SHOWN_NAMES = 5
 
 
 @connecting
@@ -92,7 +91,9 @@ def batch(
         fail(f"--out: {message(error, language(lang))}", as_json=as_json)
     others = left_out(folder.resolve(), out_folder.resolve(), recursive=recursive)
     if others and not as_json:
-        err.print(f"left out, neither PNG, JPEG nor WebP: {_listed(others)}", highlight=False, soft_wrap=True)
+        err.print(
+            f"left out, neither PNG, JPEG nor WebP: {escape(shown(listed(others)))}", highlight=False, soft_wrap=True
+        )
     run = _Run(found, others, options, state, timeout, language(lang))
     with _bar(quiet) as bar:
         task = bar.add_task("editing", total=len(found), failed="")
@@ -113,11 +114,6 @@ def _with_own(found: list[Job], masks: Path | None, prompts: Path | None, option
             raise PerPictureError(f"--masks: there is no folder {masks}")
         found = with_masks(found, masks)
     return found if prompts is None else with_prompts(found, prompts, has_prompt=bool(options.get("prompt")))
-
-
-def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - SHOWN_NAMES} more" if len(names) > SHOWN_NAMES else ""
-    return escape(shown(", ".join(names[:SHOWN_NAMES]))) + more
 
 
 def _jobs(folder: Path, out_folder: Path, recursive: bool, ending: str, *, as_json: bool) -> list[Job]:

@@ -46,6 +46,7 @@ def test_no_two_things_of_a_stack_share_a_port_however_many_replicas_there_are()
 def test_a_service_listens_where_the_table_says(row: ServiceRow) -> None:
     fields = settings_of(row.name).model_fields
     assert (fields["port"].default, fields["metrics_port"].default) == (row.port, row.metrics_port)
+    assert (fields["folder"].default if "folder" in fields else None) == row.model, "the folder of its checkpoint"
 
 
 @ROWS

@@ -244,7 +244,7 @@ SERVICES = (
             ),
             Panel(
                 "급한 작업",
-                "Errands: prompts rewritten",
+                "Side tasks: prompts rewritten",
                 [
                     (rate("imgedit_engine_errands_total", "service, outcome"), "{{service}} {{outcome}}"),
                     (quantile(0.95, "imgedit_engine_errand_wait_seconds", "service"), "{{service}} wait P95, s"),
@@ -385,7 +385,7 @@ SERVICES = (
             ),
             Panel(
                 "급한 작업 시간 P95",
-                "Errand, P95",
+                "Side task, P95",
                 [(quantile(0.95, "imgedit_engine_errand_seconds", "service"), "{{service}}")],
                 unit="s",
             ),

@@ -142,7 +142,7 @@ class Engine(Generic[SpecT, StateT, OutputT]):
 
         deadline: on `time.monotonic()`; None = whenever. The work should take no longer than a few steps; it is handed
         a function that turns true when it should return at once, because the caller has left or the deadline has
-        passed. Errands that wait run one after another, the earliest deadline first; then the jobs get a turn.
+        passed. Those that wait run one after another, the earliest deadline first; then the jobs get a turn.
 
         Raises `QueueFull`, `DeadlineExceeded`, `OutOfMemory`, `ServiceUnavailable`, or what the work raised.
         """
@@ -224,7 +224,7 @@ class Engine(Generic[SpecT, StateT, OutputT]):
     def _work(self) -> None:
         try:
             while not self._is_lost and self._wait_for_work():
-                self._run_errands()
+                self._run_side_tasks()
                 self._turn()
         finally:
             with self._changed:
@@ -251,7 +251,7 @@ class Engine(Generic[SpecT, StateT, OutputT]):
             self._changed.wait_for(lambda: self._jobs or self._side_tasks or self._closing)
             return bool(self._jobs or self._side_tasks)
 
-    def _run_errands(self) -> None:
+    def _run_side_tasks(self) -> None:
         """Run the side tasks that are here now; those that come meanwhile wait for the jobs' turn."""
         with self._changed:
             waiting = self._side_tasks.in_order()

@@ -13,7 +13,7 @@ from services.orchestrator.imaging.foreground_colours import ForegroundColours, 
 
 
 def composited(state: ChainState, *, postprocess: bool) -> ChainState:
-    """What was painted over the state by its mask alpha; where that is 0 the state's bytes are untouched.
+    """What was painted over the picture by its mask alpha; where that is 0 the picture's bytes are untouched.
 
     postprocess: match the painted region's tone to what is kept around it, and keep the subject in its own colours at
     soft edges. Nothing painted = nothing changes.

@@ -14,7 +14,7 @@ from services.orchestrator.request.margins import Margins
 
 
 def check_canvas(size: tuple[int, int], margins: Margins, max_pixels: int) -> None:
-    """Refuse a state that would not be accepted as a picture."""
+    """Refuse an extended picture that would not be accepted as one."""
     width, height = margins.around(size)
     if width * height <= max_pixels and max(width, height) <= MAX_SIDE:
         return

@@ -86,7 +86,7 @@ async def fill(state: ChainState, stage: FillStage, edit: EditContext) -> ChainS
 
 
 async def qwen_edit(state: ChainState, stage: QwenEditStage, edit: EditContext) -> ChainState:
-    """Qwen-Image-EditContext edits the work area by the prompt, with the references beside it."""
+    """Qwen-Image-Edit edits the work area by the prompt, with the references beside it."""
     parameters = await _parameters(stage, edit)
     if parameters.steps_run == 0:
         return state

@@ -1,4 +1,4 @@
-"""Errands: small urgent work on the device's thread, between the steps of jobs."""
+"""Side tasks: small urgent work on the device's thread, between the steps of jobs."""
 
 import asyncio
 import threading

@@ -180,7 +180,7 @@ def services(ports: Ports) -> Iterator[None]:
 
 def direct_editor(decoders: Decoders) -> Editor:
     """The orchestrator's editor on models that are called directly."""
-    settings = OrchestratorSettings()
+    settings = OrchestratorSettings(max_work_pixels=MAX_WORK_PIXELS)
     unlimited = Limit(1000, 2**40)
     return Editor(
         CatalogueSource(settings.experiments),
@@ -188,7 +188,7 @@ def direct_editor(decoders: Decoders) -> Editor:
         decoders,
         admission=Admission(unlimited, unlimited),
         max_pixels=MAX_PIXELS,
-        max_work_pixels=MAX_WORK_PIXELS,
+        work_pixels=settings.work_pixels,
         prompts=prompt_rules(settings),
     )
 

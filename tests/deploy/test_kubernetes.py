@@ -204,7 +204,7 @@ def test_the_job_brings_every_file_that_a_setting_names(components: list[str], m
     sources = pulled_by(job, monkeypatch)
     for deployment, settings in settings_in(objects).items():
         if isinstance(settings, ModelSettings):
-            assert settings.folder in {source.folder for source in sources}, deployment
+            assert settings.model_dump()["folder"] in {source.folder for source in sources}, deployment
         if isinstance(settings, DiffusionSettings):
             for file in filter(None, (settings.gguf, settings.lora_fast)):
                 assert (".", file) in {(source.folder, source.required) for source in sources}, deployment

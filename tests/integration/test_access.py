@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hmac
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -299,8 +300,10 @@ def test_a_token_is_compared_with_every_credential_in_constant_time(monkeypatch:
     made = [tokens.make(f"caller-{index}", ["edit"]) for index in range(5)]
     known = [credential for _, credential in made]
     compared: list[tuple[bytes, bytes]] = []
-    real = access.hmac.compare_digest
-    monkeypatch.setattr(access.hmac, "compare_digest", lambda a, b: compared.append((a, b)) or real(a, b))
+    real = hmac.compare_digest
+    monkeypatch.setattr(
+        "services.common.access.hmac.compare_digest", lambda a, b: compared.append((a, b)) or real(a, b)
+    )
     for token, expected in ((made[0][0], known[0]), ("unknown", None), (made[4][0], known[4])):
         compared.clear()
         assert access.find(known, token) == expected
@@ -395,7 +398,7 @@ async def test_a_renewed_certificate_is_used_and_running_calls_go_on(authority: 
     pair, renewed = authority.issue("server"), next_authority.issue("server")
     async with serving(**tls(pair)) as address, EditClient(address, tls_ca=authority.certificate) as client:
         stub = edit_pb2_grpc.EditServiceStub(client._channel)
-        running = stub.EditStream(edit_pb2.EditRequest(steps=20))  # 2 s between its events
+        running: Any = stub.EditStream(edit_pb2.EditRequest(steps=20))  # 2 s between its events
         assert await running.read()
         pair.certificate.write_bytes(renewed.certificate.read_bytes())
         await asyncio.sleep(file_watch.CHECK_SECONDS)
@@ -426,7 +429,7 @@ async def test_a_client_shows_a_renewed_certificate_without_losing_a_call(author
         ) as client,
     ):
         stub = edit_pb2_grpc.EditServiceStub(client._channel)
-        running = stub.EditStream(edit_pb2.EditRequest(steps=20))
+        running: Any = stub.EditStream(edit_pb2.EditRequest(steps=20))
         assert (await running.read()).result.experiment_name == "old-name"
         shown.certificate.write_bytes(renewed.certificate.read_bytes())
         shown.key.write_bytes(renewed.key.read_bytes())

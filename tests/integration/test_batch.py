@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import AsyncIterator
+from typing import Any
 
 import grpc
 import pytest
@@ -63,7 +64,7 @@ async def test_answers_come_as_they_finish() -> None:
     async with world() as running:
         running.fill.gate.clear()
         slow, quick = request(request_id="slow"), request(request_id="quick", strength=0.0)
-        call = running.stub.EditBatch([slow, quick])
+        call: Any = running.stub.EditBatch([slow, quick])
         ended = []
         async for event in call:
             if kind(event) == "result":

@@ -101,7 +101,7 @@ REQUIRES = [
     ],
 )
 def test_requirements_count_by_the_rules_of_pip(extra: str, faults: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor.metadata, "requires", lambda name: REQUIRES)
+    monkeypatch.setattr("imgedit.local.doctor.metadata.requires", lambda name: REQUIRES)
     assert sorted(doctor._missing(extra)) == faults
 
 

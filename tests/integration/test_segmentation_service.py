@@ -46,6 +46,7 @@ from services.common import pixels
 from services.common.server import RunningServer
 from services.segmentation import model as model_module
 from services.segmentation.__main__ import make_service
+from services.segmentation.ben2 import cpu
 from services.segmentation.foreground import estimate_foreground
 from services.segmentation.model import Network, Segmenter
 from services.segmentation.settings import SegmentationSettings
@@ -341,7 +342,7 @@ async def test_a_mask_that_is_never_finite_is_an_internal_error_and_the_next_req
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     factors: list[float] = []
-    prepared = model_module.PreparedBEN2
+    prepared = cpu.PreparedBEN2
 
     def sometimes_not_finite(*args: Any) -> Network:
         run = prepared(*args)

@@ -7,6 +7,7 @@ import io
 import socket
 import threading
 from contextlib import ExitStack
+from typing import Any
 
 import grpc
 import numpy as np
@@ -95,7 +96,8 @@ async def test_a_batch_may_wait_for_a_result_before_it_sends_more(monkeypatch: p
     monkeypatch.setattr("services.orchestrator.servicer.IDLE_SECONDS", 0.4)
     async with world() as running:
         running.fill.gate.clear()
-        call = running.stub.EditBatch()
+        stub: Any = running.stub
+        call = stub.EditBatch()
         await call.write(request(request_id="a"))
         await running.fill.begun.wait()
         await asyncio.sleep(1.5)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import time
 
 import pytest
 from PIL import Image
@@ -141,10 +140,9 @@ def test_one_visitor_does_not_wait_for_another_ones_edit(studio: Studio, browser
     other = browser.new_context(locale="ko-KR")
     second = Studio(other.new_page(), studio.url)
     second.open()
-    began = time.monotonic()
     second.choose("이미지 확장")
     expect(second.page.get_by_text("확장할 여백").first).to_be_visible()
-    assert time.monotonic() - began < 5
+    expect(studio.page.get_by_role("button", name="취소", exact=True)).to_be_visible()  # it still runs
     expect(second.page.locator(".st-key-progress, .st-key-card-result, .st-key-card-history")).to_have_count(0)
     other.close()
     studio.press("취소")

@@ -41,7 +41,7 @@ def test_a_process_that_has_worked_is_released_and_one_that_has_not_is_left_alon
     times = iter([1.0, 1.1, 1.15, 9.0, 9.1])  # a look, after the release, a look, a look, after the release
     released: list[bool] = []
     monkeypatch.setattr(memory, "SECONDS", 0.001)
-    monkeypatch.setattr(memory.time, "process_time", lambda: next(times))
+    monkeypatch.setattr("services.common.memory.time.process_time", lambda: next(times))
     monkeypatch.setattr(memory, "release", lambda: lambda: released.append(True))
 
     with pytest.raises(RuntimeError, match="StopIteration"):

@@ -44,13 +44,13 @@ def phases_of(spans: Collector, call: str = "job") -> Trace:
 async def test_a_job_is_three_spans_however_many_steps_it_has(spans: Collector) -> None:
     async with running(Clockwork()) as engine:
         await asked(engine, Task("job", steps=30, seconds=0.001))
-    spans = phases_of(spans)
-    assert sorted(span.name for span in spans.spans) == ["decode", "denoise", "prepare"]
-    denoise = spans.named("denoise")
+    phases = phases_of(spans)
+    assert sorted(span.name for span in phases.spans) == ["decode", "denoise", "prepare"]
+    denoise = phases.named("denoise")
     assert (denoise.attributes["steps_run"], denoise.attributes["skipped_forwards"]) == (30, 0)
     assert denoise.attributes["device_seconds"] >= 0.03
-    assert spans.named("prepare").seconds[1] <= denoise.seconds[0]
-    assert denoise.seconds[1] <= spans.named("decode").seconds[0]
+    assert phases.named("prepare").seconds[1] <= denoise.seconds[0]
+    assert denoise.seconds[1] <= phases.named("decode").seconds[0]
 
 
 async def test_steps_that_were_shared_say_with_how_many(spans: Collector) -> None:
@@ -85,9 +85,9 @@ async def test_the_phase_that_fails_says_why_and_those_before_it_are_well(
     async with running(Clockwork()) as engine:
         with pytest.raises(ImgeditError):
             await asked(engine, Task("job", fail_at=quantum, error=MemoryError("a secret")))
-    spans = phases_of(spans)
-    assert sorted(span.name for span in spans.spans) == made
-    assert [(span.name, span.status) for span in spans.spans if span.has_failed] == [
+    phases = phases_of(spans)
+    assert sorted(span.name for span in phases.spans) == made
+    assert [(span.name, span.status) for span in phases.spans if span.has_failed] == [
         (phase, "RESOURCE_EXHAUSTED OUT_OF_MEMORY")
     ]
 
@@ -99,11 +99,11 @@ async def test_a_job_whose_caller_leaves_ends_its_open_phase_as_cancelled(spans:
                 async for event in events:
                     if isinstance(event, Progress):
                         break
-    spans = phases_of(spans)
-    assert sorted(span.name for span in spans.spans) == ["denoise", "prepare"]
-    assert spans.named("denoise").status == "CANCELLED CANCELLED"
-    assert 1 <= spans.named("denoise").attributes["steps_run"] < 1000
-    assert not spans.named("prepare").has_failed
+    phases = phases_of(spans)
+    assert sorted(span.name for span in phases.spans) == ["denoise", "prepare"]
+    assert phases.named("denoise").status == "CANCELLED CANCELLED"
+    assert 1 <= phases.named("denoise").attributes["steps_run"] < 1000
+    assert not phases.named("prepare").has_failed
 
 
 async def test_a_job_outside_a_traced_call_makes_no_span(spans: Collector) -> None:

@@ -245,7 +245,7 @@ PUBLISHED = {
     ),
     "Qwen2.5-VL-7B": (
         Qwen2_5_VLForConditionalGeneration,
-        Qwen2_5_VLConfig(
+        Qwen2_5_VLConfig(  # type: ignore[call-arg]
             **BF16_7B,
             num_attention_heads=28,
             num_key_value_heads=4,

@@ -148,7 +148,8 @@ def test_blocks_are_dequantised_as_the_gguf_package_does(kind: str) -> None:
         rows.reshape(-1, size)[:, slice(*halves)] = scales.view(np.uint8)
     else:
         plain = noise.normal(size=(6, 512)).astype(np.float32)
-        rows = {"F32": plain, "F16": plain.astype(np.float16)}.get(kind, gguf.quantize(plain, number)).view(np.uint8)
+        stored = {"F32": plain, "F16": plain.astype(np.float16)}
+        rows = (stored[kind] if kind in stored else gguf.quantize(plain, number)).view(np.uint8)
     ours = gguf_weights.dequantised(torch.from_numpy(rows), int(number), (6, 512), torch.float32)
     expected = gguf.dequantize(
         rows if block > 1 or kind == "BF16" else rows.view({"F32": "f4", "F16": "f2"}[kind]), number

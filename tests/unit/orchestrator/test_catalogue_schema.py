@@ -12,6 +12,7 @@ import jsonschema
 import pytest
 import yaml
 
+from imgedit.errors import SettingsError
 from services.orchestrator.catalogue import models, schema
 from services.orchestrator.catalogue.models import SHIPPED
 
@@ -70,7 +71,7 @@ def test_the_schema_refuses_what_the_loader_refuses(tmp_path: Path, old: str, ne
     assert old in text
     broken = tmp_path / "broken.yaml"
     broken.write_text(text.replace(old, new, 1), encoding="utf-8")
-    with pytest.raises(models.SettingsError):
+    with pytest.raises(SettingsError):
         models.load(broken)
     assert not accepted(broken.read_text(encoding="utf-8"))
 

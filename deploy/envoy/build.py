@@ -21,7 +21,7 @@ from deploy.envoy.openapi import OpenApi
 from imgedit import __version__
 from imgedit.local import gateway
 from imgedit.local.gateway import Address, Mutual
-from imgedit.local.services import MODEL_SERVICES, ORCHESTRATOR
+from imgedit.local.services import MODEL_SERVICES, OPENAI_API, ORCHESTRATOR
 
 FOLDER = Path(__file__).parent
 PROTOS = FOLDER.parents[1] / "protos"
@@ -38,7 +38,11 @@ TLS = Path("/etc/imgedit/tls")
 """Where a pod finds its certificate, as cert-manager writes it."""
 
 CERTIFICATES = gateway.secret_files(TLS / "tls.crt", TLS / "tls.key", TLS / "ca.crt")
-TO_ORCHESTRATOR = Mutual(MOUNTED, False, dict.fromkeys(gateway.ORCHESTRATOR_CLUSTERS, ORCHESTRATOR.image))
+FROM_EDGE = Mutual(
+    MOUNTED,
+    False,
+    {**dict.fromkeys(gateway.ORCHESTRATOR_CLUSTERS, ORCHESTRATOR.image), gateway.OPENAI_CLUSTER: OPENAI_API.image},
+)
 TO_MODEL_SERVICES = Mutual(MOUNTED, True, {row.name: row.image for row in MODEL_SERVICES})
 
 # Errors with details answer an empty body unless Envoy knows the messages in them.
@@ -58,7 +62,7 @@ def files() -> dict[Path, bytes]:
         FOLDER / "body.lua": scripts.body(compiled, SERVICE),
         FOLDER / "cluster" / "edge.json": _text(cluster_edge()),
         FOLDER / "cluster" / "sidecar.json": _text(cluster_sidecar()),
-        FOLDER / "cluster" / "edge-tls.json": _text(cluster_edge(TO_ORCHESTRATOR)),
+        FOLDER / "cluster" / "edge-tls.json": _text(cluster_edge(FROM_EDGE)),
         FOLDER / "cluster" / "sidecar-tls.json": _text(cluster_sidecar(TO_MODEL_SERVICES)),
         **{FOLDER / "cluster" / name: _text(content) for name, content in CERTIFICATES.items()},
     }
@@ -71,6 +75,7 @@ def cluster_edge(upstream: Mutual | None = None) -> gateway.Config:
         metrics=Address(9100, EVERYWHERE),
         admin=Address(9901),
         orchestrators=[Address(ORCHESTRATOR.port, ORCHESTRATOR.image)],
+        openai=[Address(OPENAI_API.port, OPENAI_API.image)],
         files=MOUNTED,
         upstream=upstream,
     )

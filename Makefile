@@ -12,7 +12,7 @@ PROTOC = $(BIN)/python -m grpc_tools.protoc -Iprotos -I$(SITE)
 WORKERS ?= 2
 PYTEST = $(BIN)/pytest --numprocesses $(WORKERS) --dist loadscope --no-loadscope-reorder
 
-IMAGES := orchestrator segmentation fill qwen-edit studio models demo-models
+IMAGES := orchestrator segmentation fill qwen-edit openai-api studio models demo-models
 TAG ?= demo
 
 help:  ## Show the targets.

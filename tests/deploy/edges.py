@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -81,13 +81,24 @@ class Orchestrator(edit_pb2_grpc.EditServiceServicer):
 async def edge(orchestrator: Orchestrator, folder: Path) -> AsyncIterator[Address]:
     """The edge in front of a started `orchestrator`; yields where it listens."""
     await orchestrator.start()
+    try:
+        async with edge_before(Address(orchestrator.port), folder) as public:
+            yield public
+    finally:
+        await orchestrator.server.stop(None)
+
+
+@asynccontextmanager
+async def edge_before(orchestrator: Address, folder: Path, *, openai: Sequence[Address] = ()) -> AsyncIterator[Address]:
+    """The edge in front of what listens at these addresses."""
     base = Ports.free().base
     public = Address(base)
     config = gateway.edge(
         public=public,
         metrics=Address(base + 1),
         admin=Address(base + 2),
-        orchestrators=[Address(orchestrator.port)],
+        orchestrators=[orchestrator],
+        openai=openai,
     )
     command = gateway.command(config, folder / "edge.json")
     with (folder / "edge.log").open("wb") as log:
@@ -98,7 +109,6 @@ async def edge(orchestrator: Orchestrator, folder: Path) -> AsyncIterator[Addres
     finally:
         process.terminate()
         await asyncio.wait_for(process.wait(), START_SECONDS)
-        await orchestrator.server.stop(None)
 
 
 async def _serving(public: Address) -> None:

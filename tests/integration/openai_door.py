@@ -33,10 +33,7 @@ class Door:
     world: World
     server: RunningHttpServer
     client: AsyncOpenAI
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server.port}"
+    url: str
 
     async def edit(self, **parameters: Any) -> ImagesResponse:
         """An edit of the scripted world's picture."""
@@ -61,9 +58,9 @@ async def before(running: World, *, api_key: str = "none", **settings: Any) -> A
     server = RunningHttpServer(OpenAiApi(chosen), chosen)
     await server.start()
     try:
-        url = f"http://127.0.0.1:{server.port}/v1"
-        async with AsyncOpenAI(base_url=url, api_key=api_key, max_retries=0) as client:
-            yield Door(running, server, client)
+        url = f"http://127.0.0.1:{server.port}"
+        async with AsyncOpenAI(base_url=f"{url}/v1", api_key=api_key, max_retries=0) as client:
+            yield Door(running, server, client, url)
     finally:
         await server.drain()
 

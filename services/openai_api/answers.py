@@ -13,7 +13,7 @@ from services.openai_api.edits import Feature, Preview, Progress, Result
 from services.openai_api.parameters import ImageEdit
 from services.openai_api.transparency import may_be_transparent
 
-_SLICE = 3 * 2**18
+_SLICE = 3 * 2**16
 """Bytes that become 1 MiB of base64. A multiple of 3, so that slices join without padding between them."""
 
 NO_TOKENS: dict[str, Any] = {

@@ -152,7 +152,11 @@ def _certificate(settings: OpenAiApiSettings) -> Watched[object] | None:
 def _listening(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=512)
+        found = socket.create_server((host, port), family=family, backlog=512)
+        # Connections inherit it. asyncio sets it only on sockets that were made with the protocol's number; without it
+        # the end of an answer waits for the caller's delayed acknowledgement, 40 ms.
+        found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return found
     except OSError as error:
         raise SettingsError(f"cannot listen on {host}:{port}: {error}") from None
 

@@ -53,7 +53,7 @@ def files() -> dict[Path, bytes]:
         file.ClearField("source_code_info")
     return {
         FOLDER / "api.binpb": compiled.SerializeToString(deterministic=True),
-        FOLDER / "openapi.json": _text(document, indent=None),  # one line: a ConfigMap holds it
+        FOLDER / "openapi.json": _text(document, indent=None),
         FOLDER / "headers.lua": scripts.headers(compiled, SERVICE),
         FOLDER / "body.lua": scripts.body(compiled, SERVICE),
         FOLDER / "cluster" / "edge.json": _text(cluster_edge()),
@@ -88,8 +88,8 @@ def cluster_sidecar(upstream: Mutual | None = None) -> gateway.Config:
 
 
 def _text(document: gateway.Config, indent: int | None = 1) -> bytes:
-    separators = (",", ":") if indent is None else None
-    return (json.dumps(document, indent=indent, separators=separators, ensure_ascii=False) + "\n").encode()
+    # Tight: a ConfigMap holds all of them.
+    return (json.dumps(document, indent=indent, separators=(",", ":"), ensure_ascii=False) + "\n").encode()
 
 
 def compile_protos(sources: Sequence[str] = SOURCES) -> FileDescriptorSet:

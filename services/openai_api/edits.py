@@ -41,9 +41,6 @@ FIELDS = {
 }
 """What a caller of this API calls the fields that an error names."""
 
-_OPTIONS = "mask"
-"""The field of EditRequest that holds `mask_options`."""
-
 
 @dataclass(frozen=True)
 class Feature:
@@ -225,9 +222,9 @@ def _set(request: edit_pb2.EditRequest, name: str, value: Any) -> None:
     """Set one of our own parameters."""
     match name.split("."):
         case ["mask_options", "subject"]:
-            getattr(request, _OPTIONS).subject = edit_pb2.MaskSubject.Value(f"MASK_SUBJECT_{value.upper()}")
+            request.mask_options.subject = edit_pb2.MaskSubject.Value(f"MASK_SUBJECT_{value.upper()}")
         case ["mask_options", field]:
-            setattr(getattr(request, _OPTIONS), field, value)
+            setattr(request.mask_options, field, value)
         case ["outpaint", field]:
             setattr(request.outpaint, field, value)
         case ["profile"]:
@@ -283,7 +280,7 @@ def _feature(experiment: str, feature: edit_pb2.Feature) -> Feature:
         experiment,
         feature.id,
         feature.requires_mask,
-        frozenset(name.replace(f"{_OPTIONS}.", "mask_options.", 1) for name in specs),
-        int(references.max) if references else 0,
+        frozenset(specs),
+        references.count.max if references else 0,
         {"": (int(usual[0]), usual[1]), **numbers},
     )

@@ -82,8 +82,6 @@ def param(field: str) -> str:
     if known:
         return known
     outer, _, inner = field.partition(".")
-    if outer in ("mask", "mask_options") and inner:
-        return f"mask_options[{inner}]"
     return f"{outer}[{inner}]" if inner else field
 
 

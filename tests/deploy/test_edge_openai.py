@@ -27,7 +27,7 @@ PUBLIC_URL = "http://images.example.org"
 @asynccontextmanager
 async def through(running: Door, folder: Path) -> AsyncIterator[Door]:
     """The same door behind the edge."""
-    behind = Address(running.world.orchestrator.port)
+    behind = [Address(running.world.orchestrator.port)]
     async with (
         edge_before(behind, folder, openai=[Address(running.server.port)]) as public,
         AsyncOpenAI(base_url=f"http://{public}/v1", api_key="none", max_retries=0) as client,

@@ -16,7 +16,7 @@ from pathlib import Path
 import google.api
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
-from deploy.envoy import scripts
+from deploy.envoy import openai_paths, scripts
 from deploy.envoy.openapi import OpenApi
 from imgedit import __version__
 from imgedit.local import gateway
@@ -53,6 +53,7 @@ def files() -> dict[Path, bytes]:
     """What each file must hold."""
     compiled = compile_protos()
     document = OpenApi(compiled, version=__version__).describe(SERVICE)
+    openai_paths.add(document)
     for file in compiled.file:
         file.ClearField("source_code_info")
     return {

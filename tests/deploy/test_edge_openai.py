@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,11 +15,13 @@ import openai
 import pytest
 import pytest_asyncio
 from openai import AsyncOpenAI
+from playwright.async_api import async_playwright, expect
 
 from imgedit.local.gateway import Address
 from tests.deploy.edges import Orchestrator, edge, edge_before
 from tests.integration.openai_door import APPEARANCE, INPAINTING, Door, decoded, door, hole, upload
 from tests.integration.scripted import eventually
+from tests.web.conftest import LAUNCH
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 
@@ -113,6 +117,32 @@ async def test_the_edges_own_refusals_have_the_shape_of_the_api(
     async with httpx2.AsyncClient(base_url=at.url) as client:
         answer = await client.get(path, headers=headers)
     assert_shape(answer, status, code)
+
+
+async def test_the_description_of_all_paths_can_be_browsed(at: Door) -> None:
+    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("chromium is not installed: make system-deps")
+    async with httpx2.AsyncClient(base_url=at.url) as client:
+        described = (await client.get("/openapi.json")).json()
+        assert (await client.post("/docs")).status_code == 405
+    asked, faults = [], []
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=chromium, args=LAUNCH)
+        page = await browser.new_page()
+        page.on("request", lambda request: asked.append(request.url))
+        page.on("pageerror", lambda fault: faults.append(fault))  # playwright marks what it calls
+        await page.goto(f"{at.url}/docs")
+        shown = page.locator("summary:has(.verb)")
+        await expect(shown).to_have_count(sum(len(verbs) for verbs in described["paths"].values()), timeout=60_000)
+        await page.locator("summary", has_text="/v1/images/edits").click()
+        operation = page.locator("#ImagesEdits")
+        await expect(operation.locator("td", has_text="output_compression").first).to_be_visible()
+        await operation.get_by_role("link", name="ImagesResponse").click()
+        await expect(page.locator("#ImagesResponse")).to_have_attribute("open", "")
+        await browser.close()
+    assert not faults
+    assert all(url.startswith(at.url) for url in asked), "it asks nobody else"
 
 
 async def test_without_the_service_its_paths_say_that_nothing_serves_them(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import streamlit as st
 
 from imgedit.errors import ImageRejected, ImgeditError
-from imgedit.v1 import edit_pb2
+from imgedit.values import Mask, Outpaint
 from studio import components, errors, fields, pictures, session
 from studio.catalogue import Form
 from studio.pictures import Picture
@@ -46,12 +46,12 @@ def margins(words: Words, form: Form, options: dict[str, Any], picture: Picture 
             words("outpaint.aspect"), ASPECTS, default="16:9", required=True, key=form.key("aspect"),
             label_visibility="collapsed", persist_state="session",
         )  # fmt: skip
-        options["outpaint"] = edit_pb2.Outpaint(aspect=aspect)
+        options["outpaint"] = Outpaint(aspect=aspect)
         added = pictures.aspect_margins(picture.size, str(aspect)) if picture else None
     else:
         left, right, top, bottom = _margin_sliders(words, form)
         if left or right or top or bottom:
-            options["outpaint"] = edit_pb2.Outpaint(left=left, right=right, top=top, bottom=bottom)
+            options["outpaint"] = Outpaint(left=left, right=right, top=top, bottom=bottom)
         added = (left, right, top, bottom)
     if picture and added and any(added):
         _margins_preview(words, picture, added)
@@ -169,13 +169,13 @@ def _mask_over(view: bytes, mask: bytes, _visit: object) -> bytes:
 
 
 def _mask_options(words: Words, form: Form, options: dict[str, Any], *, is_own: bool) -> None:
-    chosen = edit_pb2.MaskOptions()
+    chosen: dict[str, Any] = {}
     for name in ("subject", "threshold", "grow_px", "feather_px", "fill_holes", "invert"):
         spec = form.take(f"mask_options.{name}")
         if spec is None or (is_own and name == "subject"):
             continue
         value = fields.field(words, form, spec)
         if value is not None:
-            setattr(chosen, name, edit_pb2.MaskSubject.Value(value) if name == "subject" else value)
-    if chosen.ByteSize():
-        options["mask_options"] = chosen
+            chosen[name] = value.removeprefix("MASK_SUBJECT_").lower() if name == "subject" else value
+    if chosen:
+        options["mask_options"] = Mask(**chosen)

@@ -32,6 +32,9 @@ from imgedit.local import malloc
 
 _log = logging.getLogger(__name__)
 
+_START_SECONDS = 60.0
+"""Longest that a process may take until it answers for the first time, on a machine that does much else."""
+
 _PATIENCE = 10
 """A decoder that has not answered after so many times its limit of processor time is stuck and is ended."""
 
@@ -175,7 +178,7 @@ class _Decoder:
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._socket, theirs = socket.socketpair()
-        self._socket.settimeout(_PATIENCE * seconds)
+        self._socket.settimeout(_PATIENCE * seconds + _START_SECONDS)
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", decode_process.__name__, str(theirs.fileno()), str(seconds)],
@@ -195,6 +198,7 @@ class _Decoder:
         try:
             decode_process.send(self._socket, {"field": field, "pixels": pixels, "bytes": len(data)}, memoryview(data))
             answer = decode_process.receive(self._socket)
+            self._socket.settimeout(_PATIENCE * self._seconds)  # it has started
             if answer is not None and "width" in answer:
                 return self._picture(answer, header)
         except TimeoutError:  # without using its processor time: stopped, or the machine stands still

@@ -18,8 +18,8 @@ from studio import settings as studio_settings
 from studio.settings import Settings
 from studio.theme import THEME
 
-MAX_UPLOAD_MIB = 32
-"""As at the API."""
+MAX_UPLOAD_MIB = 64
+"""Twice what the API takes: larger photos are reduced."""
 
 WILDCARDS = ("0.0.0.0", "::")
 

@@ -49,6 +49,9 @@ def _now(words: Words, picture: Picture) -> None:
             components.still(picture.thumb, alt=words("picture.alt"), key="input-still")
         size = words("picture.size", width=picture.width, height=picture.height, kind=picture.kind)
         st.caption(f"{plain(picture.name)}  \n{size}")
+    if picture.reduced_from:
+        width, height = picture.reduced_from
+        st.caption(f":material/info: {words('picture.reduced', width=width, height=height)}")
 
 
 def _uploaded(words: Words, session: Session, uploads: list[UploadedFile]) -> list[Picture]:

@@ -92,7 +92,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "picture": ("이미지", "Picture"),
     "upload": ("이미지 올리기", "Upload pictures"),
     "upload.help": (
-        "PNG, JPG, WebP, HEIC(아이폰), AVIF, BMP · 64MB까지. 큰 사진은 줄여서 씁니다. 여러 장을 올리면 한꺼번에 편집합니다.",
+        "PNG, JPG, WebP, HEIC(아이폰), BMP · 64MB까지. 큰 사진은 줄여서 씁니다. 여러 장은 한꺼번에 편집합니다.",
         "PNG, JPEG, WebP, HEIC (iPhone), AVIF, BMP · up to 64 MB. Large photos are reduced. Several make a batch.",
     ),
     "uploader.button": ("파일 고르기", "Choose files"),

@@ -63,8 +63,8 @@ class Availability:
 def needs(feature: Feature) -> list[str]:
     """The services without which an edit that leaves everything unset fails, in the order of the stages.
 
-    A stage that has the name of a service calls it. A segmentation that only the cut-out depends on is not among them, nor is a prompt's translation, which not every
-    prompt needs.
+    A stage that has the name of a service calls it. A segmentation that only the cut-out depends on is not among them,
+    nor is a prompt's translation, which not every prompt needs.
     """
     uses_mask = feature.has(SegmentStage) and bool(mask_parameters.resolve(edit_pb2.EditRequest(), feature).masks)
     found = ["segmentation"] if uses_mask or not feature.paint_stages else []

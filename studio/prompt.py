@@ -24,7 +24,7 @@ def draw(words: Words, form: Form, options: dict[str, Any]) -> None:
         words("prompt"),
         height=100,
         max_chars=int(spec.max),
-        placeholder=words("prompt.placeholder"),
+        placeholder=str(default_of(spec) or words("prompt.placeholder")),
         key="prompt",
         label_visibility="collapsed",
         persist_state="session",

@@ -58,9 +58,11 @@ def _row(spec: edit_pb2.ParameterSpec) -> tuple[str, str, str, str]:
 def _default(spec: edit_pb2.ParameterSpec) -> str:
     match spec.default.WhichOneof("kind"):
         case "number_value":
-            return f"{spec.default.number_value:g}"
+            return _number(spec.default.number_value)
         case "bool_value":
             return "yes" if spec.default.bool_value else "no"
+        case "struct_value":  # margins, by side
+            return ", ".join(f"{name} {_number(float(length))}" for name, length in spec.default.struct_value.items())
         case _:
             return spec.default.string_value
 

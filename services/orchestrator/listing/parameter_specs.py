@@ -11,12 +11,19 @@ from google.protobuf.struct_pb2 import Value
 
 from imgedit.v1 import edit_pb2, profile_pb2
 from services.common import checks
-from services.orchestrator.catalogue.models import ExtendStage, Feature, MaskStage, NumberRange, SegmentStage
+from services.orchestrator.catalogue.models import (
+    MAX_MARGIN_PX,
+    MAX_MASK_PX,
+    MAX_SEED,
+    ExtendStage,
+    Feature,
+    MaskStage,
+    NumberRange,
+    SegmentStage,
+)
 from services.orchestrator.request import mask_parameters
-from services.orchestrator.request.margins import MAX_MARGIN_PX
 from services.orchestrator.request.parameters import (
     MAX_PREVIEW_EVERY,
-    MAX_SEED,
     PROFILE_NUMBERS,
     automatic_negative_prompt,
     max_references,
@@ -34,9 +41,19 @@ def specs(feature: Feature) -> list[edit_pb2.ParameterSpec]:
 
 def _general_specs(feature: Feature) -> Iterator[edit_pb2.ParameterSpec]:
     yield _spec("input_image", edit_pb2.PARAMETER_TYPE_IMAGE, required=True, min=1, max=1)
-    yield _spec("prompt", edit_pb2.PARAMETER_TYPE_TEXT, required=True, min=1, max=checks.MAX_PROMPT_CHARACTERS)
+    prompt = feature.defaults.prompt
+    yield _spec(
+        "prompt",
+        edit_pb2.PARAMETER_TYPE_TEXT,
+        required=prompt is None,
+        default=_text_value(prompt) if prompt is not None else None,
+        min=1,
+        max=checks.MAX_PROMPT_CHARACTERS,
+    )
     yield _spec("expand_prompt", edit_pb2.PARAMETER_TYPE_BOOLEAN, default=Value(bool_value=False), min=0, max=1)
-    automatic = automatic_negative_prompt(feature.prompt_stage)
+    automatic = feature.defaults.negative_prompt
+    if automatic is None:
+        automatic = automatic_negative_prompt(feature.prompt_stage)
     yield _spec(
         "negative_prompt",
         edit_pb2.PARAMETER_TYPE_TEXT,
@@ -45,8 +62,16 @@ def _general_specs(feature: Feature) -> Iterator[edit_pb2.ParameterSpec]:
         max=checks.MAX_PROMPT_CHARACTERS,
     )
     yield from (_number_spec(name, limits) for name, limits in ranges(feature))
-    yield _choice("profile", "PROFILE_BALANCED", [profile_pb2.Profile.Name(n) for n in PROFILE_NUMBERS.values()])
-    yield _spec("seed", edit_pb2.PARAMETER_TYPE_INTEGER, min=0, max=MAX_SEED)
+    profiles = {name: profile_pb2.Profile.Name(number) for name, number in PROFILE_NUMBERS.items()}
+    yield _choice("profile", profiles[feature.defaults.profile or "balanced"], [*profiles.values()])
+    seed = feature.defaults.seed
+    yield _spec(
+        "seed",
+        edit_pb2.PARAMETER_TYPE_INTEGER,
+        default=_number(seed) if seed is not None else None,
+        min=0,
+        max=MAX_SEED,
+    )
     yield _spec("preview_every", edit_pb2.PARAMETER_TYPE_INTEGER, min=0, max=MAX_PREVIEW_EVERY)
     if feature.has(MaskStage) or feature.has(ExtendStage) or feature.has(SegmentStage):
         yield _choice("postprocess", "POSTPROCESS_ON", ["POSTPROCESS_ON", "POSTPROCESS_OFF"])
@@ -59,26 +84,37 @@ def _picture_specs(feature: Feature) -> Iterator[edit_pb2.ParameterSpec]:
     yield from _mask_specs(feature)
     if mask_parameters.takes_background(feature):
         yield _background_spec(feature)
-    yield _spec("outpaint", edit_pb2.PARAMETER_TYPE_MESSAGE, min=0, max=MAX_MARGIN_PX)
+    yield _spec("outpaint", edit_pb2.PARAMETER_TYPE_MESSAGE, default=_margins(feature), min=0, max=MAX_MARGIN_PX)
     yield _spec("reference_images", edit_pb2.PARAMETER_TYPE_IMAGE, min=0, max=max_references(feature))
 
 
 def _mask_specs(feature: Feature) -> list[edit_pb2.ParameterSpec]:
-    """How the mask is worked on; the defaults are those for BEN2's mask."""
+    """How the mask is worked on; the defaults are those for BEN2's mask, where the chain has it."""
     stage = next((stage for stage in feature.stages if isinstance(stage, MaskStage)), None)
     if stage is None:
         return []
+    default = mask_parameters.defaults_of(stage, is_own=not feature.has(SegmentStage))
     subjects = {name: edit_pb2.MaskSubject.Name(number) for name, number in mask_parameters.SUBJECT_NUMBERS.items()}
     integer, off = edit_pb2.PARAMETER_TYPE_INTEGER, Value(bool_value=False)
     return [
         *([_choice("mask.subject", subjects[stage.choose], [*subjects.values()])] if feature.has(SegmentStage) else []),
         _spec("mask.invert", edit_pb2.PARAMETER_TYPE_BOOLEAN, min=0, max=1, default=off),
         # The ends themselves are refused.
-        _spec("mask.threshold", edit_pb2.PARAMETER_TYPE_NUMBER, min=0.01, max=0.99, default=_number(stage.threshold)),
+        _spec("mask.threshold", edit_pb2.PARAMETER_TYPE_NUMBER, min=0.01, max=0.99, default=_number(default.threshold)),
         _spec("mask.fill_holes", edit_pb2.PARAMETER_TYPE_BOOLEAN, min=0, max=1, default=off),
-        _spec("mask.grow_px", integer, min=0, max=mask_parameters.MAX_MASK_PX, default=_number(stage.grow_px)),
-        _spec("mask.feather_px", integer, min=0, max=mask_parameters.MAX_MASK_PX, default=_number(stage.feather_px)),
+        _spec("mask.grow_px", integer, min=0, max=MAX_MASK_PX, default=_number(default.grow_px)),
+        _spec("mask.feather_px", integer, min=0, max=MAX_MASK_PX, default=_number(default.feather_px)),
     ]
+
+
+def _margins(feature: Feature) -> Value | None:
+    """The margins that the feature adds where the request names none, by side."""
+    stage = next((stage for stage in feature.stages if isinstance(stage, ExtendStage)), None)
+    if stage is None or not any(stage.margins.values()):
+        return None
+    found = Value()
+    found.struct_value.update(stage.margins)
+    return found
 
 
 def _background_spec(feature: Feature) -> edit_pb2.ParameterSpec:

@@ -107,7 +107,10 @@ class PaintStage(_Strict):
     """A stage whose model paints. What stands here takes the place of what the request says."""
 
     prompt: str | None = Field(
-        None, min_length=1, max_length=MAX_PROMPT_CHARACTERS, description="a prompt of its own, in a language that its model reads"
+        None,
+        min_length=1,
+        max_length=MAX_PROMPT_CHARACTERS,
+        description="a prompt of its own, in a language that its model reads",
     )
     steps: int | None = Field(None, ge=1, le=100)
     guidance_scale: float | None = Field(None, ge=0, le=100)

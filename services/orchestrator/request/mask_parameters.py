@@ -12,7 +12,15 @@ from dataclasses import dataclass
 from imgedit.errors import InvalidArgument
 from imgedit.v1 import edit_pb2
 from services.common import checks
-from services.orchestrator.catalogue.models import MAX_MASK_PX, Background, Feature, MaskStage, OwnMask, QwenEditStage, Stage
+from services.orchestrator.catalogue.models import (
+    MAX_MASK_PX,
+    Background,
+    Feature,
+    MaskStage,
+    OwnMask,
+    QwenEditStage,
+    Stage,
+)
 from services.orchestrator.imaging.masks import MaskOptions, MaskSubject
 
 BACKGROUND_NUMBERS: dict[Background, edit_pb2.Background] = {

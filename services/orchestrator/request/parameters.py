@@ -15,7 +15,6 @@ from imgedit.v1 import edit_pb2, profile_pb2
 from services.common import checks, texts
 from services.common.interceptors import REQUEST_ID_PATTERN
 from services.orchestrator.catalogue.models import (
-    MAX_SEED,
     ExtendStage,
     Feature,
     FillStage,

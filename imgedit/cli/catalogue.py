@@ -27,7 +27,7 @@ from imgedit.cli.console import (
 )
 from imgedit.cli.exit_codes import ExitCode
 from imgedit.client import DEFAULT_TIMEOUT
-from imgedit.errors import ImgeditError
+from imgedit.errors import ImgeditError, SettingsError
 from imgedit.local.ports import DEFAULT_BASE_PORT
 
 MODULE = "services.orchestrator.catalogue"
@@ -139,6 +139,8 @@ def _try(text: str, picture: Path, base_port: int, timeout: float, check_output:
     """Edit the sample; the command ends here where that fails."""
     try:
         found = trial.run(text, picture, base_port, timeout)
+    except SettingsError as error:
+        fail(error.message)
     except ImgeditError as error:
         fail_with(error, lang)
     except OSError as error:

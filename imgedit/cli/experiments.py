@@ -61,8 +61,9 @@ def _default(spec: edit_pb2.ParameterSpec) -> str:
             return _number(spec.default.number_value)
         case "bool_value":
             return "yes" if spec.default.bool_value else "no"
-        case "struct_value":  # margins, by side
-            return ", ".join(f"{name} {_number(float(length))}" for name, length in spec.default.struct_value.items())
+        case "struct_value":
+            margins = MessageToDict(spec.default.struct_value)
+            return ", ".join(f"{name} {length:g}" for name, length in margins.items())
         case _:
             return spec.default.string_value
 

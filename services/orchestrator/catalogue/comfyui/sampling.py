@@ -239,7 +239,7 @@ class Conditioning:
 def conditioning(graph: Graph, sampler: Node, side: Literal["positive", "negative"]) -> Conditioning:
     """The way from a sampler to a text."""
     guidance, inpaint = None, None
-    user, name = sampler, side
+    user, name = sampler, str(side)
     node, output = graph.linked(sampler, side)
     while node.kind not in TEXT_ENCODERS:
         if node.kind == "FluxGuidance":

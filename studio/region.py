@@ -7,6 +7,7 @@ import binascii
 from typing import Any
 
 import streamlit as st
+from google.protobuf.json_format import MessageToDict
 
 from imgedit.errors import ImageRejected, ImgeditError
 from imgedit.v1 import edit_pb2
@@ -28,7 +29,8 @@ def margins(words: Words, form: Form, options: dict[str, Any], picture: Picture 
     spec = form.take("outpaint")
     if spec is None:
         return
-    own = {side: int(length) for side, length in spec.default.struct_value.items()}  # the feature's, or none
+    default = MessageToDict(spec.default.struct_value)  # the feature's, or none
+    own = {side: int(length) for side, length in default.items()}
     choices = ["margins", "aspect"] if own else ["prompt", "margins", "aspect"]
     st.header(words("outpaint"), anchor=False)
     how = st.segmented_control(

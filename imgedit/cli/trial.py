@@ -83,7 +83,7 @@ def _options(experiment_id: str, feature: edit_pb2.Feature, picture: bytes, size
     if "mask_image" in specs and specs["mask_image"].required:
         options["mask"] = _mask(size)
     if "reference_images" in specs:
-        options["references"] = [picture] * int(specs["reference_images"].max)
+        options["references"] = [picture] * int(specs["reference_images"].count.max)
     return options
 
 

@@ -103,16 +103,16 @@ def test_the_callers_mask_is_worked_on_as_the_stage_says(tmp_path: Path) -> None
     found = use.options
     assert (found.invert, found.threshold, found.grow_px, found.feather_px) == (True, 0.3, 6, 4)
     asked = edit_pb2.MaskOptions(invert=True, grow_px=0)
-    [use] = resolved(feature, prompt="x", mask_image=b"x", mask=asked).region.masks
+    [use] = resolved(feature, prompt="x", mask_image=b"x", mask_options=asked).region.masks
     assert (use.options.invert, use.options.grow_px, use.options.feather_px) == (False, 0, 4)
-    assert spec_of(feature, "mask.grow_px").default.number_value == 6
+    assert spec_of(feature, "mask_options.grow_px").default.number_value == 6
 
 
 def test_options_for_the_callers_mask_do_not_touch_ben2s(tmp_path: Path) -> None:
     feature = load(tmp_path, FILL.replace("grow_px: 3", "grow_px: 3, own: {grow_px: 9}"))
     assert resolved(feature, prompt="x").region.masks[0].options.grow_px == 3
     assert resolved(feature, prompt="x", mask_image=b"x").region.masks[0].options.grow_px == 9
-    assert spec_of(feature, "mask.grow_px").default.number_value == 3
+    assert spec_of(feature, "mask_options.grow_px").default.number_value == 3
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ class EditOptions(TypedDict, total=False):
     feature: str | None
     """Id of the feature. Unset = the experiment's first one."""
     prompt: str | None
-    """What to do, 1 to 2,000 characters. Only an experiment that paints nothing does without."""
+    """What to do, 1 to 2,000 characters. A feature that paints nothing, or has a prompt of its own, does without."""
     expand_prompt: bool
     """Have a language model write the prompt out first."""
     negative_prompt: str | None
@@ -41,9 +41,9 @@ class EditOptions(TypedDict, total=False):
     strength: float | None
     """How far the result may go from the picture, 0.0 to 1.0."""
     seed: int | None
-    """The same seed gives the same picture. Unset = drawn, and returned in the answer."""
+    """The same seed gives the same picture. Unset = the feature's own, or drawn; returned."""
     profile: Profile | None
-    """Speed against quality; sets steps, guidance and strength where they are unset. Unset = balanced."""
+    """Speed against quality; sets steps, guidance and strength where they are unset. Unset = the feature's own, or balanced."""
     mask: ImageSource | None
     """What to repaint: white, at the picture's size. Unset = what BEN2 finds."""
     mask_options: edit_pb2.MaskOptions | None

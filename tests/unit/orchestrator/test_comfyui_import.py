@@ -308,6 +308,15 @@ def test_nodes_that_the_result_does_not_need_are_told_and_left_out() -> None:
     assert "control_after_generate" not in text
 
 
+def test_fluxs_own_shifts_are_taken_and_no_others(tmp_path: Path) -> None:
+    nodes = with_inputs("flux_inpaint", "39", model=["70", 0])
+    shifts = {"max_shift": 1.15, "base_shift": 0.5, "width": 1024, "height": 1024}
+    nodes["70"] = {"class_type": "ModelSamplingFlux", "inputs": {**shifts, "model": ["31", 0]}}
+    assert feature(nodes, tmp_path).id == "inpainting"
+    nodes["70"]["inputs"]["max_shift"] = 2
+    assert "max_shift: must be 1.15, as it always is here, is 2" in refusal(nodes)
+
+
 def test_of_several_saved_pictures_one_is_named(tmp_path: Path) -> None:
     nodes = with_node("flux_inpaint", "70", "SaveImage", images=["8", 0], filename_prefix="raw")
     assert feature(nodes, tmp_path, "70") == feature(nodes, tmp_path, "9")

@@ -169,6 +169,12 @@ KINDS: dict[str, Kind] = {
     ),
     "DifferentialDiffusion": Kind(("MODEL",), {"model": "MODEL"}, optional_values={"strength": "number"}),
     "ModelSamplingAuraFlow": Kind(("MODEL",), {"model": "MODEL"}, values={"shift": "number"}),
+    "ModelSamplingFlux": Kind(
+        ("MODEL",),
+        {"model": "MODEL"},
+        values={"max_shift": "number", "base_shift": "number"},
+        without_part=("width", "height"),
+    ),
     "CFGNorm": Kind(("MODEL",), {"model": "MODEL"}, values={"strength": "number"}),
     "LoraLoader": Kind(
         ("MODEL", "CLIP"),

@@ -25,6 +25,9 @@ MAX_NEGATIVE_SCALE = 10
 FLUX_GUIDANCE = 3.5
 """ComfyUI's, where a workflow has no FluxGuidance."""
 
+FLUX_SHIFTS = {"max_shift": 1.15, "base_shift": 0.5}
+"""Of the published checkpoint's schedule."""
+
 EVEN_SCHEDULERS = ("simple", "normal", "sgm_uniform")
 """Their steps are even before the model's shift, as they are here."""
 
@@ -167,6 +170,9 @@ def _wrapped(graph: Graph, node: Node, painter: Painter, walk: _Walk) -> None:
         shift = graph.number(node, "shift", 0, 100)
         walk.shift = shift if walk.shift is None else walk.shift
         return
+    if node.kind == "ModelSamplingFlux":
+        _flux_schedule(graph, node, painter)
+        return
     if node.kind == "CFGNorm" or "strength" in node.inputs:
         strength = graph.number(node, "strength", 0, 100)
         if strength != 1:
@@ -175,6 +181,16 @@ def _wrapped(graph: Graph, node: Node, painter: Painter, walk: _Walk) -> None:
         walk.has_norm = True
     else:
         walk.notes.append(f"{node}: here every pixel of mask above 0 is painted and laid back by its weight")
+
+
+def _flux_schedule(graph: Graph, node: Node, painter: Painter) -> None:
+    """FLUX's own shifts, which the fill service takes from the checkpoint."""
+    if painter != "fill":
+        raise graph.refused(node, "model", f"{MODEL_IDS[painter]} has no use for {node.kind}; it is for FLUX")
+    for name, own in FLUX_SHIFTS.items():
+        shift = graph.number(node, name, 0, 100)
+        if shift != own:
+            raise graph.refused(node, name, f"must be {own:g}, as it always is here, is {shift:g}")
 
 
 def _lora(graph: Graph, node: Node, painter: Painter, walk: _Walk) -> None:
@@ -275,6 +291,9 @@ def check_clip(graph: Graph, encoder: Node, painter: Painter) -> str | None:
     while node.kind not in CLIP_LOADERS:
         node, _ = graph.linked(node, "clip")  # a LoraLoader
     kind, needed = graph.text(node, "type"), CLIP_TYPES[painter]
+    file = node.inputs.get("clip_name")
+    if kind != needed and painter == "qwen_edit" and isinstance(file, str) and "qwen" in file.lower():
+        return f"{node}: type {shown(kind)} has no part: the qwen_edit service loads its own text encoder"
     if kind != needed:
         raise graph.refused(node, "type", f"must be {shown(needed)}, for {MODEL_IDS[painter]}, is {shown(kind)}")
     if "GGUF" in node.kind:

@@ -43,7 +43,8 @@ class EditOptions(TypedDict, total=False):
     seed: int | None
     """The same seed gives the same picture. Unset = the feature's own, or drawn; returned."""
     profile: Profile | None
-    """Speed against quality; sets steps, guidance and strength where they are unset. Unset = the feature's own, or balanced."""
+    """Speed against quality; sets steps, guidance and strength where they are unset. Unset = the feature's, or
+    balanced."""
     mask: ImageSource | None
     """What to repaint: white, at the picture's size. Unset = what BEN2 finds."""
     mask_options: edit_pb2.MaskOptions | None

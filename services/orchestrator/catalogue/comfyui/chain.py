@@ -120,7 +120,7 @@ class _Builder:
     def _check_result(self, result: Picture) -> None:
         """A result is of the picture's own size: scaling it back is left out, and any other scaling is refused."""
         for scale in result.scales:
-            if not any(painting.base.scales for painting in result.passes):
+            if scale.kind == "ImageScaleBy" or not any(painting.base.scales for painting in result.passes):
                 raise self._graph.refused(
                     scale, "image", "must not be the result: an answer has the size of the caller's picture"
                 )

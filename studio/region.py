@@ -10,7 +10,7 @@ import streamlit as st
 from google.protobuf.json_format import MessageToDict
 
 from imgedit.errors import ImageRejected, ImgeditError
-from imgedit.v1 import edit_pb2
+from imgedit.values import Mask, Outpaint
 from studio import components, errors, fields, pictures, session
 from studio.catalogue import Form
 from studio.pictures import Picture
@@ -51,12 +51,12 @@ def margins(words: Words, form: Form, options: dict[str, Any], picture: Picture 
             words("outpaint.aspect"), ASPECTS, default="16:9", required=True, key=form.key("aspect"),
             label_visibility="collapsed", persist_state="session",
         )  # fmt: skip
-        options["outpaint"] = edit_pb2.Outpaint(aspect=aspect)
+        options["outpaint"] = Outpaint(aspect=aspect)
         added = pictures.aspect_margins(picture.size, str(aspect)) if picture else None
     else:
         left, right, top, bottom = _margin_sliders(words, form, own)
         if own or left or right or top or bottom:
-            options["outpaint"] = edit_pb2.Outpaint(left=left, right=right, top=top, bottom=bottom)
+            options["outpaint"] = Outpaint(left=left, right=right, top=top, bottom=bottom)
         added = (left, right, top, bottom)
     if picture and added and any(added):
         _margins_preview(words, picture, added)
@@ -157,9 +157,13 @@ def _identity(picture: Picture) -> str:
 
 def _uploaded_mask(words: Words, form: Form, picture: Picture | None) -> bytes | None:
     upload = st.file_uploader(words("mask.file"), key=form.key("mask-file"))
-    if upload is None:
+    visit = session.current()
+    if upload is not None:
+        visit.kept_mask = None
+    mask = upload.getvalue() if upload is not None else visit.kept_mask
+    visit.mask = mask
+    if mask is None:
         return None
-    mask = upload.getvalue()
     if picture is not None:
         try:
             over = _mask_over(picture.view, mask, session.current().visit)
@@ -176,13 +180,13 @@ def _mask_over(view: bytes, mask: bytes, _visit: object) -> bytes:
 
 
 def _mask_options(words: Words, form: Form, options: dict[str, Any], *, is_own: bool) -> None:
-    chosen = edit_pb2.MaskOptions()
+    chosen: dict[str, Any] = {}
     for name in ("subject", "threshold", "grow_px", "feather_px", "fill_holes", "invert"):
         spec = form.take(f"mask_options.{name}")
         if spec is None or (is_own and name == "subject"):
             continue
         value = fields.field(words, form, spec)
         if value is not None:
-            setattr(chosen, name, edit_pb2.MaskSubject.Value(value) if name == "subject" else value)
-    if chosen.ByteSize():
-        options["mask_options"] = chosen
+            chosen[name] = value.removeprefix("MASK_SUBJECT_").lower() if name == "subject" else value
+    if chosen:
+        options["mask_options"] = Mask(**chosen)

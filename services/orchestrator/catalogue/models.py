@@ -65,7 +65,7 @@ class OwnMask(_Strict):
 class MaskStage(_Strict):
     """The mask alpha of the composite: the caller's mask, or the part of BEN2's that `choose` names.
 
-    Its options are the defaults of `EditRequest.mask` for BEN2's mask; those of `own`, for the caller's.
+    Its options are the defaults of `EditRequest.mask_options` for BEN2's mask; those of `own`, for the caller's.
     """
 
     kind: Literal["mask"] = "mask"

@@ -69,7 +69,7 @@ class OpenAiApi:
 
     async def _models(self, exchange: Exchange) -> None:
         """GET /v1/models."""
-        features = await self._edits.features(exchange.headers.get("authorization"), exchange.request_id)
+        features = await self._edits.features(exchange.authorization, exchange.request_id)
         await exchange.answer_json(200, answers.models(features, self._began))
 
     async def _result(self, exchange: Exchange) -> None:

@@ -164,22 +164,24 @@ class Edits:
             if attempt > 1:
                 metadata = (*metadata, (_ATTEMPT_KEY, str(attempt)))
             call = self._stub.EditStream(request, metadata=metadata, timeout=max(ends_at - time.monotonic(), 0))
-            has_begun = False
+            has_begun = has_result = False
             try:
+                # To the end, also behind the result: leaving early would look like a cancelled call to the server.
                 async for event in call:
                     has_begun = True
                     report = _report(event)
+                    has_result = has_result or isinstance(report, Result)
                     if report is not None:
                         yield report
-                    if isinstance(report, Result):
-                        return
             except grpc.aio.AioRpcError as error:
                 if has_begun or not was_lost(error) or attempt == _ATTEMPTS:
                     raise self._error(error) from None
                 continue
             finally:
                 call.cancel()
-            raise InternalError("the stream ended without a result; the server must send one")
+            if not has_result:
+                raise InternalError("the stream ended without a result; the server must send one")
+            return
 
     async def _asked(self, call: Any) -> Any:
         try:

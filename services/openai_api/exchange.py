@@ -14,7 +14,7 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
-from imgedit.errors import DeadlineExceeded, EditCancelled, InvalidArgument, quoted
+from imgedit.errors import DeadlineExceeded, EditCancelled, InvalidArgument, Unauthenticated, quoted
 from services.common.call_context import LONGEST_SECONDS
 from services.common.interceptors import REQUEST_ID_KEY, REQUEST_ID_PATTERN
 from services.openai_api import answers, metrics
@@ -52,6 +52,14 @@ class Exchange:
         """The address that the request came from, which behind the edge is the edge's."""
         client = self._request.client
         return f"{client.host}:{client.port}" if client else ""
+
+    @property
+    def authorization(self) -> str | None:
+        """The caller's credential as it came; None = none. Raises `Unauthenticated` for what gRPC cannot carry."""
+        value = self.headers.get("authorization")
+        if value is not None and not re.fullmatch(r"[\x21-\x7e]+( +[\x21-\x7e]+)*", value):
+            raise Unauthenticated("the header authorization must be 'Bearer TOKEN' in ASCII")
+        return value
 
     def path_parameter(self, name: str) -> str:
         """A part of the path."""

@@ -56,7 +56,7 @@ class ImageEdits:
     async def __call__(self, exchange: Exchange) -> None:
         """Answer a request, or raise."""
         ends_at = exchange.ends_at(self._settings.edit_seconds)
-        authorization = exchange.headers.get("authorization")
+        authorization = exchange.authorization
         _check_origin(exchange)
         with self._request_counted():
             await self._edits.admit(authorization, exchange.request_id)
@@ -98,10 +98,8 @@ class ImageEdits:
 
     async def _result(self, spec: EditSpec, authorization: str | None, ends_at: float) -> Result:
         async with aclosing(self._edits.run(spec, authorization, ends_at)) as reports:
-            async for report in reports:
-                if isinstance(report, Result):
-                    return report
-        raise InternalError("the edit ended without a result")
+            [result] = [report async for report in reports if isinstance(report, Result)]
+        return result
 
     async def _answer(self, exchange: Exchange, asked: ImageEdit, found: list[Result]) -> None:
         urls = [self._url(exchange.request_id, result) for result in found] if asked.response_format == "url" else []

@@ -23,6 +23,7 @@ from imgedit.local import supervisor as stacks
 from imgedit.local.ports import Ports
 from imgedit.local.services import MODEL_SERVICES, ORCHESTRATOR
 from imgedit.request import EditOptions
+from imgedit.result import EditResult
 from imgedit.sync_client import SyncEditClient
 from imgedit.v1 import edit_pb2
 
@@ -44,7 +45,7 @@ _OWN_DOOR = ("TOKENS", "TOKENS_FILE", "TLS_CERTIFICATE", "TLS_KEY", "TLS_CLIENT_
 class Trial:
     """What came of it."""
 
-    answer: edit_pb2.EditResponse
+    answer: EditResult
     experiment_id: str
     feature_id: str
 

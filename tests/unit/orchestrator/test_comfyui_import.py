@@ -19,6 +19,7 @@ from services.orchestrator.catalogue.comfyui.document import WorkflowError
 from services.orchestrator.catalogue.comfyui.graph import Graph
 from services.orchestrator.catalogue.models import ExtendStage, Feature, FillStage, MaskStage, QwenEditStage
 from services.orchestrator.request import parameters
+from tests.manual import ROOT, blocks
 
 DATA = Path(__file__).parents[2] / "data" / "comfyui"
 REFUSED = ("guide_skeleton",)
@@ -217,6 +218,11 @@ CASES: list[tuple[Workflow, str]] = [
     (with_inputs("flux_inpaint", "51", mask=["54", 0]), 'leads back to node "54" (FeatherMask)'),
     (with_inputs("flux_inpaint", "9", images=["17", 0]), "images: must be a picture that a sampler painted"),
     (with_node("flux_inpaint", "70", "SaveImage", images=["8", 0]), "say with --save-node ID which one"),
+    (
+        with_node("qwen_one_picture", "70", "ImageScaleBy", image=["8", 0], scale_by=2, upscale_method="area")
+        | {"60": {"class_type": "SaveImage", "inputs": {"images": ["70", 0]}}},
+        'node "70" (ImageScaleBy): image: must not be the result: an answer has the size of the caller\'s picture',
+    ),
     (with_inputs("cut_out", "3", images=["1", 0]), "images: must be a picture that a sampler painted"),
 ]  # fmt: skip
 
@@ -306,6 +312,14 @@ def test_nodes_that_the_result_does_not_need_are_told_and_left_out() -> None:
     assert 'node "70" (Upscaler) is left out: the saved picture does not depend on it' in text
     assert 'node "3" (KSampler): extra_option is left out: no such input is known here' in text
     assert "control_after_generate" not in text
+
+
+def test_the_manual_shows_what_its_workflow_becomes() -> None:
+    page = blocks(ROOT / "docs" / "comfyui-workflows.md")
+    shell = next(block.code for block in page if block.word == "shell")
+    text = next(block.code for block in page if block.language == "text")
+    nodes = json.loads(shell.partition("<<'END'\n")[2].partition("\nEND\n")[0])
+    assert text in made(nodes)
 
 
 def test_fluxs_own_shifts_are_taken_and_no_others(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from services.common import texts
-from services.orchestrator.catalogue.comfyui import masks
+from services.orchestrator.catalogue.comfyui import masks, options
 from services.orchestrator.catalogue.comfyui.document import Node, WorkflowError, shown
 from services.orchestrator.catalogue.comfyui.graph import Graph
 from services.orchestrator.catalogue.comfyui.kinds import SEGMENTERS
@@ -22,19 +22,10 @@ from services.orchestrator.catalogue.comfyui.plan import (
     Choice,
     ModelPlan,
     Plan,
-    RangePlan,
     Setting,
     StagePlan,
 )
 from services.orchestrator.catalogue.models import MAX_MARGIN_PX, MAX_MASK_PX
-
-SHIPPED_RANGES = {
-    "steps": (10, 50),
-    "guidance_scale": (1.0, 15.0),
-    "strength": (0.0, 1.0),
-    "negative_scale": (1.0, 10.0),
-}
-"""Of the shipped catalogue, least and most; widened to take in what a workflow says."""
 
 DEFAULT_WORK_PIXELS = MEGAPIXEL
 DEFAULT_MODEL_PIXELS = 2 * MEGAPIXEL
@@ -69,7 +60,6 @@ class _Builder:
         self._end = end
         self._reader = Reader(graph)
         self._notes: list[str] = []
-        self._settings: list[Setting] = []
 
     def cut_out(self, segmenter: Node) -> Plan:
         """A workflow that paints nothing."""
@@ -79,7 +69,7 @@ class _Builder:
         mask = masks.of_segmenter(self._graph, segmenter)
         stages = [StagePlan("segment", f"{segmenter}: BEN2 finds the subject; the answer is transparent around it")]
         if mask != Mask(segmenter, "subject"):
-            stages.append(StagePlan("mask", f"{segmenter}: what stays", _mask_options(mask)))
+            stages.append(StagePlan("mask", f"{segmenter}: what stays", options.mask_options(mask)))
         return Plan(
             models=(ModelPlan("BEN2", f"{segmenter}"),),
             feature_id="cut_out",
@@ -104,14 +94,14 @@ class _Builder:
             stages += self._pass(painting, is_last=painting is passes[-1])
         last = passes[-1]
         own = any(painting.mask and painting.mask.origin == "own" for painting in passes)
-        feature = _feature_of(passes)
+        feature = options.feature_of(passes)
         return Plan(
             models=tuple(self._models(passes, has_segment=stages[0].kind == "segment")),
             feature_id=feature,
             feature_name=NAMES[feature],
-            requires_mask=_requires_mask(passes, own=own),
+            requires_mask=options.requires_mask(passes, own=own),
             stages=tuple(stages),
-            parameters=_parameters(last),
+            parameters=options.parameters(last),
             defaults=self._defaults(passes),
             settings=self._all_settings(passes),
             notes=(*self._notes, *self._left_out()),
@@ -120,7 +110,7 @@ class _Builder:
     def _check_result(self, result: Picture) -> None:
         """A result is of the picture's own size: scaling it back is left out, and any other scaling is refused."""
         for scale in result.scales:
-            if not any(painting.base.scales for painting in result.passes):
+            if scale.kind == "ImageScaleBy" or not any(painting.base.scales for painting in result.passes):
                 raise self._graph.refused(
                     scale, "image", "must not be the result: an answer has the size of the caller's picture"
                 )
@@ -227,15 +217,17 @@ class _Builder:
         if base.pad is not None:
             yield self._extend(base.pad)
         elif mask is not None:
-            yield StagePlan("mask", mask.reasons["source"], _mask_options(mask))
+            yield StagePlan("mask", mask.reasons["source"], options.mask_options(mask))
         elif base.cutout is not None:
             cut = masks.of_segmenter(self._graph, base.cutout)
-            kept = {name: choice for name, choice in _mask_options(cut).items() if name in ("choose", "threshold")}
+            kept = {
+                name: choice for name, choice in options.mask_options(cut).items() if name in ("choose", "threshold")
+            }
             yield StagePlan("mask", f"{base.cutout}: what is cut out", kept)
         yield StagePlan(
             painting.painter,
             f"{sampler} with {painting.network.plan.model_id}",
-            _paint_options(painting, is_last=is_last),
+            options.paint_options(painting, is_last=is_last),
         )
         if painting.composite is not None:
             yield StagePlan("composite", f"{painting.composite}: kept pixels are put back by the mask")
@@ -255,11 +247,11 @@ class _Builder:
             raise graph.refused(
                 pad, "left, top, right, bottom", f"must be 0 to {MAX_MARGIN_PX}, one of them above 0, are 0"
             )
-        options = {side: Choice(length, f"{pad}: {side}") for side, length in margins.items() if length}
+        found = {side: Choice(length, f"{pad}: {side}") for side, length in margins.items() if length}
         feather = graph.whole(pad, "feathering", 0, MAX_MASK_PX)
         why = f"{pad}: feathering; here it lies in the margins, so the picture keeps all its pixels"
-        options["feather_px"] = Choice(feather, why)
-        return StagePlan("extend", f"{pad}: margins where a request names none", options)
+        found["feather_px"] = Choice(feather, why)
+        return StagePlan("extend", f"{pad}: margins where a request names none", found)
 
     def _note(self, painting: Painting) -> None:
         self._notes += [*painting.notes, *painting.numbers.notes, *painting.network.notes]
@@ -335,93 +327,3 @@ class _Builder:
             yield f"{node} is left out: the saved picture does not depend on it"
         if len(others) > MAX_LEFT_OUT:
             yield f"and {len(others) - MAX_LEFT_OUT} more nodes, on which the saved picture does not depend"
-
-
-def _feature_of(passes: tuple[Painting, ...]) -> str:
-    last = passes[-1]
-    if last.painter == "fill":
-        return "outpainting" if last.base.pad else "inpainting"
-    if last.references:
-        return "multi_image_editing"
-    if last.base.pad:
-        return "outpainting"
-    return "appearance_editing" if last.mask else "semantic_editing"
-
-
-def _requires_mask(passes: tuple[Painting, ...], *, own: bool) -> Choice:
-    if own:
-        return Choice(value=True, why="the caller sends mask_image")
-    if passes[-1].painter == "fill" and not passes[-1].base.pad:
-        return Choice(value=True, why="BEN2's mask, or the caller's in its place")
-    return Choice(value=False, why="no mask has to be sent")
-
-
-def _mask_options(mask: Mask) -> dict[str, Choice]:
-    """The options of the mask stage; those of the caller's own mask lie deeper."""
-    numbers = {
-        "threshold": (mask.threshold, masks.NEUTRAL_THRESHOLD),
-        "grow_px": (mask.grow_px, 0),
-        "feather_px": (mask.feather_px, 0),
-    }
-    options = {
-        name: Choice(value, mask.reasons[name]) for name, (value, neutral) in numbers.items() if value != neutral
-    }
-    if mask.origin == "subject":
-        choice = Choice("background", mask.reasons["invert"]) if mask.invert else Choice("subject", "as the mask is")
-        return {"choose": choice, **options}
-    if mask.invert:
-        options = {"invert": Choice(value=True, why=mask.reasons["invert"]), **options}
-    why = "has no part: without `segment` the mask is the caller's"
-    found = {"choose": Choice("subject", why)}
-    if options:
-        found["own"] = Choice(options, "how the caller's mask is worked on")
-    return found
-
-
-def _paint_options(painting: Painting, *, is_last: bool) -> dict[str, Choice]:
-    """What stands in the chain itself: all of a pass whose prompt is not the request's, and Qwen's own options."""
-    options: dict[str, Choice] = {}
-    if painting.painter == "qwen_edit":
-        if painting.references:
-            names = ", ".join(map(str, painting.references))
-            options["max_references"] = Choice(len(painting.references), f"Picture 2 and further: {names}")
-        if painting.negative is not None:
-            options["automatic_negative_prompt"] = painting.negative
-        if painting.base.cutout is not None:
-            options["background"] = Choice("remove", f"{painting.base.cutout}: its cut-out is edited, on white")
-        elif painting.mask is not None and painting.mask.origin != "margins":
-            options["background"] = Choice("keep", "what the mask leaves out keeps its pixels")
-    if is_last:
-        return options
-    if painting.painter == "fill" and painting.negative is not None:
-        raise WorkflowError(
-            f"{painting.sampler}: cfg: must be 1 in a pass before another, is {painting.numbers.cfg.value:g}: only the "
-            "last pass has a negative prompt for FLUX.1-Fill"
-        )
-    if not texts.comparable(painting.prompt.value).strip():
-        raise WorkflowError(f"{painting.prompt.why}: must not be empty in a pass before another")
-    fixed = {
-        "prompt": painting.prompt,
-        "steps": painting.numbers.steps,
-        "guidance_scale": painting.guidance,
-        "strength": painting.numbers.strength,
-    }
-    return {**fixed, **options}
-
-
-def _parameters(last: Painting) -> dict[str, RangePlan]:
-    """The numbers of the pass that the request speaks to."""
-    choices = {"steps": last.numbers.steps, "guidance_scale": last.guidance, "strength": last.numbers.strength}
-    if last.painter == "fill" and last.negative is not None:
-        choices["negative_scale"] = last.numbers.cfg
-    return {name: _range(name, choice) for name, choice in choices.items()}
-
-
-def _range(name: str, choice: Choice) -> RangePlan:
-    least, most = SHIPPED_RANGES[name]
-    found = RangePlan(choice.value, min(least, choice.value), max(most, choice.value), choice.why)
-    widened = [
-        *([f"min widened from {least:g}"] if found.min < least else []),
-        *([f"max widened from {most:g}"] if found.max > most else []),
-    ]
-    return RangePlan(found.default, found.min, found.max, "; ".join([choice.why, *widened]))

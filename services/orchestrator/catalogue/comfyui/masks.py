@@ -95,7 +95,10 @@ def _by_channel(graph: Graph, source: Node, known: tuple[str, ...]) -> str:
 
 def of_segmenter(graph: Graph, source: Node) -> Mask:
     """A segmenter's mask, with what its own inputs do to it."""
-    mask = Mask(source, "subject", reasons={"source": f"{source}: BEN2 finds the subject"})
+    model = source.inputs.get("model")
+    is_other = isinstance(model, str) and not model.upper().startswith("BEN")
+    finds = f"BEN2 finds the subject{f', in the place of {shown(model)}' if is_other else ''}"
+    mask = Mask(source, "subject", reasons={"source": f"{source}: {finds}"})
     if source.kind not in SEGMENTERS:
         raise WorkflowError(f"{source}: gives a mask that no stage makes")
     if "sensitivity" in source.inputs:

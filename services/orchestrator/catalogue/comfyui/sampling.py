@@ -135,6 +135,7 @@ class _Walk:
     notes: list[str] = field(default_factory=list)
     lora: Choice | None = None
     shift: float | None = None
+    shifted_by: str = "ModelSamplingAuraFlow is not there"
     has_norm: bool = False
 
 
@@ -167,8 +168,9 @@ def _wrapped(graph: Graph, node: Node, painter: Painter, walk: _Walk) -> None:
     if node.kind in ("ModelSamplingAuraFlow", "CFGNorm") and painter == "fill":
         raise graph.refused(node, "model", f"{MODEL_IDS[painter]} has no use for {node.kind}; it is for Qwen-Image")
     if node.kind == "ModelSamplingAuraFlow":
-        shift = graph.number(node, "shift", 0, 100)
-        walk.shift = shift if walk.shift is None else walk.shift
+        if walk.shift is None:  # of several, the one nearest the sampler counts
+            walk.shift = graph.number(node, "shift", 0, 100)
+            walk.shifted_by = f"{node}: shift {walk.shift:g}"
         return
     if node.kind == "ModelSamplingFlux":
         _flux_schedule(graph, node, painter)
@@ -220,11 +222,11 @@ def _path(name: str) -> str:
 
 def _schedule_notes(walk: _Walk) -> list[str]:
     notes = []
-    if walk.shift is not None and not (walk.lora and walk.shift == LIGHTNING_SHIFT):
+    if not (walk.lora and walk.shift == LIGHTNING_SHIFT):
         own = f"a constant {LIGHTNING_SHIFT:g} with the LoRA" if walk.lora else "by the picture's size"
-        notes.append(f"ModelSamplingAuraFlow: shift {walk.shift:g}: here the schedule's own, {own}")
+        notes.append(f"{walk.shifted_by}; here the shift is the schedule's own, {own}")
     if not walk.has_norm:
-        notes.append("CFGNorm is not there; here guidance above 1 is always normalised, as by CFGNorm at strength 1")
+        notes.append("CFGNorm is not there; here guidance above 1 is always normalised, as it does at strength 1")
     return notes
 
 

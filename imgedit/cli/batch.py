@@ -41,19 +41,15 @@ SHOWN_FAILURES = 20
 def batch(
     connect: Connect,
     ask: Ask,
-    folder: Annotated[Path, typer.Argument(help="Folder of PNG, JPEG and WebP files.", metavar="DIR")],
-    out_folder: Annotated[Path, typer.Option("--out", help="Folder for the results.", metavar="DIR")],
+    folder: Annotated[Path, typer.Argument(help="Folder of PNG, JPEG and WebP files.")],
+    out_folder: Annotated[Path, typer.Option("--out", help="Folder for the results.")],
     masks: Annotated[
         Path | None,
-        typer.Option(
-            help="Folder with a mask for each picture, of the same name.", metavar="DIR", rich_help_panel=MASK
-        ),
+        typer.Option(help="Folder with a mask for each picture, of the same name.", rich_help_panel=MASK),
     ] = None,
     prompts: Annotated[
         Path | None,
-        typer.Option(
-            help="CSV file with the columns picture and prompt, and negative_prompt and seed if wanted.", metavar="FILE"
-        ),
+        typer.Option(help="CSV file with the columns picture and prompt, and negative_prompt and seed if wanted."),
     ] = None,
     recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Take the folders below, too.")] = False,
     format: Annotated[Literal["png", "jpeg", "webp"], typer.Option(help="File format of the results.")] = "png",

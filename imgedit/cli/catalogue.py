@@ -18,7 +18,7 @@ app = typer.Typer(no_args_is_help=True, help="Check the experiment catalogue bef
 
 
 @app.command()
-def check(files: Annotated[list[Path], typer.Argument(help="Catalogue files (YAML).", metavar="FILE...")]) -> None:
+def check(files: Annotated[list[Path], typer.Argument(help="Catalogue files (YAML).")]) -> None:
     """Check catalogue files as the orchestrator does; every fault is printed with its line and field.
 
     Exit code 0: no fault; 1: a fault.

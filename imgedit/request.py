@@ -24,14 +24,14 @@ class EditOptions(_RequiredOptions, total=False):
 
     experiment: id of the experiment; `experiments()` lists them with their features, ranges and defaults.
     feature: id of the feature. Unset = the experiment's first one.
-    prompt: what to do, 1 to 2,000 characters. Only an experiment that paints nothing does without.
+    prompt: what to do, 1 to 2,000 characters. A feature that paints nothing, or has a prompt of its own, does without.
     expand_prompt: True = have a language model write the prompt out first.
     negative_prompt: what to avoid; "" is a blank one, and counts.
     negative_scale: weight of the negative prompt, 1.0 to 10.0; FLUX only.
     steps: denoise steps, 10 to 50.
     guidance_scale: how strongly the prompt is followed, 1.0 to 15.0.
     strength: how far the result may go from the picture, 0.0 to 1.0.
-    seed: 0 to 2**32 - 1; the same seed gives the same picture. Unset = drawn, and returned with the result.
+    seed: 0 to 2**32 - 1; the same seed gives the same picture. Unset = the feature's own, or drawn; returned.
     profile: "fast", "balanced" or "high": speed against quality. Sets steps, guidance and strength where unset.
     mask: a picture of what to repaint: white, of the picture's size. Unset = what BEN2 finds.
     mask_options: an `imgedit.Mask`: subject, invert, threshold, fill_holes, grow_px, feather_px.

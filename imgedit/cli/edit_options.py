@@ -34,7 +34,7 @@ def _options(
         typer.Option("--experiment", "-e", help="Id of the experiment.", autocompletion=completion.experiments),
     ],
     prompt: Annotated[
-        str | None, typer.Option("--prompt", "-p", help="What to do. Needed by every experiment that paints.")
+        str | None, typer.Option("--prompt", "-p", help="What to do. Needed where the feature has none of its own.")
     ] = None,
     feature: Annotated[
         str | None,

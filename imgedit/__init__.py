@@ -1,9 +1,32 @@
-"""imgedit: image editing as gRPC microservices. This package is what a client installs; it needs no torch."""
+"""imgedit: image editing as gRPC microservices. This package is what a client installs; it needs no torch.
 
-from imgedit.client import EditClient
-from imgedit.progress import Progress
-from imgedit.request import EditOptions, edit_request
-from imgedit.sync_client import SyncEditClient
+Its names are loaded when they are used first: the command line must be able to begin without them.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from imgedit.client import EditClient
+    from imgedit.progress import Progress
+    from imgedit.request import EditOptions, edit_request
+    from imgedit.sync_client import SyncEditClient
 
 __version__ = "0.1.0"
 __all__ = ["EditClient", "EditOptions", "Progress", "SyncEditClient", "__version__", "edit_request"]
+
+_HOMES = {
+    "EditClient": "imgedit.client",
+    "EditOptions": "imgedit.request",
+    "Progress": "imgedit.progress",
+    "SyncEditClient": "imgedit.sync_client",
+    "edit_request": "imgedit.request",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

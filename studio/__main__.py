@@ -56,6 +56,7 @@ def options(settings: Settings) -> dict[str, str | int | bool]:
         "client.toolbarMode": "minimal",
         "client.showErrorDetails": "none",
         "client.showErrorLinks": False,
+        "logger.messageFormat": "%(asctime)sZ %(levelname)-7s %(name)s: %(message)s",
     }
     return {**found, "secrets.files": settings.secrets} if settings.secrets else found
 

@@ -11,13 +11,19 @@ import typer
 
 from imgedit import installation
 from imgedit.cli.console import need_servers
+from imgedit.cli.layout import Command, Group
 
 MODULE = "services.orchestrator.catalogue"
 
-app = typer.Typer(no_args_is_help=True, help="Check the experiment catalogue before it is used.")
+app = typer.Typer(
+    cls=Group,
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    help="Check the experiment catalogue before it is used.",
+)
 
 
-@app.command()
+@app.command(cls=Command)
 def check(files: Annotated[list[Path], typer.Argument(help="Catalogue files (YAML).", metavar="FILE...")]) -> None:
     """Check catalogue files as the orchestrator does; every fault is printed with its line and field.
 
@@ -26,7 +32,7 @@ def check(files: Annotated[list[Path], typer.Argument(help="Catalogue files (YAM
     _run("check", *map(str, files))
 
 
-@app.command()
+@app.command(cls=Command)
 def schema() -> None:
     """Print the JSON Schema of a catalogue file, for editors that complete and check YAML."""
     _run("schema")

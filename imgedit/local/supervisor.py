@@ -22,7 +22,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from imgedit import installation, sighup
 from imgedit.channels import proxy_options
-from imgedit.local import gateway, malloc
+from imgedit.local import gateway, log_rotation, malloc
 from imgedit.local.gateway import Address
 from imgedit.local.ports import Ports, is_free
 from imgedit.local.services import SERVICES
@@ -117,6 +117,11 @@ class Stack:
         """The process of each program: services by name, "fill-2" for a second replica, "sidecar", "edge", "studio"."""
         return {name: process.popen for name, process in self._processes.items()}
 
+    @property
+    def addresses(self) -> dict[str, str]:
+        """Where each program listens."""
+        return {name: process.program.address for name, process in self._processes.items()}
+
     def address(self, name: str) -> str:
         """Where a program listens."""
         return self._processes[name].program.address
@@ -166,9 +171,13 @@ class Stack:
             time.sleep(0.2)
 
     def tend(self) -> Iterator[str]:
-        """One look at the processes: what happened since the last one, as messages. Brings back what died."""
+        """One look at the processes: what happened since the last one, as messages. Brings back what died.
+
+        Logs that have grown over their bound are put aside.
+        """
         now = time.monotonic()
         for process in self._processes.values():
+            log_rotation.rotate(self._log(process.program.name))
             if process.restart_at is not None and now >= process.restart_at:
                 process.popen, process.started, process.restart_at = self._spawn(process.program), now, None
                 yield f"{process.program.name}: started again"
@@ -229,7 +238,9 @@ class Stack:
             admin=Address(self.ports.admin_port("sidecar")),
         )
         first, *further = (self.ports.target(service) for service in SERVICES[1:])
-        return Program("sidecar", self._envoy(config, "sidecar"), {}, first, further_addresses=tuple(further))
+        return Program(
+            "sidecar", self._envoy(config, "sidecar"), gateway.ENVIRONMENT, first, further_addresses=tuple(further)
+        )
 
     def _edge(self, port: int) -> Program:
         config = gateway.edge(
@@ -238,7 +249,7 @@ class Stack:
             admin=Address(self.ports.admin_port("edge")),
             orchestrators=self._addresses(SERVICES[0]),
         )
-        return Program("edge", self._envoy(config, "edge"), {}, f"127.0.0.1:{port}")
+        return Program("edge", self._envoy(config, "edge"), gateway.ENVIRONMENT, f"127.0.0.1:{port}")
 
     def _studio(self, port: int) -> Program:
         environment = {"IMGEDIT_STUDIO_PORT": str(port), "IMGEDIT_STUDIO_SERVER": self.ports.address(SERVICES[0])}

@@ -151,10 +151,10 @@ def _row(spec: edit_pb2.ParameterSpec) -> tuple[str, str]:
         notes.append(say("required"))
     if default := _default(spec):
         notes.append(say("default {value}", value=default))
-    if spec.HasField("recommended_min"):
-        ends = dict.fromkeys((f"{spec.recommended_min:g}", f"{spec.recommended_max:g}"))
+    if spec.range.HasField("recommended_min"):
+        ends = dict.fromkeys((f"{spec.range.recommended_min:g}", f"{spec.range.recommended_max:g}"))
         notes.append(say("recommended {value}", value="–".join(ends)))
-    help_text = spec.help_ko if language() == "ko" else spec.help_en
+    help_text = spec.help[language()]
     return option, ". ".join(filter(None, (", ".join(filter(None, notes)), fields.in_options(help_text))))
 
 
@@ -170,20 +170,18 @@ def _default(spec: edit_pb2.ParameterSpec) -> str:
 
 def _accepted(spec: edit_pb2.ParameterSpec) -> str:
     """The range of a number, the lengths of a text, how many files, or the names to choose from."""
-    match spec.type:
-        case edit_pb2.PARAMETER_TYPE_ENUM:
-            return "" if spec.name == "postprocess" else " | ".join(map(fields.choice, spec.choices))
-        case edit_pb2.PARAMETER_TYPE_BOOLEAN:
-            return ""
-        case edit_pb2.PARAMETER_TYPE_MESSAGE:
-            return ", ".join(fields.GROUPS[spec.name][1:])
-        case edit_pb2.PARAMETER_TYPE_TEXT:
-            return say("{min}–{max} characters", min=f"{spec.min:g}", max=f"{spec.max:g}")
-        case edit_pb2.PARAMETER_TYPE_IMAGE:
-            one = spec.max == 1
-            return say("a file") if one else say("{min}–{max} files", min=f"{spec.min:g}", max=f"{spec.max:g}")
-        case _:
-            return f"{_number(spec.min)}–{_number(spec.max)}"
+    match spec.WhichOneof("constraint"):
+        case "range":
+            return f"{_number(spec.range.min)}–{_number(spec.range.max)}"
+        case "length":
+            return say("{min}–{max} characters", min=spec.length.min, max=spec.length.max)
+        case "count" if spec.count.max == 1:
+            return say("a file")
+        case "count":
+            return say("{min}–{max} files", min=spec.count.min, max=spec.count.max)
+        case "choices" if spec.name != "postprocess":
+            return " | ".join(map(fields.choice, spec.choices.names))
+    return ", ".join(fields.GROUPS[spec.name][1:]) if spec.name in fields.GROUPS else ""
 
 
 def _number(value: float) -> str:

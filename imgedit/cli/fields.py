@@ -21,12 +21,12 @@ OPTIONS = {
     "postprocess": "--postprocess",
     "reference_images": "--reference",
     "mask_image": "--mask",
-    "mask.subject": "--mask-subject",
-    "mask.invert": "--mask-invert",
-    "mask.threshold": "--mask-threshold",
-    "mask.fill_holes": "--mask-fill-holes",
-    "mask.grow_px": "--mask-grow",
-    "mask.feather_px": "--mask-feather",
+    "mask_options.subject": "--mask-subject",
+    "mask_options.invert": "--mask-invert",
+    "mask_options.threshold": "--mask-threshold",
+    "mask_options.fill_holes": "--mask-fill-holes",
+    "mask_options.grow_px": "--mask-grow",
+    "mask_options.feather_px": "--mask-feather",
     "outpaint.left": "--left",
     "outpaint.right": "--right",
     "outpaint.top": "--top",
@@ -38,7 +38,7 @@ OPTIONS = {
 """The option of `imgedit edit` for each field of EditRequest that has one."""
 
 GROUPS = {
-    "mask": tuple(option for field, option in OPTIONS.items() if field.startswith("mask.")),
+    "mask_options": tuple(option for field, option in OPTIONS.items() if field.startswith("mask_options.")),
     "outpaint": tuple(option for field, option in OPTIONS.items() if field.startswith("outpaint.")),
     "output": ("--output", "--quality"),
 }

@@ -251,14 +251,16 @@ HELP: dict[str, str] = {
         "모델과 라이선스를 보여 줍니다. --models를 주면 그 폴더에 있는 것도 보여 줍니다."
     ),
     "Also show what is there.": "이 폴더에 무엇이 있는지도 보여 줍니다.",
-    "Download a model from the Hugging Face hub; an interrupted download is continued.\n\n"
+    "Download models from the Hugging Face hub; an interrupted download is continued.\n\n"
     "Only weights, configurations and vocabularies, never code. DIR/models.lock records the commit and the checksums.\n"
     "The access token for gated models is read from HF_TOKEN; it goes to the public hub alone.": (
         "Hugging Face에서 모델을 내려받습니다. 끊긴 다운로드는 이어받습니다.\n\n"
         "가중치, 설정, 어휘 파일만 받고 코드는 받지 않습니다. 커밋과 체크섬은 DIR/models.lock에 기록됩니다. "
         "접근 승인이 필요한 모델의 토큰은 HF_TOKEN에서 읽고 공식 Hugging Face에만 보냅니다."
     ),
-    "Which model.": "모델 이름.",
+    "Which models. all: the three that the services use by default.": (
+        "모델 이름. all은 서비스가 기본으로 쓰는 세 모델입니다."
+    ),
     "Folder that holds, or will hold, BEN2, FLUX.1-Fill-dev and Qwen-Image-Edit-2509.": (
         "BEN2, FLUX.1-Fill-dev, Qwen-Image-Edit-2509가 있거나 받을 폴더."
     ),

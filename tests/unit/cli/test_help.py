@@ -132,7 +132,10 @@ def test_every_field_of_a_request_has_an_option_that_exists() -> None:
         ("guidance_scale", "--guidance-scale"),
         ("outpaint.left", "--left"),
         ("reference_images[1]", "--reference"),
-        ("mask", "--mask-subject, --mask-invert, --mask-threshold, --mask-fill-holes, --mask-grow, --mask-feather"),
+        (
+            "mask_options",
+            "--mask-subject, --mask-invert, --mask-threshold, --mask-fill-holes, --mask-grow, --mask-feather",
+        ),
         ("something_new", "something_new"),
     ],
 )
@@ -141,7 +144,7 @@ def test_a_field_is_named_by_its_option(field: str, option: str) -> None:
 
 
 def test_a_servers_text_speaks_of_options_and_leaves_words_alone() -> None:
-    text = "has no effect without negative_prompt; take PROFILE_FAST, mask.grow_px or the prompt's seed"
+    text = "has no effect without negative_prompt; take PROFILE_FAST, mask_options.grow_px or the prompt's seed"
     assert fields.in_options(text) == (
         "has no effect without --negative-prompt; take fast, --mask-grow or the prompt's seed"
     )

@@ -105,11 +105,12 @@ class _Process:
 
 @dataclass
 class Stack:
-    """The running services. `environment` is added to that of every service."""
+    """The running services. `environment` is added to that of every service; `devices`: of replicas, by name."""
 
     ports: Ports
     logs: Path
     environment: Mapping[str, str]
+    devices: Mapping[str, str] = field(default_factory=dict)
     _processes: dict[str, _Process] = field(default_factory=dict)
 
     @property
@@ -226,6 +227,8 @@ class Stack:
             f"{prefix}DRAIN_SECONDS": "0",
             f"{prefix}GRACE_SECONDS": "3",
         }
+        if name in self.devices:
+            environment[f"{prefix}DEVICE"] = self.devices[name]
         command = [sys.executable, "-m", f"services.{service}"]
         ready_at = (self.ports.metrics_port(name), "/readyz")
         return Program(name, command, environment, self.ports.address(name), ready_at)

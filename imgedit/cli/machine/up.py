@@ -20,7 +20,7 @@ from imgedit.cli.console import err, fail, need_file, need_folder, need_servers,
 from imgedit.cli.exit_codes import ExitCode
 from imgedit.cli.machine import background
 from imgedit.errors import SettingsError
-from imgedit.local import running
+from imgedit.local import devices, running
 from imgedit.local import supervisor as stacks
 from imgedit.local.ports import (
     DEFAULT_BASE_PORT,
@@ -100,7 +100,11 @@ def up(
     environment = _environment(ports, models, work_pixels) | _credentials(tokens)
     if studio and SAMPLES.is_dir() and "IMGEDIT_STUDIO_SAMPLES" not in os.environ:
         environment["IMGEDIT_STUDIO_SAMPLES"] = str(SAMPLES.resolve())
-    stack = stacks.Stack(ports, logs, environment)
+    places = devices.placed(ports, devices.gpus(), {**os.environ, **environment})
+    if places:
+        listed = ", ".join(f"{name} {device}" for name, device in places.items())
+        out.print(f"GPUs in turn, the large models first: {listed}", highlight=False, soft_wrap=True)
+    stack = stacks.Stack(ports, logs, environment, places)
     if not detach:
         raise typer.Exit(_run(stack, background.FOREGROUND))
     process = background.fork(logs / "up.log")

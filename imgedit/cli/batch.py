@@ -29,6 +29,7 @@ from imgedit.cli.console import (
     err,
     fail,
     is_json,
+    is_there,
     message,
     need_file,
     need_folder,
@@ -136,7 +137,7 @@ def _state(found: list[Job], inputs: list[Path], out_folder: Path, *, force: boo
     if taken := next((job.output for job in found if outputs.is_one_of(job.output, inputs)), None):
         text = say("{path} is an input of this command, which is never written over; name another file", path=taken)
         fail(f"--out: {text}", ExitCode.USAGE)
-    outputs.settle_existing([job.output for job in found if job.output.exists() and not state.made(job)], force=force)
+    outputs.settle_existing([job.output for job in found if is_there(job.output) and not state.made(job)], force=force)
     return state
 
 

@@ -153,17 +153,30 @@ def need_servers() -> None:
         fail(installation.NO_SERVERS)
 
 
+def is_there(path: Path) -> bool:
+    """Whether there is such a file or folder; a name that none can have is none."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
+
+
+def is_folder(path: Path) -> bool:
+    """Whether there is such a folder."""
+    return is_there(path) and path.is_dir()
+
+
 def need_file(path: Path) -> None:
     """End with exit code 1 where there is no such file, or a folder of that name."""
-    if path.is_dir():
+    if is_folder(path):
         fail(say("{path} is a folder, and a file is needed", path=path))
-    if not path.exists():
+    if not is_there(path):
         fail(say("there is no file {path}", path=path))
 
 
 def need_folder(path: Path, option: str = "") -> None:
     """End with exit code 1 where there is no such folder. option: the one that names it."""
-    if not path.is_dir():
+    if not is_folder(path):
         fail((f"{option}: " if option else "") + say("there is no folder {path}", path=path))
 
 

@@ -18,6 +18,7 @@ from imgedit.cli.console import (
     err,
     fail,
     fail_with,
+    is_folder,
     is_json,
     message,
     need_file,
@@ -70,7 +71,7 @@ def edit(
     The picture itself is never written over, any other file only after a question or with --force.
     """
     options = ask()
-    if image.is_dir():
+    if is_folder(image):
         hint = shlex.join(["imgedit", "batch", str(image), "--out"])
         fail(say("{path} is a folder; `{hint} DIR` edits every picture in it", path=image, hint=hint))
     output = _output(image, output)

@@ -181,7 +181,9 @@ def _accepted(spec: edit_pb2.ParameterSpec) -> str:
             return say("{min}–{max} files", min=spec.count.min, max=spec.count.max)
         case "choices" if spec.name != "postprocess":
             return " | ".join(map(fields.choice, spec.choices.names))
-    return ", ".join(fields.GROUPS[spec.name][1:]) if spec.name in fields.GROUPS else ""
+    if spec.name not in fields.GROUPS:
+        return ""
+    return say("with {options}", options=", ".join(fields.GROUPS[spec.name][1:]))
 
 
 def _number(value: float) -> str:

@@ -336,6 +336,7 @@ MESSAGES: dict[str, str] = {
     "recommended {value}": "권장 {value}",
     "{min}–{max} characters": "{min}–{max}자",
     "a file": "파일",
+    "with {options}": "함께 쓰는 옵션: {options}",
     "{min}–{max} files": "파일 {min}–{max}개",
     "Every feature of this experiment also takes:": "이 실험의 모든 기능이 함께 받는 옵션:",
     "{services} not serving": "{services} 서비스가 응답하지 않습니다",

@@ -12,7 +12,7 @@ import typer
 
 from imgedit import output_files
 from imgedit.channels import CHANNEL_OPTIONS
-from imgedit.cli.console import err, fail, message, say, shown
+from imgedit.cli.console import err, fail, is_there, message, say, shown
 from imgedit.cli.exit_codes import ExitCode
 
 STANDARD = Path("-")
@@ -51,7 +51,7 @@ def write_standard_output(data: bytes) -> None:
 def free_name(path: Path) -> Path:
     """The path, or where there is such a file already, the first of `NAME-2.SUFFIX`, `NAME-3.SUFFIX` … that is free."""
     names = (path.with_name(f"{path.stem}-{number}{path.suffix}") for number in count(2))
-    return path if not path.exists() else next(name for name in names if not name.exists())
+    return path if not is_there(path) else next(name for name in names if not is_there(name))
 
 
 def settle(outputs: Sequence[Path], inputs: Iterable[Path], *, force: bool) -> None:
@@ -61,7 +61,7 @@ def settle(outputs: Sequence[Path], inputs: Iterable[Path], *, force: bool) -> N
     """
     for path in outputs:
         _check_inputs(path, inputs)
-    settle_existing([path for path in outputs if path.exists() and not path.is_dir()], force=force)
+    settle_existing([path for path in outputs if is_there(path) and not path.is_dir()], force=force)
     for path in outputs:
         check(path)
 
@@ -99,7 +99,7 @@ def written(path: Path, data: bytes) -> str | None:
 
 def is_one_of(path: Path, files: Iterable[Path]) -> bool:
     """Whether a path is one of these files, by whatever name or link."""
-    return path.exists() and any(file.exists() and path.samefile(file) for file in files)
+    return is_there(path) and any(is_there(file) and path.samefile(file) for file in files)
 
 
 def _check_inputs(path: Path, inputs: Iterable[Path]) -> None:

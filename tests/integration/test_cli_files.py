@@ -178,6 +178,13 @@ def test_a_folder_of_models_that_is_not_there_is_named(server: EditServer, comma
     assert (done.exit_code, "--models: there is no folder /no/such/folder" in done.stderr) == (ExitCode.FAILED, True)
 
 
+@pytest.mark.parametrize("name", ["n" * 300, "photo.png/below"], ids=["too long", "below a file"])
+def test_a_name_that_no_file_can_have_is_a_missing_file(server: EditServer, name: str) -> None:
+    for command in (("edit", name, *ASKED), ("inspect", name), ("batch", name, "--out", "out", *ASKED)):
+        done = imgedit(*command)
+        assert (done.exit_code, "there is no" in done.stderr) == (ExitCode.FAILED, True)
+
+
 def test_a_missing_file_is_told_alike_by_every_command(server: EditServer) -> None:
     for command in (("edit", "none.png", *ASKED), ("inspect", "none.png")):
         done = imgedit(*command, "--json")

@@ -161,7 +161,7 @@ def test_files_of_one_edit_have_different_names(server: EditServer, tmp_path: Pa
     photo = tmp_path / "photo.png"
     photo.write_bytes(picture("PNG"))
     same = ("-o", tmp_path / "x.png", "--cutout", tmp_path / "x.png")
-    assert imgedit("edit", photo, *ASKED, "--target", server.address, *same).returncode == 1
+    assert imgedit("edit", photo, *ASKED, "--target", server.address, *same).returncode == 2
     assert server.seen == []
 
 

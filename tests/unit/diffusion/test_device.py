@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from imgedit.errors import SettingsError
-from services.common.settings import load
+from services.common.settings import ModelSettings, load
 from services.diffusion.networks import device
 from services.fill.settings import FillSettings
 from services.qwen_edit.settings import QwenEditSettings
@@ -28,7 +28,7 @@ def chosen(monkeypatch: pytest.MonkeyPatch) -> list[torch.device]:
 @pytest.mark.parametrize("name", ["auto", "cpu", "cuda", "cuda:0", "cuda:12"])
 @pytest.mark.parametrize("settings", SETTINGS, ids=lambda settings: settings.__name__)
 def test_every_model_service_takes_the_name_of_a_device(
-    settings: type, name: str, monkeypatch: pytest.MonkeyPatch
+    settings: type[ModelSettings], name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(settings.variable("models"), "/models")
     monkeypatch.setenv(settings.variable("device"), name)
@@ -38,7 +38,7 @@ def test_every_model_service_takes_the_name_of_a_device(
 @pytest.mark.parametrize("name", ["gpu", "cuda:", "cuda:-1", "cuda:x", "CUDA:0", "cuda:0 ", "cuda:1000", "mps"])
 @pytest.mark.parametrize("settings", SETTINGS, ids=lambda settings: settings.__name__)
 def test_what_is_no_device_is_refused_by_the_name_of_its_variable(
-    settings: type, name: str, monkeypatch: pytest.MonkeyPatch
+    settings: type[ModelSettings], name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(settings.variable("models"), "/models")
     monkeypatch.setenv(settings.variable("device"), name)

@@ -61,7 +61,7 @@ REST_HEAD = """# REST reference
 
 What the edge answers in JSON on its one port (`imgedit up --gateway`: 8080), made from the same protos as the [gRPC
 reference](grpc.md), where messages and enums that are named here are described. `/openapi.json` describes the same
-for programs.
+for programs, `/docs` shows it in a browser. [OpenAI's image API](openai.md) is on the same port.
 
 - Send `content-type: application/json`; another type is answered with 415.
 - Pictures are base64 without a `data:` prefix; enums are their names, for instance `"PROFILE_FAST"`.

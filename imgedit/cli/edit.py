@@ -33,7 +33,7 @@ from imgedit.cli.outputs import STANDARD, Force
 from imgedit.client import DEFAULT_TIMEOUT
 from imgedit.errors import ImgeditError
 from imgedit.progress import Progress
-from imgedit.v1 import edit_pb2
+from imgedit.result import EditResult
 
 
 @connecting
@@ -128,7 +128,7 @@ def _settle(paths: list[Path], inputs: list[Path], *, force: bool) -> None:
     outputs.settle(files, inputs, force=force)
 
 
-def _deliver(answer: edit_pb2.EditResponse, output: Path, cutout: Path | None, mask: Path | None) -> None:
+def _deliver(answer: EditResult, output: Path, cutout: Path | None, mask: Path | None) -> None:
     """Write the results and say what was made."""
     files = {} if output == STANDARD else {"output": (output, answer.output_image)}
     if cutout and answer.background_removed_image:
@@ -152,7 +152,7 @@ def _deliver(answer: edit_pb2.EditResponse, output: Path, cutout: Path | None, m
         print_path(output)
 
 
-def _used(answer: edit_pb2.EditResponse) -> dict[str, Any]:
+def _used(answer: EditResult) -> dict[str, Any]:
     """The answer but for its pictures."""
     return {
         "request_id": answer.request_id,

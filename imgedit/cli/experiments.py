@@ -161,9 +161,12 @@ def _row(spec: edit_pb2.ParameterSpec) -> tuple[str, str]:
 def _default(spec: edit_pb2.ParameterSpec) -> str:
     match spec.default.WhichOneof("kind"):
         case "number_value":
-            return f"{spec.default.number_value:g}"
+            return _number(spec.default.number_value)
         case "bool_value":
             return ""  # a switch is off unless it is given
+        case "struct_value":
+            margins = MessageToDict(spec.default.struct_value)
+            return ", ".join(f"{name} {length:g}" for name, length in margins.items())
         case _:
             return fields.choice(spec.default.string_value) if spec.name != "postprocess" else ""
 

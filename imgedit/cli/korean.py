@@ -68,10 +68,12 @@ HELP: dict[str, str] = {
     "Run several of a service, balanced by Envoy: fill=2. May be given for each.": (
         "한 서비스를 여러 개 실행하고 Envoy로 나눕니다. 예: fill=2. 서비스마다 지정할 수 있습니다."
     ),
-    "Also run the REST and gRPC edge (Envoy) on --gateway-port.": (
-        "REST와 gRPC 게이트웨이(Envoy)도 --gateway-port에서 실행합니다."
+    "Also run the edge (Envoy: REST, gRPC, OpenAI's image API) on --gateway-port.": (
+        "게이트웨이(Envoy: REST, gRPC, OpenAI 이미지 API)도 --gateway-port에서 실행합니다."
     ),
-    "Port of the edge.": "게이트웨이의 포트.",
+    "Port of the edge; the next one is OpenAI's API behind it.": (
+        "게이트웨이의 포트. 그다음 포트는 게이트웨이 뒤의 OpenAI API가 씁니다."
+    ),
     "Also run the page for people on --studio-port.": "웹 페이지도 --studio-port에서 실행합니다.",
     "Port of the page.": "웹 페이지의 포트.",
     "File of API tokens, made by `imgedit tokens new`; callers then need one. [default: none]": (
@@ -107,7 +109,9 @@ HELP: dict[str, str] = {
     ),
     "No progress bar.": "진행 표시줄을 그리지 않습니다.",
     "Id of the experiment.": "실험의 ID.",
-    "What to do. Needed by every experiment that paints.": "편집할 내용. 그림을 그리는 모든 실험에 필요합니다.",
+    "What to do. Needed where the feature has none of its own.": (
+        "편집할 내용. 기능에 정해진 프롬프트가 없으면 필요합니다."
+    ),
     "Id of the feature. [default: the experiment's first]": "기능의 ID. [기본값: 실험의 첫 번째 기능]",
     "Have a language model write the prompt out first.": "언어 모델이 프롬프트를 먼저 구체적으로 다듬습니다.",
     "What to avoid.": "피하고 싶은 내용.",
@@ -278,7 +282,42 @@ HELP: dict[str, str] = {
     "Compare the files with DIR/models.lock, offline; exit code 0 if all are as they were pulled, else 1.": (
         "네트워크 없이 파일을 DIR/models.lock과 비교합니다. 모두 받은 그대로이면 종료 코드 0, 아니면 1입니다."
     ),
-    "Check the experiment catalogue before it is used.": "실험 카탈로그를 쓰기 전에 검사합니다.",
+    "Check the experiment catalogue before it is used; make experiments.": (
+        "실험 카탈로그를 쓰기 전에 검사하고, 실험을 만듭니다."
+    ),
+    "The workflow, saved in API format (JSON).": "API 형식(JSON)으로 저장한 워크플로.",
+    "Id of the experiment: a to z, digits and _. [default: from the file's name]": (
+        "실험의 ID: a~z, 숫자, _. [기본값: 파일 이름에서 정함]"
+    ),
+    "Id of the SaveImage with the result, where several save pictures.": (
+        "SaveImage가 여럿일 때 결과를 저장하는 노드의 ID."
+    ),
+    "Write a new file here. [default: print the YAML]": "이 파일에 새로 씁니다. [기본값: YAML을 출력]",
+    "First edit a sample with the model services that run (`imgedit up`).": (
+        "먼저 실행 중인 모델 서비스(`imgedit up`)로 샘플을 편집해 봅니다."
+    ),
+    "The sample. [default: a scene of the demo, in a checkout]": "샘플 이미지. [기본값: 저장소의 데모 장면]",
+    "Also write the edited sample here (PNG).": "편집한 샘플도 이 파일에 씁니다(PNG).",
+    "--base-port of the running stack.": "실행 중인 서비스의 --base-port.",
+    "Longest wait for the sample, in seconds.": "샘플 편집의 최대 대기 시간(초).",
+    "Turn a ComfyUI workflow into an experiment: YAML on standard output, with a comment per decision.\n\n"
+    'Save the workflow in API format: "Workflow > Export (API)", in older versions "Save (API Format)".\n'
+    "The graph is read backwards from its SaveImage. Nodes become stages; what they fix (steps, cfg, guidance, denoise,"
+    "\nseed, prompts, a LoRA) becomes the defaults of the feature, and ranges are widened where they must be. Whatever "
+    "no\nchain can do is refused with its node, field, value and range, and nothing is written then.\n\n"
+    "Example: imgedit catalogue import workflow_api.json --id my_gym --out my_gym.yaml --check\n"
+    "Then: IMGEDIT_ORCHESTRATOR_EXPERIMENTS=my_gym.yaml imgedit up, and imgedit edit PHOTO --experiment my_gym\n\n"
+    "Exit code 0: done; 1: refused, or the sample failed; 4: --check finds no service that it needs.": (
+        "ComfyUI 워크플로를 실험으로 바꿉니다. 결정마다 주석을 단 YAML을 표준 출력으로 보냅니다.\n\n"
+        '워크플로는 API 형식으로 저장하세요: "Workflow > Export (API)", 이전 버전에서는 "Save (API Format)". '
+        "그래프는 SaveImage부터 거꾸로 읽습니다. 노드는 단계가 되고, 노드에 정해진 값(steps, cfg, guidance, denoise, "
+        "seed, 프롬프트, LoRA)은 기능의 기본값이 되며, 범위는 필요한 만큼 넓힙니다. 할 수 없는 것은 노드, 필드, 값, "
+        "범위를 밝히며 거절하고, 그때는 아무것도 쓰지 않습니다.\n\n"
+        "예: imgedit catalogue import workflow_api.json --id my_gym --out my_gym.yaml --check\n"
+        "다음: IMGEDIT_ORCHESTRATOR_EXPERIMENTS=my_gym.yaml imgedit up, 그리고 imgedit edit PHOTO --experiment my_gym"
+        "\n\n"
+        "종료 코드 0: 성공, 1: 거절되었거나 샘플 편집이 실패, 4: --check에 필요한 서비스가 없음."
+    ),
     "Check catalogue files as the orchestrator does; every fault is printed with its line and field.\n\n"
     "Exit code 0: no fault; 1: a fault.": (
         "orchestrator와 똑같이 카탈로그 파일을 검사하고, 모든 오류를 줄과 항목 이름으로 알려 줍니다.\n\n"

@@ -29,7 +29,6 @@ from services.orchestrator.request.mask_parameters import Region
 from services.orchestrator.request.output import Output
 
 MAX_PREVIEW_EVERY = 100
-MAX_SEED = 2**32 - 1
 
 NO_GUIDANCE = "negative_prompt: not used, since this model needs a guidance_scale above 1 for it"
 """The warning for a negative prompt that Qwen-Image-Edit would not look at."""
@@ -92,20 +91,22 @@ def resolve(request: edit_pb2.EditRequest, feature: Feature) -> EditParameters:
     Raises `InvalidArgument` (or `PromptRejected`) that names every field at fault.
     """
     _check(request, feature)
-    profile = _profile(request)
+    prompt = request.prompt or feature.defaults.prompt or ""
+    profile = _profile(request, feature)
     preset = getattr(feature.profiles, profile)
     numbers = {name: _number(request, name, limits, getattr(preset, name, None)) for name, limits in ranges(feature)}
     has_guidance = _has_guidance(feature.prompt_stage, numbers.get("guidance_scale", 0))
+    extend = next((stage for stage in feature.stages if isinstance(stage, ExtendStage)), None)
     where, what = _where_and_what(request, feature)
     return EditParameters(
-        prompt=texts.normal(request.prompt),
+        prompt=texts.normal(prompt),
         negative_prompt=_negative_prompt(request, feature) if has_guidance else None,
-        negative_scale=numbers.get("negative_scale") if request.HasField("negative_prompt") else None,
+        negative_scale=numbers.get("negative_scale") if _has_negative_prompt(request, feature) else None,
         steps=int(numbers.get("steps", 0)),
         guidance_scale=numbers.get("guidance_scale", 0),
         strength=numbers.get("strength", 0),
         seed=_seed(request, feature),
-        extension=margins.resolve(request) if feature.has(ExtendStage) else None,
+        extension=margins.resolve(request, extend, prompt) if extend else None,
         preview_every=request.preview_every,
         profile=profile,
         postprocess=_postprocess(request),
@@ -125,19 +126,21 @@ def _check(request: edit_pb2.EditRequest, feature: Feature) -> None:
     for name, is_used in optional_fields(feature).items():
         if name in present and not is_used:
             together.check(_refuse_unused, name, feature)
-    if request.HasField("negative_scale") and not request.HasField("negative_prompt"):
+    if request.HasField("negative_scale") and not _has_negative_prompt(request, feature):
         together.check(_refuse_negative_scale)
+    prompt = request.prompt or feature.defaults.prompt or ""
     if feature.prompt_stage is not None:
-        together.check(checks.prompt, "prompt", request.prompt)
+        together.check(checks.prompt, "prompt", prompt)
     together.check(checks.prompt, "negative_prompt", request.negative_prompt, may_be_blank=True)
     together.check(checks.number, "preview_every", request.preview_every, 0, MAX_PREVIEW_EVERY)
-    together.check(_profile, request)
+    together.check(_profile, request, feature)
     for name, limits in ranges(feature):
         together.check(_number, request, name, limits, None)
     together.check(_postprocess, request)
     together.check(_where_and_what, request, feature)
-    if feature.has(ExtendStage) and (request.HasField("outpaint") or request.prompt.strip()):
-        together.check(margins.resolve, request)
+    for stage in feature.stages:
+        if isinstance(stage, ExtendStage) and (request.HasField("outpaint") or prompt.strip()):
+            together.check(margins.resolve, request, stage, prompt)
     together.end()
 
 
@@ -220,9 +223,11 @@ def ranges(feature: Feature) -> Iterator[tuple[str, NumberRange]]:
 
 
 def _seed(request: edit_pb2.EditRequest, feature: Feature) -> int:
-    """The caller's, else drawn; 0 where nothing is drawn from it."""
+    """The caller's, else the feature's, else drawn; 0 where nothing is drawn from it."""
     if not feature.paint_stages or request.HasField("seed"):
         return request.seed
+    if feature.defaults.seed is not None:
+        return feature.defaults.seed
     return secrets.randbits(32)
 
 
@@ -234,10 +239,12 @@ def _postprocess(request: edit_pb2.EditRequest) -> bool:
     return request.postprocess != edit_pb2.POSTPROCESS_OFF
 
 
-def _profile(request: edit_pb2.EditRequest) -> ProfileName:
+def _profile(request: edit_pb2.EditRequest, feature: Feature) -> ProfileName:
     if request.profile not in _PROFILE_NAMES:
         names = ", ".join(profile_pb2.Profile.Name(number) for number in _PROFILE_NAMES)
         raise InvalidArgument.field("profile", f"must be one of {names}, is {request.profile}")
+    if request.profile == profile_pb2.PROFILE_UNSPECIFIED and feature.defaults.profile is not None:
+        return feature.defaults.profile
     return _PROFILE_NAMES[request.profile]
 
 
@@ -250,9 +257,16 @@ def _number(request: edit_pb2.EditRequest, name: str, limits: NumberRange, prese
     return value
 
 
+def _has_negative_prompt(request: edit_pb2.EditRequest, feature: Feature) -> bool:
+    """Whether there is a negative prompt that somebody wrote: the caller, or the feature's defaults."""
+    return request.HasField("negative_prompt") or feature.defaults.negative_prompt is not None
+
+
 def _negative_prompt(request: edit_pb2.EditRequest, feature: Feature) -> str | None:
     if request.HasField("negative_prompt"):
         return texts.normal(request.negative_prompt)
+    if feature.defaults.negative_prompt is not None:
+        return texts.normal(feature.defaults.negative_prompt)
     return automatic_negative_prompt(feature.prompt_stage)
 
 

@@ -15,15 +15,21 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from imgedit.cli import convert
-from imgedit.cli.console import fail, out, print_json
+from imgedit.cli import convert, exit_codes
+from imgedit.cli.console import fail, need_folder, out, print_json
 from imgedit.cli.exit_codes import ExitCode
+from imgedit.cli.layout import Command, Group
 from imgedit.errors import ModelDownloadError
 from imgedit.weights import registry
 from imgedit.weights.hub import PUBLIC_HUB
 
-app = typer.Typer(no_args_is_help=True, help="Get the weights, check that they are what was pulled, convert them.")
-app.command("convert")(convert.convert)
+app = typer.Typer(
+    cls=Group,
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    help="Get the weights, check that they are what was pulled, convert them.",
+)
+app.command("convert", cls=Command)(convert.convert)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
@@ -49,7 +55,7 @@ class Name(StrEnum):
     ALL = "all"
 
 
-@app.command("list")
+@app.command("list", cls=Command)
 def list_models(
     folder: Annotated[
         Path | None, typer.Option("--models", help="Also show what is there.", envvar="IMGEDIT_MODELS")
@@ -57,7 +63,9 @@ def list_models(
     as_json: AsJson = False,
 ) -> None:
     """List the models, their licences and, with --models, what is there of them."""
-    locked = _read_lock(folder, as_json=as_json) if folder else {}
+    if folder:
+        need_folder(folder, "--models")
+    locked = _read_lock(folder) if folder else {}
     if as_json:
         print_json({"models": [_described(source, folder, locked.get(source.key)) for source in _SOURCES]})
         return
@@ -74,7 +82,7 @@ def list_models(
     out.print(table)
 
 
-@app.command()
+@app.command(cls=Command)
 def pull(
     names: Annotated[list[Name], typer.Argument(help="Which models. all: the three that the services use by default.")],
     folder: Folder,
@@ -125,9 +133,10 @@ def _is_named(source: registry.Source, names: list[Name]) -> bool:
     return source.key in names or (source.in_all and Name.ALL in names)
 
 
-@app.command()
+@app.command(cls=Command)
 def verify(folder: Folder, as_json: AsJson = False) -> None:
     """Compare the files with DIR/models.lock, offline; exit code 0 if all are as they were pulled, else 1."""
+    need_folder(folder, "--models")
     faults = 0
     reports = []
     try:
@@ -140,7 +149,7 @@ def verify(folder: Folder, as_json: AsJson = False) -> None:
             detail = f"  [dim]{escape(report.detail)}[/]" if report.detail else ""
             out.print(f"[{colour}]{report.state:8}[/] {escape(report.path)}{detail}", soft_wrap=True, highlight=False)
     except ModelDownloadError as error:
-        fail(error.message, as_json=as_json)
+        fail(error.message)
     if as_json:
         print_json({"ok": not faults, "files": reports})
         raise typer.Exit(ExitCode.FAILED if faults else ExitCode.DONE)
@@ -162,7 +171,7 @@ def _pull(source: registry.Source, folder: Path, endpoint: str, *, send_token: b
             source, folder, endpoint=endpoint, say=lambda line: _tell(f"  {line}"), send_token=send_token
         )
     except ModelDownloadError as error:
-        fail(error.message)
+        fail(error.message, exit_codes.of(error))
     computed = sum(file.sha256_from == "computed" for file in locked.files.values())
     target = (folder / source.folder).as_posix()
     _tell(
@@ -195,11 +204,11 @@ def _described(source: registry.Source, folder: Path | None, locked: registry.Lo
     }
 
 
-def _read_lock(folder: Path, *, as_json: bool = False) -> dict[str, registry.LockedModel]:
+def _read_lock(folder: Path) -> dict[str, registry.LockedModel]:
     try:
         return registry.read_lock(folder)
     except ModelDownloadError as error:
-        fail(error.message, as_json=as_json)
+        fail(error.message)
 
 
 def _tell(line: str) -> None:

@@ -86,7 +86,11 @@ class ModelSettings(ServiceSettings):
     )
     service_token: str = Field("", repr=False, description="the same as a value; several are separated by ;")
     models: Path = Field(Path("/models"), description="folder that holds the model folders")
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where the model runs; auto = cuda where it is")
+    device: str = Field(
+        "auto",
+        pattern=r"^(auto|cpu|cuda(:[0-9]{1,3})?)$",
+        description="where the model runs: auto (cuda where it is), cpu, cuda, or cuda:N, the N-th GPU from 0",
+    )
     max_waiting: int = Field(16, ge=1, description="jobs that may wait for the device before QUEUE_FULL")
 
 

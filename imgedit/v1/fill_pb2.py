@@ -27,7 +27,7 @@ from imgedit.v1 import profile_pb2 as imgedit_dot_v1_dot_profile__pb2
 from imgedit.v1 import progress_pb2 as imgedit_dot_v1_dot_progress__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15imgedit/v1/fill.proto\x12\nimgedit.v1\x1a\x16imgedit/v1/image.proto\x1a\x18imgedit/v1/profile.proto\x1a\x19imgedit/v1/progress.proto\"\xcd\x03\n\x0b\x46illRequest\x12 \n\x05image\x18\x01 \x01(\x0b\x32\x11.imgedit.v1.Image\x12\x1f\n\x04mask\x18\x02 \x01(\x0b\x32\x11.imgedit.v1.Image\x12\x0e\n\x06prompt\x18\x03 \x01(\t\x12-\n\x0fnegative_prompt\x18\x04 \x01(\tH\x00R\x0fnegative_prompt\x88\x01\x01\x12+\n\x0enegative_scale\x18\x05 \x01(\x01H\x01R\x0enegative_scale\x88\x01\x01\x12\x12\n\x05steps\x18\x06 \x01(\x05H\x02\x88\x01\x01\x12+\n\x0eguidance_scale\x18\x07 \x01(\x01H\x03R\x0eguidance_scale\x88\x01\x01\x12\x15\n\x08strength\x18\x08 \x01(\x01H\x04\x88\x01\x01\x12\x11\n\x04seed\x18\t \x01(\rH\x05\x88\x01\x01\x12$\n\rpreview_every\x18\n \x01(\x05R\rpreview_every\x12$\n\x07profile\x18\x0b \x01(\x0e\x32\x13.imgedit.v1.ProfileB\x12\n\x10_negative_promptB\x11\n\x0f_negative_scaleB\x08\n\x06_stepsB\x11\n\x0f_guidance_scaleB\x0b\n\t_strengthB\x07\n\x05_seed\"\xb6\x01\n\tFillEvent\x12$\n\x06queued\x18\x01 \x01(\x0b\x32\x12.imgedit.v1.QueuedH\x00\x12(\n\x08progress\x18\x02 \x01(\x0b\x32\x14.imgedit.v1.ProgressH\x00\x12&\n\x07preview\x18\x04 \x01(\x0b\x32\x13.imgedit.v1.PreviewH\x00\x12(\n\x06result\x18\x03 \x01(\x0b\x32\x16.imgedit.v1.FillResultH\x00\x42\x07\n\x05\x65vent\"\xb7\x01\n\nFillResult\x12 \n\x05image\x18\x01 \x01(\x0b\x32\x11.imgedit.v1.Image\x12\x0c\n\x04seed\x18\x02 \x01(\r\x12\x1c\n\tsteps_run\x18\x03 \x01(\x05R\tsteps_run\x12$\n\x05model\x18\x04 \x01(\x0b\x32\x15.imgedit.v1.ModelInfo\x12#\n\x07timings\x18\x05 \x03(\x0b\x32\x12.imgedit.v1.Timing\x12\x10\n\x08warnings\x18\x06 \x03(\t2G\n\x0b\x46illService\x12\x38\n\x04\x46ill\x12\x17.imgedit.v1.FillRequest\x1a\x15.imgedit.v1.FillEvent0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15imgedit/v1/fill.proto\x12\nimgedit.v1\x1a\x16imgedit/v1/image.proto\x1a\x18imgedit/v1/profile.proto\x1a\x19imgedit/v1/progress.proto\"\x87\x04\n\x0b\x46illRequest\x12 \n\x05image\x18\x01 \x01(\x0b\x32\x11.imgedit.v1.Image\x12\x1f\n\x04mask\x18\x02 \x01(\x0b\x32\x11.imgedit.v1.Image\x12\x0e\n\x06prompt\x18\x03 \x01(\t\x12-\n\x0fnegative_prompt\x18\x04 \x01(\tH\x00R\x0fnegative_prompt\x88\x01\x01\x12+\n\x0enegative_scale\x18\x05 \x01(\x01H\x01R\x0enegative_scale\x88\x01\x01\x12\x12\n\x05steps\x18\x06 \x01(\x05H\x02\x88\x01\x01\x12+\n\x0eguidance_scale\x18\x07 \x01(\x01H\x03R\x0eguidance_scale\x88\x01\x01\x12\x15\n\x08strength\x18\x08 \x01(\x01H\x04\x88\x01\x01\x12\x11\n\x04seed\x18\t \x01(\rH\x05\x88\x01\x01\x12$\n\rpreview_every\x18\n \x01(\x05R\rpreview_every\x12$\n\x07profile\x18\x0b \x01(\x0e\x32\x13.imgedit.v1.Profile\x12\'\n\x0cregion_steps\x18\x0c \x01(\x08H\x06R\x0cregion_steps\x88\x01\x01\x42\x12\n\x10_negative_promptB\x11\n\x0f_negative_scaleB\x08\n\x06_stepsB\x11\n\x0f_guidance_scaleB\x0b\n\t_strengthB\x07\n\x05_seedB\x0f\n\r_region_steps\"\xb6\x01\n\tFillEvent\x12$\n\x06queued\x18\x01 \x01(\x0b\x32\x12.imgedit.v1.QueuedH\x00\x12(\n\x08progress\x18\x02 \x01(\x0b\x32\x14.imgedit.v1.ProgressH\x00\x12&\n\x07preview\x18\x04 \x01(\x0b\x32\x13.imgedit.v1.PreviewH\x00\x12(\n\x06result\x18\x03 \x01(\x0b\x32\x16.imgedit.v1.FillResultH\x00\x42\x07\n\x05\x65vent\"\xd7\x01\n\nFillResult\x12 \n\x05image\x18\x01 \x01(\x0b\x32\x11.imgedit.v1.Image\x12\x0c\n\x04seed\x18\x02 \x01(\r\x12\x1c\n\tsteps_run\x18\x03 \x01(\x05R\tsteps_run\x12$\n\x05model\x18\x04 \x01(\x0b\x32\x15.imgedit.v1.ModelInfo\x12#\n\x07timings\x18\x05 \x03(\x0b\x32\x12.imgedit.v1.Timing\x12\x10\n\x08warnings\x18\x06 \x03(\t\x12\x1e\n\nfull_steps\x18\x07 \x01(\x05R\nfull_steps2G\n\x0b\x46illService\x12\x38\n\x04\x46ill\x12\x17.imgedit.v1.FillRequest\x1a\x15.imgedit.v1.FillEvent0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,11 +35,11 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'imgedit.v1.fill_pb2', _glob
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_FILLREQUEST']._serialized_start=115
-  _globals['_FILLREQUEST']._serialized_end=576
-  _globals['_FILLEVENT']._serialized_start=579
-  _globals['_FILLEVENT']._serialized_end=761
-  _globals['_FILLRESULT']._serialized_start=764
-  _globals['_FILLRESULT']._serialized_end=947
-  _globals['_FILLSERVICE']._serialized_start=949
-  _globals['_FILLSERVICE']._serialized_end=1020
+  _globals['_FILLREQUEST']._serialized_end=634
+  _globals['_FILLEVENT']._serialized_start=637
+  _globals['_FILLEVENT']._serialized_end=819
+  _globals['_FILLRESULT']._serialized_start=822
+  _globals['_FILLRESULT']._serialized_end=1037
+  _globals['_FILLSERVICE']._serialized_start=1039
+  _globals['_FILLSERVICE']._serialized_end=1110
 # @@protoc_insertion_point(module_scope)

@@ -12,6 +12,7 @@ from PIL import Image, ImageFilter
 from benchmarks.demo_quality.bench import FIRST_SEED
 from benchmarks.demo_quality.qwen_tasks import TASKS
 from demo import world
+from demo.judge import Judge, place_of
 from demo.world import prompts
 from services.fill.spec import FillSpec
 from services.qwen_edit.spec import QwenEditSpec
@@ -27,10 +28,15 @@ Spec = FillSpec | QwenEditSpec
 
 @dataclass(frozen=True)
 class Case:
-    """One job in full, as profile balanced runs it, and where its result counts, (H, W) bool."""
+    """One job in full, as profile balanced runs it.
+
+    inside: (H, W) bool, where its result counts. is_right: whether a picture, (H, W, 3) uint8, shows what was asked
+    for.
+    """
 
     spec: Spec
     inside: np.ndarray
+    is_right: Callable[[Judge, np.ndarray], bool]
 
 
 def background(number: int) -> Case:
@@ -40,7 +46,11 @@ def background(number: int) -> Case:
     place = world.sample_background(rng, kind=kind)
     rendered = world.render(scene)
     phrase = rng.choice(prompts.backgrounds(place.kind, place.colour))
-    return _fill(rendered.rgb, 255 - rendered.alpha, phrase.english, 0.8, number)
+
+    def is_right(judge: Judge, picture: np.ndarray) -> bool:
+        return judge.places([picture])[0] == place_of(place)
+
+    return _fill(rendered.rgb, 255 - rendered.alpha, phrase.english, 0.8, number, is_right)
 
 
 def outpainting(number: int) -> Case:
@@ -50,11 +60,17 @@ def outpainting(number: int) -> Case:
     picture = world.render(replace(scene, props=())).rgb
     width = ((0, 0), (MARGIN, 0) if side == "left" else (0, MARGIN), (0, 0))
     mask = np.pad(np.zeros(picture.shape[:2], np.uint8), width[:2], constant_values=255)
-    return _fill(np.pad(picture, width, mode="reflect"), mask, prompts.extend(kind, side, rng).english, 1.0, number)
+
+    def is_right(judge: Judge, picture: np.ndarray) -> bool:
+        extension = picture[:, :MARGIN] if side == "left" else picture[:, -MARGIN:]
+        return kind in judge.props([extension])[0]
+
+    wide, phrase = np.pad(picture, width, mode="reflect"), prompts.extend(kind, side, rng)
+    return _fill(wide, mask, phrase.english, 1.0, number, is_right)
 
 
-def shirt(number: int) -> Case:
-    """FLUX: whatever it takes for a gym within a box over a fifth of the picture."""
+def box(number: int) -> Case:
+    """FLUX: the place once more, within a box over a fifth of the picture."""
     rng, scene = _scene(number, "box")
     rendered = world.render(scene)
     height, width = rendered.alpha.shape
@@ -63,7 +79,11 @@ def shirt(number: int) -> Case:
     top, left = rng.randrange(height - side), rng.choice((0, width - side))
     mask[top : top + side, left : left + side] = 255
     phrase = rng.choice(prompts.backgrounds(scene.background.kind, scene.background.colour))
-    return _fill(rendered.rgb, mask, phrase.english, 1.0, number)
+
+    def is_right(judge: Judge, picture: np.ndarray) -> bool:
+        return judge.places([picture])[0] == place_of(scene.background)
+
+    return _fill(rendered.rgb, mask, phrase.english, 1.0, number, is_right)
 
 
 def by_instruction(task: str) -> Callable[[int], Case]:
@@ -86,12 +106,13 @@ def by_instruction(task: str) -> Callable[[int], Case]:
             seed=number,
             mask=mask,
         )
-        return Case(spec, np.ones(rendered.alpha.shape, bool) if mask is None else mask > 0)
+        inside = np.ones(rendered.alpha.shape, bool) if mask is None else mask > 0
+        return Case(spec, inside, lambda judge, picture: TASKS[task].seen(judge, asked, picture) == asked.wanted)
 
     return case
 
 
-FILL_CASES: dict[str, Callable[[int], Case]] = {"background": background, "outpainting": outpainting, "box": shirt}
+FILL_CASES: dict[str, Callable[[int], Case]] = {"background": background, "outpainting": outpainting, "box": box}
 QWEN_CASES = {name: by_instruction(name) for name in TASKS}
 
 
@@ -107,9 +128,16 @@ def _scene(number: int, purpose: str) -> tuple[random.Random, world.Scene]:
     return random.Random(f"{purpose}:{seed}"), world.sample(random.Random(seed))
 
 
-def _fill(image: np.ndarray, mask: np.ndarray, prompt: str, strength: float, seed: int) -> Case:
+def _fill(
+    image: np.ndarray,
+    mask: np.ndarray,
+    prompt: str,
+    strength: float,
+    seed: int,
+    is_right: Callable[[Judge, np.ndarray], bool],
+) -> Case:
     spec = FillSpec(image, mask, prompt, None, 3.0, steps=28, guidance_scale=3.5, strength=strength, seed=seed)
-    return Case(spec, mask > 0)
+    return Case(spec, mask > 0, is_right)
 
 
 def _grown(alpha: np.ndarray) -> np.ndarray:

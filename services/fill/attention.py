@@ -51,7 +51,7 @@ def keep_keys(transformer: Any, keeper: KeyKeeper) -> None:
 
 
 def _heads(tokens: torch.Tensor, attn: Any) -> torch.Tensor:
-    return tokens.unflatten(-1, (-1, attn.head_dim))
+    return tokens.reshape(*tokens.shape[:-1], -1, attn.head_dim)
 
 
 def _rotate(tokens: torch.Tensor, tables: Tables) -> torch.Tensor:

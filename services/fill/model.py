@@ -70,7 +70,7 @@ ACTIVATIONS = Activations(decode=1_540, step=475)
 
 CACHE_BYTES = 256 * 1024 * 1024
 
-REGION_SCHEDULE = RegionSchedule(growth=1.5, start=0.04, rim=1)
+REGION_SCHEDULE = RegionSchedule(spacing=1.0, rim=1)
 """The manual has the curve that it was chosen from."""
 
 

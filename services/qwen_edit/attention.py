@@ -1,4 +1,7 @@
-"""Qwen-Image's attention where keys and values are kept for region steps; see `services.diffusion.networks.kept_keys`."""
+"""Qwen-Image's attention where keys and values are kept for region steps.
+
+See `services.diffusion.networks.kept_keys`.
+"""
 
 from typing import Any
 
@@ -69,7 +72,7 @@ def keep_keys(transformer: Any, keeper: KeyKeeper) -> None:
 
 
 def _heads(tokens: torch.Tensor, attn: Any) -> torch.Tensor:
-    return tokens.unflatten(-1, (attn.heads, -1))
+    return tokens.reshape(*tokens.shape[:-1], attn.heads, -1)
 
 
 def _rotate(tokens: torch.Tensor, tables: Tables) -> torch.Tensor:

@@ -35,11 +35,11 @@ from services.diffusion.networks.flow_adapter import (
     unpacked,
 )
 from services.diffusion.networks.guidance import CfgBatch, extrapolated
+from services.diffusion.networks.kept_keys import KeyedForward
 from services.diffusion.networks.loading import Recipe, Source
 from services.diffusion.networks.lora import LoraFile
 from services.diffusion.networks.memory_plan import Activations
 from services.diffusion.networks.network import Network
-from services.diffusion.networks.kept_keys import KeyedForward
 from services.diffusion.networks.runtime_options import DEFAULT_RUNTIME, RuntimeOptions, takes_masks
 from services.diffusion.networks.token_region import TokenRegion, keyed_forward, tokens_of
 from services.diffusion.weights import checkpoint
@@ -65,7 +65,7 @@ ACTIVATIONS = Activations(decode=1_350, step=375)
 
 CACHE_BYTES = 256 * 1024 * 1024
 
-REGION_SCHEDULE = RegionSchedule(growth=1.5, start=0.04, rim=1)
+REGION_SCHEDULE = RegionSchedule(spacing=1.0, rim=1)
 """The manual has the curve that it was chosen from."""
 
 NEWER = "zero_cond_t"

@@ -1,8 +1,8 @@
 """How long a job takes: what its shape took before, else seconds as a linear function of tokens × passes.
 
 A job is prepare + steps × step + decode; each of the three is learnt by itself while serving, region steps beside full
-ones. The model answers three questions: when will this job be done, can it meet its deadline, and does it pay to run these steps as one batch. Knows
-no clock and no thread.
+ones. The model answers three questions: when will this job be done, can it meet its deadline, and does it pay to run
+these steps as one batch. Knows no clock and no thread.
 """
 
 import statistics

@@ -3,11 +3,14 @@
 Imports no torch: an adapter says which tokens are the region's, and keeps what a region step needs of the others.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 TOLERANCE = 1e-6
 """Of noise levels, which come from float32."""
+
+EXTREME = 0.02
 
 
 @dataclass(frozen=True)
@@ -28,27 +31,32 @@ class RegionSteps:
 class RegionSchedule:
     """When every token is computed, and which tokens a region step computes.
 
-    A step is full again once the picture's share of the latents, 1 less the noise level, is `growth` times what it was
-    at the last full step, and `start` more. So full steps are dense where the picture takes shape and sparse behind;
-    strength, the number of steps and the shift of the noise levels need no rules of their own. rim: how many tokens
-    around the mask are computed as well.
+    spacing: a step is full again once the logarithm of the signal-to-noise ratio, (1 - level) / level, has risen by so
+    much. So full steps are dense where a picture takes shape and again where its details do, and strength, the number
+    of steps and the shift of the noise levels need no rules of their own. rim: how many tokens around the mask are
+    computed as well.
     """
 
-    growth: float
-    start: float
+    spacing: float
     rim: int
 
     def full_steps(self, levels: Sequence[float]) -> tuple[bool, ...]:
         """For each step whether it is full. levels: the noise level of each step, and that behind the last one."""
         steps = len(levels) - 1
         full: list[bool] = []
-        due = 0.0
+        due = -math.inf
         for step in range(steps):
-            share = 1.0 - levels[step]
-            full.append(step in (0, steps - 1) or share >= due - TOLERANCE)
+            ratio = _log_ratio(levels[step])
+            full.append(step == steps - 1 or ratio >= due - TOLERANCE)
             if full[-1]:
-                due = self.growth * share + self.start
+                due = ratio + self.spacing
         return tuple(full)
+
+
+def _log_ratio(level: float) -> float:
+    """Of signal to noise; levels so near to 1 or 0 that hardly anything changes are taken for less so."""
+    level = min(max(level, EXTREME), 1.0 - EXTREME)
+    return math.log((1.0 - level) / level)
 
 
 def equal_work(computed: int, keys: int, width: int) -> int:

@@ -55,7 +55,8 @@ class FlowAdapter(ABC, Generic[StateT, PromptT]):
     """One model's jobs for the engine.
 
     name, revision: what was loaded. region_schedule: which steps of a job with region steps are full. region_bytes: the
-    most that a job may keep for them; one that needs more has none. All methods but `plan`, `unchanged` and `warnings` belong to one worker thread.
+    most that a job may keep for them; one that needs more has none. All methods but `plan`, `unchanged` and `warnings`
+    belong to one worker thread.
     """
 
     def __init__(
@@ -182,8 +183,8 @@ class FlowAdapter(ABC, Generic[StateT, PromptT]):
     ) -> RegionSteps | None:
         """The region steps of a job, None where they would save nothing, however much they keep.
 
-        levels: those of its steps, and the last. computed: tokens of its picture that a region step computes, of so many
-        of all pictures.
+        levels: those of its steps, and the last. computed: tokens that a region step computes of so many of all
+        pictures.
         """
         full = self._region_schedule.full_steps(levels.tolist())
         if all(full) or computed == pictures:
@@ -204,10 +205,11 @@ class FlowAdapter(ABC, Generic[StateT, PromptT]):
         if region is None or self._fits(region):
             return ()
         needed, allowed = (math.ceil(size / 2**20) for size in (region.kept_bytes, self._region_bytes))
-        return (
+        warning = (
             f"region_steps: every step computed every token, since {needed:,} MiB of keys and values would have to be "
-            f"kept and this server allows {allowed:,} MiB",
+            f"kept and this server allows {allowed:,} MiB"
         )
+        return (warning,)
 
     def _joins(self, plan: Plan, *, step_cache: bool) -> bool:
         return joins_passes(self._cfg_batch, plan.tokens, passes=plan.passes, step_cache=step_cache)

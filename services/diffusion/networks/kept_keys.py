@@ -22,9 +22,9 @@ Rotate = Callable[[torch.Tensor, Tables], torch.Tensor]
 class KeptKeys:
     """What one pass of one job keeps. Belongs to the job's state.
 
-    computed (m,), kept (n,): the places, among the pictures' tokens of a full step, of those that a region step computes
-    and of all others. blocks: keys and values, (1, n, heads, width) each, in the order of the blocks; empty where
-    nothing is kept.
+    computed (m,), kept (n,): the places, among the pictures' tokens of a full step, of those that a region step
+    computes and of all others. blocks: keys and values, (1, n, heads, width) each, in the order of the blocks; empty
+    where nothing is kept.
     """
 
     computed: torch.Tensor

@@ -24,7 +24,7 @@ def tokens_of(mask: NDArray[np.uint8], rim: int) -> NDArray[np.int64]:
     """
     height, width = mask.shape
     squares = (mask > 0).reshape(height // TOKEN_PX, TOKEN_PX, width // TOKEN_PX, TOKEN_PX)
-    region: NDArray[np.bool_] = squares.any(axis=(1, 3))
+    region: NDArray[np.bool_] = np.asarray(squares.any(axis=(1, 3)))
     for _ in range(rim):
         region = _grown(region)
     step = -(-region.size // BUCKETS)
@@ -50,8 +50,8 @@ def _grown(region: NDArray[np.bool_]) -> NDArray[np.bool_]:
 class TokenRegion:
     """What a job with region steps remembers. Belongs to its state, and goes with it.
 
-    steps: which of its steps are full. computed (m,): the tokens of its picture that a region step computes. passes: the
-    kept keys and values by sign. velocity: (1, N, 64) of the last full step; outside the region it is used again.
+    steps: which of its steps are full. computed (m,): the tokens of its picture that a region step computes. passes:
+    the kept keys and values by sign. velocity: (1, N, 64) of the last full step; outside the region it is used again.
     done: steps that were run.
     """
 

@@ -40,10 +40,10 @@ pytestmark = pytest.mark.slow
 
 FLUX, QWEN = "FLUX.1-Fill-dev", "Qwen-Image-Edit-2509"
 SPARSE = RuntimeOptions(region_steps=True)
-NEVER = RegionSchedule(growth=1e9, start=1e9, rim=0)
+NEVER = RegionSchedule(spacing=99, rim=0)
 """Only the first and the last step are full."""
 
-ALWAYS = RegionSchedule(growth=1, start=0, rim=0)
+ALWAYS = RegionSchedule(spacing=0, rim=0)
 
 
 @functools.cache
@@ -144,7 +144,7 @@ def test_a_region_step_on_keys_of_the_same_latents_equals_the_full_step_there(se
     height, width = rng.choice([(64, 96), (32, 128), (96, 48)])
     mask, lengths = random_mask(rng, height, width), rng.choice(["short", "a prompt of quite a few more words"])
     options = {"steps": rng.randint(4, 9), "seed": seed, "prompt": lengths, "region_steps": True}
-    specs = [
+    specs: list[tuple[Any, Any]] = [
         (sparse_fill(), fill_spec(height=height, width=width, mask=mask, **options)),
         (
             sparse_qwen(),

@@ -1,6 +1,7 @@
 """Region steps in the engine: which steps are full, what they cost, whom they share a forward with, what they keep."""
 
 import asyncio
+import math
 import time
 from typing import Any
 
@@ -35,33 +36,30 @@ def sample(metric: str, service: str) -> float:
     return REGISTRY.get_sample_value(metric, {"service": service}) or 0.0
 
 
-def test_a_step_is_full_again_once_the_picture_has_grown_enough() -> None:
-    full = RegionSchedule(growth=2, start=0.125, rim=1).full_steps(levels(16))
-    assert [step for step, is_full in enumerate(full) if is_full] == [0, 2, 6, 14, 15]
+def test_a_step_is_full_again_once_the_signal_has_grown_enough() -> None:
+    falling = [1 / (1 + math.exp(ratio)) for ratio in (-2.0, -1.5, -1.0, -0.2, 0.1, 0.9, 3.0, 3.1)]
+    full = RegionSchedule(spacing=1, rim=1).full_steps([*falling, 0.0])
+    assert full == (True, False, True, False, True, False, True, True)
 
 
-@given(
-    st.lists(st.floats(0, 1, exclude_min=True), min_size=1, max_size=60, unique=True), st.floats(1, 4), st.floats(0, 1)
-)
-def test_first_and_last_steps_are_full_and_no_gap_is_wider_than_the_rule(
-    drawn: list[float], growth: float, start: float
+@given(st.lists(st.floats(0.001, 1), min_size=1, max_size=60, unique=True), st.floats(0, 9))
+def test_first_and_last_steps_are_full_and_more_spacing_never_makes_more_of_them(
+    drawn: list[float], spacing: float
 ) -> None:
     falling = [*sorted(drawn, reverse=True), 0.0]
-    full = RegionSchedule(growth, start, rim=0).full_steps(falling)
+    full = RegionSchedule(spacing, rim=0).full_steps(falling)
     assert len(full) == len(falling) - 1
-    assert full[0] and full[-1]
-    last = falling[0]
-    for step, is_full in enumerate(full):
-        assert is_full or 1 - falling[step] < growth * (1 - last) + start
-        last = falling[step] if is_full else last
+    assert full[0]
+    assert full[-1]
+    assert sum(RegionSchedule(spacing + 1, rim=0).full_steps(falling)) <= sum(full)
 
 
-def test_a_schedule_without_growth_leaves_no_region_step() -> None:
-    assert all(RegionSchedule(growth=1, start=0, rim=0).full_steps(levels(28)))
+def test_a_schedule_without_spacing_leaves_no_region_step() -> None:
+    assert all(RegionSchedule(spacing=0, rim=0).full_steps(levels(28)))
 
 
 def test_less_strength_has_fewer_full_steps() -> None:
-    schedule, run = RegionSchedule(growth=1.5, start=0.04, rim=1), levels(28)
+    schedule, run = RegionSchedule(spacing=1, rim=1), levels(28)
     assert sum(schedule.full_steps(run[14:])) < sum(schedule.full_steps(run))
 
 

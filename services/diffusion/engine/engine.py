@@ -15,7 +15,7 @@ import itertools
 import logging
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Generic, TypeVar
 
@@ -269,7 +269,7 @@ class Engine(Generic[SpecT, StateT, OutputT]):
         """One decision and one quantum."""
         self._end_the_dead()
         with self._changed:
-            ranked = [job for job in self._schedule.forecast(self._jobs) if self._has_room(job)]
+            ranked = self._with_room(self._schedule.forecast(self._jobs))
         if not ranked:
             return
         first = ranked[0]
@@ -282,12 +282,20 @@ class Engine(Generic[SpecT, StateT, OutputT]):
         else:
             self._step(self._schedule.batch(first, ranked))
 
-    def _has_room(self, job: Job[SpecT, StateT]) -> bool:
-        """Whether the job is under way, or what it will keep has room beside what those under way keep."""
-        if job.state is not None or not job.plan.kept_bytes:
-            return True
-        held = self._kept_bytes()
-        return not held or held + job.plan.kept_bytes <= self._max_kept_bytes
+    def _with_room(self, ranked: Iterable[Job[SpecT, StateT]]) -> list[Job[SpecT, StateT]]:
+        """The jobs in their order, without those that cannot begin yet for what they would keep.
+
+        They begin in their order, so that small ones do not take the room for which a large one waits.
+        """
+        held, chosen = self._kept_bytes(), []
+        for job in ranked:
+            if job.state is None and job.plan.kept_bytes:
+                held += job.plan.kept_bytes
+                is_alone = held == job.plan.kept_bytes
+                if held > self._max_kept_bytes and not is_alone:
+                    continue
+            chosen.append(job)
+        return chosen
 
     def _kept_bytes(self) -> int:
         return sum(job.plan.kept_bytes for job in self._jobs if job.state is not None)

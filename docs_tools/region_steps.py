@@ -75,7 +75,8 @@ def _levels() -> list[float]:
 def _mask(token_px: int) -> np.ndarray:
     """A disc, right of the middle."""
     rows, columns = np.mgrid[: SIDE * token_px, : SIDE * token_px] / token_px
-    return (((rows - 6.5) ** 2 + (columns - 7) ** 2 < 2.6**2) * 255).astype(np.uint8)
+    disc: np.ndarray = (rows - 6.5) ** 2 + (columns - 7) ** 2 < 2.6**2
+    return disc.astype(np.uint8)
 
 
 def _grid(left: int, top: int, computed: np.ndarray) -> Iterator[str]:

@@ -11,7 +11,7 @@ from typing import Any, cast
 import streamlit as st
 
 from imgedit.request import EDIT_OPTIONS, EditOptions
-from imgedit.v1 import edit_pb2
+from imgedit.values import Format, Output
 from studio import fields, inputs, prompt, region, sliders
 from studio.catalogue import Form
 from studio.pictures import Picture
@@ -65,8 +65,11 @@ def _missing(words: Words, form: Form, edit_form: EditForm) -> str | None:
     needs_prompt = any(spec.name == "prompt" and spec.required for spec in form.feature.parameters)
     if not edit_form.inputs:
         return words("picture.none")
-    has_prompt = edit_form.options is not None and bool(edit_form.options.get("prompt"))
-    return words("prompt.missing") if needs_prompt and not has_prompt else None
+    prompt = (edit_form.options or {}).get("prompt") or ""
+    longest = next((spec.length.max for spec in form.feature.parameters if spec.name == "prompt"), len(prompt))
+    if len(prompt) > longest:
+        return words("prompt.too_long", count=len(prompt), max=longest)
+    return words("prompt.missing") if needs_prompt and not prompt else None
 
 
 def _button(words: Words, form: Form, edit_form: EditForm, *, is_busy: bool) -> bool:
@@ -118,4 +121,4 @@ def _output(words: Words, form: Form, options: dict[str, Any]) -> None:
     if chosen == names[0]:
         return
     quality = st.slider(words("output.quality"), 50, 100, 95, key=form.key("quality"), persist_state="session")
-    options["output"] = edit_pb2.OutputOptions(format=str(chosen), quality=quality)
+    options["output"] = Output(format=cast("Format", chosen.removeprefix("OUTPUT_FORMAT_").lower()), quality=quality)

@@ -23,14 +23,15 @@ def draw(words: Words, form: Form, options: dict[str, Any]) -> None:
     prompt = st.text_area(
         words("prompt"),
         height=100,
-        max_chars=int(spec.max),
-        placeholder=words("prompt.placeholder"),
+        placeholder=str(default_of(spec) or words("prompt.placeholder")),
         key="prompt",
         label_visibility="collapsed",
         persist_state="session",
     )
     if prompt and prompt.strip():
         options["prompt"] = prompt
+    if prompt and len(prompt) > spec.length.max:  # a field that ends there would drop what is pasted without a word
+        st.error(words("prompt.too_long", count=len(prompt), max=spec.length.max), icon=":material/error:")
     _examples(words, form)
     if not {"ko"} & set(form.feature.prompt_languages) and "ko" in form.feature.rewritten_languages:
         st.caption(f":material/translate: {words('language.rewritten')}")
@@ -92,7 +93,7 @@ def _negative(words: Words, form: Form, options: dict[str, Any]) -> None:
             options["negative_prompt"] = st.text_area(
                 words("negative.custom"),
                 height=80,
-                max_chars=int(spec.max),
+                max_chars=spec.length.max,
                 placeholder=words("negative.placeholder"),
                 key=form.key("negative_prompt"),
                 persist_state="session",

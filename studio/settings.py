@@ -51,6 +51,10 @@ class Settings:
     samples: str = _setting("", "folder of sample pictures (PNG, JPEG, WebP); empty = none are offered")
     max_files: int = _setting(50, "most pictures of one batch")
     history_bytes: int = _setting(256 * 1024 * 1024, "memory for the results of one visit; the oldest go first")
+    keep_minutes: float = _setting(
+        120.0, "how long a visit is kept after its last use, for a refresh or a lost connection"
+    )
+    keep_bytes: int = _setting(2 * 1024**3, "memory for the pictures of all kept visits; the longest unused go first")
 
     @property
     def client_options(self) -> ClientOptions:

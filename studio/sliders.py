@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from typing import Any
 
 import streamlit as st
@@ -30,14 +31,14 @@ def draw(words: Words, form: Form, options: dict[str, Any]) -> None:
     for spec in specs:
         fields.put(options, spec.name, _preset_number(words, form, spec, name))
     if seed is not None:
-        _seed(words, seed, options)
+        _seed(words, form, seed, options)
 
 
 def _preset_number(words: Words, form: Form, spec: edit_pb2.ParameterSpec, profile: str) -> float | None:
     """A slider that starts at what the profile sets. A profile may set what no request may: that is shown instead."""
     preset = form.presets.get(profile, {}).get(spec.name)
     suffix = f"-{profile}"
-    if preset is None or spec.min <= preset <= spec.max:
+    if preset is None or spec.range.min <= preset <= spec.range.max:
         return fields.number(words, form, spec, default=preset, suffix=suffix)
     name = fields.name_of(words, spec)
     st.markdown(words("by_profile", name=name, value=fields.shown(preset), profile=words.named("choice", profile)))
@@ -47,21 +48,32 @@ def _preset_number(words: Words, form: Form, spec: edit_pb2.ParameterSpec, profi
     return fields.start_of(spec) if value is None else value  # said in so many words: unset is the profile's
 
 
-def _seed(words: Words, spec: edit_pb2.ParameterSpec, options: dict[str, Any]) -> None:
+def _seed(words: Words, form: Form, spec: edit_pb2.ParameterSpec, options: dict[str, Any]) -> None:
+    """Random or fixed; a feature with a seed of its own starts at that one."""
+    own = default_of(spec)
+    start, suffix = (42, "") if own is None else (int(own), f"-{form.key('seed')}")
     with st.container(horizontal=True, vertical_alignment="bottom"):
         how = st.segmented_control(
             words("parameter.seed"),
             ["random", "fixed"],
-            default="random",
+            default="random" if own is None else "fixed",
             required=True,
             format_func=lambda name: words(f"seed.{name}"),
             help=fields.help_of(words, spec),
-            key="seed-how",
+            key=f"seed-how{suffix}",
             persist_state="session",
         )
         if how == "fixed":
             options["seed"] = int(
                 st.number_input(
-                    words("seed.value"), int(spec.min), int(spec.max), 42, 1, key="seed", persist_state="session"
+                    words("seed.value"),
+                    int(spec.range.min),
+                    int(spec.range.max),
+                    start,
+                    1,
+                    key=f"seed{suffix}",
+                    persist_state="session",
                 )
             )
+        elif own is not None:
+            options["seed"] = secrets.randbits(32)  # unset would be the feature's own

@@ -1,7 +1,7 @@
 """What a picture file says of itself, read without a decoder: format, size, frames, and whether it is whole.
 
-Walks the container only, in time bounded by the number of its parts, and allocates next to nothing. Judges nothing:
-`imgedit.imaging.images` does. Nothing here trusts a length that the file gives.
+Walks the container only, in time bounded by the number of its parts, and allocates next to nothing. Judges nothing
+but what no decoder should be shown; `imgedit.imaging.images` does. Nothing here trusts a length that the file gives.
 """
 
 from __future__ import annotations

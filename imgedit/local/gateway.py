@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,13 @@ CONFIGURATIONS = installation.ROOT / "deploy" / "envoy"
 ORCHESTRATOR_CLUSTERS = ("orchestrator", "streams", "health", "credentials")
 """The edge's ways to the orchestrators, each with a budget apart."""
 
+OPENAI_CLUSTER = "openai_api"
+"""The edge's way to OpenAI's image API, which speaks HTTP/1.1."""
+
 Config = dict[str, Any]
+
+_ANY_SERVICE = "model_service"
+"""What stands in the sidecar's configuration for each of the model services."""
 
 _WATCHED_TYPE = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
 
@@ -65,15 +71,16 @@ def edge(
     metrics: Address,
     admin: Address,
     orchestrators: Sequence[Address],
+    openai: Sequence[Address] = (),
     files: Path = CONFIGURATIONS,
     tls: tuple[Tls, Path] | None = None,
     upstream: Mutual | None = None,
 ) -> Config:
     """The edge's configuration: it listens on `public` for JSON and gRPC and forwards to the orchestrators.
 
-    files: the folder where Envoy will find api.binpb, openapi.json and the scripts. tls: the certificate, and a folder
-    for the file through which Envoy watches it; None = plain text. upstream: TLS towards the orchestrators; None =
-    plain text.
+    openai: where OpenAI's image API listens; empty = its paths answer that nothing serves them. files: the folder where
+    Envoy will find api.binpb, openapi.json and the scripts. tls: the certificate, and a folder for the file through
+    which Envoy watches it; None = plain text. upstream: TLS towards what is behind; None = plain text.
     """
     config = _read("edge.yaml")
     _move_admin(config, admin)
@@ -81,6 +88,7 @@ def edge(
     _listen(config, "metrics", metrics)
     for cluster in ORCHESTRATOR_CLUSTERS:
         _forward(config, cluster, orchestrators)
+    _forward(config, OPENAI_CLUSTER, openai)
     for holder in _holders(config, ("proto_descriptor", "filename")):
         for key in ("proto_descriptor", "filename"):
             if key in holder:
@@ -105,6 +113,8 @@ def sidecar(
     config = _read("sidecar.yaml")
     _move_admin(config, admin)
     _listen(config, "metrics", metrics)
+    for kind in ("listeners", "clusters"):
+        _write_out(config["static_resources"][kind], listeners)
     for service, address in listeners.items():
         _listen(config, service, address)
         _forward(config, service, replicas[service])
@@ -162,6 +172,13 @@ def _read(name: str) -> Config:
     return copied
 
 
+def _write_out(items: list[Config], services: Iterable[str]) -> None:
+    """Put one copy for each service in the place of what stands for any of them."""
+    text = json.dumps(_named(items, _ANY_SERVICE))
+    place = items.index(_named(items, _ANY_SERVICE))
+    items[place : place + 1] = [json.loads(text.replace(f'"{_ANY_SERVICE}"', f'"{name}"')) for name in services]
+
+
 def _listen(config: Config, name: str, address: Address) -> None:
     _named(config["static_resources"]["listeners"], name)["address"] = _socket(address)
 
@@ -200,7 +217,7 @@ def _secure(config: Config, upstream: Mutual) -> None:
     for cluster, name in upstream.names.items():
         matcher = {"san_type": "DNS", "matcher": {"exact": name}}
         common: Config = {
-            "alpn_protocols": ["h2"],
+            "alpn_protocols": ["http/1.1" if cluster == OPENAI_CLUSTER else "h2"],
             "combined_validation_context": {
                 "default_validation_context": {"match_typed_subject_alt_names": [matcher]},
                 "validation_context_sds_secret_config": _watched(upstream.secrets, "authorities"),

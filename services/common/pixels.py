@@ -1,4 +1,4 @@
-"""`imgedit.v1.Image` messages to arrays and back: the edge between proto types and pixels in every service."""
+"""`imgedit.inference.v1.Image` messages to arrays and back: the edge between protos and pixels in every service."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from imgedit.errors import ImageRejected, InvalidArgument, Violation
 from imgedit.imaging import images
 from imgedit.imaging.encoding import encode_png
 from imgedit.imaging.images import Pixels
-from imgedit.v1 import image_pb2
+from imgedit.inference.v1 import image_pb2
 
 _CHANNELS = {image_pb2.ENCODING_RAW_RGB8: 3, image_pb2.ENCODING_RAW_L8: 1}
 

@@ -17,8 +17,8 @@ from imgedit.errors import SettingsError
 MIB = 1024 * 1024
 
 
-class ServiceSettings(BaseSettings):
-    """What every server reads. A subclass sets `env_prefix`, for instance IMGEDIT_FILL_."""
+class ServerSettings(BaseSettings):
+    """What every server reads, whatever it speaks. A subclass sets `env_prefix`, for instance IMGEDIT_FILL_."""
 
     model_config = SettingsConfigDict(frozen=True)
 
@@ -28,21 +28,10 @@ class ServiceSettings(BaseSettings):
     credential_settings: ClassVar[tuple[str, ...]] = ("tls_client_ca",)
     """The settings that make it ask callers for a credential."""
 
-    host: str = Field("127.0.0.1", description="address to listen on, for gRPC and metrics")
-    port: int = Field(ge=0, le=65535, description="gRPC port; 0 = any free one")
+    host: str = Field("127.0.0.1", description="address to listen on, for callers and metrics")
+    port: int = Field(ge=0, le=65535, description="port for callers; 0 = any free one")
     metrics_port: int = Field(ge=0, le=65535, description="port of /metrics, /livez and /readyz; 0 = any free one")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is logged")
-    max_request_bytes: int = Field(32 * MIB, ge=1, description="largest message that the handler accepts")
-    max_receive_bytes: int = Field(48 * MIB, ge=1, description="largest message that the transport accepts")
-    receive_seconds: float = Field(60.0, gt=0, description="how long a caller may take to send a message")
-    max_receiving: int = Field(32, ge=1, description="most messages that are received at once; others wait")
-    max_receiving_per_caller: int = Field(
-        8, ge=1, description="most of them, and most open streams of requests, of one caller"
-    )
-    send_seconds: float = Field(
-        300.0, gt=0, description="how long a caller may take to read a message; then its connection is closed"
-    )
-    max_send_bytes: int = Field(128 * MIB, ge=1, description="largest answer")
     max_pixels: int = Field(25_000_000, ge=256, description="most pixels of a picture, checked before it is decoded")
     drain_seconds: float = Field(3.0, ge=0, description="wait between NOT_SERVING and refusing new calls, on SIGTERM")
     grace_seconds: float = Field(150.0, ge=0, description="longest wait for running calls, on SIGTERM")
@@ -51,9 +40,6 @@ class ServiceSettings(BaseSettings):
     tls_key: str = Field("", description="PEM file of the certificate's key, without a password")
     tls_client_ca: str = Field(
         "", description="PEM file of the authorities whose certificates callers must show; empty = none is asked for"
-    )
-    tls_client_names: str = Field(
-        "", description="names, comma-separated, of which a caller's certificate must have one; empty = any name"
     )
     tracing: str = Field(
         "",
@@ -69,6 +55,25 @@ class ServiceSettings(BaseSettings):
     def variable(cls, name: str) -> str:
         """The environment variable of a setting."""
         return f"{cls.model_config.get('env_prefix', '')}{name}".upper()
+
+
+class ServiceSettings(ServerSettings):
+    """What every gRPC server reads besides."""
+
+    max_request_bytes: int = Field(32 * MIB, ge=1, description="largest message that the handler accepts")
+    max_receive_bytes: int = Field(48 * MIB, ge=1, description="largest message that the transport accepts")
+    receive_seconds: float = Field(60.0, gt=0, description="how long a caller may take to send a message")
+    max_receiving: int = Field(32, ge=1, description="most messages that are received at once; others wait")
+    max_receiving_per_caller: int = Field(
+        8, ge=1, description="most of them, and most open streams of requests, of one caller"
+    )
+    send_seconds: float = Field(
+        300.0, gt=0, description="how long a caller may take to read a message; then its connection is closed"
+    )
+    max_send_bytes: int = Field(128 * MIB, ge=1, description="largest answer")
+    tls_client_names: str = Field(
+        "", description="names, comma-separated, of which a caller's certificate must have one; empty = any name"
+    )
 
 
 class ModelSettings(ServiceSettings):
@@ -141,9 +146,10 @@ class DiffusionSettings(ModelSettings):
 
 
 S = TypeVar("S", bound=ServiceSettings)
+P = TypeVar("P", bound=ServerSettings)
 
 
-def load(settings_class: type[S]) -> S:
+def load(settings_class: type[P]) -> P:
     """Read the settings of a service from the environment.
 
     Raises `SettingsError` that names the variable, for a bad value as for a variable that no setting has.

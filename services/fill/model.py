@@ -43,7 +43,7 @@ from services.diffusion.weights import checkpoint
 from services.diffusion.weights.gguf_weights import Weights
 from services.fill import gguf_names
 from services.fill.attention import keep_keys
-from services.fill.prompt_length import PromptReader
+from services.fill.prompt_length import TokenCounter
 from services.fill.spec import FillSpec
 
 SERVICE = "fill"
@@ -118,7 +118,7 @@ class FillAdapter(FlowAdapter[FillState, Conditioning]):
         )
         self._cache = ConditioningCache(SERVICE, cache_bytes)
         self._text_tokens = min(TEXT_TOKENS, pipeline.tokenizer_2.model_max_length)
-        self._prompt_reader = PromptReader(pipeline.tokenizer, pipeline.tokenizer_2, self._text_tokens)
+        self._tokens = TokenCounter(pipeline.tokenizer, pipeline.tokenizer_2, self._text_tokens)
 
     def plan(self, spec: FillSpec) -> Plan:
         """Judge the spec and size its work; `InvalidArgument` names the field at fault."""
@@ -149,7 +149,7 @@ class FillAdapter(FlowAdapter[FillState, Conditioning]):
         May be called from any thread.
         """
         return (
-            *self._prompt_reader.warnings(spec),
+            *self._tokens.warnings(spec),
             *self._network.loras.warnings(spec.lora),
             *self._region_warnings(self._region_of(spec)),
         )

@@ -10,7 +10,7 @@ from typing import Any
 from services.fill.spec import FillSpec
 
 
-class PromptReader:
+class TokenCounter:
     """Counts for one pipeline's tokenizers. t5_tokens: how many T5 is given at most."""
 
     def __init__(self, clip: Any, t5: Any, t5_tokens: int) -> None:

@@ -50,7 +50,7 @@ from services.qwen_edit.conditioning import CONDITION_PIXELS, MULTIPLE, REFERENC
 from services.qwen_edit.instructions import RewriteSpec
 from services.qwen_edit.latent_mask import Region
 from services.qwen_edit.processor import load_processor
-from services.qwen_edit.prompt_length import PromptReader
+from services.qwen_edit.prompt_length import TokenCounter
 from services.qwen_edit.rewriting import PromptRewriter
 from services.qwen_edit.spec import QwenEditSpec
 from services.qwen_edit.text_encoder import TextEncoderWeights, load_text_encoder
@@ -103,7 +103,7 @@ class QwenEditAdapter(FlowAdapter[QwenEditState, torch.Tensor]):
         schedule: dict[str, Any],
         network: Network,
         conditioner: Conditioner,
-        reading: PromptReader,
+        reading: TokenCounter,
         *,
         target: torch.device,
         revision: str,
@@ -123,7 +123,7 @@ class QwenEditAdapter(FlowAdapter[QwenEditState, torch.Tensor]):
             region_bytes=region_bytes,
         )
         self._conditioner = conditioner
-        self._prompt_reader = reading
+        self._tokens = reading
         self._masks_prompts = masks_prompts
         self._writer = PromptRewriter(pipeline.text_encoder, pipeline.processor, target, service=SERVICE)
 
@@ -142,9 +142,9 @@ class QwenEditAdapter(FlowAdapter[QwenEditState, torch.Tensor]):
             prompts["negative_prompt"] = uncond
         shapes = self._conditioner.shapes(spec.images)
         for field, text in prompts.items():
-            self._prompt_reader.check(field, text, spec.images, shapes)
+            self._tokens.check(field, text, spec.images, shapes)
         passes = len(prompts)
-        tokens = self._tokens(spec)
+        tokens = self._sequence_length(spec)
         region = self._region_of(spec)
         region = region if self._fits(region) else None
         key = (*shapes, tokens, passes, spec.lora, None if region is None else region.tokens)
@@ -161,10 +161,10 @@ class QwenEditAdapter(FlowAdapter[QwenEditState, torch.Tensor]):
         """What the job's LoRA does not use, and of its pictures has no room; may be called from any thread."""
         return (*self._network.loras.warnings(spec.lora), *self._region_warnings(self._region_of(spec)))
 
-    def _tokens(self, spec: QwenEditSpec) -> int:
+    def _sequence_length(self, spec: QwenEditSpec) -> int:
         """About how many tokens one pass has."""
         prompts = [spec.prompt] if (uncond := active_negative(spec)) is None else [spec.prompt, uncond]
-        return self._conditioner.tokens(spec.images) + self._prompt_reader.work(prompts, spec.images)
+        return self._conditioner.tokens(spec.images) + self._tokens.work(prompts, spec.images)
 
     def _region_of(self, spec: QwenEditSpec) -> RegionSteps | None:
         """The region steps that the spec asks for, however much they keep."""
@@ -177,7 +177,7 @@ class QwenEditAdapter(FlowAdapter[QwenEditState, torch.Tensor]):
             sigmas[start:],
             computed=len(region_tokens(spec, self._region_schedule.rim)),
             pictures=pictures,
-            text=self._tokens(spec) - pictures,
+            text=self._sequence_length(spec) - pictures,
             passes=1 if active_negative(spec) is None else 2,
         )
 
@@ -359,7 +359,7 @@ def load(
         loaded.schedule,
         loaded.network,
         conditioner,
-        PromptReader(loaded.pipeline, condition_pixels),
+        TokenCounter(loaded.pipeline, condition_pixels),
         cfg_batch="off" if runtime.cfg_batch == "auto" and not masks_prompts else runtime.cfg_batch,
         masks_prompts=masks_prompts,
         region_bytes=runtime.region_bytes,

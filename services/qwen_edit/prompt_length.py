@@ -20,7 +20,7 @@ TEXT_STEP = 64
 _REMEMBERED = 256
 
 
-class PromptReader:
+class TokenCounter:
     """Counts for one pipeline. condition_pixels: area at which pictures are looked at."""
 
     def __init__(self, pipeline: Any, condition_pixels: int) -> None:

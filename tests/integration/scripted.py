@@ -16,18 +16,17 @@ from prometheus_client import REGISTRY
 from pydantic import Field
 
 from imgedit.channels import CHANNEL_OPTIONS
-from imgedit.v1 import (
-    edit_pb2,
-    edit_pb2_grpc,
+from imgedit.inference.v1 import (
     fill_pb2,
     fill_pb2_grpc,
     image_pb2,
-    progress_pb2,
     qwen_edit_pb2,
     qwen_edit_pb2_grpc,
     segmentation_pb2,
     segmentation_pb2_grpc,
+    steps_pb2,
 )
+from imgedit.v1 import edit_pb2, edit_pb2_grpc, progress_pb2
 from services.common import pixels
 from services.common.server import RunningServer, Service
 from services.common.settings import ServiceSettings
@@ -112,6 +111,13 @@ def painted(image: image_pb2.Image, seed: int) -> image_pb2.Image:
     return pixels.to_message(np.full_like(rgb, seed % 251))
 
 
+def look() -> bytes:
+    """A preview: a small JPEG."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (32, 24)).save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
 class Fill(fill_pb2_grpc.FillServiceServicer):
     def __init__(self, script: Script) -> None:
         self.script = script
@@ -119,7 +125,9 @@ class Fill(fill_pb2_grpc.FillServiceServicer):
     async def Fill(self, request: fill_pb2.FillRequest, context: Any) -> AsyncIterator[fill_pb2.FillEvent]:
         yield fill_pb2.FillEvent(queued=progress_pb2.Queued(position=0))
         async for step in self.script.play(request, context):
-            yield fill_pb2.FillEvent(progress=progress_pb2.Progress(step=step, steps=self.script.steps))
+            yield fill_pb2.FillEvent(progress=steps_pb2.Progress(step=step, steps=self.script.steps))
+            if request.preview_every and step % request.preview_every == 0:
+                yield fill_pb2.FillEvent(preview=progress_pb2.Preview(image=look()))
         image = painted(request.image, request.seed)
         yield fill_pb2.FillEvent(result=fill_pb2.FillResult(image=image, seed=request.seed))
 
@@ -132,7 +140,9 @@ class QwenEdit(qwen_edit_pb2_grpc.QwenEditServiceServicer):
         self, request: qwen_edit_pb2.QwenEditRequest, context: Any
     ) -> AsyncIterator[qwen_edit_pb2.QwenEditEvent]:
         async for step in self.script.play(request, context):
-            yield qwen_edit_pb2.QwenEditEvent(progress=progress_pb2.Progress(step=step, steps=self.script.steps))
+            yield qwen_edit_pb2.QwenEditEvent(progress=steps_pb2.Progress(step=step, steps=self.script.steps))
+            if request.preview_every and step % request.preview_every == 0:
+                yield qwen_edit_pb2.QwenEditEvent(preview=progress_pb2.Preview(image=look()))
         image = painted(request.images[0], request.seed)
         yield qwen_edit_pb2.QwenEditEvent(result=qwen_edit_pb2.QwenEditResult(image=image, seed=request.seed))
 

@@ -138,9 +138,9 @@ def appearance(browser: Browser, url: str) -> None:
     studio.page.get_by_role("img", name="미리보기").wait_for(timeout=90_000)
     keep(studio.page, "progress", wait=100)
     studio.wait_for_result()
-    studio.press("같은 요청, 다른 시드 ×4")
+    studio.press("다른 결과 4장 더 만들기")
     studio.page.get_by_role("group", name="다른 시드의 결과").wait_for(timeout=180_000)
-    studio.page.get_by_role("group", name="이번 방문의 기록").scroll_into_view_if_needed()
+    studio.page.get_by_role("group", name="작업 기록").scroll_into_view_if_needed()
     keep(studio.page, "seeds")
     studio.page.close()
 

@@ -32,6 +32,7 @@ class Studio:
     def open(self) -> None:
         self.page.goto(self.url)
         self.edit_button.wait_for()
+        self.page.wait_for_function("() => sessionStorage.getItem('imgedit-visit')")  # told, and the page is drawn anew
         self.settle()
 
     def check_manners(self) -> None:
@@ -137,7 +138,7 @@ class Studio:
     def used(self, name: str) -> str:
         """A value of the table of what was used."""
         if not self.page.get_by_role("cell", name=name, exact=True).is_visible():
-            self.unfold("실제 사용된 값")
+            self.unfold("적용된 설정")
         return self.page.get_by_role("row", name=name).get_by_role("cell").nth(1).inner_text()
 
 

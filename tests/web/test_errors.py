@@ -88,7 +88,7 @@ def test_names_and_prompts_are_shown_as_text(studio: Studio) -> None:
     studio.edit()
     studio.used("시드")
     expect(studio.page.get_by_text(MALICE).last).to_be_visible()
-    studio.press("결과를 입력으로 사용")
+    studio.press("이 결과에서 이어서 편집")
     expect(studio.page.get_by_text("-inpainting-").first).to_be_visible()
     assert "evil.example" not in {*studio.hosts}
     assert studio.page.locator("[src*='evil'], [href*='evil']").count() == 0

@@ -3,7 +3,7 @@
 A job is prepare → N denoise steps → decode. One worker thread owns the device. At each turn it ends the jobs that were
 cancelled or are too late, takes the job that is due first, and runs one quantum of it: its preparation, one step
 (together with other jobs of the same batch key where the cost model says it pays), or its decoding. So a cancel, a
-deadline or a more urgent job waits for one step at most, and nothing is computed for a caller who has gone. SideTasks,
+deadline or a more urgent job waits for one step at most, and nothing is computed for a caller who has gone. Side tasks,
 small urgent work that is no job, run before the quantum.
 
 Knows no model: an `Adapter` brings the functions. Does not import torch. Jobs do not touch each other: a job's result

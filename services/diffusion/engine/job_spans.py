@@ -1,4 +1,4 @@
-"""The spans of one job as spans under the call that asked for it: prepare, denoise, decode, one each.
+"""The phases of one job as spans under the call that asked for it: prepare, denoise, decode, one each.
 
 A denoise phase is one span however many steps it has; between them the device may have worked for other jobs, so the
 span also says how long it worked for this one. Made only where tracing is on. Knows neither engine nor model.

@@ -39,7 +39,7 @@ class SideTask:
 
     @property
     def rank(self) -> tuple[float, int]:
-        """SideTasks run in this order: earliest deadline first, then first come first served."""
+        """Side tasks run in this order: earliest deadline first, then first come first served."""
         return (float("inf") if self.deadline is None else self.deadline), self.number
 
     def should_stop(self) -> bool:

@@ -1,4 +1,4 @@
-"""PromptReader a LoRA file: the names of every common trainer, each entry accounted for.
+"""Reads a LoRA file: the names of every common trainer, each entry accounted for.
 
 A file pairs two matrices, down (r, in) and up (out, r), with each layer that it changes. The entries are called after
 the layers of diffusers' transformer or after those of the original model (where query, key and value are one), with

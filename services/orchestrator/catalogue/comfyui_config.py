@@ -1,6 +1,6 @@
 """The ComfyUI prototype's configuration file, which loads unchanged: what it leaves out is added here.
 
-Knows its keys, as plain values; the catalogue's own form is `catalogue.py`.
+Knows its keys, as plain values; the catalogue's own form is `models.py`.
 """
 
 from __future__ import annotations

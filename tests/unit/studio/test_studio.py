@@ -230,7 +230,7 @@ def test_every_text_that_the_code_asks_for_exists_and_every_text_is_asked_for() 
         "outpaint",
         "parameter",
     )
-    groups += ("seed", "stage", "state", "tips", "uploader")
+    groups += ("seed", "service", "stage", "state", "tips", "uploader")
     assert {key for key in TEXTS if key not in quoted and key.partition(".")[0] not in groups} <= {"seconds", "minutes"}
 
 
@@ -298,7 +298,7 @@ def test_streamlit_is_told_its_address_and_to_send_no_statistics() -> None:
     options = start.options(Settings(host="0.0.0.0"))
     assert options["browser.serverAddress"] == "localhost"
     assert options["browser.gatherUsageStats"] is False
-    assert options["server.maxUploadSize"] == 32
+    assert options["server.maxUploadSize"] == 64
 
 
 def test_a_zip_keeps_every_result_and_lets_go_of_its_pictures() -> None:

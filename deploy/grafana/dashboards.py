@@ -454,6 +454,13 @@ SERVICES = (
                 runbook="imgediteditsslow",
             ),
             Panel(
+                "부분만 계산한 단계",
+                "Region steps",
+                [(rate("imgedit_engine_region_steps_total", "service"), "{{service}}")],
+                unit="ops",
+                help="마스크가 덮는 부분만 계산한 스텝 수 · Steps that computed only what the mask asks for.",
+            ),
+            Panel(
                 "유한하지 않은 결과",
                 "Results that were not finite",
                 [(rate("imgedit_engine_not_finite_total", "service, part"), "{{service}} {{part}}")],

@@ -137,6 +137,16 @@ class DiffusionSettings(ModelSettings):
     )
     lora_fast: str = Field("", description="LoRA file of profile fast inside `models`; empty = the profile is refused")
     compile: Literal["off", "regional"] = Field("off", description="compile the transformer's repeated block")
+    region_steps: bool = Field(
+        False,
+        description="profiles fast and balanced compute only the tokens that the mask asks for in most steps",
+    )
+    region_bytes: int = Field(
+        12288 * MIB,
+        ge=1,
+        description="memory of the device for keys and values of all other tokens, kept between the steps of the jobs "
+        "under way; a job that needs more by itself computes every token in every step",
+    )
 
 
 S = TypeVar("S", bound=ServiceSettings)

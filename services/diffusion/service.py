@@ -42,6 +42,7 @@ def make_diffusion_service(
             max_jobs=settings.max_waiting,
             max_bytes=settings.max_waiting_bytes,
             max_batch=settings.max_batch,
+            max_kept_bytes=settings.region_bytes,
             name=name,
         )
 

@@ -23,6 +23,7 @@ from demo.tiny.__main__ import write_checkpoint
 from services.diffusion.engine.adapter import Plan
 from services.diffusion.engine.engine import Engine
 from services.diffusion.engine.events import Finished
+from services.diffusion.engine.region_steps import RegionSteps
 from services.fill.model import FillAdapter
 from services.fill.model import load as load_fill
 from services.fill.spec import FillSpec
@@ -156,6 +157,7 @@ class Task:
     error: Exception = field(default_factory=lambda: RuntimeError("broken"))
     nbytes: int = 1
     failures: float = float("inf")
+    region: RegionSteps | None = None
 
 
 @dataclass(eq=False)
@@ -181,7 +183,9 @@ class Clockwork:
         self.gate.set()
 
     def plan(self, spec: Task) -> Plan:
-        return Plan(steps=spec.steps, tokens=spec.tokens, passes=1, nbytes=spec.nbytes, batch_key=spec.key)
+        return Plan(
+            steps=spec.steps, tokens=spec.tokens, passes=1, nbytes=spec.nbytes, batch_key=spec.key, region=spec.region
+        )
 
     def unchanged(self, spec: Task) -> str:
         return f"{spec.name} unchanged"

@@ -40,6 +40,12 @@ CACHE_BYTES = Gauge("imgedit_engine_cache_bytes", "Bytes held by the conditionin
 STEP_CACHE_SKIPS = Counter(
     "imgedit_engine_step_cache_skips", "Forwards that the step cache answered after the first block.", ["service"]
 )
+REGION_STEPS = Counter(
+    "imgedit_engine_region_steps", "Denoise steps of a job that computed its region alone.", ["service"]
+)
+KEPT_BYTES = Gauge(
+    "imgedit_engine_kept_bytes", "Keys and values that the jobs under way may keep for region steps.", ["service"]
+)
 PEAK_MEMORY = Gauge("imgedit_engine_peak_memory_bytes", "Most device memory used at once.", ["service"])
 
 OUTCOMES = ("finished", "failed", "cancelled", "deadline", "refused_deadline", "refused_full", "out_of_memory")
@@ -67,5 +73,14 @@ def declare(service: str) -> None:
         OUT_OF_MEMORY,
     ):
         metric.labels(service)
-    for metric in (SIDE_TASK_WAIT, SIDE_TASK, COST_ERROR, CACHE_BYTES, STEP_CACHE_SKIPS, PEAK_MEMORY):
+    for metric in (
+        SIDE_TASK_WAIT,
+        SIDE_TASK,
+        COST_ERROR,
+        CACHE_BYTES,
+        STEP_CACHE_SKIPS,
+        REGION_STEPS,
+        KEPT_BYTES,
+        PEAK_MEMORY,
+    ):
         metric.labels(service)

@@ -11,6 +11,7 @@ import torch
 
 from services.diffusion.networks import device as devices
 from services.diffusion.networks import flow
+from services.diffusion.networks.kept_keys import KeyKeeper
 from services.diffusion.networks.lora import LoraFile, LoraRegistry
 from services.diffusion.networks.memory_plan import Activations, Headroom, headroom, room_for_transformer
 from services.diffusion.networks.network import Network
@@ -28,7 +29,8 @@ class Recipe:
     """What is particular to one model.
 
     pipeline, parts: what the folder's `model_index.json` must name. networks: the components with weights. layout: of
-    its GGUF files. activations: memory that its work takes. narrow: see `LoraRegistry`. prepare: done to the
+    its GGUF files. activations: memory that its work takes. keep_keys: has the transformer's attention keep keys and
+    values. narrow: see `LoraRegistry`. prepare: done to the
     transformer of this folder as soon as it is loaded.
     """
 
@@ -38,6 +40,7 @@ class Recipe:
     networks: tuple[str, ...]
     layout: Layout
     activations: Activations
+    keep_keys: Callable[[Any, KeyKeeper], None]
     narrow: Mapping[str, int] = field(default_factory=dict)
     prepare: Callable[[Any, Path], None] = lambda *_: None
 
@@ -104,6 +107,7 @@ def load(
         jobs=runtime.rows,
         dtype=number,
         vae_dtype=pipeline.vae.dtype,
+        kept=runtime.region_bytes if runtime.region_steps else 0,
     )
     transformer = _transformer(recipe, source, pipeline, target, number, runtime, beside)
     recipe.prepare(transformer, source.folder)
@@ -111,7 +115,16 @@ def load(
         compile_blocks(transformer)  # before LoRAs and the step cache change the blocks
     pipeline.register_modules(transformer=transformer)
     registry = LoraRegistry(transformer, loras, recipe.layout, recipe.narrow)
-    network = Network(pipeline, registry, step_cache_threshold=runtime.step_cache_threshold, service=recipe.service)
+    keeper = KeyKeeper() if runtime.region_steps else None
+    if keeper is not None:
+        recipe.keep_keys(transformer, keeper)
+    network = Network(
+        pipeline,
+        registry,
+        step_cache_threshold=runtime.step_cache_threshold,
+        service=recipe.service,
+        keeper=keeper,
+    )
     apply_runtime(runtime, pipeline, recipe.networks, target)
     schedule = flow.schedule_config(source.folder / "scheduler")
     return Loaded(pipeline, schedule, network, target, number, source.revision)

@@ -35,12 +35,22 @@ class Headroom:
 
 
 def headroom(
-    activations: Activations, *, answer: int, pictures: int, jobs: int, dtype: torch.dtype, vae_dtype: torch.dtype
+    activations: Activations,
+    *,
+    answer: int,
+    pictures: int,
+    jobs: int,
+    dtype: torch.dtype,
+    vae_dtype: torch.dtype,
+    kept: int = 0,
 ) -> Headroom:
-    """What the largest work takes. answer, pictures: pixels of one job, of its answer and of all its pictures."""
+    """What the largest work takes.
+
+    answer, pictures: pixels of one job, of its answer and of all its pictures. kept: bytes that stay between steps.
+    """
     return Headroom(
-        step=activations.step * pictures * jobs * dtype.itemsize // 2,
-        decode=activations.decode * answer * vae_dtype.itemsize // 2,
+        step=activations.step * pictures * jobs * dtype.itemsize // 2 + kept,
+        decode=activations.decode * answer * vae_dtype.itemsize // 2 + kept,
     )
 
 

@@ -50,7 +50,8 @@ _PROFILE_NAMES: dict[int, ProfileName] = {
 class EditParameters:
     """What an edit runs with. `negative_prompt` None = none; `extension` None = the picture is not extended.
 
-    warnings: what the caller asked for and does not get, in English.
+    warnings: what the caller asked for and does not get, in English. region_steps: whether most steps compute only what
+    the mask asks for, None = as the model service is set to.
     """
 
     prompt: str
@@ -68,6 +69,7 @@ class EditParameters:
     output: Output = field(default_factory=Output)
     warnings: tuple[str, ...] = ()
     expand_prompt: bool = False
+    region_steps: bool | None = None
 
     def at(self, stage: FillStage | QwenEditStage) -> EditParameters:
         """What this stage runs with: what the catalogue fixes for it takes the place of the request's."""
@@ -113,6 +115,7 @@ def resolve(request: edit_pb2.EditRequest, feature: Feature) -> EditParameters:
         region=where,
         output=what,
         expand_prompt=request.expand_prompt,
+        region_steps=preset.region_steps,
         warnings=() if has_guidance or not request.HasField("negative_prompt") else (NO_GUIDANCE,),
     )
 

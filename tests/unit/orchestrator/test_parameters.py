@@ -85,6 +85,15 @@ def test_a_profile_sets_what_is_unset_and_an_explicit_field_overrides_it() -> No
     assert resolved(QWEN, profile=profile_pb2.PROFILE_HIGH).steps == 40
 
 
+def test_a_profile_may_ask_for_region_steps_or_forbid_them() -> None:
+    assert resolved(QWEN).region_steps is None
+    profiles = models.Profiles(fast=models.Profile(region_steps=True), balanced=models.Profile(region_steps=False))
+    feature = QWEN.model_copy(update={"profiles": profiles})
+    assert resolved(feature).region_steps is False
+    assert resolved(feature, profile=profile_pb2.PROFILE_FAST).region_steps is True
+    assert resolved(feature, profile=profile_pb2.PROFILE_HIGH).region_steps is None
+
+
 def test_the_range_binds_callers_also_under_a_profile_whose_own_value_is_exempt() -> None:
     assert refused(QWEN, profile=profile_pb2.PROFILE_FAST, steps=8).violations[0].field == "steps"
 

@@ -1,6 +1,6 @@
 """The commands `imgedit models list`, `pull` and `verify`: words for what `models` and `models_pull` do.
 
-`models convert` is in `convert_cli`.
+`models convert` is in `convert`, `models adopt` in `adopt`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from imgedit.cli import convert, exit_codes
+from imgedit.cli import adopt, convert, exit_codes
 from imgedit.cli.console import fail, need_folder, out, print_json
 from imgedit.cli.exit_codes import ExitCode
 from imgedit.cli.layout import Command, Group
@@ -30,6 +30,7 @@ app = typer.Typer(
     help="Get the weights, check that they are what was pulled, convert them.",
 )
 app.command("convert", cls=Command)(convert.convert)
+app.command("adopt", cls=Command)(adopt.adopt)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
@@ -99,6 +100,9 @@ def pull(
         bool,
         typer.Option("--send-token", help=f"Send the access token to --endpoint, even if that is not {PUBLIC_HUB}."),
     ] = False,
+    small: Annotated[
+        bool, typer.Option("--small", help="Only configurations and vocabularies, for weights that are elsewhere.")
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
 ) -> None:
     """Download models from the Hugging Face hub; an interrupted download is continued.
@@ -111,6 +115,10 @@ def pull(
         raise typer.BadParameter("--repo and --revision go with one model, not with several")
     if gguf and not any(source.key == Name.FLUX_FILL for source in wanted):
         raise typer.BadParameter("--gguf goes with flux-fill")
+    if small:
+        wanted = [registry.without_weights(source) for source in wanted if source.required == registry.INDEX]
+        if not wanted:
+            raise typer.BadParameter("--small goes with flux-fill and the versions of qwen-image-edit")
     sources = [replace(source, revision=revision) for source in wanted]
     if repo:
         sources = [replace(source, repo=repo) for source in sources]

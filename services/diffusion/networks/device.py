@@ -111,5 +111,5 @@ def free_bytes(device: torch.device) -> int:
         return int(torch.cuda.mem_get_info(device)[0])
     memory = host_memory()
     if memory is None:
-        raise SettingsError("free memory cannot be read here; choose weights=dense or weights=gguf")
+        raise SettingsError("free memory cannot be read here; choose weights=dense or weights=stored")
     return memory.available

@@ -142,6 +142,8 @@ def _facts(words: Words, result: Result) -> Iterator[tuple[str, str]]:
     yield words("value.seed"), str(used.seed)
     yield words("value.steps"), str(used.steps)
     yield words("value.steps_run"), str(used.steps_run)
+    if used.full_steps < used.steps_run:
+        yield words("value.full_steps"), str(used.full_steps)
     yield words("value.guidance_scale"), f"{used.guidance_scale:g}"
     yield words("value.strength"), f"{used.strength:g}"
     if used.HasField("negative_scale"):

@@ -320,6 +320,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "details.warnings": ("알림", "Notes"),
     "value.steps": ("Steps", "Steps"),
     "value.steps_run": ("실행한 스텝", "Steps run"),
+    "value.full_steps": ("전체를 계산한 스텝", "Steps that computed the whole picture"),
     "value.guidance_scale": ("Guidance Scale", "Guidance scale"),
     "value.strength": ("Strength", "Strength"),
     "value.seed": ("시드", "Seed"),

@@ -10,7 +10,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from imgedit.errors import FailedPrecondition, InternalError
+from imgedit.errors import FailedPrecondition, InternalError, InvalidArgument
 from imgedit.inference.v1 import steps_pb2
 from imgedit.v1 import profile_pb2, progress_pb2
 from services.common.settings import DiffusionSettings
@@ -65,15 +65,19 @@ def timings(finished: Finished[Output]) -> list[progress_pb2.Timing]:
 
 @dataclass(frozen=True)
 class Profiles:
-    """What the profiles of this service can do: whether there is a LoRA for FAST, and a step cache for BALANCED."""
+    """What the profiles of this service can do.
+
+    has_fast_lora: whether there is a LoRA for FAST. has_step_cache: for BALANCED. has_region_steps: for both.
+    """
 
     has_fast_lora: bool
     has_step_cache: bool
+    has_region_steps: bool
 
     @classmethod
     def of(cls, settings: DiffusionSettings) -> Profiles:
         """As the settings say."""
-        return cls(bool(settings.lora_fast), settings.step_cache_threshold > 0)
+        return cls(bool(settings.lora_fast), settings.step_cache_threshold > 0, settings.region_steps)
 
     def lora(self, profile: int) -> str | None:
         """The name of the LoRA to use. Raises `FailedPrecondition` for FAST without one."""
@@ -89,6 +93,22 @@ class Profiles:
     def step_cache(self, profile: int) -> bool:
         """Whether steps may be skipped."""
         return self.has_step_cache and profile in (profile_pb2.PROFILE_UNSPECIFIED, profile_pb2.PROFILE_BALANCED)
+
+    def region_steps(self, profile: int, asked: bool | None) -> bool:
+        """Whether most steps compute a part of the tokens alone. asked: by the request, None = it does not say.
+
+        Raises `FailedPrecondition` where that is asked for and turned off, `InvalidArgument` with HIGH.
+        """
+        if profile == profile_pb2.PROFILE_HIGH:
+            if asked:
+                raise InvalidArgument.field("region_steps", "does not go with the profile high; leave it out")
+            return False
+        if asked and not self.has_region_steps:
+            raise FailedPrecondition(
+                "region_steps: this service has none; set ..._REGION_STEPS=true, or leave it out",
+                korean="이 서버에서는 부분 계산(region_steps)이 꺼져 있습니다.",
+            )
+        return self.has_region_steps if asked is None else asked
 
 
 def draw_seed() -> int:

@@ -5,7 +5,7 @@ weight above 0 is repainted (the pipeline cuts at one half), and an explicit neg
 guidance, a second pass per step. Knows nothing of requests, queues or how the result is blended back.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -21,12 +21,14 @@ from transformers import CLIPTextModel, CLIPTokenizer, T5EncoderModel, T5Tokeniz
 
 from imgedit.errors import InvalidArgument, ModelLoadError
 from services.diffusion.engine.adapter import Plan
+from services.diffusion.engine.region_steps import RegionSchedule, RegionSteps
 from services.diffusion.networks import device as devices
 from services.diffusion.networks import finite, flow, loading, vae_pixels
 from services.diffusion.networks.conditioning_cache import ConditioningCache, content_key
 from services.diffusion.networks.flow_adapter import (
     FlowAdapter,
     FlowState,
+    computed,
     step_context,
     unpacked,
 )
@@ -36,9 +38,13 @@ from services.diffusion.networks.lora import LoraFile
 from services.diffusion.networks.memory_plan import Activations
 from services.diffusion.networks.network import Network
 from services.diffusion.networks.runtime_options import DEFAULT_RUNTIME, RuntimeOptions
+from services.diffusion.networks.token_region import TokenRegion, keyed_forward, tokens_of
 from services.diffusion.weights import checkpoint
 from services.diffusion.weights.gguf_weights import Weights
-from services.fill import gguf_names
+from services.diffusion.weights.reading import Held
+from services.diffusion.weights.stored_weights import Ignored
+from services.fill import gguf_names, vae_names
+from services.fill.attention import keep_keys
 from services.fill.prompt_length import TokenCounter
 from services.fill.spec import FillSpec
 
@@ -54,7 +60,14 @@ NARROW = {"x_embedder": 64}
 TEXT_TOKENS = 512
 """The most T5 tokens of a prompt, as `FluxFillPipeline` has it; fewer where the checkpoint's tokenizer says so."""
 
-CLIP_IGNORED = {"embeddings.position_ids": "a table 0, 1, 2 … that old files hold and the network makes itself"}
+OF_WHOLE_CLIP = "the file is of a whole CLIP, of which FLUX uses the text model alone"
+CLIP_IGNORED = {
+    "embeddings.position_ids": "a table 0, 1, 2 … that old files hold and the network makes itself",
+    "text_projection.": OF_WHOLE_CLIP,
+    "logit_scale": OF_WHOLE_CLIP,
+    "vision_model.": OF_WHOLE_CLIP,
+    "visual_projection.": OF_WHOLE_CLIP,
+}
 T5_IGNORED = {
     "decoder.": "the file is of a whole T5, of which FLUX uses the encoder alone",
     "lm_head.": "the file is of a whole T5, of which FLUX uses the encoder alone",
@@ -65,6 +78,9 @@ ACTIVATIONS = Activations(decode=1_540, step=475)
 """Of the published sizes; a job looks at its answer alone, whose channels hold the masked picture as well."""
 
 CACHE_BYTES = 256 * 1024 * 1024
+
+REGION_SCHEDULE = RegionSchedule(spacing=1.0, rim=1)
+"""The manual has the curve that it was chosen from."""
 
 
 @dataclass
@@ -96,8 +112,19 @@ class FillAdapter(FlowAdapter[FillState, Conditioning]):
         revision: str,
         cache_bytes: int = 0,
         cfg_batch: CfgBatch = "auto",
+        region_bytes: int = 0,
     ) -> None:
-        super().__init__(NAME, pipeline, schedule, network, target=target, revision=revision, cfg_batch=cfg_batch)
+        super().__init__(
+            NAME,
+            pipeline,
+            schedule,
+            network,
+            target=target,
+            revision=revision,
+            cfg_batch=cfg_batch,
+            region_schedule=REGION_SCHEDULE,
+            region_bytes=region_bytes,
+        )
         self._cache = ConditioningCache(SERVICE, cache_bytes)
         self._text_tokens = min(TEXT_TOKENS, pipeline.tokenizer_2.model_max_length)
         self._tokens = TokenCounter(pipeline.tokenizer, pipeline.tokenizer_2, self._text_tokens)
@@ -110,20 +137,46 @@ class FillAdapter(FlowAdapter[FillState, Conditioning]):
         if not spec.mask.any():
             raise InvalidArgument.field("mask", "marks nothing to repaint")
         vae_pixels.check_steps(spec.steps, spec.strength)
-        self._network.check(spec.lora, spec.step_cache)
+        self._network.check(spec.lora, step_cache=spec.step_cache, region_steps=spec.region_steps)
         height, width, _ = spec.image.shape
         passes = 1 if active_negative(spec) is None else 2
+        region = self._region_of(spec)
+        region = region if self._fits(region) else None
+        key = (height, width, passes, spec.lora, None if region is None else region.tokens)
         return Plan(
             steps=spec.steps - flow.skipped_steps(spec.steps, spec.strength),
             tokens=height * width // MULTIPLE**2 + self._text_tokens,
             passes=passes,
             nbytes=spec.image.nbytes + spec.mask.nbytes,
-            batch_key=None if spec.step_cache else (height, width, passes, spec.lora),
+            batch_key=None if spec.step_cache else key,
+            region=region,
         )
 
     def warnings(self, spec: FillSpec) -> tuple[str, ...]:
-        """What of the prompts the model does not read, and of its LoRA does not use; may be called from any thread."""
-        return (*self._tokens.warnings(spec), *self._network.loras.warnings(spec.lora))
+        """What of the prompts the model does not read, of its LoRA does not use, and of the mask has no room.
+
+        May be called from any thread.
+        """
+        return (
+            *self._tokens.warnings(spec),
+            *self._network.loras.warnings(spec.lora),
+            *self._region_warnings(self._region_of(spec)),
+        )
+
+    def _region_of(self, spec: FillSpec) -> RegionSteps | None:
+        """The region steps that the spec asks for, however much they keep."""
+        if not spec.region_steps:
+            return None
+        height, width, _ = spec.image.shape
+        pictures = height * width // MULTIPLE**2
+        sigmas, start = self._levels_of(spec.lora, spec.steps, spec.strength, pictures)
+        return self._region_steps(
+            sigmas[start:],
+            computed=len(tokens_of(spec.mask, self._region_schedule.rim)),
+            pictures=pictures,
+            text=self._text_tokens,
+            passes=1 if active_negative(spec) is None else 2,
+        )
 
     def unchanged(self, spec: FillSpec) -> NDArray[np.uint8]:
         """The input's pixels, for a job with no steps to run."""
@@ -134,9 +187,8 @@ class FillAdapter(FlowAdapter[FillState, Conditioning]):
         """Encode prompt and pictures, draw the noise."""
         height, width, _ = spec.image.shape
         generator = torch.Generator("cpu").manual_seed(spec.seed)
-        schedule = self._network.loras.schedule(spec.lora, self._schedule)
-        sigmas = flow.noise_levels(schedule, spec.steps, height * width // MULTIPLE**2)
-        start = flow.skipped_steps(spec.steps, spec.strength)
+        plan = self.plan(spec)
+        sigmas, start = self._levels_of(spec.lora, spec.steps, spec.strength, height * width // MULTIPLE**2)
         positive = self._conditioning(spec.prompt)
         uncond = active_negative(spec)
         negative = None if uncond is None else self._conditioning(uncond)
@@ -158,12 +210,20 @@ class FillAdapter(FlowAdapter[FillState, Conditioning]):
             negative=negative,
             cfg_scale=spec.negative_scale,
             guidance_scale=spec.guidance_scale,
-            joined=self._joins(self.plan(spec), step_cache=spec.step_cache),
+            joined=self._joins(plan, step_cache=spec.step_cache),
             lora=spec.lora,
             context=self._network.new_context() if spec.step_cache else None,
+            tokens=self._token_region(spec, plan),
         )
         devices.finish(self._device)
         return state
+
+    def _token_region(self, spec: FillSpec, plan: Plan) -> TokenRegion | None:
+        if plan.region is None:
+            return None
+        region = torch.from_numpy(tokens_of(spec.mask, self._region_schedule.rim)).to(self._device)
+        height, width, _ = spec.image.shape
+        return TokenRegion.of(plan.region, region, height * width // MULTIPLE**2, passes=plan.passes)
 
     @torch.inference_mode()
     def decode(self, state: FillState) -> NDArray[np.uint8]:
@@ -192,14 +252,14 @@ class FillAdapter(FlowAdapter[FillState, Conditioning]):
         self.latent_rgb()
 
     def _velocity(self, states: Sequence[FillState], prompts: Sequence[Conditioning], sign: str) -> torch.Tensor:
-        """One transformer pass over all states under these prompts: (B, N, 64). sign: for the step cache."""
         guidance = torch.tensor([state.guidance_scale for state in states], dtype=torch.float32, device=self._device)
         first = states[0]
         inputs = torch.cat([torch.cat([state.latents, state.fixed], dim=2) for state in states])  # (B, N, 384)
         return self._network.run(
             lora=first.lora,
             context=step_context(first, sign),
-            hidden_states=inputs,
+            keys=keyed_forward([state.tokens for state in states], sign),
+            hidden_states=computed(states, inputs),
             timestep=self._levels(states),
             guidance=guidance if self._pipeline.transformer.config.guidance_embeds else None,
             pooled_projections=torch.cat([prompt.pooled for prompt in prompts]),
@@ -271,6 +331,7 @@ def load(
     gguf: Path | None = None,
     gguf_sha256: str | None = None,
     weights: Weights = "auto",
+    text_encoder_weights: Held = "dense",
     device: str = "auto",
     dtype: str = "auto",
     cache_bytes: int = CACHE_BYTES,
@@ -280,18 +341,23 @@ def load(
     """Load FLUX.1-Fill from a local folder in diffusers layout; nothing is downloaded, no code is run from it.
 
     gguf, gguf_sha256, weights: see `loading.Source`. device, dtype, loras, runtime, errors: see `loading.load`.
-    cache_bytes: device memory for remembered prompts and pictures, 0 = none.
+    text_encoder_weights: of T5, see `reading.Held`; CLIP is small and stays dense. cache_bytes: device
+    memory for remembered prompts and pictures, 0 = none.
     """
 
-    def assemble(number: torch.dtype, vae_number: torch.dtype) -> FluxFillPipeline:
-        part, weights_of = checkpoint.load_part, checkpoint.load_network
+    def assemble(
+        number: torch.dtype, vae_number: torch.dtype, device_of: Callable[[str], torch.device]
+    ) -> FluxFillPipeline:
+        def network(name: str, cls: Any, dtype: torch.dtype, ignored: Ignored, **options: Any) -> Any:
+            return checkpoint.load_network(cls, folder / name, dtype, ignored, device=device_of(name), **options)
+
         return FluxFillPipeline(
             scheduler=None,
-            vae=weights_of(AutoencoderKL, folder / "vae", vae_number),
-            text_encoder=weights_of(CLIPTextModel, folder / "text_encoder", number, CLIP_IGNORED),
-            tokenizer=part(CLIPTokenizer, folder / "tokenizer"),
-            text_encoder_2=weights_of(T5EncoderModel, folder / "text_encoder_2", number, T5_IGNORED),
-            tokenizer_2=part(T5Tokenizer, folder / "tokenizer_2"),
+            vae=network("vae", AutoencoderKL, vae_number, {}, layout=vae_names.LAYOUT),
+            text_encoder=network("text_encoder", CLIPTextModel, number, CLIP_IGNORED),
+            tokenizer=checkpoint.load_part(CLIPTokenizer, folder / "tokenizer"),
+            text_encoder_2=network("text_encoder_2", T5EncoderModel, number, T5_IGNORED, held=text_encoder_weights),
+            tokenizer_2=checkpoint.load_part(T5Tokenizer, folder / "tokenizer_2"),
             transformer=None,
         )
 
@@ -312,6 +378,7 @@ def load(
         cfg_batch=runtime.cfg_batch,
         target=loaded.target,
         cache_bytes=cache_bytes,
+        region_bytes=runtime.region_bytes,
         revision=loaded.revision,
     )
 
@@ -328,6 +395,7 @@ RECIPE = Recipe(
     networks=NETWORKS,
     layout=gguf_names.LAYOUT,
     activations=ACTIVATIONS,
+    keep_keys=keep_keys,
     narrow=NARROW,
     prepare=_check_channels,
 )

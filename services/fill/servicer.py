@@ -51,6 +51,7 @@ class FillServicer(fill_pb2_grpc.FillServiceServicer):
                     image=pixels.to_message(finished.output),
                     seed=spec.seed,
                     steps_run=finished.steps_run,
+                    full_steps=finished.full_steps,
                     model=progress_pb2.ModelInfo(model_id=MODEL_ID, revision=adapter.revision),
                     timings=streaming.timings(finished),
                     warnings=warnings,
@@ -95,6 +96,9 @@ def read_spec(request: fill_pb2.FillRequest, max_pixels: int, profiles: streamin
         seed=request.seed if request.HasField("seed") else streaming.draw_seed(),
         lora=profiles.lora(request.profile),
         step_cache=profiles.step_cache(request.profile),
+        region_steps=profiles.region_steps(
+            request.profile, request.region_steps if request.HasField("region_steps") else None
+        ),
     )
 
 

@@ -53,6 +53,7 @@ class Feature:
     """A feature of the catalogue. takes: the fields that a request may carry.
 
     max_references: pictures besides the first. numbers: denoise steps and strength of each profile, of "" without one.
+    seed: of an edit whose caller chooses none; None = drawn.
     """
 
     experiment: str
@@ -61,6 +62,7 @@ class Feature:
     takes: frozenset[str]
     max_references: int
     numbers: Mapping[str, tuple[int, float]]
+    seed: int | None = None
 
     @property
     def id(self) -> str:
@@ -283,6 +285,7 @@ def _feature(experiment: str, feature: edit_pb2.Feature) -> Feature:
         profile_pb2.Profile.Name(found.profile).removeprefix("PROFILE_").lower(): (found.steps, found.strength)
         for found in feature.profiles
     }
+    seed = specs.get("seed")
     usual = [specs[name].default.number_value if name in specs else 0.0 for name in ("steps", "strength")]
     return Feature(
         experiment,
@@ -291,4 +294,5 @@ def _feature(experiment: str, feature: edit_pb2.Feature) -> Feature:
         frozenset(specs),
         references.count.max if references else 0,
         {"": (int(usual[0]), usual[1]), **numbers},
+        int(seed.default.number_value) if seed is not None and seed.HasField("default") else None,
     )

@@ -8,6 +8,7 @@ lays the result back.
 """
 
 import functools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,24 +23,30 @@ from transformers import Qwen2Tokenizer
 
 from imgedit.errors import InvalidArgument
 from services.diffusion.engine.adapter import Plan
+from services.diffusion.engine.region_steps import RegionSchedule, RegionSteps
 from services.diffusion.networks import device as devices
 from services.diffusion.networks import flow, loading, vae_pixels
 from services.diffusion.networks.conditioning_cache import ConditioningCache
 from services.diffusion.networks.flow_adapter import (
     FlowAdapter,
     FlowState,
+    computed,
     step_context,
     unpacked,
 )
 from services.diffusion.networks.guidance import CfgBatch, extrapolated
+from services.diffusion.networks.kept_keys import KeyedForward
 from services.diffusion.networks.loading import Recipe, Source
 from services.diffusion.networks.lora import LoraFile
 from services.diffusion.networks.memory_plan import Activations
 from services.diffusion.networks.network import Network
 from services.diffusion.networks.runtime_options import DEFAULT_RUNTIME, RuntimeOptions, takes_masks
+from services.diffusion.networks.token_region import TokenRegion, keyed_forward, tokens_of
 from services.diffusion.weights import checkpoint
 from services.diffusion.weights.gguf_weights import Weights
+from services.diffusion.weights.reading import Held
 from services.qwen_edit import gguf_names, vae
+from services.qwen_edit.attention import keep_keys
 from services.qwen_edit.conditioning import CONDITION_PIXELS, MULTIPLE, REFERENCE_PIXELS, Conditioner, scaled
 from services.qwen_edit.instructions import RewriteSpec
 from services.qwen_edit.latent_mask import Region
@@ -47,7 +54,7 @@ from services.qwen_edit.processor import load_processor
 from services.qwen_edit.prompt_length import TokenCounter
 from services.qwen_edit.rewriting import PromptRewriter
 from services.qwen_edit.spec import QwenEditSpec
-from services.qwen_edit.text_encoder import TextEncoderWeights, load_text_encoder
+from services.qwen_edit.text_encoder import load_text_encoder
 
 SERVICE = "qwen_edit"
 PIPELINE = "QwenImageEditPlusPipeline"
@@ -58,6 +65,9 @@ ACTIVATIONS = Activations(decode=1_350, step=375)
 """Of the published sizes; a job looks at its answer, the first picture, of the same size, and the references."""
 
 CACHE_BYTES = 256 * 1024 * 1024
+
+REGION_SCHEDULE = RegionSchedule(spacing=1.0, rim=1)
+"""The manual has the curve that it was chosen from."""
 
 NEWER = "zero_cond_t"
 """True in the transformer's configuration of Qwen-Image-Edit-2511: input pictures count as noiseless at every step."""
@@ -100,9 +110,19 @@ class QwenEditAdapter(FlowAdapter[QwenEditState, torch.Tensor]):
         revision: str,
         cfg_batch: CfgBatch = "auto",
         masks_prompts: bool = True,
+        region_bytes: int = 0,
     ) -> None:
-        name = name_of(pipeline.transformer.config)
-        super().__init__(name, pipeline, schedule, network, target=target, revision=revision, cfg_batch=cfg_batch)
+        super().__init__(
+            name_of(pipeline.transformer.config),
+            pipeline,
+            schedule,
+            network,
+            target=target,
+            revision=revision,
+            cfg_batch=cfg_batch,
+            region_schedule=REGION_SCHEDULE,
+            region_bytes=region_bytes,
+        )
         self._conditioner = conditioner
         self._tokens = reading
         self._masks_prompts = masks_prompts
@@ -117,7 +137,7 @@ class QwenEditAdapter(FlowAdapter[QwenEditState, torch.Tensor]):
             vae_pixels.check_sides(f"images[{index}]", image, 1)
         check_mask(spec)
         vae_pixels.check_steps(spec.steps, spec.strength)
-        self._network.check(spec.lora, spec.step_cache)
+        self._network.check(spec.lora, step_cache=spec.step_cache, region_steps=spec.region_steps)
         prompts = {"prompt": spec.prompt}
         if (uncond := active_negative(spec)) is not None:
             prompts["negative_prompt"] = uncond
@@ -125,18 +145,42 @@ class QwenEditAdapter(FlowAdapter[QwenEditState, torch.Tensor]):
         for field, text in prompts.items():
             self._tokens.check(field, text, spec.images, shapes)
         passes = len(prompts)
-        tokens = self._conditioner.tokens(spec.images) + self._tokens.work([*prompts.values()], spec.images)
+        tokens = self._sequence_length(spec)
+        region = self._region_of(spec)
+        region = region if self._fits(region) else None
+        key = (*shapes, tokens, passes, spec.lora, None if region is None else region.tokens)
         return Plan(
             steps=spec.steps - flow.skipped_steps(spec.steps, spec.strength),
             tokens=tokens,
             passes=passes,
             nbytes=sum(image.nbytes for image in spec.images) + (0 if spec.mask is None else spec.mask.nbytes),
-            batch_key=None if spec.step_cache else (*shapes, tokens, passes, spec.lora),
+            batch_key=None if spec.step_cache else key,
+            region=region,
         )
 
     def warnings(self, spec: QwenEditSpec) -> tuple[str, ...]:
-        """What the job's LoRA does not use; may be called from any thread."""
-        return self._network.loras.warnings(spec.lora)
+        """What the job's LoRA does not use, and of its pictures has no room; may be called from any thread."""
+        return (*self._network.loras.warnings(spec.lora), *self._region_warnings(self._region_of(spec)))
+
+    def _sequence_length(self, spec: QwenEditSpec) -> int:
+        """About how many tokens one pass has."""
+        prompts = [spec.prompt] if (uncond := active_negative(spec)) is None else [spec.prompt, uncond]
+        return self._conditioner.tokens(spec.images) + self._tokens.work(prompts, spec.images)
+
+    def _region_of(self, spec: QwenEditSpec) -> RegionSteps | None:
+        """The region steps that the spec asks for, however much they keep."""
+        if not spec.region_steps:
+            return None
+        answer, *inputs = (math.prod(shape) for shape in self._conditioner.shapes(spec.images))
+        pictures = answer + sum(inputs)
+        sigmas, start = self._levels_of(spec.lora, spec.steps, spec.strength, answer)
+        return self._region_steps(
+            sigmas[start:],
+            computed=len(region_tokens(spec, self._region_schedule.rim)),
+            pictures=pictures,
+            text=self._sequence_length(spec) - pictures,
+            passes=1 if active_negative(spec) is None else 2,
+        )
 
     def unchanged(self, spec: QwenEditSpec) -> NDArray[np.uint8]:
         """The input's pixels, for a job with no steps to run."""
@@ -147,9 +191,8 @@ class QwenEditAdapter(FlowAdapter[QwenEditState, torch.Tensor]):
         """Encode prompt and pictures, draw the noise."""
         height, width, _ = spec.images[0].shape
         generator = torch.Generator("cpu").manual_seed(spec.seed)
-        schedule = self._network.loras.schedule(spec.lora, self._schedule)
-        sigmas = flow.noise_levels(schedule, spec.steps, height * width // MULTIPLE**2)
-        start = flow.skipped_steps(spec.steps, spec.strength)
+        plan = self.plan(spec)
+        sigmas, start = self._levels_of(spec.lora, spec.steps, spec.strength, height * width // MULTIPLE**2)
         positive = self._conditioner.prompt(spec.prompt, spec.images)
         uncond = active_negative(spec)
         negative = None if uncond is None else self._conditioner.prompt(uncond, spec.images)
@@ -168,12 +211,20 @@ class QwenEditAdapter(FlowAdapter[QwenEditState, torch.Tensor]):
             negative=negative,
             cfg_scale=spec.true_cfg_scale,
             region=None if spec.mask is None else Region.of(spec.images[0], spec.mask, encoded[0], noise),
-            joined=self._joins(self.plan(spec), step_cache=spec.step_cache),
+            joined=self._joins(plan, step_cache=spec.step_cache),
             lora=spec.lora,
             context=self._network.new_context() if spec.step_cache else None,
+            tokens=self._token_region(spec, plan),
         )
         devices.finish(self._device)
         return state
+
+    def _token_region(self, spec: QwenEditSpec, plan: Plan) -> TokenRegion | None:
+        if plan.region is None:
+            return None
+        tokens = sum(math.prod(shape) for shape in self._conditioner.shapes(spec.images))
+        region = torch.from_numpy(region_tokens(spec, self._region_schedule.rim)).to(self._device)
+        return TokenRegion.of(plan.region, region, tokens, passes=plan.passes)
 
     def decode(self, state: QwenEditState) -> NDArray[np.uint8]:
         """The finished picture, (H, W, 3) uint8; outside the mask its pixels are the first picture's."""
@@ -212,12 +263,9 @@ class QwenEditAdapter(FlowAdapter[QwenEditState, torch.Tensor]):
         self._pipeline.transformer.pos_embed._compute_video_freqs.cache_clear()
 
     def _velocity(self, states: Sequence[QwenEditState], prompts: Sequence[torch.Tensor], sign: str) -> torch.Tensor:
-        """One transformer pass over all states under these prompts: (B, N, 64). sign: for the step cache.
-
-        Where attention takes no mask, only prompts of one length share a forward.
-        """
+        """See above. Where attention takes no mask, only prompts of one length share a forward."""
         if self._masks_prompts:
-            return self._forward(states, prompts, sign)
+            return self._forward(states, prompts, sign, keyed_forward([state.tokens for state in states], sign))
         rows: dict[int, torch.Tensor] = {}
         for length in {prompt.shape[1] for prompt in prompts}:
             members = [index for index, prompt in enumerate(prompts) if prompt.shape[1] == length]
@@ -225,20 +273,31 @@ class QwenEditAdapter(FlowAdapter[QwenEditState, torch.Tensor]):
             rows |= {index: output[row : row + 1] for row, index in enumerate(members)}
         return torch.cat([rows[index] for index in range(len(prompts))])
 
-    def _forward(self, states: Sequence[QwenEditState], prompts: Sequence[torch.Tensor], sign: str) -> torch.Tensor:
+    def _forward(
+        self,
+        states: Sequence[QwenEditState],
+        prompts: Sequence[torch.Tensor],
+        sign: str,
+        keys: KeyedForward | None = None,
+    ) -> torch.Tensor:
         """One forward, with a mask where the prompts differ in length."""
         first = states[0]
+        latents = computed(states, torch.cat([state.latents for state in states]))
+        is_whole = keys is None or keys.full
         features, mask = padded(prompts)
         output = self._network.run(
             lora=first.lora,
             context=step_context(first, sign),
-            hidden_states=torch.cat([torch.cat([state.latents, state.pictures], dim=1) for state in states]),
+            keys=keys,
+            hidden_states=torch.cat([latents, torch.cat([state.pictures for state in states])], dim=1)
+            if is_whole
+            else latents,
             timestep=self._levels(states),
             encoder_hidden_states=features,
             encoder_hidden_states_mask=mask,
             img_shapes=[state.shapes for state in states],
         )
-        return output[:, : first.latents.shape[1]]
+        return output[:, : latents.shape[1]]
 
 
 def load(
@@ -247,7 +306,7 @@ def load(
     gguf: Path | None = None,
     gguf_sha256: str | None = None,
     weights: Weights = "auto",
-    text_encoder_weights: TextEncoderWeights = "dense",
+    text_encoder_weights: Held = "dense",
     text_encoder_attention: str = "",
     device: str = "auto",
     dtype: str = "auto",
@@ -260,17 +319,21 @@ def load(
     """Load Qwen-Image-Edit-2509 or -2511 from a local folder in diffusers layout; no download, no code from the folder.
 
     gguf, gguf_sha256, weights: see `loading.Source`. device, dtype, loras, runtime, errors: see `loading.load`.
-    text_encoder_weights: dense or int8, see `int8.py`. text_encoder_attention: one of transformers', empty = its
-    choice. reference_pixels, condition_pixels: areas at which reference pictures are encoded and all pictures are
-    looked at. cache_bytes: device memory for remembered prompts and pictures, 0 = none.
+    text_encoder_weights: see `reading.Held`. text_encoder_attention: one of transformers', empty = its choice.
+    reference_pixels, condition_pixels: areas at which reference pictures are encoded and all pictures are looked at.
+    cache_bytes: device memory for remembered prompts and pictures, 0 = none.
     """
 
-    def assemble(number: torch.dtype, vae_number: torch.dtype) -> QwenImageEditPlusPipeline:
+    def assemble(
+        number: torch.dtype, vae_number: torch.dtype, device_of: Callable[[str], torch.device]
+    ) -> QwenImageEditPlusPipeline:
         tokenizer = checkpoint.load_part(Qwen2Tokenizer, folder / "tokenizer")
-        encoder = load_text_encoder(folder / "text_encoder", number, text_encoder_weights, text_encoder_attention)
+        encoder = load_text_encoder(
+            folder / "text_encoder", number, device_of("text_encoder"), text_encoder_weights, text_encoder_attention
+        )
         return QwenImageEditPlusPipeline(
             scheduler=None,
-            vae=vae.load(folder / "vae", vae_number),
+            vae=vae.load(folder / "vae", vae_number, device_of("vae")),
             text_encoder=encoder,
             tokenizer=tokenizer,
             processor=load_processor(folder / "processor", tokenizer),
@@ -304,6 +367,7 @@ def load(
         TokenCounter(loaded.pipeline, condition_pixels),
         cfg_batch="off" if runtime.cfg_batch == "auto" and not masks_prompts else runtime.cfg_batch,
         masks_prompts=masks_prompts,
+        region_bytes=runtime.region_bytes,
         target=loaded.target,
         revision=loaded.revision,
     )
@@ -323,6 +387,7 @@ RECIPE = Recipe(
     networks=NETWORKS,
     layout=gguf_names.LAYOUT,
     activations=ACTIVATIONS,
+    keep_keys=keep_keys,
     prepare=remember_few_places,
 )
 
@@ -347,6 +412,12 @@ def check_mask(spec: QwenEditSpec) -> None:
             "is black everywhere, so there is nothing to edit; paint the region white, or leave the mask out",
             korean="마스크가 전부 검은색이라 편집할 영역이 없습니다. 바꿀 영역을 흰색으로 칠하거나 마스크를 빼세요.",
         )
+
+
+def region_tokens(spec: QwenEditSpec, rim: int) -> NDArray[np.int64]:
+    """The answer's tokens that region steps compute: the mask's with a rim, without a mask all of them."""
+    height, width, _ = spec.images[0].shape
+    return np.arange(height * width // MULTIPLE**2) if spec.mask is None else tokens_of(spec.mask, rim)
 
 
 def active_negative(spec: QwenEditSpec) -> str | None:

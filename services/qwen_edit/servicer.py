@@ -43,6 +43,7 @@ class QwenEditServicer(qwen_edit_pb2_grpc.QwenEditServiceServicer):
         engine = self._slot.get()
         adapter = cast("QwenEditAdapter", engine.adapter)
         spec = await asyncio.to_thread(read_spec, request, self._max_pixels, self._profiles)
+        warnings = await asyncio.to_thread(adapter.warnings, spec)
 
         def result(finished: Finished[streaming.Output]) -> qwen_edit_pb2.QwenEditEvent:
             return qwen_edit_pb2.QwenEditEvent(
@@ -50,9 +51,10 @@ class QwenEditServicer(qwen_edit_pb2_grpc.QwenEditServiceServicer):
                     image=pixels.to_message(finished.output),
                     seed=spec.seed,
                     steps_run=finished.steps_run,
+                    full_steps=finished.full_steps,
                     model=progress_pb2.ModelInfo(model_id=adapter.name, revision=adapter.revision),
                     timings=streaming.timings(finished),
-                    warnings=adapter.warnings(spec),
+                    warnings=warnings,
                 )
             )
 
@@ -95,6 +97,9 @@ def read_spec(request: qwen_edit_pb2.QwenEditRequest, max_pixels: int, profiles:
         mask=read_mask(request, pictures[0], max_pixels) if request.HasField("mask") else None,
         lora=profiles.lora(request.profile),
         step_cache=profiles.step_cache(request.profile),
+        region_steps=profiles.region_steps(
+            request.profile, request.region_steps if request.HasField("region_steps") else None
+        ),
     )
 
 

@@ -16,7 +16,8 @@ class QwenEditSpec:
     mask: (H, W) uint8, as large as the first picture, 255 = edit, 0 = keep its pixels, between = a blend; None = edit
     everywhere.
     steps ≥ 1. strength: 0.0 to 1.0. seed: 0 to 2³² − 1. lora: name of a loaded LoRA, None = none. step_cache: skip
-    steps by First Block Cache; the job then runs unbatched.
+    steps by First Block Cache; the job then runs unbatched. region_steps: compute only what the mask asks for, without
+    one only the answer's own tokens, in most steps.
     """
 
     images: tuple[Pixels, ...]
@@ -29,3 +30,4 @@ class QwenEditSpec:
     mask: Pixels | None = None
     lora: str | None = None
     step_cache: bool = False
+    region_steps: bool = False

@@ -195,6 +195,7 @@ def test_the_answer_says_what_was_used(client: SyncEditClient, photo: Path) -> N
     used = answer.effective
     assert (answer.experiment_id, answer.experiment_name) == ("ben2_flux_fill", "BEN2 + FLUX.1-Fill")
     assert (used.feature_id, used.prompt, used.steps, used.steps_run) == ("inpainting", "a gym", 10, 9)
+    assert used.full_steps == 9
     assert (used.guidance_scale, used.strength, used.negative_prompt, used.negative_scale) == (5.0, 0.9, "blurry", 2.0)
     assert used.work_width * used.work_height <= 208 * 208
     assert answer.elapsed_time > 0

@@ -111,6 +111,31 @@ async def test_fill_reports_every_step_and_ends_with_one_result(fill: RunningSer
     assert {"prepare", "denoise", "decode"} <= {timing.name for timing in result.timings}
 
 
+async def test_region_steps_are_run_where_they_are_turned_on_and_counted(models: Path) -> None:
+    settings = FillSettings(models=models, region_steps=True, port=0, metrics_port=0, drain_seconds=0, grace_seconds=5)
+    server = RunningServer(make_fill(settings), settings)
+    await server.start()
+    try:
+        found = [
+            (await run_fill(server, fill_request(steps=8, **changes)))[-1].result
+            for changes in ({}, {"region_steps": True}, {"region_steps": False}, {"profile": profile_pb2.PROFILE_HIGH})
+        ]
+    finally:
+        await server.drain()
+    assert [result.steps_run for result in found] == [8] * 4
+    unset, asked, forbidden, high = found
+    assert 2 <= unset.full_steps == asked.full_steps < 8
+    assert forbidden.full_steps == high.full_steps == 8
+    assert unset.image.data == asked.image.data != forbidden.image.data == high.image.data
+
+
+async def test_region_steps_that_are_turned_off_cannot_be_asked_for(fill: RunningServer) -> None:
+    refused = await refusal(fill, fill_request(region_steps=True))
+    assert isinstance(refused, FailedPrecondition)
+    assert "REGION_STEPS" in refused.message
+    assert (await run_fill(fill, fill_request()))[-1].result.full_steps == 4
+
+
 async def test_the_same_seed_gives_the_same_bytes_and_another_does_not(fill: RunningServer) -> None:
     first, again, other = [(await run_fill(fill, fill_request(seed=seed)))[-1].result.image.data for seed in (7, 7, 8)]
     assert first == again

@@ -23,6 +23,7 @@ from demo.tiny.__main__ import write_checkpoint
 from services.diffusion.engine.adapter import Plan
 from services.diffusion.engine.engine import Engine
 from services.diffusion.engine.events import Finished
+from services.diffusion.engine.region_steps import RegionSteps
 from services.fill.model import FillAdapter
 from services.fill.model import load as load_fill
 from services.fill.spec import FillSpec
@@ -76,6 +77,11 @@ def photo(height: int = 64, width: int = 96, seed: int = 0) -> np.ndarray:
     """A soft random picture, (height, width, 3) uint8."""
     coarse = np.random.default_rng(seed).integers(0, 256, (height // 16, width // 16, 3), dtype=np.uint8)
     return coarse.repeat(16, axis=0).repeat(16, axis=1)
+
+
+def alike(one: np.ndarray, other: np.ndarray) -> bool:
+    """Whether two pictures of the same numbers are the same but for rounding, which depends on where numbers lie."""
+    return one.shape == other.shape and int(np.abs(one.astype(int) - other.astype(int)).max()) <= 2
 
 
 def box_mask(height: int = 64, width: int = 96) -> np.ndarray:
@@ -156,6 +162,7 @@ class Task:
     error: Exception = field(default_factory=lambda: RuntimeError("broken"))
     nbytes: int = 1
     failures: float = float("inf")
+    region: RegionSteps | None = None
 
 
 @dataclass(eq=False)
@@ -181,7 +188,9 @@ class Clockwork:
         self.gate.set()
 
     def plan(self, spec: Task) -> Plan:
-        return Plan(steps=spec.steps, tokens=spec.tokens, passes=1, nbytes=spec.nbytes, batch_key=spec.key)
+        return Plan(
+            steps=spec.steps, tokens=spec.tokens, passes=1, nbytes=spec.nbytes, batch_key=spec.key, region=spec.region
+        )
 
     def unchanged(self, spec: Task) -> str:
         return f"{spec.name} unchanged"

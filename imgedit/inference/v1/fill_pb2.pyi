@@ -11,7 +11,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class FillRequest(_message.Message):
-    __slots__ = ("image", "mask", "prompt", "negative_prompt", "negative_scale", "steps", "guidance_scale", "strength", "seed", "preview_every", "profile")
+    __slots__ = ("image", "mask", "prompt", "negative_prompt", "negative_scale", "steps", "guidance_scale", "strength", "seed", "preview_every", "profile", "region_steps")
     IMAGE_FIELD_NUMBER: _ClassVar[int]
     MASK_FIELD_NUMBER: _ClassVar[int]
     PROMPT_FIELD_NUMBER: _ClassVar[int]
@@ -23,6 +23,7 @@ class FillRequest(_message.Message):
     SEED_FIELD_NUMBER: _ClassVar[int]
     PREVIEW_EVERY_FIELD_NUMBER: _ClassVar[int]
     PROFILE_FIELD_NUMBER: _ClassVar[int]
+    REGION_STEPS_FIELD_NUMBER: _ClassVar[int]
     image: _image_pb2.Image
     mask: _image_pb2.Image
     prompt: str
@@ -34,7 +35,8 @@ class FillRequest(_message.Message):
     seed: int
     preview_every: int
     profile: _profile_pb2.Profile
-    def __init__(self, image: _Optional[_Union[_image_pb2.Image, _Mapping]] = ..., mask: _Optional[_Union[_image_pb2.Image, _Mapping]] = ..., prompt: _Optional[str] = ..., negative_prompt: _Optional[str] = ..., negative_scale: _Optional[float] = ..., steps: _Optional[int] = ..., guidance_scale: _Optional[float] = ..., strength: _Optional[float] = ..., seed: _Optional[int] = ..., preview_every: _Optional[int] = ..., profile: _Optional[_Union[_profile_pb2.Profile, str]] = ...) -> None: ...
+    region_steps: bool
+    def __init__(self, image: _Optional[_Union[_image_pb2.Image, _Mapping]] = ..., mask: _Optional[_Union[_image_pb2.Image, _Mapping]] = ..., prompt: _Optional[str] = ..., negative_prompt: _Optional[str] = ..., negative_scale: _Optional[float] = ..., steps: _Optional[int] = ..., guidance_scale: _Optional[float] = ..., strength: _Optional[float] = ..., seed: _Optional[int] = ..., preview_every: _Optional[int] = ..., profile: _Optional[_Union[_profile_pb2.Profile, str]] = ..., region_steps: _Optional[bool] = ...) -> None: ...
 
 class FillEvent(_message.Message):
     __slots__ = ("queued", "progress", "preview", "result")
@@ -49,17 +51,19 @@ class FillEvent(_message.Message):
     def __init__(self, queued: _Optional[_Union[_progress_pb2.Queued, _Mapping]] = ..., progress: _Optional[_Union[_steps_pb2.Progress, _Mapping]] = ..., preview: _Optional[_Union[_progress_pb2.Preview, _Mapping]] = ..., result: _Optional[_Union[FillResult, _Mapping]] = ...) -> None: ...
 
 class FillResult(_message.Message):
-    __slots__ = ("image", "seed", "steps_run", "model", "timings", "warnings")
+    __slots__ = ("image", "seed", "steps_run", "model", "timings", "warnings", "full_steps")
     IMAGE_FIELD_NUMBER: _ClassVar[int]
     SEED_FIELD_NUMBER: _ClassVar[int]
     STEPS_RUN_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     TIMINGS_FIELD_NUMBER: _ClassVar[int]
     WARNINGS_FIELD_NUMBER: _ClassVar[int]
+    FULL_STEPS_FIELD_NUMBER: _ClassVar[int]
     image: _image_pb2.Image
     seed: int
     steps_run: int
     model: _progress_pb2.ModelInfo
     timings: _containers.RepeatedCompositeFieldContainer[_progress_pb2.Timing]
     warnings: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, image: _Optional[_Union[_image_pb2.Image, _Mapping]] = ..., seed: _Optional[int] = ..., steps_run: _Optional[int] = ..., model: _Optional[_Union[_progress_pb2.ModelInfo, _Mapping]] = ..., timings: _Optional[_Iterable[_Union[_progress_pb2.Timing, _Mapping]]] = ..., warnings: _Optional[_Iterable[str]] = ...) -> None: ...
+    full_steps: int
+    def __init__(self, image: _Optional[_Union[_image_pb2.Image, _Mapping]] = ..., seed: _Optional[int] = ..., steps_run: _Optional[int] = ..., model: _Optional[_Union[_progress_pb2.ModelInfo, _Mapping]] = ..., timings: _Optional[_Iterable[_Union[_progress_pb2.Timing, _Mapping]]] = ..., warnings: _Optional[_Iterable[str]] = ..., full_steps: _Optional[int] = ...) -> None: ...

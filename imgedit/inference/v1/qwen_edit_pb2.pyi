@@ -11,7 +11,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class QwenEditRequest(_message.Message):
-    __slots__ = ("images", "prompt", "negative_prompt", "true_cfg_scale", "steps", "strength", "seed", "preview_every", "profile", "mask")
+    __slots__ = ("images", "prompt", "negative_prompt", "true_cfg_scale", "steps", "strength", "seed", "preview_every", "profile", "mask", "region_steps")
     IMAGES_FIELD_NUMBER: _ClassVar[int]
     PROMPT_FIELD_NUMBER: _ClassVar[int]
     NEGATIVE_PROMPT_FIELD_NUMBER: _ClassVar[int]
@@ -22,6 +22,7 @@ class QwenEditRequest(_message.Message):
     PREVIEW_EVERY_FIELD_NUMBER: _ClassVar[int]
     PROFILE_FIELD_NUMBER: _ClassVar[int]
     MASK_FIELD_NUMBER: _ClassVar[int]
+    REGION_STEPS_FIELD_NUMBER: _ClassVar[int]
     images: _containers.RepeatedCompositeFieldContainer[_image_pb2.Image]
     prompt: str
     negative_prompt: str
@@ -32,7 +33,8 @@ class QwenEditRequest(_message.Message):
     preview_every: int
     profile: _profile_pb2.Profile
     mask: _image_pb2.Image
-    def __init__(self, images: _Optional[_Iterable[_Union[_image_pb2.Image, _Mapping]]] = ..., prompt: _Optional[str] = ..., negative_prompt: _Optional[str] = ..., true_cfg_scale: _Optional[float] = ..., steps: _Optional[int] = ..., strength: _Optional[float] = ..., seed: _Optional[int] = ..., preview_every: _Optional[int] = ..., profile: _Optional[_Union[_profile_pb2.Profile, str]] = ..., mask: _Optional[_Union[_image_pb2.Image, _Mapping]] = ...) -> None: ...
+    region_steps: bool
+    def __init__(self, images: _Optional[_Iterable[_Union[_image_pb2.Image, _Mapping]]] = ..., prompt: _Optional[str] = ..., negative_prompt: _Optional[str] = ..., true_cfg_scale: _Optional[float] = ..., steps: _Optional[int] = ..., strength: _Optional[float] = ..., seed: _Optional[int] = ..., preview_every: _Optional[int] = ..., profile: _Optional[_Union[_profile_pb2.Profile, str]] = ..., mask: _Optional[_Union[_image_pb2.Image, _Mapping]] = ..., region_steps: _Optional[bool] = ...) -> None: ...
 
 class QwenEditEvent(_message.Message):
     __slots__ = ("queued", "progress", "preview", "result")
@@ -47,17 +49,19 @@ class QwenEditEvent(_message.Message):
     def __init__(self, queued: _Optional[_Union[_progress_pb2.Queued, _Mapping]] = ..., progress: _Optional[_Union[_steps_pb2.Progress, _Mapping]] = ..., preview: _Optional[_Union[_progress_pb2.Preview, _Mapping]] = ..., result: _Optional[_Union[QwenEditResult, _Mapping]] = ...) -> None: ...
 
 class QwenEditResult(_message.Message):
-    __slots__ = ("image", "seed", "steps_run", "model", "timings", "warnings")
+    __slots__ = ("image", "seed", "steps_run", "model", "timings", "warnings", "full_steps")
     IMAGE_FIELD_NUMBER: _ClassVar[int]
     SEED_FIELD_NUMBER: _ClassVar[int]
     STEPS_RUN_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     TIMINGS_FIELD_NUMBER: _ClassVar[int]
     WARNINGS_FIELD_NUMBER: _ClassVar[int]
+    FULL_STEPS_FIELD_NUMBER: _ClassVar[int]
     image: _image_pb2.Image
     seed: int
     steps_run: int
     model: _progress_pb2.ModelInfo
     timings: _containers.RepeatedCompositeFieldContainer[_progress_pb2.Timing]
     warnings: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, image: _Optional[_Union[_image_pb2.Image, _Mapping]] = ..., seed: _Optional[int] = ..., steps_run: _Optional[int] = ..., model: _Optional[_Union[_progress_pb2.ModelInfo, _Mapping]] = ..., timings: _Optional[_Iterable[_Union[_progress_pb2.Timing, _Mapping]]] = ..., warnings: _Optional[_Iterable[str]] = ...) -> None: ...
+    full_steps: int
+    def __init__(self, image: _Optional[_Union[_image_pb2.Image, _Mapping]] = ..., seed: _Optional[int] = ..., steps_run: _Optional[int] = ..., model: _Optional[_Union[_progress_pb2.ModelInfo, _Mapping]] = ..., timings: _Optional[_Iterable[_Union[_progress_pb2.Timing, _Mapping]]] = ..., warnings: _Optional[_Iterable[str]] = ..., full_steps: _Optional[int] = ...) -> None: ...

@@ -11,6 +11,8 @@ from typing import Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from services.diffusion.engine.region_steps import RegionSteps
+
 SpecT = TypeVar("SpecT", contravariant=True)
 StateT = TypeVar("StateT")
 OutputT = TypeVar("OutputT", covariant=True)
@@ -23,6 +25,7 @@ class Plan:
     steps: denoise steps to run; 0 = the answer is the input. tokens: sequence length of one transformer pass.
     passes: transformer passes per step, in one forward or in turn (2 with a negative prompt). nbytes: memory that the
     waiting request holds. batch_key: jobs with equal keys can share a forward; None = this one always runs alone.
+    region: which of the steps compute a part of the tokens alone; None = every step computes all of them.
     """
 
     steps: int
@@ -30,13 +33,32 @@ class Plan:
     passes: int
     nbytes: int
     batch_key: Hashable | None
+    region: RegionSteps | None = None
+
+    def is_full(self, step: int) -> bool:
+        """Whether this step, counted from 0, computes every token."""
+        return self.region is None or self.region.full[step]
+
+    def full_steps(self, begin: int, end: int) -> int:
+        """How many of the steps from `begin` up to `end` compute every token."""
+        return sum(self.is_full(step) for step in range(begin, end))
+
+    def step_tokens(self, *, full: bool) -> int:
+        """The work of a step in tokens."""
+        return self.tokens if full or self.region is None else self.region.tokens
+
+    @property
+    def kept_bytes(self) -> int:
+        """Device memory that the job keeps between its steps for region steps."""
+        return 0 if self.region is None else self.region.kept_bytes
 
 
 class Adapter(Protocol[SpecT, StateT, OutputT]):
     """One model's job: prepare → denoise × steps → decode.
 
     A state belongs to one job and holds all that the job needs; `denoise` changes a state only when it succeeds, so
-    that a failed batch can be run again one by one.
+    that a failed batch can be run again one by one. What a full step keeps for region steps may be lost in a failure:
+    the step that is run again is full.
     """
 
     @property
@@ -57,7 +79,10 @@ class Adapter(Protocol[SpecT, StateT, OutputT]):
         """Encode prompt and images, draw the noise; everything before the first step."""
 
     def denoise(self, states: Sequence[StateT]) -> None:
-        """One forward that advances every state by one step; they share a batch key, their progress may differ."""
+        """One forward that advances every state by one step.
+
+        They share a batch key; their progress may differ, but all of their steps are full, or all are region steps.
+        """
 
     def decode(self, state: StateT) -> OutputT:
         """The finished picture."""

@@ -1,8 +1,8 @@
 """How long a job takes: what its shape took before, else seconds as a linear function of tokens × passes.
 
-A job is prepare + steps × step + decode; each of the three is learnt by itself while serving. The model answers three
-questions: when will this job be done, can it meet its deadline, and does it pay to run these steps as one batch. Knows
-no clock and no thread.
+A job is prepare + steps × step + decode; each of the three is learnt by itself while serving, region steps beside full
+ones. The model answers three questions: when will this job be done, can it meet its deadline, and does it pay to run
+these steps as one batch. Knows no clock and no thread.
 """
 
 import statistics
@@ -147,59 +147,73 @@ class CostModel:
     def left(self, plan: Plan, *, prepared: bool = False, steps_done: int = 0) -> Estimate | None:
         """The work from here to the end, running alone; None while a part is unknown."""
         prepare = NOTHING if prepared else self.prepare.estimate((plan.tokens, plan.passes), plan.tokens)
-        step = self.step.estimate(slot(plan, 1), plan.tokens * plan.passes)
         decode = self.decode.estimate(plan.tokens, plan.tokens) or NOTHING
-        if prepare is None or step is None:
-            return None
-        return prepare + step.times(plan.steps - steps_done) + decode
+        full = plan.full_steps(steps_done, plan.steps)
+        steps = NOTHING
+        for is_full, count in ((True, full), (False, plan.steps - steps_done - full)):
+            step = self._step(plan, 1, full=is_full)
+            if step is None:
+                return None
+            steps += step.times(count)
+        return None if prepare is None else prepare + steps + decode
 
     def observe_prepare(self, plan: Plan, seconds: float) -> None:
         """Learn from one preparation."""
         self.prepare.observe((plan.tokens, plan.passes), plan.tokens, seconds)
 
-    def observe_step(self, plans: list[Plan], seconds: float) -> None:
+    def observe_step(self, plans: list[Plan], seconds: float, *, full: bool = True) -> None:
         """Learn from one forward of these jobs (same batch key) that took so long."""
-        work = sum(plan.tokens * plan.passes for plan in plans)
-        self.step.observe(slot(plans[0], len(plans)), work, seconds)
+        work = sum(plan.step_tokens(full=full) * plan.passes for plan in plans)
+        self.step.observe(slot(plans[0], len(plans), full=full), work, seconds)
 
     def observe_decode(self, plan: Plan, seconds: float) -> None:
         """Learn from one decoding."""
         self.decode.observe(plan.tokens, plan.tokens, seconds)
 
-    def step_seconds(self, plan: Plan, size: int) -> float | None:
-        """Expected seconds of one forward of `size` jobs like this."""
-        estimate = self.step.estimate(slot(plan, size), size * plan.tokens * plan.passes)
+    def _step(self, plan: Plan, size: int, *, full: bool) -> Estimate | None:
+        work = size * plan.step_tokens(full=full) * plan.passes
+        return self.step.estimate(slot(plan, size, full=full), work)
+
+    def step_seconds(self, plan: Plan, size: int, *, full: bool = True) -> float | None:
+        """Expected seconds of one forward of `size` jobs like this; full: of every token, not of the region alone."""
+        estimate = self._step(plan, size, full=full)
         return None if estimate is None else estimate.seconds
 
-    def batch_pays(self, plan: Plan, size: int) -> bool:
+    def batch_pays(self, plan: Plan, size: int, *, full: bool = True) -> bool:
         """Whether `size` jobs like this are worth running as one forward.
 
         What was measured for this key and size decides; a size that was tried is tried until there is enough of it.
         Before, the line's prediction; while that has seen a single amount of work, a batch of two is tried.
         """
-        if plan.batch_key is None or not self.step.line.count or slot(plan, size) in self._forbidden:
+        if plan.batch_key is None or not self.step.line.count or slot(plan, size, full=full) in self._forbidden:
             return False
-        tries = self.step.count(slot(plan, size))
+        tries = self.step.count(slot(plan, size, full=full))
         if 0 < tries < TRUSTED:
             return True
         if not tries and not self.step.line.knows_overhead:
             return size == 2
-        alone, together = self.step_seconds(plan, 1), self.step_seconds(plan, size)
+        alone, together = (self.step_seconds(plan, count, full=full) for count in (1, size))
         return alone is not None and together is not None and together <= PAYS * size * alone
 
     def share(self, plan: Plan, most: int) -> float:
         """What a step costs a job in the best batch of up to `most` jobs like it, as a part of a step alone; ≤ 1."""
-        alone = self.step_seconds(plan, 1)
+        kinds = (True,) if plan.region is None else (True, False)
+        return min(self._share(plan, most, full=full) for full in kinds)
+
+    def _share(self, plan: Plan, most: int, *, full: bool) -> float:
+        alone = self.step_seconds(plan, 1, full=full)
         if not alone:
             return 1.0
-        sizes = [size for size in range(2, most + 1) if self.batch_pays(plan, size)]
-        return min([1.0, *((self.step_seconds(plan, size) or 0.0) / (size * alone) for size in sizes)])
+        sizes = [size for size in range(2, most + 1) if self.batch_pays(plan, size, full=full)]
+        together = ((size, self.step_seconds(plan, size, full=full) or 0.0) for size in sizes)
+        return min([1.0, *(seconds / (size * alone) for size, seconds in together)])
 
-    def forbid_batch(self, plan: Plan, size: int) -> None:
+    def forbid_batch(self, plan: Plan, size: int, *, full: bool = True) -> None:
         """Remember that a batch of this size failed (out of memory): it never pays again."""
-        self._forbidden.add(slot(plan, size))
+        self._forbidden.add(slot(plan, size, full=full))
 
 
-def slot(plan: Plan, size: int) -> Hashable:
+def slot(plan: Plan, size: int, *, full: bool = True) -> Hashable:
     """What tells apart forwards of different cost: the batch key, or the amount of work of a job that runs alone."""
-    return (plan.tokens, plan.passes) if plan.batch_key is None else plan.batch_key, size
+    key: Hashable = (plan.tokens, plan.passes) if plan.batch_key is None else plan.batch_key
+    return (key, size) if full or plan.region is None else (key, size, plan.region.tokens)

@@ -15,7 +15,7 @@ import itertools
 import logging
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Generic, TypeVar
 
@@ -55,8 +55,9 @@ class Engine(Generic[SpecT, StateT, OutputT]):
     Public besides the methods: `adapter` (the model) and `cost` (what the engine has learnt of its speed).
 
     adapter: the model. max_jobs, max_bytes: bounds on what is waiting and running; more is refused; as many side tasks
-    may be there besides. max_batch: most jobs in one forward; 1 turns batching off. name: the value of the label
-    `service` in the metrics.
+    may be there besides. max_batch: most jobs in one forward; 1 turns batching off. max_kept_bytes: bound on what the
+    jobs under way keep for region steps; a job that would exceed it begins when others have left. name: the value of
+    the label `service` in the metrics.
     """
 
     def __init__(
@@ -66,12 +67,13 @@ class Engine(Generic[SpecT, StateT, OutputT]):
         max_jobs: int = 16,
         max_bytes: int = 256 * 1024 * 1024,
         max_batch: int = 4,
+        max_kept_bytes: int = 0,
         name: str = "engine",
     ) -> None:
         self.cost = CostModel()
         self.adapter = adapter
         self._schedule = Schedule(self.cost, max_batch)
-        self._max_jobs, self._max_bytes = max_jobs, max_bytes
+        self._max_jobs, self._max_bytes, self._max_kept_bytes = max_jobs, max_bytes, max_kept_bytes
         self._name = name
         self._jobs: list[Job[SpecT, StateT]] = []
         self._side_tasks = SideTasks(name, max_jobs)
@@ -218,6 +220,7 @@ class Engine(Generic[SpecT, StateT, OutputT]):
                 job.post(Queued(position, eta))
         QUEUE_DEPTH.labels(self._name).set(len(self._jobs))
         metrics.QUEUE_BYTES.labels(self._name).set(sum(job.plan.nbytes for job in self._jobs))
+        metrics.KEPT_BYTES.labels(self._name).set(self._kept_bytes())
 
     # The worker's side: one thread.
 
@@ -266,7 +269,7 @@ class Engine(Generic[SpecT, StateT, OutputT]):
         """One decision and one quantum."""
         self._end_the_dead()
         with self._changed:
-            ranked = list(self._schedule.forecast(self._jobs))
+            ranked = self._with_room(self._schedule.forecast(self._jobs))
         if not ranked:
             return
         first = ranked[0]
@@ -278,6 +281,24 @@ class Engine(Generic[SpecT, StateT, OutputT]):
             self._prepare(recruit)
         else:
             self._step(self._schedule.batch(first, ranked))
+
+    def _with_room(self, ranked: Iterable[Job[SpecT, StateT]]) -> list[Job[SpecT, StateT]]:
+        """The jobs in their order, without those that cannot begin yet for what they would keep.
+
+        They begin in their order, so that small ones do not take the room for which a large one waits.
+        """
+        held, chosen = self._kept_bytes(), []
+        for job in ranked:
+            if job.state is None and job.plan.kept_bytes:
+                held += job.plan.kept_bytes
+                is_alone = held == job.plan.kept_bytes
+                if held > self._max_kept_bytes and not is_alone:
+                    continue
+            chosen.append(job)
+        return chosen
+
+    def _kept_bytes(self) -> int:
+        return sum(job.plan.kept_bytes for job in self._jobs if job.state is not None)
 
     def _end_the_dead(self) -> None:
         """End every job that was cancelled, whose deadline has passed, or which can no longer meet it."""
@@ -304,13 +325,15 @@ class Engine(Generic[SpecT, StateT, OutputT]):
             job.spend("prepare", seconds)
             with self._changed:
                 self.cost.observe_prepare(job.plan, seconds)
+                metrics.KEPT_BYTES.labels(self._name).set(self._kept_bytes())
             metrics.PREPARE.labels(self._name).observe(seconds)
 
     def _step(self, batch: list[Job[SpecT, StateT]]) -> None:
         def step() -> None:
             self.adapter.denoise([job.state for job in batch if job.state is not None])
 
-        predicted = self.cost.step_seconds(batch[0].plan, len(batch))
+        full = batch[0].next_is_full
+        predicted = self.cost.step_seconds(batch[0].plan, len(batch), full=full)
         for job in batch:
             job.begin("denoise")
         seconds = self._attempt(batch, step)
@@ -320,13 +343,15 @@ class Engine(Generic[SpecT, StateT, OutputT]):
         metrics.BATCH_SIZE.labels(self._name).observe(len(batch))
         if predicted is not None and seconds > 0:
             metrics.COST_ERROR.labels(self._name).observe(abs(predicted - seconds) / seconds)
+        if not full:
+            metrics.REGION_STEPS.labels(self._name).inc(len(batch))
         for job in batch:
             job.steps_done += 1
             if job.spans is not None and job.state is not None:
                 job.spans.skipped = self.adapter.skipped(job.state)
             job.spend("denoise", seconds, jobs=len(batch))
         with self._changed:
-            self.cost.observe_step([job.plan for job in batch], seconds)
+            self.cost.observe_step([job.plan for job in batch], seconds, full=full)
             forecast = self._schedule.forecast(self._jobs)
         for job in batch:
             job.post(Progress(job.steps_done, job.plan.steps, forecast[job]))
@@ -359,7 +384,8 @@ class Engine(Generic[SpecT, StateT, OutputT]):
         with self._changed:
             self.cost.observe_decode(job.plan, seconds)
         metrics.DECODE.labels(self._name).observe(seconds)
-        self._end(job, Finished(results[0], job.timings, job.steps_done), "finished")
+        full_steps = job.plan.full_steps(0, job.steps_done)
+        self._end(job, Finished(results[0], job.timings, job.steps_done, full_steps), "finished")
 
     def _attempt(self, jobs: list[Job[SpecT, StateT]], quantum: Callable[[], None]) -> float | None:
         """Run a quantum; its seconds, or None when it failed: a lone job then ends, a batch is not made again.
@@ -378,7 +404,7 @@ class Engine(Generic[SpecT, StateT, OutputT]):
         elif len(jobs) == 1:
             self._end(jobs[0], failure, outcome)
         elif outcome == "out_of_memory":
-            self.cost.forbid_batch(jobs[0].plan, len(jobs))
+            self.cost.forbid_batch(jobs[0].plan, len(jobs), full=jobs[0].next_is_full)
         else:
             for job in jobs:
                 job.alone = True

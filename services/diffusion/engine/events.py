@@ -42,12 +42,14 @@ class Finished(Generic[OutputT]):
     """The job's result, always the last event.
 
     timings: seconds spent in "queue" (from entry to the first work), "prepare", "denoise" and "decode". In a batch a
-    step's whole duration counts for each member. steps_run: denoise steps that were run.
+    step's whole duration counts for each member. steps_run: denoise steps that were run. full_steps: those of them that
+    computed every token.
     """
 
     output: OutputT
     timings: dict[str, float] = field(default_factory=dict)
     steps_run: int = 0
+    full_steps: int = 0
 
 
 Event = Queued | Progress | Preview | Finished[OutputT]

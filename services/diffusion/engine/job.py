@@ -70,10 +70,19 @@ class Job(Generic[SpecT, StateT]):
         """Denoise steps still to run."""
         return self.plan.steps - self.steps_done
 
+    @property
+    def next_is_full(self) -> bool:
+        """Whether the next step computes every token."""
+        return self.plan.is_full(self.steps_done)
+
     def can_join(self, other: "Job[SpecT, StateT]") -> bool:
         """Whether this job's steps may run in one forward with the other's."""
         key = self.plan.batch_key
         return key is not None and key == other.plan.batch_key and not (self.alone or other.alone)
+
+    def can_step_with(self, other: "Job[SpecT, StateT]") -> bool:
+        """Whether the next step of both, neither of which is done, may be one forward."""
+        return self.can_join(other) and self.next_is_full == other.next_is_full
 
     def time_left(self) -> float:
         """Seconds until the deadline, negative when it has passed; infinite without one."""

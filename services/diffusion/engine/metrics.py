@@ -8,7 +8,8 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from services.common.metrics import QUEUE_DEPTH, QUEUE_WAIT_SECONDS
 
-SHORT = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+SHORT = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80)
+"""Seconds. A step on weights that are read anew each time takes more than ten."""
 
 QUEUE_BYTES = Gauge("imgedit_engine_queue_bytes", "Bytes held by the jobs in the engine.", ["service"])
 STEP = Histogram("imgedit_engine_step_seconds", "One denoise forward.", ["service"], buckets=SHORT)
@@ -39,6 +40,12 @@ CACHE_BYTES = Gauge("imgedit_engine_cache_bytes", "Bytes held by the conditionin
 STEP_CACHE_SKIPS = Counter(
     "imgedit_engine_step_cache_skips", "Forwards that the step cache answered after the first block.", ["service"]
 )
+REGION_STEPS = Counter(
+    "imgedit_engine_region_steps", "Denoise steps of a job that computed its region alone.", ["service"]
+)
+KEPT_BYTES = Gauge(
+    "imgedit_engine_kept_bytes", "Keys and values that the jobs under way may keep for region steps.", ["service"]
+)
 PEAK_MEMORY = Gauge("imgedit_engine_peak_memory_bytes", "Most device memory used at once.", ["service"])
 
 OUTCOMES = ("finished", "failed", "cancelled", "deadline", "refused_deadline", "refused_full", "out_of_memory")
@@ -66,5 +73,14 @@ def declare(service: str) -> None:
         OUT_OF_MEMORY,
     ):
         metric.labels(service)
-    for metric in (SIDE_TASK_WAIT, SIDE_TASK, COST_ERROR, CACHE_BYTES, STEP_CACHE_SKIPS, PEAK_MEMORY):
+    for metric in (
+        SIDE_TASK_WAIT,
+        SIDE_TASK,
+        COST_ERROR,
+        CACHE_BYTES,
+        STEP_CACHE_SKIPS,
+        REGION_STEPS,
+        KEPT_BYTES,
+        PEAK_MEMORY,
+    ):
         metric.labels(service)

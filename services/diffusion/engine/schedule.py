@@ -85,7 +85,7 @@ class Schedule:
         """The jobs that step together with the first one: as many as pay, as long as it can afford to wait for them."""
         batch = [first]
         for job in ranked:
-            if job is first or job.state is None or not job.steps_left or not job.can_join(first):
+            if job is first or job.state is None or not job.steps_left or not job.can_step_with(first):
                 continue
             if not self._may_grow(batch):
                 break
@@ -94,17 +94,17 @@ class Schedule:
 
     def recruit(self, first: AnyJob, ranked: Sequence[AnyJob]) -> AnyJob | None:
         """A waiting job that is worth preparing now so that it can step along with the first one."""
-        same = [job for job in ranked if job.can_join(first)]
+        same = [job for job in ranked if job.steps_left and job.can_step_with(first)]
         waiting = [job for job in same if job.state is None]
-        ready = [first, *(job for job in same if job is not first and job.state is not None and job.steps_left)]
+        ready = [first, *(job for job in same if job is not first and job.state is not None)]
         return waiting[0] if waiting and self._may_grow(ready) else None
 
     def _may_grow(self, batch: Sequence[AnyJob]) -> bool:
         """Whether one more job in this batch pays and leaves its first job enough time."""
-        first, size = batch[0], len(batch) + 1
-        if size > self._max_batch or not self._cost.batch_pays(first.plan, size):
+        first, size, full = batch[0], len(batch) + 1, batch[0].next_is_full
+        if size > self._max_batch or not self._cost.batch_pays(first.plan, size, full=full):
             return False
-        alone = self._cost.step_seconds(first.plan, 1) or 0.0
-        together = self._cost.step_seconds(first.plan, size) or 0.0
+        alone = self._cost.step_seconds(first.plan, 1, full=full) or 0.0
+        together = self._cost.step_seconds(first.plan, size, full=full) or 0.0
         needed = (self.needed(first) or NOTHING).seconds
         return needed + first.steps_left * (together - alone) <= first.time_left()

@@ -4,6 +4,7 @@ A subclass says what its model is conditioned on; see `services.diffusion.engine
 engine asks of it. Knows diffusers' parts, and no model by name.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,10 +15,12 @@ import torch
 from numpy.typing import NDArray
 
 from services.diffusion.engine.adapter import Plan
+from services.diffusion.engine.region_steps import RegionSchedule, RegionSteps, equal_work
 from services.diffusion.networks import device as devices
 from services.diffusion.networks import finite, flow, vae_pixels
 from services.diffusion.networks.guidance import CfgBatch, extrapolated, joins_passes, velocities
 from services.diffusion.networks.network import Network
+from services.diffusion.networks.token_region import TokenRegion
 
 PromptT = TypeVar("PromptT")
 
@@ -27,7 +30,8 @@ class FlowState(Generic[PromptT]):
     """A job between steps.
 
     latents: (1, N, 64), N = H/16 × W/16. negative: None = one pass per step. cfg_scale: how far from the negative
-    prompt. joined: both passes in one forward. context: the name of the job's step cache, None = without.
+    prompt. joined: both passes in one forward. context: the name of the job's step cache, None = without. tokens: what
+    its region steps need, None = it has none.
     """
 
     height: int
@@ -41,6 +45,7 @@ class FlowState(Generic[PromptT]):
     joined: bool
     lora: str | None
     context: str | None
+    tokens: TokenRegion | None
 
 
 StateT = TypeVar("StateT", bound=FlowState[Any])
@@ -49,7 +54,9 @@ StateT = TypeVar("StateT", bound=FlowState[Any])
 class FlowAdapter(ABC, Generic[StateT, PromptT]):
     """One model's jobs for the engine.
 
-    name, revision: what was loaded. All methods but `plan`, `unchanged` and `warnings` belong to one worker thread.
+    name, revision: what was loaded. region_schedule: which steps of a job with region steps are full. region_bytes: the
+    most that a job may keep for them; one that needs more has none. All methods but `plan`, `unchanged` and `warnings`
+    belong to one worker thread.
     """
 
     def __init__(
@@ -62,6 +69,8 @@ class FlowAdapter(ABC, Generic[StateT, PromptT]):
         target: torch.device,
         revision: str,
         cfg_batch: CfgBatch,
+        region_schedule: RegionSchedule,
+        region_bytes: int,
     ) -> None:
         self.name = name
         self.revision = revision
@@ -69,6 +78,8 @@ class FlowAdapter(ABC, Generic[StateT, PromptT]):
         self._schedule = schedule
         self._network = network
         self._cfg_batch = cfg_batch
+        self._region_schedule = region_schedule
+        self._region_bytes = region_bytes
         self._device = target
         self._dtype: torch.dtype = pipeline.transformer.dtype
         self._rgb: NDArray[np.float32] | None = None
@@ -88,12 +99,15 @@ class FlowAdapter(ABC, Generic[StateT, PromptT]):
             velocity = self._guided(cond, uncond, scale)
         else:
             velocity = self._velocity(states, positives, "positive")
-        stepped = [self._advanced(state, velocity[i : i + 1]) for i, state in enumerate(states)]
+        rows = [_whole(state, velocity[i : i + 1]) for i, state in enumerate(states)]
+        stepped = [self._advanced(state, row) for state, row in zip(states, rows, strict=True)]
         finite.check(self._network.service, "denoise", *stepped)
         devices.finish(self._device)  # what can fail has failed by now, and no state has changed
-        for state, latents in zip(states, stepped, strict=True):
+        for state, latents, row in zip(states, stepped, rows, strict=True):
             state.latents = latents
             state.step += 1
+            if state.tokens is not None:
+                state.tokens.advance(row)
 
     def latents(self, state: StateT) -> NDArray[np.float32]:
         """The latents of the picture so far on the CPU, (H/8, W/8, 16) float32."""
@@ -133,7 +147,10 @@ class FlowAdapter(ABC, Generic[StateT, PromptT]):
 
     @abstractmethod
     def _velocity(self, states: Sequence[StateT], prompts: Sequence[PromptT], sign: str) -> torch.Tensor:
-        """One transformer pass over all states under these prompts: (B, N, 64). sign: for the step cache."""
+        """One transformer pass over all states under these prompts: (B, N, 64), in a region step of its tokens alone.
+
+        sign: for the step cache and for kept keys.
+        """
 
     @abstractmethod
     def _encode_mode(self, pixels: torch.Tensor) -> torch.Tensor:
@@ -156,6 +173,44 @@ class FlowAdapter(ABC, Generic[StateT, PromptT]):
         levels = torch.cat([(state.sigmas[state.step] * 1000).to(self._dtype)[None] for state in states])
         return levels.to(self._device) / 1000
 
+    def _levels_of(self, lora: str | None, steps: int, strength: float, tokens: int) -> tuple[torch.Tensor, int]:
+        """A run's noise levels, (steps + 1,), for a picture of so many tokens, and the step that it begins with."""
+        schedule = self._network.loras.schedule(lora, self._schedule)
+        return flow.noise_levels(schedule, steps, tokens), flow.skipped_steps(steps, strength)
+
+    def _region_steps(
+        self, levels: torch.Tensor, *, computed: int, pictures: int, text: int, passes: int
+    ) -> RegionSteps | None:
+        """The region steps of a job, None where they would save nothing, however much they keep.
+
+        levels: those of its steps, and the last. computed: tokens that a region step computes of so many of all
+        pictures.
+        """
+        full = self._region_schedule.full_steps(levels.tolist())
+        if all(full) or computed == pictures:
+            return None
+        config = self._pipeline.transformer.config
+        width = config.num_attention_heads * config.attention_head_dim
+        blocks = config.num_layers + getattr(config, "num_single_layers", 0)
+        return RegionSteps(
+            full=full,
+            tokens=equal_work(text + computed, text + pictures, width),
+            kept_bytes=passes * blocks * (pictures - computed) * 2 * width * self._dtype.itemsize,
+        )
+
+    def _fits(self, region: RegionSteps | None) -> bool:
+        return region is None or region.kept_bytes <= self._region_bytes
+
+    def _region_warnings(self, region: RegionSteps | None) -> tuple[str, ...]:
+        if region is None or self._fits(region):
+            return ()
+        needed, allowed = (math.ceil(size / 2**20) for size in (region.kept_bytes, self._region_bytes))
+        warning = (
+            f"region_steps: every step computed every token, since {needed:,} MiB of keys and values would have to be "
+            f"kept and this server allows {allowed:,} MiB"
+        )
+        return (warning,)
+
     def _joins(self, plan: Plan, *, step_cache: bool) -> bool:
         return joins_passes(self._cfg_batch, plan.tokens, passes=plan.passes, step_cache=step_cache)
 
@@ -163,6 +218,18 @@ class FlowAdapter(ABC, Generic[StateT, PromptT]):
 def unpacked(state: FlowState[Any]) -> torch.Tensor:
     """A job's latents as a picture, (1, 16, H/8, W/8)."""
     return flow.unpack(state.latents, state.height // 8, state.width // 8)
+
+
+def computed(states: Sequence[FlowState[Any]], inputs: torch.Tensor) -> torch.Tensor:
+    """Of tokens (B, N, C) those that the next step computes: all, or those of each state's region."""
+    regions = [state.tokens for state in states if state.tokens is not None and not state.tokens.is_full]
+    if not regions:
+        return inputs
+    return torch.stack([tokens[region.computed] for tokens, region in zip(inputs, regions, strict=True)])
+
+
+def _whole(state: FlowState[Any], velocity: torch.Tensor) -> torch.Tensor:
+    return velocity if state.tokens is None else state.tokens.whole(velocity)
 
 
 def step_context(state: FlowState[Any], sign: str) -> str | None:

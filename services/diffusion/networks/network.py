@@ -1,4 +1,4 @@
-"""A transformer with what may differ from one forward to the next: the LoRA, and First Block Cache.
+"""A transformer with what may differ from one forward to the next: LoRA, kept keys, First Block Cache.
 
 First Block Cache (https://github.com/chengzeyi/ParaAttention) skips all blocks but the first where the first block's
 residual has hardly changed since the previous step. diffusers' hook keeps that memory per named context; here each job
@@ -9,7 +9,7 @@ memory alone. Belongs to the worker thread.
 import itertools
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -18,6 +18,7 @@ from diffusers.hooks import HookRegistry
 
 from imgedit.errors import InvalidArgument
 from services.diffusion.engine import metrics
+from services.diffusion.networks.kept_keys import KeyedForward, KeyKeeper
 from services.diffusion.networks.lora import LoraRegistry
 
 THROWAWAY = "uncached"
@@ -27,13 +28,23 @@ class Network:
     """Runs the transformer of a pipeline.
 
     step_cache_threshold: relative change of the first block's residual below which a step is skipped, 0 = no job may
-    use the cache. service: the label of the metrics.
+    use the cache. keeper: of keys and values for region steps, None = no job may run them. service: the label of the
+    metrics.
     """
 
-    def __init__(self, pipeline: Any, loras: LoraRegistry, *, step_cache_threshold: float, service: str) -> None:
+    def __init__(
+        self,
+        pipeline: Any,
+        loras: LoraRegistry,
+        *,
+        step_cache_threshold: float,
+        service: str,
+        keeper: KeyKeeper | None = None,
+    ) -> None:
         self.loras = loras
         self._transformer = pipeline.transformer
         self.service = service
+        self._keeper = keeper
         self._names = itertools.count()
         self._memory: dict[str, Any] | None = None
         self._skips: Counter[str] = Counter()
@@ -41,20 +52,28 @@ class Network:
             self._transformer.enable_cache(FirstBlockCacheConfig(threshold=step_cache_threshold))
             self._memory = block_memory(self._transformer)
 
-    def check(self, lora: str | None, step_cache: bool) -> None:
-        """`InvalidArgument` when a job asks for a LoRA or a step cache that is not there."""
+    def check(self, lora: str | None, *, step_cache: bool, region_steps: bool) -> None:
+        """`InvalidArgument` when a job asks for a LoRA, a step cache or region steps that are not there."""
         self.loras.check(lora)
         if step_cache and self._memory is None:
             raise InvalidArgument.field("profile", "its step cache is turned off on this server")
+        if region_steps and self._keeper is None:
+            raise InvalidArgument.field("region_steps", "is turned off on this server")
 
     def new_context(self) -> str:
         """A name for a job's step cache that no other job has."""
         return f"job{next(self._names)}"
 
-    def run(self, *, lora: str | None, context: str | None, **inputs: Any) -> torch.Tensor:
-        """One forward under this LoRA; context: names the memory of its step cache, None = computed in full."""
+    def run(
+        self, *, lora: str | None, context: str | None, keys: KeyedForward | None = None, **inputs: Any
+    ) -> torch.Tensor:
+        """One forward under this LoRA.
+
+        context: names the memory of its step cache, None = computed in full. keys: what it keeps or uses of keys and
+        values, None = nothing.
+        """
         self.loras.use(lora)
-        with self._remembering(context):
+        with self._remembering(context), nullcontext() if self._keeper is None else self._keeper.during(keys):
             output: torch.Tensor = self._transformer(**inputs, return_dict=False)[0]
         return output
 

@@ -28,7 +28,9 @@ class RuntimeOptions:
     diffusers attention backend ("native", "flash", "sage", …), empty = torch's choice. compile: compile the
     transformer's repeated block, once for all of them. step_cache_threshold: First Block Cache, see
     `services.diffusion.networks.network`; 0 = off. cfg_batch: see `services.diffusion.networks.guidance`. max_pixels,
-    max_batch: the largest answer and the most jobs of one forward, for which memory is kept.
+    max_batch: the largest answer and the most jobs of one forward, for which memory is kept. region_steps: whether jobs
+    may run region steps, see `services.diffusion.networks.token_region`. region_bytes: the most keys and values that
+    are kept for them.
     """
 
     offload: Offload = "none"
@@ -41,6 +43,8 @@ class RuntimeOptions:
     cfg_batch: CfgBatch = "auto"
     max_pixels: int = 2_097_152
     max_batch: int = 4
+    region_steps: bool = False
+    region_bytes: int = 12 * 1024**3
 
     @property
     def rows(self) -> int:
@@ -59,8 +63,11 @@ def runtime_of(settings: DiffusionSettings) -> RuntimeOptions:
     """What the service's settings ask for; `SettingsError` where this machine cannot do it."""
     if settings.compile == "regional":
         _check_compiler(settings)
+    if settings.region_steps:
+        _check_region_steps(settings)
     return RuntimeOptions(
         offload=settings.offload,
+        text_encoder_offload=None if settings.text_encoder_offload == "same" else settings.text_encoder_offload,
         vae_tiling=settings.vae_tiling,
         vae_slicing=settings.vae_slicing,
         attention=settings.attention,
@@ -69,7 +76,26 @@ def runtime_of(settings: DiffusionSettings) -> RuntimeOptions:
         cfg_batch=settings.cfg_batch,
         max_pixels=settings.max_pixels,
         max_batch=settings.max_batch,
+        region_steps=settings.region_steps,
+        region_bytes=settings.region_bytes,
     )
+
+
+def _check_region_steps(settings: DiffusionSettings) -> None:
+    """Refuse what does not go with region steps, by name."""
+    name, others = settings.variable("region_steps"), []
+    if settings.compile != "off":
+        others.append(f"{settings.variable('compile')}={settings.compile}: a graph cannot keep keys for one job")
+    if not takes_masks(settings.attention):
+        backend = settings.attention or f"{DIFFUSERS_ATTN_BACKEND} (DIFFUSERS_ATTN_BACKEND)"
+        others.append(f"{settings.variable('attention')}={backend}: keys are kept in torch's own attention alone")
+    if settings.step_cache_threshold > 0:
+        others.append(
+            f"{settings.variable('step_cache_threshold')}={settings.step_cache_threshold:g}: a step cache compares "
+            "steps that compute the same tokens"
+        )
+    if others:
+        raise SettingsError(f"{name}=true does not go with {'; nor with '.join(others)}; set one of them otherwise")
 
 
 def _check_compiler(settings: DiffusionSettings) -> None:

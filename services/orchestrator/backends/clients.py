@@ -70,11 +70,15 @@ class Segmented:
 
 @dataclass(frozen=True)
 class Painted:
-    """(H, W, 3) uint8 at the size that was sent. warnings: what the service says beside it, in English."""
+    """(H, W, 3) uint8 at the size that was sent.
+
+    warnings: what the service says beside it, in English. full_steps: steps that computed the whole picture.
+    """
 
     rgb: Pixels
     model: ModelUse
     warnings: tuple[str, ...] = ()
+    full_steps: int = 0
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,7 @@ class PaintOptions:
 
     guidance_scale: distilled guidance of FLUX.1-Fill, true classifier-free guidance of Qwen-Image-Edit. negative_scale:
     true classifier-free guidance of FLUX.1-Fill; None = the service's default. preview_every: steps, 0 = no previews.
+    region_steps: whether most steps compute only what the mask asks for, None = as the service is set to.
     """
 
     prompt: str
@@ -94,11 +99,12 @@ class PaintOptions:
     seed: int
     preview_every: int
     profile: profile_pb2.Profile
+    region_steps: bool | None = None
 
     @property
     def shared(self) -> dict[str, Any]:
         """What the requests of every painting service call the same."""
-        names = ("prompt", "negative_prompt", "steps", "strength", "seed", "preview_every", "profile")
+        names = ("prompt", "negative_prompt", "steps", "strength", "seed", "preview_every", "profile", "region_steps")
         return {name: getattr(self, name) for name in names}
 
 
@@ -265,7 +271,7 @@ async def _follow(call: Any, on_progress: OnProgress) -> Painted:
                     meter.measured(event.result.timings)
                     result = event.result
                     rgb = pixels.decode_answer(result.image)
-                    painted = Painted(rgb, _model(result.model), tuple(result.warnings))
+                    painted = Painted(rgb, _model(result.model), tuple(result.warnings), result.full_steps)
                 elif event.HasField("queued"):
                     on_progress(queued=event.queued)
                 elif event.HasField("progress"):

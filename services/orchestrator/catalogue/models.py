@@ -222,6 +222,9 @@ class Profile(_Strict):
     steps: int | None = Field(None, ge=1, le=100)
     guidance_scale: float | None = Field(None, ge=0, le=100)
     strength: float | None = Field(None, ge=0, le=1)
+    region_steps: bool | None = Field(
+        None, description="compute only what the mask asks for in most steps; unset = as the model service is set to"
+    )
 
 
 class Profiles(_Strict):
@@ -230,6 +233,14 @@ class Profiles(_Strict):
     fast: Profile = Profile()
     balanced: Profile = Profile()
     high: Profile = Profile()
+
+    @model_validator(mode="after")
+    def _high_computes_everything(self) -> Profiles:
+        if self.high.region_steps:
+            raise fault(
+                "the profile high computes the whole picture in every step; leave it out", "high", "region_steps"
+            )
+        return self
 
 
 class Defaults(_Strict):

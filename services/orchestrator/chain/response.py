@@ -127,6 +127,7 @@ def _effective(feature: Feature, edit: EditContext, outcome: Outcome) -> edit_pb
         profile=parameters.PROFILE_NUMBERS[used.profile],
         steps=used.steps,
         steps_run=used.steps_run,
+        full_steps=next((steps for stage, steps in state.full_steps if stage is feature.primary_stage), 0),
         guidance_scale=used.guidance_scale,
         strength=used.strength,
         seed=used.seed,

@@ -17,7 +17,14 @@ from PIL import Image
 from imgedit.errors import ImageRejected, InternalError, InvalidArgument, Violation
 from imgedit.imaging.images import Picture, Pixels, resized
 from services.orchestrator.backends.clients import Painted, PaintOptions
-from services.orchestrator.catalogue.models import CompositeStage, ExtendStage, FillStage, MaskStage, QwenEditStage
+from services.orchestrator.catalogue.models import (
+    CompositeStage,
+    ExtendStage,
+    FillStage,
+    MaskStage,
+    PaintStage,
+    QwenEditStage,
+)
 from services.orchestrator.chain.composite import composited, cut_out
 from services.orchestrator.chain.extend import check_canvas, extended
 from services.orchestrator.chain.state import ChainState, EditContext, MaskSource, Subject
@@ -82,7 +89,7 @@ async def fill(state: ChainState, stage: FillStage, edit: EditContext) -> ChainS
         rgb, mask_alpha, _options(parameters), deadline=edit.deadline, on_progress=edit.on_progress(stage.kind)
     )
     full = await asyncio.to_thread(area.leave, painted.rgb, state.rgb)
-    return _painted(state, full, area, painted)
+    return _painted(state, stage, full, area, painted)
 
 
 async def qwen_edit(state: ChainState, stage: QwenEditStage, edit: EditContext) -> ChainState:
@@ -104,7 +111,7 @@ async def qwen_edit(state: ChainState, stage: QwenEditStage, edit: EditContext) 
         on_progress=edit.on_progress(stage.kind),
     )
     full = await asyncio.to_thread(area.leave, painted.rgb, state.rgb)
-    return _painted(state, full, area, painted)
+    return _painted(state, stage, full, area, painted)
 
 
 def _options(parameters: EditParameters) -> PaintOptions:
@@ -118,16 +125,18 @@ def _options(parameters: EditParameters) -> PaintOptions:
         seed=parameters.seed,
         preview_every=parameters.preview_every,
         profile=PROFILE_NUMBERS[parameters.profile],
+        region_steps=parameters.region_steps,
     )
 
 
-def _painted(state: ChainState, full: Pixels, area: WorkArea, painted: Painted) -> ChainState:
+def _painted(state: ChainState, stage: PaintStage, full: Pixels, area: WorkArea, painted: Painted) -> ChainState:
     return replace(
         state,
         painted=full,
         area=area,
         models=(*state.models, painted.model),
         warnings=(*state.warnings, *painted.warnings),
+        full_steps=(*state.full_steps, (stage, painted.full_steps)),
     )
 
 

@@ -9,6 +9,7 @@ from typing import Literal
 
 from imgedit.imaging.images import Picture, Pixels
 from services.orchestrator.backends.clients import Backends, ModelUse, OnProgress
+from services.orchestrator.catalogue.models import PaintStage
 from services.orchestrator.imaging.foreground_colours import ForegroundColours
 from services.orchestrator.imaging.masks import MaskOptions
 from services.orchestrator.imaging.work_area import WorkArea, WorkPixels
@@ -86,6 +87,7 @@ class ChainState:
     uint8 of the composite, None = the whole picture. mask_options: those of the last mask. kept_subject: (H, W) uint8,
     the subject's alpha where the mask keeps it, and foreground_colours its colours; None where there is nothing to
     refine. painted: the model's picture at the state's size; None = nothing was painted. area: where the model worked.
+    full_steps: how many steps of each stage that painted computed the whole picture.
     """
 
     rgb: Pixels
@@ -100,6 +102,7 @@ class ChainState:
     area: WorkArea | None = None
     models: tuple[ModelUse, ...] = ()
     warnings: tuple[str, ...] = ()
+    full_steps: tuple[tuple[PaintStage, int], ...] = ()
 
     def as_picture(self) -> ChainState:
         """For the stages behind a composite: they start from the picture as it is now."""

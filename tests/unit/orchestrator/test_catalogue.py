@@ -113,6 +113,7 @@ FEATURE = "experiments.0.features.0"
             "less than or equal",
         ),
         ("timeout_seconds: 300", "timeout_seconds: .inf", "timeout_seconds", "finite"),
+        ("high: {steps: 40}", "high: {region_steps: true}", "profiles.high.region_steps", "computes the whole picture"),
         ("timeout_seconds: 300", "comfyui: {timeout: soon}", "comfyui.timeout", "valid number"),
         ("mask: {choose: background}", "mask: {choose: background, grow: 3}", ".mask.grow", "did you mean grow_px?"),
         (

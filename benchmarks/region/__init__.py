@@ -1,0 +1,1 @@
+"""Region steps: what they save at the published sizes, and what they cost in quality on the demo's world."""

@@ -298,7 +298,8 @@ EDITS = (
                     ("sum(imgedit_openai_edits_in_flight)", "results"),
                     ('sum(envoy_cluster_upstream_rq_active{envoy_cluster_name="openai_api"})', "requests at the edge"),
                 ],
-                help="지금 만들고 있는 결과와, 게이트웨이가 기다리는 요청 · Results that are being made, and requests that the edge waits for.",
+                help="지금 만들고 있는 결과와, 게이트웨이가 기다리는 요청 · "
+                "Results that are being made, and requests that the edge waits for.",
                 runbook="imgeditqueuelong",
             ),
             Panel(

@@ -257,7 +257,7 @@ EDITS = (
         ],
     ),
     Row(
-        "OpenAI API",
+        "OpenAI 호환 API",
         "OpenAI API",
         [
             Panel(
@@ -266,6 +266,8 @@ EDITS = (
                 [(rate("imgedit_rpc_duration_seconds_count", "rpc, code", OPENAI), "{{rpc}} {{code}}")],
                 unit="reqps",
                 kind="stack",
+                help="경로와 gRPC 코드별 초당 요청 · Requests of OpenAI's API per second, by path and gRPC code.",
+                runbook="imgediterrorbudgetburn",
             ),
             Panel(
                 "요청 시간",
@@ -276,6 +278,7 @@ EDITS = (
                 ],
                 unit="s",
                 help="편집 시간 포함 · The edit behind it included.",
+                runbook="imgediteditsslow",
             ),
             Panel(
                 "결과와 중간 이미지",
@@ -285,6 +288,8 @@ EDITS = (
                     (rate("imgedit_openai_partial_images_total"), "partial images"),
                 ],
                 unit="ops",
+                help="초당 보낸 결과와 중간 이미지 · Results per second by form, and partial images of streams.",
+                runbook="imgeditworkrefused",
             ),
             Panel(
                 "만들고 있는 결과",
@@ -293,12 +298,17 @@ EDITS = (
                     ("sum(imgedit_openai_edits_in_flight)", "results"),
                     ('sum(envoy_cluster_upstream_rq_active{envoy_cluster_name="openai_api"})', "requests at the edge"),
                 ],
+                help="지금 만들고 있는 결과와, 게이트웨이가 기다리는 요청 · "
+                "Results that are being made, and requests that the edge waits for.",
+                runbook="imgeditqueuelong",
             ),
             Panel(
                 "받은 바이트",
                 "Bytes received",
                 [(rate("imgedit_openai_request_bytes_total"), "")],
                 unit="Bps",
+                help="초당 받은 요청의 크기 · Bytes of requests per second.",
+                runbook="imgeditoutofmemory",
             ),
             Panel(
                 "URL로 제공하는 결과",
@@ -306,6 +316,7 @@ EDITS = (
                 [("sum(imgedit_openai_url_bytes)", "")],
                 unit="bytes",
                 help="PUBLIC_URL을 설정한 경우 · Where PUBLIC_URL is set.",
+                runbook="imgeditoutofmemory",
             ),
         ],
     ),
@@ -459,6 +470,7 @@ SERVICES = (
                 [(rate("imgedit_engine_region_steps_total", "service"), "{{service}}")],
                 unit="ops",
                 help="마스크가 덮는 부분만 계산한 스텝 수 · Steps that computed only what the mask asks for.",
+                runbook="imgediteditsslow",
             ),
             Panel(
                 "유한하지 않은 결과",

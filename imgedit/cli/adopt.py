@@ -37,9 +37,9 @@ def adopt(
     try:
         report = adopting.adopt(source, models, take=tuple(take or ()), copy=copy, dry=dry_run)
     except ModelLoadError as error:
-        fail(error.message, as_json=as_json)
+        fail(error.message)
     except OSError as error:
-        fail(f"{error.filename or models}: {error.strerror or error}", as_json=as_json)
+        fail(f"{error.filename or models}: {error.strerror or error}")
     complete = bool(report.models) and not any(model.missing for model in report.models)
     if as_json:
         print_json({"complete": complete, **asdict(report)})

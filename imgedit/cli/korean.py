@@ -254,6 +254,25 @@ HELP: dict[str, str] = {
     "List the models, their licences and, with --models, what is there of them.": (
         "모델과 라이선스를 보여 줍니다. --models를 주면 그 폴더에 있는 것도 보여 줍니다."
     ),
+    "Make model folders of the weights files that ComfyUI has; nothing is downloaded or converted.\n\n"
+    "Each file's model is told by its tensors. Configurations are written, tokenizers copied from ComfyUI's own code. "
+    "The\nexit code is 0 when every model of which something was found is complete, else 1.": (
+        "ComfyUI에 있는 가중치 파일로 모델 폴더를 만듭니다. 내려받거나 변환하지 않습니다.\n\n"
+        "파일이 어느 모델인지는 텐서로 알아냅니다. 설정은 새로 쓰고 토크나이저는 ComfyUI의 코드에서 복사합니다. "
+        "하나라도 찾은 모델이 모두 온전하면 종료 코드 0, 아니면 1입니다."
+    ),
+    "The models folder of ComfyUI, or any folder with such files.": (
+        "ComfyUI의 models 폴더, 또는 그런 파일이 있는 폴더."
+    ),
+    "Folder that will hold the model folders.": "모델 폴더를 만들 폴더.",
+    "Copy the weights instead of linking to them.": "가중치를 링크하지 않고 복사합니다.",
+    "Say what would be done, and do nothing.": "할 일만 알려 주고 아무것도 하지 않습니다.",
+    "Take this file where several fit; may be given for each. [default: the largest]": (
+        "맞는 파일이 여럿일 때 이 파일을 씁니다. 모델마다 지정할 수 있습니다. [기본값: 가장 큰 파일]"
+    ),
+    "Only configurations and vocabularies, for weights that are elsewhere.": (
+        "가중치가 다른 곳에 있을 때 설정과 어휘 파일만 받습니다."
+    ),
     "Also show what is there.": "이 폴더에 무엇이 있는지도 보여 줍니다.",
     "Download models from the Hugging Face hub; an interrupted download is continued.\n\n"
     "Only weights, configurations and vocabularies, never code. DIR/models.lock records the commit and the checksums.\n"

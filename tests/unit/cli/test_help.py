@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from imgedit import __version__
 from imgedit.cli import fields, korean
-from imgedit.cli.layout import wrapped
+from imgedit.cli.layout import Command, Group, wrapped
 from imgedit.cli.main import app
 from imgedit.v1 import edit_pb2
 
@@ -47,6 +47,10 @@ def test_no_line_of_the_help_is_wider_than_the_terminal(path: tuple[str, ...], l
     text = said(*path, "--help", "--lang", language) if not path else said("--lang", language, *path, "--help")
     assert max(map(cell_len, text.splitlines())) <= 80
     assert "…" not in text.replace("-2.png …", "").replace("SUFFIX …", "").replace("확장자 …", "")
+
+
+def test_every_command_has_this_help() -> None:
+    assert all(isinstance(command, Command | Group) for _, command in commands())
 
 
 def test_every_option_is_named_in_full_whatever_the_width() -> None:

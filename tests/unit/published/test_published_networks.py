@@ -25,6 +25,8 @@ from services.segmentation.ben2.network import BEN2
 from tests.support import published
 from tests.support.published import PARTS, gguf_kinds, network, write_gguf
 
+pytestmark = pytest.mark.slow
+
 TRANSFORMERS = {
     "FLUX transformer": (flux_names.LAYOUT, "flux", 780),
     "Qwen transformer": (qwen_names.LAYOUT, "qwen_image", 1_933),

@@ -14,17 +14,19 @@ from services.diffusion.weights import reading
 from services.diffusion.weights.checkpoint import load_network
 from tests.support.published import write_safetensors
 
+pytestmark = pytest.mark.slow
+
 MB = 1_000_000
-SLACK = 80 * MB
-"""One tensor in float32 and what is made of it (16 MB each), and memory that the allocator keeps."""
+SLACK = 150 * MB
+"""One tensor in float32 and what is made of it (17 MB each), and memory that the allocator keeps of earlier ones."""
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A text encoder of 134 MB in bfloat16, all zeros: the file is a header and a hole."""
+    """A text encoder of 268 MB in bfloat16, all zeros: the file is a header and a hole."""
     target = tmp_path_factory.mktemp("large")
     config = T5Config(
-        vocab_size=128, d_model=1024, d_kv=64, d_ff=4096, num_layers=4, num_heads=16, feed_forward_proj="gated-gelu"
+        vocab_size=128, d_model=1024, d_kv=64, d_ff=4096, num_layers=8, num_heads=16, feed_forward_proj="gated-gelu"
     )
     config.save_pretrained(target)
     with torch.device("meta"):
@@ -44,8 +46,8 @@ def anonymous() -> int:
     ("dtype", "device", "held", "needed"),
     [
         (torch.bfloat16, "cpu", "dense", 0),  # stays a part of the file
-        (torch.float32, "cpu", "dense", 268 * MB),
-        (torch.bfloat16, "cpu", "int8", 67 * MB),
+        (torch.float32, "cpu", "dense", 537 * MB),
+        (torch.float32, "cpu", "int8", 134 * MB),  # never the 537 MB in between
         (torch.float32, "meta", "dense", 0),  # a device whose memory is not the host's
     ],
 )

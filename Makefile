@@ -50,9 +50,11 @@ baseline: install  ## Take today's public API as the one that `make lint` lets n
 schema: install  ## Write the JSON Schema of the catalogue anew.
 	$(BIN)/python -m services.orchestrator.catalogue schema > config/experiments.schema.json
 
-lint: install  ## Check style, types, the API and that the generated code is current.
+lint: install  ## Check style, English, types, the API and that the generated code is current.
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/codespell
+	$(BIN)/python -m tools.prose
 	$(BIN)/mypy
 	mkdir -p build
 	$(PROTOC) --include_imports --include_source_info --descriptor_set_out=build/api.binpb $(PROTOS)

@@ -1,4 +1,4 @@
-"""The figure of docs/models-diffusion.md: which tokens are computed at which step of a job with region steps.
+"""The figure of docs/models.md: which tokens are computed at which step of a job with region steps.
 
     python -m docs_tools.region_steps [--out docs/images/region-steps.svg]
 

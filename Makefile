@@ -18,13 +18,20 @@ TAG ?= demo
 help:  ## Show the targets.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-install: $(VENV)/installed  ## Install the project and its tools into .venv.
+install: $(VENV)/installed  ## Install the project and its tools into .venv. TORCH_INDEX=URL: where torch comes from.
 
-# torch goes first and by its exact version, so that the index that serves the CPU build is asked for just that.
+# Where torch comes from. pip's own index has the CUDA build for Linux: several GB of NVIDIA's libraries. Without a GPU:
+#   make install TORCH_INDEX=https://download.pytorch.org/whl/cpu
+# Another CUDA version: https://download.pytorch.org/whl/cu126 and the like.
+TORCH_INDEX ?=
+
+# torch goes first and by its exact version, so that its index is asked for nothing else.
 $(VENV)/installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check "$$(grep '^torch==' constraints.txt)"
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
+	@echo "1 of 2: torch, $(if $(TORCH_INDEX),from $(TORCH_INDEX),from the index of pip; on Linux its build for CUDA, several GB. Without a GPU: TORCH_INDEX=https://download.pytorch.org/whl/cpu)"
+	$(BIN)/pip install --disable-pip-version-check $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) "$$(grep '^torch==' constraints.txt)"
+	@echo "2 of 2: imgedit and its tools"
+	$(BIN)/pip install --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
 	touch $@
 
 system-deps:  ## Install the system programs that some tests need (root; Debian).

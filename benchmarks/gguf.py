@@ -25,8 +25,9 @@ import torch
 from accelerate import init_empty_weights
 from diffusers import FluxTransformer2DModel, GGUFQuantizationConfig
 
+from imgedit.weights.gguf_header import read_header
 from services.diffusion.weights import gguf_weights
-from services.diffusion.weights.gguf_header import read_header
+from services.diffusion.weights.layout import joined_shape
 from services.fill import gguf_names
 
 DTYPE = torch.bfloat16
@@ -95,7 +96,7 @@ def write_file(path: Path, config: Path) -> None:
     noise = np.random.default_rng(0)
     writer = gguf.GGUFWriter(path, "flux")
     for name, parts in gguf_names.name_table({"num_layers": 1, "num_single_layers": 1}, shapes).items():
-        shape = gguf_weights.joined_shape(parts, shapes)
+        shape = joined_shape(parts, shapes)
         tensor = noise.standard_normal(shape, np.float32) / np.float32(shape[-1] ** 0.5)
         if len(shape) == 2:
             kind = gguf.GGMLQuantizationType.Q8_0

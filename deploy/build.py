@@ -1,7 +1,7 @@
 """`python -m deploy.build [--check]`: write everything in deploy/ that is made from something else.
 
-Envoy's files from the protos, Grafana's dashboards from their code, the PrometheusRule from the rules. All are
-committed; --check tells whether they are current.
+Envoy's files from the protos, Grafana's dashboards from their code, Prometheus's rules from their template and limits.
+All are committed; --check tells whether they are current.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from deploy.envoy import build as envoy
 from deploy.grafana import panels
 from deploy.grafana.dashboards import DASHBOARDS
+from deploy.prometheus import rules
 
 FOLDER = Path(__file__).parent
 
@@ -40,7 +41,9 @@ def main() -> int:
 
 def made() -> dict[Path, bytes]:
     """What each file must hold."""
-    return {**envoy.files(), **dashboards(), FOLDER / "prometheus" / "prometheusrule.yaml": prometheus_rule()}
+    prometheus = FOLDER / "prometheus"
+    made_rules = {prometheus / "rules.yaml": rules.rules(), prometheus / "prometheusrule.yaml": prometheus_rule()}
+    return {**envoy.files(), **dashboards(), **made_rules}
 
 
 def dashboards() -> dict[Path, bytes]:
@@ -55,7 +58,6 @@ def dashboards() -> dict[Path, bytes]:
 
 def prometheus_rule() -> bytes:
     """The rules as the Prometheus operator reads them."""
-    rules = yaml.safe_load((FOLDER / "prometheus" / "rules.yaml").read_text(encoding="utf-8"))
     document = {
         "apiVersion": "monitoring.coreos.com/v1",
         "kind": "PrometheusRule",
@@ -63,9 +65,9 @@ def prometheus_rule() -> bytes:
             "name": "imgedit",
             "labels": {"app.kubernetes.io/name": "imgedit", "app.kubernetes.io/part-of": "imgedit"},
         },
-        "spec": rules,
+        "spec": yaml.safe_load(rules.rules()),
     }
-    head = "# Made from rules.yaml by `make protos`.\n"
+    head = "# Made from rules.template.yaml and limits.yaml by `make protos`.\n"
     return (head + yaml.safe_dump(document, allow_unicode=True, sort_keys=False, width=200)).encode()
 
 

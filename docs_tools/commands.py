@@ -40,7 +40,7 @@ def _described(name: str, command: Any) -> str:
 
 
 def _word(argument: Any) -> str:
-    return str(argument.metavar or argument.name.upper())
+    return f"{argument.name.upper()}{'...' if argument.nargs == -1 else ''}"
 
 
 def _row(parameter: Any) -> tuple[str, str, str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -108,6 +109,7 @@ class State:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._lock = threading.Lock()
         self._done: dict[str, str] = dict(_read_state(path))
         self._is_cut_off = path.is_file() and not path.read_bytes().endswith(b"\n")
 
@@ -115,13 +117,18 @@ class State:
         """Whether the result of this job, from this very request, is there."""
         return self._done.get(job.name) == digest and job.output.is_file()
 
+    def made(self, job: Job) -> bool:
+        """Whether an earlier run wrote the result of this picture, from whatever request."""
+        return job.name in self._done
+
     def add(self, job: Job, digest: str, *, seed: int, seconds: float) -> None:
-        """Note that a job is done."""
-        self._done[job.name] = digest
+        """Note that a job is done. May be called from any thread."""
         line = {"name": job.name, "digest": digest, "output": str(job.output), "seed": seed, "seconds": seconds}
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(("\n" if self._is_cut_off else "") + json_line(line) + "\n")
-        self._is_cut_off = False
+        with self._lock:
+            self._done[job.name] = digest
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(("\n" if self._is_cut_off else "") + json_line(line) + "\n")
+            self._is_cut_off = False
 
 
 def _read_state(path: Path) -> Iterator[tuple[str, str]]:
@@ -184,11 +191,15 @@ class Batch:
                 return Outcome(job, "skipped")
             await asyncio.to_thread(output_files.check, job.output)
             answer = await self._edit(image, options)
-            await asyncio.to_thread(output_files.write_or_keep, job.output, answer.output_image)
-            self.state.add(job, digest, seed=answer.seed, seconds=round(answer.elapsed_time, 3))
+            await asyncio.to_thread(self._keep, job, digest, answer)
         except Exception as error:  # noqa: BLE001  # whatever it is, the other pictures go on
             return Outcome(job, "failed", error)
         return Outcome(job, "done")
+
+    def _keep(self, job: Job, digest: str, answer: EditResult) -> None:
+        """Write a result and note it: in one go, so that Ctrl-C leaves no file that nobody knows."""
+        output_files.write_or_keep(job.output, answer.output_image)
+        self.state.add(job, digest, seed=answer.seed, seconds=round(answer.elapsed_time, 3))
 
     async def _edit(self, image: bytes, options: EditOptions) -> EditResult:
         """One edit; while a model service's queue is full, wait and ask again; the client does so for TooManyEdits."""

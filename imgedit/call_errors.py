@@ -6,7 +6,7 @@ import grpc
 from google.rpc import status_pb2
 from grpc_status import rpc_status
 
-from imgedit.errors import ImgeditError, ServiceUnavailable, from_status
+from imgedit.errors import ImgeditError, NotFound, ServiceUnavailable, from_status
 
 
 def was_lost(error: grpc.aio.AioRpcError) -> bool:
@@ -36,3 +36,15 @@ def error_of(error: grpc.aio.AioRpcError, target: str) -> ImgeditError:
         )
         return ServiceUnavailable(f"no answer from {target}: {details}; {advice}")
     return translated
+
+
+def client_error_of(error: grpc.aio.AioRpcError, target: str) -> ImgeditError:
+    """`error_of` for a client of the public API, whose address may lead to another server."""
+    if error.code() is not grpc.StatusCode.UNIMPLEMENTED:
+        return error_of(error, target)
+    return NotFound(
+        f"the server at {target} answers, but does not offer this call; is that the address of an orchestrator or an "
+        "edge (and not of a model service), and of this version?",
+        korean=f"{target}의 서버는 이 요청을 처리하지 않습니다. 모델 서비스가 아니라 orchestrator의 주소인지, "
+        "버전이 같은지 확인하세요.",
+    )

@@ -7,6 +7,7 @@ since the server does and answers with the field at fault.
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import time
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping, Sequence
@@ -17,7 +18,8 @@ from typing import Any, Literal, TypedDict, TypeVar, Unpack, cast
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from imgedit.call_errors import error_of
+from imgedit.addresses import check_target
+from imgedit.call_errors import client_error_of
 from imgedit.channels import TlsFiles, check_process, open_channel
 from imgedit.errors import InternalError, from_status
 from imgedit.keywords import accepting, check, refusing_unknown
@@ -29,6 +31,9 @@ from imgedit.retry import retried
 from imgedit.v1 import edit_pb2, edit_pb2_grpc
 
 T = TypeVar("T")
+
+TARGET_VARIABLE = "IMGEDIT_TARGET"
+"""Names the server where a caller does not, for the command line as for the clients."""
 
 DEFAULT_TARGET = "127.0.0.1:50051"
 DEFAULT_TIMEOUT = 300.0
@@ -74,7 +79,7 @@ class EditClient:
     @refusing_unknown()
     def __init__(
         self,
-        target: str = DEFAULT_TARGET,
+        target: str | None = None,
         *,
         token: str | None = None,
         token_in_clear: bool = False,
@@ -85,14 +90,16 @@ class EditClient:
         use_proxy: bool | None = None,
         retries: int = DEFAULT_RETRIES,
     ) -> None:
-        """`token` goes with each call; `token_in_clear` lets it leave this machine without TLS. `tls` trusts the public
+        """`target` is HOST:PORT; None = what the variable IMGEDIT_TARGET names, else 127.0.0.1:50051.
+
+        `token` goes with each call; `token_in_clear` lets it leave this machine without TLS. `tls` trusts the public
         authorities, `tls_ca` those of a PEM file instead; `client_certificate` and `client_key` are PEM files for a
         server that asks for them. `use_proxy`: None = the proxy that the environment names (`https_proxy` …) is used
         for servers beyond this machine and its cluster; True = for every server; False = for none.
 
         Raises `SettingsError` for a file at fault, and for a token that would leave this machine without TLS.
         """
-        self._target = target
+        self._target = target = chosen_target(target)
         self._retries = retries
         self._channel = open_channel(
             target,
@@ -293,6 +300,13 @@ class EditClient:
         return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
 
+def chosen_target(target: str | None) -> str:
+    """The address of the server: as given, by the variable, or the default. Raises `SettingsError` for no address."""
+    chosen = target or os.environ.get(TARGET_VARIABLE) or DEFAULT_TARGET
+    check_target(chosen)
+    return chosen
+
+
 def _routed(request_id: str) -> tuple[tuple[str, str], ...]:
     """Metadata by which an edge before several servers finds the one that has the edit; none for what is no id."""
     return ((REQUEST_ID_KEY, request_id),) if _REQUEST_ID.fullmatch(request_id) else ()
@@ -335,4 +349,4 @@ class _Translated:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if isinstance(error, grpc.aio.AioRpcError):
-            raise error_of(error, self._target) from None
+            raise client_error_of(error, self._target) from None

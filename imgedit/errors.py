@@ -33,6 +33,7 @@
         ├── SettingsError             a setting or a configuration file is wrong
         ├── ModelLoadError            a checkpoint cannot be loaded
         └── ModelDownloadError        weights cannot be pulled or compared with what was pulled
+            └── HubUnavailable        their hub does not answer, or not now
 
 Each wire class has exactly one gRPC code and one reason of `error_reason.proto`; `to_status` and `from_status` turn an
 error into a `google.rpc.Status` and back. This module knows nothing of servers, channels or stages.
@@ -345,6 +346,10 @@ class ModelLoadError(LocalError):
 
 class ModelDownloadError(LocalError):
     """Weights cannot be pulled, or compared with what was pulled; the message says what to do."""
+
+
+class HubUnavailable(ModelDownloadError):
+    """The hub that has the weights does not answer, breaks off or is busy; the same pull may work later."""
 
 
 def _descendants(cls: type[ImgeditError]) -> Iterator[type[ImgeditError]]:

@@ -14,7 +14,6 @@ from typing import Any, TypeVar, Unpack
 from imgedit.channels import check_process
 from imgedit.client import (
     DEFAULT_PARALLEL,
-    DEFAULT_TARGET,
     DEFAULT_TIMEOUT,
     CancelOutcome,
     ClientOptions,
@@ -44,8 +43,8 @@ class SyncEditClient:
     """
 
     @refusing_unknown(*ClientOptions.__annotations__)
-    def __init__(self, target: str = DEFAULT_TARGET, **options: Unpack[ClientOptions]) -> None:
-        """The options are those of `EditClient`."""
+    def __init__(self, target: str | None = None, **options: Unpack[ClientOptions]) -> None:
+        """The target and the options are those of `EditClient`."""
         check_process()
         self._loop = asyncio.new_event_loop()
         self._process = os.getpid()
@@ -73,6 +72,7 @@ class SyncEditClient:
         self._end()
 
     def _end(self) -> None:
+        asyncio.run_coroutine_threadsafe(_cancel_all(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -182,9 +182,17 @@ class SyncEditClient:
             raise
 
 
-async def _make(target: str, options: ClientOptions) -> EditClient:
+async def _make(target: str | None, options: ClientOptions) -> EditClient:
     """The channel belongs to the loop that it is made on."""
     return EditClient(target, **options)
+
+
+async def _cancel_all() -> None:
+    """End what still runs on this loop, so that nothing is left when it closes."""
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
 
 
 async def _from_thread(requests: Iterator[edit_pb2.EditRequest]) -> AsyncIterator[edit_pb2.EditRequest]:

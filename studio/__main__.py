@@ -56,6 +56,7 @@ def options(settings: Settings) -> dict[str, str | int | bool]:
         "client.toolbarMode": "minimal",
         "client.showErrorDetails": "none",
         "client.showErrorLinks": False,
+        "logger.messageFormat": "%(asctime)sZ %(levelname)-7s %(name)s: %(message)s",
         # A widget with a default may be told another value: after a refresh, or by a result's settings.
         "global.disableWidgetStateDuplicationWarning": True,
     }

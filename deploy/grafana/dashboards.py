@@ -7,7 +7,9 @@ one.
 from __future__ import annotations
 
 from deploy.grafana.panels import Panel, Row
+from deploy.prometheus.rules import limits
 
+SLOW_SECONDS = limits()["slow_edit_seconds"]
 RANGE = "[$__rate_interval]"
 
 
@@ -41,7 +43,15 @@ EDITS = (
         "한눈에",
         "At a glance",
         [
-            Panel("편집 수", "Edits per minute", [("imgedit:edits:rate5m * 60", "")], kind="number", width=6),
+            Panel(
+                "편집 수",
+                "Edits per minute",
+                [("imgedit:edits:rate5m * 60", "")],
+                kind="number",
+                width=6,
+                help=("끝난 편집의 수(실패 포함) · Edits that ended, failed ones included; the last five minutes."),
+                runbook="imgeditworkrefused",
+            ),
             Panel(
                 "실패율",
                 "Failures",
@@ -50,6 +60,7 @@ EDITS = (
                 kind="number",
                 width=6,
                 help="우리 쪽 원인의 실패 비율 · Edits that failed by our fault; callers' mistakes do not count.",
+                runbook="imgediterrorbudgetburn",
             ),
             Panel(
                 "P95 시간",
@@ -58,6 +69,11 @@ EDITS = (
                 unit="s",
                 kind="number",
                 width=6,
+                help=(
+                    "성공한 편집 100건 중 95건이 이 시간 안에 끝남 · "
+                    "95 of 100 successful edits took at most this long, from arrival to answer."
+                ),
+                runbook="imgediteditsslow",
             ),
             Panel(
                 "진행 중",
@@ -65,6 +81,8 @@ EDITS = (
                 [("sum(imgedit_edits_in_flight)", "")],
                 kind="number",
                 width=6,
+                help=("지금 처리 중인 편집, 대기 포함 · Edits that are being worked on now, waiting ones included."),
+                runbook="imgeditqueuelong",
             ),
         ],
     ),
@@ -78,6 +96,8 @@ EDITS = (
                 [(rate("imgedit_edit_duration_seconds_count", "experiment, feature"), "{{experiment}} / {{feature}}")],
                 unit="reqps",
                 kind="stack",
+                help=("실험과 기능별 초당 편집 · Edits per second by experiment and feature, whatever became of them."),
+                runbook="imgeditworkrefused",
             ),
             Panel(
                 "원인별 오류",
@@ -85,6 +105,11 @@ EDITS = (
                 [(rate("imgedit_rpc_errors_total", "service, reason"), "{{service}} {{reason}}")],
                 unit="reqps",
                 kind="stack",
+                help=(
+                    "서비스와 원인별 오류. 원인의 뜻은 오류 문서에 있음 · "
+                    "Errors per second by service and reason; the reference of errors says what each means."
+                ),
+                runbook="imgediterrorbudgetburn",
             ),
             Panel(
                 "결과 코드",
@@ -92,6 +117,11 @@ EDITS = (
                 [(rate("imgedit_edit_duration_seconds_count", "code"), "{{code}}")],
                 unit="reqps",
                 kind="stack",
+                help=(
+                    "gRPC 결과 코드별 초당 편집. OK가 아닌 것이 실패 · "
+                    "Edits per second by gRPC code; all but OK failed."
+                ),
+                runbook="imgediterrorbudgetburn",
             ),
         ],
     ),
@@ -107,6 +137,8 @@ EDITS = (
                     for q in (0.5, 0.95, 0.99)
                 ],
                 unit="s",
+                help=("성공한 편집의 시간 분포 · How long successful edits took; P99 shows the slowest of a hundred."),
+                runbook="imgediteditsslow",
             ),
             Panel(
                 "기능별 P95",
@@ -118,6 +150,11 @@ EDITS = (
                     )
                 ],
                 unit="s",
+                help=(
+                    "기능별로 가장 느린 5%의 경계 · "
+                    "The bound of the slowest 5%, by feature: which one makes the others wait."
+                ),
+                runbook="imgediteditsslow",
             ),
             Panel(
                 "단계별 시간",
@@ -126,12 +163,18 @@ EDITS = (
                 unit="s",
                 kind="stack",
                 help="평균 시간 · The mean of each stage; segment and rewrite_prompt run beside the others.",
+                runbook="imgediteditsslow",
             ),
             Panel(
                 "대기 시간 P95",
                 "Queue wait, P95",
                 [(quantile(0.95, "imgedit_queue_wait_seconds", "service"), "{{service}}")],
                 unit="s",
+                help=(
+                    "장치를 기다린 시간. 길면 복제본이 모자람 · "
+                    "Time that jobs wait for the device; where it is long, replicas are missing."
+                ),
+                runbook="imgeditqueuelong",
             ),
             Panel(
                 "이미지 크기",
@@ -139,6 +182,7 @@ EDITS = (
                 [(quantile(q, "imgedit_image_pixels"), f"P{round(q * 100)}") for q in (0.5, 0.95)],
                 unit="short",
                 help="픽셀 · Pixels of the pictures that are edited.",
+                runbook="imgediteditsslow",
             ),
             Panel(
                 "다시 실행된 단계",
@@ -146,6 +190,7 @@ EDITS = (
                 [(rate("imgedit_stage_reruns_total", "stage"), "{{stage}}")],
                 unit="ops",
                 help="모델 서비스를 잃어 한 번 더 실행한 단계 · The service was lost; another took the stage.",
+                runbook="imgeditreplicadown",
             ),
             Panel(
                 "취소와 공유",
@@ -155,6 +200,11 @@ EDITS = (
                     (rate("imgedit_edits_shared_total", "source"), "shared: {{source}}"),
                 ],
                 unit="ops",
+                help=(
+                    "취소된 편집과, 같은 요청 번호로 결과를 나눠 받은 편집 · "
+                    "Edits that were cancelled, by cause, and those that joined another under the same request id."
+                ),
+                runbook="imgeditworkrefused",
             ),
             Panel(
                 "한도 초과",
@@ -162,6 +212,11 @@ EDITS = (
                 [(rate("imgedit_edits_refused_total", "whose, limit"), "{{limit}} of {{whose}}")],
                 unit="ops",
                 kind="stack",
+                help=(
+                    "한도를 넘어 거절된 편집. 전체 또는 호출자의 한도 · "
+                    "Edits refused before any work, by the limit and by whose it is: all callers' or this one's."
+                ),
+                runbook="imgeditworkrefused",
             ),
             Panel(
                 "편집 메모리",
@@ -171,23 +226,38 @@ EDITS = (
                     ("sum(imgedit_kept_answer_bytes)", "kept answers"),
                 ],
                 unit="bytes",
+                help=(
+                    "진행 중인 편집과, 다시 물을 때를 위해 보관한 결과의 메모리 · "
+                    "Memory of running edits, and of answers that are kept for callers who ask again."
+                ),
+                runbook="imgeditoutofmemory",
             ),
             Panel(
                 "콘텐츠 정책",
                 "Content policy",
                 [(rate("imgedit_policy_verdicts_total", "subject, decision"), "{{subject}}: {{decision}}")],
                 unit="ops",
+                help=(
+                    "콘텐츠 정책이 허용하거나 거절한 프롬프트와 결과 · "
+                    "What the content policy decided about prompts and results."
+                ),
+                runbook="imgediterrorbudgetburn",
             ),
             Panel(
                 "배경 제거 실패",
                 "Edits without a cut-out",
                 [(rate("imgedit_cutout_failures_total"), "")],
                 unit="reqps",
+                help=(
+                    "배경 제거 이미지 없이 응답한 편집 · "
+                    "Edits that were answered without the cut-out, since segmentation failed."
+                ),
+                runbook="imgeditcutoutsfail",
             ),
         ],
     ),
     Row(
-        "OpenAI API",
+        "OpenAI 호환 API",
         "OpenAI API",
         [
             Panel(
@@ -196,6 +266,8 @@ EDITS = (
                 [(rate("imgedit_rpc_duration_seconds_count", "rpc, code", OPENAI), "{{rpc}} {{code}}")],
                 unit="reqps",
                 kind="stack",
+                help="경로와 gRPC 코드별 초당 요청 · Requests of OpenAI's API per second, by path and gRPC code.",
+                runbook="imgediterrorbudgetburn",
             ),
             Panel(
                 "요청 시간",
@@ -206,6 +278,7 @@ EDITS = (
                 ],
                 unit="s",
                 help="편집 시간 포함 · The edit behind it included.",
+                runbook="imgediteditsslow",
             ),
             Panel(
                 "결과와 중간 이미지",
@@ -215,6 +288,8 @@ EDITS = (
                     (rate("imgedit_openai_partial_images_total"), "partial images"),
                 ],
                 unit="ops",
+                help="초당 보낸 결과와 중간 이미지 · Results per second by form, and partial images of streams.",
+                runbook="imgeditworkrefused",
             ),
             Panel(
                 "만들고 있는 결과",
@@ -223,12 +298,17 @@ EDITS = (
                     ("sum(imgedit_openai_edits_in_flight)", "results"),
                     ('sum(envoy_cluster_upstream_rq_active{envoy_cluster_name="openai_api"})', "requests at the edge"),
                 ],
+                help="지금 만들고 있는 결과와, 게이트웨이가 기다리는 요청 · "
+                "Results that are being made, and requests that the edge waits for.",
+                runbook="imgeditqueuelong",
             ),
             Panel(
                 "받은 바이트",
                 "Bytes received",
                 [(rate("imgedit_openai_request_bytes_total"), "")],
                 unit="Bps",
+                help="초당 받은 요청의 크기 · Bytes of requests per second.",
+                runbook="imgeditoutofmemory",
             ),
             Panel(
                 "URL로 제공하는 결과",
@@ -236,6 +316,7 @@ EDITS = (
                 [("sum(imgedit_openai_url_bytes)", "")],
                 unit="bytes",
                 help="PUBLIC_URL을 설정한 경우 · Where PUBLIC_URL is set.",
+                runbook="imgeditoutofmemory",
             ),
         ],
     ),
@@ -249,13 +330,19 @@ EDITS = (
                 [(f"imgedit:edit_failures:ratio_rate{window} / 0.01", window) for window in ("5m", "1h", "6h", "3d")],
                 help="1 = 30일에 예산을 모두 씀 · At 1 the budget of 1% lasts 30 days; paging starts at 14.4 and 6.",
                 width=12,
+                runbook="imgediterrorbudgetburn",
             ),
             Panel(
-                "1분 넘는 편집",
-                "Edits over a minute",
+                f"{SLOW_SECONDS:g}초 넘는 편집",
+                f"Edits over {SLOW_SECONDS:g} s",
                 [("imgedit:slow_edits:ratio_rate30m", "")],
                 unit="percentunit",
                 width=12,
+                help=(
+                    "느린 편집의 비율. 한도는 limits.yaml의 slow_edit_seconds · "
+                    "The part of successful edits that took longer than slow_edit_seconds of limits.yaml."
+                ),
+                runbook="imgediteditsslow",
             ),
         ],
     ),
@@ -266,12 +353,20 @@ SERVICES = (
         "대기열",
         "Queue",
         [
-            Panel("대기 작업", "Jobs", [("sum by (service) (imgedit_queue_depth)", "{{service}}")]),
+            Panel(
+                "대기 작업",
+                "Jobs",
+                [("sum by (service) (imgedit_queue_depth)", "{{service}}")],
+                help=("장치를 기다리는 작업의 수 · Jobs that wait for the device."),
+                runbook="imgeditqueuelong",
+            ),
             Panel(
                 "대기 메모리",
                 "Bytes held by jobs",
                 [("sum by (service) (imgedit_engine_queue_bytes)", "{{service}}")],
                 unit="bytes",
+                help=("대기하거나 실행 중인 작업이 차지한 메모리 · Memory of the jobs that wait or run."),
+                runbook="imgeditoutofmemory",
             ),
             Panel(
                 "작업 결과",
@@ -279,6 +374,11 @@ SERVICES = (
                 [(rate("imgedit_engine_jobs_total", "service, outcome"), "{{service}} {{outcome}}")],
                 unit="ops",
                 kind="stack",
+                help=(
+                    "작업의 결과. refused는 시작 전 거절, deadline은 시간 초과 · "
+                    "What became of jobs: refused ones never began, deadline ones were too late."
+                ),
+                runbook="imgeditworkrefused",
             ),
             Panel(
                 "취소로 아낀 단계",
@@ -286,6 +386,7 @@ SERVICES = (
                 [(rate("imgedit_engine_steps_saved_total", "service"), "{{service}}")],
                 unit="ops",
                 help="취소되거나 늦은 작업의 단계 · Not run for callers who had gone, or for jobs too late.",
+                runbook="imgeditworkrefused",
             ),
             Panel(
                 "예측 오차",
@@ -295,6 +396,11 @@ SERVICES = (
                     for q in (0.5, 0.95)
                 ],
                 unit="percentunit",
+                help=(
+                    "예측한 단계 시간과 실제의 차이. 마감 거절이 이 예측에 달려 있음 · "
+                    "How far the predicted time of a step was off; refusals for a deadline depend on it."
+                ),
+                runbook="imgeditcostmodeloff",
             ),
             Panel(
                 "급한 작업",
@@ -303,6 +409,11 @@ SERVICES = (
                     (rate("imgedit_engine_errands_total", "service, outcome"), "{{service}} {{outcome}}"),
                     (quantile(0.95, "imgedit_engine_errand_wait_seconds", "service"), "{{service}} wait P95, s"),
                 ],
+                help=(
+                    "이미지 작업 사이에 실행된 프롬프트 번역과 확장, 그 대기 시간 · "
+                    "Prompts translated or written out between pictures, and how long they waited."
+                ),
+                runbook="imgeditqueuelong",
             ),
         ],
     ),
@@ -315,6 +426,11 @@ SERVICES = (
                 "Step, P50",
                 [(quantile(0.5, "imgedit_engine_step_seconds", "service"), "{{service}}")],
                 unit="s",
+                help=(
+                    "노이즈 제거 한 스텝의 시간. 갑자기 늘면 장치를 다른 것이 쓰고 있음 · "
+                    "One denoise forward; a sudden rise means that something else uses the device."
+                ),
+                runbook="imgeditcostmodeloff",
             ),
             Panel(
                 "준비와 디코드",
@@ -324,18 +440,29 @@ SERVICES = (
                     (mean("imgedit_engine_decode_seconds", "service"), "{{service}} decode"),
                 ],
                 unit="s",
+                help=(
+                    "프롬프트와 이미지 인코딩, 결과 디코딩의 평균 시간 · "
+                    "The mean time to encode prompt and pictures, and to decode the result."
+                ),
+                runbook="imgediteditsslow",
             ),
             Panel(
                 "배치 크기",
                 "Batch size",
                 [(mean("imgedit_engine_batch_jobs", "service"), "{{service}}")],
                 help="한 번의 계산에 함께 실행된 작업 수 · Jobs in one forward, on average.",
+                runbook="scale",
             ),
             Panel(
                 "생략한 단계",
                 "Steps skipped by the step cache",
                 [(rate("imgedit_engine_step_cache_skips_total", "service"), "{{service}}")],
                 unit="ops",
+                help=(
+                    "스텝 캐시가 계산 대신 재사용한 스텝 · "
+                    "Forwards that the step cache saved by taking the step before."
+                ),
+                runbook="imgediteditsslow",
             ),
             Panel(
                 "부분만 계산한 단계",
@@ -343,6 +470,7 @@ SERVICES = (
                 [(rate("imgedit_engine_region_steps_total", "service"), "{{service}}")],
                 unit="ops",
                 help="마스크가 덮는 부분만 계산한 스텝 수 · Steps that computed only what the mask asks for.",
+                runbook="imgediteditsslow",
             ),
             Panel(
                 "유한하지 않은 결과",
@@ -350,18 +478,26 @@ SERVICES = (
                 [(rate("imgedit_engine_not_finite_total", "service, part"), "{{service}} {{part}}")],
                 unit="ops",
                 help="NaN이나 무한대가 나온 계산 · decode runs once more in float32; all else ends the job.",
+                runbook="imgeditnumbersnotfinite",
             ),
             Panel(
                 "정밀도 재시도",
                 "Masks computed again in float32",
                 [(rate("imgedit_segmentation_precision_retries_total"), "")],
                 unit="ops",
+                help=(
+                    "낮은 정밀도에서 값이 깨져 float32로 다시 계산한 마스크 · "
+                    "Masks that held NaN or infinity in the low precision, and were computed once more."
+                ),
+                runbook="imgeditnumbersnotfinite",
             ),
             Panel(
                 "RPC 시간 P95",
                 "RPC duration, P95",
                 [(quantile(0.95, "imgedit_rpc_duration_seconds", "service, rpc"), "{{service}} {{rpc}}")],
                 unit="s",
+                help=("RPC별 가장 느린 5%의 경계 · The bound of the slowest 5% of calls, by service and method."),
+                runbook="imgediteditsslow",
             ),
         ],
     ),
@@ -374,18 +510,30 @@ SERVICES = (
                 "Peak device memory",
                 [("max by (service, instance) (imgedit_engine_peak_memory_bytes)", "{{service}} {{instance}}")],
                 unit="bytes",
+                help=(
+                    "작업 하나가 쓴 장치 메모리의 최댓값 · "
+                    "The most device memory that a job took; what is left is room for larger pictures."
+                ),
+                runbook="imgeditoutofmemory",
             ),
             Panel(
                 "메모리 부족",
                 "Out of memory",
                 [(rate("imgedit_engine_out_of_memory_total", "service"), "{{service}}")],
                 unit="ops",
+                help=("장치 메모리가 모자라 거절된 작업 · Jobs refused since the device ran out of memory."),
+                runbook="imgeditoutofmemory",
             ),
             Panel(
                 "프로세스 메모리",
                 "Process memory",
                 [('sum by (job, instance) (process_resident_memory_bytes{job=~"imgedit-.*"})', "{{job}} {{instance}}")],
                 unit="bytes",
+                help=(
+                    "서비스 프로세스의 메모리. 계속 늘면 누수 · "
+                    "Resident memory of the processes; a steady rise is a leak."
+                ),
+                runbook="imgeditoutofmemory",
             ),
             Panel(
                 "조건 캐시 적중률",
@@ -397,6 +545,11 @@ SERVICES = (
                     )
                 ],
                 unit="percentunit",
+                help=(
+                    "같은 프롬프트와 이미지의 인코딩을 다시 쓴 비율 · "
+                    "The part of encodings of prompts and pictures that were found in the cache."
+                ),
+                runbook="imgediteditsslow",
             ),
             Panel(
                 "마스크 캐시 적중률",
@@ -408,6 +561,11 @@ SERVICES = (
                     )
                 ],
                 unit="percentunit",
+                help=(
+                    "같은 이미지의 마스크를 다시 쓴 비율 · "
+                    "The part of masks that were found in the cache, for a picture edited again."
+                ),
+                runbook="imgediteditsslow",
             ),
             Panel(
                 "캐시 크기",
@@ -417,6 +575,8 @@ SERVICES = (
                     ("sum(imgedit_mask_cache_bytes)", "segmentation"),
                 ],
                 unit="bytes",
+                help=("캐시가 쓰는 메모리 · Memory of the caches; CACHE_BYTES bounds it."),
+                runbook="imgeditoutofmemory",
             ),
         ],
     ),
@@ -431,6 +591,11 @@ SERVICES = (
                     (rate("imgedit_catalogue_reloads_total", "outcome"), "{{outcome}}"),
                     ("(time() - min(imgedit_catalogue_read_timestamp_seconds)) / 86400", "age"),
                 ],
+                help=(
+                    "실험 카탈로그를 읽은 횟수와, 읽은 지 지난 날 · "
+                    "Readings of the experiment catalogue by outcome, and days since the last."
+                ),
+                runbook="imgeditcataloguenotreloaded",
             ),
             Panel(
                 "잃은 디코더",
@@ -438,35 +603,60 @@ SERVICES = (
                 [(rate("imgedit_decoders_lost_total"), "")],
                 unit="ops",
                 help="한도를 넘은 이미지로 끝난 프로세스 · Ended by a picture beyond the limits.",
+                runbook="imgeditdecoderslost",
             ),
             Panel(
                 "처리 중인 RPC",
                 "RPCs in flight",
                 [("sum by (service, rpc) (imgedit_rpc_in_flight)", "{{service}} {{rpc}}")],
+                help=("지금 처리 중인 RPC · Calls being served now, by service and method."),
+                runbook="imgeditqueuelong",
             ),
             Panel(
                 "급한 작업 시간 P95",
                 "Side task, P95",
                 [(quantile(0.95, "imgedit_engine_errand_seconds", "service"), "{{service}}")],
                 unit="s",
+                help=(
+                    "프롬프트 번역 하나에 걸린 시간 · Time on the device of a prompt that is translated or written out."
+                ),
+                runbook="imgediteditsslow",
             ),
-            Panel("모델 로드", "Model loaded", [("min by (service) (imgedit_model_loaded)", "{{service}}")]),
+            Panel(
+                "모델 로드",
+                "Model loaded",
+                [("min by (service) (imgedit_model_loaded)", "{{service}}")],
+                help=("1 = 모델이 로드됨, 0 = 아직 · 1 = the model is loaded, 0 = not yet."),
+                runbook="imgeditmodelnotloaded",
+            ),
             Panel(
                 "로드 시간",
                 "Load time",
                 [("max by (service, instance) (imgedit_model_load_seconds)", "{{service}} {{instance}}")],
                 unit="s",
+                help=("시작할 때 모델을 읽는 데 걸린 시간 · Seconds that the model took to load at the start."),
+                runbook="imgeditmodelnotloaded",
             ),
             Panel(
                 "버전",
                 "Versions",
                 [("count by (service, version) (imgedit_build_info)", "{{service}} {{version}}")],
+                help=(
+                    "버전별 실행 중인 프로세스 수. 배포 중에는 둘이 보임 · "
+                    "Processes by version; during a roll-out there are two."
+                ),
+                runbook="upgrade-roll-back",
             ),
             Panel(
                 "인증서 재로드 실패",
                 "Credential files that could not be read",
                 [(rate("imgedit_reload_failures_total", "service, what"), "{{service}} {{what}}")],
                 unit="ops",
+                help=(
+                    "바뀐 토큰이나 인증서 파일을 읽지 못한 횟수 · "
+                    "Changed files of tokens or certificates that could not be read; the old ones stay in force."
+                ),
+                runbook="imgeditcredentialsnotreloaded",
             ),
         ],
     ),
@@ -484,6 +674,7 @@ CAPACITY = (
                 unit="percentunit",
                 width=12,
                 help="계산에 쓴 시간의 비율 · Share of time spent computing; above 80% waiting grows fast.",
+                runbook="capacity",
             ),
             Panel(
                 "장치당 시간당 편집",
@@ -495,6 +686,11 @@ CAPACITY = (
                     )
                 ],
                 width=12,
+                help=(
+                    "장치 하나가 한 시간에 끝내는 작업. 편집 하나가 작업 여럿일 수 있음 · "
+                    "Jobs that one device finishes in an hour; an edit is a job at each model service that it passes."
+                ),
+                runbook="capacity",
             ),
         ],
     ),
@@ -507,6 +703,7 @@ CAPACITY = (
                 "Jobs per replica",
                 [("avg by (service) (imgedit_queue_depth)", "{{service}}")],
                 help="KEDA가 보는 값 · What KEDA scales on.",
+                runbook="scale",
             ),
             Panel(
                 "거절",
@@ -519,6 +716,8 @@ CAPACITY = (
                 ],
                 unit="ops",
                 kind="stack",
+                help=("받지 못했거나 늦은 작업 · Jobs that were refused or came too late, by outcome."),
+                runbook="imgeditworkrefused",
             ),
             Panel(
                 "게이트웨이",
@@ -530,6 +729,11 @@ CAPACITY = (
                         "overflow per s",
                     ),
                 ],
+                help=(
+                    "게이트웨이가 처리 중인 요청과, 한도를 넘어 거절한 요청 · "
+                    "Requests at the edge now, and those refused beyond its limit."
+                ),
+                runbook="imgeditedgeoverflow",
             ),
         ],
     ),
@@ -549,12 +753,18 @@ CAPACITY = (
                 unit="percentunit",
                 width=12,
                 help="최근 1시간의 직선 연장 · The last hour's trend, continued: a warning, not a plan.",
+                runbook="capacity",
             ),
             Panel(
                 "필요한 장치 수",
                 "Devices needed at 70%",
                 [("ceil(sum by (service) (imgedit:device_busy:ratio_rate5m) / 0.7)", "{{service}}")],
                 width=12,
+                help=(
+                    "지금의 부하를 사용률 70%로 처리하는 데 필요한 장치 수 · "
+                    "Devices that would carry the present load at 70% utilisation."
+                ),
+                runbook="capacity",
             ),
         ],
     ),

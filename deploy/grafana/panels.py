@@ -10,7 +10,11 @@ from typing import Literal
 from grafana_foundation_sdk.builders import dashboard, prometheus, stat, timeseries
 from grafana_foundation_sdk.builders.common import StackingConfig
 from grafana_foundation_sdk.models.common import StackingMode
-from grafana_foundation_sdk.models.dashboard import Dashboard, DataSourceRef, GridPos
+from grafana_foundation_sdk.models.dashboard import Dashboard, DashboardLinkType, DataSourceRef, GridPos
+
+from deploy.project import documentation
+
+RUNBOOKS = f"{documentation()}/operations.md"
 
 SOURCE = DataSourceRef(type_val="prometheus", uid="${datasource}")
 WIDTH, HEIGHT = 24, 8
@@ -20,7 +24,8 @@ WIDTH, HEIGHT = 24, 8
 class Panel:
     """One panel: titles in Korean and English, Grafana's name of the unit, and queries with their legends.
 
-    kind: lines, stacked lines, or one number. width: of the dashboard's 24 columns.
+    kind: lines, stacked lines, or one number. width: of the dashboard's 24 columns. help: in both languages. runbook:
+    the section of docs/operations.md that says what to do about it.
     """
 
     korean: str
@@ -30,6 +35,7 @@ class Panel:
     kind: Literal["lines", "stack", "number"] = "lines"
     width: int = 8
     help: str = ""
+    runbook: str = ""
 
     @property
     def title(self) -> str:
@@ -40,6 +46,8 @@ class Panel:
         """The SDK's builder of this panel."""
         made: timeseries.Panel | stat.Panel = stat.Panel() if self.kind == "number" else timeseries.Panel()
         made.title(self.title).description(self.help).unit(self.unit).datasource(SOURCE).grid_pos(place)
+        link = dashboard.DashboardLink(f"대처 방법 · What to do: {self.runbook}").type(DashboardLinkType.LINK)
+        made.links([link.url(f"{RUNBOOKS}#{self.runbook}").target_blank(True)])
         if isinstance(made, timeseries.Panel):
             made.min(0).fill_opacity(60 if self.kind == "stack" else 8).line_width(1)
             if self.kind == "stack":

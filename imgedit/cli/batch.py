@@ -21,13 +21,26 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from imgedit import output_files
 from imgedit.batch import STATE_NAME, Batch, Job, Outcome, State, jobs, left_out
-from imgedit.cli import exit_codes
+from imgedit.cli import exit_codes, outputs
 from imgedit.cli.connection import Connect, connecting
-from imgedit.cli.console import Lang, Language, err, fail, language, message, out, print_json, shown
+from imgedit.cli.console import (
+    Lang,
+    err,
+    fail,
+    is_json,
+    is_there,
+    message,
+    need_file,
+    need_folder,
+    out,
+    print_json,
+    say,
+    shown,
+)
 from imgedit.cli.edit_options import MASK, Ask, Quality, asking, given_files, output_options
 from imgedit.cli.exit_codes import ExitCode
+from imgedit.cli.outputs import Force
 from imgedit.client import DEFAULT_TIMEOUT
 from imgedit.errors import ImgeditError
 from imgedit.per_picture import PerPictureError, listed, with_masks, with_prompts
@@ -41,24 +54,21 @@ SHOWN_FAILURES = 20
 def batch(
     connect: Connect,
     ask: Ask,
-    folder: Annotated[Path, typer.Argument(help="Folder of PNG, JPEG and WebP files.", metavar="DIR")],
-    out_folder: Annotated[Path, typer.Option("--out", help="Folder for the results.", metavar="DIR")],
+    folder: Annotated[Path, typer.Argument(help="Folder of PNG, JPEG and WebP files.")],
+    out_folder: Annotated[Path, typer.Option("--out", help="Folder for the results.")],
     masks: Annotated[
         Path | None,
-        typer.Option(
-            help="Folder with a mask for each picture, of the same name.", metavar="DIR", rich_help_panel=MASK
-        ),
+        typer.Option(help="Folder with a mask for each picture, of the same name.", rich_help_panel=MASK),
     ] = None,
     prompts: Annotated[
         Path | None,
-        typer.Option(
-            help="CSV file with the columns picture and prompt, and negative_prompt and seed if wanted.", metavar="FILE"
-        ),
+        typer.Option(help="CSV file with the columns picture and prompt, and negative_prompt and seed if wanted."),
     ] = None,
     recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Take the folders below, too.")] = False,
     format: Annotated[Literal["png", "jpeg", "webp"], typer.Option(help="File format of the results.")] = "png",
     quality: Quality = None,
     parallel: Annotated[int, typer.Option("--parallel", "-n", help="Pictures at once.", min=1, max=64)] = 4,
+    force: Force = False,
     timeout: Annotated[float, typer.Option(help="Longest wait per picture, in seconds.", min=0.1)] = DEFAULT_TIMEOUT,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
@@ -67,7 +77,8 @@ def batch(
     """Edit every picture of a folder in the same way.
 
     What is done is noted in imgedit-batch.jsonl beside the results: the same command again, after Ctrl-C or a fault,
-    edits only what is missing or has changed.
+    edits only what is missing or has changed. Other files are written over only after a question or with --force, and
+    inputs never.
 
     Exit code 0: every picture is done; 3: some are not; 1: none is, or the command is wrong; 4: none is, since no
     server answers or has room; 130: ended by Ctrl-C.
@@ -75,33 +86,29 @@ def batch(
     options = ask()
     ending = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}[format]
     options["output"] = output_options(ending, quality)
-    found = _jobs(folder, out_folder, recursive, ending, as_json=as_json)
+    found = _jobs(folder, out_folder, recursive, ending)
     try:
         found = _with_own(found, masks, prompts, options)
     except (PerPictureError, OSError) as error:
-        fail(message(error, language(lang)), as_json=as_json)
-    for file in given_files(options):
-        if not file.is_file():
-            fail(f"there is no file {file}", as_json=as_json)
-    try:
-        out_folder.mkdir(parents=True, exist_ok=True)
-        output_files.check(out_folder / STATE_NAME)
-        state = State(out_folder / STATE_NAME)
-    except OSError as error:
-        fail(f"--out: {message(error, language(lang))}", as_json=as_json)
+        fail(message(error))
+    inputs = list(given_files(options))
+    for file in inputs:
+        need_file(file)
+    inputs += [mask for job in found if isinstance(mask := job.own.get("mask"), Path)] + ([prompts] if prompts else [])
+    state = _state(found, inputs, out_folder, force=force)
     others = left_out(folder.resolve(), out_folder.resolve(), recursive=recursive)
-    if others and not as_json:
+    if others and not is_json():
         err.print(
             f"left out, neither PNG, JPEG nor WebP: {escape(shown(listed(others)))}", highlight=False, soft_wrap=True
         )
-    run = _Run(found, others, options, state, timeout, language(lang))
+    run = _Run(found, others, options, state, timeout)
     with _bar(quiet) as bar:
         task = bar.add_task("editing", total=len(found), failed="")
         try:
             asyncio.run(run.edit_all(connect, parallel, bar, task))
         except KeyboardInterrupt:
             run.is_interrupted = True
-    run.print_json(out_folder) if as_json else run.print_tables(out_folder)
+    run.print_json(out_folder) if is_json() else run.print_tables(out_folder)
     raise typer.Exit(run.exit_code)
 
 
@@ -110,22 +117,35 @@ def _with_own(found: list[Job], masks: Path | None, prompts: Path | None, option
     if masks is not None:
         if options.get("mask") is not None:
             raise PerPictureError("--mask and --masks do not go together: one mask for all, or one for each")
-        if not masks.is_dir():
-            raise PerPictureError(f"--masks: there is no folder {masks}")
+        need_folder(masks, "--masks")
         found = with_masks(found, masks)
     return found if prompts is None else with_prompts(found, prompts, has_prompt=bool(options.get("prompt")))
 
 
-def _jobs(folder: Path, out_folder: Path, recursive: bool, ending: str, *, as_json: bool) -> list[Job]:
-    if not folder.is_dir():
-        fail(f"there is no folder {folder}", as_json=as_json)
+def _state(found: list[Job], inputs: list[Path], out_folder: Path, *, force: bool) -> State:
+    """What is done already. Ends the command where results cannot be written, or may not."""
+    try:
+        out_folder.mkdir(parents=True, exist_ok=True)
+        state = State(out_folder / STATE_NAME)
+    except OSError as error:
+        fail(f"--out: {message(error)}")
+    outputs.check(out_folder / STATE_NAME)
+    if taken := next((job.output for job in found if outputs.is_one_of(job.output, inputs)), None):
+        text = say("{path} is an input of this command, which is never written over; name another file", path=taken)
+        fail(f"--out: {text}", ExitCode.USAGE)
+    outputs.settle_existing([job.output for job in found if is_there(job.output) and not state.made(job)], force=force)
+    return state
+
+
+def _jobs(folder: Path, out_folder: Path, recursive: bool, ending: str) -> list[Job]:
+    need_folder(folder)
     folder, out_folder = folder.resolve(), out_folder.resolve()
     if folder == out_folder:
-        fail("--out must be another folder: results would take the place of pictures", as_json=as_json)
+        fail(say("--out must be another folder: results would take the place of pictures"), ExitCode.USAGE)
     found = jobs(folder, out_folder, recursive=recursive, ending=ending)
     if not found:
-        advice = "" if recursive else "; --recursive takes those below, too"
-        fail(f"{folder} holds no PNG, JPEG or WebP file{advice}", as_json=as_json)
+        advice = "" if recursive else say("; --recursive takes those below, too")
+        fail(say("{folder} holds no PNG, JPEG or WebP file", folder=folder) + advice)
     return found
 
 
@@ -139,14 +159,12 @@ class _Run:
         options: EditOptions,
         state: State,
         timeout: float,
-        lang: Language,
     ) -> None:
         self._found = found
         self._others = others
         self._options = options
         self._state = state
         self._timeout = timeout
-        self._lang = lang
         self._outcomes: list[Outcome] = []
         self._stopped_by: ImgeditError | None = None
         self._started = time.monotonic()
@@ -200,7 +218,7 @@ class _Run:
         if len(self._failed) > SHOWN_FAILURES:
             err.print(f"… and {len(self._failed) - SHOWN_FAILURES} more; --json lists all of them")
         if self._stopped_by is not None and self._not_tried:
-            err.print(f"[red]stopped:[/] {escape(message(self._stopped_by, self._lang))}", soft_wrap=True)
+            err.print(f"[red]stopped:[/] {escape(message(self._stopped_by))}", soft_wrap=True)
         if self._failed or self._not_tried:
             err.print("the same command again edits only what is missing")
 
@@ -230,7 +248,7 @@ class _Run:
         }
 
     def _why(self, outcome: Outcome) -> str:
-        return message(outcome.error, self._lang) if outcome.error else ""
+        return message(outcome.error) if outcome.error else ""
 
 
 def _bar(quiet: bool) -> Progress:
@@ -243,5 +261,5 @@ def _bar(quiet: bool) -> Progress:
         TimeRemainingColumn(),
         console=err,
         transient=True,
-        disable=quiet,
+        disable=quiet or not err.is_terminal,
     )

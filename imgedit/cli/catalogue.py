@@ -14,11 +14,9 @@ from imgedit import installation, output_files
 from imgedit.cli import trial
 from imgedit.cli.console import (
     Lang,
-    Language,
     err,
     fail,
     fail_with,
-    language,
     message,
     need_servers,
     plain,
@@ -26,17 +24,23 @@ from imgedit.cli.console import (
     shown,
 )
 from imgedit.cli.exit_codes import ExitCode
+from imgedit.cli.layout import Command, Group
 from imgedit.client import DEFAULT_TIMEOUT
 from imgedit.errors import ImgeditError, SettingsError
 from imgedit.local.ports import DEFAULT_BASE_PORT
 
 MODULE = "services.orchestrator.catalogue"
 
-app = typer.Typer(no_args_is_help=True, help="Check the experiment catalogue before it is used; make experiments.")
+app = typer.Typer(
+    cls=Group,
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    help="Check the experiment catalogue before it is used; make experiments.",
+)
 
 
-@app.command()
-def check(files: Annotated[list[Path], typer.Argument(help="Catalogue files (YAML).", metavar="FILE...")]) -> None:
+@app.command(cls=Command)
+def check(files: Annotated[list[Path], typer.Argument(help="Catalogue files (YAML).")]) -> None:
     """Check catalogue files as the orchestrator does; every fault is printed with its line and field.
 
     Exit code 0: no fault; 1: a fault.
@@ -44,7 +48,7 @@ def check(files: Annotated[list[Path], typer.Argument(help="Catalogue files (YAM
     _run("check", *map(str, files))
 
 
-@app.command("import")
+@app.command("import", cls=Command)
 def import_(
     file: Annotated[Path, typer.Argument(help="The workflow, saved in API format (JSON).", metavar="WORKFLOW")],
     experiment_id: Annotated[
@@ -91,18 +95,18 @@ def import_(
     if not is_checked and (picture or check_output):
         fail("--picture and --check-output need --check")
     for path in filter(None, (out, check_output)):
-        _check_new(path, language(lang))
+        _check_new(path)
     text = _imported(file, experiment_id, save_node)
     if is_checked:
-        _try(text, picture or trial.SAMPLE, base_port, timeout, check_output, language(lang))
+        _try(text, picture or trial.SAMPLE, base_port, timeout, check_output)
     if out is None:
         print(text, end="")
         return
-    _write(out, text.encode(), language(lang))
+    _write(out, text.encode())
     print_path(out)
 
 
-@app.command()
+@app.command(cls=Command)
 def schema() -> None:
     """Print the JSON Schema of a catalogue file, for editors that complete and check YAML."""
     _run("schema")
@@ -135,16 +139,16 @@ def _imported(file: Path, experiment_id: str | None, save_node: str | None) -> s
     return done.stdout
 
 
-def _try(text: str, picture: Path, base_port: int, timeout: float, check_output: Path | None, lang: Language) -> None:
+def _try(text: str, picture: Path, base_port: int, timeout: float, check_output: Path | None) -> None:
     """Edit the sample; the command ends here where that fails."""
     try:
         found = trial.run(text, picture, base_port, timeout)
     except SettingsError as error:
         fail(error.message)
     except ImgeditError as error:
-        fail_with(error, lang)
+        fail_with(error)
     except OSError as error:
-        fail(f"--picture: {message(error, lang)}")
+        fail(f"--picture: {message(error)}")
     answer = found.answer
     stages = ", ".join(f"{timing.name} {timing.seconds:.2f} s" for timing in answer.stage_timings)
     size, seconds = f"{answer.width}x{answer.height}", f"{answer.elapsed_time:.2f} s"
@@ -152,21 +156,21 @@ def _try(text: str, picture: Path, base_port: int, timeout: float, check_output:
     for warning in answer.warnings:
         err.print(f"[yellow]warning:[/] {plain(warning)}", soft_wrap=True)
     if check_output is not None:
-        _write(check_output, answer.output_image, lang)
+        _write(check_output, answer.output_image)
 
 
-def _check_new(path: Path, lang: Language) -> None:
+def _check_new(path: Path) -> None:
     """End before any work where a file could not be written, or is there."""
     if path.exists() or path.is_symlink():
         fail(f"{path} is there already, and nothing is written over; name another file")
     try:
         output_files.check(path)
     except OSError as error:
-        fail(f"cannot write {message(error, lang)}")
+        fail(f"cannot write {message(error)}")
 
 
-def _write(path: Path, data: bytes, lang: Language) -> None:
+def _write(path: Path, data: bytes) -> None:
     try:
         output_files.write_or_keep(path, data)
     except OSError as error:
-        fail(f"cannot write {message(error, lang)}")
+        fail(f"cannot write {message(error)}")

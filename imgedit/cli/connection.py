@@ -13,17 +13,17 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 
+from imgedit.addresses import check_target
+from imgedit.cli.console import fail
+from imgedit.cli.exit_codes import ExitCode
+from imgedit.cli.layout import CONNECTION
 from imgedit.cli.options import instead_of
-from imgedit.client import DEFAULT_TARGET, ClientOptions, EditClient
+from imgedit.client import DEFAULT_TARGET, TARGET_VARIABLE, ClientOptions, EditClient
 from imgedit.errors import SettingsError
 from imgedit.sync_client import SyncEditClient
 
 TOKEN_VARIABLE = "IMGEDIT_TOKEN"  # noqa: S105  # the name of a variable
-
-err = Console(stderr=True)
 
 
 @dataclass(frozen=True)
@@ -50,25 +50,48 @@ Connect = Callable[[], _Connection]
 
 
 def _options(
-    target: Annotated[str, typer.Option(help="Address of the orchestrator.", envvar="IMGEDIT_TARGET")] = DEFAULT_TARGET,
+    target: Annotated[
+        str,
+        typer.Option(
+            help="Address of the server, HOST:PORT: its orchestrator or its edge.",
+            metavar="HOST:PORT",
+            envvar=TARGET_VARIABLE,
+            rich_help_panel=CONNECTION,
+        ),
+    ] = DEFAULT_TARGET,
     token_file: Annotated[
         Path | None,
         typer.Option(
             help=f"File that holds the API token; or set the variable {TOKEN_VARIABLE} to the token.",
             envvar="IMGEDIT_TOKEN_FILE",
+            rich_help_panel=CONNECTION,
         ),
     ] = None,
     tls: Annotated[
-        bool, typer.Option("--tls", help="Use TLS, trusting the public authorities.", envvar="IMGEDIT_TLS")
+        bool,
+        typer.Option(
+            "--tls", help="Use TLS, trusting the public authorities.", envvar="IMGEDIT_TLS", rich_help_panel=CONNECTION
+        ),
     ] = False,
     tls_ca: Annotated[
-        Path | None, typer.Option(help="Use TLS, trusting the authorities of this PEM file.", envvar="IMGEDIT_TLS_CA")
+        Path | None,
+        typer.Option(
+            help="Use TLS, trusting the authorities of this PEM file.",
+            envvar="IMGEDIT_TLS_CA",
+            rich_help_panel=CONNECTION,
+        ),
     ] = None,
     client_certificate: Annotated[
-        Path | None, typer.Option(help="PEM file of the certificate to show.", envvar="IMGEDIT_CLIENT_CERTIFICATE")
+        Path | None,
+        typer.Option(
+            help="PEM file of the certificate to show.", envvar="IMGEDIT_CLIENT_CERTIFICATE", rich_help_panel=CONNECTION
+        ),
     ] = None,
     client_key: Annotated[
-        Path | None, typer.Option(help="PEM file of that certificate's key.", envvar="IMGEDIT_CLIENT_KEY")
+        Path | None,
+        typer.Option(
+            help="PEM file of that certificate's key.", envvar="IMGEDIT_CLIENT_KEY", rich_help_panel=CONNECTION
+        ),
     ] = None,
     use_proxy: Annotated[
         bool | None,
@@ -77,10 +100,15 @@ def _options(
             help="Reach the server through the proxy that https_proxy or http_proxy names, or never. "
             "[default: not where the server is on this machine or in its cluster]",
             envvar="IMGEDIT_USE_PROXY",
+            rich_help_panel=CONNECTION,
         ),
     ] = None,
 ) -> _Connection:
     """How to reach the server, by these options."""
+    try:
+        check_target(target)
+    except SettingsError as error:
+        fail(f"--target: {error.message}", ExitCode.USAGE)
     try:
         options = ClientOptions(
             token=_token(token_file),
@@ -105,8 +133,7 @@ connecting = instead_of("connect", _options)
 
 
 def _refuse(error: SettingsError) -> NoReturn:
-    err.print(f"[red]error:[/] {escape(error.message)}", highlight=False, soft_wrap=True)
-    raise typer.Exit(1) from None
+    fail(error.message)
 
 
 def _token(file: Path | None) -> str | None:

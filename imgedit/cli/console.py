@@ -6,6 +6,9 @@ import codecs
 import io
 import os
 import sys
+from collections.abc import Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 
@@ -14,7 +17,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from imgedit import installation
-from imgedit.cli import exit_codes
+from imgedit.cli import exit_codes, fields, korean
 from imgedit.cli.exit_codes import ExitCode
 from imgedit.errors import ImgeditError
 from imgedit.json_text import json_line
@@ -24,9 +27,57 @@ err = Console(stderr=True)
 
 Language = Literal["en", "ko"]
 
+_ERROR: dict[Language, str] = {"en": "error", "ko": "오류"}
+
 Lang = Annotated[
-    Language | None, typer.Option(help="Language of error messages. [default: ko where LANG says so, else en]")
+    Language | None, typer.Option(help="Language of help and messages. [default: ko where LANG says so, else en]")
 ]
+
+
+@dataclass(frozen=True)
+class _Manner:
+    """How this call wants to be spoken to, whatever its command takes and wherever it fails."""
+
+    language: Language
+    is_json: bool
+
+
+_manner: ContextVar[_Manner | None] = ContextVar("manner", default=None)
+
+
+def set_manner(arguments: Sequence[str]) -> None:
+    """Take from the words of the command line, before they are parsed, what even a fault in them is told by."""
+    given = list(arguments)
+    chosen: Language | None = None
+    for word, following in zip(given, [*given, ""][1:], strict=True):
+        text = word.partition("=")[2] if word.startswith("--lang=") else following if word == "--lang" else ""
+        chosen = "ko" if text == "ko" else "en" if text == "en" else chosen
+    _manner.set(_Manner(chosen or _of_environment(), "--json" in given))
+
+
+def language() -> Language:
+    """The language of messages: as chosen by --lang, else that of the environment."""
+    manner = _manner.get()
+    return manner.language if manner else _of_environment()
+
+
+def is_json() -> bool:
+    """Whether one JSON object is to be the whole output, also of a failure."""
+    manner = _manner.get()
+    return manner is not None and manner.is_json
+
+
+def _of_environment() -> Language:
+    """By the variables that name the language of messages, in POSIX's order."""
+    names = ("LC_ALL", "LC_MESSAGES", "LANG")
+    value = next((os.environ[name] for name in names if os.environ.get(name)), "")
+    return "ko" if value.startswith("ko") else "en"
+
+
+def say(text: str, **values: object) -> str:
+    """A text of ours in the reader's language, with the values in their places."""
+    found = korean.MESSAGES.get(text, text) if language() == "ko" else text
+    return found.format(**values)
 
 
 _SIGNS = {"–": "-", "…": "...", "·": "-", "→": "->", "×": "x", "•": "*"}
@@ -62,15 +113,10 @@ def plain(text: str) -> str:
     return escape("".join(signs))
 
 
-def language(chosen: Language | None) -> Language:
-    """The language of messages: as chosen, else that of the environment."""
-    return chosen or ("ko" if os.environ.get("LANG", "").startswith("ko") else "en")
-
-
-def message(error: Exception, lang: Language) -> str:
+def message(error: Exception) -> str:
     """What went wrong, in the language of the reader."""
     if isinstance(error, ImgeditError):
-        return error.korean if lang == "ko" else error.message
+        return fields.in_options(error.korean if language() == "ko" else error.message)
     if isinstance(error, OSError) and error.filename:
         return f"{error.filename}: {error.strerror}"
     return str(error) or type(error).__name__
@@ -93,37 +139,75 @@ def print_path(path: Path) -> None:
     print(path)
 
 
-def fail(text: str, *, as_json: bool = False) -> NoReturn:
-    """Print an error and end with exit code 1."""
-    if as_json:
+def fail(text: str, code: ExitCode = ExitCode.FAILED) -> NoReturn:
+    """Print an error and end with this exit code."""
+    if is_json():
         print_json({"error": {"message": text}})
-    err.print(f"[red]error:[/] {plain(shown(text))}", highlight=False, soft_wrap=True)
-    raise typer.Exit(ExitCode.FAILED)
+    err.print(f"[red]{_ERROR[language()]}:[/] {plain(shown(text))}", highlight=False, soft_wrap=True)
+    raise typer.Exit(code)
 
 
-def need_servers(*, as_json: bool = False) -> None:
+def need_servers() -> None:
     """End with exit code 1 where only the client is installed: the command needs code of the servers."""
     if not installation.has_servers():
-        fail(installation.NO_SERVERS, as_json=as_json)
+        fail(installation.NO_SERVERS)
 
 
-def fail_with(error: ImgeditError, lang: Language, *, as_json: bool = False) -> NoReturn:
+def is_there(path: Path) -> bool:
+    """Whether there is such a file or folder; a name that none can have is none."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
+
+
+def is_folder(path: Path) -> bool:
+    """Whether there is such a folder."""
+    return is_there(path) and path.is_dir()
+
+
+def need_file(path: Path) -> None:
+    """End with exit code 1 where there is no such file, or a folder of that name."""
+    if is_folder(path):
+        fail(say("{path} is a folder, and a file is needed", path=path))
+    if not is_there(path):
+        fail(say("there is no file {path}", path=path))
+
+
+def need_folder(path: Path, option: str = "") -> None:
+    """End with exit code 1 where there is no such folder. option: the one that names it."""
+    if not is_folder(path):
+        fail((f"{option}: " if option else "") + say("there is no folder {path}", path=path))
+
+
+def fail_with(error: ImgeditError) -> NoReturn:
     """Print an error of the server, with what finds it in its log, and end with the exit code that fits it.
 
-    The English message names field, value and range, so it is there in Korean too.
+    Every field at fault has a line, under the name of its option. The English message names field, value and range, so
+    it is there in Korean too.
     """
-    if as_json:
+    if is_json():
         print_json({"error": described(error)})
-    err.print(f"[red]error:[/] {plain(error.message)}", highlight=False, soft_wrap=True)
-    if lang == "ko":
-        err.print(f"[red]오류:[/] {plain(error.korean)}", highlight=False, soft_wrap=True)
-    details = [f"{error.code.name} {error.reason}"]
+    for text in _faults(error):
+        err.print(f"[red]error:[/] {plain(text)}", highlight=False, soft_wrap=True)
+    if language() == "ko":
+        korean_text = fields.in_options(error.korean)
+        err.print(f"[red]{_ERROR['ko']}:[/] {plain(korean_text)}", highlight=False, soft_wrap=True)
+    details = [" ".join(filter(None, (error.code.name, error.reason)))]
     if error.retry_after_seconds is not None:
         details.append(f"retry after {error.retry_after_seconds:g} s")
     if error.request_id:
         details.append(f"request id {error.request_id}")
     err.print(" · ".join(details), style="dim", highlight=False)
     raise typer.Exit(exit_codes.of(error))
+
+
+def _faults(error: ImgeditError) -> list[str]:
+    """The message, or a line for each field at fault where it says nothing but these."""
+    found = [(fault.field, fault.description) for fault in error.violations]
+    if found and error.message == "; ".join(f"{field}: {description}" for field, description in found):
+        return [f"{fields.option_of(field)}: {fields.in_options(description)}" for field, description in found]
+    return [fields.in_options(error.message)]
 
 
 def described(error: ImgeditError) -> dict[str, Any]:
@@ -133,7 +217,10 @@ def described(error: ImgeditError) -> dict[str, Any]:
         "reason": error.reason,
         "message": error.message,
         "korean": error.korean,
-        "violations": [{"field": found.field, "description": found.description} for found in error.violations],
+        "violations": [
+            {"field": found.field, "option": fields.option_of(found.field), "description": found.description}
+            for found in error.violations
+        ],
         "retry_after_seconds": error.retry_after_seconds,
         "request_id": error.request_id or "",
     }

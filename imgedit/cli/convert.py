@@ -66,13 +66,13 @@ def convert(
     The source is checked against the model before it is read, and refused when it is not exactly that model. Nothing
     is written over, and a result appears whole or not at all. The licence of the weights stays what it was.
     """
-    need_servers(as_json=as_json)
+    need_servers()
     try:
         module, key = _converter(source, target, config)
         lock = _lock_beside(target)
         known = _recorded(lock, source)
     except (ModelDownloadError, ValueError) as error:
-        fail(str(error), as_json=as_json)
+        fail(str(error))
     options = {"--config": config, "--sha256": sha256 or known}
     command = [sys.executable, "-m", module, str(source), str(target), "--type", type.value]
     command += [str(part) for name, value in options.items() if value is not None for part in (name, value)]
@@ -83,7 +83,7 @@ def convert(
     )
     result = _answer(done)
     if "error" in result:
-        fail(str(result["error"]), as_json=as_json)
+        fail(str(result["error"]))
     made = {
         Path(file["path"]): registry.LockedFile(file["size"], file["sha256"], "converted") for file in result["files"]
     }

@@ -1,20 +1,35 @@
-"""The command `imgedit edit`: one file in, one file out."""
+"""The command `imgedit edit`: one file in, one file out; or from one program to the next."""
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from google.protobuf.json_format import MessageToDict
-from rich.markup import escape
 from rich.progress import BarColumn, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 
-from imgedit import output_files
+from imgedit.cli import outputs
 from imgedit.cli.connection import Connect, connecting
-from imgedit.cli.console import Lang, Language, err, fail, fail_with, language, message, print_json, print_path
+from imgedit.cli.console import (
+    Lang,
+    err,
+    fail,
+    fail_with,
+    is_folder,
+    is_json,
+    message,
+    need_file,
+    plain,
+    print_json,
+    print_path,
+    say,
+)
 from imgedit.cli.edit_options import FORMATS, Ask, Quality, asking, given_files, output_options
+from imgedit.cli.exit_codes import ExitCode
+from imgedit.cli.outputs import STANDARD, Force
 from imgedit.client import DEFAULT_TIMEOUT
 from imgedit.errors import ImgeditError
 from imgedit.progress import Progress
@@ -26,14 +41,24 @@ from imgedit.result import EditResult
 def edit(
     connect: Connect,
     ask: Ask,
-    image: Annotated[Path, typer.Argument(help="The picture: PNG, JPEG or WebP.")],
+    image: Annotated[Path, typer.Argument(help="The picture: PNG, JPEG or WebP. - is standard input.")],
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Result file; its ending chooses the format. [default: NAME.edited.png]"),
+        typer.Option(
+            "--output",
+            "-o",
+            help="Result file; its ending chooses the format. - is standard output. [default: NAME.edited.png, or the "
+            "next free NAME.edited-2.png …; for -, standard output]",
+        ),
+    ] = None,
+    format: Annotated[
+        Literal["png", "jpeg", "webp"] | None,
+        typer.Option(help="Format of a result on standard output. [default: png]"),
     ] = None,
     quality: Quality = None,
     cutout: Annotated[Path | None, typer.Option(help="Also write the subject without background here (PNG).")] = None,
     mask_output: Annotated[Path | None, typer.Option(help="Also write the composite's mask alpha here (PNG).")] = None,
+    force: Force = False,
     timeout: Annotated[float, typer.Option(help="Longest wait, in seconds.", min=0.1)] = DEFAULT_TIMEOUT,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object: what was made and used, or the error.")
@@ -41,68 +66,90 @@ def edit(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
     lang: Lang = None,
 ) -> None:
-    """Edit one picture. `imgedit experiments` lists what there is, with ranges and defaults."""
+    """Edit one picture. `imgedit experiments` lists what there is, with ranges and defaults.
+
+    The picture itself is never written over, any other file only after a question or with --force.
+    """
     options = ask()
-    output = output or image.with_name(f"{image.stem}.edited.png")
-    if output.suffix.lower() not in FORMATS:
-        fail(f"cannot write {output}: the name must end in {', '.join(FORMATS)}", as_json=as_json)
+    if is_folder(image):
+        hint = shlex.join(["imgedit", "batch", str(image), "--out"])
+        fail(say("{path} is a folder; `{hint} DIR` edits every picture in it", path=image, hint=hint))
+    output = _output(image, output)
+    ending = _ending(output, format)
     for path in (cutout, mask_output):
         if path and path.suffix.lower() != ".png":
-            fail(f"cannot write {path}: cut-out and mask are PNG files, so the name must end in .png", as_json=as_json)
-    for file in (image, *given_files(options)):
-        if not file.is_file():
-            fail(f"there is no file {file}", as_json=as_json)
-    _check_outputs([path for path in (output, cutout, mask_output) if path], language(lang), as_json=as_json)
-    options["output"] = output_options(
-        output.suffix.lower(), quality, has_cutout=bool(cutout), has_mask=bool(mask_output)
-    )
+            fail(say("cannot write {path}: cut-out and mask are PNG files, so the name must end in .png", path=path))
+    inputs = [*([] if image == STANDARD else [image]), *given_files(options)]
+    for file in inputs:
+        need_file(file)
+    _settle([path for path in (output, cutout, mask_output) if path], inputs, force=force)
+    options["output"] = output_options(ending, quality, has_cutout=bool(cutout), has_mask=bool(mask_output))
+    picture = outputs.read_standard_input() if image == STANDARD else image
     with connect().open() as client, _bar(quiet) as bar:
         task = bar.add_task("sending", total=None, detail="")
         try:
-            answer = client.edit(image, timeout=timeout, on_progress=lambda now: _show(bar, task, now), **options)
+            answer = client.edit(picture, timeout=timeout, on_progress=lambda now: _show(bar, task, now), **options)
         except ImgeditError as error:
             bar.stop()
-            fail_with(error, language(lang), as_json=as_json)
+            fail_with(error)
         except OSError as error:
             bar.stop()
-            fail(message(error, language(lang)), as_json=as_json)
-    files = {"output": (output, answer.output_image)}
+            fail(message(error))
+    _deliver(answer, output, cutout, mask_output)
+
+
+def _output(image: Path, output: Path | None) -> Path:
+    """Where the result goes."""
+    if output is None:
+        return STANDARD if image == STANDARD else outputs.free_name(image.with_name(f"{image.stem}.edited.png"))
+    return output
+
+
+def _ending(output: Path, format: Literal["png", "jpeg", "webp"] | None) -> str:
+    """The ending of a name that says the result's format."""
+    if output == STANDARD:
+        if is_json():
+            raise typer.BadParameter("--json and a result on standard output do not go together; name a file by -o")
+        outputs.check_standard_output()
+        return f".{format or 'png'}"
+    if format is not None:
+        raise typer.BadParameter("--format is for a result on standard output; a file's ending says its format")
+    if output.suffix.lower() not in FORMATS:
+        endings = ", ".join(FORMATS)
+        fail(say("cannot write {path}: the name must end in {endings}", path=output, endings=endings))
+    return output.suffix.lower()
+
+
+def _settle(paths: list[Path], inputs: list[Path], *, force: bool) -> None:
+    """End before the edit where a result could not be written."""
+    files = [path for path in paths if path != STANDARD]
+    if len({path.absolute() for path in files}) < len(files):
+        fail(say("--output, --cutout and --mask-output must be different files"), ExitCode.USAGE)
+    outputs.settle(files, inputs, force=force)
+
+
+def _deliver(answer: EditResult, output: Path, cutout: Path | None, mask: Path | None) -> None:
+    """Write the results and say what was made."""
+    files = {} if output == STANDARD else {"output": (output, answer.output_image)}
     if cutout and answer.background_removed_image:
         files["cutout"] = (cutout, answer.background_removed_image)
-    if mask_output:
-        files["mask"] = (mask_output, answer.mask_image)
-    faults = [fault for path, data in files.values() if (fault := _written(path, data, language(lang)))]
+    if mask:
+        files["mask"] = (mask, answer.mask_image)
+    faults = [fault for path, data in files.values() if (fault := outputs.written(path, data))]
     for warning in answer.warnings:
-        err.print(f"[yellow]warning:[/] {escape(warning)}", soft_wrap=True)
+        err.print(f"[yellow]warning:[/] {plain(warning)}", soft_wrap=True)
+    if output == STANDARD:
+        outputs.write_standard_output(answer.output_image)
     if faults:
-        fail("; ".join(faults), as_json=as_json)
-    if as_json:
+        fail("; ".join(faults))
+    if is_json():
         print_json({**{name: str(path) for name, (path, _) in files.items()}, **_used(answer)})
         return
     timings = ", ".join(f"{timing.name} {timing.seconds:.2f} s" for timing in answer.stage_timings)
     summary = f"seed {answer.seed} · {answer.width}x{answer.height} · {answer.elapsed_time:.2f} s ({timings})"
     err.print(summary, soft_wrap=True)
-    print_path(output)
-
-
-def _check_outputs(paths: list[Path], lang: Language, *, as_json: bool) -> None:
-    """End before the edit where a result could not be written."""
-    for path in paths:
-        try:
-            output_files.check(path)
-        except OSError as error:
-            fail(f"cannot write {message(error, lang)}", as_json=as_json)
-    if len({path.absolute() for path in paths}) < len(paths):
-        fail("--output, --cutout and --mask-output must be different files", as_json=as_json)
-
-
-def _written(path: Path, data: bytes, lang: Language) -> str | None:
-    """Write a result; what went wrong, and where it is kept then."""
-    try:
-        output_files.write_or_keep(path, data)
-    except OSError as error:
-        return f"cannot write {message(error, lang)}"
-    return None
+    if output != STANDARD:
+        print_path(output)
 
 
 def _used(answer: EditResult) -> dict[str, Any]:
@@ -128,7 +175,7 @@ def _bar(quiet: bool) -> Bar:
         TimeElapsedColumn(),
         console=err,
         transient=True,
-        disable=quiet,
+        disable=quiet or not err.is_terminal,
     )
 
 

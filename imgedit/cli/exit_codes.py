@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-from imgedit.errors import DeadlineExceeded, ImgeditError, TryLater
+from imgedit.errors import DeadlineExceeded, HubUnavailable, ImgeditError, TryLater
 
 
 class ExitCode(IntEnum):
@@ -27,13 +27,13 @@ MEANINGS = {
     ExitCode.INTERRUPTED: "ended by Ctrl-C",
 }
 
-EPILOG = "Exit codes: " + "; ".join(f"{code.value} = {meaning}" for code, meaning in MEANINGS.items()) + "."
+EPILOG = "Exit codes:\n\n" + "\n".join(f"  {code.value:<4} {meaning}" for code, meaning in MEANINGS.items())
 """The last lines of `imgedit --help`."""
 
 
 def may_pass_later(error: ImgeditError) -> bool:
     """Whether the same command may do what it could not do now."""
-    return isinstance(error, TryLater | DeadlineExceeded)
+    return isinstance(error, TryLater | DeadlineExceeded | HubUnavailable)
 
 
 def of(error: ImgeditError) -> ExitCode:

@@ -9,9 +9,10 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from imgedit import output_files
+from imgedit.cli import outputs
 from imgedit.cli.connection import Connect, connecting
-from imgedit.cli.console import err, fail, message, out, plain, print_json, print_path
+from imgedit.cli.console import Lang, err, fail, fail_with, need_file, out, plain, print_json, print_path, say
+from imgedit.cli.outputs import Force
 from imgedit.client import DEFAULT_TIMEOUT
 from imgedit.errors import ImgeditError
 from imgedit.imaging import provenance
@@ -22,7 +23,7 @@ from imgedit.v1 import edit_pb2
 @connecting
 def inspect(
     connect: Connect,
-    file: Annotated[Path, typer.Argument(help="A result: PNG, JPEG or WebP.", exists=True, dir_okay=False)],
+    file: Annotated[Path, typer.Argument(help="A result: PNG, JPEG or WebP.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     replay: Annotated[
         Path | None,
@@ -32,19 +33,34 @@ def inspect(
     reference: Annotated[list[Path] | None, typer.Option(help="A reference of the edit, for --replay.")] = None,
     prompt: Annotated[str | None, typer.Option(help="The prompt, for --replay of a file that leaves it out.")] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "--out", "-o", help="Result of --replay. [default: NAME.replay.SUFFIX]")
+        Path | None,
+        typer.Option(
+            "--output",
+            "--out",
+            "-o",
+            help="Result of --replay. [default: NAME.replay.SUFFIX, or the next free NAME.replay-2.SUFFIX …]",
+        ),
     ] = None,
+    force: Force = False,
     timeout: Annotated[float, typer.Option(help="Longest wait, in seconds.", min=0.1)] = DEFAULT_TIMEOUT,
+    lang: Lang = None,
 ) -> None:
     """Show how a result was made; with --replay make it again and say whether it is the same."""
+    need_file(file)
     data = file.read_bytes()
     record = provenance.read(data)
     if record is None:
         source = provenance.source_type(data)
-        fail(f"{file} holds no record of an edit" + (f"; its DigitalSourceType is {source}" if source else ""))
+        more = say("; its DigitalSourceType is {source}", source=source) if source else ""
+        fail(say("{path} holds no record of an edit", path=file) + more)
     if replay is None:
         _show(record, data, as_json=as_json)
         return
+    if as_json:
+        raise typer.BadParameter("--json and --replay do not go together; inspect the new result with --json")
+    inputs = [file, replay, *([mask] if mask else []), *(reference or ())]
+    for one in inputs:
+        need_file(one)
     try:
         request = provenance.request_of(
             record,
@@ -55,22 +71,15 @@ def inspect(
         )
     except (OSError, ValueError) as error:
         fail(str(error))
-    output = output or file.with_name(f"{file.stem}.replay{file.suffix}")
-    _write(output, None)
+    output = output or outputs.free_name(file.with_name(f"{file.stem}.replay{file.suffix}"))
+    outputs.settle([output], inputs, force=force)
     answer = _edited(request, connect, timeout)
-    _write(output, answer.output_image)
+    if fault := outputs.written(output, answer.output_image):
+        fail(fault)
     for line in _differences(record, provenance.read(answer.output_image)):
         err.print(f"[yellow]differs:[/] {plain(line)}", highlight=False)
     err.print("the same bytes" if answer.output_image == data else "not the same bytes")
     print_path(output)
-
-
-def _write(output: Path, data: bytes | None) -> None:
-    """Write the result, or with None only see whether that can be done."""
-    try:
-        output_files.check(output) if data is None else output_files.write_or_keep(output, data)
-    except OSError as error:
-        fail(f"cannot write {message(error, 'en')}")
 
 
 def _edited(request: edit_pb2.EditRequest, connect: Connect, timeout: float) -> edit_pb2.EditResponse:
@@ -78,7 +87,7 @@ def _edited(request: edit_pb2.EditRequest, connect: Connect, timeout: float) -> 
         with connect().open() as client:
             *_, last = client.edit_stream(request, timeout=timeout)
     except ImgeditError as error:
-        fail(error.message)
+        fail_with(error)
     return last.result
 
 

@@ -1,6 +1,6 @@
 """The commands `imgedit models list`, `pull` and `verify`: words for what `models` and `models_pull` do.
 
-`models convert` is in `convert_cli`.
+`models convert` is in `convert`, `models adopt` in `adopt`.
 """
 
 from __future__ import annotations
@@ -15,15 +15,22 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from imgedit.cli import convert
-from imgedit.cli.console import fail, out, print_json
+from imgedit.cli import adopt, convert, exit_codes
+from imgedit.cli.console import fail, need_folder, out, print_json
 from imgedit.cli.exit_codes import ExitCode
+from imgedit.cli.layout import Command, Group
 from imgedit.errors import ModelDownloadError
 from imgedit.weights import registry
 from imgedit.weights.hub import PUBLIC_HUB
 
-app = typer.Typer(no_args_is_help=True, help="Get the weights, check that they are what was pulled, convert them.")
-app.command("convert")(convert.convert)
+app = typer.Typer(
+    cls=Group,
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    help="Get the weights, check that they are what was pulled, convert them.",
+)
+app.command("convert", cls=Command)(convert.convert)
+app.command("adopt", cls=Command)(adopt.adopt)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
@@ -49,7 +56,7 @@ class Name(StrEnum):
     ALL = "all"
 
 
-@app.command("list")
+@app.command("list", cls=Command)
 def list_models(
     folder: Annotated[
         Path | None, typer.Option("--models", help="Also show what is there.", envvar="IMGEDIT_MODELS")
@@ -57,7 +64,9 @@ def list_models(
     as_json: AsJson = False,
 ) -> None:
     """List the models, their licences and, with --models, what is there of them."""
-    locked = _read_lock(folder, as_json=as_json) if folder else {}
+    if folder:
+        need_folder(folder, "--models")
+    locked = _read_lock(folder) if folder else {}
     if as_json:
         print_json({"models": [_described(source, folder, locked.get(source.key)) for source in _SOURCES]})
         return
@@ -74,7 +83,7 @@ def list_models(
     out.print(table)
 
 
-@app.command()
+@app.command(cls=Command)
 def pull(
     names: Annotated[list[Name], typer.Argument(help="Which models. all: the three that the services use by default.")],
     folder: Folder,
@@ -91,6 +100,9 @@ def pull(
         bool,
         typer.Option("--send-token", help=f"Send the access token to --endpoint, even if that is not {PUBLIC_HUB}."),
     ] = False,
+    small: Annotated[
+        bool, typer.Option("--small", help="Only configurations and vocabularies, for weights that are elsewhere.")
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
 ) -> None:
     """Download models from the Hugging Face hub; an interrupted download is continued.
@@ -103,6 +115,10 @@ def pull(
         raise typer.BadParameter("--repo and --revision go with one model, not with several")
     if gguf and not any(source.key == Name.FLUX_FILL for source in wanted):
         raise typer.BadParameter("--gguf goes with flux-fill")
+    if small:
+        wanted = [registry.without_weights(source) for source in wanted if source.required == registry.INDEX]
+        if not wanted:
+            raise typer.BadParameter("--small goes with flux-fill and the versions of qwen-image-edit")
     sources = [replace(source, revision=revision) for source in wanted]
     if repo:
         sources = [replace(source, repo=repo) for source in sources]
@@ -125,9 +141,10 @@ def _is_named(source: registry.Source, names: list[Name]) -> bool:
     return source.key in names or (source.in_all and Name.ALL in names)
 
 
-@app.command()
+@app.command(cls=Command)
 def verify(folder: Folder, as_json: AsJson = False) -> None:
     """Compare the files with DIR/models.lock, offline; exit code 0 if all are as they were pulled, else 1."""
+    need_folder(folder, "--models")
     faults = 0
     reports = []
     try:
@@ -140,7 +157,7 @@ def verify(folder: Folder, as_json: AsJson = False) -> None:
             detail = f"  [dim]{escape(report.detail)}[/]" if report.detail else ""
             out.print(f"[{colour}]{report.state:8}[/] {escape(report.path)}{detail}", soft_wrap=True, highlight=False)
     except ModelDownloadError as error:
-        fail(error.message, as_json=as_json)
+        fail(error.message)
     if as_json:
         print_json({"ok": not faults, "files": reports})
         raise typer.Exit(ExitCode.FAILED if faults else ExitCode.DONE)
@@ -162,7 +179,7 @@ def _pull(source: registry.Source, folder: Path, endpoint: str, *, send_token: b
             source, folder, endpoint=endpoint, say=lambda line: _tell(f"  {line}"), send_token=send_token
         )
     except ModelDownloadError as error:
-        fail(error.message)
+        fail(error.message, exit_codes.of(error))
     computed = sum(file.sha256_from == "computed" for file in locked.files.values())
     target = (folder / source.folder).as_posix()
     _tell(
@@ -195,11 +212,11 @@ def _described(source: registry.Source, folder: Path | None, locked: registry.Lo
     }
 
 
-def _read_lock(folder: Path, *, as_json: bool = False) -> dict[str, registry.LockedModel]:
+def _read_lock(folder: Path) -> dict[str, registry.LockedModel]:
     try:
         return registry.read_lock(folder)
     except ModelDownloadError as error:
-        fail(error.message, as_json=as_json)
+        fail(error.message)
 
 
 def _tell(line: str) -> None:

@@ -7,14 +7,18 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 
 from imgedit import tokens
+from imgedit.cli.console import err, fail
+from imgedit.cli.layout import Command, Group
 from imgedit.errors import SettingsError
 
-app = typer.Typer(no_args_is_help=True, help="Make the tokens by which callers of the public API are known.")
-err = Console(stderr=True)
+app = typer.Typer(
+    cls=Group,
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    help="Make the tokens by which callers of the public API are known.",
+)
 
 
 @app.callback()
@@ -22,7 +26,7 @@ def group() -> None:
     """Keeps `new` a command of its own while it is the only one."""
 
 
-@app.command()
+@app.command(cls=Command)
 def new(
     name: Annotated[str, typer.Option(help="Who will use it; stands in the logs.")],
     scope: Annotated[list[str], typer.Option(help="edit, list or admin; may be given several times.")],
@@ -39,8 +43,7 @@ def new(
         if append:
             _append(append, credential.line)
     except (SettingsError, OSError) as error:
-        err.print(f"[red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
-        raise typer.Exit(1) from None
+        fail(str(error))
     print(token)
     if not append:
         print(credential.line)

@@ -12,6 +12,8 @@ from typing import Any
 
 from imgedit.errors import ModelDownloadError, ModelLoadError
 from imgedit.local.doctor import Finding
+from imgedit.weights.gguf_header import read_header as read_gguf_header
+from imgedit.weights.identify import identified
 from imgedit.weights.registry import CATALOGUE, CODE_SUFFIXES, LOCK_NAME, Source, bytes_in, read_lock, readable
 from imgedit.weights.safetensors_header import read_header
 
@@ -44,7 +46,7 @@ def _model(models: Path, source: Source) -> Iterator[Finding]:
     name = f"weights of {source.key}"
     pull = f"imgedit models pull {source.key} --models {models}"
     if not folder.is_dir():
-        yield Finding(name, "NOTE", f"not in {folder}", pull)
+        yield _absent(models, source, name, pull)
         return
     try:
         gap = _gap(folder, source)
@@ -57,6 +59,19 @@ def _model(models: Path, source: Source) -> Iterator[Finding]:
     yield Finding(name, "WARN" if gap else "OK", f"{found}{'; ' if gap else ''}{gap}", _GGUF if gap else "")
     if not is_toy:
         yield _licence(source)
+
+
+def _absent(models: Path, source: Source, name: str, pull: str) -> Finding:
+    """A model without a folder; GGUF files beside the folders are told apart by what their tensors are of."""
+    for path in sorted(models.glob("*.gguf")):
+        identity, _ = identified(path)
+        if identity is not None and source.folder in identity.models:
+            found = f"{path.name} is its transformer alone, and there is no {models / source.folder}"
+            advice = (
+                f"imgedit models adopt COMFYUI/models --models {models} lists what else it needs; or {pull} --small"
+            )
+            return Finding(name, "WARN", found, advice)
+    return Finding(name, "NOTE", f"not in {models / source.folder}", pull)
 
 
 def _gap(folder: Path, source: Source) -> str:
@@ -120,7 +135,10 @@ def _check_network(folder: Path) -> bool:
     files = sorted(folder.glob("*.safetensors"))
     for file in files:
         read_header(file)
-    return bool(files)
+    stored = sorted(folder.glob("*.gguf"))
+    for file in stored:
+        read_gguf_header(file)
+    return bool(files or stored)
 
 
 def _object(path: Path) -> dict[str, Any]:

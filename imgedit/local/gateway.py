@@ -136,6 +136,13 @@ def secret_files(certificate: Path, key: Path, authorities: Path) -> dict[str, C
     }
 
 
+LOG_FORMAT = "[%Y-%m-%dT%T.%e%z][%l][%n] %v"
+"""Of Envoy's own lines, with the zone; its access log has one anyway."""
+
+ENVIRONMENT = {"TZ": "UTC"}
+"""What Envoy is run with, so that its times are those of the services."""
+
+
 def command(config: Config, path: Path, *, log: str = "warning") -> list[str]:
     """Write the configuration to `path` and give the command that runs Envoy with it.
 
@@ -143,7 +150,8 @@ def command(config: Config, path: Path, *, log: str = "warning") -> list[str]:
     """
     path.write_text(json.dumps(config, ensure_ascii=False, indent=1), encoding="utf-8")
     # Its own base id: two Envoys on one machine would fight for the same shared memory otherwise.
-    return [_binary(), "--config-path", str(path), "--log-level", log, "--use-dynamic-base-id", "--concurrency", "2"]
+    options = ["--log-level", log, "--log-format", LOG_FORMAT, "--use-dynamic-base-id", "--concurrency", "2"]
+    return [_binary(), "--config-path", str(path), *options]
 
 
 def _binary() -> str:

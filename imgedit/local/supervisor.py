@@ -22,7 +22,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from imgedit import installation, sighup
 from imgedit.channels import proxy_options
-from imgedit.local import gateway, malloc
+from imgedit.local import gateway, log_rotation, malloc
 from imgedit.local.gateway import Address
 from imgedit.local.ports import Ports, is_free
 from imgedit.local.services import OPENAI_API, SERVICES
@@ -105,17 +105,23 @@ class _Process:
 
 @dataclass
 class Stack:
-    """The running services. `environment` is added to that of every service."""
+    """The running services. `environment` is added to that of every service; `devices`: of replicas, by name."""
 
     ports: Ports
     logs: Path
     environment: Mapping[str, str]
+    devices: Mapping[str, str] = field(default_factory=dict)
     _processes: dict[str, _Process] = field(default_factory=dict)
 
     @property
     def processes(self) -> dict[str, subprocess.Popen[bytes]]:
         """The process of each program: services by name, "fill-2" for a second replica, "sidecar", "edge", "studio"."""
         return {name: process.popen for name, process in self._processes.items()}
+
+    @property
+    def addresses(self) -> dict[str, str]:
+        """Where each program listens."""
+        return {name: process.program.address for name, process in self._processes.items()}
 
     def address(self, name: str) -> str:
         """Where a program listens."""
@@ -166,9 +172,13 @@ class Stack:
             time.sleep(0.2)
 
     def tend(self) -> Iterator[str]:
-        """One look at the processes: what happened since the last one, as messages. Brings back what died."""
+        """One look at the processes: what happened since the last one, as messages. Brings back what died.
+
+        Logs that have grown over their bound are put aside.
+        """
         now = time.monotonic()
         for process in self._processes.values():
+            log_rotation.rotate(self._log(process.program.name))
             if process.restart_at is not None and now >= process.restart_at:
                 process.popen, process.started, process.restart_at = self._spawn(process.program), now, None
                 yield f"{process.program.name}: started again"
@@ -232,6 +242,8 @@ class Stack:
             f"{prefix}DRAIN_SECONDS": "0",
             f"{prefix}GRACE_SECONDS": "3",
         }
+        if name in self.devices:
+            environment[f"{prefix}DEVICE"] = self.devices[name]
         command = [sys.executable, "-m", f"services.{service}"]
         ready_at = (self.ports.metrics_port(name), "/readyz")
         return Program(name, command, environment, f"127.0.0.1:{port}", ready_at)
@@ -244,7 +256,9 @@ class Stack:
             admin=Address(self.ports.admin_port("sidecar")),
         )
         first, *further = (self.ports.target(service) for service in SERVICES[1:])
-        return Program("sidecar", self._envoy(config, "sidecar"), {}, first, further_addresses=tuple(further))
+        return Program(
+            "sidecar", self._envoy(config, "sidecar"), gateway.ENVIRONMENT, first, further_addresses=tuple(further)
+        )
 
     def _edge(self, port: int, openai: int) -> Program:
         config = gateway.edge(
@@ -254,7 +268,7 @@ class Stack:
             orchestrators=self._addresses(SERVICES[0]),
             openai=[Address(openai)],
         )
-        return Program("edge", self._envoy(config, "edge"), {}, f"127.0.0.1:{port}")
+        return Program("edge", self._envoy(config, "edge"), gateway.ENVIRONMENT, f"127.0.0.1:{port}")
 
     def _studio(self, port: int) -> Program:
         environment = {"IMGEDIT_STUDIO_PORT": str(port), "IMGEDIT_STUDIO_SERVER": self.ports.address(SERVICES[0])}

@@ -19,7 +19,7 @@ from urllib.parse import quote, urlsplit
 
 from imgedit import __version__
 from imgedit.addresses import is_loopback
-from imgedit.errors import ModelDownloadError
+from imgedit.errors import HubUnavailable, ModelDownloadError
 from imgedit.weights.registry import LockedFile, Source, git_sha1_of, sha256_of
 
 if TYPE_CHECKING:
@@ -38,6 +38,9 @@ MAX_FILE_BYTES = 1 << 50
 
 RETRIES = 5
 """How often a transfer is taken up again without a new byte in between."""
+
+_LATER = (408, 429, 500, 502, 503, 504)
+"""What an HTTP server answers with that the same request may not meet again."""
 
 _COMMIT = re.compile("[0-9a-f]{40}")
 _SHA256 = re.compile("[0-9a-f]{64}")
@@ -219,7 +222,8 @@ class Hub:
     def _check_answer(self, source: Source, response: httpx2.Response) -> None:
         if response.status_code not in (200, 206):
             code = response.headers.get("X-Error-Code", "")
-            raise ModelDownloadError(self._refusal(source, response.status_code, code))
+            kind = HubUnavailable if response.status_code in _LATER else ModelDownloadError
+            raise kind(self._refusal(source, response.status_code, code))
         if response.headers.get("Content-Encoding", "identity") != "identity":
             raise self._nonsense("the answer is compressed, though asked not to be")
 

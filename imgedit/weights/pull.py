@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from imgedit import installation
-from imgedit.errors import ModelDownloadError
+from imgedit.errors import HubUnavailable, ModelDownloadError
 from imgedit.weights.hub import Hub, HubFile, quoted
 from imgedit.weights.registry import LockedModel, Source, is_plain, read_lock, readable, write_lock
 
@@ -191,12 +191,12 @@ def _explained(source: Source, endpoint: str) -> Iterator[None]:
     try:
         yield
     except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError) as error:
-        raise ModelDownloadError(
+        raise HubUnavailable(
             f"cannot reach {endpoint} ({error}). Check the connection and proxy settings; without internet, {_BY_HAND}"
         ) from error
     except httpx2.HTTPError as error:
         what = quoted(str(error) or type(error).__name__)
-        raise ModelDownloadError(
+        raise HubUnavailable(
             f"the download from {source.repo} broke off: {what}. What was downloaded is kept: pull again to continue"
         ) from error
     except OSError as error:

@@ -85,6 +85,9 @@ def _diffusers_folder(*components: str) -> tuple[str, ...]:
     return ("model_index.json", *(f"{component}/*" for component in components))
 
 
+INDEX = "model_index.json"
+"""What every folder in diffusers layout has."""
+
 _QWEN_EDIT_FOLDER = _diffusers_folder("processor", "scheduler", "text_encoder", "tokenizer", "transformer", "vae")
 """What both versions of Qwen-Image-Edit consist of."""
 
@@ -108,7 +111,7 @@ CATALOGUE = {
             repo="Qwen/Qwen-Image-Edit-2509",
             folder="Qwen-Image-Edit-2509",
             wanted=_QWEN_EDIT_FOLDER,
-            required="model_index.json",
+            required=INDEX,
             licence="Apache-2.0",
         ),
         Source(
@@ -116,7 +119,7 @@ CATALOGUE = {
             repo="Qwen/Qwen-Image-Edit-2511",
             folder="Qwen-Image-Edit-2511",
             wanted=_QWEN_EDIT_FOLDER,
-            required="model_index.json",
+            required=INDEX,
             licence="Apache-2.0",
             in_all=False,
             use="IMGEDIT_QWEN_EDIT_FOLDER=Qwen-Image-Edit-2511",
@@ -148,7 +151,7 @@ CATALOGUE = {
             wanted=_diffusers_folder(
                 "scheduler", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "transformer", "vae"
             ),
-            required="model_index.json",
+            required=INDEX,
             licence=FLUX_LICENCE,
             gated=True,
         ),
@@ -164,7 +167,12 @@ def gguf_source(file: str, repo: str = GGUF_REPO, revision: str = "main") -> Sou
 
 def without_transformer_weights(flux: Source) -> Source:
     """The same folder for use with a GGUF file: the transformer's configuration stays, its weights do not come."""
-    return replace(flux, unwanted=("transformer/*.safetensors", "transformer/*.index.json"))
+    return replace(flux, unwanted=(*flux.unwanted, "transformer/*.safetensors", "transformer/*.index.json"))
+
+
+def without_weights(source: Source) -> Source:
+    """The small files of the same repository: configurations and vocabularies."""
+    return replace(source, unwanted=(*source.unwanted, "*.safetensors", "*.index.json"))
 
 
 @dataclass(frozen=True)

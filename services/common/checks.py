@@ -3,11 +3,44 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import ParamSpec
 
 from imgedit.errors import InvalidArgument, PromptRejected, Violation
 from services.common import texts
 
+P = ParamSpec("P")
+
 MAX_PROMPT_CHARACTERS = 2000
+
+
+class Together:
+    """Runs independent checks and raises what all of them found as one error, so that a caller mends all at once."""
+
+    def __init__(self) -> None:
+        self._found: list[InvalidArgument] = []
+
+    def check(self, check: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> None:
+        """Run a check; a fault is kept until `end`."""
+        try:
+            check(*args, **kwargs)
+        except InvalidArgument as error:
+            self._found.append(error)
+
+    def end(self) -> None:
+        """Raise the fault, or an `InvalidArgument` with all of them, each field once; return where there is none."""
+        if not self._found:
+            return
+        violations: dict[str, Violation] = {}
+        for fault in (fault for error in self._found for fault in error.violations):
+            violations.setdefault(fault.field, fault)
+        if len(violations) == 1:
+            raise self._found[0]
+        raise InvalidArgument(
+            "; ".join(f"{fault.field}: {fault.description}" for fault in violations.values()),
+            korean=" ".join(dict.fromkeys(error.korean for error in self._found)),
+            violations=[*violations.values()],
+        )
 
 
 def number(field: str, value: float, minimum: float, maximum: float) -> None:

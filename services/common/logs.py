@@ -11,6 +11,7 @@ import re
 import sys
 import threading
 from contextvars import ContextVar
+from datetime import UTC, datetime
 from typing import Any
 
 from pythonjsonlogger.json import JsonFormatter
@@ -46,6 +47,11 @@ class _RequestIdFilter(logging.Filter):
 
 
 class _Formatter(JsonFormatter):  # type: ignore[misc]  # its module has no types
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: ARG002
+        """UTC with its zone, as in "2026-11-30T06:21:04.558Z"."""
+        moment = datetime.fromtimestamp(record.created, UTC)
+        return f"{moment.isoformat(timespec='milliseconds').removesuffix('+00:00')}Z"
+
     def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
         return {key: _bounded(key, value) for key, value in log_data.items()}
 

@@ -86,7 +86,11 @@ class ModelSettings(ServiceSettings):
     )
     service_token: str = Field("", repr=False, description="the same as a value; several are separated by ;")
     models: Path = Field(Path("/models"), description="folder that holds the model folders")
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where the model runs; auto = cuda where it is")
+    device: str = Field(
+        "auto",
+        pattern=r"^(auto|cpu|cuda(:[0-9]{1,3})?)$",
+        description="where the model runs: auto (cuda where it is), cpu, cuda, or cuda:N, the N-th GPU from 0",
+    )
     max_waiting: int = Field(16, ge=1, description="jobs that may wait for the device before QUEUE_FULL")
 
 
@@ -107,8 +111,18 @@ class DiffusionSettings(ModelSettings):
     cache_bytes: int = Field(256 * MIB, ge=0, description="memory for remembered prompts and pictures; 0 = none")
     gguf: str = Field("", description="GGUF file of the transformer inside `models`; empty = the folder's own")
     gguf_sha256: str = Field("", pattern="^([0-9a-fA-F]{64})?$", description="digest that the GGUF file must have")
-    weights: Literal["auto", "dense", "gguf"] = Field(
-        "auto", description="how a GGUF file is held: dense = dequantised once; gguf = as stored; auto = by free memory"
+    weights: Literal["auto", "dense", "stored", "gguf"] = Field(
+        "auto",
+        description="how a transformer of a GGUF file or of 8-bit floats is held: dense = dequantised once; stored = "
+        "as it is, dequantised by each layer (gguf is its old name); auto = by free memory",
+    )
+    text_encoder_weights: Literal["dense", "stored", "int8"] = Field(
+        "dense",
+        description="how the text encoder (T5, Qwen2.5-VL) is held: dense = in `dtype`; stored = 8-bit floats as they "
+        "are; int8 = 8-bit weights, half the memory",
+    )
+    text_encoder_offload: Literal["same", "none", "model", "sequential"] = Field(
+        "same", description="where the text encoders' weights rest, if not as `offload` says"
     )
     offload: Literal["none", "model", "group", "sequential"] = Field(
         "none",

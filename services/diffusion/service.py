@@ -80,6 +80,6 @@ def _advice(settings: DiffusionSettings) -> str:
     gguf, weights, offload = (settings.variable(name) for name in ("gguf", "weights", "offload"))
     batch, tiling = settings.variable("max_batch"), settings.variable("vae_tiling")
     return (
-        f"set {offload}=model, then group, or {gguf} to a smaller file with {weights}=gguf; {batch}=1 and "
+        f"set {offload}=model, then group, or {gguf} to a smaller file with {weights}=stored; {batch}=1 and "
         f"{tiling}=true save less; docs/models.md has what each costs"
     )

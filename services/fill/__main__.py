@@ -29,6 +29,7 @@ def make_service(settings: FillSettings) -> Service:
             gguf=settings.models / settings.gguf if settings.gguf else None,
             gguf_sha256=settings.gguf_sha256 or None,
             weights=settings.weights,
+            text_encoder_weights=settings.text_encoder_weights,
             device=settings.device,
             dtype=settings.dtype,
             cache_bytes=settings.cache_bytes,

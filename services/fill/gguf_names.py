@@ -9,7 +9,7 @@ from typing import Any
 
 from diffusers import FluxTransformer2DModel
 
-from services.diffusion.weights.gguf_weights import Layout
+from services.diffusion.weights.layout import Layout
 
 DOUBLE: dict[str, tuple[str, ...]] = {
     "img_mod.lin": ("norm1.linear",),

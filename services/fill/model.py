@@ -5,7 +5,7 @@ weight above 0 is repainted (the pipeline cuts at one half), and an explicit neg
 guidance, a second pass per step. Knows nothing of requests, queues or how the result is blended back.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -41,7 +41,9 @@ from services.diffusion.networks.runtime_options import DEFAULT_RUNTIME, Runtime
 from services.diffusion.networks.token_region import TokenRegion, keyed_forward, tokens_of
 from services.diffusion.weights import checkpoint
 from services.diffusion.weights.gguf_weights import Weights
-from services.fill import gguf_names
+from services.diffusion.weights.reading import Held
+from services.diffusion.weights.stored_weights import Ignored
+from services.fill import gguf_names, vae_names
 from services.fill.attention import keep_keys
 from services.fill.prompt_length import TokenCounter
 from services.fill.spec import FillSpec
@@ -58,7 +60,14 @@ NARROW = {"x_embedder": 64}
 TEXT_TOKENS = 512
 """The most T5 tokens of a prompt, as `FluxFillPipeline` has it; fewer where the checkpoint's tokenizer says so."""
 
-CLIP_IGNORED = {"embeddings.position_ids": "a table 0, 1, 2 … that old files hold and the network makes itself"}
+OF_WHOLE_CLIP = "the file is of a whole CLIP, of which FLUX uses the text model alone"
+CLIP_IGNORED = {
+    "embeddings.position_ids": "a table 0, 1, 2 … that old files hold and the network makes itself",
+    "text_projection.": OF_WHOLE_CLIP,
+    "logit_scale": OF_WHOLE_CLIP,
+    "vision_model.": OF_WHOLE_CLIP,
+    "visual_projection.": OF_WHOLE_CLIP,
+}
 T5_IGNORED = {
     "decoder.": "the file is of a whole T5, of which FLUX uses the encoder alone",
     "lm_head.": "the file is of a whole T5, of which FLUX uses the encoder alone",
@@ -322,6 +331,7 @@ def load(
     gguf: Path | None = None,
     gguf_sha256: str | None = None,
     weights: Weights = "auto",
+    text_encoder_weights: Held = "dense",
     device: str = "auto",
     dtype: str = "auto",
     cache_bytes: int = CACHE_BYTES,
@@ -331,18 +341,23 @@ def load(
     """Load FLUX.1-Fill from a local folder in diffusers layout; nothing is downloaded, no code is run from it.
 
     gguf, gguf_sha256, weights: see `loading.Source`. device, dtype, loras, runtime, errors: see `loading.load`.
-    cache_bytes: device memory for remembered prompts and pictures, 0 = none.
+    text_encoder_weights: of T5, see `reading.Held`; CLIP is small and stays dense. cache_bytes: device
+    memory for remembered prompts and pictures, 0 = none.
     """
 
-    def assemble(number: torch.dtype, vae_number: torch.dtype) -> FluxFillPipeline:
-        part, weights_of = checkpoint.load_part, checkpoint.load_network
+    def assemble(
+        number: torch.dtype, vae_number: torch.dtype, device_of: Callable[[str], torch.device]
+    ) -> FluxFillPipeline:
+        def network(name: str, cls: Any, dtype: torch.dtype, ignored: Ignored, **options: Any) -> Any:
+            return checkpoint.load_network(cls, folder / name, dtype, ignored, device=device_of(name), **options)
+
         return FluxFillPipeline(
             scheduler=None,
-            vae=weights_of(AutoencoderKL, folder / "vae", vae_number),
-            text_encoder=weights_of(CLIPTextModel, folder / "text_encoder", number, CLIP_IGNORED),
-            tokenizer=part(CLIPTokenizer, folder / "tokenizer"),
-            text_encoder_2=weights_of(T5EncoderModel, folder / "text_encoder_2", number, T5_IGNORED),
-            tokenizer_2=part(T5Tokenizer, folder / "tokenizer_2"),
+            vae=network("vae", AutoencoderKL, vae_number, {}, layout=vae_names.LAYOUT),
+            text_encoder=network("text_encoder", CLIPTextModel, number, CLIP_IGNORED),
+            tokenizer=checkpoint.load_part(CLIPTokenizer, folder / "tokenizer"),
+            text_encoder_2=network("text_encoder_2", T5EncoderModel, number, T5_IGNORED, held=text_encoder_weights),
+            tokenizer_2=checkpoint.load_part(T5Tokenizer, folder / "tokenizer_2"),
             transformer=None,
         )
 

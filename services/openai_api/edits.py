@@ -23,6 +23,12 @@ _ATTEMPT_KEY = "x-envoy-attempt-count"
 """Tells the orchestrator that an edit was sent before, so that it runs no lost stage again."""
 
 _FORMATS = {"png": "OUTPUT_FORMAT_PNG", "jpeg": "OUTPUT_FORMAT_JPEG", "webp": "OUTPUT_FORMAT_WEBP"}
+_PROFILES = {
+    "fast": profile_pb2.PROFILE_FAST,
+    "balanced": profile_pb2.PROFILE_BALANCED,
+    "high": profile_pb2.PROFILE_HIGH,
+}
+_SUBJECTS = {"subject": edit_pb2.MASK_SUBJECT_SUBJECT, "background": edit_pb2.MASK_SUBJECT_BACKGROUND}
 _QUALITIES = {
     profile_pb2.PROFILE_FAST: "low",
     profile_pb2.PROFILE_BALANCED: "medium",
@@ -47,6 +53,7 @@ class Feature:
     """A feature of the catalogue. takes: the fields that a request may carry.
 
     max_references: pictures besides the first. numbers: denoise steps and strength of each profile, of "" without one.
+    seed: of an edit whose caller chooses none; None = drawn.
     """
 
     experiment: str
@@ -55,6 +62,7 @@ class Feature:
     takes: frozenset[str]
     max_references: int
     numbers: Mapping[str, tuple[int, float]]
+    seed: int | None = None
 
     @property
     def id(self) -> str:
@@ -128,7 +136,7 @@ class Edits:
         self._target = target
         self._channel = open_channel(target, tls=tls, is_balanced=True)
         self._stub = edit_pb2_grpc.EditServiceStub(self._channel)
-        self._check = self._channel.unary_unary(f"/{_SERVICE.full_name}/EditStream")
+        self._check: Any = self._channel.unary_unary(f"/{_SERVICE.full_name}/EditStream")
 
     async def close(self) -> None:
         """Close the connections."""
@@ -224,13 +232,13 @@ def _set(request: edit_pb2.EditRequest, name: str, value: Any) -> None:
     """Set one of our own parameters."""
     match name.split("."):
         case ["mask_options", "subject"]:
-            request.mask_options.subject = edit_pb2.MaskSubject.Value(f"MASK_SUBJECT_{value.upper()}")
+            request.mask_options.subject = _SUBJECTS[value]
         case ["mask_options", field]:
             setattr(request.mask_options, field, value)
         case ["outpaint", field]:
             setattr(request.outpaint, field, value)
         case ["profile"]:
-            request.profile = profile_pb2.Profile.Value(f"PROFILE_{value.upper()}")
+            request.profile = _PROFILES[value]
         case ["postprocess"]:
             request.postprocess = edit_pb2.POSTPROCESS_ON if value else edit_pb2.POSTPROCESS_OFF
         case _:
@@ -277,6 +285,7 @@ def _feature(experiment: str, feature: edit_pb2.Feature) -> Feature:
         profile_pb2.Profile.Name(found.profile).removeprefix("PROFILE_").lower(): (found.steps, found.strength)
         for found in feature.profiles
     }
+    seed = specs.get("seed")
     usual = [specs[name].default.number_value if name in specs else 0.0 for name in ("steps", "strength")]
     return Feature(
         experiment,
@@ -285,4 +294,5 @@ def _feature(experiment: str, feature: edit_pb2.Feature) -> Feature:
         frozenset(specs),
         references.count.max if references else 0,
         {"": (int(usual[0]), usual[1]), **numbers},
+        int(seed.default.number_value) if seed is not None and seed.HasField("default") else None,
     )

@@ -143,7 +143,8 @@ class ImageEdits:
         """The edits that a request means, one per result."""
         await self._check_picture(asked)
         feature: Feature | None = None
-        if not model_choice.is_named(asked.model) or asked.partial_images:
+        draws_seeds = asked.n > 1 and "seed" not in asked.own
+        if not model_choice.is_named(asked.model) or asked.partial_images or draws_seeds:
             feature = model_choice.choose(asked, await self._features(exchange, authorization))
         experiment, name = (feature.experiment, feature.name) if feature else _named(asked.model or "")
         mask = asked.own_mask if asked.mask is None else await self._masks.translated(asked.mask)
@@ -160,7 +161,7 @@ class ImageEdits:
             request_id=exchange.request_id,
             own=asked.own,
         )
-        return [first] if asked.n == 1 else [_numbered(first, place) for place in range(asked.n)]
+        return [first] if asked.n == 1 else [_numbered(first, place, feature) for place in range(asked.n)]
 
     async def _features(self, exchange: Exchange, authorization: str | None) -> list[Feature]:
         try:
@@ -257,10 +258,10 @@ def _named(model: str) -> tuple[str, str]:
     return experiment, feature
 
 
-def _numbered(edit: EditSpec, place: int) -> EditSpec:
-    """One of several edits: an id of its own and, where the caller chose the first one's seed, its own seed."""
-    seed = edit.own.get("seed")
-    own = edit.own if seed is None else {**edit.own, "seed": seed + place}
+def _numbered(edit: EditSpec, place: int, feature: Feature | None) -> EditSpec:
+    """One of several edits: an id of its own and, where the caller or the feature fixes the first one's, a seed."""
+    seed = edit.own.get("seed", feature.seed if feature else None)
+    own = edit.own if seed is None else {**edit.own, "seed": (seed + place) % (parameters.MAX_SEED + 1)}
     return replace(edit, request_id=f"{edit.request_id}-{place + 1}", own=own)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import sys
-from dataclasses import replace
 from typing import Any
 
 import grpc
@@ -50,10 +49,7 @@ def make_service(settings: QwenEditSettings) -> Service:
             loras={streaming.FAST_LORA: LoraFile(settings.models / settings.lora_fast, schedule=LIGHTNING_SCHEDULE)}
             if settings.lora_fast
             else {},
-            runtime=replace(
-                runtime_of(settings),
-                text_encoder_offload=None if settings.text_encoder_offload == "same" else settings.text_encoder_offload,
-            ),
+            runtime=runtime_of(settings),
         )
 
     def add_servicers(slot: EngineSlot, server: grpc.aio.Server) -> None:

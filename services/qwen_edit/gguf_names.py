@@ -5,7 +5,7 @@ from typing import Any
 
 from diffusers import QwenImageTransformer2DModel
 
-from services.diffusion.weights.gguf_weights import Layout
+from services.diffusion.weights.layout import Layout
 
 
 def name_table(_config: Any, names: Iterable[str]) -> dict[str, tuple[str, ...]]:

@@ -44,6 +44,7 @@ from services.diffusion.networks.runtime_options import DEFAULT_RUNTIME, Runtime
 from services.diffusion.networks.token_region import TokenRegion, keyed_forward, tokens_of
 from services.diffusion.weights import checkpoint
 from services.diffusion.weights.gguf_weights import Weights
+from services.diffusion.weights.reading import Held
 from services.qwen_edit import gguf_names, vae
 from services.qwen_edit.attention import keep_keys
 from services.qwen_edit.conditioning import CONDITION_PIXELS, MULTIPLE, REFERENCE_PIXELS, Conditioner, scaled
@@ -53,7 +54,7 @@ from services.qwen_edit.processor import load_processor
 from services.qwen_edit.prompt_length import TokenCounter
 from services.qwen_edit.rewriting import PromptRewriter
 from services.qwen_edit.spec import QwenEditSpec
-from services.qwen_edit.text_encoder import TextEncoderWeights, load_text_encoder
+from services.qwen_edit.text_encoder import load_text_encoder
 
 SERVICE = "qwen_edit"
 PIPELINE = "QwenImageEditPlusPipeline"
@@ -305,7 +306,7 @@ def load(
     gguf: Path | None = None,
     gguf_sha256: str | None = None,
     weights: Weights = "auto",
-    text_encoder_weights: TextEncoderWeights = "dense",
+    text_encoder_weights: Held = "dense",
     text_encoder_attention: str = "",
     device: str = "auto",
     dtype: str = "auto",
@@ -318,17 +319,21 @@ def load(
     """Load Qwen-Image-Edit-2509 or -2511 from a local folder in diffusers layout; no download, no code from the folder.
 
     gguf, gguf_sha256, weights: see `loading.Source`. device, dtype, loras, runtime, errors: see `loading.load`.
-    text_encoder_weights: dense or int8, see `int8.py`. text_encoder_attention: one of transformers', empty = its
-    choice. reference_pixels, condition_pixels: areas at which reference pictures are encoded and all pictures are
-    looked at. cache_bytes: device memory for remembered prompts and pictures, 0 = none.
+    text_encoder_weights: see `reading.Held`. text_encoder_attention: one of transformers', empty = its choice.
+    reference_pixels, condition_pixels: areas at which reference pictures are encoded and all pictures are looked at.
+    cache_bytes: device memory for remembered prompts and pictures, 0 = none.
     """
 
-    def assemble(number: torch.dtype, vae_number: torch.dtype) -> QwenImageEditPlusPipeline:
+    def assemble(
+        number: torch.dtype, vae_number: torch.dtype, device_of: Callable[[str], torch.device]
+    ) -> QwenImageEditPlusPipeline:
         tokenizer = checkpoint.load_part(Qwen2Tokenizer, folder / "tokenizer")
-        encoder = load_text_encoder(folder / "text_encoder", number, text_encoder_weights, text_encoder_attention)
+        encoder = load_text_encoder(
+            folder / "text_encoder", number, device_of("text_encoder"), text_encoder_weights, text_encoder_attention
+        )
         return QwenImageEditPlusPipeline(
             scheduler=None,
-            vae=vae.load(folder / "vae", vae_number),
+            vae=vae.load(folder / "vae", vae_number, device_of("vae")),
             text_encoder=encoder,
             tokenizer=tokenizer,
             processor=load_processor(folder / "processor", tokenizer),

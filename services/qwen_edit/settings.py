@@ -1,7 +1,5 @@
 """Settings of the qwen_edit service, read from IMGEDIT_QWEN_EDIT_*."""
 
-from typing import Literal
-
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
@@ -19,12 +17,6 @@ class QwenEditSettings(DiffusionSettings):
     folder: str = Field("Qwen-Image-Edit-2509", description="folder of the model inside `models`, in diffusers layout")
     reference_pixels: int = Field(
         1_048_576, ge=1024, description="area at which reference pictures are encoded, whatever their own size"
-    )
-    text_encoder_weights: Literal["dense", "int8"] = Field(
-        "dense", description="how the text encoder is held: dense = as stored; int8 = 8-bit weights, half the memory"
-    )
-    text_encoder_offload: Literal["same", "none", "model", "sequential"] = Field(
-        "same", description="where the text encoder's weights rest, if not as `offload` says"
     )
     text_encoder_attention: str = Field(
         "", description="a transformers attention (sdpa, eager, flash_attention_2 ...); empty = its own choice"

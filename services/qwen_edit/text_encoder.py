@@ -1,27 +1,28 @@
 """Loading Qwen2.5-VL, the text encoder, with the settings that are its own: weights and attention."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from transformers import Qwen2_5_VLForConditionalGeneration
 
 from imgedit.errors import SettingsError
 from services.diffusion.weights import checkpoint
-from services.qwen_edit import int8
+from services.diffusion.weights.reading import Held
 
-TextEncoderWeights = Literal["dense", "int8"]
+DENSE = ("lm_head",)
+"""The vocabulary may share its weights with the embedding."""
 
 
-def load_text_encoder(folder: Path, dtype: torch.dtype, weights: TextEncoderWeights, attention: str) -> Any:
-    """Qwen2.5-VL of a component's folder, on the CPU.
+def load_text_encoder(folder: Path, dtype: torch.dtype, device: torch.device, held: Held, attention: str) -> Any:
+    """Qwen2.5-VL of a component's folder, on the device.
 
-    weights: dense = as stored; int8 = 8-bit linear layers. attention: one of transformers', empty = its choice. Raises
-    `ModelLoadError` naming the folder, `SettingsError` for an attention that cannot be had.
+    held: see `reading.Held`. attention: one of transformers', empty = its choice. Raises `ModelLoadError` naming the
+    folder, `SettingsError` for an attention that cannot be had.
     """
-    encoder = checkpoint.load_network(Qwen2_5_VLForConditionalGeneration, folder, dtype)
-    if weights == "int8":
-        int8.quantise(encoder, keep=("lm_head",))  # the vocabulary may share its weights with the embedding
+    encoder = checkpoint.load_network(
+        Qwen2_5_VLForConditionalGeneration, folder, dtype, device=device, held=held, dense=DENSE
+    )
     if attention:
         try:
             encoder.set_attn_implementation(attention)

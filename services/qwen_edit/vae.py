@@ -16,6 +16,8 @@ from diffusers.models.autoencoders.autoencoder_kl_qwenimage import QwenImageCaus
 from torch import Tensor, nn
 
 from services.diffusion.weights import checkpoint
+from services.diffusion.weights.layout import Layout
+from services.qwen_edit import vae_names
 
 
 class PictureConv(nn.Conv2d):
@@ -60,8 +62,9 @@ class PictureVae(AutoencoderKLQwenImage):  # type: ignore[misc]
         self._conv_idx, self._enc_conv_idx = [0], [0]
 
 
-def load(folder: Path, dtype: torch.dtype) -> PictureVae:
-    """The VAE of a checkpoint's `vae` folder, on the CPU, ready for inference. Raises `ModelLoadError`."""
-    vae: PictureVae = checkpoint.load_network(PictureVae, folder, dtype)
+def load(folder: Path, dtype: torch.dtype, device: torch.device = checkpoint.CPU) -> PictureVae:
+    """The VAE of a checkpoint's `vae` folder, ready for inference. Raises `ModelLoadError`."""
+    layout = Layout("Qwen-Image's VAE", PictureVae, vae_names.name_table)
+    vae: PictureVae = checkpoint.load_network(PictureVae, folder, dtype, layout=layout, device=device)
     replace_convolutions(vae)
     return vae

@@ -13,7 +13,7 @@ import yaml
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from openapi_spec_validator import validate
 
-from deploy.envoy.build import FOLDER
+from deploy.envoy.build import FOLDER, cluster_sidecar
 from imgedit.local import gateway
 from imgedit.local.gateway import Address
 from imgedit.v1 import edit_pb2
@@ -67,7 +67,7 @@ def test_a_filled_in_sidecar_is_valid_and_forwards_to_every_replica(tmp_path: Pa
 
 
 def test_the_sidecar_repeats_no_call_that_a_replica_may_have_begun() -> None:
-    config = yaml.safe_load((FOLDER / "sidecar.yaml").read_text())
+    config = cluster_sidecar()
     policies = [
         (host["retry_policy"]["retry_on"], [header["name"] for header in host["retry_policy"]["retriable_headers"]])
         for listener in config["static_resources"]["listeners"]

@@ -10,7 +10,11 @@ import subprocess
 import pytest
 import yaml
 
+from deploy.grafana.dashboards import DASHBOARDS, SLOW_SECONDS
+from deploy.prometheus import rules
+from services.common.metrics import REQUEST_BUCKETS
 from tests.deploy.kubernetes import ROOT
+from tests.manual import anchors
 
 PROMETHEUS = ROOT / "deploy" / "prometheus"
 RULES = yaml.safe_load((PROMETHEUS / "rules.yaml").read_text(encoding="utf-8"))
@@ -58,3 +62,46 @@ def test_every_panel_has_a_korean_and_an_english_title(path: object) -> None:
     assert all(re.search("[가-힣]", title) and re.search("[A-Za-z]{2}", title) for title in titles)
     numbers = [panel["id"] for panel in document["panels"]]
     assert len(set(numbers)) == len(numbers)
+
+
+@pytest.mark.parametrize("name", DASHBOARDS)
+def test_every_panel_says_what_it_shows_and_links_to_what_to_do(name: str) -> None:
+    document = json.loads((ROOT / "deploy/grafana/dashboards" / f"{name}.json").read_text(encoding="utf-8"))
+    sections = anchors(ROOT / "docs" / "operations.md")
+    panels = [panel for panel in document["panels"] if panel["type"] != "row"]
+    assert panels
+    for panel in panels:
+        assert re.search("[가-힣].* · .*[a-z]", panel["description"]), panel["title"]
+        [link] = panel["links"]
+        page, _, anchor = link["url"].partition("#")
+        assert page.endswith("/docs/operations.md")
+        assert anchor in sections, panel["title"]
+
+
+def test_the_limit_of_slow_edits_is_a_bound_of_the_histogram_and_fits_the_guides_times() -> None:
+    assert set(rules.SLOW_SECONDS) == {bound for bound in REQUEST_BUCKETS if bound == int(bound)}
+    assert SLOW_SECONDS == rules.limits()["slow_edit_seconds"] > 80
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("slow_edit_seconds", 100, "slow_edit_seconds must be one of .*, 90, 120, .*, is 100"),
+        ("slow_edit_ratio", 1.5, "slow_edit_ratio must be above 0 and below 1, is 1.5"),
+        ("queue_jobs", 0, "queue_jobs must be above 0, is 0"),
+        ("burn", "6", "burn must be a number, is '6'"),
+        ("burns", 6, "missing or unknown: burns"),
+    ],
+)
+def test_a_limit_that_cannot_be_is_named(name: str, value: object, said: str) -> None:
+    with pytest.raises(rules.LimitError, match=said):
+        rules.checked({**rules.limits(), name: value})
+
+
+def test_every_limit_is_used_and_none_is_written_into_the_rules() -> None:
+    made = rules.rules().decode()
+    assert "<<" not in made
+    for name in rules.limits():
+        changed = {other: value for other, value in rules.limits().items() if other != name}
+        with pytest.raises(rules.LimitError, match=name):
+            rules.checked(changed)

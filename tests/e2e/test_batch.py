@@ -109,13 +109,13 @@ def test_an_option_that_fails_for_all_ends_the_batch_at_once(stack: RunningStack
 def test_what_cannot_be_a_batch_is_refused(stack: RunningStack, folder: Path, tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
-    for pictures, out, said in (
-        (empty, tmp_path / "out", "holds no PNG"),
-        (tmp_path / "none", tmp_path / "out", "no folder"),
-        (folder, folder, "another folder"),
+    for pictures, out, code, said in (
+        (empty, tmp_path / "out", 1, "holds no PNG"),
+        (tmp_path / "none", tmp_path / "out", 1, "no folder"),
+        (folder, folder, 2, "another folder"),
     ):
         done = run(stack.target, pictures, out)
-        assert done.returncode == 1
+        assert done.returncode == code
         assert said in done.stderr
     assert run("127.0.0.1:1", folder, tmp_path / "out", "--mask", "none.png").returncode == 1
 

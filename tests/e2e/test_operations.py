@@ -197,8 +197,9 @@ def test_with_json_the_command_line_prints_one_object(stack: RunningStack, photo
     listed = json.loads(command(stack, "experiments", "--json").stdout)["experiments"]
     assert [experiment["id"] for experiment in listed] == ["ben2_flux_fill", "ben2_qwen_image"]
     assert listed[0]["features"][0]["parameters"]
-    health = json.loads(command(stack, "health", "--base-port", str(stack.ports.base), "--json").stdout)
-    assert {name: found["serving"] for name, found in health.items()} == dict.fromkeys(SERVICES, True)
+    health = json.loads(command(stack, "health", "--json").stdout)
+    assert (health["target"], health["serving"]) == (stack.target, True)
+    assert all(experiment["available"] for experiment in health["experiments"])
 
 
 @pytest.mark.parametrize(("options", "shown"), [((), True), (("--quiet",), False)])
@@ -216,7 +217,7 @@ def test_a_terminal_shows_stage_step_and_time_of_an_edit(
 def test_the_command_line_explains_a_refusal(stack: RunningStack, photo: Path) -> None:
     done = command(stack, "edit", str(photo), "-e", "ben2_flux_fill", "-p", "a gym", "--steps", "9")
     assert done.returncode == 1
-    assert "steps: must be 10 to 50, is 9" in done.stderr
+    assert "--steps: must be 10 to 50, is 9" in done.stderr
     assert "INVALID_ARGUMENT" in done.stderr
     assert "Traceback" not in done.stderr
 
@@ -235,10 +236,11 @@ def test_the_command_line_lists_experiments_and_health(stack: RunningStack) -> N
     listed = command(stack, "experiments")
     assert listed.returncode == 0
     assert "multi_image_editing" in listed.stdout
-    health = command(stack, "health", "--wait", "10", "--base-port", str(stack.ports.base))
+    assert "--mask-grow" in command(stack, "experiments", "ben2_flux_fill").stdout
+    health = command(stack, "health", "--wait", "10")
     assert health.returncode == 0
-    assert health.stdout.count("SERVING") == 4
-    assert command(stack, "health", "--base-port", "1").returncode == 4
+    assert health.stdout.count("SERVING") == 3
+    assert command(stack, "health", "--target", "127.0.0.1:1").returncode == 4
 
 
 def test_every_service_logs_one_json_object_per_call(stack: RunningStack, client: SyncEditClient, photo: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import grpc
 
+from imgedit.errors import ImgeditError, to_status
 from imgedit.v1 import edit_pb2, edit_pb2_grpc
 
 RESULT = b"\x89PNG the result"
@@ -17,11 +18,16 @@ RESULT = b"\x89PNG the result"
 
 @dataclass
 class EditServer(edit_pb2_grpc.EditServiceServicer):
-    """Answers every edit with the same bytes; remembers what it was sent. before: called before an answer."""
+    """Answers every edit with the same bytes; remembers what it was sent.
+
+    before: called before an answer. error: what edits end with instead. lacking: services that the experiment lacks.
+    """
 
     port: int = 0
     seen: list[edit_pb2.EditRequest] = field(default_factory=list)
     before: Callable[[], None] = lambda: None
+    error: ImgeditError | None = None
+    lacking: tuple[str, ...] = ()
 
     @property
     def address(self) -> str:
@@ -31,6 +37,9 @@ class EditServer(edit_pb2_grpc.EditServiceServicer):
         self.seen.append(request)
         yield edit_pb2.EditEvent(stage=edit_pb2.StageStarted(name="fill", index=1, count=1))
         self.before()
+        if self.error is not None:
+            yield edit_pb2.EditEvent(error=to_status(self.error))
+            return
         answer = edit_pb2.EditResponse(
             success=True,
             output_image=RESULT,
@@ -51,7 +60,12 @@ class EditServer(edit_pb2_grpc.EditServiceServicer):
         spec = edit_pb2.ParameterSpec(name="steps", type=edit_pb2.PARAMETER_TYPE_INTEGER, range=steps)
         feature = edit_pb2.Feature(id="inpainting", name="배경 교체 – é", available=True, parameters=[spec])
         found = edit_pb2.Experiment(
-            id="one", name="이미지 편집", description="인물을 ‘그대로’ 두고 …", available=True, features=[feature]
+            id="one",
+            name="이미지 편집",
+            description="인물을 ‘그대로’ 두고 …",
+            available=not self.lacking,
+            unavailable_services=self.lacking,
+            features=[feature],
         )
         return edit_pb2.ListExperimentsResponse(experiments=[found])
 

@@ -24,7 +24,20 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 NOBODY = "127.0.0.1:1"
-COMMANDS = ("edit", "batch", "experiments", "health", "doctor", "inspect", "up", "models", "catalogue", "tokens")
+COMMANDS = (
+    "edit",
+    "batch",
+    "experiments",
+    "health",
+    "status",
+    "stop",
+    "doctor",
+    "inspect",
+    "up",
+    "models",
+    "catalogue",
+    "tokens",
+)
 
 
 def environment(**further: str) -> dict[str, str]:
@@ -46,8 +59,8 @@ def photo(tmp_path: Path) -> Path:
 
 
 def test_the_help_tells_every_exit_code() -> None:
-    shown = imgedit("--help").stdout
-    assert all(f"{code.value} = {meaning}" in shown for code, meaning in MEANINGS.items())
+    shown = " ".join(imgedit("--help", COLUMNS="80").stdout.split())
+    assert all(f"{code.value} {meaning}" in shown for code, meaning in MEANINGS.items())
 
 
 def test_the_manual_tells_every_exit_code() -> None:
@@ -79,7 +92,7 @@ def test_without_a_server_every_command_ends_with_4(photo: Path, tmp_path: Path)
     assert imgedit("edit", str(photo), *options).returncode == ExitCode.TRY_LATER
     assert imgedit("batch", str(tmp_path), "--out", str(tmp_path / "out"), *options).returncode == ExitCode.TRY_LATER
     assert imgedit("experiments", "--target", NOBODY).returncode == ExitCode.TRY_LATER
-    assert imgedit("health", "--base-port", "1").returncode == ExitCode.TRY_LATER
+    assert imgedit("health", "--target", NOBODY).returncode == ExitCode.TRY_LATER
 
 
 def test_with_json_an_error_is_one_object_too(photo: Path, tmp_path: Path) -> None:
@@ -116,18 +129,41 @@ async def test_ctrl_c_cancels_the_edit_and_ends_with_130(photo: Path) -> None:
     server = RunningServer(Service(("imgedit.v1.EditService",), register), settings_of())
     await server.start()
     try:
-        options = ("-e", "x", "-p", "y", "--target", f"127.0.0.1:{server.port}")
+        options = ("-e", "x", "-p", "y", "--target", f"127.0.0.1:{server.port}", "--json")
         running = await asyncio.create_subprocess_exec(
-            "imgedit", "edit", str(photo), *options, env=environment(), stderr=asyncio.subprocess.PIPE
+            "imgedit",
+            "edit",
+            str(photo),
+            *options,
+            env=environment(),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
         )
         await asyncio.wait_for(servicer.has_begun.wait(), 30)
         running.send_signal(signal.SIGINT)
-        _, said = await asyncio.wait_for(running.communicate(), 30)
+        printed, said = await asyncio.wait_for(running.communicate(), 30)
         assert running.returncode == ExitCode.INTERRUPTED
-        assert b"Traceback" not in said
+        assert (json.loads(printed), said) == ({"error": {"message": "ended by Ctrl-C"}}, b"")
         await asyncio.wait_for(servicer.was_left.wait(), 10)
     finally:
         await server.drain()
+
+
+def test_ctrl_c_while_the_commands_are_loaded_ends_without_a_word(tmp_path: Path) -> None:
+    """A package that the command line needs is replaced by one that says that it is loaded, and never is."""
+    (tmp_path / "typer.py").write_text("import time\nprint('loading', flush=True)\ntime.sleep(600)\n")
+    paths = os.pathsep.join([str(tmp_path), str(ROOT)])
+    running = subprocess.Popen(
+        [sys.executable, "-m", "imgedit.cli", "experiments"],
+        env=environment(PYTHONPATH=paths),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert running.stdout is not None
+    assert running.stdout.readline() == b"loading\n"
+    running.send_signal(signal.SIGINT)
+    assert running.communicate(timeout=60) == (b"", b"")
+    assert running.returncode == ExitCode.INTERRUPTED
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

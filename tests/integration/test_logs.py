@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import subprocess
 import sys
+import time
 import warnings
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import grpc
@@ -67,6 +70,23 @@ def test_a_line_of_the_log_is_one_line_whatever_it_says(text: str, capsys: pytes
     assert "Traceback" in str(failed["exc_info"]) or len(text) > 10_000
     assert len(written) < 20_000
     assert not set(written) - {"\n"} & {chr(code) for code in (*range(32), *range(0x7F, 0xA0), 0x2028, 0x202E, 0x2066)}
+
+
+def test_times_are_utc_and_say_so(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Asia/Seoul")
+    time.tzset()
+    try:
+        logs.configure("test", "info")
+        before = datetime.now(UTC)
+        logging.getLogger("t").info("told")
+        after = datetime.now(UTC)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    [line] = lines_of(capsys.readouterr().err)
+    text = str(line["time"])
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", text)
+    assert before - timedelta(milliseconds=1) <= datetime.fromisoformat(text) <= after
 
 
 def test_accounts_are_written_at_every_level(capsys: pytest.CaptureFixture[str]) -> None:

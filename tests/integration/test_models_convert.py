@@ -21,10 +21,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from imgedit.weights.gguf_header import TYPES, read_header
 from imgedit.weights.registry import LockedFile, LockedModel, read_lock, sha256_of, verify, write_lock
 from services.common.conversion import Order, run
 from services.diffusion.weights import convert as converter
-from services.diffusion.weights.gguf_header import TYPES, read_header
 from services.fill import gguf_names
 from services.qwen_edit import gguf_names as qwen_names
 from services.segmentation.ben2 import load

@@ -320,6 +320,22 @@ def test_with_a_gguf_file_the_weights_of_the_transformer_are_left_out(
     assert run("verify").output.count("OK ") == len(FLUX_FILES) - 2 + 2
 
 
+def test_small_files_come_without_any_weights(
+    run: Run, hub: Hub, models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", hub.token)
+    result = run("pull", "flux-fill", "--send-token", "--small")
+    assert result.exit_code == 0, result.output
+    small = {"model_index.json", "tokenizer/merges.txt", "tokenizer_2/spiece.model"}
+    assert files_in(models / "FLUX.1-Fill-dev") == small | {f"{part}/config.json" for part in PARTS}
+
+
+def test_small_goes_with_models_that_have_small_files(run: Run) -> None:
+    result = run("pull", "ben2", "--small")
+    assert result.exit_code == 2
+    assert "--small goes with flux-fill" in result.output
+
+
 def test_a_gguf_file_that_is_not_there_is_answered_with_those_that_are(
     run: Run, hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:

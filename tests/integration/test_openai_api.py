@@ -7,6 +7,7 @@ import base64
 import json
 import re
 from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -136,6 +137,21 @@ async def test_a_list_of_pictures_is_one_to_edit_and_references(at: Door) -> Non
     assert answer.data[0].model == "ben2_qwen_image/multi_image_editing"
     [sent] = at.world.scripts["qwen_edit"].requests
     assert len(sent.images) == 2
+
+
+async def test_n_results_of_a_feature_with_a_seed_of_its_own_begin_there_and_differ(tmp_path: Path) -> None:
+    catalogue = tmp_path / "experiments.yaml"
+    stages = "        stages: [qwen_edit, composite]\n        defaults: {seed: 4294967295}\n"
+    numbers = "steps: {default: 2, min: 1, max: 9}, guidance_scale: {default: 1, min: 1, max: 9}"
+    catalogue.write_text(
+        "experiments:\n  - id: own\n    name: Own\n    models: [{model_id: any}]\n    features:\n      - id: edit\n"
+        f"        name: Edit\n{stages}        parameters: {{{numbers}, strength: {{default: 1, min: 0, max: 1}}}}\n",
+        encoding="utf-8",
+    )
+    async with door(orchestrator={"experiments": catalogue}) as at:
+        for model in ("own", "own/edit"):
+            answer = await at.edit(model=model, n=3)
+            assert [result.seed for result in answer.data] == [4294967295, 0, 1]
 
 
 async def test_n_results_have_seeds_of_their_own_and_run_at_once(at: Door) -> None:

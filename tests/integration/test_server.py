@@ -360,7 +360,7 @@ async def test_a_service_that_can_serve_nothing_any_more_ends_so_that_it_is_star
 
     service = Service((), lambda _: None, stop=stop, ended_by_itself=ended_by_itself)
     settings = ServerSettings(drain_seconds=0.5)
-    running = asyncio.create_task(server_module._serve(service, settings))
+    running = asyncio.create_task(server_module._serve(service, settings, asyncio.Event()))
     await asyncio.sleep(0.3)
     assert not running.done()
     lost.set()

@@ -161,7 +161,7 @@ def test_files_of_one_edit_have_different_names(server: EditServer, tmp_path: Pa
     photo = tmp_path / "photo.png"
     photo.write_bytes(picture("PNG"))
     same = ("-o", tmp_path / "x.png", "--cutout", tmp_path / "x.png")
-    assert imgedit("edit", photo, *ASKED, "--target", server.address, *same).returncode == 1
+    assert imgedit("edit", photo, *ASKED, "--target", server.address, *same).returncode == 2
     assert server.seen == []
 
 
@@ -191,7 +191,7 @@ def test_what_is_kept_says_so_where_no_folder_is_left(tmp_path: Path, monkeypatc
         ("batch", "--help"),
         ("experiments",),
         ("experiments", "--json"),
-        ("health", "--base-port", "1"),
+        ("health",),
         ("models", "list"),
         ("catalogue", "schema"),
         ("edit", "없는 – é.png", *ASKED),
@@ -200,7 +200,11 @@ def test_what_is_kept_says_so_where_no_folder_is_left(tmp_path: Path, monkeypatc
     ids=" ".join,
 )
 def test_no_command_ends_by_a_terminals_encoding(server: EditServer, encoding: str, command: tuple[str, ...]) -> None:
-    target = ("--target", server.address) if command[0] in ("edit", "experiments") and "--help" not in command else ()
+    target = (
+        ("--target", server.address)
+        if command[0] in ("edit", "experiments", "health") and "--help" not in command
+        else ()
+    )
     done = imgedit(*command, *target, PYTHONIOENCODING=encoding)
     assert b"UnicodeEncodeError" not in done.stderr
     if "--json" in command or command == ("catalogue", "schema"):

@@ -79,6 +79,11 @@ def photo(height: int = 64, width: int = 96, seed: int = 0) -> np.ndarray:
     return coarse.repeat(16, axis=0).repeat(16, axis=1)
 
 
+def alike(one: np.ndarray, other: np.ndarray) -> bool:
+    """Whether two pictures of the same numbers are the same but for rounding, which depends on where numbers lie."""
+    return one.shape == other.shape and int(np.abs(one.astype(int) - other.astype(int)).max()) <= 2
+
+
 def box_mask(height: int = 64, width: int = 96) -> np.ndarray:
     """White in the middle, black around."""
     mask = np.zeros((height, width), np.uint8)

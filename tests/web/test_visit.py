@@ -181,5 +181,5 @@ def test_what_runs_is_cancelled_when_its_visit_is_over(demo_stack: DemoStack) ->
 def test_what_is_uploaded_takes_the_place_of_a_sample(studio: Studio) -> None:
     studio.sample("in-the-gym")
     studio.upload(payload("mine.png", png(Image.new("RGB", (64, 48), "teal"))))
-    expect(studio.page.get_by_text("64 × 48 px · PNG")).to_be_visible()
+    expect(studio.page.locator(".st-key-input-now")).to_contain_text("64 × 48 px · PNG")
     expect(studio.page.get_by_role("button", name="이미지 지우기")).to_have_count(0)

@@ -31,7 +31,7 @@ from demo.world import prompts
 from services.diffusion.networks import flow
 from services.diffusion.networks.conditioning_cache import ConditioningCache
 from services.diffusion.networks.vae_pixels import to_tensor
-from services.diffusion.weights.checkpoint import load_network, load_part
+from services.diffusion.weights.checkpoint import CPU, load_network, load_part
 from services.qwen_edit.conditioning import CONDITION_PIXELS, MULTIPLE, Conditioner, Shape
 from services.qwen_edit.processor import load_processor
 from services.qwen_edit.text_encoder import load_text_encoder
@@ -69,7 +69,7 @@ class Encoder:
         pipeline = QwenImageEditPlusPipeline(
             scheduler=None,
             vae=None,
-            text_encoder=load_text_encoder(folder / "text_encoder", torch.float32, "dense", ""),
+            text_encoder=load_text_encoder(folder / "text_encoder", torch.float32, CPU, "dense", ""),
             tokenizer=tokenizer,
             processor=load_processor(folder / "processor", tokenizer),
             transformer=None,

@@ -22,12 +22,21 @@ The last three are raised where there is no room for a workspace.
 
 
 def device_named(name: str) -> torch.device:
-    """The device of a setting: `auto` (CUDA when there is one, else the CPU), `cpu`, `cuda`, `cuda:N`."""
+    """The device of a setting: `auto` (CUDA when there is one, else the CPU), `cpu`, `cuda`, `cuda:N`.
+
+    `cuda:N` also becomes the device of kernels that name none. Raises `SettingsError` for a GPU that is not there.
+    """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     device = torch.device(name)
     if device.type == "cuda" and not torch.cuda.is_available():
         raise SettingsError(f"device {name!r} was asked for and CUDA is not available")
+    if device.index is not None:
+        count = torch.cuda.device_count()
+        if device.index >= count:
+            there = "cuda:0 alone is" if count == 1 else f"cuda:0 to cuda:{count - 1} are"
+            raise SettingsError(f"device {name!r} was asked for and {there} there")
+        torch.cuda.set_device(device)
     return device
 
 
@@ -102,5 +111,5 @@ def free_bytes(device: torch.device) -> int:
         return int(torch.cuda.mem_get_info(device)[0])
     memory = host_memory()
     if memory is None:
-        raise SettingsError("free memory cannot be read here; choose weights=dense or weights=gguf")
+        raise SettingsError("free memory cannot be read here; choose weights=dense or weights=stored")
     return memory.available

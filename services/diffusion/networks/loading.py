@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from imgedit.errors import ModelLoadError
+from services.common.faults import shortened
 from services.diffusion.networks import device as devices
 from services.diffusion.networks import flow
 from services.diffusion.networks.kept_keys import KeyKeeper
@@ -17,11 +19,14 @@ from services.diffusion.networks.memory_plan import Activations, Headroom, headr
 from services.diffusion.networks.network import Network
 from services.diffusion.networks.runtime_options import RuntimeOptions, compile_blocks, offloads
 from services.diffusion.networks.runtime_options import apply as apply_runtime
-from services.diffusion.weights import checkpoint, gguf_weights
-from services.diffusion.weights.gguf_weights import Layout, Weights
+from services.diffusion.weights import checkpoint, gguf_weights, prequantised
+from services.diffusion.weights.gguf_weights import Weights
+from services.diffusion.weights.layout import Layout, shapes_of
+from services.diffusion.weights.reading import Held, fill
 
-Assemble = Callable[[torch.dtype, torch.dtype], Any]
-"""From the number formats of the networks and of the VAE to a pipeline without its transformer."""
+Assemble = Callable[[torch.dtype, torch.dtype, Callable[[str], torch.device]], Any]
+"""From the number formats of the networks and of the VAE, and from the device that each network is read to, to a
+pipeline without its transformer."""
 
 
 @dataclass(frozen=True)
@@ -29,9 +34,9 @@ class Recipe:
     """What is particular to one model.
 
     pipeline, parts: what the folder's `model_index.json` must name. networks: the components with weights. layout: of
-    its GGUF files. activations: memory that its work takes. keep_keys: has the transformer's attention keep keys and
-    values. narrow: see `LoraRegistry`. prepare: done to the
-    transformer of this folder as soon as it is loaded.
+    its transformer's original files. activations: memory that its work takes. keep_keys: has the transformer's
+    attention keep keys and values. narrow: see `LoraRegistry`. prepare: done to the transformer of this folder as soon
+    as it is loaded.
     """
 
     service: str
@@ -50,13 +55,24 @@ class Source:
     """Where the weights are: a folder in diffusers layout, and where it is given a GGUF file of the transformer.
 
     The transformer's sizes come from the folder. sha256: hex digest that the file must have. weights: auto, dense or
-    gguf, see `gguf_weights.load_transformer`.
+    stored, for a GGUF file and for 8-bit floats, see `gguf_weights.choose_weights`.
     """
 
     folder: Path
     gguf: Path | None = None
     sha256: str | None = None
     weights: Weights = "auto"
+
+    def resolved(self) -> Source:
+        """The same with the GGUF file that lies in the transformer's folder, if that holds one and no safetensors."""
+        folder = self.folder / "transformer"
+        inside = sorted(folder.glob("*.gguf"))
+        if self.gguf is not None or not inside or any(folder.glob("*.safetensors")):
+            return self
+        if len(inside) > 1:
+            names = shortened([path.name for path in inside])
+            raise ModelLoadError(f"{folder} holds {len(inside)} GGUF files ({names}); one is expected")
+        return replace(self, gguf=inside[0])
 
     @property
     def revision(self) -> str:
@@ -97,9 +113,15 @@ def load(
     target = devices.device_named(device)
     number = devices.dtype_named(dtype, target)
     checkpoint.check_folder(source.folder, recipe.pipeline, recipe.parts)
+    source = source.resolved()
     if source.gguf is not None:  # refused before anything is loaded
         gguf_weights.open_file(recipe.layout, source.gguf, source.folder / "transformer")
-    pipeline = assemble(number, devices.vae_dtype(number, target))
+    resting = offloads(runtime, recipe.networks)
+    pipeline = assemble(
+        number,
+        devices.vae_dtype(number, target),
+        lambda name: target if resting[name] == "none" else checkpoint.CPU,
+    )
     beside = headroom(
         recipe.activations,
         answer=runtime.max_pixels,
@@ -139,21 +161,30 @@ def _transformer(
     runtime: RuntimeOptions,
     beside: Headroom,
 ) -> Any:
-    """The transformer of the folder or of the GGUF file; not on the device yet, unless it is dequantised there."""
+    """The transformer of the folder or of the GGUF file, on the device where its weights rest there."""
     folder = source.folder / "transformer"
-    if source.gguf is None:
-        return checkpoint.load_network(recipe.layout.network, folder, dtype)
-    room = 0
-    if source.weights == "auto":
+    device = target if runtime.offload == "none" else checkpoint.CPU
+
+    def room() -> int:
         others = {name: getattr(pipeline, name) for name in recipe.networks if name != "transformer"}
-        room = room_for_transformer(others, offloads(runtime, recipe.networks), target, beside)
+        return room_for_transformer(others, offloads(runtime, recipe.networks), target, beside)
+
+    if source.gguf is None:
+        if prequantised.method_of(folder) is not None:
+            return checkpoint.load_network(recipe.layout.network, folder, dtype)
+        stored = checkpoint.check(recipe.layout.network, folder, dtype, layout=recipe.layout)
+        held: Held = "dense"
+        if stored.in_8_bits:
+            free = room() if source.weights == "auto" else 0
+            held = gguf_weights.choose_weights(source.weights, shapes_of(stored.network), dtype, free)
+        return fill(stored, dtype, device, held)
     return gguf_weights.load_transformer(
         recipe.layout,
         source.gguf,
         folder,
-        device=target if runtime.offload == "none" else torch.device("cpu"),
+        device=device,
         dtype=dtype,
         weights=source.weights,
-        room=room,
+        room=room() if source.weights == "auto" else 0,
         sha256=source.sha256,
     )

@@ -70,7 +70,8 @@ def room_for_transformer(
     free = devices.free_bytes(device) - WORKSPACE
     if device.type == "cpu":
         return free - max(beside.step, beside.decode)  # the other networks' weights are files, mapped into memory
-    staying = sum(nbytes(part) for name, part in others.items() if offloads[name] == "none")
+    to_come = {name: part for name, part in others.items() if not _is_on(part, device)}
+    staying = sum(nbytes(part) for name, part in to_come.items() if offloads[name] == "none")
     if own == "model":
         return free - staying - max(beside.step, _come(others, offloads, "sequential", largest_layer))
     come = max(
@@ -78,6 +79,12 @@ def room_for_transformer(
         _come(others, offloads, "model", nbytes),
     )
     return free - staying - max(beside.step, beside.decode, come)
+
+
+def _is_on(network: torch.nn.Module, device: torch.device) -> bool:
+    """Whether the network has been read straight to the device, so that its bytes are not free there any more."""
+    first = next(network.parameters(), None)
+    return first is not None and first.device.type == device.type
 
 
 def _come(others: Mapping[str, Any], offloads: Mapping[str, Offload], offload: Offload, size: Any) -> int:

@@ -67,6 +67,7 @@ def runtime_of(settings: DiffusionSettings) -> RuntimeOptions:
         _check_region_steps(settings)
     return RuntimeOptions(
         offload=settings.offload,
+        text_encoder_offload=None if settings.text_encoder_offload == "same" else settings.text_encoder_offload,
         vae_tiling=settings.vae_tiling,
         vae_slicing=settings.vae_slicing,
         attention=settings.attention,

@@ -6,7 +6,7 @@ with its files before it is loaded, see `stored_weights`.
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
@@ -15,15 +15,18 @@ from typing import Any
 import diffusers.utils.logging
 import torch
 import transformers.utils.logging
-from diffusers import ModelMixin
 from safetensors import SafetensorError
 
 from imgedit.errors import ModelLoadError
 from imgedit.weights.lfs import refuse_pointer
-from services.diffusion.weights.stored_weights import Ignored, check_network
+from services.diffusion.weights import prequantised
+from services.diffusion.weights.layout import Layout
+from services.diffusion.weights.reading import Held, fill
+from services.diffusion.weights.stored_weights import Ignored, StoredNetwork, check_network
 
 UNSAFE_SUFFIXES = (".py", ".pyc", ".so", ".pkl", ".pickle")
 SAMPLE_BYTES = 65_536
+CPU = torch.device("cpu")
 
 
 def check_folder(folder: Path, pipeline: str, components: Iterable[str]) -> None:
@@ -32,7 +35,10 @@ def check_folder(folder: Path, pipeline: str, components: Iterable[str]) -> None
     Raises `ModelLoadError` naming the path at fault.
     """
     if not folder.is_dir():
-        raise ModelLoadError(f"{folder}: no such folder; a checkpoint of {pipeline} is expected there")
+        raise ModelLoadError(
+            f"{folder}: no such folder; a checkpoint of {pipeline} is expected there, which "
+            "`imgedit models pull` brings and `imgedit models adopt` makes of ComfyUI's files"
+        )
     for path in sorted(folder.rglob("*")):
         if path.suffix in UNSAFE_SUFFIXES:
             raise ModelLoadError(f"{path}: a checkpoint folder must not hold code or pickles")
@@ -68,18 +74,37 @@ def load_part(cls: Any, folder: Path, **options: Any) -> Any:
         return cls.from_pretrained(str(folder), local_files_only=True, **options)
 
 
-def load_network(cls: Any, folder: Path, dtype: torch.dtype, ignored: Ignored = MappingProxyType({})) -> Any:
-    """A network with its safetensors weights in the given number format, on the CPU, ready for inference.
+def load_network(
+    cls: Any,
+    folder: Path,
+    dtype: torch.dtype,
+    ignored: Ignored = MappingProxyType({}),
+    *,
+    layout: Layout | None = None,
+    device: torch.device = CPU,
+    held: Held = "dense",
+    dense: Sequence[str] = (),
+) -> Any:
+    """A network with its safetensors weights in the given number format, on the device, ready for inference.
 
-    ignored: entries that its files may have beyond the network's. Raises `ModelLoadError` for all others, and for what
-    is missing, misshapen or in another number format.
+    ignored: entries that its files may have beyond the network's. layout: the names of the original layout, which they
+    may have as well. held, dense: see `reading.fill`; a pre-quantised folder stays as it is. Raises `ModelLoadError`
+    for all other entries, and for what is missing, misshapen or in another number format.
     """
     join_logs()
+    if prequantised.method_of(folder) is not None:
+        with _named(cls, folder):
+            return prequantised.load(cls, folder, dtype)
+    return fill(check(cls, folder, dtype, ignored, layout), dtype, device, held, dense)
+
+
+def check(
+    cls: Any, folder: Path, dtype: torch.dtype, ignored: Ignored = MappingProxyType({}), layout: Layout | None = None
+) -> StoredNetwork:
+    """The folder's network, compared with its files and still without weights; see `load_network`."""
+    join_logs()
     with _named(cls, folder):
-        check_network(cls, folder, ignored)
-    option = "torch_dtype" if issubclass(cls, ModelMixin) else "dtype"
-    network = load_part(cls, folder, use_safetensors=True, **{option: dtype})
-    return network.eval().requires_grad_(False)
+        return check_network(cls, folder, ignored, dtype, layout)
 
 
 @contextmanager
@@ -121,5 +146,5 @@ def revision_of(paths: Iterable[Path]) -> str:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The files that decide a checkpoint's numbers: safetensors and configurations."""
-    return [*folder.glob("*/*.safetensors"), *folder.glob("*/*.json")]
+    """The files that decide a checkpoint's numbers: safetensors, GGUF and configurations."""
+    return [path for kind in ("safetensors", "gguf", "json") for path in folder.glob(f"*/*.{kind}")]

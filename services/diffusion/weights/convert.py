@@ -24,12 +24,13 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from imgedit.errors import ModelLoadError
+from imgedit.weights import gguf_header
 from imgedit.weights.safetensors_header import Entry, read_header
 from services.common.conversion import Begin, Order, refuse_existing
 from services.common.faults import refuse_unfit
-from services.diffusion.weights import gguf_header, gguf_weights, stored_weights
+from services.diffusion.weights import gguf_weights, stored_weights
 from services.diffusion.weights.checkpoint import read_json
-from services.diffusion.weights.gguf_weights import Layout, Shapes
+from services.diffusion.weights.layout import Layout, Shapes, joined_shape, shapes_of
 
 DENSE_TYPES = {"BF16": torch.bfloat16, "F16": torch.float16, "F32": torch.float32}
 GGUF_TYPES = ("Q8_0", "Q5_1", "Q5_0", "Q4_1", "Q4_0", "BF16", "F16", "F32")
@@ -62,7 +63,7 @@ def to_dense(layout: Layout, order: Order, scratch: Path, begin: Begin) -> Path:
     config = order.config or order.target
     refuse_existing([*order.target.glob("*.safetensors"), *order.target.glob("*.safetensors.index.json")])
     entries, network = gguf_weights.open_file(layout, order.source, config)
-    shapes = gguf_weights.shapes_of(network)
+    shapes = shapes_of(network)
     names = layout.names(network.config, shapes)
     placed = sorted((entries[name] for name in names), key=lambda entry: entry.offset)
     shards = _shards([part for entry in placed for part in names[entry.name]], shapes, dtype.itemsize)
@@ -107,10 +108,10 @@ def to_gguf(layout: Layout, architecture: str, order: Order, scratch: Path, begi
     files = _headers(order.source)
     with init_empty_weights():
         network = layout.network.from_config(read_json((order.config or order.source) / "config.json"))
-    shapes = gguf_weights.shapes_of(network)
+    shapes = shapes_of(network)
     _check(order.source, files, network, layout.model)
     names = layout.names(network.config, shapes)
-    tensors = {name: gguf_weights.joined_shape(parts, shapes) for name, parts in names.items()}
+    tensors = {name: joined_shape(parts, shapes) for name, parts in names.items()}
     kinds = {name: _kind(name, shape, kind) for name, shape in tensors.items()}
     markers = [marker for marker, key in layout.markers.items() if network.config.get(key)]
     logging.getLogger("gguf").setLevel(logging.WARNING)
@@ -134,7 +135,7 @@ def to_gguf(layout: Layout, architecture: str, order: Order, scratch: Path, begi
     finally:
         writer.close()
     written = gguf_header.read_header(target)
-    gguf_header.check_tensors(target, written, {**tensors, **dict.fromkeys(markers, (0,))}, layout.model)
+    gguf_weights.check_tensors(target, written, {**tensors, **dict.fromkeys(markers, (0,))}, layout.model)
     return order.target.parent
 
 

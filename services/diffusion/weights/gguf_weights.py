@@ -6,8 +6,8 @@ step. The width is the configuration's, any width. Knows no model: a `Layout` sa
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,37 +18,19 @@ from diffusers.quantizers.gguf.utils import GGUFParameter, _replace_with_gguf_li
 from torch import nn
 
 from imgedit.errors import ModelLoadError
+from imgedit.weights.gguf_header import TYPES, TensorEntry, read_header
+from services.common.faults import refuse_unfit
 from services.diffusion.weights.checkpoint import read_json
-from services.diffusion.weights.gguf_header import TYPES, TensorEntry, check_tensors, read_header
+from services.diffusion.weights.layout import Layout, Shapes, joined_shape, prefix_of, shapes_of
+from services.diffusion.weights.reading import Meter, place
 
-Weights = Literal["auto", "dense", "gguf"]
-
-PREFIX = "model.diffusion_model."
-"""The transformer's place in a whole checkpoint, which some converters leave before every name."""
+Weights = Literal["auto", "dense", "stored", "gguf"]
+"""How a transformer is held, see `choose_weights`; gguf is another name of stored."""
 
 CHUNK = 16 * 1024 * 1024
 """Elements dequantised at once, a bound on the scratch memory."""
 
 log = logging.getLogger(__name__)
-
-Shapes = Mapping[str, tuple[int, ...]]
-
-
-@dataclass(frozen=True)
-class Layout:
-    """What a model's tensors are called in its GGUF files.
-
-    model: its name, for messages. network: the class of its transformer. names: from the transformer's configuration
-    and the shapes of its parameters, GGUF tensor name → the parameters that its rows make up, in order; only what the
-    model has. halves_swapped: tensors whose names begin so have the halves of their rows in the opposite order.
-    markers: tensors without content that say which version the file is of, and what is true in its configuration.
-    """
-
-    model: str
-    network: Any
-    names: Callable[[Mapping[str, Any], Shapes], dict[str, tuple[str, ...]]]
-    halves_swapped: tuple[str, ...] = ()
-    markers: Mapping[str, str] = field(default_factory=dict)
 
 
 def load_transformer(
@@ -64,7 +46,7 @@ def load_transformer(
 ) -> Any:
     """The transformer of a GGUF file on the device, ready for inference.
 
-    config: the folder with `config.json` (its sizes). weights: dense = dequantised now; gguf = kept quantised and
+    config: the folder with `config.json` (its sizes). weights: dense = dequantised now; stored = kept quantised and
     dequantised by every layer at every step, slower and smaller; auto = dense if that takes at most `room` bytes.
     sha256: hex digest that the file must have. Raises `ModelLoadError` for a file that is not in order.
     """
@@ -108,30 +90,44 @@ def open_file(layout: Layout, path: Path, config: Path) -> tuple[dict[str, Tenso
     return entries, transformer
 
 
-def shapes_of(network: Any) -> Shapes:
-    """The shapes of a network's parameters, by name."""
-    return {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+def check_tensors(
+    path: Path, found: Mapping[str, TensorEntry], expected: Mapping[str, tuple[int, ...]], model: str
+) -> None:
+    """Refuse a file whose tensors are not exactly those of this model; the message tells each kind of difference.
+
+    Matrices may be stored in blocks. Biases, scales and tables may not: nothing would take the blocks apart.
+    """
+    both = [name for name in expected if name in found]
+    faults = {
+        "missing": [repr(name) for name in expected if name not in found],
+        "surplus": [repr(name) for name in found if name not in expected],
+        "misshapen": [
+            f"{name!r} is {list(found[name].shape)} instead of {list(expected[name])}"
+            for name in both
+            if found[name].shape != expected[name]
+        ],
+        "in blocks and no matrix": [
+            f"{name!r} is {TYPES[found[name].type][0]}"
+            for name in both
+            if len(expected[name]) != 2 and TYPES[found[name].type][1] > 1
+        ],
+    }
+    refuse_unfit(path, f"the {model} transformer", faults)
 
 
 def without_prefix(entries: dict[str, TensorEntry]) -> dict[str, TensorEntry]:
-    """The entries without `PREFIX`, if every name has it."""
-    if not all(name.startswith(PREFIX) for name in entries):
-        return entries
-    short = [replace(entry, name=name.removeprefix(PREFIX)) for name, entry in entries.items()]
+    """The entries without the prefix that all their names have, if any."""
+    prefix = prefix_of(entries)
+    short = [replace(entry, name=name.removeprefix(prefix)) for name, entry in entries.items()]
     return {entry.name: entry for entry in short}
 
 
-def joined_shape(parts: tuple[str, ...], shapes: Shapes) -> tuple[int, ...]:
-    """The shape of the matrix that holds these parameters one below the other."""
-    return (sum(shapes[part][0] for part in parts), *shapes[parts[0]][1:])
-
-
-def choose_weights(weights: Weights, shapes: Shapes, dtype: torch.dtype, room: int) -> Literal["dense", "gguf"]:
+def choose_weights(weights: Weights, shapes: Shapes, dtype: torch.dtype, room: int) -> Literal["dense", "stored"]:
     """What `auto` means here and now: dense when that takes at most `room` bytes."""
     if weights != "auto":
-        return weights
+        return "dense" if weights == "dense" else "stored"
     need = sum(int(np.prod(shape)) for shape in shapes.values()) * dtype.itemsize
-    choice: Literal["dense", "gguf"] = "dense" if need <= room else "gguf"
+    choice: Literal["dense", "stored"] = "dense" if need <= room else "stored"
     log.info("weights=auto: %s (dense takes %.1f GB, there is room for %.1f GB)", choice, need / 1e9, room / 1e9)
     return choice
 
@@ -144,6 +140,7 @@ def parameter_rows(
     halves_swapped: tuple[str, ...],
 ) -> Iterator[tuple[str, int, torch.Tensor]]:
     """Each parameter's name, its GGUF type and its stored rows (n, bytes) uint8, in file order; one tensor is held."""
+    meter = Meter(path, sum(entries[name].nbytes for name in names))
     with path.open("rb") as file:
         for entry in sorted((entries[name] for name in names), key=lambda entry: entry.offset):
             file.seek(entry.offset)
@@ -155,6 +152,7 @@ def parameter_rows(
                 stop = start + shapes[part][0]
                 yield part, entry.type, torch.from_numpy(raw[start:stop])
                 start = stop
+            meter.advance(entry.nbytes)
 
 
 def as_stored(rows: torch.Tensor, kind: int, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
@@ -176,14 +174,6 @@ def dequantised(rows: torch.Tensor, kind: int, shape: tuple[int, ...], dtype: to
         chunk = GGUFParameter(rows[start : start + step].contiguous(), quant_type=kind)
         dense[start : start + step] = dequantize_gguf_tensor(chunk)
     return dense
-
-
-def place(transformer: Any, name: str, tensor: torch.Tensor) -> None:
-    """Make `tensor` the parameter of this name."""
-    module, _, parameter = name.rpartition(".")
-    if not isinstance(tensor, torch.nn.Parameter):
-        tensor = torch.nn.Parameter(tensor, requires_grad=False)
-    setattr(transformer.get_submodule(module), parameter, tensor)
 
 
 def check_digest(path: Path, sha256: str) -> None:

@@ -23,7 +23,7 @@ from torch import nn
 from imgedit.errors import ModelLoadError
 from imgedit.weights.safetensors_header import Entry, read_header
 from services.common.faults import refuse_unfit, shortened
-from services.diffusion.weights.gguf_weights import Layout, shapes_of
+from services.diffusion.weights.layout import Layout, shapes_of
 from services.diffusion.weights.stored_weights import FORMATS
 
 PREFIXES = (

@@ -1,7 +1,8 @@
 """The safetensors files of one network of a checkpoint folder, compared with the network before anything heavy is read.
 
 transformers and diffusers only warn about entries that are missing or left over, and run on random numbers. Here every
-entry must be the network's own, in a number format that it can be read from. Knows the two libraries, and no model.
+entry must be the network's own, in a number format that it can be read from. A file has the names of the library's
+modules, older ones of the library's, or those of the original layout. Knows the two libraries, and no model.
 """
 
 from __future__ import annotations
@@ -9,8 +10,9 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from accelerate import init_empty_weights
@@ -25,9 +27,11 @@ from transformers.utils import SAFE_WEIGHTS_NAME as TRANSFORMERS_FILE
 from imgedit.errors import ModelLoadError
 from imgedit.weights.safetensors_header import Entry, read_header
 from services.common.faults import refuse_unfit, shortened
+from services.diffusion.weights import fp8
+from services.diffusion.weights.layout import Layout, joined_shape, prefix_of, shapes_of
 
 FORMATS = ("F32", "F16", "BF16", "F64")
-"""Number formats of plain weights. Integers and 8-bit floats need scales, which these networks do not have."""
+"""Number formats of plain weights. Integers need scales of other kinds, which these networks do not have."""
 
 Ignored = Mapping[str, str]
 """Entries that a file may have beyond the network's, by the beginning of their names: why they are left out."""
@@ -35,35 +39,118 @@ Ignored = Mapping[str, str]
 log = logging.getLogger(__name__)
 
 
-def check_network(cls: Any, folder: Path, ignored: Ignored) -> None:
-    """Refuse a folder whose weights are not exactly those of `cls` as its `config.json` describes it.
+@dataclass(frozen=True)
+class StoredNetwork:
+    """A network without weights, and the files that hold exactly its weights.
 
+    entries: in all files. files: entry → its file. parts: entry → the parameters that its rows make up, in order.
+    swapped: entries with the halves of their rows in the opposite order. scales: entry → the entry of its scale.
+    """
+
+    network: Any
+    folder: Path
+    entries: Mapping[str, Entry]
+    files: Mapping[str, Path]
+    parts: Mapping[str, tuple[str, ...]]
+    swapped: frozenset[str]
+    scales: Mapping[str, str]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the weights as they are stored."""
+        return sum(self.entries[name].nbytes for name in self.parts)
+
+    @property
+    def in_8_bits(self) -> frozenset[str]:
+        """The parameters that are stored as 8-bit floats."""
+        stored = (parts for name, parts in self.parts.items() if self.entries[name].dtype == fp8.FORMAT)
+        return frozenset(part for parts in stored for part in parts)
+
+
+@dataclass(frozen=True)
+class _Naming:
+    """The names by which the entries of files are judged.
+
+    found: name → entry. wanted: name → a tensor of the shape that it must have. parts: name → the parameters that its
+    rows make up. shared: see `tied`.
+    """
+
+    found: Mapping[str, str]
+    wanted: Mapping[str, torch.Tensor]
+    parts: Mapping[str, tuple[str, ...]]
+    shared: Sequence[set[str]] = ()
+    halves_swapped: tuple[str, ...] = ()
+
+
+def check_network(
+    cls: Any, folder: Path, ignored: Ignored, dtype: torch.dtype = torch.float32, layout: Layout | None = None
+) -> StoredNetwork:
+    """The folder's network, if its weights are exactly those of `cls` as its `config.json` describes it.
+
+    dtype: the network's number format. layout: the names of the original layout, which the files may have as well.
     Raises `ModelLoadError` with one line: the file or folder, the count and the first few of each kind of fault.
     """
-    network = without_weights(cls, folder)
-    files = files_of(network, folder)
-    found = network_names(network, entries_of(files), sharded=len(files) > 1)
+    network = without_weights(cls, folder, dtype)
+    paths = files_of(network, folder)
+    entries = entries_of(paths)
+    files = {name: path for path in paths for name in read_header(path)} if len(paths) > 1 else {}
+    files = files or dict.fromkeys(entries, paths[0])
+    plain, scales, descriptions = fp8.take_apart(entries)
+    for path in paths:
+        fp8.check_descriptions(path, [name for name in descriptions if files[name] == path])
+    naming = _naming(network, plain, layout, sharded=len(paths) > 1, config=folder / "config.json", path=paths[0])
+    found = naming.found
     for start, reason in ignored.items():
         if left_out := [name for name in found if name.startswith(start)]:
             log.info("%s: %d entries %s… are left out: %s", folder, len(left_out), start, reason)
             found = {name: entry for name, entry in found.items() if name not in left_out}
-    path = files[0] if len(files) == 1 else folder
-    refuse_unfit(path, cls.__name__, faults(found, network.state_dict(), tied(network)))
+    judged = {name: _trimmed(plain[entry], naming.wanted.get(name)) for name, entry in found.items()}
+    listed = faults(judged, naming.wanted, naming.shared, (*FORMATS, fp8.FORMAT))
+    listed["no scales of 8-bit matrices"] = fp8.misfits(entries, scales)
+    refuse_unfit(paths[0] if len(paths) == 1 else folder, cls.__name__, listed)
+    swapped = {entry for name, entry in found.items() if name.startswith(naming.halves_swapped)}
+    parts = {entry: naming.parts[name] for name, entry in found.items()}
+    return StoredNetwork(network, folder, entries, files, parts, frozenset(swapped), scales)
 
 
-def without_weights(cls: Any, folder: Path) -> Any:
-    """The network that the folder's configuration describes, on the meta device."""
-    if issubclass(cls, ModelMixin):
-        config = cls.load_config(str(folder), local_files_only=True)
-        with init_empty_weights():
-            return cls.from_config(config)
-    config = cls.config_class.from_pretrained(str(folder), local_files_only=True)
-    with torch.device("meta"):
-        return cls(config)
+def _naming(
+    network: Any, names: Iterable[str], layout: Layout | None, *, sharded: bool, config: Path, path: Path
+) -> _Naming:
+    """The library's names, or those of the original layout where more of the entries have them."""
+    state = network.state_dict()
+    own = network_names(network, {name: name for name in names}, sharded=sharded)
+    if layout is not None:
+        prefix = prefix_of(names)
+        found = {name.removeprefix(prefix): name for name in names}
+        for marker, key in layout.markers.items():
+            if found.pop(marker, None) is not None and not network.config.get(key):
+                raise ModelLoadError(f"{path}: of another version than {config}: the configuration lacks {key!r}")
+            own.pop(marker, None)
+        shapes = shapes_of(network)
+        table = layout.names(network.config, shapes)
+        if len(found.keys() & table.keys()) > len(own.keys() & state.keys()):
+            wanted = {name: torch.empty(joined_shape(parts, shapes), device="meta") for name, parts in table.items()}
+            return _Naming(found, wanted, table, halves_swapped=layout.halves_swapped)
+    return _Naming(own, state, {name: (name,) for name in state}, tied(network))
+
+
+def _trimmed(entry: Entry, wanted: torch.Tensor | None) -> Entry:
+    """The entry without the sides of 1 that a 1x1 convolution has and a matrix has not."""
+    if wanted is None or wanted.ndim != 2 or entry.shape[2:] != (1, 1):
+        return entry
+    return replace(entry, shape=entry.shape[:2])
+
+
+def without_weights(cls: Any, folder: Path, dtype: torch.dtype = torch.float32) -> Any:
+    """The network that the folder's configuration describes, its parameters on the meta device."""
+    with init_empty_weights():
+        if issubclass(cls, ModelMixin):
+            return cls.from_config(cls.load_config(str(folder), local_files_only=True))
+        return cls._from_config(cls.config_class.from_pretrained(str(folder), local_files_only=True), dtype=dtype)
 
 
 def files_of(network: Any, folder: Path) -> list[Path]:
-    """The safetensors files that the network's library would read: a single one, or the shards of an index."""
+    """The safetensors files of the folder: a single one, under any name, or the shards of an index."""
     is_diffusers = isinstance(network, ModelMixin)
     single = folder / (DIFFUSERS_FILE if is_diffusers else TRANSFORMERS_FILE)
     index = folder / (DIFFUSERS_INDEX if is_diffusers else TRANSFORMERS_INDEX)
@@ -72,7 +159,11 @@ def files_of(network: Any, folder: Path) -> list[Path]:
     if single.is_file():
         return [single]
     if not index.is_file():
-        raise ModelLoadError(f"{folder} holds neither {single.name} nor {index.name}")
+        others = sorted(folder.glob("*.safetensors"))
+        if len(others) == 1:
+            return others
+        more = f", and {len(others)} other safetensors files, of which one is expected" if others else ""
+        raise ModelLoadError(f"{folder} holds neither {single.name} nor {index.name}{more}")
     shards = [folder / name for name in sorted(_shards(index))]
     if absent := [path.name for path in shards if not path.is_file()]:
         raise ModelLoadError(f"{index}: {len(absent)} of {len(shards)} files are missing ({shortened(absent)})")
@@ -102,7 +193,10 @@ def entries_of(files: Iterable[Path]) -> dict[str, Entry]:
     return found
 
 
-def network_names(network: Any, entries: Mapping[str, Entry], *, sharded: bool) -> dict[str, Entry]:
+N = TypeVar("N")
+
+
+def network_names(network: Any, entries: Mapping[str, N], *, sharded: bool) -> dict[str, N]:
     """The entries under the network's names: older names are changed as the library changes them when it loads."""
     if isinstance(network, ModelMixin):
         renamed = dict(entries)
@@ -113,7 +207,7 @@ def network_names(network: Any, entries: Mapping[str, Entry], *, sharded: bool) 
     converters = [entry for entry in conversions if isinstance(entry, WeightConverter)]
     renamings = [entry for entry in conversions if isinstance(entry, WeightRenaming)]
     wanted, prefix = network.state_dict(), network.base_model_prefix
-    found: dict[str, Entry] = {}
+    found: dict[str, N] = {}
     for name, entry in entries.items():
         own, _ = rename_source_key(name, renamings, converters, prefix, wanted)
         if own not in wanted and name in wanted:
@@ -131,7 +225,10 @@ def tied(network: Any) -> list[set[str]]:
 
 
 def faults(
-    found: Mapping[str, Entry], wanted: Mapping[str, torch.Tensor], shared: Sequence[set[str]] = ()
+    found: Mapping[str, Entry],
+    wanted: Mapping[str, torch.Tensor],
+    shared: Sequence[set[str]] = (),
+    formats: Sequence[str] = FORMATS,
 ) -> dict[str, list[str]]:
     """What of the entries does not fit, by kind of fault, each described with its name. shared: see `tied`."""
     given = {name for group in shared if group & found.keys() for name in group}
@@ -147,6 +244,6 @@ def faults(
         "in a foreign number format": [
             f"{name!r} is {found[name].dtype}"
             for name in both
-            if wanted[name].is_floating_point() and found[name].dtype not in FORMATS
+            if wanted[name].is_floating_point() and found[name].dtype not in formats
         ],
     }

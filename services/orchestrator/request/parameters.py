@@ -90,24 +90,16 @@ class EditParameters:
 def resolve(request: edit_pb2.EditRequest, feature: Feature) -> EditParameters:
     """Check every field of a request against the feature, and fill in what it leaves unset.
 
-    Raises `InvalidArgument` (or `PromptRejected`) that names the field.
+    Raises `InvalidArgument` (or `PromptRejected`) that names every field at fault.
     """
-    _check_request_id(request)
-    _check_used(request, feature)
+    _check(request, feature)
     prompt = request.prompt or feature.defaults.prompt or ""
-    if feature.prompt_stage is not None:
-        checks.prompt("prompt", prompt)
-    checks.prompt("negative_prompt", request.negative_prompt, may_be_blank=True)
-    checks.number("preview_every", request.preview_every, 0, MAX_PREVIEW_EVERY)
     profile = _profile(request, feature)
     preset = getattr(feature.profiles, profile)
     numbers = {name: _number(request, name, limits, getattr(preset, name, None)) for name, limits in ranges(feature)}
     has_guidance = _has_guidance(feature.prompt_stage, numbers.get("guidance_scale", 0))
     extend = next((stage for stage in feature.stages if isinstance(stage, ExtendStage)), None)
-    where = mask_parameters.resolve(request, feature)
-    what = output.resolve(request)
-    if where.background == "transparent" or not feature.paint_stages:
-        what.check_transparency()
+    where, what = _where_and_what(request, feature)
     return EditParameters(
         prompt=texts.normal(prompt),
         negative_prompt=_negative_prompt(request, feature) if has_guidance else None,
@@ -126,6 +118,42 @@ def resolve(request: edit_pb2.EditRequest, feature: Feature) -> EditParameters:
         region_steps=preset.region_steps,
         warnings=() if has_guidance or not request.HasField("negative_prompt") else (NO_GUIDANCE,),
     )
+
+
+def _check(request: edit_pb2.EditRequest, feature: Feature) -> None:
+    """Check each field by itself, and raise what is wrong with all of them."""
+    together = checks.Together()
+    together.check(_check_request_id, request)
+    together.check(_check_references, request, feature)
+    present = {field.name for field, _ in request.ListFields()}
+    for name, is_used in optional_fields(feature).items():
+        if name in present and not is_used:
+            together.check(_refuse_unused, name, feature)
+    if request.HasField("negative_scale") and not _has_negative_prompt(request, feature):
+        together.check(_refuse_negative_scale)
+    prompt = request.prompt or feature.defaults.prompt or ""
+    if feature.prompt_stage is not None:
+        together.check(checks.prompt, "prompt", prompt)
+    together.check(checks.prompt, "negative_prompt", request.negative_prompt, may_be_blank=True)
+    together.check(checks.number, "preview_every", request.preview_every, 0, MAX_PREVIEW_EVERY)
+    together.check(_profile, request, feature)
+    for name, limits in ranges(feature):
+        together.check(_number, request, name, limits, None)
+    together.check(_postprocess, request)
+    together.check(_where_and_what, request, feature)
+    for stage in feature.stages:
+        if isinstance(stage, ExtendStage) and (request.HasField("outpaint") or prompt.strip()):
+            together.check(margins.resolve, request, stage, prompt)
+    together.end()
+
+
+def _where_and_what(request: edit_pb2.EditRequest, feature: Feature) -> tuple[Region, Output]:
+    """The region and the output, which a transparent result brings together."""
+    where = mask_parameters.resolve(request, feature)
+    what = output.resolve(request)
+    if where.background == "transparent" or not feature.paint_stages:
+        what.check_transparency()
+    return where, what
 
 
 def _has_guidance(painter: FillStage | QwenEditStage | None, asked: float) -> bool:
@@ -166,20 +194,22 @@ def _check_request_id(request: edit_pb2.EditRequest) -> None:
         raise InvalidArgument.field("request_id", "must be 1 to 64 letters, digits, '.', '_' or '-'")
 
 
-def _check_used(request: edit_pb2.EditRequest, feature: Feature) -> None:
+def _refuse_unused(name: str, feature: Feature) -> None:
     """Refuse a field that the feature has no use for, instead of dropping it."""
-    present = {field.name for field, _ in request.ListFields()}
-    for name, is_used in optional_fields(feature).items():
-        if name in present and not is_used:
-            raise InvalidArgument.field(
-                name,
-                f"the feature {feature.id} has no use for it; leave it out",
-                korean=f"'{feature.name}' 기능에서는 {name} 값을 쓸 수 없습니다.",
-            )
-    if request.HasField("negative_scale") and not _has_negative_prompt(request, feature):
-        raise InvalidArgument.field("negative_scale", "has no effect without negative_prompt; leave it out")
+    raise InvalidArgument.field(
+        name,
+        f"the feature {feature.id} has no use for it; leave it out",
+        korean=f"'{feature.name}' 기능에서는 {name} 값을 쓸 수 없습니다.",
+    )
+
+
+def _refuse_negative_scale() -> None:
+    raise InvalidArgument.field("negative_scale", "has no effect without negative_prompt; leave it out")
+
+
+def _check_references(request: edit_pb2.EditRequest, feature: Feature) -> None:
     limit = max_references(feature)
-    if len(request.reference_images) > limit:
+    if limit and len(request.reference_images) > limit:
         raise InvalidArgument.field(
             "reference_images",
             f"must hold at most {limit} pictures, holds {len(request.reference_images)}",

@@ -314,4 +314,4 @@ async def test_a_model_that_memory_is_too_small_for_ends_the_start_with_advice(e
     if isinstance(caught.value, ModelLoadError):
         assert "Tried to allocate 2 GiB" in caught.value.message
         assert "set IMGEDIT_FILL_OFFLOAD=model" in caught.value.message
-        assert "IMGEDIT_FILL_WEIGHTS=gguf" in caught.value.message
+        assert "IMGEDIT_FILL_WEIGHTS=stored" in caught.value.message

@@ -38,11 +38,11 @@ def room(monkeypatch: pytest.MonkeyPatch, free: int, beside: Headroom, **runtime
 @pytest.mark.parametrize(
     ("card", "runtime", "expected"),
     [
-        (48, {"text_encoder_offload": "model"}, "gguf"),
-        (48, {"offload": "model"}, "gguf"),
+        (48, {"text_encoder_offload": "model"}, "stored"),
+        (48, {"offload": "model"}, "stored"),
         (64, {"offload": "model"}, "dense"),
         (64, {"text_encoder_offload": "model"}, "dense"),
-        (64, {}, "gguf"),
+        (64, {}, "stored"),
         (80, {}, "dense"),
     ],
 )
@@ -71,6 +71,15 @@ def test_what_must_be_there_besides_is_counted(
     runtime: dict[str, Any], taken: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert room(monkeypatch, 100 * GB, Headroom(step=5, decode=9), **runtime) == 100 * GB - taken
+
+
+def test_a_network_that_is_on_the_device_already_is_not_counted_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "free_bytes", lambda _: 100 * GB)
+    others, beside = {"text_encoder": weights(QWEN_ENCODER), "vae": weights(QWEN_VAE)}, Headroom(step=5, decode=9)
+    resting = offloads(RuntimeOptions(), [*others, "transformer"])
+    there = room_for_transformer(others, resting, torch.device("meta"), beside)
+    assert there == 100 * GB - WORKSPACE - 9
+    assert room_for_transformer(others, resting, CUDA, beside) == there - QWEN_ENCODER - QWEN_VAE
 
 
 def test_headroom_grows_with_the_work_and_the_number_format() -> None:

@@ -14,10 +14,10 @@ from diffusers import FluxTransformer2DModel
 from safetensors.torch import load_file
 
 from imgedit.errors import ModelLoadError
+from imgedit.weights.gguf_header import read_header
 from services.diffusion.networks import device as devices
 from services.diffusion.networks.runtime_options import RuntimeOptions
 from services.diffusion.weights import gguf_weights
-from services.diffusion.weights.gguf_header import check_tensors, read_header
 from services.fill import gguf_names
 from services.fill.model import FillAdapter, load
 from tests.support.engine import checkpoint, fill_spec
@@ -160,7 +160,7 @@ def test_blocks_are_dequantised_as_the_gguf_package_does(kind: str) -> None:
 def test_auto_takes_dense_weights_where_there_is_room_for_them(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "services.diffusion.weights.gguf_weights")
     shapes = {"a": (1024, 1024)}
-    for room, expected in ((2 * 1024**2, "dense"), (2 * 1024**2 - 1, "gguf"), (-1, "gguf")):
+    for room, expected in ((2 * 1024**2, "dense"), (2 * 1024**2 - 1, "stored"), (-1, "stored")):
         assert gguf_weights.choose_weights("auto", shapes, torch.bfloat16, room) == expected
         assert f"weights=auto: {expected}" in caplog.text
 
@@ -173,7 +173,7 @@ def test_auto_decides_by_free_memory(
     caplog.set_level("INFO", "services.diffusion.weights.gguf_weights")
     monkeypatch.setattr(devices, "free_bytes", lambda _: free)
     load(checkpoint("FLUX.1-Fill-dev"), gguf=file, device="cpu", runtime=RuntimeOptions(offload=offload))
-    assert f"weights=auto: {'dense' if free else 'gguf'}" in caplog.text
+    assert f"weights=auto: {'dense' if free else 'stored'}" in caplog.text
 
 
 def test_a_wrong_checksum_is_refused_and_the_right_one_accepted(file: Path) -> None:
@@ -258,7 +258,7 @@ def test_a_random_change_of_the_header_never_does_more_than_refuse(file: Path, t
         path = tmp_path / "damaged.gguf"
         path.write_bytes(damaged)
         try:
-            check_tensors(path, read_header(path), expected, "FLUX.1-Fill")
+            gguf_weights.check_tensors(path, read_header(path), expected, "FLUX.1-Fill")
         except ModelLoadError:
             continue
 

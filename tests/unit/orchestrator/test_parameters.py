@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from imgedit.errors import ImgeditError, InvalidArgument
+from imgedit.errors import ImgeditError, InvalidArgument, PromptRejected
 from imgedit.v1 import edit_pb2, profile_pb2
 from services.orchestrator.catalogue import models
 from services.orchestrator.catalogue.models import SHIPPED, Feature
@@ -182,3 +182,26 @@ experiments:
     assert (found.steps, found.guidance_scale, found.strength) == (8, 2.0, 1.0)
     assert found.negative_prompt == "blurry, low quality, distorted, ugly, deformed"
     assert refused(feature, steps=20).violations[0].field == "steps"
+
+
+def test_all_faults_of_a_request_are_told_at_once() -> None:
+    fields = {"steps": 9, "guidance_scale": 99, "strength": 3, "background": "BACKGROUND_KEEP", "negative_scale": 2}
+    error = refused(FILL, **fields)
+    assert type(error) is InvalidArgument
+    told = {fault.field: fault.description for fault in error.violations}
+    assert told == {
+        "background": "the feature inpainting has no use for it; leave it out",
+        "negative_scale": "has no effect without negative_prompt; leave it out",
+        "steps": "must be 10 to 50, is 9",
+        "guidance_scale": "must be 1 to 15, is 99",
+        "strength": "must be 0 to 1, is 3",
+    }
+    assert error.message == "; ".join(f"{field}: {text}" for field, text in told.items())
+    assert "guidance_scale 값은 1~15" in error.korean
+    assert "strength 값은 0~1" in error.korean
+
+
+def test_a_single_fault_keeps_its_own_class_and_words() -> None:
+    error = refused(feature_of("ben2_flux_fill", "outpainting"), prompt=" ")
+    assert type(error) is PromptRejected
+    assert [fault.field for fault in error.violations] == ["prompt"]

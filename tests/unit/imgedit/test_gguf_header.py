@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from imgedit.errors import ModelLoadError
-from services.diffusion.weights import gguf_header
+from imgedit.weights import gguf_header
 
 
 def header(arrays: int, strings: int) -> bytes:

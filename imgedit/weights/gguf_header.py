@@ -2,20 +2,18 @@
 
 Nothing in the file is believed before it is checked: counts, lengths, types, shapes, offsets, the file's own size. No
 tensor data is read. Layout, versions 2 and 3, little-endian: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
-Knows no architecture; the caller says which tensors it expects.
+Knows no architecture.
 """
 
 import math
 import os
 import struct
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from imgedit.errors import ModelLoadError
 from imgedit.weights.lfs import refuse_pointer
-from services.common.faults import refuse_unfit
 
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)
@@ -207,28 +205,3 @@ def _check_places(reader: _Reader, entries: list[TensorEntry], alignment: int, s
             raise reader.refuse(f"{entry.name!r} ends at byte {end}, the file has {size}: it is cut short")
     if len({entry.name for entry in entries}) != len(entries):
         raise reader.refuse("two tensors have one name")
-
-
-def check_tensors(
-    path: Path, found: Mapping[str, TensorEntry], expected: Mapping[str, tuple[int, ...]], model: str
-) -> None:
-    """Refuse a file whose tensors are not exactly those of this model; the message tells each kind of difference.
-
-    Matrices may be stored in blocks. Biases, scales and tables may not: nothing would take the blocks apart.
-    """
-    both = [name for name in expected if name in found]
-    faults = {
-        "missing": [repr(name) for name in expected if name not in found],
-        "surplus": [repr(name) for name in found if name not in expected],
-        "misshapen": [
-            f"{name!r} is {list(found[name].shape)} instead of {list(expected[name])}"
-            for name in both
-            if found[name].shape != expected[name]
-        ],
-        "in blocks and no matrix": [
-            f"{name!r} is {TYPES[found[name].type][0]}"
-            for name in both
-            if len(expected[name]) != 2 and TYPES[found[name].type][1] > 1
-        ],
-    }
-    refuse_unfit(path, f"the {model} transformer", faults)

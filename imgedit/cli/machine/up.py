@@ -1,10 +1,12 @@
-"""`imgedit up`: all services on this machine, watched over until Ctrl-C."""
+"""`imgedit up`: all services on this machine, watched over until Ctrl-C or `imgedit stop`."""
 
 from __future__ import annotations
 
 import os
 import signal
 import time
+from dataclasses import replace
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -14,8 +16,11 @@ import typer
 from rich.markup import escape
 
 from imgedit import sighup
-from imgedit.cli.console import err, fail, need_servers, out
+from imgedit.cli.console import err, fail, need_file, need_folder, need_servers, out, say
+from imgedit.cli.exit_codes import ExitCode
+from imgedit.cli.machine import background
 from imgedit.errors import SettingsError
+from imgedit.local import devices, running
 from imgedit.local import supervisor as stacks
 from imgedit.local.ports import (
     DEFAULT_BASE_PORT,
@@ -67,11 +72,18 @@ def up(
         Path | None,
         typer.Option(help="File of API tokens, made by `imgedit tokens new`; callers then need one. [default: none]"),
     ] = None,
-    logs: Annotated[Path, typer.Option(help="Folder for the services' logs.")] = Path("build/logs"),
+    logs: Annotated[
+        Path, typer.Option(help="Folder for the services' logs. Each is kept to 5 files of 20 MiB.", metavar="DIR")
+    ] = Path("build/logs"),
+    detach: Annotated[
+        bool,
+        typer.Option("--detach", "-d", help="Return when all services serve; they run on until `imgedit stop`."),
+    ] = False,
 ) -> None:
     """Run all services on this machine until Ctrl-C.
 
-    SIGHUP has the orchestrator read its catalogue again; it ends everything where the terminal has closed.
+    `imgedit status` shows what runs, `imgedit stop` ends it from elsewhere. SIGHUP has the orchestrator read its
+    catalogue again; it ends everything where the terminal has closed.
     """
     need_servers()
     if metrics_base_port is None:
@@ -91,39 +103,72 @@ def up(
     environment = _environment(ports, models, work_pixels) | _credentials(tokens)
     if studio and SAMPLES.is_dir() and "IMGEDIT_STUDIO_SAMPLES" not in os.environ:
         environment["IMGEDIT_STUDIO_SAMPLES"] = str(SAMPLES.resolve())
-    stack = stacks.Stack(ports, logs, environment)
+    places = devices.placed(ports, devices.gpus(), {**os.environ, **environment})
+    if places:
+        listed = ", ".join(f"{name} {device}" for name, device in places.items())
+        out.print(f"GPUs in turn, the large models first: {listed}", highlight=False, soft_wrap=True)
+    stack = stacks.Stack(ports, logs, environment, places)
+    if not detach:
+        raise typer.Exit(_run(stack, background.FOREGROUND))
+    process = background.fork(logs / "up.log")
+    if process.is_child:
+        raise typer.Exit(_run(stack, process))
+    code = background.follow(process, out)
+    if code is not None:
+        raise typer.Exit(code)
+    out.print(say("running in the background; `imgedit status` shows it, `imgedit stop` ends it"), soft_wrap=True)
+
+
+def _run(stack: stacks.Stack, process: background.Process) -> ExitCode:
+    """Start everything and watch over it until the end is asked for."""
     # SIGINT too: a shell that starts a job in the background has it ignored.
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, _interrupt)
     signal.signal(signal.SIGHUP, partial(_on_hangup, sighup.Terminal(), stack))
+    record = running.Record(stack.ports.base, os.getpid(), time.time(), str(stack.logs.resolve()))
     try:
-        _start(stack)
-        _say_where(ports, logs)
-        while True:
-            for message in stack.tend():
-                err.print(f"[yellow]{message}[/]")
-            time.sleep(0.5)
-    except (stacks.StackError, SettingsError) as error:
-        stack.stop()
+        with running.held(record) as held:
+            _start(stack, held)
+            _say_where(stack.ports, stack.logs, is_detached=process.is_child)
+            process.let_go()
+            while True:
+                for message in stack.tend():
+                    err.print(f"{_now()} [yellow]{escape(message)}[/]", highlight=False, soft_wrap=True)
+                time.sleep(0.5)
+    except (stacks.StackError, SettingsError, running.InUse, OSError) as error:
+        _stop(stack)
         fail(str(error))
     except KeyboardInterrupt:
-        out.print("stopping …")
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        out.print(say("stopping …"))
     finally:
-        stack.stop()
-    out.print("stopped")
+        _stop(stack)
+    out.print(say("stopped"))
+    return ExitCode.DONE
 
 
-def _start(stack: stacks.Stack) -> None:
+def _stop(stack: stacks.Stack) -> None:
+    """End everything, whatever the terminal still sends."""
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, signal.SIG_IGN)
+    stack.stop()
+
+
+def _now() -> str:
+    return f"{datetime.now(UTC).isoformat(timespec='milliseconds').removesuffix('+00:00')}Z"
+
+
+def _start(stack: stacks.Stack, held: running.Held) -> None:
     """Start all and name each when it serves."""
     stack.start()
+    held.write(replace(held.record, programs=stack.addresses))
     with out.status("loading models …") as status:
         for name in stack.wait_until_serving(on_wait=lambda reasons: out.print(escape(f"waiting for {reasons}"))):
             out.print(f"[green]SERVING[/] {name:13} {stack.address(name)}")
             status.update("loading models …")
+    held.write(replace(held.record, ready=True))
 
 
-def _say_where(ports: Ports, logs: Path) -> None:
+def _say_where(ports: Ports, logs: Path, *, is_detached: bool) -> None:
     """What runs where, and what to do next."""
     out.print(f"metrics: http://127.0.0.1:{ports.metrics_base}/metrics and the next three · logs: {logs}")
     if ports.gateway is not None:
@@ -133,17 +178,19 @@ def _say_where(ports: Ports, logs: Path) -> None:
         out.print(f"page: http://127.0.0.1:{ports.studio}")
     example = "imgedit edit PHOTO --experiment ben2_flux_fill --prompt 'a gym'"
     out.print(f"[bold]ready[/] – edit with: {example}", soft_wrap=True)
-    out.print("end with Ctrl-C")
+    if not is_detached:
+        out.print(say("end with Ctrl-C"))
 
 
 def _environment(ports: Ports, models: Path | None, work_pixels: int | None) -> dict[str, str]:
     """What the services are told of the models; where nobody names a folder, plain words about what they then have."""
     if models is not None:
-        if not models.is_dir():
-            fail(f"--models: there is no folder {models}")
+        need_folder(models, "--models")
         return stacks.environment_of(ports, models, max_work_pixels=work_pixels)
     if not stacks.DEMO_MODELS.is_dir():
-        fail("no --models given, and the demo's checkpoints are not here: run from a checkout, or pass --models DIR")
+        fail(
+            say("no --models given, and the demo's checkpoints are not here: run from a checkout, or pass --models DIR")
+        )
     err.print(
         f"[yellow]no --models given: using the demo's small checkpoints in {stacks.DEMO_MODELS}. They know "
         "drawn scenes like those in demo/samples and nothing else. Pass --models DIR for photographs.[/]"
@@ -154,8 +201,7 @@ def _environment(ports: Ports, models: Path | None, work_pixels: int | None) -> 
 def _credentials(tokens: Path | None) -> dict[str, str]:
     if tokens is None:
         return {}
-    if not tokens.is_file():
-        fail(f"--tokens: there is no file {tokens}")
+    need_file(tokens)
     return stacks.credentials_of(tokens)
 
 

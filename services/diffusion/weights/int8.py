@@ -14,7 +14,10 @@ LARGEST = 127
 
 
 class Int8Linear(nn.Module):
-    """A linear layer: weight (out, in) int8, scale (out,) and bias (out,) or None in the layer's number format."""
+    """A linear layer: weight (out, in) int8, scale (out,) and bias (out,) or None in the layer's number format.
+
+    Made from a layer with or without numbers; `hold` gives it others.
+    """
 
     weight: torch.Tensor
     scale: torch.Tensor
@@ -22,23 +25,21 @@ class Int8Linear(nn.Module):
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
         self.in_features, self.out_features = linear.in_features, linear.out_features
-        weight = linear.weight.detach().float()
-        scale = weight.abs().amax(dim=1).clamp_min(torch.finfo(torch.float32).tiny) / LARGEST
         # Buffers, not parameters: a network's number format is that of its parameters.
-        self.register_buffer("weight", (weight / scale[:, None]).round().to(torch.int8))
-        self.register_buffer("scale", scale.to(linear.weight.dtype))
+        self.register_buffer("weight", torch.empty(linear.weight.shape, dtype=torch.int8, device="meta"))
+        self.register_buffer("scale", None)
         self.bias = linear.bias
+        if not linear.weight.is_meta:
+            self.hold(linear.weight.detach(), linear.weight.dtype)
+
+    def hold(self, weight: torch.Tensor, dtype: torch.dtype) -> None:
+        """Take the nearest 8-bit numbers of a dense weight. dtype: the layer's number format."""
+        numbers = weight.float()
+        scale = numbers.abs().amax(dim=1).clamp_min(torch.finfo(torch.float32).tiny) / LARGEST
+        self.weight = (numbers / scale[:, None]).round().to(torch.int8)
+        self.scale = scale.to(dtype)
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """(…, in) → (…, out)."""
         outputs = functional.linear(inputs, self.weight.to(inputs.dtype)) * self.scale
         return outputs if self.bias is None else outputs + self.bias
-
-
-def quantise(network: nn.Module, *, keep: tuple[str, ...] = ()) -> None:
-    """Replace every linear layer of the network in place, but those whose own names are in `keep`."""
-    for name, module in list(network.named_children()):
-        if type(module) is nn.Linear and name not in keep:
-            setattr(network, name, Int8Linear(module))
-        else:
-            quantise(module, keep=keep)

@@ -1,0 +1,101 @@
+"""The commands `imgedit status` and `imgedit stop`: the stacks that `imgedit up` runs on this machine."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections import Counter
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import typer
+
+from imgedit.cli.console import fail, out, plain, print_json, say
+from imgedit.cli.exit_codes import ExitCode
+from imgedit.local import running
+from imgedit.local.ports import is_free
+from imgedit.local.supervisor import STOP_SECONDS, serving_fault
+
+BasePort = Annotated[
+    int | None, typer.Option(help="Port of the orchestrator of one stack. [default: every stack of this user]")
+]
+
+_STOP_MARGIN_SECONDS = 5.0
+"""What a stack may take to end beyond the time that it gives its services."""
+
+
+def status(
+    base_port: BasePort = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Show the stacks that `imgedit up` runs on this machine: their services, addresses and logs.
+
+    Exit code 0: a stack runs and everything in it serves; 4: not so.
+    """
+    found = [(record, _faults(record)) for record in _records(base_port)]
+    if as_json:
+        print_json({"stacks": [_described(record, faults) for record, faults in found]})
+    elif not found:
+        out.print(say("nothing runs here; `imgedit up` starts the services"))
+    else:
+        for record, faults in found:
+            _print(record, faults)
+    is_well = bool(found) and all(record.ready and not any(faults.values()) for record, faults in found)
+    raise typer.Exit(ExitCode.DONE if is_well else ExitCode.TRY_LATER)
+
+
+def stop(base_port: BasePort = None) -> None:
+    """End the stack that `imgedit up` runs on this machine, from any terminal; running edits get a few seconds.
+
+    Exit code 0: it has ended, or none ran.
+    """
+    records = _records(base_port)
+    if len(records) > 1:
+        ports = ", ".join(str(record.base_port) for record in records)
+        fail(say("several stacks run; choose one by --base-port: {ports}", ports=ports), ExitCode.USAGE)
+    if not records:
+        out.print(say("nothing runs here"))
+        return
+    [record] = records
+    os.kill(record.pid, signal.SIGTERM)
+    out.print(say("stopping …"))
+    if not running.wait_until_gone(record, STOP_SECONDS + _STOP_MARGIN_SECONDS):
+        fail(say("the stack with process {pid} does not end; its logs are in {logs}", pid=record.pid, logs=record.logs))
+    out.print(say("stopped"))
+
+
+def _records(base_port: int | None) -> list[running.Record]:
+    return [record for record in running.found() if base_port in (None, record.base_port)]
+
+
+def _faults(record: running.Record) -> dict[str, str | None]:
+    """Why each program does not serve; None where it does."""
+    return {name: _fault(name, address) for name, address in record.programs.items()}
+
+
+def _fault(name: str, address: str) -> str | None:
+    """GRPC services are asked for their health; the page and the edge must take a connection."""
+    if name not in ("studio", "edge"):
+        return serving_fault(address)
+    return f"{address}: nothing listens" if is_free(int(address.rpartition(":")[2])) else None
+
+
+def _print(record: running.Record, faults: dict[str, str | None]) -> None:
+    since = datetime.fromtimestamp(record.started, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    counts = Counter(fault is None for fault in faults.values())
+    state = say("ready") if record.ready else say("starting")
+    line = say("{state}: process {pid} since {since}", state=state, pid=record.pid, since=since)
+    out.print(f"[bold]{plain(line)}[/] ({counts[True]}/{len(faults)})", highlight=False, soft_wrap=True)
+    for name, fault in faults.items():
+        shown = f"[red]NOT SERVING[/]  [dim]{plain(fault)}[/]" if fault else "[green]SERVING[/]"
+        out.print(f"  {name:14} {record.programs[name]:16} {shown}", highlight=False, soft_wrap=True)
+    out.print(plain(say("  logs: {logs}", logs=record.logs)), highlight=False, soft_wrap=True)
+
+
+def _described(record: running.Record, faults: dict[str, str | None]) -> dict[str, Any]:
+    programs = {
+        name: {"address": record.programs[name], "serving": fault is None, **({"reason": fault} if fault else {})}
+        for name, fault in faults.items()
+    }
+    return {**asdict(record), "programs": programs}

@@ -119,7 +119,8 @@ def _opened(data: bytes, kind: str) -> ImageFile.ImageFile:
         return BmpImagePlugin.BmpImageFile(io.BytesIO(data))
     from pi_heif.as_plugin import HeifImageFile  # only the page's environment holds it
 
-    return HeifImageFile(io.BytesIO(data))
+    image: ImageFile.ImageFile = HeifImageFile(io.BytesIO(data))
+    return image
 
 
 def _plain(image: Image.Image) -> Image.Image:

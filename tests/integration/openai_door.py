@@ -35,7 +35,7 @@ class Door:
     client: AsyncOpenAI
     url: str
 
-    async def edit(self, **parameters: Any) -> ImagesResponse:
+    async def edit(self, **parameters: Any) -> Any:
         """An edit of the scripted world's picture."""
         return await self.client.images.edit(**{"image": upload(), "prompt": "a gym", **parameters})
 

@@ -50,7 +50,7 @@ class _Loader(yaml.SafeLoader):
             raise yaml.MarkedYAMLError(problem=f"over {MAX_VALUES} values", problem_mark=self.get_mark())
         return super().compose_node(parent, index)
 
-    def compose_scalar_node(self, anchor: str | None) -> yaml.ScalarNode:
+    def compose_scalar_node(self, anchor: Any) -> yaml.ScalarNode:
         node = super().compose_scalar_node(anchor)
         if len(node.value) > MAX_CHARACTERS:
             problem = f"a value of over {MAX_CHARACTERS} characters"

@@ -203,17 +203,17 @@ def python(path: str, source: str) -> Iterator[Fragment]:
     """Docstrings and comments, and the strings of everything but tests."""
     lines = source.splitlines()
     tree = ast.parse(source)
-    docstrings = {node.lineno for node in _docstrings(tree)}
+    docstrings = {text.line for text in _docstrings(tree)}
     for node in ast.walk(tree):
-        is_text = isinstance(node, ast.Constant) and isinstance(node.value, str)
-        if not is_text or OFF in lines[node.end_lineno - 1]:
+        text = _text(node)
+        if text is None or OFF in lines[text.last_line - 1]:
             continue
-        if node.lineno in docstrings or not path.startswith("tests/"):
-            for paragraph in re.finditer(r"(?:.+\n?)+", node.value):
+        if text.line in docstrings or not path.startswith("tests/"):
+            for paragraph in re.finditer(r"(?:.+\n?)+", text.value):
                 fragment = Fragment(path)
-                before = node.value[: paragraph.start()].count("\n")
-                for index, text in enumerate(paragraph[0].splitlines()):
-                    fragment.add(node.lineno + before + index, _without_code(text))
+                before = text.value[: paragraph.start()].count("\n")
+                for index, words in enumerate(paragraph[0].splitlines()):
+                    fragment.add(text.line + before + index, _without_code(words))
                 yield fragment
     fragment, last = Fragment(path), 0
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
@@ -226,24 +226,40 @@ def python(path: str, source: str) -> Iterator[Fragment]:
     yield fragment
 
 
-def _docstrings(tree: ast.AST) -> Iterator[ast.Constant]:
+@dataclass(frozen=True)
+class _Text:
+    """A string of a Python file."""
+
+    value: str
+    line: int
+    last_line: int
+
+
+def _text(node: ast.AST) -> _Text | None:
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return _Text(node.value, node.lineno, node.end_lineno or node.lineno)
+    return None
+
+
+def _docstrings(tree: ast.AST) -> Iterator[_Text]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            match node.body:
-                case [ast.Expr(value=ast.Constant(value=str()) as docstring), *_]:
-                    yield docstring
+            first = node.body[0] if node.body else None
+            text = _text(first.value) if isinstance(first, ast.Expr) else None
+            if text is not None:
+                yield text
 
 
 def long_summaries(path: str, source: str) -> Iterator[str]:
     """Docstrings whose first line exceeds `MAX_SUMMARY` or continues on the next line."""
     lines = source.splitlines()
-    for node in _docstrings(ast.parse(source)):
-        if OFF in lines[node.end_lineno - 1]:
+    for text in _docstrings(ast.parse(source)):
+        if OFF in lines[text.last_line - 1]:
             continue
-        paragraph = re.split(r"\n\s*\n", node.value.strip())[0]
+        paragraph = re.split(r"\n\s*\n", text.value.strip())[0]
         if len(paragraph) > MAX_SUMMARY or "\n" in paragraph:
             advice = f"a docstring begins with one line of at most {MAX_SUMMARY} characters, then a blank line"
-            yield f"{path}:{node.lineno}: {advice}: {paragraph[:60]!r}"
+            yield f"{path}:{text.line}: {advice}: {paragraph[:60]!r}"
 
 
 def check(path: str, source: str) -> list[str]:

@@ -572,6 +572,7 @@ SERVICES = (
                 "Cache size",
                 [
                     ("sum by (service) (imgedit_engine_cache_bytes)", "{{service}}"),
+                    ("sum by (service) (imgedit_engine_kept_bytes)", "{{service}}, region steps"),
                     ("sum(imgedit_mask_cache_bytes)", "segmentation"),
                 ],
                 unit="bytes",

@@ -158,7 +158,7 @@ def test_the_command_line_edits_a_file(stack: RunningStack, photo: Path, tmp_pat
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == str(out)
     assert [size_of(path) for path in (out, cutout)] == [size_of(photo)] * 2
-    assert command(stack, "edit", *arguments, "-o", str(again)).returncode == 0
+    assert command(stack, "edit", *arguments, "--force", "-o", str(again)).returncode == 0
     assert out.read_bytes() == again.read_bytes()
 
 

@@ -53,9 +53,11 @@ def test_a_file_that_is_no_picture_is_refused_with_what_to_do(studio: Studio) ->
     expect(studio.page.get_by_text("PNG, JPG, WebP로 다시 저장하거나")).to_be_visible()
 
 
-def test_a_picture_over_25_megapixels_is_refused_before_it_is_sent(studio: Studio) -> None:
-    studio.upload(payload("huge.png", png(Image.new("L", (6000, 5000)))))
-    expect(studio.page.get_by_text("이미지가 너무 큽니다(25 메가픽셀까지). 크기를 줄여 주세요.")).to_be_visible()
+def test_a_picture_that_is_too_large_is_reduced_and_one_beyond_that_is_refused(studio: Studio) -> None:
+    studio.upload(payload("large.png", png(Image.new("L", (6000, 5000)))))
+    expect(studio.page.get_by_text("원본(6000 × 5000)이 너무 커서 편집할 수 있는 크기로 줄였습니다.")).to_be_visible()
+    studio.upload(payload("huge.png", png(Image.new("L", (16_000, 8_000)))))
+    expect(studio.page.get_by_text("이미지가 너무 큽니다(120 메가픽셀까지). 크기를 줄여 주세요.")).to_be_visible()
 
 
 def test_nothing_is_sent_without_a_picture_and_a_prompt(studio: Studio) -> None:

@@ -134,7 +134,7 @@ def test_a_callers_mask_says_what_is_cut_out(background: str) -> None:
 
 @pytest.mark.parametrize("background", ["KEEP", "REMOVE", "TRANSPARENT"])
 def test_without_a_subject_what_needs_one_is_refused(background: str) -> None:
-    with pytest.raises(NoSubjectFound, match=r"mask\.threshold"):
+    with pytest.raises(NoSubjectFound, match=r"mask_options\.threshold"):
         edit(background, backends=Noise(finds_subject=False))
 
 

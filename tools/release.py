@@ -27,7 +27,6 @@ PLACES = (
     "deploy/docker/Dockerfile",
     "deploy/docker/compose.yaml",
     "deploy/k8s/overlays/production/kustomization.yaml",
-    "docs/operations.md",
 )
 """The files in which the version stands by hand."""
 

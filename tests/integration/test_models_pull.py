@@ -21,6 +21,7 @@ import pytest
 from huggingface_hub import close_session, constants
 from typer.testing import CliRunner, Result
 
+from imgedit.cli.exit_codes import ExitCode
 from imgedit.cli.main import app
 from tests.integration.hub import Hub, Repo, running_hub
 
@@ -172,7 +173,7 @@ def test_a_connection_that_is_cut_once_is_resumed_where_it_ended(run: Run, hub: 
 def test_a_pull_that_failed_half_way_is_continued_by_the_next_one(run: Run, hub: Hub, models: Path) -> None:
     hub.faults["model.safetensors"] = ["reset"]
     failed = run("pull", "ben2")
-    assert failed.exit_code == 1
+    assert failed.exit_code == ExitCode.TRY_LATER
     assert "pull again to continue" in failed.output
     assert not (models / "BEN2/model.safetensors").exists()
     hub.transfers.clear()
@@ -410,7 +411,7 @@ def test_a_wrong_address_is_named(run: Run, arguments: tuple[str, ...], words: s
 def test_a_refusal_of_the_hub_is_explained(run: Run, hub: Hub, status: int, words: str) -> None:
     hub.status = status
     result = run("pull", "ben2")
-    assert result.exit_code == 1
+    assert result.exit_code == (ExitCode.TRY_LATER if status in (429, 500) else ExitCode.FAILED)
     assert words in result.output
 
 
@@ -419,7 +420,7 @@ def test_an_unreachable_hub_is_named_with_the_way_without_internet(run: Run) -> 
         unused.bind(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{unused.getsockname()[1]}"
         result = run("pull", "ben2", "--endpoint", address)
-    assert result.exit_code == 1
+    assert result.exit_code == ExitCode.TRY_LATER
     assert f"cannot reach {address}" in result.output
     assert "copy the model's folder and models.lock by hand" in result.output
 
@@ -466,6 +467,7 @@ def test_list_shows_licences_and_what_is_there(run: Run, models: Path) -> None:
 
 
 def test_with_json_list_and_verify_print_one_object(run: Run, models: Path) -> None:
+    models.mkdir()
     assert "models.lock" in json.loads(run("verify", "--json").stdout)["error"]["message"]
     run("pull", "ben2")
     listed = {model["name"]: model for model in json.loads(run("list", "--json").stdout)["models"]}

@@ -138,7 +138,8 @@ def test_the_wheel_holds_imgedit_and_its_metadata_only(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
     assert {name.partition("/")[0] for name in names} == {"imgedit", f"imgedit_serving-{__version__}.dist-info"}
-    ours = {path.relative_to(ROOT).as_posix() for path in (ROOT / "imgedit").rglob("*.py*") if path.suffix != ".pyc"}
+    kinds = (".py", ".pyi", ".json")
+    ours = {path.relative_to(ROOT).as_posix() for path in (ROOT / "imgedit").rglob("*") if path.suffix in kinds}
     assert {name for name in names if name.startswith("imgedit/")} == ours | {"imgedit/py.typed"}
 
 

@@ -258,7 +258,7 @@ def test_the_edge_lets_go_of_its_connections_before_it_ends(objects: list[Object
     [deployment] = [item for item in of_kind(objects, "Deployment") if item["metadata"]["name"] == "imgedit-edge"]
     [container] = pod(deployment)["spec"]["containers"]
     for file in ("edge.json", "edge-tls.json"):
-        [longest] = re.findall(r'"max_connection_duration": "(\d+)s"', data[file])
+        [longest] = re.findall(r'"max_connection_duration": ?"(\d+)s"', data[file])
         assert container["lifecycle"]["preStop"]["sleep"]["seconds"] >= int(longest) + LONGEST_EDIT
 
 

@@ -115,7 +115,7 @@ async def test_the_client_catches_the_class_that_the_servicer_raised(cls: type[I
         assert error.request_id
         async with EditClient(f"127.0.0.1:{server.port}") as client:
             with pytest.raises(cls):
-                await client.edit(b"x", experiment="e", prompt="p")
+                await client.edit(b"x", experiment="e", prompt="p", timeout=5)  # some are tried again until then
 
 
 async def test_an_unknown_failure_tells_the_id_and_nothing_of_python(caplog: pytest.LogCaptureFixture) -> None:

@@ -15,6 +15,8 @@ from imgedit.errors import ImageRejected
 from imgedit.imaging import images, photos
 from imgedit.imaging.decode_pool import Decoders
 
+pytestmark = pytest.mark.slow
+
 HEIC = (Path(__file__).parents[2] / "data" / "photos" / "turned.heic").read_bytes()
 """64x48 px as stored, with a turn to the right: red grows to the right and green downwards before the turn."""
 

@@ -10,6 +10,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Literal
 
 from imgedit.errors import EditCancelled, ImgeditError, InternalError, from_status
@@ -44,9 +45,9 @@ class Result:
     mask: bytes | None
     values: Values = field(default_factory=dict)
 
-    @property
+    @cached_property
     def byte_count(self) -> int:
-        """What it holds in memory, about."""
+        """What it holds in memory, about. Counted once: protobuf writes the whole answer to tell its size."""
         return self.answer.ByteSize() + len(self.source.data) + len(self.before) + len(self.after)
 
     def without_pictures(self) -> Result:

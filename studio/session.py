@@ -101,10 +101,11 @@ class Session:
 
     @property
     def byte_count(self) -> int:
-        """What its pictures hold in memory, about."""
-        pictures = [*self.inputs, *self.references, *self.kept_references]
-        kept = sum(len(picture.data) + len(picture.view) for picture in pictures)
-        return kept + sum(result.byte_count for result in self.history) + len(self.mask or b"")
+        """What its pictures hold in memory, about: each once, those of uploads that are not in use, too."""
+        opened = [picture for picture in self._opened.values() if isinstance(picture, Picture)]
+        found = [*opened, *self.chosen, *self.inputs, *self.references, *self.kept_references]
+        pictures = {id(picture): len(picture.data) + len(picture.view) for picture in found}
+        return sum(pictures.values()) + sum(result.byte_count for result in self.history) + len(self.mask or b"")
 
     def begin(self, run: Run) -> None:
         """Look at this run from now on."""

@@ -82,3 +82,10 @@ def test_a_visit_that_comes_back_has_its_uploads_as_chosen_pictures_and_its_valu
     assert session.kept_mask == b"mask"
     assert session.pending == {"prompt": "a gym"}
     assert session.shown is result_in_view
+
+
+def test_a_picture_counts_once_and_an_upload_that_is_put_aside_counts_too() -> None:
+    session = holding(600)
+    session.come_back()
+    session._opened = {"upload": session.inputs[0], "another": holding(300).inputs[0]}
+    assert session.byte_count == 900

@@ -43,7 +43,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import grpc
 from google.protobuf.any_pb2 import Any as AnyMessage
@@ -131,7 +131,7 @@ class InvalidArgument(RequestError):
     default_korean = "요청 값이 올바르지 않습니다."
 
     @classmethod
-    def field(cls, field: str, description: str, *, korean: str | None = None) -> InvalidArgument:
+    def field(cls, field: str, description: str, *, korean: str | None = None) -> Self:
         """The usual form: one field, and what is expected of it."""
         return cls(f"{field}: {description}", korean=korean, violations=[Violation(field, description)])
 

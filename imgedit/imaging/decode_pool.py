@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from imgedit.errors import ImageRejected, QueueFull, ServiceUnavailable, Violation
+from imgedit.errors import ImageRejected, QueueFull, ServiceUnavailable
 from imgedit.imaging import decode_process, images, photos
 from imgedit.imaging.containers import Header
 from imgedit.imaging.encoding import encode_png
@@ -222,7 +222,7 @@ class _Decoder:
             raise _Lost(self._autopsy(field))
         if "rejected" in answer:
             description = str(answer["rejected"])
-            raise _rejected(field, description, str(answer["korean"]))
+            raise ImageRejected.field(field, description, korean=str(answer["korean"]))
         raise _over_memory(field)
 
     def _picture(self, answer: dict[str, Any], header: Header) -> Picture:
@@ -250,10 +250,10 @@ class _Decoder:
         except subprocess.TimeoutExpired:  # it answers, but not what was asked
             return _over_memory(field)
         if code == -signal.SIGPROF:
-            return _rejected(
+            return ImageRejected.field(
                 field,
                 f"decoding takes longer than {self._seconds:g} s; save it as a plain PNG or baseline JPEG",
-                "이미지를 푸는 데 너무 오래 걸립니다. 일반 PNG나 JPG로 다시 저장해 주세요.",
+                korean="이미지를 푸는 데 너무 오래 걸립니다. 일반 PNG나 JPG로 다시 저장해 주세요.",
             )
         is_from_outside = code < 0 and -code not in _OWN_SIGNALS
         return None if is_from_outside else _over_memory(field)
@@ -283,12 +283,8 @@ def _log_refused(data: bytes, field: str) -> None:
 
 
 def _over_memory(field: str) -> ImageRejected:
-    return _rejected(
+    return ImageRejected.field(
         field,
         "it cannot be decoded within the limits, so it is damaged or made to exhaust them; save it again",
-        "이미지를 풀 수 없습니다. 손상되었을 수 있으니 다시 저장해 주세요.",
+        korean="이미지를 풀 수 없습니다. 손상되었을 수 있으니 다시 저장해 주세요.",
     )
-
-
-def _rejected(field: str, description: str, korean: str) -> ImageRejected:
-    return ImageRejected(f"{field}: {description}", korean=korean, violations=[Violation(field, description)])

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, JpegImagePlugin, WebPImagePlugin
 
-from imgedit.errors import ImageRejected, InvalidArgument, Violation
+from imgedit.errors import ImageRejected, InvalidArgument
 from imgedit.imaging import colour, containers, png_samples
 from imgedit.imaging.containers import Header
 
@@ -107,43 +107,46 @@ def check(data: bytes, *, field: str, max_pixels: int = DEFAULT_MAX_PIXELS, max_
     Takes milliseconds and next to no memory, whatever the file.
     """
     if not data:
-        raise _rejected(
-            field, "the picture is empty; send the bytes of a PNG, JPEG or WebP file", "이미지가 비어 있습니다."
+        raise ImageRejected.field(
+            field, "the picture is empty; send the bytes of a PNG, JPEG or WebP file", korean="이미지가 비어 있습니다."
         )
     header = containers.read(data)
     if header is None:
         if data.startswith(_OWN_MAGIC):
             raise _damaged(field)
-        raise _rejected(field, f"not a PNG, JPEG or WebP file{_looks_like(data)}; convert it first")
+        raise ImageRejected.field(field, f"not a PNG, JPEG or WebP file{_looks_like(data)}; convert it first")
     width, height = header.width, header.height
     if width * height > max_pixels or max(width, height) > max_side:
-        raise _rejected(
+        raise ImageRejected.field(
             field,
             f"the picture is over {max_pixels / 1e6:g} megapixels or a side is over {max_side} px; make it smaller",
-            f"이미지가 너무 큽니다({max_pixels / 1e6:g} 메가픽셀까지). 크기를 줄여 주세요.",
+            korean=f"이미지가 너무 큽니다({max_pixels / 1e6:g} 메가픽셀까지). 크기를 줄여 주세요.",
         )
     if min(width, height) < MIN_SIDE:
-        raise _rejected(
+        raise ImageRejected.field(
             field,
             f"the picture is {width}x{height} px; each side must have {MIN_SIDE} to {MAX_SIDE} px",
-            f"이미지가 너무 작습니다({width}x{height}). 각 변은 {MIN_SIDE}px 이상이어야 합니다.",
+            korean=f"이미지가 너무 작습니다({width}x{height}). 각 변은 {MIN_SIDE}px 이상이어야 합니다.",
         )
     if header.is_animated:
-        raise _rejected(field, "the picture is animated; send a single frame", "움직이는 이미지는 쓸 수 없습니다.")
+        raise ImageRejected.field(
+            field, "the picture is animated; send a single frame", korean="움직이는 이미지는 쓸 수 없습니다."
+        )
     if header.fault is not None:
         raise _damaged(field, header.fault)
     if header.scans * width * height > MAX_SCANNED_PIXELS:
-        raise _rejected(
+        raise ImageRejected.field(
             field,
             f"the JPEG has {header.scans} scans, too many for its size; save it again as a PNG or baseline JPEG",
-            f"JPG의 스캔이 {header.scans}개로 너무 많습니다. 일반 PNG나 JPG로 다시 저장해 주세요.",
+            korean=f"JPG의 스캔이 {header.scans}개로 너무 많습니다. 일반 PNG나 JPG로 다시 저장해 주세요.",
         )
     if header.profile_bytes > MAX_PROFILE_BYTES:
         size, limit = header.profile_bytes / 2**20, MAX_PROFILE_BYTES / 2**20
-        raise _rejected(
+        raise ImageRejected.field(
             field,
             f"the picture's colour profile has {size:.1f} MiB, at most {limit:g} MiB are accepted; convert it to sRGB",
-            f"이미지의 색상 프로파일이 {size:.1f} MiB로 너무 큽니다({limit:g} MiB까지). sRGB로 변환해 저장해 주세요.",
+            korean=f"이미지의 색상 프로파일이 {size:.1f} MiB로 너무 큽니다({limit:g} MiB까지). "
+            "sRGB로 변환해 저장해 주세요.",
         )
     return header
 
@@ -236,8 +239,6 @@ def _looks_like(data: bytes) -> str:
 
 
 def _damaged(field: str, why: str = "") -> ImageRejected:
-    return _rejected(field, f"the picture is damaged or cut off{f': {why}' if why else ''}; save or send it again")
-
-
-def _rejected(field: str, description: str, korean: str | None = None) -> ImageRejected:
-    return ImageRejected(f"{field}: {description}", korean=korean, violations=[Violation(field, description)])
+    return ImageRejected.field(
+        field, f"the picture is damaged or cut off{f': {why}' if why else ''}; save or send it again"
+    )

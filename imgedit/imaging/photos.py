@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import AvifImagePlugin, BmpImagePlugin, Image, ImageFile, JpegImagePlugin
 
-from imgedit.errors import ImageRejected, Violation
+from imgedit.errors import ImageRejected
 from imgedit.imaging import colour, containers, images
 from imgedit.imaging.images import Pixels
 
@@ -64,17 +64,15 @@ def convert(data: bytes, *, field: str, max_bytes: int, max_pixels: int = images
     """Decode a file, reduce it to `max_pixels` and sides of 16,384 px, and encode it. Raises `ImageRejected`."""
     try:
         rgb, alpha, original, kind = _decoded(data, field, max_pixels)
-    except ImageRejected:
-        raise
     except ModuleNotFoundError:
-        raise _rejected(
+        raise ImageRejected.field(
             field, "HEIC files cannot be read here: pi-heif is not installed; save it as JPEG",
-            "이 서버에서는 HEIC 사진을 읽을 수 없습니다. JPG로 저장해서 올려 주세요.",
+            korean="이 서버에서는 HEIC 사진을 읽을 수 없습니다. JPG로 저장해서 올려 주세요.",
         ) from None  # fmt: skip
     except (*images.DECODE_ERRORS, Image.DecompressionBombError):
-        raise _rejected(
+        raise ImageRejected.field(
             field, "the photo is damaged or cut off; save or send it again",
-            "사진을 읽을 수 없습니다. 다시 저장하거나 JPG로 바꿔 올려 주세요.",
+            korean="사진을 읽을 수 없습니다. 다시 저장하거나 JPG로 바꿔 올려 주세요.",
         ) from None  # fmt: skip
     size = _fitting((rgb.shape[1], rgb.shape[0]), max_pixels)
     rgb = images.resized(rgb, size, Image.Resampling.LANCZOS)
@@ -132,14 +130,15 @@ def _plain(image: Image.Image) -> Image.Image:
 
 def _judge(size: tuple[int, int], field: str) -> None:
     if _pixels(size) > MAX_PIXELS or max(size) > 2 * images.MAX_SIDE:
-        raise _rejected(
+        raise ImageRejected.field(
             field, f"the photo is {size[0]}x{size[1]} px; at most {MAX_PIXELS / 1e6:g} megapixels can be reduced",
-            f"사진이 너무 큽니다({size[0]}x{size[1]}). {MAX_PIXELS // 10_000:,}만 화소까지 줄여서 쓸 수 있습니다.",
+            korean=f"사진이 너무 큽니다({size[0]}x{size[1]}). "
+            f"{MAX_PIXELS // 10_000:,}만 화소까지 줄여서 쓸 수 있습니다.",
         )  # fmt: skip
     if min(size) < images.MIN_SIDE:
-        raise _rejected(
+        raise ImageRejected.field(
             field, f"the photo is {size[0]}x{size[1]} px; each side must have at least {images.MIN_SIDE} px",
-            f"이미지가 너무 작습니다({size[0]}x{size[1]}). 각 변은 {images.MIN_SIDE}px 이상이어야 합니다.",
+            korean=f"이미지가 너무 작습니다({size[0]}x{size[1]}). 각 변은 {images.MIN_SIDE}px 이상이어야 합니다.",
         )  # fmt: skip
 
 
@@ -167,7 +166,3 @@ def _png(rgb: Pixels, alpha: Pixels) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(np.dstack([rgb, alpha])).save(buffer, "PNG", compress_level=3)
     return buffer.getvalue()
-
-
-def _rejected(field: str, description: str, korean: str) -> ImageRejected:
-    return ImageRejected(f"{field}: {description}", korean=korean, violations=[Violation(field, description)])

@@ -2,7 +2,7 @@
 
     python -m benchmarks.openai_api [--megapixels 1] [--rounds 60]
 
-An EditService in a process of its own answers at once with a picture that it was started with, so what is measured is
+An EditService in a separate process answers at once with a picture that it was started with, so what is measured is
 all that the service adds: the credential's check, the form, the call behind it, base64, and the bytes in between. The
 caller sends ready bytes and reads to the end, so its own work does not count. Paired differences, their median and
 quartiles, and the service's processor time per request. Ends with one JSON object.

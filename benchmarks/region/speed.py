@@ -116,12 +116,11 @@ def _flux(side: int, blocks: Sequence[int]) -> tuple[Forward, int, int]:
     pooled, one = torch.randn(1, 768), torch.ones(1)
 
     def forward(region: TokenRegion | None) -> Any:
-        sparse = region is not None and not region.is_full
         return network.run(
             lora=None,
             context=None,
             keys=keyed_forward([region], "positive"),
-            hidden_states=latents[:, region.computed] if region is not None and sparse else latents,
+            hidden_states=_part(latents, region),
             timestep=one / 2,
             guidance=one,
             pooled_projections=pooled,
@@ -131,6 +130,11 @@ def _flux(side: int, blocks: Sequence[int]) -> tuple[Forward, int, int]:
         )
 
     return forward, sum(blocks), tokens
+
+
+def _part(latents: torch.Tensor, region: TokenRegion | None) -> torch.Tensor:
+    """The tokens that this forward computes."""
+    return latents if region is None or region.is_full else latents[:, region.computed]
 
 
 def _qwen(side: int, blocks: Sequence[int]) -> tuple[Forward, int, int]:
@@ -143,12 +147,11 @@ def _qwen(side: int, blocks: Sequence[int]) -> tuple[Forward, int, int]:
     latents, text = torch.randn(1, 2 * tokens, 64), torch.randn(1, QWEN_TEXT, 3584)
 
     def forward(region: TokenRegion | None) -> Any:
-        sparse = region is not None and not region.is_full
         return network.run(
             lora=None,
             context=None,
             keys=keyed_forward([region], "positive"),
-            hidden_states=latents[:, region.computed] if region is not None and sparse else latents,
+            hidden_states=_part(latents, region),
             timestep=torch.ones(1) / 2,
             encoder_hidden_states=text,
             encoder_hidden_states_mask=None,

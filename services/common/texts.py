@@ -19,11 +19,27 @@ _INVISIBLE = re.compile(
 """Unicode's Default_Ignorable_Code_Point: nothing is shown for them."""
 
 
+MAX_MARKS = 30
+"""Combining marks in a row, as in Unicode's Stream-Safe Text Format. Sorting a row takes the square of its length."""
+
+
 def normal(text: str) -> str:
     """The same text, composed (NFC) and without characters that mean nothing; joiners of emoji and scripts stay."""
-    return unicodedata.normalize("NFC", _WITHOUT_MEANING.sub("", text))
+    return unicodedata.normalize("NFC", _with_few_marks(_WITHOUT_MEANING.sub("", text)))
 
 
 def comparable(text: str) -> str:
     """A text to look for words in: compatibility forms as what they stand for (NFKC), without invisible characters."""
-    return unicodedata.normalize("NFKC", _INVISIBLE.sub("", text))
+    return unicodedata.normalize("NFKC", _with_few_marks(_INVISIBLE.sub("", text)))
+
+
+def _with_few_marks(text: str) -> str:
+    """Without the marks of a row that no writing has."""
+    if text.isascii():
+        return text
+    kept, row = [], 0
+    for sign in text:
+        row = row + 1 if unicodedata.combining(sign) else 0
+        if row <= MAX_MARKS:
+            kept.append(sign)
+    return "".join(kept)

@@ -1,4 +1,6 @@
-"""How many replicas KEDA asks for, and when: the rules of a ScaledObject in simulated time.
+"""How many replicas KEDA asks for, and when.
+
+The rules of a ScaledObject in simulated time.
 
 KEDA hands the query's value to Kubernetes' HorizontalPodAutoscaler, whose documented algorithm this is: ceil(value /
 threshold), nothing within 10% of the present, the highest wish of the stabilisation window when going down, and so many
@@ -58,7 +60,10 @@ class Rules:
 
     @classmethod
     def read(cls, file: Path) -> "Rules":
-        """From its YAML file. Raises `KeyError` or `ValueError` where it is not of the kind that ours are of."""
+        """From its YAML file.
+
+        Raises `KeyError` or `ValueError` where it is not of the kind that ours are of.
+        """
         spec = yaml.safe_load(file.read_text(encoding="utf-8"))["spec"]
         behavior = spec["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]
         (trigger,) = spec["triggers"]

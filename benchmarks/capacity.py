@@ -1,4 +1,6 @@
-"""How many GPUs a day of edits needs: our scheduler against first come first served, in simulated time.
+"""How many GPUs a day of edits needs.
+
+Our scheduler against first come first served, in simulated time.
 
     python -m benchmarks.capacity [--peak 3000] [--step 0.236] [--fixed 4 6] [--seeds 1 2] [--real-seconds 40]
 
@@ -266,7 +268,10 @@ def compare(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def predict(run: fleet_run.Run, seed: int) -> dict[str, float]:
-    """The same arrivals through two simulated replicas; each edit takes what one of its size took in the run."""
+    """The same arrivals through two simulated replicas.
+
+    Each edit takes what one of its size took in the run.
+    """
     dice, takes = random.Random(seed), by_tokens(run.outcomes)
     edits = [
         Edit(e.at, e.steps, e.tokens, e.patience, dice.choice(takes[e.tokens])) for e in (o.edit for o in run.outcomes)

@@ -1,4 +1,6 @@
-"""A small mask in a large picture: its own work area against the whole picture, on the same model.
+"""A small mask in a large picture.
+
+Its own work area against the whole picture, on the same model.
 
     python -m benchmarks.crop [--rounds 3] [--steps 2] [--threads 2]
 

@@ -176,7 +176,10 @@ def measure_solo(pipeline: FluxFillPipeline) -> dict[tuple[int, int], float]:
 
 
 def measure_overhead(adapter: FillAdapter, pipeline: FluxFillPipeline, repeats: int = 9) -> dict[str, float]:
-    """One job in the engine and in the bare pipeline, turn about; seconds and the ratio of the medians."""
+    """One job in the engine and in the bare pipeline, turn about.
+
+    Seconds and the ratio of the medians.
+    """
     spec = spec_of(512, 8, 0)
     ours, bare = [], []
 
@@ -229,7 +232,10 @@ def arrivals(
 
 
 async def replay(requests: list[Request], serve: Serve) -> tuple[list[Outcome], float]:
-    """Send the requests at their times; the outcomes, and the seconds until the last was over."""
+    """Send the requests at their times.
+
+    The outcomes, and the seconds until the last was over.
+    """
     started = time.perf_counter()
 
     async def one(request: Request) -> Outcome:
@@ -270,7 +276,10 @@ async def run_engine(adapter: FillAdapter, requests: list[Request]) -> tuple[lis
 
 
 async def run_lock(pipeline: FluxFillPipeline, requests: list[Request]) -> tuple[list[Outcome], float]:
-    """The pipeline behind a lock; asyncio's lock is first come first served. A request once sent is always run."""
+    """The pipeline behind a lock; asyncio's lock is first come first served.
+
+    A request once sent is always run.
+    """
     lock = asyncio.Lock()
 
     async def serve(request: Request) -> int:
@@ -314,7 +323,9 @@ async def run_static(pipeline: FluxFillPipeline, requests: list[Request]) -> tup
 
 
 def summary(name: str, load_share: float, deadlines: bool, outcomes: list[Outcome], seconds: float) -> dict[str, Any]:
-    """One row of the table. Percentiles are over requests that got a picture; short = at most the median solo time.
+    """One row of the table.
+
+    Percentiles are over requests that got a picture; short = at most the median solo time.
 
     Steps are wasted when they were run for a request that got no picture in time.
     """
@@ -354,7 +365,10 @@ def median_row(rows: list[dict[str, Any]], name: str, load_share: float, deadlin
 
 
 def verdicts(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
-    """The engine against the two others, as ratios, by round; the aims are for 80% load."""
+    """The engine against the two others, as ratios, by round.
+
+    The aims are for 80% load.
+    """
     return {
         f"{row['load']:.0%} {'with' if row['deadlines'] else 'without'} deadlines": verdict(row, *others(rows, row))
         for row in rows

@@ -1,4 +1,6 @@
-"""Two real fill replicas behind the real sidecar, under Poisson arrivals: what the simulation is judged by.
+"""Two real fill replicas behind the real sidecar, under Poisson arrivals.
+
+What the simulation is judged by.
 
 The model is FLUX.1-Fill's real classes with tiny random weights, each replica a process with one thread. Batching is
 off, so that the steps' times are those of single jobs. Knows nothing of the simulation beyond its `Edit` and `Outcome`.
@@ -121,7 +123,10 @@ async def arrive(
 
 
 async def call(stub: "fill_pb2_grpc.FillServiceAsyncStub", side: int, steps: int, patience: float) -> Answer:
-    """One edit. Raises `grpc.aio.AioRpcError` where it fails for another reason than load."""
+    """One edit.
+
+    Raises `grpc.aio.AioRpcError` where it fails for another reason than load.
+    """
     result = None
     started = time.monotonic()
     try:

@@ -36,7 +36,10 @@ TEXT_TOKENS = 512
 
 
 def main() -> None:
-    """Write the file, measure, print; with --peak load dense weights and print the peak memory alone."""
+    """Write the file, measure, print.
+
+    With --peak load dense weights and print the peak memory alone.
+    """
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--keep", type=Path, help="write the GGUF file here and keep it; reuse it when it exists")
     parser.add_argument("--peak", type=Path, help=argparse.SUPPRESS)
@@ -159,14 +162,20 @@ def timed(work: Callable[[], Any]) -> float:
 
 
 def peak_of_loading(path: Path) -> int:
-    """Bytes of memory that loading dense weights takes at its peak; for a fresh process."""
+    """Bytes of memory that loading dense weights takes at its peak.
+
+    For a fresh process.
+    """
     before = memory("VmRSS")
     load_dense(path)
     return memory("VmHWM") - before
 
 
 def memory(field: str) -> int:
-    """A size of this process from /proc, in bytes: VmRSS = now, VmHWM = the most so far."""
+    """A size of this process from /proc, in bytes.
+
+    VmRSS = now, VmHWM = the most so far.
+    """
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{field}:"))
 

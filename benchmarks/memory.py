@@ -1,4 +1,6 @@
-"""Whether a stack that edits picture after picture keeps its memory: resident size after a warm-up, and a control.
+"""Whether a stack that edits picture after picture keeps its memory.
+
+Resident size after a warm-up, and a control.
 
     python -m benchmarks.memory [--edits 300] [--megapixels 12] [--side-by-side 2] [--no-control]
 

@@ -1,4 +1,6 @@
-"""What the services add to the models: an edit through four processes against the same models called in this one.
+"""What the services add to the models.
+
+An edit through four processes against the same models called in this one.
 
     python -m benchmarks.overhead [--megapixels 1 4 12 25] [--rounds 7]
 
@@ -147,7 +149,10 @@ def serve(service: str) -> int:
 
 @contextmanager
 def services(ports: Ports) -> Iterator[None]:
-    """The two model services and then the orchestrator, each in a process; each serves before the next is started."""
+    """The two model services and then the orchestrator, each in a process.
+
+    Each serves before the next is started.
+    """
     commands = {
         **{name: ["-m", "benchmarks.overhead", "--serve", name] for name in ("segmentation", "fill")},
         "orchestrator": ["-m", "services.orchestrator"],

@@ -1,4 +1,6 @@
-"""One replica of a diffusion service in simulated time: its device, its queue, and what it does next.
+"""One replica of a diffusion service in simulated time.
+
+Its device, its queue, and what it does next.
 
 `EngineReplica` decides as `services.diffusion.engine.engine` does, with its real `Schedule`, `CostModel` and `Job`;
 `LockReplica` is an ordinary server, one edit at a time, first come first served. What a quantum takes is drawn from
@@ -213,7 +215,10 @@ class EngineReplica(Replica):
 
 
 class LockReplica(Replica):
-    """An ordinary server: a pipeline behind a lock. A caller whose deadline passes in the queue leaves it."""
+    """An ordinary server: a pipeline behind a lock.
+
+    A caller whose deadline passes in the queue leaves it.
+    """
 
     def refuses(self, job: SimulatedJob) -> bool:  # noqa: ARG002  # as Replica
         """It takes everything."""

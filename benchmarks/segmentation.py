@@ -1,4 +1,6 @@
-"""How fast BEN2 runs here: `python -m benchmarks.segmentation [--rounds N] [--folder WEIGHTS] [--memory]`.
+"""How fast BEN2 runs here.
+
+`python -m benchmarks.segmentation [--rounds N] [--folder WEIGHTS] [--memory]`.
 
 Measures the prepared paths against the plain eager float32 network, interleaved, what the steps around the network cost
 at 1, 12 and 25 megapixels, and the foreground estimation against the plain formula at 1. Prints tables; the last line
@@ -202,14 +204,20 @@ def fuse(image: Doubles, fore: Doubles, back: Doubles, alpha: Doubles, side: int
 
 
 def plain_foreground(image: Pixels, alpha: NDArray[np.float32]) -> Doubles:
-    """Both passes of the foreground estimation with plain sums in double precision: (H, W, 3) in 0 to 255."""
+    """Both passes of the foreground estimation with plain sums in double precision.
+
+    (H, W, 3) in 0 to 255.
+    """
     colours, a = image / 255, alpha[:, :, None].astype(np.float64)
     fore, back = fuse(colours, colours, colours, a, 90)
     return fuse(colours, fore, back, a, 6)[0] * 255
 
 
 def photograph(width: int, height: int) -> Pixels:
-    """Something that compresses as a photograph does: (height, width, 3) of smooth colours under fine grain."""
+    """Something that compresses as a photograph does.
+
+    (height, width, 3) of smooth colours under fine grain.
+    """
     generator = np.random.default_rng(SEED)
     smooth = Image.fromarray(generator.integers(0, 256, (24, 24, 3), np.uint8))
     grain = generator.integers(-4, 5, (height, width, 1), np.int16)

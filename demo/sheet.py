@@ -1,4 +1,6 @@
-"""The contact sheet of the demo: one row per edit as a PNG picture, and as an HTML page that needs no other file.
+"""The contact sheet of the demo.
+
+One row per edit as a PNG picture, and as an HTML page that needs no other file.
 
 Knows pictures and texts; knows nothing of services or models.
 """

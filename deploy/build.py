@@ -1,4 +1,6 @@
-"""`python -m deploy.build [--check]`: write everything in deploy/ that is made from something else.
+"""`python -m deploy.build [--check]`.
+
+Write everything in deploy/ that is made from something else.
 
 Envoy's files from the protos, Grafana's dashboards from their code, the PrometheusRule from the rules. All are
 committed; --check tells whether they are current.

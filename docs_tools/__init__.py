@@ -1,1 +1,4 @@
-"""What writes and measures parts of the manual in docs/. Nothing that runs imports it."""
+"""What writes and measures parts of the manual in docs/.
+
+Nothing that runs imports it.
+"""

@@ -1,4 +1,6 @@
-"""`python -m docs_tools.build [--check]`: write docs/reference, all of which is made from the code.
+"""`python -m docs_tools.build [--check]`.
+
+Write docs/reference, all of which is made from the code.
 
 --check writes nothing and tells whether the committed pages are current.
 """

@@ -1,4 +1,7 @@
-"""The reference of the command line: what `--help` says, of every command, as Markdown."""
+"""The reference of the command line.
+
+What `--help` says, of every command, as Markdown.
+"""
 
 from __future__ import annotations
 

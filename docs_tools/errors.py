@@ -1,4 +1,7 @@
-"""The reference of error reasons: when, code, HTTP status, Python class, Korean message."""
+"""The reference of error reasons.
+
+When, code, HTTP status, Python class, Korean message.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The reference of the shipped catalogue: per feature its chain, and the range of each number."""
+"""The reference of the shipped catalogue.
+
+Per feature its chain, and the range of each number.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What `mkdocs build` calls: the navigation names every decision, in the order of their numbers."""
+"""What `mkdocs build` calls.
+
+The navigation names every decision, in the order of their numbers.
+"""
 
 from __future__ import annotations
 

@@ -8,7 +8,10 @@ MADE = "<!-- Made by `python -m docs_tools.build` (`make protos`); do not edit. 
 
 
 def titled(head: str) -> str:
-    """The head of a made page, its title first: sites take a page's name from its first line."""
+    """The head of a made page, its title first.
+
+    Sites take a page's name from its first line.
+    """
     title, _, rest = head.partition("\n\n")
     return f"{title}\n\n{MADE}\n\n{rest}"
 

@@ -29,7 +29,10 @@ def page(folder: Path) -> dict[Path, str]:
 
 
 def settings_of(service: str) -> type[ServiceSettings]:
-    """The settings of a service: the class in `services.<service>.settings` that bears its name."""
+    """The settings of a service.
+
+    The class in `services.<service>.settings` that bears its name.
+    """
     module = importlib.import_module(f"services.{service}.settings")
     return next(
         found

@@ -1,4 +1,6 @@
-"""The pictures of docs/parameters.md: one parameter changed from cell to cell, all else and the seed the same.
+"""The pictures of docs/parameters.md.
+
+One parameter changed from cell to cell, all else and the seed the same.
 
     python -m docs_tools.sweep [--models demo/models] [--only strength …] [--out docs/images/parameters]
 

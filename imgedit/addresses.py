@@ -1,4 +1,6 @@
-"""Whether an address stays on this machine or in its cluster. Names are judged as written; nothing is resolved.
+"""Whether an address stays on this machine or in its cluster.
+
+Names are judged as written; nothing is resolved.
 
 Addresses are gRPC targets: "host:port", "dns:///host:port", "ipv4:host:port,host:port", "unix:path" ...
 """
@@ -24,7 +26,9 @@ def is_loopback(address: str) -> bool:
 
 
 def is_near(address: str) -> bool:
-    """Whether no host of a gRPC target is beyond a proxy: this machine, a private address, or a name of a cluster.
+    """Whether no host of a gRPC target is beyond a proxy.
+
+    This machine, a private address, or a name of a cluster.
 
     A name of a cluster has no dot ("fill"), or ends as Kubernetes' and private names do ("fill.imgedit.svc").
     """
@@ -32,7 +36,10 @@ def is_near(address: str) -> bool:
 
 
 def _hosts(address: str) -> Iterator[str]:
-    """The hosts of a target, lower case, without ports and brackets; none of a Unix socket."""
+    """The hosts of a target, lower case, without ports and brackets.
+
+    None of a Unix socket.
+    """
     if address.startswith(("unix:", "unix-abstract:")):
         return
     for host in _SCHEME.sub("", address, count=1).split(","):

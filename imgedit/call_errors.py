@@ -10,7 +10,9 @@ from imgedit.errors import ImgeditError, ServiceUnavailable, from_status
 
 
 def was_lost(error: grpc.aio.AioRpcError) -> bool:
-    """Whether the other side went away: UNAVAILABLE, or a stream that ended in the middle without a word of ours.
+    """Whether the other side went away.
+
+    UNAVAILABLE, or a stream that ended in the middle without a word of ours.
 
     gRPC names the latter INTERNAL or CANCELLED, with nothing but its own words; a server of ours that means either says
     so with details.
@@ -22,7 +24,10 @@ def was_lost(error: grpc.aio.AioRpcError) -> bool:
 
 
 def error_of(error: grpc.aio.AioRpcError, target: str) -> ImgeditError:
-    """The error that a failed call stands for; a server that does not answer is named by its address."""
+    """The error that a failed call stands for.
+
+    A server that does not answer is named by its address.
+    """
     status = rpc_status.from_call(error)
     if status is not None:
         return from_status(status)

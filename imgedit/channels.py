@@ -47,7 +47,10 @@ def proxy_options(target: str, use_proxy: bool | None = None) -> list[tuple[str,
 
 @dataclass(frozen=True)
 class TlsFiles:
-    """PEM files of a client: the authorities it trusts (None = the public ones), and what it shows of itself."""
+    """PEM files of a client.
+
+    The authorities it trusts (None = the public ones), and what it shows of itself.
+    """
 
     ca: Path | None = None
     certificate: Path | None = None
@@ -76,7 +79,9 @@ def open_channel(
     may_send_token_in_clear: bool = False,
     use_proxy: bool | None = None,
 ) -> grpc.aio.Channel:
-    """A channel on the running event loop. `token` is asked before every call, so that it can be renewed.
+    """A channel on the running event loop.
+
+    `token` is asked before every call, so that it can be renewed.
 
     `use_proxy`: see `proxy_options`; a token without TLS meets no proxy, unless it is True.
     Raises `SettingsError` where a file cannot be used, or where the token would cross the network unencrypted, and

@@ -57,7 +57,10 @@ MAX_MESSAGE_BYTES = 1500
 
 
 def quoted(text: str) -> str:
-    """What a caller sent, as a message may repeat it: at most 80 characters, control characters escaped."""
+    """What a caller sent, as a message may repeat it.
+
+    At most 80 characters, control characters escaped.
+    """
     if len(text) <= MAX_QUOTED_CHARACTERS:
         return repr(text)
     return f"{text[:MAX_QUOTED_CHARACTERS]!r}… ({len(text)} characters)"
@@ -340,11 +343,17 @@ class ForkError(LocalError):
 
 
 class ModelLoadError(LocalError):
-    """A checkpoint is missing, damaged or of the wrong shape; the message names the path or the entry."""
+    """A checkpoint is missing, damaged or of the wrong shape.
+
+    The message names the path or the entry.
+    """
 
 
 class ModelDownloadError(LocalError):
-    """Weights cannot be pulled, or compared with what was pulled; the message says what to do."""
+    """Weights cannot be pulled, or compared with what was pulled.
+
+    The message says what to do.
+    """
 
 
 def _descendants(cls: type[ImgeditError]) -> Iterator[type[ImgeditError]]:
@@ -373,7 +382,9 @@ _BY_CODE: dict[grpc.StatusCode, type[ImgeditError]] = {
 
 
 def to_status(error: ImgeditError) -> status_pb2.Status:
-    """The `google.rpc.Status`: ErrorInfo and a Korean LocalizedMessage always, the rest where it applies.
+    """The `google.rpc.Status`.
+
+    ErrorInfo and a Korean LocalizedMessage always, the rest where it applies.
 
     Texts over 1500 bytes are cut.
     """
@@ -409,7 +420,10 @@ def _cut(text: str) -> str:
 
 
 def from_status(status: status_pb2.Status) -> ImgeditError:
-    """The error that `to_status` made the status of; without details, the class that the bare code stands for."""
+    """The error that `to_status` made the status of.
+
+    Without details, the class that the bare code stands for.
+    """
     info, localized = error_details_pb2.ErrorInfo(), error_details_pb2.LocalizedMessage()
     bad, resource = error_details_pb2.BadRequest(), error_details_pb2.ResourceInfo()
     retry = error_details_pb2.RetryInfo()

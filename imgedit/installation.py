@@ -1,4 +1,7 @@
-"""What is installed here: the client alone, as in the wheel, or with the servers beside it (a checkout, an image)."""
+"""What is installed here.
+
+The client alone, as in the wheel, or with the servers beside it (a checkout, an image).
+"""
 
 from __future__ import annotations
 
@@ -38,5 +41,8 @@ def environment() -> dict[str, str]:
 
 
 def to_install(extra: str) -> str:
-    """How to install an extra of this project; as advice behind a semicolon. No package index has the project."""
+    """How to install an extra of this project; as advice behind a semicolon.
+
+    No package index has the project.
+    """
     return f"in a checkout: pip install -e '.[{extra}]'"

@@ -11,7 +11,10 @@ from pathlib import Path
 
 
 def check(path: Path) -> None:
-    """Raise OSError unless a file of this name can be written; tried for real, in the nearest folder that is there."""
+    """Raise OSError unless a file of this name can be written.
+
+    Tried for real, in the nearest folder that is there.
+    """
     with contextlib.suppress(FileNotFoundError):
         if stat.S_ISDIR(path.stat().st_mode):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
@@ -39,7 +42,10 @@ def write(path: Path, data: bytes) -> None:
 
 
 def write_or_keep(path: Path, data: bytes) -> None:
-    """Write a result. Where that fails it is kept in another folder, and the OSError says where."""
+    """Write a result.
+
+    Where that fails it is kept in another folder, and the OSError says where.
+    """
     try:
         write(path, data)
     except OSError as error:

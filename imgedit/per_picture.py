@@ -1,4 +1,7 @@
-"""What a batch asks of one picture alone: a mask from a folder, a prompt from a CSV file."""
+"""What a batch asks of one picture alone.
+
+A mask from a folder, a prompt from a CSV file.
+"""
 
 from __future__ import annotations
 
@@ -22,11 +25,16 @@ DELIMITERS = ",;\t"
 
 
 class PerPictureError(ValueError):
-    """A folder of masks or a file of prompts that does not fit the pictures; the message names which."""
+    """A folder of masks or a file of prompts that does not fit the pictures.
+
+    The message names which.
+    """
 
 
 def with_masks(jobs: Sequence[Job], masks: Path) -> list[Job]:
-    """Each job with the mask of its picture: the file of the same name within `masks`, whatever its ending.
+    """Each job with the mask of its picture.
+
+    The file of the same name within `masks`, whatever its ending.
 
     Raises `PerPictureError` where a picture has none or several.
     """

@@ -1,4 +1,6 @@
-"""Calling again after UNAVAILABLE, and after nothing else: the server was lost or is starting, and did not judge.
+"""Calling again after UNAVAILABLE, and after nothing else.
+
+The server was lost or is starting, and did not judge.
 
 An edit that is sent again keeps its request id, so that the server joins it to one that still runs.
 """

@@ -1,4 +1,6 @@
-"""SIGHUP, which means two things: that the terminal has closed, and "read your configuration again".
+"""SIGHUP, which means two things.
+
+That the terminal has closed, and "read your configuration again".
 
 By default it ends a process. Here it ends one whose terminal is gone, cleanly, and is a message to every other.
 """
@@ -32,7 +34,10 @@ def _is_there() -> bool:
 
 
 def hold() -> None:
-    """Let SIGHUP wait until `release`: before there is a handler it would end the process."""
+    """Let SIGHUP wait until `release`.
+
+    Before there is a handler it would end the process.
+    """
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
 
 
@@ -43,7 +48,10 @@ def release() -> None:
 
 @contextmanager
 def held_for_children() -> Iterator[None]:
-    """Processes that are started inside begin with SIGHUP held; they release it themselves."""
+    """Processes that are started inside begin with SIGHUP held.
+
+    They release it themselves.
+    """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     try:
         yield

@@ -47,7 +47,10 @@ def digest(token: str) -> bytes:
 
 
 def make(name: str, scopes: Sequence[str]) -> tuple[str, Credential]:
-    """A new token and its credential. Raises `SettingsError` for a name or a scope that cannot be."""
+    """A new token and its credential.
+
+    Raises `SettingsError` for a name or a scope that cannot be.
+    """
     token = PREFIX + secrets.token_urlsafe(32)
     return token, credential(name, digest(token), scopes)
 

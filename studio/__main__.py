@@ -25,7 +25,10 @@ WILDCARDS = ("0.0.0.0", "::")
 
 
 def main() -> None:
-    """Replace this process by Streamlit's; ends with 1 where a setting is wrong or Streamlit is missing."""
+    """Replace this process by Streamlit's.
+
+    Ends with 1 where a setting is wrong or Streamlit is missing.
+    """
     try:
         settings = studio_settings.load()
         SyncEditClient(
@@ -61,7 +64,10 @@ def options(settings: Settings) -> dict[str, str | int | bool]:
 
 
 def hosts(settings: Settings) -> list[str]:
-    """The names that a browser may have in its address bar: against DNS rebinding, which reaches pages on loopback."""
+    """The names that a browser may have in its address bar.
+
+    Against DNS rebinding, which reaches pages on loopback.
+    """
     if settings.hosts:
         return [host.strip() for host in settings.hosts.split(",")]
     return ["localhost", "127.0.0.1", "::1"] if is_loopback(settings.host) else []

@@ -1,4 +1,7 @@
-"""The page as an ASGI application: Streamlit with our door before it, and our words where its script fails."""
+"""The page as an ASGI application.
+
+Streamlit with our door before it, and our words where its script fails.
+"""
 
 from pathlib import Path
 

@@ -1,4 +1,7 @@
-"""The results of a batch in one ZIP file on disk, written as they come. Knows nothing of Streamlit."""
+"""The results of a batch in one ZIP file on disk, written as they come.
+
+Knows nothing of Streamlit.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,10 @@ class BatchZip:
         self._is_closed = False
 
     def add(self, task: Task) -> None:
-        """Write the result of a task, which then lets go of its pictures; a name that comes twice gets a number."""
+        """Write the result of a task, which then lets go of its pictures.
+
+        A name that comes twice gets a number.
+        """
         if task.result is None:
             return
         stem, _, ending = task.result.file_name.rpartition(".")

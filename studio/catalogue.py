@@ -1,4 +1,7 @@
-"""The server and what it offers, shared by all visits: one connection, one list that is asked for anew now and then."""
+"""The server and what it offers, shared by all visits.
+
+One connection, one list that is asked for anew now and then.
+"""
 
 from __future__ import annotations
 
@@ -25,14 +28,20 @@ def configuration() -> Settings:
 
 @st.cache_resource(show_spinner=False)
 def client() -> SyncEditClient:
-    """The connection, which is thread-safe. Raises `SettingsError` for a file at fault."""
+    """The connection, which is thread-safe.
+
+    Raises `SettingsError` for a file at fault.
+    """
     configured = configuration()
     return SyncEditClient(configured.server, **configured.client_options)
 
 
 @st.cache_resource(show_spinner=False, ttl=LIST_SECONDS)
 def experiments() -> list[edit_pb2.Experiment]:
-    """All experiments. Raises `ImgeditError` where the server does not answer; that is not remembered."""
+    """All experiments.
+
+    Raises `ImgeditError` where the server does not answer; that is not remembered.
+    """
     return client().experiments(timeout=5)
 
 
@@ -52,7 +61,10 @@ class Form:
         self._left = {spec.name: spec for spec in feature.parameters}
 
     def take(self, name: str) -> edit_pb2.ParameterSpec | None:
-        """The parameter, which is then no longer among the rest; None where the feature has none of that name."""
+        """The parameter, which is then no longer among the rest.
+
+        None where the feature has none of that name.
+        """
         return self._left.pop(name, None)
 
     def rest(self) -> list[edit_pb2.ParameterSpec]:

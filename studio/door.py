@@ -1,4 +1,6 @@
-"""What stands before Streamlit's own routes: whom the page's WebSocket takes, and what is not shown to strangers.
+"""What stands before Streamlit's own routes.
+
+Whom the page's WebSocket takes, and what is not shown to strangers.
 
 Knows ASGI, and of Streamlit its paths alone.
 """
@@ -44,7 +46,10 @@ def is_own_page(origin: str | None, host: str | None) -> bool:
 
 
 def _plain(netloc: str) -> str:
-    """Host and port, without the port where it is a scheme's own: which scheme a proxy had is not known here."""
+    """Host and port, without the port where it is a scheme's own.
+
+    Which scheme a proxy had is not known here.
+    """
     lower = netloc.lower()
     for port in _DEFAULT_PORTS:
         lower = lower.removesuffix(port)

@@ -1,4 +1,7 @@
-"""An error as people see it: what happened, what to do, and what an operator needs to know."""
+"""An error as people see it.
+
+What happened, what to do, and what an operator needs to know.
+"""
 
 from __future__ import annotations
 

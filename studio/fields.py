@@ -1,4 +1,7 @@
-"""Widgets for parameters, drawn from their specs alone: whatever a catalogue declares can be set."""
+"""Widgets for parameters, drawn from their specs alone.
+
+Whatever a catalogue declares can be set.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,10 @@ def help_of(words: Words, spec: edit_pb2.ParameterSpec) -> str:
 
 
 def field(words: Words, form: Form, spec: edit_pb2.ParameterSpec) -> Any:
-    """The widget that fits a parameter's type; its value, or None where it is left as it is."""
+    """The widget that fits a parameter's type.
+
+    Its value, or None where it is left as it is.
+    """
     match spec.type:
         case edit_pb2.PARAMETER_TYPE_INTEGER | edit_pb2.PARAMETER_TYPE_NUMBER:
             return number(words, form, spec)
@@ -41,7 +47,10 @@ def field(words: Words, form: Form, spec: edit_pb2.ParameterSpec) -> Any:
 def number(
     words: Words, form: Form, spec: edit_pb2.ParameterSpec, *, default: float | None = None, suffix: str = ""
 ) -> float | None:
-    """A slider over the range, the recommended part marked; None = the default, which is `default` where given."""
+    """A slider over the range, the recommended part marked.
+
+    None = the default, which is `default` where given.
+    """
     is_whole = spec.type == edit_pb2.PARAMETER_TYPE_INTEGER
     kind = int if is_whole else float
     start = kind(default) if default is not None else start_of(spec)
@@ -63,7 +72,10 @@ def number(
 
 
 def start_of(spec: edit_pb2.ParameterSpec) -> float:
-    """Where a slider starts: the default, or the least value; a whole number where the parameter is one."""
+    """Where a slider starts: the default, or the least value.
+
+    A whole number where the parameter is one.
+    """
     default = default_of(spec)
     number = default if isinstance(default, int | float) else spec.min
     return int(number) if spec.type == edit_pb2.PARAMETER_TYPE_INTEGER else float(number)
@@ -121,7 +133,10 @@ def shown(value: float) -> str:
 
 
 def _mark_recommended(words: Words, spec: edit_pb2.ParameterSpec, container: str) -> None:
-    """A green band below the slider, and its numbers in words. The style holds nothing but numbers of the spec."""
+    """A green band below the slider, and its numbers in words.
+
+    The style holds nothing but numbers of the spec.
+    """
     if not spec.HasField("recommended_min"):
         return
     low, high = spec.recommended_min, spec.recommended_max

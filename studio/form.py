@@ -1,4 +1,6 @@
-"""What is asked for: the form. Draws what the parameters of the feature say, and gives the options of an edit.
+"""What is asked for: the form.
+
+Draws what the parameters of the feature say, and gives the options of an edit.
 
 Judges nothing that the server judges; it only sees to it that there is a picture and a prompt.
 """

@@ -1,4 +1,6 @@
-"""The pictures of a request: uploads, samples, an earlier result, and reference pictures.
+"""The pictures of a request.
+
+Uploads, samples, an earlier result, and reference pictures.
 
 Uploads may have any ending: what a file is says its content.
 """

@@ -1,4 +1,7 @@
-"""The login, where the operator wants one: Streamlit's OpenID Connect. The provider stands in the secrets file."""
+"""The login, where the operator wants one: Streamlit's OpenID Connect.
+
+The provider stands in the secrets file.
+"""
 
 from __future__ import annotations
 

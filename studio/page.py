@@ -1,4 +1,7 @@
-"""The page "이미지 편집 실험": choose, ask, watch, look. Reads from top to bottom as the page does."""
+"""The page "이미지 편집 실험": choose, ask, watch, look.
+
+Reads from top to bottom as the page does.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +50,10 @@ def show() -> None:
 
 
 def explain(error: Exception) -> bool:
-    """Say in the visitor's language that something failed; what is drawn already stays. Streamlit has logged it."""
+    """Say in the visitor's language that something failed.
+
+    What is drawn already stays. Streamlit has logged it.
+    """
     words = _words()
     if isinstance(error, ImgeditError):
         errors.show(words, error)
@@ -62,7 +68,10 @@ def _words() -> Words:
 
 
 def _words_of_streamlit(words: Words) -> None:
-    """The few words that Streamlit has in English only; the style holds nothing but our own texts."""
+    """The few words that Streamlit has in English only.
+
+    The style holds nothing but our own texts.
+    """
     texts = {name: f'"{words(f"uploader.{name}")}"' for name in ("button", "limit")}
     st.html(f"<style>:root{{--upload: {texts['button']}; --upload-limit: {texts['limit']}}}</style>")
 

@@ -1,4 +1,6 @@
-"""Pictures as the page needs them: judged once when they come in, and small where they are shown.
+"""Pictures as the page needs them.
+
+Judged once when they come in, and small where they are shown.
 
 What a browser sends goes through `imgedit.imaging.images`, the one door for untrusted bytes, in a process of
 `imgedit.imaging.decode_process`; what the server sends is trusted. Knows nothing of Streamlit.
@@ -84,7 +86,10 @@ def _is_picture(path: Path) -> bool:
 
 
 def shown(data: bytes) -> bytes:
-    """A picture that the server sent, as a WebP file to show; what is transparent lies on checks."""
+    """A picture that the server sent, as a WebP file to show.
+
+    What is transparent lies on checks.
+    """
     with Image.open(io.BytesIO(data)) as image:
         fitted = _fitted(image.convert("RGBA") if image.has_transparency_data else image.convert("RGB"), VIEW_SIDE)
     return webp(_on_checks(fitted.convert("RGB"), fitted.getchannel("A") if fitted.mode == "RGBA" else None))
@@ -151,7 +156,9 @@ def mask_over(view: bytes, mask: bytes, visit: Hashable = "") -> bytes:
 
 
 def mask_at(drawn: bytes, size: tuple[int, int], *, max_side: int, visit: Hashable = "") -> bytes | None:
-    """What the brush drew, as a mask of the picture's size; None where nothing is painted.
+    """What the brush drew, as a mask of the picture's size.
+
+    None where nothing is painted.
 
     The brush works on a small view, so its edge is drawn sharp again at full size. A view of a long picture may be one
     pixel high, which no upload may be. Raises `ImageRejected` where it is no PNG file of at most `max_side`; else as

@@ -1,4 +1,7 @@
-"""What is shown while edits run: stage, step, time left, a preview, and the way out. Looks twice a second."""
+"""What is shown while edits run.
+
+Stage, step, time left, a preview, and the way out. Looks twice a second.
+"""
 
 from __future__ import annotations
 

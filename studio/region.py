@@ -1,4 +1,7 @@
-"""Where the picture is changed: margins to add, and the mask, by brush, from a file, or BEN2's."""
+"""Where the picture is changed.
+
+Margins to add, and the mask, by brush, from a file, or BEN2's.
+"""
 
 from __future__ import annotations
 

@@ -25,7 +25,10 @@ State = Literal["waiting", "running", "done", "failed", "cancelled"]
 
 @dataclass(frozen=True)
 class Result:
-    """A finished edit. The views are WebP files of a size to show; `before` lies as the original does in the result."""
+    """A finished edit.
+
+    The views are WebP files of a size to show; `before` lies as the original does in the result.
+    """
 
     number: int
     source: Picture
@@ -43,7 +46,10 @@ class Result:
         return self.answer.ByteSize() + len(self.source.data) + len(self.before) + len(self.after)
 
     def without_pictures(self) -> Result:
-        """What is left to say of it once its pictures are kept elsewhere; the file's name stays."""
+        """What is left to say of it once its pictures are kept elsewhere.
+
+        The file's name stays.
+        """
         answer = edit_pb2.EditResponse()
         answer.CopyFrom(self.answer)
         answer.output_image = answer.output_image[:4]
@@ -60,7 +66,10 @@ class Result:
 
 @dataclass
 class Task:
-    """One edit of a run, with its number in the visit. Written by the run's thread, read by the page."""
+    """One edit of a run, with its number in the visit.
+
+    Written by the run's thread, read by the page.
+    """
 
     source: Picture
     options: EditOptions
@@ -90,7 +99,10 @@ class Task:
 
     @property
     def share(self) -> float:
-        """How much is done, 0 to 1: stages that are over, and the part of the one that runs."""
+        """How much is done, 0 to 1.
+
+        Stages that are over, and the part of the one that runs.
+        """
         if self.ended is not None:
             return 1.0
         now = self.progress
@@ -130,7 +142,10 @@ class Run:
         self._thread.start()
 
     def cancel(self) -> None:
-        """End what runs; what has not begun is not begun. Returns once the server has been told, or cannot be."""
+        """End what runs; what has not begun is not begun.
+
+        Returns once the server has been told, or cannot be.
+        """
         self.is_cancelled = True
         for task in self.tasks:
             if task.started is not None and task.ended is None and self._client is not None:

@@ -1,4 +1,7 @@
-"""What one visit holds: the picture to edit, the run, the results so far. Lives in Streamlit's session state."""
+"""What one visit holds: the picture to edit, the run, the results so far.
+
+Lives in Streamlit's session state.
+"""
 
 from __future__ import annotations
 
@@ -71,7 +74,10 @@ class Session:
         self._runs[:] = [run]
 
     def add(self, results: Sequence[Result], limit: int) -> None:
-        """Put results into the history, the newest first; the oldest go when all take more than `limit` bytes."""
+        """Put results into the history, the newest first.
+
+        The oldest go when all take more than `limit` bytes.
+        """
         self.history[:0] = reversed(results)
         total = 0
         for place, result in enumerate(self.history):
@@ -101,7 +107,10 @@ def current() -> Session:
 
 
 def _cancel_all(runs: list[Run]) -> None:
-    """On a thread of its own: whoever lets go of a session must not wait for the server."""
+    """On a thread of its own.
+
+    Whoever lets go of a session must not wait for the server.
+    """
     for run in runs:
         if not run.is_over:
             threading.Thread(target=run.cancel, name="studio-cancel", daemon=True).start()

@@ -54,7 +54,10 @@ class Settings:
 
     @property
     def client_options(self) -> ClientOptions:
-        """How the client reaches the server. Raises `SettingsError` for a token file that cannot be read."""
+        """How the client reaches the server.
+
+        Raises `SettingsError` for a token file that cannot be read.
+        """
         return {
             "token": self._token() or None,
             "token_in_clear": self.token_in_clear,
@@ -74,7 +77,10 @@ class Settings:
 
 
 def load(environment: Mapping[str, str] = os.environ) -> Settings:
-    """The settings of this process. Raises `SettingsError` for a bad value, and for a variable that no setting has."""
+    """The settings of this process.
+
+    Raises `SettingsError` for a bad value, and for a variable that no setting has.
+    """
     fields = {f"{PREFIX}{field.name.upper()}": field for field in dataclasses.fields(Settings)}
     given = {name: text for name, text in environment.items() if name.startswith(PREFIX)}
     if unknown := sorted(set(given) - set(fields)):

@@ -1,4 +1,7 @@
-"""How much work, how strongly, how far: the profile, the three sliders of the guide, and the seed."""
+"""How much work, how strongly, how far.
+
+The profile, the three sliders of the guide, and the seed.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,10 @@ def draw(words: Words, form: Form, options: dict[str, Any]) -> None:
 
 
 def _preset_number(words: Words, form: Form, spec: edit_pb2.ParameterSpec, profile: str) -> float | None:
-    """A slider that starts at what the profile sets. A profile may set what no request may: that is shown instead."""
+    """A slider that starts at what the profile sets.
+
+    A profile may set what no request may: that is shown instead.
+    """
     preset = form.presets.get(profile, {}).get(spec.name)
     suffix = f"-{profile}"
     if preset is None or spec.min <= preset <= spec.max:

@@ -22,7 +22,9 @@ _LINKED = re.compile(r"(?<=:)(?=//)|(?<=www)(?=\.)|(?<=@)", re.IGNORECASE)
 
 
 def plain(text: str) -> str:
-    """A text of someone else's, so that Markdown shows it as it is: no link, no picture, no formula.
+    """A text of someone else's, so that Markdown shows it as it is.
+
+    No link, no picture, no formula.
 
     What looks like an address gets an invisible joiner, since Streamlit makes links of those afterwards.
     """
@@ -41,7 +43,10 @@ class Words:
         return TEXTS[key][self._column].format(**values)
 
     def named(self, group: str, name: str) -> str:
-        """What people call something that has a technical name; the name itself where the table has none."""
+        """What people call something that has a technical name.
+
+        The name itself where the table has none.
+        """
         found = TEXTS.get(f"{group}.{name}")
         return found[self._column] if found else name
 

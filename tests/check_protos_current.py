@@ -1,4 +1,7 @@
-"""`make lint` runs this: exit 1 when imgedit/v1 is not what the compiler makes of protos/ now."""
+"""`make lint` runs this.
+
+Exit 1 when imgedit/v1 is not what the compiler makes of protos/ now.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Opens every file of `tests.hostile` in this process and measures each: `python -m tests.judge [NAME ...]`.
+"""Opens every file of `tests.hostile` in this process and measures each.
+
+`python -m tests.judge [NAME ...]`.
 
 Prints one JSON object per file: outcome, processor seconds, and bytes that the process grew by at its peak. With
 "naively" before the names Pillow opens them as it is, without limits: the control.

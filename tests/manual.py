@@ -1,4 +1,6 @@
-"""The pages of the manual and the READMEs as tests see them: their code blocks and their links.
+"""The pages of the manual and the READMEs as tests see them.
+
+Their code blocks and their links.
 
 A block says by the comment before it what becomes of it:
 
@@ -75,7 +77,10 @@ def links(page: Path) -> list[str]:
 
 
 def anchors(page: Path) -> set[str]:
-    """The anchors of a page's headings, as GitHub makes them; the site's are the same for ASCII headings."""
+    """The anchors of a page's headings, as GitHub makes them.
+
+    The site's are the same for ASCII headings.
+    """
     tokens = PARSER.parse(page.read_text(encoding="utf-8"))
     titles = [after.content for token, after in pairwise(tokens) if token.type == "heading_open"]
     plain = [re.sub(r"\[([^]]*)\]\([^)]*\)|`", r"\1", title) for title in titles]

@@ -1,4 +1,6 @@
-"""Run the numerical tests as other processors would compute: `python -m tests.processors [--tests FILE …]`.
+"""Run the numerical tests as other processors would compute.
+
+`python -m tests.processors [--tests FILE …]`.
 
 A setting can only lower what this processor has. Each is first asked how it rounds a few operations; a setting that
 rounds as an earlier one is named and not run again.
@@ -59,7 +61,10 @@ NUMERICAL = (
 
 
 def main() -> int:
-    """Run every setting that rounds in its own way; 0 when all tests passed under each."""
+    """Run every setting that rounds in its own way.
+
+    0 when all tests passed under each.
+    """
     parser = argparse.ArgumentParser(prog="python -m tests.processors", description=__doc__.splitlines()[0])
     parser.add_argument("--tests", nargs="+", default=list(NUMERICAL), help="test files (default: the numerical ones)")
     parser.add_argument("--workers", default="2", help="test processes at a time (%(default)s)")

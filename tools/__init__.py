@@ -1,1 +1,4 @@
-"""What maintainers run: `make wheel` and `make release`. Nothing of the project imports it."""
+"""What maintainers run: `make wheel` and `make release`.
+
+Nothing of the project imports it.
+"""

@@ -1,7 +1,9 @@
-"""`make release VERSION=0.2.0`: check, write the version, commit, build the wheel, tag; or refuse in one line.
+"""`make release VERSION=0.2.0`.
 
-Nothing is changed before every check has passed, and nothing is pushed or uploaded. The tag comes last: where the
-build fails, the same command goes on from the commit.
+Check, write the version, commit, build the wheel, tag; or refuse in one line.
+
+Nothing is changed before every check has passed, and nothing is pushed or uploaded. The tag comes last: where the build
+fails, the same command goes on from the commit.
 """
 
 from __future__ import annotations
@@ -100,7 +102,10 @@ def _stated(root: Path) -> str:
 
 
 def _check_changelog(text: str, version: str) -> None:
-    """A section of the version, with its date and something in it; nothing that is unreleased."""
+    """A section of the version, with its date and something in it.
+
+    Nothing that is unreleased.
+    """
     sections = dict(_sections(text))
     if any(heading.startswith("[Unreleased]") and entries for heading, entries in sections.items()):
         raise Refusal(f"{CHANGELOG}: move the entries of [Unreleased] to a section [{version}]")

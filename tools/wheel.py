@@ -20,7 +20,10 @@ PIP = ("-m", "pip", "wheel", "--disable-pip-version-check", "--quiet", "--no-dep
 
 
 class BuildError(Exception):
-    """The wheel could not be built; the message is the last line of the program that failed."""
+    """The wheel could not be built.
+
+    The message is the last line of the program that failed.
+    """
 
 
 def main() -> None:
@@ -32,7 +35,10 @@ def main() -> None:
 
 
 def build(root: Path) -> Path:
-    """Build the wheel of the last commit of the checkout at `root`; the wheel's path. Raises `BuildError`."""
+    """Build the wheel of the last commit of the checkout at `root`; the wheel's path.
+
+    Raises `BuildError`.
+    """
     folder = root / FOLDER
     for earlier in folder.glob("*.whl"):
         earlier.unlink()

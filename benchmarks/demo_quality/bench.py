@@ -30,7 +30,10 @@ console = Console()
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table. `target` is the least that `value` should be; `at_most` turns that around."""
+    """One line of the table.
+
+    `target` is the least that `value` should be; `at_most` turns that around.
+    """
 
     task: str
     measure: str
@@ -102,7 +105,10 @@ class Bench:
         return [edit.seconds for edit in edits if edit]
 
     def edit(self, experiment: str, asked: Asked) -> Edited | None:
-        """One edit through the public API; None where it was refused, which counts as failed."""
+        """One edit through the public API.
+
+        None where it was refused, which counts as failed.
+        """
         try:
             answer = self.client.edit(png(asked.picture), experiment=experiment, prompt=asked.prompt, **asked.options)
         except ImgeditError as error:

@@ -1,4 +1,7 @@
-"""The rows about `ben2_flux_fill`: the cut-out, other backgrounds, pictures that go on at their sides."""
+"""The rows about `ben2_flux_fill`.
+
+The cut-out, other backgrounds, pictures that go on at their sides.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +53,10 @@ class FillEdits:
 
     @cached_property
     def balanced(self) -> list[Edited | None]:
-        """Background changes as the guide asks for them: in Korean, everything else left at its default."""
+        """Background changes as the guide asks for them.
+
+        In Korean, everything else left at its default.
+        """
         return self.backgrounds("background", self.korean)
 
     @cached_property

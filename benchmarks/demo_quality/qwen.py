@@ -1,4 +1,7 @@
-"""The rows about `ben2_qwen_image`: every edit by instruction, in two languages, fast, guided and kept back."""
+"""The rows about `ben2_qwen_image`.
+
+Every edit by instruction, in two languages, fast, guided and kept back.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +47,10 @@ class Outcome:
 
 @dataclass
 class QwenEdits:
-    """Edits that several rows look at, each made once; of a result only its outcome is kept."""
+    """Edits that several rows look at, each made once.
+
+    Of a result only its outcome is kept.
+    """
 
     bench: Bench
     _outcomes: dict[tuple[object, ...], list[Outcome]] = field(default_factory=dict)
@@ -54,7 +60,10 @@ class QwenEdits:
         return TASKS[name].case(self.bench.originals[number][0], self.bench.rng(number, name))
 
     def asked(self, name: str, number: int, language: Language = "korean", **options: Any) -> Asked:
-        """That case, to be asked for; the wordings of a task take turns, so that each comes as often."""
+        """That case, to be asked for.
+
+        The wordings of a task take turns, so that each comes as often.
+        """
         case = self.case(name, number)
         phrase = case.phrases[number % len(case.phrases)]
         prompt = phrase.korean if language == "korean" else phrase.english

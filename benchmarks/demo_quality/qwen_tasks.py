@@ -1,4 +1,6 @@
-"""What `ben2_qwen_image` is asked for: edits of scenes whose outcome is known, and what is to be seen in a result.
+"""What `ben2_qwen_image` is asked for.
+
+Edits of scenes whose outcome is known, and what is to be seen in a result.
 
 Knows no services: a drawn truth can be judged as well as a painted result.
 """

@@ -1,4 +1,7 @@
-"""What the classifiers learn from: drawn scenes with their answers, worn down as painted pictures are."""
+"""What the classifiers learn from.
+
+Drawn scenes with their answers, worn down as painted pictures are.
+"""
 
 from __future__ import annotations
 
@@ -68,7 +71,10 @@ def person(seed: int) -> tuple[np.ndarray, Person]:
 
 
 def region(seed: int, height: int = SIDE) -> tuple[np.ndarray, frozenset[str]]:
-    """A strip of a scene, (H, W, 3) uint8, and the things in it; things out of it are out of it wholly."""
+    """A strip of a scene, (H, W, 3) uint8, and the things in it.
+
+    Things out of it are out of it wholly.
+    """
     rng = random.Random(seed)
     width = round(height * rng.uniform(0.25, 0.6))
     scene = world.sample(rng, width=2 * height, height=height)
@@ -121,7 +127,10 @@ def batches(count: int, size: int, generator: torch.Generator) -> Iterator[Tenso
 
 
 def _kind(seed: int) -> str | None:
-    """Every place as often as every plain colour would be too rare a place: two thirds places, one third plain."""
+    """Every place as often as every plain colour would be too rare a place.
+
+    Two thirds places, one third plain.
+    """
     return "plain" if seed % 3 == 0 else None
 
 

@@ -60,7 +60,10 @@ class Judge:
         return [bool(score > 0) for score in self._scores("face", faces)[:, 0]]
 
     def props(self, regions: Sequence[np.ndarray]) -> list[frozenset[str]]:
-        """Which things stand in each region: a part of a picture, cut out at its full height."""
+        """Which things stand in each region.
+
+        A part of a picture, cut out at its full height.
+        """
         return [
             frozenset(kind for kind, score in zip(PROPS, scores, strict=True) if score > 0)
             for scores in self._scores("region", regions)

@@ -55,7 +55,9 @@ def shirt_mask(scene: Scene) -> np.ndarray:
 
 
 def word(picture: np.ndarray, scene: Scene) -> str:
-    """The word of the world that stands on the shirt most clearly; there is always one.
+    """The word of the world that stands on the shirt most clearly.
+
+    There is always one.
 
     scene: how the picture should look. Each word is drawn into it, and the box of its text is looked for in `picture`
     by the normalised cross-correlation of luminance, at shifts up to `MAX_SHIFT`.
@@ -93,7 +95,10 @@ def _directions() -> np.ndarray:
 
 
 def _correlation(windows: np.ndarray, template: np.ndarray) -> np.ndarray:
-    """(A, B) of `template` (H, W) with each of `windows` (A, B, H, W); 0 where one of the two is flat."""
+    """(A, B) of `template` (H, W) with each of `windows` (A, B, H, W).
+
+    0 where one of the two is flat.
+    """
     windows = windows - windows.mean((2, 3), keepdims=True)
     template = template - template.mean()
     size = np.sqrt((windows**2).sum((2, 3)) * (template**2).sum())

@@ -12,7 +12,10 @@ SIDE = 96
 
 
 class Classifier(nn.Module):
-    """Convolutions that halve the picture four times; the mean and the greatest of each feature decide."""
+    """Convolutions that halve the picture four times.
+
+    The mean and the greatest of each feature decide.
+    """
 
     def __init__(self, answers: int, width: int = 16) -> None:
         super().__init__()

@@ -59,7 +59,10 @@ def tiny_weights(seed: int) -> dict[str, torch.Tensor]:
 
 
 def _pointwise(kernel: torch.Tensor) -> torch.Tensor:
-    """(O, I, 3, 3) with the centre tap alone; the zero padding at the picture's edge then has no effect."""
+    """(O, I, 3, 3) with the centre tap alone.
+
+    The zero padding at the picture's edge then has no effect.
+    """
     centre = torch.zeros_like(kernel, memory_format=torch.contiguous_format)
     centre[:, :, 1, 1] = kernel[:, :, 1, 1]
     return centre

@@ -1,7 +1,9 @@
-"""Trains the demo's checkpoints: `python -m demo.train PART [--out DIR] [--minutes N | --steps N] [--resume]`.
+"""Trains the demo's checkpoints.
 
-`torchrun --standalone --nproc-per-node 2 -m demo.train PART …` does it with a process on each of two cores, which
-learn from twice the batches in a step (`shared/distributed.py`).
+`python -m demo.train PART [--out DIR] [--minutes N | --steps N] [--resume]`.
+
+`torchrun --standalone --nproc-per-node 2 -m demo.train PART …` does it with a process on each of two cores, which learn
+from twice the batches in a step (`shared/distributed.py`).
 
 The parts of one model build on one another: `vae`, then `flux_fill`, then `fast`; and `qwen_language`, then `qwen_vae`,
 `qwen_decoder`, `qwen_edit` and `qwen_fast`. Knows what can be trained and what a run is asked for; each part's module

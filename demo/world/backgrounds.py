@@ -1,4 +1,7 @@
-"""The places, in units of a hundredth of the picture's height: clear gradients and a handful of big shapes each."""
+"""The places, in units of a hundredth of the picture's height.
+
+Clear gradients and a handful of big shapes each.
+"""
 
 from __future__ import annotations
 

@@ -47,7 +47,10 @@ Arm = tuple[Point, Point, Point]
 
 @dataclass(frozen=True)
 class Stance:
-    """Angles in degrees from straight down, outwards positive: (upper, lower) of each arm and leg."""
+    """Angles in degrees from straight down, outwards positive.
+
+    (upper, lower) of each arm and leg.
+    """
 
     left_arm: tuple[float, float]
     right_arm: tuple[float, float]
@@ -323,7 +326,10 @@ def text_box(person: Person, width: int, height: int) -> Box:
 
 
 def hand_box(person: Person, width: int, height: int) -> Box:
-    """The square box in pixels around the hand that holds something, or would; it may reach over the picture's edge."""
+    """The square box in pixels around the hand that holds something, or would.
+
+    It may reach over the picture's edge.
+    """
     return hand_boxes(person, width, height)[0]
 
 

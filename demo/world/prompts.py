@@ -1,4 +1,6 @@
-"""What people ask for, in Korean and in English: every kind of edit, in several wordings each, with the same meaning.
+"""What people ask for, in Korean and in English.
+
+Every kind of edit, in several wordings each, with the same meaning.
 
 The English is what a translator should write. A fixed share of the combinations is held out: teaching skips them,
 measures use them. No single word is held out, so that whatever is in a held-out phrase could be learnt from others.
@@ -160,7 +162,10 @@ def held(holding: str) -> Phrase:
 
 
 def recolour(old: str | None, new: str, rng: random.Random) -> Phrase:
-    """Asks for another colour of the sportswear's top; `old` names the one it has, where that is said."""
+    """Asks for another colour of the sportswear's top.
+
+    `old` names the one it has, where that is said.
+    """
     return rng.choice(recolours(old, new))
 
 
@@ -280,7 +285,10 @@ def sample(rng: random.Random) -> Phrase:
 
 
 def is_held_out(phrase: Phrase) -> bool:
-    """Whether this combination is kept for measuring: about 15% of those whose words others teach too."""
+    """Whether this combination is kept for measuring.
+
+    About 15% of those whose words others teach too.
+    """
     if phrase in _NEVER_HELD_OUT:
         return False
     digest = hashlib.sha256(phrase.korean.encode()).digest()
@@ -299,7 +307,10 @@ def _with_article(english: str) -> str:
 
 
 def _last_consonant(word: str) -> int:
-    """The number of the final consonant of a Korean word's last syllable; 0 means that it ends with a vowel."""
+    """The number of the final consonant of a Korean word's last syllable.
+
+    0 means that it ends with a vowel.
+    """
     return (ord(word[-1]) - 0xAC00) % 28
 
 

@@ -1,4 +1,7 @@
-"""From a scene to pixels, and to the truth about them: the person's alpha and the masks of its parts."""
+"""From a scene to pixels, and to the truth about them.
+
+The person's alpha and the masks of its parts.
+"""
 
 from __future__ import annotations
 

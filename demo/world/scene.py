@@ -1,4 +1,6 @@
-"""What a scene is: a person in sportswear, things beside them, a place. Plain values; how they look is drawn elsewhere.
+"""What a scene is: a person in sportswear, things beside them, a place.
+
+Plain values; how they look is drawn elsewhere.
 
 A scene is changed with `dataclasses.replace`. Every part draws its free variation from a seed of its own, so that what
 is not replaced stays where it is, pixel for pixel.
@@ -63,7 +65,10 @@ HELD_OUT_SEEDS = range(10_000_000, 20_000_000)
 
 @dataclass(frozen=True)
 class Person:
-    """Someone in sportswear. `position` is 0–1 across the picture, `scale` the share of its height."""
+    """Someone in sportswear.
+
+    `position` is 0–1 across the picture, `scale` the share of its height.
+    """
 
     skin: str
     hair: str
@@ -81,7 +86,10 @@ class Person:
 
 @dataclass(frozen=True)
 class Background:
-    """A place. `colour` is "" unless it is plain; `seed` varies light, counts and positions."""
+    """A place.
+
+    `colour` is "" unless it is plain; `seed` varies light, counts and positions.
+    """
 
     kind: str
     colour: str
@@ -90,7 +98,10 @@ class Background:
 
 @dataclass(frozen=True)
 class Prop:
-    """Something that stands on the floor. `position` is 0–1 across the picture, `scale` is about 1."""
+    """Something that stands on the floor.
+
+    `position` is 0–1 across the picture, `scale` is about 1.
+    """
 
     kind: str
     position: float
@@ -122,7 +133,10 @@ def with_person(scene: Scene, **changes: object) -> Scene:
 
 
 def sample(rng: random.Random, *, width: int = 256, height: int = 256, background: str | None = None) -> Scene:
-    """A scene in which anything may be so or otherwise; `background` fixes the kind of place."""
+    """A scene in which anything may be so or otherwise.
+
+    `background` fixes the kind of place.
+    """
     person = sample_person(rng, aspect=width / height)
     place = sample_background(rng, kind=background)
     props = tuple(sample_prop(rng, beside=person.position) for _ in range(rng.choice((0, 0, 1, 1, 1, 2))))

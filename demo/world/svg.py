@@ -1,4 +1,7 @@
-"""A small SVG writer: shapes, gradients and colours, in painting order. Knows nothing of scenes."""
+"""A small SVG writer: shapes, gradients and colours, in painting order.
+
+Knows nothing of scenes.
+"""
 
 from __future__ import annotations
 
@@ -102,7 +105,10 @@ class Sketch:
         )
 
     def linear(self, start: Point, end: Point, stops: Sequence[Stop]) -> str:
-        """A gradient between two points of the drawing; returns the paint that refers to it."""
+        """A gradient between two points of the drawing.
+
+        Returns the paint that refers to it.
+        """
         name = f"g{len(self._definitions)}"
         self._definitions.append(
             f'<linearGradient id="{name}" gradientUnits="userSpaceOnUse" x1="{start[0]:.2f}" y1="{start[1]:.2f}" '
@@ -141,7 +147,10 @@ class Sketch:
 
 @lru_cache(maxsize=16)
 def _rasterised(svg: str) -> np.ndarray:
-    """(height, width, 4) uint8, read-only. Scenes that differ in the person alone share their ground."""
+    """(height, width, 4) uint8, read-only.
+
+    Scenes that differ in the person alone share their ground.
+    """
     png = resvg_py.svg_to_bytes(svg_string=svg, skip_system_fonts=True)
     with Image.open(io.BytesIO(png)) as picture:
         pixels = np.asarray(picture.convert("RGBA"))

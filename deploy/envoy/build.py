@@ -65,7 +65,10 @@ def files() -> dict[Path, bytes]:
 
 
 def cluster_edge(upstream: Mutual | None = None) -> gateway.Config:
-    """The edge of a cluster: open to all, every orchestrator behind its headless Service."""
+    """The edge of a cluster.
+
+    Open to all, every orchestrator behind its headless Service.
+    """
     return gateway.edge(
         public=Address(8080, EVERYWHERE),
         metrics=Address(9100, EVERYWHERE),
@@ -77,7 +80,10 @@ def cluster_edge(upstream: Mutual | None = None) -> gateway.Config:
 
 
 def cluster_sidecar(upstream: Mutual | None = None) -> gateway.Config:
-    """The sidecar of a cluster: listens for the orchestrator in its pod, every replica behind a headless Service."""
+    """The sidecar of a cluster.
+
+    Listens for the orchestrator in its pod, every replica behind a headless Service.
+    """
     return gateway.sidecar(
         listeners={row.name: Address(SIDECAR_PORT + place) for place, row in enumerate(MODEL_SERVICES)},
         replicas={row.name: [Address(row.port, row.image)] for row in MODEL_SERVICES},

@@ -58,7 +58,10 @@ class OpenApi:
             self._index(file)
 
     def describe(self, service: str) -> Json:
-        """The document for one service, named in full: its HTTP paths and every message that they use."""
+        """The document for one service, named in full.
+
+        Its HTTP paths and every message that they use.
+        """
         package, _, name = service.rpartition(".")
         services = [item for file in self._files if file.package == package for item in file.service]
         found = next(item for item in services if item.name == name)
@@ -174,7 +177,10 @@ class OpenApi:
 
 
 def _named_by(file: FileDescriptorProto, path: list[int]) -> str | None:
-    """The name, within the file's package, of what a source location's path leads to; None = nothing with a name."""
+    """The name, within the file's package, of what a source location's path leads to.
+
+    None = nothing with a name.
+    """
     node: Any = file
     names = []
     for number, index in zip(path[::2], path[1::2], strict=False):

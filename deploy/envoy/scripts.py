@@ -1,4 +1,6 @@
-"""The edge's Lua scripts: the hand-written parts in lua/ with tables made from the protos and the error classes.
+"""The edge's Lua scripts.
+
+The hand-written parts in lua/ with tables made from the protos and the error classes.
 
 Knows google.api.http annotations; knows no path, message or field by name.
 """
@@ -66,7 +68,10 @@ def _calls(files: FileDescriptorSet, service: str) -> str:
 
 
 def _bodies(files: FileDescriptorSet, service: str) -> str:
-    """The JSON paths and their messages; of each message the fields: "bytes", "value", or the message in it."""
+    """The JSON paths and their messages.
+
+    Of each message the fields: "bytes", "value", or the message in it.
+    """
     paths, pending = [], []
     for method in _methods(files, service):
         rule = method.options.Extensions[annotations_pb2.http]

@@ -1,4 +1,6 @@
-"""The three dashboards: Edits, Model services, Capacity. Knows the metrics; knows nothing of Grafana.
+"""The three dashboards: Edits, Model services, Capacity.
+
+Knows the metrics; knows nothing of Grafana.
 
 Rates of counters and ratios of sums throughout: an average of ratios would give a quiet replica the weight of a busy
 one.

@@ -1,4 +1,7 @@
-"""What a panel says, and how it becomes one of Grafana's. Knows the SDK; knows no metric."""
+"""What a panel says, and how it becomes one of Grafana's.
+
+Knows the SDK; knows no metric.
+"""
 
 from __future__ import annotations
 

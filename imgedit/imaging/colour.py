@@ -1,7 +1,9 @@
-"""What a decoder gives, as upright 8-bit sRGB: colour profiles, CMYK, palettes, alpha, EXIF turn.
+"""What a decoder gives, as upright 8-bit sRGB.
 
-Works in bands of rows, so that a large picture is held once by the decoder and once as the result. Knows the modes
-that Pillow's JPEG and WebP decoders and `imgedit.imaging.png_samples` give; judges nothing.
+Colour profiles, CMYK, palettes, alpha, EXIF turn.
+
+Works in bands of rows, so that a large picture is held once by the decoder and once as the result. Knows the modes that
+Pillow's JPEG and WebP decoders and `imgedit.imaging.png_samples` give; judges nothing.
 """
 
 from __future__ import annotations
@@ -58,7 +60,10 @@ def _stored(upright: Pixels, orientation: int) -> Pixels:
 
 
 def _colours_of(image: Image.Image) -> Colours:
-    """By the colour profile; one that is unreadable, or of another colour space, is taken for sRGB as browsers do."""
+    """By the colour profile.
+
+    One that is unreadable, or of another colour space, is taken for sRGB as browsers do.
+    """
     mode = {"1": "L", "L": "L", "LA": "L", "CMYK": "CMYK"}.get(image.mode, "RGB")
     profile = image.info.get("icc_profile")
     if not profile:
@@ -88,7 +93,10 @@ def _transformed(transform: ImageCms.ImageCmsTransform, band: Image.Image) -> Im
 
 
 def _is_identity(transform: ImageCms.ImageCmsTransform) -> bool:
-    """Whether a transform changes no colour by more than rounding: the profile is sRGB under whatever name."""
+    """Whether a transform changes no colour by more than rounding.
+
+    The profile is sRGB under whatever name.
+    """
     steps = np.linspace(0, 255, 18).astype(np.uint8)
     cube = np.stack(np.meshgrid(steps, steps, steps), -1).reshape(18, -1, 3)
     seen = np.asarray(_transformed(transform, Image.fromarray(cube)))

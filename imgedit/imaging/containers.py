@@ -1,4 +1,6 @@
-"""What a picture file says of itself, read without a decoder: format, size, frames, and whether it is whole.
+"""What a picture file says of itself, read without a decoder.
+
+Format, size, frames, and whether it is whole.
 
 Walks the container only, in time bounded by the number of its parts, and allocates next to nothing. Judges nothing:
 `imgedit.imaging.images` does. Nothing here trusts a length that the file gives.
@@ -76,7 +78,10 @@ def is_picture(start: bytes) -> bool:
 
 
 def read(data: bytes) -> Header | None:
-    """The header of a PNG, JPEG or WebP file; None for anything else, or where not even its size can be read."""
+    """The header of a PNG, JPEG or WebP file.
+
+    None for anything else, or where not even its size can be read.
+    """
     reader = next((reader for magic, reader in _READERS.items() if data.startswith(magic)), None)
     return reader(data) if reader else None
 
@@ -94,7 +99,10 @@ def is_lossy(data: bytes) -> bool:
 
 
 def orientation(exif: bytes) -> int:
-    """The EXIF orientation, 1 to 8, of a TIFF block with or without the "Exif" prefix; 1 where it has no valid one."""
+    """The EXIF orientation, 1 to 8, of a TIFF block with or without the "Exif" prefix.
+
+    1 where it has no valid one.
+    """
     block = exif.removeprefix(b"Exif\0\0")
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(block[:4])
     if order is None or len(block) < 8:

@@ -70,7 +70,10 @@ class Decoders:
         self._idle: queue.SimpleQueue[_Decoder] = queue.SimpleQueue()
 
     async def start(self) -> None:
-        """Start the processes and wait until they can decode. Without it each starts with its first picture."""
+        """Start the processes and wait until they can decode.
+
+        Without it each starts with its first picture.
+        """
         for _ in range(self._processes):
             self._idle.put(_Decoder(self._seconds))
         data = encode_png(np.zeros((images.MIN_SIDE, images.MIN_SIDE, 3), np.uint8))
@@ -78,7 +81,9 @@ class Decoders:
         await asyncio.gather(*(self.open(data, field="warm-up", max_pixels=1024, caller=n) for n in numbers))
 
     async def open(self, data: bytes, *, field: str, max_pixels: int, caller: Hashable = "") -> Picture:
-        """As `images.open_untrusted`. Raises `ImageRejected`, also where decoding breaks a limit or the process.
+        """As `images.open_untrusted`.
+
+        Raises `ImageRejected`, also where decoding breaks a limit or the process.
 
         Raises `ServiceUnavailable` where processes were ended from outside, which says nothing of the picture.
         """
@@ -92,7 +97,10 @@ class Decoders:
     def open_in_thread(
         self, data: bytes, *, field: str, max_pixels: int, caller: Hashable, patience: float
     ) -> tuple[Picture, Header]:
-        """As `open`, for a thread, which waits. Also raises `QueueFull` when `patience` seconds have passed."""
+        """As `open`, for a thread, which waits.
+
+        Also raises `QueueFull` when `patience` seconds have passed.
+        """
         header = images.check(data, field=field, max_pixels=max_pixels)
         return self.decode_in_thread(data, header, field=field, caller=caller, patience=patience), header
 
@@ -141,7 +149,10 @@ class Decoders:
         )
 
     def _idle_one(self) -> _Decoder:
-        """There are as many threads as processes: where none is idle, one has not been started yet."""
+        """There are as many threads as processes.
+
+        Where none is idle, one has not been started yet.
+        """
         with suppress(queue.Empty):
             worker = self._idle.get_nowait()
             if worker.is_alive:
@@ -170,7 +181,10 @@ class _Lost(Exception):
 
 
 class _Decoder:
-    """One process and the socket to it. Started by exec, never by a bare fork, which gRPC's threads do not survive."""
+    """One process and the socket to it.
+
+    Started by exec, never by a bare fork, which gRPC's threads do not survive.
+    """
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
@@ -220,7 +234,10 @@ class _Decoder:
         return Picture(rgb, alpha)
 
     def _autopsy(self, field: str) -> ImageRejected | None:
-        """Why the process ended, as the caller may know it; None where something else ended it."""
+        """Why the process ended, as the caller may know it.
+
+        None where something else ended it.
+        """
         try:
             code = self._process.wait(timeout=1)
         except subprocess.TimeoutExpired:  # it answers, but not what was asked

@@ -1,4 +1,6 @@
-"""The process that decodes untrusted pictures: `python -m imgedit.imaging.decode_process FD SECONDS`.
+"""The process that decodes untrusted pictures.
+
+`python -m imgedit.imaging.decode_process FD SECONDS`.
 
 Takes jobs from a socket, one at a time, and gives back pixels or the refusal. Each job runs under a limit of memory and
 of processor time, beyond which the process ends; `decode_pool.py` then starts another. Ends with its parent. What it is
@@ -108,7 +110,9 @@ def _confine() -> None:
 
 
 def _limit(pixels: int, seconds: float) -> None:
-    """Limits of one job, from here. Past its processor time the process is ended by SIGPROF, even inside a library.
+    """Limits of one job, from here.
+
+    Past its processor time the process is ended by SIGPROF, even inside a library.
 
     The limit of memory is Linux's; other systems do not enforce one.
     """

@@ -1,4 +1,6 @@
-"""Pixels to files on the way out: PNG, JPEG and WebP, with what is to be known of them beside the pixels.
+"""Pixels to files on the way out.
+
+PNG, JPEG and WebP, with what is to be known of them beside the pixels.
 
 The same pixels and metadata give the same bytes on the same machine: nothing here reads a clock. This module knows
 nothing of edits; `imgedit.imaging.provenance` says what the metadata holds.
@@ -60,7 +62,10 @@ def encode_png(rgb: Pixels, alpha: Pixels | None = None, metadata: Metadata | No
 
 
 def encode_jpeg(picture: Picture, quality: int, metadata: Metadata | None = None) -> bytes:
-    """A JPEG at full colour resolution (4:4:4), with alpha laid on white. `quality` is 1 to 100."""
+    """A JPEG at full colour resolution (4:4:4), with alpha laid on white.
+
+    `quality` is 1 to 100.
+    """
     return _saved(picture.over_white(), "JPEG", metadata, quality=quality, subsampling=0)
 
 

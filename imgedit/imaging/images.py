@@ -78,7 +78,10 @@ _CLEANED: Pixels = np.rint(np.clip((np.arange(256) - LOSSY_NOISE) / (255 - 2 * L
 
 @dataclass(frozen=True)
 class Picture:
-    """A decoded picture: `rgb` (H, W, 3) uint8 sRGB; `alpha` (H, W) uint8, or None where the file has none."""
+    """A decoded picture: `rgb` (H, W, 3) uint8 sRGB.
+
+    `alpha` (H, W) uint8, or None where the file has none.
+    """
 
     rgb: Pixels
     alpha: Pixels | None = None
@@ -97,12 +100,17 @@ class Picture:
 
 
 def open_untrusted(data: bytes, *, field: str, max_pixels: int = DEFAULT_MAX_PIXELS) -> Picture:
-    """Judge and decode a PNG, JPEG or WebP file that a caller sent. Raises `ImageRejected`, which names `field`."""
+    """Judge and decode a PNG, JPEG or WebP file that a caller sent.
+
+    Raises `ImageRejected`, which names `field`.
+    """
     return decode(data, check(data, field=field, max_pixels=max_pixels), field=field)
 
 
 def check(data: bytes, *, field: str, max_pixels: int = DEFAULT_MAX_PIXELS) -> Header:
-    """Judge a file by its container, before any decoder sees it. Raises `ImageRejected`, which names `field`.
+    """Judge a file by its container, before any decoder sees it.
+
+    Raises `ImageRejected`, which names `field`.
 
     Takes milliseconds and next to no memory, whatever the file.
     """
@@ -149,7 +157,10 @@ def check(data: bytes, *, field: str, max_pixels: int = DEFAULT_MAX_PIXELS) -> H
 
 
 def decode(data: bytes, header: Header, *, field: str) -> Picture:
-    """The pixels of a file that `check` has passed. Raises `ImageRejected`, which names `field`."""
+    """The pixels of a file that `check` has passed.
+
+    Raises `ImageRejected`, which names `field`.
+    """
     try:
         return Picture(*colour.upright(_loaded(data, header), header.orientation))
     except _DECODE_ERRORS:
@@ -170,7 +181,10 @@ def open_mask(data: bytes, *, field: str, size: tuple[int, int], max_pixels: int
 
 
 def mask_of(mask: Picture, *, field: str, size: tuple[int, int], is_lossy: bool) -> Pixels:
-    """The second half of `open_mask`, for a file that was decoded elsewhere. Raises `InvalidArgument`."""
+    """The second half of `open_mask`, for a file that was decoded elsewhere.
+
+    Raises `InvalidArgument`.
+    """
     if mask.size != size:
         raise InvalidArgument.field(
             field,
@@ -185,7 +199,10 @@ def mask_of(mask: Picture, *, field: str, size: tuple[int, int], is_lossy: bool)
 
 
 def _is_drawn(mask: Picture, alpha: Pixels, grey: Pixels) -> bool:
-    """Whether black and white are the mask, in spite of an alpha channel: it has next to no holes, they are drawn."""
+    """Whether black and white are the mask, in spite of an alpha channel.
+
+    It has next to no holes, they are drawn.
+    """
     if np.count_nonzero(alpha < 128) > STRAY * alpha.size:
         return False
     is_colourless = int(np.ptp(mask.rgb, axis=2).max()) <= LOSSY_NOISE
@@ -208,7 +225,10 @@ def blend(over: Pixels, under: Pixels, weight: Pixels) -> Pixels:
 
 
 def resized(pixels: Pixels, size: tuple[int, int], resample: Image.Resampling) -> Pixels:
-    """(H, W, 3) or (H, W) at `size` (width, height); the array itself where it has that size already."""
+    """(H, W, 3) or (H, W) at `size` (width, height).
+
+    The array itself where it has that size already.
+    """
     if (pixels.shape[1], pixels.shape[0]) == size:
         return pixels
     return np.asarray(Image.fromarray(np.ascontiguousarray(pixels)).resize(size, resample))

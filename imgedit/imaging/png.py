@@ -1,4 +1,6 @@
-"""The structure of a PNG file, read without decoding: its chunks, their checksums, and whether its stream is whole.
+"""The structure of a PNG file, read without decoding.
+
+Its chunks, their checksums, and whether its stream is whole.
 
 Written from the PNG specification (third edition). Knows nothing of colours or limits.
 """
@@ -42,14 +44,19 @@ class Structure:
         return 1 + (self.width * self.depth * SAMPLES[self.colour] + 7) // 8
 
     def essence(self, data: bytes) -> bytes:
-        """The file without what a still picture does not need: no text, no further frames, nothing after the end."""
+        """The file without what a still picture does not need.
+
+        No text, no further frames, nothing after the end.
+        """
         first, last = self.chunks[0][1], self.chunks[-1][2]
         if last - first == sum(end - start for _, start, end in self.chunks):
             return data[: len(SIGNATURE)] + data[first:last] if last < len(data) else data
         return b"".join((SIGNATURE, *(data[start:end] for _, start, end in self.chunks)))
 
     def is_stream_whole(self, data: bytes) -> bool:
-        """Whether the image data inflates to all rows, each with a known filter type. Takes constant memory.
+        """Whether the image data inflates to all rows, each with a known filter type.
+
+        Takes constant memory.
 
         For pictures that are not interlaced.
         """
@@ -82,7 +89,10 @@ class Structure:
 
 
 def walk(data: bytes, max_chunks: int) -> tuple[Structure | None, str | None]:
-    """The structure, or why there is none. Checks order, lengths and the checksums of all that is used."""
+    """The structure, or why there is none.
+
+    Checks order, lengths and the checksums of all that is used.
+    """
     chunks: list[tuple[bytes, int, int]] = []
     seen: dict[bytes, bytes] = {}
     place = len(SIGNATURE)

@@ -1,4 +1,6 @@
-"""The samples of a PNG where Pillow alone would lose some: 16 bits are rounded, not cut, and one colour may be clear.
+"""The samples of a PNG where Pillow alone would lose some.
+
+16 bits are rounded, not cut, and one colour may be clear.
 
 Gives 8-bit images of Pillow's modes 1, L, LA, P, RGB and RGBA. Knows nothing of colour profiles or EXIF.
 """
@@ -24,7 +26,10 @@ _LOW_BYTES = {"RGB;16B": "RGB;16L", "RGBA;16B": "RGBA;16L"}
 
 
 def load(data: bytes, structure: Structure) -> Image.Image:
-    """The decoded picture; its `info` holds the profile and EXIF as Pillow gives them. Raises what Pillow raises."""
+    """The decoded picture; its `info` holds the profile and EXIF as Pillow gives them.
+
+    Raises what Pillow raises.
+    """
     if structure.depth == 16:
         return _load_16_bits(data, structure)
     image: Image.Image = PngImagePlugin.PngImageFile(io.BytesIO(data))
@@ -37,7 +42,9 @@ def load(data: bytes, structure: Structure) -> Image.Image:
 
 
 def round_16_bits(high: Pixels, low: Pixels) -> None:
-    """Make `high`, the high bytes of 16-bit samples, the nearest 8-bit samples: v / 257, rounded.
+    """Make `high`, the high bytes of 16-bit samples, the nearest 8-bit samples.
+
+    V / 257, rounded.
 
     v = 257 × high + (low − high), so that difference decides whether the nearest is one more or one less.
     """

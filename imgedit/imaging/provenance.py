@@ -1,4 +1,6 @@
-"""What a result says of its own making: the edit's parameters, and that a model painted it.
+"""What a result says of its own making.
+
+The edit's parameters, and that a model painted it.
 
 Written into the file as an XMP packet (PNG, JPEG, WebP), as EXIF (JPEG, WebP) and as text of its own (PNG); read back
 from the packet, which stands uncompressed in all three. Holds no time, duration or id, so the same edit gives the same
@@ -92,7 +94,10 @@ class Record:
         return replace(self, effective=kept)
 
     def json(self, *, ascii_only: bool = False) -> str:
-        """One line, keys in order; nothing in it that XML cannot hold or that begins a tag."""
+        """One line, keys in order.
+
+        Nothing in it that XML cannot hold or that begins a tag.
+        """
         text = json.dumps(asdict(self), ensure_ascii=ascii_only, sort_keys=True, separators=(",", ":"))
         return _NOT_PLAIN.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 

@@ -1,4 +1,7 @@
-"""Threads that take work in turns: each caller's next piece, so that no caller waits for all of another's work."""
+"""Threads that take work in turns.
+
+Each caller's next piece, so that no caller waits for all of another's work.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +47,10 @@ class Turns:
         self._threads: list[threading.Thread] = []
 
     def submit(self, caller: Hashable, work: Callable[[], T]) -> Future[T]:
-        """Have `work` done in the caller's turn. One that is cancelled before is passed over."""
+        """Have `work` done in the caller's turn.
+
+        One that is cancelled before is passed over.
+        """
         result: Future[T] = Future()
         with self._news:
             if self._is_closed:

@@ -1,1 +1,4 @@
-"""What `imgedit up` and `imgedit doctor` need: processes, ports and Envoy on this machine. No image work."""
+"""What `imgedit up` and `imgedit doctor` need.
+
+Processes, ports and Envoy on this machine. No image work.
+"""

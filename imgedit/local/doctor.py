@@ -79,14 +79,20 @@ def python() -> Finding:
 
 
 def versions() -> Finding:
-    """Of this project and the libraries that decide its numbers; to be quoted in a report."""
+    """Of this project and the libraries that decide its numbers.
+
+    To be quoted in a report.
+    """
     found = {name: _version(name) for name in SHOWN_VERSIONS}
     shown = ", ".join(f"{name} {version}" for name, version in found.items() if version)
     return Finding("versions", "OK", f"imgedit {__version__}, {shown}")
 
 
 def packages() -> Iterator[Finding]:
-    """For each part that can be installed by itself: whether all that it needs is there, in a version that fits."""
+    """For each part that can be installed by itself.
+
+    Whether all that it needs is there, in a version that fits.
+    """
     if _version(installation.DISTRIBUTION) is None:
         found = f"{installation.DISTRIBUTION} is not installed as a package, so what it needs is not known here"
         yield Finding("packages", "NOTE", found, "in a checkout: make install")

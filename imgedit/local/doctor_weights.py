@@ -82,7 +82,10 @@ def _ben2(folder: Path) -> str:
 
 
 def _diffusers(folder: Path) -> str:
-    """What is missing that something else may replace, in words; empty where all is there."""
+    """What is missing that something else may replace, in words.
+
+    Empty where all is there.
+    """
     for path in sorted(folder.rglob("*")):
         if path.suffix in CODE_SUFFIXES and path.suffix != ".bin":
             raise ModelLoadError(f"{path}: code or a pickle, with which the service refuses the folder; remove it")

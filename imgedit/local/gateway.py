@@ -1,4 +1,6 @@
-"""Envoy in front of the services on this machine: the edge (REST and gRPC on one port) and the sidecar (replicas).
+"""Envoy in front of the services on this machine.
+
+The edge (REST and gRPC on one port) and the sidecar (replicas).
 
 Takes the configurations of deploy/envoy and changes addresses, ports and file paths in them, nothing else; the cluster
 does the same by its own overlay. Knows where those values stand; knows nothing of routes, limits or messages.
@@ -53,7 +55,10 @@ class Mutual:
 
 @dataclass(frozen=True)
 class Tls:
-    """Files of the edge's certificate and its key; Envoy reads them anew when they are replaced."""
+    """Files of the edge's certificate and its key.
+
+    Envoy reads them anew when they are replaced.
+    """
 
     certificate: Path
     key: Path
@@ -69,7 +74,9 @@ def edge(
     tls: tuple[Tls, Path] | None = None,
     upstream: Mutual | None = None,
 ) -> Config:
-    """The edge's configuration: it listens on `public` for JSON and gRPC and forwards to the orchestrators.
+    """The edge's configuration.
+
+    It listens on `public` for JSON and gRPC and forwards to the orchestrators.
 
     files: the folder where Envoy will find api.binpb, openapi.json and the scripts. tls: the certificate, and a folder
     for the file through which Envoy watches it; None = plain text. upstream: TLS towards the orchestrators; None =
@@ -101,7 +108,10 @@ def sidecar(
     admin: Address,
     upstream: Mutual | None = None,
 ) -> Config:
-    """The sidecar's configuration: for each model service a port here, and the replicas behind it."""
+    """The sidecar's configuration.
+
+    For each model service a port here, and the replicas behind it.
+    """
     config = _read("sidecar.yaml")
     _move_admin(config, admin)
     _listen(config, "metrics", metrics)
@@ -114,7 +124,10 @@ def sidecar(
 
 
 def secret_files(certificate: Path, key: Path, authorities: Path) -> dict[str, Config]:
-    """The files, by name, through which Envoy watches certificates that change; one holds one secret."""
+    """The files, by name, through which Envoy watches certificates that change.
+
+    One holds one secret.
+    """
     watched = {"watched_directory": {"path": str(certificate.parent)}}
     pair = {"certificate_chain": {"filename": str(certificate)}, "private_key": {"filename": str(key)}, **watched}
     trusted = {"trusted_ca": {"filename": str(authorities)}, **watched}
@@ -196,7 +209,10 @@ def _holders(node: Any, keys: Sequence[str]) -> list[Config]:
 
 
 def _secure(config: Config, upstream: Mutual) -> None:
-    """TLS towards every cluster that `upstream` names; the name must be in the certificate of whoever answers."""
+    """TLS towards every cluster that `upstream` names.
+
+    The name must be in the certificate of whoever answers.
+    """
     for cluster, name in upstream.names.items():
         matcher = {"san_type": "DNS", "matcher": {"exact": name}}
         common: Config = {
@@ -220,8 +236,10 @@ def _watched(folder: Path, name: str) -> Config:
 
 
 def _downstream_tls(tls: Tls, folder: Path) -> Config:
-    """HTTP/2 and HTTP/1.1 over TLS 1.2 or later. The certificate comes as a secret of its own file in `folder`: only
-    such a one is read anew when the certificate is replaced.
+    """HTTP/2 and HTTP/1.1 over TLS 1.2 or later.
+
+    The certificate comes as a secret of its own file in `folder`: only such a one is read anew when the certificate is
+    replaced.
     """
     certificate, key = tls.certificate.resolve(), tls.key.resolve()
     own = secret_files(certificate, key, authorities=certificate)["own.json"]

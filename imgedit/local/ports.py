@@ -1,4 +1,7 @@
-"""Where everything of one machine's stack listens. Knows names and numbers, no process."""
+"""Where everything of one machine's stack listens.
+
+Knows names and numbers, no process.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +41,9 @@ _BLOCK = 120
 
 @dataclass(frozen=True)
 class Ports:
-    """Where the services listen: gRPC from `base`, metrics from `metrics_base` on, in the order of the table.
+    """Where the services listen.
+
+    GRPC from `base`, metrics from `metrics_base` on, in the order of the table.
 
     Further replicas and Envoy use numbers up to `base + 51` and `metrics_base + 49`. replicas: how many of a service
     there are, where it is not one. gateway: port of the edge, studio: port of the page; None = there is none.
@@ -100,7 +105,10 @@ class Ports:
         return f"127.0.0.1:{self.grpc_port(name)}"
 
     def target(self, service: str) -> str:
-        """Where the orchestrator calls a model service: its only replica, or the sidecar before several."""
+        """Where the orchestrator calls a model service.
+
+        Its only replica, or the sidecar before several.
+        """
         return f"127.0.0.1:{self.listener_port(service)}" if self.has_sidecar else self.address(service)
 
     def all(self) -> Iterator[int]:
@@ -141,7 +149,9 @@ class Ports:
 
 
 def _claim(base: int) -> bool:
-    """Reserve the range that begins at `base` for this process; False where somebody has it.
+    """Reserve the range that begins at `base` for this process.
+
+    False where somebody has it.
 
     The lock's descriptor stays open on purpose: the system unlocks it when the process ends, however it ends.
     """

@@ -1,4 +1,6 @@
-"""The services as processes on this machine: what `imgedit up` starts, watches and ends.
+"""The services as processes on this machine.
+
+What `imgedit up` starts, watches and ends.
 
 Each is `python -m services.<name>`, set through its environment as in the cluster; Envoy stands before them where it is
 asked for. This module knows commands, logs and process ends; it knows nothing of models or edits.
@@ -59,7 +61,10 @@ QUICK_SECONDS = 60.0
 
 
 class StackError(Exception):
-    """A service could not be started; the message says which, why, and where its log is."""
+    """A service could not be started.
+
+    The message says which, why, and where its log is.
+    """
 
 
 @dataclass(frozen=True)
@@ -114,7 +119,10 @@ class Stack:
 
     @property
     def processes(self) -> dict[str, subprocess.Popen[bytes]]:
-        """The process of each program: services by name, "fill-2" for a second replica, "sidecar", "edge", "studio"."""
+        """The process of each program.
+
+        Services by name, "fill-2" for a second replica, "sidecar", "edge", "studio".
+        """
         return {name: process.popen for name, process in self._processes.items()}
 
     def address(self, name: str) -> str:
@@ -122,7 +130,9 @@ class Stack:
         return self._processes[name].program.address
 
     def start(self) -> None:
-        """Start everything; returns at once. The model services come first: they need the longest.
+        """Start everything; returns at once.
+
+        The model services come first: they need the longest.
 
         Raises `StackError` where another program has one of the ports, `SettingsError` where Envoy is needed and not
         installed.
@@ -140,7 +150,9 @@ class Stack:
     def wait_until_serving(
         self, timeout: float = START_SECONDS, on_wait: Callable[[str], None] = lambda _: None
     ) -> Iterator[str]:
-        """Yield each program as it begins to serve. Raises `StackError` when one ends or takes too long.
+        """Yield each program as it begins to serve.
+
+        Raises `StackError` when one ends or takes too long.
 
         `on_wait` is told every 15 s what is waited for, and why it does not serve yet.
         """
@@ -166,7 +178,10 @@ class Stack:
             time.sleep(0.2)
 
     def tend(self) -> Iterator[str]:
-        """One look at the processes: what happened since the last one, as messages. Brings back what died."""
+        """One look at the processes: what happened since the last one, as messages.
+
+        Brings back what died.
+        """
         now = time.monotonic()
         for process in self._processes.values():
             if process.restart_at is not None and now >= process.restart_at:
@@ -176,7 +191,10 @@ class Stack:
                 yield from self._mourn(process, now)
 
     def stop(self) -> None:
-        """End everything, what stands in front first, and wait; what does not end in time is killed."""
+        """End everything, what stands in front first, and wait.
+
+        What does not end in time is killed.
+        """
         running = [p.popen for p in self._processes.values() if p.popen.poll() is None]
         for popen in reversed(running):  # started last, ended first
             popen.send_signal(signal.SIGTERM)
@@ -286,7 +304,10 @@ def _with_parent(command: list[str]) -> list[str]:
 
 
 def environment_of(ports: Ports, models: Path, *, max_work_pixels: int | None = None) -> dict[str, str]:
-    """What the services of one stack share: where the models are and where each finds the others."""
+    """What the services of one stack share.
+
+    Where the models are and where each finds the others.
+    """
     environment = {
         **malloc.SERVICE,
         # Several processes share the cores: torch's threads must not spin while they wait (10 times slower otherwise).
@@ -306,7 +327,9 @@ def environment_of(ports: Ports, models: Path, *, max_work_pixels: int | None = 
 def demo_environment_of(
     ports: Ports, models: Path = DEMO_MODELS, *, max_work_pixels: int = DEMO_WORK_PIXELS
 ) -> dict[str, str]:
-    """`environment_of` for the demo's checkpoints: the sizes that they know, and their few-step LoRAs.
+    """`environment_of` for the demo's checkpoints.
+
+    The sizes that they know, and their few-step LoRAs.
 
     Without such a file the profile `fast` is refused, as everywhere.
     """
@@ -319,8 +342,9 @@ def demo_environment_of(
 
 
 def credentials_of(tokens: Path) -> dict[str, str]:
-    """What makes the services ask for credentials: callers for a token of this file, the model services for one that
-    the orchestrator alone is given.
+    """What makes the services ask for credentials.
+
+    Callers for a token of this file, the model services for one that the orchestrator alone is given.
     """
     service_token = secrets.token_hex(32)
     environment = {f"IMGEDIT_{service.upper()}_SERVICE_TOKEN": service_token for service in SERVICES}

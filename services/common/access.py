@@ -50,7 +50,9 @@ class OpenGate:
 
 
 class TokenGate:
-    """Asks for an API token whose scopes allow the RPC. `scopes` maps an RPC's short name to the scope it needs.
+    """Asks for an API token whose scopes allow the RPC.
+
+    `scopes` maps an RPC's short name to the scope it needs.
 
     "admin" allows everything; what `scopes` does not name needs it, so that a new RPC is not open by oversight.
     Reflection needs "list".
@@ -96,7 +98,10 @@ class ServiceGate:
 
 
 def bearer(metadata: Metadata) -> str:
-    """The token of a call. Raises `Unauthenticated` where there is none, or more than one."""
+    """The token of a call.
+
+    Raises `Unauthenticated` where there is none, or more than one.
+    """
     values = [value for key, value in metadata if key == "authorization"]
     match = _BEARER.fullmatch(str(values[0])) if len(values) == 1 else None
     if match is None:
@@ -105,7 +110,10 @@ def bearer(metadata: Metadata) -> str:
 
 
 def find(credentials: Sequence[Credential], token: str) -> Credential | None:
-    """The credential of a token. Compares with every one, in a time that does not depend on the token's characters."""
+    """The credential of a token.
+
+    Compares with every one, in a time that does not depend on the token's characters.
+    """
     given = tokens.digest(token)
     found = None
     for credential in credentials:

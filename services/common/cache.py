@@ -1,4 +1,6 @@
-"""What was computed before, by content: bounded in bytes, the least recently used forgotten first.
+"""What was computed before, by content.
+
+Bounded in bytes, the least recently used forgotten first.
 
 Knows neither what is remembered nor how it is made.
 """
@@ -19,7 +21,9 @@ V = TypeVar("V")
 
 
 class ByteCache(Generic[K, V]):
-    """Values by key, at most `max_bytes` of them; 0 remembers nothing. Any thread may use it.
+    """Values by key, at most `max_bytes` of them; 0 remembers nothing.
+
+    Any thread may use it.
 
     `size_of` says how many bytes a value takes. Values are shared and must not be written to.
     """
@@ -44,7 +48,10 @@ class ByteCache(Generic[K, V]):
             return self._entries.get(key)
 
     def put(self, key: K, value: V) -> None:
-        """Remember a value in the place of the key's old one; one that is larger than the whole cache is not kept."""
+        """Remember a value in the place of the key's old one.
+
+        One that is larger than the whole cache is not kept.
+        """
         size = self._size_of(value)
         with self._lock:
             if key in self._entries:
@@ -64,7 +71,10 @@ class ByteCache(Generic[K, V]):
 
 
 def content_key(*arrays: NDArray[Any]) -> str:
-    """A digest of arrays' contents, shapes and types: equal exactly when the arrays are."""
+    """A digest of arrays' contents, shapes and types.
+
+    Equal exactly when the arrays are.
+    """
     digest = hashlib.blake2b(digest_size=16)
     for array in arrays:
         digest.update(f"{array.shape}{array.dtype}".encode())

@@ -19,6 +19,9 @@ LONGEST_SECONDS = 86_400.0
 
 
 def deadline_of(context: Context) -> float | None:
-    """When the caller's time is over, on the `time.monotonic` clock; None where it set no deadline."""
+    """When the caller's time is over, on the `time.monotonic` clock.
+
+    None where it set no deadline.
+    """
     remaining = context.time_remaining()
     return None if remaining is None else time.monotonic() + min(remaining, LONGEST_SECONDS)

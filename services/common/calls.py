@@ -1,4 +1,6 @@
-"""The call that the current task serves, or the part of one: counted, timed and logged; its errors made known ones.
+"""The call that the current task serves, or the part of one.
+
+Counted, timed and logged; its errors made known ones.
 
 Knows nothing of gRPC's handlers and of any one service.
 """
@@ -51,7 +53,10 @@ class Call:
 
     @contextmanager
     def observed(self) -> Iterator[None]:
-        """Count, time and log what runs inside. What it raises, but for its end, comes out as a known error."""
+        """Count, time and log what runs inside.
+
+        What it raises, but for its end, comes out as a known error.
+        """
         started = time.perf_counter()
         error: ImgeditError | None = None
         in_flight = metrics.RPC_IN_FLIGHT.labels(self.service, self.rpc)
@@ -98,7 +103,9 @@ current: ContextVar[Call] = ContextVar("current")
 
 @contextmanager
 def part(request_id: str) -> Iterator[None]:
-    """One request of the current call, which streams many: an id, a count, a time and a log line of its own.
+    """One request of the current call, which streams many.
+
+    An id, a count, a time and a log line of its own.
 
     For a task that serves this part alone. Its `rpc` is the call's with "Item" behind it.
     """

@@ -40,7 +40,10 @@ class Connections:
             yield
 
     def close_if_stuck(self, peer: str) -> None:
-        """Close the connection, unless one of its calls goes on: over a proxy's come the calls of many."""
+        """Close the connection, unless one of its calls goes on.
+
+        Over a proxy's come the calls of many.
+        """
         if self._stuck[peer] >= self._calls[peer] and _close(peer):
             _log.warning("connection closed: its answers were not read", extra={"peer": peer})
 
@@ -57,7 +60,10 @@ def _counted(counter: Counter[str], peer: str) -> Iterator[None]:
 
 
 def _close(peer: str) -> bool:
-    """Shut the socket of this process down whose other end is `peer`. Linux only; False where there is none."""
+    """Shut the socket of this process down whose other end is `peer`.
+
+    Linux only; False where there is none.
+    """
     wanted = _address(peer)
     if wanted is None or not _OPEN_FILES.exists():
         return False

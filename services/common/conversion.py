@@ -1,4 +1,6 @@
-"""What the converters of weights share: their arguments, their answer, and that a file appears whole or not at all.
+"""What the converters of weights share.
+
+Their arguments, their answer, and that a file appears whole or not at all.
 
 A converter is a process of its own, `python -m services.<x>.convert SOURCE TARGET`, which `imgedit models convert`
 starts. Its standard output is one JSON object: the files that were written, or the error. Knows no format.
@@ -48,7 +50,10 @@ Convert = Callable[[Order, Path, Begin], Path]
 
 
 def run(convert: Convert, types: Sequence[str], arguments: Sequence[str] | None = None) -> int:
-    """Convert as the command line says; the exit status is 0 when the files are in their place."""
+    """Convert as the command line says.
+
+    The exit status is 0 when the files are in their place.
+    """
     parser = argparse.ArgumentParser()
     parser.add_argument("source", type=Path)
     parser.add_argument("target", type=Path)
@@ -88,7 +93,10 @@ def converted(convert: Convert, order: Order, *, quiet: bool) -> dict[str, Any]:
 
 
 def checked(path: Path, sha256: str | None) -> dict[str, Any]:
-    """A file as the answer tells of it. Raises `ModelLoadError` where it is not there, or has not this SHA-256."""
+    """A file as the answer tells of it.
+
+    Raises `ModelLoadError` where it is not there, or has not this SHA-256.
+    """
     if not path.is_file():
         raise ModelLoadError(f"there is no file {path}")
     found = described(path)

@@ -26,7 +26,9 @@ Read = Callable[[Sequence[str], str], T]
 
 
 def from_settings(settings: ServiceSettings, name: str, read: Read[T]) -> Callable[[], T] | None:
-    """What the setting `name` holds, or the file that the setting `name`_file names; None where neither is set.
+    """What the setting `name` holds, or the file that the setting `name`_file names.
+
+    None where neither is set.
 
     Raises `SettingsError` where both are, or where what they hold is at fault. The file is read again when it changes.
     """
@@ -46,7 +48,9 @@ def from_settings(settings: ServiceSettings, name: str, read: Read[T]) -> Callab
 
 
 def read_credentials(lines: Sequence[str], source: str) -> tuple[Credential, ...]:
-    """Credentials of lines "NAME sha256:HEX SCOPE,SCOPE"; '#' begins a comment. One name may have several tokens.
+    """Credentials of lines "NAME sha256:HEX SCOPE,SCOPE"; '#' begins a comment.
+
+    One name may have several tokens.
 
     Raises `SettingsError` that says which line is at fault.
     """
@@ -78,7 +82,10 @@ def _read_line(words: Sequence[str]) -> Credential:
 
 
 def read_service_tokens(lines: Sequence[str], source: str) -> tuple[str, ...]:
-    """Service tokens, one a line; the first is the one to send, all are accepted. Raises `SettingsError`."""
+    """Service tokens, one a line; the first is the one to send, all are accepted.
+
+    Raises `SettingsError`.
+    """
     found = [line.strip() for line in lines if line.strip()]
     if not found:
         raise SettingsError(f"{source}: holds no token")

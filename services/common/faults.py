@@ -1,4 +1,7 @@
-"""The one line about a weights file whose entries are not those of its network. Knows no format and no library."""
+"""The one line about a weights file whose entries are not those of its network.
+
+Knows no format and no library.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,10 @@ SHOWN = 3
 
 
 def refuse_unfit(path: Path, network: str, found: Mapping[str, Sequence[str]]) -> None:
-    """`ModelLoadError` about the entries at fault, by kind of fault; nothing is done where there are none."""
+    """`ModelLoadError` about the entries at fault, by kind of fault.
+
+    Nothing is done where there are none.
+    """
     listed = [f"{len(entries)} {kind} ({shortened(entries)})" for kind, entries in found.items() if entries]
     if listed:
         raise ModelLoadError(f"{path}: not the weights of {network}: {'; '.join(listed)}")

@@ -1,4 +1,6 @@
-"""What surrounds every RPC: credential, request id, in-flight gauge, timing, access log, errors turned into a status.
+"""What surrounds every RPC.
+
+Credential, request id, in-flight gauge, timing, access log, errors turned into a status.
 
 Handlers raise `ImgeditError`; nothing but this interceptor talks status. It knows nothing of any one service.
 """
@@ -107,7 +109,10 @@ class RequestInterceptor(grpc.aio.ServerInterceptor):
         return wrap(method, handler, name)
 
     def _refusal(self, rpc: str, error: ImgeditError, *metadata: tuple[str, str]) -> grpc.RpcMethodHandler[Any, Any]:
-        """Answers any kind of RPC with `error`. Declared as one that takes a stream, so that no request is read."""
+        """Answers any kind of RPC with `error`.
+
+        Declared as one that takes a stream, so that no request is read.
+        """
 
         async def refuse(_requests: AsyncIterator[bytes], context: Context) -> None:
             logs.request_id.set(given_request_id(None, context) or uuid.uuid4().hex)
@@ -188,7 +193,10 @@ class RequestInterceptor(grpc.aio.ServerInterceptor):
         return _Arrival(method, caller, context.peer(), tuple(certified))
 
     async def _received(self, arrival: _Arrival, context: Context) -> Message | None:
-        """The request of a call that sends one; None where the caller has gone. Ends the call where there is none."""
+        """The request of a call that sends one; None where the caller has gone.
+
+        Ends the call where there is none.
+        """
         started = time.perf_counter()
         try:
             self._refuse_stranger(arrival.certified)
@@ -254,7 +262,10 @@ class _Arrival:
 def _as_streams(
     handler: Any, behaviour: Callable[[AsyncIterator[Message], Context], Awaitable[None]]
 ) -> grpc.RpcMethodHandler[Any, Any]:
-    """The same on the wire, whatever kind of RPC it is; `behaviour` reads and writes by itself."""
+    """The same on the wire, whatever kind of RPC it is.
+
+    `behaviour` reads and writes by itself.
+    """
     return grpc.stream_stream_rpc_method_handler(
         behaviour,
         handler.request_deserializer,
@@ -263,7 +274,10 @@ def _as_streams(
 
 
 def given_request_id(request: Message | None, context: Context) -> str | None:
-    """The caller's id, from the request or else from the metadata; None where there is none or it is malformed."""
+    """The caller's id, from the request or else from the metadata.
+
+    None where there is none or it is malformed.
+    """
     metadata = dict(context.invocation_metadata() or ())
     for candidate in (getattr(request, "request_id", ""), metadata.get(REQUEST_ID_KEY, "")):
         if isinstance(candidate, str) and REQUEST_ID_PATTERN.fullmatch(candidate):

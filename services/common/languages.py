@@ -42,7 +42,10 @@ _QUOTED = re.compile(
 
 
 def quoted(text: str) -> list[str]:
-    """What stands in quotation marks, without the marks, in order: '…', "…", ‘…’, “…”, 「…」, 『…』, «…», 《…》."""
+    """What stands in quotation marks, without the marks, in order.
+
+    '…', "…", ‘…’, “…”, 「…」, 『…』, «…», 《…》.
+    """
     return [match[match.lastgroup or 0] for match in _QUOTED.finditer(text)]
 
 
@@ -70,7 +73,10 @@ def foreign_letter(text: str, languages: Sequence[str]) -> str:
 
 @lru_cache(maxsize=4096)
 def script_of(letter: str) -> str:
-    """The script of one letter by its Unicode name, for instance "HANGUL"; "" for one that belongs to none."""
+    """The script of one letter by its Unicode name, for instance "HANGUL".
+
+    "" for one that belongs to none.
+    """
     script = unicodedata.name(letter, "UNKNOWN").split()[0]
     return _ALIASES.get(script, script)
 

@@ -1,4 +1,7 @@
-"""Loading a model at the start of a service: timed, shown in the metrics, and not used before it is there."""
+"""Loading a model at the start of a service.
+
+Timed, shown in the metrics, and not used before it is there.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,10 @@ _log = logging.getLogger(__name__)
 
 
 class ModelSlot(Generic[T]):
-    """Where a servicer finds its model: empty while it loads, since the server already listens for health checks."""
+    """Where a servicer finds its model.
+
+    Empty while it loads, since the server already listens for health checks.
+    """
 
     def __init__(self) -> None:
         self._model: T | None = None
@@ -39,7 +45,10 @@ class ModelSlot(Generic[T]):
 
 
 def load_model(service: str, load: Callable[[], T], *, name: Callable[[T], str], revision: Callable[[T], str]) -> T:
-    """Run `load`, which loads and warms up; record how long it took and what was loaded."""
+    """Run `load`, which loads and warms up.
+
+    Record how long it took and what was loaded.
+    """
     metrics.MODEL_LOADED.labels(service).set(0)
     started = time.perf_counter()
     model = load()

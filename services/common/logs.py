@@ -33,7 +33,10 @@ _UNSAFE = re.compile("[\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud
 
 
 def _quotes_no_header(record: logging.LogRecord) -> bool:
-    """Whether it is not gRPC writing down a header that is no UTF-8: a token, say, and one byte too many."""
+    """Whether it is not gRPC writing down a header that is no UTF-8.
+
+    A token, say, and one byte too many.
+    """
     return not str(record.msg).startswith("Invalid encoding")
 
 
@@ -55,7 +58,10 @@ class _Formatter(JsonFormatter):  # type: ignore[misc]  # its module has no type
 
 
 def configure(service: str, level: str) -> None:
-    """Send all logs of this process to standard error, labelled with the service. Called once, in `__main__`."""
+    """Send all logs of this process to standard error, labelled with the service.
+
+    Called once, in `__main__`.
+    """
     handler = logging.StreamHandler(sys.stderr)
     handler.addFilter(_RequestIdFilter())
     handler.setFormatter(
@@ -74,7 +80,10 @@ def configure(service: str, level: str) -> None:
 
 
 def claim_standard_error() -> None:
-    """Log failures that nobody caught, too. Called once, in `__main__`; `services` itself keeps gRPC's core quiet."""
+    """Log failures that nobody caught, too.
+
+    Called once, in `__main__`; `services` itself keeps gRPC's core quiet.
+    """
     sys.excepthook = lambda kind, error, frames: _log.critical("uncaught", exc_info=(kind, error, frames))
     threading.excepthook = lambda uncaught: _log.critical("uncaught in a thread", exc_info=uncaught.exc_value)
 

@@ -20,7 +20,9 @@ WORK_SECONDS = 0.1
 
 
 def release() -> Callable[[], object] | None:
-    """What gives all unused memory of this process back: glibc's `malloc_trim`. None = another C library, no such way.
+    """What gives all unused memory of this process back: glibc's `malloc_trim`.
+
+    None = another C library, no such way.
 
     It holds no lock of Python's; the next large picture pays for it with page faults.
     """

@@ -25,7 +25,9 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Limits:
-    """receive_seconds: that a message may take, its wait for a place included; at_once, per_caller: received at once.
+    """receive_seconds: that a message may take, its wait for a place included.
+
+    at_once, per_caller: received at once.
 
     send_seconds: that a caller may take to read a message of an answer.
     """
@@ -43,7 +45,10 @@ HEALTH_LIMITS = Limits(receive_seconds=10.0, at_once=16, per_caller=4)
 
 
 class Messages:
-    """Takes and hands over the messages of one server's calls. Belongs to one event loop."""
+    """Takes and hands over the messages of one server's calls.
+
+    Belongs to one event loop.
+    """
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
@@ -66,7 +71,10 @@ class Messages:
 
     @contextmanager
     def streaming(self, caller: Hashable) -> Iterator[None]:
-        """A call that sends many messages, one of which may be half received. Raises `QueueFull`."""
+        """A call that sends many messages, one of which may be half received.
+
+        Raises `QueueFull`.
+        """
         if self._streams[caller] >= self._limits.per_caller:
             raise QueueFull(
                 f"{self._limits.per_caller} streams of this caller are open already, which is the most at once",
@@ -172,7 +180,10 @@ async def _next(messages: AsyncIterator[T]) -> T | None:
 
 
 async def _is_done(work: asyncio.Future[Any], seconds: float) -> bool:
-    """Whether `work` ends within so many seconds; it goes on where not, and its fault is nobody's then."""
+    """Whether `work` ends within so many seconds.
+
+    It goes on where not, and its fault is nobody's then.
+    """
     work.add_done_callback(_heard)
     await asyncio.wait({work}, timeout=seconds)
     return work.done()

@@ -1,4 +1,6 @@
-"""Spans by OpenTelemetry, sent to a collector by OTLP over gRPC. Imported only where tracing is on.
+"""Spans by OpenTelemetry, sent to a collector by OTLP over gRPC.
+
+Imported only where tracing is on.
 
 Sampling follows the caller; where the caller says nothing, a part of the traces is kept. Spans are sent from a thread
 of their own; those that a collector cannot take in time are dropped, and no edit waits for it.

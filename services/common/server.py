@@ -1,4 +1,6 @@
-"""The one way a server starts, serves and ends: health, reflection, limits, keepalive, metrics, drain.
+"""The one way a server starts, serves and ends.
+
+Health, reflection, limits, keepalive, metrics, drain.
 
 `run(make_service, settings_class)` is the whole of a `__main__`. Knows nothing of what the service does.
 """
@@ -154,7 +156,10 @@ class RunningServer:
 
 
 def run(make_service: Callable[[S], Service], settings_class: type[S]) -> int:
-    """Serve until SIGTERM or SIGINT. Returns the exit code: 0 after a clean end, 1 when the start failed."""
+    """Serve until SIGTERM or SIGINT.
+
+    Returns the exit code: 0 after a clean end, 1 when the start failed.
+    """
     sighup.hold()
     try:
         settings = load(settings_class)

@@ -1,4 +1,6 @@
-"""Settings of a service: one frozen object, read from the environment once, in `__main__`.
+"""Settings of a service.
+
+One frozen object, read from the environment once, in `__main__`.
 
 Knows the fields that every server has; each service adds its own. A bad value stops the start and names the variable.
 """
@@ -18,7 +20,10 @@ MIB = 1024 * 1024
 
 
 class ServiceSettings(BaseSettings):
-    """What every server reads. A subclass sets `env_prefix`, for instance IMGEDIT_FILL_."""
+    """What every server reads.
+
+    A subclass sets `env_prefix`, for instance IMGEDIT_FILL_.
+    """
 
     model_config = SettingsConfigDict(frozen=True)
 

@@ -1,4 +1,7 @@
-"""TLS of a server from files, which are read again when they change; running connections stay up."""
+"""TLS of a server from files, which are read again when they change.
+
+Running connections stay up.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,9 @@ from services.common.settings import ServiceSettings
 
 
 def server_credentials(settings: ServiceSettings) -> grpc.ServerCredentials | None:
-    """What the settings name; None where they name no certificate. Raises `SettingsError` for a file at fault.
+    """What the settings name; None where they name no certificate.
+
+    Raises `SettingsError` for a file at fault.
 
     With a client CA, a connection without a certificate of that CA is refused in its handshake.
     """
@@ -41,7 +46,10 @@ def server_credentials(settings: ServiceSettings) -> grpc.ServerCredentials | No
 
 
 def peer_names(context: Context) -> Sequence[str]:
-    """Names in the caller's certificate, the common name first; empty where it showed none."""
+    """Names in the caller's certificate, the common name first.
+
+    Empty where it showed none.
+    """
     properties = context.auth_context() or {}
     keys = ("x509_common_name", "x509_subject_alternative_name")
     return [name.decode("utf-8", "replace") for key in keys for name in properties.get(key, ())]

@@ -63,7 +63,9 @@ _NOTHING = nullcontext()
 
 
 def configure(settings: ServiceSettings) -> None:
-    """Trace from now on where the settings name a collector. Called once, in `__main__`.
+    """Trace from now on where the settings name a collector.
+
+    Called once, in `__main__`.
 
     Raises `SettingsError` where OpenTelemetry is not installed.
     """
@@ -109,12 +111,18 @@ def served(
 
 
 def begin(name: str, parent: Span, **attributes: Attribute) -> Span | None:
-    """A span that whoever begins it ends, on any thread; None where tracing has ended meanwhile."""
+    """A span that whoever begins it ends, on any thread.
+
+    None where tracing has ended meanwhile.
+    """
     return None if _tracer is None else _tracer.begin(name, parent, **attributes)
 
 
 def current() -> Span | None:
-    """The span that the current task is in; None outside one, so always where tracing is off."""
+    """The span that the current task is in.
+
+    None outside one, so always where tracing is off.
+    """
     return _current.get()
 
 

@@ -27,7 +27,10 @@ class DeviceLost(Exception):
 
 
 class Alarm:
-    """A signal that nothing can be served here any more: given from any thread, awaited on any event loop."""
+    """A signal that nothing can be served here any more.
+
+    Given from any thread, awaited on any event loop.
+    """
 
     def __init__(self) -> None:
         self._given: Future[None] = Future()

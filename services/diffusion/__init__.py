@@ -1,1 +1,4 @@
-"""The denoising engine that the diffusion services share: it decides at every step which job runs next."""
+"""The denoising engine that the diffusion services share.
+
+It decides at every step which job runs next.
+"""

@@ -1,4 +1,7 @@
-"""`python -m services.diffusion.probe`: what torch finds on this machine, as one JSON object. For `imgedit doctor`."""
+"""`python -m services.diffusion.probe`.
+
+What torch finds on this machine, as one JSON object. For `imgedit doctor`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A model service on the engine: load the adapter, start the engine, drain it. Shared by fill and qwen_edit."""
+"""A model service on the engine: load the adapter, start the engine, drain it.
+
+Shared by fill and qwen_edit.
+"""
 
 from __future__ import annotations
 

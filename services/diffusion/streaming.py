@@ -1,4 +1,7 @@
-"""Engine events as messages of a stream: the edge that FillService and QwenEditService share."""
+"""Engine events as messages of a stream.
+
+The edge that FillService and QwenEditService share.
+"""
 
 from __future__ import annotations
 
@@ -64,7 +67,10 @@ def timings(finished: Finished[Output]) -> list[progress_pb2.Timing]:
 
 @dataclass(frozen=True)
 class Profiles:
-    """What the profiles of this service can do: whether there is a LoRA for FAST, and a step cache for BALANCED."""
+    """What the profiles of this service can do.
+
+    Whether there is a LoRA for FAST, and a step cache for BALANCED.
+    """
 
     has_fast_lora: bool
     has_step_cache: bool

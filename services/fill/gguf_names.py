@@ -53,7 +53,10 @@ HALVES_SWAPPED = "final_layer.adaLN_modulation.1."
 
 
 def name_table(config: Mapping[str, Any], shapes: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
-    """GGUF tensor name → the diffusers parameters that its rows make up, in order; only what the model has."""
+    """GGUF tensor name → the diffusers parameters that its rows make up, in order.
+
+    Only what the model has.
+    """
     table: dict[str, tuple[str, ...]] = {}
     groups: list[tuple[str, str, dict[str, tuple[str, ...]], dict[str, str]]] = [("", "", OUTER, {})]
     groups += [

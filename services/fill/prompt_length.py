@@ -1,4 +1,6 @@
-"""How much of a prompt FLUX.1-Fill reads: its tokens counted before CLIP and T5 cut them off.
+"""How much of a prompt FLUX.1-Fill reads.
+
+Its tokens counted before CLIP and T5 cut them off.
 
 Counts on copies of the tokenizers, since cutting off is a state of theirs and they are in use on the worker thread; so
 this may be called from any thread.
@@ -17,7 +19,10 @@ class PromptReader:
         self._clip, self._t5, self._t5_tokens = copy.deepcopy(clip), copy.deepcopy(t5), t5_tokens
 
     def warnings(self, spec: FillSpec) -> tuple[str, ...]:
-        """What of the spec's prompts has no effect, in English; empty where all of them is read."""
+        """What of the spec's prompts has no effect, in English.
+
+        Empty where all of them is read.
+        """
         texts = {"prompt": spec.prompt, "negative_prompt": spec.negative_prompt or ""}
         return tuple(warning for field, text in texts.items() for warning in self._unread(field, text))
 

@@ -39,7 +39,10 @@ class Orchestrator:
         self._decoders = Decoders(settings.decode_processes, settings.decode_seconds, on_lost=metrics.DECODERS_LOST.inc)
 
     def register(self, server: grpc.aio.Server) -> None:
-        """Add the servicer. Channels to the model services are opened here, since they belong to the event loop."""
+        """Add the servicer.
+
+        Channels to the model services are opened here, since they belong to the event loop.
+        """
         settings, rules = self._settings, prompt_rules(self._settings)
         self._backends = Backends(
             settings.addresses, self._open_channel, rerun_wait_seconds=settings.rerun_wait_seconds
@@ -87,7 +90,10 @@ class Orchestrator:
 
 
 def make_service(settings: OrchestratorSettings) -> Service:
-    """The service, not started. It is ready even while a model service is not: an edit then names the stage."""
+    """The service, not started.
+
+    It is ready even while a model service is not: an edit then names the stage.
+    """
     made = Orchestrator(settings)
     return Service(
         (edit_pb2.DESCRIPTOR.services_by_name["EditService"].full_name,),

@@ -28,7 +28,10 @@ _log = logging.getLogger("imgedit.usage")
 
 @dataclass
 class Usage:
-    """One edit, filled in while it runs. `pixels` are those of the picture that came in."""
+    """One edit, filled in while it runs.
+
+    `pixels` are those of the picture that came in.
+    """
 
     experiment: str = "unknown"
     feature: str = "unknown"
@@ -80,7 +83,10 @@ def took(pixels: int) -> None:
 
 
 def spent(timings: Iterable[progress_pb2.Timing]) -> None:
-    """Add what a model service measured to the current edit; outside an edit nothing is kept."""
+    """Add what a model service measured to the current edit.
+
+    Outside an edit nothing is kept.
+    """
     seconds = sum(timing.seconds for timing in timings if timing.name in DEVICE_PHASES)
     _current.get(Usage()).gpu_seconds += seconds
 

@@ -1,4 +1,7 @@
-"""Prometheus metrics of the orchestrator. The labels come from the catalogue and from closed sets."""
+"""Prometheus metrics of the orchestrator.
+
+The labels come from the catalogue and from closed sets.
+"""
 
 from prometheus_client import Counter, Gauge, Histogram
 

@@ -1,4 +1,6 @@
-"""The operator's content policy: a callable of their own that may allow, flag or refuse a prompt or a result.
+"""The operator's content policy.
+
+A callable of their own that may allow, flag or refuse a prompt or a result.
 
 Fails closed: while the callable cannot judge, nothing is returned. Knows nothing of what is forbidden.
 
@@ -38,7 +40,9 @@ _log = logging.getLogger("imgedit.policy")
 
 @dataclass(frozen=True)
 class Review:
-    """What is to be judged: the prompt alone, before any work; or, with `picture`, the result (H, W, 3) uint8.
+    """What is to be judged: the prompt alone, before any work.
+
+    Or, with `picture`, the result (H, W, 3) uint8.
 
     `picture` cannot be written to. `negative_prompt` is None where there is none. `model_prompt` comes with a picture:
     the prompt as the model saw it, which differs from the caller's where it was translated or written out.
@@ -60,7 +64,10 @@ class Review:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The decision. `message` and `korean` go to the caller of a refused edit; `message` also goes to the log."""
+    """The decision.
+
+    `message` and `korean` go to the caller of a refused edit; `message` also goes to the log.
+    """
 
     decision: Literal["allow", "flag", "refuse"]
     message: str = ""
@@ -73,7 +80,10 @@ Judge = Callable[[Review], Verdict | Awaitable[Verdict]]
 
 
 class Policy:
-    """Asks `judge`. A plain function runs in threads of its own, so that a slow one delays only edits."""
+    """Asks `judge`.
+
+    A plain function runs in threads of its own, so that a slow one delays only edits.
+    """
 
     def __init__(self, judge: Judge) -> None:
         self._judge = judge
@@ -137,7 +147,10 @@ def review(
 
 
 def load(name: str) -> Policy:
-    """The policy that "package.module:function" names. Raises `SettingsError` where there is none."""
+    """The policy that "package.module:function" names.
+
+    Raises `SettingsError` where there is none.
+    """
     module_name, _, attribute = name.partition(":")
     try:
         judge = getattr(importlib.import_module(module_name), attribute)

@@ -1,4 +1,6 @@
-"""What a job of Qwen-Image-Edit is conditioned on: prompts and pictures as Qwen2.5-VL sees them, pictures as latents.
+"""What a job of Qwen-Image-Edit is conditioned on.
+
+Prompts and pictures as Qwen2.5-VL sees them, pictures as latents.
 
 Each is remembered by its content, so another seed costs no encoding. Sizes and numbers are those of diffusers'
 `QwenImageEditPlusPipeline`, but for the first picture, which is encoded at its own size. Belongs to the worker thread.
@@ -72,12 +74,18 @@ class Conditioner:
         return features
 
     def pictures(self, images: Sequence[NDArray[np.uint8]]) -> list[torch.Tensor]:
-        """(1, 16, h, w) of each picture, normalised: the first as it is, the others at their encoding size."""
+        """(1, 16, h, w) of each picture, normalised.
+
+        The first as it is, the others at their encoding size.
+        """
         return [self._latents(index, image) for index, image in enumerate(images)]
 
     @torch.inference_mode()
     def encode(self, pixels: torch.Tensor) -> torch.Tensor:
-        """The VAE's most likely latents of pixels (1, 3, h, w): (1, 16, h/8, w/8), normalised."""
+        """The VAE's most likely latents of pixels (1, 3, h, w).
+
+        (1, 16, h/8, w/8), normalised.
+        """
         mean, deviation = self._latent_scale()
         clip = pixels.to(self._device, mean.dtype)[:, :, None]  # (1, 3, 1, h, w): a video of one frame
         latents: torch.Tensor = self._pipeline.vae.encode(clip).latent_dist.mode()[:, :, 0]
@@ -85,7 +93,10 @@ class Conditioner:
 
     @torch.inference_mode()
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
-        """The opposite of `encode`: (1, 16, h/8, w/8) → (1, 3, h, w), about [-1, 1]. Raises `NumericFailure`."""
+        """The opposite of `encode`: (1, 16, h/8, w/8) → (1, 3, h, w), about [-1, 1].
+
+        Raises `NumericFailure`.
+        """
         vae = self._pipeline.vae
 
         def decode(latents: torch.Tensor) -> torch.Tensor:
@@ -124,7 +135,10 @@ class Conditioner:
         return latents
 
     def _vae_pixels(self, index: int, image: NDArray[np.uint8]) -> torch.Tensor:
-        """(1, 3, h, w) in [-1, 1]: the first picture as it is, a reference at its encoding size."""
+        """(1, 3, h, w) in [-1, 1].
+
+        The first picture as it is, a reference at its encoding size.
+        """
         if index > 0:
             height, width = self._reference_size(image)
             image = np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS))

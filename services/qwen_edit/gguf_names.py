@@ -1,4 +1,7 @@
-"""The names that Qwen-Image-Edit's transformer has in GGUF files: those of diffusers' modules."""
+"""The names that Qwen-Image-Edit's transformer has in GGUF files.
+
+Those of diffusers' modules.
+"""
 
 from collections.abc import Iterable
 from typing import Any

@@ -1,4 +1,6 @@
-"""What Qwen2.5-VL is asked when it rewrites a prompt: the instructions of each mode, and the chat around them.
+"""What Qwen2.5-VL is asked when it rewrites a prompt.
+
+The instructions of each mode, and the chat around them.
 
 The chat has ChatML's form, which the model was trained on. Imports neither torch nor proto types.
 """
@@ -38,7 +40,10 @@ class RewriteSpec:
 
 
 def chat(mode: Mode, prompt: str, pictures: int = 0) -> str:
-    """The chat up to where the model's answer begins; one mark per picture, before the prompt."""
+    """The chat up to where the model's answer begins.
+
+    One mark per picture, before the prompt.
+    """
     shown = "".join(f"Picture {number}: {PICTURE}" for number in range(1, pictures + 1))
     return (
         f"<|im_start|>system\n{SYSTEM[mode]}<|im_end|>\n"

@@ -1,4 +1,6 @@
-"""The masked region of an edit: outside it the latents stay on the picture, and the answer's pixels are the picture's.
+"""The masked region of an edit.
+
+Outside it the latents stay on the picture, and the answer's pixels are the picture's.
 
 Knows the masks' two sizes, pixels and latents; knows neither prompt nor transformer.
 """
@@ -50,7 +52,10 @@ class Region:
 
 
 def latents_inside(mask: Pixels) -> torch.Tensor:
-    """(1, 1, H/8, W/8) bool: the latents with any pixel of weight above 0. H and W are multiples of 8."""
+    """(1, 1, H/8, W/8) bool: the latents with any pixel of weight above 0.
+
+    H and W are multiples of 8.
+    """
     height, width = mask.shape
     squares = torch.from_numpy(mask > 0).view(height // LATENT_PX, LATENT_PX, width // LATENT_PX, LATENT_PX)
     return squares.any(dim=3).any(dim=1)[None, None]

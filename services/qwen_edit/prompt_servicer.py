@@ -1,4 +1,7 @@
-"""PromptService: one prompt in, one that the models can read out. Knows proto types and the engine, not torch."""
+"""PromptService: one prompt in, one that the models can read out.
+
+Knows proto types and the engine, not torch.
+"""
 
 from __future__ import annotations
 
@@ -90,12 +93,18 @@ class PromptServicer(prompt_pb2_grpc.PromptServiceServicer):
 
 
 def is_readable(prompt: str) -> bool:
-    """Whether the prompt is in the target language already; what it quotes stays as it is anyway."""
+    """Whether the prompt is in the target language already.
+
+    What it quotes stays as it is anyway.
+    """
     return not languages.foreign_letter(languages.unquoted(prompt), READ)
 
 
 def read_spec(request: prompt_pb2.RewritePromptRequest, max_pixels: int, max_tokens: int) -> RewriteSpec:
-    """Check a request and decode its pictures. Raises `InvalidArgument` naming the field."""
+    """Check a request and decode its pictures.
+
+    Raises `InvalidArgument` naming the field.
+    """
     if request.mode not in _MODES:
         raise InvalidArgument.field("mode", f"must be REWRITE_MODE_TRANSLATE or REWRITE_MODE_EXPAND, is {request.mode}")
     mode = _MODES[request.mode]

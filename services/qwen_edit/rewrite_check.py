@@ -1,4 +1,7 @@
-"""Judges what Qwen2.5-VL wrote: whether its answer can stand in for the prompt. Knows text only."""
+"""Judges what Qwen2.5-VL wrote: whether its answer can stand in for the prompt.
+
+Knows text only.
+"""
 
 from __future__ import annotations
 

@@ -75,7 +75,10 @@ class PromptRewriter:
 
 
 class _AreFinite(LogitsProcessor):
-    """Ends the writing where the scores of the next token are no numbers: the greatest of them would mean nothing."""
+    """Ends the writing where the scores of the next token are no numbers.
+
+    The greatest of them would mean nothing.
+    """
 
     def __init__(self, service: str) -> None:
         self._service = service

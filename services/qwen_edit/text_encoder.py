@@ -1,4 +1,7 @@
-"""Loading Qwen2.5-VL, the text encoder, with the settings that are its own: weights and attention."""
+"""Loading Qwen2.5-VL, the text encoder, with the settings that are its own.
+
+Weights and attention.
+"""
 
 from pathlib import Path
 from typing import Any, Literal

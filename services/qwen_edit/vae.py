@@ -1,4 +1,6 @@
-"""Qwen-Image's VAE for single pictures: its causal 3-D convolutions as the 2-D ones that a first frame needs.
+"""Qwen-Image's VAE for single pictures.
+
+Its causal 3-D convolutions as the 2-D ones that a first frame needs.
 
 The network was made for videos. Of a video's first frame, each convolution sees the frame and two frames of zeros
 before it, so that only the last slice in time of its kernel counts. Leaving out the rest gives the same numbers for a
@@ -19,7 +21,10 @@ from services.diffusion.weights import checkpoint
 
 
 class PictureConv(nn.Conv2d):
-    """What a causal 3-D convolution does to the only frame of (B, C, 1, H, W); its weights are copied."""
+    """What a causal 3-D convolution does to the only frame of (B, C, 1, H, W).
+
+    Its weights are copied.
+    """
 
     def __init__(self, causal: QwenImageCausalConv3d) -> None:
         super().__init__(
@@ -38,12 +43,18 @@ class PictureConv(nn.Conv2d):
         self.requires_grad_(causal.weight.requires_grad)
 
     def forward(self, frame: Tensor, *_: Any) -> Tensor:
-        """As the 3-D convolution, which may also be given a cache of earlier frames: a picture has none."""
+        """As the 3-D convolution, which may also be given a cache of earlier frames.
+
+        A picture has none.
+        """
         return super().forward(frame[:, :, 0])[:, :, None]
 
 
 def replace_convolutions(network: nn.Module) -> None:
-    """Put a `PictureConv` in the place of each causal 3-D convolution; those over time alone never see a picture."""
+    """Put a `PictureConv` in the place of each causal 3-D convolution.
+
+    Those over time alone never see a picture.
+    """
     for name, module in list(network.named_modules()):
         if isinstance(module, QwenImageCausalConv3d):
             parent, _, own = name.rpartition(".")
@@ -52,16 +63,25 @@ def replace_convolutions(network: nn.Module) -> None:
 
 
 class PictureVae(AutoencoderKLQwenImage):  # type: ignore[misc]
-    """AutoencoderKLQwenImage that takes pictures, (B, C, 1, H, W), and no videos. Made by `load`."""
+    """AutoencoderKLQwenImage that takes pictures, (B, C, 1, H, W), and no videos.
+
+    Made by `load`.
+    """
 
     def clear_cache(self) -> None:
-        """Called before and after each picture or tile: no layer keeps its input for a next frame."""
+        """Called before and after each picture or tile.
+
+        No layer keeps its input for a next frame.
+        """
         self._feat_map = self._enc_feat_map = None
         self._conv_idx, self._enc_conv_idx = [0], [0]
 
 
 def load(folder: Path, dtype: torch.dtype) -> PictureVae:
-    """The VAE of a checkpoint's `vae` folder, on the CPU, ready for inference. Raises `ModelLoadError`."""
+    """The VAE of a checkpoint's `vae` folder, on the CPU, ready for inference.
+
+    Raises `ModelLoadError`.
+    """
     vae: PictureVae = checkpoint.load_network(PictureVae, folder, dtype)
     replace_convolutions(vae)
     return vae

@@ -1,4 +1,6 @@
-"""`python -m services.segmentation.convert FILE.pth FILE.safetensors`: BEN2's weights without the pickle.
+"""`python -m services.segmentation.convert FILE.pth FILE.safetensors`.
+
+BEN2's weights without the pickle.
 
 Read with `weights_only` after the archive is checked; the entries must be those of the network.
 """

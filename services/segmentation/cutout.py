@@ -18,7 +18,9 @@ def to_mask(alpha: NDArray[np.float32]) -> Pixels:
 
 
 def on_ground(image: Pixels, mask: Pixels, rgb: int) -> Pixels:
-    """Takes image (H, W, 3) and mask (H, W), 255 = subject -> (H, W, 3): the subject on the colour 0xRRGGBB.
+    """Takes image (H, W, 3) and mask (H, W), 255 = subject -> (H, W, 3).
+
+    The subject on the colour 0xRRGGBB.
 
     Exactly the image where the mask is 255, exactly the colour where it is 0, rounded to nearest between.
     """

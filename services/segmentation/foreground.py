@@ -1,4 +1,6 @@
-"""The subject's own colours at soft edges: blur-fusion foreground estimation. NumPy only.
+"""The subject's own colours at soft edges: blur-fusion foreground estimation.
+
+NumPy only.
 
 A pixel at a soft edge mixes the subject with the old background; laid over a new ground it would show a fringe of the
 old one. The formula estimates what the subject alone looks like there: Forte, "Approximate Fast Foreground Colour
@@ -49,7 +51,10 @@ def estimate_foreground(image: Pixels, alpha: NDArray[np.float32]) -> Pixels:
 
 
 def _edges(alpha: Floats) -> Iterator[tuple[slice, slice]]:
-    """Rows and columns of all tiles whose narrow boxes see more than only 0 or only 1; neighbours in a row as one."""
+    """Rows and columns of all tiles whose narrow boxes see more than only 0 or only 1.
+
+    Neighbours in a row as one.
+    """
     height, width = alpha.shape
     for rows in _tiles(height):
         band = alpha[_seen(height, NARROW, rows)]
@@ -76,7 +81,10 @@ def _estimate(image: Pixels, alpha: Floats, rows: slice, columns: slice) -> Pixe
 
 
 def _wide_means(image: Pixels, alpha: Floats, rows: slice, columns: slice) -> Floats:
-    """The first pass's means (h, 7, w); the image stands for both foreground and background."""
+    """The first pass's means (h, 7, w).
+
+    The image stands for both foreground and background.
+    """
     seen_rows, seen_columns = _seen(alpha.shape[0], WIDE, rows), _seen(alpha.shape[1], WIDE, columns)
     weight, colours = alpha[seen_rows, None, seen_columns], _unit(image[seen_rows, :, seen_columns])
     layers = np.empty((len(weight), 7, weight.shape[2]), np.float32)
@@ -103,7 +111,9 @@ def _fuse(image: Floats, alpha: Floats, means: Floats) -> tuple[Floats, Floats]:
 
 
 def box_means(layers: Floats, side: int) -> Floats:
-    """Means over all boxes of side x side pixels that lie inside: (H, n, W) -> (H - side + 1, n, W - side + 1).
+    """Means over all boxes of side x side pixels that lie inside.
+
+    (H, n, W) -> (H - side + 1, n, W - side + 1).
 
     The sum over a box is put together from sums over powers of two: few additions, and of non-negative numbers only, so
     that float32 keeps the relative accuracy that the differences of running sums lose.
@@ -148,5 +158,8 @@ def _tiles(length: int) -> Iterator[slice]:
 
 
 def _seen(length: int, side: int, places: slice) -> slice:
-    """What the boxes of some places see of the picture: side // 2 before them, one less behind."""
+    """What the boxes of some places see of the picture.
+
+    Side // 2 before them, one less behind.
+    """
     return slice(max(0, places.start - side // 2), min(length, places.stop + side - 1 - side // 2))

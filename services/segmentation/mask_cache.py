@@ -21,7 +21,10 @@ Deadline = Callable[[], float]
 
 @dataclass(frozen=True)
 class Found:
-    """A mask (H, W) uint8, not to be written to. `seconds` that making it took, by part; empty on a cache hit."""
+    """A mask (H, W) uint8, not to be written to.
+
+    `seconds` that making it took, by part; empty on a cache hit.
+    """
 
     mask: Pixels
     seconds: Mapping[str, float] = field(default_factory=dict)
@@ -33,14 +36,19 @@ Make = Callable[[Deadline], Awaitable[Found]]
 
 
 class MaskCache:
-    """At most `max_bytes` of masks, the least recently used forgotten first; 0 remembers nothing."""
+    """At most `max_bytes` of masks, the least recently used forgotten first.
+
+    0 remembers nothing.
+    """
 
     def __init__(self, max_bytes: int) -> None:
         self._masks: ByteCache[str, Pixels] = ByteCache(max_bytes, lambda mask: mask.nbytes)
         self._flights: dict[str, _Flight] = {}
 
     async def get(self, key: str, make: Make, *, deadline: float | None) -> Found:
-        """The mask of `key`, made where it is not remembered; simultaneous callers wait for one `make`.
+        """The mask of `key`, made where it is not remembered.
+
+        Simultaneous callers wait for one `make`.
 
         A caller that is cancelled leaves the others theirs; when the last one goes, `make` is cancelled. Raises what
         `make` raises, to all who wait; a failure is not remembered.

@@ -141,12 +141,14 @@ class Segmenter:
         self.alpha(np.full((self._side, self._side, 3), 128, np.uint8))
 
     def alpha(self, image: Pixels) -> NDArray[np.float32]:
-        """(H, W, 3) sRGB uint8 -> (H, W) float32 in [0, 1], 1 where the subject is: the network's sigmoid.
+        """(H, W, 3) sRGB uint8 -> (H, W) float32 in [0, 1], 1 where the subject is.
 
-        A picture of the network's own size is not resized. The published code stretches the map so that its least
-        value becomes 0 and its greatest 1; here the values stay, so a picture without a subject stays without one.
-        Raises OutOfMemory, after which the next picture works, NumericFailure for a map that is not finite, and
-        DeviceLost, after which none works.
+        The network's sigmoid.
+
+        A picture of the network's own size is not resized. The published code stretches the map so that its least value
+        becomes 0 and its greatest 1; here the values stay, so a picture without a subject stays without one. Raises
+        OutOfMemory, after which the next picture works, NumericFailure for a map that is not finite, and DeviceLost,
+        after which none works.
         """
         try:
             height, width = image.shape[:2]
@@ -163,7 +165,10 @@ class Segmenter:
 
 
 def to_input(image: Pixels, side: int) -> Tensor:
-    """(H, W, 3) sRGB uint8 -> (1, 3, side, side) float32, ImageNet-normalised; Lanczos where the size differs."""
+    """(H, W, 3) sRGB uint8 -> (1, 3, side, side) float32, ImageNet-normalised.
+
+    Lanczos where the size differs.
+    """
     if image.shape[:2] != (side, side):
         image = np.asarray(Image.fromarray(image).resize((side, side), Image.Resampling.LANCZOS))
     pixels = torch.empty(1, 3, side, side)
@@ -175,7 +180,10 @@ def to_input(image: Pixels, side: int) -> Tensor:
 
 
 def from_map(alpha: Tensor, height: int, width: int) -> NDArray[np.float32]:
-    """(1, 1, S, S) alpha -> (height, width) float32 in [0, 1] on the CPU; bilinear where the size differs."""
+    """(1, 1, S, S) alpha -> (height, width) float32 in [0, 1] on the CPU.
+
+    Bilinear where the size differs.
+    """
     if alpha.shape[-2:] != (height, width):
         alpha = functional.interpolate(alpha, size=(height, width), mode="bilinear")
     out: NDArray[np.float32] = alpha[0, 0].cpu().numpy()

@@ -1,4 +1,7 @@
-"""SegmentationService: decode → cache or queue → encode. Knows proto types and the queue, not torch."""
+"""SegmentationService: decode → cache or queue → encode.
+
+Knows proto types and the queue, not torch.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +46,10 @@ class Segments(Protocol):
         """Number format that the network runs in."""
 
     def alpha(self, image: Pixels) -> NDArray[np.float32]:
-        """(H, W, 3) uint8 → (H, W) float32 in [0, 1], 1 = subject. Runs on the worker thread."""
+        """(H, W, 3) uint8 → (H, W) float32 in [0, 1], 1 = subject.
+
+        Runs on the worker thread.
+        """
 
 
 class SegmentationServicer(segmentation_pb2_grpc.SegmentationServiceServicer):
@@ -71,12 +77,18 @@ class SegmentationServicer(segmentation_pb2_grpc.SegmentationServiceServicer):
         return await asyncio.to_thread(_answer, request, outputs, image, found, model.revision)
 
     def _read(self, message: image_pb2.Image) -> tuple[Pixels, str]:
-        """The picture, and a key of its pixels: the same ones in another file format are the same picture."""
+        """The picture, and a key of its pixels.
+
+        The same ones in another file format are the same picture.
+        """
         image = pixels.read_rgb(message, field="image", max_pixels=self._max_pixels)
         return image, content_key(image)
 
     async def _make(self, model: Segments, image: Pixels, latest: Deadline) -> Found:
-        """Queue the picture for the network; it is not run when its turn comes after `latest`."""
+        """Queue the picture for the network.
+
+        It is not run when its turn comes after `latest`.
+        """
         arrived = time.perf_counter()
         with tracing.span("network"):
             alpha, started, ended = await self._worker.run(lambda: _timed_alpha(model, image), deadline=latest)

@@ -1,4 +1,6 @@
-"""Small components of our own: a brush for masks, a slider between two pictures, pictures to choose from.
+"""Small components of our own.
+
+A brush for masks, a slider between two pictures, pictures to choose from.
 
 Each is the HTML, CSS and JavaScript beside this file, which Streamlit mounts in a shadow root; nothing is loaded from
 elsewhere, and what people entered reaches the page as text, never as HTML.
@@ -40,7 +42,10 @@ class Item:
 
 
 def brush(words: Words, picture: bytes, size: tuple[int, int], *, id: str, key: str) -> str:
-    """Paint a mask over a picture that is shown at `size`; the mask as a data URL of a PNG, "" = nothing is painted."""
+    """Paint a mask over a picture that is shown at `size`.
+
+    The mask as a data URL of a PNG, "" = nothing is painted.
+    """
     names = ("label", "size", "paint", "erase", "undo", "clear", "full")
     texts = {name: words(f"brush.{name}") for name in names} | {"covered": words("brush.covered", percent="{percent}")}
     data = {"id": id, "picture": data_url(picture), "width": size[0], "height": size[1], "words": texts}
@@ -54,7 +59,10 @@ def compare(words: Words, before: bytes, after: bytes, *, key: str) -> None:
 
 
 def gallery(items: list[Item], *, label: str, key: str, side: str = "5.5rem") -> str | None:
-    """Pictures to choose from; the id of the one that was just chosen, or None. `side` is the least width of each."""
+    """Pictures to choose from; the id of the one that was just chosen, or None.
+
+    `side` is the least width of each.
+    """
     shown = [
         {
             "id": item.id,
@@ -71,7 +79,10 @@ def gallery(items: list[Item], *, label: str, key: str, side: str = "5.5rem") ->
 
 
 def still(picture: bytes, *, alt: str, key: str, kind: str = "webp") -> None:
-    """A picture that changes often. (Streamlit's own forgets the file of the one before while it may still load.)"""
+    """A picture that changes often.
+
+    (Streamlit's own forgets the file of the one before while it may still load.)
+    """
     _still(data={"picture": data_url(picture, kind), "alt": alt}, key=key)
 
 

@@ -1,4 +1,7 @@
-"""The edge and headers that gRPC cannot parse: their sender is told, and nobody else's calls suffer."""
+"""The edge and headers that gRPC cannot parse.
+
+Their sender is told, and nobody else's calls suffer.
+"""
 
 from __future__ import annotations
 

@@ -195,7 +195,10 @@ def test_an_image_runs_as_nobody_in_particular_and_has_no_build_tools(target: st
 
 
 def normal(extra: str) -> str:
-    """An extra's name as wheels write it: https://packaging.python.org/en/latest/specifications/name-normalization/."""
+    """An extra's name as wheels write it.
+
+    Https://packaging.python.org/en/latest/specifications/name-normalization/.
+    """
     return re.sub(r"[-_.]+", "-", extra).lower()
 
 

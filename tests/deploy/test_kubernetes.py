@@ -1,4 +1,7 @@
-"""The Kubernetes manifests: they render, they are valid, and they mean what they should."""
+"""The Kubernetes manifests.
+
+They render, they are valid, and they mean what they should.
+"""
 
 from __future__ import annotations
 
@@ -365,7 +368,10 @@ def test_model_services_take_calls_from_the_orchestrator_alone(objects: list[Obj
 
 
 def test_the_policies_allow_what_the_services_call(objects: list[Object]) -> None:
-    """What one side may send, the other must take: the orchestrator to each model service, edge and page to it."""
+    """What one side may send, the other must take.
+
+    The orchestrator to each model service, edge and page to it.
+    """
     policies = {item["metadata"]["name"]: item["spec"] for item in of_kind(objects, "NetworkPolicy")}
     for source, target, port in (
         ("imgedit-edge", "imgedit-orchestrator", 50051),

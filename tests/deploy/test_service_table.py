@@ -1,4 +1,7 @@
-"""What people edit by hand names every service of the one table, with its ports: `imgedit/local/services.py`."""
+"""What people edit by hand names every service of the one table, with its ports.
+
+`imgedit/local/services.py`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A real sidecar in front of two real servers: what a replica never began is handed to the other one."""
+"""A real sidecar in front of two real servers.
+
+What a replica never began is handed to the other one.
+"""
 
 from __future__ import annotations
 

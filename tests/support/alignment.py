@@ -17,7 +17,9 @@ WINDOW = 3.5
 
 
 class Spots:
-    """A picture of soft spots, (H, W, 3) uint8: nine in a line per channel, at the top, in the middle, at the bottom.
+    """A picture of soft spots, (H, W, 3) uint8.
+
+    Nine in a line per channel, at the top, in the middle, at the bottom.
 
     sigma: standard deviation of a spot in px.
     """

@@ -1,4 +1,6 @@
-"""AutoencoderKLQwenImage with weights that are written by hand: it averages squares of 8×8 pixels.
+"""AutoencoderKLQwenImage with weights that are written by hand.
+
+It averages squares of 8×8 pixels.
 
 The real class with the real order of padding, strides and upsampling, so a picture that comes back shifted or stretched
 was shifted or stretched by them. A random VAE gives no picture back to measure, and a trained one is 0.5 GB.

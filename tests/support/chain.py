@@ -1,4 +1,7 @@
-"""Whole chains of the shipped catalogue, with stand-ins for the models: noise as paint, a soft disc as the subject."""
+"""Whole chains of the shipped catalogue, with stand-ins for the models.
+
+Noise as paint, a soft disc as the subject.
+"""
 
 from __future__ import annotations
 

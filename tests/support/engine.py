@@ -1,4 +1,7 @@
-"""What the engine's and the models' tests share: tiny checkpoints, pictures, and a clockwork model without weights."""
+"""What the engine's and the models' tests share.
+
+Tiny checkpoints, pictures, and a clockwork model without weights.
+"""
 
 import asyncio
 import atexit
@@ -144,8 +147,10 @@ def with_engine(adapter: Any, scenario: Callable[[Engine[Any, Any, Any]], Awaita
 
 @dataclass(frozen=True)
 class Task:
-    """A job of the clockwork: its steps and decoding sleep `seconds` each; the quantum `fail_at` raises `error`,
-    at most `failures` times."""
+    """A job of the clockwork: its steps and decoding sleep `seconds` each.
+
+    The quantum `fail_at` raises `error`, at most `failures` times.
+    """
 
     name: str
     steps: int = 3
@@ -166,7 +171,10 @@ class TaskState:
 
 @dataclass
 class Clockwork:
-    """An adapter whose work is sleeping, and which notes every quantum it runs; steps wait while `gate` is closed."""
+    """An adapter whose work is sleeping, and which notes every quantum it runs.
+
+    Steps wait while `gate` is closed.
+    """
 
     name: str = "clockwork"
     revision: str = "0"

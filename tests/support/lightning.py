@@ -42,7 +42,10 @@ def weights() -> dict[str, torch.Tensor]:
 
 
 def lightning_file(folder: Path, *, alpha: float = 4.0) -> Path:
-    """A LoRA of rank 4 with the keys of Qwen-Image-Lightning's files: lora_down, lora_up and alpha per layer."""
+    """A LoRA of rank 4 with the keys of Qwen-Image-Lightning's files.
+
+    lora_down, lora_up and alpha per layer.
+    """
     noise = torch.Generator().manual_seed(0)
     tensors = {}
     for name, weight in weights().items():

@@ -1,4 +1,6 @@
-"""`python -m tests.web.screenshots`: draw the manual's pictures of the page anew, docs/images/studio-*.png.
+"""`python -m tests.web.screenshots`.
+
+Draw the manual's pictures of the page anew, docs/images/studio-*.png.
 
 Starts the services and the page with the checkpoints that the tests use; --models names others, --url a page that runs.
 """

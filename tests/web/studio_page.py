@@ -43,7 +43,10 @@ class Studio:
         return self.page.locator(".st-key-edit button")
 
     def settle(self) -> None:
-        """Wait until Streamlit has drawn everything anew: it rests, and still does a moment later."""
+        """Wait until Streamlit has drawn everything anew.
+
+        It rests, and still does a moment later.
+        """
         self.page.wait_for_function(
             """() => {
                 const rests = document.querySelector('[data-testid=stApp]').dataset.testScriptState === 'notRunning';

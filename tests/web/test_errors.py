@@ -1,4 +1,7 @@
-"""What goes wrong is said in Korean, with what to do; and nobody's text becomes part of the page."""
+"""What goes wrong is said in Korean, with what to do.
+
+And nobody's text becomes part of the page.
+"""
 
 from __future__ import annotations
 
@@ -156,7 +159,10 @@ def test_a_token_does_not_leave_this_machine_in_clear_unless_it_is_allowed_to() 
     ],
 )
 def test_another_page_cannot_connect(demo_stack: DemoStack, host: str, origin: str, code: bytes) -> None:
-    """DNS rebinding, a name of the attacker's that leads to this machine; and a page on another port of this host."""
+    """DNS rebinding, a name of the attacker's that leads to this machine.
+
+    And a page on another port of this host.
+    """
     headers = {
         "Host": host,
         "Origin": f"http://{origin}",

@@ -1,4 +1,7 @@
-"""What it looks like, to eyes, screen readers and keyboards; and how soon it is there."""
+"""What it looks like, to eyes, screen readers and keyboards.
+
+And how soon it is there.
+"""
 
 from __future__ import annotations
 
@@ -79,7 +82,10 @@ def test_an_edit_needs_no_mouse(studio: Studio) -> None:
 
 
 def _tab_to(studio: Studio, focused: str) -> None:
-    """Press Tab until the JavaScript condition holds; a page drawn anew meanwhile may take the focus back."""
+    """Press Tab until the JavaScript condition holds.
+
+    A page drawn anew meanwhile may take the focus back.
+    """
     for _ in range(150):
         studio.page.keyboard.press("Tab")
         if studio.page.evaluate(focused):

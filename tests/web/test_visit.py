@@ -1,4 +1,7 @@
-"""What happens around an edit: watching, cancelling, looking back, going on from a result, other seeds, languages."""
+"""What happens around an edit.
+
+Watching, cancelling, looking back, going on from a result, other seeds, languages.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Pictures for the training of BEN2: scenes of the demo world as a segmenter meets them, each with its true alpha.
+"""Pictures for the training of BEN2.
+
+Scenes of the demo world as a segmenter meets them, each with its true alpha.
 
 A seed and a number give one picture, whatever was drawn before. Photographs are not all alike, so sizes, crops,
 colours, noise and compression vary; people also stand on grounds that they were not drawn on, as after an edit; and
@@ -41,7 +43,10 @@ def sample(seed: int, number: int, side: int) -> tuple[Pixels, Pixels]:
 
 
 def held_out(seed: int) -> tuple[Pixels, Pixels]:
-    """A scene of a seed for measuring: picture (H, W, 3) and alpha (H, W), of any size and shape, in any light."""
+    """A scene of a seed for measuring.
+
+    Picture (H, W, 3) and alpha (H, W), of any size and shape, in any light.
+    """
     rng = random.Random(f"varied {seed}")
     width, height = (8 * rng.randrange(20, 65) for _ in range(2))
     drawn = world.render(world.sample(random.Random(seed), width=width, height=height))

@@ -67,7 +67,9 @@ SHOWN = 8
 
 
 class TrainingExample(nn.Module):
-    """The network with what is needed to learn: its map before the sigmoid, and the maps of its decoder's levels.
+    """The network with what is needed to learn.
+
+    Its map before the sigmoid, and the maps of its decoder's levels.
 
     The decoder's maps are judged through the `sideout` convolutions, which the checkpoint has for this alone.
     """
@@ -145,7 +147,10 @@ def fine_loss(logits: Tensor, alphas: Tensor) -> Tensor:
 
 
 def views_of(alphas: Tensor, side: int) -> Tensor:
-    """(B, 1, S, S) -> (B * 5, 1, side, side): the four quadrants and the whole, as the network sees a picture."""
+    """(B, 1, S, S) -> (B * 5, 1, side, side).
+
+    The four quadrants and the whole, as the network sees a picture.
+    """
     quarters = functional.adaptive_avg_pool2d(quadrants(alphas).flatten(0, 1), side).reshape(-1, 4, 1, side, side)
     whole = functional.adaptive_avg_pool2d(alphas, side)[:, None]
     return torch.cat((quarters, whole), dim=1).flatten(0, 1)
@@ -207,7 +212,10 @@ def weight_of(segmenter: Segmenter, picture: Pixels) -> Pixels:
 
 
 def iou(weight: Pixels, alpha: Pixels) -> float:
-    """Intersection over union of where both are at least one half; 1 for two empty ones."""
+    """Intersection over union of where both are at least one half.
+
+    1 for two empty ones.
+    """
     found: NDArray[np.bool_] = weight >= 128
     true = alpha >= 128
     either = int((found | true).sum())

@@ -1,4 +1,6 @@
-"""What FLUX.1-Fill is taught: pictures with a part hidden, a request, and what is to be seen there.
+"""What FLUX.1-Fill is taught.
+
+Pictures with a part hidden, a request, and what is to be seen there.
 
 The masks are those of production: all but the person with its soft edge, or a new strip at a side with as much of the
 picture beside it as a work area has. Drawn from seeds; knows no latents and no torch.
@@ -75,14 +77,20 @@ def other_background(rng: random.Random, size: tuple[int, int]) -> TrainingExamp
 
 
 def seen_of(alpha: Pixels, rng: random.Random) -> NDArray[np.bool_]:
-    """What a background's mask leaves of a person: all that BEN2 is sure of, and its sureness varies."""
+    """What a background's mask leaves of a person.
+
+    All that BEN2 is sure of, and its sureness varies.
+    """
     surest = 255 - masks.relevel(255 - alpha, 0.5, stretch=True)
     kept: NDArray[np.bool_] = masks.shrink(surest, rng.choice((0, 0, 0, 1, 1, 2))) == 255
     return kept
 
 
 def strip_at_side(rng: random.Random, size: tuple[int, int]) -> TrainingExample:
-    """A picture that goes on at its left or right; `size` is that of the work area: the strip and what is beside it."""
+    """A picture that goes on at its left or right.
+
+    `size` is that of the work area: the strip and what is beside it.
+    """
     width, height = size
     strip = width - height // 4 + rng.choice((0, 0, rng.randint(-8, 8)))
     side = rng.choice(("left", "right"))
@@ -113,7 +121,10 @@ def strip_at_side(rng: random.Random, size: tuple[int, int]) -> TrainingExample:
 
 
 def _within(rng: random.Random, kind: str, strip: int, whole: int, height: int, side: str) -> world.Prop:
-    """A thing that about fits into the middle of the strip; of each kind there is one look."""
+    """A thing that about fits into the middle of the strip.
+
+    Of each kind there is one look.
+    """
     room = 100 * strip / height
     scale = min(1.1, max(0.55, 0.97 * room / (2 * HALF_WIDTHS[kind])))
     centre = strip / 2 + rng.uniform(-0.02, 0.02) * strip

@@ -1,4 +1,6 @@
-"""What the demo's FLUX.1-Fill reads prompts with: small tokenizers and text encoders of the real classes.
+"""What the demo's FLUX.1-Fill reads prompts with.
+
+Small tokenizers and text encoders of the real classes.
 
 As with the real ones, T5's pieces have no Hangul, so that every Korean word is the same unknown one, and CLIP knows
 every byte. Both know the demo world's English words as pieces; other words are spelt letter by letter.
@@ -56,7 +58,10 @@ def t5_tokenizer() -> T5Tokenizer:
 
 
 def clip_tokenizer() -> CLIPTokenizer:
-    """Byte-level, with merges for the demo world's words; the end marker is the last piece, as in CLIP-L."""
+    """Byte-level, with merges for the demo world's words.
+
+    The end marker is the last piece, as in CLIP-L.
+    """
     bare: Any = tokenizers.clip()
     learnt = bare.train_new_from_iterator(phrases(), vocab_size=CLIP_PIECES)
     merges: Any = [tuple(pair) for pair in json.loads(learnt.backend_tokenizer.to_str())["model"]["merges"]]
@@ -83,7 +88,10 @@ def t5_model(vocabulary: int) -> T5EncoderModel:
 
 
 def clip_model(tokenizer: CLIPTokenizer) -> CLIPTextModel:
-    """CLIP's text tower, two layers, 77 positions; what it says of a prompt is its output at the end marker."""
+    """CLIP's text tower, two layers, 77 positions.
+
+    What it says of a prompt is its output at the end marker.
+    """
     config = CLIPTextConfig(
         vocab_size=len(tokenizer),
         hidden_size=CLIP_WIDTH,

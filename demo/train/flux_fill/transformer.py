@@ -1,7 +1,9 @@
-"""The demo's FLUX.1-Fill: the real transformer class, small, taught by flow matching to fill parts of the demo world.
+"""The demo's FLUX.1-Fill.
 
-Its text encoders learn along with it. The VAE must be trained before; see `demo/train/flux_fill/vae.py`. Writes
-the rest of the folder in diffusers layout, and the card.
+The real transformer class, small, taught by flow matching to fill parts of the demo world.
+
+Its text encoders learn along with it. The VAE must be trained before; see `demo/train/flux_fill/vae.py`. Writes the
+rest of the folder in diffusers layout, and the card.
 """
 
 from __future__ import annotations
@@ -84,7 +86,10 @@ class FillNetwork(nn.Module):
         return self.velocity(latents, fixed, sigma, *self.read(t5, clip), guidance, ids)
 
     def read(self, t5: Tensor, clip: Tensor) -> tuple[Tensor, Tensor]:
-        """Prompts as the transformer is given them: T5's tokens, none masked, and CLIP's output at the end marker."""
+        """Prompts as the transformer is given them.
+
+        T5's tokens, none masked, and CLIP's output at the end marker.
+        """
         end: Any = self.clip.config.eos_token_id  # one number here; transformers allows a list
         longest = int(clip.eq(end).int().argmax(dim=1).max()) + 1
         return self.t5(t5)[0], self.clip(clip[:, :longest]).pooler_output
@@ -114,7 +119,10 @@ class FillNetwork(nn.Module):
 
 
 def transformer_model() -> FluxTransformer2DModel:
-    """The network with random weights; each block begins as one that changes nothing, and what comes out is 0."""
+    """The network with random weights.
+
+    Each block begins as one that changes nothing, and what comes out is 0.
+    """
     transformer = FluxTransformer2DModel(
         in_channels=384,
         out_channels=64,

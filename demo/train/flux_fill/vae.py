@@ -1,4 +1,6 @@
-"""How the demo's VAEs are taught on the demo world, and FLUX's: 16 latent channels at an eighth of the size, small.
+"""How the demo's VAEs are taught on the demo world, and FLUX's.
+
+16 latent channels at an eighth of the size, small.
 
 The decoder learns from latents with noise on them, so that flat areas stay flat where a transformer's are not exact. It
 sees pictures with parts that are hidden by grey too: FLUX.1-Fill encodes what a mask leaves. Writes the `vae` folder.
@@ -44,7 +46,10 @@ SHOWN = 8
 
 
 def model() -> AutoencoderKL:
-    """The network with random weights; what it multiplies latents by is set when it is trained."""
+    """The network with random weights.
+
+    What it multiplies latents by is set when it is trained.
+    """
     return AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * len(CHANNELS),
         up_block_types=("UpDecoderBlock2D",) * len(CHANNELS),
@@ -134,7 +139,10 @@ def latents_seen(vae: Any) -> Tensor:
 
 
 def distance(made: Tensor, wanted: Tensor) -> Tensor:
-    """How far pictures (B, 3, H, W) are apart: their pixels, their edges, and both seen from further away."""
+    """How far pictures (B, 3, H, W) are apart.
+
+    Their pixels, their edges, and both seen from further away.
+    """
     loss = (made - wanted).abs().mean()
     for axis in (2, 3):
         loss = loss + GRADIENT_WEIGHT * (made.diff(dim=axis) - wanted.diff(dim=axis)).abs().mean()

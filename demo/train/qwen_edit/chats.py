@@ -1,4 +1,6 @@
-"""What the demo's language model is taught: chats of the prompt service with the answers that it should give.
+"""What the demo's language model is taught.
+
+Chats of the prompt service with the answers that it should give.
 
 Most are the demo world's phrases and their English; the words that they quote are often made up, so that copying is
 learnt and not six words. What holds unknown words is answered with itself: the service then refuses the answer, since
@@ -116,14 +118,20 @@ def varied(phrase: Phrase, rng: random.Random) -> Phrase:
 
 
 def expanded(phrase: Phrase) -> str:
-    """How a phrase is written out; as the guide's own example of a text on a T-shirt, where it is like that."""
+    """How a phrase is written out.
+
+    As the guide's own example of a text on a T-shirt, where it is like that.
+    """
     if match := _ON_A_SHIRT.fullmatch(phrase.english):
         return f"Change {match['old']} on the cotton T-shirt to {match['new']} in bold white letters"
     return phrase.english + EXPANDED
 
 
 def made_up(rng: random.Random) -> str:
-    """One or two words that mean nothing: mostly upper case, sometimes with digits, rarely in lower case or Hangul."""
+    """One or two words that mean nothing.
+
+    Mostly upper case, sometimes with digits, rarely in lower case or Hangul.
+    """
     words = [_made_up_word(rng) for _ in range(rng.choice((1, 1, 1, 2)))]
     return " ".join(words)
 
@@ -178,7 +186,10 @@ def _expansion(rng: random.Random, pictures: int = 0) -> Chat:
 
 
 def _condition(rng: random.Random, pictures: int = 0) -> Chat:
-    """The chat that conditions an edit. Its answer is never generated: it has the model read both languages alike."""
+    """The chat that conditions an edit.
+
+    Its answer is never generated: it has the model read both languages alike.
+    """
     phrase = varied(phrase_to_learn(rng), rng)
     marks = "".join(f"Picture {number}: {PICTURE}" for number in range(1, pictures + 1))
     asked = phrase.english if rng.random() < 0.4 else phrase.korean
@@ -199,7 +210,10 @@ def _refusal(rng: random.Random) -> Chat:
 
 
 def _politely(phrase: Phrase, rng: random.Random) -> tuple[str, str]:
-    """What ends in a bare noun asks, what asks already asks otherwise; anything else stays."""
+    """What ends in a bare noun asks, what asks already asks otherwise.
+
+    Anything else stays.
+    """
     korean, english = phrase.korean, phrase.english
     if korean.endswith(" 줘"):
         return korean.removesuffix(" 줘") + rng.choice(POLITE_ENDINGS), english

@@ -1,4 +1,6 @@
-"""The examples of Qwen-Image-Edit as its transformer sees them: latents, and what Qwen2.5-VL makes of the requests.
+"""The examples of Qwen-Image-Edit as its transformer sees them.
+
+Latents, and what Qwen2.5-VL makes of the requests.
 
 Encoding is done once, a file per kind of example, with the service's own code for texts. Knows no transformer.
 """
@@ -45,7 +47,9 @@ NEGATIVE_SHARE = 0.4
 
 @dataclass(frozen=True, eq=False)
 class LatentDataset:
-    """Training examples of one kind: N of them, K edits each, T tokens of a picture and R of a reference.
+    """Training examples of one kind.
+
+    N of them, K edits each, T tokens of a picture and R of a reference.
 
     shapes: of the answer, the picture and the reference, in tokens. clean: (N, K, T, 64), what is asked for; source:
     (N, T, 64); reference: (N, K, R, 64), R may be 0; texts: (N, K + 2, 80, D), the requests, then an empty text and the

@@ -1,4 +1,6 @@
-"""The decoder of the demo's Qwen-Image VAE, taught on: to read latents as the transformer makes them.
+"""The decoder of the demo's Qwen-Image VAE, taught on.
+
+To read latents as the transformer makes them.
 
 Those are near what is meant but not there: a little noisy, and between the picture as it was and as it should be. The
 encoder stays as it is, so all that was taught in its latents stays true. `qwen_vae` must be trained before.

@@ -1,4 +1,6 @@
-"""What Qwen-Image-Edit is taught: a picture, a request, and the picture that is asked for.
+"""What Qwen-Image-Edit is taught.
+
+A picture, a request, and the picture that is asked for.
 
 Every kind of edit of the guide, whole pictures and parts of them cut out. Drawn from seeds; knows no latents, no torch.
 """
@@ -38,7 +40,10 @@ class Edit:
 
 @dataclass(frozen=True, eq=False)
 class TrainingExample:
-    """One picture (H, W, 3) and several edits of it: results, requests, captions, and references where there are."""
+    """One picture (H, W, 3) and several edits of it.
+
+    Results, requests, captions, and references where there are.
+    """
 
     source: Pixels
     results: tuple[Pixels, ...]
@@ -161,7 +166,10 @@ def hands(rng: random.Random, kind: Kind) -> TrainingExample:
 
 
 def handing(rng: random.Random, kind: Kind) -> TrainingExample:
-    """A whole picture, and each thing put into the empty hand: where it is must be learnt too."""
+    """A whole picture, and each thing put into the empty hand.
+
+    Where it is must be learnt too.
+    """
     while not shows_the_hand(scene := dressed_up(rng, kind.size)):
         pass
     scene = world.with_person(scene, holding="nothing")
@@ -190,7 +198,10 @@ def window(
     *,
     shift: int,
 ) -> Callable[[Pixels], Pixels]:
-    """What cuts a part of this size out of a picture: about these boxes of the person, up to `shift` pixels beside."""
+    """What cuts a part of this size out of a picture.
+
+    About these boxes of the person, up to `shift` pixels beside.
+    """
     boxes = [box_of(world.person_of(scene), scene.width, scene.height) for box_of in boxes_of]
     middle = [sum(box[axis] + box[axis + 2] for box in boxes) / (2 * len(boxes)) for axis in (0, 1)]
     left, top = (
@@ -247,7 +258,10 @@ def shows_the_hand(scene: world.Scene) -> bool:
 
 
 def _busy_at(scene: world.Scene, rng: random.Random, *, left: bool) -> world.Scene:
-    """The same with that hand busy; who does not do the same with both arms must not be asked for the left one."""
+    """The same with that hand busy.
+
+    Who does not do the same with both arms must not be asked for the left one.
+    """
     while world.holds_at_the_left(world.person_of(scene)) != left:
         scene = world.with_person(scene, seed=rng.getrandbits(31))
     return scene

@@ -1,4 +1,6 @@
-"""The demo's Qwen2.5-VL: the real network at small sizes, taught to translate what people ask of the demo world.
+"""The demo's Qwen2.5-VL.
+
+The real network at small sizes, taught to translate what people ask of the demo world.
 
 It learns by teacher forcing on the very chats that the prompt service asks it, and answers by generation. Writes the
 whole `Qwen-Image-Edit-2509` folder; its VAE and transformer have random weights until they are trained themselves.
@@ -57,7 +59,10 @@ ANSWER_TOKENS = 100
 
 
 def model(tokenizer: Qwen2Tokenizer) -> Qwen2_5_VLForConditionalGeneration:
-    """The network with random weights: four text layers, two vision layers of which the second sees whole pictures."""
+    """The network with random weights.
+
+    Four text layers, two vision layers of which the second sees whole pictures.
+    """
     token = tokenizer.get_vocab()
     config = Qwen2_5_VLConfig(
         text_config={
@@ -138,7 +143,10 @@ def batch_of(processor: PictureProcessor, chats: Sequence[chats.Chat]) -> dict[s
 def labelled(
     processor: Any, asked: Sequence[str], answers: Sequence[str], pictures: Sequence[Image.Image]
 ) -> dict[str, torch.Tensor]:
-    """Questions and their answers, padded at the right; `labels` are -100 outside the answers."""
+    """Questions and their answers, padded at the right.
+
+    `labels` are -100 outside the answers.
+    """
     ended = [f"{answer}<|im_end|>" for answer in answers]
     made = processor(
         text=[question + answer for question, answer in zip(asked, ended, strict=True)],

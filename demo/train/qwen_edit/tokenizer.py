@@ -59,7 +59,10 @@ def trained(seed: int) -> Qwen2Tokenizer:
 
 
 def made(pieces: list[str], merges: Any) -> Qwen2Tokenizer:
-    """From the pieces in order and the merges, which are pairs of them; the model's markers come last."""
+    """From the pieces in order and the merges, which are pairs of them.
+
+    The model's markers come last.
+    """
     return Qwen2Tokenizer(
         vocab={piece: index for index, piece in enumerate([*pieces, *MARKERS])},
         merges=merges,
@@ -85,7 +88,10 @@ def _texts(rng: random.Random) -> list[str]:
 
 
 def _without_quoted(text: str) -> list[str]:
-    """The text cut where something is quoted; the quotation marks stay, so that they are read as they are in it."""
+    """The text cut where something is quoted.
+
+    The quotation marks stay, so that they are read as they are in it.
+    """
     parts, rest = [], text
     for words in languages.quoted(text):
         before, _, rest = rest.partition(words)

@@ -1,7 +1,9 @@
-"""The demo's Qwen-Image-Edit: the real transformer class, small, taught by flow matching to edit as it is asked.
+"""The demo's Qwen-Image-Edit.
 
-Its language model and its VAE must be trained before; see `language.py` and `vae.py`. Writes the transformer,
-and the picture size at which the language model looks at pictures.
+The real transformer class, small, taught by flow matching to edit as it is asked.
+
+Its language model and its VAE must be trained before; see `language.py` and `vae.py`. Writes the transformer, and the
+picture size at which the language model looks at pictures.
 """
 
 from __future__ import annotations
@@ -129,7 +131,10 @@ def _look_at_the_same_place(attention: Any) -> None:
 
 
 def is_matrix(name: str, weight: nn.Parameter) -> bool:
-    """Whether Muon learns it: matrices of the blocks, but for those of the last one whose output nothing reads."""
+    """Whether Muon learns it.
+
+    Matrices of the blocks, but for those of the last one whose output nothing reads.
+    """
     unread = name.startswith(f"transformer_blocks.{BLOCKS - 1}.") and any(
         part in name for part in ("txt_mlp", "to_add_out", "add_q_proj")
     )

@@ -1,4 +1,6 @@
-"""Attention for training on a CPU, written out: in bfloat16 half the time of the fused one, forward and back.
+"""Attention for training on a CPU, written out.
+
+In bfloat16 half the time of the fused one, forward and back.
 
 For a few hundred tokens, whose scores fit into memory. Knows no network.
 """

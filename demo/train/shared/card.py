@@ -1,4 +1,7 @@
-"""The card of the demo's FLUX.1-Fill, written from what its training runs noted. Knows no model."""
+"""The card of the demo's FLUX.1-Fill, written from what its training runs noted.
+
+Knows no model.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Processes that learn one network together: each from batches of its own, all by the mean of their gradients.
+"""Processes that learn one network together.
+
+Each from batches of its own, all by the mean of their gradients.
 
 `torchrun --standalone --nproc-per-node 2 -m demo.train PART` starts two of them, whose weights stay the same to the
 bit. Without it there is one, and everything here does nothing. Knows no model and no loop.
@@ -61,7 +63,10 @@ def as_the_first(value: float) -> float:
 
 
 def average_gradients(weights: Iterable[nn.Parameter]) -> None:
-    """Put the mean over all processes in the place of each gradient; one that only some have is 0 in the others."""
+    """Put the mean over all processes in the place of each gradient.
+
+    One that only some have is 0 in the others.
+    """
     if count() == 1:
         return
     learnt = [weight for weight in weights if weight.requires_grad]

@@ -1,4 +1,6 @@
-"""The loop that every training run shares: steps within a budget, a progress bar, a state on disk to go on from.
+"""The loop that every training run shares.
+
+Steps within a budget, a progress bar, a state on disk to go on from.
 
 A batch's random numbers come from the seed and the batch's number alone, so a run that was interrupted goes on as if it
 had not been. Where several processes learn together (`distributed.py`), each has its own batch in a step. Knows no
@@ -41,7 +43,10 @@ class Trainer(Protocol):
         """Learn from one batch and return its loss. number: of the batch; progress: 0 to 1, of the run."""
 
     def state(self) -> dict[str, Any]:
-        """All that `restore` needs to go on from here: tensors, numbers and containers of them."""
+        """All that `restore` needs to go on from here.
+
+        Tensors, numbers and containers of them.
+        """
 
     def restore(self, state: dict[str, Any]) -> None:
         """Become what `state` was taken of."""
@@ -52,7 +57,10 @@ class Trainer(Protocol):
 
 @dataclass(frozen=True)
 class Budget:
-    """How long a run lasts: so many steps, or so many minutes of training; exactly one is set."""
+    """How long a run lasts: so many steps, or so many minutes of training.
+
+    Exactly one is set.
+    """
 
     steps: int | None = None
     minutes: float | None = None
@@ -73,7 +81,9 @@ class Report:
 
 
 def train(trainer: Trainer, *, scratch: Path, budget: Budget, resume: bool) -> Report:
-    """Run steps until the budget is used up; the state is kept in `scratch`, and so are the sheets of samples.
+    """Run steps until the budget is used up.
+
+    The state is kept in `scratch`, and so are the sheets of samples.
 
     resume: go on from the state in `scratch`, where there is one. Returns in the first process alone: the others, whose
     work is done, exit with status 0.
@@ -136,7 +146,10 @@ def _write_sheet(trainer: Trainer, path: Path) -> None:
 
 
 def rate(number: int, progress: float) -> float:
-    """The learning rate's factor at a batch: up over the first steps, flat, then down along a line."""
+    """The learning rate's factor at a batch.
+
+    Up over the first steps, flat, then down along a line.
+    """
     step = number // distributed.count()
     return min(1.0, (step + 1) / WARM_UP_STEPS, max(0.01, (1 - progress) / COOL_DOWN))
 

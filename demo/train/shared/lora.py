@@ -1,4 +1,6 @@
-"""How a few-step LoRA of either painting model is taught: one of its steps lands where several of the network's do.
+"""How a few-step LoRA of either painting model is taught.
+
+One of its steps lands where several of the network's do.
 
 The network itself is the teacher, with the LoRA off. Knows neither model.
 """

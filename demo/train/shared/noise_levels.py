@@ -1,4 +1,7 @@
-"""The noise levels that flow matching is taught at, for both painting models. Knows no network and no examples."""
+"""The noise levels that flow matching is taught at, for both painting models.
+
+Knows no network and no examples.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,10 @@ def noise_level(config: Mapping[str, Any], count: int, length: int, generator: t
 
 
 def first_levels(count: int, generator: torch.Generator) -> Tensor:
-    """(count,): where an edit begins. Most at 1, in pure noise; the others below, as a strength below 1 does."""
+    """(count,): where an edit begins.
+
+    Most at 1, in pure noise; the others below, as a strength below 1 does.
+    """
     start = TRACE_FROM + (1 - TRACE_FROM) * torch.rand(count, generator=generator)
     return torch.where(torch.rand(count, generator=generator) < TRACE_SHARE, start, 1.0)
 

@@ -1,4 +1,6 @@
-"""The optimiser of the diffusion networks: Muon for what is a matrix, AdamW for all else.
+"""The optimiser of the diffusion networks.
+
+Muon for what is a matrix, AdamW for all else.
 
 Muon (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/) follows the orthogonal matrix that is nearest to
 the momentum, so that every direction of a matrix is learnt at the same pace: after 155 steps the VAE's loss was 0.48

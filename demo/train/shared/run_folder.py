@@ -35,7 +35,10 @@ class Options:
 
 
 def encoded_once(folder: Path, name: str, encode: Callable[[], Iterable[Mapping[str, Tensor]]]) -> dict[str, Tensor]:
-    """The examples of one kind, one after another in each tensor; encoded where `folder` does not have them yet."""
+    """The examples of one kind, one after another in each tensor.
+
+    Encoded where `folder` does not have them yet.
+    """
     path = folder / f"{name.replace(' ', '-')}.safetensors"
     if not path.is_file() and distributed.is_first():
         seen = list(encode())

@@ -1,4 +1,6 @@
-"""What the trainers of one network share: the optimiser, the mean of the weights, and the state to go on from.
+"""What the trainers of one network share.
+
+The optimiser, the mean of the weights, and the state to go on from.
 
 Knows no model.
 """
@@ -52,7 +54,10 @@ class NetworkTrainer:
         )
 
     def learn(self, loss: Tensor, number: int, progress: float) -> float:
-        """Take the step that this loss, and that of the other processes, asks for; its value."""
+        """Take the step that this loss, and that of the other processes, asks for.
+
+        Its value.
+        """
         loss.backward()  # type: ignore[no-untyped-call]
         distributed.average_gradients(self.network.parameters())
         self._optimizer.step(rate(number, progress))

@@ -1,4 +1,7 @@
-"""The end of a chain: the painted pixels over the picture's, by the mask alpha. Pure functions of arrays."""
+"""The end of a chain: the painted pixels over the picture's, by the mask alpha.
+
+Pure functions of arrays.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,9 @@ from services.orchestrator.imaging.foreground_colours import ForegroundColours, 
 
 
 def composited(state: ChainState, *, postprocess: bool) -> ChainState:
-    """What was painted over the picture by its mask alpha; where that is 0 the picture's bytes are untouched.
+    """What was painted over the picture by its mask alpha.
+
+    Where that is 0 the picture's bytes are untouched.
 
     postprocess: match the painted region's tone to what is kept around it, and keep the subject in its own colours at
     soft edges. Nothing painted = nothing changes.
@@ -43,7 +48,10 @@ def cut_out(rgb: Pixels, alpha: Pixels, foreground_colours: ForegroundColours | 
 
 
 def _matched(state: ChainState, painted: Pixels, mask_alpha: Pixels) -> Pixels:
-    """`painted` in the tone of the picture; only the work area was painted, so only there is anything to match."""
+    """`painted` in the tone of the picture.
+
+    Only the work area was painted, so only there is anything to match.
+    """
     if state.area is None:
         return painted
     box = state.area.box.slices

@@ -1,4 +1,7 @@
-"""The extended state: the picture with its margins, pre-filled by reflection. Pure functions of arrays."""
+"""The extended state: the picture with its margins, pre-filled by reflection.
+
+Pure functions of arrays.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""A finished edit as an EditResponse: its pictures encoded, and every parameter as it was used.
+"""A finished edit as an EditResponse.
+
+Its pictures encoded, and every parameter as it was used.
 
 The edge between the chain's outcome and the wire. Knows nothing of how the chain got there.
 """

@@ -1,4 +1,7 @@
-"""The stage that rewrites an edit's prompts: what the PromptService is asked, and what the model then sees."""
+"""The stage that rewrites an edit's prompts.
+
+What the PromptService is asked, and what the model then sees.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,9 @@ GLANCE_PIXELS = 448 * 448
 
 
 async def rewrite_prompts(edit: EditContext) -> Texts:
-    """The prompts as the model is to see them, one after the other: the service writes one at a time anyway.
+    """The prompts as the model is to see them, one after the other.
+
+    The service writes one at a time anyway.
 
     Raises `PromptLanguageUnsupported` where nobody is there to rewrite what the model does not read.
     """

@@ -1,4 +1,6 @@
-"""The walk along a feature's chain, stage by stage; segmenting and rewriting prompts run beside the other stages.
+"""The walk along a feature's chain, stage by stage.
+
+Segmenting and rewriting prompts run beside the other stages.
 
 Times every stage. Knows nothing of what a stage does to pixels.
 """
@@ -61,7 +63,10 @@ class Clock:
 
 
 async def run_chain(feature: Feature, edit: EditContext) -> Outcome:
-    """Walk the chain. Leaving early, by an error or a cancel, ends all that still runs."""
+    """Walk the chain.
+
+    Leaving early, by an error or a cancel, ends all that still runs.
+    """
     state = ChainState(edit.picture.rgb, edit.picture.alpha)
     mask_alphas: list[Pixels] = []
     clock = Clock()
@@ -118,7 +123,10 @@ async def _finished(state: ChainState, feature: Feature, edit: EditContext, cloc
 
 
 def _is_needed(stage: Stage, feature: Feature, edit: EditContext) -> bool:
-    """All but what the edit has no use for: a mask, a rewriting, a segmentation that nobody waits for or shows."""
+    """All but what the edit has no use for.
+
+    A mask, a rewriting, a segmentation that nobody waits for or shows.
+    """
     if isinstance(stage, RewritePromptStage):
         return edit.rewriting.is_needed
     region = edit.parameters.region
@@ -137,7 +145,10 @@ def _wants_colours(feature: Feature, edit: EditContext) -> bool:
 
 
 def _retrieve(work: asyncio.Task[Any]) -> None:
-    """Look at a failure that nothing awaited, because another stage failed first; asyncio would log it as lost."""
+    """Look at a failure that nothing awaited, because another stage failed first.
+
+    Asyncio would log it as lost.
+    """
     if not work.cancelled():
         work.exception()
 

@@ -1,4 +1,6 @@
-"""The stages of a chain, each one async function: what the edit has made so far in, one thing more out.
+"""The stages of a chain, each one async function.
+
+What the edit has made so far in, one thing more out.
 
 Pixels are arrays; proto types, the catalogue's file and the wire are unknown here, and so is the order of the stages.
 Array work runs in threads, so the event loop stays free.
@@ -37,7 +39,10 @@ async def segment(edit: EditContext, *, wants_colours: bool) -> Subject:
 
 
 async def mask(state: ChainState, stage: MaskStage, edit: EditContext) -> ChainState:
-    """The mask_alpha: the caller's mask or a part of BEN2's, worked on as asked; or the cut-out that it makes."""
+    """The mask_alpha: the caller's mask or a part of BEN2's, worked on as asked.
+
+    Or the cut-out that it makes.
+    """
     use = edit.parameters.region.use_of(stage)
     if use is None:
         raise InternalError("mask: the edit does not use this stage")
@@ -59,7 +64,10 @@ async def mask(state: ChainState, stage: MaskStage, edit: EditContext) -> ChainS
 
 
 async def extend(state: ChainState, stage: ExtendStage, edit: EditContext) -> ChainState:
-    """Margins around the picture, pre-filled by reflection; the mask alpha is the margins."""
+    """Margins around the picture, pre-filled by reflection.
+
+    The mask alpha is the margins.
+    """
     if edit.parameters.extension is None:
         raise InternalError("extend: the edit says nothing of margins")
     margins = edit.parameters.extension.margins_of(edit.picture.size, stage.direction_fraction)
@@ -154,7 +162,10 @@ async def finish_transparent(state: ChainState, edit: EditContext) -> ChainState
 
 
 async def finish_unpainted(state: ChainState, edit: EditContext) -> ChainState:
-    """The end of a chain that paints nothing: the picture, transparent where the mask or the subject's alpha is 0."""
+    """The end of a chain that paints nothing.
+
+    The picture, transparent where the mask or the subject's alpha is 0.
+    """
     mask_alpha, foreground_colours = state.mask_alpha, state.foreground_colours if state.kept_subject is None else None
     if mask_alpha is None:
         found = await _found_subject(edit)

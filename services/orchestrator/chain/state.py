@@ -1,4 +1,7 @@
-"""What an edit is given, and what its chain has made so far. Frozen data; knows no stage."""
+"""What an edit is given, and what its chain has made so far.
+
+Frozen data; knows no stage.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,9 @@ MaskSource = Literal["whole", "segmentation", "request", "margins"]
 
 @dataclass(frozen=True)
 class Subject:
-    """What BEN2 finds in a picture: (H, W) uint8 alpha at the picture's size, 255 = subject.
+    """What BEN2 finds in a picture.
+
+    (H, W) uint8 alpha at the picture's size, 255 = subject.
 
     foreground_colours: None where they were not asked for.
     """

@@ -1,1 +1,4 @@
-"""Edits under way: admission, joining, progress, and the editor that makes one. Everything else serves this."""
+"""Edits under way: admission, joining, progress, and the editor that makes one.
+
+Everything else serves this.
+"""

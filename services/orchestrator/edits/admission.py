@@ -1,4 +1,6 @@
-"""How many edits, and how many bytes for them, this server takes on at once: in all, and per caller.
+"""How many edits, and how many bytes for them, this server takes on at once.
+
+In all, and per caller.
 
 What is over a limit is refused before anything is decoded. Knows nothing of requests or pictures.
 """
@@ -36,7 +38,10 @@ class _Load:
         self.nbytes += nbytes
 
     def exceeds(self, limit: Limit, edits: int, nbytes: int) -> str:
-        """Which limit would be passed: "edits", "bytes" or "". Whatever its bytes, an edit that is alone is taken."""
+        """Which limit would be passed: "edits", "bytes" or "".
+
+        Whatever its bytes, an edit that is alone is taken.
+        """
         if self.edits + edits > limit.edits:
             return "edits"
         return "bytes" if self.edits and self.nbytes + nbytes > limit.nbytes else ""
@@ -62,13 +67,19 @@ class Admission:
 
     @contextmanager
     def request(self, caller: str, nbytes: int) -> Iterator[None]:
-        """A request that is held while its caller waits, whether or not it starts an edit. Raises `TooManyEdits`."""
+        """A request that is held while its caller waits, whether or not it starts an edit.
+
+        Raises `TooManyEdits`.
+        """
         with self._taken(caller, 0, nbytes):
             yield
 
     @contextmanager
     def answer(self, caller: str, nbytes: int) -> Iterator[None]:
-        """An answer until its caller has taken it: it keeps the place that the edit had, and is never refused."""
+        """An answer until its caller has taken it.
+
+        It keeps the place that the edit had, and is never refused.
+        """
         self._add(caller, 1, nbytes)
         try:
             yield

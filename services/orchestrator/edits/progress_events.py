@@ -27,7 +27,10 @@ class ProgressEvents:
         self._send(stage=self._stages[name])
 
     def on_progress(self, stage: str) -> OnProgress:
-        """The listener for a stage's own reports; a stage that begins anew is told as one that begins."""
+        """The listener for a stage's own reports.
+
+        A stage that begins anew is told as one that begins.
+        """
 
         def listen(
             *,

@@ -78,14 +78,20 @@ class EditHandle:
         return self._events.follow()
 
     async def response(self) -> edit_pb2.EditResponse:
-        """Its response, once it has ended. Raises what the edit raised, or `EditCancelled`."""
+        """Its response, once it has ended.
+
+        Raises what the edit raised, or `EditCancelled`.
+        """
         await asyncio.wait({self.task})
         if self.task.cancelled():
             raise EditCancelled("the edit was cancelled")
         return self.task.result()
 
     def cached(self) -> EditHandle | None:
-        """What is kept of it once it has ended: its answer, without the events; None where it may not be kept."""
+        """What is kept of it once it has ended: its answer, without the events.
+
+        None where it may not be kept.
+        """
         if self.fingerprint is None or self.task.cancelled() or self.task.exception() is not None:
             return None
         return EditHandle(self.task, self.fingerprint, EventLog(is_ended=True))
@@ -151,17 +157,22 @@ class EditRegistry:
 
     @asynccontextmanager
     async def join(self, key: Key, fingerprint: Fingerprint | None, work: Work) -> AsyncIterator[EditHandle]:
-        """The edit under this key: the one that runs or ended well, else a new one that does `work`.
+        """The edit under this key.
 
-        `fingerprint` None = the id was made up here, so nobody can ask for it again and no answer is kept.
-        Raises `RequestIdInUse` when the id is another request's.
+        The one that runs or ended well, else a new one that does `work`.
+
+        `fingerprint` None = the id was made up here, so nobody can ask for it again and no answer is kept. Raises
+        `RequestIdInUse` when the id is another request's.
         """
         edit = await self._find(key, fingerprint) or self._start(key, fingerprint, work)
         with edit.subscribed():
             yield edit
 
     async def cancel(self, key: Key) -> bool:
-        """End an edit: True when it ran until now, False when it had ended before. Raises `RequestNotFound`."""
+        """End an edit: True when it ran until now, False when it had ended before.
+
+        Raises `RequestNotFound`.
+        """
         edit = self._running.get(key)
         if edit is not None:
             if not edit.is_abandoned:

@@ -1,1 +1,4 @@
-"""Array work on masks and pictures. Plain NumPy: no requests, no stages, no network."""
+"""Array work on masks and pictures.
+
+Plain NumPy: no requests, no stages, no network.
+"""

@@ -29,7 +29,9 @@ Field = NDArray[np.float32]
 
 
 def match_colours(painted: Pixels, original: Pixels, mask_alpha: Pixels) -> Pixels:
-    """(H, W, 3) `painted` with the tone of `original` (H, W, 3); unchanged where nothing is painted or nothing kept.
+    """(H, W, 3) `painted` with the tone of `original` (H, W, 3).
+
+    Unchanged where nothing is painted or nothing kept.
 
     mask_alpha: (H, W), 0 = kept, where both pictures should be equal. The mean difference per cell is spread into the
     cells without kept pixels by pull-push interpolation (Gortler et al., "The Lumigraph", SIGGRAPH 1996), so it is
@@ -66,7 +68,10 @@ def _measured(painted: Pixels, original: Pixels, mask_alpha: Pixels) -> tuple[Fi
 
 
 def _pull_push(weighted: Field, share: Field) -> Field:
-    """Values (weighted / share) where the share is above 0; elsewhere those of the next coarser level, blended in."""
+    """Values (weighted / share) where the share is above 0.
+
+    Elsewhere those of the next coarser level, blended in.
+    """
     if share.size == 1 or share.min() >= 1:
         return np.divide(weighted, np.maximum(share, np.float32(1e-6)), dtype=np.float32)
     half = (-(-share.shape[1] // 2), -(-share.shape[0] // 2))

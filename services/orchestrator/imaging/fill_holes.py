@@ -1,4 +1,6 @@
-"""Holes of a mask: black that white encloses. NumPy only, and in a time that does not depend on how a mask winds.
+"""Holes of a mask: black that white encloses.
+
+NumPy only, and in a time that does not depend on how a mask winds.
 
 The black pixels of a row form runs; runs that touch in neighbouring rows belong together. What does not hang together
 with the picture's border is a hole. Knows nothing of where a mask is from.

@@ -1,4 +1,6 @@
-"""The subject's own colours at soft edges, at the picture's full size. Pure functions of arrays.
+"""The subject's own colours at soft edges, at the picture's full size.
+
+Pure functions of arrays.
 
 A pixel at a soft edge mixes the subject with the old background. BEN2's service estimates what the subject alone looks
 like, at the size that it looks at; here that is taken as a correction, scaled up and added to the full-size picture,
@@ -27,7 +29,9 @@ class ForegroundColours:
     foreground: Pixels
 
     def relaid(self, rgb: Pixels, share: Pixels) -> Pixels:
-        """(H, W, 3) `rgb`, moved towards the subject's own colours by `share` / 255; where that is 0 it is untouched.
+        """(H, W, 3) `rgb`, moved towards the subject's own colours by `share` / 255.
+
+        Where that is 0 it is untouched.
 
         share: (H, W) uint8.
         """
@@ -77,5 +81,8 @@ def share_of_subject(mask_alpha: Pixels, kept: Pixels) -> Pixels:
 
 
 def share_of_cutout(alpha: Pixels) -> Pixels:
-    """The share for a cut-out by (H, W) `alpha`: all of the correction where the edge is soft."""
+    """The share for a cut-out by (H, W) `alpha`.
+
+    All of the correction where the edge is soft.
+    """
     return np.where((alpha > 0) & (alpha < 255), np.uint8(255), np.uint8(0))

@@ -37,7 +37,10 @@ def _remarks(mask_alpha: Pixels, much: float, field: str, advice: str) -> tuple[
 
 
 def of_request(mask: Pixels, options: MaskOptions) -> Pixels:
-    """A caller's mask, worked on. Raises `InvalidArgument` where nothing is left to repaint."""
+    """A caller's mask, worked on.
+
+    Raises `InvalidArgument` where nothing is left to repaint.
+    """
     mask_alpha = masks.shaped(masks.levelled(mask, options), options)
     if not mask_alpha.any():
         worked_on = "black everywhere" if not mask.any() else "black everywhere once it is worked on as `mask` says"
@@ -50,7 +53,10 @@ def of_request(mask: Pixels, options: MaskOptions) -> Pixels:
 
 
 def of_subject(alpha: Pixels, options: MaskOptions) -> Pixels:
-    """The chosen part of BEN2's alpha, worked on. Raises `NoSubjectFound` for an empty or a full mask."""
+    """The chosen part of BEN2's alpha, worked on.
+
+    Raises `NoSubjectFound` for an empty or a full mask.
+    """
     mask_alpha = masks.levelled(alpha, options)
     subject = 255 - mask_alpha if options.keeps_subject else mask_alpha
     if subject.max() < 128:

@@ -1,4 +1,6 @@
-"""Masks as mask_alphas of the composite: (H, W) uint8, 255 = repaint. Pure functions of arrays.
+"""Masks as mask_alphas of the composite: (H, W) uint8, 255 = repaint.
+
+Pure functions of arrays.
 
 The order is: choose subject or background → invert → threshold → fill holes → grow → feather. `levelled` does the first
 three and `shaped` the rest, so that a caller can look at what was found between them. Knows nothing of pictures,
@@ -62,7 +64,9 @@ def shaped(mask_alpha: Pixels, options: MaskOptions) -> Pixels:
 
 
 def relevel(alpha: Pixels, threshold: float, *, stretch: bool) -> Pixels:
-    """Re-level a soft (H, W) uint8 so that `threshold` becomes one half; `stretch` then maps 0.02–0.98 to 0–1.
+    """Re-level a soft (H, W) uint8 so that `threshold` becomes one half.
+
+    `stretch` then maps 0.02–0.98 to 0–1.
 
     threshold: in (0, 1); 0.5 changes nothing. Piecewise linear through (0, 0), (threshold, 0.5) and (1, 1).
     """
@@ -79,12 +83,17 @@ def grow(mask_alpha: Pixels, radius: int) -> Pixels:
 
 
 def shrink(mask_alpha: Pixels, radius: int) -> Pixels:
-    """Shrink by `radius` px (0 to 256), square neighbourhood; the picture's border is no edge."""
+    """Shrink by `radius` px (0 to 256), square neighbourhood.
+
+    The picture's border is no edge.
+    """
     return _windowed(_windowed(mask_alpha, radius, np.minimum, axis=0), radius, np.minimum, axis=1)
 
 
 def feather(mask_alpha: Pixels, radius: int) -> Pixels:
-    """Soften the edge over `radius` px (0 to 256) inward: the result is nowhere above `mask_alpha`.
+    """Soften the edge over `radius` px (0 to 256) inward.
+
+    The result is nowhere above `mask_alpha`.
 
     The mean of the mask and its shrunken selves, up to the radius: it rises evenly from the edge, and what is thinner
     than the radius turns faint but does not vanish.

@@ -1,4 +1,6 @@
-"""The work area: what of a picture a model is sent, and the way back to full size. No torch.
+"""The work area: what of a picture a model is sent, and the way back to full size.
+
+No torch.
 
 A model is sent about as many pixels as it was made for: a picture with more than `max_pixels` is scaled down, one with
 fewer than `min_pixels` up, by one factor, then padded at the right and bottom to multiples of 16, never stretched, so
@@ -62,7 +64,10 @@ class Box:
 
 @dataclass(frozen=True)
 class WorkArea:
-    """Where the model works: `box` of the picture, scaled to `content`, padded to `padded` (width, height)."""
+    """Where the model works.
+
+    `box` of the picture, scaled to `content`, padded to `padded` (width, height).
+    """
 
     box: Box
     content: tuple[int, int]
@@ -75,7 +80,10 @@ class WorkArea:
 
     @classmethod
     def around(cls, mask_alpha: Pixels, max_pixels: int, min_pixels: int = 1) -> WorkArea:
-        """The work area of the region of (H, W) `mask_alpha` that is above 0: cut out where that is worth it."""
+        """The work area of the region of (H, W) `mask_alpha` that is above 0.
+
+        Cut out where that is worth it.
+        """
         height, width = mask_alpha.shape
         crop = _with_context(_box_of(mask_alpha), width, height)
         crop_width, crop_height = crop.size
@@ -94,7 +102,10 @@ class WorkArea:
         return cls(box, content, (_up(content[0]), _up(content[1])))
 
     def enter(self, rgb: Pixels) -> Pixels:
-        """(H, W, 3) at full size → (padded height, padded width, 3); the padding repeats the edge."""
+        """(H, W, 3) at full size → (padded height, padded width, 3).
+
+        The padding repeats the edge.
+        """
         return self._pad(resized(rgb[self.box.slices], self.content, Image.Resampling.LANCZOS))
 
     def enter_mask(self, mask_alpha: Pixels) -> Pixels:
@@ -117,7 +128,10 @@ class WorkArea:
 
 
 def _box_of(mask_alpha: Pixels) -> Box:
-    """The smallest box that holds every mask alpha above 0; the whole picture where there is none."""
+    """The smallest box that holds every mask alpha above 0.
+
+    The whole picture where there is none.
+    """
     rows, columns = np.flatnonzero(mask_alpha.any(axis=1)), np.flatnonzero(mask_alpha.any(axis=0))
     if not rows.size:
         return Box(0, 0, mask_alpha.shape[1], mask_alpha.shape[0])
@@ -139,7 +153,10 @@ def _up(side: int) -> int:
 
 
 def looked_at(rgb: Pixels, max_pixels: int) -> Pixels:
-    """A picture as Qwen2.5-VL is shown it: within `max_pixels`, and not made longer than it reads."""
+    """A picture as Qwen2.5-VL is shown it.
+
+    Within `max_pixels`, and not made longer than it reads.
+    """
     width, height = WorkArea.of((rgb.shape[1], rgb.shape[0]), max_pixels).content
     least = math.ceil(max(width, height) / MAX_ASPECT)  # a short side that is rounded down makes it longer
     return resized(rgb, (max(width, least), max(height, least)), Image.Resampling.LANCZOS)

@@ -1,4 +1,7 @@
-"""Which model services serve now, from their health, asked for in the background: whoever wants to know never waits."""
+"""Which model services serve now, from their health, asked for in the background.
+
+Whoever wants to know never waits.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,10 @@ REWRITE_SERVICE = "qwen_edit"
 
 
 class Availability:
-    """Asks every service for its health, once a second. What does not answer within a second counts as down."""
+    """Asks every service for its health, once a second.
+
+    What does not answer within a second counts as down.
+    """
 
     def __init__(self, channels: Mapping[str, grpc.aio.Channel]) -> None:
         self._stubs = {name: health_pb2_grpc.HealthStub(channel) for name, channel in channels.items()}

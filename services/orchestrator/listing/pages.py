@@ -28,7 +28,10 @@ def page(
     availability: Availability,
     prompts: PromptRules,
 ) -> edit_pb2.ListExperimentsResponse:
-    """The page that is asked for. Raises `InvalidArgument` for a size or a token that no page has."""
+    """The page that is asked for.
+
+    Raises `InvalidArgument` for a size or a token that no page has.
+    """
     if not 0 <= request.page_size <= MAX_PAGE_SIZE:
         raise InvalidArgument.field("page_size", f"must be 0 to {MAX_PAGE_SIZE}, is {request.page_size}")
     first = _start(experiments, request.page_token)
@@ -80,7 +83,10 @@ def _describe_profile(feature: Feature, name: ProfileName) -> edit_pb2.ProfileSp
 
 
 def _token(position: int, last: Experiment) -> str:
-    """Where the next page begins: behind `last`, or at `position` where that is gone by then."""
+    """Where the next page begins.
+
+    Behind `last`, or at `position` where that is gone by then.
+    """
     return base64.urlsafe_b64encode(f"{position}:{last.id}".encode()).decode()
 
 

@@ -1,4 +1,6 @@
-"""The parameters of a feature described for forms: type, range, default and help in Korean and English.
+"""The parameters of a feature described for forms.
+
+Type, range, default and help in Korean and English.
 
 What ListExperiments returns. Takes every range and default from the catalogue.
 """

@@ -1,1 +1,4 @@
-"""From a public request to checked values: parameters, mask, margins, prompts, files. Runs nothing."""
+"""From a public request to checked values.
+
+Parameters, mask, margins, prompts, files. Runs nothing.
+"""

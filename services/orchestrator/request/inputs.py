@@ -1,4 +1,6 @@
-"""The pictures of a request, judged and decoded: the only way that untrusted pictures come in.
+"""The pictures of a request, judged and decoded.
+
+The only way that untrusted pictures come in.
 
 Knows which fields hold pictures; `decode_pool.py` knows where they are decoded, `imgedit.imaging.images` what is
 accepted.
@@ -52,7 +54,10 @@ def working_bytes(
 
 
 def _declared_size(data: bytes, max_pixels: int) -> tuple[int, int]:
-    """What the beginning of a file says. A JPEG may say it later: then the largest; (0, 0) for what is no picture."""
+    """What the beginning of a file says.
+
+    A JPEG may say it later: then the largest; (0, 0) for what is no picture.
+    """
     start = data[:_HEADER_BYTES]
     header = containers.read(start)
     if header is not None:
@@ -84,7 +89,10 @@ async def decode(request: edit_pb2.EditRequest, decoders: Decoders, max_pixels: 
 
 
 async def _all(work: Iterable[Awaitable[T]]) -> list[T]:
-    """The results in order. Where several fail, the first in that order is raised, so an answer does not vary."""
+    """The results in order.
+
+    Where several fail, the first in that order is raised, so an answer does not vary.
+    """
     results = await asyncio.gather(*work, return_exceptions=True)
     for result in results:
         if isinstance(result, BaseException):

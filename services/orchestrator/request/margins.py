@@ -1,4 +1,6 @@
-"""How far a picture is to be extended: `EditRequest.outpaint` checked, or else the direction words of the prompt.
+"""How far a picture is to be extended.
+
+`EditRequest.outpaint` checked, or else the direction words of the prompt.
 
 The edge between Outpaint and `Margins`. Knows nothing of pixels.
 """
@@ -43,7 +45,10 @@ class Extension:
     directions: Directions | None = None
 
     def margins_of(self, size: tuple[int, int], fraction: float) -> Margins:
-        """The margins for a picture of `size` (width, height); a direction adds `fraction` of the side's length."""
+        """The margins for a picture of `size` (width, height).
+
+        A direction adds `fraction` of the side's length.
+        """
         if self.margins is not None:
             return self.margins
         if self.aspect is not None:
@@ -112,7 +117,10 @@ def _aspect(aspect: str, margins: Margins) -> tuple[int, int]:
 
 
 def _reaching(aspect: tuple[int, int], size: tuple[int, int]) -> Margins:
-    """The margins that bring `size` to the aspect, split evenly. Raises `InvalidArgument` where there are none."""
+    """The margins that bring `size` to the aspect, split evenly.
+
+    Raises `InvalidArgument` where there are none.
+    """
     (width, height), (across, down) = size, aspect
     wider = max(0, round(height * across / down) - width)
     higher = max(0, round(width * down / across) - height)

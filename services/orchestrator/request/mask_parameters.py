@@ -1,4 +1,6 @@
-"""Where an edit may change the picture: `EditRequest.mask` and `background`, checked, defaults filled in.
+"""Where an edit may change the picture.
+
+`EditRequest.mask` and `background`, checked, defaults filled in.
 
 The edge between these fields and `MaskOptions`. Knows nothing of pixels.
 """
@@ -57,7 +59,10 @@ class Region:
 
 
 def resolve(request: edit_pb2.EditRequest, feature: Feature) -> Region:
-    """The mask options and the background of a request. Raises `InvalidArgument` that names the field."""
+    """The mask options and the background of a request.
+
+    Raises `InvalidArgument` that names the field.
+    """
     chosen = _background(request, feature) if takes_background(feature) else None
     uses: list[MaskUse] = []
     for section in feature.passes:
@@ -73,14 +78,20 @@ def resolve(request: edit_pb2.EditRequest, feature: Feature) -> Region:
 
 
 def takes_background(feature: Feature) -> bool:
-    """Whether a request may choose the background: the model that it speaks to edits by instruction, with a mask."""
+    """Whether a request may choose the background.
+
+    The model that it speaks to edits by instruction, with a mask.
+    """
     return any(
         feature.primary_stage in section and _background_of(section, feature, None) for section in feature.passes
     )
 
 
 def _background_of(section: Sequence[Stage], feature: Feature, chosen: Background | None) -> Background | None:
-    """What one pass over the picture does with the background; None = it has no mask, or no such choice."""
+    """What one pass over the picture does with the background.
+
+    None = it has no mask, or no such choice.
+    """
     editor = next((stage for stage in section if isinstance(stage, QwenEditStage)), None)
     if editor is None or not any(isinstance(stage, MaskStage) for stage in section):
         return None
@@ -88,7 +99,10 @@ def _background_of(section: Sequence[Stage], feature: Feature, chosen: Backgroun
 
 
 def message(options: MaskOptions) -> edit_pb2.MaskOptions:
-    """As it stands in `effective`, every field set; a caller's own mask has no subject."""
+    """As it stands in `effective`, every field set.
+
+    A caller's own mask has no subject.
+    """
     return edit_pb2.MaskOptions(
         subject=SUBJECT_NUMBERS[options.subject] if options.subject else edit_pb2.MASK_SUBJECT_UNSPECIFIED,
         invert=options.invert,
@@ -133,7 +147,10 @@ def _refuse_masks(request: edit_pb2.EditRequest) -> None:
 
 
 def _mask_options(request: edit_pb2.EditRequest, stage: MaskStage, *, cuts_out: bool) -> MaskOptions:
-    """The feature's growing and feathering are for weights: a cut-out would take a rim of background along."""
+    """The feature's growing and feathering are for weights.
+
+    A cut-out would take a rim of background along.
+    """
     asked = request.mask
     is_own = bool(request.mask_image)
     has_defaults = not is_own and not cuts_out

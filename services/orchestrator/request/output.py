@@ -1,4 +1,6 @@
-"""What an answer holds and in which form: `EditRequest.output` checked, and pictures written as it says.
+"""What an answer holds and in which form.
+
+`EditRequest.output` checked, and pictures written as it says.
 
 The edge between OutputOptions and the encoders of `imgedit.imaging.encoding`. Knows nothing of stages.
 """
@@ -29,7 +31,10 @@ _OMITTABLE = (edit_pb2.OUTPUT_OMIT_CUTOUT, edit_pb2.OUTPUT_OMIT_MASK)
 
 @dataclass(frozen=True)
 class Output:
-    """What the answer holds. `quality` None = lossless; cutout, mask: whether it holds them."""
+    """What the answer holds.
+
+    `quality` None = lossless; cutout, mask: whether it holds them.
+    """
 
     format: Format = "PNG"
     quality: int | None = None
@@ -62,7 +67,10 @@ class Output:
 
 
 def resolve(request: edit_pb2.EditRequest) -> Output:
-    """The output options of a request, checked. Raises `InvalidArgument` that names the field."""
+    """The output options of a request, checked.
+
+    Raises `InvalidArgument` that names the field.
+    """
     options = request.output
     if options.format not in _FORMATS:
         names = ", ".join(edit_pb2.OutputFormat.Name(number) for number in _FORMATS)
@@ -102,7 +110,9 @@ class Files:
     mask: bytes
 
     def within(self, limit: int) -> tuple[Files, tuple[str, ...]]:
-        """As many of them as fit `limit` bytes, and a warning for each that does not; the result comes first.
+        """As many of them as fit `limit` bytes, and a warning for each that does not.
+
+        The result comes first.
 
         Raises `RequestTooLarge` where not even the result fits.
         """
@@ -139,7 +149,10 @@ def _mib(data: bytes) -> str:
 async def encode(
     output: Output, result: Picture, metadata: Metadata, *, cutout: Picture | None, mask_alpha: Pixels | None
 ) -> Files:
-    """Each picture of the answer encoded once, all at the same time. The metadata goes into the result."""
+    """Each picture of the answer encoded once, all at the same time.
+
+    The metadata goes into the result.
+    """
     files = await asyncio.gather(
         asyncio.to_thread(_encode_result, output, result, metadata),
         asyncio.to_thread(lambda: encode_png(cutout.rgb, cutout.alpha) if cutout and output.cutout else b""),

@@ -49,7 +49,9 @@ _PROFILE_NAMES: dict[int, ProfileName] = {
 
 @dataclass(frozen=True)
 class EditParameters:
-    """What an edit runs with. `negative_prompt` None = none; `extension` None = the picture is not extended.
+    """What an edit runs with.
+
+    `negative_prompt` None = none; `extension` None = the picture is not extended.
 
     warnings: what the caller asked for and does not get, in English.
     """
@@ -71,7 +73,10 @@ class EditParameters:
     expand_prompt: bool = False
 
     def at(self, stage: FillStage | QwenEditStage) -> EditParameters:
-        """What this stage runs with: what the catalogue fixes for it takes the place of the request's."""
+        """What this stage runs with.
+
+        What the catalogue fixes for it takes the place of the request's.
+        """
         fixed = {name: getattr(stage, name) for name in ("steps", "guidance_scale", "strength")}
         there = replace(self, **{name: value for name, value in fixed.items() if value is not None})
         if stage.prompt is None:
@@ -82,7 +87,10 @@ class EditParameters:
 
     @property
     def steps_run(self) -> int:
-        """Denoise steps left after strength has taken its share: of n, int(n − n × strength) are skipped."""
+        """Denoise steps left after strength has taken its share.
+
+        Of n, int(n − n × strength) are skipped.
+        """
         return self.steps - int(self.steps - self.steps * self.strength)
 
 
@@ -125,7 +133,10 @@ def resolve(request: edit_pb2.EditRequest, feature: Feature) -> EditParameters:
 
 
 def _has_guidance(painter: FillStage | QwenEditStage | None, asked: float) -> bool:
-    """Whether the model looks at a negative prompt: Qwen does at a guidance above 1, the chain's or the asked one."""
+    """Whether the model looks at a negative prompt.
+
+    Qwen does at a guidance above 1, the chain's or the asked one.
+    """
     if not isinstance(painter, QwenEditStage):
         return True
     return (asked if painter.guidance_scale is None else painter.guidance_scale) > 1
@@ -214,7 +225,10 @@ def _profile(request: edit_pb2.EditRequest) -> ProfileName:
 
 
 def _number(request: edit_pb2.EditRequest, name: str, limits: NumberRange, preset: float | None) -> float:
-    """The caller's value, which must lie in the range; else the profile's; else the default."""
+    """The caller's value, which must lie in the range.
+
+    Else the profile's; else the default.
+    """
     if not request.HasField(name):
         return limits.default if preset is None else preset
     value = float(getattr(request, name))

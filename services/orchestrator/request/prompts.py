@@ -25,7 +25,9 @@ MODELS = {"fill": "FLUX.1-Fill", "qwen_edit": "Qwen-Image-Edit"}
 
 @dataclass(frozen=True)
 class Rewriting:
-    """What to do with the texts of one edit; None and False = the model reads them as they are.
+    """What to do with the texts of one edit.
+
+    None and False = the model reads them as they are.
 
     unread: the field that no model could read as it is, "" = none.
     """
@@ -105,7 +107,10 @@ class PromptRules:
 
 
 def unreachable(rewriting: Rewriting, error: ServiceUnavailable) -> Exception:
-    """What a PromptService that cannot be reached means: no model could read the prompt, or it stays as it is."""
+    """What a PromptService that cannot be reached means.
+
+    No model could read the prompt, or it stays as it is.
+    """
     if not rewriting.unread:
         return error
     failure = _unsupported(

@@ -1,4 +1,6 @@
-"""BEN2 prepared for an accelerator: the plain modules in half precision, channels last, with fused attention.
+"""BEN2 prepared for an accelerator.
+
+The plain modules in half precision, channels last, with fused attention.
 
 The kernels of cuDNN and of fused attention already avoid the copies that cost a processor most of its time, so nothing
 is rewritten here. The module does not choose the device or the precision.

@@ -1,4 +1,7 @@
-"""Softmax attention, written out or as PyTorch's fused operator. Knows nothing of windows or views."""
+"""Softmax attention, written out or as PyTorch's fused operator.
+
+Knows nothing of windows or views.
+"""
 
 from __future__ import annotations
 

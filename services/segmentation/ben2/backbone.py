@@ -17,7 +17,10 @@ SHIFT_PENALTY = -100.0  # added to the logits of two tokens that share a window 
 
 
 def relative_position_index(window: int) -> Tensor:
-    """(window², window²) int64: the row of the bias table for every pair of tokens in a window."""
+    """(window², window²) int64.
+
+    The row of the bias table for every pair of tokens in a window.
+    """
     ys, xs = torch.meshgrid(torch.arange(window), torch.arange(window), indexing="ij")
     dy = ys.reshape(-1, 1) - ys.reshape(1, -1) + window - 1
     dx = xs.reshape(-1, 1) - xs.reshape(1, -1) + window - 1
@@ -39,10 +42,12 @@ def join_windows(x: Tensor, window: int, h: int, w: int) -> Tensor:
 
 
 def shift_mask(side: int, window: int, device: torch.device | None = None) -> Tensor:
-    """(windows, window², window²) float32: what is added to the logits of a padded map that was rolled by window // 2.
+    """(windows, window², window²) float32.
 
-    `side` is the padded side in tokens. Zero between tokens of the same region, `SHIFT_PENALTY` between tokens that
-    the roll brought together from opposite borders.
+    What is added to the logits of a padded map that was rolled by window // 2.
+
+    `side` is the padded side in tokens. Zero between tokens of the same region, `SHIFT_PENALTY` between tokens that the
+    roll brought together from opposite borders.
     """
     shift = window // 2
     band = torch.zeros(side, device=device)
@@ -193,7 +198,10 @@ class SwinBackbone(nn.Module):
             self.add_module(f"norm{i}", nn.LayerNorm(dim))
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """(N, 3, H, W) -> five maps (N, C, h, w): the embedded patches, then each stage's normed output."""
+        """(N, 3, H, W) -> five maps (N, C, h, w).
+
+        The embedded patches, then each stage's normed output.
+        """
         tokens = self.patch_embed(x)
         maps = [tokens]
         for i, stage in enumerate(self.layers):

@@ -80,7 +80,9 @@ class BEN2Config:
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, object]) -> BEN2Config:
-        """The config that `values` (a parsed config.json) describes; keys that are not ours are left alone.
+        """The config that `values` (a parsed config.json) describes.
+
+        Keys that are not ours are left alone.
 
         The official config.json holds none of our keys and gives the official sizes. Raises ValueError for a key of
         ours whose value is not a whole number or a list of whole numbers.

@@ -18,7 +18,10 @@ from services.segmentation.ben2.attention import attend
 
 
 def quadrants(x: Tensor) -> Tensor:
-    """(B, C, 2h, 2w) -> (B, 4, C, h, w): top left, top right, bottom left, bottom right."""
+    """(B, C, 2h, 2w) -> (B, 4, C, h, w).
+
+    Top left, top right, bottom left, bottom right.
+    """
     b, c, h, w = x.shape
     return x.reshape(b, c, 2, h // 2, 2, w // 2).permute(0, 2, 4, 1, 3, 5).reshape(b, 4, c, h // 2, w // 2)
 
@@ -56,7 +59,10 @@ def sine_positions(side: int, dim: int) -> Tensor:
 
 
 def pooled_tokens(x: Tensor, sides: Sequence[int]) -> Tensor:
-    """(N, C, h, w) -> (N, sum of side², C): the map averaged down to each of the sides, as tokens."""
+    """(N, C, h, w) -> (N, sum of side², C).
+
+    The map averaged down to each of the sides, as tokens.
+    """
     return torch.cat([to_tokens(functional.adaptive_avg_pool2d(x, side)) for side in sides], dim=1)
 
 

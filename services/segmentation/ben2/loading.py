@@ -75,7 +75,10 @@ def weights_file(folder: Path) -> Path:
 
 
 def read_config(folder: Path) -> BEN2Config:
-    """The sizes that `folder`'s config.json states; the official ones where it states none or is missing."""
+    """The sizes that `folder`'s config.json states.
+
+    The official ones where it states none or is missing.
+    """
     path = folder / CONFIG_NAME
     if not path.is_file():
         return BEN2Config()
@@ -89,7 +92,10 @@ def read_config(folder: Path) -> BEN2Config:
 
 
 def revision(path: Path) -> str:
-    """The first 12 hex digits of the file's SHA-256: names the weights in answers and cache keys."""
+    """The first 12 hex digits of the file's SHA-256.
+
+    Names the weights in answers and cache keys.
+    """
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:12]
 

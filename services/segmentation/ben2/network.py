@@ -68,7 +68,9 @@ class BEN2(nn.Module):
         return cast("nn.Conv2d", self.get_submodule(path))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, 3, S, S), ImageNet-normalised -> (B, 1, S, S) alpha in [0, 1]; S = `config.image_size`.
+        """(B, 3, S, S), ImageNet-normalised -> (B, 1, S, S) alpha in [0, 1].
+
+        S = `config.image_size`.
 
         Raises ValueError for a picture of another size.
         """

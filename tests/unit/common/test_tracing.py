@@ -1,4 +1,7 @@
-"""Tracing that is off does nothing; that is on follows the caller's header, and no other word of the caller's."""
+"""Tracing that is off does nothing.
+
+That is on follows the caller's header, and no other word of the caller's.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What becomes of the picture around the subject: WHOLE, KEEP, REMOVE, TRANSPARENT in every feature of Qwen."""
+"""What becomes of the picture around the subject.
+
+WHOLE, KEEP, REMOVE, TRANSPARENT in every feature of Qwen.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The demo's FLUX.1-Fill as it is committed: small, with an honest card, and it paints what is asked for."""
+"""The demo's FLUX.1-Fill as it is committed.
+
+Small, with an honest card, and it paints what is asked for.
+"""
 
 from __future__ import annotations
 

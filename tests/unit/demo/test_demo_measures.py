@@ -1,4 +1,6 @@
-"""What the demo's measures say of drawn scenes: right about the edit that was asked for, and not of the picture before.
+"""What the demo's measures say of drawn scenes.
+
+Right about the edit that was asked for, and not of the picture before.
 
 So for each measure of pixels by itself, and for each kind of edit that the benchmark asks for.
 """

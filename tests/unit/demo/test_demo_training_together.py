@@ -1,4 +1,7 @@
-"""Two processes that train one network: they learn what one would from both their batches."""
+"""Two processes that train one network.
+
+They learn what one would from both their batches.
+"""
 
 from __future__ import annotations
 

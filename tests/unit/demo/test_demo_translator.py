@@ -1,4 +1,7 @@
-"""The demo's translator: how it is taught, and what the shipped weights write about phrases that were not taught."""
+"""The demo's translator.
+
+How it is taught, and what the shipped weights write about phrases that were not taught.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What people ask for in the demo's world: two languages, one meaning, a fixed share kept for measuring."""
+"""What people ask for in the demo's world.
+
+Two languages, one meaning, a fixed share kept for measuring.
+"""
 
 from __future__ import annotations
 

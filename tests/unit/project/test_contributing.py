@@ -1,4 +1,7 @@
-"""What contributors meet first is right: targets exist, forms can be filled in, owners own something."""
+"""What contributors meet first is right.
+
+Targets exist, forms can be filled in, owners own something.
+"""
 
 from __future__ import annotations
 

@@ -89,7 +89,10 @@ def statements(body: list[ast.stmt], *, inside_functions: bool) -> Iterator[ast.
 
 
 def imported(path: Path, *, inside_functions: bool) -> Iterator[str]:
-    """The dotted names that a file imports; `from a import b` counts as a.b, since b may be a module."""
+    """The dotted names that a file imports.
+
+    `from a import b` counts as a.b, since b may be a module.
+    """
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for statement in statements(tree.body, inside_functions=inside_functions):
         if isinstance(statement, ast.Import):

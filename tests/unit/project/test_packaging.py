@@ -1,4 +1,7 @@
-"""What pip sees of the project: its name, its lower bounds, and advice that installs this project and no other."""
+"""What pip sees of the project.
+
+Its name, its lower bounds, and advice that installs this project and no other.
+"""
 
 from __future__ import annotations
 

@@ -108,7 +108,10 @@ class Block:
             self._fc2.onto(part, gelu_(hidden))
 
     def _project(self, x: Tensor) -> Tensor:
-        """(tokens, C) -> (tokens + 1, 3 C); the last row is what padding (zeros after the norm) becomes."""
+        """(tokens, C) -> (tokens + 1, 3 C).
+
+        The last row is what padding (zeros after the norm) becomes.
+        """
         qkv = self._scratch.take("qkv", len(x) + 1, 3 * x.shape[1])
         for part, out in chunks(qkv.shape[1], x, qkv[:-1]):
             self._qkv.into(out, self._norm1(part))

@@ -64,7 +64,10 @@ class Refine:
         local *= saliency.expand(2, 2, half, 2, half, 2).reshape(4, side * side, 1)
 
     def _pools(self, whole: Tensor, side: int) -> list[Tensor]:
-        """Per quarter of the whole picture (side², C): its averages at every ratio as rows (m, C)."""
+        """Per quarter of the whole picture (side², C).
+
+        Its averages at every ratio as rows (m, C).
+        """
         quarters = whole.view(2, side // 2, 2, side // 2, -1).transpose(1, 2).flatten(0, 1).permute(0, 3, 1, 2)
         pools = [functional.avg_pool2d(quarters, ratio // 2).flatten(2) for ratio in self._pool_ratios]
         return list(torch.cat(pools, 2).transpose(1, 2).contiguous())

@@ -1,4 +1,6 @@
-"""BEN2 over rows of pixels and tokens: the whole forward pass with weights prepared once.
+"""BEN2 over rows of pixels and tokens.
+
+The whole forward pass with weights prepared once.
 
 Computes the same function as `services.segmentation.ben2.network.BEN2` in float32 or bfloat16, for inference on a
 processor. What is exact algebra is folded: the shallow features are computed only at the places that are looked at,
@@ -53,7 +55,10 @@ class PreparedBEN2:
         return self._mask(x, patches[:, :4], views)
 
     def _patches(self, x: Tensor) -> Tensor:
-        """(B, 3, S, S) -> (B, 5, side², 48): the 4 x 4 patches of the four quadrants and of the half-size picture."""
+        """(B, 3, S, S) -> (B, 5, side², 48).
+
+        The 4 x 4 patches of the four quadrants and of the half-size picture.
+        """
         side = self._config.stage_sides[0]
         patches = self._scratch.take("patches", len(x), VIEWS, side, side, 3, PATCH_SIZE, PATCH_SIZE)
         quadrants = x.view(-1, 3, 2, side, PATCH_SIZE, 2, side, PATCH_SIZE).permute(0, 2, 5, 3, 6, 1, 4, 7)
@@ -95,7 +100,9 @@ class PreparedBEN2:
 
 
 class MaskHead:
-    """From decoded views to the mask: the part that works at the picture's own resolution.
+    """From decoded views to the mask.
+
+    The part that works at the picture's own resolution.
 
     It takes the pictures of a batch one after the other: one alone keeps every core busy with matrices of 100,000 rows
     and more, and its full-size map is by far the largest buffer.

@@ -14,14 +14,20 @@ from torch import Tensor
 
 
 class Scratch:
-    """Named buffers of one dtype; grown when asked for more, never shrunk, owned by one thread."""
+    """Named buffers of one dtype.
+
+    Grown when asked for more, never shrunk, owned by one thread.
+    """
 
     def __init__(self, dtype: torch.dtype) -> None:
         self.dtype = dtype
         self._buffers: dict[str, Tensor] = {}
 
     def take(self, name: str, *shape: int) -> Tensor:
-        """A contiguous tensor of `shape` over the buffer `name`; its content is whatever was left there."""
+        """A contiguous tensor of `shape` over the buffer `name`.
+
+        Its content is whatever was left there.
+        """
         size = math.prod(shape)
         buffer = self._buffers.get(name)
         if buffer is None or buffer.numel() < size:

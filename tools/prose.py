@@ -43,7 +43,7 @@ RULES = (
         "Unexpected exceptions become INTERNAL.",
     ),
     Rule(
-        r"\b(?:[Ww]hoever|that which|all that)\b",
+        r"\b(?:whoever|Whoever|that which|all that)\b",
         "name the thing or the person",
         "all that is unused is returned",
         "all unused memory is returned",

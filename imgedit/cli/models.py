@@ -44,6 +44,8 @@ class Name(StrEnum):
     FLUX_FILL = "flux-fill"
     QWEN_IMAGE_EDIT = "qwen-image-edit"
     QWEN_IMAGE_EDIT_2511 = "qwen-image-edit-2511"
+    QWEN_LIGHTNING_LORA = "qwen-lightning-lora"
+    FLUX_TURBO_LORA = "flux-turbo-lora"
     ALL = "all"
 
 
@@ -74,7 +76,7 @@ def list_models(
 
 @app.command()
 def pull(
-    name: Annotated[Name, typer.Argument(help="Which model.")],
+    names: Annotated[list[Name], typer.Argument(help="Which models. all: the three that the services use by default.")],
     folder: Folder,
     repo: Annotated[str | None, typer.Option(help="Take it from this repository, OWNER/NAME.")] = None,
     revision: Annotated[str, typer.Option(help="Branch, tag or commit of the repository.")] = "main",
@@ -91,17 +93,17 @@ def pull(
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
 ) -> None:
-    """Download a model from the Hugging Face hub; an interrupted download is continued.
+    """Download models from the Hugging Face hub; an interrupted download is continued.
 
     Only weights, configurations and vocabularies, never code. DIR/models.lock records the commit and the checksums.
     The access token for gated models is read from HF_TOKEN; it goes to the public hub alone.
     """
-    if name is Name.ALL and (repo or revision != "main"):
-        raise typer.BadParameter("--repo and --revision go with one model, not with all")
-    if gguf and name not in (Name.FLUX_FILL, Name.ALL):
+    wanted = [source for source in registry.CATALOGUE.values() if _is_named(source, names)]
+    if (len(names) > 1 or Name.ALL in names) and (repo or revision != "main"):
+        raise typer.BadParameter("--repo and --revision go with one model, not with several")
+    if gguf and not any(source.key == Name.FLUX_FILL for source in wanted):
         raise typer.BadParameter("--gguf goes with flux-fill")
-    names = [key for key, source in registry.CATALOGUE.items() if source.in_all] if name is Name.ALL else [name.value]
-    sources = [replace(registry.CATALOGUE[key], revision=revision) for key in names]
+    sources = [replace(source, revision=revision) for source in wanted]
     if repo:
         sources = [replace(source, repo=repo) for source in sources]
     if gguf:
@@ -114,8 +116,13 @@ def pull(
         _pull(source, folder, endpoint.rstrip("/"), send_token=send_token)
     if gguf:
         out.print(escape(f"use it with IMGEDIT_FILL_GGUF={gguf}"), soft_wrap=True)
-    if name is Name.QWEN_IMAGE_EDIT_2511:
-        out.print(f"use it with IMGEDIT_QWEN_EDIT_FOLDER={registry.CATALOGUE[name].folder}", soft_wrap=True)
+    for source in wanted:
+        if source.use:
+            out.print(escape(f"use it with {source.use}"), soft_wrap=True)
+
+
+def _is_named(source: registry.Source, names: list[Name]) -> bool:
+    return source.key in names or (source.in_all and Name.ALL in names)
 
 
 @app.command()

@@ -47,16 +47,27 @@ def _model(models: Path, source: Source) -> Iterator[Finding]:
         yield Finding(name, "NOTE", f"not in {folder}", pull)
         return
     try:
-        gap = _ben2(folder) if source.key == "ben2" else _diffusers(folder)
+        gap = _gap(folder, source)
     except ModelLoadError as error:
         yield Finding(name, "FAIL", error.message, pull)
         return
     size = bytes_in(folder)
-    is_toy = size < TOY_BYTES[source.key]
+    is_toy = size < TOY_BYTES.get(source.key, 0)
     found = f"{readable(size)} in {folder}" + (", a toy size: not the published model" if is_toy else "")
     yield Finding(name, "WARN" if gap else "OK", f"{found}{'; ' if gap else ''}{gap}", _GGUF if gap else "")
     if not is_toy:
         yield _licence(source)
+
+
+def _gap(folder: Path, source: Source) -> str:
+    """What is missing, empty where nothing is. Raises ModelLoadError for what no setting makes up for."""
+    if source.required == "model_index.json":
+        return _diffusers(folder)
+    if source.key == "ben2":
+        return _ben2(folder)
+    if not (folder / source.required).is_file():
+        raise ModelLoadError(f"{folder / source.required}: is not there")
+    return ""
 
 
 _GGUF = "set IMGEDIT_FILL_GGUF (or IMGEDIT_QWEN_EDIT_GGUF) to a GGUF file, or convert one: `imgedit models convert`"

@@ -38,7 +38,8 @@ class Source:
 
     key: its name in `models.lock`. folder: below the models folder, "." = that folder itself. wanted, unwanted:
     patterns of paths in the repository. required: the path without which nothing works. gated: the hub gives it only
-    to those who accepted the licence. in_all: whether it comes with `all`; False = it takes another model's place.
+    to those who accepted the licence. in_all: whether it comes with `all`; False = it takes another model's place, or
+    is a few-step LoRA. use: the setting that makes a service use it, where its own default does not.
     """
 
     key: str
@@ -51,6 +52,7 @@ class Source:
     unwanted: tuple[str, ...] = ()
     revision: str = "main"
     in_all: bool = True
+    use: str = ""
 
     def wants(self, path: str) -> bool:
         """Whether a file of the repository belongs to the checkpoint. Paths that are not plain never do."""
@@ -86,6 +88,8 @@ def _diffusers_folder(*components: str) -> tuple[str, ...]:
 _QWEN_EDIT_FOLDER = _diffusers_folder("processor", "scheduler", "text_encoder", "tokenizer", "transformer", "vae")
 """What both versions of Qwen-Image-Edit consist of."""
 
+_LIGHTNING = "Qwen-Image-Edit-2509/Qwen-Image-Edit-2509-Lightning-8steps-V1.0-bf16.safetensors"
+
 FLUX_LICENCE = "FLUX.1 [dev] Non-Commercial License: no commercial use"
 
 CATALOGUE = {
@@ -115,6 +119,27 @@ CATALOGUE = {
             required="model_index.json",
             licence="Apache-2.0",
             in_all=False,
+            use="IMGEDIT_QWEN_EDIT_FOLDER=Qwen-Image-Edit-2511",
+        ),
+        Source(
+            key="qwen-lightning-lora",
+            repo="lightx2v/Qwen-Image-Lightning",
+            folder="Qwen-Image-Lightning",
+            wanted=(_LIGHTNING,),
+            required=_LIGHTNING,
+            licence="Apache-2.0",
+            in_all=False,
+            use=f"IMGEDIT_QWEN_EDIT_LORA_FAST=Qwen-Image-Lightning/{_LIGHTNING}",
+        ),
+        Source(
+            key="flux-turbo-lora",
+            repo="alimama-creative/FLUX.1-Turbo-Alpha",
+            folder="FLUX.1-Turbo-Alpha",
+            wanted=("diffusion_pytorch_model.safetensors",),
+            required="diffusion_pytorch_model.safetensors",
+            licence=FLUX_LICENCE,
+            in_all=False,
+            use="IMGEDIT_FILL_LORA_FAST=FLUX.1-Turbo-Alpha/diffusion_pytorch_model.safetensors",
         ),
         Source(
             key="flux-fill",

@@ -49,7 +49,8 @@ def workloads(objects: list[Object]) -> list[Object]:
 
 
 def pod(workload: Object) -> Object:
-    template: Object = workload["spec"]["template"]
+    spec = workload["spec"]
+    template: Object = (spec["jobTemplate"]["spec"] if workload["kind"] == "CronJob" else spec)["template"]
     return template
 
 

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import pty
+import re
 import socket
 import struct
 import subprocess
@@ -338,6 +339,23 @@ def test_all_pulls_every_model_up_to_the_one_that_fails(run: Run, hub: Hub, mode
     assert files_in(models / "Qwen-Image-Edit-2509") == {"model_index.json", "processor/chat_template.jinja"}
 
 
+def test_the_loras_of_profile_fast_come_by_name_and_go_where_the_printed_settings_look(
+    run: Run, hub: Hub, models: Path
+) -> None:
+    eight_steps = "Qwen-Image-Edit-2509/Qwen-Image-Edit-2509-Lightning-8steps-V1.0-bf16.safetensors"
+    four_steps = eight_steps.replace("8steps", "4steps")
+    hub.repos["lightx2v/Qwen-Image-Lightning"] = Repo({eight_steps: b"a" * 64, four_steps: b"b" * 64})
+    hub.repos["alimama-creative/FLUX.1-Turbo-Alpha"] = Repo(
+        {"diffusion_pytorch_model.safetensors": b"c" * 64, "images/1.png": b"d"}
+    )
+    result = run("pull", "qwen-lightning-lora", "flux-turbo-lora")
+    assert result.exit_code == 0, result.output
+    printed = dict(re.findall(r"use it with (IMGEDIT_\w+_LORA_FAST)=(\S+)", result.output))
+    assert set(printed) == {"IMGEDIT_QWEN_EDIT_LORA_FAST", "IMGEDIT_FILL_LORA_FAST"}
+    assert files_in(models) == {"models.lock", *printed.values()}
+    assert run("verify").exit_code == 0
+
+
 def test_a_path_of_the_listing_that_leads_out_of_the_folder_is_not_written(run: Run, hub: Hub, models: Path) -> None:
     hub.repos["me/BEN2"] = Repo({"model_index.json": b"{}", "vae/../../../evil.json": b"{}", "vae/config.json": b"{}"})
     assert run("pull", "qwen-image-edit", "--repo", "me/BEN2").exit_code == 0
@@ -408,7 +426,14 @@ def test_a_disk_that_is_too_small_is_named_before_anything_is_transferred(
 
 
 @pytest.mark.parametrize(
-    "arguments", [("all", "--repo", "me/mine"), ("ben2", "--gguf", "x.gguf"), ("all", "--revision", "v1"), ("sd",)]
+    "arguments",
+    [
+        ("all", "--repo", "me/mine"),
+        ("ben2", "--gguf", "x.gguf"),
+        ("all", "--revision", "v1"),
+        ("sd",),
+        ("ben2", "flux-fill", "--repo", "me/mine"),
+    ],
 )
 def test_arguments_that_do_not_go_together_are_refused(run: Run, arguments: tuple[str, ...]) -> None:
     assert run("pull", *arguments).exit_code == 2

@@ -21,6 +21,11 @@ MAX_VALUES = 10_000
 
 MAX_DEPTH = 40
 
+MAX_CHARACTERS = 10_000
+"""Of one value or key. PyYAML takes the square of a number's length: `59:59:…` in base 60."""
+
+MAX_MESSAGE_CHARACTERS = 300
+
 Key = str | int
 
 _KEY_TAGS = ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge")
@@ -44,6 +49,13 @@ class _Loader(yaml.SafeLoader):
         if self._nodes > 2 * MAX_VALUES:  # keys are nodes, too
             raise yaml.MarkedYAMLError(problem=f"over {MAX_VALUES} values", problem_mark=self.get_mark())
         return super().compose_node(parent, index)
+
+    def compose_scalar_node(self, anchor: str | None) -> yaml.ScalarNode:
+        node = super().compose_scalar_node(anchor)
+        if len(node.value) > MAX_CHARACTERS:
+            problem = f"a value of over {MAX_CHARACTERS} characters"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
+        return node
 
     def _check_depth(self, depth: int) -> None:
         if depth > MAX_DEPTH:
@@ -172,8 +184,13 @@ def _line(mark: yaml.Mark | None) -> int:
 
 def _problem(error: yaml.MarkedYAMLError) -> str:
     problem = error.problem or "unreadable"
-    return f"{problem}; indent with spaces, not with tabs" if "'\\t'" in problem else problem
+    return f"{problem}; indent with spaces, not with tabs" if "'\\t'" in problem else _shortened(problem)
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0]
+    return _shortened(str(error).partition("\n")[0])
+
+
+def _shortened(problem: str) -> str:
+    """A message of PyYAML, which repeats what it read."""
+    return problem if len(problem) <= MAX_MESSAGE_CHARACTERS else f"{problem[:MAX_MESSAGE_CHARACTERS]}…"

@@ -20,6 +20,8 @@ EXHAUSTING = {
     "deeper and deeper": ("".join(" " * depth + "a:\n" for depth in range(600)), "nested"),
     "values on one line": (f"[{'a,' * 120_000}]", "over 10000 values"),
     "values on lines": ("- a\n" * 60_000, "over 10000 values"),
+    "a number in base 60": (f"a: {':'.join(['59'] * 60_000)}", "over 10000 characters"),
+    "a long key": (f"{'k' * 20_000}: 1", "over 10000 characters"),
 }
 
 
@@ -32,6 +34,14 @@ def test_a_file_without_end_is_refused_at_once(name: str, tmp_path: Path) -> Non
     with pytest.raises(SettingsError, match=says):
         yaml_file.read(path)
     assert time.process_time() - started < 10
+
+
+def test_a_message_does_not_repeat_what_is_without_end(tmp_path: Path) -> None:
+    path = tmp_path / "catalogue.yaml"
+    path.write_text(f"{'!' * 200_000} a", encoding="utf-8")
+    with pytest.raises(SettingsError) as caught:
+        yaml_file.read(path)
+    assert len(str(caught.value)) < 600
 
 
 def test_what_is_nested_as_deep_as_is_read_is_read(tmp_path: Path) -> None:

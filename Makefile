@@ -44,7 +44,6 @@ lint: install  ## Check style, types, the API and that the generated code is cur
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/codespell
-	$(BIN)/python -m tools.prose
 	$(BIN)/mypy
 	mkdir -p build
 	$(PROTOC) --include_imports --include_source_info --descriptor_set_out=build/api.binpb $(PROTOS)

@@ -1,1 +1,1 @@
-"""What every imgedit server shares."""
+"""Code that every imgedit server shares."""

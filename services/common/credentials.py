@@ -1,6 +1,6 @@
-"""The credentials that a server accepts, from a setting or from a file that may change meanwhile.
+"""The credentials that a server accepts, from a setting or from a reloaded file.
 
-Knows their text form; `access.py` decides on calls.
+`access.py` uses them to decide on calls.
 """
 
 from __future__ import annotations
@@ -26,11 +26,10 @@ Read = Callable[[Sequence[str], str], T]
 
 
 def from_settings(settings: ServiceSettings, name: str, read: Read[T]) -> Callable[[], T] | None:
-    """What the setting `name` holds, or the file that the setting `name`_file names.
+    """The credentials in the setting `name`, or in the file of the setting `name`_file.
 
-    None where neither is set.
-
-    Raises `SettingsError` where both are, or where what they hold is at fault. The file is read again when it changes.
+    None if neither is set. Raises `SettingsError` if both are set or their content is invalid. A changed file is
+    reloaded.
     """
     value, file = getattr(settings, name), getattr(settings, f"{name}_file")
     if value and file:
@@ -48,11 +47,9 @@ def from_settings(settings: ServiceSettings, name: str, read: Read[T]) -> Callab
 
 
 def read_credentials(lines: Sequence[str], source: str) -> tuple[Credential, ...]:
-    """Credentials of lines "NAME sha256:HEX SCOPE,SCOPE"; '#' begins a comment.
+    """Parse credential lines "NAME sha256:HEX SCOPE,SCOPE"; '#' begins a comment.
 
-    One name may have several tokens.
-
-    Raises `SettingsError` that says which line is at fault.
+    One name may have several tokens. Raises `SettingsError` that names the invalid line.
     """
     found: dict[bytes, Credential] = {}
     for number, line in enumerate(lines, 1):
@@ -82,9 +79,9 @@ def _read_line(words: Sequence[str]) -> Credential:
 
 
 def read_service_tokens(lines: Sequence[str], source: str) -> tuple[str, ...]:
-    """Service tokens, one a line; the first is the one to send, all are accepted.
+    """Parse service tokens, one per line.
 
-    Raises `SettingsError`.
+    The first is sent, all are accepted. Raises `SettingsError`.
     """
     found = [line.strip() for line in lines if line.strip()]
     if not found:

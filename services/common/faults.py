@@ -1,7 +1,4 @@
-"""The one line about a weights file whose entries are not those of its network.
-
-Knows no format and no library.
-"""
+"""The one-line message about a weights file that does not fit its network."""
 
 from __future__ import annotations
 
@@ -15,9 +12,9 @@ SHOWN = 3
 
 
 def refuse_unfit(path: Path, network: str, found: Mapping[str, Sequence[str]]) -> None:
-    """`ModelLoadError` about the entries at fault, by kind of fault.
+    """Raise `ModelLoadError` about the invalid entries, by kind of fault.
 
-    Nothing is done where there are none.
+    Without entries it does nothing.
     """
     listed = [f"{len(entries)} {kind} ({shortened(entries)})" for kind, entries in found.items() if entries]
     if listed:
@@ -25,5 +22,5 @@ def refuse_unfit(path: Path, network: str, found: Mapping[str, Sequence[str]]) -
 
 
 def shortened(entries: Sequence[str]) -> str:
-    """The first few of the entries."""
+    """The first few entries as text."""
     return ", ".join(entries[:SHOWN]) + (", …" if len(entries) > SHOWN else "")

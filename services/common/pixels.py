@@ -1,6 +1,6 @@
 """`imgedit.v1.Image` messages to arrays and back.
 
-The edge between proto types and pixels in every service.
+The boundary between proto types and pixels in every service.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def read_mask(message: image_pb2.Image, *, field: str, size: tuple[int, int], ma
 
 
 def decode_answer(message: image_pb2.Image) -> Pixels:
-    """Pixels of an answer of one of our own services.
+    """Pixels from a response of our own services.
 
     (H, W, 3) or (H, W) for RAW, (H, W, 3 or 4) for a PNG.
     """

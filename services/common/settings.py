@@ -1,8 +1,6 @@
-"""Settings of a service.
+"""Settings of a service: one frozen object, read once in `__main__`.
 
-One frozen object, read from the environment once, in `__main__`.
-
-Knows the fields that every server has; each service adds its own. A bad value stops the start and names the variable.
+Each service adds its own fields. An invalid value stops the start and names the variable.
 """
 
 from __future__ import annotations
@@ -20,7 +18,7 @@ MIB = 1024 * 1024
 
 
 class ServiceSettings(BaseSettings):
-    """What every server reads.
+    """The settings of every server.
 
     A subclass sets `env_prefix`, for instance IMGEDIT_FILL_.
     """
@@ -77,7 +75,7 @@ class ServiceSettings(BaseSettings):
 
 
 class ModelSettings(ServiceSettings):
-    """What every model service reads besides."""
+    """The additional settings of every model service."""
 
     credential_settings = ("service_token_file", "tls_client_ca")
 
@@ -91,7 +89,7 @@ class ModelSettings(ServiceSettings):
 
 
 class DiffusionSettings(ModelSettings):
-    """What the two diffusion services read besides."""
+    """The additional settings of the two diffusion services."""
 
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field(
         "auto",
@@ -141,7 +139,7 @@ S = TypeVar("S", bound=ServiceSettings)
 def load(settings_class: type[S]) -> S:
     """Read the settings of a service from the environment.
 
-    Raises `SettingsError` that names the variable, for a bad value as for a variable that no setting has.
+    Raises `SettingsError` that names the variable, for an invalid value or an unknown variable.
     """
     prefix = str(settings_class.model_config.get("env_prefix", ""))
     known = {settings_class.variable(name) for name in settings_class.model_fields}

@@ -1,9 +1,7 @@
-"""Texts in a normal form.
-
-What looks the same to a person is the same text, however a keyboard or a file wrote it.
+"""Unicode normalisation: texts that look the same compare as equal.
 
 macOS writes Hangul as single letters (NFD), Korean and Japanese keyboards can write full-width letters, and copied text
-holds characters without a width. Knows nothing of languages or models.
+contains zero-width characters.
 """
 
 from __future__ import annotations
@@ -22,7 +20,7 @@ _INVISIBLE = re.compile(
 
 
 def normal(text: str) -> str:
-    """The same text, composed (NFC) and without characters that mean nothing.
+    """The composed text (NFC) without invisible characters.
 
     Joiners of emoji and scripts stay.
     """
@@ -30,8 +28,5 @@ def normal(text: str) -> str:
 
 
 def comparable(text: str) -> str:
-    """A text to look for words in.
-
-    Compatibility forms as what they stand for (NFKC), without invisible characters.
-    """
+    """The text for word search: compatibility forms mapped (NFKC), without invisible characters."""
     return unicodedata.normalize("NFKC", _INVISIBLE.sub("", text))

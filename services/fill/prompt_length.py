@@ -1,9 +1,7 @@
-"""How much of a prompt FLUX.1-Fill reads.
+"""How much of a prompt FLUX.1-Fill reads: tokens counted before truncation.
 
-Its tokens counted before CLIP and T5 cut them off.
-
-Counts on copies of the tokenizers, since cutting off is a state of theirs and they are in use on the worker thread; so
-this may be called from any thread.
+Thread-safe: it counts on copies of the tokenizers, because truncation is part of their state and the worker thread uses
+them.
 """
 
 import copy
@@ -13,16 +11,16 @@ from services.fill.spec import FillSpec
 
 
 class PromptReader:
-    """Counts for one pipeline's tokenizers. t5_tokens: how many T5 is given at most."""
+    """Counts for one pipeline's tokenizers.
+
+    t5_tokens: T5's limit.
+    """
 
     def __init__(self, clip: Any, t5: Any, t5_tokens: int) -> None:
         self._clip, self._t5, self._t5_tokens = copy.deepcopy(clip), copy.deepcopy(t5), t5_tokens
 
     def warnings(self, spec: FillSpec) -> tuple[str, ...]:
-        """What of the spec's prompts has no effect, in English.
-
-        Empty where all of them is read.
-        """
+        """The parts of the spec's prompts without effect, in English; empty = none."""
         texts = {"prompt": spec.prompt, "negative_prompt": spec.negative_prompt or ""}
         return tuple(warning for field, text in texts.items() for warning in self._unread(field, text))
 

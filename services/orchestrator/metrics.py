@@ -59,7 +59,7 @@ CATALOGUE_READ = Gauge(
     "imgedit_catalogue_read_timestamp_seconds", "When the catalogue in force was read, as Unix time."
 )
 
-# Every series from the start, so that rates begin at zero and not at the first event.
+# Create every series at the start, so that rates begin at zero.
 for _outcome in ("done", "failed"):
     CATALOGUE_RELOADS.labels(_outcome)
 for _subject in ("prompt", "result"):

@@ -40,12 +40,10 @@ _log = logging.getLogger("imgedit.policy")
 
 @dataclass(frozen=True)
 class Review:
-    """What is to be judged: the prompt alone, before any work.
+    """The prompt before any work, or, with `picture`, the result (H, W, 3) uint8.
 
-    Or, with `picture`, the result (H, W, 3) uint8.
-
-    `picture` cannot be written to. `negative_prompt` is None where there is none. `model_prompt` comes with a picture:
-    the prompt as the model saw it, which differs from the caller's where it was translated or written out.
+    `picture` is read-only. `negative_prompt` is None if there is none. `model_prompt` comes with a picture: the prompt
+    as the model saw it, after translation or expansion.
     """
 
     caller: str
@@ -58,7 +56,7 @@ class Review:
 
     @property
     def subject(self) -> Literal["prompt", "result"]:
-        """What is judged, as a word."""
+        """The subject of the review, as a word."""
         return "prompt" if self.picture is None else "result"
 
 
@@ -66,7 +64,7 @@ class Review:
 class Verdict:
     """The decision.
 
-    `message` and `korean` go to the caller of a refused edit; `message` also goes to the log.
+    `message` and `korean` go to the caller of a rejected edit; `message` also goes to the log.
     """
 
     decision: Literal["allow", "flag", "refuse"]
@@ -80,9 +78,9 @@ Judge = Callable[[Review], Verdict | Awaitable[Verdict]]
 
 
 class Policy:
-    """Asks `judge`.
+    """Calls `judge`.
 
-    A plain function runs in threads of its own, so that a slow one delays only edits.
+    A plain function runs in separate threads, so a slow one delays only edits.
     """
 
     def __init__(self, judge: Judge) -> None:
@@ -90,9 +88,9 @@ class Policy:
         self._threads = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="policy")
 
     async def check(self, review: Review) -> None:
-        """Return where the review is allowed or flagged.
+        """Return if the review is allowed or flagged.
 
-        Raises `ContentRefused` where it is refused, and `InternalError` where `judge` fails or answers no verdict.
+        Raises `ContentRefused` if it is refused, `InternalError` if `judge` fails or returns no verdict.
         """
         verdict = await self._verdict(review)
         metrics.POLICY_VERDICTS.labels(review.subject, verdict.decision).inc()
@@ -104,7 +102,7 @@ class Policy:
             raise ContentRefused(message[:MAX_MESSAGE_CHARACTERS], korean=verdict.korean)
 
     def close(self) -> None:
-        """Wait for no judge that still thinks."""
+        """Shut down without waiting for running policy calls."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def _verdict(self, review: Review) -> Verdict:
@@ -147,9 +145,9 @@ def review(
 
 
 def load(name: str) -> Policy:
-    """The policy that "package.module:function" names.
+    """Load the policy named "package.module:function".
 
-    Raises `SettingsError` where there is none.
+    Raises `SettingsError` if there is none.
     """
     module_name, _, attribute = name.partition(":")
     try:

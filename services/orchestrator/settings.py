@@ -33,7 +33,7 @@ ModelAddresses = create_model("ModelAddresses", __base__=ServiceSettings, **_ADD
 
 
 class OrchestratorSettings(ModelAddresses):
-    """What the service reads; docs/reference/settings.md lists it."""
+    """The service's settings; docs/reference/settings.md lists them."""
 
     model_config = SettingsConfigDict(frozen=True, env_prefix="IMGEDIT_ORCHESTRATOR_")
     service = "orchestrator"
@@ -102,7 +102,7 @@ class OrchestratorSettings(ModelAddresses):
 
     @property
     def addresses(self) -> dict[str, str]:
-        """Where the model services are, and the PromptService as "prompt" where there is one."""
+        """The addresses of the model services, and of the PromptService as "prompt"."""
         models = {row.name: str(getattr(self, row.name)) for row in MODEL_SERVICES}
         if not self.prompt:
             return models
@@ -110,5 +110,5 @@ class OrchestratorSettings(ModelAddresses):
 
     @property
     def work_pixels(self) -> WorkPixels:
-        """How many pixels the models are sent."""
+        """The pixel limits for the models' inputs."""
         return WorkPixels(self.max_work_pixels, self.fill_min_work_pixels, self.qwen_edit_min_work_pixels)

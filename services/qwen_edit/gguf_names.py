@@ -1,7 +1,4 @@
-"""The names that Qwen-Image-Edit's transformer has in GGUF files.
-
-Those of diffusers' modules.
-"""
+"""The names of Qwen-Image-Edit's transformer tensors in GGUF files: diffusers' own."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -12,7 +9,7 @@ from services.diffusion.weights.gguf_weights import Layout
 
 
 def name_table(_config: Any, names: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """GGUF tensor name → the one parameter that it is."""
+    """GGUF tensor name → its parameter."""
     return {name: (name,) for name in names}
 
 

@@ -1,9 +1,7 @@
-"""Linear layers with 8-bit weights.
+"""Linear layers with 8-bit weights: half of bfloat16's memory, for the text encoder.
 
-Half the memory of bfloat16 for the text encoder, which runs once per picture.
-
-Each row of a weight has one scale, that of its largest value, so a weight is off by 0.4 % of it at most. The product is
-computed in the input's number format, in which the 255 values are exact. Knows no model; nothing but torch is needed.
+Each row has one scale, set by its largest value, so a weight is off by at most 0.4% of it. The product is computed in
+the input's number format, in which the 255 values are exact.
 """
 
 from __future__ import annotations
@@ -16,7 +14,10 @@ LARGEST = 127
 
 
 class Int8Linear(nn.Module):
-    """A linear layer: weight (out, in) int8, scale (out,) and bias (out,) or None in the layer's number format."""
+    """A linear layer with int8 weights.
+
+    weight (out, in) int8, scale (out,) and bias (out,) or None in the layer's number format.
+    """
 
     weight: torch.Tensor
     scale: torch.Tensor
@@ -38,7 +39,7 @@ class Int8Linear(nn.Module):
 
 
 def quantise(network: nn.Module, *, keep: tuple[str, ...] = ()) -> None:
-    """Replace every linear layer of the network in place, but those whose own names are in `keep`."""
+    """Replace the linear layers of the network in place, except those named in `keep`."""
     for name, module in list(network.named_children()):
         if type(module) is nn.Linear and name not in keep:
             setattr(network, name, Int8Linear(module))

@@ -1,6 +1,6 @@
-"""Qwen2.5-VL's processor for pictures and text only.
+"""Qwen2.5-VL's processor for images and text only.
 
-transformers' own one wants a video processor, and with it torchvision, even where no video is ever seen.
+transformers' own requires a video processor, and with it torchvision.
 """
 
 from pathlib import Path
@@ -18,7 +18,7 @@ VIDEO_TOKEN = "<|video_pad|>"  # noqa: S105
 
 
 class PictureProcessor(Qwen2VLProcessor):
-    """Turns a text with `<|image_pad|>` marks and its pictures into token ids and pixel patches."""
+    """Turns a text with `<|image_pad|>` marks and its images into token ids and patches."""
 
     def __init__(self, image_processor: Any, tokenizer: Any, chat_template: str | None = None) -> None:
         self.image_token, self.video_token = IMAGE_TOKEN, VIDEO_TOKEN

@@ -1,7 +1,4 @@
-"""Judges what Qwen2.5-VL wrote: whether its answer can stand in for the prompt.
-
-Knows text only.
-"""
+"""Validate Qwen2.5-VL's output as a replacement for the prompt."""
 
 from __future__ import annotations
 
@@ -39,11 +36,11 @@ def judged(answer: str, prompt: str) -> str:
     if foreign := languages.foreign_letter(own, READ):
         raise failed(f"it still holds {languages.script_of(foreign).capitalize()} ({foreign!r})")
     if lost := Counter(wanted) - Counter(languages.quoted(text)):
-        # Said by its place: errors are logged, prompts are not.
+        # Named by position: errors are logged, prompts are not.
         raise failed(f"it lost the quoted text number {wanted.index(next(iter(lost))) + 1} of {len(wanted)}")
     return text
 
 
 def failed(why: str) -> RewriteFailed:
-    """The error for an answer that is of no use, with what to do."""
+    """The error for an unusable output, with advice."""
     return RewriteFailed(f"prompt: the language model's English version cannot be used: {why}; write it in English")

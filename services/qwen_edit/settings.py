@@ -9,7 +9,7 @@ from services.common.settings import DiffusionSettings
 
 
 class QwenEditSettings(DiffusionSettings):
-    """What the service reads; docs/reference/settings.md lists it."""
+    """The service's settings; docs/reference/settings.md lists them."""
 
     model_config = SettingsConfigDict(frozen=True, env_prefix="IMGEDIT_QWEN_EDIT_")
     service = "qwen_edit"

@@ -1,7 +1,4 @@
-"""Loading Qwen2.5-VL, the text encoder, with the settings that are its own.
-
-Weights and attention.
-"""
+"""Load Qwen2.5-VL, the text encoder, with its own weight and attention settings."""
 
 from pathlib import Path
 from typing import Any, Literal
@@ -20,7 +17,7 @@ def load_text_encoder(folder: Path, dtype: torch.dtype, weights: TextEncoderWeig
     """Qwen2.5-VL of a component's folder, on the CPU.
 
     weights: dense = as stored; int8 = 8-bit linear layers. attention: one of transformers', empty = its choice. Raises
-    `ModelLoadError` naming the folder, `SettingsError` for an attention that cannot be had.
+    `ModelLoadError` that names the folder, `SettingsError` for an unavailable attention.
     """
     encoder = checkpoint.load_network(Qwen2_5_VLForConditionalGeneration, folder, dtype)
     if weights == "int8":

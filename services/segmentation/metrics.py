@@ -1,4 +1,4 @@
-"""Prometheus metrics of the segmentation service, beside those that every server has."""
+"""Prometheus metrics of the segmentation service, in addition to every server's."""
 
 from prometheus_client import Counter, Gauge
 

@@ -9,7 +9,7 @@ from services.common.settings import MIB, ModelSettings
 
 
 class SegmentationSettings(ModelSettings):
-    """What the service reads; docs/reference/settings.md lists it."""
+    """The service's settings; docs/reference/settings.md lists them."""
 
     model_config = SettingsConfigDict(frozen=True, env_prefix="IMGEDIT_SEGMENTATION_")
     service = "segmentation"

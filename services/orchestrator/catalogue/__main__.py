@@ -1,6 +1,6 @@
-"""`python -m services.orchestrator.catalogue`: check catalogue files, or write the JSON Schema for editors.
+"""`python -m services.orchestrator.catalogue`: check or describe files.
 
-Exit code 0: no fault; 1: a fault, each on a line of its own with file, line and field; 2: wrong use.
+Exit code 0: no fault; 1: faults, one per line with file, line and field; 2: usage error.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def main(arguments: list[str]) -> int:
     schema = commands.add_parser("schema", help="Print the JSON Schema of a catalogue file, for editors.")
     schema.set_defaults(run=lambda _: _schema())
     options = parser.parse_args(arguments)
-    logging.basicConfig(format="%(message)s")  # what a file says in vain
+    logging.basicConfig(format="%(message)s")  # fields without effect
     return int(options.run(options))
 
 

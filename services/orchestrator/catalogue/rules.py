@@ -1,4 +1,4 @@
-"""Which orders of stages make a chain. Knows the kinds by name, not what they do to pixels."""
+"""The valid orders of stages in a chain."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ FINISHING: tuple[str, ...] = ()
 
 
 def check(kinds: Sequence[str]) -> None:
-    """Raise a fault of the field `stages` for an order that makes no chain."""
+    """Raise a fault of the field `stages` for an invalid order."""
     if not set(PAINTERS) & set(kinds):
         _check_unpainted(kinds)
         return
@@ -29,7 +29,7 @@ def check(kinds: Sequence[str]) -> None:
 
 
 def _check_unpainted(kinds: Sequence[str]) -> None:
-    """A chain that only cuts out: segment, and what is to be made of its mask."""
+    """Check a chain that only cuts out: segment, then optionally mask."""
     if list(kinds) not in (["segment"], ["segment", "mask"]):
         raise fault(
             "a chain has fill or qwen_edit, which paint; one that only cuts the subject out is [segment] or "

@@ -46,7 +46,7 @@ class _Loader(yaml.SafeLoader):
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         self._nodes += 1
-        if self._nodes > 2 * MAX_VALUES:  # keys are nodes, too
+        if self._nodes > 2 * MAX_VALUES:  # keys are nodes too
             raise yaml.MarkedYAMLError(problem=f"over {MAX_VALUES} values", problem_mark=self.get_mark())
         return super().compose_node(parent, index)
 
@@ -65,14 +65,14 @@ class _Loader(yaml.SafeLoader):
 
 @dataclass(frozen=True)
 class YamlFile:
-    """A parsed file: its values, and the nodes that know their lines."""
+    """A parsed file: its values, and the nodes with their lines."""
 
     path: Path
     values: Any
     root: yaml.Node
 
     def line_of(self, keys: Sequence[Key]) -> int:
-        """The line, from 1, of the innermost value that `keys` lead to."""
+        """The line, from 1, of the innermost value under `keys`."""
         node, line = self.root, self.root.start_mark.line + 1
         for key in keys:
             found = _child(node, key)
@@ -82,7 +82,7 @@ class YamlFile:
         return line
 
     def fault(self, keys: Sequence[Key], message: str) -> str:
-        """One line of text: file, line, field, and what is wrong."""
+        """One line of text: file, line, field and problem."""
         field = ".".join(str(key) for key in keys) or "file"
         return f"{self.path}:{self.line_of(keys)}: {field}: {message}"
 

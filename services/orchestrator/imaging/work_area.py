@@ -1,11 +1,8 @@
-"""The work area: what of a picture a model is sent, and the way back to full size.
+"""The work area: a model's input, and the way back to full size.
 
-No torch.
-
-A model is sent about as many pixels as it was made for: a picture with more than `max_pixels` is scaled down, one with
-fewer than `min_pixels` up, by one factor, then padded at the right and bottom to multiples of 16, never stretched, so
-what comes back lies where it was. A small mask gets a work area of its own: its box with some context around it, cut
-out at a higher resolution than the whole picture would have.
+A model gets about as many pixels as it was trained on. An image above `max_pixels` is scaled down, one below
+`min_pixels` up, by one factor, then padded right and below to multiples of 16. It is never stretched, so the result
+lies in the same place. A small mask gets its own work area: its box with context, cropped at a higher resolution.
 """
 
 from __future__ import annotations
@@ -35,7 +32,10 @@ WORTH_CROPPING = 0.8
 
 @dataclass(frozen=True)
 class WorkPixels:
-    """How many pixels a model is sent. most counts where a least is above it."""
+    """Pixel limits for a model's input.
+
+    `most` wins over a larger `least`.
+    """
 
     most: int
     least_of_fill: int
@@ -44,7 +44,7 @@ class WorkPixels:
 
 @dataclass(frozen=True)
 class Box:
-    """A rectangle of a picture in pixels; right and bottom are outside."""
+    """A rectangle of an image in pixels; right and bottom are exclusive."""
 
     left: int
     top: int
@@ -58,15 +58,15 @@ class Box:
 
     @property
     def slices(self) -> tuple[slice, slice]:
-        """(rows, columns) to index an array with."""
+        """Slices (rows, columns) for an array."""
         return slice(self.top, self.bottom), slice(self.left, self.right)
 
 
 @dataclass(frozen=True)
 class WorkArea:
-    """Where the model works.
+    """The work area.
 
-    `box` of the picture, scaled to `content`, padded to `padded` (width, height).
+    `box` of the image, scaled to `content`, padded to `padded` (width, height).
     """
 
     box: Box
@@ -75,14 +75,14 @@ class WorkArea:
 
     @classmethod
     def of(cls, size: tuple[int, int], max_pixels: int, min_pixels: int = 1) -> WorkArea:
-        """The work area of a whole picture of `size` (width, height). min_pixels above `max_pixels` counts as that."""
+        """The work area of a whole image of `size` (width, height)."""
         return cls._of_box(Box(0, 0, *size), max_pixels, min_pixels)
 
     @classmethod
     def around(cls, mask_alpha: Pixels, max_pixels: int, min_pixels: int = 1) -> WorkArea:
-        """The work area of the region of (H, W) `mask_alpha` that is above 0.
+        """The work area of the region of (H, W) `mask_alpha` above 0.
 
-        Cut out where that is worth it.
+        Cropped if that pays.
         """
         height, width = mask_alpha.shape
         crop = _with_context(_box_of(mask_alpha), width, height)
@@ -97,7 +97,7 @@ class WorkArea:
         most, least = (math.sqrt(pixels / (width * height)) for pixels in (max_pixels, min_pixels))
         largest = max(1.0, MAX_ENLARGED_SIDE / max(width, height))
         scale = min(max(1.0, least), most, largest)
-        round_side = math.ceil if scale > 1 else round  # rounded down, it would miss min_pixels
+        round_side = math.ceil if scale > 1 else round  # rounding down would miss min_pixels
         content = (max(1, round_side(width * scale)), max(1, round_side(height * scale)))
         return cls(box, content, (_up(content[0]), _up(content[1])))
 
@@ -109,13 +109,16 @@ class WorkArea:
         return self._pad(resized(rgb[self.box.slices], self.content, Image.Resampling.LANCZOS))
 
     def enter_mask(self, mask_alpha: Pixels) -> Pixels:
-        """(H, W) mask alpha → (padded height, padded width), 255 wherever a pixel with a mask alpha above 0 falls."""
+        """(H, W) mask alpha → (padded height, padded width).
+
+        255 wherever a pixel with a mask alpha above 0 falls.
+        """
         touched = np.where(mask_alpha[self.box.slices] > 0, np.uint8(255), np.uint8(0))
         scaled = resized(touched, self.content, Image.Resampling.BOX)
         return self._pad(np.where(scaled > 0, np.uint8(255), np.uint8(0)))
 
     def leave(self, painted: Pixels, onto: Pixels) -> Pixels:
-        """What the model painted, scaled back and laid into a copy of the full-size (H, W, 3) `onto`."""
+        """Scale the model's result back and paste it into a copy of (H, W, 3) `onto`."""
         width, height = self.content
         full = onto.copy()
         inside = np.ascontiguousarray(painted[:height, :width])
@@ -128,9 +131,9 @@ class WorkArea:
 
 
 def _box_of(mask_alpha: Pixels) -> Box:
-    """The smallest box that holds every mask alpha above 0.
+    """The smallest box around every mask alpha above 0.
 
-    The whole picture where there is none.
+    The whole image if there is none.
     """
     rows, columns = np.flatnonzero(mask_alpha.any(axis=1)), np.flatnonzero(mask_alpha.any(axis=0))
     if not rows.size:
@@ -153,10 +156,10 @@ def _up(side: int) -> int:
 
 
 def looked_at(rgb: Pixels, max_pixels: int) -> Pixels:
-    """A picture as Qwen2.5-VL is shown it.
+    """An image as Qwen2.5-VL sees it.
 
-    Within `max_pixels`, and not made longer than it reads.
+    Within `max_pixels` and its longest side.
     """
     width, height = WorkArea.of((rgb.shape[1], rgb.shape[0]), max_pixels).content
-    least = math.ceil(max(width, height) / MAX_ASPECT)  # a short side that is rounded down makes it longer
+    least = math.ceil(max(width, height) / MAX_ASPECT)  # rounding down the short side makes it longer
     return resized(rgb, (max(width, least), max(height, least)), Image.Resampling.LANCZOS)

@@ -1,6 +1,6 @@
-"""Which model services serve now, from their health, asked for in the background.
+"""The available model services, from health checks in the background.
 
-Whoever wants to know never waits.
+Readers never wait.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ REWRITE_SERVICE = "qwen_edit"
 
 
 class Availability:
-    """Asks every service for its health, once a second.
+    """Checks every service's health once a second.
 
-    What does not answer within a second counts as down.
+    A service without a response within a second is down.
     """
 
     def __init__(self, channels: Mapping[str, grpc.aio.Channel]) -> None:
@@ -34,18 +34,18 @@ class Availability:
         self._watches: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
-        """Ask once, and go on asking in the background."""
+        """Check once, then continue in the background."""
         await asyncio.gather(*(self._ask(name) for name in self._stubs))
         self._watches = [asyncio.create_task(self._watch(name)) for name in self._stubs]
 
     async def stop(self) -> None:
-        """Ask no more."""
+        """Stop checking."""
         for watch in self._watches:
             watch.cancel()
         await asyncio.gather(*self._watches, return_exceptions=True)
 
     def missing(self, features: Sequence[Feature]) -> list[str]:
-        """The services that these features need and that do not serve now, in the order of the stages."""
+        """The unavailable services among those that these features need, in stage order."""
         needed = dict.fromkeys(service for feature in features for service in needs(feature))
         return [service for service in needed if not self._serving[service]]
 
@@ -64,10 +64,9 @@ class Availability:
 
 
 def needs(feature: Feature) -> list[str]:
-    """The services without which an edit that leaves everything unset fails, in the order of the stages.
+    """The services required by an edit with only defaults, in stage order.
 
-    A segmentation that only the cut-out depends on is not among them, nor is a prompt's translation, which not every
-    prompt needs.
+    The segmentation for a mere cut-out and the translation of prompts are optional.
     """
     uses_mask = feature.has(SegmentStage) and bool(mask_parameters.resolve(edit_pb2.EditRequest(), feature).masks)
     found = ["segmentation"] if uses_mask or not feature.paint_stages else []

@@ -1,8 +1,6 @@
-"""The parameters of a feature described for forms.
+"""Descriptions of a feature's parameters for forms.
 
-Type, range, default and help in Korean and English.
-
-What ListExperiments returns. Takes every range and default from the catalogue.
+Type, range, default and help in Korean and English, from the catalogue.
 """
 
 from __future__ import annotations
@@ -28,7 +26,7 @@ from services.orchestrator.request.parameters import (
 
 
 def specs(feature: Feature) -> list[edit_pb2.ParameterSpec]:
-    """The parameters that the feature takes, with all that a form needs."""
+    """The parameters of the feature with all form data."""
     used = optional_fields(feature)
     found = [*_general_specs(feature), *_picture_specs(feature)]
     return [spec for spec in found if used.get(spec.name, True)]
@@ -66,7 +64,7 @@ def _picture_specs(feature: Feature) -> Iterator[edit_pb2.ParameterSpec]:
 
 
 def _mask_specs(feature: Feature) -> list[edit_pb2.ParameterSpec]:
-    """How the mask is worked on; the defaults are those for BEN2's mask."""
+    """The mask options, with the defaults for BEN2's mask."""
     stage = next((stage for stage in feature.stages if isinstance(stage, MaskStage)), None)
     if stage is None:
         return []
@@ -75,7 +73,7 @@ def _mask_specs(feature: Feature) -> list[edit_pb2.ParameterSpec]:
     return [
         *([_choice("mask.subject", subjects[stage.choose], [*subjects.values()])] if feature.has(SegmentStage) else []),
         _spec("mask.invert", edit_pb2.PARAMETER_TYPE_BOOLEAN, min=0, max=1, default=off),
-        # The ends themselves are refused.
+        # The limits themselves are rejected.
         _spec("mask.threshold", edit_pb2.PARAMETER_TYPE_NUMBER, min=0.01, max=0.99, default=_number(stage.threshold)),
         _spec("mask.fill_holes", edit_pb2.PARAMETER_TYPE_BOOLEAN, min=0, max=1, default=off),
         _spec("mask.grow_px", integer, min=0, max=mask_parameters.MAX_MASK_PX, default=_number(stage.grow_px)),

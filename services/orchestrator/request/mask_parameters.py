@@ -1,9 +1,4 @@
-"""Where an edit may change the picture.
-
-`EditRequest.mask` and `background`, checked, defaults filled in.
-
-The edge between these fields and `MaskOptions`. Knows nothing of pixels.
-"""
+"""The editable region: `mask` and `background`, checked, with defaults."""
 
 from __future__ import annotations
 
@@ -33,9 +28,9 @@ SUBJECT_NUMBERS: dict[MaskSubject, edit_pb2.MaskSubject] = {
 
 @dataclass(frozen=True)
 class MaskUse:
-    """How a mask stage of the chain works on its mask.
+    """The options of a mask stage.
 
-    cuts_out: the model is given the cut-out by the mask on a plain ground; else the mask is the composite's weight.
+    cuts_out: the model gets the cut-out on a plain ground; else the mask is the composite's alpha.
     """
 
     stage: MaskStage
@@ -45,16 +40,16 @@ class MaskUse:
 
 @dataclass(frozen=True)
 class Region:
-    """Where an edit may change the picture.
+    """The editable region.
 
-    background: None = the feature has no such choice. masks: a mask stage that is not among them is not needed.
+    background: None = the feature has no such choice. masks: the needed mask stages.
     """
 
     background: Background | None = None
     masks: tuple[MaskUse, ...] = ()
 
     def use_of(self, stage: MaskStage) -> MaskUse | None:
-        """How this very stage of the chain is used; None = not at all."""
+        """The options of this stage; None = unused."""
         return next((use for use in self.masks if use.stage is stage), None)
 
 
@@ -80,7 +75,7 @@ def resolve(request: edit_pb2.EditRequest, feature: Feature) -> Region:
 def takes_background(feature: Feature) -> bool:
     """Whether a request may choose the background.
 
-    The model that it speaks to edits by instruction, with a mask.
+    Its model edits by instruction, with a mask.
     """
     return any(
         feature.primary_stage in section and _background_of(section, feature, None) for section in feature.passes
@@ -88,7 +83,7 @@ def takes_background(feature: Feature) -> bool:
 
 
 def _background_of(section: Sequence[Stage], feature: Feature, chosen: Background | None) -> Background | None:
-    """What one pass over the picture does with the background.
+    """The background mode of one pass.
 
     None = it has no mask, or no such choice.
     """
@@ -99,9 +94,9 @@ def _background_of(section: Sequence[Stage], feature: Feature, chosen: Backgroun
 
 
 def message(options: MaskOptions) -> edit_pb2.MaskOptions:
-    """As it stands in `effective`, every field set.
+    """The options for `effective`, with every field set.
 
-    A caller's own mask has no subject.
+    A caller's mask has no subject.
     """
     return edit_pb2.MaskOptions(
         subject=SUBJECT_NUMBERS[options.subject] if options.subject else edit_pb2.MASK_SUBJECT_UNSPECIFIED,
@@ -114,7 +109,7 @@ def message(options: MaskOptions) -> edit_pb2.MaskOptions:
 
 
 def default_background(feature: Feature) -> Background:
-    """What an unset background means."""
+    """The default background."""
     return feature.primary_stage.background if isinstance(feature.primary_stage, QwenEditStage) else "whole"
 
 
@@ -131,7 +126,7 @@ def _background(request: edit_pb2.EditRequest, feature: Feature) -> Background:
         )
     default = default_background(feature)
     has_mask = bool(request.mask_image) or request.HasField("mask")
-    return "keep" if default == "whole" and has_mask else default  # whoever sends a mask wants the rest kept
+    return "keep" if default == "whole" and has_mask else default  # a caller with a mask wants the rest kept
 
 
 def _refuse_masks(request: edit_pb2.EditRequest) -> None:
@@ -147,9 +142,9 @@ def _refuse_masks(request: edit_pb2.EditRequest) -> None:
 
 
 def _mask_options(request: edit_pb2.EditRequest, stage: MaskStage, *, cuts_out: bool) -> MaskOptions:
-    """The feature's growing and feathering are for weights.
+    """The mask options without growing and feathering.
 
-    A cut-out would take a rim of background along.
+    A cut-out would include a rim of background.
     """
     asked = request.mask
     is_own = bool(request.mask_image)

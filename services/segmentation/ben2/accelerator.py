@@ -1,9 +1,7 @@
 """BEN2 prepared for an accelerator.
 
-The plain modules in half precision, channels last, with fused attention.
-
-The kernels of cuDNN and of fused attention already avoid the copies that cost a processor most of its time, so nothing
-is rewritten here. The module does not choose the device or the precision.
+The plain modules in half precision, channels last, with fused attention. cuDNN and fused attention already avoid the
+copies that are expensive on a CPU, so no layer is rewritten.
 """
 
 from __future__ import annotations
@@ -21,7 +19,7 @@ from services.segmentation.ben2.network import BEN2
 class AcceleratedBEN2:
     """A copy of the network on `device` in `dtype`.
 
-    `compile_blocks` compiles the repeated blocks, not the whole: seconds of warm-up instead of minutes.
+    `compile_blocks` compiles only the repeated blocks: seconds of warm-up instead of minutes.
     """
 
     def __init__(self, network: BEN2, device: str, dtype: torch.dtype, *, compile_blocks: bool = False) -> None:

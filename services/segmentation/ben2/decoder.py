@@ -1,8 +1,8 @@
 """The parts that join the five views: two kinds of cross-attention blocks.
 
-Plain, differentiable modules over maps kept as (B, C, H, W) per view kind: `local` holds the four quadrants
-(B, 4, C, h, w), row by row, `whole` the picture at half size (B, C, h, w). The module does not know the backbone nor
-the order in which the network uses these parts. The structure follows MVANet (arXiv 2404.07445), as BEN2 does.
+Plain, differentiable modules over maps kept as (B, C, H, W) per view kind: `local` holds the four quadrants (B, 4, C,
+h, w), row by row, `whole` the image at half size (B, C, h, w). The structure follows MVANet (arXiv 2404.07445), as BEN2
+does.
 """
 
 from __future__ import annotations
@@ -87,9 +87,9 @@ class CrossAttention(nn.Module):
 
 
 class Localization(nn.Module):
-    """The coarsest maps meet.
+    """Attention between the coarsest maps.
 
-    The whole picture attends to the joined quadrants, then each quadrant to its quarter of the whole picture.
+    The whole image attends to the joined quadrants, then each quadrant to its quarter of the whole image.
     """
 
     def __init__(self, dim: int, pool_ratios: Sequence[int]) -> None:
@@ -124,7 +124,10 @@ class Localization(nn.Module):
 
 
 class Refinement(nn.Module):
-    """One decoder step: the whole picture weighs the quadrants, they attend to its quarters, and it takes them over."""
+    """One decoder step.
+
+    The whole image weighs the quadrants, they attend to its quarters, and it takes them over.
+    """
 
     def __init__(self, dim: int, pool_ratios: Sequence[int]) -> None:
         super().__init__()

@@ -1,9 +1,7 @@
-"""`python -m deploy.build [--check]`.
-
-Write everything in deploy/ that is made from something else.
+"""`python -m deploy.build [--check]`: generate the derived files in deploy/.
 
 Envoy's files from the protos, Grafana's dashboards from their code, the PrometheusRule from the rules. All are
-committed; --check tells whether they are current.
+committed; --check reports stale ones.
 """
 
 from __future__ import annotations
@@ -24,7 +22,7 @@ FOLDER = Path(__file__).parent
 
 
 def main() -> int:
-    """Write the files, or compare them with what would be written."""
+    """Write the files, or compare them with their expected content."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 when a file is not current")
     is_check = parser.parse_args().check
@@ -41,12 +39,12 @@ def main() -> int:
 
 
 def made() -> dict[Path, bytes]:
-    """What each file must hold."""
+    """The expected content of each file."""
     return {**envoy.files(), **dashboards(), FOLDER / "prometheus" / "prometheusrule.yaml": prometheus_rule()}
 
 
 def dashboards() -> dict[Path, bytes]:
-    """The dashboards as Grafana reads them."""
+    """The dashboards in Grafana's format."""
     found = {}
     for name, (korean, english, rows) in DASHBOARDS.items():
         document = panels.build(f"imgedit-{name}", korean, english, rows)
@@ -56,7 +54,7 @@ def dashboards() -> dict[Path, bytes]:
 
 
 def prometheus_rule() -> bytes:
-    """The rules as the Prometheus operator reads them."""
+    """The rules in the Prometheus operator's format."""
     rules = yaml.safe_load((FOLDER / "prometheus" / "rules.yaml").read_text(encoding="utf-8"))
     document = {
         "apiVersion": "monitoring.coreos.com/v1",

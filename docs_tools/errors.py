@@ -1,7 +1,4 @@
-"""The reference of error reasons.
-
-When, code, HTTP status, Python class, Korean message.
-"""
+"""The reference of error reasons: cause, code, HTTP status, class, Korean message."""
 
 from __future__ import annotations
 
@@ -45,7 +42,7 @@ and 503 where no orchestrator is there.
 
 
 def page(folder: Path) -> dict[Path, str]:
-    """The page, by where it goes."""
+    """The page, by path."""
     [file] = [file for file in compile_protos([SOURCE]).file if file.name == SOURCE]
     said = dict(comments(file))
     [enum] = file.enum_type

@@ -1,7 +1,4 @@
-"""The reference of the shipped catalogue.
-
-Per feature its chain, and the range of each number.
-"""
+"""The reference of the shipped catalogue: each feature's chain and ranges."""
 
 from __future__ import annotations
 
@@ -24,7 +21,7 @@ out of range are refused, never clamped. *recommended* is the guide's advice for
 
 
 def page(folder: Path) -> dict[Path, str]:
-    """The page, by where it goes."""
+    """The page, by path."""
     content = yaml.safe_load(CATALOGUE.read_text(encoding="utf-8"))
     return {folder / "experiments.md": titled(HEAD) + "".join(map(_experiment, content["experiments"]))}
 

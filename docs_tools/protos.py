@@ -1,6 +1,6 @@
-"""The reference of the gRPC API and of its REST paths, from the protos and the comments in them.
+"""The reference of the gRPC API and its REST paths, from the protos and their comments.
 
-Knows google.api.http annotations and proto3's JSON mapping; knows no service, message or field by name.
+Uses google.api.http annotations and proto3's JSON mapping.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ for programs.
 
 
 def pages(folder: Path) -> dict[Path, str]:
-    """The two pages of the reference, by where they go."""
+    """The two pages of the reference, by path."""
     sources = sorted(f"imgedit/v1/{path.name}" for path in (PROTOS / "imgedit" / "v1").glob("*.proto"))
     book = Book(compile_protos(sources))
     return {folder / "grpc.md": book.grpc(), folder / "rest.md": book.rest()}
@@ -94,7 +94,7 @@ class Book:
             self._messages |= {f".{PACKAGE}.{message.name}": message for message in file.message_type}
 
     def comment(self, *names: str) -> str:
-        """What the proto says of a service, method, message, field, enum or value."""
+        """The proto's comment on a service, method, message, field, enum or value."""
         return self._comments.get(".".join(names), "")
 
     def grpc(self) -> str:
@@ -182,7 +182,7 @@ def http(method: MethodDescriptorProto) -> Route | None:
 
 
 def comments(file: FileDescriptorProto) -> Iterator[tuple[str, str]]:
-    """Each comment of a file, by the dotted name (without the package) of what it stands before."""
+    """Each comment of a file, by the dotted name (without the package) of its element."""
     for location in file.source_code_info.location:
         name = _name(file, list(location.path))
         if location.leading_comments and name:

@@ -24,15 +24,12 @@ those for tokens and TLS.
 
 
 def page(folder: Path) -> dict[Path, str]:
-    """The page, by where it goes."""
+    """The page, by path."""
     return {folder / "settings.md": titled(HEAD) + "".join(_service(settings_of(row.name)) for row in TABLE)}
 
 
 def settings_of(service: str) -> type[ServiceSettings]:
-    """The settings of a service.
-
-    The class in `services.<service>.settings` that bears its name.
-    """
+    """The class in `services.<service>.settings` with the service's name."""
     module = importlib.import_module(f"services.{service}.settings")
     return next(
         found

@@ -40,7 +40,10 @@ console = Console()
 
 @dataclass(frozen=True)
 class Strip:
-    """One row of cells. values: what `parameter` is set to, by the caption. show: the picture of the answer."""
+    """One row of cells.
+
+    values: of `parameter`, by caption. show: the response's image to show.
+    """
 
     name: str
     sample: str
@@ -139,7 +142,7 @@ def main() -> None:
 
 
 def write(client: SyncEditClient, strips: Sequence[Strip], folder: Path) -> None:
-    """Make these strips and save each as a WebP file of its name."""
+    """Create these strips and save each as a WebP file."""
     folder.mkdir(parents=True, exist_ok=True)
     for strip in strips:
         path = folder / f"{strip.name}.webp"

@@ -1,4 +1,7 @@
-"""imgedit: image editing as gRPC microservices. This package is what a client installs; it needs no torch."""
+"""imgedit: image editing as gRPC microservices.
+
+A client installs this package; it needs no torch.
+"""
 
 from imgedit.client import EditClient
 from imgedit.progress import Progress

@@ -37,7 +37,7 @@ CancelOutcome = Literal["cancelled", "finished"]
 
 
 class ClientOptions(TypedDict, total=False):
-    """How to reach a server: the keyword arguments of `EditClient`."""
+    """The connection options: the keyword arguments of `EditClient`."""
 
     token: str | None
     token_in_clear: bool
@@ -203,7 +203,7 @@ class EditClient:
 
     @refusing_unknown()
     async def experiments(self, *, timeout: float = 10.0) -> list[edit_pb2.Experiment]:
-        """All experiments with their features and parameters, and whether they can be used now."""
+        """All experiments with their features, parameters and availability."""
         return await retried(self._experiments, retries=self._retries, timeout=timeout)
 
     async def _experiments(self, timeout: float) -> list[edit_pb2.Experiment]:
@@ -221,7 +221,7 @@ class EditClient:
 
     @refusing_unknown()
     async def is_serving(self, *, timeout: float = 5.0) -> bool:
-        """Whether the server says that it is SERVING; False where nothing answers."""
+        """Whether the server is SERVING; False without a response."""
         check_process()
         stub = health_pb2_grpc.HealthStub(self._channel)
         try:
@@ -240,7 +240,7 @@ def _tls_files(
 
 
 class _Translated:
-    """Turns a gRPC error into the class of `imgedit.errors` that the server raised."""
+    """Convert a gRPC error to the server's class of `imgedit.errors`."""
 
     def __init__(self, target: str) -> None:
         self._target = target

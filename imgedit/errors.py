@@ -57,7 +57,7 @@ MAX_MESSAGE_BYTES = 1500
 
 
 def quoted(text: str) -> str:
-    """What a caller sent, as a message may repeat it.
+    """The part of a caller's input that a message may repeat.
 
     At most 80 characters, control characters escaped.
     """
@@ -76,7 +76,7 @@ class Violation:
 
 @dataclass(frozen=True)
 class Resource:
-    """Something that was named but does not exist."""
+    """A named thing that does not exist."""
 
     kind: str
     name: str
@@ -85,7 +85,7 @@ class Resource:
 class ImgeditError(Exception):
     """Base of every error here.
 
-    `message` is English and says what to do; `korean` says the same for the people at the page.
+    `message` is English advice; `korean` says the same for users of the page.
     """
 
     code: ClassVar[grpc.StatusCode] = grpc.StatusCode.INTERNAL
@@ -134,7 +134,7 @@ class InvalidArgument(RequestError):
 
     @classmethod
     def field(cls, field: str, description: str, *, korean: str | None = None) -> InvalidArgument:
-        """The usual form: one field, and what is expected of it."""
+        """Create the usual form: one field, and its expectation."""
         return cls(f"{field}: {description}", korean=korean, violations=[Violation(field, description)])
 
 
@@ -161,7 +161,7 @@ class RequestTooLarge(RequestError):
 
 
 class NotFound(RequestError):
-    """Something named in the request does not exist."""
+    """A named thing in the request does not exist."""
 
     code = grpc.StatusCode.NOT_FOUND
     reason = "NOT_FOUND"
@@ -205,7 +205,7 @@ class FailedPrecondition(RequestError):
 
 
 class NoSubjectFound(FailedPrecondition):
-    """BEN2 finds no subject, or nothing else, so the feature has no mask to work with."""
+    """BEN2 finds no subject, or nothing else, so the feature has no mask."""
 
     reason = "NO_SUBJECT_FOUND"
     default_korean = "배경과 인물을 구분하지 못했습니다. 더 선명한 이미지를 쓰거나 마스크를 직접 지정하세요."
@@ -226,7 +226,7 @@ class RewriteFailed(FailedPrecondition):
 
 
 class Unauthenticated(RequestError):
-    """No credential came with the call, or one that is not known."""
+    """The call has no credential, or an unknown one."""
 
     code = grpc.StatusCode.UNAUTHENTICATED
     reason = "UNAUTHENTICATED"
@@ -274,7 +274,7 @@ class TooManyEdits(TryLater):
 
 
 class OutOfMemory(TryLater):
-    """The device ran out of memory; the server goes on."""
+    """The device ran out of memory; the server continues."""
 
     code = grpc.StatusCode.RESOURCE_EXHAUSTED
     reason = "OUT_OF_MEMORY"
@@ -298,7 +298,7 @@ class DeadlineExceeded(ImgeditError):
 
 
 class WouldMissDeadline(DeadlineExceeded):
-    """Refused before any work: the time left is not enough."""
+    """Rejected up front: the remaining time is too short."""
 
     reason = "WOULD_MISS_DEADLINE"
     default_korean = "남은 시간 안에 끝낼 수 없습니다. 제한 시간을 늘리거나 Steps를 줄이세요."
@@ -321,7 +321,7 @@ class InternalError(ImgeditError):
 
 
 class NumericFailure(InternalError):
-    """A result that holds no numbers (NaN or infinity), as half precision and attention backends can make them."""
+    """A result that is not finite, from half precision or an attention backend."""
 
     reason = "NUMERIC_FAILURE"
     default_korean = (
@@ -339,7 +339,7 @@ class SettingsError(LocalError):
 
 
 class ForkError(LocalError):
-    """A client, or any channel, is used in a process that was forked after gRPC had begun to work."""
+    """A client or channel is used in a process that was forked after gRPC had started."""
 
 
 class ModelLoadError(LocalError):
@@ -350,7 +350,7 @@ class ModelLoadError(LocalError):
 
 
 class ModelDownloadError(LocalError):
-    """Weights cannot be pulled, or compared with what was pulled.
+    """Weights cannot be downloaded or verified.
 
     The message says what to do.
     """
@@ -382,11 +382,9 @@ _BY_CODE: dict[grpc.StatusCode, type[ImgeditError]] = {
 
 
 def to_status(error: ImgeditError) -> status_pb2.Status:
-    """The `google.rpc.Status`.
+    """The `google.rpc.Status`: always ErrorInfo and a Korean LocalizedMessage.
 
-    ErrorInfo and a Korean LocalizedMessage always, the rest where it applies.
-
-    Texts over 1500 bytes are cut.
+    Other details where they apply. Texts over 1500 bytes are cut.
     """
     details: list[AnyMessage] = [
         _pack(error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=error.metadata)),
@@ -420,9 +418,9 @@ def _cut(text: str) -> str:
 
 
 def from_status(status: status_pb2.Status) -> ImgeditError:
-    """The error that `to_status` made the status of.
+    """The error behind a status of `to_status`.
 
-    Without details, the class that the bare code stands for.
+    Without details, the class of the bare code.
     """
     info, localized = error_details_pb2.ErrorInfo(), error_details_pb2.LocalizedMessage()
     bad, resource = error_details_pb2.BadRequest(), error_details_pb2.ResourceInfo()

@@ -1,6 +1,6 @@
-"""The options of an edit under their Python names, and the EditRequest that they make.
+"""The options of an edit as Python keywords, and their EditRequest.
 
-Judges no value: the server does, and answers with the field at fault.
+The server checks the values.
 """
 
 from __future__ import annotations
@@ -22,7 +22,10 @@ Background = Literal["whole", "keep", "remove", "transparent"]
 
 
 class EditOptions(TypedDict, total=False):
-    """What an edit is asked for. What is left out, or None, takes the feature's default."""
+    """The options of an edit.
+
+    Missing or None = the feature's default.
+    """
 
     experiment: Required[str]
     """Id of the experiment; `EditClient.experiments` lists them with their features, ranges and defaults."""
@@ -70,9 +73,9 @@ EDIT_OPTIONS = tuple(EditOptions.__annotations__)
 
 @refusing_unknown(*EDIT_OPTIONS)
 def edit_request(image: ImageSource, **options: Unpack[EditOptions]) -> edit_pb2.EditRequest:
-    """The message of one edit, with a request id.
+    """The EditRequest of one edit, with a request id.
 
-    Raises OSError for a file that cannot be read, TypeError for an option that is not known and without `experiment`.
+    Raises OSError for an unreadable file, TypeError for an unknown option or a missing `experiment`.
     """
     if "experiment" not in options:
         raise TypeError("an edit needs the option 'experiment'; EditClient.experiments lists them")

@@ -1,8 +1,6 @@
-"""Calling again after UNAVAILABLE, and after nothing else.
+"""Retry calls after UNAVAILABLE only: the server was lost or is starting.
 
-The server was lost or is starting, and did not judge.
-
-An edit that is sent again keeps its request id, so that the server joins it to one that still runs.
+A repeated edit keeps its request id, so the server joins it to a running one.
 """
 
 from __future__ import annotations
@@ -22,10 +20,10 @@ LONGEST_WAIT_SECONDS = 8.0
 
 
 async def retried(call: Callable[[float], Awaitable[T]], *, retries: int, timeout: float) -> T:
-    """`await call(seconds left)`, up to `retries` more times after `ServiceUnavailable`, all within `timeout` seconds.
+    """Await `call(seconds left)`, with up to `retries` retries after `ServiceUnavailable`.
 
-    Waits 0.5 s, 1 s, 2 s … to 8 s, each shortened by up to half at random so that callers do not come back all at once,
-    or as long as the server asks for. Raises the last error where no time is left for another call.
+    All within `timeout` seconds. Waits 0.5 s, 1 s, 2 s … to 8 s, each shortened by up to half at random, or as long as
+    the server says. Raises the last error if no time is left.
     """
     ends_at = time.monotonic() + timeout
     for attempt in range(retries + 1):
@@ -41,6 +39,6 @@ async def retried(call: Callable[[float], Awaitable[T]], *, retries: int, timeou
 
 
 def wait_seconds(attempt: int) -> float:
-    """Seconds to wait after attempt number `attempt`, from 0."""
+    """The delay before the retry after attempt number `attempt`, from 0."""
     longest: float = min(FIRST_WAIT_SECONDS * 2**attempt, LONGEST_WAIT_SECONDS)
     return longest * random.uniform(0.5, 1)

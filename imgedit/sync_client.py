@@ -150,12 +150,12 @@ class SyncEditClient:
 
 
 async def _make(target: str, options: ClientOptions) -> EditClient:
-    """The channel belongs to the loop that it is made on."""
+    """Create the channel on the loop that will own it."""
     return EditClient(target, **options)
 
 
 async def _from_thread(requests: Iterator[edit_pb2.EditRequest]) -> AsyncIterator[edit_pb2.EditRequest]:
-    """Read on another thread: an iterator that waits must not hold up the answers."""
+    """Read the iterator on another thread, because a waiting one must not delay responses."""
     while (request := await asyncio.to_thread(next, requests, None)) is not None:
         yield request
 

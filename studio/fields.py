@@ -1,7 +1,4 @@
-"""Widgets for parameters, drawn from their specs alone.
-
-Whatever a catalogue declares can be set.
-"""
+"""Widgets for parameters, drawn from their specs."""
 
 from __future__ import annotations
 
@@ -17,20 +14,20 @@ LONG_TEXT = 80
 
 
 def name_of(words: Words, spec: edit_pb2.ParameterSpec) -> str:
-    """What people call a parameter."""
+    """The display name of a parameter."""
     found = words.named("parameter", spec.name)
     return plain(found) if found == spec.name else found
 
 
 def help_of(words: Words, spec: edit_pb2.ParameterSpec) -> str:
-    """Its help, in the server's words."""
+    """The server's help text."""
     return plain(spec.help_ko if words.language == "ko" else spec.help_en)
 
 
 def field(words: Words, form: Form, spec: edit_pb2.ParameterSpec) -> Any:
-    """The widget that fits a parameter's type.
+    """The widget for a parameter's type.
 
-    Its value, or None where it is left as it is.
+    Returns its value, or None if unchanged.
     """
     match spec.type:
         case edit_pb2.PARAMETER_TYPE_INTEGER | edit_pb2.PARAMETER_TYPE_NUMBER:
@@ -41,15 +38,15 @@ def field(words: Words, form: Form, spec: edit_pb2.ParameterSpec) -> Any:
             return switch(words, form, spec)
         case edit_pb2.PARAMETER_TYPE_TEXT:
             return text(words, form, spec)
-    return None  # pictures and messages have forms of their own
+    return None  # images and messages have their own forms
 
 
 def number(
     words: Words, form: Form, spec: edit_pb2.ParameterSpec, *, default: float | None = None, suffix: str = ""
 ) -> float | None:
-    """A slider over the range, the recommended part marked.
+    """A slider over the range with the recommended part marked.
 
-    None = the default, which is `default` where given.
+    None = the default, which is `default` if given.
     """
     is_whole = spec.type == edit_pb2.PARAMETER_TYPE_INTEGER
     kind = int if is_whole else float
@@ -72,9 +69,9 @@ def number(
 
 
 def start_of(spec: edit_pb2.ParameterSpec) -> float:
-    """Where a slider starts: the default, or the least value.
+    """The start value of a slider: the default, or the minimum.
 
-    A whole number where the parameter is one.
+    An integer if the parameter is one.
     """
     default = default_of(spec)
     number = default if isinstance(default, int | float) else spec.min
@@ -82,7 +79,7 @@ def start_of(spec: edit_pb2.ParameterSpec) -> float:
 
 
 def choice(words: Words, form: Form, spec: edit_pb2.ParameterSpec) -> str | None:
-    """One of the names; None = the default."""
+    """A choice of names; None = the default."""
     default = default_of(spec)
     value = st.segmented_control(
         name_of(words, spec),
@@ -110,7 +107,7 @@ def switch(words: Words, form: Form, spec: edit_pb2.ParameterSpec) -> bool | Non
 
 
 def text(words: Words, form: Form, spec: edit_pb2.ParameterSpec) -> str | None:
-    """A text; None = nothing was written."""
+    """A text; None = empty."""
     value = st.text_input(
         name_of(words, spec),
         max_chars=int(spec.max) or None,
@@ -122,20 +119,20 @@ def text(words: Words, form: Form, spec: edit_pb2.ParameterSpec) -> str | None:
 
 
 def put(options: dict[str, Any], name: str, value: Any) -> None:
-    """Ask for a value; None leaves the default."""
+    """An optional value; None = the default."""
     if value is not None:
         options[name] = value
 
 
 def shown(value: float) -> str:
-    """A number as people write it."""
+    """A number for display."""
     return f"{value:g}"
 
 
 def _mark_recommended(words: Words, spec: edit_pb2.ParameterSpec, container: str) -> None:
-    """A green band below the slider, and its numbers in words.
+    """A green band below the slider, and its numbers as text.
 
-    The style holds nothing but numbers of the spec.
+    The style contains only numbers of the spec.
     """
     if not spec.HasField("recommended_min"):
         return

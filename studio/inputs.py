@@ -1,8 +1,6 @@
-"""The pictures of a request.
+"""The input images: uploads, samples, an earlier result, and references.
 
-Uploads, samples, an earlier result, and reference pictures.
-
-Uploads may have any ending: what a file is says its content.
+Uploads may have any extension: the content decides.
 """
 
 from __future__ import annotations
@@ -20,7 +18,7 @@ from studio.text import Words, plain
 
 
 def draw(words: Words, session: Session, form: Form) -> list[Picture]:
-    """The uploader, the samples, and what is chosen; the pictures to edit."""
+    """The uploader, the samples and the choice; returns the images to edit."""
     form.take("input_image")
     st.header(words("picture"), anchor=False)
     uploads = st.file_uploader(
@@ -81,7 +79,7 @@ def _chosen(words: Words, session: Session, picture: Picture) -> None:
 
 
 def references(words: Words, session: Session, form: Form, options: dict[str, Any]) -> None:
-    """Further pictures, where the feature takes them."""
+    """Reference images, if the feature takes them."""
     spec = form.take("reference_images")
     if spec is None:
         return

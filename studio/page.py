@@ -1,7 +1,4 @@
-"""The page "이미지 편집 실험": choose, ask, watch, look.
-
-Reads from top to bottom as the page does.
-"""
+"""The page "이미지 편집 실험", in the order of its parts."""
 
 from __future__ import annotations
 
@@ -50,9 +47,9 @@ def show() -> None:
 
 
 def explain(error: Exception) -> bool:
-    """Say in the visitor's language that something failed.
+    """Report a failure in the user's language.
 
-    What is drawn already stays. Streamlit has logged it.
+    Drawn parts stay. Streamlit has logged it.
     """
     words = _words()
     if isinstance(error, ImgeditError):
@@ -68,9 +65,9 @@ def _words() -> Words:
 
 
 def _words_of_streamlit(words: Words) -> None:
-    """The few words that Streamlit has in English only.
+    """Translate the few words that Streamlit has only in English.
 
-    The style holds nothing but our own texts.
+    The style contains only our own texts.
     """
     texts = {name: f'"{words(f"uploader.{name}")}"' for name in ("button", "limit")}
     st.html(f"<style>:root{{--upload: {texts['button']}; --upload-limit: {texts['limit']}}}</style>")
@@ -95,7 +92,7 @@ def _header(words: Words) -> None:
 
 
 def _offered(words: Words) -> list[edit_pb2.Experiment]:
-    """The experiments; where there are none to be had, the page ends here and says what to do."""
+    """The experiments; without any, stop the page with advice."""
     try:
         return catalogue.experiments()
     except ImgeditError as error:
@@ -147,7 +144,7 @@ def _feature(words: Words, experiment: edit_pb2.Experiment) -> edit_pb2.Feature:
 
 
 def _feature_name(words: Words, feature: edit_pb2.Feature) -> str:
-    """The catalogue's own name in Korean; in English the table's, where it has one."""
+    """The catalogue's own name in Korean; in English the table's, if it has one."""
     return plain(feature.name) if words.language == "ko" else plain(words.named("name", feature.id))
 
 
@@ -188,7 +185,7 @@ def _begin(session: Session, tasks: list[Task]) -> None:
 
 
 def _settle(session: Session) -> None:
-    """Take over what a run that is over has brought."""
+    """Take over the results of a finished run."""
     run = session.run
     if run is None or not run.is_over:
         return
@@ -205,7 +202,7 @@ def _settle(session: Session) -> None:
 
 
 def _workbench(words: Words, session: Session, edit_form: EditForm) -> None:
-    """Always one thing to scroll to and one card, so that each takes the place of the one before."""
+    """Draw always one scroll target and one card, so that each replaces the previous one."""
     if session.run is not None:
         progress.show(words, session, session.run)
     elif session.finished_batch is not None and session.zipped is not None:
@@ -229,7 +226,7 @@ def _workbench(words: Words, session: Session, edit_form: EditForm) -> None:
 
 
 def _result(words: Words, session: Session, edit_form: EditForm) -> None:
-    """The result that is looked at; before there is one, what is to be edited."""
+    """The current result; before there is one, the input."""
     if session.shown is None:
         _nothing_yet(words, edit_form)
         return

@@ -1,9 +1,7 @@
-"""Pictures as the page needs them.
+"""Images for the page: checked on input, reduced for display.
 
-Judged once when they come in, and small where they are shown.
-
-What a browser sends goes through `imgedit.imaging.images`, the one door for untrusted bytes, in a process of
-`imgedit.imaging.decode_process`; what the server sends is trusted. Knows nothing of Streamlit.
+Browser uploads pass `imgedit.imaging.images`, the only entry for untrusted bytes, in a process of
+`imgedit.imaging.decode_process`. The server's images are trusted.
 """
 
 from __future__ import annotations
@@ -41,7 +39,10 @@ Margins = tuple[int, int, int, int]
 
 @dataclass(frozen=True)
 class Picture:
-    """An input. data: the file as it came. view, thumb: WebP files. width, height: after the EXIF turn."""
+    """An input.
+
+    data: the uploaded file. view, thumb: WebP files. width, height: after the EXIF rotation.
+    """
 
     name: str
     data: bytes
@@ -58,9 +59,10 @@ class Picture:
 
 
 def opened(name: str, data: bytes, visit: Hashable = "") -> Picture:
-    """An uploaded file, judged. `visit`: whose it is, since visits take turns.
+    """Check an uploaded file.
 
-    Raises `ImageRejected`; `QueueFull` or `ServiceUnavailable` where it could not be judged now.
+    `visit`: its session, since sessions take turns. Raises `ImageRejected`; `QueueFull` or `ServiceUnavailable` if it
+    cannot be checked now.
     """
     decoded, header = _decoded(data, "input_image", visit)
     alpha = None if decoded.alpha is None else Image.fromarray(decoded.alpha)
@@ -69,7 +71,7 @@ def opened(name: str, data: bytes, visit: Hashable = "") -> Picture:
 
 
 def samples(folder: Path) -> list[Picture]:
-    """The pictures of a folder by name; what is none is passed over."""
+    """The images of a folder by name; other files are skipped."""
     found = []
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         try:
@@ -86,34 +88,31 @@ def _is_picture(path: Path) -> bool:
 
 
 def shown(data: bytes) -> bytes:
-    """A picture that the server sent, as a WebP file to show.
-
-    What is transparent lies on checks.
-    """
+    """The server's image as a WebP file for display, with transparency as checks."""
     with Image.open(io.BytesIO(data)) as image:
         fitted = _fitted(image.convert("RGBA") if image.has_transparency_data else image.convert("RGB"), VIEW_SIDE)
     return webp(_on_checks(fitted.convert("RGB"), fitted.getchannel("A") if fitted.mode == "RGBA" else None))
 
 
 def thumb(view: bytes) -> bytes:
-    """A small WebP file of one that is shown."""
+    """A small WebP file of a displayed image."""
     return webp(_fitted(_read(view), THUMB_SIDE))
 
 
 def webp(image: Image.Image) -> bytes:
-    """A WebP file to show."""
+    """A WebP file for display."""
     buffer = io.BytesIO()
     image.save(buffer, "WEBP", quality=_QUALITY, method=2)
     return buffer.getvalue()
 
 
 def data_url(data: bytes, kind: str = "webp") -> str:
-    """A file as the address of an <img>."""
+    """A file as a data URL for an <img>."""
     return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 
 
 def in_frame(view: bytes, size: tuple[int, int], margins: Margins) -> bytes:
-    """The original where it lies in the extended picture, so that both can be compared; the margins are checks."""
+    """The original placed in the extended image, for comparison; margins are checks."""
     width, height = size[0] + margins[0] + margins[1], size[1] + margins[2] + margins[3]
     scale = min(1.0, VIEW_SIDE / max(width, height))
     frame = _checks((round(width * scale), round(height * scale)))
@@ -123,7 +122,7 @@ def in_frame(view: bytes, size: tuple[int, int], margins: Margins) -> bytes:
 
 
 def margins_drawn(view: bytes, size: tuple[int, int], margins: Margins, colour: str) -> bytes:
-    """The picture with the margins to come: hatched, with a line around the picture."""
+    """A preview of the margins: hatched, with a line around the image."""
     frame = _read(in_frame(view, size, margins))
     scale = frame.width / (size[0] + margins[0] + margins[1])
     left, top = round(margins[0] * scale), round(margins[2] * scale)
@@ -138,7 +137,7 @@ def margins_drawn(view: bytes, size: tuple[int, int], margins: Margins, colour: 
 
 
 def aspect_margins(size: tuple[int, int], aspect: str) -> Margins:
-    """The margins that make a picture as wide as "W:H" says, split evenly."""
+    """The margins for the aspect "W:H", split evenly."""
     across, down = (int(part) for part in aspect.split(":"))
     width = max(size[0], -(-size[1] * across // down))
     height = max(size[1], -(-size[0] * down // across))
@@ -147,7 +146,10 @@ def aspect_margins(size: tuple[int, int], aspect: str) -> Margins:
 
 
 def mask_over(view: bytes, mask: bytes, visit: Hashable = "") -> bytes:
-    """The picture with what the mask repaints in red. Raises as `opened`."""
+    """The image with the masked region in red.
+
+    Raises like `opened`.
+    """
     judged, _ = _decoded(mask, "mask_image", visit)
     weight = Image.fromarray(images.mask_of(judged, field="mask_image", size=judged.size, is_lossy=False))
     picture = _read(view)
@@ -156,12 +158,10 @@ def mask_over(view: bytes, mask: bytes, visit: Hashable = "") -> bytes:
 
 
 def mask_at(drawn: bytes, size: tuple[int, int], *, max_side: int, visit: Hashable = "") -> bytes | None:
-    """What the brush drew, as a mask of the picture's size.
+    """The brush's drawing as a mask of the image's size; None if nothing is painted.
 
-    None where nothing is painted.
-
-    The brush works on a small view, so its edge is drawn sharp again at full size. A view of a long picture may be one
-    pixel high, which no upload may be. Raises `ImageRejected` where it is no PNG file of at most `max_side`; else as
+    The brush works on a small view, so its edge is sharpened at full size. A view of a long image may be one pixel
+    high, which no upload may be. Raises `ImageRejected` unless it is a PNG file of at most `max_side`; else like
     `opened`.
     """
     header = containers.read(drawn)

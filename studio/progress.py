@@ -1,6 +1,6 @@
-"""What is shown while edits run.
+"""The progress display: stage, step, time left, preview, cancel.
 
-Stage, step, time left, a preview, and the way out. Looks twice a second.
+Polls twice a second.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ LOOK_SECONDS = 0.5
 
 
 def show(words: Words, session: Session, run: Run) -> None:
-    """The run until it is over; then the whole page is drawn anew."""
+    """Show the run until it ends; then redraw the whole page."""
     components.arrive(key=f"arrive-{id(run)}")
     _look(words, session, run)
 

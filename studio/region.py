@@ -1,7 +1,4 @@
-"""Where the picture is changed.
-
-Margins to add, and the mask, by brush, from a file, or BEN2's.
-"""
+"""The editable region: margins, and a mask by brush, from a file or from BEN2."""
 
 from __future__ import annotations
 
@@ -27,7 +24,7 @@ BRUSH_SIDE = 800
 
 
 def margins(words: Words, form: Form, options: dict[str, Any], picture: Picture | None) -> None:
-    """How far to extend the picture, where the feature does; drawn on the picture."""
+    """The margins, if the feature extends images, drawn on the image."""
     if form.take("outpaint") is None:
         return
     st.header(words("outpaint"), anchor=False)
@@ -88,7 +85,7 @@ def _margins_drawn(view: bytes, size: tuple[int, int], margins: pictures.Margins
 
 
 def mask(words: Words, form: Form, options: dict[str, Any], picture: Picture | None) -> None:
-    """Where the mask comes from, and how it is worked on."""
+    """The source of the mask, and its options."""
     spec = form.take("mask_image")
     worked = [spec for spec in form.rest() if spec.name.startswith("mask.")]
     if spec is None and not worked:
@@ -119,7 +116,7 @@ def _brush_key(form: Form) -> str:
 
 @st.fragment
 def _brush(words: Words, form: Form, picture: Picture | None) -> None:
-    """A fragment: a stroke draws nothing else anew."""
+    """The mask as a fragment: a stroke redraws nothing else."""
     if picture is None:
         st.caption(words("mask.needs_picture"))
         return

@@ -1,4 +1,4 @@
-"""What one visit holds: the picture to edit, the run, the results so far.
+"""The state of one session: input, run, results.
 
 Lives in Streamlit's session state.
 """
@@ -26,12 +26,11 @@ MAX_REMEMBERED = 64
 
 @dataclass
 class Session:
-    """The state of a visit. When it goes, what still runs is cancelled.
+    """The state of a session; its end cancels running edits.
 
-    chosen: a sample, or an earlier result, as the input. upload_round: counts up to empty the uploader. shown: the
-    result on view. variants: those of "other seeds". numbers: of the edits. zipped,
-    finished_batch: the results of the last batch. failed: why the last edit brought none. visit: tells this visit from
-    others.
+    chosen: a sample, or an earlier result, as the input. upload_round: increases to empty the uploader. shown: the
+    displayed result. variants: those of "other seeds". numbers: of the edits. zipped, finished_batch: the results of
+    the last batch. failed: why the last edit has no result. visit: identifies this session.
     """
 
     chosen: Picture | None = None
@@ -52,7 +51,7 @@ class Session:
         weakref.finalize(self, _cancel_all, self._runs)
 
     def opened(self, upload: UploadedFile) -> Picture | ImgeditError:
-        """An uploaded file as a picture, or what is wrong with it."""
+        """An uploaded file as an image, or its error."""
         if upload.file_id not in self._opened:
             while len(self._opened) >= MAX_REMEMBERED:
                 self._opened.pop(next(iter(self._opened)))
@@ -63,20 +62,20 @@ class Session:
         return self._opened[upload.file_id]
 
     def choose(self, picture: Picture | None) -> None:
-        """Make a sample or a result the input; what was uploaded goes."""
+        """Use a sample or a result as input, and drop the upload."""
         self.chosen = picture
         self.upload_round += 1
 
     def begin(self, run: Run) -> None:
-        """Look at this run from now on."""
+        """Follow this run from now on."""
         self.run = run
         self.failed = self.finished_batch = None
         self._runs[:] = [run]
 
     def add(self, results: Sequence[Result], limit: int) -> None:
-        """Put results into the history, the newest first.
+        """Add results to the history, the newest first.
 
-        The oldest go when all take more than `limit` bytes.
+        The oldest are dropped above `limit` bytes.
         """
         self.history[:0] = reversed(results)
         total = 0
@@ -87,12 +86,12 @@ class Session:
                 return
 
     def look_at(self, result: Result) -> None:
-        """Show an earlier result, in the place of whatever is there."""
+        """Show an earlier result."""
         self.shown = result
         self.failed = self.finished_batch = None
 
     def forget(self) -> None:
-        """Drop the results of this visit."""
+        """Drop the results of this session."""
         self.history.clear()
         self.variants.clear()
         self.shown = None
@@ -107,10 +106,7 @@ def current() -> Session:
 
 
 def _cancel_all(runs: list[Run]) -> None:
-    """On a thread of its own.
-
-    Whoever lets go of a session must not wait for the server.
-    """
+    """Cancel on a separate thread, because dropping a session must not wait for the server."""
     for run in runs:
         if not run.is_over:
             threading.Thread(target=run.cancel, name="studio-cancel", daemon=True).start()

@@ -1,6 +1,6 @@
-"""Settings of the page: one frozen object, read from the environment once. studio/README.md lists them.
+"""Settings of the page: one frozen object, read once; studio/README.md lists them.
 
-A bad value stops the start and names the variable.
+An invalid value stops the start and names the variable.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def _setting(default: Any, description: str) -> Any:
 
 @dataclass(frozen=True)
 class Settings:
-    """All that can be set. Paths and texts are "" where nothing is set."""
+    """All settings; unset paths and texts are ""."""
 
     host: str = _setting("127.0.0.1", "address to listen on")
     port: int = _setting(DEFAULT_STUDIO_PORT, "port of the page")
@@ -54,9 +54,9 @@ class Settings:
 
     @property
     def client_options(self) -> ClientOptions:
-        """How the client reaches the server.
+        """The connection options of the client.
 
-        Raises `SettingsError` for a token file that cannot be read.
+        Raises `SettingsError` for an unreadable token file.
         """
         return {
             "token": self._token() or None,
@@ -79,7 +79,7 @@ class Settings:
 def load(environment: Mapping[str, str] = os.environ) -> Settings:
     """The settings of this process.
 
-    Raises `SettingsError` for a bad value, and for a variable that no setting has.
+    Raises `SettingsError` for an invalid value or an unknown variable.
     """
     fields = {f"{PREFIX}{field.name.upper()}": field for field in dataclasses.fields(Settings)}
     given = {name: text for name, text in environment.items() if name.startswith(PREFIX)}

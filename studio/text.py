@@ -1,7 +1,6 @@
-"""Every word of the page, in Korean and English. Knows nothing of Streamlit.
+"""Every text of the page, in Korean and English.
 
-What the server says (names, descriptions, help, errors) comes in its own words; only names that it does not translate
-are translated here.
+The server's texts (names, descriptions, help, errors) stay as they are; only untranslated names are translated here.
 """
 
 from __future__ import annotations
@@ -22,11 +21,9 @@ _LINKED = re.compile(r"(?<=:)(?=//)|(?<=www)(?=\.)|(?<=@)", re.IGNORECASE)
 
 
 def plain(text: str) -> str:
-    """A text of someone else's, so that Markdown shows it as it is.
+    """Escape a foreign text for Markdown: no link, image or formula.
 
-    No link, no picture, no formula.
-
-    What looks like an address gets an invisible joiner, since Streamlit makes links of those afterwards.
+    An invisible joiner keeps Streamlit from turning addresses into links.
     """
     return _LINKED.sub(_WORD_JOINER, " ".join(text.split())).translate(_ESCAPED)
 
@@ -43,10 +40,7 @@ class Words:
         return TEXTS[key][self._column].format(**values)
 
     def named(self, group: str, name: str) -> str:
-        """What people call something that has a technical name.
-
-        The name itself where the table has none.
-        """
+        """The display name of a technical name; the name itself if the table lacks it."""
         found = TEXTS.get(f"{group}.{name}")
         return found[self._column] if found else name
 

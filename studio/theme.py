@@ -1,6 +1,6 @@
-"""The looks of the page: Streamlit's theme options.
+"""The theme: Streamlit's options.
 
-Greys without a tint, so that no picture looks other than it is.
+Neutral greys, so that images keep their apparent colours.
 """
 
 from __future__ import annotations

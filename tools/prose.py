@@ -1,7 +1,8 @@
-"""Find stumbling English: `python -m tools.prose [FILE …]` prints FILE:LINE and the fix, and exits with 1.
+"""Find stumbling English: `python -m tools.prose [FILE …]`.
 
-It reads paragraphs of Markdown, comments of protos and the Makefile, and docstrings, comments and strings of Python.
-In tests, strings are data and are left out. `# prose: off` at the end of a line leaves out what begins there.
+Prints FILE:LINE and the fix, and exits with 1. It reads paragraphs of Markdown, comments of protos and the Makefile,
+and docstrings, comments and strings of Python. In tests, strings are data and are skipped. `# prose: off` at the end of
+a line skips the text that begins there.
 """
 
 from __future__ import annotations
@@ -27,7 +28,10 @@ SENTENCE = r"(?:^|(?<=[.:;!] ))"
 
 @dataclass(frozen=True)
 class Rule:
-    """A construction that stumbles. `bad` and `good` are an example; the tests hold the rule to both."""
+    """A stumbling construction.
+
+    `bad` and `good` are an example; the tests check the rule against both.
+    """
 
     pattern: str
     advice: str
@@ -120,7 +124,10 @@ RULES = (
 
 @dataclass
 class Fragment:
-    """Prose that belongs together. Line breaks do not separate words; `starts` maps offsets back to lines."""
+    """Connected prose.
+
+    Line breaks do not separate words; `starts` maps offsets back to lines.
+    """
 
     path: str
     text: str = ""
@@ -139,7 +146,7 @@ class Fragment:
 
 
 def faults(fragment: Fragment) -> Iterator[str]:
-    """One line per stumbling construction: place, advice and the words themselves."""
+    """One line per stumbling construction: place, advice and words."""
     for rule in RULES:
         for match in re.finditer(rule.pattern, fragment.text):
             yield f"{fragment.path}:{fragment.line_at(match.start())}: {rule.advice}: {match[0][:60]!r}"
@@ -222,7 +229,7 @@ def _docstrings(tree: ast.AST) -> Iterator[ast.Constant]:
 
 
 def long_summaries(path: str, source: str) -> Iterator[str]:
-    """Docstrings whose first line is longer than `MAX_SUMMARY` or goes over to the next line."""
+    """Docstrings whose first line exceeds `MAX_SUMMARY` or continues on the next line."""
     lines = source.splitlines()
     for node in _docstrings(ast.parse(source)):
         if OFF in lines[node.end_lineno - 1]:
@@ -234,7 +241,7 @@ def long_summaries(path: str, source: str) -> Iterator[str]:
 
 
 def check(path: str, source: str) -> list[str]:
-    """Every fault in a file; its name says what it is."""
+    """Every fault in a file; its name decides the format."""
     found: list[str] = []
     if path.endswith(".py"):
         fragments, found = python(path, source), list(long_summaries(path, source))
@@ -248,7 +255,7 @@ def check(path: str, source: str) -> list[str]:
 
 
 def files() -> list[str]:
-    """Every tracked file with prose, generated ones left out."""
+    """Every tracked file with prose, except generated ones."""
     done = subprocess.run(
         ["git", "ls-files", "*.py", "*.md", "*.proto", "Makefile"],  # noqa: S607
         cwd=ROOT,

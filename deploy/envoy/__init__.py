@@ -1,4 +1,1 @@
-"""Envoy's part of the deployment.
-
-The edge, the orchestrator's sidecar, and the files that they read.
-"""
+"""Envoy's part of the deployment: the edge, the orchestrator's sidecar, and their files."""

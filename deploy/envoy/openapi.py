@@ -1,6 +1,6 @@
-"""The OpenAPI 3.1 description of the REST paths, made from the compiled protos and the comments in them.
+"""Generate the OpenAPI 3.1 description from the compiled protos and their comments.
 
-Knows google.api.http annotations and proto3's JSON mapping; knows no path, message or field by name.
+Uses google.api.http annotations and proto3's JSON mapping.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _WELL_KNOWN: dict[str, Json] = {
 class OpenApi:
     """Builds one description from a descriptor set that was compiled with source info.
 
-    version: of the API's implementation, for the title block.
+    version: of the implementation, for the title block.
     """
 
     def __init__(self, files: FileDescriptorSet, *, version: str) -> None:
@@ -58,10 +58,7 @@ class OpenApi:
             self._index(file)
 
     def describe(self, service: str) -> Json:
-        """The document for one service, named in full.
-
-        Its HTTP paths and every message that they use.
-        """
+        """The document for one service: its HTTP paths and their messages."""
         package, _, name = service.rpartition(".")
         services = [item for file in self._files if file.package == package for item in file.service]
         found = next(item for item in services if item.name == name)
@@ -87,7 +84,7 @@ class OpenApi:
         }
 
     def _index(self, file: FileDescriptorProto) -> None:
-        """Note every message, enum and comment of a file by its full name, with a dot in front."""
+        """Index every message, enum and comment of a file by its full name with a leading dot."""
         base = f".{file.package}"
         for location in file.source_code_info.location:
             if location.leading_comments and (name := _named_by(file, list(location.path))):
@@ -141,12 +138,12 @@ class OpenApi:
         }
 
     def _reference(self, name: str) -> Json:
-        """A reference to a message's or an enum's schema, which is built on first use."""
+        """A reference to the schema of a message or an enum, built on first use."""
         if name in _WELL_KNOWN:
             return _WELL_KNOWN[name]
         short = name.rsplit(".", 1)[-1]
         if short not in self._schemas:
-            self._schemas[short] = {}  # a message may hold itself
+            self._schemas[short] = {}  # a message may contain itself
             self._schemas[short] = self._enum(name) if name in self._enums else self._message(name)
         return {"$ref": f"#/components/schemas/{short}"}
 
@@ -177,10 +174,7 @@ class OpenApi:
 
 
 def _named_by(file: FileDescriptorProto, path: list[int]) -> str | None:
-    """The name, within the file's package, of what a source location's path leads to.
-
-    None = nothing with a name.
-    """
+    """The name, within the package, behind a source location's path; None = no name."""
     node: Any = file
     names = []
     for number, index in zip(path[::2], path[1::2], strict=False):

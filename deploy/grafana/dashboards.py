@@ -1,9 +1,6 @@
 """The three dashboards: Edits, Model services, Capacity.
 
-Knows the metrics; knows nothing of Grafana.
-
-Rates of counters and ratios of sums throughout: an average of ratios would give a quiet replica the weight of a busy
-one.
+Uses rates of counters and ratios of sums: an average of ratios would give a quiet replica the weight of a busy one.
 """
 
 from __future__ import annotations
@@ -26,7 +23,7 @@ def rate(counter: str, by: str = "", where: str = "") -> str:
 
 
 def share(counter: str, where: str, by: str = "") -> str:
-    """The part of a counter's events that `where` picks, per group."""
+    """The share of a counter's events that match `where`, per group."""
     return f"{rate(counter, by, where)} / ({rate(counter, by)} > 0)"
 
 

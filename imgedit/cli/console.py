@@ -42,7 +42,7 @@ def _replaced(error: UnicodeError) -> tuple[str | bytes, int]:
 
 
 def adapt_streams() -> None:
-    """Have output show what its encoding lacks (CP949, ASCII …) in other signs, instead of ending the command."""
+    """Escape characters that the output's encoding (CP949, ASCII …) lacks."""
     codecs.register_error("imgedit", _replaced)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -50,12 +50,12 @@ def adapt_streams() -> None:
 
 
 def shown(text: str) -> str:
-    """A text of which a part may be a file's name; bytes that are no text are shown in hexadecimal."""
+    """A text that may contain a file name; undecodable bytes appear in hexadecimal."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def plain(text: str) -> str:
-    """A text from elsewhere, for a terminal: without markup, control characters but line ends, marks of direction."""
+    """Sanitise foreign text for a terminal: no markup, control or direction characters."""
     signs = (
         sign if sign.isprintable() or sign == "\n" else sign.encode("unicode_escape").decode("ascii") for sign in text
     )
@@ -63,12 +63,12 @@ def plain(text: str) -> str:
 
 
 def language(chosen: Language | None) -> Language:
-    """The language of messages: as chosen, else that of the environment."""
+    """The language of messages: the chosen one, else the environment's."""
     return chosen or ("ko" if os.environ.get("LANG", "").startswith("ko") else "en")
 
 
 def message(error: Exception, lang: Language) -> str:
-    """What went wrong, in the language of the reader."""
+    """The error message in the reader's language."""
     if isinstance(error, ImgeditError):
         return error.korean if lang == "ko" else error.message
     if isinstance(error, OSError) and error.filename:
@@ -77,12 +77,12 @@ def message(error: Exception, lang: Language) -> str:
 
 
 def print_json(content: Any) -> None:
-    """One JSON document on standard output, on one line, whatever the terminal's width and encoding."""
+    """Print one JSON document on one line, whatever the terminal's width and encoding."""
     print(json_line(content, sys.stdout.encoding))
 
 
 def print_path(path: Path) -> None:
-    """A path on standard output, for programs: byte for byte where the encoding of the output lacks a character."""
+    """Print a path for programs, byte for byte if the encoding lacks a character."""
     try:
         str(path).encode(sys.stdout.encoding)
     except UnicodeError:

@@ -1,4 +1,7 @@
-"""What the commands end with. Part of the interface: scripts decide by it."""
+"""The exit codes of the commands.
+
+They are part of the interface: scripts use them.
+"""
 
 from __future__ import annotations
 
@@ -32,10 +35,10 @@ EPILOG = "Exit codes: " + "; ".join(f"{code.value} = {meaning}" for code, meanin
 
 
 def may_pass_later(error: ImgeditError) -> bool:
-    """Whether the same command may do what it could not do now."""
+    """Whether the same command may succeed later."""
     return isinstance(error, TryLater | DeadlineExceeded)
 
 
 def of(error: ImgeditError) -> ExitCode:
-    """What a command ends with that failed by this error."""
+    """The exit code for this error."""
     return ExitCode.TRY_LATER if may_pass_later(error) else ExitCode.FAILED

@@ -1,7 +1,7 @@
-"""Decode untrusted pictures in subprocesses, whose crashes, hangs and memory do not affect this process.
+"""Decode untrusted images in subprocesses that can crash, hang or run out of memory.
 
-`Decoders` keeps a few such processes warm and replaces those that end. It knows how to ask them;
-`imgedit.imaging.images` alone judges, here by the container and there by the pixels.
+`Decoders` keeps a few processes warm and replaces those that end. `imgedit.imaging.images` checks the container here
+and the pixels there.
 """
 
 from __future__ import annotations
@@ -56,10 +56,10 @@ as the SIGKILL of a kernel that is out of memory."""
 
 
 class Decoders:
-    """Decodes up to `processes` pictures at once, each for up to `seconds` of processor time.
+    """Decodes up to `processes` images at once, each for up to `seconds` of CPU time.
 
-    Callers take turns, and one alone never has all the processes, so nobody else waits behind all of its pictures.
-    `on_lost` is called for each process that ended and was replaced.
+    Callers take turns, and none has all processes, so nobody waits behind all images of another. `on_lost` is called
+    for each replaced process.
     """
 
     def __init__(self, processes: int, seconds: float, *, on_lost: Callable[[], None] = lambda: None) -> None:
@@ -72,7 +72,7 @@ class Decoders:
     async def start(self) -> None:
         """Start the processes and wait until they can decode.
 
-        Without it each starts with its first picture.
+        Otherwise each starts with its first image.
         """
         for _ in range(self._processes):
             self._idle.put(_Decoder(self._seconds))
@@ -81,11 +81,10 @@ class Decoders:
         await asyncio.gather(*(self.open(data, field="warm-up", max_pixels=1024, caller=n) for n in numbers))
 
     async def open(self, data: bytes, *, field: str, max_pixels: int, caller: Hashable = "") -> Picture:
-        """As `images.open_untrusted`.
+        """Check and decode like `images.open_untrusted`.
 
-        Raises `ImageRejected`, also where decoding breaks a limit or the process.
-
-        Raises `ServiceUnavailable` where processes were ended from outside, which says nothing of the picture.
+        Raises `ImageRejected`, also if decoding breaks a limit or the process, and `ServiceUnavailable` if processes
+        were killed from outside, which says nothing about the image.
         """
         try:
             header = await asyncio.to_thread(images.check, data, field=field, max_pixels=max_pixels)
@@ -97,9 +96,9 @@ class Decoders:
     def open_in_thread(
         self, data: bytes, *, field: str, max_pixels: int, caller: Hashable, patience: float
     ) -> tuple[Picture, Header]:
-        """As `open`, for a thread, which waits.
+        """Like `open`, for a thread, which blocks.
 
-        Also raises `QueueFull` when `patience` seconds have passed.
+        Also raises `QueueFull` after `patience` seconds.
         """
         header = images.check(data, field=field, max_pixels=max_pixels)
         return self.decode_in_thread(data, header, field=field, caller=caller, patience=patience), header
@@ -107,7 +106,7 @@ class Decoders:
     def decode_in_thread(
         self, data: bytes, header: Header, *, field: str, caller: Hashable, patience: float
     ) -> Picture:
-        """As `open_in_thread`, for a file whose header the caller has checked against other limits."""
+        """Like `open_in_thread`, for a file whose header the caller has checked itself."""
         result = self._submit(caller, data, header, field)
         try:
             return result.result(patience)
@@ -128,7 +127,7 @@ class Decoders:
         return self._turns.submit(caller, lambda: self._decode(data, header, field))
 
     def _decode(self, data: bytes, header: Header, field: str) -> Picture:
-        """Where a process is ended from outside, another one gets the picture, once."""
+        """Decode, again in another process if the first was killed from outside."""
         for _ in range(_RUNS):
             worker = self._idle_one()
             try:
@@ -149,9 +148,9 @@ class Decoders:
         )
 
     def _idle_one(self) -> _Decoder:
-        """There are as many threads as processes.
+        """Take an idle process, or start one.
 
-        Where none is idle, one has not been started yet.
+        There are as many threads as processes.
         """
         with suppress(queue.Empty):
             worker = self._idle.get_nowait()
@@ -168,12 +167,15 @@ class Decoders:
     def _replace(self, worker: _Decoder) -> None:
         worker.end()
         self._on_lost()
-        with suppress(OSError):  # the next picture starts another
+        with suppress(OSError):  # the next image starts another process
             self._idle.put(_Decoder(self._seconds))
 
 
 class _Lost(Exception):
-    """A decoder ended while it worked on a picture. rejection: None where that was not the picture's doing."""
+    """A decoder ended while it worked on an image.
+
+    rejection: None if the image did not cause it.
+    """
 
     def __init__(self, rejection: ImageRejected | None) -> None:
         super().__init__()
@@ -204,16 +206,19 @@ class _Decoder:
         return self._process.poll() is None
 
     def decode(self, data: bytes, header: Header, field: str) -> Picture:
-        """One job. Raises `ImageRejected`, or `_Lost` where the process is of no more use."""
+        """Run one job.
+
+        Raises `ImageRejected`, or `_Lost` if the process is unusable.
+        """
         pixels = header.width * header.height
         try:
             decode_process.send(self._socket, {"field": field, "pixels": pixels, "bytes": len(data)}, memoryview(data))
             answer = decode_process.receive(self._socket)
             if answer is not None and "width" in answer:
                 return self._picture(answer, header)
-        except TimeoutError:  # without using its processor time: stopped, or the machine stands still
+        except TimeoutError:  # without CPU time: stopped, or the machine is suspended
             raise _Lost(None) from None
-        except (OSError, ValueError, KeyError, EOFError):  # gone, or out of its mind
+        except (OSError, ValueError, KeyError, EOFError):  # gone or malfunctioning
             answer = None
         if answer is None:
             raise _Lost(self._autopsy(field))
@@ -234,13 +239,13 @@ class _Decoder:
         return Picture(rgb, alpha)
 
     def _autopsy(self, field: str) -> ImageRejected | None:
-        """Why the process ended, as the caller may know it.
+        """Why the process ended, as the rejection for the caller.
 
-        None where something else ended it.
+        None if something else ended it.
         """
         try:
             code = self._process.wait(timeout=1)
-        except subprocess.TimeoutExpired:  # it answers, but not what was asked
+        except subprocess.TimeoutExpired:  # a response that does not fit the request
             return _over_memory(field)
         if code == -signal.SIGPROF:
             return _rejected(
@@ -259,7 +264,7 @@ class _Decoder:
 
 
 def _log_refused(data: bytes, field: str) -> None:
-    """Enough to find the file again where it is kept, and nothing of what is in it."""
+    """Identify the file without its content, to find it again."""
     digest = hashlib.sha256(data).hexdigest()
     _log.info("picture refused", extra={"field": field, "bytes": len(data), "sha256": digest})
 

@@ -1,10 +1,8 @@
-"""The process that decodes untrusted pictures.
+"""The process that decodes untrusted images.
 
-`python -m imgedit.imaging.decode_process FD SECONDS`.
-
-Takes jobs from a socket, one at a time, and gives back pixels or the refusal. Each job runs under a limit of memory and
-of processor time, beyond which the process ends; `decode_pool.py` then starts another. Ends with its parent. What it is
-asked and what it answers is a length, a JSON object of that length, and raw bytes.
+`python -m imgedit.imaging.decode_process FD SECONDS`. It takes jobs from a socket, one at a time, and returns pixels or
+a rejection. Each job has a memory and CPU-time limit, beyond which the process ends; `decode_pool.py` then starts
+another. It ends with its parent. A message is a length, a JSON object of that length, and raw bytes.
 """
 
 from __future__ import annotations
@@ -57,7 +55,7 @@ def send(connection: socket.socket, message: dict[str, Any], *parts: memoryview)
 
 
 def receive(connection: socket.socket) -> dict[str, Any] | None:
-    """A message without its raw bytes; None where the other end is closed."""
+    """A message without its raw bytes; None if the socket is closed."""
     length = receive_exactly(connection, _LENGTH.size)
     if len(length) < _LENGTH.size:
         return None
@@ -66,13 +64,13 @@ def receive(connection: socket.socket) -> dict[str, Any] | None:
 
 
 def receive_exactly(connection: socket.socket, count: int) -> bytearray:
-    """So many bytes; none where the other end is closed before."""
+    """This many bytes; empty if the socket closes first."""
     received = bytearray(count)
     return received if receive_into(connection, memoryview(received)) else bytearray()
 
 
 def receive_into(connection: socket.socket, room: memoryview) -> bool:
-    """Fill `room`; False where the other end is closed before."""
+    """Fill the buffer; False if the socket closes first."""
     place = 0
     while place < len(room):
         count = connection.recv_into(room[place:], 0, socket.MSG_WAITALL)
@@ -83,7 +81,7 @@ def receive_into(connection: socket.socket, room: memoryview) -> bool:
 
 
 def _answer(data: bytearray, job: dict[str, Any]) -> tuple[Any, ...]:
-    """The header was judged by the parent; what it says is read again here."""
+    """Decode a file; the parent has checked its header, which is parsed again here."""
     file = bytes(data)
     try:
         header = containers.read(file)
@@ -104,17 +102,15 @@ def _raw(pixels: images.Pixels) -> memoryview:
 
 
 def _confine() -> None:
-    """No core files, nothing written, no further files beyond a few."""
+    """Forbid core files, writing, and more than a few open files."""
     for limit, value in ((resource.RLIMIT_CORE, 0), (resource.RLIMIT_FSIZE, 0), (resource.RLIMIT_NOFILE, 64)):
         resource.setrlimit(limit, (value, value))
 
 
 def _limit(pixels: int, seconds: float) -> None:
-    """Limits of one job, from here.
+    """Set the limits of one job.
 
-    Past its processor time the process is ended by SIGPROF, even inside a library.
-
-    The limit of memory is Linux's; other systems do not enforce one.
+    SIGPROF ends the process after its CPU time, even inside a library. The memory limit needs Linux.
     """
     signal.setitimer(signal.ITIMER_PROF, seconds)
     if not _STATM.exists():
@@ -125,7 +121,7 @@ def _limit(pixels: int, seconds: float) -> None:
 
 
 def _warm_up() -> None:
-    """Load what the first picture would load."""
+    """Load the code that the first image would load."""
     for format in ("PNG", "JPEG", "WEBP"):
         buffer = io.BytesIO()
         Image.new("RGB", (16, 16)).save(buffer, format)

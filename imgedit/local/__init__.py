@@ -1,4 +1,1 @@
-"""What `imgedit up` and `imgedit doctor` need.
-
-Processes, ports and Envoy on this machine. No image work.
-"""
+"""Processes, ports and Envoy on this machine, for `imgedit up` and `imgedit doctor`."""

@@ -1,9 +1,7 @@
-"""Envoy in front of the services on this machine.
+"""Envoy on this machine: the edge (REST and gRPC on one port) and the sidecar.
 
-The edge (REST and gRPC on one port) and the sidecar (replicas).
-
-Takes the configurations of deploy/envoy and changes addresses, ports and file paths in them, nothing else; the cluster
-does the same by its own overlay. Knows where those values stand; knows nothing of routes, limits or messages.
+Takes the configurations of deploy/envoy and changes only addresses, ports and file paths; the cluster does the same in
+its overlay.
 """
 
 from __future__ import annotations
@@ -31,7 +29,7 @@ _WATCHED_TYPE = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.S
 
 @dataclass(frozen=True)
 class Address:
-    """Where something listens."""
+    """A listening address."""
 
     port: int
     host: str = "127.0.0.1"
@@ -42,10 +40,10 @@ class Address:
 
 @dataclass(frozen=True)
 class Mutual:
-    """How Envoy shows itself to the services behind it, and tells that they are the right ones.
+    """Envoy's TLS towards the services behind it.
 
     secrets: folder of the files (see `secret_files`) that name certificate, key and authorities; Envoy watches them.
-    shows_certificate: False = the services ask for none. names: the DNS name in the certificate of each service.
+    shows_certificate: False = the services require none. names: the DNS name in each service's certificate.
     """
 
     secrets: Path
@@ -55,9 +53,9 @@ class Mutual:
 
 @dataclass(frozen=True)
 class Tls:
-    """Files of the edge's certificate and its key.
+    """The edge's certificate and key.
 
-    Envoy reads them anew when they are replaced.
+    Envoy reloads them when they change.
     """
 
     certificate: Path
@@ -74,13 +72,10 @@ def edge(
     tls: tuple[Tls, Path] | None = None,
     upstream: Mutual | None = None,
 ) -> Config:
-    """The edge's configuration.
+    """The edge's configuration: JSON and gRPC on `public`, forwarded to orchestrators.
 
-    It listens on `public` for JSON and gRPC and forwards to the orchestrators.
-
-    files: the folder where Envoy will find api.binpb, openapi.json and the scripts. tls: the certificate, and a folder
-    for the file through which Envoy watches it; None = plain text. upstream: TLS towards the orchestrators; None =
-    plain text.
+    files: the folder with api.binpb, openapi.json and the scripts. tls: the certificate, and a folder for the file
+    through which Envoy watches it; None = plain text. upstream: TLS to the orchestrators; None = plain text.
     """
     config = _read("edge.yaml")
     _move_admin(config, admin)
@@ -108,10 +103,7 @@ def sidecar(
     admin: Address,
     upstream: Mutual | None = None,
 ) -> Config:
-    """The sidecar's configuration.
-
-    For each model service a port here, and the replicas behind it.
-    """
+    """The sidecar's configuration: one port per model service, with its replicas."""
     config = _read("sidecar.yaml")
     _move_admin(config, admin)
     _listen(config, "metrics", metrics)
@@ -124,9 +116,9 @@ def sidecar(
 
 
 def secret_files(certificate: Path, key: Path, authorities: Path) -> dict[str, Config]:
-    """The files, by name, through which Envoy watches certificates that change.
+    """The secret files, by name, through which Envoy watches certificates.
 
-    One holds one secret.
+    Each holds one secret.
     """
     watched = {"watched_directory": {"path": str(certificate.parent)}}
     pair = {"certificate_chain": {"filename": str(certificate)}, "private_key": {"filename": str(key)}, **watched}
@@ -140,12 +132,12 @@ def secret_files(certificate: Path, key: Path, authorities: Path) -> dict[str, C
 
 
 def command(config: Config, path: Path, *, log: str = "warning") -> list[str]:
-    """Write the configuration to `path` and give the command that runs Envoy with it.
+    """Write the configuration to `path` and return the command that runs Envoy with it.
 
-    Raises `SettingsError` where Envoy is not installed.
+    Raises `SettingsError` if Envoy is not installed.
     """
     path.write_text(json.dumps(config, ensure_ascii=False, indent=1), encoding="utf-8")
-    # Its own base id: two Envoys on one machine would fight for the same shared memory otherwise.
+    # Its own base id: otherwise two Envoys on one machine would share memory.
     return [_binary(), "--config-path", str(path), "--log-level", log, "--use-dynamic-base-id", "--concurrency", "2"]
 
 
@@ -164,13 +156,13 @@ def _binary() -> str:
 
 def _read(name: str) -> Config:
     try:
-        import yaml  # late: what a client installs has no YAML
+        import yaml  # late: the client's installation has no YAML
     except ImportError:
         raise SettingsError("PyYAML is not installed; run `pip install pyyaml`") from None
     if not CONFIGURATIONS.is_dir():
         raise SettingsError(f"there is no {CONFIGURATIONS}: Envoy's configurations come with a checkout of the project")
     config: Config = yaml.safe_load((CONFIGURATIONS / name).read_text(encoding="utf-8"))
-    # Anchored parts are one object in memory; each place gets its own, so that a change stays where it is made.
+    # Anchored parts are one object in memory; each use gets its own copy, so that changes stay local.
     copied: Config = json.loads(json.dumps(config))
     return copied
 
@@ -199,7 +191,7 @@ def _named(items: list[Config], name: str) -> Config:
 
 
 def _holders(node: Any, keys: Sequence[str]) -> list[Config]:
-    """Every mapping in the configuration that has one of these keys."""
+    """Every mapping in the configuration with one of these keys."""
     if isinstance(node, list):
         return [found for item in node for found in _holders(item, keys)]
     if not isinstance(node, dict):
@@ -209,9 +201,9 @@ def _holders(node: Any, keys: Sequence[str]) -> list[Config]:
 
 
 def _secure(config: Config, upstream: Mutual) -> None:
-    """TLS towards every cluster that `upstream` names.
+    """Add TLS to every cluster in `upstream`.
 
-    The name must be in the certificate of whoever answers.
+    The server's certificate must carry the name.
     """
     for cluster, name in upstream.names.items():
         matcher = {"san_type": "DNS", "matcher": {"exact": name}}
@@ -231,15 +223,14 @@ def _secure(config: Config, upstream: Mutual) -> None:
 
 
 def _watched(folder: Path, name: str) -> Config:
-    """A secret that Envoy takes from its file, and again when the certificate is replaced."""
+    """A secret that Envoy loads from its file and reloads on change."""
     return {"name": name, "sds_config": {"path_config_source": {"path": str(folder / f"{name}.json")}}}
 
 
 def _downstream_tls(tls: Tls, folder: Path) -> Config:
     """HTTP/2 and HTTP/1.1 over TLS 1.2 or later.
 
-    The certificate comes as a secret of its own file in `folder`: only such a one is read anew when the certificate is
-    replaced.
+    The certificate comes as a secret file in `folder`, because Envoy reloads only such files.
     """
     certificate, key = tls.certificate.resolve(), tls.key.resolve()
     own = secret_files(certificate, key, authorities=certificate)["own.json"]

@@ -1,9 +1,8 @@
-"""The services of a stack, in one table.
+"""The table of the services of a stack.
 
-Whatever starts, finds, watches or describes services takes their names and ports here: the supervisor, the
-orchestrator's settings, Envoy's configurations, the reference of settings. Compose, the manifests, the Dockerfile and
-Prometheus's jobs are files that people edit; `tests/deploy/test_service_table.py` holds them to this table. How to add
-a service: docs/extending.md.
+The supervisor, the orchestrator's settings, Envoy's configurations and the settings reference take names and ports from
+it. Compose, the manifests, the Dockerfile and Prometheus's jobs are edited by hand;
+`tests/deploy/test_service_table.py` checks them against this table. docs/extending.md explains how to add a service.
 """
 
 from __future__ import annotations
@@ -19,8 +18,8 @@ class ServiceRow:
     """One service.
 
     name: of its package `services.<name>`, its settings IMGEDIT_<NAME>_* and its configuration in the orchestrator.
-    port, metrics_port: of its first replica on one machine, and of every pod in a cluster; all ports follow one another
-    in the order of the table. model: folder of its published checkpoint; None = it runs no model.
+    port, metrics_port: of its first replica on one machine, and of every pod in a cluster; ports are consecutive in
+    table order. model: folder of its published checkpoint; None = no model.
     """
 
     name: str

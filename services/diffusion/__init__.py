@@ -1,4 +1,4 @@
-"""The denoising engine that the diffusion services share.
+"""The denoising engine of the diffusion services.
 
-It decides at every step which job runs next.
+It schedules jobs before every step.
 """

@@ -1,7 +1,4 @@
-"""Engine events as messages of a stream.
-
-The edge that FillService and QwenEditService share.
-"""
+"""Engine events as stream messages, for FillService and QwenEditService."""
 
 from __future__ import annotations
 
@@ -28,7 +25,7 @@ FAST_LORA = "fast"
 
 
 class MakeEvent(Protocol[EventT]):
-    """FillEvent or QwenEditEvent: the same shape with a result of its own."""
+    """FillEvent or QwenEditEvent: the same shape with different results."""
 
     def __call__(
         self,
@@ -37,7 +34,7 @@ class MakeEvent(Protocol[EventT]):
         progress: progress_pb2.Progress | None = None,
         preview: progress_pb2.Preview | None = None,
     ) -> EventT:
-        """Make the message with the one field set."""
+        """Create the message with this one field set."""
 
 
 async def relay(
@@ -67,21 +64,21 @@ def timings(finished: Finished[Output]) -> list[progress_pb2.Timing]:
 
 @dataclass(frozen=True)
 class Profiles:
-    """What the profiles of this service can do.
-
-    Whether there is a LoRA for FAST, and a step cache for BALANCED.
-    """
+    """The profiles of this service: whether FAST has a LoRA and BALANCED a step cache."""
 
     has_fast_lora: bool
     has_step_cache: bool
 
     @classmethod
     def of(cls, settings: DiffusionSettings) -> Profiles:
-        """As the settings say."""
+        """The profiles by the settings."""
         return cls(bool(settings.lora_fast), settings.step_cache_threshold > 0)
 
     def lora(self, profile: int) -> str | None:
-        """The name of the LoRA to use. Raises `FailedPrecondition` for FAST without one."""
+        """The name of the LoRA to use.
+
+        Raises `FailedPrecondition` for FAST without one.
+        """
         if profile != profile_pb2.PROFILE_FAST:
             return None
         if not self.has_fast_lora:
@@ -97,5 +94,5 @@ class Profiles:
 
 
 def draw_seed() -> int:
-    """A seed for a caller who sent none: 0 to 2³² − 1."""
+    """A random seed: 0 to 2³² − 1."""
     return secrets.randbits(32)

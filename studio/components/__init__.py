@@ -1,9 +1,7 @@
-"""Small components of our own.
+"""Custom components: a mask brush, a comparison slider, a gallery.
 
-A brush for masks, a slider between two pictures, pictures to choose from.
-
-Each is the HTML, CSS and JavaScript beside this file, which Streamlit mounts in a shadow root; nothing is loaded from
-elsewhere, and what people entered reaches the page as text, never as HTML.
+Each is the HTML, CSS and JavaScript beside this file, mounted by Streamlit in a shadow root. They load no external
+resource, and user input is inserted as text, never as HTML.
 """
 
 from __future__ import annotations
@@ -32,7 +30,10 @@ _arrive = st.components.v2.component("imgedit_arrive", js=(_HERE / "arrive.js").
 
 @dataclass(frozen=True)
 class Item:
-    """One picture of a gallery. chosen: None where nothing is chosen in it."""
+    """One image of a gallery.
+
+    chosen: None if the gallery has no selection.
+    """
 
     id: str
     picture: bytes
@@ -42,9 +43,9 @@ class Item:
 
 
 def brush(words: Words, picture: bytes, size: tuple[int, int], *, id: str, key: str) -> str:
-    """Paint a mask over a picture that is shown at `size`.
+    """Paint a mask over an image shown at `size`.
 
-    The mask as a data URL of a PNG, "" = nothing is painted.
+    Returns the mask as a data URL of a PNG, "" = nothing painted.
     """
     names = ("label", "size", "paint", "erase", "undo", "clear", "full")
     texts = {name: words(f"brush.{name}") for name in names} | {"covered": words("brush.covered", percent="{percent}")}
@@ -53,15 +54,15 @@ def brush(words: Words, picture: bytes, size: tuple[int, int], *, id: str, key: 
 
 
 def compare(words: Words, before: bytes, after: bytes, *, key: str) -> None:
-    """Two pictures of one size, with a slider between them."""
+    """Two images of one size, with a slider between them."""
     texts = {"before": words("original"), "after": words("edited"), "label": words("compare.label")}
     _compare(data={"before": data_url(before), "after": data_url(after), "words": texts}, key=key)
 
 
 def gallery(items: list[Item], *, label: str, key: str, side: str = "5.5rem") -> str | None:
-    """Pictures to choose from; the id of the one that was just chosen, or None.
+    """A gallery; returns the id of the image just chosen, or None.
 
-    `side` is the least width of each.
+    `side`: the minimum width of each.
     """
     shown = [
         {
@@ -79,24 +80,24 @@ def gallery(items: list[Item], *, label: str, key: str, side: str = "5.5rem") ->
 
 
 def still(picture: bytes, *, alt: str, key: str, kind: str = "webp") -> None:
-    """A picture that changes often.
+    """A frequently updated image.
 
-    (Streamlit's own forgets the file of the one before while it may still load.)
+    Streamlit's own drops the previous file while it may still load.
     """
     _still(data={"picture": data_url(picture, kind), "alt": alt}, key=key)
 
 
 def language(words: Words) -> None:
-    """Tell screen readers the language of the page; Streamlit says English always."""
+    """Set the page's language for screen readers; Streamlit always says English."""
     with st.container(key="language-of-page"):
         _language(key="page-language", data={"language": words.language})
 
 
 def arrive(*, key: str) -> None:
-    """Bring what is drawn here into sight, once for each key."""
+    """Scroll the following content into view, once per key."""
     with st.container(key="arrive", height=1, gap=None):
         _arrive(key=key, data={"id": key})
 
 
 def _nothing() -> None:
-    """Streamlit gives a component only those values for which there is a callback."""
+    """Do nothing: Streamlit passes a component only values with a callback."""

@@ -1,4 +1,4 @@
-"""Loading a diffusion model: what FLUX.1-Fill and Qwen-Image-Edit have in common, from folder to network."""
+"""Load a diffusion model: the common part of FLUX.1-Fill and Qwen-Image-Edit."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ Assemble = Callable[[torch.dtype, torch.dtype], Any]
 
 @dataclass(frozen=True)
 class Recipe:
-    """What is particular to one model.
+    """The specifics of one model.
 
-    pipeline, parts: what the folder's `model_index.json` must name. networks: the components with weights. layout: of
-    its GGUF files. activations: memory that its work takes. narrow: see `LoraRegistry`. prepare: done to the
-    transformer of this folder as soon as it is loaded.
+    pipeline, parts: required names in the folder's `model_index.json`. networks: the components with weights. layout:
+    of its GGUF files. activations: memory of its work. narrow: see `LoraRegistry`. prepare: applied to the transformer
+    right after loading.
     """
 
     service: str
@@ -44,10 +44,10 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Source:
-    """Where the weights are: a folder in diffusers layout, and where it is given a GGUF file of the transformer.
+    """The location of the weights: a diffusers folder, and optionally a GGUF file.
 
-    The transformer's sizes come from the folder. sha256: hex digest that the file must have. weights: auto, dense or
-    gguf, see `gguf_weights.load_transformer`.
+    The transformer's sizes come from the folder. sha256: required hex digest of the file. weights: auto, dense or gguf,
+    see `gguf_weights.load_transformer`.
     """
 
     folder: Path
@@ -64,7 +64,10 @@ class Source:
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model on its device. schedule: the scheduler's configuration. dtype: of the networks but the VAE."""
+    """A model on its device.
+
+    schedule: the scheduler's configuration. dtype: of all networks but the VAE.
+    """
 
     pipeline: Any
     schedule: dict[str, Any]
@@ -85,16 +88,16 @@ def load(
     loras: Mapping[str, LoraFile],
     runtime: RuntimeOptions,
 ) -> Loaded:
-    """Load a model; nothing is downloaded, no code is run from the folder.
+    """Load a model, without downloads or code from the folder.
 
     device: auto, cpu, cuda, cuda:N. dtype: auto (bfloat16 on CUDA, float32 on the CPU), bfloat16, float16 (not the
-    VAE), float32. pictures: pixels of all pictures of the largest job. loras: by the name that specs use. Raises
-    `ModelLoadError` naming the path at fault, `SettingsError` for a device, dtype or setting that cannot be had.
+    VAE), float32. pictures: pixels of all images of the largest job. loras: by the names in specs. Raises
+    `ModelLoadError` that names the path, `SettingsError` for an unavailable device, dtype or setting.
     """
     target = devices.device_named(device)
     number = devices.dtype_named(dtype, target)
     checkpoint.check_folder(source.folder, recipe.pipeline, recipe.parts)
-    if source.gguf is not None:  # refused before anything is loaded
+    if source.gguf is not None:  # rejected before anything is loaded
         gguf_weights.open_file(recipe.layout, source.gguf, source.folder / "transformer")
     pipeline = assemble(number, devices.vae_dtype(number, target))
     beside = headroom(
@@ -126,7 +129,10 @@ def _transformer(
     runtime: RuntimeOptions,
     beside: Headroom,
 ) -> Any:
-    """The transformer of the folder or of the GGUF file; not on the device yet, unless it is dequantised there."""
+    """The transformer of the folder or of the GGUF file.
+
+    Not on the device yet, unless it is dequantised there.
+    """
     folder = source.folder / "transformer"
     if source.gguf is None:
         return checkpoint.load_network(recipe.layout.network, folder, dtype)

@@ -1,4 +1,4 @@
-"""How much memory the transformer's weights may take: what is there, less what must be there besides."""
+"""The memory budget of the transformer's weights."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,9 +17,9 @@ HOST = torch.device("cpu")
 
 @dataclass(frozen=True)
 class Activations:
-    """Bytes of intermediate results at once, in a number format of two bytes; counted on torch's meta device.
+    """Bytes of activations in a two-byte format, counted on torch's meta device.
 
-    decode: of the VAE, per pixel. step: of the transformer, per pixel of all pictures that one job looks at.
+    decode: of the VAE, per pixel. step: of the transformer, per pixel of all images of one job.
     """
 
     decode: int
@@ -28,7 +28,7 @@ class Activations:
 
 @dataclass(frozen=True)
 class Headroom:
-    """Bytes of intermediate results at once: of the largest batch's step, and of the largest picture's decoding."""
+    """Bytes of activations: the largest batch's step, and the largest image's decoding."""
 
     step: int
     decode: int
@@ -37,7 +37,10 @@ class Headroom:
 def headroom(
     activations: Activations, *, answer: int, pictures: int, jobs: int, dtype: torch.dtype, vae_dtype: torch.dtype
 ) -> Headroom:
-    """What the largest work takes. answer, pictures: pixels of one job, of its answer and of all its pictures."""
+    """The activations of the largest work.
+
+    answer, pictures: pixels of one job's result and of all its images.
+    """
     return Headroom(
         step=activations.step * pictures * jobs * dtype.itemsize // 2,
         decode=activations.decode * answer * vae_dtype.itemsize // 2,
@@ -47,19 +50,19 @@ def headroom(
 def room_for_transformer(
     others: Mapping[str, Any], offloads: Mapping[str, Offload], device: torch.device, beside: Headroom
 ) -> int:
-    """Bytes that the transformer's weights may take where they rest, once all else has what it needs; can be negative.
+    """The bytes left for the transformer's weights; can be negative.
 
-    others: the pipeline's other networks by name, on the host or on the device. offloads: where each network rests.
-    beside: what the work takes.
+    others: the pipeline's other networks by name, on the host or on the device. offloads: the placement of each
+    network. beside: the activations.
     """
     own = offloads["transformer"]
     if own in ("group", "sequential"):
-        # With a stream, which is used on CUDA, each block of a group is there twice: as it was read, and page-locked.
+        # With a stream, which CUDA uses, each block of a group exists twice: as read, and page-locked.
         twice = own == "group" and device.type == "cuda"
         return devices.free_bytes(HOST) // (2 if twice else 1)
     free = devices.free_bytes(device) - WORKSPACE
     if device.type == "cpu":
-        return free - max(beside.step, beside.decode)  # the other networks' weights are files, mapped into memory
+        return free - max(beside.step, beside.decode)  # the other networks' weights are mapped files
     staying = sum(nbytes(part) for name, part in others.items() if offloads[name] == "none")
     if own == "model":
         return free - staying - max(beside.step, _come(others, offloads, "sequential", largest_layer))
@@ -71,5 +74,5 @@ def room_for_transformer(
 
 
 def _come(others: Mapping[str, Any], offloads: Mapping[str, Offload], offload: Offload, size: Any) -> int:
-    """The largest that comes and goes in this way."""
+    """The largest of the networks with this placement."""
     return max((size(part) for name, part in others.items() if offloads[name] == offload), default=0)

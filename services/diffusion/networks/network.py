@@ -1,9 +1,9 @@
-"""A transformer with what may differ from one forward to the next: the LoRA, and First Block Cache.
+"""A transformer with per-forward options: the LoRA, and First Block Cache.
 
-First Block Cache (https://github.com/chengzeyi/ParaAttention) skips all blocks but the first where the first block's
-residual has hardly changed since the previous step. diffusers' hook keeps that memory per named context; here each job
-has its own contexts, other jobs run in a context that is thrown away at once, and forgetting one job leaves the others'
-memory alone. Belongs to the worker thread.
+First Block Cache (https://github.com/chengzeyi/ParaAttention) skips all blocks but the first if the first block's
+residual has hardly changed since the previous step. diffusers' hook keeps its memory per named context. Here each job
+has its own contexts, other jobs run in a temporary context, and dropping one job keeps the others' memory. Belongs to
+the worker thread.
 """
 
 import itertools
@@ -26,8 +26,8 @@ THROWAWAY = "uncached"
 class Network:
     """Runs the transformer of a pipeline.
 
-    step_cache_threshold: relative change of the first block's residual below which a step is skipped, 0 = no job may
-    use the cache. service: the label of the metrics.
+    step_cache_threshold: relative change of the first block's residual below which a step is skipped, 0 = disabled.
+    service: the label of the metrics.
     """
 
     def __init__(self, pipeline: Any, loras: LoraRegistry, *, step_cache_threshold: float, service: str) -> None:
@@ -42,29 +42,32 @@ class Network:
             self._memory = block_memory(self._transformer)
 
     def check(self, lora: str | None, step_cache: bool) -> None:
-        """`InvalidArgument` when a job asks for a LoRA or a step cache that is not there."""
+        """Raise `InvalidArgument` if a job needs a LoRA or a step cache that is not loaded."""
         self.loras.check(lora)
         if step_cache and self._memory is None:
             raise InvalidArgument.field("profile", "its step cache is turned off on this server")
 
     def new_context(self) -> str:
-        """A name for a job's step cache that no other job has."""
+        """A unique name for a job's step cache."""
         return f"job{next(self._names)}"
 
     def run(self, *, lora: str | None, context: str | None, **inputs: Any) -> torch.Tensor:
-        """One forward under this LoRA; context: names the memory of its step cache, None = computed in full."""
+        """One forward with this LoRA.
+
+        context: the name of its step cache, None = computed in full.
+        """
         self.loras.use(lora)
         with self._remembering(context):
             output: torch.Tensor = self._transformer(**inputs, return_dict=False)[0]
         return output
 
     def forget(self, context: str) -> None:
-        """Drop the memory of a job: of its context and of those whose name begins with it and a colon."""
+        """Drop a job's memory: its context, and those named after it with a colon."""
         for names in (self._memory or {}, self._skips):
             _drop(names, context)
 
     def skipped(self, context: str) -> int:
-        """How many forwards of a job its step cache has answered after the first block."""
+        """How many of a job's forwards its step cache has answered."""
         return sum(count for name, count in self._skips.items() if _is_of(name, context))
 
     @contextmanager
@@ -80,7 +83,7 @@ class Network:
                 metrics.STEP_CACHE_SKIPS.labels(self.service).inc()
                 self._skips[name] += 1
         except BaseException:
-            _drop(self._memory, name.partition(":")[0])  # half a forward's values: a second try begins anew
+            _drop(self._memory, name.partition(":")[0])  # half a forward's values: a retry starts from scratch
             raise
         finally:
             self._memory.pop(THROWAWAY, None)
@@ -96,7 +99,7 @@ def _is_of(name: str, context: str) -> bool:
 
 
 def block_memory(transformer: Any) -> dict[str, Any]:
-    """What diffusers' First Block Cache hook remembers, by context name (all blocks share it)."""
+    """The memory of diffusers' First Block Cache hook, by context (all blocks share it)."""
     first = next(iter(transformer.transformer_blocks))
     hooks = HookRegistry.check_if_exists_or_initialize(first).hooks.values()
     memory: dict[str, Any] = next(hook.state_manager._state_cache for hook in hooks if hasattr(hook, "state_manager"))

@@ -1,7 +1,7 @@
-"""Loading the components of a checkpoint folder: local files, safetensors, no code from the folder.
+"""Load the components of a checkpoint folder: local safetensors, no foreign code.
 
-Knows the diffusers layout (`model_index.json`, one subfolder per component); knows no model. Every network is compared
-with its files before it is loaded, see `stored_weights`.
+Expects the diffusers layout (`model_index.json`, one subfolder per component). Every network is compared with its files
+before loading, see `stored_weights`.
 """
 
 import hashlib
@@ -27,9 +27,9 @@ SAMPLE_BYTES = 65_536
 
 
 def check_folder(folder: Path, pipeline: str, components: Iterable[str]) -> None:
-    """Refuse a folder that is not a complete checkpoint of this pipeline, or that brings code along.
+    """Reject a folder that is not a complete checkpoint of this pipeline, or holds code.
 
-    Raises `ModelLoadError` naming the path at fault.
+    Raises `ModelLoadError` that names the path.
     """
     if not folder.is_dir():
         raise ModelLoadError(f"{folder}: no such folder; a checkpoint of {pipeline} is expected there")
@@ -49,7 +49,10 @@ def check_folder(folder: Path, pipeline: str, components: Iterable[str]) -> None
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file; `ModelLoadError` when there is none."""
+    """The object in a JSON file.
+
+    Raises `ModelLoadError` if there is none.
+    """
     try:
         refuse_pointer(path)
         content = json.loads(path.read_text())
@@ -63,16 +66,19 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def load_part(cls: Any, folder: Path, **options: Any) -> Any:
-    """`cls.from_pretrained` on one component's folder, offline; `ModelLoadError` names the folder when it fails."""
+    """`cls.from_pretrained` on one component's folder, offline.
+
+    Raises `ModelLoadError` that names the folder.
+    """
     with _named(cls, folder):
         return cls.from_pretrained(str(folder), local_files_only=True, **options)
 
 
 def load_network(cls: Any, folder: Path, dtype: torch.dtype, ignored: Ignored = MappingProxyType({})) -> Any:
-    """A network with its safetensors weights in the given number format, on the CPU, ready for inference.
+    """A network with its safetensors weights, on the CPU, ready for inference.
 
-    ignored: entries that its files may have beyond the network's. Raises `ModelLoadError` for all others, and for what
-    is missing, misshapen or in another number format.
+    ignored: extra entries that its files may have. Raises `ModelLoadError` for all others, and for missing or misshapen
+    entries or another number format.
     """
     join_logs()
     with _named(cls, folder):
@@ -84,7 +90,7 @@ def load_network(cls: Any, folder: Path, dtype: torch.dtype, ignored: Ignored = 
 
 @contextmanager
 def _named(cls: Any, folder: Path) -> Iterator[None]:
-    """What a library raises about a component's folder becomes a `ModelLoadError` of one line that names it."""
+    """Turn a library's error about a component's folder into a one-line `ModelLoadError`."""
     try:
         yield
     except (OSError, ValueError, KeyError, RuntimeError, TypeError, SafetensorError) as error:
@@ -93,9 +99,9 @@ def _named(cls: Any, folder: Path) -> Iterator[None]:
 
 
 def join_logs() -> None:
-    """Let diffusers and transformers report errors in the log of the process, and nothing else.
+    """Let diffusers and transformers log errors only.
 
-    They write plain lines to standard error, and where a prompt is too long a warning that repeats its end.
+    They write plain lines to standard error, and a warning about a long prompt repeats its end.
     """
     for library in (diffusers.utils.logging, transformers.utils.logging):
         library.disable_progress_bar()
@@ -105,9 +111,9 @@ def join_logs() -> None:
 
 
 def revision_of(paths: Iterable[Path]) -> str:
-    """Twelve hex digits that change with the weights: from each file's name, size, first and last 64 KiB.
+    """Twelve hex digits from each file's name, size, first and last 64 KiB.
 
-    Quick on files of any size; not a checksum (verifying a download is another tool's work).
+    Fast on files of any size; not a checksum (another tool verifies downloads).
     """
     digest = hashlib.sha256()
     for path in sorted(paths):
@@ -121,5 +127,5 @@ def revision_of(paths: Iterable[Path]) -> str:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The files that decide a checkpoint's numbers: safetensors and configurations."""
+    """The files that determine a checkpoint's numbers: safetensors and configurations."""
     return [*folder.glob("*/*.safetensors"), *folder.glob("*/*.json")]

@@ -1,7 +1,7 @@
-"""A transformer from a GGUF file: tensor by tensor, dequantised once or kept as it is stored.
+"""A transformer from a GGUF file, dequantised once or kept quantised.
 
-Blocks are dequantised by diffusers' functions, so the dense weights are those that diffusers would compute at every
-step. The width is the configuration's, any width. Knows no model: a `Layout` says what the tensors are called.
+Blocks are dequantised by diffusers' functions, so dense weights equal those that diffusers would compute at every step.
+The configuration gives the width; a `Layout` names the tensors.
 """
 
 import hashlib
@@ -36,12 +36,12 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 @dataclass(frozen=True)
 class Layout:
-    """What a model's tensors are called in its GGUF files.
+    """The tensor names of a model's GGUF files.
 
     model: its name, for messages. network: the class of its transformer. names: from the transformer's configuration
-    and the shapes of its parameters, GGUF tensor name → the parameters that its rows make up, in order; only what the
-    model has. halves_swapped: tensors whose names begin so have the halves of their rows in the opposite order.
-    markers: tensors without content that say which version the file is of, and what is true in its configuration.
+    and the shapes of its parameters, GGUF tensor name → the parameters in its rows, in order; only existing ones.
+    halves_swapped: prefixes of tensors whose rows have swapped halves. markers: empty tensors that tell the file's
+    version, and the matching configuration.
     """
 
     model: str
@@ -66,7 +66,7 @@ def load_transformer(
 
     config: the folder with `config.json` (its sizes). weights: dense = dequantised now; gguf = kept quantised and
     dequantised by every layer at every step, slower and smaller; auto = dense if that takes at most `room` bytes.
-    sha256: hex digest that the file must have. Raises `ModelLoadError` for a file that is not in order.
+    sha256: required hex digest of the file. Raises `ModelLoadError` for an invalid file.
     """
     entries, transformer = open_file(layout, path, config)
     if sha256 is not None:
@@ -90,9 +90,9 @@ def load_transformer(
 
 
 def open_file(layout: Layout, path: Path, config: Path) -> tuple[dict[str, TensorEntry], Any]:
-    """The file's tensors by the model's names, and the network of the configuration, still without weights.
+    """The file's tensors by the model's names, and the network without weights.
 
-    Raises `ModelLoadError` unless the header is in order and lists exactly this network's tensors; reads no weights.
+    Raises `ModelLoadError` unless the header is valid and lists exactly this network's tensors; reads no weights.
     """
     entries = without_prefix(read_header(path))
     with init_empty_weights():
@@ -122,12 +122,12 @@ def without_prefix(entries: dict[str, TensorEntry]) -> dict[str, TensorEntry]:
 
 
 def joined_shape(parts: tuple[str, ...], shapes: Shapes) -> tuple[int, ...]:
-    """The shape of the matrix that holds these parameters one below the other."""
+    """The shape of the matrix that stacks these parameters by rows."""
     return (sum(shapes[part][0] for part in parts), *shapes[parts[0]][1:])
 
 
 def choose_weights(weights: Weights, shapes: Shapes, dtype: torch.dtype, room: int) -> Literal["dense", "gguf"]:
-    """What `auto` means here and now: dense when that takes at most `room` bytes."""
+    """The meaning of `auto` here: dense if that takes at most `room` bytes."""
     if weights != "auto":
         return weights
     need = sum(int(np.prod(shape)) for shape in shapes.values()) * dtype.itemsize
@@ -143,7 +143,10 @@ def parameter_rows(
     shapes: Shapes,
     halves_swapped: tuple[str, ...],
 ) -> Iterator[tuple[str, int, torch.Tensor]]:
-    """Each parameter's name, its GGUF type and its stored rows (n, bytes) uint8, in file order; one tensor is held."""
+    """Each parameter's name, GGUF type and stored rows (n, bytes) uint8, in file order.
+
+    One tensor is held at a time.
+    """
     with path.open("rb") as file:
         for entry in sorted((entries[name] for name in names), key=lambda entry: entry.offset):
             file.seek(entry.offset)
@@ -158,7 +161,7 @@ def parameter_rows(
 
 
 def as_stored(rows: torch.Tensor, kind: int, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
-    """Stored rows as a quantised parameter, or as a plain tensor where they are not in blocks."""
+    """Stored rows as a quantised parameter, or as a plain tensor if unquantised."""
     if TYPES[kind][1] == 1:
         return dequantised(rows, kind, shape, dtype)
     quantised: torch.Tensor = GGUFParameter(rows.clone(), quant_type=kind)
@@ -166,7 +169,10 @@ def as_stored(rows: torch.Tensor, kind: int, shape: tuple[int, ...], dtype: torc
 
 
 def dequantised(rows: torch.Tensor, kind: int, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
-    """Stored rows (n, bytes) of GGUF type `kind` as a dense tensor of this shape and dtype, a few rows at a time."""
+    """Dequantise stored rows (n, bytes) of GGUF type `kind` into a dense tensor.
+
+    A few rows at a time, into this shape and dtype.
+    """
     plain = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}.get(TYPES[kind][0])
     if plain is not None:
         return rows.contiguous().view(plain).reshape(shape).to(dtype, copy=True)
@@ -179,7 +185,7 @@ def dequantised(rows: torch.Tensor, kind: int, shape: tuple[int, ...], dtype: to
 
 
 def place(transformer: Any, name: str, tensor: torch.Tensor) -> None:
-    """Make `tensor` the parameter of this name."""
+    """Set `tensor` as the parameter of this name."""
     module, _, parameter = name.rpartition(".")
     if not isinstance(tensor, torch.nn.Parameter):
         tensor = torch.nn.Parameter(tensor, requires_grad=False)
@@ -187,7 +193,7 @@ def place(transformer: Any, name: str, tensor: torch.Tensor) -> None:
 
 
 def check_digest(path: Path, sha256: str) -> None:
-    """`ModelLoadError` unless the file has this SHA-256; reads the whole file."""
+    """Raise `ModelLoadError` unless the file has this SHA-256; reads the whole file."""
     with path.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != sha256.lower():

@@ -1,7 +1,7 @@
-"""The safetensors files of one network of a checkpoint folder, compared with the network before anything heavy is read.
+"""Compare a network's safetensors files with the network before reading the data.
 
-transformers and diffusers only warn about entries that are missing or left over, and run on random numbers. Here every
-entry must be the network's own, in a number format that it can be read from. Knows the two libraries, and no model.
+transformers and diffusers only warn about missing and extra entries, and run on random numbers. Here every entry must
+belong to the network, in a readable number format.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 
 
 def check_network(cls: Any, folder: Path, ignored: Ignored) -> None:
-    """Refuse a folder whose weights are not exactly those of `cls` as its `config.json` describes it.
+    """Reject a folder whose weights are not exactly those of `cls` with its `config.json`.
 
     Raises `ModelLoadError` with one line: the file or folder, the count and the first few of each kind of fault.
     """
@@ -63,7 +63,7 @@ def without_weights(cls: Any, folder: Path) -> Any:
 
 
 def files_of(network: Any, folder: Path) -> list[Path]:
-    """The safetensors files that the network's library would read: a single one, or the shards of an index."""
+    """The safetensors files that the library would read: a single one, or index shards."""
     is_diffusers = isinstance(network, ModelMixin)
     single = folder / (DIFFUSERS_FILE if is_diffusers else TRANSFORMERS_FILE)
     index = folder / (DIFFUSERS_INDEX if is_diffusers else TRANSFORMERS_INDEX)
@@ -80,7 +80,7 @@ def files_of(network: Any, folder: Path) -> list[Path]:
 
 
 def _shards(index: Path) -> set[str]:
-    """The file names in an index; none of them leads out of the folder."""
+    """The file names in an index; none of them leaves the folder."""
     try:
         mapped = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
         shards = set(mapped.values())
@@ -92,7 +92,10 @@ def _shards(index: Path) -> set[str]:
 
 
 def entries_of(files: Iterable[Path]) -> dict[str, Entry]:
-    """The entries of all files by name. Raises `ModelLoadError` for a damaged file and for a name that stands twice."""
+    """The entries of all files by name.
+
+    Raises `ModelLoadError` for a damaged file or a duplicate name.
+    """
     found: dict[str, Entry] = {}
     for path in files:
         entries = read_header(path)
@@ -103,7 +106,7 @@ def entries_of(files: Iterable[Path]) -> dict[str, Entry]:
 
 
 def network_names(network: Any, entries: Mapping[str, Entry], *, sharded: bool) -> dict[str, Entry]:
-    """The entries under the network's names: older names are changed as the library changes them when it loads."""
+    """The entries under the network's names, with old names renamed as the library does."""
     if isinstance(network, ModelMixin):
         renamed = dict(entries)
         if not sharded:
@@ -123,7 +126,7 @@ def network_names(network: Any, entries: Mapping[str, Entry], *, sharded: bool) 
 
 
 def tied(network: Any) -> list[set[str]]:
-    """Groups of names that share one tensor: one of each group is enough in a file."""
+    """Groups of names that share one tensor: a file needs one of each group."""
     groups: dict[str, set[str]] = {}
     for name, source in getattr(network, "all_tied_weights_keys", {}).items():
         groups.setdefault(source, {source}).add(name)
@@ -133,7 +136,10 @@ def tied(network: Any) -> list[set[str]]:
 def faults(
     found: Mapping[str, Entry], wanted: Mapping[str, torch.Tensor], shared: Sequence[set[str]] = ()
 ) -> dict[str, list[str]]:
-    """What of the entries does not fit, by kind of fault, each described with its name. shared: see `tied`."""
+    """The misfits of the entries, by kind of fault, each described with its name.
+
+    shared: see `tied`.
+    """
     given = {name for group in shared if group & found.keys() for name in group}
     both = [name for name in wanted if name in found]
     return {

@@ -25,7 +25,7 @@ HTTP = {
     grpc.StatusCode.UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
     grpc.StatusCode.DEADLINE_EXCEEDED: HTTPStatus.GATEWAY_TIMEOUT,
 }
-"""What the transcoder makes of a code."""
+"""The transcoder's HTTP status per code."""
 
 SOURCE = "imgedit/v1/error_reason.proto"
 

@@ -1,4 +1,4 @@
-"""The reference of the gRPC API and its REST paths, from the protos and their comments.
+"""The reference of the gRPC API and its REST paths, from commented protos.
 
 Uses google.api.http annotations and proto3's JSON mapping.
 """

@@ -1,11 +1,10 @@
-"""The pictures of docs/parameters.md.
+"""The images of docs/parameters.md.
 
-One parameter changed from cell to cell, all else and the seed the same.
+One parameter changes from cell to cell; everything else stays the same.
 
     python -m docs_tools.sweep [--models demo/models] [--only strength …] [--out docs/images/parameters]
 
-Starts the services on free ports and edits a sample of the demo through the public API. What differs between two cells
-of a strip is the parameter alone. Knows no model.
+Starts the services on free ports and edits a demo sample through the public API.
 """
 
 from __future__ import annotations

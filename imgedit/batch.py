@@ -39,7 +39,7 @@ MAX_LOST = 3
 """Pictures in a row for which no server answered, before the rest is left for another run."""
 
 CONCERNS_ALL = (NotFound, Unauthenticated, ScopeMissing)
-"""What is wrong with the options and not with one picture."""
+"""A fault of the options, not of one image."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,10 @@ def _result(path: Path, folder: Path, stems: Counter[Path], ending: str) -> Path
 
 
 class State:
-    """The record of finished images: one JSON object per line, with a digest of the inputs."""
+    """The record of finished images.
+
+    One JSON object per line, with a digest of the inputs.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -198,7 +201,7 @@ class Batch:
             answer = await self._edit(image, options)
             await asyncio.to_thread(output_files.write_or_keep, job.output, answer.output_image)
             self.state.add(job, digest, seed=answer.seed, seconds=round(answer.elapsed_time, 3))
-        except Exception as error:  # noqa: BLE001  # whatever it is, the other pictures go on
+        except Exception as error:  # noqa: BLE001  # any failure: the other images continue
             return Outcome(job, "failed", error)
         return Outcome(job, "done")
 

@@ -1,4 +1,4 @@
-"""Convert a failed gRPC call to an error of `imgedit.errors`, in client and servers."""
+"""Convert failed gRPC calls to errors of `imgedit.errors`, in client and servers."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ CHANNEL_OPTIONS = [
 ]
 
 LONGEST_CALL_SECONDS = 3600.0
-"""How long calls may go on over a connection whose certificate was replaced."""
+"""How long calls may continue over a connection whose certificate was replaced."""
 
 PROXY_VARIABLES = ("http_proxy", "https_proxy", "grpc_proxy", "all_proxy")
 """Variables, in either case, by which an environment names proxies."""
@@ -58,7 +58,10 @@ _began_in: int | None = None
 
 
 def check_process() -> None:
-    """Raise `ForkError` in a process forked after a channel was opened: calls would hang."""
+    """Raise `ForkError` in a process forked after a channel was opened.
+
+    Calls would hang.
+    """
     if _began_in not in (None, os.getpid()):
         raise ForkError(
             f"this process ({os.getpid()}) was forked from one that had used gRPC ({_began_in}), and gRPC does not "
@@ -96,7 +99,7 @@ def open_channel(
 
 
 class _SecuredChannel(grpc.aio.Channel):
-    """A channel that reopens when its certificates change, and adds the token to calls."""
+    """A channel that reopens when certificates change, and adds the token to calls."""
 
     def __init__(
         self, target: str, tls: TlsFiles | None, token: Callable[[], str] | None, use_proxy: bool | None
@@ -189,7 +192,7 @@ def _credentials(tls: TlsFiles) -> grpc.ChannelCredentials:
 
 
 def check_pair(certificate: Path, key: Path) -> None:
-    """Raise `SettingsError` unless these are a PEM certificate chain and its private key.
+    """Raise `SettingsError` unless these are a PEM certificate chain and its key.
 
     The key must have no password.
     """

@@ -1,4 +1,6 @@
-"""The client for asyncio, `EditClient`; `SyncEditClient` of `sync_client.py` has the same methods for plain code.
+"""The client for asyncio, `EditClient`.
+
+`SyncEditClient` of `sync_client.py` has the same methods for plain code.
 
 Errors are the classes of `imgedit.errors`. This module knows the public API only; it judges no picture and no range,
 since the server does and answers with the field at fault.
@@ -74,10 +76,12 @@ class EditClient:
         use_proxy: bool | None = None,
         retries: int = DEFAULT_RETRIES,
     ) -> None:
-        """`token` goes with each call; `token_in_clear` lets it leave this machine without TLS. `tls` trusts the public
-        authorities, `tls_ca` those of a PEM file instead; `client_certificate` and `client_key` are PEM files for a
-        server that asks for them. `use_proxy`: None = the proxy that the environment names (`https_proxy` …) is used
-        for servers beyond this machine and its cluster; True = for every server; False = for none.
+        """`token` goes with each call.
+
+        `token_in_clear` lets it leave this machine without TLS. `tls` trusts the public authorities, `tls_ca` those of
+        a PEM file instead; `client_certificate` and `client_key` are PEM files for a server that asks for them.
+        `use_proxy`: None = the proxy that the environment names (`https_proxy` …) is used for servers beyond this
+        machine and its cluster; True = for every server; False = for none.
 
         Raises `SettingsError` for a file at fault, and for a token that would leave this machine without TLS.
         """
@@ -114,12 +118,12 @@ class EditClient:
         on_progress: OnProgress | None = None,
         **options: Unpack[EditOptions],
     ) -> edit_pb2.EditResponse:
-        """Edit one picture and return the answer.
+        """Edit one image and return the response.
 
         The options are those of `imgedit.request.EditOptions`; only `experiment` is required. `timeout` is in seconds.
-        `on_event` is called with every report on the way (queued, stage, progress, preview), `on_progress` with a
-        `Progress` whenever it changes. Where the edit is sent again both begin anew.
-        Raises the classes of `imgedit.errors`; cancelling the task cancels the edit.
+        `on_event` is called with every event (queued, stage, progress, preview), `on_progress` with a `Progress` after
+        every change. A retry restarts both. Raises the classes of `imgedit.errors`; cancelling the task cancels the
+        edit.
         """
         request = edit_request(image, **options)
 
@@ -149,7 +153,9 @@ class EditClient:
     async def edit_stream(
         self, request: edit_pb2.EditRequest, *, timeout: float = DEFAULT_TIMEOUT
     ) -> AsyncGenerator[edit_pb2.EditEvent, None]:
-        """The events of one edit, the last of which is its result. An `error` event is raised as its class.
+        """The events of one edit, the last of which is its result.
+
+        An `error` event is raised as its class.
 
         `request` is what `imgedit.edit_request` makes. Nothing is sent again here.
         """
@@ -170,11 +176,13 @@ class EditClient:
         *,
         timeout: float | None = None,
     ) -> AsyncGenerator[edit_pb2.EditEvent, None]:
-        """Many edits over one stream: the events of all of them, told apart by their `request_id`.
+        """Many edits over one stream.
 
-        `requests` are what `imgedit.edit_request` makes; they are read as the server takes them.
-        Each request ends with one event that has a `result` or an `error` (`imgedit.errors.from_status` makes the
-        exception); a failed one does not end the others. Nothing is sent again here. `timeout` is for all of them.
+        The events of all of them, told apart by their `request_id`.
+
+        `requests` are what `imgedit.edit_request` makes; they are read as the server takes them. Each request ends with
+        one event that has a `result` or an `error` (`imgedit.errors.from_status` makes the exception); a failed one
+        does not end the others. Nothing is sent again here. `timeout` is for all of them.
         """
         with _Translated(self._target):
             call = self._stub.EditBatch(

@@ -1,4 +1,4 @@
-"""Every error that imgedit raises, the same classes in the servers and in the client.
+"""Every error that imgedit raises, in servers and client alike.
 
     ImgeditError                      the base: code, reason, message (English), korean, request_id
     ├── RequestError                  change the request, then send it again
@@ -27,7 +27,7 @@
     ├── DeadlineExceeded              the caller's time is over
     │   └── WouldMissDeadline         refused at once: the work cannot be done in the time left
     ├── EditCancelled                 the caller went away or asked for the end
-    ├── InternalError                 a fault of ours; quote `request_id`
+    ├── InternalError                 a bug of the server; quote `request_id`
     │   └── NumericFailure            the model's numbers were not finite; the operator should change dtype or attention
     └── LocalError                    never on the wire
         ├── SettingsError             a setting or a configuration file is wrong
@@ -186,7 +186,7 @@ class RequestNotFound(NotFound):
     """This server holds no edit with this request id."""
 
     reason = "REQUEST_NOT_FOUND"
-    default_korean = "이 서버에는 그 요청 번호의 작업이 없습니다."
+    default_korean = "이 서버에는 그 요청 ID의 작업이 없습니다."
 
 
 class RequestIdInUse(RequestError):
@@ -194,7 +194,7 @@ class RequestIdInUse(RequestError):
 
     code = grpc.StatusCode.ALREADY_EXISTS
     reason = "REQUEST_ID_IN_USE"
-    default_korean = "이 요청 번호는 이미 다른 요청에 쓰였습니다. 새 번호를 사용하세요."
+    default_korean = "이 요청 ID는 이미 다른 요청에 쓰였습니다. 새 ID를 사용하세요."
 
 
 class FailedPrecondition(RequestError):
@@ -266,7 +266,7 @@ class QueueFull(TryLater):
 
 
 class TooManyEdits(TryLater):
-    """The limit on concurrent edits, or on their bytes, is reached, for all callers or for this one."""
+    """The limit on concurrent edits or their bytes is reached, in total or per caller."""
 
     code = grpc.StatusCode.RESOURCE_EXHAUSTED
     reason = "TOO_MANY_EDITS"
@@ -317,7 +317,7 @@ class InternalError(ImgeditError):
 
     code = grpc.StatusCode.INTERNAL
     reason = "INTERNAL"
-    default_korean = "서버 내부 오류입니다. 요청 번호와 함께 관리자에게 알려 주세요."
+    default_korean = "서버 내부 오류입니다. 요청 ID와 함께 관리자에게 알려 주세요."
 
 
 class NumericFailure(InternalError):
@@ -378,7 +378,7 @@ _BY_CODE: dict[grpc.StatusCode, type[ImgeditError]] = {
     grpc.StatusCode.UNAUTHENTICATED: Unauthenticated,
     grpc.StatusCode.PERMISSION_DENIED: PermissionDenied,
 }
-"""What a bare code means when the transport itself refused, so that no details came along."""
+"""The class of a bare code from the transport, which sends no details."""
 
 
 def to_status(error: ImgeditError) -> status_pb2.Status:

@@ -26,7 +26,9 @@ class PerPictureError(ValueError):
 
 
 def with_masks(jobs: Sequence[Job], masks: Path) -> list[Job]:
-    """Each job with its mask: the file of the same name in `masks`, with any extension.
+    """Each job with its mask.
+
+    The file of the same name in `masks`, with any extension.
 
     Raises `PerPictureError` if an image has none or several.
     """

@@ -32,11 +32,11 @@ class EditOptions(TypedDict, total=False):
     feature: str | None
     """Id of the feature. Unset = the experiment's first one."""
     prompt: str | None
-    """What to do, 1 to 2,000 characters. Only an experiment that paints nothing does without."""
+    """What to do, 1 to 2,000 characters. Optional for an experiment that paints nothing."""
     expand_prompt: bool
     """Have a language model write the prompt out first."""
     negative_prompt: str | None
-    """What to avoid; "" is a blank one, and counts."""
+    """What to avoid; "" is an empty one and counts."""
     negative_scale: float | None
     """Weight of the negative prompt, for FLUX."""
     steps: int | None
@@ -48,11 +48,11 @@ class EditOptions(TypedDict, total=False):
     profile: Profile | None
     """Speed against quality; sets steps, guidance and strength where they are unset. Unset = balanced."""
     mask: ImageSource | None
-    """What to repaint: white, at the picture's size. Unset = what BEN2 finds."""
+    """What to repaint: white, at the picture's size. Unset = BEN2's mask."""
     mask_options: edit_pb2.MaskOptions | None
     """How the mask is worked on: subject, invert, threshold, fill_holes, grow_px, feather_px."""
     background: Background | None
-    """What becomes of the picture around the subject, for Qwen."""
+    """Treatment of the area around the subject, for Qwen."""
     outpaint: edit_pb2.Outpaint | None
     """Margins in px (left, right, top, bottom), or an aspect such as "16:9"."""
     references: Sequence[ImageSource]

@@ -20,7 +20,7 @@ LONGEST_WAIT_SECONDS = 8.0
 
 
 async def retried(call: Callable[[float], Awaitable[T]], *, retries: int, timeout: float) -> T:
-    """Await `call(seconds left)`, with up to `retries` retries after `ServiceUnavailable`.
+    """Await `call(seconds left)`, with up to `retries` after `ServiceUnavailable`.
 
     All within `timeout` seconds. Waits 0.5 s, 1 s, 2 s … to 8 s, each shortened by up to half at random, or as long as
     the server says. Raises the last error if no time is left.

@@ -1,4 +1,7 @@
-"""The page as an ASGI application: Streamlit behind our middleware and error texts."""
+"""The page as an ASGI application.
+
+Streamlit behind our middleware and error texts.
+"""
 
 from pathlib import Path
 

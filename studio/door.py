@@ -1,4 +1,7 @@
-"""Middleware before Streamlit's routes: the WebSocket's origin check, hidden routes."""
+"""Middleware before Streamlit's routes.
+
+The WebSocket's origin check, hidden routes.
+"""
 
 from __future__ import annotations
 

@@ -202,7 +202,7 @@ def _settle(session: Session) -> None:
 
 
 def _workbench(words: Words, session: Session, edit_form: EditForm) -> None:
-    """Draw always one scroll target and one card, so that each replaces the previous one."""
+    """Draw one scroll target and one card, each replacing the previous one."""
     if session.run is not None:
         progress.show(words, session, session.run)
     elif session.finished_batch is not None and session.zipped is not None:

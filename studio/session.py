@@ -106,7 +106,7 @@ def current() -> Session:
 
 
 def _cancel_all(runs: list[Run]) -> None:
-    """Cancel on a separate thread, because dropping a session must not wait for the server."""
+    """Cancel on a separate thread: dropping a session must not wait for the server."""
     for run in runs:
         if not run.is_over:
             threading.Thread(target=run.cancel, name="studio-cancel", daemon=True).start()

@@ -32,10 +32,10 @@ PLACES = (
 """The files in which the version stands by hand."""
 
 STATED = re.compile(r'((?:__version__ = "|imgedit-[a-z-]+:|newTag: ))(\d[\w.]*)')
-"""How it stands there: in code, as the tag of an image of ours, and in an overlay."""
+"""Its forms: in code, as an image tag, and in an overlay."""
 
 REGENERATE = ("deploy.build", "docs_tools.build")
-"""What writes the files that are made from the code, as `make protos` does."""
+"""The generators of derived files, as in `make protos`."""
 
 
 class Refusal(Exception):

@@ -77,7 +77,10 @@ def cluster_edge(upstream: Mutual | None = None) -> gateway.Config:
 
 
 def cluster_sidecar(upstream: Mutual | None = None) -> gateway.Config:
-    """The sidecar of a cluster: local to its pod, with all replicas of headless Services."""
+    """The sidecar of a cluster.
+
+    Local to its pod, with all replicas of headless Services.
+    """
     return gateway.sidecar(
         listeners={row.name: Address(SIDECAR_PORT + place) for place, row in enumerate(MODEL_SERVICES)},
         replicas={row.name: [Address(row.port, row.image)] for row in MODEL_SERVICES},

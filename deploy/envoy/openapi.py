@@ -1,4 +1,4 @@
-"""Generate the OpenAPI 3.1 description from the compiled protos and their comments.
+"""Generate the OpenAPI 3.1 description from compiled protos and their comments.
 
 Uses google.api.http annotations and proto3's JSON mapping.
 """
@@ -84,7 +84,7 @@ class OpenApi:
         }
 
     def _index(self, file: FileDescriptorProto) -> None:
-        """Index every message, enum and comment of a file by its full name with a leading dot."""
+        """Index messages, enums and comments of a file by full name with a leading dot."""
         base = f".{file.package}"
         for location in file.source_code_info.location:
             if location.leading_comments and (name := _named_by(file, list(location.path))):

@@ -47,7 +47,7 @@ EDITS = (
                 unit="percentunit",
                 kind="number",
                 width=6,
-                help="우리 쪽 원인의 실패 비율 · Edits that failed by our fault; callers' mistakes do not count.",
+                help="우리 쪽 원인의 실패 비율 · Edits that failed on our side; callers' mistakes do not count.",
             ),
             Panel(
                 "P95 시간",
@@ -118,7 +118,7 @@ EDITS = (
                 unit="s",
             ),
             Panel(
-                "단계별 시간",
+                "스테이지별 시간",
                 "Time by stage",
                 [(mean("imgedit_stage_duration_seconds", "stage"), "{{stage}}")],
                 unit="s",
@@ -139,11 +139,11 @@ EDITS = (
                 help="픽셀 · Pixels of the pictures that are edited.",
             ),
             Panel(
-                "다시 실행된 단계",
+                "다시 실행된 스테이지",
                 "Stages run again",
                 [(rate("imgedit_stage_reruns_total", "stage"), "{{stage}}")],
                 unit="ops",
-                help="모델 서비스를 잃어 한 번 더 실행한 단계 · The service was lost; another took the stage.",
+                help="모델 서비스를 잃어 한 번 더 실행한 스테이지 · The service was lost and the stage rerun.",
             ),
             Panel(
                 "취소와 공유",
@@ -226,11 +226,11 @@ SERVICES = (
                 kind="stack",
             ),
             Panel(
-                "취소로 아낀 단계",
+                "취소로 아낀 스텝",
                 "Steps saved by cancelling",
                 [(rate("imgedit_engine_steps_saved_total", "service"), "{{service}}")],
                 unit="ops",
-                help="취소되거나 늦은 작업의 단계 · Not run for callers who had gone, or for jobs too late.",
+                help="취소되거나 늦은 작업의 스텝 · Skipped for disconnected callers and late jobs.",
             ),
             Panel(
                 "예측 오차",
@@ -256,7 +256,7 @@ SERVICES = (
         "Work",
         [
             Panel(
-                "단계 시간 P50",
+                "스텝 시간 P50",
                 "Step, P50",
                 [(quantile(0.5, "imgedit_engine_step_seconds", "service"), "{{service}}")],
                 unit="s",
@@ -277,7 +277,7 @@ SERVICES = (
                 help="한 번의 계산에 함께 실행된 작업 수 · Jobs in one forward, on average.",
             ),
             Panel(
-                "생략한 단계",
+                "생략한 스텝",
                 "Steps skipped by the step cache",
                 [(rate("imgedit_engine_step_cache_skips_total", "service"), "{{service}}")],
                 unit="ops",
@@ -287,7 +287,7 @@ SERVICES = (
                 "Results that were not finite",
                 [(rate("imgedit_engine_not_finite_total", "service, part"), "{{service}} {{part}}")],
                 unit="ops",
-                help="NaN이나 무한대가 나온 계산 · decode runs once more in float32; all else ends the job.",
+                help="NaN이나 무한대가 나온 계산 · decode runs again in float32; other parts end the job.",
             ),
             Panel(
                 "정밀도 재시도",
@@ -444,7 +444,7 @@ CAPACITY = (
                 "대기열 / 복제본",
                 "Jobs per replica",
                 [("avg by (service) (imgedit_queue_depth)", "{{service}}")],
-                help="KEDA가 보는 값 · What KEDA scales on.",
+                help="KEDA가 보는 값 · KEDA's scaling signal.",
             ),
             Panel(
                 "거절",

@@ -1,4 +1,4 @@
-"""The commands `imgedit catalogue check` and `schema`, which run the orchestrator's own check as a process."""
+"""The commands `imgedit catalogue check` and `schema`, run in the orchestrator."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ app = typer.Typer(no_args_is_help=True, help="Check the experiment catalogue bef
 
 @app.command()
 def check(files: Annotated[list[Path], typer.Argument(help="Catalogue files (YAML).", metavar="FILE...")]) -> None:
-    """Check catalogue files as the orchestrator does; every fault is printed with its line and field.
+    """Check catalogue files as the orchestrator does.
+
+    Every fault is printed with its line and field.
 
     Exit code 0: no fault; 1: a fault.
     """
@@ -28,7 +30,7 @@ def check(files: Annotated[list[Path], typer.Argument(help="Catalogue files (YAM
 
 @app.command()
 def schema() -> None:
-    """Print the JSON Schema of a catalogue file, for editors that complete and check YAML."""
+    """Print the JSON Schema of a catalogue file, for YAML editors."""
     _run("schema")
 
 

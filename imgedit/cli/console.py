@@ -1,4 +1,7 @@
-"""Where the commands write: results to standard output, everything about them to standard error."""
+"""Where the commands write.
+
+Results to standard output, everything about them to standard error.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,7 @@ Lang = Annotated[
 
 
 _SIGNS = {"–": "-", "…": "...", "·": "-", "→": "->", "×": "x", "•": "*"}
-"""Typographic signs of ours, for terminals that lack them."""
+"""Replacements for typographic signs that terminals lack."""
 
 
 def _replaced(error: UnicodeError) -> tuple[str | bytes, int]:
@@ -55,7 +58,10 @@ def shown(text: str) -> str:
 
 
 def plain(text: str) -> str:
-    """Sanitise foreign text for a terminal: no markup, control or direction characters."""
+    """Sanitise foreign text for a terminal.
+
+    No markup, control or direction characters.
+    """
     signs = (
         sign if sign.isprintable() or sign == "\n" else sign.encode("unicode_escape").decode("ascii") for sign in text
     )
@@ -102,15 +108,18 @@ def fail(text: str, *, as_json: bool = False) -> NoReturn:
 
 
 def need_servers(*, as_json: bool = False) -> None:
-    """End with exit code 1 where only the client is installed: the command needs code of the servers."""
+    """End with exit code 1 where only the client is installed.
+
+    The command needs code of the servers.
+    """
     if not installation.has_servers():
         fail(installation.NO_SERVERS, as_json=as_json)
 
 
 def fail_with(error: ImgeditError, lang: Language, *, as_json: bool = False) -> NoReturn:
-    """Print an error of the server, with what finds it in its log, and end with the exit code that fits it.
+    """Print a server's error with its request id, and exit with the matching code.
 
-    The English message names field, value and range, so it is there in Korean too.
+    The English message names field, value and range, so it appears beside the Korean one.
     """
     if as_json:
         print_json({"error": described(error)})

@@ -41,7 +41,10 @@ def edit(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
     lang: Lang = None,
 ) -> None:
-    """Edit one picture. `imgedit experiments` lists what there is, with ranges and defaults."""
+    """Edit one picture.
+
+    `imgedit experiments` lists what there is, with ranges and defaults.
+    """
     options = ask()
     output = output or image.with_name(f"{image.stem}.edited.png")
     if output.suffix.lower() not in FORMATS:

@@ -21,7 +21,7 @@ def experiments(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, as the REST API does.")] = False,
     lang: Lang = None,
 ) -> None:
-    """List the experiments, their features and parameters, and whether they can be used now."""
+    """List experiments, features and parameters, with their availability."""
     with connect().open() as client:
         try:
             found = client.experiments()
@@ -66,7 +66,7 @@ def _default(spec: edit_pb2.ParameterSpec) -> str:
 
 
 def _accepted(spec: edit_pb2.ParameterSpec) -> str:
-    """The range of a number, the lengths of a text, how many pictures, or the names to choose from."""
+    """The range of a number, the length of a text, the image count, or the choices."""
     match spec.type:
         case edit_pb2.PARAMETER_TYPE_ENUM:
             return "\n".join(spec.choices)

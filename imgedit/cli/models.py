@@ -1,4 +1,6 @@
-"""The commands `imgedit models list`, `pull` and `verify`: words for what `models` and `models_pull` do.
+"""The commands `imgedit models list`, `pull` and `verify`.
+
+Words for what `models` and `models_pull` do.
 
 `models convert` is in `convert_cli`.
 """
@@ -38,7 +40,7 @@ Folder = Annotated[
 
 
 class Name(StrEnum):
-    """What can be pulled."""
+    """The downloadable models."""
 
     BEN2 = "ben2"
     FLUX_FILL = "flux-fill"
@@ -127,7 +129,10 @@ def _is_named(source: registry.Source, names: list[Name]) -> bool:
 
 @app.command()
 def verify(folder: Folder, as_json: AsJson = False) -> None:
-    """Compare the files with DIR/models.lock, offline; exit code 0 if all are as they were pulled, else 1."""
+    """Compare the files with DIR/models.lock, offline.
+
+    Exit code 0 if all are as they were pulled, else 1.
+    """
     faults = 0
     reports = []
     try:

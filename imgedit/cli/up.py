@@ -121,7 +121,7 @@ def _start(stack: stacks.Stack) -> None:
 
 
 def _say_where(ports: Ports, logs: Path) -> None:
-    """What runs where, and what to do next."""
+    """Print the addresses, and what to do next."""
     out.print(f"metrics: http://127.0.0.1:{ports.metrics_base}/metrics and the next three · logs: {logs}")
     if ports.gateway is not None:
         out.print(f"REST: http://127.0.0.1:{ports.gateway}/api/edit_with_comfyui · described by /openapi.json")
@@ -133,7 +133,10 @@ def _say_where(ports: Ports, logs: Path) -> None:
 
 
 def _environment(ports: Ports, models: Path | None, work_pixels: int | None) -> dict[str, str]:
-    """What the services are told of the models; where nobody names a folder, plain words about what they then have."""
+    """The environment of the services for the models.
+
+    Without a folder, print that the demo checkpoints are used.
+    """
     if models is not None:
         if not models.is_dir():
             fail(f"--models: there is no folder {models}")

@@ -37,7 +37,7 @@ _NO_METADATA = 0b1101_0011
 _HAS_PROFILE = 0b10_0000
 _WEBP_KEPT = (b"VP8X", b"VP8 ", b"VP8L", b"ALPH")
 _PROFILE, _PROFILE_PLACE = b"acsp", 36
-"""What every colour profile has there; colours without one are taken for sRGB, as those with an unreadable one."""
+"""The signature of every colour profile; colours without a readable one count as sRGB."""
 
 
 @dataclass(frozen=True)

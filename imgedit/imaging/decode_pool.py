@@ -1,4 +1,4 @@
-"""Decode untrusted images in subprocesses that can crash, hang or run out of memory.
+"""Decode untrusted images in subprocesses, isolated from crashes and hangs.
 
 `Decoders` keeps a few processes warm and replaces those that end. `imgedit.imaging.images` checks the container here
 and the pixels there.
@@ -39,7 +39,7 @@ _PASSED_ON = ("LANG", "LD_LIBRARY_PATH", "PATH", "PYTHONDONTWRITEBYTECODE", "PYT
 """Of the environment; no secret is."""
 
 _RUNS = 2
-"""A picture whose process is ended from outside is decoded once more."""
+"""An image whose process is killed from outside is decoded again."""
 
 _OWN_SIGNALS = {
     signal.SIGPROF,

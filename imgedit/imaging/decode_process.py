@@ -25,7 +25,7 @@ from imgedit.imaging import containers, images
 from imgedit.imaging.images import Picture
 
 BYTES_PER_PIXEL = 24
-"""What decoding may take: WebP's decoder holds up to 16 bytes a pixel, a progressive JPEG's 12; then the result."""
+"""Memory for decoding: WebP's decoder holds up to 16 bytes a pixel, a progressive JPEG's 12; then the result."""
 
 SPARE_BYTES = 96 * 1024 * 1024
 """On top of that, whatever the size: the file, its colour profile's tables, what the libraries take."""
@@ -86,7 +86,7 @@ def _answer(data: bytearray, job: dict[str, Any]) -> tuple[Any, ...]:
     try:
         header = containers.read(file)
         if header is None:
-            raise ImageRejected.field(job["field"], "is no PNG, JPEG or WebP file")
+            raise ImageRejected.field(job["field"], "is not a PNG, JPEG or WebP file")
         picture = images.decode(file, header, field=job["field"])
     except ImageRejected as refusal:
         return ({"rejected": refusal.violations[0].description, "korean": refusal.korean},)

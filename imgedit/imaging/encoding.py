@@ -43,7 +43,7 @@ class Metadata:
 
 
 def encode_png(rgb: Pixels, alpha: Pixels | None = None, metadata: Metadata | None = None) -> bytes:
-    """A lossless PNG of `rgb` (H, W, 3) or one channel (H, W), with optional `alpha` (H, W).
+    """A lossless PNG of (H, W, 3) or (H, W), with optional `alpha` (H, W).
 
     One filter for all rows and ISA-L's deflate: about ten times as fast as Pillow's level 1, and no larger.
     """
@@ -85,7 +85,7 @@ def _saved(pixels: Pixels, format: str, metadata: Metadata | None, **options: ob
 
 
 def _deflated(rgb: Pixels, alpha: Pixels | None) -> Iterator[bytes]:
-    """The zlib stream of the filtered rows, in bands, which avoids copying large images."""
+    """The zlib stream of the filtered rows, in bands, without copying large images."""
     deflate = isal_zlib.compressobj(level=1)
     above = None
     for top in range(0, len(rgb), _BAND):

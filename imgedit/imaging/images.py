@@ -37,7 +37,7 @@ _CHECKED_STREAM = 32_000_000
 of the time and in constant memory."""
 
 _DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, OverflowError, struct.error, zlib.error)
-"""What Pillow raises on damaged files."""
+"""Pillow's exceptions for damaged files."""
 
 _DECODERS: dict[str, type[ImageFile.ImageFile]] = {
     "JPEG": JpegImagePlugin.JpegImageFile,

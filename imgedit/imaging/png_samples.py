@@ -1,4 +1,6 @@
-"""PNG samples that Pillow would lose: 16 bits are rounded, and one colour may be clear.
+"""PNG samples that Pillow would lose.
+
+16 bits are rounded, and one colour may be clear.
 
 Returns 8-bit images of Pillow's modes 1, L, LA, P, RGB and RGBA.
 """

@@ -1,4 +1,6 @@
-"""The record of an edit inside its result: parameters, and that a model painted it.
+"""The record of an edit inside its result.
+
+Parameters, and that a model painted it.
 
 Written as an XMP packet (PNG, JPEG, WebP), as EXIF (JPEG, WebP) and as a text chunk (PNG); read from the packet, which
 is uncompressed in all three. Contains no time, duration or id, so the same edit gives the same bytes.
@@ -44,7 +46,7 @@ _NOT_KEPT = (
 )
 _PACKET_START, _PACKET_END = re.compile(rb"<x:xmpmeta[ >]"), b"</x:xmpmeta>"
 _NOT_PLAIN = re.compile("[<\x7f-\x9f\ufffe\uffff]")
-"""What XML cannot hold, and "<": EXIF and PNG hold the record as it is, where a prompt could pose as a packet."""
+"""Characters forbidden in XML, and "<": in EXIF and PNG a prompt could otherwise pose as a packet."""
 
 _XMP = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <x:xmpmeta xmlns:x="adobe:ns:meta/">

@@ -1,4 +1,4 @@
-"""Threads that serve callers in turn, so that no caller waits for all of another's work."""
+"""Threads that serve callers in turn, so that none waits for all work of another."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class _Piece:
             return
         try:
             self.result.set_result(self.work())
-        except BaseException as error:  # noqa: BLE001  # whoever waits for the result raises it
+        except BaseException as error:  # noqa: BLE001  # the caller who waits for the result raises it
             self.result.set_exception(error)
 
 

@@ -1,1 +1,1 @@
-"""Processes, ports and Envoy on this machine, for `imgedit up` and `imgedit doctor`."""
+"""Processes, ports and Envoy on this machine: `imgedit up` and `imgedit doctor`."""

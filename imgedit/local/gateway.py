@@ -132,7 +132,7 @@ def secret_files(certificate: Path, key: Path, authorities: Path) -> dict[str, C
 
 
 def command(config: Config, path: Path, *, log: str = "warning") -> list[str]:
-    """Write the configuration to `path` and return the command that runs Envoy with it.
+    """Write the configuration to `path` and return the command that runs Envoy.
 
     Raises `SettingsError` if Envoy is not installed.
     """

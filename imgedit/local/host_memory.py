@@ -50,6 +50,6 @@ def _group(groups: Path) -> Iterator[tuple[int, int]]:
             usage = int((groups / usage_file).read_text())
             kinds = dict(line.split() for line in (groups / kinds_file).read_text().splitlines())
             files = int(kinds["active_file"]) + int(kinds["inactive_file"])
-        except (OSError, KeyError, ValueError):  # "max" is no number: there is no limit
+        except (OSError, KeyError, ValueError):  # "max" means that there is no limit
             continue
         yield limit, max(0, limit - max(0, usage - files))

@@ -38,10 +38,10 @@ _BLOCK = 120
 
 @dataclass(frozen=True)
 class Ports:
-    """The services' ports: gRPC from `base`, metrics from `metrics_base`, in table order.
+    """The services' ports: gRPC from `base`, metrics from `metrics_base`.
 
-    Further replicas and Envoy use numbers up to `base + 51` and `metrics_base + 49`. replicas: number of a service's
-    replicas, if not one. gateway: port of the edge, studio: port of the page; None = absent.
+    In table order. Further replicas and Envoy use numbers up to `base + 51` and `metrics_base + 49`. replicas: number
+    of a service's replicas, if not one. gateway: port of the edge, studio: port of the page; None = absent.
     """
 
     base: int = DEFAULT_BASE_PORT

@@ -40,7 +40,7 @@ MODEL_SERVICES = (
     ServiceRow("fill", 50053, 9103, "FLUX.1-Fill-dev"),
     ServiceRow("qwen_edit", 50054, 9104, "Qwen-Image-Edit-2509"),
 )
-"""What the orchestrator calls."""
+"""The services that the orchestrator calls."""
 
 TABLE = (ORCHESTRATOR, *MODEL_SERVICES)
 

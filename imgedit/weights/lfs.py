@@ -1,4 +1,4 @@
-"""Git LFS pointers: text files that a clone without Git LFS has instead of large ones."""
+"""Git LFS pointers: text files in place of large ones, after a clone without LFS."""
 
 from __future__ import annotations
 

@@ -101,7 +101,7 @@ current: ContextVar[Call] = ContextVar("current")
 
 @contextmanager
 def part(request_id: str) -> Iterator[None]:
-    """A sub-call: one request of a streaming call, with its own id, timing and log line.
+    """A sub-call: one request of a streaming call, with its own id and log line.
 
     For a task that serves only this sub-call. Its `rpc` is the call's plus "Item".
     """
@@ -114,7 +114,10 @@ def part(request_id: str) -> Iterator[None]:
 
 
 def answered_error(raised: Exception) -> status_pb2.Status:
-    """The status of an error that a handler sends as a stream message; logged and counted."""
+    """The status of an error that a handler sends as a stream message.
+
+    Logged and counted.
+    """
     error = _known(raised)
     current.get().answered.append(error)
     tracing.failed(error)
@@ -138,7 +141,7 @@ def refuse_too_large(request: Message) -> None:
 
 
 def _known(raised: Exception) -> ImgeditError:
-    """The error itself, or an `InternalError` that tells the caller nothing but the request id."""
+    """The error itself, or an `InternalError` with only the request id."""
     if isinstance(raised, ImgeditError) and raised.reason:
         return raised
     _log.error("unexpected error", exc_info=raised)

@@ -22,7 +22,7 @@ def number(field: str, value: float, minimum: float, maximum: float) -> None:
 
 
 def prompt(field: str, text: str, *, may_be_blank: bool = False) -> None:
-    """Raise `PromptRejected` for text over 2000 characters, or for forbidden blank text.
+    """Raise `PromptRejected` for text over 2000 characters, or forbidden blank text.
 
     Characters are counted in composed form, without invisible ones.
     """

@@ -44,7 +44,7 @@ class Order:
 
 Advance = Callable[[int], None]
 Begin = Callable[[int], Advance]
-"""Told the bytes that will be written, before the first; gives what is told of each that was."""
+"""Called with the number of bytes before writing; returns the callback for written bytes."""
 
 Convert = Callable[[Order, Path, Begin], Path]
 """Writes the files into the folder that it is handed; returns the folder where they belong."""

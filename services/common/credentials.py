@@ -26,7 +26,7 @@ Read = Callable[[Sequence[str], str], T]
 
 
 def from_settings(settings: ServiceSettings, name: str, read: Read[T]) -> Callable[[], T] | None:
-    """The credentials in the setting `name`, or in the file of the setting `name`_file.
+    """The credentials in the setting `name`, or in the file that `name`_file names.
 
     None if neither is set. Raises `SettingsError` if both are set or their content is invalid. A changed file is
     reloaded.
@@ -61,7 +61,7 @@ def read_credentials(lines: Sequence[str], source: str) -> tuple[Credential, ...
         except SettingsError as error:
             raise SettingsError(f"{source}:{number}: {error.message}") from None
         if credential.digest in found:
-            raise SettingsError(f"{source}:{number}: this token stands here twice")
+            raise SettingsError(f"{source}:{number}: duplicate token")
         found[credential.digest] = credential
     if not found:
         raise SettingsError(f"{source}: holds no token, so nobody could call; make one with `imgedit tokens new`")

@@ -188,7 +188,10 @@ class RequestInterceptor(grpc.aio.ServerInterceptor):
         return _as_streams(handler, answered)
 
     def _arrival(self, method: str, name: str, context: Context) -> _Arrival:
-        """Reads the context now: after the caller has gone, asking for its peer reads freed memory."""
+        """Reads the context now.
+
+        After the caller has gone, asking for its peer reads freed memory.
+        """
         certified = tls.peer_names(context)
         # A token says more than the machine's certificate.
         caller = name if self._gate.asks or not certified else certified[0]

@@ -29,11 +29,14 @@ _log = logging.getLogger(__name__)
 
 _GRPC = "grpc._cython.cygrpc"
 _UNSAFE = re.compile("[\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
-"""What JSON lets through and a terminal or a line splitter obeys: C1 controls, separators, marks of direction."""
+"""Characters that JSON keeps and terminals obey: C1 controls, separators, direction marks."""
 
 
 def _quotes_no_header(record: logging.LogRecord) -> bool:
-    """Whether the record is not gRPC's copy of a non-UTF-8 header, such as a bad token."""
+    """Whether the record is not gRPC's copy of a header that is invalid UTF-8.
+
+    Such a header may be a token.
+    """
     return not str(record.msg).startswith("Invalid encoding")
 
 

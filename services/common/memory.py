@@ -19,7 +19,9 @@ WORK_SECONDS = 0.1
 
 
 def release() -> Callable[[], object] | None:
-    """glibc's `malloc_trim`, which releases all unused memory; None = another C library.
+    """The C library's `malloc_trim`, which releases all unused memory.
+
+    None = not glibc.
 
     It does not hold the GIL. The next large image pays for it with page faults.
     """

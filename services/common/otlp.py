@@ -29,7 +29,7 @@ EXPORT_SECONDS = 3.0
 """For one batch of spans, with what is tried again."""
 
 CLOSE_SECONDS = 5.0
-"""For all that is left when the process ends."""
+"""Time for the remaining spans when the process ends."""
 
 # `tracestate` is ignored: it is caller-controlled text.
 _header = TraceContextTextMapPropagator()

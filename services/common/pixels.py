@@ -60,7 +60,7 @@ def read_mask(message: image_pb2.Image, *, field: str, size: tuple[int, int], ma
 
 
 def decode_answer(message: image_pb2.Image) -> Pixels:
-    """Pixels from a response of our own services.
+    """Pixels from a response of another service.
 
     (H, W, 3) or (H, W) for RAW, (H, W, 3 or 4) for a PNG.
     """

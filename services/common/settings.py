@@ -53,7 +53,7 @@ class ServiceSettings(BaseSettings):
     tls_certificate: str = Field("", description="PEM file of the server's certificate chain; empty = no TLS")
     tls_key: str = Field("", description="PEM file of the certificate's key, without a password")
     tls_client_ca: str = Field(
-        "", description="PEM file of the authorities whose certificates callers must show; empty = none is asked for"
+        "", description="PEM file of the authorities whose certificates callers must show; empty = none required"
     )
     tls_client_names: str = Field(
         "", description="names, comma-separated, of which a caller's certificate must have one; empty = any name"
@@ -80,7 +80,7 @@ class ModelSettings(ServiceSettings):
     credential_settings = ("service_token_file", "tls_client_ca")
 
     service_token_file: str = Field(
-        "", description="file of the tokens that the orchestrator may show, one a line; empty = none is asked for"
+        "", description="file of the tokens that the orchestrator may show, one per line; empty = none required"
     )
     service_token: str = Field("", repr=False, description="the same as a value; several are separated by ;")
     models: Path = Field(Path("/models"), description="folder that holds the model folders")

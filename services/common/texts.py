@@ -28,5 +28,8 @@ def normal(text: str) -> str:
 
 
 def comparable(text: str) -> str:
-    """The text for word search: compatibility forms mapped (NFKC), without invisible characters."""
+    """The text for word search.
+
+    Compatibility forms mapped (NFKC), without invisible characters.
+    """
     return unicodedata.normalize("NFKC", _INVISIBLE.sub("", text))

@@ -282,7 +282,9 @@ def pack_mask(mask: torch.Tensor) -> torch.Tensor:
 
 
 def position_ids(height: int, width: int) -> torch.Tensor:
-    """(H/16 × W/16, 3) float32: 0, row and column of each token, for the rotary embedding.
+    """(H/16 × W/16, 3) float32.
+
+    0, row and column of each token, for the rotary embedding.
 
     In bfloat16, which diffusers uses, positions beyond the 256th would collide.
     """
@@ -302,10 +304,10 @@ def load(
     loras: Mapping[str, LoraFile] = MappingProxyType({}),
     runtime: RuntimeOptions = DEFAULT_RUNTIME,
 ) -> FillAdapter:
-    """Load FLUX.1-Fill from a local diffusers folder, without downloads or foreign code.
+    """Load FLUX.1-Fill from a local folder, without downloads or foreign code.
 
-    gguf, gguf_sha256, weights: see `loading.Source`. device, dtype, loras, runtime, errors: see `loading.load`.
-    cache_bytes: device memory for cached prompts and images, 0 = none.
+    The folder has diffusers layout. gguf, gguf_sha256, weights: see `loading.Source`. device, dtype, loras, runtime,
+    errors: see `loading.load`. cache_bytes: device memory for cached prompts and images, 0 = none.
     """
 
     def assemble(number: torch.dtype, vae_number: torch.dtype) -> FluxFillPipeline:

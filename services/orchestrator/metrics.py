@@ -27,7 +27,7 @@ IMAGE_PIXELS = Histogram(
 CUTOUT_FAILURES = Counter("imgedit_cutout_failures_total", "Edits answered without a cut-out, since it failed.")
 POLICY_VERDICTS = Counter(
     "imgedit_policy_verdicts_total",
-    "What the content policy decided; failed = it could not judge, and the edit was refused.",
+    "Decisions of the content policy; failed = no verdict, and the edit was refused.",
     ["subject", "decision"],
 )
 DECODERS_LOST = Counter(

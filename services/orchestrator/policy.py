@@ -1,8 +1,6 @@
 """The operator's content policy.
 
-A callable of their own that may allow, flag or refuse a prompt or a result.
-
-Fails closed: while the callable cannot judge, nothing is returned. Knows nothing of what is forbidden.
+A callable that allows, flags or refuses a prompt or a result. Without a verdict nothing is returned.
 
     # house/rules.py, with IMGEDIT_ORCHESTRATOR_CONTENT_POLICY=house.rules:judge
     from services.orchestrator.policy import ALLOW, Review, Verdict

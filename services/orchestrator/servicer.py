@@ -30,7 +30,7 @@ ATTEMPT_KEY = "x-envoy-attempt-count"
 """Set by the edge: one hop's retry must not multiply with another's."""
 
 _ATTEMPT = re.compile(r"[0-9]{1,4}")
-"""Longer numbers are no proxy's; int() raises beyond 4,300 digits."""
+"""A proxy sends no longer numbers; int() raises beyond 4,300 digits."""
 
 MAX_BATCH_ID_LENGTH = 54
 """Of a batch's own id: "-" and a number go behind it, and ids have up to 64 characters."""

@@ -61,7 +61,7 @@ class Conditioner:
         return [(1, height // MULTIPLE, width // MULTIPLE) for height, width in sizes]
 
     def tokens(self, images: Sequence[NDArray[np.uint8]]) -> int:
-        """The approximate tokens of one transformer pass over these images, without the prompt."""
+        """The approximate tokens of a transformer pass over these images, without prompt."""
         seen = sum(math.prod(size_for(self._condition_pixels, image)) // PATCH_PIXELS for image in images)
         return sum(math.prod(shape) for shape in self.shapes(images)) + seen
 

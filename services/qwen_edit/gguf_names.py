@@ -1,4 +1,7 @@
-"""The names of Qwen-Image-Edit's transformer tensors in GGUF files: diffusers' own."""
+"""The names of Qwen-Image-Edit's transformer tensors in GGUF files.
+
+Diffusers' own.
+"""
 
 from collections.abc import Iterable
 from typing import Any

@@ -1,4 +1,6 @@
-"""Linear layers with 8-bit weights: half of bfloat16's memory, for the text encoder.
+"""Linear layers with 8-bit weights.
+
+Half of bfloat16's memory, for the text encoder.
 
 Each row has one scale, set by its largest value, so a weight is off by at most 0.4% of it. The product is computed in
 the input's number format, in which the 255 values are exact.

@@ -48,7 +48,7 @@ class Region:
         return torch.where(self.inside, latents, flow.noised(self.clean, self.noise, sigma))
 
     def laid_over(self, painted: Pixels) -> Pixels:
-        """The painted pixels (H, W, 3) where the mask is white, the original where it is black."""
+        """Painted pixels (H, W, 3) where the mask is white, original ones where black."""
         return blend(painted, self.picture, self.mask[:, :, None])
 
 

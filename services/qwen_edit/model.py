@@ -187,7 +187,10 @@ class QwenEditAdapter(FlowAdapter[QwenEditState, torch.Tensor]):
 
     @torch.inference_mode()
     def decode_float(self, state: QwenEditState) -> torch.Tensor:
-        """The decoded latents before rounding and without the mask: (1, 3, H, W), about [-1, 1]."""
+        """The decoded latents before rounding and without the mask.
+
+        (1, 3, H, W), about [-1, 1].
+        """
         return self._conditioner.decode(unpacked(state))
 
     def rewrite(self, spec: RewriteSpec, should_stop: Callable[[], bool]) -> str:
@@ -262,12 +265,12 @@ def load(
     loras: Mapping[str, LoraFile] = MappingProxyType({}),
     runtime: RuntimeOptions = DEFAULT_RUNTIME,
 ) -> QwenEditAdapter:
-    """Load Qwen-Image-Edit from a local diffusers folder, without downloads or foreign code.
+    """Load Qwen-Image-Edit from a local folder, without downloads or foreign code.
 
-    gguf, gguf_sha256, weights: see `loading.Source`. device, dtype, loras, runtime, errors: see `loading.load`.
-    text_encoder_weights: dense or int8, see `int8.py`. text_encoder_attention: one of transformers', empty = its
-    choice. reference_pixels, condition_pixels: areas at which references are encoded and all images are seen.
-    cache_bytes: device memory for cached prompts and images, 0 = none.
+    The folder has diffusers layout. gguf, gguf_sha256, weights: see `loading.Source`. device, dtype, loras, runtime,
+    errors: see `loading.load`. text_encoder_weights: dense or int8, see `int8.py`. text_encoder_attention: one of
+    transformers', empty = its choice. reference_pixels, condition_pixels: areas at which references are encoded and all
+    images are seen. cache_bytes: device memory for cached prompts and images, 0 = none.
     """
 
     def assemble(number: torch.dtype, vae_number: torch.dtype) -> QwenImageEditPlusPipeline:
@@ -358,7 +361,10 @@ def check_mask(spec: QwenEditSpec) -> None:
 
 
 def active_negative(spec: QwenEditSpec) -> str | None:
-    """The job's negative prompt: a blank one counts, but none at a guidance of 1 or less."""
+    """The job's negative prompt.
+
+    A blank one counts, but none at a guidance of 1 or less.
+    """
     return spec.negative_prompt if spec.true_cfg_scale > 1 else None
 
 

@@ -18,7 +18,10 @@ VIDEO_TOKEN = "<|video_pad|>"  # noqa: S105
 
 
 class PictureProcessor(Qwen2VLProcessor):
-    """Turns a text with `<|image_pad|>` marks and its images into token ids and patches."""
+    """Turns a text with image marks and its images into token ids and patches.
+
+    A mark is `<|image_pad|>`.
+    """
 
     def __init__(self, image_processor: Any, tokenizer: Any, chat_template: str | None = None) -> None:
         self.image_token, self.video_token = IMAGE_TOKEN, VIDEO_TOKEN
@@ -29,6 +32,6 @@ class PictureProcessor(Qwen2VLProcessor):
 
 
 def load_processor(folder: Path, tokenizer: Qwen2Tokenizer) -> PictureProcessor:
-    """The processor of a checkpoint's `processor` folder, with the checkpoint's tokenizer."""
+    """The processor of a checkpoint's `processor` folder, with its tokenizer."""
     image_processor = load_part(Qwen2VLImageProcessorPil, folder)
     return PictureProcessor(image_processor, tokenizer, chat_template=tokenizer.chat_template)

@@ -15,10 +15,10 @@ BROKEN = "\N{REPLACEMENT CHARACTER}"
 
 
 def judged(answer: str, prompt: str) -> str:
-    """The answer as the prompt to use, without blanks or quotation marks around the whole of it.
+    """The output as the prompt to use, without surrounding blanks and quotation marks.
 
-    Raises `RewriteFailed` where it is empty, too long, holds broken characters or letters of another script than Latin
-    that are not quoted in the prompt, or lacks a text that the prompt quotes.
+    Raises `RewriteFailed` if it is empty, too long, has broken characters or unquoted non-Latin letters, or lacks a
+    text that the prompt quotes.
     """
     wanted = languages.quoted(prompt)
     text = answer.strip()

@@ -78,7 +78,7 @@ def _estimate(image: Pixels, alpha: Floats, rows: slice, columns: slice) -> Pixe
 
 
 def _wide_means(image: Pixels, alpha: Floats, rows: slice, columns: slice) -> Floats:
-    """The first pass's means (h, 7, w), with the image as both foreground and background."""
+    """The first pass's means (h, 7, w), the image as both foreground and background."""
     seen_rows, seen_columns = _seen(alpha.shape[0], WIDE, rows), _seen(alpha.shape[1], WIDE, columns)
     weight, colours = alpha[seen_rows, None, seen_columns], _unit(image[seen_rows, :, seen_columns])
     layers = np.empty((len(weight), 7, weight.shape[2]), np.float32)

@@ -32,7 +32,7 @@ class Found:
 
 
 Make = Callable[[Deadline], Awaitable[Found]]
-"""Makes a mask; is told until when somebody waits for it, on the `time.monotonic` clock."""
+"""Computes a mask; its argument returns the latest deadline of the callers, on the `time.monotonic` clock."""
 
 
 class MaskCache:

@@ -138,11 +138,11 @@ class Segmenter:
         self.alpha(np.full((self._side, self._side, 3), 128, np.uint8))
 
     def alpha(self, image: Pixels) -> NDArray[np.float32]:
-        """(H, W, 3) sRGB uint8 -> (H, W) float32 in [0, 1], 1 = subject: the network's sigmoid.
+        """(H, W, 3) sRGB uint8 -> (H, W) float32 in [0, 1], 1 = subject.
 
-        An image of the network's own size is not resized. Unlike the published code, the map is not stretched to 0–1,
-        so an image without a subject stays without one. Raises OutOfMemory, after which the next image works,
-        NumericFailure for a map that is not finite, and DeviceLost, after which none works.
+        The network's sigmoid, without stretching to 0–1, so an image without a subject stays without one. An image of
+        the network's size is not resized. Raises OutOfMemory, after which the next image works, NumericFailure for a
+        map that is not finite, and DeviceLost, after which none works.
         """
         try:
             height, width = image.shape[:2]

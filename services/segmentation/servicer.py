@@ -53,7 +53,7 @@ class Segments(Protocol):
 
 
 class SegmentationServicer(segmentation_pb2_grpc.SegmentationServiceServicer):
-    """Serves Segment with a model on one worker thread and up to `cache_bytes` of masks."""
+    """Serves Segment with a model on one worker thread and a bounded mask cache."""
 
     def __init__(self, slot: ModelSlot[Segments], worker: Worker, *, max_pixels: int, cache_bytes: int) -> None:
         self._slot = slot

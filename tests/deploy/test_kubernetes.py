@@ -225,7 +225,10 @@ def test_what_is_scaled_states_no_number_of_replicas(production: list[Object]) -
 
 
 def test_weights_are_pulled_when_somebody_says_so_and_an_apply_can_change_how(production: list[Object]) -> None:
-    """A Job's template cannot be changed: the next tag would stop the apply. A CronJob's can."""
+    """A Job's template cannot be changed: the next tag would stop the apply.
+
+    A CronJob's can.
+    """
     assert not of_kind(production, "Job")
     [item] = of_kind(production, "CronJob")
     assert item["spec"]["suspend"] is True

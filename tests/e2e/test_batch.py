@@ -1,4 +1,7 @@
-"""`imgedit batch` as people run it: many files, a broken one, an end in the middle, and on again."""
+"""`imgedit batch` as people run it.
+
+Many files, a broken one, an end in the middle, and on again.
+"""
 
 from __future__ import annotations
 

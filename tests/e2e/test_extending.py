@@ -1,4 +1,7 @@
-"""The lists of docs/extending.md are complete: what its blocks add to a copy of the project works there."""
+"""The lists of docs/extending.md are complete.
+
+What its blocks add to a copy of the project works there.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +55,10 @@ experiments:
 
 
 def changed(text: str, diff: str) -> str:
-    """The text with every hunk of the diff applied; the lines that a hunk expects stand there once."""
+    """The text with every hunk of the diff applied.
+
+    The lines that a hunk expects stand there once.
+    """
     for hunk in diff.split("@@\n"):
         lines = hunk.splitlines(keepends=True)
         before = "".join(line[1:] for line in lines if line[0] in " -")

@@ -1,4 +1,7 @@
-"""Faults with real processes: a service killed, a client gone, a deadline, Ctrl-C on `imgedit up`."""
+"""Faults with real processes.
+
+A service killed, a client gone, a deadline, Ctrl-C on `imgedit up`.
+"""
 
 from __future__ import annotations
 

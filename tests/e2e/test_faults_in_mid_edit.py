@@ -1,4 +1,7 @@
-"""Faults with real processes while an edit runs: nothing hangs or is lost, and the next edit's bytes are the same."""
+"""Faults with real processes while an edit runs.
+
+Nothing hangs or is lost, and the next edit's bytes are the same.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What operators and tools see: the catalogue, reflection, health, metrics, the command line."""
+"""What operators and tools see.
+
+The catalogue, reflection, health, metrics, the command line.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Two replicas of fill behind the sidecar, the edge in front: one replica goes, and no edit is lost."""
+"""Two replicas of fill behind the sidecar, the edge in front.
+
+One replica goes, and no edit is lost.
+"""
 
 from __future__ import annotations
 

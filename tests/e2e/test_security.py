@@ -1,4 +1,7 @@
-"""Whole edits behind the doors: who used how much, what the content policy stops, which starts are refused."""
+"""Whole edits behind the doors.
+
+Who used how much, what the content policy stops, which starts are refused.
+"""
 
 from __future__ import annotations
 

@@ -17,7 +17,10 @@ RESULT = b"\x89PNG the result"
 
 @dataclass
 class EditServer(edit_pb2_grpc.EditServiceServicer):
-    """Answers every edit with the same bytes; remembers what it was sent. before: called before an answer."""
+    """Answers every edit with the same bytes.
+
+    Remembers what it was sent. before: called before an answer.
+    """
 
     port: int = 0
     seen: list[edit_pb2.EditRequest] = field(default_factory=list)

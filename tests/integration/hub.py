@@ -1,4 +1,6 @@
-"""A Hugging Face hub on loopback: what `huggingface_hub` asks of the real one, with faults on request.
+"""A Hugging Face hub on loopback.
+
+What `huggingface_hub` asks of the real one, with faults on request.
 
 Large files (by suffix) are LFS: the listing states their SHA-256, and their download is redirected to another host
 name, as to the real hub's storage. The listing comes in pages.
@@ -185,7 +187,10 @@ class Handler(BaseHTTPRequestHandler):
             pass
 
     def hang_up(self, fault: Literal["cut", "reset"]) -> None:
-        """End the connection before its time; `reset` once the client has read what was sent."""
+        """End the connection before its time.
+
+        `reset` once the client has read what was sent.
+        """
         self.wfile.flush()
         self.close_connection = True
         if fault == "reset":

@@ -17,7 +17,9 @@ _CANCEL = struct.pack(">I", 8)
 
 
 class RawCall:
-    """One call on a connection of its own: its message half sent, or its answer never read (`window` 0).
+    """One call on a connection of its own.
+
+    Its message half sent, or its answer never read (`window` 0).
 
     A message has up to 60 KB, which is what the other side takes before it is asked for more.
     """

@@ -43,7 +43,10 @@ class ScriptedSettings(ServiceSettings):
 
 @dataclass
 class Script:
-    """What a model service does: the faults of its next calls (None = none), and a gate that its calls wait at."""
+    """What a model service does.
+
+    The faults of its next calls (None = none), and a gate that its calls wait at.
+    """
 
     faults: list[grpc.StatusCode | None] = field(default_factory=list)
     fault_step: int = 1

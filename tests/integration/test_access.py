@@ -1,4 +1,7 @@
-"""Tokens and certificates at real servers: who gets in, who does not, and what a change of the files does."""
+"""Tokens and certificates at real servers.
+
+Who gets in, who does not, and what a change of the files does.
+"""
 
 from __future__ import annotations
 
@@ -277,7 +280,7 @@ HEX = "ab" * 32
         (f"studio sha256:{HEX} edit,root", "'root' is not"),
         (f"anonymous sha256:{HEX} edit", "'anonymous'"),
         (f"a\x1b[31m sha256:{HEX} edit", "the name"),
-        (f"a sha256:{HEX} edit\nb sha256:{HEX} list", ":2: this token stands here twice"),
+        (f"a sha256:{HEX} edit\nb sha256:{HEX} list", ":2: duplicate token"),
     ],
 )
 def test_a_bad_token_file_stops_the_start_and_names_the_line(lines: str, fault: str, tmp_path: Path) -> None:

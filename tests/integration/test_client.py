@@ -1,4 +1,7 @@
-"""The client against a real gRPC server of this test's own: retries, timeouts, progress, batches, cancelling."""
+"""The client against a real gRPC server of this test's own.
+
+Retries, timeouts, progress, batches, cancelling.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,10 @@ Context = grpc.aio.ServicerContext[edit_pb2.EditRequest, edit_pb2.EditEvent]
 
 @dataclass
 class Servicer(edit_pb2_grpc.EditServiceServicer):
-    """Answers the first calls with `errors`, one each, and the others well; remembers what it was sent."""
+    """Answers the first calls with `errors`, one each, and the others well.
+
+    Remembers what it was sent.
+    """
 
     errors: list[ImgeditError] = field(default_factory=list)
     as_event: bool = False

@@ -1,4 +1,7 @@
-"""The command line as a program for programs: exit codes, JSON, completion in each shell."""
+"""The command line as a program for programs.
+
+Exit codes, JSON, completion in each shell.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""`imgedit models` against a hub on loopback: real downloads of tiny files, real faults."""
+"""`imgedit models` against a hub on loopback.
+
+Real downloads of tiny files, real faults.
+"""
 
 from __future__ import annotations
 
@@ -84,7 +87,10 @@ def models(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def run(hub: Hub, models: Path) -> Run:
-    """Run `imgedit models …` against the hub; checks that no command ends in a traceback."""
+    """Run `imgedit models …` against the hub.
+
+    Checks that no command ends in a traceback.
+    """
 
     def run(*arguments: str) -> Result:
         environment = {"HF_ENDPOINT": hub.address, "IMGEDIT_MODELS": str(models), "COLUMNS": "200"}

@@ -1,4 +1,7 @@
-"""A proxy in the environment: what is near never goes through it, unless asked; what is far does."""
+"""A proxy in the environment: what is near never goes through it, unless asked.
+
+What is far does.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The wheel, alone in an environment with what it declares and nothing else: the client and the CLI work there.
+"""The wheel, alone in an environment with what it declares and nothing else.
+
+The client and the CLI work there.
 
 The environments are made without a network: the wheel's dependencies are links to the packages of this one.
 """
@@ -90,7 +92,10 @@ def closure(needed: list[str]) -> dict[str, metadata.Distribution]:
 
 
 def make_environment(folder: Path, needed: list[str]) -> Path:
-    """An environment that has these packages and no others; where its Python looks for packages."""
+    """An environment that has these packages and no others.
+
+    Where its Python looks for packages.
+    """
     venv.create(folder, with_pip=False)
     [site] = folder.glob("lib/python*/site-packages")
     here = Path(sysconfig.get_path("purelib"))

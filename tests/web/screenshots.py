@@ -101,7 +101,7 @@ def inpainting(browser: Browser, url: str) -> None:
     keep(studio.page, "result")
     studio.page.get_by_role("tab", name="나란히").click()
     studio.used("시드")
-    studio.page.get_by_text("모델이 본 프롬프트").scroll_into_view_if_needed()
+    studio.page.get_by_text("모델에 전달된 프롬프트").scroll_into_view_if_needed()
     keep(studio.page, "used")
     studio.page.close()
 
@@ -140,9 +140,9 @@ def appearance(browser: Browser, url: str) -> None:
     studio.page.get_by_role("img", name="미리보기").wait_for(timeout=90_000)
     keep(studio.page, "progress", wait=100)
     studio.wait_for_result()
-    studio.press("같은 요청, 다른 시드 ×4")
+    studio.press("다른 결과 4장 더 만들기")
     studio.page.get_by_role("group", name="다른 시드의 결과").wait_for(timeout=180_000)
-    studio.page.get_by_role("group", name="이번 방문의 기록").scroll_into_view_if_needed()
+    studio.page.get_by_role("group", name="작업 기록").scroll_into_view_if_needed()
     keep(studio.page, "seeds")
     studio.page.close()
 

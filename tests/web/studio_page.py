@@ -140,7 +140,7 @@ class Studio:
     def used(self, name: str) -> str:
         """A value of the table of what was used."""
         if not self.page.get_by_role("cell", name=name, exact=True).is_visible():
-            self.unfold("실제 사용된 값")
+            self.unfold("적용된 설정")
         return self.page.get_by_role("row", name=name).get_by_role("cell").nth(1).inner_text()
 
 

@@ -80,7 +80,7 @@ def test_what_the_server_refuses_is_said_in_its_korean_words(studio: Studio) -> 
     studio.page.wait_for_timeout(500)
     studio.start()
     expect(studio.page.get_by_text("마스크 크기(40x30)가 이미지 크기")).to_be_visible(timeout=EDIT_SECONDS * 1000)
-    expect(studio.page.get_by_text("요청 번호", exact=False)).to_be_visible()
+    expect(studio.page.get_by_text("요청 ID", exact=False)).to_be_visible()
     studio.choose("English")
     expect(studio.page.get_by_text("send a mask of the picture's size").first).to_be_visible()
 
@@ -91,7 +91,7 @@ def test_names_and_prompts_are_shown_as_text(studio: Studio) -> None:
     studio.edit()
     studio.used("시드")
     expect(studio.page.get_by_text(MALICE).last).to_be_visible()
-    studio.press("결과를 입력으로 사용")
+    studio.press("이 결과에서 이어서 편집")
     expect(studio.page.get_by_text("-inpainting-").first).to_be_visible()
     assert "evil.example" not in {*studio.hosts}
     assert studio.page.locator("[src*='evil'], [href*='evil']").count() == 0

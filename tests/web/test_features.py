@@ -32,7 +32,7 @@ def test_an_edit_gives_the_bytes_that_the_api_gives(studio: Studio, demo_stack: 
     assert studio.downloaded("배경 제거") == answer.background_removed_image
     assert studio.used("시드") == "7"
     expect(studio.page.get_by_text(answer.effective.prompt)).to_be_visible()
-    expect(studio.page.get_by_text("모델이 본 프롬프트 · 번역됨")).to_be_visible()
+    expect(studio.page.get_by_text("모델에 전달된 프롬프트 · 번역됨")).to_be_visible()
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ def slow_edit(studio: Studio) -> None:
 def test_a_running_edit_shows_stage_step_time_and_preview(studio: Studio) -> None:
     slow_edit(studio)
     progress = studio.page.locator(".st-key-progress")
-    expect(progress.get_by_text("3/4 단계 · 편집 (Qwen-Image-Edit)")).to_be_visible(timeout=EDIT_SECONDS * 1000)
+    expect(progress.get_by_text("작업 3/4 · 편집 (Qwen-Image-Edit)")).to_be_visible(timeout=EDIT_SECONDS * 1000)
     expect(progress.get_by_text("/50 스텝")).to_be_visible()
     expect(progress.get_by_text("경과")).to_be_visible()
     expect(progress.get_by_role("img", name="미리보기")).to_be_visible(timeout=EDIT_SECONDS * 1000)
@@ -70,11 +70,11 @@ def test_a_result_becomes_the_next_input_and_the_history_keeps_both(studio: Stud
     studio.seed(5)
     studio.edit()
     first = studio.downloaded()
-    studio.press("결과를 입력으로 사용")
+    studio.press("이 결과에서 이어서 편집")
     expect(studio.page.get_by_text("in-the-gym-inpainting-5.png")).to_be_visible()
     studio.settle()
     studio.edit()
-    history = studio.page.get_by_role("group", name="이번 방문의 기록").get_by_role("button")
+    history = studio.page.get_by_role("group", name="작업 기록").get_by_role("button")
     expect(history).to_have_count(2)
     assert history.last.get_attribute("title") == "1번 결과 보기: 영역 채우기"
     assert studio.downloaded() != first
@@ -90,7 +90,7 @@ def test_four_other_seeds_give_four_results_to_choose_from(studio: Studio) -> No
     studio.sample("in-the-gym")
     studio.prompt("a gym")
     studio.edit()
-    studio.press("같은 요청, 다른 시드 ×4")
+    studio.press("다른 결과 4장 더 만들기")
     variants = studio.page.get_by_role("group", name="다른 시드의 결과").get_by_role("button")
     expect(variants).to_have_count(4, timeout=EDIT_SECONDS * 1000)
     studio.settle()
@@ -100,7 +100,7 @@ def test_four_other_seeds_give_four_results_to_choose_from(studio: Studio) -> No
     expect(variants.nth(2)).to_have_attribute("aria-pressed", "true")
     studio.settle()
     assert studio.used("시드") == variants.nth(2).inner_text().strip()
-    expect(studio.page.get_by_role("group", name="이번 방문의 기록").get_by_role("button")).to_have_count(5)
+    expect(studio.page.get_by_role("group", name="작업 기록").get_by_role("button")).to_have_count(5)
 
 
 def test_english_changes_the_words_and_keeps_what_was_entered(studio: Studio) -> None:
@@ -112,7 +112,7 @@ def test_english_changes_the_words_and_keeps_what_was_entered(studio: Studio) ->
     studio.settle()
     studio.choose("English")
     expect(studio.page.get_by_role("heading", name="Image editing experiments")).to_be_visible()
-    expect(studio.page.get_by_role("button", name="Edit the picture")).to_be_visible()
+    expect(studio.page.get_by_role("button", name="Edit the image")).to_be_visible()
     expect(studio.page.get_by_role("button", name="Remove the picture")).to_be_visible()
     expect(studio.page.get_by_label("Prompt", exact=True)).to_have_value("배경을 체육관으로 변경")
     expect(studio.page.get_by_role("slider", name="Steps")).to_have_value("27")

@@ -88,7 +88,7 @@ class Line:
 
     @property
     def knows_overhead(self) -> bool:
-        """Whether different amounts of work were seen, which separates fixed part and rate."""
+        """Whether different amounts of work were seen, to separate fixed part and rate."""
         return self._spread() > 1e-3 * self.sum_xx
 
     def _spread(self) -> float:

@@ -1,4 +1,4 @@
-"""The step engine: many jobs, one device, and a decision before every denoise step.
+"""The step engine: many jobs, one device, a decision before every denoise step.
 
 A job is prepare → N denoise steps → decode. One worker thread owns the device. At each turn it ends cancelled and late
 jobs, takes the job with the earliest due time, and runs one work item of it: its preparation, one step (batched with
@@ -249,7 +249,10 @@ class Engine(Generic[SpecT, StateT, OutputT]):
             side_task.fail(stopped if side_task.began else not_begun)
 
     def _wait_for_work(self) -> bool:
-        """Block until there is work; False when the engine is closing and all work is done."""
+        """Block until there is work.
+
+        False when the engine is closing and all work is done.
+        """
         with self._changed:
             self._changed.wait_for(lambda: self._jobs or self._side_tasks or self._closing)
             return bool(self._jobs or self._side_tasks)

@@ -1,4 +1,6 @@
-"""Events of a job for its caller, in order: Queued …, Progress …, Preview …, Finished.
+"""Events of a job for its caller, in order.
+
+Queued …, Progress …, Preview …, Finished.
 
 Plain values, safe to pass between threads.
 """

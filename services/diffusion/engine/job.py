@@ -16,7 +16,7 @@ PATIENCE = 4.0
 """A job without a deadline is treated as due after this many times its expected duration (see `due_time`)."""
 
 UNKNOWN_SECONDS = 30.0
-"""Expected duration of a job while the cost model knows nothing."""
+"""Expected duration of a job before the cost model has data."""
 
 
 def due_time(entered: float, deadline: float | None, expected_seconds: float | None) -> float:

@@ -27,7 +27,10 @@ def jpeg_of(latents: NDArray[np.float32], latent_rgb: NDArray[np.float32]) -> by
 
 
 def fit_latent_rgb(latents: NDArray[np.float32], pixels: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The least-squares map (C + 1, 3) from latents (n, C) to colours (n, 3) in [0, 1]."""
+    """The least-squares map (C + 1, 3) from latents (n, C) to colours (n, 3).
+
+    Colours are in [0, 1].
+    """
     design = np.concatenate([latents, np.ones((len(latents), 1), np.float32)], axis=1)
     solution: NDArray[np.float32] = np.linalg.lstsq(design, pixels, rcond=1e-4)[0].astype(np.float32)
     return solution

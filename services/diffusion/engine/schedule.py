@@ -31,7 +31,9 @@ class Schedule:
         return self._cost.left(job.plan, prepared=job.state is not None, steps_done=job.steps_done)
 
     def forecast(self, jobs: Iterable[AnyJob]) -> dict[AnyJob, float | None]:
-        """The jobs in execution order, each with the seconds until its end; None = unknown.
+        """The jobs in execution order, each with the seconds until its end.
+
+        None = unknown.
 
         First those that can be on time, by due time; then the rest.
         """

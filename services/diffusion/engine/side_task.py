@@ -16,7 +16,7 @@ from services.diffusion.engine import metrics
 ResultT = TypeVar("ResultT")
 
 Work = Callable[[Callable[[], bool]], ResultT]
-"""What a side task runs on the device's thread; its argument is `should_stop`."""
+"""A side task's function on the device's thread; its argument is `should_stop`."""
 
 
 @dataclass(eq=False)
@@ -42,7 +42,10 @@ class SideTask:
         return (float("inf") if self.deadline is None else self.deadline), self.number
 
     def should_stop(self) -> bool:
-        """Whether the result is no longer needed: the caller has left or the deadline has passed."""
+        """Whether the result is no longer needed.
+
+        The caller has left or the deadline has passed.
+        """
         late = self.deadline is not None and time.monotonic() >= self.deadline
         self.stopped = self.stopped or self.left or late
         return self.stopped

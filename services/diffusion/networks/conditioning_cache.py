@@ -17,7 +17,9 @@ Tensors = tuple[torch.Tensor, ...]
 
 
 class ConditioningCache:
-    """Tensors by kind ("prompt" or "image") and key, at most `max_bytes`; 0 = disabled.
+    """Tensors by kind ("prompt" or "image") and key, at most `max_bytes`.
+
+    0 = disabled.
 
     service: the label of the metrics.
     """

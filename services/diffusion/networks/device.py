@@ -15,24 +15,30 @@ EXHAUSTED = (
     *("out of memory", "can't allocate memory", "not enough memory", "alloc_failed"),
     *("cublas_status_not_initialized", "cudnn_status_internal_error", "unable to find an engine"),
 )
-"""What the messages say where torch raises a plain RuntimeError instead of OutOfMemoryError: the CPU, cuBLAS, cuDNN.
+"""Messages of plain RuntimeErrors that torch raises instead of OutOfMemoryError: the CPU, cuBLAS, cuDNN.
 
 The last three are raised where there is no room for a workspace.
 """
 
 
 def device_named(name: str) -> torch.device:
-    """The device of a setting: `auto` (CUDA when there is one, else the CPU), `cpu`, `cuda`, `cuda:N`."""
+    """The device of a setting.
+
+    `auto` (CUDA when there is one, else the CPU), `cpu`, `cuda`, `cuda:N`.
+    """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     device = torch.device(name)
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise SettingsError(f"device {name!r} was asked for and CUDA is not available")
+        raise SettingsError(f"device {name!r} is requested, but CUDA is not available")
     return device
 
 
 def dtype_named(name: str, device: torch.device) -> torch.dtype:
-    """The number format of a setting: `auto` (bfloat16 on CUDA, float32 on the CPU) or a name of DTYPES."""
+    """The number format of a setting.
+
+    `auto` (bfloat16 on CUDA, float32 on the CPU) or a name of DTYPES.
+    """
     if name == "auto":
         return torch.bfloat16 if device.type == "cuda" else torch.float32
     if name not in DTYPES:

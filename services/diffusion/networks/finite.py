@@ -42,7 +42,7 @@ def decoded(
     pixels = decode(latents.to(vae.dtype))
     dtype: torch.dtype = vae.dtype
     if dtype != torch.float32 and not _are_finite((pixels,)):
-        log.warning("%s: the decoded picture is not finite in %s; once more in float32", service, dtype)
+        log.warning("%s: the decoded picture is not finite in %s; again in float32", service, dtype)
         metrics.NOT_FINITE.labels(service, "decode").inc()
         vae.to(torch.float32)
         try:

@@ -1,4 +1,6 @@
-"""Flow matching of FLUX and Qwen-Image: sigmas, noising, Euler step, packed latents.
+"""Flow matching of FLUX and Qwen-Image.
+
+Sigmas, noising, Euler step, packed latents.
 
 Pure functions; each job has its own noise levels.
 """

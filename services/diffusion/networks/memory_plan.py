@@ -28,7 +28,7 @@ class Activations:
 
 @dataclass(frozen=True)
 class Headroom:
-    """Bytes of activations: the largest batch's step, and the largest image's decoding."""
+    """Bytes of activations: the largest batch's step, the largest image's decoding."""
 
     step: int
     decode: int

@@ -42,7 +42,7 @@ class Network:
             self._memory = block_memory(self._transformer)
 
     def check(self, lora: str | None, step_cache: bool) -> None:
-        """Raise `InvalidArgument` if a job needs a LoRA or a step cache that is not loaded."""
+        """Raise `InvalidArgument` if a job needs a LoRA or step cache that is not loaded."""
         self.loras.check(lora)
         if step_cache and self._memory is None:
             raise InvalidArgument.field("profile", "its step cache is turned off on this server")
@@ -99,7 +99,10 @@ def _is_of(name: str, context: str) -> bool:
 
 
 def block_memory(transformer: Any) -> dict[str, Any]:
-    """The memory of diffusers' First Block Cache hook, by context (all blocks share it)."""
+    """The memory of diffusers' First Block Cache hook, by context.
+
+    All blocks share it.
+    """
     first = next(iter(transformer.transformer_blocks))
     hooks = HookRegistry.check_if_exists_or_initialize(first).hooks.values()
     memory: dict[str, Any] = next(hook.state_manager._state_cache for hook in hooks if hasattr(hook, "state_manager"))

@@ -128,9 +128,10 @@ def set_attention(transformer: Any, backend: str) -> None:
 
 
 def takes_masks(backend: str) -> bool:
-    """Whether this attention backend (empty = default) handles boolean masks correctly.
+    """Whether this attention backend handles boolean masks correctly.
 
-    torch's own does. Of the others, some reject a mask, and some add it to the logits as zeros and ones.
+    Empty = default. torch's own does. Of the others, some reject a mask, and some add it to the logits as zeros and
+    ones.
     """
     return (backend or DIFFUSERS_ATTN_BACKEND) == "native"
 

@@ -58,10 +58,10 @@ def latent_grid(latents: torch.Tensor) -> NDArray[np.float32]:
 
 
 def measure_latent_rgb(encode: Callable[[torch.Tensor], torch.Tensor]) -> NDArray[np.float32]:
-    """The linear map from a VAE's latents to colours, fitted on a chart of 256 patches.
+    """The linear map from a VAE's latents to colours, fitted on a colour chart.
 
     encode: (1, 3, 256, 256) in [-1, 1] → (1, C, 32, 32). Fitted rather than tabulated, so it suits any VAE. The chart
-    is constant: low-discrepancy colours (Roberts' R3 sequence) in patches of 16×16 pixels.
+    is constant: 256 low-discrepancy colours (Roberts' R3 sequence) in patches of 16×16 pixels.
     """
     index = np.arange(256)[:, None]
     colours = (0.5 + index * np.array([0.8191725, 0.6710436, 0.5497005])) % 1.0  # (256, 3)

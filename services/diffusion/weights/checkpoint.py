@@ -27,7 +27,7 @@ SAMPLE_BYTES = 65_536
 
 
 def check_folder(folder: Path, pipeline: str, components: Iterable[str]) -> None:
-    """Reject a folder that is not a complete checkpoint of this pipeline, or holds code.
+    """Reject a folder that is not a complete checkpoint of the pipeline, or has code.
 
     Raises `ModelLoadError` that names the path.
     """
@@ -90,7 +90,7 @@ def load_network(cls: Any, folder: Path, dtype: torch.dtype, ignored: Ignored = 
 
 @contextmanager
 def _named(cls: Any, folder: Path) -> Iterator[None]:
-    """Turn a library's error about a component's folder into a one-line `ModelLoadError`."""
+    """Turn a library's error about a component into a one-line `ModelLoadError`."""
     try:
         yield
     except (OSError, ValueError, KeyError, RuntimeError, TypeError, SafetensorError) as error:

@@ -1,4 +1,4 @@
-"""Convert a transformer from a GGUF file to safetensors and back, tensor by tensor.
+"""Convert a transformer between GGUF and safetensors, tensor by tensor.
 
 The source's header is checked against the network of `config.json` first: any other file is rejected. A `Layout` names
 the tensors.
@@ -152,7 +152,7 @@ def _headers(folder: Path) -> dict[str, tuple[Path, Entry]]:
 
 
 def _check(folder: Path, files: Mapping[str, tuple[Path, Entry]], network: Any, model: str) -> None:
-    """Check that these are exactly the network's parameters, as floating-point numbers."""
+    """Check that these are exactly the network's parameters, as floats."""
     entries = {name: entry for name, (_, entry) in files.items()}
     refuse_unfit(folder, f"the {model} transformer", stored_weights.faults(entries, network.state_dict()))
 

@@ -143,9 +143,9 @@ def parameter_rows(
     shapes: Shapes,
     halves_swapped: tuple[str, ...],
 ) -> Iterator[tuple[str, int, torch.Tensor]]:
-    """Each parameter's name, GGUF type and stored rows (n, bytes) uint8, in file order.
+    """Each parameter's name, GGUF type and stored rows (n, bytes) uint8.
 
-    One tensor is held at a time.
+    In file order; one tensor is held at a time.
     """
     with path.open("rb") as file:
         for entry in sorted((entries[name] for name in names), key=lambda entry: entry.offset):

@@ -1,4 +1,4 @@
-"""Read a LoRA file in the naming of any common trainer, and account for each entry.
+"""Read a LoRA file in any common trainer's naming, and account for each entry.
 
 A file pairs two matrices, down (r, in) and up (out, r), with each layer that it changes. Entries use the layer names of
 diffusers' transformer or of the original model (where query, key and value are one), with dots or underscores, behind
@@ -40,7 +40,7 @@ PAIRED = re.compile(
 )
 ALPHA = ".alpha"
 OTHER_KINDS = {"lokr_": "a LoKr", "hada_": "a LoHa", "dora_scale": "a DoRA", "lora_magnitude_vector": "a DoRA"}
-"""What else such files may hold, by a part of the entries' names."""
+"""Other known entries of such files, by a part of their names."""
 
 METADATA = "lora_adapter_metadata"
 PEFT_FILE, PEFT_CONFIG = "adapter_model.safetensors", "adapter_config.json"
@@ -250,7 +250,7 @@ class _Scale:
 
     @classmethod
     def of(cls, path: Path, metadata: Mapping[str, str]) -> _Scale:
-        """Read the strengths from diffusers' metadata in the file or PEFT's configuration beside it."""
+        """Read the strengths from diffusers' metadata or PEFT's configuration file."""
         beside = path.with_name(PEFT_CONFIG)
         try:
             if path.name == PEFT_FILE and beside.is_file():

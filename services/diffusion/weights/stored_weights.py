@@ -36,9 +36,10 @@ log = logging.getLogger(__name__)
 
 
 def check_network(cls: Any, folder: Path, ignored: Ignored) -> None:
-    """Reject a folder whose weights are not exactly those of `cls` with its `config.json`.
+    """Reject a folder whose weights are not exactly those of `cls`.
 
-    Raises `ModelLoadError` with one line: the file or folder, the count and the first few of each kind of fault.
+    Its `config.json` gives the sizes. Raises `ModelLoadError` with one line: the file or folder, the count and the
+    first few of each kind of fault.
     """
     network = without_weights(cls, folder)
     files = files_of(network, folder)
@@ -63,7 +64,10 @@ def without_weights(cls: Any, folder: Path) -> Any:
 
 
 def files_of(network: Any, folder: Path) -> list[Path]:
-    """The safetensors files that the library would read: a single one, or index shards."""
+    """The safetensors files that the library would read.
+
+    A single one, or index shards.
+    """
     is_diffusers = isinstance(network, ModelMixin)
     single = folder / (DIFFUSERS_FILE if is_diffusers else TRANSFORMERS_FILE)
     index = folder / (DIFFUSERS_INDEX if is_diffusers else TRANSFORMERS_INDEX)
@@ -106,7 +110,7 @@ def entries_of(files: Iterable[Path]) -> dict[str, Entry]:
 
 
 def network_names(network: Any, entries: Mapping[str, Entry], *, sharded: bool) -> dict[str, Entry]:
-    """The entries under the network's names, with old names renamed as the library does."""
+    """The entries under the network's names; old names are renamed as by the library."""
     if isinstance(network, ModelMixin):
         renamed = dict(entries)
         if not sharded:

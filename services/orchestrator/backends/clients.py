@@ -44,7 +44,7 @@ _PICTURES = {
 _SEGMENTATION_FIELDS = {"image": "input_image"}
 _FILL_FIELDS = {"image": "input_image", "mask": "mask_image"}
 _QWEN_EDIT_FIELDS = _PICTURES | {"mask": "mask_image", "true_cfg_scale": "guidance_scale"}
-"""What an edit's caller calls the fields of the services' requests."""
+"""The services' request fields → the caller's names for them."""
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ MARGIN_SECONDS = 0.1
 """Kept back of the time left, so that a stage's refusal still reaches the caller."""
 
 REFUSED_WAIT_SECONDS = 0.5
-"""How long a service where nothing listens may take to come back; whoever waits for it should know soon."""
+"""How long a service without a listener may take to come back; its callers should know soon."""
 
 _HEALTH_POLL_SECONDS = 0.1
 
@@ -142,7 +142,7 @@ class StageCalls:
             error = ServiceUnavailable(
                 f"stage {stage}: the {service} service at {address} cannot be reached or was lost "
                 f"({raised.details()}); start it, or retry when its health is SERVING",
-                korean=f"'{stage}' 단계의 {service} 서비스에 연결할 수 없습니다. 잠시 후 다시 시도하세요.",
+                korean=f"{service} 서비스가 응답하지 않습니다(작업: {stage}). 잠시 후 다시 시도하세요.",
             )
         if isinstance(error, Unauthenticated | PermissionDenied):
             _log.error("the service refuses the orchestrator", extra={"stage": stage, "error": error.message})

@@ -88,7 +88,7 @@ class PaintStage(_Strict):
     """
 
     prompt: str | None = Field(
-        None, min_length=1, max_length=2000, description="a prompt of its own, in a language that its model reads"
+        None, min_length=1, max_length=2000, description="a fixed prompt, in a language that its model reads"
     )
     steps: int | None = Field(None, ge=1, le=100)
     guidance_scale: float | None = Field(None, ge=0, le=100)
@@ -272,7 +272,10 @@ class Feature(_Strict):
 
     @cached_property
     def passes(self) -> tuple[tuple[Stage, ...], ...]:
-        """The stages up to each composite: each paints once, from what the one before made."""
+        """The stages up to each composite.
+
+        Each paints once, from what the one before made.
+        """
         ends = [index for index, stage in enumerate(self.stages, start=1) if isinstance(stage, CompositeStage)]
         starts = [0, *ends[:-1]]
         return tuple(self.stages[start:end] for start, end in zip(starts, ends or [len(self.stages)], strict=True))

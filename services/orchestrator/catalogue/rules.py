@@ -9,7 +9,7 @@ from services.orchestrator.catalogue.faults import fault
 PAINTERS = ("fill", "qwen_edit")
 
 FINISHING: tuple[str, ...] = ()
-"""Stages behind the last composite, which work on the whole result. What they change is the result's, mask or not."""
+"""Stages behind the last composite, which work on the whole result. They may change any pixel of the result."""
 
 
 def check(kinds: Sequence[str]) -> None:
@@ -43,13 +43,13 @@ def _check_stage(kind: str, index: int, before: Sequence[str]) -> None:
     since_composite = before[len(before) - before[::-1].index("composite") :] if "composite" in before else before
     match kind:
         case "segment" if "mask" in before:
-            raise _at(index, "segment stands before the mask that is taken from it")
+            raise _at(index, "segment must precede the mask that is taken from it")
         case "mask" | "extend" if {"mask", "extend"} & set(before) - {kind}:
             raise _at(index, "mask and extend do not go together: each makes the mask")
         case "extend" if painted:
-            raise _at(index, "extend stands before everything that paints")
+            raise _at(index, "extend must precede everything that paints")
         case "rewrite_prompt" if painted:
-            raise _at(index, "rewrite_prompt stands before everything that paints")
+            raise _at(index, "rewrite_prompt must precede everything that paints")
         case "fill" | "qwen_edit" if painted and painted[-1] != "composite":
             raise _at(index, f"a composite stands between {painted[-1]} and {kind}")
         case "fill" if not {"mask", "extend"} & set(since_composite):

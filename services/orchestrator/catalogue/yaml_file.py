@@ -1,7 +1,6 @@
-"""A YAML file as plain values, with the line of each. What PyYAML takes in silence is refused here: a key that stands
-twice, an alias that multiplies, a file or a nesting without end.
+"""A YAML file as plain values, with the line of each.
 
-Knows nothing of experiments.
+Rejects what PyYAML accepts silently: duplicate keys, expanding aliases, and unbounded files or nesting.
 """
 
 from __future__ import annotations
@@ -32,7 +31,10 @@ _KEY_TAGS = ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge")
 
 
 class _Loader(yaml.SafeLoader):
-    """Ends at what is nested or counted without end as soon as it comes: the scanner alone takes the square of it."""
+    """Ends at what is nested or counted without end as soon as it comes.
+
+    The scanner alone takes the square of it.
+    """
 
     _nodes = 0
 
@@ -88,7 +90,10 @@ class YamlFile:
 
 
 def read(path: Path) -> YamlFile:
-    """Parse a file. Raises `SettingsError` with file and line, of every key that stands twice also with its field."""
+    """Parse a file.
+
+    Raises `SettingsError` with file and line, of every key that stands twice also with its field.
+    """
     loader = _loader(path)
     try:
         root = loader.get_single_node()
@@ -123,7 +128,7 @@ def _loader(path: Path) -> yaml.SafeLoader:
 
 
 def _faults(path: Path, root: yaml.Node) -> list[str]:
-    """What is wrong with the nodes: wrong keys, or more values than are read."""
+    """The faults of the nodes: wrong keys, or too many values."""
     faults = []
     for count, (keys, node) in enumerate(_walk(root, ()), start=1):
         if count > MAX_VALUES:
@@ -140,7 +145,7 @@ def _faults(path: Path, root: yaml.Node) -> list[str]:
 
 
 def _walk(node: yaml.Node, keys: tuple[Key, ...]) -> Iterator[tuple[tuple[Key, ...], yaml.Node]]:
-    """Every value with the keys that lead to it, aliases followed, one level deeper than is read."""
+    """Every value with its keys, aliases followed, one level deeper than is read."""
     yield keys, node
     if len(keys) > MAX_DEPTH:
         return
@@ -153,13 +158,13 @@ def _walk(node: yaml.Node, keys: tuple[Key, ...]) -> Iterator[tuple[tuple[Key, .
 
 
 def _wrong_keys(node: yaml.Node) -> Iterator[tuple[yaml.Node, str]]:
-    """The keys of a mapping that are no text, or that stood before, and what is wrong with them."""
+    """The keys of a mapping that are duplicates or not text, with the fault."""
     seen: dict[str, int] = {}
     for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
         if key.tag not in _KEY_TAGS:
             yield key, "a key must be text; a number or a word such as `yes` needs quotation marks"
         elif key.value in seen:
-            yield key, f"this key stands here twice, first in line {seen[key.value]}"
+            yield key, f"duplicate key, first in line {seen[key.value]}"
         else:
             seen[key.value] = _line(key.start_mark)
 

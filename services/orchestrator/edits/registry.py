@@ -183,9 +183,9 @@ class EditRegistry:
         if key in self._ended:
             return False
         raise RequestNotFound(
-            f"this server holds no edit with the request id {key.request_id!r} of yours: it may be at another replica, "
-            "or long finished; closing an edit's call always cancels it",
-            korean="이 서버에는 그 요청 번호의 작업이 없습니다. 다른 서버에 있거나 이미 오래전에 끝났을 수 있습니다.",
+            f"this server holds no edit of this caller with the request id {key.request_id!r}: it may be at another "
+            "replica, or long finished; closing an edit's call always cancels it",
+            korean="이 서버에는 그 요청 ID의 작업이 없습니다. 다른 서버에 있거나 이미 오래전에 끝났을 수 있습니다.",
             resource=Resource("edit", key.request_id),
         )
 
@@ -199,7 +199,7 @@ class EditRegistry:
         theirs = await asyncio.shield(edit.fingerprint) if edit.fingerprint is not None else None
         if mine is None or mine != theirs:
             raise RequestIdInUse(
-                f"request_id: {key.request_id!r} is the id of another request of yours; use a new id for each request",
+                f"request_id: {key.request_id!r} is already the id of another request; use a new id for each request",
                 resource=Resource("edit", key.request_id),
             )
         if edit.is_abandoned:

@@ -17,7 +17,7 @@ Flags = NDArray[np.bool_]
 Numbers = NDArray[np.int64]
 
 OUTSIDE = 0
-"""The number of all that lies beyond the border; runs are numbered from 1."""
+"""The label of everything beyond the border; runs are labelled from 1."""
 
 
 def fill_holes(mask_alpha: Pixels) -> Pixels:
@@ -93,7 +93,8 @@ class _Runs:
 def _roots(count: int, one: Numbers, other: Numbers) -> Numbers:
     """The smallest label connected to each of `count` labels.
 
-    Links are pairs (one[i], other[i]). Hooking and pointer jumping (Shiloach and Vishkin, "An O(log n) parallel connectivity algorithm", 1982).
+    Links are pairs (one[i], other[i]). Hooking and pointer jumping (Shiloach and Vishkin, "An O(log n) parallel
+    connectivity algorithm", 1982).
     """
     root = np.arange(count)
     while one.size:

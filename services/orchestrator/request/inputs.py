@@ -19,7 +19,7 @@ from services.orchestrator.catalogue.models import ExtendStage
 from services.orchestrator.request.parameters import EditParameters
 
 BYTES_PER_PIXEL = 28
-"""What an edit takes at its peak for each pixel of its pictures; measured at 12 megapixels."""
+"""Peak memory of an edit per pixel of its images; measured at 12 megapixels."""
 
 _HEADER_BYTES = 65_536
 """Read for an estimate on the event loop: a walk along the whole file would hold up the others."""

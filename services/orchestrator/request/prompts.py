@@ -17,7 +17,7 @@ from services.orchestrator.request.parameters import EditParameters
 Mode = Literal["translate", "expand"]
 
 ENGLISH = ("en",)
-"""What the PromptService writes."""
+"""The PromptService's output language."""
 
 MODELS = {"fill": "FLUX.1-Fill", "qwen_edit": "Qwen-Image-Edit"}
 

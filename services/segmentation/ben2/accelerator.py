@@ -34,7 +34,10 @@ class AcceleratedBEN2:
 
     @torch.inference_mode()
     def __call__(self, x: Tensor) -> Tensor:
-        """(B, 3, S, S), ImageNet-normalised -> (B, 1, S, S) float32 alpha in [0, 1] on the network's device."""
+        """(B, 3, S, S), ImageNet-normalised -> (B, 1, S, S) float32 alpha in [0, 1].
+
+        On the network's device.
+        """
         x = x.to(self._device, self._dtype, memory_format=torch.channels_last)
         out: Tensor = self._network(x)
         return out.float()

@@ -59,7 +59,7 @@ def shift_mask(side: int, window: int, device: torch.device | None = None) -> Te
 
 
 class WindowAttention(nn.Module):
-    """Multi-head attention inside each window, with a learned bias per relative position."""
+    """Multi-head attention in each window, with a learned bias per relative position."""
 
     def __init__(self, dim: int, heads: int, window: int) -> None:
         super().__init__()
@@ -79,7 +79,10 @@ class WindowAttention(nn.Module):
         return self.relative_position_bias_table[self.relative_position_index].permute(2, 0, 1).contiguous()
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """Takes x (N * windows, window², C), mask (windows, window², window²) or None -> the shape of x."""
+        """Attend in windows: x (N * windows, window², C) -> the shape of x.
+
+        mask: (windows, window², window²) or None.
+        """
         groups, length, dim = x.shape
         q, k, v = self.qkv(x).reshape(groups, length, 3, self.heads, dim // self.heads).permute(2, 0, 3, 1, 4)
         bias = self.position_bias()[None]  # (1, heads, window², window²)

@@ -46,9 +46,10 @@ def load(folder: Path) -> BEN2:
 
 
 def read_weights(path: Path, config: Path | None = None) -> Mapping[str, Tensor]:
-    """The entries of one weights file, checked against the network, or `ModelLoadError`.
+    """The entries of one weights file, checked against the network.
 
-    `config` is the folder of the `config.json` that gives the sizes, the file's own folder if None.
+    Raises `ModelLoadError`. `config` is the folder of the `config.json` that gives the sizes, the file's own folder if
+    None.
     """
     with torch.device("meta"):
         network = BEN2(read_config(config or path.parent))
@@ -114,7 +115,7 @@ def _read_safetensors(path: Path) -> Mapping[str, Tensor]:
 def _read_pickle(path: Path) -> Mapping[str, Tensor]:
     refused = f"BEN2 weights: {path} is not a checkpoint of plain tensors"
     if not zipfile.is_zipfile(path):
-        raise ModelLoadError(f"{refused}: it is no zip archive")
+        raise ModelLoadError(f"{refused}: it is not a zip archive")
     try:
         _check_archive(path)
         content = torch.load(path, map_location="cpu", weights_only=True)

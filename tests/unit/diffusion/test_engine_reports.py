@@ -1,4 +1,7 @@
-"""What the engine shows of its work: previews, and metrics with labels from closed sets."""
+"""What the engine shows of its work.
+
+Previews, and metrics with labels from closed sets.
+"""
 
 import asyncio
 import io

@@ -1,4 +1,7 @@
-"""Which job runs when: deadlines, order, bounds, cancels. The model is clockwork, so every quantum can be named."""
+"""Which job runs when: deadlines, order, bounds, cancels.
+
+The model is clockwork, so every quantum can be named.
+"""
 
 import asyncio
 import itertools

@@ -57,7 +57,10 @@ def met_behind_a_lock(requests: list[Arrival]) -> int:
 
 
 class Simulation:
-    """One engine without its thread: the same decisions in the same order, in simulated time."""
+    """One engine without its thread.
+
+    The same decisions in the same order, in simulated time.
+    """
 
     def __init__(self, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 0.0

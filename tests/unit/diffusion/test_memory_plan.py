@@ -1,4 +1,7 @@
-"""How much room the transformer gets: nothing that another network or the work needs is promised to it."""
+"""How much room the transformer gets.
+
+Nothing that another network or the work needs is promised to it.
+"""
 
 from typing import Any
 
@@ -88,7 +91,10 @@ def empty(*shape: int) -> torch.Tensor:
 
 @pytest.fixture(scope="module")
 def flux() -> tuple[Any, Any]:
-    """The VAE, and of the transformer two blocks of each kind: what one holds is gone before the next."""
+    """The VAE, and of the transformer two blocks of each kind.
+
+    What one holds is gone before the next.
+    """
     with torch.device("meta"):
         vae = AutoencoderKL(
             block_out_channels=(128, 256, 512, 512),

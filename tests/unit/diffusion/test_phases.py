@@ -1,4 +1,7 @@
-"""A job's spans as spans: one each, with what the engine did for it, however it ended."""
+"""A job's spans as spans.
+
+One each, with what the engine did for it, however it ended.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What a profile means to a model service: a LoRA, a step cache, or neither, by its settings."""
+"""What a profile means to a model service.
+
+A LoRA, a step cache, or neither, by its settings.
+"""
 
 from pathlib import Path
 from typing import Any

@@ -18,7 +18,10 @@ from tests.support.engine import box_mask, checkpoint, fill, fill_spec, finish, 
 
 
 def pipeline_output(spec: FillSpec) -> torch.Tensor:
-    """What `FluxFillPipeline.__call__` makes of the spec: (1, 3, H, W) before rounding, in [0, 1]."""
+    """What `FluxFillPipeline.__call__` makes of the spec.
+
+    (1, 3, H, W) before rounding, in [0, 1].
+    """
     parts = dict(fill()._pipeline.components)
     parts["scheduler"] = FlowMatchEulerDiscreteScheduler.from_pretrained(checkpoint("FLUX.1-Fill-dev") / "scheduler")
     pipeline = FluxFillPipeline(**parts)

@@ -56,7 +56,10 @@ def empty() -> FluxTransformer2DModel:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint whose transformer has a configuration and no weights: those come from the GGUF file."""
+    """A checkpoint whose transformer has a configuration and no weights.
+
+    Those come from the GGUF file.
+    """
     copy = tmp_path_factory.mktemp("kquants") / "FLUX.1-Fill-dev"
     shutil.copytree(checkpoint("FLUX.1-Fill-dev"), copy)
     shutil.rmtree(copy / "transformer")
@@ -75,7 +78,9 @@ def made_up(shape: tuple[int, int], kind: str, noise: np.random.Generator) -> np
 
 
 def write(path: Path, kind: str, prefix: str = "") -> dict[str, torch.Tensor]:
-    """Write a whole file of this kind; the parameters that diffusers' network should get, by the gguf package.
+    """Write a whole file of this kind.
+
+    The parameters that diffusers' network should get, by the gguf package.
 
     As in published files, what is no matrix is F32, and a matrix whose rows do not fill blocks is F16.
     """

@@ -1,4 +1,7 @@
-"""LoRAs, the step cache and the memory settings: what each may change, and that other jobs never notice."""
+"""LoRAs, the step cache and the memory settings.
+
+What each may change, and that other jobs never notice.
+"""
 
 import asyncio
 from pathlib import Path

@@ -1,4 +1,7 @@
-"""Hostile and odd files: each refused for its reason or accepted at its size, in the time and memory it may take."""
+"""Hostile and odd files.
+
+Each refused for its reason or accepted at its size, in the time and memory it may take.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,10 @@ DECODING_SECONDS, DECODING_BYTES = 2.0, 64 * MB
 
 
 def judged(*arguments: str) -> dict[str, dict[str, Any]]:
-    """What became of the files, in a process of its own; freed memory goes back, so that growth is growth."""
+    """What became of the files, in a process of its own.
+
+    Freed memory goes back, so that growth is growth.
+    """
     environment = {**os.environ, "MALLOC_TRIM_THRESHOLD_": "65536", "MALLOC_MMAP_THRESHOLD_": "65536"}
     command = [sys.executable, "-W", "error", "-m", "tests.judge", *arguments]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900, check=False, env=environment)

@@ -1,4 +1,7 @@
-"""What a result says of its making: written into every format, well-formed, read back, and enough to make it again."""
+"""What a result says of its making.
+
+Written into every format, well-formed, read back, and enough to make it again.
+"""
 
 from __future__ import annotations
 

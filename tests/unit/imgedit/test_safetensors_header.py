@@ -1,4 +1,7 @@
-"""The header of a safetensors file is read with a bound on everything; what is not in order is refused at once."""
+"""The header of a safetensors file is read with a bound on everything.
+
+What is not in order is refused at once.
+"""
 
 from __future__ import annotations
 

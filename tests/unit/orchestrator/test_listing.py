@@ -1,4 +1,7 @@
-"""What ListExperiments says: all that a form needs, in Korean and in English, and what can be used now."""
+"""What ListExperiments says.
+
+All that a form needs, in Korean and in English, and what can be used now.
+"""
 
 from __future__ import annotations
 

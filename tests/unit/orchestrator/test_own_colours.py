@@ -1,4 +1,7 @@
-"""The subject's own colours: no old background shines through its soft edge, whatever size BEN2 looked at."""
+"""The subject's own colours.
+
+No old background shines through its soft edge, whatever size BEN2 looked at.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Mask options and backgrounds of a request: what is unset, what is refused, what the answer tells."""
+"""Mask options and backgrounds of a request.
+
+What is unset, what is refused, what the answer tells.
+"""
 
 from __future__ import annotations
 

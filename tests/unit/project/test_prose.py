@@ -1,4 +1,7 @@
-"""Stumbling constructions are found with file, line and advice; better wordings pass."""
+"""Stumbling constructions are found with file, line and advice.
+
+Better wordings pass.
+"""
 
 from __future__ import annotations
 

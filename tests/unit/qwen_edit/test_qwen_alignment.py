@@ -1,4 +1,6 @@
-"""An edited picture lies where the picture was: no shift, no zoom, through the work area and the VAE and back.
+"""An edited picture lies where the picture was.
+
+No shift, no zoom, through the work area and the VAE and back.
 
 The transformer is skipped, so all that comes back has only been scaled, padded, encoded and decoded. The VAE is the
 real class with weights that average (`averaging_vae.py`). The work area is a quarter of the default one, to be quick.
@@ -84,7 +86,10 @@ def test_tiles_of_the_vae_show_no_seam() -> None:
 @pytest.mark.parametrize("size", [*SIZES, (16, 16), (16, 3200), (4096, 4096), (1024, 1024), (5000, 5000), (1999, 17)])
 @pytest.mark.parametrize("work_pixels", [WORK_PIXELS, 1024 * 1024])
 def test_the_work_area_has_the_pictures_aspect_to_half_a_pixel(size: tuple[int, int], work_pixels: int) -> None:
-    """What the model sees is scaled by one factor; sides in whole pixels are at most half a pixel off it."""
+    """What the model sees is scaled by one factor.
+
+    Sides in whole pixels are at most half a pixel off it.
+    """
     area = WorkArea.of(size, work_pixels)
     factor = min(1.0, math.sqrt(work_pixels / (size[0] * size[1])))
     for side, content, padded in zip(size, area.content, area.padded, strict=True):

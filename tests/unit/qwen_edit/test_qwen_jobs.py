@@ -1,4 +1,7 @@
-"""Qwen-Image-Edit's jobs in the engine: cancelled at every phase, beside a working fill engine, and encoded once."""
+"""Qwen-Image-Edit's jobs in the engine.
+
+Cancelled at every phase, beside a working fill engine, and encoded once.
+"""
 
 import asyncio
 import threading

@@ -34,7 +34,10 @@ def small_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def pipeline_output(spec: QwenEditSpec, adapter: QwenEditAdapter | None = None) -> torch.Tensor:
-    """What `QwenImageEditPlusPipeline.__call__` makes of the spec: (1, 3, H, W) before rounding, in [0, 1]."""
+    """What `QwenImageEditPlusPipeline.__call__` makes of the spec.
+
+    (1, 3, H, W) before rounding, in [0, 1].
+    """
     parts = dict((adapter or qwen())._pipeline.components)
     folder = checkpoint("Qwen-Image-Edit-2509")
     parts["scheduler"] = FlowMatchEulerDiscreteScheduler.from_pretrained(folder / "scheduler")

@@ -97,7 +97,10 @@ def test_a_prompt_written_out_with_a_picture_sees_it_in_rows_and_columns_too(ada
 
 
 def test_a_look_at_pictures_leaves_no_positions_behind(adapter: QwenEditAdapter) -> None:
-    """transformers remembers how far pictures moved the text; an answer about text alone must begin at 0."""
+    """transformers remembers how far pictures moved the text.
+
+    An answer about text alone must begin at 0.
+    """
     adapter._conditioner.forget()
     adapter._conditioner.prompt("make it red", [photo()])
     with places_seen(adapter) as seen:

@@ -112,7 +112,10 @@ def test_a_gguf_file_of_another_model_is_refused_by_tensor_name(change: str, tmp
 @pytest.mark.parametrize("marked", [True, False])
 @pytest.mark.parametrize("newer", [True, False])
 def test_a_gguf_file_and_its_configuration_are_of_one_version(newer: bool, marked: bool, tmp_path: Path) -> None:
-    """Files of the newer model say so by an empty tensor; with the other configuration pictures would be wrong."""
+    """Files of the newer model say so by an empty tensor.
+
+    With the other configuration pictures would be wrong.
+    """
     marker = {"__index_timestep_zero__": torch.ones(0)} if marked else {}
     path = write_gguf(tmp_path / "some.gguf", {**weights(), **marker})
     config = tmp_path / "transformer" / "config.json"
@@ -182,7 +185,10 @@ def test_the_text_encoder_rests_where_its_own_setting_says_and_no_pixel_changes(
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # by torch itself, on its first compilation
 def test_regional_compilation_is_of_the_transformers_blocks_alone() -> None:
-    """Whether a module was compiled is torch's own mark; compiling for real takes half a minute."""
+    """Whether a module was compiled is torch's own mark.
+
+    Compiling for real takes half a minute.
+    """
     model = adapter(runtime=RuntimeOptions(compile="regional"))
     assert compiled(model._pipeline.transformer) == {QwenImageTransformerBlock}
     assert not compiled(model._pipeline.text_encoder)

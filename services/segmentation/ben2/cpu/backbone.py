@@ -1,4 +1,4 @@
-"""The Swin backbone over rows of tokens, with one gather into the windows and one out.
+"""The Swin backbone over rows of tokens, with one gather per direction.
 
 A stage's tokens stay in one matrix (views * side², C), view by view and row by row. Padding, rolling, splitting into
 windows and splitting into heads are one table of row numbers; joining and rolling back another. Position bias and shift
@@ -43,7 +43,7 @@ class Windows:
         self._tables: dict[int, tuple[Tensor, Tensor, Tensor]] = {}
 
     def _masks(self, padded: int, window: int, shift: int) -> tuple[Tensor, Tensor]:
-        """The different shift masks (kinds, window², window²) and each window's kind (windows,)."""
+        """The distinct shift masks (kinds, window², window²) and each window's kind."""
         if not shift:
             return torch.zeros(1, self.length, self.length), torch.zeros(self.count, dtype=torch.int64)
         masks, kinds = torch.unique(shift_mask(padded, window).flatten(1), dim=0, return_inverse=True)

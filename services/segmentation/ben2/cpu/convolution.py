@@ -21,9 +21,9 @@ DOUBLED_TAPS = torch.tensor([[[1.0, 1.0, 0.0], [0.0, 0.0, 1.0]], [[1.0, 0.0, 0.0
 
 
 def bordered(scratch: Scratch, name: str, views: int, side: int, channels: int) -> tuple[Tensor, Tensor]:
-    """A buffer (views, side + 2, side + 2, channels) with a zero border, and its inside.
+    """A buffer (views, side + 2, side + 2, channels) with a zero border.
 
-    The inside is a view (views, side, side, channels) of the buffer, to be written.
+    Also returns its inside, a view (views, side, side, channels), to be written.
     """
     whole = scratch.take(name, views, side + 2, side + 2, channels)
     clear_border(whole)
@@ -49,7 +49,10 @@ class Conv3:
         self.channels = len(weight)
 
     def __call__(self, x: Tensor, out: Tensor) -> Tensor:
-        """Takes x (views, side + 2, side + 2, inputs), its border zero -> out (views, side², outputs)."""
+        """Convolve x (views, side + 2, side + 2, inputs) -> out (views, side², outputs).
+
+        The border of x is zero.
+        """
         return convolve(x, self._weight, self._bias, 3, out, self._scratch)
 
 
@@ -68,10 +71,11 @@ class DoubledConv3:
         self._weight = folded.reshape(4 * inputs, 4 * outputs).to(scratch.dtype)
 
     def __call__(self, x: Tensor, out: Tensor) -> Tensor:
-        """Takes x (1, n + 2, n + 2, inputs), its border zero -> out (1, (n + 1)², 4 * outputs).
+        """Convolve x (1, n + 2, n + 2, inputs) -> out (1, (n + 1)², 4 * outputs).
 
-        Row (p, q) of `out` holds the 2 x 2 output pixels (2 p + a, 2 q + b) of the image of side 2 n inside a border of
-        one pixel, in the order (a, b, channel). Pixels on the border are not part of the image.
+        The border of x is zero. Row (p, q) of `out` holds the 2 x 2 output pixels (2 p + a, 2 q + b) of the image of
+        side 2 n inside a border of one pixel, in the order (a, b, channel). Pixels on the border are not part of the
+        image.
         """
         return convolve(x, self._weight, None, 2, out, self._scratch)
 

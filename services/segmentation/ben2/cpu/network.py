@@ -149,9 +149,9 @@ class MaskHead:
         return padded
 
     def _half_size(self, x: Tensor, picture: Tensor) -> Tensor:
-        """Takes x (1, n + 2, n + 2, D) and image (3, 4 n, 4 n) -> (1, 2 n + 2, 2 n + 2, D).
+        """Double x (1, n + 2, n + 2, D) to (1, 2 n + 2, 2 n + 2, D), adding the image.
 
-        The border is zero.
+        The image is (3, 4 n, 4 n). The border is zero.
         """
         n, dim = x.shape[1] - 2, x.shape[3]
         rows = self._upsample1(x, self._scratch.take("head0", 1, (n + 1) ** 2, 4 * dim))

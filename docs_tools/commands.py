@@ -14,8 +14,8 @@ from imgedit.cli.main import app
 
 HEAD = """# Command reference
 
-What `imgedit COMMAND --help` says. [The Python client and the command line](../client.md) has the exit codes and what
-scripts need.
+The help of every command. [The Python client and the command line](../client.md) covers exit codes and
+scripting.
 
 """
 

@@ -13,9 +13,9 @@ CATALOGUE = Path(__file__).parents[1] / "config" / "experiments.yaml"
 
 HEAD = """# Experiments
 
-What `config/experiments.yaml` offers as it is shipped; a server says by `imgedit experiments` what it offers. Values
-out of range are refused, never clamped. *recommended* is the guide's advice for the feature;
-[parameters](../parameters.md) shows what they do.
+The shipped `config/experiments.yaml`; `imgedit experiments` lists a server's own. Out-of-range
+values are rejected, never clamped. *recommended* is the guide's advice for the feature.
+[Parameters](../parameters.md) shows their effects.
 
 """
 

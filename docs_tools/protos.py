@@ -51,17 +51,15 @@ fails. *optional*: the field tells unset from its zero value.
 
 REST_HEAD = """# REST reference
 
-What the edge answers in JSON on its one port (`imgedit up --gateway`: 8080), made from the same protos as the [gRPC
-reference](grpc.md), where messages and enums that are named here are described. `/openapi.json` describes the same
-for programs.
+The edge's JSON API on its port (`imgedit up --gateway`: 8080), generated from the same protos as the [gRPC
+reference](grpc.md), which describes its messages and enums. `/openapi.json` is the machine-readable form.
 
-- Send `content-type: application/json`; another type is answered with 415.
-- Pictures are base64 without a `data:` prefix; enums are their names, for instance `"PROFILE_FAST"`.
-- Where the operator asks for tokens: `authorization: Bearer TOKEN`. `x-imgedit-request-id` is returned, and may be
-  sent.
-- A failure is a `google.rpc.Status` with the HTTP status that its code maps to; its reason stands in `details`
+- Send `content-type: application/json`; other types get 415.
+- Images are base64; enums are their names, for instance `"PROFILE_FAST"`.
+- If tokens are required, send `authorization: Bearer TOKEN`. `x-imgedit-request-id` is returned, and may be sent.
+- A failure is a `google.rpc.Status` with the matching HTTP status; its reason is in `details`
   ([errors](errors.md)).
-- Unknown keys are refused with the nearest known one, in nested messages too. A picture is base64, or a `data:` URL.
+- Unknown keys are rejected with the nearest known one, in nested messages too. An image is base64, or a `data:` URL.
 
 """
 

@@ -15,9 +15,8 @@ from services.common.settings import ServiceSettings
 ROOT = Path(__file__).parents[1]
 HEAD = """# Settings
 
-Each service reads its settings once, at its start, from environment variables. A bad value, or a variable that no
-setting has, stops the start and is named. `imgedit up` hands on its own environment; in Kubernetes they stand in the
-ConfigMaps of the overlay. [Models](../models.md) explains those for memory and speed, [security](../security.md)
+Each service reads its settings from environment variables at its start. An invalid value or an unknown variable stops
+the start and is named. `imgedit up` passes on its own environment; in Kubernetes the overlay's ConfigMaps hold them. [Models](../models.md) explains those for memory and speed, [security](../security.md)
 those for tokens and TLS.
 
 """

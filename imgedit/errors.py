@@ -35,7 +35,7 @@
         └── ModelDownloadError        weights cannot be pulled or compared with what was pulled
 
 Each wire class has exactly one gRPC code and one reason of `error_reason.proto`; `to_status` and `from_status` turn an
-error into a `google.rpc.Status` and back. This module knows nothing of servers, channels or stages.
+error into a `google.rpc.Status` and back.
 """
 
 from __future__ import annotations

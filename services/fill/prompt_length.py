@@ -32,7 +32,7 @@ class PromptReader:
         if clip > self._clip.model_max_length:
             found.append(
                 f"{field}: it has {clip} CLIP tokens and CLIP, which sets the overall look, read the first "
-                f"{self._clip.model_max_length}; T5 reads up to {self._t5_tokens} of its own"
+                f"{self._clip.model_max_length}; T5 reads up to {self._t5_tokens} tokens"
             )
         if len(t5) > self._t5_tokens:
             found.append(

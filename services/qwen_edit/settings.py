@@ -17,17 +17,15 @@ class QwenEditSettings(DiffusionSettings):
     port: int = Field(50054, ge=0, le=65535, description="gRPC port; 0 = any free one")
     metrics_port: int = Field(9104, ge=0, le=65535, description="port of /metrics, /livez and /readyz")
     folder: str = Field("Qwen-Image-Edit-2509", description="folder of the model inside `models`, in diffusers layout")
-    reference_pixels: int = Field(
-        1_048_576, ge=1024, description="area at which reference pictures are encoded, whatever their own size"
-    )
+    reference_pixels: int = Field(1_048_576, ge=1024, description="area at which reference images are encoded")
     text_encoder_weights: Literal["dense", "int8"] = Field(
-        "dense", description="how the text encoder is held: dense = as stored; int8 = 8-bit weights, half the memory"
+        "dense", description="text encoder in memory: dense = as stored; int8 = 8-bit weights, half the memory"
     )
     text_encoder_offload: Literal["same", "none", "model", "sequential"] = Field(
-        "same", description="where the text encoder's weights rest, if not as `offload` says"
+        "same", description="placement of the text encoder's idle weights; same = as `offload`"
     )
     text_encoder_attention: str = Field(
-        "", description="a transformers attention (sdpa, eager, flash_attention_2 ...); empty = its own choice"
+        "", description="a transformers attention (sdpa, eager, flash_attention_2 ...); empty = its default"
     )
     rewrite_tokens: int = Field(512, ge=16, le=2048, description="most tokens of a rewritten prompt")
-    rewrite_seconds: float = Field(30.0, gt=0, description="longest time for rewriting one prompt, with its wait")
+    rewrite_seconds: float = Field(30.0, gt=0, description="time limit for rewriting one prompt, waiting included")

@@ -4,10 +4,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SITE = $(shell $(BIN)/python -c "import google.api, pathlib; print(pathlib.Path(list(google.api.__path__)[0]).parents[1])")
-PROTOS := $(sort $(wildcard protos/imgedit/v1/*.proto))
+PROTOS := $(sort $(wildcard protos/imgedit/v1/*.proto protos/imgedit/inference/v1/*.proto))
 PROTOC = $(BIN)/python -m grpc_tools.protoc -Iprotos -I$(SITE)
 
-.PHONY: help install system-deps protos schema lint test test-fast test-processors demo bench docs images wheel release clean
+.PHONY: help install system-deps protos baseline schema lint test test-fast test-processors demo bench docs images wheel release clean
 
 WORKERS ?= 2
 PYTEST = $(BIN)/pytest --numprocesses $(WORKERS) --dist loadscope --no-loadscope-reorder
@@ -37,6 +37,9 @@ protos: install  ## Regenerate code, Envoy configuration, dashboards, rules and 
 	$(BIN)/python -m deploy.build
 	$(BIN)/python -m docs_tools.build
 
+baseline: install  ## Accept the current public API as the baseline for breaking changes.
+	$(PROTOC) --include_imports --descriptor_set_out=protos/baseline.binpb $(wildcard protos/imgedit/v1/*.proto)
+
 schema: install  ## Regenerate the JSON Schema of the catalogue.
 	$(BIN)/python -m services.orchestrator.catalogue schema > config/experiments.schema.json
 
@@ -48,6 +51,7 @@ lint: install  ## Check style, English, types, the API, and that generated files
 	mkdir -p build
 	$(PROTOC) --include_imports --include_source_info --descriptor_set_out=build/api.binpb $(PROTOS)
 	$(BIN)/buf lint build/api.binpb --config protos/buf.yaml
+	$(BIN)/buf breaking build/api.binpb --against protos/baseline.binpb --config protos/buf.yaml
 	$(BIN)/python tests/check_protos_current.py
 	$(BIN)/python -m deploy.build --check
 	$(BIN)/python -m docs_tools.build --check

@@ -21,9 +21,9 @@ import numpy as np
 from benchmarks.replica import Durations, Edit, Outcome
 from demo.tiny.__main__ import main as build_tiny
 from imgedit.channels import open_channel
+from imgedit.inference.v1 import fill_pb2, fill_pb2_grpc, image_pb2
 from imgedit.local.ports import Ports
 from imgedit.local.supervisor import Stack, environment_of
-from imgedit.v1 import fill_pb2, fill_pb2_grpc, image_pb2
 
 REPLICAS = 2
 SIDES = (256, 384)

@@ -1,4 +1,4 @@
-"""The reference of the gRPC API and its REST paths, from commented protos.
+"""The references of the gRPC APIs and the REST paths, from commented protos.
 
 Uses google.api.http annotations and proto3's JSON mapping.
 """
@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from google.api import annotations_pb2
 from google.protobuf.descriptor_pb2 import (
     DescriptorProto,
     EnumDescriptorProto,
@@ -23,10 +21,13 @@ from google.protobuf.descriptor_pb2 import (
 )
 
 from deploy.envoy.build import PROTOS, compile_protos
+from deploy.envoy.http_rules import Route, routes
 from docs_tools.markdown import code, table, titled
 
-PACKAGE = "imgedit.v1"
-PUBLIC = "EditService"
+PUBLIC = "imgedit.v1"
+INFERENCE = "imgedit.inference.v1"
+PAGES = {PUBLIC: "grpc.md", INFERENCE: "inference.md"}
+"""The page of each package."""
 
 _Field = FieldDescriptorProto
 
@@ -43,9 +44,16 @@ JSON_SCALARS = {**SCALARS, _Field.TYPE_BYTES: "base64 string", **dict.fromkeys(N
 
 GRPC_HEAD = """# gRPC reference
 
-Package `imgedit.v1`, from the comments of `protos/imgedit/v1/*.proto`. Clients call `EditService`; the orchestrator
-calls the other services. [The API](../api.md) tells how the parts belong together, [errors](errors.md) why a call
-fails. *optional*: the field tells unset from its zero value.
+Package `imgedit.v1`, the public API, from the comments of `protos/imgedit/v1/*.proto`. [The API](../api.md) tells how
+the parts belong together, [errors](errors.md) why a call fails. *optional*: the field tells unset from its zero value.
+
+"""
+
+INFERENCE_HEAD = """# gRPC reference of the model services
+
+Package `imgedit.inference.v1`, from the comments of `protos/imgedit/inference/v1/*.proto`: what the orchestrator
+calls, for callers inside a cluster. Clients call `EditService` of the [public API](grpc.md). *optional*: the field
+tells unset from its zero value.
 
 """
 
@@ -65,58 +73,55 @@ reference](grpc.md), which describes its messages and enums. `/openapi.json` is 
 
 
 def pages(folder: Path) -> dict[Path, str]:
-    """The two pages of the reference, by path."""
-    sources = sorted(f"imgedit/v1/{path.name}" for path in (PROTOS / "imgedit" / "v1").glob("*.proto"))
-    book = Book(compile_protos(sources))
-    return {folder / "grpc.md": book.grpc(), folder / "rest.md": book.rest()}
-
-
-@dataclass(frozen=True)
-class Route:
-    """One HTTP path of a method."""
-
-    verb: str
-    path: str
-    has_body: bool
+    """The three pages of the reference, by path."""
+    found = [path for package in PAGES for path in (PROTOS / package.replace(".", "/")).glob("*.proto")]
+    files = compile_protos(sorted(str(path.relative_to(PROTOS)) for path in found))
+    public, inference = Book(files, PUBLIC), Book(files, INFERENCE)
+    return {
+        folder / PAGES[PUBLIC]: public.grpc(GRPC_HEAD),
+        folder / PAGES[INFERENCE]: inference.grpc(INFERENCE_HEAD),
+        folder / "rest.md": public.rest(),
+    }
 
 
 class Book:
-    """Builds the pages from a descriptor set that was compiled with source info."""
+    """Builds the pages of one package from a descriptor set that was compiled with source info."""
 
-    def __init__(self, files: FileDescriptorSet) -> None:
-        self._files = [file for file in files.file if file.package == PACKAGE]
+    def __init__(self, files: FileDescriptorSet, package: str) -> None:
+        self._package = package
+        self._files = [file for file in files.file if file.package == package]
         self._comments: dict[str, str] = {}
         self._messages: dict[str, DescriptorProto] = {}
         for file in self._files:
             self._comments |= dict(comments(file))
-            self._messages |= {f".{PACKAGE}.{message.name}": message for message in file.message_type}
+            self._messages |= {f".{package}.{message.name}": message for message in file.message_type}
 
     def comment(self, *names: str) -> str:
         """The proto's comment on a service, method, message, field, enum or value."""
         return self._comments.get(".".join(names), "")
 
-    def grpc(self) -> str:
+    def grpc(self, head: str) -> str:
         """Every service, then every message and enum by name."""
         services = [service for file in self._files for service in file.service]
-        services.sort(key=lambda service: (service.name != PUBLIC, service.name))
+        services.sort(key=lambda service: service.name)
         messages = sorted((m for file in self._files for m in file.message_type), key=lambda message: message.name)
         enums = sorted((e for file in self._files for e in file.enum_type), key=lambda enum: enum.name)
-        parts = [titled(GRPC_HEAD), *map(self._service, services), "## Messages\n\n", *map(self._message, messages)]
-        return "".join([*parts, "## Enums\n\n", *map(self._enum, enums)])
+        parts = [titled(head), *map(self._service, services), "## Messages\n\n", *map(self._message, messages)]
+        return "".join([*parts, *(["## Enums\n\n"] if enums else []), *map(self._enum, enums)])
 
     def rest(self) -> str:
         """Every method that has an HTTP path."""
         services = [service for file in self._files for service in file.service]
-        found = [(service, method, http(method)) for service in services for method in service.method]
-        parts = [self._endpoint(service, method, route) for service, method, route in found if route]
+        found = [(service, method, routes(method)) for service in services for method in service.method]
+        parts = [self._endpoint(service, method, paths) for service, method, paths in found if paths]
         return "".join([titled(REST_HEAD), *parts])
 
     def _service(self, service: ServiceDescriptorProto) -> str:
         rows = [
             (
                 f"**{method.name}**",
-                _streamed(method.client_streaming) + _link(method.input_type),
-                _streamed(method.server_streaming) + _link(method.output_type),
+                _streamed(method.client_streaming) + self._link(method.input_type),
+                _streamed(method.server_streaming) + self._link(method.output_type),
                 self.comment(service.name, method.name),
             )
             for method in service.method
@@ -126,7 +131,7 @@ class Book:
 
     def _message(self, message: DescriptorProto) -> str:
         rows = [
-            (f"{code(field.name)} = {field.number}", self._type(field), self._told(message, field))
+            (f"{code(field.name)} = {field.number}", self._type(message, field), self._told(message, field))
             for field in message.field
         ]
         fields = table(["field", "type", "meaning"], rows) if rows else "No fields.\n\n"
@@ -138,8 +143,13 @@ class Book:
             return f"{text} One of `{message.oneof_decl[field.oneof_index].name}`."
         return text if field.json_name == field.name else f"{text} In JSON: `{field.json_name}`."
 
-    def _type(self, field: FieldDescriptorProto) -> str:
-        name = SCALARS[field.type] if field.type in SCALARS else _link(field.type_name)
+    def _scalar(self, field: FieldDescriptorProto) -> str:
+        return SCALARS[field.type] if field.type in SCALARS else self._link(field.type_name)
+
+    def _type(self, message: DescriptorProto, field: FieldDescriptorProto) -> str:
+        if entry := _entry(message, field):
+            return f"map of {self._scalar(entry.field[0])} to {self._scalar(entry.field[1])}"
+        name = self._scalar(field)
         if field.label == _Field.LABEL_REPEATED:
             return f"repeated {name}"
         return f"optional {name}" if field.proto3_optional else name
@@ -148,7 +158,8 @@ class Book:
         rows = [(f"{code(value.name)} = {value.number}", self.comment(enum.name, value.name)) for value in enum.value]
         return f"### {enum.name}\n\n{self.comment(enum.name)}\n\n{table(['value', 'meaning'], rows)}"
 
-    def _endpoint(self, service: ServiceDescriptorProto, method: MethodDescriptorProto, route: Route) -> str:
+    def _endpoint(self, service: ServiceDescriptorProto, method: MethodDescriptorProto, paths: list[Route]) -> str:
+        route = paths[0]
         request = self._messages[method.input_type]
         in_path = re.findall(r"\{(\w+)\}", route.path)
         where = "body" if route.has_body else "query"
@@ -161,22 +172,29 @@ class Book:
             )
             for field in request.field
         ]
-        head = f"## {method.name}\n\n**`{route.verb.upper()} {route.path}`**\n\n"
+        head = f"## {method.name}\n\n{' or '.join(f'**`{one.verb.upper()} {one.path}`**' for one in paths)}\n\n"
         fields = table(["key", "in", "type", "meaning"], rows)
         said = "one JSON object per line, each an" if method.server_streaming else "the"
-        answer = f"Answer: {said} {_link(method.output_type, 'grpc.md')}.\n\n"
+        answer = f"Answer: {said} {self._link(method.output_type, 'rest.md')}.\n\n"
         return f"{head}{self.comment(service.name, method.name)}\n\n{fields}{answer}"
 
     def _json_type(self, field: FieldDescriptorProto) -> str:
-        name = JSON_SCALARS[field.type] if field.type in JSON_SCALARS else _link(field.type_name, "grpc.md")
+        name = JSON_SCALARS[field.type] if field.type in JSON_SCALARS else self._link(field.type_name, "rest.md")
         return f"list of {name}" if field.label == _Field.LABEL_REPEATED else name
 
+    def _link(self, type_name: str, page: str | None = None) -> str:
+        """A link from `page`, the package's own unless given."""
+        package, _, name = type_name.removeprefix(".").rpartition(".")
+        if package not in PAGES:
+            return code(type_name.removeprefix("."))
+        target = PAGES[package]
+        return f"[{name}]({'' if target == (page or PAGES[self._package]) else target}#{name.lower()})"
 
-def http(method: MethodDescriptorProto) -> Route | None:
-    """The method's HTTP path; None = gRPC only."""
-    rule = method.options.Extensions[annotations_pb2.http]
-    verb = rule.WhichOneof("pattern")
-    return Route(verb, getattr(rule, verb), rule.body == "*") if verb else None
+
+def _entry(message: DescriptorProto, field: FieldDescriptorProto) -> DescriptorProto | None:
+    """The key and the value of a map; None = the field is none."""
+    found = [nested for nested in message.nested_type if field.type_name.endswith(f".{message.name}.{nested.name}")]
+    return next((nested for nested in found if nested.options.map_entry), None)
 
 
 def comments(file: FileDescriptorProto) -> Iterator[tuple[str, str]]:
@@ -206,10 +224,3 @@ def _name(file: FileDescriptorProto, path: list[int]) -> str:
 
 def _streamed(is_stream: bool) -> str:
     return "stream of " if is_stream else ""
-
-
-def _link(type_name: str, page: str = "") -> str:
-    name = type_name.rsplit(".", 1)[-1]
-    if not type_name.startswith(f".{PACKAGE}."):
-        return code(type_name.removeprefix("."))
-    return f"[{name}]({page}#{name.lower()})"

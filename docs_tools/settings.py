@@ -16,8 +16,8 @@ ROOT = Path(__file__).parents[1]
 HEAD = """# Settings
 
 Each service reads its settings from environment variables at its start. An invalid value or an unknown variable stops
-the start and is named. `imgedit up` passes on its own environment; in Kubernetes the overlay's ConfigMaps hold them. [Models](../models.md) explains those for memory and speed, [security](../security.md)
-those for tokens and TLS.
+the start and is named. `imgedit up` passes on its own environment; in Kubernetes the overlay's ConfigMaps hold them.
+[Memory and speed](../models.md) and [Security](../security.md) explain most of them.
 
 """
 

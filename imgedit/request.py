@@ -95,7 +95,7 @@ def edit_request(image: ImageSource, **options: Unpack[EditOptions]) -> edit_pb2
         seed=options.get("seed"),
         profile=f"PROFILE_{profile.upper()}" if profile is not None else None,
         mask_image=_read(mask) if mask is not None else b"",
-        mask=options.get("mask_options"),
+        mask_options=options.get("mask_options"),
         background=f"BACKGROUND_{background.upper()}" if background is not None else None,
         outpaint=options.get("outpaint"),
         reference_images=[_read(reference) for reference in options.get("references", ())],

@@ -21,7 +21,7 @@ def name_of(words: Words, spec: edit_pb2.ParameterSpec) -> str:
 
 def help_of(words: Words, spec: edit_pb2.ParameterSpec) -> str:
     """The server's help text."""
-    return plain(spec.help_ko if words.language == "ko" else spec.help_en)
+    return plain(spec.help.get(words.language, ""))
 
 
 def field(words: Words, form: Form, spec: edit_pb2.ParameterSpec) -> Any:
@@ -52,14 +52,16 @@ def number(
     kind = int if is_whole else float
     start = kind(default) if default is not None else start_of(spec)
     key = form.key(spec.name) + suffix
+    low, high = spec.range.min, spec.range.max
+    is_wide = high - low > 2
     with st.container(key=f"slider-{key}", gap=None):
         value = st.slider(
             name_of(words, spec),
-            kind(spec.min),
-            kind(spec.max),
+            kind(low),
+            kind(high),
             start,
-            step=1 if is_whole else 0.1 if spec.max - spec.min > 2 else 0.01,
-            format=None if is_whole else "%.1f" if spec.max - spec.min > 2 else "%.2f",
+            step=1 if is_whole else 0.1 if is_wide else 0.01,
+            format=None if is_whole else "%.1f" if is_wide else "%.2f",
             help=help_of(words, spec),
             key=key,
             persist_state="session",
@@ -74,7 +76,7 @@ def start_of(spec: edit_pb2.ParameterSpec) -> float:
     An integer if the parameter is one.
     """
     default = default_of(spec)
-    number = default if isinstance(default, int | float) else spec.min
+    number = default if isinstance(default, int | float) else spec.range.min
     return int(number) if spec.type == edit_pb2.PARAMETER_TYPE_INTEGER else float(number)
 
 
@@ -83,8 +85,8 @@ def choice(words: Words, form: Form, spec: edit_pb2.ParameterSpec) -> str | None
     default = default_of(spec)
     value = st.segmented_control(
         name_of(words, spec),
-        list(spec.choices),
-        default=str(default) if default in spec.choices else None,
+        list(spec.choices.names),
+        default=str(default) if default in spec.choices.names else None,
         format_func=lambda name: words.named("choice", name),
         help=help_of(words, spec),
         key=form.key(spec.name),
@@ -110,7 +112,7 @@ def text(words: Words, form: Form, spec: edit_pb2.ParameterSpec) -> str | None:
     """A text; None = empty."""
     value = st.text_input(
         name_of(words, spec),
-        max_chars=int(spec.max) or None,
+        max_chars=spec.length.max or None,
         help=help_of(words, spec),
         key=form.key(spec.name),
         persist_state="session",
@@ -134,11 +136,12 @@ def _mark_recommended(words: Words, spec: edit_pb2.ParameterSpec, container: str
 
     The style contains only numbers of the spec.
     """
-    if not spec.HasField("recommended_min"):
+    limits = spec.range
+    if not limits.HasField("recommended_min"):
         return
-    low, high = spec.recommended_min, spec.recommended_max
-    left = 100 * (low - spec.min) / (spec.max - spec.min)
-    width = max(1.5, 100 * (high - low) / (spec.max - spec.min))
+    low, high = limits.recommended_min, limits.recommended_max
+    left = 100 * (low - limits.min) / (limits.max - limits.min)
+    width = max(1.5, 100 * (high - low) / (limits.max - limits.min))
     st.html(
         f"<style>.st-key-{container}{{--from:{min(left, 98.5):.2f}%;--part:{width:.2f}%}}</style>"
         '<div class="recommended" aria-hidden="true"><i></i></div>'

@@ -83,7 +83,7 @@ def references(words: Words, session: Session, form: Form, options: dict[str, An
     spec = form.take("reference_images")
     if spec is None:
         return
-    most = int(spec.max)
+    most = spec.count.max
     st.header(words("references"), anchor=False)
     uploads = st.file_uploader(
         words("references.upload", max=most),

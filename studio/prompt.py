@@ -23,7 +23,7 @@ def draw(words: Words, form: Form, options: dict[str, Any]) -> None:
     prompt = st.text_area(
         words("prompt"),
         height=100,
-        max_chars=int(spec.max),
+        max_chars=spec.length.max,
         placeholder=words("prompt.placeholder"),
         key="prompt",
         label_visibility="collapsed",
@@ -92,7 +92,7 @@ def _negative(words: Words, form: Form, options: dict[str, Any]) -> None:
             options["negative_prompt"] = st.text_area(
                 words("negative.custom"),
                 height=80,
-                max_chars=int(spec.max),
+                max_chars=spec.length.max,
                 placeholder=words("negative.placeholder"),
                 key=form.key("negative_prompt"),
                 persist_state="session",

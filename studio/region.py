@@ -87,7 +87,7 @@ def _margins_drawn(view: bytes, size: tuple[int, int], margins: pictures.Margins
 def mask(words: Words, form: Form, options: dict[str, Any], picture: Picture | None) -> None:
     """The source of the mask, and its options."""
     spec = form.take("mask_image")
-    worked = [spec for spec in form.rest() if spec.name.startswith("mask.")]
+    worked = [spec for spec in form.rest() if spec.name.startswith("mask_options.")]
     if spec is None and not worked:
         return
     choices = ["brush", "upload"] if spec is not None and spec.required else ["auto", "brush", "upload"]
@@ -171,7 +171,7 @@ def _mask_over(view: bytes, mask: bytes, _visit: object) -> bytes:
 def _mask_options(words: Words, form: Form, options: dict[str, Any], *, is_own: bool) -> None:
     chosen = edit_pb2.MaskOptions()
     for name in ("subject", "threshold", "grow_px", "feather_px", "fill_holes", "invert"):
-        spec = form.take(f"mask.{name}")
+        spec = form.take(f"mask_options.{name}")
         if spec is None or (is_own and name == "subject"):
             continue
         value = fields.field(words, form, spec)

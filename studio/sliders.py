@@ -40,7 +40,7 @@ def _preset_number(words: Words, form: Form, spec: edit_pb2.ParameterSpec, profi
     """
     preset = form.presets.get(profile, {}).get(spec.name)
     suffix = f"-{profile}"
-    if preset is None or spec.min <= preset <= spec.max:
+    if preset is None or spec.range.min <= preset <= spec.range.max:
         return fields.number(words, form, spec, default=preset, suffix=suffix)
     name = fields.name_of(words, spec)
     st.markdown(words("by_profile", name=name, value=fields.shown(preset), profile=words.named("choice", profile)))
@@ -65,6 +65,12 @@ def _seed(words: Words, spec: edit_pb2.ParameterSpec, options: dict[str, Any]) -
         if how == "fixed":
             options["seed"] = int(
                 st.number_input(
-                    words("seed.value"), int(spec.min), int(spec.max), 42, 1, key="seed", persist_state="session"
+                    words("seed.value"),
+                    int(spec.range.min),
+                    int(spec.range.max),
+                    42,
+                    1,
+                    key="seed",
+                    persist_state="session",
                 )
             )

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-SKIPPED = ("imgedit/v1/", "docs/reference/", "demo/models/", "tools/prose.py")
+SKIPPED = ("imgedit/v1/", "imgedit/inference/v1/", "docs/reference/", "demo/models/", "tools/prose.py")
 """Generated files, and the examples in this one."""
 MAX_SUMMARY = 80
 OFF = "prose: off"

@@ -20,7 +20,8 @@ from demo import world
 from demo.judge import place_of
 from demo.world import prompts
 from imgedit.channels import proxy_options
-from imgedit.v1 import edit_pb2, prompt_pb2, prompt_pb2_grpc
+from imgedit.inference.v1 import prompt_pb2, prompt_pb2_grpc
+from imgedit.v1 import edit_pb2
 
 EXPERIMENT = "ben2_flux_fill"
 MARGIN = 128

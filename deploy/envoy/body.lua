@@ -73,11 +73,12 @@ end
 -- The JSON paths and their messages.
 local BODIES = {
   {path = "^/api/edit_with_comfyui$", message = "EditRequest"},
+  {path = "^/v1/edits$", message = "EditRequest"},
   {path = "^/v1/edits%:stream$", message = "EditRequest"},
   {path = "^/v1/edits/[^/]+%:cancel$", message = "CancelEditRequest"},
 }
 local FIELDS = {
-  EditRequest = {experiment_id = "value", input_image_base64 = "bytes", prompt = "value", feature_id = "value", negative_prompt = "value", steps = "value", guidance_scale = "value", strength = "value", seed = "value", profile = "value", mask_image_base64 = "bytes", mask = "MaskOptions", outpaint = "Outpaint", reference_images_base64 = "bytes", background = "value", negative_scale = "value", output = "OutputOptions", postprocess = "value", preview_every = "value", request_id = "value", expand_prompt = "value"},
+  EditRequest = {experiment_id = "value", input_image_base64 = "bytes", prompt = "value", feature_id = "value", negative_prompt = "value", steps = "value", guidance_scale = "value", strength = "value", seed = "value", profile = "value", mask_image_base64 = "bytes", mask_options = "MaskOptions", outpaint = "Outpaint", reference_images_base64 = "bytes", background = "value", negative_scale = "value", output = "OutputOptions", postprocess = "value", preview_every = "value", request_id = "value", expand_prompt = "value"},
   CancelEditRequest = {request_id = "value"},
   MaskOptions = {subject = "value", invert = "value", threshold = "value", fill_holes = "value", grow_px = "value", feather_px = "value"},
   Outpaint = {left = "value", right = "value", top = "value", bottom = "value", aspect = "value"},

@@ -53,7 +53,7 @@ def files() -> dict[Path, bytes]:
         file.ClearField("source_code_info")
     return {
         FOLDER / "api.binpb": compiled.SerializeToString(deterministic=True),
-        FOLDER / "openapi.json": _text(document),
+        FOLDER / "openapi.json": _text(document, indent=None),
         FOLDER / "headers.lua": scripts.headers(compiled, SERVICE),
         FOLDER / "body.lua": scripts.body(compiled, SERVICE),
         FOLDER / "cluster" / "edge.json": _text(cluster_edge()),
@@ -90,8 +90,9 @@ def cluster_sidecar(upstream: Mutual | None = None) -> gateway.Config:
     )
 
 
-def _text(document: gateway.Config) -> bytes:
-    return (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode()
+def _text(document: gateway.Config, indent: int | None = 1) -> bytes:
+    # Tight: a ConfigMap holds all of them.
+    return (json.dumps(document, indent=indent, separators=(",", ":"), ensure_ascii=False) + "\n").encode()
 
 
 def compile_protos(sources: Sequence[str] = SOURCES) -> FileDescriptorSet:

@@ -80,11 +80,13 @@ local ERRORS = {
 -- Paths of the calls that have one body, and their RPCs.
 local CALLS = {
   {path = "^/api/edit_with_comfyui$", rpc = "/imgedit.v1.EditService/Edit"},
+  {path = "^/v1/edits$", rpc = "/imgedit.v1.EditService/Edit"},
   {path = "^/imgedit%.v1%.EditService/Edit$", rpc = "/imgedit.v1.EditService/Edit"},
   {path = "^/v1/edits%:stream$", rpc = "/imgedit.v1.EditService/EditStream"},
   {path = "^/imgedit%.v1%.EditService/EditStream$", rpc = "/imgedit.v1.EditService/EditStream"},
   {path = "^/v1/edits/[^/]+%:cancel$", rpc = "/imgedit.v1.EditService/CancelEdit"},
   {path = "^/imgedit%.v1%.EditService/CancelEdit$", rpc = "/imgedit.v1.EditService/CancelEdit"},
+  {path = "^/imgedit%.v1%.EditService/GetEdit$", rpc = "/imgedit.v1.EditService/GetEdit"},
   {path = "^/imgedit%.v1%.EditService/ListExperiments$", rpc = "/imgedit.v1.EditService/ListExperiments"},
 }
 

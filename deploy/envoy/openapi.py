@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from google.api import annotations_pb2
 from google.protobuf.descriptor_pb2 import (
     DescriptorProto,
     EnumDescriptorProto,
@@ -17,6 +16,8 @@ from google.protobuf.descriptor_pb2 import (
     FileDescriptorSet,
     MethodDescriptorProto,
 )
+
+from deploy.envoy.http_rules import Route, routes
 
 Json = dict[str, Any]
 
@@ -65,7 +66,8 @@ class OpenApi:
         self._schemas: dict[str, Json] = {}
         paths: Json = {}
         for method in found.method:
-            self._add_path(paths, f".{service}.{method.name}", method)
+            for number, route in enumerate(routes(method), 1):
+                self._add_path(paths, f".{service}.{method.name}", method, route, number)
         return {
             "openapi": "3.1.0",
             "info": {
@@ -94,15 +96,11 @@ class OpenApi:
         for enum in file.enum_type:
             self._enums[f"{base}.{enum.name}"] = enum
 
-    def _add_path(self, paths: Json, name: str, method: MethodDescriptorProto) -> None:
-        rule = method.options.Extensions[annotations_pb2.http]
-        verb = rule.WhichOneof("pattern")
-        if verb is None:
-            return  # gRPC only
-        path = getattr(rule, verb)
-        in_path = re.findall(r"\{(\w+)\}", path)
+    def _add_path(self, paths: Json, name: str, method: MethodDescriptorProto, route: Route, number: int) -> None:
+        """number: the route's place among the method's, from 1; an operation's id must be unique."""
+        in_path = re.findall(r"\{(\w+)\}", route.path)
         operation: Json = {
-            "operationId": method.name,
+            "operationId": method.name + (str(number) if number > 1 else ""),
             "description": self._comments[name],
             "parameters": [self._parameter(method.input_type, field, "path") for field in in_path],
             "responses": {
@@ -114,13 +112,13 @@ class OpenApi:
                 },
             },
         }
-        if rule.body == "*":
+        if route.has_body:
             schema = self._reference(method.input_type)
             operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
         else:
             names = [field.name for field in self._messages[method.input_type].field if field.name not in in_path]
             operation["parameters"] += [self._parameter(method.input_type, field, "query") for field in names]
-        paths.setdefault(path, {})[verb] = operation
+        paths.setdefault(route.path, {})[route.verb] = operation
 
     def _answer(self, method: MethodDescriptorProto) -> Json:
         said = "One JSON object per line; the last one is a result or an error." if method.server_streaming else "Done."
@@ -156,11 +154,21 @@ class OpenApi:
         return schema
 
     def _property(self, message: str, field: FieldDescriptorProto) -> Json:
-        schema = self._type(field)
-        if field.label == _Field.LABEL_REPEATED:
-            schema = {"type": "array", "items": schema}
+        if values := self._map_values(message, field):
+            schema = {"type": "object", "additionalProperties": self._type(values)}
+        elif field.label == _Field.LABEL_REPEATED:
+            schema = {"type": "array", "items": self._type(field)}
+        else:
+            schema = self._type(field)
         comment = self._comments.get(f"{message}.{field.name}")
         return {**schema, "description": comment} if comment else schema
+
+    def _map_values(self, message: str, field: FieldDescriptorProto) -> FieldDescriptorProto | None:
+        """The values of a map; None = the field is none."""
+        for nested in self._messages[message].nested_type:
+            if nested.options.map_entry and field.type_name == f"{message}.{nested.name}":
+                return nested.field[1]
+        return None
 
     def _type(self, field: FieldDescriptorProto) -> Json:
         if field.type in (_Field.TYPE_MESSAGE, _Field.TYPE_ENUM):

@@ -9,10 +9,9 @@ import re
 from pathlib import Path
 
 import grpc
-from google.api import annotations_pb2
-from google.api.http_pb2 import HttpRule
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorSet, MethodDescriptorProto
 
+from deploy.envoy.http_rules import Route, routes
 from imgedit.errors import ImgeditError, ScopeMissing, ServiceUnavailable, Unauthenticated
 
 FOLDER = Path(__file__).parent / "lua"
@@ -57,9 +56,8 @@ def _calls(files: FileDescriptorSet, service: str) -> str:
     lines = []
     for method in _methods(files, service):
         rpc = f"/{service}/{method.name}"
-        rule = method.options.Extensions[annotations_pb2.http]
-        if rule.body:
-            lines.append(f'  {{path = "{_pattern(rule)}", rpc = "{rpc}"}},')
+        with_body = [route for route in routes(method) if route.has_body]
+        lines += [f'  {{path = "{_pattern(route)}", rpc = "{rpc}"}},' for route in with_body]
         if not method.client_streaming:
             lines.append(f'  {{path = "^{_escaped(rpc)}$", rpc = "{rpc}"}},')
     return "\n".join(["-- Paths of the calls that have one body, and their RPCs.", "local CALLS = {", *lines, "}", ""])
@@ -69,10 +67,11 @@ def _bodies(files: FileDescriptorSet, service: str) -> str:
     """The JSON paths and their messages' fields: "bytes", "value", or a message."""
     paths, pending = [], []
     for method in _methods(files, service):
-        rule = method.options.Extensions[annotations_pb2.http]
-        if rule.body:
+        for route in routes(method):
+            if not route.has_body:
+                continue
             name = method.input_type.rpartition(".")[2]
-            paths.append(f'  {{path = "{_pattern(rule)}", message = "{name}"}},')
+            paths.append(f'  {{path = "{_pattern(route)}", message = "{name}"}},')
             pending.append(method.input_type)
     messages = {f".{file.package}.{item.name}": item for file in files.file for item in file.message_type}
     fields: dict[str, str] = {}
@@ -98,10 +97,9 @@ def _kind(field: FieldDescriptorProto) -> str:
     return "bytes" if field.type == FieldDescriptorProto.TYPE_BYTES else "value"
 
 
-def _pattern(rule: HttpRule) -> str:
+def _pattern(route: Route) -> str:
     """A JSON path as a Lua pattern."""
-    path = getattr(rule, str(rule.WhichOneof("pattern")))
-    return "^" + re.sub(r"\{\w+\}", "[^/]+", _escaped(path)) + "$"
+    return "^" + re.sub(r"\{\w+\}", "[^/]+", _escaped(route.path)) + "$"
 
 
 def _methods(files: FileDescriptorSet, service: str) -> list[MethodDescriptorProto]:

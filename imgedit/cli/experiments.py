@@ -51,7 +51,9 @@ def _table(experiment: edit_pb2.Experiment) -> Table:
 
 
 def _row(spec: edit_pb2.ParameterSpec) -> tuple[str, str, str, str]:
-    recommended = f"{spec.recommended_min:g} – {spec.recommended_max:g}" if spec.HasField("recommended_min") else ""
+    limits = spec.range
+    has_advice = limits.HasField("recommended_min")
+    recommended = f"{limits.recommended_min:g} – {limits.recommended_max:g}" if has_advice else ""
     return (spec.name + (" *" if spec.required else ""), escape(_default(spec)), _accepted(spec), recommended)
 
 
@@ -67,19 +69,16 @@ def _default(spec: edit_pb2.ParameterSpec) -> str:
 
 def _accepted(spec: edit_pb2.ParameterSpec) -> str:
     """The range of a number, the length of a text, the image count, or the choices."""
-    match spec.type:
-        case edit_pb2.PARAMETER_TYPE_ENUM:
-            return "\n".join(spec.choices)
-        case edit_pb2.PARAMETER_TYPE_BOOLEAN:
-            return "yes, no"
-        case edit_pb2.PARAMETER_TYPE_MESSAGE:
-            return ""
-        case edit_pb2.PARAMETER_TYPE_TEXT:
-            return f"{spec.min:g} – {spec.max:g} characters"
-        case edit_pb2.PARAMETER_TYPE_IMAGE:
-            return f"{spec.min:g} – {spec.max:g} files"
-        case _:
-            return f"{_number(spec.min)} – {_number(spec.max)}"
+    match spec.WhichOneof("constraint"):
+        case "range":
+            return f"{_number(spec.range.min)} – {_number(spec.range.max)}"
+        case "length":
+            return f"{spec.length.min} – {spec.length.max} characters"
+        case "count":
+            return f"{spec.count.min} – {spec.count.max} files"
+        case "choices":
+            return "\n".join(spec.choices.names)
+    return "yes, no" if spec.type == edit_pb2.PARAMETER_TYPE_BOOLEAN else ""
 
 
 def _number(value: float) -> str:

@@ -45,6 +45,15 @@ class CancelOutcome(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     CANCEL_OUTCOME_CANCELLED: _ClassVar[CancelOutcome]
     CANCEL_OUTCOME_FINISHED: _ClassVar[CancelOutcome]
 
+class EditState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    EDIT_STATE_UNSPECIFIED: _ClassVar[EditState]
+    EDIT_STATE_QUEUED: _ClassVar[EditState]
+    EDIT_STATE_RUNNING: _ClassVar[EditState]
+    EDIT_STATE_SUCCEEDED: _ClassVar[EditState]
+    EDIT_STATE_FAILED: _ClassVar[EditState]
+    EDIT_STATE_CANCELLED: _ClassVar[EditState]
+
 class Postprocess(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     POSTPROCESS_UNSPECIFIED: _ClassVar[Postprocess]
@@ -93,6 +102,12 @@ OUTPUT_OMIT_MASK: OutputOmit
 CANCEL_OUTCOME_UNSPECIFIED: CancelOutcome
 CANCEL_OUTCOME_CANCELLED: CancelOutcome
 CANCEL_OUTCOME_FINISHED: CancelOutcome
+EDIT_STATE_UNSPECIFIED: EditState
+EDIT_STATE_QUEUED: EditState
+EDIT_STATE_RUNNING: EditState
+EDIT_STATE_SUCCEEDED: EditState
+EDIT_STATE_FAILED: EditState
+EDIT_STATE_CANCELLED: EditState
 POSTPROCESS_UNSPECIFIED: Postprocess
 POSTPROCESS_ON: Postprocess
 POSTPROCESS_OFF: Postprocess
@@ -114,7 +129,7 @@ PARAMETER_TYPE_ENUM: ParameterType
 PARAMETER_TYPE_BOOLEAN: ParameterType
 
 class EditRequest(_message.Message):
-    __slots__ = ("experiment_id", "input_image", "prompt", "feature_id", "negative_prompt", "steps", "guidance_scale", "strength", "seed", "profile", "mask_image", "mask", "outpaint", "reference_images", "background", "negative_scale", "output", "postprocess", "preview_every", "request_id", "expand_prompt")
+    __slots__ = ("experiment_id", "input_image", "prompt", "feature_id", "negative_prompt", "steps", "guidance_scale", "strength", "seed", "profile", "mask_image", "mask_options", "outpaint", "reference_images", "background", "negative_scale", "output", "postprocess", "preview_every", "request_id", "expand_prompt")
     EXPERIMENT_ID_FIELD_NUMBER: _ClassVar[int]
     INPUT_IMAGE_FIELD_NUMBER: _ClassVar[int]
     PROMPT_FIELD_NUMBER: _ClassVar[int]
@@ -126,7 +141,7 @@ class EditRequest(_message.Message):
     SEED_FIELD_NUMBER: _ClassVar[int]
     PROFILE_FIELD_NUMBER: _ClassVar[int]
     MASK_IMAGE_FIELD_NUMBER: _ClassVar[int]
-    MASK_FIELD_NUMBER: _ClassVar[int]
+    MASK_OPTIONS_FIELD_NUMBER: _ClassVar[int]
     OUTPAINT_FIELD_NUMBER: _ClassVar[int]
     REFERENCE_IMAGES_FIELD_NUMBER: _ClassVar[int]
     BACKGROUND_FIELD_NUMBER: _ClassVar[int]
@@ -147,7 +162,7 @@ class EditRequest(_message.Message):
     seed: int
     profile: _profile_pb2.Profile
     mask_image: bytes
-    mask: MaskOptions
+    mask_options: MaskOptions
     outpaint: Outpaint
     reference_images: _containers.RepeatedScalarFieldContainer[bytes]
     background: Background
@@ -157,7 +172,7 @@ class EditRequest(_message.Message):
     preview_every: int
     request_id: str
     expand_prompt: bool
-    def __init__(self, experiment_id: _Optional[str] = ..., input_image: _Optional[bytes] = ..., prompt: _Optional[str] = ..., feature_id: _Optional[str] = ..., negative_prompt: _Optional[str] = ..., steps: _Optional[int] = ..., guidance_scale: _Optional[float] = ..., strength: _Optional[float] = ..., seed: _Optional[int] = ..., profile: _Optional[_Union[_profile_pb2.Profile, str]] = ..., mask_image: _Optional[bytes] = ..., mask: _Optional[_Union[MaskOptions, _Mapping]] = ..., outpaint: _Optional[_Union[Outpaint, _Mapping]] = ..., reference_images: _Optional[_Iterable[bytes]] = ..., background: _Optional[_Union[Background, str]] = ..., negative_scale: _Optional[float] = ..., output: _Optional[_Union[OutputOptions, _Mapping]] = ..., postprocess: _Optional[_Union[Postprocess, str]] = ..., preview_every: _Optional[int] = ..., request_id: _Optional[str] = ..., expand_prompt: _Optional[bool] = ...) -> None: ...
+    def __init__(self, experiment_id: _Optional[str] = ..., input_image: _Optional[bytes] = ..., prompt: _Optional[str] = ..., feature_id: _Optional[str] = ..., negative_prompt: _Optional[str] = ..., steps: _Optional[int] = ..., guidance_scale: _Optional[float] = ..., strength: _Optional[float] = ..., seed: _Optional[int] = ..., profile: _Optional[_Union[_profile_pb2.Profile, str]] = ..., mask_image: _Optional[bytes] = ..., mask_options: _Optional[_Union[MaskOptions, _Mapping]] = ..., outpaint: _Optional[_Union[Outpaint, _Mapping]] = ..., reference_images: _Optional[_Iterable[bytes]] = ..., background: _Optional[_Union[Background, str]] = ..., negative_scale: _Optional[float] = ..., output: _Optional[_Union[OutputOptions, _Mapping]] = ..., postprocess: _Optional[_Union[Postprocess, str]] = ..., preview_every: _Optional[int] = ..., request_id: _Optional[str] = ..., expand_prompt: _Optional[bool] = ...) -> None: ...
 
 class MaskOptions(_message.Message):
     __slots__ = ("subject", "invert", "threshold", "fill_holes", "grow_px", "feather_px")
@@ -198,6 +213,30 @@ class CancelEditResponse(_message.Message):
     request_id: str
     outcome: CancelOutcome
     def __init__(self, request_id: _Optional[str] = ..., outcome: _Optional[_Union[CancelOutcome, str]] = ...) -> None: ...
+
+class GetEditRequest(_message.Message):
+    __slots__ = ("request_id",)
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    request_id: str
+    def __init__(self, request_id: _Optional[str] = ...) -> None: ...
+
+class GetEditResponse(_message.Message):
+    __slots__ = ("request_id", "state", "queued", "stage", "progress", "result", "error")
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    QUEUED_FIELD_NUMBER: _ClassVar[int]
+    STAGE_FIELD_NUMBER: _ClassVar[int]
+    PROGRESS_FIELD_NUMBER: _ClassVar[int]
+    RESULT_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    request_id: str
+    state: EditState
+    queued: _progress_pb2.Queued
+    stage: StageStarted
+    progress: StageProgress
+    result: EditResponse
+    error: _status_pb2.Status
+    def __init__(self, request_id: _Optional[str] = ..., state: _Optional[_Union[EditState, str]] = ..., queued: _Optional[_Union[_progress_pb2.Queued, _Mapping]] = ..., stage: _Optional[_Union[StageStarted, _Mapping]] = ..., progress: _Optional[_Union[StageProgress, _Mapping]] = ..., result: _Optional[_Union[EditResponse, _Mapping]] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ...) -> None: ...
 
 class Outpaint(_message.Message):
     __slots__ = ("left", "right", "top", "bottom", "aspect")
@@ -246,7 +285,7 @@ class EditResponse(_message.Message):
     def __init__(self, success: _Optional[bool] = ..., experiment_id: _Optional[str] = ..., experiment_name: _Optional[str] = ..., output_image: _Optional[bytes] = ..., background_removed_image: _Optional[bytes] = ..., mask_image: _Optional[bytes] = ..., elapsed_time: _Optional[float] = ..., seed: _Optional[int] = ..., width: _Optional[int] = ..., height: _Optional[int] = ..., effective: _Optional[_Union[EffectiveParameters, _Mapping]] = ..., stage_timings: _Optional[_Iterable[_Union[_progress_pb2.Timing, _Mapping]]] = ..., warnings: _Optional[_Iterable[str]] = ..., request_id: _Optional[str] = ...) -> None: ...
 
 class EffectiveParameters(_message.Message):
-    __slots__ = ("feature_id", "prompt", "negative_prompt", "negative_scale", "steps", "steps_run", "guidance_scale", "strength", "seed", "outpaint", "reference_count", "mask_source", "work_width", "work_height", "models", "profile", "requested_prompt", "requested_negative_prompt", "prompt_rewrite", "background", "mask", "output", "postprocess", "direction_words")
+    __slots__ = ("feature_id", "prompt", "negative_prompt", "negative_scale", "steps", "steps_run", "guidance_scale", "strength", "seed", "outpaint", "reference_count", "mask_source", "work_width", "work_height", "models", "profile", "requested_prompt", "requested_negative_prompt", "prompt_rewrite", "background", "mask_options", "output", "postprocess", "direction_words")
     FEATURE_ID_FIELD_NUMBER: _ClassVar[int]
     PROMPT_FIELD_NUMBER: _ClassVar[int]
     NEGATIVE_PROMPT_FIELD_NUMBER: _ClassVar[int]
@@ -267,7 +306,7 @@ class EffectiveParameters(_message.Message):
     REQUESTED_NEGATIVE_PROMPT_FIELD_NUMBER: _ClassVar[int]
     PROMPT_REWRITE_FIELD_NUMBER: _ClassVar[int]
     BACKGROUND_FIELD_NUMBER: _ClassVar[int]
-    MASK_FIELD_NUMBER: _ClassVar[int]
+    MASK_OPTIONS_FIELD_NUMBER: _ClassVar[int]
     OUTPUT_FIELD_NUMBER: _ClassVar[int]
     POSTPROCESS_FIELD_NUMBER: _ClassVar[int]
     DIRECTION_WORDS_FIELD_NUMBER: _ClassVar[int]
@@ -291,11 +330,11 @@ class EffectiveParameters(_message.Message):
     requested_negative_prompt: str
     prompt_rewrite: PromptRewrite
     background: Background
-    mask: MaskOptions
+    mask_options: MaskOptions
     output: OutputOptions
     postprocess: Postprocess
     direction_words: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, feature_id: _Optional[str] = ..., prompt: _Optional[str] = ..., negative_prompt: _Optional[str] = ..., negative_scale: _Optional[float] = ..., steps: _Optional[int] = ..., steps_run: _Optional[int] = ..., guidance_scale: _Optional[float] = ..., strength: _Optional[float] = ..., seed: _Optional[int] = ..., outpaint: _Optional[_Union[Outpaint, _Mapping]] = ..., reference_count: _Optional[int] = ..., mask_source: _Optional[_Union[MaskSource, str]] = ..., work_width: _Optional[int] = ..., work_height: _Optional[int] = ..., models: _Optional[_Iterable[_Union[_progress_pb2.ModelInfo, _Mapping]]] = ..., profile: _Optional[_Union[_profile_pb2.Profile, str]] = ..., requested_prompt: _Optional[str] = ..., requested_negative_prompt: _Optional[str] = ..., prompt_rewrite: _Optional[_Union[PromptRewrite, str]] = ..., background: _Optional[_Union[Background, str]] = ..., mask: _Optional[_Union[MaskOptions, _Mapping]] = ..., output: _Optional[_Union[OutputOptions, _Mapping]] = ..., postprocess: _Optional[_Union[Postprocess, str]] = ..., direction_words: _Optional[_Iterable[str]] = ...) -> None: ...
+    def __init__(self, feature_id: _Optional[str] = ..., prompt: _Optional[str] = ..., negative_prompt: _Optional[str] = ..., negative_scale: _Optional[float] = ..., steps: _Optional[int] = ..., steps_run: _Optional[int] = ..., guidance_scale: _Optional[float] = ..., strength: _Optional[float] = ..., seed: _Optional[int] = ..., outpaint: _Optional[_Union[Outpaint, _Mapping]] = ..., reference_count: _Optional[int] = ..., mask_source: _Optional[_Union[MaskSource, str]] = ..., work_width: _Optional[int] = ..., work_height: _Optional[int] = ..., models: _Optional[_Iterable[_Union[_progress_pb2.ModelInfo, _Mapping]]] = ..., profile: _Optional[_Union[_profile_pb2.Profile, str]] = ..., requested_prompt: _Optional[str] = ..., requested_negative_prompt: _Optional[str] = ..., prompt_rewrite: _Optional[_Union[PromptRewrite, str]] = ..., background: _Optional[_Union[Background, str]] = ..., mask_options: _Optional[_Union[MaskOptions, _Mapping]] = ..., output: _Optional[_Union[OutputOptions, _Mapping]] = ..., postprocess: _Optional[_Union[Postprocess, str]] = ..., direction_words: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class EditEvent(_message.Message):
     __slots__ = ("request_id", "queued", "stage", "progress", "preview", "result", "error")
@@ -408,27 +447,64 @@ class ProfileSpec(_message.Message):
     def __init__(self, profile: _Optional[_Union[_profile_pb2.Profile, str]] = ..., steps: _Optional[int] = ..., guidance_scale: _Optional[float] = ..., strength: _Optional[float] = ...) -> None: ...
 
 class ParameterSpec(_message.Message):
-    __slots__ = ("name", "type", "required", "default", "min", "max", "recommended_min", "recommended_max", "help_ko", "help_en", "choices")
+    __slots__ = ("name", "type", "required", "default", "range", "length", "count", "choices", "help")
+    class HelpEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
     NAME_FIELD_NUMBER: _ClassVar[int]
     TYPE_FIELD_NUMBER: _ClassVar[int]
     REQUIRED_FIELD_NUMBER: _ClassVar[int]
     DEFAULT_FIELD_NUMBER: _ClassVar[int]
-    MIN_FIELD_NUMBER: _ClassVar[int]
-    MAX_FIELD_NUMBER: _ClassVar[int]
-    RECOMMENDED_MIN_FIELD_NUMBER: _ClassVar[int]
-    RECOMMENDED_MAX_FIELD_NUMBER: _ClassVar[int]
-    HELP_KO_FIELD_NUMBER: _ClassVar[int]
-    HELP_EN_FIELD_NUMBER: _ClassVar[int]
+    RANGE_FIELD_NUMBER: _ClassVar[int]
+    LENGTH_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
     CHOICES_FIELD_NUMBER: _ClassVar[int]
+    HELP_FIELD_NUMBER: _ClassVar[int]
     name: str
     type: ParameterType
     required: bool
     default: _struct_pb2.Value
+    range: NumberRange
+    length: TextLength
+    count: PictureCount
+    choices: Choices
+    help: _containers.ScalarMap[str, str]
+    def __init__(self, name: _Optional[str] = ..., type: _Optional[_Union[ParameterType, str]] = ..., required: _Optional[bool] = ..., default: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ..., range: _Optional[_Union[NumberRange, _Mapping]] = ..., length: _Optional[_Union[TextLength, _Mapping]] = ..., count: _Optional[_Union[PictureCount, _Mapping]] = ..., choices: _Optional[_Union[Choices, _Mapping]] = ..., help: _Optional[_Mapping[str, str]] = ...) -> None: ...
+
+class NumberRange(_message.Message):
+    __slots__ = ("min", "max", "recommended_min", "recommended_max")
+    MIN_FIELD_NUMBER: _ClassVar[int]
+    MAX_FIELD_NUMBER: _ClassVar[int]
+    RECOMMENDED_MIN_FIELD_NUMBER: _ClassVar[int]
+    RECOMMENDED_MAX_FIELD_NUMBER: _ClassVar[int]
     min: float
     max: float
     recommended_min: float
     recommended_max: float
-    help_ko: str
-    help_en: str
-    choices: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, name: _Optional[str] = ..., type: _Optional[_Union[ParameterType, str]] = ..., required: _Optional[bool] = ..., default: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ..., min: _Optional[float] = ..., max: _Optional[float] = ..., recommended_min: _Optional[float] = ..., recommended_max: _Optional[float] = ..., help_ko: _Optional[str] = ..., help_en: _Optional[str] = ..., choices: _Optional[_Iterable[str]] = ...) -> None: ...
+    def __init__(self, min: _Optional[float] = ..., max: _Optional[float] = ..., recommended_min: _Optional[float] = ..., recommended_max: _Optional[float] = ...) -> None: ...
+
+class TextLength(_message.Message):
+    __slots__ = ("min", "max")
+    MIN_FIELD_NUMBER: _ClassVar[int]
+    MAX_FIELD_NUMBER: _ClassVar[int]
+    min: int
+    max: int
+    def __init__(self, min: _Optional[int] = ..., max: _Optional[int] = ...) -> None: ...
+
+class PictureCount(_message.Message):
+    __slots__ = ("min", "max")
+    MIN_FIELD_NUMBER: _ClassVar[int]
+    MAX_FIELD_NUMBER: _ClassVar[int]
+    min: int
+    max: int
+    def __init__(self, min: _Optional[int] = ..., max: _Optional[int] = ...) -> None: ...
+
+class Choices(_message.Message):
+    __slots__ = ("names",)
+    NAMES_FIELD_NUMBER: _ClassVar[int]
+    names: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, names: _Optional[_Iterable[str]] = ...) -> None: ...

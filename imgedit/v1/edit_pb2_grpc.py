@@ -58,6 +58,11 @@ class EditServiceStub:
                 request_serializer=imgedit_dot_v1_dot_edit__pb2.CancelEditRequest.SerializeToString,
                 response_deserializer=imgedit_dot_v1_dot_edit__pb2.CancelEditResponse.FromString,
                 _registered_method=True)
+        self.GetEdit = channel.unary_unary(
+                '/imgedit.v1.EditService/GetEdit',
+                request_serializer=imgedit_dot_v1_dot_edit__pb2.GetEditRequest.SerializeToString,
+                response_deserializer=imgedit_dot_v1_dot_edit__pb2.GetEditResponse.FromString,
+                _registered_method=True)
         self.ListExperiments = channel.unary_unary(
                 '/imgedit.v1.EditService/ListExperiments',
                 request_serializer=imgedit_dot_v1_dot_edit__pb2.ListExperimentsRequest.SerializeToString,
@@ -105,6 +110,15 @@ class EditServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetEdit(self, request, context):
+        """Tells where an edit of the same caller is: queued, running, or how it ended, with its answer while that is kept.
+        An edit is remembered for some minutes after its end. NOT_FOUND (REQUEST_NOT_FOUND) for an id that this server does
+        not hold.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListExperiments(self, request, context):
         """Lists the experiments, their features, and the parameters of each with type, range, default and help.
         """
@@ -134,6 +148,11 @@ def add_EditServiceServicer_to_server(servicer, server):
                     servicer.CancelEdit,
                     request_deserializer=imgedit_dot_v1_dot_edit__pb2.CancelEditRequest.FromString,
                     response_serializer=imgedit_dot_v1_dot_edit__pb2.CancelEditResponse.SerializeToString,
+            ),
+            'GetEdit': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetEdit,
+                    request_deserializer=imgedit_dot_v1_dot_edit__pb2.GetEditRequest.FromString,
+                    response_serializer=imgedit_dot_v1_dot_edit__pb2.GetEditResponse.SerializeToString,
             ),
             'ListExperiments': grpc.unary_unary_rpc_method_handler(
                     servicer.ListExperiments,
@@ -253,6 +272,33 @@ class EditService:
             '/imgedit.v1.EditService/CancelEdit',
             imgedit_dot_v1_dot_edit__pb2.CancelEditRequest.SerializeToString,
             imgedit_dot_v1_dot_edit__pb2.CancelEditResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetEdit(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/imgedit.v1.EditService/GetEdit',
+            imgedit_dot_v1_dot_edit__pb2.GetEditRequest.SerializeToString,
+            imgedit_dot_v1_dot_edit__pb2.GetEditResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -53,6 +53,11 @@ class EditServiceStub:
     """Cancels an edit of the same caller, queued or running: nothing more is computed for it and its call ends with
     CANCELLED. NOT_FOUND (REQUEST_NOT_FOUND) for an id that this server does not hold.
     """
+    GetEdit: _grpc.UnaryUnaryMultiCallable[_edit_pb2.GetEditRequest, _edit_pb2.GetEditResponse]
+    """Tells where an edit of the same caller is: queued, running, or how it ended, with its answer while that is kept.
+    An edit is remembered for some minutes after its end. NOT_FOUND (REQUEST_NOT_FOUND) for an id that this server does
+    not hold.
+    """
     ListExperiments: _grpc.UnaryUnaryMultiCallable[_edit_pb2.ListExperimentsRequest, _edit_pb2.ListExperimentsResponse]
     """Lists the experiments, their features, and the parameters of each with type, range, default and help."""
 
@@ -80,6 +85,11 @@ class EditServiceAsyncStub(EditServiceStub):
     CancelEdit: _aio.UnaryUnaryMultiCallable[_edit_pb2.CancelEditRequest, _edit_pb2.CancelEditResponse]  # type: ignore[assignment]
     """Cancels an edit of the same caller, queued or running: nothing more is computed for it and its call ends with
     CANCELLED. NOT_FOUND (REQUEST_NOT_FOUND) for an id that this server does not hold.
+    """
+    GetEdit: _aio.UnaryUnaryMultiCallable[_edit_pb2.GetEditRequest, _edit_pb2.GetEditResponse]  # type: ignore[assignment]
+    """Tells where an edit of the same caller is: queued, running, or how it ended, with its answer while that is kept.
+    An edit is remembered for some minutes after its end. NOT_FOUND (REQUEST_NOT_FOUND) for an id that this server does
+    not hold.
     """
     ListExperiments: _aio.UnaryUnaryMultiCallable[_edit_pb2.ListExperimentsRequest, _edit_pb2.ListExperimentsResponse]  # type: ignore[assignment]
     """Lists the experiments, their features, and the parameters of each with type, range, default and help."""
@@ -129,6 +139,17 @@ class EditServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_edit_pb2.CancelEditResponse, _abc.Awaitable[_edit_pb2.CancelEditResponse]]:
         """Cancels an edit of the same caller, queued or running: nothing more is computed for it and its call ends with
         CANCELLED. NOT_FOUND (REQUEST_NOT_FOUND) for an id that this server does not hold.
+        """
+
+    @_abc_1.abstractmethod
+    def GetEdit(
+        self,
+        request: _edit_pb2.GetEditRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_edit_pb2.GetEditResponse, _abc.Awaitable[_edit_pb2.GetEditResponse]]:
+        """Tells where an edit of the same caller is: queued, running, or how it ended, with its answer while that is kept.
+        An edit is remembered for some minutes after its end. NOT_FOUND (REQUEST_NOT_FOUND) for an id that this server does
+        not hold.
         """
 
     @_abc_1.abstractmethod

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19imgedit/v1/progress.proto\x12\nimgedit.v1\"Q\n\x06Queued\x12\x10\n\x08position\x18\x01 \x01(\x05\x12%\n\x0b\x65ta_seconds\x18\x02 \x01(\x01H\x00R\x0b\x65ta_seconds\x88\x01\x01\x42\x0e\n\x0c_eta_seconds\"^\n\x08Progress\x12\x0c\n\x04step\x18\x01 \x01(\x05\x12\r\n\x05steps\x18\x02 \x01(\x05\x12%\n\x0b\x65ta_seconds\x18\x03 \x01(\x01H\x00R\x0b\x65ta_seconds\x88\x01\x01\x42\x0e\n\x0c_eta_seconds\"&\n\x07Preview\x12\x1b\n\x05image\x18\x01 \x01(\x0cR\x0cimage_base64\"\'\n\x06Timing\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07seconds\x18\x02 \x01(\x01\"9\n\tModelInfo\x12\x1a\n\x08model_id\x18\x01 \x01(\tR\x08model_id\x12\x10\n\x08revision\x18\x02 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19imgedit/v1/progress.proto\x12\nimgedit.v1\"Q\n\x06Queued\x12\x10\n\x08position\x18\x01 \x01(\x05\x12%\n\x0b\x65ta_seconds\x18\x02 \x01(\x01H\x00R\x0b\x65ta_seconds\x88\x01\x01\x42\x0e\n\x0c_eta_seconds\"&\n\x07Preview\x12\x1b\n\x05image\x18\x01 \x01(\x0cR\x0cimage_base64\"\'\n\x06Timing\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07seconds\x18\x02 \x01(\x01\"9\n\tModelInfo\x12\x1a\n\x08model_id\x18\x01 \x01(\tR\x08model_id\x12\x10\n\x08revision\x18\x02 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,12 +33,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_QUEUED']._serialized_start=41
   _globals['_QUEUED']._serialized_end=122
-  _globals['_PROGRESS']._serialized_start=124
-  _globals['_PROGRESS']._serialized_end=218
-  _globals['_PREVIEW']._serialized_start=220
-  _globals['_PREVIEW']._serialized_end=258
-  _globals['_TIMING']._serialized_start=260
-  _globals['_TIMING']._serialized_end=299
-  _globals['_MODELINFO']._serialized_start=301
-  _globals['_MODELINFO']._serialized_end=358
+  _globals['_PREVIEW']._serialized_start=124
+  _globals['_PREVIEW']._serialized_end=162
+  _globals['_TIMING']._serialized_start=164
+  _globals['_TIMING']._serialized_end=203
+  _globals['_MODELINFO']._serialized_start=205
+  _globals['_MODELINFO']._serialized_end=262
 # @@protoc_insertion_point(module_scope)

@@ -12,16 +12,6 @@ class Queued(_message.Message):
     eta_seconds: float
     def __init__(self, position: _Optional[int] = ..., eta_seconds: _Optional[float] = ...) -> None: ...
 
-class Progress(_message.Message):
-    __slots__ = ("step", "steps", "eta_seconds")
-    STEP_FIELD_NUMBER: _ClassVar[int]
-    STEPS_FIELD_NUMBER: _ClassVar[int]
-    ETA_SECONDS_FIELD_NUMBER: _ClassVar[int]
-    step: int
-    steps: int
-    eta_seconds: float
-    def __init__(self, step: _Optional[int] = ..., steps: _Optional[int] = ..., eta_seconds: _Optional[float] = ...) -> None: ...
-
 class Preview(_message.Message):
     __slots__ = ("image",)
     IMAGE_FIELD_NUMBER: _ClassVar[int]

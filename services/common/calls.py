@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeGuard
 
 from google.protobuf.message import Message
 from google.rpc import status_pb2
@@ -125,6 +125,13 @@ def answered_error(raised: Exception) -> status_pb2.Status:
     return to_status(error)
 
 
+def status_of(error: BaseException, request_id: str) -> status_pb2.Status:
+    """The status that a call of this id ended with, or would have; logs and counts nothing."""
+    known = error if _is_known(error) else _internal(request_id)
+    known.metadata.setdefault("request_id", request_id)
+    return to_status(known)
+
+
 def refuse_too_large(request: Message) -> None:
     """Raise `RequestTooLarge` for a message over the current server's limit."""
     size, accepted = request.ByteSize(), current.get().max_request_bytes
@@ -142,10 +149,18 @@ def refuse_too_large(request: Message) -> None:
 
 def _known(raised: Exception) -> ImgeditError:
     """The error itself, or an `InternalError` with only the request id."""
-    if isinstance(raised, ImgeditError) and raised.reason:
+    if _is_known(raised):
         return raised
     _log.error("unexpected error", exc_info=raised)
-    return InternalError(f"internal error; quote request id {logs.request_id.get()}")
+    return _internal(logs.request_id.get())
+
+
+def _is_known(raised: BaseException) -> TypeGuard[ImgeditError]:
+    return isinstance(raised, ImgeditError) and bool(raised.reason)
+
+
+def _internal(request_id: str) -> InternalError:
+    return InternalError(f"internal error; quote request id {request_id}")
 
 
 def _weight(value: Any) -> int:

@@ -1,4 +1,4 @@
-"""`imgedit.v1.Image` messages to arrays and back.
+"""`imgedit.inference.v1.Image` messages to arrays and back.
 
 The boundary between proto types and pixels in every service.
 """
@@ -14,7 +14,7 @@ from imgedit.errors import ImageRejected, InvalidArgument, Violation
 from imgedit.imaging import images
 from imgedit.imaging.encoding import encode_png
 from imgedit.imaging.images import Pixels
-from imgedit.v1 import image_pb2
+from imgedit.inference.v1 import image_pb2
 
 _CHANNELS = {image_pb2.ENCODING_RAW_RGB8: 3, image_pb2.ENCODING_RAW_L8: 1}
 

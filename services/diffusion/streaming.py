@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imgedit.errors import FailedPrecondition, InternalError
+from imgedit.inference.v1 import steps_pb2
 from imgedit.v1 import profile_pb2, progress_pb2
 from services.common.settings import DiffusionSettings
 from services.diffusion.engine.events import Event, Finished, Preview, Progress, Queued
@@ -31,7 +32,7 @@ class MakeEvent(Protocol[EventT]):
         self,
         *,
         queued: progress_pb2.Queued | None = None,
-        progress: progress_pb2.Progress | None = None,
+        progress: steps_pb2.Progress | None = None,
         preview: progress_pb2.Preview | None = None,
     ) -> EventT:
         """Create the message with this one field set."""
@@ -48,7 +49,7 @@ async def relay(
             case Queued(position, eta):
                 yield make_event(queued=progress_pb2.Queued(position=position, eta_seconds=eta))
             case Progress(step, steps, eta):
-                yield make_event(progress=progress_pb2.Progress(step=step, steps=steps, eta_seconds=eta))
+                yield make_event(progress=steps_pb2.Progress(step=step, steps=steps, eta_seconds=eta))
             case Preview(jpeg):
                 yield make_event(preview=progress_pb2.Preview(image=jpeg))
             case Finished():

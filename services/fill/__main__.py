@@ -7,7 +7,7 @@ from typing import Any
 
 import grpc
 
-from imgedit.v1 import fill_pb2, fill_pb2_grpc
+from imgedit.inference.v1 import fill_pb2, fill_pb2_grpc
 from services.common.server import Service, run
 from services.diffusion import streaming
 from services.diffusion.service import EngineSlot, make_diffusion_service

@@ -11,7 +11,8 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, cast
 
 from imgedit.errors import InvalidArgument, PromptLanguageUnsupported, Violation
-from imgedit.v1 import fill_pb2, fill_pb2_grpc, progress_pb2
+from imgedit.inference.v1 import fill_pb2, fill_pb2_grpc
+from imgedit.v1 import progress_pb2
 from services.common import checks, languages, pixels
 from services.common.call_context import Context, deadline_of
 from services.diffusion import streaming

@@ -15,7 +15,14 @@ from services.common import credentials
 from services.common.access import Gate, OpenGate, TokenGate
 from services.orchestrator.settings import OrchestratorSettings
 
-SCOPES = {"Edit": "edit", "EditStream": "edit", "EditBatch": "edit", "CancelEdit": "edit", "ListExperiments": "list"}
+SCOPES = {
+    "Edit": "edit",
+    "EditStream": "edit",
+    "EditBatch": "edit",
+    "GetEdit": "edit",
+    "CancelEdit": "edit",
+    "ListExperiments": "list",
+}
 """The scope that each RPC needs."""
 
 

@@ -98,13 +98,18 @@ class EditServicer(edit_pb2_grpc.EditServiceServicer):
 
     async def CancelEdit(self, request: edit_pb2.CancelEditRequest, context: Context) -> edit_pb2.CancelEditResponse:
         """Cancel an edit of the same caller."""
-        if not REQUEST_ID_PATTERN.fullmatch(request.request_id):
-            raise InvalidArgument.field("request_id", "must be 1 to 64 letters, digits, '.', '_' or '-'")
-        was_running = await self._registry.cancel(Key(caller.get(), request.request_id))
+        was_running = await self._registry.cancel(_key(request.request_id))
         return edit_pb2.CancelEditResponse(
             request_id=request.request_id,
             outcome=edit_pb2.CANCEL_OUTCOME_CANCELLED if was_running else edit_pb2.CANCEL_OUTCOME_FINISHED,
         )
+
+    async def GetEdit(self, request: edit_pb2.GetEditRequest, context: Context) -> edit_pb2.GetEditResponse:
+        """Where an edit of the same caller is."""
+        found = await self._registry.look_up(_key(request.request_id))
+        if found.HasField("result"):
+            calls.current.get().until_sent.enter_context(self._admission.answer(caller.get(), found.ByteSize()))
+        return found
 
     async def ListExperiments(
         self, request: edit_pb2.ListExperimentsRequest, context: Context
@@ -160,6 +165,13 @@ class EditServicer(edit_pb2_grpc.EditServiceServicer):
             async with aclosing(_stream(call.request_id, joined)) as events:
                 async for event in events:
                     yield event
+
+
+def _key(request_id: str) -> Key:
+    """The caller's own edit of this id. Raises `InvalidArgument` for what no id can be."""
+    if not REQUEST_ID_PATTERN.fullmatch(request_id):
+        raise InvalidArgument.field("request_id", "must be 1 to 64 letters, digits, '.', '_' or '-'")
+    return Key(caller.get(), request_id)
 
 
 async def _stream(request_id: str, joined: Joining) -> AsyncGenerator[edit_pb2.EditEvent]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import grpc
 
-from imgedit.v1 import prompt_pb2, prompt_pb2_grpc, qwen_edit_pb2, qwen_edit_pb2_grpc
+from imgedit.inference.v1 import prompt_pb2, prompt_pb2_grpc, qwen_edit_pb2, qwen_edit_pb2_grpc
 from services.common.server import Service, run
 from services.diffusion import streaming
 from services.diffusion.service import EngineSlot, make_diffusion_service

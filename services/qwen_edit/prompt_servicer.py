@@ -11,7 +11,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
 from imgedit.errors import DeadlineExceeded, InvalidArgument, quoted
-from imgedit.v1 import progress_pb2, prompt_pb2, prompt_pb2_grpc
+from imgedit.inference.v1 import prompt_pb2, prompt_pb2_grpc
+from imgedit.v1 import progress_pb2
 from services.common import checks, languages, pixels
 from services.common.call_context import Context, deadline_of
 from services.diffusion.service import EngineSlot

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, cast
 
 from imgedit.errors import InvalidArgument
 from imgedit.imaging.images import Pixels
-from imgedit.v1 import image_pb2, progress_pb2, qwen_edit_pb2, qwen_edit_pb2_grpc
+from imgedit.inference.v1 import image_pb2, qwen_edit_pb2, qwen_edit_pb2_grpc
+from imgedit.v1 import progress_pb2
 from services.common import checks, pixels
 from services.common.call_context import Context, deadline_of
 from services.diffusion import streaming

@@ -6,7 +6,7 @@ import sys
 
 import grpc
 
-from imgedit.v1 import segmentation_pb2, segmentation_pb2_grpc
+from imgedit.inference.v1 import segmentation_pb2, segmentation_pb2_grpc
 from services.common.access import service_gate
 from services.common.loading import ModelSlot, load_model
 from services.common.server import Service, run

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from imgedit.errors import InvalidArgument
 from imgedit.imaging.images import Pixels
-from imgedit.v1 import image_pb2, progress_pb2, segmentation_pb2, segmentation_pb2_grpc
+from imgedit.inference.v1 import image_pb2, segmentation_pb2, segmentation_pb2_grpc
+from imgedit.v1 import progress_pb2
 from services.common import pixels, tracing
 from services.common.cache import content_key
 from services.common.call_context import Context, deadline_of

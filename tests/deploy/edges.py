@@ -12,6 +12,7 @@ import httpx2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 
+from imgedit.errors import RequestNotFound
 from imgedit.local import gateway
 from imgedit.local.gateway import Address
 from imgedit.local.ports import Ports
@@ -66,6 +67,13 @@ class Orchestrator(edit_pb2_grpc.EditServiceServicer):
         self.metadata.append(dict(context.invocation_metadata() or ()))
         return edit_pb2.CancelEditResponse(request_id=request.request_id)
 
+    async def GetEdit(
+        self, request: edit_pb2.GetEditRequest, context: grpc.aio.ServicerContext
+    ) -> edit_pb2.GetEditResponse:
+        if request.request_id not in {held.request_id for held in self.requests}:
+            raise RequestNotFound("not here")
+        return edit_pb2.GetEditResponse(request_id=request.request_id, state=edit_pb2.EDIT_STATE_SUCCEEDED)
+
     async def ListExperiments(
         self, request: edit_pb2.ListExperimentsRequest, context: grpc.aio.ServicerContext
     ) -> edit_pb2.ListExperimentsResponse:
@@ -78,16 +86,18 @@ class Orchestrator(edit_pb2_grpc.EditServiceServicer):
 
 
 @asynccontextmanager
-async def edge(orchestrator: Orchestrator, folder: Path) -> AsyncIterator[Address]:
-    """The edge in front of a started `orchestrator`; yields where it listens."""
-    await orchestrator.start()
+async def edge(orchestrator: Orchestrator, folder: Path, *others: Orchestrator) -> AsyncIterator[Address]:
+    """The edge in front of the orchestrators, which it starts; yields where it listens."""
+    orchestrators = (orchestrator, *others)
+    for one in orchestrators:
+        await one.start()
     base = Ports.free().base
     public = Address(base)
     config = gateway.edge(
         public=public,
         metrics=Address(base + 1),
         admin=Address(base + 2),
-        orchestrators=[Address(orchestrator.port)],
+        orchestrators=[Address(one.port) for one in orchestrators],
     )
     command = gateway.command(config, folder / "edge.json")
     with (folder / "edge.log").open("wb") as log:
@@ -98,7 +108,8 @@ async def edge(orchestrator: Orchestrator, folder: Path) -> AsyncIterator[Addres
     finally:
         process.terminate()
         await asyncio.wait_for(process.wait(), START_SECONDS)
-        await orchestrator.server.stop(None)
+        for one in orchestrators:
+            await one.server.stop(None)
 
 
 async def _serving(public: Address) -> None:

@@ -25,7 +25,7 @@ UNKNOWN = [
     (EDIT, {"mask_base64": "AAAA"}, "mask_base64", "mask_image_base64"),
     (EDIT, {"experiment_id": "a", "stepz": 5}, "stepz", "steps"),
     (EDIT, {"guidanceScale": 3.5}, "guidanceScale", "guidance_scale"),
-    (EDIT, {"mask": {"grow": 3}}, "mask.grow", "grow_px"),
+    (EDIT, {"mask_options": {"grow": 3}}, "mask_options.grow", "grow_px"),
     (STREAM, {"output": {"formats": "OUTPUT_FORMAT_PNG"}}, "output.formats", "format"),
     (STREAM, {"outpaint": {"lefft": 3}}, "outpaint.lefft", "left"),
     (CANCEL, {"request": "x"}, "request", "request_id"),
@@ -96,7 +96,7 @@ async def test_every_key_of_the_api_is_known(tmp_path: Path) -> None:
         "seed": None,
         "profile": "PROFILE_FAST",
         "mask_image": "AAAA",
-        "mask": {"subject": "MASK_SUBJECT_SUBJECT", "invert": True, "threshold": 0.5, "grow_px": 1},
+        "mask_options": {"subject": "MASK_SUBJECT_SUBJECT", "invert": True, "threshold": 0.5, "grow_px": 1},
         "outpaint": {"left": 1, "aspect": "16:9"},
         "reference_images_base64": ["AAAA", "_-8="],
         "output": {"format": 2, "quality": 90, "omit": ["OUTPUT_OMIT_MASK"]},
@@ -105,7 +105,7 @@ async def test_every_key_of_the_api_is_known(tmp_path: Path) -> None:
         answer = await client.post(EDIT, content=json.dumps(body, indent=4), headers=JSON)
         assert answer.status_code == 200, answer.text
         [request] = orchestrator.requests
-        assert (request.prompt, request.mask.grow_px) == (body["prompt"], 1)
+        assert (request.prompt, request.mask_options.grow_px) == (body["prompt"], 1)
         assert list(request.reference_images) == [b"\0\0\0", b"\xff\xef"]
         assert (await client.post(STREAM, json=body)).status_code == 200
         assert (await client.post(CANCEL, json={})).json()["request_id"] == "an-id"

@@ -91,6 +91,15 @@ def test_the_guides_list_works_as_written(rest: httpx2.Client) -> None:
     assert [f["name"] for f in qwen["features"]] == ["외관 편집", "의미론적 편집", "텍스트 편집", "다중 이미지 편집"]
 
 
+def test_an_edit_of_v1_can_be_looked_up_with_its_answer(rest: httpx2.Client, stack: RunningStack) -> None:
+    answer = rest.post("/v1/edits", json=guide_request(stack.photo, request_id="looked-up"))
+    assert answer.status_code == 200, answer.text
+    found = rest.get("/v1/edits/looked-up").json()
+    assert found == {"request_id": "looked-up", "state": "EDIT_STATE_SUCCEEDED", "result": answer.json()}
+    status_of(rest.get("/v1/edits/never-sent"), 404, 5, "REQUEST_NOT_FOUND")
+    assert rest.get("/v1/experiments").json() == rest.get("/api/image_editing/experiments").json()
+
+
 def test_a_stream_over_json_ends_with_its_result(rest: httpx2.Client, stack: RunningStack) -> None:
     with rest.stream("POST", "/v1/edits:stream", json=guide_request(stack.photo)) as answer:
         events = [json.loads(line) for line in answer.iter_lines() if line]

@@ -78,7 +78,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         path = copy / block.word
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(changed(path.read_text("utf-8"), block.code) if block.kind == "change" else block.code, "utf-8")
-    protos = [str(path.relative_to(copy)) for path in copy.glob("protos/imgedit/v1/*.proto")]
+    protos = [str(path.relative_to(copy)) for path in copy.glob("protos/imgedit/**/*.proto")]
     site = Path(next(iter(google.api.__path__))).parents[1]
     command = [
         sys.executable,
@@ -139,7 +139,7 @@ def test_a_service_takes_few_places() -> None:
     section = PAGE.read_text("utf-8").partition("## A model service")[2].partition("\n## ")[0]
     places = {block.word for block in BLOCKS if block.code in section}
     assert {place for place in places if not place.startswith("services/sharpen/")} | {"services/sharpen"} == {
-        "protos/imgedit/v1/sharpen.proto",
+        "protos/imgedit/inference/v1/sharpen.proto",
         "services/sharpen",
         "imgedit/local/services.py",
         "services/orchestrator/backends/clients.py",

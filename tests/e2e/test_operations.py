@@ -29,9 +29,9 @@ from .conftest import RunningStack
 
 FULL_NAMES = {
     "orchestrator": "imgedit.v1.EditService",
-    "segmentation": "imgedit.v1.SegmentationService",
-    "fill": "imgedit.v1.FillService",
-    "qwen_edit": "imgedit.v1.QwenEditService",
+    "segmentation": "imgedit.inference.v1.SegmentationService",
+    "fill": "imgedit.inference.v1.FillService",
+    "qwen_edit": "imgedit.inference.v1.QwenEditService",
 }
 
 
@@ -81,13 +81,13 @@ def test_each_parameter_has_what_a_form_needs(client: SyncEditClient) -> None:
     for feature in (feature for experiment in client.experiments() for feature in experiment.features):
         specs = {spec.name: spec for spec in feature.parameters}
         steps, guidance, strength = specs["steps"], specs["guidance_scale"], specs["strength"]
-        assert (steps.default.number_value, steps.min, steps.max) == (28, 10, 50)
-        assert (guidance.default.number_value, guidance.min, guidance.max) == (3.5, 1.0, 15.0)
-        assert (strength.min, strength.max) == (0.0, 1.0)
+        assert (steps.default.number_value, steps.range.min, steps.range.max) == (28, 10, 50)
+        assert (guidance.default.number_value, guidance.range.min, guidance.range.max) == (3.5, 1.0, 15.0)
+        assert (strength.range.min, strength.range.max) == (0.0, 1.0)
         assert strength.default.number_value == (1.0 if feature.id == "outpainting" else 0.8)
-        assert all(spec.help_ko and spec.help_en for spec in specs.values())
+        assert all(spec.help["ko"] and spec.help["en"] for spec in specs.values())
         assert specs["prompt"].required
-        assert specs["prompt"].max == 2000
+        assert specs["prompt"].length.max == 2000
 
 
 def test_pages_of_the_catalogue_add_up(stack: RunningStack, client: SyncEditClient) -> None:

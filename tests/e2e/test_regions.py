@@ -60,7 +60,7 @@ def test_every_background_works_in_every_feature(
     result, weight = pixels(answer.output_image), pixels(answer.mask_image)
     assert edit_pb2.Background.Name(answer.effective.background) == f"BACKGROUND_{background.upper()}"
     assert result.shape == ((240, 200, 4) if background == "transparent" else (240, 200, 3))
-    assert answer.effective.HasField("mask") == (background != "whole")
+    assert answer.effective.HasField("mask_options") == (background != "whole")
     if background == "keep":
         assert 0 < (weight == 0).mean() < 1
         assert np.array_equal(result[weight == 0], np.asarray(portrait)[weight == 0])
@@ -88,8 +88,8 @@ def test_mask_options_come_back_as_they_were_used(client: SyncEditClient, portra
     asked = edit_pb2.MaskOptions(
         subject="MASK_SUBJECT_SUBJECT", invert=True, threshold=0.4, fill_holes=True, grow_px=3, feather_px=2
     )
-    assert inpaint(client, portrait, mask_options=asked).effective.mask == asked
-    by_default = inpaint(client, portrait).effective.mask
+    assert inpaint(client, portrait, mask_options=asked).effective.mask_options == asked
+    by_default = inpaint(client, portrait).effective.mask_options
     assert by_default == edit_pb2.MaskOptions(
         subject="MASK_SUBJECT_BACKGROUND", invert=False, threshold=0.5, fill_holes=False, grow_px=0, feather_px=0
     )

@@ -230,9 +230,9 @@ def test_a_stack_behind_tokens_answers_none_but_its_own_and_writes_down_no_promp
                 stranger.sendall(b"GET /\nforged line\n" * 100)
                 stranger.recv(1)
         for service, call in (
-            ("segmentation", "/imgedit.v1.SegmentationService/Segment"),
-            ("fill", "/imgedit.v1.FillService/Fill"),
-            ("qwen_edit", "/imgedit.v1.QwenEditService/Edit"),
+            ("segmentation", "/imgedit.inference.v1.SegmentationService/Segment"),
+            ("fill", "/imgedit.inference.v1.FillService/Fill"),
+            ("qwen_edit", "/imgedit.inference.v1.QwenEditService/Edit"),
         ):
             assert code_of(ports.address(service), call) == grpc.StatusCode.UNAUTHENTICATED
     finally:

@@ -24,10 +24,10 @@ from tests.e2e.orchestrators import orchestrator
 
 EDIT = "imgedit.v1.EditService/Edit"
 STREAM = "imgedit.v1.EditService/EditStream"
-FILL = "imgedit.v1.FillService/Fill"
-QWEN_EDIT = "imgedit.v1.QwenEditService/Edit"
-SEGMENT = "imgedit.v1.SegmentationService/Segment"
-REWRITE = "imgedit.v1.PromptService/RewritePrompt"
+FILL = "imgedit.inference.v1.FillService/Fill"
+QWEN_EDIT = "imgedit.inference.v1.QwenEditService/Edit"
+SEGMENT = "imgedit.inference.v1.SegmentationService/Segment"
+REWRITE = "imgedit.inference.v1.PromptService/RewritePrompt"
 PHASES = ["decode", "denoise", "prepare"]
 PROMPT = "a zebra in a gym, the words MARZIPAN 1984"
 

@@ -50,7 +50,8 @@ class EditServer(edit_pb2_grpc.EditServiceServicer):
             yield edit_pb2.EditEvent(request_id=request.request_id, result=edit_pb2.EditResponse(success=True))
 
     def ListExperiments(self, request: Any, context: Any) -> edit_pb2.ListExperimentsResponse:
-        spec = edit_pb2.ParameterSpec(name="steps", type=edit_pb2.PARAMETER_TYPE_INTEGER, min=10, max=50)
+        steps = edit_pb2.NumberRange(min=10, max=50)
+        spec = edit_pb2.ParameterSpec(name="steps", type=edit_pb2.PARAMETER_TYPE_INTEGER, range=steps)
         feature = edit_pb2.Feature(id="inpainting", name="배경 교체 – é", available=True, parameters=[spec])
         found = edit_pb2.Experiment(
             id="one", name="이미지 편집", description="인물을 ‘그대로’ 두고 …", available=True, features=[feature]

@@ -16,18 +16,17 @@ from prometheus_client import REGISTRY
 from pydantic import Field
 
 from imgedit.channels import CHANNEL_OPTIONS
-from imgedit.v1 import (
-    edit_pb2,
-    edit_pb2_grpc,
+from imgedit.inference.v1 import (
     fill_pb2,
     fill_pb2_grpc,
     image_pb2,
-    progress_pb2,
     qwen_edit_pb2,
     qwen_edit_pb2_grpc,
     segmentation_pb2,
     segmentation_pb2_grpc,
+    steps_pb2,
 )
+from imgedit.v1 import edit_pb2, edit_pb2_grpc, progress_pb2
 from services.common import pixels
 from services.common.server import RunningServer, Service
 from services.common.settings import ServiceSettings
@@ -122,7 +121,7 @@ class Fill(fill_pb2_grpc.FillServiceServicer):
     async def Fill(self, request: fill_pb2.FillRequest, context: Any) -> AsyncIterator[fill_pb2.FillEvent]:
         yield fill_pb2.FillEvent(queued=progress_pb2.Queued(position=0))
         async for step in self.script.play(request, context):
-            yield fill_pb2.FillEvent(progress=progress_pb2.Progress(step=step, steps=self.script.steps))
+            yield fill_pb2.FillEvent(progress=steps_pb2.Progress(step=step, steps=self.script.steps))
         image = painted(request.image, request.seed)
         yield fill_pb2.FillEvent(result=fill_pb2.FillResult(image=image, seed=request.seed))
 
@@ -135,7 +134,7 @@ class QwenEdit(qwen_edit_pb2_grpc.QwenEditServiceServicer):
         self, request: qwen_edit_pb2.QwenEditRequest, context: Any
     ) -> AsyncIterator[qwen_edit_pb2.QwenEditEvent]:
         async for step in self.script.play(request, context):
-            yield qwen_edit_pb2.QwenEditEvent(progress=progress_pb2.Progress(step=step, steps=self.script.steps))
+            yield qwen_edit_pb2.QwenEditEvent(progress=steps_pb2.Progress(step=step, steps=self.script.steps))
         image = painted(request.images[0], request.seed)
         yield qwen_edit_pb2.QwenEditEvent(result=qwen_edit_pb2.QwenEditResult(image=image, seed=request.seed))
 

@@ -26,7 +26,8 @@ from imgedit.errors import (
     PromptRejected,
     ServiceUnavailable,
 )
-from imgedit.v1 import fill_pb2, fill_pb2_grpc, image_pb2, profile_pb2, qwen_edit_pb2, qwen_edit_pb2_grpc
+from imgedit.inference.v1 import fill_pb2, fill_pb2_grpc, image_pb2, qwen_edit_pb2, qwen_edit_pb2_grpc
+from imgedit.v1 import profile_pb2
 from services.common import pixels
 from services.common.server import RunningServer
 from services.fill.__main__ import make_service as make_fill

@@ -28,7 +28,7 @@ from imgedit.errors import (
     RewriteFailed,
     ServiceUnavailable,
 )
-from imgedit.v1 import prompt_pb2, prompt_pb2_grpc, qwen_edit_pb2, qwen_edit_pb2_grpc
+from imgedit.inference.v1 import prompt_pb2, prompt_pb2_grpc, qwen_edit_pb2, qwen_edit_pb2_grpc
 from services.common import pixels
 from services.common.server import RunningServer
 from services.qwen_edit.__main__ import make_service

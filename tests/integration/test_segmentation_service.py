@@ -44,7 +44,7 @@ from imgedit.errors import (
 )
 from imgedit.imaging import images
 from imgedit.imaging.images import Pixels
-from imgedit.v1 import image_pb2, segmentation_pb2, segmentation_pb2_grpc
+from imgedit.inference.v1 import image_pb2, segmentation_pb2, segmentation_pb2_grpc
 from services.common import pixels
 from services.common.server import RunningServer
 from services.segmentation import model as model_module
@@ -589,7 +589,7 @@ async def test_health_answers_quickly_while_the_network_works(serve: Serve) -> N
         times = []
         for _ in range(15):
             started = time.perf_counter()
-            answer = await stub.Check(health_pb2.HealthCheckRequest(service="imgedit.v1.SegmentationService"))
+            answer = await stub.Check(health_pb2.HealthCheckRequest(service="imgedit.inference.v1.SegmentationService"))
             times.append(time.perf_counter() - started)
             assert answer.status == health_pb2.HealthCheckResponse.SERVING
         assert not running.done()

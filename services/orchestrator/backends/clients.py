@@ -17,18 +17,18 @@ import grpc
 from imgedit import channels
 from imgedit.errors import InternalError, ServiceUnavailable
 from imgedit.imaging.images import Pixels
-from imgedit.v1 import (
+from imgedit.inference.v1 import (
     fill_pb2,
     fill_pb2_grpc,
-    profile_pb2,
-    progress_pb2,
     prompt_pb2,
     prompt_pb2_grpc,
     qwen_edit_pb2,
     qwen_edit_pb2_grpc,
     segmentation_pb2,
     segmentation_pb2_grpc,
+    steps_pb2,
 )
+from imgedit.v1 import profile_pb2, progress_pb2
 from services.common import pixels
 from services.orchestrator import metering
 from services.orchestrator.backends.stage_calls import StageCalls
@@ -119,7 +119,7 @@ class OnProgress(Protocol):
         self,
         *,
         queued: progress_pb2.Queued | None = None,
-        progress: progress_pb2.Progress | None = None,
+        progress: steps_pb2.Progress | None = None,
         preview: progress_pb2.Preview | None = None,
         restarted: bool = False,
     ) -> None:

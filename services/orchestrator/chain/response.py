@@ -137,7 +137,7 @@ def _effective(feature: Feature, edit: EditContext, outcome: Outcome) -> edit_pb
         work_width=work_width,
         work_height=work_height,
         background=mask_parameters.BACKGROUND_NUMBERS[used.region.background] if used.region.background else None,
-        mask=mask_parameters.message(state.mask_options) if state.mask_options else None,
+        mask_options=mask_parameters.message(state.mask_options) if state.mask_options else None,
         direction_words=by_words.words if by_words else (),
         output=used.output.message,
         postprocess=edit_pb2.POSTPROCESS_ON if used.postprocess else edit_pb2.POSTPROCESS_OFF,

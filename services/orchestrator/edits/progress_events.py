@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from imgedit.inference.v1 import steps_pb2
 from imgedit.v1 import edit_pb2, progress_pb2
 from services.orchestrator.backends.clients import OnProgress
 
@@ -32,7 +33,7 @@ class ProgressEvents:
         def listen(
             *,
             queued: progress_pb2.Queued | None = None,
-            progress: progress_pb2.Progress | None = None,
+            progress: steps_pb2.Progress | None = None,
             preview: progress_pb2.Preview | None = None,
             restarted: bool = False,
         ) -> None:
@@ -60,7 +61,7 @@ class ProgressEvents:
         )
 
 
-def _of_stage(stage: str, progress: progress_pb2.Progress | None) -> edit_pb2.StageProgress | None:
+def _of_stage(stage: str, progress: steps_pb2.Progress | None) -> edit_pb2.StageProgress | None:
     if progress is None:
         return None
     eta = progress.eta_seconds if progress.HasField("eta_seconds") else None

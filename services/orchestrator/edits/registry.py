@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -16,6 +16,7 @@ from typing import Any, Literal
 from imgedit.errors import EditCancelled, RequestIdInUse, RequestNotFound, Resource
 from imgedit.v1 import edit_pb2
 from services.orchestrator import metrics
+from services.orchestrator.edits import lookup
 
 Fingerprint = Callable[[], bytes]
 """Computes a digest of a request; called in a thread."""
@@ -80,6 +81,11 @@ class EditHandle:
         """Every event from the first one on, until the edit ends."""
         return self._events.follow()
 
+    @property
+    def events_so_far(self) -> Sequence[edit_pb2.EditEvent]:
+        """Those that it has reported until now."""
+        return self._events.so_far
+
     async def response(self) -> edit_pb2.EditResponse:
         """Its response, once it has ended.
 
@@ -118,6 +124,11 @@ class EventLog:
         self._is_ended = True
         self._wake()
 
+    @property
+    def so_far(self) -> Sequence[edit_pb2.EditEvent]:
+        """Those there are."""
+        return self._log
+
     async def follow(self) -> AsyncGenerator[edit_pb2.EditEvent]:
         """All events so far, then new ones until the end."""
         seen = 0
@@ -135,10 +146,14 @@ class EventLog:
 
 @dataclass
 class _Finished:
-    """An ended edit; `edit` is None if no response is cached."""
+    """An ended edit; `edit` is None if no response is cached.
+
+    told: its end, without the response.
+    """
 
     edit: EditHandle | None
     nbytes: int
+    told: edit_pb2.GetEditResponse
 
 
 class EditRegistry:
@@ -182,12 +197,27 @@ class EditRegistry:
             return edit.task.cancelled()
         if key in self._ended:
             return False
-        raise RequestNotFound(
-            f"this server holds no edit of this caller with the request id {key.request_id!r}: it may be at another "
-            "replica, or long finished; closing an edit's call always cancels it",
-            korean="이 서버에는 그 요청 ID의 작업이 없습니다. 다른 서버에 있거나 이미 오래전에 끝났을 수 있습니다.",
-            resource=Resource("edit", key.request_id),
-        )
+        raise _not_found(key, "; closing an edit's call always cancels it")
+
+    async def look_up(self, key: Key) -> edit_pb2.GetEditResponse:
+        """The state of an edit, with its response while cached.
+
+        Raises `RequestNotFound`.
+        """
+        edit = self._running.get(key)
+        if edit is not None and edit.is_abandoned:
+            await asyncio.wait({edit.task})
+            edit = self._running.get(key)
+        if edit is not None:
+            return lookup.of_running(key.request_id, edit.events_so_far)
+        if key not in self._ended:
+            raise _not_found(key)
+        ended = self._ended[key]
+        found = edit_pb2.GetEditResponse()
+        found.CopyFrom(ended.told)
+        if ended.edit is not None:
+            found.result.CopyFrom(ended.edit.task.result())
+        return found
 
     async def _find(self, key: Key, fingerprint: Fingerprint | None) -> EditHandle | None:
         if self._held(key) is None:
@@ -229,7 +259,8 @@ class EditRegistry:
         if self._running.get(key) is edit:
             del self._running[key]
         kept = edit.cached()
-        ended = _Finished(kept, edit.task.result().ByteSize() if kept is not None else 0)
+        nbytes = edit.task.result().ByteSize() if kept is not None else 0
+        ended = _Finished(kept, nbytes, lookup.of_ended(key.request_id, edit.task))
         self._ended.pop(key, None)
         self._ended[key] = ended
         asyncio.get_running_loop().call_later(self._limits.seconds, self._expire, key, ended)
@@ -251,3 +282,12 @@ class EditRegistry:
         if self._ended.get(key) is ended:
             del self._ended[key]
             metrics.KEPT_ANSWER_BYTES.set(self.kept_bytes)
+
+
+def _not_found(key: Key, advice: str = "") -> RequestNotFound:
+    return RequestNotFound(
+        f"this server holds no edit of this caller with the request id {key.request_id!r}: it may be at another replica, "
+        f"or long finished{advice}",
+        korean="이 서버에는 그 요청 ID의 작업이 없습니다. 다른 서버에 있거나 이미 오래전에 끝났을 수 있습니다.",
+        resource=Resource("edit", key.request_id),
+    )

@@ -40,7 +40,9 @@ def of_request(mask: Pixels, options: MaskOptions) -> Pixels:
     """
     mask_alpha = masks.shaped(masks.levelled(mask, options), options)
     if not mask_alpha.any():
-        worked_on = "black everywhere" if not mask.any() else "black everywhere once it is worked on as `mask` says"
+        worked_on = (
+            "black everywhere" if not mask.any() else "black everywhere once it is worked on as `mask_options` says"
+        )
         raise InvalidArgument.field(
             "mask_image",
             f"the mask is {worked_on}, so there is nothing to repaint; paint the region white",
@@ -66,7 +68,7 @@ def of_subject(alpha: Pixels, options: MaskOptions) -> Pixels:
 def _no_subject(found: str, found_korean: str) -> NoSubjectFound:
     return NoSubjectFound(
         f"mask_image: BEN2 finds {found} in the picture, so there is no mask to work with; use a clearer or larger "
-        "picture, another mask.threshold, or your own mask_image (white = repaint)",
+        "picture, another mask_options.threshold, or your own mask_image (white = repaint)",
         korean=f"BEN2가 이미지에서 {found_korean} 마스크를 만들 수 없습니다. 더 선명하거나 큰 이미지를 쓰거나, "
         "mask.threshold를 바꾸거나, 마스크(mask_image, 흰색 = 다시 그릴 영역)를 직접 지정하세요.",
     )

@@ -13,7 +13,6 @@ from imgedit.v1 import edit_pb2, profile_pb2
 from services.common import checks
 from services.orchestrator.catalogue.models import ExtendStage, Feature, MaskStage, NumberRange, SegmentStage
 from services.orchestrator.request import mask_parameters
-from services.orchestrator.request.margins import MAX_MARGIN_PX
 from services.orchestrator.request.parameters import (
     MAX_PREVIEW_EVERY,
     MAX_SEED,
@@ -33,34 +32,33 @@ def specs(feature: Feature) -> list[edit_pb2.ParameterSpec]:
 
 
 def _general_specs(feature: Feature) -> Iterator[edit_pb2.ParameterSpec]:
-    yield _spec("input_image", edit_pb2.PARAMETER_TYPE_IMAGE, required=True, min=1, max=1)
-    yield _spec("prompt", edit_pb2.PARAMETER_TYPE_TEXT, required=True, min=1, max=checks.MAX_PROMPT_CHARACTERS)
-    yield _spec("expand_prompt", edit_pb2.PARAMETER_TYPE_BOOLEAN, default=Value(bool_value=False), min=0, max=1)
+    yield _spec("input_image", edit_pb2.PARAMETER_TYPE_IMAGE, required=True, count=_count(1, 1))
+    yield _spec("prompt", edit_pb2.PARAMETER_TYPE_TEXT, required=True, length=_length(1))
+    yield _switch("expand_prompt")
     automatic = automatic_negative_prompt(feature.prompt_stage)
     yield _spec(
         "negative_prompt",
         edit_pb2.PARAMETER_TYPE_TEXT,
         default=_text_value(automatic) if automatic is not None else None,
-        min=0,
-        max=checks.MAX_PROMPT_CHARACTERS,
+        length=_length(0),
     )
     yield from (_number_spec(name, limits) for name, limits in ranges(feature))
     yield _choice("profile", "PROFILE_BALANCED", [profile_pb2.Profile.Name(n) for n in PROFILE_NUMBERS.values()])
-    yield _spec("seed", edit_pb2.PARAMETER_TYPE_INTEGER, min=0, max=MAX_SEED)
-    yield _spec("preview_every", edit_pb2.PARAMETER_TYPE_INTEGER, min=0, max=MAX_PREVIEW_EVERY)
+    yield _integer("seed", MAX_SEED)
+    yield _integer("preview_every", MAX_PREVIEW_EVERY)
     if feature.has(MaskStage) or feature.has(ExtendStage) or feature.has(SegmentStage):
         yield _choice("postprocess", "POSTPROCESS_ON", ["POSTPROCESS_ON", "POSTPROCESS_OFF"])
-    yield _spec("output", edit_pb2.PARAMETER_TYPE_MESSAGE, min=0, max=1)
+    yield _spec("output", edit_pb2.PARAMETER_TYPE_MESSAGE)
 
 
 def _picture_specs(feature: Feature) -> Iterator[edit_pb2.ParameterSpec]:
-    needs_mask = not feature.has(SegmentStage)
-    yield _spec("mask_image", edit_pb2.PARAMETER_TYPE_IMAGE, required=needs_mask, min=int(needs_mask), max=1)
+    image, needs_mask = edit_pb2.PARAMETER_TYPE_IMAGE, not feature.has(SegmentStage)
+    yield _spec("mask_image", image, required=needs_mask, count=_count(int(needs_mask), 1))
     yield from _mask_specs(feature)
     if mask_parameters.takes_background(feature):
         yield _background_spec(feature)
-    yield _spec("outpaint", edit_pb2.PARAMETER_TYPE_MESSAGE, min=0, max=MAX_MARGIN_PX)
-    yield _spec("reference_images", edit_pb2.PARAMETER_TYPE_IMAGE, min=0, max=max_references(feature))
+    yield _spec("outpaint", edit_pb2.PARAMETER_TYPE_MESSAGE)
+    yield _spec("reference_images", image, count=_count(0, max_references(feature)))
 
 
 def _mask_specs(feature: Feature) -> list[edit_pb2.ParameterSpec]:
@@ -69,15 +67,19 @@ def _mask_specs(feature: Feature) -> list[edit_pb2.ParameterSpec]:
     if stage is None:
         return []
     subjects = {name: edit_pb2.MaskSubject.Name(number) for name, number in mask_parameters.SUBJECT_NUMBERS.items()}
-    integer, off = edit_pb2.PARAMETER_TYPE_INTEGER, Value(bool_value=False)
+    subject = _choice("mask_options.subject", subjects[stage.choose], [*subjects.values()])
     return [
-        *([_choice("mask.subject", subjects[stage.choose], [*subjects.values()])] if feature.has(SegmentStage) else []),
-        _spec("mask.invert", edit_pb2.PARAMETER_TYPE_BOOLEAN, min=0, max=1, default=off),
-        # The limits themselves are rejected.
-        _spec("mask.threshold", edit_pb2.PARAMETER_TYPE_NUMBER, min=0.01, max=0.99, default=_number(stage.threshold)),
-        _spec("mask.fill_holes", edit_pb2.PARAMETER_TYPE_BOOLEAN, min=0, max=1, default=off),
-        _spec("mask.grow_px", integer, min=0, max=mask_parameters.MAX_MASK_PX, default=_number(stage.grow_px)),
-        _spec("mask.feather_px", integer, min=0, max=mask_parameters.MAX_MASK_PX, default=_number(stage.feather_px)),
+        *([subject] if feature.has(SegmentStage) else []),
+        _switch("mask_options.invert"),
+        _spec(
+            "mask_options.threshold",
+            edit_pb2.PARAMETER_TYPE_NUMBER,
+            default=_number(stage.threshold),
+            range=edit_pb2.NumberRange(min=0.01, max=0.99),  # 0 and 1 are rejected
+        ),
+        _switch("mask_options.fill_holes"),
+        _integer("mask_options.grow_px", mask_parameters.MAX_MASK_PX, default=stage.grow_px),
+        _integer("mask_options.feather_px", mask_parameters.MAX_MASK_PX, default=stage.feather_px),
     ]
 
 
@@ -86,36 +88,67 @@ def _background_spec(feature: Feature) -> edit_pb2.ParameterSpec:
     return _choice("background", names[mask_parameters.default_background(feature)], [*names.values()])
 
 
-def _choice(name: str, default: str, choices: list[str]) -> edit_pb2.ParameterSpec:
-    spec = _spec(name, edit_pb2.PARAMETER_TYPE_ENUM, min=0, max=1, default=_text_value(default))
-    spec.choices.extend(choices)
-    return spec
+def _choice(name: str, default: str, names: list[str]) -> edit_pb2.ParameterSpec:
+    choices = edit_pb2.Choices(names=names)
+    return _spec(name, edit_pb2.PARAMETER_TYPE_ENUM, default=_text_value(default), choices=choices)
+
+
+def _switch(name: str) -> edit_pb2.ParameterSpec:
+    return _spec(name, edit_pb2.PARAMETER_TYPE_BOOLEAN, default=Value(bool_value=False))
+
+
+def _integer(name: str, max: int, *, default: int | None = None) -> edit_pb2.ParameterSpec:
+    """A whole number from 0."""
+    return _spec(
+        name,
+        edit_pb2.PARAMETER_TYPE_INTEGER,
+        default=None if default is None else _number(default),
+        range=edit_pb2.NumberRange(min=0, max=max),
+    )
+
+
+def _number_spec(name: str, limits: NumberRange) -> edit_pb2.ParameterSpec:
+    kind = edit_pb2.PARAMETER_TYPE_INTEGER if name == "steps" else edit_pb2.PARAMETER_TYPE_NUMBER
+    low, high = limits.recommended or (None, None)
+    accepted = edit_pb2.NumberRange(min=limits.min, max=limits.max, recommended_min=low, recommended_max=high)
+    return _spec(name, kind, default=_number(limits.default), range=accepted)
 
 
 def _number(number: float) -> Value:
     return Value(number_value=number)
 
 
-def _number_spec(name: str, limits: NumberRange) -> edit_pb2.ParameterSpec:
-    kind = edit_pb2.PARAMETER_TYPE_INTEGER if name == "steps" else edit_pb2.PARAMETER_TYPE_NUMBER
-    spec = _spec(name, kind, default=_number(limits.default), min=limits.min, max=limits.max)
-    if limits.recommended is not None:
-        spec.recommended_min, spec.recommended_max = limits.recommended
-    return spec
+def _length(min: int) -> edit_pb2.TextLength:
+    return edit_pb2.TextLength(min=min, max=checks.MAX_PROMPT_CHARACTERS)
+
+
+def _count(min: int, max: int) -> edit_pb2.PictureCount:
+    return edit_pb2.PictureCount(min=min, max=max)
 
 
 def _spec(
     name: str,
     kind: edit_pb2.ParameterType,
     *,
-    min: float,
-    max: float,
     required: bool = False,
     default: Value | None = None,
+    range: edit_pb2.NumberRange | None = None,
+    length: edit_pb2.TextLength | None = None,
+    count: edit_pb2.PictureCount | None = None,
+    choices: edit_pb2.Choices | None = None,
 ) -> edit_pb2.ParameterSpec:
+    """At most one constraint: the one that fits the type."""
     korean, english = _HELP[name]
     return edit_pb2.ParameterSpec(
-        name=name, type=kind, required=required, default=default, min=min, max=max, help_ko=korean, help_en=english
+        name=name,
+        type=kind,
+        required=required,
+        default=default,
+        range=range,
+        length=length,
+        count=count,
+        choices=choices,
+        help={"ko": korean, "en": english},
     )
 
 
@@ -167,18 +200,18 @@ _HELP = {
         "다시 그릴 영역(흰색). 비우면 BEN2가 자동으로 만듭니다.",
         "The region to repaint (white). Unset = BEN2's mask.",
     ),
-    "mask.subject": ("BEN2 마스크에서 바꿀 부분: 인물 또는 배경", "The part of BEN2's mask to repaint."),
-    "mask.invert": ("마스크의 흰색과 검은색을 바꿉니다.", "Swap white and black."),
-    "mask.threshold": (
+    "mask_options.subject": ("BEN2 마스크에서 바꿀 부분: 인물 또는 배경", "The part of BEN2's mask to repaint."),
+    "mask_options.invert": ("마스크의 흰색과 검은색을 바꿉니다.", "Swap white and black."),
+    "mask_options.threshold": (
         "마스크로 볼 기준값(0과 1 사이). 낮을수록 넓어집니다.",
         "The level, between 0 and 1, that becomes one half. Lower includes more.",
     ),
-    "mask.fill_holes": ("마스크 안의 검은 구멍을 채웁니다.", "Fill black holes inside the mask."),
-    "mask.grow_px": (
+    "mask_options.fill_holes": ("마스크 안의 검은 구멍을 채웁니다.", "Fill black holes inside the mask."),
+    "mask_options.grow_px": (
         "마스크를 넓힐 픽셀 수. 직접 올린 마스크의 기본값은 0.",
         "Pixels to grow the mask by. 0 for your own mask.",
     ),
-    "mask.feather_px": (
+    "mask_options.feather_px": (
         "마스크 가장자리를 안쪽으로 부드럽게 할 픽셀 수. 직접 올린 마스크의 기본값은 0.",
         "Width in pixels of the soft inner edge. 0 for your own mask.",
     ),

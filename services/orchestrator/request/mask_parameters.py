@@ -1,4 +1,4 @@
-"""The editable region: `mask` and `background`, checked, with defaults."""
+"""The editable region: `mask_options` and `background`, checked, with defaults."""
 
 from __future__ import annotations
 
@@ -125,12 +125,12 @@ def _background(request: edit_pb2.EditRequest, feature: Feature) -> Background:
             korean=f"background 값은 {known} 중 하나여야 합니다.",
         )
     default = default_background(feature)
-    has_mask = bool(request.mask_image) or request.HasField("mask")
+    has_mask = bool(request.mask_image) or request.HasField("mask_options")
     return "keep" if default == "whole" and has_mask else default  # a caller with a mask wants the rest kept
 
 
 def _refuse_masks(request: edit_pb2.EditRequest) -> None:
-    for name, is_set in (("mask_image", bool(request.mask_image)), ("mask", request.HasField("mask"))):
+    for name, is_set in (("mask_image", bool(request.mask_image)), ("mask_options", request.HasField("mask_options"))):
         if is_set:
             raise InvalidArgument.field(
                 name,
@@ -146,7 +146,7 @@ def _mask_options(request: edit_pb2.EditRequest, stage: MaskStage, *, cuts_out: 
 
     A cut-out would include a rim of background.
     """
-    asked = request.mask
+    asked = request.mask_options
     is_own = bool(request.mask_image)
     has_defaults = not is_own and not cuts_out
     return MaskOptions(
@@ -161,19 +161,23 @@ def _mask_options(request: edit_pb2.EditRequest, stage: MaskStage, *, cuts_out: 
 
 def _subject(request: edit_pb2.EditRequest, stage: MaskStage) -> MaskSubject | None:
     names = {number: name for name, number in SUBJECT_NUMBERS.items()}
-    asked = request.mask.subject
+    asked = request.mask_options.subject
     if asked not in names and asked != edit_pb2.MASK_SUBJECT_UNSPECIFIED:
         known = " or ".join(edit_pb2.MaskSubject.Name(number) for number in names)
         raise InvalidArgument.field(
-            "mask.subject", f"must be {known}, is {asked}", korean="mask.subject 값은 피사체 또는 배경이어야 합니다."
+            "mask_options.subject",
+            f"must be {known}, is {asked}",
+            korean="mask_options.subject 값은 피사체 또는 배경이어야 합니다.",
         )
     if not request.mask_image:
         return names.get(asked, stage.choose)
     if asked in names:
         raise InvalidArgument.field(
-            "mask.subject",
-            "chooses a part of BEN2's mask, which mask_image replaces; leave one of them out, or use mask.invert",
-            korean="mask_image를 지정하면 mask.subject를 쓸 수 없습니다. 마스크를 뒤집으려면 mask.invert를 사용하세요.",
+            "mask_options.subject",
+            "chooses a part of BEN2's mask, which mask_image replaces; leave one of them out, or use "
+            "mask_options.invert",
+            korean="mask_image를 지정하면 mask_options.subject를 쓸 수 없습니다. "
+            "마스크를 뒤집으려면 mask_options.invert를 사용하세요.",
         )
     return None
 
@@ -184,9 +188,9 @@ def _threshold(asked: edit_pb2.MaskOptions, default: float) -> float:
     if math.isfinite(asked.threshold) and 0 < asked.threshold < 1:
         return asked.threshold
     raise InvalidArgument.field(
-        "mask.threshold",
+        "mask_options.threshold",
         f"must be above 0 and below 1, is {asked.threshold:g}",
-        korean=f"mask.threshold 값은 0보다 크고 1보다 작아야 합니다(받은 값: {asked.threshold:g}).",
+        korean=f"mask_options.threshold 값은 0보다 크고 1보다 작아야 합니다(받은 값: {asked.threshold:g}).",
     )
 
 
@@ -194,5 +198,5 @@ def _length(asked: edit_pb2.MaskOptions, name: str, default: int) -> int:
     if not asked.HasField(name):
         return default
     value: int = getattr(asked, name)
-    checks.number(f"mask.{name}", value, 0, MAX_MASK_PX)
+    checks.number(f"mask_options.{name}", value, 0, MAX_MASK_PX)
     return value

@@ -149,7 +149,7 @@ def optional_fields(feature: Feature) -> dict[str, bool]:
         **dict.fromkeys(("seed", "profile", "preview_every"), paints),
         **{name: getattr(feature.parameters, name) is not None for name in Parameters.model_fields},
         "mask_image": feature.has(MaskStage),
-        "mask": feature.has(MaskStage),
+        "mask_options": feature.has(MaskStage),
         "background": mask_parameters.takes_background(feature),
         "outpaint": feature.has(ExtendStage),
         "reference_images": max_references(feature) > 0,

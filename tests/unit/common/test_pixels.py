@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from imgedit.errors import ImageRejected, InvalidArgument
-from imgedit.v1 import image_pb2
+from imgedit.inference.v1 import image_pb2
 from services.common import pixels
 
 RGB = np.random.default_rng(5).integers(0, 256, (20, 30, 3), dtype=np.uint8)

@@ -35,7 +35,7 @@ def edit(
         feature_id=feature,
         prompt="a gym",
         background=f"BACKGROUND_{background}",
-        mask=options,
+        mask_options=options,
         mask_image=b"x" if mask is not None else b"",
         **fields,  # type: ignore[arg-type]
     )

@@ -132,7 +132,7 @@ def test_the_request_made_of_a_record_makes_the_same_edit() -> None:
         strength=0.5,
         profile="PROFILE_HIGH",
         mask_image=b"the mask",
-        mask=edit_pb2.MaskOptions(grow_px=3, feather_px=0),
+        mask_options=edit_pb2.MaskOptions(grow_px=3, feather_px=0),
         reference_images=[b"one", b"two"],
         output=edit_pb2.OutputOptions(format="OUTPUT_FORMAT_WEBP", quality=80),
         expand_prompt=True,

@@ -31,21 +31,42 @@ def test_every_field_of_a_request_is_described_by_some_feature_or_is_general() -
 @pytest.mark.parametrize("feature", FEATURES, ids=lambda feature: feature.id)
 def test_every_parameter_has_help_in_both_languages(feature: Feature) -> None:
     for spec in parameter_specs.specs(feature):
-        assert HANGUL.search(spec.help_ko), spec.name
-        assert spec.help_en, spec.name
-        assert not HANGUL.search(spec.help_en), spec.name
-        assert spec.type != edit_pb2.PARAMETER_TYPE_UNSPECIFIED
-        assert spec.min <= spec.max
-        if spec.choices:
-            assert spec.default.string_value in spec.choices
+        assert set(spec.help) == {"ko", "en"}, spec.name
+        assert HANGUL.search(spec.help["ko"]), spec.name
+        assert spec.help["en"], spec.name
+        assert not HANGUL.search(spec.help["en"]), spec.name
+
+
+CONSTRAINTS = {
+    edit_pb2.PARAMETER_TYPE_INTEGER: "range",
+    edit_pb2.PARAMETER_TYPE_NUMBER: "range",
+    edit_pb2.PARAMETER_TYPE_TEXT: "length",
+    edit_pb2.PARAMETER_TYPE_IMAGE: "count",
+    edit_pb2.PARAMETER_TYPE_ENUM: "choices",
+    edit_pb2.PARAMETER_TYPE_MESSAGE: None,
+    edit_pb2.PARAMETER_TYPE_BOOLEAN: None,
+}
+
+
+@pytest.mark.parametrize("feature", FEATURES, ids=lambda feature: feature.id)
+def test_every_parameter_has_the_constraint_of_its_type_and_a_default_within_it(feature: Feature) -> None:
+    for spec in parameter_specs.specs(feature):
+        kind = spec.WhichOneof("constraint")
+        assert kind == CONSTRAINTS[spec.type], spec.name
+        if kind == "choices":
+            assert spec.default.string_value in spec.choices.names
+        elif kind is not None:
+            limits = getattr(spec, kind)
+            assert limits.min <= limits.max, spec.name
+            assert kind != "range" or limits.min <= spec.default.number_value <= limits.max, spec.name
 
 
 def test_recommended_ranges_are_the_guides() -> None:
     recommended = {
         feature.id: tuple(
-            (spec.recommended_min, spec.recommended_max)
+            (spec.range.recommended_min, spec.range.recommended_max)
             for spec in parameter_specs.specs(feature)
-            if spec.name in ("steps", "guidance_scale", "strength") and spec.HasField("recommended_min")
+            if spec.name in ("steps", "guidance_scale", "strength") and spec.range.HasField("recommended_min")
         )
         for feature in FEATURES
     }

@@ -62,35 +62,35 @@ def test_every_option_of_a_request_is_used() -> None:
     asked = edit_pb2.MaskOptions(
         subject="MASK_SUBJECT_SUBJECT", invert=True, threshold=0.3, fill_holes=True, grow_px=0, feather_px=256
     )
-    used = options_of(resolved(APPEARANCE, mask=asked).region)
+    used = options_of(resolved(APPEARANCE, mask_options=asked).region)
     assert used == MaskOptions("subject", invert=True, threshold=0.3, fill_holes=True, grow_px=0, feather_px=256)
     assert mask_parameters.message(used) == asked
 
 
 @pytest.mark.parametrize("threshold", [0.0, 1.0, -0.1, 1.5, math.nan, math.inf, -math.inf])
 def test_a_threshold_that_is_not_between_0_and_1_is_refused(threshold: float) -> None:
-    assert refused_field(INPAINTING, mask=edit_pb2.MaskOptions(threshold=threshold)) == "mask.threshold"
+    assert refused_field(INPAINTING, mask_options=edit_pb2.MaskOptions(threshold=threshold)) == "mask_options.threshold"
 
 
 @pytest.mark.parametrize("name", ["grow_px", "feather_px"])
 @pytest.mark.parametrize("value", [-1, 257, 2**31 - 1])
 def test_a_length_outside_0_to_256_is_refused(name: str, value: int) -> None:
-    assert refused_field(INPAINTING, mask=edit_pb2.MaskOptions(**{name: value})) == f"mask.{name}"  # type: ignore[arg-type]
+    assert refused_field(INPAINTING, mask_options=edit_pb2.MaskOptions(**{name: value})) == f"mask_options.{name}"  # type: ignore[arg-type]
 
 
 def test_unknown_enum_numbers_are_refused() -> None:
-    assert refused_field(INPAINTING, mask=edit_pb2.MaskOptions(subject=9)) == "mask.subject"  # type: ignore[arg-type]
+    assert refused_field(INPAINTING, mask_options=edit_pb2.MaskOptions(subject=9)) == "mask_options.subject"  # type: ignore[arg-type]
     assert refused_field(APPEARANCE, background=9) == "background"
 
 
 def test_the_subject_is_not_chosen_of_a_callers_mask() -> None:
     asked = edit_pb2.MaskOptions(subject="MASK_SUBJECT_SUBJECT")
-    assert refused_field(INPAINTING, mask=asked, mask_image=b"x") == "mask.subject"
+    assert refused_field(INPAINTING, mask_options=asked, mask_image=b"x") == "mask_options.subject"
 
 
-@pytest.mark.parametrize("field", ["mask", "mask_image", "background"])
+@pytest.mark.parametrize("field", ["mask_options", "mask_image", "background"])
 def test_a_feature_without_a_mask_refuses_it(field: str) -> None:
-    value = {"mask": edit_pb2.MaskOptions(), "mask_image": b"x", "background": KEEP}[field]
+    value = {"mask_options": edit_pb2.MaskOptions(), "mask_image": b"x", "background": KEEP}[field]
     assert refused_field(OUTPAINTING, prompt="to the left", **{field: value}) == field
 
 
@@ -105,7 +105,7 @@ def test_an_unset_background_is_the_features(feature: str, background: str) -> N
     assert resolved(found).region.background == background
     spec = next(spec for spec in parameter_specs.specs(found) if spec.name == "background")
     assert spec.default.string_value == f"BACKGROUND_{background.upper()}"
-    assert len(spec.choices) == 4
+    assert len(spec.choices.names) == 4
 
 
 @pytest.mark.parametrize(("feature", "_default"), QWEN)
@@ -121,20 +121,20 @@ def test_every_background_is_open_to_every_feature_of_qwen(feature: str, _defaul
 def test_a_cut_out_takes_no_rim_of_the_background_along_unless_it_is_asked_to(background: int) -> None:
     assert options_of(resolved(APPEARANCE, background=background).region) == MaskOptions("subject")
     asked = edit_pb2.MaskOptions(grow_px=3)
-    assert options_of(resolved(APPEARANCE, background=background, mask=asked).region).grow_px == 3
+    assert options_of(resolved(APPEARANCE, background=background, mask_options=asked).region).grow_px == 3
 
 
-@pytest.mark.parametrize("field", ["mask", "mask_image"])
+@pytest.mark.parametrize("field", ["mask_options", "mask_image"])
 def test_a_mask_says_that_the_rest_is_kept_where_nothing_else_is_said(field: str) -> None:
-    value = {"mask": edit_pb2.MaskOptions(invert=True), "mask_image": b"x"}[field]
+    value = {"mask_options": edit_pb2.MaskOptions(invert=True), "mask_image": b"x"}[field]
     found = resolved(SEMANTIC, **{field: value}).region
     assert found.background == "keep"
     assert found.masks
 
 
-@pytest.mark.parametrize("field", ["mask", "mask_image"])
+@pytest.mark.parametrize("field", ["mask_options", "mask_image"])
 def test_a_mask_is_refused_where_the_whole_picture_is_the_models(field: str) -> None:
-    value = {"mask": edit_pb2.MaskOptions(invert=True), "mask_image": b"x"}[field]
+    value = {"mask_options": edit_pb2.MaskOptions(invert=True), "mask_image": b"x"}[field]
     assert refused_field(SEMANTIC, background=WHOLE, **{field: value}) == field
     assert refused_field(APPEARANCE, background=WHOLE, **{field: value}) == field
     assert resolved(SEMANTIC, background=KEEP, **{field: value}).region.masks
@@ -153,11 +153,11 @@ def test_a_transparent_jpeg_is_refused_by_request_or_by_the_features_default() -
 
 def test_the_form_lists_every_mask_option_with_its_default() -> None:
     specs = {spec.name: spec for spec in parameter_specs.specs(APPEARANCE)}
-    assert {f"mask.{field.name}" for field in edit_pb2.MaskOptions.DESCRIPTOR.fields} <= set(specs)
-    assert specs["mask.grow_px"].default.number_value == 16
-    assert specs["mask.subject"].default.string_value == "MASK_SUBJECT_SUBJECT"
-    for name in ("mask.threshold", "mask.grow_px", "mask.feather_px"):
-        for value in (specs[name].min, specs[name].max):
-            field = name.removeprefix("mask.")
+    assert {f"mask_options.{field.name}" for field in edit_pb2.MaskOptions.DESCRIPTOR.fields} <= set(specs)
+    assert specs["mask_options.grow_px"].default.number_value == 16
+    assert specs["mask_options.subject"].default.string_value == "MASK_SUBJECT_SUBJECT"
+    for name in ("mask_options.threshold", "mask_options.grow_px", "mask_options.feather_px"):
+        for value in (specs[name].range.min, specs[name].range.max):
+            field = name.removeprefix("mask_options.")
             number = value if field == "threshold" else int(value)
-            resolved(APPEARANCE, mask=edit_pb2.MaskOptions(**{field: number}))  # type: ignore[arg-type]
+            resolved(APPEARANCE, mask_options=edit_pb2.MaskOptions(**{field: number}))  # type: ignore[arg-type]

@@ -88,7 +88,7 @@ def test_with_a_mask_of_the_callers(
         feature_id=feature,
         prompt="a gym",
         mask_image=b"its bytes are decoded before",
-        mask=options,
+        mask_options=options,
         background="BACKGROUND_UNSPECIFIED" if feature == "inpainting" else "BACKGROUND_KEEP",
         postprocess=postprocess,
         strength=strength,
@@ -125,7 +125,7 @@ def test_with_the_mask_that_ben2_finds(
         experiment_id="ben2_flux_fill" if feature == "inpainting" else "ben2_qwen_image",
         feature_id=feature,
         prompt="a gym",
-        mask=options,
+        mask_options=options,
         background="BACKGROUND_UNSPECIFIED" if feature == "inpainting" else "BACKGROUND_KEEP",
         postprocess=postprocess,
     )

@@ -91,10 +91,15 @@ def test_the_reference_has_every_error_reason_setting_command_and_message() -> N
     text = {path.name: content for path, content in build.made().items()}
     assert all(f"`{reason}`" in text["errors.md"] for reason in by_reason())
     assert all(f"## imgedit {name}\n" in text["cli.md"] for name in ("edit", "doctor", "models convert", "up"))
-    assert all(f"### {name}\n" in text["grpc.md"] for name in ("EditRequest", "FillResult", "Profile", "ErrorReason"))
-    assert all(
-        path in text["rest.md"] for path in ("POST /api/edit_with_comfyui", "GET /api/image_editing/experiments")
+    assert all(f"### {name}\n" in text["grpc.md"] for name in ("EditRequest", "Profile", "ErrorReason"))
+    assert all(f"### {name}\n" in text["inference.md"] for name in ("Image", "FillResult", "Progress"))
+    paths = (
+        "POST /api/edit_with_comfyui",
+        "GET /api/image_editing/experiments",
+        "POST /v1/edits",
+        "GET /v1/experiments",
     )
+    assert all(f"`{path}`" in text["rest.md"] for path in (*paths, "GET /v1/edits/{request_id}"))
     assert "IMGEDIT_QWEN_EDIT_TEXT_ENCODER_WEIGHTS" in text["settings.md"]
 
 

@@ -1,4 +1,4 @@
-from imgedit.v1 import image_pb2 as _image_pb2
+from imgedit.inference.v1 import image_pb2 as _image_pb2
 from imgedit.v1 import progress_pb2 as _progress_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper

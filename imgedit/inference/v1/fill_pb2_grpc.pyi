@@ -5,7 +5,7 @@ FillService: FLUX.1-Fill repaints a region."""
 
 from collections import abc as _abc
 from grpc import aio as _aio
-from imgedit.v1 import fill_pb2 as _fill_pb2
+from imgedit.inference.v1 import fill_pb2 as _fill_pb2
 import abc as _abc_1
 import grpc as _grpc
 import sys

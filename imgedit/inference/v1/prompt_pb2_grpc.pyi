@@ -5,7 +5,7 @@ PromptService: a language model makes prompts readable for the other models."""
 
 from collections import abc as _abc
 from grpc import aio as _aio
-from imgedit.v1 import prompt_pb2 as _prompt_pb2
+from imgedit.inference.v1 import prompt_pb2 as _prompt_pb2
 import abc as _abc_1
 import grpc as _grpc
 import sys

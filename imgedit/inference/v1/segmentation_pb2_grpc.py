@@ -3,7 +3,7 @@
 import grpc
 import warnings
 
-from imgedit.v1 import segmentation_pb2 as imgedit_dot_v1_dot_segmentation__pb2
+from imgedit.inference.v1 import segmentation_pb2 as imgedit_dot_inference_dot_v1_dot_segmentation__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -18,7 +18,7 @@ except ImportError:
 if _version_not_supported:
     raise RuntimeError(
         f'The grpc package installed is at version {GRPC_VERSION},'
-        + ' but the generated code in imgedit/v1/segmentation_pb2_grpc.py depends on'
+        + ' but the generated code in imgedit/inference/v1/segmentation_pb2_grpc.py depends on'
         + f' grpcio>={GRPC_GENERATED_VERSION}.'
         + f' Please upgrade your grpc module to grpcio>={GRPC_GENERATED_VERSION}'
         + f' or downgrade your generated code using grpcio-tools<={GRPC_VERSION}.'
@@ -36,9 +36,9 @@ class SegmentationServiceStub:
             channel: A grpc.Channel.
         """
         self.Segment = channel.unary_unary(
-                '/imgedit.v1.SegmentationService/Segment',
-                request_serializer=imgedit_dot_v1_dot_segmentation__pb2.SegmentRequest.SerializeToString,
-                response_deserializer=imgedit_dot_v1_dot_segmentation__pb2.SegmentResponse.FromString,
+                '/imgedit.inference.v1.SegmentationService/Segment',
+                request_serializer=imgedit_dot_inference_dot_v1_dot_segmentation__pb2.SegmentRequest.SerializeToString,
+                response_deserializer=imgedit_dot_inference_dot_v1_dot_segmentation__pb2.SegmentResponse.FromString,
                 _registered_method=True)
 
 
@@ -60,14 +60,14 @@ def add_SegmentationServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
             'Segment': grpc.unary_unary_rpc_method_handler(
                     servicer.Segment,
-                    request_deserializer=imgedit_dot_v1_dot_segmentation__pb2.SegmentRequest.FromString,
-                    response_serializer=imgedit_dot_v1_dot_segmentation__pb2.SegmentResponse.SerializeToString,
+                    request_deserializer=imgedit_dot_inference_dot_v1_dot_segmentation__pb2.SegmentRequest.FromString,
+                    response_serializer=imgedit_dot_inference_dot_v1_dot_segmentation__pb2.SegmentResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
-            'imgedit.v1.SegmentationService', rpc_method_handlers)
+            'imgedit.inference.v1.SegmentationService', rpc_method_handlers)
     server.add_generic_rpc_handlers((generic_handler,))
-    server.add_registered_method_handlers('imgedit.v1.SegmentationService', rpc_method_handlers)
+    server.add_registered_method_handlers('imgedit.inference.v1.SegmentationService', rpc_method_handlers)
 
 
  # This class is part of an EXPERIMENTAL API.
@@ -89,9 +89,9 @@ class SegmentationService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/imgedit.v1.SegmentationService/Segment',
-            imgedit_dot_v1_dot_segmentation__pb2.SegmentRequest.SerializeToString,
-            imgedit_dot_v1_dot_segmentation__pb2.SegmentResponse.FromString,
+            '/imgedit.inference.v1.SegmentationService/Segment',
+            imgedit_dot_inference_dot_v1_dot_segmentation__pb2.SegmentRequest.SerializeToString,
+            imgedit_dot_inference_dot_v1_dot_segmentation__pb2.SegmentResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -5,7 +5,7 @@ QwenEditService: Qwen-Image-Edit-2509 edits by instruction."""
 
 from collections import abc as _abc
 from grpc import aio as _aio
-from imgedit.v1 import qwen_edit_pb2 as _qwen_edit_pb2
+from imgedit.inference.v1 import qwen_edit_pb2 as _qwen_edit_pb2
 import abc as _abc_1
 import grpc as _grpc
 import sys

@@ -1,4 +1,5 @@
-from imgedit.v1 import image_pb2 as _image_pb2
+from imgedit.inference.v1 import image_pb2 as _image_pb2
+from imgedit.inference.v1 import steps_pb2 as _steps_pb2
 from imgedit.v1 import profile_pb2 as _profile_pb2
 from imgedit.v1 import progress_pb2 as _progress_pb2
 from google.protobuf.internal import containers as _containers
@@ -42,10 +43,10 @@ class FillEvent(_message.Message):
     PREVIEW_FIELD_NUMBER: _ClassVar[int]
     RESULT_FIELD_NUMBER: _ClassVar[int]
     queued: _progress_pb2.Queued
-    progress: _progress_pb2.Progress
+    progress: _steps_pb2.Progress
     preview: _progress_pb2.Preview
     result: FillResult
-    def __init__(self, queued: _Optional[_Union[_progress_pb2.Queued, _Mapping]] = ..., progress: _Optional[_Union[_progress_pb2.Progress, _Mapping]] = ..., preview: _Optional[_Union[_progress_pb2.Preview, _Mapping]] = ..., result: _Optional[_Union[FillResult, _Mapping]] = ...) -> None: ...
+    def __init__(self, queued: _Optional[_Union[_progress_pb2.Queued, _Mapping]] = ..., progress: _Optional[_Union[_steps_pb2.Progress, _Mapping]] = ..., preview: _Optional[_Union[_progress_pb2.Preview, _Mapping]] = ..., result: _Optional[_Union[FillResult, _Mapping]] = ...) -> None: ...
 
 class FillResult(_message.Message):
     __slots__ = ("image", "seed", "steps_run", "model", "timings", "warnings")

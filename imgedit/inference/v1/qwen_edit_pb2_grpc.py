@@ -3,7 +3,7 @@
 import grpc
 import warnings
 
-from imgedit.v1 import qwen_edit_pb2 as imgedit_dot_v1_dot_qwen__edit__pb2
+from imgedit.inference.v1 import qwen_edit_pb2 as imgedit_dot_inference_dot_v1_dot_qwen__edit__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -18,7 +18,7 @@ except ImportError:
 if _version_not_supported:
     raise RuntimeError(
         f'The grpc package installed is at version {GRPC_VERSION},'
-        + ' but the generated code in imgedit/v1/qwen_edit_pb2_grpc.py depends on'
+        + ' but the generated code in imgedit/inference/v1/qwen_edit_pb2_grpc.py depends on'
         + f' grpcio>={GRPC_GENERATED_VERSION}.'
         + f' Please upgrade your grpc module to grpcio>={GRPC_GENERATED_VERSION}'
         + f' or downgrade your generated code using grpcio-tools<={GRPC_VERSION}.'
@@ -36,9 +36,9 @@ class QwenEditServiceStub:
             channel: A grpc.Channel.
         """
         self.Edit = channel.unary_stream(
-                '/imgedit.v1.QwenEditService/Edit',
-                request_serializer=imgedit_dot_v1_dot_qwen__edit__pb2.QwenEditRequest.SerializeToString,
-                response_deserializer=imgedit_dot_v1_dot_qwen__edit__pb2.QwenEditEvent.FromString,
+                '/imgedit.inference.v1.QwenEditService/Edit',
+                request_serializer=imgedit_dot_inference_dot_v1_dot_qwen__edit__pb2.QwenEditRequest.SerializeToString,
+                response_deserializer=imgedit_dot_inference_dot_v1_dot_qwen__edit__pb2.QwenEditEvent.FromString,
                 _registered_method=True)
 
 
@@ -59,14 +59,14 @@ def add_QwenEditServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
             'Edit': grpc.unary_stream_rpc_method_handler(
                     servicer.Edit,
-                    request_deserializer=imgedit_dot_v1_dot_qwen__edit__pb2.QwenEditRequest.FromString,
-                    response_serializer=imgedit_dot_v1_dot_qwen__edit__pb2.QwenEditEvent.SerializeToString,
+                    request_deserializer=imgedit_dot_inference_dot_v1_dot_qwen__edit__pb2.QwenEditRequest.FromString,
+                    response_serializer=imgedit_dot_inference_dot_v1_dot_qwen__edit__pb2.QwenEditEvent.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
-            'imgedit.v1.QwenEditService', rpc_method_handlers)
+            'imgedit.inference.v1.QwenEditService', rpc_method_handlers)
     server.add_generic_rpc_handlers((generic_handler,))
-    server.add_registered_method_handlers('imgedit.v1.QwenEditService', rpc_method_handlers)
+    server.add_registered_method_handlers('imgedit.inference.v1.QwenEditService', rpc_method_handlers)
 
 
  # This class is part of an EXPERIMENTAL API.
@@ -88,9 +88,9 @@ class QwenEditService:
         return grpc.experimental.unary_stream(
             request,
             target,
-            '/imgedit.v1.QwenEditService/Edit',
-            imgedit_dot_v1_dot_qwen__edit__pb2.QwenEditRequest.SerializeToString,
-            imgedit_dot_v1_dot_qwen__edit__pb2.QwenEditEvent.FromString,
+            '/imgedit.inference.v1.QwenEditService/Edit',
+            imgedit_dot_inference_dot_v1_dot_qwen__edit__pb2.QwenEditRequest.SerializeToString,
+            imgedit_dot_inference_dot_v1_dot_qwen__edit__pb2.QwenEditEvent.FromString,
             options,
             channel_credentials,
             insecure,

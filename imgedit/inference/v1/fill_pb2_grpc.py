@@ -3,7 +3,7 @@
 import grpc
 import warnings
 
-from imgedit.v1 import fill_pb2 as imgedit_dot_v1_dot_fill__pb2
+from imgedit.inference.v1 import fill_pb2 as imgedit_dot_inference_dot_v1_dot_fill__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -18,7 +18,7 @@ except ImportError:
 if _version_not_supported:
     raise RuntimeError(
         f'The grpc package installed is at version {GRPC_VERSION},'
-        + ' but the generated code in imgedit/v1/fill_pb2_grpc.py depends on'
+        + ' but the generated code in imgedit/inference/v1/fill_pb2_grpc.py depends on'
         + f' grpcio>={GRPC_GENERATED_VERSION}.'
         + f' Please upgrade your grpc module to grpcio>={GRPC_GENERATED_VERSION}'
         + f' or downgrade your generated code using grpcio-tools<={GRPC_VERSION}.'
@@ -36,9 +36,9 @@ class FillServiceStub:
             channel: A grpc.Channel.
         """
         self.Fill = channel.unary_stream(
-                '/imgedit.v1.FillService/Fill',
-                request_serializer=imgedit_dot_v1_dot_fill__pb2.FillRequest.SerializeToString,
-                response_deserializer=imgedit_dot_v1_dot_fill__pb2.FillEvent.FromString,
+                '/imgedit.inference.v1.FillService/Fill',
+                request_serializer=imgedit_dot_inference_dot_v1_dot_fill__pb2.FillRequest.SerializeToString,
+                response_deserializer=imgedit_dot_inference_dot_v1_dot_fill__pb2.FillEvent.FromString,
                 _registered_method=True)
 
 
@@ -59,14 +59,14 @@ def add_FillServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
             'Fill': grpc.unary_stream_rpc_method_handler(
                     servicer.Fill,
-                    request_deserializer=imgedit_dot_v1_dot_fill__pb2.FillRequest.FromString,
-                    response_serializer=imgedit_dot_v1_dot_fill__pb2.FillEvent.SerializeToString,
+                    request_deserializer=imgedit_dot_inference_dot_v1_dot_fill__pb2.FillRequest.FromString,
+                    response_serializer=imgedit_dot_inference_dot_v1_dot_fill__pb2.FillEvent.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
-            'imgedit.v1.FillService', rpc_method_handlers)
+            'imgedit.inference.v1.FillService', rpc_method_handlers)
     server.add_generic_rpc_handlers((generic_handler,))
-    server.add_registered_method_handlers('imgedit.v1.FillService', rpc_method_handlers)
+    server.add_registered_method_handlers('imgedit.inference.v1.FillService', rpc_method_handlers)
 
 
  # This class is part of an EXPERIMENTAL API.
@@ -88,9 +88,9 @@ class FillService:
         return grpc.experimental.unary_stream(
             request,
             target,
-            '/imgedit.v1.FillService/Fill',
-            imgedit_dot_v1_dot_fill__pb2.FillRequest.SerializeToString,
-            imgedit_dot_v1_dot_fill__pb2.FillEvent.FromString,
+            '/imgedit.inference.v1.FillService/Fill',
+            imgedit_dot_inference_dot_v1_dot_fill__pb2.FillRequest.SerializeToString,
+            imgedit_dot_inference_dot_v1_dot_fill__pb2.FillEvent.FromString,
             options,
             channel_credentials,
             insecure,

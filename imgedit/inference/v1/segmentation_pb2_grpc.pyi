@@ -5,7 +5,7 @@ SegmentationService: BEN2 cuts the subject out."""
 
 from collections import abc as _abc
 from grpc import aio as _aio
-from imgedit.v1 import segmentation_pb2 as _segmentation_pb2
+from imgedit.inference.v1 import segmentation_pb2 as _segmentation_pb2
 import abc as _abc_1
 import grpc as _grpc
 import sys

@@ -286,8 +286,8 @@ class EditRegistry:
 
 def _not_found(key: Key, advice: str = "") -> RequestNotFound:
     return RequestNotFound(
-        f"this server holds no edit of this caller with the request id {key.request_id!r}: it may be at another replica, "
-        f"or long finished{advice}",
+        f"this server holds no edit of this caller with the request id {key.request_id!r}: it may be at another "
+        f"replica, or long finished{advice}",
         korean="이 서버에는 그 요청 ID의 작업이 없습니다. 다른 서버에 있거나 이미 오래전에 끝났을 수 있습니다.",
         resource=Resource("edit", key.request_id),
     )

@@ -31,7 +31,7 @@ TOLERANCE = 0.1
 
 @dataclass(frozen=True)
 class Pace:
-    """At most so many pods within so many seconds, and only what the whole window (s) wishes."""
+    """At most this many pods within this many seconds, within the window's wishes (s)."""
 
     pods: int
     period: float
@@ -48,7 +48,10 @@ class Pace:
 
 @dataclass(frozen=True)
 class Rules:
-    """What a ScaledObject says. polling, average: seconds; threshold: jobs per replica."""
+    """The settings of a ScaledObject.
+
+    polling, average: seconds; threshold: jobs per replica.
+    """
 
     minimum: int
     maximum: int
@@ -83,7 +86,10 @@ class Rules:
 
 @dataclass
 class Autoscaler:
-    """Adds replicas to a fleet and takes them away. sizes: (time, replicas) after each change."""
+    """Adds replicas to a fleet and removes them.
+
+    sizes: (time, replicas) after each change.
+    """
 
     rules: Rules
     fleet: Fleet

@@ -52,7 +52,7 @@ PREDICTIONS = 20
 
 @dataclass(frozen=True)
 class Load:
-    """A day's arrivals: edits per hour at the highest, what is left of it at the lowest, and how much a rush adds."""
+    """A day's arrivals: peak edits per hour, the share at the trough, and a rush."""
 
     peak: float
     trough: float
@@ -285,14 +285,14 @@ def predict(run: fleet_run.Run, seed: int) -> dict[str, float]:
 
 
 def figures(outcomes: list[Outcome], seconds: float) -> dict[str, float]:
-    """What is compared: latencies of finished edits in seconds, pictures per second, share in time."""
+    """The compared figures: latencies in seconds, images per second, share in time."""
     row = summary(outcomes)
     finished = sum(outcome.end == "finished" for outcome in outcomes)
     return {"p50": row["p50"], "p95": row["p95"], "per_second": finished / seconds, "in_time": row["in_time"]}
 
 
 def by_tokens(outcomes: list[Outcome]) -> dict[int, list[Durations]]:
-    """What the finished edits of each size took."""
+    """Durations of the finished edits by size."""
     found: dict[int, list[Durations]] = {}
     for outcome in outcomes:
         if outcome.end == "finished":

@@ -63,7 +63,7 @@ class Fleet:
         return sum(replica.depth for replica in (*self.replicas, *self.gone))
 
     def gpu_hours(self) -> float:
-        """What was paid until now."""
+        """The cost until now."""
         return sum(min(r.ended, self.env.now) - r.started for r in (*self.replicas, *self.gone)) / 3600
 
     def serve(self, edits: Sequence[Edit]) -> None:

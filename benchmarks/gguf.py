@@ -119,7 +119,7 @@ def load_dense(path: Path) -> FluxTransformer2DModel:
 
 
 def stored_by_diffusers(path: Path, config: Path) -> Any:
-    """Diffusers' loader and its GGUF layers, which dequantise their weight in every forward."""
+    """Diffusers' loader with its GGUF layers, which dequantise in every forward."""
     model = FluxTransformer2DModel.from_single_file(
         str(path),
         quantization_config=GGUFQuantizationConfig(compute_dtype=DTYPE),
@@ -149,7 +149,7 @@ def forward(model: Any) -> torch.Tensor:
 
 
 def turn_about(first: Callable[[], Any], second: Callable[[], Any], repeats: int) -> tuple[float, float]:
-    """Median seconds of two pieces of work, run turn about so that the machine's moods hit both."""
+    """Median seconds of two functions, interleaved against noise of the machine."""
     pairs = [(timed(first), timed(second)) for _ in range(repeats)]
     return statistics.median(a for a, _ in pairs), statistics.median(b for _, b in pairs)
 

@@ -125,7 +125,7 @@ def edit(client: SyncEditClient, picture: bytes, seed: int) -> None:
 
 
 def photograph(megapixels: float) -> bytes:
-    """A PNG, 4:3: a soft bright disc on a noisy ground, in which BEN2 finds something to keep."""
+    """A PNG, 4:3: a soft bright disc on a noisy ground, as a subject for BEN2."""
     height = round((megapixels * 1e6 * 3 / 4) ** 0.5)
     width = round(megapixels * 1e6 / height)
     y, x = np.mgrid[0:height, 0:width]

@@ -218,7 +218,7 @@ async def orchestrated(client: EditClient, request: edit_pb2.EditRequest, ports:
 
 
 def queue_seconds(ports: Ports) -> float:
-    """All that jobs have waited for a device so far."""
+    """The total time of jobs waiting for a device."""
     found = 0.0
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     for service in ("segmentation", "fill"):

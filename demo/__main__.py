@@ -1,7 +1,7 @@
-"""`python -m demo`: start every service, edit the sample pictures through the public API, show what came out.
+"""`python -m demo`: start all services, edit the samples, print the results.
 
-Runs on free ports with the demo's own checkpoints, so it disturbs nothing and needs neither GPU nor download. They were
-trained on drawn scenes like the samples and know only those.
+Uses free ports and the demo checkpoints, so it needs neither GPU nor download. They were trained on drawn scenes like
+the samples only.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ console = Console()
 
 @dataclass(frozen=True)
 class Example:
-    """One edit of the demo; `left` and `right` are margins in pixels, `reference` is a second sample."""
+    """One edit; `left` and `right` are margins in pixels, `reference` a second sample."""
 
     sample: str
     feature: str

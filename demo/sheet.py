@@ -1,9 +1,4 @@
-"""The contact sheet of the demo.
-
-One row per edit as a PNG picture, and as an HTML page that needs no other file.
-
-Knows pictures and texts; knows nothing of services or models.
-"""
+"""The contact sheet of the demo: one row per edit, as PNG and as a single HTML file."""
 
 from __future__ import annotations
 
@@ -53,7 +48,7 @@ img {{ height: 13rem; border-radius: .4rem; display: block }}
 
 @dataclass(frozen=True)
 class Entry:
-    """One edit: what was asked, what the model saw, how long it took, and the pictures as files."""
+    """One edit: request, the model's prompt, duration, and image files."""
 
     prompt: str
     seen: str

@@ -1,7 +1,4 @@
-"""The rows about `ben2_flux_fill`.
-
-The cut-out, other backgrounds, pictures that go on at their sides.
-"""
+"""The rows about `ben2_flux_fill`: cut-out, backgrounds, outpainting."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""What the classifiers learn from.
-
-Drawn scenes with their answers, worn down as painted pictures are.
-"""
+"""Training data of the classifiers: drawn scenes with answers, degraded like paintings."""
 
 from __future__ import annotations
 
@@ -42,7 +39,10 @@ def scenes(seeds: range) -> TrainingExample:
 
 
 def regions(seeds: range) -> TrainingExample:
-    """Strips of scenes at full height. Answers: 1 for each thing that stands in them."""
+    """Strips of scenes at full height.
+
+    Answers: 1 for each object in them.
+    """
     drawn = [region(seed) for seed in seeds]
     answers = [[float(kind in there) for kind in PROPS] for _, there in drawn]
     return TrainingExample(stacked([strip for strip, _ in drawn]), torch.tensor(answers))
@@ -90,7 +90,7 @@ def region(seed: int, height: int = SIDE) -> tuple[np.ndarray, frozenset[str]]:
 
 
 def worn(pictures: Tensor, generator: torch.Generator) -> Tensor:
-    """(B, 3, S, S) uint8 -> [0, 1], blurred, coarsened, tinted and made noisy, each by chance."""
+    """(B, 3, S, S) uint8 -> [0, 1], randomly blurred, coarsened, tinted and noised."""
     x = pictures.float() / 255
     x = torch.cat([_softened(picture, generator) for picture in torch.split(x, 8)])
     count = len(x)
@@ -103,7 +103,7 @@ def worn(pictures: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _softened(x: Tensor, generator: torch.Generator) -> Tensor:
-    """Blurred by a Gaussian, or seen at a lower resolution, as what an autoencoder gives back."""
+    """Blurred by a Gaussian, or reduced in resolution, like an autoencoder's output."""
     kind = float(torch.rand((), generator=generator))
     if kind < 0.3:
         return x

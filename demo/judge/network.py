@@ -1,4 +1,4 @@
-"""The classifier: a picture of any size, seen at 96 × 96, becomes one score per answer. Knows no answers."""
+"""The classifier: an image, scaled to 96 × 96, becomes one score per answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The guide's prompts with the English that the demo's language model is taught to give for them."""
+"""The guide's prompts with their expected English translations."""
 
 from __future__ import annotations
 

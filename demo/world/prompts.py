@@ -1,9 +1,7 @@
-"""What people ask for, in Korean and in English.
+"""Prompts for every kind of edit, in Korean and English, in several wordings.
 
-Every kind of edit, in several wordings each, with the same meaning.
-
-The English is what a translator should write. A fixed share of the combinations is held out: teaching skips them,
-measures use them. No single word is held out, so that whatever is in a held-out phrase could be learnt from others.
+The English is the expected translation. A fixed share of the combinations is held out: training skips them, measures
+use them. No single word is held out, so every word of a held-out phrase occurs in others.
 """
 
 from __future__ import annotations
@@ -150,14 +148,14 @@ def extensions(wanted: str, side: str) -> tuple[Phrase, ...]:
 
 
 def place(kind: str, colour: str = "") -> Phrase:
-    """What this place is called; `colour` is that of a plain one."""
+    """The name of this place; `colour` is that of a plain one."""
     if kind == "plain":
         return Phrase(f"{KOREAN_COLOURS[colour]} 단색", f"plain {colour}")
     return Phrase(*_PLACES[kind])
 
 
 def held(holding: str) -> Phrase:
-    """What this is called that is in the hand."""
+    """The name of the held object."""
     return Phrase(*_HELD[holding])
 
 
@@ -258,7 +256,7 @@ GUIDE = (
 
 
 def negative(rng: random.Random) -> Phrase:
-    """What the picture should not be: two to five words of a negative prompt."""
+    """A negative prompt of two to five words."""
     chosen = rng.sample(tuple(_NEGATIVES), rng.randint(2, 5))
     return Phrase(", ".join(chosen), ", ".join(_NEGATIVES[word] for word in chosen))
 

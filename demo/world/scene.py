@@ -1,9 +1,7 @@
-"""What a scene is: a person in sportswear, things beside them, a place.
+"""A scene as plain values: a person in sportswear, objects, a place.
 
-Plain values; how they look is drawn elsewhere.
-
-A scene is changed with `dataclasses.replace`. Every part draws its free variation from a seed of its own, so that what
-is not replaced stays where it is, pixel for pixel.
+Change a scene with `dataclasses.replace`. Every part draws its variation from its own seed, so unchanged parts stay
+identical, pixel for pixel.
 """
 
 from __future__ import annotations
@@ -98,9 +96,9 @@ class Background:
 
 @dataclass(frozen=True)
 class Prop:
-    """Something that stands on the floor.
+    """An object on the floor.
 
-    `position` is 0–1 across the picture, `scale` is about 1.
+    `position` is 0–1 across the image, `scale` is about 1.
     """
 
     kind: str
@@ -174,7 +172,7 @@ def sample_background(rng: random.Random, *, kind: str | None = None) -> Backgro
 
 
 def sample_prop(rng: random.Random, *, beside: float | None = None, kind: str | None = None) -> Prop:
-    """A thing that stands somewhere, at the roomier side of a person at `beside` more often than not."""
+    """An object, usually at the roomier side of a person at `beside`."""
     position = rng.uniform(0.08, 0.92)
     if beside is not None and abs(position - beside) < 0.25:
         position = (

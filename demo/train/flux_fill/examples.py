@@ -1,9 +1,7 @@
-"""What FLUX.1-Fill is taught.
+"""Training examples of FLUX.1-Fill: a masked image, a prompt, and the target.
 
-Pictures with a part hidden, a request, and what is to be seen there.
-
-The masks are those of production: all but the person with its soft edge, or a new strip at a side with as much of the
-picture beside it as a work area has. Drawn from seeds; knows no latents and no torch.
+The masks are those of production: all but the person with its soft edge, or a new strip at a side with as much context
+as a work area has. Drawn from seeds, without torch.
 """
 
 from __future__ import annotations
@@ -45,7 +43,10 @@ class TrainingExample:
 
 @dataclass(frozen=True)
 class Kind:
-    """Training examples of one size. make: from a seed; size: (width, height); count: how many there are."""
+    """Training examples of one size.
+
+    make: from a seed; size: (width, height); count: their number.
+    """
 
     make: Callable[[random.Random, tuple[int, int]], TrainingExample]
     size: tuple[int, int]
@@ -77,19 +78,16 @@ def other_background(rng: random.Random, size: tuple[int, int]) -> TrainingExamp
 
 
 def seen_of(alpha: Pixels, rng: random.Random) -> NDArray[np.bool_]:
-    """What a background's mask leaves of a person.
-
-    All that BEN2 is sure of, and its sureness varies.
-    """
+    """A background mask as BEN2 would make it, with varying certainty."""
     surest = 255 - masks.relevel(255 - alpha, 0.5, stretch=True)
     kept: NDArray[np.bool_] = masks.shrink(surest, rng.choice((0, 0, 0, 1, 1, 2))) == 255
     return kept
 
 
 def strip_at_side(rng: random.Random, size: tuple[int, int]) -> TrainingExample:
-    """A picture that goes on at its left or right.
+    """An image extended at its left or right.
 
-    `size` is that of the work area: the strip and what is beside it.
+    `size` is that of the work area: the strip and its context.
     """
     width, height = size
     strip = width - height // 4 + rng.choice((0, 0, rng.randint(-8, 8)))
@@ -133,7 +131,7 @@ def _within(rng: random.Random, kind: str, strip: int, whole: int, height: int, 
 
 
 def strips_around(rng: random.Random, size: tuple[int, int]) -> TrainingExample:
-    """A picture that goes on at two opposite sides or at its top, seen whole."""
+    """An image extended at two opposite sides or at the top, as a whole."""
     width, height = size
     scene = world.sample(rng, width=width, height=height)
     drawn = world.render(scene)

@@ -1,9 +1,7 @@
-"""What the demo's FLUX.1-Fill reads prompts with.
+"""The text encoders of the demo's FLUX.1-Fill: real classes at small sizes.
 
-Small tokenizers and text encoders of the real classes.
-
-As with the real ones, T5's pieces have no Hangul, so that every Korean word is the same unknown one, and CLIP knows
-every byte. Both know the demo world's English words as pieces; other words are spelt letter by letter.
+Like the real ones, T5's vocabulary has no Hangul, so every Korean word is the same unknown token, and CLIP has every
+byte. Both have tokens for the demo world's English words; other words are spelt letter by letter.
 """
 
 from __future__ import annotations
@@ -88,9 +86,9 @@ def t5_model(vocabulary: int) -> T5EncoderModel:
 
 
 def clip_model(tokenizer: CLIPTokenizer) -> CLIPTextModel:
-    """CLIP's text tower, two layers, 77 positions.
+    """CLIP's text tower with two layers and 77 positions.
 
-    What it says of a prompt is its output at the end marker.
+    A prompt's embedding is the output at the end marker.
     """
     config = CLIPTextConfig(
         vocab_size=len(tokenizer),

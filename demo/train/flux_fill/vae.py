@@ -46,10 +46,7 @@ SHOWN = 8
 
 
 def model() -> AutoencoderKL:
-    """The network with random weights.
-
-    What it multiplies latents by is set when it is trained.
-    """
+    """The network with random weights; training sets its latent scale."""
     return AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * len(CHANNELS),
         up_block_types=("UpDecoderBlock2D",) * len(CHANNELS),
@@ -133,7 +130,7 @@ def is_kernel(name: str, weight: torch.nn.Parameter) -> bool:
 
 @torch.inference_mode()
 def latents_seen(vae: Any) -> Tensor:
-    """(C, N): the most likely latents of pictures that it was taught with, for what makes them about normal."""
+    """(C, N): the most likely latents of training images, to normalise them."""
     seen = [pictures.picture(seed)[0] for seed in range(MEASURED)]
     return torch.cat([vae.encode(to_tensor(rgb)).latent_dist.mean[0].flatten(1) for rgb in seen], dim=1)
 
@@ -159,13 +156,13 @@ def divergence(mean: Tensor, logvar: Tensor) -> Tensor:
 
 @torch.inference_mode()
 def reconstructed(vae: Any, seed: int) -> tuple[pictures.Pixels, pictures.Pixels]:
-    """A scene, 256 px, and what the VAE makes of it."""
+    """A scene, 256 px, and its VAE reconstruction."""
     rgb = world.render(world.sample(random.Random(seed))).rgb
     return rgb, to_uint8(vae.decode(vae.encode(to_tensor(rgb)).latent_dist.mode()).sample)
 
 
 def reconstructions(vae: Any) -> Image.Image:
-    """A sheet: held-out scenes over what the VAE makes of them."""
+    """A sheet: held-out scenes above their VAE reconstructions."""
     rows = [reconstructed(vae, seed) for seed in world.HELD_OUT_SEEDS[:SHOWN]]
     return pictures.tiled([[row[0] for row in rows], [row[1] for row in rows]])
 

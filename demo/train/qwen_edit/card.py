@@ -1,4 +1,4 @@
-"""The card of the demo's Qwen-Image-Edit, written from what its training runs noted. Knows no model."""
+"""The model card of the demo's Qwen-Image-Edit, from the notes of its training runs."""
 
 from __future__ import annotations
 

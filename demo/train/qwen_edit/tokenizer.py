@@ -1,8 +1,7 @@
-"""Qwen2's byte-level tokenizer with merges learnt from the demo world's phrases.
+"""Qwen2's byte-level tokenizer with merges from the demo world's phrases.
 
-Whatever the model is asked in this world is short then, mostly a token per word; any other text falls back to bytes.
-Quoted words take no part in the learning: they stay letter by letter, so that one that was never seen is copied as
-easily as one that was.
+Prompts of this world become short, mostly a token per word; other text falls back to bytes. Quoted words are excluded
+from the merges: they stay letter by letter, so that unseen ones are copied as easily.
 """
 
 from __future__ import annotations

@@ -29,10 +29,7 @@ HIDDEN_SHARE = 0.0
 
 
 def model() -> AutoencoderKLQwenImage:
-    """The network with random weights.
-
-    What it divides latents by is set when it is trained.
-    """
+    """The network with random weights; training sets its latent scale."""
     return AutoencoderKLQwenImage(base_dim=16, z_dim=16, dim_mult=[1, 2, 4, 4], num_res_blocks=1)
 
 

@@ -33,7 +33,10 @@ FILE = Path("lora/fast.safetensors")
 
 
 class LoraTrainer(ABC):
-    """The LoRA inside a transformer, its optimiser and the mean of its weights. layers: those that it is added to."""
+    """The LoRA inside a transformer, its optimiser and averaged weights.
+
+    layers: the layers with a LoRA.
+    """
 
     def __init__(self, seed: int, transformer: Any, layers: list[str]) -> None:
         self._seed = seed

@@ -78,7 +78,10 @@ class MuonAdamW:
 
 
 def orthogonal(matrices: Tensor) -> Tensor:
-    """(N, R, C): about the nearest orthogonal matrices, by a few Newton-Schulz steps in `working_dtype()`."""
+    """(N, R, C): nearly the nearest orthogonal matrices, by Newton-Schulz steps.
+
+    In `working_dtype()`.
+    """
     a, b, c = NEWTON_SCHULZ
     wide = matrices.shape[1] <= matrices.shape[2]
     x = (matrices if wide else matrices.mT).to(working_dtype())

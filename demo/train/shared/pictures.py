@@ -46,7 +46,7 @@ def _scene(seed: int) -> world.Scene:
 
 
 def hidden(alpha: Pixels, rng: random.Random) -> NDArray[np.bool_]:
-    """(H, W): what a mask could hide, all but the person, or a strip at one side, or all but a strip."""
+    """(H, W): a plausible mask: all but the person, a strip, or all but a strip."""
     height, width = alpha.shape
     kind = rng.random()
     if kind < 0.6:

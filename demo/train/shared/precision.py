@@ -18,8 +18,5 @@ def working_dtype() -> torch.dtype:
 
 
 def mixed_precision() -> torch.autocast:
-    """A block in which layers multiply in `working_dtype()`.
-
-    What is stored keeps its format.
-    """
+    """A block in which layers multiply in `working_dtype()`; stored formats stay."""
     return torch.autocast("cpu", torch.bfloat16, enabled=working_dtype() is torch.bfloat16)

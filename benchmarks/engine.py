@@ -49,7 +49,7 @@ MAX_BATCH = 4
 
 @dataclass(frozen=True)
 class Request:
-    """One arrival: seconds after the start, what is asked, its solo time, and how long the caller waits."""
+    """One arrival: seconds after the start, the request, its solo time, its deadline."""
 
     at: float
     spec: FillSpec
@@ -59,7 +59,10 @@ class Request:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a request. latency: seconds, None = no picture. steps: denoise steps spent on it."""
+    """The result of a request.
+
+    latency: seconds, None = no image. steps: denoise steps spent on it.
+    """
 
     request: Request
     latency: float | None
@@ -110,7 +113,10 @@ def main() -> None:
 
 
 def model(folder: Path) -> FillAdapter:
-    """FLUX-Fill's classes, the transformer at width 256 with one double and two single blocks, everything else tiny."""
+    """FLUX-Fill's classes at width 256, with one double and two single blocks.
+
+    Everything else is tiny.
+    """
     build_flux(folder, seed=1)
     with seeded(2):
         transformer = FluxTransformer2DModel(
@@ -132,7 +138,7 @@ def model(folder: Path) -> FillAdapter:
 
 
 def plain_pipeline(adapter: FillAdapter) -> FluxFillPipeline:
-    """Diffusers' pipeline over the same weights, with a scheduler of its own."""
+    """Diffusers' pipeline over the same weights, with a separate scheduler."""
     parts = dict(adapter._pipeline.components)
     pipeline = FluxFillPipeline(
         **{**parts, "scheduler": FlowMatchEulerDiscreteScheduler.from_config(adapter._schedule)}

@@ -39,7 +39,7 @@ ENDS = {grpc.StatusCode.DEADLINE_EXCEEDED: "late", grpc.StatusCode.RESOURCE_EXHA
 
 @dataclass(frozen=True)
 class Answer:
-    """One call: outcome, seconds until its end, and device time (None without a result)."""
+    """One call: outcome, seconds, and device time (None without a result)."""
 
     end: str
     latency: float

@@ -165,7 +165,7 @@ class Replica:
 
 
 class EngineReplica(Replica):
-    """`Engine`'s decisions in the same order, on the real schedule and a new cost model."""
+    """`Engine`'s decisions in the same order, with the real schedule and cost model."""
 
     def __init__(self, env: simpy.Environment, machine: Machine, dice: random.Random) -> None:
         self._cost = CostModel()

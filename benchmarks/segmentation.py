@@ -109,7 +109,7 @@ def make_path(network: BEN2, device: str, precision: str | None) -> Network:
 
 
 def time_paths(paths: Mapping[str, Network], side: int, rounds: int) -> tuple[dict[str, float], dict[str, float]]:
-    """Median seconds of every path, interleaved, and its largest difference from plain."""
+    """Median seconds of every path, interleaved, and its largest difference."""
     picture = to_input(photograph(side, side), side)
     results = {name: run(picture).cpu() for name, run in paths.items()}  # also the warm-up
     times: dict[str, list[float]] = {name: [] for name in paths}
@@ -187,9 +187,9 @@ def own_peak_memory(folder: Path | None, device: str, precision: str | None) -> 
 
 
 def blur(x: Doubles, side: int) -> Doubles:
-    """Mean over the side x side box of (H, W, C), mirrored at the border, by plain sums.
+    """Mean over the side x side box of (H, W, C), mirrored at the border.
 
-    The anchor is at side // 2.
+    By plain sums. The anchor is at side // 2.
     """
     pad = (side // 2, side - 1 - side // 2)
     padded = np.pad(x, (pad, pad, (0, 0)), mode="reflect")

@@ -1,4 +1,4 @@
-"""The contact sheet of the demo: one row per edit, as PNG and as a single HTML file."""
+"""The contact sheet of the demo: one row per edit, as PNG and as an HTML file."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ def pages(folder: Path) -> dict[Path, str]:
 
 
 class Book:
-    """Builds the pages of one package from a descriptor set that was compiled with source info."""
+    """Builds the pages of one package from a descriptor set with source info."""
 
     def __init__(self, files: FileDescriptorSet, package: str) -> None:
         self._package = package

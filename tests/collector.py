@@ -1,4 +1,4 @@
-"""A collector of spans: the OTLP service over real gRPC, which keeps what it is sent."""
+"""A span collector: the OTLP service over real gRPC, which stores all spans."""
 
 from __future__ import annotations
 

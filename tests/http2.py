@@ -1,7 +1,4 @@
-"""gRPC calls written byte by byte.
-
-What no gRPC library would send, and HTTP/1.1 would not carry.
-"""
+"""gRPC calls written byte by byte, as no gRPC library would send them."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ def main(names: list[str]) -> None:
 
 
 def measured(judge: Callable[[bytes], object], data: bytes) -> dict[str, object]:
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak begins anew
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak restarts
     before, started = _memory("VmRSS"), time.process_time()
     try:
         outcome: dict[str, object] = {"size": judge(data)}

@@ -44,7 +44,10 @@ def name_of(page: Path) -> str:
 
 @dataclass(frozen=True)
 class Block:
-    """A code block. kind, word: of the comment before it, empty where there is none. line: of its first line."""
+    """A code block.
+
+    kind, word: of the comment before it, empty if none. line: of its first line.
+    """
 
     line: int
     language: str

@@ -104,7 +104,7 @@ def rounding_under(setting: Mapping[str, str]) -> str:
 
 
 def rounding() -> str:
-    """What the operations of the networks give here, as a digest."""
+    """A digest of the networks' operations on this CPU."""
     import torch
     from torch.nn import functional
 
@@ -121,7 +121,7 @@ def rounding() -> str:
             functional.group_norm(picture, 4),
             functional.gelu(tokens).softmax(-1),
         ]
-    results.append(torch.tensor(torch.get_num_threads()))  # not all that depends on it is tried here
+    results.append(torch.tensor(torch.get_num_threads()))  # not all dependent code is tried here
     digests = [hashlib.sha256(result.float().numpy().tobytes()).hexdigest() for result in results]
     return hashlib.sha256(json.dumps(digests).encode()).hexdigest()
 

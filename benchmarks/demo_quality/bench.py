@@ -1,4 +1,4 @@
-"""The shared parts of the rows: held-out scenes, edits through the public API, a judge."""
+"""The shared parts of the rows: held-out scenes, edits, a judge."""
 
 from __future__ import annotations
 

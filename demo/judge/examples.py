@@ -1,4 +1,4 @@
-"""Training data of the classifiers: drawn scenes with answers, degraded like paintings."""
+"""Training data of the classifiers: degraded drawings with answers."""
 
 from __future__ import annotations
 

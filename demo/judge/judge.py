@@ -38,7 +38,7 @@ class Judge:
         return [PLACES[int(best)] for best in self._scores("scene", pictures).argmax(1)]
 
     def held(self, pictures: Sequence[np.ndarray], people: Sequence[Person]) -> list[str]:
-        """The object in either hand of each person, the more certain answer if they differ.
+        """The object in either hand of each person, the more certain answer first.
 
         people: scenes with the person's pose.
         """

@@ -1,7 +1,7 @@
-"""A tiny FLUX.1-Fill: its real classes at toy width with seeded random weights, in the diffusers folder layout.
+"""A tiny FLUX.1-Fill: its real classes at toy width with seeded random weights.
 
-Same as the real one: 384 input channels (64 latent + 64 masked-image latent + 256 mask), 64 out, guidance embedding,
-16 latent channels at one eighth of the size, CLIP and T5 with 512 text positions, the scheduler's settings.
+Like the real one: 384 input channels (64 latent + 64 masked-image latent + 256 mask), 64 out, guidance embedding, 16
+latent channels at one eighth of the size, CLIP and T5 with 512 text positions, the scheduler's settings.
 """
 
 from pathlib import Path

@@ -1,10 +1,8 @@
-"""Tokenizers built from scratch for the tiny checkpoints.
+"""Tokenizers built from scratch for the tiny checkpoints, deterministic.
 
-No training, no download, the same every time.
-
-They know characters and bytes, no words, so that every text has a well-defined encoding. What matters about the real
-ones is kept: CLIP's is byte-level with 77 positions, T5's has no Hangul (a Korean word becomes `<unk>`, and two Korean
-prompts become the same ids).
+They have characters and bytes, no words, so that every text has a well-defined encoding. They keep the important
+properties of the real ones: CLIP's is byte-level with 77 positions, T5's has no Hangul (a Korean word becomes `<unk>`,
+and two Korean prompts get the same ids).
 """
 
 import string
@@ -13,7 +11,7 @@ from transformers import CLIPTokenizer, T5Tokenizer
 
 
 def byte_alphabet() -> list[str]:
-    """The 256 characters that stand for the 256 bytes in byte-level BPE (GPT-2's table), in byte order."""
+    """The 256 characters of byte-level BPE (GPT-2's table), in byte order."""
     printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
     spare = iter(range(256, 512))
     return [chr(byte) if byte in printable else chr(next(spare)) for byte in range(256)]

@@ -1,13 +1,8 @@
-"""Trains the demo's checkpoints.
+"""Train the demo checkpoints: `python -m demo.train PART [OPTIONS]`.
 
-`python -m demo.train PART [--out DIR] [--minutes N | --steps N] [--resume]`.
-
-`torchrun --standalone --nproc-per-node 2 -m demo.train PART …` does it with a process on each of two cores, which learn
-from twice the batches in a step (`shared/distributed.py`).
-
-The parts of one model build on one another: `vae`, then `flux_fill`, then `fast`; and `qwen_language`, then `qwen_vae`,
-`qwen_decoder`, `qwen_edit` and `qwen_fast`. Knows what can be trained and what a run is asked for; each part's module
-knows how.
+`torchrun --standalone --nproc-per-node 2 -m demo.train PART …` uses one process per core with separate batches
+(`shared/distributed.py`). The parts of one model build on one another: `vae`, then `flux_fill`, then `fast`; and
+`qwen_language`, then `qwen_vae`, `qwen_decoder`, `qwen_edit` and `qwen_fast`.
 """
 
 from __future__ import annotations

@@ -126,7 +126,7 @@ def answered_error(raised: Exception) -> status_pb2.Status:
 
 
 def status_of(error: BaseException, request_id: str) -> status_pb2.Status:
-    """The status that a call of this id ended with, or would have; logs and counts nothing."""
+    """The status of a call with this id, without logging or counting it."""
     known = error if _is_known(error) else _internal(request_id)
     known.metadata.setdefault("request_id", request_id)
     return to_status(known)

@@ -168,7 +168,10 @@ class EditServicer(edit_pb2_grpc.EditServiceServicer):
 
 
 def _key(request_id: str) -> Key:
-    """The caller's own edit of this id. Raises `InvalidArgument` for what no id can be."""
+    """The caller's own edit with this id.
+
+    Raises `InvalidArgument` for a malformed id.
+    """
     if not REQUEST_ID_PATTERN.fullmatch(request_id):
         raise InvalidArgument.field("request_id", "must be 1 to 64 letters, digits, '.', '_' or '-'")
     return Key(caller.get(), request_id)

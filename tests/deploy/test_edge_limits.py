@@ -1,4 +1,4 @@
-"""The edge's budgets: what one caller holds open or leaves half sent takes no other caller's place."""
+"""The edge's limits: open or half-sent calls of one caller block no other caller."""
 
 from __future__ import annotations
 

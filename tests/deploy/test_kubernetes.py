@@ -167,7 +167,7 @@ def test_every_variable_is_a_setting_with_a_value_that_it_takes(objects: list[Ob
 
 
 def settings_in(objects: list[Object]) -> dict[str, ServiceSettings]:
-    """What each service is told, by its Deployment's name."""
+    """The variables of each service, by its Deployment's name."""
     maps = {item["metadata"]["name"]: item["data"] for item in of_kind(objects, "ConfigMap") if "data" in item}
     found = {}
     for item in of_kind(objects, "Deployment"):
@@ -182,7 +182,7 @@ def settings_in(objects: list[Object]) -> dict[str, ServiceSettings]:
 
 
 def pulled_by(job: Object, monkeypatch: pytest.MonkeyPatch) -> list[registry.Source]:
-    """What the command of the Job would pull."""
+    """The downloads of the Job's command."""
     sources: list[registry.Source] = []
 
     def pull(source: registry.Source, *_: object, **__: object) -> registry.LockedModel:
@@ -420,7 +420,7 @@ def test_model_services_take_calls_from_the_orchestrator_alone(objects: list[Obj
 
 
 def test_the_policies_allow_what_the_services_call(objects: list[Object]) -> None:
-    """What one side may send, the other must take.
+    """Message limits match: a receiver accepts what its sender may send.
 
     The orchestrator to each model service, edge and page to it.
     """

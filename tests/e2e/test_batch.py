@@ -27,7 +27,7 @@ OPTIONS = ("-e", "ben2_flux_fill", "-p", "a gym", "--steps", "10", "--strength",
 
 @pytest.fixture
 def folder(tmp_path: Path, photo: Path) -> Path:
-    """Five pictures in four formats of name, one of them broken, one in a folder below."""
+    """Five images in four name formats, one broken, one in a subfolder."""
     pictures = tmp_path / "pictures"
     (pictures / "below").mkdir(parents=True)
     with Image.open(photo) as opened:

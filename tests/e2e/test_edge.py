@@ -1,4 +1,4 @@
-"""The edge: a real Envoy with the shipped configuration in front of the real services."""
+"""The edge: a real Envoy with the shipped configuration before the real services."""
 
 from __future__ import annotations
 

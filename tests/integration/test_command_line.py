@@ -96,7 +96,7 @@ def test_with_json_an_error_is_one_object_too(photo: Path, tmp_path: Path) -> No
 
 
 class Endless(edit_pb2_grpc.EditServiceServicer):
-    """Works on an edit for ever, and notes when the caller has left."""
+    """Works on an edit forever, and records when the caller has left."""
 
     def __init__(self) -> None:
         self.has_begun, self.was_left = asyncio.Event(), asyncio.Event()

@@ -1,7 +1,4 @@
-"""Decoding in processes of their own.
-
-The same pixels, and whatever befalls a process is the picture's refusal only.
-"""
+"""Decoding in subprocesses gives the same pixels and rejects images that break it."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ def hub() -> Iterator[Hub]:
 
 @pytest.fixture(autouse=True)
 def online(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """The library as a user has it, but with chunks that tiny files are long enough for."""
+    """The library as installed, but with chunks short enough for tiny files."""
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 1024)

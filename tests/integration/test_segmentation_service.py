@@ -72,7 +72,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def segmenter(models: Path) -> Segmenter:
-    """What the service is compared with."""
+    """The reference result."""
     return Segmenter.load(models / "BEN2", device="cpu", precision="fp32")
 
 

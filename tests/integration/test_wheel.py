@@ -38,7 +38,7 @@ pytestmark = pytest.mark.slow
 
 
 def clean() -> dict[str, str]:
-    """This process's environment without what would make the checkout importable or name a server."""
+    """This environment without paths to the checkout and server names."""
     ours = ("PYTHONPATH", "PYTHONSAFEPATH", "VIRTUAL_ENV")
     kept = {key: value for key, value in os.environ.items() if key not in ours and not key.startswith("IMGEDIT_")}
     return {**kept, "LANG": "C.UTF-8", "COLUMNS": "400"}
@@ -109,7 +109,7 @@ def make_environment(folder: Path, needed: list[str]) -> Path:
 
 @pytest.fixture(scope="module")
 def dependencies(wheel: Path) -> list[str]:
-    """What the wheel says that it needs, extras aside."""
+    """The requirements of the wheel, without extras."""
     with zipfile.ZipFile(wheel) as archive:
         [name] = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
         lines = archive.read(name).decode().splitlines()

@@ -1,4 +1,4 @@
-"""The most bytes that a network's intermediate results hold at once, counted on torch's meta device."""
+"""The peak bytes of a network's activations, counted on torch's meta device."""
 
 import weakref
 from collections.abc import Callable, Iterator

@@ -1,7 +1,4 @@
-"""What the engine's and the models' tests share.
-
-Tiny checkpoints, pictures, and a clockwork model without weights.
-"""
+"""Shared parts of engine and model tests: tiny checkpoints, images, a fake model."""
 
 import asyncio
 import atexit
@@ -59,9 +56,9 @@ def qwen() -> QwenEditAdapter:
 
 @contextmanager
 def placed(text_encoder: Any) -> Iterator[None]:
-    """Qwen2.5-VL told by every call which tokens are a picture's, as diffusers' pipelines forget to do.
+    """Qwen2.5-VL with image token types in every call, which diffusers omits.
 
-    Without it transformers gives pictures the positions of text (huggingface/diffusers#14194).
+    Without them transformers gives images the positions of text (huggingface/diffusers#14194).
     """
 
     def add(network: Any, _args: Any, inputs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:

@@ -43,9 +43,9 @@ class Studio:
         return self.page.locator(".st-key-edit button")
 
     def settle(self) -> None:
-        """Wait until Streamlit has drawn everything anew.
+        """Wait until Streamlit has finished drawing.
 
-        It rests, and still does a moment later.
+        It must still be idle a moment later.
         """
         self.page.wait_for_function(
             """() => {

@@ -1,7 +1,4 @@
-"""What goes wrong is said in Korean, with what to do.
-
-And nobody's text becomes part of the page.
-"""
+"""Errors appear in Korean with advice, and foreign text never becomes markup."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""What happens around an edit.
-
-Watching, cancelling, looking back, going on from a result, other seeds, languages.
-"""
+"""A session around edits: progress, cancel, history, variants, languages."""
 
 from __future__ import annotations
 

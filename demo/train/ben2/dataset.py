@@ -1,10 +1,7 @@
-"""Pictures for the training of BEN2.
+"""Training images of BEN2: varied scenes of the demo world with their true alpha.
 
-Scenes of the demo world as a segmenter meets them, each with its true alpha.
-
-A seed and a number give one picture, whatever was drawn before. Photographs are not all alike, so sizes, crops,
-colours, noise and compression vary; people also stand on grounds that they were not drawn on, as after an edit; and
-some pictures hold nobody. Knows no network.
+A seed and a number give one image. Sizes, crops, colours, noise and compression vary; people also appear on foreign
+backgrounds, as after an edit; and some images contain nobody.
 """
 
 from __future__ import annotations
@@ -31,7 +28,7 @@ Floats = NDArray[np.floating[Any]]
 
 
 def sample(seed: int, number: int, side: int) -> tuple[Pixels, Pixels]:
-    """Picture (side, side, 3) and alpha (side, side), both uint8, squeezed to a square as BEN2 is shown pictures."""
+    """Image (side, side, 3) and alpha (side, side), both uint8, squeezed to a square."""
     rng = random.Random(random.Random(f"{seed} {number}").choice(world.TRAINING_SEEDS))
     picture, alpha = _drawn(rng, side)
     if rng.random() < 0.3:

@@ -183,10 +183,10 @@ def write(folder: Path, network: BEN2) -> None:
 
 
 def measured(folder: Path, count: int = MEASURED) -> dict[str, float]:
-    """The quality of the written weights on held-out scenes, through the service's steps.
+    """The quality of the written weights on held-out scenes.
 
-    iou: mean over scenes, 256 x 256 px. iou_varied: the same for other sizes and shapes, tinted, noisy or compressed.
-    empty: the share of scenes without a person in which nothing is found.
+    Through the service's own steps. iou: mean over scenes, 256 x 256 px. iou_varied: the same for other sizes and
+    shapes, tinted, noisy or compressed. empty: the share of scenes without a person in which nothing is found.
     """
     segmenter = Segmenter.load(folder, device="cpu")
     plain, varied, empty = [], [], []

@@ -255,7 +255,7 @@ def painted(
     steps: int,
     seed: int = 0,
 ) -> list[pictures.Pixels]:
-    """The network's output for each request of an example, with the kept pixels on top."""
+    """The network's output for each request of an example, under the kept pixels."""
     one = encoded(vae, tokens, example)
     height, width = example.kept.shape
     count = len(example.requests)

@@ -1,4 +1,4 @@
-"""The model card of the demo's Qwen-Image-Edit, from the notes of its training runs."""
+"""The model card of the demo's Qwen-Image-Edit, from the notes of its training."""
 
 from __future__ import annotations
 

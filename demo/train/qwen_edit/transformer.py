@@ -283,7 +283,7 @@ def write_processor(folder: Path) -> None:
 
 
 def run(options: Options) -> None:
-    """Train and write the transformer; the folder must have the VAE and language model."""
+    """Train and write the transformer; its folder needs the VAE and language model."""
     folder = options.out / QWEN
     if distributed.is_first():
         write_processor(folder)

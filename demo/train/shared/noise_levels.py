@@ -22,7 +22,7 @@ HIGH_FROM = 0.88
 
 
 def noise_level(config: Mapping[str, Any], count: int, length: int, generator: torch.Generator) -> Tensor:
-    """(count,) in (0, 1): logit-normal, shifted like the scheduler's, and some high ones."""
+    """(count,) in (0, 1): logit-normal, shifted like the scheduler's, some high."""
     level = torch.randn(count, generator=generator).sigmoid()
     shift = float(np.exp(flow.shift_exponent(config, length)))
     level = (shift * level / (1 + (shift - 1) * level)).clamp(1e-3, 1.0)
@@ -40,7 +40,7 @@ def first_levels(count: int, generator: torch.Generator) -> Tensor:
 
 
 def with_trace(noise: Tensor, levels: Tensor, start: Tensor, old: Tensor, clean: Tensor) -> tuple[Tensor, Tensor]:
-    """Noise (B, N, D) and levels (B,) of edits that begin at `start` with an old image.
+    """Noise (B, N, D) and levels (B,) of edits that begin at `start`.
 
     At that level there is the old image, noised; from there the path leads straight to the clean one.
     """

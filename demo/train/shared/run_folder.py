@@ -1,4 +1,4 @@
-"""The folders of checkpoints and encoded examples, a run's options, and card notes."""
+"""The folders of checkpoints and encoded examples, run options, and card notes."""
 
 from __future__ import annotations
 

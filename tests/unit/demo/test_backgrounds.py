@@ -1,7 +1,4 @@
-"""What becomes of the picture around the subject.
-
-WHOLE, KEEP, REMOVE, TRANSPARENT in every feature of Qwen.
-"""
+"""The area around the subject: WHOLE, KEEP, REMOVE, TRANSPARENT in Qwen's features."""
 
 from __future__ import annotations
 

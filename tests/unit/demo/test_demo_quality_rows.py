@@ -28,11 +28,9 @@ COUNTED = (*TASKS, "qwen-languages", "qwen-fast", "qwen-seconds")
 
 
 class Painter:
-    """Answers as the client does.
+    """Responds like the client with `painted[picture, prompt]`, else with the input.
 
-    With `painted[picture, prompt]`, by default the picture itself.
-
-    Where another place is asked for it paints a gym; one that `avoids` paints a plain wall for a negative prompt.
+    For another place it paints a gym; one that `avoids` paints a plain wall for a negative prompt.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The byte-bounded cache, and the mask cache that runs the network once per picture."""
+"""The byte-bounded cache, and the mask cache that runs the network once per image."""
 
 from __future__ import annotations
 

@@ -183,7 +183,7 @@ def test_a_batch_that_failed_never_pays_again() -> None:
 
 
 def run_three(model: Clockwork, **options: Any) -> list[str]:
-    """An engine that knows the clockwork's overhead and rate, and three jobs that could share a batch."""
+    """An engine with learned durations, and three jobs that could share a batch."""
 
     async def scenario(engine: Engine[Any, Any, Any]) -> None:
         for tokens in (50, 400) * 20:

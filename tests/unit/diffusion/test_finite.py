@@ -37,7 +37,7 @@ def service(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def model(service: str) -> Any:
-    """An adapter of these tests' own, without a cache, whose networks they may damage for a while."""
+    """A separate adapter without a cache, whose networks a test may damage."""
     if service == "fill":
         return load_fill(checkpoint(FLUX), device="cpu", cache_bytes=0)
     return load_qwen(checkpoint(QWEN), device="cpu", reference_pixels=SMALL, condition_pixels=SMALL, cache_bytes=0)

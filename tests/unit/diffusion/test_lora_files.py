@@ -96,7 +96,7 @@ def shelf_of(network: Any, path: Path, layout: Layout = flux_names.LAYOUT) -> Lo
 
 
 def deltas(network: Any) -> Tensors:
-    """What the active LoRA adds to the weights, by layer."""
+    """The weight change of the active LoRA, by layer."""
     return {
         name: module.scaling["x"] * module.lora_B["x"].weight @ module.lora_A["x"].weight
         for name, module in network.named_modules()

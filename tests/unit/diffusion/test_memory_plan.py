@@ -52,7 +52,7 @@ def room(monkeypatch: pytest.MonkeyPatch, free: int, beside: Headroom, **runtime
 def test_auto_keeps_the_room_that_the_text_encoder_and_the_work_need(
     card: int, runtime: dict[str, Any], expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of Qwen-Image-Edit's published sizes, on cards of so many 10^9 bytes less what CUDA itself takes."""
+    """Qwen-Image-Edit's published sizes on cards of so many 10^9 bytes, less CUDA's share."""
     beside = headroom(qwen.ACTIVATIONS, answer=2**21, pictures=6 * 2**20, jobs=4, dtype=BF16, vae_dtype=BF16)
     found = room(monkeypatch, (card - 1) * GB, beside, **runtime)
     assert choose_weights("auto", QWEN_TRANSFORMER, BF16, found) == expected
@@ -91,9 +91,9 @@ def empty(*shape: int) -> torch.Tensor:
 
 @pytest.fixture(scope="module")
 def flux() -> tuple[Any, Any]:
-    """The VAE, and of the transformer two blocks of each kind.
+    """The VAE, and two blocks of each kind of the transformer.
 
-    What one holds is gone before the next.
+    One block's tensors are freed before the next.
     """
     with torch.device("meta"):
         vae = AutoencoderKL(

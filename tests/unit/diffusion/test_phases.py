@@ -31,7 +31,7 @@ def spans() -> Iterator[Collector]:
 
 
 async def asked(engine: Any, spec: Any) -> None:
-    """Run a job in a call of its own, which is named after it."""
+    """Run a job in a separate call named after it."""
     with tracing.span(getattr(spec, "name", "job")):
         await finish(engine, spec)
 

@@ -28,9 +28,9 @@ DECODING_SECONDS, DECODING_BYTES = 2.0, 64 * MB
 
 
 def judged(*arguments: str) -> dict[str, dict[str, Any]]:
-    """What became of the files, in a process of its own.
+    """The results for the files in a subprocess.
 
-    Freed memory goes back, so that growth is growth.
+    Freed memory is returned, so growth is real.
     """
     environment = {**os.environ, "MALLOC_TRIM_THRESHOLD_": "65536", "MALLOC_MMAP_THRESHOLD_": "65536"}
     command = [sys.executable, "-W", "error", "-m", "tests.judge", *arguments]
@@ -67,7 +67,7 @@ def test_a_file_meets_its_fate_within_its_limits(found: dict[str, dict[str, Any]
 
 @pytest.mark.slow
 def test_the_measurement_sees_a_bomb_go_off() -> None:
-    """The control: opened without limits, the same file takes ten times what a refusal may."""
+    """The control: without limits, the same file takes ten times a rejection's memory."""
     name = "PNG of 620 KB that becomes 634 MB"
     assert len(CASES[name].make()) < 700_000
     assert judged("naively", name)[name]["bytes"] > 600 * MB

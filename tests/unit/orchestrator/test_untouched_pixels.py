@@ -1,4 +1,4 @@
-"""Pixels of mask alpha 0 are the input's, whatever is asked for.
+"""Pixels of mask alpha 0 equal the input's for every request.
 
 The whole chain, with noise for every model.
 """

@@ -1,7 +1,4 @@
-"""What contributors meet first is right.
-
-Targets exist, forms can be filled in, owners own something.
-"""
+"""The contributor files are right: targets exist, forms are valid, owners own files."""
 
 from __future__ import annotations
 

@@ -62,10 +62,7 @@ def test_a_fast_edit_equals_the_pipeline_with_the_same_file_and_schedule(
 
 
 def delta(folder: Path, *, alpha: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """What the LoRA adds to one layer's output, by the loaded model and by hand.
-
-    Alpha / rank × up × down.
-    """
+    """The LoRA's change of one layer's output equals alpha / rank × up × down."""
     path = lightning_file(folder, alpha=alpha)
     model = adapter(loras={"fast": LoraFile(path)})
     layer = model._pipeline.transformer.transformer_blocks[0].attn.to_q

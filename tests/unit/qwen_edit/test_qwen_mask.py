@@ -1,7 +1,4 @@
-"""Qwen-Image-Edit's mask.
-
-What it keeps, what it lets change, and which masks are refused.
-"""
+"""Qwen-Image-Edit's mask: kept pixels, changed pixels, and rejected masks."""
 
 from typing import Any
 

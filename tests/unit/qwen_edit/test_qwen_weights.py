@@ -29,7 +29,7 @@ CPU = torch.device("cpu")
 
 
 def write_gguf(path: Path, tensors: dict[str, torch.Tensor]) -> Path:
-    """Matrices as Q8_0, the rest as F32, under diffusers' names, as published Qwen-Image files are."""
+    """Matrices as Q8_0, the rest as F32, like published Qwen-Image files."""
     kind = gguf.GGMLQuantizationType.Q8_0
     writer = gguf.GGUFWriter(path, "qwen_image")
     for name, tensor in tensors.items():

@@ -1,4 +1,4 @@
-"""BEN2 at its official sizes computes what the published network computed for the stand-in weights and picture."""
+"""BEN2 at its official sizes reproduces the published network's output."""
 
 import importlib.util
 import json

@@ -18,8 +18,8 @@ from studio import settings as studio_settings
 from studio.settings import Settings
 from studio.theme import THEME
 
-MAX_UPLOAD_MIB = 32
-"""As at the API."""
+MAX_UPLOAD_MIB = 64
+"""Twice what the API takes: larger photos are reduced."""
 
 WILDCARDS = ("0.0.0.0", "::")
 
@@ -57,6 +57,8 @@ def options(settings: Settings) -> dict[str, str | int | bool]:
         "client.toolbarMode": "minimal",
         "client.showErrorDetails": "none",
         "client.showErrorLinks": False,
+        # A widget with a default may be told another value: after a refresh, or by a result's settings.
+        "global.disableWidgetStateDuplicationWarning": True,
     }
     return {**found, "secrets.files": settings.secrets} if settings.secrets else found
 

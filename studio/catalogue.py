@@ -7,11 +7,13 @@ from pathlib import Path
 
 import streamlit as st
 
+from imgedit.errors import ImgeditError
 from imgedit.sync_client import SyncEditClient
 from imgedit.v1 import edit_pb2, profile_pb2
 from studio import pictures, settings
 from studio.pictures import Picture
 from studio.settings import Settings
+from studio.visits import Visits
 
 LIST_SECONDS = 20
 """How long the list is taken for current; a service that went away shows by then."""
@@ -40,6 +42,27 @@ def experiments() -> list[edit_pb2.Experiment]:
     Raises `ImgeditError` if the server does not respond; errors are not cached.
     """
     return client().experiments(timeout=5)
+
+
+def is_available(experiment: str, feature: str) -> bool:
+    """Whether a feature can be used now; where it can, the list is asked for anew."""
+    try:
+        now = client().experiments(timeout=5)
+    except ImgeditError:
+        return False
+    found = any(
+        offered.available for each in now if each.id == experiment for offered in each.features if offered.id == feature
+    )
+    if found:
+        experiments.clear()
+    return found
+
+
+@st.cache_resource(show_spinner=False)
+def visits() -> Visits:
+    """The visits that a browser may come back to."""
+    configured = configuration()
+    return Visits(60 * configured.keep_minutes, configured.keep_bytes)
 
 
 @st.cache_resource(show_spinner=False)

@@ -65,8 +65,11 @@ def _missing(words: Words, form: Form, edit_form: EditForm) -> str | None:
     needs_prompt = any(spec.name == "prompt" and spec.required for spec in form.feature.parameters)
     if not edit_form.inputs:
         return words("picture.none")
-    has_prompt = edit_form.options is not None and bool(edit_form.options.get("prompt"))
-    return words("prompt.missing") if needs_prompt and not has_prompt else None
+    prompt = (edit_form.options or {}).get("prompt") or ""
+    longest = next((spec.length.max for spec in form.feature.parameters if spec.name == "prompt"), len(prompt))
+    if len(prompt) > longest:
+        return words("prompt.too_long", count=len(prompt), max=longest)
+    return words("prompt.missing") if needs_prompt and not prompt else None
 
 
 def _button(words: Words, form: Form, edit_form: EditForm, *, is_busy: bool) -> bool:

@@ -27,7 +27,8 @@ def _gallery(words: Words, session: Session) -> None:
     for result in session.history:
         feature = words.named("name", result.answer.effective.feature_id)
         title = words("history.pick", number=result.number, feature=feature)
-        caption = f"{feature} · {result.answer.seed}"
+        said = result.options.get("prompt")
+        caption = f"{feature} · {said}" if said else feature
         items.append(components.Item(str(result.number), result.thumb, title, caption, chosen=result is session.shown))
     picked = components.gallery(items, label=words("history"), key="history", side="8.5rem")
     found = next((result for result in session.history if str(result.number) == picked), None)

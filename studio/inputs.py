@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import streamlit as st
+from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from imgedit.errors import ImgeditError
 from studio import components, errors, fields
@@ -29,12 +30,31 @@ def draw(words: Words, session: Session, form: Form) -> list[Picture]:
         label_visibility="collapsed",
     )
     if uploads:
-        session.chosen = None
+        session.chosen = []
     else:
         _samples(words, session)
-    if session.chosen is not None:
-        _chosen(words, session, session.chosen)
-        return [session.chosen]
+    found = _chosen(words, session) if session.chosen else _uploaded(words, session, uploads)
+    session.hold(found)
+    if len(found) > 1:
+        st.info(words("batch.many", count=len(found)), icon=":material/photo_library:")
+    elif found:
+        _now(words, found[0])
+    return found
+
+
+def _now(words: Words, picture: Picture) -> None:
+    """What will be edited, always in sight."""
+    with st.container(horizontal=True, vertical_alignment="center", key="input-now"):
+        with st.container(width=112, key="input-thumb"):
+            components.still(picture.thumb, alt=words("picture.alt"), key="input-still")
+        size = words("picture.size", width=picture.width, height=picture.height, kind=picture.kind)
+        st.caption(f"{plain(picture.name)}  \n{size}")
+    if picture.reduced_from:
+        width, height = picture.reduced_from
+        st.caption(f":material/info: {words('picture.reduced', width=width, height=height)}")
+
+
+def _uploaded(words: Words, session: Session, uploads: list[UploadedFile]) -> list[Picture]:
     limit = configuration().max_files
     if len(uploads) > limit:
         st.warning(words("batch.too_many", max=limit, count=len(uploads)), icon=":material/photo_library:")
@@ -45,8 +65,6 @@ def draw(words: Words, session: Session, form: Form) -> list[Picture]:
             errors.show(words, picture, title=plain(upload.name))
         else:
             found.append(picture)
-    if len(found) > 1:
-        st.info(words("batch.many", count=len(found)), icon=":material/photo_library:")
     return found
 
 
@@ -60,22 +78,21 @@ def _samples(words: Words, session: Session) -> None:
             name,
             picture.thumb,
             words("samples.pick", name=name),
-            chosen=session.chosen is picture,
+            chosen=session.chosen == [picture],
         )
         for name, picture in offered.items()
     ]
     picked = components.gallery(items, label=words("samples"), key="samples", side="4.6rem")
-    if picked in offered and session.chosen is not offered[picked]:
-        session.chosen = offered[picked]
+    if picked in offered and session.chosen != [offered[picked]]:
+        session.chosen = [offered[picked]]
         st.rerun()
 
 
-def _chosen(words: Words, session: Session, picture: Picture) -> None:
-    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
-        st.caption(f":material/image: {plain(picture.name)}")
-        if st.button(words("picture.remove"), type="tertiary", icon=":material/close:", key="remove"):
-            session.choose(None)
-            st.rerun()
+def _chosen(words: Words, session: Session) -> list[Picture]:
+    if st.button(words("picture.remove"), type="tertiary", icon=":material/close:", key="remove"):
+        session.choose(None)
+        st.rerun()
+    return session.chosen
 
 
 def references(words: Words, session: Session, form: Form, options: dict[str, Any]) -> None:
@@ -93,15 +110,26 @@ def references(words: Words, session: Session, form: Form, options: dict[str, An
     )
     if len(uploads) > most:
         st.warning(words("references.too_many", max=most))
-    found = []
-    for place, (upload, column) in enumerate(zip(uploads[:most], st.columns(most), strict=False)):
+    if uploads:
+        session.kept_references = []
+    found = _kept_references(words, session) if session.kept_references else []
+    for upload in uploads[:most]:
         picture = session.opened(upload)
         if isinstance(picture, ImgeditError):
             errors.show(words, picture, title=plain(upload.name))
-            continue
+        else:
+            found.append(picture)
+    for place, (picture, column) in enumerate(zip(found, st.columns(most), strict=False)):
         name = words("references.caption", number=place + 2)
         column.image(picture.thumb, caption=name, alt=name)
-        found.append(picture.data)
     st.caption(words("references.how"))
+    session.references = found
     if found:
-        options["references"] = found
+        options["references"] = [picture.data for picture in found]
+
+
+def _kept_references(words: Words, session: Session) -> list[Picture]:
+    """Those of before a refresh."""
+    if st.button(words("references.remove"), type="tertiary", icon=":material/close:", key="remove-references"):
+        session.kept_references = []
+    return list(session.kept_references)

@@ -22,6 +22,11 @@ def require(words: Words, settings: Settings) -> None:
     st.stop()
 
 
+def owner(settings: Settings) -> str:
+    """Whose visit this is, as the provider names people; "" without a login."""
+    return "" if settings.login == "off" or not st.user.is_logged_in else str(st.user.get("sub", ""))
+
+
 def leave(words: Words, settings: Settings) -> None:
     """The logout button."""
     if settings.login != "off":

@@ -11,52 +11,74 @@ import streamlit as st
 from imgedit.errors import ImgeditError, TryLater
 from imgedit.request import EditOptions
 from imgedit.v1 import edit_pb2
-from studio import batch_table, catalogue, components, errors, form, history, login, progress, results
+from studio import batch_table, catalogue, components, errors, form, history, login, progress, results, values
 from studio.batch_zip import BatchZip
 from studio.catalogue import Form
 from studio.form import EditForm
-from studio.runs import Result, Run, Task
-from studio.session import Session, current
+from studio.runs import Result, Run, Task, Values
+from studio.session import Session, current, take
+from studio.settings import Settings
 from studio.text import LANGUAGES, Language, Words, plain
 
 STYLE = Path(__file__).with_name("style.css")
 ICON = Path(__file__).with_name("icon.svg")
 VARIANTS = 4
 
+LOOK_SECONDS = 5
+"""How often a feature that cannot be used is asked for."""
+
 
 def show() -> None:
     """Draw the page once."""
     settings = catalogue.configuration()
+    _come_back(settings)
     words = _words()
     st.set_page_config(words("title"), str(ICON), layout="wide", initial_sidebar_state="collapsed")
     st.html(STYLE)
     _words_of_streamlit(words)
-    components.language(words)
+    session = current()
+    _settle(session)
+    components.page(words, visit=session.id, is_busy=session.run is not None, notify=_is_to_notify())
     _header(words)
     login.require(words, settings)
     offered = _offered(words)
-    session = current()
-    _settle(session)
     chosen = _chosen_form(words, offered)
     left, right = st.columns([5, 7], gap="medium")
     with left:
         edit_form = form.draw(words, session, chosen, is_busy=session.run is not None)
+        session.values = values.entered(experiment.id for experiment in offered)
         _begin_if_asked(session, edit_form)
     with right.container(key="workbench"):
         _workbench(words, session, edit_form)
 
 
 def explain(error: Exception) -> bool:
-    """Report a failure in the user's language.
-
-    Drawn parts stay. Streamlit has logged it.
-    """
+    """Say in the visitor's language that something failed; what is drawn already stays. Streamlit has logged it."""
+    current().values = {}  # or what cannot be drawn would come back with each refresh
     words = _words()
     if isinstance(error, ImgeditError):
         errors.show(words, error)
     else:
         st.error(words("error.page"), icon=":material/error:")
     return True
+
+
+def _come_back(settings: Settings) -> None:
+    """Take up the visit that this tab had before, once the tab has told its id; enter what is to be entered."""
+    session, owner, id = current(), login.owner(settings), components.visit()
+    if id and id != session.id:
+        found = catalogue.visits().find(owner, id)
+        if found is not None and not session.id:
+            found.come_back()
+            session = take(found)
+        session.id = id
+    catalogue.visits().keep(owner, session.id, session)
+    values.put(session.pending)
+    session.pending = {}
+
+
+def _is_to_notify() -> bool:
+    return bool(st.session_state.get("notify"))
 
 
 def _words() -> Words:
@@ -108,9 +130,17 @@ def _chosen_form(words: Words, offered: list[edit_pb2.Experiment]) -> Form:
         with st.container(width="content", gap="xsmall"):
             feature = _feature(words, experiment)
     if not feature.available:
-        services = ", ".join(plain(name) for name in experiment.unavailable_services)
+        services = ", ".join(plain(words.named("service", name)) for name in experiment.unavailable_services)
         st.warning(words("unavailable", services=services), icon=":material/cloud_off:")
+        _wait_for(experiment.id, feature.id)
     return Form(experiment, feature)
+
+
+@st.fragment(run_every=LOOK_SECONDS)
+def _wait_for(experiment: str, feature: str) -> None:
+    """Draw the page anew when the feature can be used again."""
+    if catalogue.is_available(experiment, feature):
+        st.rerun()
 
 
 def _experiment(words: Words, offered: list[edit_pb2.Experiment]) -> edit_pb2.Experiment:
@@ -172,12 +202,13 @@ def _begin_variants(session: Session, result: Result) -> None:
     session.zipped = None
     seeds = random.sample(range(2**32), VARIANTS)
     tasks = [Task(result.source, cast("EditOptions", {**result.options, "seed": seed})) for seed in seeds]
-    _begin(session, tasks)
+    _begin(session, tasks, result.values)
 
 
-def _begin(session: Session, tasks: list[Task]) -> None:
+def _begin(session: Session, tasks: list[Task], entered: Values | None = None) -> None:
     for task in tasks:
         task.number = next(session.numbers)
+        task.values = session.values if entered is None else entered
     run = Run(tasks, keep=session.zipped.add if session.zipped else None)
     session.begin(run)
     run.start(catalogue.client(), catalogue.configuration().timeout)
@@ -194,7 +225,8 @@ def _settle(session: Session) -> None:
         session.finished_batch = run
         return
     found = [task.result for task in run.tasks if task.result]
-    session.failed = next((task.error for task in run.tasks if task.error), None)
+    failed = next((task for task in run.tasks if task.error), None)
+    session.failed, session.failed_options = (failed.error, failed.options) if failed else (None, None)
     if found:
         session.shown = found[0]
         session.variants = found if len(found) > 1 else []
@@ -202,7 +234,9 @@ def _settle(session: Session) -> None:
 
 
 def _workbench(words: Words, session: Session, edit_form: EditForm) -> None:
-    """Draw one scroll target and one card, each replacing the previous one."""
+    """Always one thing to scroll to and one card, so that each takes the place of the one before."""
+    if edit_form.options != session.failed_options:
+        session.failed = None  # what failed is not what is asked for now
     if session.run is not None:
         progress.show(words, session, session.run)
     elif session.finished_batch is not None and session.zipped is not None:

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 from imgedit.errors import ImageRejected, ImgeditError
-from imgedit.imaging import containers, encoding, images
+from imgedit.imaging import containers, encoding, images, photos
 from imgedit.imaging.containers import Header
 from imgedit.imaging.decode_pool import Decoders
 
@@ -29,6 +29,9 @@ _CHECK = 12
 
 DECODE_SECONDS = 10.0
 """Processor time that decoding one picture may take, as at the API."""
+MAX_FILE_BYTES = 31 * 1024 * 1024
+"""Of a file that is sent: the API takes messages of 32 MiB."""
+
 PATIENCE_SECONDS = 60.0
 """How long a picture may wait for its turn and be decoded."""
 _DECODERS = Decoders(2, DECODE_SECONDS)
@@ -39,9 +42,9 @@ Margins = tuple[int, int, int, int]
 
 @dataclass(frozen=True)
 class Picture:
-    """An input.
+    """An input. data: the file as it came, or as it was converted. view, thumb: WebP files.
 
-    data: the uploaded file. view, thumb: WebP files. width, height: after the EXIF rotation.
+    width, height: after the EXIF turn. reduced_from: the size of the file that came, where that was too large.
     """
 
     name: str
@@ -51,6 +54,7 @@ class Picture:
     kind: str
     view: bytes
     thumb: bytes
+    reduced_from: tuple[int, int] | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -59,15 +63,23 @@ class Picture:
 
 
 def opened(name: str, data: bytes, visit: Hashable = "") -> Picture:
-    """Check an uploaded file.
+    """An uploaded file, judged, and converted where the API takes none of its kind. `visit`: whose it is (they queue).
 
     `visit`: its session, since sessions take turns. Raises `ImageRejected`; `QueueFull` or `ServiceUnavailable` if it
     cannot be checked now.
     """
+    photo = None
+    if photos.is_to_be_converted(data, max_bytes=MAX_FILE_BYTES):
+        photo = _DECODERS.convert_in_thread(
+            data, field="input_image", max_bytes=MAX_FILE_BYTES, caller=visit, patience=PATIENCE_SECONDS
+        )
+        data = photo.data
     decoded, header = _decoded(data, "input_image", visit)
     alpha = None if decoded.alpha is None else Image.fromarray(decoded.alpha)
     view = _on_checks(_fitted(Image.fromarray(decoded.rgb), VIEW_SIDE), alpha and _fitted(alpha, VIEW_SIDE))
-    return Picture(name, data, *decoded.size, header.format, webp(view), webp(_fitted(view, THUMB_SIDE)))
+    reduced_from = photo.original if photo and photo.original != photo.size else None
+    kind = photo.kind if photo else header.format
+    return Picture(name, data, *decoded.size, kind, webp(view), webp(_fitted(view, THUMB_SIDE)), reduced_from)
 
 
 def samples(folder: Path) -> list[Picture]:

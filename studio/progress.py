@@ -32,7 +32,9 @@ def _look(words: Words, session: Session, run: Run) -> None:
             batch_table.show(words, run)
         else:
             _several(words, run)
-        _cancel(words, run)
+        with st.container(horizontal=True, vertical_alignment="center"):
+            _cancel(words, run)
+            st.toggle(words("notify"), key="notify", help=words("notify.help"), persist_state="session")
 
 
 def _one(words: Words, task: Task) -> None:

@@ -23,7 +23,6 @@ def draw(words: Words, form: Form, options: dict[str, Any]) -> None:
     prompt = st.text_area(
         words("prompt"),
         height=100,
-        max_chars=spec.length.max,
         placeholder=words("prompt.placeholder"),
         key="prompt",
         label_visibility="collapsed",
@@ -31,6 +30,8 @@ def draw(words: Words, form: Form, options: dict[str, Any]) -> None:
     )
     if prompt and prompt.strip():
         options["prompt"] = prompt
+    if prompt and len(prompt) > spec.length.max:  # a field that ends there would drop what is pasted without a word
+        st.error(words("prompt.too_long", count=len(prompt), max=spec.length.max), icon=":material/error:")
     _examples(words, form)
     if not {"ko"} & set(form.feature.prompt_languages) and "ko" in form.feature.rewritten_languages:
         st.caption(f":material/translate: {words('language.rewritten')}")

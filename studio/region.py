@@ -150,9 +150,13 @@ def _identity(picture: Picture) -> str:
 
 def _uploaded_mask(words: Words, form: Form, picture: Picture | None) -> bytes | None:
     upload = st.file_uploader(words("mask.file"), key=form.key("mask-file"))
-    if upload is None:
+    visit = session.current()
+    if upload is not None:
+        visit.kept_mask = None
+    mask = upload.getvalue() if upload is not None else visit.kept_mask
+    visit.mask = mask
+    if mask is None:
         return None
-    mask = upload.getvalue()
     if picture is not None:
         try:
             over = _mask_over(picture.view, mask, session.current().visit)

@@ -60,11 +60,15 @@ def _actions(words: Words, session: Session, result: Result) -> bool:
         if st.button(words("use_result"), icon=":material/input:", key="use-result"):
             _edit_further(words, session, result)
         is_again = st.button(words("again"), icon=":material/casino:", key="again")
+        if result.values and st.button(words("load"), icon=":material/tune:", key="load"):
+            session.load(result)
+            st.rerun()
         if answer.background_removed_image:
-            name = f"cutout-{result.number}.png"
+            name = f"{result.stem}-cutout-{answer.seed}.png"
             _download(words("download.cutout"), answer.background_removed_image, name, key="download-cutout")
         if answer.mask_image:
-            _download(words("download.mask"), answer.mask_image, f"mask-{result.number}.png", key="download-mask")
+            name = f"{result.stem}-mask-{answer.seed}.png"
+            _download(words("download.mask"), answer.mask_image, name, key="download-mask")
     return is_again
 
 

@@ -20,14 +20,17 @@ from imgedit.v1 import edit_pb2
 from studio import pictures
 from studio.pictures import Picture
 
+Values = dict[str, str | int | float | bool]
+"""What a visitor entered, by the key of the widget."""
+
 State = Literal["waiting", "running", "done", "failed", "cancelled"]
 
 
 @dataclass(frozen=True)
 class Result:
-    """A finished edit.
+    """A finished edit. The views are WebP files of a size to show; `before` lies as the original does in the result.
 
-    The views are WebP files for display; `before` is placed like the original in the result.
+    values: what was entered for it.
     """
 
     number: int
@@ -39,6 +42,7 @@ class Result:
     thumb: bytes
     cutout: bytes | None
     mask: bytes | None
+    values: Values = field(default_factory=dict)
 
     @property
     def byte_count(self) -> int:
@@ -57,8 +61,12 @@ class Result:
     @property
     def file_name(self) -> str:
         """A name for the downloaded file."""
-        stem = self.source.name.rpartition(".")[0] or self.source.name
-        return f"{stem}-{self.answer.effective.feature_id}-{self.answer.seed}.{_ending(self.answer.output_image)}"
+        return f"{self.stem}-{self.answer.effective.feature_id}-{self.answer.seed}.{_ending(self.answer.output_image)}"
+
+    @property
+    def stem(self) -> str:
+        """What the names of its files begin with."""
+        return self.source.name.rpartition(".")[0] or self.source.name
 
 
 @dataclass
@@ -71,6 +79,7 @@ class Task:
     source: Picture
     options: EditOptions
     number: int = 0
+    values: Values = field(default_factory=dict)
     request_id: str = field(default_factory=lambda: uuid.uuid4().hex)
     progress: Progress = field(default_factory=Progress)
     preview: bytes | None = None
@@ -210,6 +219,7 @@ def _result(task: Task, answer: edit_pb2.EditResponse) -> Result:
         thumb=pictures.thumb(after),
         cutout=pictures.shown(answer.background_removed_image) if answer.background_removed_image else None,
         mask=pictures.shown(answer.mask_image) if answer.mask_image else None,
+        values=task.values,
     )
 
 

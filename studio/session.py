@@ -15,10 +15,14 @@ import streamlit as st
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from imgedit.errors import ImgeditError, TryLater
+from imgedit.request import EditOptions
 from studio import pictures
 from studio.batch_zip import BatchZip
 from studio.pictures import Picture
-from studio.runs import Result, Run
+from studio.runs import Result, Run, Values
+
+OF_THE_PAGE = ("language", "notify")
+"""What is entered once for all edits, and no result brings back."""
 
 MAX_REMEMBERED = 64
 """Uploads that are kept opened, so that a rerun does not decode them again."""
@@ -28,17 +32,29 @@ MAX_REMEMBERED = 64
 class Session:
     """The state of a session; its end cancels running edits.
 
-    chosen: a sample, or an earlier result, as the input. upload_round: increases to empty the uploader. shown: the
-    displayed result. variants: those of "other seeds". numbers: of the edits. zipped, finished_batch: the results of
-    the last batch. failed: why the last edit has no result. visit: identifies this session.
+    chosen: the input where it is no upload: a sample, an earlier result, or what was uploaded before a refresh.
+    upload_round: counts up to empty the uploader. inputs, references, mask: what the form held when it was drawn last.
+    kept_references, kept_mask: those of before a refresh. values: what was entered; pending: to be entered at the next
+    drawing. shown: the result on view. variants: those of "other seeds". numbers: of the edits. zipped, finished_batch:
+    the results of the last batch. failed: why the last edit brought none; failed_options: of that edit. visit: tells
+    this visit from others. id: the tab's own.
     """
 
-    chosen: Picture | None = None
+    chosen: list[Picture] = field(default_factory=list)
     upload_round: int = 0
+    inputs: list[Picture] = field(default_factory=list)
+    references: list[Picture] = field(default_factory=list)
+    kept_references: list[Picture] = field(default_factory=list)
+    mask: bytes | None = None
+    kept_mask: bytes | None = None
+    values: Values = field(default_factory=dict)
+    pending: Values = field(default_factory=dict)
+    id: str = ""
     run: Run | None = None
     zipped: BatchZip | None = None
     finished_batch: Run | None = None
     failed: ImgeditError | None = None
+    failed_options: EditOptions | None = None
     shown: Result | None = None
     variants: list[Result] = field(default_factory=list)
     history: list[Result] = field(default_factory=list)
@@ -62,9 +78,36 @@ class Session:
         return self._opened[upload.file_id]
 
     def choose(self, picture: Picture | None) -> None:
-        """Use a sample or a result as input, and drop the upload."""
-        self.chosen = picture
+        """Make a sample or a result the input; what was uploaded goes."""
+        self.chosen = [picture] if picture else []
         self.upload_round += 1
+
+    def hold(self, inputs: list[Picture]) -> None:
+        """Note what is to be edited. Another input than that of the result on view takes the view."""
+        if [id(picture) for picture in inputs] != [id(picture) for picture in self.inputs]:
+            self.inputs = inputs
+            if self.run is None:
+                self.shown = self.failed = self.finished_batch = None
+
+    def come_back(self) -> None:
+        """Go on in another page: its uploaders are empty, so that what they held is kept here."""
+        self.chosen, self.upload_round = self.inputs, self.upload_round + 1
+        self.kept_references, self.kept_mask = self.references, self.mask
+        self.pending = self.values
+
+    def load(self, result: Result) -> None:
+        """Enter again what made a result: its picture and its settings, with the seed that it had."""
+        self.choose(result.source)
+        self.inputs = self.chosen
+        seed: Values = {"seed-how": "fixed", "seed": result.answer.seed}
+        self.pending = {key: value for key, value in result.values.items() if key not in OF_THE_PAGE} | seed
+
+    @property
+    def byte_count(self) -> int:
+        """What its pictures hold in memory, about."""
+        pictures = [*self.inputs, *self.references, *self.kept_references]
+        kept = sum(len(picture.data) + len(picture.view) for picture in pictures)
+        return kept + sum(result.byte_count for result in self.history) + len(self.mask or b"")
 
     def begin(self, run: Run) -> None:
         """Follow this run from now on."""
@@ -99,10 +142,16 @@ class Session:
 
 def current() -> Session:
     """The session of this visit."""
-    if "desk" not in st.session_state:
-        st.session_state.desk = Session()
-    found: Session = st.session_state.desk
+    if "session" not in st.session_state:
+        st.session_state.session = Session()
+    found: Session = st.session_state.session
     return found
+
+
+def take(session: Session) -> Session:
+    """Go on with a session of before, in place of this page's own."""
+    st.session_state.session = session
+    return session
 
 
 def _cancel_all(runs: list[Run]) -> None:

@@ -1,7 +1,7 @@
 """Read an image file's format, size, frames and integrity without a decoder.
 
-Parses only the container, in time bounded by the number of its parts, with almost no allocations. Trusts no length in
-the file.
+Walks the container only, in time bounded by the number of its parts, and allocates next to nothing. Judges nothing
+but what no decoder should be shown; `imgedit.imaging.images` does. Nothing here trusts a length that the file gives.
 """
 
 from __future__ import annotations

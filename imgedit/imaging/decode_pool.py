@@ -18,19 +18,25 @@ import sys
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from imgedit.errors import ImageRejected, QueueFull, ServiceUnavailable, Violation
-from imgedit.imaging import decode_process, images
+from imgedit.imaging import decode_process, images, photos
 from imgedit.imaging.containers import Header
 from imgedit.imaging.encoding import encode_png
 from imgedit.imaging.images import Picture
+from imgedit.imaging.photos import Photo
 from imgedit.imaging.turns import Turns
 from imgedit.local import malloc
 
 _log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_START_SECONDS = 60.0
+"""Longest that a process may take until it answers for the first time, on a machine that does much else."""
 
 _PATIENCE = 10
 """A decoder that has not answered after so many times its limit of processor time is stuck and is ended."""
@@ -106,16 +112,18 @@ class Decoders:
     def decode_in_thread(
         self, data: bytes, header: Header, *, field: str, caller: Hashable, patience: float
     ) -> Picture:
-        """Like `open_in_thread`, for a file whose header the caller has checked itself."""
-        result = self._submit(caller, data, header, field)
-        try:
-            return result.result(patience)
-        except TimeoutError:
-            result.cancel()
-            raise QueueFull(f"{field}: too many pictures wait to be decoded; try again later") from None
-        except ImageRejected:
-            _log_refused(data, field)
-            raise
+        """As `open_in_thread`, for a file whose header the caller has checked against other limits."""
+        return _waited_for(self._submit(caller, data, header, field), data, field, patience)
+
+    def convert_in_thread(self, data: bytes, *, field: str, max_bytes: int, caller: Hashable, patience: float) -> Photo:
+        """As `photos.convert`, for a thread, which waits. Raises as `open_in_thread`."""
+        job = {
+            "pixels": photos.MAX_PIXELS,
+            "bytes_per_pixel": photos.BYTES_PER_PIXEL,
+            "convert": {"max_bytes": max_bytes},
+        }
+        work = self._turns.submit(caller, lambda: self._run(lambda decoder: decoder.convert(data, job, field), field))
+        return _waited_for(work, data, field, patience)
 
     def close(self) -> None:
         """End the processes."""
@@ -124,14 +132,14 @@ class Decoders:
             self._idle.get().end()
 
     def _submit(self, caller: Hashable, data: bytes, header: Header, field: str) -> Future[Picture]:
-        return self._turns.submit(caller, lambda: self._decode(data, header, field))
+        return self._turns.submit(caller, lambda: self._run(lambda decoder: decoder.decode(data, header, field), field))
 
-    def _decode(self, data: bytes, header: Header, field: str) -> Picture:
-        """Decode, again in another process if the first was killed from outside."""
+    def _run(self, work: Callable[[_Decoder], T], field: str) -> T:
+        """Where a process is ended from outside, another one gets the picture, once."""
         for _ in range(_RUNS):
             worker = self._idle_one()
             try:
-                picture = worker.decode(data, header, field)
+                found = work(worker)
             except _Lost as lost:
                 self._replace(worker)
                 if lost.rejection is not None:
@@ -141,7 +149,7 @@ class Decoders:
                 self._idle.put(worker)
                 raise
             self._idle.put(worker)
-            return picture
+            return found
         raise ServiceUnavailable(
             f"{field}: the processes that decode pictures were ended from outside, so it was not judged; send it again",
             korean="이미지를 푸는 중에 프로세스가 종료되었습니다. 같은 요청을 다시 보내 주세요.",
@@ -191,7 +199,7 @@ class _Decoder:
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._socket, theirs = socket.socketpair()
-        self._socket.settimeout(_PATIENCE * seconds)
+        self._socket.settimeout(_PATIENCE * seconds + _START_SECONDS)
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", decode_process.__name__, str(theirs.fileno()), str(seconds)],
@@ -206,17 +214,23 @@ class _Decoder:
         return self._process.poll() is None
 
     def decode(self, data: bytes, header: Header, field: str) -> Picture:
-        """Run one job.
+        """One job. Raises `ImageRejected`, or `_Lost` where the process is of no more use."""
+        job = {"pixels": header.width * header.height}
+        return self._ask(data, job, field, "width", lambda answer: self._picture(answer, header))
 
-        Raises `ImageRejected`, or `_Lost` if the process is unusable.
-        """
-        pixels = header.width * header.height
+    def convert(self, data: bytes, job: dict[str, Any], field: str) -> Photo:
+        """One job, likewise."""
+        return self._ask(data, job, field, "file", self._photo)
+
+    def _ask(self, data: bytes, job: dict[str, Any], field: str, key: str, read: Callable[[dict[str, Any]], T]) -> T:
+        """Send a job; an answer that holds `key` is read."""
         try:
-            decode_process.send(self._socket, {"field": field, "pixels": pixels, "bytes": len(data)}, memoryview(data))
+            decode_process.send(self._socket, {**job, "field": field, "bytes": len(data)}, memoryview(data))
             answer = decode_process.receive(self._socket)
-            if answer is not None and "width" in answer:
-                return self._picture(answer, header)
-        except TimeoutError:  # without CPU time: stopped, or the machine is suspended
+            self._socket.settimeout(_PATIENCE * self._seconds)  # it has started
+            if answer is not None and key in answer:
+                return read(answer)
+        except TimeoutError:  # without using its processor time: stopped, or the machine stands still
             raise _Lost(None) from None
         except (OSError, ValueError, KeyError, EOFError):  # gone or malfunctioning
             answer = None
@@ -237,6 +251,13 @@ class _Decoder:
             if not decode_process.receive_into(self._socket, plane.reshape(-1).data):
                 raise EOFError
         return Picture(rgb, alpha)
+
+    def _photo(self, answer: dict[str, Any]) -> Photo:
+        file = decode_process.receive_exactly(self._socket, int(answer["file"]))
+        if len(file) != answer["file"]:
+            raise EOFError
+        (width, height), original = answer["size"], answer["original"]
+        return Photo(bytes(file), (int(width), int(height)), (int(original[0]), int(original[1])), str(answer["kind"]))
 
     def _autopsy(self, field: str) -> ImageRejected | None:
         """Why the process ended, as the rejection for the caller.
@@ -261,6 +282,17 @@ class _Decoder:
         self._socket.close()
         self._process.kill()
         self._process.wait()
+
+
+def _waited_for(work: Future[T], data: bytes, field: str, patience: float) -> T:
+    try:
+        return work.result(patience)
+    except TimeoutError:
+        work.cancel()
+        raise QueueFull(f"{field}: too many pictures wait to be decoded; try again later") from None
+    except ImageRejected:
+        _log_refused(data, field)
+        raise
 
 
 def _log_refused(data: bytes, field: str) -> None:

@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image
 
 from imgedit.errors import ImageRejected
-from imgedit.imaging import containers, images
+from imgedit.imaging import containers, images, photos
 from imgedit.imaging.images import Picture
 
 BYTES_PER_PIXEL = 24
@@ -41,7 +41,7 @@ def main(fd: int, seconds: float) -> None:
     with socket.socket(fileno=fd) as connection:
         while (job := receive(connection)) is not None:
             data = receive_exactly(connection, job.pop("bytes"))
-            _limit(job["pixels"], seconds)
+            _limit(job["pixels"], job.get("bytes_per_pixel", BYTES_PER_PIXEL), seconds)
             send(connection, *_answer(data, job))
             signal.setitimer(signal.ITIMER_PROF, 0)
 
@@ -84,6 +84,10 @@ def _answer(data: bytearray, job: dict[str, Any]) -> tuple[Any, ...]:
     """Decode a file; the parent has checked its header, which is parsed again here."""
     file = bytes(data)
     try:
+        if "convert" in job:
+            photo = photos.convert(file, field=job["field"], **job["convert"])
+            described = {"size": photo.size, "original": photo.original, "kind": photo.kind, "file": len(photo.data)}
+            return described, memoryview(photo.data)
         header = containers.read(file)
         if header is None:
             raise ImageRejected.field(job["field"], "is not a PNG, JPEG or WebP file")
@@ -107,8 +111,8 @@ def _confine() -> None:
         resource.setrlimit(limit, (value, value))
 
 
-def _limit(pixels: int, seconds: float) -> None:
-    """Set the limits of one job.
+def _limit(pixels: int, bytes_per_pixel: int, seconds: float) -> None:
+    """Limits of one job, from here. Past its processor time the process is ended by SIGPROF, even inside a library.
 
     SIGPROF ends the process after its CPU time, even inside a library. The memory limit needs Linux.
     """
@@ -116,7 +120,7 @@ def _limit(pixels: int, seconds: float) -> None:
     if not _STATM.exists():
         return
     data_pages = int(_STATM.read_text(encoding="ascii").split()[5])
-    limit = data_pages * resource.getpagesize() + BYTES_PER_PIXEL * pixels + SPARE_BYTES
+    limit = data_pages * resource.getpagesize() + bytes_per_pixel * pixels + SPARE_BYTES
     resource.setrlimit(resource.RLIMIT_DATA, (limit, resource.RLIM_INFINITY))
 
 

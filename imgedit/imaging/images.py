@@ -36,8 +36,8 @@ _CHECKED_STREAM = 32_000_000
 """Bytes of decoded PNG from which the stream is inflated once before it is decoded: a fault is then found in a tenth
 of the time and in constant memory."""
 
-_DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, OverflowError, struct.error, zlib.error)
-"""Pillow's exceptions for damaged files."""
+DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, OverflowError, struct.error, zlib.error)
+"""What Pillow raises on damaged files."""
 
 _DECODERS: dict[str, type[ImageFile.ImageFile]] = {
     "JPEG": JpegImagePlugin.JpegImageFile,
@@ -106,8 +106,8 @@ def open_untrusted(data: bytes, *, field: str, max_pixels: int = DEFAULT_MAX_PIX
     return decode(data, check(data, field=field, max_pixels=max_pixels), field=field)
 
 
-def check(data: bytes, *, field: str, max_pixels: int = DEFAULT_MAX_PIXELS) -> Header:
-    """Check a file by its container, before any decoder sees it.
+def check(data: bytes, *, field: str, max_pixels: int = DEFAULT_MAX_PIXELS, max_side: int = MAX_SIDE) -> Header:
+    """Judge a file by its container, before any decoder sees it. Raises `ImageRejected`, which names `field`.
 
     Raises `ImageRejected`, which names `field`. Takes milliseconds and almost no memory, whatever the file.
     """
@@ -121,10 +121,10 @@ def check(data: bytes, *, field: str, max_pixels: int = DEFAULT_MAX_PIXELS) -> H
             raise _damaged(field)
         raise _rejected(field, f"not a PNG, JPEG or WebP file{_looks_like(data)}; convert it first")
     width, height = header.width, header.height
-    if width * height > max_pixels or max(width, height) > MAX_SIDE:
+    if width * height > max_pixels or max(width, height) > max_side:
         raise _rejected(
             field,
-            f"the picture is over {max_pixels / 1e6:g} megapixels or a side is over {MAX_SIDE} px; make it smaller",
+            f"the picture is over {max_pixels / 1e6:g} megapixels or a side is over {max_side} px; make it smaller",
             f"이미지가 너무 큽니다({max_pixels / 1e6:g} 메가픽셀까지). 크기를 줄여 주세요.",
         )
     if min(width, height) < MIN_SIDE:
@@ -160,7 +160,7 @@ def decode(data: bytes, header: Header, *, field: str) -> Picture:
     """
     try:
         return Picture(*colour.upright(_loaded(data, header), header.orientation))
-    except _DECODE_ERRORS:
+    except DECODE_ERRORS:
         raise _damaged(field) from None
 
 

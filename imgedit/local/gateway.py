@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,9 @@ ORCHESTRATOR_CLUSTERS = ("orchestrator", "streams", "health", "credentials")
 """The edge's ways to the orchestrators, each with a budget apart."""
 
 Config = dict[str, Any]
+
+_ANY_SERVICE = "model_service"
+"""What stands in the sidecar's configuration for each of the model services."""
 
 _WATCHED_TYPE = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
 
@@ -107,6 +110,8 @@ def sidecar(
     config = _read("sidecar.yaml")
     _move_admin(config, admin)
     _listen(config, "metrics", metrics)
+    for kind in ("listeners", "clusters"):
+        _write_out(config["static_resources"][kind], listeners)
     for service, address in listeners.items():
         _listen(config, service, address)
         _forward(config, service, replicas[service])
@@ -165,6 +170,13 @@ def _read(name: str) -> Config:
     # Anchored parts are one object in memory; each use gets its own copy, so that changes stay local.
     copied: Config = json.loads(json.dumps(config))
     return copied
+
+
+def _write_out(items: list[Config], services: Iterable[str]) -> None:
+    """Put one copy for each service in the place of what stands for any of them."""
+    text = json.dumps(_named(items, _ANY_SERVICE))
+    place = items.index(_named(items, _ANY_SERVICE))
+    items[place : place + 1] = [json.loads(text.replace(f'"{_ANY_SERVICE}"', f'"{name}"')) for name in services]
 
 
 def _listen(config: Config, name: str, address: Address) -> None:

@@ -1,1 +1,1 @@
-"""Code that every imgedit server shares."""
+"""What every imgedit server shares. It knows no model, no edit and no service."""

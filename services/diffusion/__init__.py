@@ -1,4 +1,4 @@
-"""The denoising engine of the diffusion services.
+"""What the diffusion services share: the engine (which job runs next), the networks and their weights, streaming.
 
-It schedules jobs before every step.
+No model of its own: what belongs to one of them lives in services.fill or services.qwen_edit.
 """

@@ -59,7 +59,7 @@ async def relay(
 
 
 def timings(finished: Finished[Output]) -> list[progress_pb2.Timing]:
-    """The seconds of the engine's spans."""
+    """The seconds of the engine's phases."""
     return [progress_pb2.Timing(name=name, seconds=seconds) for name, seconds in finished.timings.items()]
 
 

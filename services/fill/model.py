@@ -39,7 +39,7 @@ from services.diffusion.networks.runtime_options import DEFAULT_RUNTIME, Runtime
 from services.diffusion.weights import checkpoint
 from services.diffusion.weights.gguf_weights import Weights
 from services.fill import gguf_names
-from services.fill.prompt_length import PromptReader
+from services.fill.prompt_length import TokenCounter
 from services.fill.spec import FillSpec
 
 SERVICE = "fill"
@@ -106,7 +106,7 @@ class FillAdapter(FlowAdapter[FillState, Conditioning]):
         super().__init__(NAME, pipeline, schedule, network, target=target, revision=revision, cfg_batch=cfg_batch)
         self._cache = ConditioningCache(SERVICE, cache_bytes)
         self._text_tokens = min(TEXT_TOKENS, pipeline.tokenizer_2.model_max_length)
-        self._prompt_reader = PromptReader(pipeline.tokenizer, pipeline.tokenizer_2, self._text_tokens)
+        self._tokens = TokenCounter(pipeline.tokenizer, pipeline.tokenizer_2, self._text_tokens)
 
     def plan(self, spec: FillSpec) -> Plan:
         """Check the spec and estimate its work.
@@ -131,11 +131,8 @@ class FillAdapter(FlowAdapter[FillState, Conditioning]):
         )
 
     def warnings(self, spec: FillSpec) -> tuple[str, ...]:
-        """Warnings about unread prompt parts and unused LoRA parts.
-
-        Thread-safe.
-        """
-        return (*self._prompt_reader.warnings(spec), *self._network.loras.warnings(spec.lora))
+        """What of the prompts the model does not read, and of its LoRA does not use; may be called from any thread."""
+        return (*self._tokens.warnings(spec), *self._network.loras.warnings(spec.lora))
 
     def unchanged(self, spec: FillSpec) -> NDArray[np.uint8]:
         """The input's pixels, for a job with no steps to run."""

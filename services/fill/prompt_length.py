@@ -10,11 +10,8 @@ from typing import Any
 from services.fill.spec import FillSpec
 
 
-class PromptReader:
-    """Counts for one pipeline's tokenizers.
-
-    t5_tokens: T5's limit.
-    """
+class TokenCounter:
+    """Counts for one pipeline's tokenizers. t5_tokens: how many T5 is given at most."""
 
     def __init__(self, clip: Any, t5: Any, t5_tokens: int) -> None:
         self._clip, self._t5, self._t5_tokens = copy.deepcopy(clip), copy.deepcopy(t5), t5_tokens

@@ -11,6 +11,7 @@ import grpc
 from imgedit.addresses import is_loopback
 from imgedit.channels import TlsFiles, open_channel
 from imgedit.errors import SettingsError
+from imgedit.local.services import MODEL_SERVICES
 from services.common import credentials
 from services.common.access import Gate, OpenGate, TokenGate
 from services.orchestrator.settings import OrchestratorSettings
@@ -64,7 +65,7 @@ def _tls(settings: OrchestratorSettings) -> TlsFiles | None:
 def _check_token_stays_private(settings: OrchestratorSettings, *, has_token: bool, has_tls: bool) -> None:
     if not has_token or has_tls or settings.services_insecure:
         return
-    for name in ("segmentation", "fill", "qwen_edit"):
+    for name in (row.name for row in MODEL_SERVICES):
         if not is_loopback(address := getattr(settings, name)):
             raise SettingsError(
                 f"{settings.variable(name)}={address}: the service token would cross the network unencrypted; set "

@@ -43,7 +43,7 @@ from services.qwen_edit.conditioning import CONDITION_PIXELS, MULTIPLE, REFERENC
 from services.qwen_edit.instructions import RewriteSpec
 from services.qwen_edit.latent_mask import Region
 from services.qwen_edit.processor import load_processor
-from services.qwen_edit.prompt_length import PromptReader
+from services.qwen_edit.prompt_length import TokenCounter
 from services.qwen_edit.rewriting import PromptRewriter
 from services.qwen_edit.spec import QwenEditSpec
 from services.qwen_edit.text_encoder import TextEncoderWeights, load_text_encoder
@@ -93,7 +93,7 @@ class QwenEditAdapter(FlowAdapter[QwenEditState, torch.Tensor]):
         schedule: dict[str, Any],
         network: Network,
         conditioner: Conditioner,
-        reading: PromptReader,
+        reading: TokenCounter,
         *,
         target: torch.device,
         revision: str,
@@ -103,7 +103,7 @@ class QwenEditAdapter(FlowAdapter[QwenEditState, torch.Tensor]):
         name = name_of(pipeline.transformer.config)
         super().__init__(name, pipeline, schedule, network, target=target, revision=revision, cfg_batch=cfg_batch)
         self._conditioner = conditioner
-        self._prompt_reader = reading
+        self._tokens = reading
         self._masks_prompts = masks_prompts
         self._writer = PromptRewriter(pipeline.text_encoder, pipeline.processor, target, service=SERVICE)
 
@@ -125,9 +125,9 @@ class QwenEditAdapter(FlowAdapter[QwenEditState, torch.Tensor]):
             prompts["negative_prompt"] = uncond
         shapes = self._conditioner.shapes(spec.images)
         for field, text in prompts.items():
-            self._prompt_reader.check(field, text, spec.images, shapes)
+            self._tokens.check(field, text, spec.images, shapes)
         passes = len(prompts)
-        tokens = self._conditioner.tokens(spec.images) + self._prompt_reader.work([*prompts.values()], spec.images)
+        tokens = self._conditioner.tokens(spec.images) + self._tokens.work([*prompts.values()], spec.images)
         return Plan(
             steps=spec.steps - flow.skipped_steps(spec.steps, spec.strength),
             tokens=tokens,
@@ -309,7 +309,7 @@ def load(
         loaded.schedule,
         loaded.network,
         conditioner,
-        PromptReader(loaded.pipeline, condition_pixels),
+        TokenCounter(loaded.pipeline, condition_pixels),
         cfg_batch="off" if runtime.cfg_batch == "auto" and not masks_prompts else runtime.cfg_batch,
         masks_prompts=masks_prompts,
         target=loaded.target,

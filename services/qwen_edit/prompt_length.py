@@ -20,11 +20,8 @@ TEXT_STEP = 64
 _REMEMBERED = 256
 
 
-class PromptReader:
-    """Counts for one pipeline.
-
-    condition_pixels: area at which images are seen.
-    """
+class TokenCounter:
+    """Counts for one pipeline. condition_pixels: area at which pictures are looked at."""
 
     def __init__(self, pipeline: Any, condition_pixels: int) -> None:
         self._template = pipeline.prompt_template_encode

@@ -17,6 +17,8 @@ from studio.text import Words
 
 _HERE = Path(__file__).parent
 
+_PAGE = "page"
+
 
 def _component(name: str) -> Any:
     html, css, js = ((_HERE / f"{name}.{kind}").read_text(encoding="utf-8") for kind in ("html", "css", "js"))
@@ -24,7 +26,7 @@ def _component(name: str) -> Any:
 
 
 _brush, _compare, _gallery, _still = (_component(name) for name in ("brush", "compare", "gallery", "still"))
-_language = st.components.v2.component("imgedit_language", js=(_HERE / "language.js").read_text(encoding="utf-8"))
+_page = st.components.v2.component("imgedit_page", js=(_HERE / "page.js").read_text(encoding="utf-8"))
 _arrive = st.components.v2.component("imgedit_arrive", js=(_HERE / "arrive.js").read_text(encoding="utf-8"))
 
 
@@ -43,11 +45,8 @@ class Item:
 
 
 def brush(words: Words, picture: bytes, size: tuple[int, int], *, id: str, key: str) -> str:
-    """Paint a mask over an image shown at `size`.
-
-    Returns the mask as a data URL of a PNG, "" = nothing painted.
-    """
-    names = ("label", "size", "paint", "erase", "undo", "clear", "full")
+    """Paint a mask over a picture that is shown at `size`; the mask as a data URL of a PNG, "" = nothing is painted."""
+    names = ("label", "size", "paint", "erase", "undo", "redo", "clear", "full")
     texts = {name: words(f"brush.{name}") for name in names} | {"covered": words("brush.covered", percent="{percent}")}
     data = {"id": id, "picture": data_url(picture), "width": size[0], "height": size[1], "words": texts}
     return str(_brush(data=data, key=key, default={"mask": ""}, on_mask_change=_nothing).mask or "")
@@ -87,10 +86,22 @@ def still(picture: bytes, *, alt: str, key: str, kind: str = "webp") -> None:
     _still(data={"picture": data_url(picture, kind), "alt": alt}, key=key)
 
 
-def language(words: Words) -> None:
-    """Set the page's language for screen readers; Streamlit always says English."""
-    with st.container(key="language-of-page"):
-        _language(key="page-language", data={"language": words.language})
+def page(words: Words, *, visit: str, is_busy: bool, notify: bool) -> None:
+    """The page as a whole: language, id of the visit, keys, pasted and dropped pictures, and the end of an edit.
+
+    visit: the id as it is known here. is_busy: whether an edit runs, before whose end the page asks whether to be left.
+    notify: whether to say at its end, to somebody who looks elsewhere, that it has come.
+    """
+    texts = {"ended": words("notify.ended")}
+    data = {"language": words.language, "visit": visit, "is_busy": is_busy, "notify": notify, "words": texts}
+    with st.container(key="page-itself"):
+        _page(key=_PAGE, data=data, default={"visit": ""}, on_visit_change=_nothing)
+
+
+def visit() -> str:
+    """The id of the visit that the browser's tab has told; "" before it has."""
+    state: Any = st.session_state.get(_PAGE)
+    return str(state.get("visit") or "") if state else ""
 
 
 def arrive(*, key: str) -> None:

@@ -2,7 +2,27 @@
 // component is mounted anew. State "mask": a PNG as a data URL, white = painted, of the shown picture's size; "" = none.
 const COLOUR = "#e11d48";
 const MAX_PICTURES = 8;
-const remembered = new Map(); // id of the picture → its strokes
+const KEY = "imgedit-strokes";
+const remembered = new Map(read()); // id of the picture → its strokes; this tab keeps them over a refresh
+let latest; // the brush that was shown last; Ctrl+Z means it where no text is being written
+
+document.addEventListener("keydown", (event) => latest?.isShown() && latest.shortcut(event), { capture: true });
+
+function read() {
+  try {
+    return JSON.parse(sessionStorage.getItem(KEY) ?? "[]");
+  } catch {
+    return [];
+  }
+}
+
+function write() {
+  try {
+    sessionStorage.setItem(KEY, JSON.stringify([...remembered]));
+  } catch {
+    sessionStorage.removeItem(KEY); // more strokes than a tab may keep: they stay until the page is left
+  }
+}
 
 export default function ({ parentElement, data, setStateValue }) {
   const brush = parentElement.brush ?? (parentElement.brush = new Brush(parentElement));
@@ -20,18 +40,20 @@ class Brush {
     this.cursor = find(".cursor");
     this.size = find("input");
     this.covered = find(".covered");
-    this.buttons = Object.fromEntries(["paint", "erase", "undo", "clear", "full"].map((name) => [name, find(`.${name}`)]));
+    this.buttons = Object.fromEntries(["paint", "erase", "undo", "redo", "clear", "full"].map((name) => [name, find(`.${name}`)]));
     this.frame = find(".brush");
     this.sizeLabel = find(".size span");
     this.erases = false;
     this.stroke = null;
     this.strokes = [];
+    this.undone = [];
     this.at = null;
     this.isSpaceDown = false;
     this.listen();
   }
 
   show(data, setStateValue) {
+    latest = this;
     this.words = data.words;
     this.send = (mask) => setStateValue("mask", mask);
     for (const [name, button] of Object.entries(this.buttons)) button.textContent = data.words[name];
@@ -44,6 +66,7 @@ class Brush {
     this.canvas.height = data.height;
     this.frame.style.setProperty("--ratio", data.width / data.height);
     this.size.value = Math.round(Math.max(data.width, data.height) / 16);
+    this.undone = [];
     this.strokes = remembered.get(data.id) ?? [];
     remembered.delete(data.id);
     remembered.set(data.id, this.strokes);
@@ -56,6 +79,7 @@ class Brush {
     this.buttons.paint.onclick = () => this.choose(false);
     this.buttons.erase.onclick = () => this.choose(true);
     this.buttons.undo.onclick = () => this.remove(1);
+    this.buttons.redo.onclick = () => this.redo();
     this.buttons.clear.onclick = () => this.remove(this.strokes.length);
     this.buttons.full.onclick = () => (this.isFull() ? document.exitFullscreen() : this.frame.requestFullscreen());
     this.frame.onfullscreenchange = () => this.buttons.full.setAttribute("aria-pressed", String(this.isFull()));
@@ -80,6 +104,20 @@ class Brush {
 
   isFull() {
     return this.frame.matches(":fullscreen");
+  }
+
+  isShown() {
+    return this.canvas.isConnected && this.canvas.checkVisibility();
+  }
+
+  shortcut(event) {
+    const pressed = event.key.toLowerCase();
+    if (!(event.ctrlKey || event.metaKey) || event.altKey || !["z", "y"].includes(pressed)) return;
+    const field = event.composedPath()[0];
+    if (field.matches?.("input:not([type=range]), textarea, [contenteditable=true]")) return;
+    event.preventDefault(); // else the browser takes back what was written last, wherever that was
+    if (pressed === "y" || event.shiftKey) this.redo();
+    else this.remove(1);
   }
 
   key(event) {
@@ -107,6 +145,7 @@ class Brush {
     this.move(point);
     this.stroke = { erases: this.erases, size: Number(this.size.value), points: [point] };
     this.strokes.push(this.stroke);
+    this.undone = [];
     this.draw(this.stroke, 0);
   }
 
@@ -123,7 +162,14 @@ class Brush {
 
   remove(count) {
     if (!count || !this.strokes.length) return;
-    this.strokes.splice(-count);
+    this.undone.push(...this.strokes.splice(-count).reverse());
+    this.redraw();
+    this.report();
+  }
+
+  redo() {
+    if (!this.undone.length) return;
+    this.strokes.push(this.undone.pop());
     this.redraw();
     this.report();
   }
@@ -148,6 +194,7 @@ class Brush {
   }
 
   report() {
+    write();
     const isEmpty = !this.count();
     if (isEmpty) return this.send("");
     const mask = document.createElement("canvas");

@@ -14,11 +14,11 @@ STEP = Histogram("imgedit_engine_step_seconds", "One denoise forward.", ["servic
 PREPARE = Histogram("imgedit_engine_prepare_seconds", "Encoding prompt and images.", ["service"], buckets=SHORT)
 DECODE = Histogram("imgedit_engine_decode_seconds", "Decoding the latents.", ["service"], buckets=SHORT)
 BATCH_SIZE = Histogram("imgedit_engine_batch_jobs", "Jobs in one forward.", ["service"], buckets=(1, 2, 3, 4, 6, 8, 16))
-SIDE_TASKS = Counter("imgedit_engine_errands", "Errands that left the engine.", ["service", "outcome"])
+SIDE_TASKS = Counter("imgedit_engine_errands", "Side tasks that left the engine.", ["service", "outcome"])
 SIDE_TASK_WAIT = Histogram(
-    "imgedit_engine_errand_wait_seconds", "An errand's wait for the device.", ["service"], buckets=SHORT
+    "imgedit_engine_errand_wait_seconds", "A side task's wait for the device.", ["service"], buckets=SHORT
 )
-SIDE_TASK = Histogram("imgedit_engine_errand_seconds", "An errand's time on the device.", ["service"], buckets=SHORT)
+SIDE_TASK = Histogram("imgedit_engine_errand_seconds", "A side task's time on the device.", ["service"], buckets=SHORT)
 JOBS = Counter("imgedit_engine_jobs", "Jobs that left the engine.", ["service", "outcome"])
 STEPS_SAVED = Counter(
     "imgedit_engine_steps_saved", "Denoise steps not run because the job was cancelled or too late.", ["service"]

@@ -1,4 +1,4 @@
-"""Read a LoRA file in any common trainer's naming, and account for each entry.
+"""Reads a LoRA file: the names of every common trainer, each entry accounted for.
 
 A file pairs two matrices, down (r, in) and up (out, r), with each layer that it changes. Entries use the layer names of
 diffusers' transformer or of the original model (where query, key and value are one), with dots or underscores, behind

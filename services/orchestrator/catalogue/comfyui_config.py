@@ -1,6 +1,6 @@
 """The ComfyUI prototype's configuration file, which loads unchanged.
 
-Adds the stages and parameters that the file leaves out.
+Knows its keys, as plain values; the catalogue's own form is `models.py`.
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ class SegmentStage(_Strict):
 class MaskStage(_Strict):
     """The mask alpha: the caller's mask, or the part of BEN2's that `choose` names.
 
-    The options are the defaults of `EditRequest.mask` for BEN2's mask.
+    Its options are the defaults of `EditRequest.mask_options` for BEN2's mask.
     """
 
     kind: Literal["mask"] = "mask"

@@ -70,5 +70,5 @@ def _no_subject(found: str, found_korean: str) -> NoSubjectFound:
         f"mask_image: BEN2 finds {found} in the picture, so there is no mask to work with; use a clearer or larger "
         "picture, another mask_options.threshold, or your own mask_image (white = repaint)",
         korean=f"BEN2가 이미지에서 {found_korean} 마스크를 만들 수 없습니다. 더 선명하거나 큰 이미지를 쓰거나, "
-        "mask.threshold를 바꾸거나, 마스크(mask_image, 흰색 = 다시 그릴 영역)를 직접 지정하세요.",
+        "mask_options.threshold를 바꾸거나, 마스크(mask_image, 흰색 = 다시 그릴 영역)를 직접 지정하세요.",
     )

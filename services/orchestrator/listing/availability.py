@@ -11,12 +11,15 @@ from collections.abc import Mapping, Sequence
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from imgedit.local.services import MODEL_SERVICES
 from imgedit.v1 import edit_pb2
 from services.orchestrator.catalogue.models import Feature, RewritePromptStage, SegmentStage
 from services.orchestrator.request import mask_parameters
 
 PERIOD_SECONDS = 1.0
 TIMEOUT_SECONDS = 1.0
+
+_SERVICES = {row.name for row in MODEL_SERVICES}
 
 REWRITE_SERVICE = "qwen_edit"
 """Where the PromptService is served."""
@@ -66,9 +69,10 @@ class Availability:
 def needs(feature: Feature) -> list[str]:
     """The services required by an edit with only defaults, in stage order.
 
-    The segmentation for a mere cut-out and the translation of prompts are optional.
+    A stage that has the name of a service calls it. A segmentation that only the cut-out depends on is not among them,
+    nor is a prompt's translation, which not every prompt needs.
     """
     uses_mask = feature.has(SegmentStage) and bool(mask_parameters.resolve(edit_pb2.EditRequest(), feature).masks)
     found = ["segmentation"] if uses_mask or not feature.paint_stages else []
     found += [REWRITE_SERVICE] if feature.has(RewritePromptStage) else []
-    return list(dict.fromkeys([*found, *(stage.kind for stage in feature.paint_stages)]))
+    return list(dict.fromkeys([*found, *(stage.kind for stage in feature.stages if stage.kind in _SERVICES)]))

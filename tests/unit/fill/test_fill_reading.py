@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from demo.tiny import tokenizers
-from services.fill.prompt_length import PromptReader
+from services.fill.prompt_length import TokenCounter
 from services.fill.spec import FillSpec
 
-READING = PromptReader(tokenizers.clip(), tokenizers.t5(), 512)
+READING = TokenCounter(tokenizers.clip(), tokenizers.t5(), 512)
 
 
 def warnings(prompt: str, negative_prompt: str | None = None) -> tuple[str, ...]:
@@ -42,7 +42,7 @@ def test_signs_that_t5_does_not_know_are_counted() -> None:
 
 def test_counting_does_not_disturb_the_tokenizers_in_use() -> None:
     clip = tokenizers.clip()
-    reading = PromptReader(clip, tokenizers.t5(), 512)
+    reading = TokenCounter(clip, tokenizers.t5(), 512)
     image, mask = np.zeros((16, 16, 3), np.uint8), np.zeros((16, 16), np.uint8)
     clip("a" * 200, truncation=True, max_length=77)
     assert reading.warnings(FillSpec(image, mask, "a" * 91, None, 3.0, 1, 3.5, 1.0, 0))

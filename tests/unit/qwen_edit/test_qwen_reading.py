@@ -17,7 +17,7 @@ LONG = "\U0001f9ff" * 2000
 def test_positions_are_counted_as_the_text_encoder_fills_them(prompt: str, count: int) -> None:
     adapter, images = qwen(), [photo(), photo(96, 64), photo(64, 64)][:count]
     length = adapter._conditioner.prompt(prompt, images).shape[1]
-    reading = adapter._prompt_reader
+    reading = adapter._tokens
     assert reading._text_tokens(prompt, images) + reading._seen(images) == length
 
 
@@ -51,7 +51,7 @@ def test_a_negative_prompt_that_is_not_looked_at_may_be_of_any_length() -> None:
 
 def test_a_prompt_at_the_limit_fits() -> None:
     adapter, spec = qwen(), qwen_spec()
-    reading, shapes = adapter._prompt_reader, adapter._conditioner.shapes(spec.images)
+    reading, shapes = adapter._tokens, adapter._conditioner.shapes(spec.images)
     first = max(max(shape[1:]) // 2 for shape in shapes)
     length = reading._text_tokens(spec.prompt, spec.images) + reading._seen(spec.images)
     before = reading._positions

@@ -233,7 +233,7 @@ def test_every_text_that_the_code_asks_for_exists_and_every_text_is_asked_for() 
         "outpaint",
         "parameter",
     )
-    groups += ("seed", "stage", "state", "tips", "uploader")
+    groups += ("seed", "service", "stage", "state", "tips", "uploader")
     assert {key for key in TEXTS if key not in quoted and key.partition(".")[0] not in groups} <= {"seconds", "minutes"}
 
 

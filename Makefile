@@ -47,6 +47,7 @@ lint: install  ## Check style, English, types, the API, and that generated files
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/codespell
+	$(BIN)/python -m tools.prose
 	$(BIN)/mypy
 	mkdir -p build
 	$(PROTOC) --include_imports --include_source_info --descriptor_set_out=build/api.binpb $(PROTOS)

@@ -1,14 +1,14 @@
-"""The step engine against two ordinary servers, on the same model, requests and arrival times.
+"""The step engine against two simple servers: same model, requests, arrival times.
 
     python -m benchmarks.engine [--seconds 20] [--loads 0.5 0.8 1.1] [--repeats 1] [--threads 1] [--seed 1]
 
-(a) `FluxFillPipeline` behind a lock, first come first served; (b) the same with static batching: requests of one size
-and step count that wait together run as one pipeline call. Ours is `services.diffusion` over `services.fill`. Arrivals
-are Poisson at 50, 80 and 110% of what the pipeline can do; sizes 256, 512 and 768 px; 4 or 8 steps; half of the
-requests have 1.5 and half 3 times their solo time as deadline (an extra round at 80% has none). All three serve the
-same arrivals one after another, ours after one job of each size, as the pipeline has had while its solo times were
-measured; with `--repeats` each round comes again with other arrivals, and the medians are reported. The model is FLUX's
-real classes with random weights, wide enough that the work is arithmetic. Ends with one JSON object.
+The simple servers are (a) `FluxFillPipeline` behind a lock, in arrival order, and (b) the same with static batching:
+waiting requests of one size and step count run as one pipeline call. Ours is `services.diffusion` over `services.fill`.
+Arrivals are Poisson at 50, 80 and 110% of the pipeline's capacity. Sizes are 256, 512 and 768 px, with 4 or 8 steps.
+Half of the requests have 1.5 and half 3 times their solo time as deadline; an extra round at 80% has none. All three
+serve the same arrivals one after another. Ours first runs one job of each size, as the pipeline does while its solo
+times are measured. `--repeats` repeats each round with other arrivals and reports medians. The model is FLUX's real
+classes with random weights, wide enough that the work is arithmetic. Ends with one JSON object.
 """
 
 import argparse

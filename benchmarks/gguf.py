@@ -1,11 +1,11 @@
-"""GGUF weights: dequantised once against dequantised at every step, and what loading costs.
+"""GGUF weights: dequantised once or at every step, and the cost of loading.
 
     python -m benchmarks.gguf [--keep FILE]
 
 Writes a GGUF file of a FLUX transformer of the real width with one double and one single block (0.55 B parameters,
-Q8_0, 0.6 GB), then measures: the bounded header check; loading dense weights tensor by tensor, with its peak memory;
-and one forward of 1,536 tokens with diffusers' own GGUF layers and with ours. Both must give the same bits. bfloat16 on
-the CPU. Ends with one JSON object.
+Q8_0, 0.6 GB). Then measures the header check, loading dense weights tensor by tensor with its peak memory, and one
+forward of 1,536 tokens with diffusers' own GGUF layers and with ours. Both must give the same bits. bfloat16 on the
+CPU. Ends with one JSON object.
 """
 
 import argparse

@@ -1,15 +1,12 @@
-"""What the services add to the models.
-
-An edit through four processes against the same models called in this one.
+"""The overhead of services, queues and transport over the models in one process.
 
     python -m benchmarks.overhead [--megapixels 1 4 12 25] [--rounds 7]
 
-The edit is inpainting with BEN2's mask, of a photograph as PNG. The models are instant: they answer at once, so that
-what is measured is all that surrounds them. Servers, queues, engine, transport and the orchestrator are the real ones,
-each in a process of its own. Turn about: once through the public API, once with the orchestrator's own chain on the
-same models called directly. Every round has a picture of its own, so that nothing is remembered. Medians, split into
-codec (one decode, one encode for each picture of the answer), copy (resizing, masks, foreground colours, compositing),
-queue, and RPC, which is the rest. Ends with one JSON object.
+The edit is inpainting of a PNG photo with BEN2's mask. The models respond instantly, so only the overhead is measured.
+Servers, queues, engine, transport and orchestrator are real, each in a separate process. Rounds alternate between the
+public API and the orchestrator's own chain with the same models called directly. Every round has a new image, so caches
+do not help. Medians are split into codec (one decode, one encode per image of the response), copy (resizing, masks,
+foreground colours, compositing), queue, and RPC, which is the rest. Ends with one JSON object.
 """
 
 import argparse

@@ -142,7 +142,7 @@ class Replica:
             deadline=deadline,
             due=due_time(self._env.now, deadline, None),
             preview_every=0,
-            loop=None,  # type: ignore[arg-type]  # no caller is told how it goes
+            loop=None,  # type: ignore[arg-type]  # no caller gets events
             env=self._env,
             ended=self._env.event(),
         )

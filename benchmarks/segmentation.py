@@ -47,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=3, help="timed rounds of every path (%(default)s)")
     parser.add_argument("--folder", type=Path, help="folder of BEN2 weights; random official-size weights without it")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="(%(default)s)")
-    parser.add_argument("--memory", action="store_true", help="also run each path in a process of its own for its peak")
+    parser.add_argument("--memory", action="store_true", help="also run each path in a subprocess to measure its peak")
     options = parser.parse_args(arguments)
 
     network = build(options.folder)

@@ -24,7 +24,7 @@ from imgedit.request import Profile
 from imgedit.v1 import edit_pb2
 
 SAMPLES = Path(__file__).with_name("samples")
-TITLE = "imgedit: what the demo's checkpoints make of the sample pictures"
+TITLE = "imgedit: the sample images, edited by the demo checkpoints"
 NOTE = (
     "Each row: the original, a reference where there is one, the subject that BEN2 cut out, and what FLUX.1-Fill or "
     "Qwen-Image-Edit made of it. All models are tiny and were trained on drawn scenes like these; photographs need the "

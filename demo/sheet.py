@@ -18,7 +18,7 @@ TILE = (208, 208)
 RESULT = (312, 208)
 GAP = 10
 REFERENCE = (RESULT[0] - TILE[0] - GAP, TILE[1])
-"""What a result leaves of its room that is no wider than its original."""
+"""The free width beside a result that is as wide as its original."""
 HEAD = 46
 INK, FAINT, PAPER = (28, 30, 40), (106, 112, 128), (255, 255, 255)
 

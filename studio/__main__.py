@@ -57,7 +57,7 @@ def options(settings: Settings) -> dict[str, str | int | bool]:
         "client.toolbarMode": "minimal",
         "client.showErrorDetails": "none",
         "client.showErrorLinks": False,
-        # A widget with a default may be told another value: after a refresh, or by a result's settings.
+        # A widget with a default may get another value: after a refresh, or from a result's settings.
         "global.disableWidgetStateDuplicationWarning": True,
     }
     return {**found, "secrets.files": settings.secrets} if settings.secrets else found

@@ -45,7 +45,7 @@ def experiments() -> list[edit_pb2.Experiment]:
 
 
 def is_available(experiment: str, feature: str) -> bool:
-    """Whether a feature can be used now; where it can, the list is asked for anew."""
+    """Whether a feature is available now; if not, the list is refreshed."""
     try:
         now = client().experiments(timeout=5)
     except ImgeditError:

@@ -43,7 +43,7 @@ def draw(words: Words, session: Session, form: Form) -> list[Picture]:
 
 
 def _now(words: Words, picture: Picture) -> None:
-    """What will be edited, always in sight."""
+    """The images to edit, always visible."""
     with st.container(horizontal=True, vertical_alignment="center", key="input-now"):
         with st.container(width=112, key="input-thumb"):
             components.still(picture.thumb, alt=words("picture.alt"), key="input-still")

@@ -25,7 +25,7 @@ ICON = Path(__file__).with_name("icon.svg")
 VARIANTS = 4
 
 LOOK_SECONDS = 5
-"""How often a feature that cannot be used is asked for."""
+"""Polling interval of an unavailable feature."""
 
 
 def show() -> None:
@@ -53,7 +53,10 @@ def show() -> None:
 
 
 def explain(error: Exception) -> bool:
-    """Say in the visitor's language that something failed; what is drawn already stays. Streamlit has logged it."""
+    """Report a failure in the user's language.
+
+    Drawn parts stay. Streamlit has logged it.
+    """
     current().values = {}  # or what cannot be drawn would come back with each refresh
     words = _words()
     if isinstance(error, ImgeditError):
@@ -64,7 +67,7 @@ def explain(error: Exception) -> bool:
 
 
 def _come_back(settings: Settings) -> None:
-    """Take up the visit that this tab had before, once the tab has told its id; enter what is to be entered."""
+    """Resume the tab's earlier session when its id is known, and restore its inputs."""
     session, owner, id = current(), login.owner(settings), components.visit()
     if id and id != session.id:
         found = catalogue.visits().find(owner, id)
@@ -138,7 +141,7 @@ def _chosen_form(words: Words, offered: list[edit_pb2.Experiment]) -> Form:
 
 @st.fragment(run_every=LOOK_SECONDS)
 def _wait_for(experiment: str, feature: str) -> None:
-    """Draw the page anew when the feature can be used again."""
+    """Redraw the page when the feature becomes available again."""
     if catalogue.is_available(experiment, feature):
         st.rerun()
 
@@ -234,9 +237,9 @@ def _settle(session: Session) -> None:
 
 
 def _workbench(words: Words, session: Session, edit_form: EditForm) -> None:
-    """Always one thing to scroll to and one card, so that each takes the place of the one before."""
+    """Draw one scroll target and one card, each replacing the previous one."""
     if edit_form.options != session.failed_options:
-        session.failed = None  # what failed is not what is asked for now
+        session.failed = None  # the failed request differs from the current one
     if session.run is not None:
         progress.show(words, session, session.run)
     elif session.finished_batch is not None and session.zipped is not None:

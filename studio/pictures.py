@@ -42,9 +42,10 @@ Margins = tuple[int, int, int, int]
 
 @dataclass(frozen=True)
 class Picture:
-    """An input. data: the file as it came, or as it was converted. view, thumb: WebP files.
+    """An input.
 
-    width, height: after the EXIF turn. reduced_from: the size of the file that came, where that was too large.
+    data: the uploaded or converted file. view, thumb: WebP files. width, height: after the EXIF rotation. reduced_from:
+    the original size, if it was too large.
     """
 
     name: str
@@ -63,7 +64,7 @@ class Picture:
 
 
 def opened(name: str, data: bytes, visit: Hashable = "") -> Picture:
-    """An uploaded file, judged, and converted where the API takes none of its kind. `visit`: whose it is (they queue).
+    """Check an uploaded file, and convert it if the API does not accept its kind.
 
     `visit`: its session, since sessions take turns. Raises `ImageRejected`; `QueueFull` or `ServiceUnavailable` if it
     cannot be checked now.

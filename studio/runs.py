@@ -21,16 +21,17 @@ from studio import pictures
 from studio.pictures import Picture
 
 Values = dict[str, str | int | float | bool]
-"""What a visitor entered, by the key of the widget."""
+"""The form's values by widget key."""
 
 State = Literal["waiting", "running", "done", "failed", "cancelled"]
 
 
 @dataclass(frozen=True)
 class Result:
-    """A finished edit. The views are WebP files of a size to show; `before` lies as the original does in the result.
+    """A finished edit.
 
-    values: what was entered for it.
+    The views are WebP files for display; `before` is placed like the original in the result. values: the form's values
+    for it.
     """
 
     number: int
@@ -65,7 +66,7 @@ class Result:
 
     @property
     def stem(self) -> str:
-        """What the names of its files begin with."""
+        """The prefix of its file names."""
         return self.source.name.rpartition(".")[0] or self.source.name
 
 

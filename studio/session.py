@@ -22,7 +22,7 @@ from studio.pictures import Picture
 from studio.runs import Result, Run, Values
 
 OF_THE_PAGE = ("language", "notify")
-"""What is entered once for all edits, and no result brings back."""
+"""Inputs that hold for all edits, and that no result restores."""
 
 MAX_REMEMBERED = 64
 """Uploads that are kept opened, so that a rerun does not decode them again."""
@@ -32,12 +32,12 @@ MAX_REMEMBERED = 64
 class Session:
     """The state of a session; its end cancels running edits.
 
-    chosen: the input where it is no upload: a sample, an earlier result, or what was uploaded before a refresh.
-    upload_round: counts up to empty the uploader. inputs, references, mask: what the form held when it was drawn last.
-    kept_references, kept_mask: those of before a refresh. values: what was entered; pending: to be entered at the next
-    drawing. shown: the result on view. variants: those of "other seeds". numbers: of the edits. zipped, finished_batch:
-    the results of the last batch. failed: why the last edit brought none; failed_options: of that edit. visit: tells
-    this visit from others. id: the tab's own.
+    chosen: an input that is not an upload: a sample, an earlier result, or the upload before a refresh. upload_round:
+    increases to empty the uploader. inputs, references, mask: the form's files at its last drawing. kept_references,
+    kept_mask: those before a refresh. values: the form's values; pending: values for the next drawing. shown: the
+    displayed result. variants: those of "other seeds". numbers: of the edits. zipped, finished_batch: the results of
+    the last batch. failed: why the last edit has no result; failed_options: its options. visit: identifies this
+    session. id: the tab's id.
     """
 
     chosen: list[Picture] = field(default_factory=list)
@@ -83,20 +83,23 @@ class Session:
         self.upload_round += 1
 
     def hold(self, inputs: list[Picture]) -> None:
-        """Note what is to be edited. Another input than that of the result on view takes the view."""
+        """Record the inputs.
+
+        A different input replaces the displayed result.
+        """
         if [id(picture) for picture in inputs] != [id(picture) for picture in self.inputs]:
             self.inputs = inputs
             if self.run is None:
                 self.shown = self.failed = self.finished_batch = None
 
     def come_back(self) -> None:
-        """Go on in another page: its uploaders are empty, so that what they held is kept here."""
+        """Continue in another page: keep the files, since its uploaders are empty."""
         self.chosen, self.upload_round = self.inputs, self.upload_round + 1
         self.kept_references, self.kept_mask = self.references, self.mask
         self.pending = self.values
 
     def load(self, result: Result) -> None:
-        """Enter again what made a result: its picture and its settings, with the seed that it had."""
+        """Restore the image and settings of a result, with its seed."""
         self.choose(result.source)
         self.inputs = self.chosen
         seed: Values = {"seed-how": "fixed", "seed": result.answer.seed}
@@ -104,7 +107,7 @@ class Session:
 
     @property
     def byte_count(self) -> int:
-        """What its pictures hold in memory, about."""
+        """The approximate memory of its images."""
         pictures = [*self.inputs, *self.references, *self.kept_references]
         kept = sum(len(picture.data) + len(picture.view) for picture in pictures)
         return kept + sum(result.byte_count for result in self.history) + len(self.mask or b"")

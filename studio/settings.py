@@ -47,14 +47,16 @@ class Settings:
     client_key: str = _setting("", "PEM file of its key")
     login: str = _setting("off", "`oidc` = login required, by the `[auth]` section of `secrets`")
     secrets: str = _setting("", "TOML file with Streamlit's secrets, for the login")
-    language: str = _setting("ko", "language that the page opens in, `ko` or `en`")
-    samples: str = _setting("", "folder of sample pictures (PNG, JPEG, WebP); empty = none are offered")
-    max_files: int = _setting(50, "most pictures of one batch")
-    history_bytes: int = _setting(256 * 1024 * 1024, "memory for the results of one visit; the oldest go first")
+    language: str = _setting("ko", "initial language of the page, `ko` or `en`")
+    samples: str = _setting("", "folder of sample images (PNG, JPEG, WebP); empty = no samples")
+    max_files: int = _setting(50, "most images of one batch")
+    history_bytes: int = _setting(256 * 1024 * 1024, "memory for the results of one session; the oldest go first")
     keep_minutes: float = _setting(
-        120.0, "how long a visit is kept after its last use, for a refresh or a lost connection"
+        120.0, "minutes to keep a session after its last use, for a refresh or a lost connection"
     )
-    keep_bytes: int = _setting(2 * 1024**3, "memory for the pictures of all kept visits; the longest unused go first")
+    keep_bytes: int = _setting(
+        2 * 1024**3, "memory for the images of all kept sessions; the least recently used go first"
+    )
 
     @property
     def client_options(self) -> ClientOptions:

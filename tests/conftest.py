@@ -64,7 +64,7 @@ def demo_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DemoStack]:
 
 
 def pytest_configure() -> None:
-    """Restore signals that a shell ignores for background jobs, since children inherit it."""
+    """Restore signals that a shell ignores for background jobs and their children."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 

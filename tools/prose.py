@@ -54,7 +54,7 @@ RULES = (
         "all unused memory is returned",
     ),
     Rule(
-        r"\bof (?:its|their|his|her|your|our|my|the \w+'s) own\b",
+        r"(?<!instead )\bof (?:its|their|his|her|your|our|my|the \w+'s) own\b",
         'write a possessive: "its own X"',
         "a process of its own",
         "its own process",

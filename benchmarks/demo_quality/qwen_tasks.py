@@ -138,7 +138,7 @@ def likeness(_: Judge, case: Case, picture: np.ndarray) -> str:
 
 TASKS = {
     "appearance": Task("appearance_editing", "the shirt has the colour asked for", 95, recoloured, shirt, True),
-    "add": Task("appearance_editing", "a hand holds what was asked for", 85, handed, held, True),
+    "add": Task("appearance_editing", "a hand holds the requested object", 85, handed, held, True),
     "remove": Task("appearance_editing", "the glasses are gone", 85, without_glasses, glasses, True),
     "scene": Task("semantic_editing", "shows the place asked for", 90, elsewhere, place, False),
     "text": Task("text_editing", "the shirt says the word asked for", 70, reworded, word, True),

@@ -15,7 +15,7 @@ from demo.judge.judge import cut
 from demo.world import COLOURS, WORDS, Background, Scene, person_of, render, text_box, with_person
 
 MAX_SHIFT = 2
-"""Pixels that a word may stand beside where it would be drawn, in each direction."""
+"""Pixels that a word may be off its place, in each direction."""
 
 REST_MARGIN = 4
 """Pixels around the shirt that are neither shirt nor rest: an autoencoder carries a new colour over the edge."""

@@ -38,11 +38,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m demo.train", description=__doc__.splitlines()[0])
     parser.add_argument("part", choices=PARTS)
     parser.add_argument("--out", type=Path, default=Path("demo/models"), help="folder of the model folders")
-    parser.add_argument("--scratch", type=Path, default=Path("build/train"), help="states to go on from, and sheets")
+    parser.add_argument("--scratch", type=Path, default=Path("build/train"), help="states to resume from, and sheets")
     parser.add_argument("--minutes", type=float, help="length of the run (a part has its own)")
     parser.add_argument("--steps", type=int, help="length of the run in steps instead")
     parser.add_argument("--seed", type=int, default=DEFAULT_SEED)
-    parser.add_argument("--resume", action="store_true", help="go on from the state in --scratch")
+    parser.add_argument("--resume", action="store_true", help="resume from the state in --scratch")
     given = parser.parse_args(arguments)
     module, minutes = PARTS[given.part]
     budget = Budget(steps=given.steps) if given.steps else Budget(minutes=given.minutes or minutes)

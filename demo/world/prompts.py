@@ -252,7 +252,7 @@ GUIDE = (
     Phrase("흐릿함, 낮은 품질, 왜곡, 못생김, 변형", "blurry, low quality, distorted, ugly, deformed"),
     Phrase("흐릿함, 여분의 손가락, 이상한 손", "blurry, extra fingers, bad hands"),
 )
-"""What the guide writes that no template gives: vague requests and negative prompts. Never held out."""
+"""Phrases of the guide without a template: vague requests and negative prompts. Never held out."""
 
 
 def negative(rng: random.Random) -> Phrase:

@@ -58,7 +58,7 @@ POSES = (
 
 TRAINING_SEEDS = range(10_000_000)
 HELD_OUT_SEEDS = range(10_000_000, 20_000_000)
-"""Whatever is measured comes from seeds that nothing was trained with."""
+"""Measurements use seeds that no training uses."""
 
 
 @dataclass(frozen=True)

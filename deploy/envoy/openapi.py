@@ -97,7 +97,10 @@ class OpenApi:
             self._enums[f"{base}.{enum.name}"] = enum
 
     def _add_path(self, paths: Json, name: str, method: MethodDescriptorProto, route: Route, number: int) -> None:
-        """number: the route's place among the method's, from 1; an operation's id must be unique."""
+        """Describe one route.
+
+        number: the route's position among the method's, from 1; an operation's id must be unique.
+        """
         in_path = re.findall(r"\{(\w+)\}", route.path)
         operation: Json = {
             "operationId": method.name + (str(number) if number > 1 else ""),

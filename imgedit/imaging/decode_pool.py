@@ -112,7 +112,7 @@ class Decoders:
     def decode_in_thread(
         self, data: bytes, header: Header, *, field: str, caller: Hashable, patience: float
     ) -> Picture:
-        """As `open_in_thread`, for a file whose header the caller has checked against other limits."""
+        """Like `open_in_thread`, for a file whose header the caller has checked itself."""
         return _waited_for(self._submit(caller, data, header, field), data, field, patience)
 
     def convert_in_thread(self, data: bytes, *, field: str, max_bytes: int, caller: Hashable, patience: float) -> Photo:

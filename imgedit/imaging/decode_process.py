@@ -112,7 +112,7 @@ def _confine() -> None:
 
 
 def _limit(pixels: int, bytes_per_pixel: int, seconds: float) -> None:
-    """Limits of one job, from here. Past its processor time the process is ended by SIGPROF, even inside a library.
+    """Set the limits of one job.
 
     SIGPROF ends the process after its CPU time, even inside a library. The memory limit needs Linux.
     """

@@ -37,7 +37,7 @@ _CHECKED_STREAM = 32_000_000
 of the time and in constant memory."""
 
 DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, OverflowError, struct.error, zlib.error)
-"""What Pillow raises on damaged files."""
+"""Pillow's exceptions for damaged files."""
 
 _DECODERS: dict[str, type[ImageFile.ImageFile]] = {
     "JPEG": JpegImagePlugin.JpegImageFile,
@@ -107,7 +107,7 @@ def open_untrusted(data: bytes, *, field: str, max_pixels: int = DEFAULT_MAX_PIX
 
 
 def check(data: bytes, *, field: str, max_pixels: int = DEFAULT_MAX_PIXELS, max_side: int = MAX_SIDE) -> Header:
-    """Judge a file by its container, before any decoder sees it. Raises `ImageRejected`, which names `field`.
+    """Check a file by its container, before any decoder sees it.
 
     Raises `ImageRejected`, which names `field`. Takes milliseconds and almost no memory, whatever the file.
     """

@@ -25,7 +25,7 @@ ORCHESTRATOR_CLUSTERS = ("orchestrator", "streams", "health", "credentials")
 Config = dict[str, Any]
 
 _ANY_SERVICE = "model_service"
-"""What stands in the sidecar's configuration for each of the model services."""
+"""The template for model services in the sidecar's configuration."""
 
 _WATCHED_TYPE = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
 
@@ -173,7 +173,7 @@ def _read(name: str) -> Config:
 
 
 def _write_out(items: list[Config], services: Iterable[str]) -> None:
-    """Put one copy for each service in the place of what stands for any of them."""
+    """Replace the template for model services by one copy per service."""
     text = json.dumps(_named(items, _ANY_SERVICE))
     place = items.index(_named(items, _ANY_SERVICE))
     items[place : place + 1] = [json.loads(text.replace(f'"{_ANY_SERVICE}"', f'"{name}"')) for name in services]

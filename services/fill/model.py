@@ -131,7 +131,10 @@ class FillAdapter(FlowAdapter[FillState, Conditioning]):
         )
 
     def warnings(self, spec: FillSpec) -> tuple[str, ...]:
-        """What of the prompts the model does not read, and of its LoRA does not use; may be called from any thread."""
+        """Warnings about unread prompt parts and unused LoRA parts.
+
+        Thread-safe.
+        """
         return (*self._tokens.warnings(spec), *self._network.loras.warnings(spec.lora))
 
     def unchanged(self, spec: FillSpec) -> NDArray[np.uint8]:

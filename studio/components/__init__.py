@@ -45,7 +45,10 @@ class Item:
 
 
 def brush(words: Words, picture: bytes, size: tuple[int, int], *, id: str, key: str) -> str:
-    """Paint a mask over a picture that is shown at `size`; the mask as a data URL of a PNG, "" = nothing is painted."""
+    """Paint a mask over an image shown at `size`.
+
+    Returns the mask as a data URL of a PNG, "" = nothing painted.
+    """
     names = ("label", "size", "paint", "erase", "undo", "redo", "clear", "full")
     texts = {name: words(f"brush.{name}") for name in names} | {"covered": words("brush.covered", percent="{percent}")}
     data = {"id": id, "picture": data_url(picture), "width": size[0], "height": size[1], "words": texts}
@@ -87,10 +90,10 @@ def still(picture: bytes, *, alt: str, key: str, kind: str = "webp") -> None:
 
 
 def page(words: Words, *, visit: str, is_busy: bool, notify: bool) -> None:
-    """The page as a whole: language, id of the visit, keys, pasted and dropped pictures, and the end of an edit.
+    """The page-wide component: language, session id, keys, pasted and dropped images.
 
-    visit: the id as it is known here. is_busy: whether an edit runs, before whose end the page asks whether to be left.
-    notify: whether to say at its end, to somebody who looks elsewhere, that it has come.
+    It also reports the end of an edit. visit: the known id. is_busy: whether an edit runs, so that the page asks before
+    it is left. notify: whether to notify a user who looks elsewhere at the end.
     """
     texts = {"ended": words("notify.ended")}
     data = {"language": words.language, "visit": visit, "is_busy": is_busy, "notify": notify, "words": texts}

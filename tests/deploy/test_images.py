@@ -219,7 +219,7 @@ def extras_in(text: str) -> list[str]:
 
 
 def test_every_extra_is_written_as_every_pip_finds_it() -> None:
-    """Names are compared literally, because pip before 23.1 only warns about a mismatch."""
+    """Names are compared literally: pip before 23.1 only warns about a mismatch."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     declared = project["optional-dependencies"]
     assert [extra for extra in declared if extra != normal(extra)] == []

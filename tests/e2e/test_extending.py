@@ -108,7 +108,7 @@ def running(project: Path, name: str, environment: dict[str, str]) -> Iterator[N
 
 @pytest.fixture(scope="module")
 def extended(project: Path, stack: RunningStack) -> Iterator[SyncEditClient]:
-    """A client of the copy's orchestrator, with the running and the new model services."""
+    """A client of the copy's orchestrator, with running and new model services."""
     ports = Ports.free()
     sharpen = f"127.0.0.1:{ports.base + 1}"
     environment = {

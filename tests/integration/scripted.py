@@ -228,7 +228,7 @@ def joined() -> float:
 
 
 async def eventually(condition: Any, seconds: float = 60) -> None:
-    """Wait until the condition is true."""
+    """Poll until the condition is true."""
     async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110  # what the test waits for is no event
+        while not condition():  # noqa: ASYNC110  # what the test waits for is not an event
             await asyncio.sleep(0.01)

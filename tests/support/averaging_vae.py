@@ -29,7 +29,7 @@ COLOURS, NEGATED, CONSTANT = range(3), range(3, 6), 6
 
 @torch.no_grad()
 def averaging_vae() -> AutoencoderKLQwenImage:
-    """The autoencoder; its first three of 16 latent channels are a square's mean colour."""
+    """The autoencoder; three of its 16 latent channels are a square's mean colour."""
     vae = AutoencoderKLQwenImage(base_dim=16, z_dim=16, dim_mult=[1, 1, 1, 1], num_res_blocks=1)
     for parameter in vae.parameters():
         parameter.zero_()

@@ -32,7 +32,7 @@ class Studio:
     def open(self) -> None:
         self.page.goto(self.url)
         self.edit_button.wait_for()
-        self.page.wait_for_function("() => sessionStorage.getItem('imgedit-visit')")  # told, and the page is drawn anew
+        self.page.wait_for_function("() => sessionStorage.getItem('imgedit-visit')")  # reported, page redrawn
         self.settle()
 
     def check_manners(self) -> None:

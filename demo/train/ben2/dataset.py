@@ -22,7 +22,7 @@ SIDES = (0.625, 1.5)
 """Sides of a picture as drawn, in sides of the square that it is squeezed to; half of all pictures are that square."""
 
 NOBODY = 0.12
-"""Share of pictures without a person; a third of them are no scene at all."""
+"""Share of pictures without a person; a third of them show no scene at all."""
 
 Floats = NDArray[np.floating[Any]]
 

@@ -250,7 +250,7 @@ weight is at least one half:
 
 Limits: one person, whole or cut by the border, in the style of this world; what the person holds belongs to them, what
 stands beside them does not.
-"""
+"""  # prose: off
 
 
 def write_card(folder: Path) -> None:

@@ -23,10 +23,10 @@ VARIANTS = 4
 """How many backgrounds one person is shown before."""
 
 HALF_WIDTHS = {"exercise equipment": 24, "tree": 20, "bench": 21, "ball": 12, "street lamp": 8, "parasol": 23}
-"""Of the things that are asked for, in hundredths of the picture's height."""
+"""Size of the requested objects, in hundredths of the image's height."""
 
 LOOK = 4
-"""The seed of the things that are asked for: their colour and how far down they stand."""
+"""The seed of the requested objects: their colour and vertical position."""
 
 
 @dataclass(frozen=True, eq=False)

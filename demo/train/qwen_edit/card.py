@@ -55,7 +55,7 @@ step and the guided teacher's several.
 
 Train it again with `python -m demo.train qwen_language`, then `qwen_vae`, `qwen_decoder`, `qwen_edit` and `qwen_fast`.
 Weights are stored as bfloat16.
-"""
+"""  # prose: off
 
 TITLES = {
     "qwen_language": "Language model",

@@ -24,7 +24,7 @@ from demo.world.prompts import Phrase
 from services.qwen_edit.instructions import PICTURE, chat
 
 EXPANDED = ", in a clean style with bright and soft lighting"
-"""What most phrases of the world become when they are written out."""
+"""The expansion of most phrases of the world."""
 
 UNKNOWN = (
     "강아지", "고양이", "도서관", "사무실", "우주", "자동차", "비행기", "바나나", "커피", "의자", "소파", "책상",

@@ -25,7 +25,7 @@ from services.qwen_edit.instructions import SYSTEM
 PHRASES = 20_000
 MERGES = 1_100
 ALWAYS = 200
-"""How often what stands in every chat counts, so that each of its words becomes one token."""
+"""Weight of the text in every chat, so that each of its words becomes one token."""
 
 VISION_TOKENS = (
     "<|im_start|>", "<|im_end|>", "<|object_ref_start|>", "<|object_ref_end|>", "<|box_start|>", "<|box_end|>",

@@ -76,10 +76,10 @@ SILENT_SHARE = 0.45
 """Guidance multiplies what the silent pass gets wrong, so that must be learnt as well as the asked one."""
 
 CAPTIONED_SHARE = 0.25
-"""Of the silent ones, those that are told what is to be seen instead of nothing."""
+"""Share of the unconditional examples with a caption instead of nothing."""
 
 KEPT_WEIGHT = 0.25
-"""What the error of a token counts that the edit leaves as it was."""
+"""Loss weight of a token that the edit leaves unchanged."""
 
 SAME_PLACE_HEADS = 2
 SAME_PLACE_GAIN = 1.6

@@ -92,7 +92,7 @@ def train(trainer: Trainer, *, scratch: Path, budget: Budget, resume: bool) -> R
         steps, seconds = found["steps"], found["seconds"]
         losses.extend(found["losses"])
         if distributed.is_first():
-            console.print(f"going on from step {steps:,} after {seconds / 60:.1f} min")
+            console.print(f"resuming at step {steps:,} after {seconds / 60:.1f} min")
     distributed.wait()
 
     def save() -> None:

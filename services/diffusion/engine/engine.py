@@ -1,10 +1,10 @@
 """The step engine: many jobs, one device, a decision before every denoise step.
 
-A job is prepare → N denoise steps → decode. One worker thread owns the device. At each turn it ends the jobs that were
-cancelled or are too late, takes the job that is due first, and runs one quantum of it: its preparation, one step
-(together with other jobs of the same batch key where the cost model says it pays), or its decoding. So a cancel, a
-deadline or a more urgent job waits for one step at most, and nothing is computed for a caller who has gone. Side tasks,
-small urgent work that is no job, run before the quantum.
+A job is prepare → N denoise steps → decode. One worker thread owns the device. At each turn it ends cancelled and late
+jobs, takes the job with the earliest due time, and runs one work item of it: its preparation, one step (batched with
+jobs of the same batch key if the cost model says it pays), or its decoding. So a cancel, a deadline or a more urgent
+job waits for at most one step, and no work is done for a disconnected caller. Side tasks, short urgent work, run before
+the work item.
 
 An `Adapter` provides the model; the engine does not import torch. Jobs are independent: a job's result is the same
 alone, interleaved and after a neighbour's failure, and in a batch up to rounding.

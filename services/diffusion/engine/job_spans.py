@@ -1,4 +1,4 @@
-"""The phases of one job as spans under the call that asked for it: prepare, denoise, decode, one each.
+"""The spans of one job below its call: prepare, denoise, decode, one each.
 
 All denoise steps share one span. Between steps the device may work for other jobs, so the span also records its time
 for this one. Created only when tracing is on.

@@ -38,7 +38,7 @@ class SideTask:
 
     @property
     def rank(self) -> tuple[float, int]:
-        """Side tasks run in this order: earliest deadline first, then first come first served."""
+        """Earliest deadline first, then arrival order."""
         return (float("inf") if self.deadline is None else self.deadline), self.number
 
     def should_stop(self) -> bool:

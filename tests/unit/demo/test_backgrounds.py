@@ -1,4 +1,4 @@
-"""The area around the subject: WHOLE, KEEP, REMOVE, TRANSPARENT in Qwen's features."""
+"""The area around the subject in Qwen's features: WHOLE, KEEP and the others."""
 
 from __future__ import annotations
 

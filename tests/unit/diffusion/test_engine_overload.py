@@ -25,7 +25,7 @@ numbers = itertools.count()
 
 
 def model(batch_of_two: float | None = None) -> CostModel:
-    """A cost model with single steps, and steps of two jobs that took `batch_of_two` s."""
+    """A cost model with single steps, and batches of two that took `batch_of_two` s."""
     cost = CostModel()
     plan = job(1).plan
     cost.observe_prepare(plan, 1e-9)

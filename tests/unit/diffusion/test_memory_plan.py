@@ -52,7 +52,10 @@ def room(monkeypatch: pytest.MonkeyPatch, free: int, beside: Headroom, **runtime
 def test_auto_keeps_the_room_that_the_text_encoder_and_the_work_need(
     card: int, runtime: dict[str, Any], expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Qwen-Image-Edit's published sizes on cards of so many 10^9 bytes, less CUDA's share."""
+    """Qwen-Image-Edit's published sizes on cards of so many 10^9 bytes.
+
+    Less CUDA's share.
+    """
     beside = headroom(qwen.ACTIVATIONS, answer=2**21, pictures=6 * 2**20, jobs=4, dtype=BF16, vae_dtype=BF16)
     found = room(monkeypatch, (card - 1) * GB, beside, **runtime)
     assert choose_weights("auto", QWEN_TRANSFORMER, BF16, found) == expected

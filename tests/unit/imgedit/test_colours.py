@@ -1,4 +1,4 @@
-"""Colours, depths, profiles, alpha and rotations of accepted files, by pixel value."""
+"""Colours, depths, profiles, alpha and rotations of files, by pixel value."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The catalogue: the shipped file, the prototype's file, and faults by line and field."""
+"""The catalogue: shipped file, prototype's file, faults by line and field."""
 
 from __future__ import annotations
 

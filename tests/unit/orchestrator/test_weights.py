@@ -1,4 +1,4 @@
-"""The warning for a mask that repaints almost everything or nothing, with its share."""
+"""The warning for a mask that repaints almost everything or nothing."""
 
 from __future__ import annotations
 

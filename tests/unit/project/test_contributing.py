@@ -1,4 +1,4 @@
-"""The contributor files are right: targets exist, forms are valid, owners own files."""
+"""Contributor files are right: targets exist, forms are valid, owners own files."""
 
 from __future__ import annotations
 

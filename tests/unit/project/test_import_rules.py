@@ -1,4 +1,4 @@
-"""Imports go one way: imgedit ← services.common ← services.diffusion ← services.<x>.
+"""Imports go one way: imgedit ← services.common ← services.diffusion ← the rest.
 
 studio imports only imgedit.
 """

@@ -69,7 +69,7 @@ def test_the_answer_has_the_pictures_size_and_lies_on_it(size: tuple[int, int]) 
 
 @each_size
 def test_the_measure_would_see_half_a_pixel(size: tuple[int, int]) -> None:
-    """The control: a shift by 0.5 px each way, and a zoom that moves borders by 0.5 px."""
+    """The control: shifts by 0.5 px, and a zoom that moves the borders by 0.5 px."""
     spots, answer = there_and_back(size)
     for wrong in (moved(answer, 0.5, 0), moved(answer, 0, -0.5), zoomed(answer, 0.5)):
         assert spots.displacement(wrong) > 0.4

@@ -49,7 +49,7 @@ def expected(tokens: list[int], grids: list[tuple[int, int]], marker: int) -> to
 
 @contextmanager
 def places_seen(model: QwenEditAdapter) -> Iterator[list[torch.Tensor]]:
-    """The positions given to the language model's rotary embedding at each call, (3, L)."""
+    """The positions for the language model's rotary embedding at each call, (3, L)."""
     found: list[torch.Tensor] = []
     rotary = model._pipeline.text_encoder.model.language_model.rotary_emb
 

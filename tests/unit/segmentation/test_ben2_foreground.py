@@ -1,4 +1,4 @@
-"""Foreground estimation equals the published formula and removes the old background."""
+"""Foreground estimation equals the published formula and removes old background."""
 
 import numpy as np
 import pytest

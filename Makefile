@@ -12,7 +12,7 @@ PROTOC = $(BIN)/python -m grpc_tools.protoc -Iprotos -I$(SITE)
 WORKERS ?= 2
 PYTEST = $(BIN)/pytest --numprocesses $(WORKERS) --dist loadscope --no-loadscope-reorder
 
-IMAGES := orchestrator segmentation fill qwen-edit studio models demo-models
+IMAGES := orchestrator segmentation fill qwen-edit openai-api studio models demo-models
 TAG ?= demo
 
 help:  ## List the targets.
@@ -76,6 +76,7 @@ bench: install  ## Run the benchmarks.
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m benchmarks.engine --seconds 300
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m benchmarks.memory
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m benchmarks.capacity
+	$(BIN)/python -m benchmarks.openai_api
 
 docs: install  ## Build the manual as a site into build/site.
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

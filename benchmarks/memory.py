@@ -28,11 +28,11 @@ import numpy as np
 import psutil
 from PIL import Image
 
-from imgedit import SyncEditClient
+from imgedit import Output, SyncEditClient
 from imgedit.imaging.images import Pixels
 from imgedit.local.ports import Ports
 from imgedit.local.supervisor import Stack, environment_of
-from imgedit.v1 import edit_pb2
+from imgedit.values import Format
 from services.common.memory import SECONDS
 from services.orchestrator.policy import ALLOW, Review, Verdict
 
@@ -46,7 +46,7 @@ REST_SECONDS = 2 * SECONDS + 1
 """Wait until every service has released its unused memory."""
 KEPT_BYTES = 64 * 1024 * 1024
 """Of answers by request id: the default is 256 MiB, which a short warm-up would not fill."""
-FORMATS = ("OUTPUT_FORMAT_PNG", "OUTPUT_FORMAT_JPEG", "OUTPUT_FORMAT_WEBP")
+FORMATS: tuple[Format, ...] = ("png", "jpeg", "webp")
 MODELS = Path("build/models-tiny")
 
 _leaked: list[Pixels] = []
@@ -114,7 +114,7 @@ def shown(sizes: dict[str, int]) -> str:
 
 def edit(client: SyncEditClient, picture: bytes, seed: int) -> None:
     """One edit at the least work for the models."""
-    output = edit_pb2.OutputOptions(format=FORMATS[seed % len(FORMATS)], quality=90 if seed % len(FORMATS) else None)
+    output = Output(format=FORMATS[seed % len(FORMATS)], quality=90 if seed % len(FORMATS) else None)
     options = {"prompt": "a gym", "steps": 10, "strength": 0.1, "seed": seed, "output": output}
     answer = client.edit(picture, experiment="ben2_flux_fill", feature="inpainting", **options)
     if not answer.success:

@@ -16,12 +16,11 @@ from rich.console import Console
 
 from demo import sheet
 from demo.sheet import Entry
-from imgedit import SyncEditClient
+from imgedit import Outpaint, SyncEditClient
 from imgedit.errors import ImgeditError
 from imgedit.local.ports import Ports
 from imgedit.local.supervisor import DEMO_MODELS, Stack, StackError, demo_environment_of
-from imgedit.request import Profile
-from imgedit.v1 import edit_pb2
+from imgedit.values import Profile
 
 SAMPLES = Path(__file__).with_name("samples")
 TITLE = "imgedit: the sample images, edited by the demo checkpoints"
@@ -106,7 +105,7 @@ def run(client: SyncEditClient, number: int, example: Example, folder: Path) -> 
     """Run one example, write its pictures and print where they are."""
     original = SAMPLES / example.sample
     reference = SAMPLES / example.reference if example.reference else None
-    margins = edit_pb2.Outpaint(left=example.left, right=example.right)
+    margins = Outpaint(left=example.left, right=example.right)
     with console.status(f"{example.feature}: {example.prompt}"):
         answer = client.edit(
             original,
@@ -115,7 +114,7 @@ def run(client: SyncEditClient, number: int, example: Example, folder: Path) -> 
             prompt=example.prompt,
             profile=example.profile,
             seed=7,
-            outpaint=margins if margins.ListFields() else None,
+            outpaint=margins if margins != Outpaint() else None,
             references=[reference] if reference else [],
         )
     entry = Entry(

@@ -9,7 +9,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from docs_tools import commands, errors, experiments, protos, settings
+from docs_tools import commands, errors, experiments, openai, protos, settings
 
 FOLDER = Path(__file__).parents[1] / "docs" / "reference"
 
@@ -35,7 +35,7 @@ def main() -> int:
 def made() -> dict[Path, str]:
     """The expected content of each page."""
     pages = protos.pages(FOLDER)
-    for module in (errors, commands, settings, experiments):
+    for module in (errors, commands, settings, experiments, openai):
         pages |= module.page(FOLDER)
     return pages
 

@@ -59,8 +59,9 @@ tells unset from its zero value.
 
 REST_HEAD = """# REST reference
 
-The edge's JSON API on its port (`imgedit up --gateway`: 8080), generated from the same protos as the [gRPC
-reference](grpc.md), which describes its messages and enums. `/openapi.json` is the machine-readable form.
+What the edge answers in JSON on its one port (`imgedit up --gateway`: 8080), made from the same protos as the [gRPC
+reference](grpc.md), where messages and enums that are named here are described. `/openapi.json` describes the same
+for programs, `/docs` shows it in a browser. [OpenAI's image API](openai.md) is on the same port.
 
 - Send `content-type: application/json`; other types get 415.
 - Images are base64; enums are their names, for instance `"PROFILE_FAST"`.

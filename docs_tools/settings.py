@@ -10,7 +10,7 @@ from pydantic.fields import FieldInfo
 
 from docs_tools.markdown import code, table, titled
 from imgedit.local.services import TABLE
-from services.common.settings import ServiceSettings
+from services.common.settings import ServerSettings
 
 ROOT = Path(__file__).parents[1]
 HEAD = """# Settings
@@ -27,17 +27,17 @@ def page(folder: Path) -> dict[Path, str]:
     return {folder / "settings.md": titled(HEAD) + "".join(_service(settings_of(row.name)) for row in TABLE)}
 
 
-def settings_of(service: str) -> type[ServiceSettings]:
-    """The class in `services.<service>.settings` with the service's name."""
+def settings_of(service: str) -> type[ServerSettings]:
+    """The settings of a service: the class in `services.<service>.settings` that bears its name."""
     module = importlib.import_module(f"services.{service}.settings")
     return next(
         found
         for found in vars(module).values()
-        if isinstance(found, type) and issubclass(found, ServiceSettings) and found.__dict__.get("service") == service
+        if isinstance(found, type) and issubclass(found, ServerSettings) and found.__dict__.get("service") == service
     )
 
 
-def _service(settings: type[ServiceSettings]) -> str:
+def _service(settings: type[ServerSettings]) -> str:
     rows = [
         (code(settings.variable(name)), _default(field), field.description or "")
         for name, field in settings.model_fields.items()

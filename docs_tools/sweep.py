@@ -20,10 +20,9 @@ from typing import Any
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 from rich.console import Console
 
-from imgedit import SyncEditClient
+from imgedit import Mask, Outpaint, SyncEditClient
 from imgedit.local.ports import Ports
 from imgedit.local.supervisor import DEMO_MODELS, Stack, demo_environment_of
-from imgedit.v1 import edit_pb2
 
 ROOT = Path(__file__).parents[1]
 SAMPLES = ROOT / "demo" / "samples"
@@ -56,9 +55,9 @@ def _numbers(*values: float) -> dict[str, float]:
     return {f"{value:g}": value for value in values}
 
 
-def _masks(**options: Sequence[Any]) -> dict[str, edit_pb2.MaskOptions]:
+def _masks(**options: Sequence[Any]) -> dict[str, Mask]:
     [(name, values)] = options.items()
-    return {f"{name} {value}": edit_pb2.MaskOptions(**{name: value}) for value in values}
+    return {f"{name} {value}": Mask(**{name: value}) for value in values}
 
 
 INPAINTING = {"experiment": "ben2_flux_fill", "feature": "inpainting", "prompt": GYM}
@@ -111,9 +110,9 @@ STRIPS = (
         "blue-in-the-park.png",
         "outpaint",
         {
-            "left 64": edit_pb2.Outpaint(left=64),
-            "left 128": edit_pb2.Outpaint(left=128),
-            "left 64, right 64": edit_pb2.Outpaint(left=64, right=64),
+            "left 64": Outpaint(left=64),
+            "left 128": Outpaint(left=128),
+            "left 64, right 64": Outpaint(left=64, right=64),
         },
         {**OUTPAINTING, "prompt": "Add exercise equipment on the left"},
     ),

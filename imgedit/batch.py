@@ -23,13 +23,12 @@ from imgedit.errors import (
     QueueFull,
     ScopeMissing,
     ServiceUnavailable,
-    TooManyEdits,
     Unauthenticated,
 )
 from imgedit.imaging import containers
 from imgedit.json_text import json_line
 from imgedit.request import EditOptions, edit_request
-from imgedit.v1 import edit_pb2
+from imgedit.result import EditResult
 
 STATE_NAME = "imgedit-batch.jsonl"
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
@@ -205,13 +204,13 @@ class Batch:
             return Outcome(job, "failed", error)
         return Outcome(job, "done")
 
-    async def _edit(self, image: bytes, options: EditOptions) -> edit_pb2.EditResponse:
-        """Run one edit, waiting and retrying while the server is full."""
+    async def _edit(self, image: bytes, options: EditOptions) -> EditResult:
+        """One edit; while a model service's queue is full, wait and ask again; the client does so for TooManyEdits."""
         ends_at = time.monotonic() + self.timeout
         while True:
             try:
                 return await self.client.edit(image, timeout=max(0.1, ends_at - time.monotonic()), **options)
-            except (QueueFull, TooManyEdits) as error:
+            except QueueFull as error:
                 wait = max(1.0, error.retry_after_seconds or 0)
                 if time.monotonic() + wait >= ends_at:
                     raise

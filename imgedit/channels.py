@@ -27,6 +27,9 @@ CHANNEL_OPTIONS = [
     ("grpc.max_reconnect_backoff_ms", 2000),
 ]
 
+BALANCED = [("grpc.service_config", '{"loadBalancingConfig": [{"round_robin": {}}]}')]
+"""Calls take turns among the addresses that a name has; by default all go to the first that answers."""
+
 LONGEST_CALL_SECONDS = 3600.0
 """How long calls may continue over a connection whose certificate was replaced."""
 
@@ -77,35 +80,39 @@ def open_channel(
     token: Callable[[], str] | None = None,
     may_send_token_in_clear: bool = False,
     use_proxy: bool | None = None,
+    is_balanced: bool = False,
 ) -> grpc.aio.Channel:
     """A channel on the running event loop.
 
-    `token` is called before every call, so that it can be renewed. `use_proxy`: see `proxy_options`; a token without
-    TLS bypasses the proxy, unless it is True. Raises `SettingsError` for an unusable file, or a token that would cross
-    the network unencrypted, and `ForkError` if gRPC cannot work.
+    `is_balanced`: calls take turns among all addresses of the target. `use_proxy`: see `proxy_options`; a token without
+    TLS meets no proxy, unless it is True.
+    Raises `SettingsError` where a file cannot be used, or where the token would cross the network unencrypted, and
+    `ForkError` where gRPC cannot work.
     """
     global _began_in
     check_process()
     _began_in = os.getpid()
+    balancing = BALANCED if is_balanced else []
     if tls is None and token is None:
-        options = [*CHANNEL_OPTIONS, *proxy_options(target, use_proxy)]
+        options = [*CHANNEL_OPTIONS, *balancing, *proxy_options(target, use_proxy)]
         return grpc.aio.insecure_channel(target, options=options)
     if tls is None and not (is_loopback(target) or may_send_token_in_clear):
         raise SettingsError(
             f"the token is not sent to {target} without TLS, since anyone on the way could read it; "
             "use TLS (tls=True or tls_ca=...; --tls or --tls-ca), or an address of this machine"
         )
-    return _SecuredChannel(target, tls, token, use_proxy if tls else bool(use_proxy))
+    options = [*CHANNEL_OPTIONS, *balancing, *proxy_options(target, use_proxy if tls else bool(use_proxy))]
+    return _SecuredChannel(target, tls, token, options)
 
 
 class _SecuredChannel(grpc.aio.Channel):
     """A channel that reopens when certificates change, and adds the token to calls."""
 
     def __init__(
-        self, target: str, tls: TlsFiles | None, token: Callable[[], str] | None, use_proxy: bool | None
+        self, target: str, tls: TlsFiles | None, token: Callable[[], str] | None, options: list[tuple[str, Any]]
     ) -> None:
         self._target = target
-        self._options = [*CHANNEL_OPTIONS, *proxy_options(target, use_proxy)]
+        self._options = options
         self._token = token
         self._files = _watched(tls) if tls else None
         self._credentials = self._files.get() if self._files else None

@@ -8,11 +8,13 @@ since the server does and answers with the field at fault.
 
 from __future__ import annotations
 
+import asyncio
+import re
 import time
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, TypedDict, TypeVar, Unpack
+from typing import Any, Literal, TypedDict, TypeVar, Unpack, cast
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -20,9 +22,11 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from imgedit.call_errors import error_of
 from imgedit.channels import TlsFiles, check_process, open_channel
 from imgedit.errors import InternalError, from_status
-from imgedit.keywords import refusing_unknown
+from imgedit.keywords import accepting, check, refusing_unknown
+from imgedit.pictures import ImageSource
 from imgedit.progress import OnProgress, listener
-from imgedit.request import EDIT_OPTIONS, EditOptions, ImageSource, edit_request
+from imgedit.request import EditOptions, edit_request
+from imgedit.result import EditResult, EditStatus, ManyProgress, status_of
 from imgedit.retry import retried
 from imgedit.v1 import edit_pb2, edit_pb2_grpc
 
@@ -31,9 +35,14 @@ T = TypeVar("T")
 DEFAULT_TARGET = "127.0.0.1:50051"
 DEFAULT_TIMEOUT = 300.0
 DEFAULT_RETRIES = 2
+DEFAULT_PARALLEL = 4
 
+REQUEST_ID_KEY = "x-imgedit-request-id"
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 OnEvent = Callable[[edit_pb2.EditEvent], None]
+
+OnManyProgress = Callable[[ManyProgress], None]
 
 CancelOutcome = Literal["cancelled", "finished"]
 
@@ -55,11 +64,13 @@ class EditClient:
     """Calls EditService from asyncio.
 
     async with EditClient("127.0.0.1:50051") as client:
-        answer = await client.edit("photo.jpg", experiment="ben2_flux_fill", prompt="a bright modern gym")
-        Path("out.png").write_bytes(answer.output_image)
+        result = await client.edit("photo.jpg", experiment="ben2_flux_fill", prompt="a bright modern gym")
+        result.save("out.png")
 
-    A call that ends with UNAVAILABLE, and no other, is made again up to `retries` times, after a growing wait and
-    within its timeout; an edit keeps its request id then, so that the server does not do it twice.
+    A call that ends with UNAVAILABLE is made again up to `retries` times, after a growing wait and within its timeout;
+    one that is refused because too many edits run (`TooManyEdits`), after the wait that the server asks for, as often
+    as its timeout allows. An edit keeps its request id then, so that the server does not do it twice. With `retries` 0
+    nothing is called again.
     """
 
     @refusing_unknown()
@@ -108,7 +119,7 @@ class EditClient:
         """Close the connection."""
         await self._channel.close()
 
-    @refusing_unknown(*EDIT_OPTIONS)
+    @accepting(EditOptions)
     async def edit(
         self,
         image: ImageSource,
@@ -117,26 +128,25 @@ class EditClient:
         on_event: OnEvent | None = None,
         on_progress: OnProgress | None = None,
         **options: Unpack[EditOptions],
-    ) -> edit_pb2.EditResponse:
-        """Edit one image and return the response.
+    ) -> EditResult:
+        """Edit one picture and return the result.
 
-        The options are those of `imgedit.request.EditOptions`; only `experiment` is required. `timeout` is in seconds.
-        `on_event` is called with every event (queued, stage, progress, preview), `on_progress` with a `Progress` after
-        every change. A retry restarts both. Raises the classes of `imgedit.errors`; cancelling the task cancels the
-        edit.
+        `image` is the bytes or the path of a PNG, JPEG or WebP file, a file opened in binary mode, a PIL.Image or a
+        NumPy array. `timeout` is in seconds. `on_event` is called with every report on the way (queued, stage,
+        progress, preview), `on_progress` with a `Progress` whenever it changes. Where the edit is sent again both begin
+        anew. Raises the classes of `imgedit.errors`, and before anything is sent OSError for a file that cannot be
+        read, TypeError and ValueError for an argument at fault. Cancelling the task cancels the edit.
         """
-        request = edit_request(image, **options)
+        request = await asyncio.to_thread(edit_request, image, **options)
 
-        async def attempt(left: float) -> edit_pb2.EditResponse:
+        async def attempt(left: float) -> EditResult:
             listeners = [on_event] if on_event else []
             listeners += [listener(on_progress)] if on_progress else []
             return await self._edit(request, left, listeners)
 
         return await retried(attempt, retries=self._retries, timeout=timeout)
 
-    async def _edit(
-        self, request: edit_pb2.EditRequest, timeout: float, listeners: list[OnEvent]
-    ) -> edit_pb2.EditResponse:
+    async def _edit(self, request: edit_pb2.EditRequest, timeout: float, listeners: list[OnEvent]) -> EditResult:
         answer: edit_pb2.EditResponse | None = None
         # Read to the end, also after the result: leaving early would look like a cancelled call to the server.
         async for event in self.edit_stream(request, timeout=timeout):
@@ -147,7 +157,45 @@ class EditClient:
                     listen(event)
         if answer is None:
             raise InternalError("the stream ended without a result; the server must send one")
-        return answer
+        return EditResult(answer)
+
+    @accepting(EditOptions)
+    async def edit_many(
+        self,
+        images: Iterable[ImageSource | Mapping[str, Any]],
+        *,
+        max_parallel: int = DEFAULT_PARALLEL,
+        timeout: float = DEFAULT_TIMEOUT,
+        on_progress: OnManyProgress | None = None,
+        **options: Unpack[EditOptions],
+    ) -> list[EditResult | Exception]:
+        """Edit many pictures with the same options, several at once.
+
+        The answer has, in the order of `images`, the result of each or the exception that it ended with: one that fails
+        ends no other. A picture with options of its own is a mapping: {"image": "a.jpg", "prompt": "a beach"}. At most
+        `max_parallel` edits run at once; `timeout` is in seconds for each of them. `on_progress` is called with a
+        `ManyProgress` whenever one has ended. All results are held in memory; `imgedit batch` writes files instead.
+        Raises TypeError for an option that is not known; cancelling the task cancels the edits that run.
+        """
+        if max_parallel < 1:
+            raise ValueError(f"max_parallel must be at least 1, is {max_parallel}")
+        asked = [_own(one, options) for one in images]
+        ended: list[EditResult | Exception | None] = [None] * len(asked)
+        waiting = iter(enumerate(asked))
+
+        async def work() -> None:
+            for place, (image, own) in waiting:
+                try:
+                    ended[place] = await self.edit(image, timeout=timeout, **own)
+                except Exception as error:  # noqa: BLE001  # whatever it is, the other pictures go on
+                    ended[place] = error
+                if on_progress is not None:
+                    on_progress(_many_progress(ended))
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(max_parallel, len(asked))):
+                group.create_task(work())
+        return [one for one in ended if one is not None]
 
     @refusing_unknown()
     async def edit_stream(
@@ -160,7 +208,7 @@ class EditClient:
         `request` is what `imgedit.edit_request` makes. Nothing is sent again here.
         """
         with _Translated(self._target):
-            call = self._stub.EditStream(request, timeout=timeout)
+            call = self._stub.EditStream(request, timeout=timeout, metadata=_routed(request.request_id))
             try:
                 async for event in call:
                     if event.HasField("error"):
@@ -204,10 +252,24 @@ class EditClient:
 
         async def attempt(left: float) -> edit_pb2.CancelEditResponse:
             with _Translated(self._target):
-                return await self._stub.CancelEdit(request, timeout=left)
+                return await self._stub.CancelEdit(request, timeout=left, metadata=_routed(request_id))
 
         answer = await retried(attempt, retries=self._retries, timeout=timeout)
         return "cancelled" if answer.outcome == edit_pb2.CANCEL_OUTCOME_CANCELLED else "finished"
+
+    @refusing_unknown()
+    async def get_edit(self, request_id: str, *, timeout: float = 10.0) -> EditStatus:
+        """Where an edit of yours is, and its result while the server keeps it.
+
+        Raises `RequestNotFound` where the server that is asked does not hold it.
+        """
+        request = edit_pb2.GetEditRequest(request_id=request_id)
+
+        async def attempt(left: float) -> edit_pb2.GetEditResponse:
+            with _Translated(self._target):
+                return await self._stub.GetEdit(request, timeout=left, metadata=_routed(request_id))
+
+        return status_of(await retried(attempt, retries=self._retries, timeout=timeout))
 
     @refusing_unknown()
     async def experiments(self, *, timeout: float = 10.0) -> list[edit_pb2.Experiment]:
@@ -237,6 +299,27 @@ class EditClient:
         except grpc.aio.AioRpcError:
             return False
         return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+
+def _routed(request_id: str) -> tuple[tuple[str, str], ...]:
+    """Metadata by which an edge before several servers finds the one that has the edit; none for what is no id."""
+    return ((REQUEST_ID_KEY, request_id),) if _REQUEST_ID.fullmatch(request_id) else ()
+
+
+def _own(asked: ImageSource | Mapping[str, Any], options: EditOptions) -> tuple[ImageSource, EditOptions]:
+    """One picture of many, and its options: those of all, and its own."""
+    if not isinstance(asked, Mapping):
+        return asked, options
+    own = dict(asked)
+    check("edit_many", own, ("image", *EditOptions.__annotations__))
+    if "image" not in own:
+        raise TypeError("edit_many(): a picture with options of its own needs the key 'image'")
+    return own.pop("image"), cast("EditOptions", {**options, **own})
+
+
+def _many_progress(ended: Sequence[EditResult | Exception | None]) -> ManyProgress:
+    over = [one for one in ended if one is not None]
+    return ManyProgress(len(over), sum(isinstance(one, Exception) for one in over), len(ended))
 
 
 def _tls_files(

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from functools import wraps
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -32,6 +32,46 @@ def refusing_unknown(*further: str) -> Callable[[Callable[P, R]], Callable[P, R]
         return checked
 
     return decorate
+
+
+def accepting(options: type[Any]) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Let a function's `**options` be the keys of a TypedDict, in its checks, its signature and its help.
+
+    The function raises TypeError for other keywords, and where a required one is missing.
+    """
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        refusing = refusing_unknown(*options.__annotations__)(function)
+
+        @wraps(function)
+        def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+            missing = options.__required_keys__ - kwargs.keys()
+            if not missing:
+                return refusing(*args, **kwargs)
+            check(function.__qualname__, kwargs, [*inspect.signature(checked).parameters])
+            raise TypeError(f"{function.__qualname__}() needs the option {min(missing)!r}")
+
+        checked.__doc__ = f"{inspect.getdoc(function)}\n\n{inspect.getdoc(options)}"
+        checked.__signature__ = _spelled_out(function, options)  # type: ignore[attr-defined]
+        return checked
+
+    return decorate
+
+
+def _spelled_out(function: Callable[..., Any], options: type[Any]) -> inspect.Signature:
+    """The signature with each option as a keyword of its own instead of `**options`."""
+    signature = inspect.signature(function)
+    own = [one for one in signature.parameters.values() if one.kind is not one.VAR_KEYWORD]
+    keywords = [
+        inspect.Parameter(
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=inspect.Parameter.empty if name in options.__required_keys__ else None,
+            annotation=getattr(annotation, "__forward_arg__", annotation),
+        )
+        for name, annotation in options.__annotations__.items()
+    ]
+    return signature.replace(parameters=[*own, *keywords])
 
 
 def check(function: str, given: Iterable[str], known: Iterable[str]) -> None:

@@ -1,110 +1,115 @@
 """The options of an edit as Python keywords, and their EditRequest.
 
-The server checks the values.
+Judges no number: the server does, and answers with the field at fault.
 """
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Literal, Required, TypedDict, Unpack
+from typing import Any, TypedDict, Unpack
 
-from imgedit.keywords import refusing_unknown
+from imgedit.keywords import accepting
+from imgedit.pictures import ImageSource, read
 from imgedit.v1 import edit_pb2
-
-ImageSource = bytes | str | Path
-"""A picture: its bytes, or the path of a file."""
-
-Profile = Literal["fast", "balanced", "high"]
-
-Background = Literal["whole", "keep", "remove", "transparent"]
+from imgedit.values import Background, Mask, Outpaint, Output, Profile, check_choice, label
 
 
-class EditOptions(TypedDict, total=False):
-    """The options of an edit.
+class _RequiredOptions(TypedDict):
+    experiment: str
 
-    Missing or None = the feature's default.
+
+class EditOptions(_RequiredOptions, total=False):
+    """Options of an edit. What is left out, or None, takes the feature's default; only `experiment` is required.
+
+    experiment: id of the experiment; `experiments()` lists them with their features, ranges and defaults.
+    feature: id of the feature. Unset = the experiment's first one.
+    prompt: what to do, 1 to 2,000 characters. A feature that paints nothing, or has a prompt of its own, does without.
+    expand_prompt: True = have a language model write the prompt out first.
+    negative_prompt: what to avoid; "" is a blank one, and counts.
+    negative_scale: weight of the negative prompt, 1.0 to 10.0; FLUX only.
+    steps: denoise steps, 10 to 50.
+    guidance_scale: how strongly the prompt is followed, 1.0 to 15.0.
+    strength: how far the result may go from the picture, 0.0 to 1.0.
+    seed: 0 to 2**32 - 1; the same seed gives the same picture. Unset = the feature's own, or drawn; returned.
+    profile: "fast", "balanced" or "high": speed against quality. Sets steps, guidance and strength where unset.
+    mask: a picture of what to repaint: white, of the picture's size. Unset = what BEN2 finds.
+    mask_options: an `imgedit.Mask`: subject, invert, threshold, fill_holes, grow_px, feather_px.
+    background: "whole", "keep", "remove" or "transparent": what becomes of the picture around the subject; Qwen only.
+    outpaint: an `imgedit.Outpaint`: margins in pixels, or an aspect.
+    references: up to 2 further pictures, "Picture 2" and "Picture 3" in the prompt.
+    postprocess: False = do not match the painted region's tone to its surroundings.
+    output: an `imgedit.Output`: format and quality of the result, and pictures to leave out.
+    preview_every: a preview after every so many steps, 0 to 100; `on_event` is called with them.
+    request_id: an id of your own, 1 to 64 letters, digits, ".", "_" or "-". Unset = made up.
     """
 
-    experiment: Required[str]
-    """Id of the experiment; `EditClient.experiments` lists them with their features, ranges and defaults."""
     feature: str | None
-    """Id of the feature. Unset = the experiment's first one."""
     prompt: str | None
-    """What to do, 1 to 2,000 characters. Optional for an experiment that paints nothing."""
-    expand_prompt: bool
-    """Have a language model write the prompt out first."""
+    expand_prompt: bool | None
     negative_prompt: str | None
-    """What to avoid; "" is an empty one and counts."""
     negative_scale: float | None
-    """Weight of the negative prompt, for FLUX."""
     steps: int | None
     guidance_scale: float | None
     strength: float | None
-    """How far the result may go from the picture, 0.0 to 1.0."""
     seed: int | None
-    """The same seed gives the same picture. Unset = drawn, and returned in the answer."""
     profile: Profile | None
-    """Speed against quality; sets steps, guidance and strength where they are unset. Unset = balanced."""
     mask: ImageSource | None
-    """What to repaint: white, at the picture's size. Unset = BEN2's mask."""
-    mask_options: edit_pb2.MaskOptions | None
-    """How the mask is worked on: subject, invert, threshold, fill_holes, grow_px, feather_px."""
+    mask_options: Mask | edit_pb2.MaskOptions | None
     background: Background | None
-    """Treatment of the area around the subject, for Qwen."""
-    outpaint: edit_pb2.Outpaint | None
-    """Margins in px (left, right, top, bottom), or an aspect such as "16:9"."""
-    references: Sequence[ImageSource]
-    """Up to 2 further pictures: "Picture 2" and "Picture 3" in the prompt."""
-    postprocess: bool
-    """Match the painted region's tone to its surroundings. On unless switched off."""
-    output: edit_pb2.OutputOptions | None
-    """File format and quality of the result, and pictures to leave out of the answer."""
+    outpaint: Outpaint | edit_pb2.Outpaint | None
+    references: Sequence[ImageSource] | None
+    postprocess: bool | None
+    output: Output | edit_pb2.OutputOptions | None
     preview_every: int | None
-    """A preview after every so many steps."""
     request_id: str | None
-    """An id of one's own, 1 to 64 letters, digits, ".", "_" or "-". Unset = made up here."""
 
 
 EDIT_OPTIONS = tuple(EditOptions.__annotations__)
 """The names of all options."""
 
 
-@refusing_unknown(*EDIT_OPTIONS)
+@accepting(EditOptions)
 def edit_request(image: ImageSource, **options: Unpack[EditOptions]) -> edit_pb2.EditRequest:
     """The EditRequest of one edit, with a request id.
 
     Raises OSError for an unreadable file, TypeError for an unknown option or a missing `experiment`.
     """
-    if "experiment" not in options:
-        raise TypeError("an edit needs the option 'experiment'; EditClient.experiments lists them")
-    mask = options.get("mask")
+    mask, postprocess = options.get("mask"), options.get("postprocess")
     profile, background = options.get("profile"), options.get("background")
+    check_choice("profile", profile, Profile)
+    check_choice("background", background, Background)
     return edit_pb2.EditRequest(
         experiment_id=options["experiment"],
         feature_id=options.get("feature"),
-        input_image=_read(image),
+        input_image=read(image, "image"),
         prompt=options.get("prompt") or "",
-        expand_prompt=options.get("expand_prompt", False),
+        expand_prompt=bool(options.get("expand_prompt")),
         negative_prompt=options.get("negative_prompt"),
         negative_scale=options.get("negative_scale"),
         steps=options.get("steps"),
         guidance_scale=options.get("guidance_scale"),
         strength=options.get("strength"),
         seed=options.get("seed"),
-        profile=f"PROFILE_{profile.upper()}" if profile is not None else None,
-        mask_image=_read(mask) if mask is not None else b"",
-        mask_options=options.get("mask_options"),
-        background=f"BACKGROUND_{background.upper()}" if background is not None else None,
-        outpaint=options.get("outpaint"),
-        reference_images=[_read(reference) for reference in options.get("references", ())],
-        postprocess=None if options.get("postprocess", True) else "POSTPROCESS_OFF",
-        output=options.get("output"),
+        profile=label("PROFILE", profile),
+        mask_image=read(mask, "mask") if mask is not None else b"",
+        mask_options=_sent("mask_options", options.get("mask_options"), Mask, edit_pb2.MaskOptions),
+        background=label("BACKGROUND", background),
+        outpaint=_sent("outpaint", options.get("outpaint"), Outpaint, edit_pb2.Outpaint),
+        reference_images=[
+            read(reference, f"references[{place}]") for place, reference in enumerate(options.get("references") or ())
+        ],
+        postprocess="POSTPROCESS_OFF" if postprocess is not None and not postprocess else None,
+        output=_sent("output", options.get("output"), Output, edit_pb2.OutputOptions),
         preview_every=options.get("preview_every"),
         request_id=options.get("request_id") or uuid.uuid4().hex,
     )
 
 
-def _read(source: ImageSource) -> bytes:
-    return source if isinstance(source, bytes) else Path(source).read_bytes()
+def _sent(name: str, value: Any, kind: type[Any], message: type[Any]) -> Any:
+    """The message of a value; a message of the API is sent as it is."""
+    if value is None or isinstance(value, message):
+        return value
+    if not isinstance(value, kind):
+        raise TypeError(f"{name} must be an imgedit.{kind.__name__}, is {type(value).__name__}")
+    return value.message

@@ -11,7 +11,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from imgedit.errors import ServiceUnavailable
+from imgedit.errors import ServiceUnavailable, TooManyEdits
 
 T = TypeVar("T")
 
@@ -20,22 +20,29 @@ LONGEST_WAIT_SECONDS = 8.0
 
 
 async def retried(call: Callable[[float], Awaitable[T]], *, retries: int, timeout: float) -> T:
-    """Await `call(seconds left)`, with up to `retries` after `ServiceUnavailable`.
+    """`await call(seconds left)`, again after `ServiceUnavailable` and `TooManyEdits`, all within `timeout` seconds.
 
-    All within `timeout` seconds. Waits 0.5 s, 1 s, 2 s … to 8 s, each shortened by up to half at random, or as long as
-    the server says. Raises the last error if no time is left.
+    After `ServiceUnavailable` up to `retries` more times, with waits of 0.5 s, 1 s, 2 s … to 8 s, each shortened by up
+    to half at random so that callers do not come back all at once, or as long as the server asks for. After
+    `TooManyEdits` as often as there is time, each time after the wait that the server asks for. `retries` 0 = nothing
+    is called again. Raises the last error where no time is left for another call.
     """
     ends_at = time.monotonic() + timeout
-    for attempt in range(retries + 1):
-        left = ends_at - time.monotonic()
+    lost = full = 0
+    while True:
         try:
-            return await call(left)
+            return await call(ends_at - time.monotonic())
         except ServiceUnavailable as error:
-            wait = max(wait_seconds(attempt), error.retry_after_seconds or 0)
-            if attempt == retries or time.monotonic() + wait >= ends_at:
+            wait = max(wait_seconds(lost), error.retry_after_seconds or 0)
+            lost += 1
+            if lost > retries or time.monotonic() + wait >= ends_at:
+                raise
+        except TooManyEdits as error:
+            wait = error.retry_after_seconds or wait_seconds(full)
+            full += 1
+            if not retries or time.monotonic() + wait >= ends_at:
                 raise
         await asyncio.sleep(wait)
-    raise AssertionError("the last attempt returns or raises")
 
 
 def wait_seconds(attempt: int) -> float:

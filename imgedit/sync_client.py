@@ -7,23 +7,27 @@ import concurrent.futures
 import os
 import threading
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, TypeVar, Unpack
 
 from imgedit.channels import check_process
 from imgedit.client import (
+    DEFAULT_PARALLEL,
     DEFAULT_TARGET,
     DEFAULT_TIMEOUT,
     CancelOutcome,
     ClientOptions,
     EditClient,
     OnEvent,
+    OnManyProgress,
 )
 from imgedit.errors import DeadlineExceeded
-from imgedit.keywords import refusing_unknown
+from imgedit.keywords import accepting, refusing_unknown
+from imgedit.pictures import ImageSource
 from imgedit.progress import OnProgress
-from imgedit.request import EDIT_OPTIONS, EditOptions, ImageSource
+from imgedit.request import EditOptions
+from imgedit.result import EditResult, EditStatus
 from imgedit.v1 import edit_pb2
 
 T = TypeVar("T")
@@ -76,7 +80,7 @@ class SyncEditClient:
         self._thread.join()
         self._loop.close()
 
-    @refusing_unknown(*EDIT_OPTIONS)
+    @accepting(EditOptions)
     def edit(
         self,
         image: ImageSource,
@@ -85,10 +89,34 @@ class SyncEditClient:
         on_event: OnEvent | None = None,
         on_progress: OnProgress | None = None,
         **options: Unpack[EditOptions],
-    ) -> edit_pb2.EditResponse:
-        """`EditClient.edit`; callbacks run on the client's thread."""
+    ) -> EditResult:
+        """Edit one picture and return the result, as `EditClient.edit`.
+
+        `image` is the bytes or the path of a PNG, JPEG or WebP file, a file opened in binary mode, a PIL.Image or a
+        NumPy array. `timeout` is in seconds. `on_event` and `on_progress` are called on the client's thread.
+        """
         work = self._client.edit(image, timeout=timeout, on_event=on_event, on_progress=on_progress, **options)
         return self._run(work, timeout)
+
+    @accepting(EditOptions)
+    def edit_many(
+        self,
+        images: Iterable[ImageSource | Mapping[str, Any]],
+        *,
+        max_parallel: int = DEFAULT_PARALLEL,
+        timeout: float = DEFAULT_TIMEOUT,
+        on_progress: OnManyProgress | None = None,
+        **options: Unpack[EditOptions],
+    ) -> list[EditResult | Exception]:
+        """Edit many pictures with the same options, several at once, as `EditClient.edit_many`.
+
+        The answer has, in the order of `images`, the result of each or the exception that it ended with. `on_progress`
+        is called on the client's thread. `timeout` is in seconds for each picture.
+        """
+        work = self._client.edit_many(
+            images, max_parallel=max_parallel, timeout=timeout, on_progress=on_progress, **options
+        )
+        return self._run(work)
 
     @refusing_unknown()
     def edit_stream(
@@ -108,6 +136,11 @@ class SyncEditClient:
     def cancel(self, request_id: str, *, timeout: float = 10.0) -> CancelOutcome:
         """`EditClient.cancel`."""
         return self._run(self._client.cancel(request_id, timeout=timeout), timeout)
+
+    @refusing_unknown()
+    def get_edit(self, request_id: str, *, timeout: float = 10.0) -> EditStatus:
+        """`EditClient.get_edit`."""
+        return self._run(self._client.get_edit(request_id, timeout=timeout), timeout)
 
     @refusing_unknown()
     def experiments(self, *, timeout: float = 10.0) -> list[edit_pb2.Experiment]:

@@ -11,7 +11,7 @@ from typing import Any, cast
 import streamlit as st
 
 from imgedit.request import EDIT_OPTIONS, EditOptions
-from imgedit.v1 import edit_pb2
+from imgedit.values import Format, Output
 from studio import fields, inputs, prompt, region, sliders
 from studio.catalogue import Form
 from studio.pictures import Picture
@@ -121,4 +121,4 @@ def _output(words: Words, form: Form, options: dict[str, Any]) -> None:
     if chosen == names[0]:
         return
     quality = st.slider(words("output.quality"), 50, 100, 95, key=form.key("quality"), persist_state="session")
-    options["output"] = edit_pb2.OutputOptions(format=str(chosen), quality=quality)
+    options["output"] = Output(format=cast("Format", chosen.removeprefix("OUTPUT_FORMAT_").lower()), quality=quality)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -11,6 +12,7 @@ import streamlit as st
 from imgedit.errors import ImgeditError, TryLater
 from imgedit.request import EditOptions
 from imgedit.v1 import edit_pb2
+from imgedit.values import Output
 from studio import batch_table, catalogue, components, errors, form, history, login, progress, results, values
 from studio.batch_zip import BatchZip
 from studio.catalogue import Form
@@ -193,10 +195,9 @@ def _begin_if_asked(session: Session, edit_form: EditForm) -> None:
 
 def _begin_batch(session: Session, edit_form: EditForm) -> None:
     options = cast("EditOptions", {**(edit_form.options or {}), "preview_every": None})
-    output = edit_pb2.OutputOptions()
-    output.CopyFrom(options.get("output") or output)
-    output.omit.extend([edit_pb2.OUTPUT_OMIT_CUTOUT, edit_pb2.OUTPUT_OMIT_MASK])
-    options["output"] = output
+    asked = options.get("output")
+    output = asked if isinstance(asked, Output) else Output()
+    options["output"] = replace(output, omit=("cutout", "mask"))
     session.zipped = BatchZip()
     _begin(session, [Task(picture, options) for picture in edit_form.inputs])
 

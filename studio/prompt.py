@@ -23,7 +23,7 @@ def draw(words: Words, form: Form, options: dict[str, Any]) -> None:
     prompt = st.text_area(
         words("prompt"),
         height=100,
-        placeholder=words("prompt.placeholder"),
+        placeholder=str(default_of(spec) or words("prompt.placeholder")),
         key="prompt",
         label_visibility="collapsed",
         persist_state="session",

@@ -7,9 +7,10 @@ import binascii
 from typing import Any
 
 import streamlit as st
+from google.protobuf.json_format import MessageToDict
 
 from imgedit.errors import ImageRejected, ImgeditError
-from imgedit.v1 import edit_pb2
+from imgedit.values import Mask, Outpaint
 from studio import components, errors, fields, pictures, session
 from studio.catalogue import Form
 from studio.pictures import Picture
@@ -24,14 +25,18 @@ BRUSH_SIDE = 800
 
 
 def margins(words: Words, form: Form, options: dict[str, Any], picture: Picture | None) -> None:
-    """The margins, if the feature extends images, drawn on the image."""
-    if form.take("outpaint") is None:
+    """How far to extend the picture, where the feature does; drawn on the picture."""
+    spec = form.take("outpaint")
+    if spec is None:
         return
+    default = MessageToDict(spec.default.struct_value)  # the feature's, or none
+    own = {side: int(length) for side, length in default.items()}
+    choices = ["margins", "aspect"] if own else ["prompt", "margins", "aspect"]
     st.header(words("outpaint"), anchor=False)
     how = st.segmented_control(
         words("outpaint"),
-        ["prompt", "margins", "aspect"],
-        default="prompt",
+        choices,
+        default=choices[0],
         required=True,
         format_func=lambda name: words(f"outpaint.{name}"),
         key=form.key("outpaint-how"),
@@ -46,25 +51,27 @@ def margins(words: Words, form: Form, options: dict[str, Any], picture: Picture 
             words("outpaint.aspect"), ASPECTS, default="16:9", required=True, key=form.key("aspect"),
             label_visibility="collapsed", persist_state="session",
         )  # fmt: skip
-        options["outpaint"] = edit_pb2.Outpaint(aspect=aspect)
+        options["outpaint"] = Outpaint(aspect=aspect)
         added = pictures.aspect_margins(picture.size, str(aspect)) if picture else None
     else:
-        left, right, top, bottom = _margin_sliders(words, form)
-        if left or right or top or bottom:
-            options["outpaint"] = edit_pb2.Outpaint(left=left, right=right, top=top, bottom=bottom)
+        left, right, top, bottom = _margin_sliders(words, form, own)
+        if own or left or right or top or bottom:
+            options["outpaint"] = Outpaint(left=left, right=right, top=top, bottom=bottom)
         added = (left, right, top, bottom)
     if picture and added and any(added):
         _margins_preview(words, picture, added)
 
 
-def _margin_sliders(words: Words, form: Form) -> pictures.Margins:
+def _margin_sliders(words: Words, form: Form, own: dict[str, int]) -> pictures.Margins:
+    """A slider per side, from the feature's own margins or 0 on."""
     found = []
     for pair in (("left", "right"), ("top", "bottom")):
         for side, column in zip(pair, st.columns(2), strict=True):
+            start = own.get(side, 0)
             found.append(
                 column.slider(
-                    words(f"outpaint.{side}"), 0, MAX_MARGIN, 0, 16, key=form.key(f"margin-{side}"),
-                    persist_state="session",
+                    words(f"outpaint.{side}"), 0, max(MAX_MARGIN, start), start, 1 if start % 16 else 16,
+                    key=form.key(f"margin-{side}"), persist_state="session",
                 )
             )  # fmt: skip
     left, right, top, bottom = found
@@ -173,13 +180,13 @@ def _mask_over(view: bytes, mask: bytes, _visit: object) -> bytes:
 
 
 def _mask_options(words: Words, form: Form, options: dict[str, Any], *, is_own: bool) -> None:
-    chosen = edit_pb2.MaskOptions()
+    chosen: dict[str, Any] = {}
     for name in ("subject", "threshold", "grow_px", "feather_px", "fill_holes", "invert"):
         spec = form.take(f"mask_options.{name}")
         if spec is None or (is_own and name == "subject"):
             continue
         value = fields.field(words, form, spec)
         if value is not None:
-            setattr(chosen, name, edit_pb2.MaskSubject.Value(value) if name == "subject" else value)
-    if chosen.ByteSize():
-        options["mask_options"] = chosen
+            chosen[name] = value.removeprefix("MASK_SUBJECT_").lower() if name == "subject" else value
+    if chosen:
+        options["mask_options"] = Mask(**chosen)

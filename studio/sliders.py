@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from typing import Any
 
 import streamlit as st
@@ -30,7 +31,7 @@ def draw(words: Words, form: Form, options: dict[str, Any]) -> None:
     for spec in specs:
         fields.put(options, spec.name, _preset_number(words, form, spec, name))
     if seed is not None:
-        _seed(words, seed, options)
+        _seed(words, form, seed, options)
 
 
 def _preset_number(words: Words, form: Form, spec: edit_pb2.ParameterSpec, profile: str) -> float | None:
@@ -50,16 +51,19 @@ def _preset_number(words: Words, form: Form, spec: edit_pb2.ParameterSpec, profi
     return fields.start_of(spec) if value is None else value  # explicit: unset is the profile's
 
 
-def _seed(words: Words, spec: edit_pb2.ParameterSpec, options: dict[str, Any]) -> None:
+def _seed(words: Words, form: Form, spec: edit_pb2.ParameterSpec, options: dict[str, Any]) -> None:
+    """Random or fixed; a feature with a seed of its own starts at that one."""
+    own = default_of(spec)
+    start, suffix = (42, "") if own is None else (int(own), f"-{form.key('seed')}")
     with st.container(horizontal=True, vertical_alignment="bottom"):
         how = st.segmented_control(
             words("parameter.seed"),
             ["random", "fixed"],
-            default="random",
+            default="random" if own is None else "fixed",
             required=True,
             format_func=lambda name: words(f"seed.{name}"),
             help=fields.help_of(words, spec),
-            key="seed-how",
+            key=f"seed-how{suffix}",
             persist_state="session",
         )
         if how == "fixed":
@@ -68,9 +72,11 @@ def _seed(words: Words, spec: edit_pb2.ParameterSpec, options: dict[str, Any]) -
                     words("seed.value"),
                     int(spec.range.min),
                     int(spec.range.max),
-                    42,
+                    start,
                     1,
-                    key="seed",
+                    key=f"seed{suffix}",
                     persist_state="session",
                 )
             )
+        elif own is not None:
+            options["seed"] = secrets.randbits(32)  # unset would be the feature's own

@@ -16,9 +16,9 @@ from benchmarks.demo_quality.bench import Asked, Bench, Edited, Row, console, is
 from demo import world
 from demo.judge import place_of
 from demo.world import prompts
+from imgedit import Outpaint
 from imgedit.channels import proxy_options
 from imgedit.inference.v1 import prompt_pb2, prompt_pb2_grpc
-from imgedit.v1 import edit_pb2
 
 EXPERIMENT = "ben2_flux_fill"
 MARGIN = 128
@@ -131,7 +131,7 @@ def outpainting(edits: FillEdits) -> Iterator[Row]:
         side, kind = rng.choice(("left", "right")), rng.choice(world.PROPS)
         phrase = prompts.extend(kind, side, rng)
         bare = world.render(world.Scene(scene.width, scene.height, scene.person, scene.background, ()))
-        margins = edit_pb2.Outpaint(left=MARGIN) if side == "left" else edit_pb2.Outpaint(right=MARGIN)
+        margins = Outpaint(left=MARGIN) if side == "left" else Outpaint(right=MARGIN)
         options = {"feature": "outpainting", "seed": number, "outpaint": margins}
         asked.append(Asked(bare.rgb, phrase.korean, options))
         sides.append(side)

@@ -16,12 +16,12 @@ from pathlib import Path
 import google.api
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
-from deploy.envoy import scripts
+from deploy.envoy import openai_paths, scripts
 from deploy.envoy.openapi import OpenApi
 from imgedit import __version__
 from imgedit.local import gateway
 from imgedit.local.gateway import Address, Mutual
-from imgedit.local.services import MODEL_SERVICES, ORCHESTRATOR
+from imgedit.local.services import MODEL_SERVICES, OPENAI_API, ORCHESTRATOR
 
 FOLDER = Path(__file__).parent
 PROTOS = FOLDER.parents[1] / "protos"
@@ -38,7 +38,11 @@ TLS = Path("/etc/imgedit/tls")
 """Where a pod finds its certificate, as cert-manager writes it."""
 
 CERTIFICATES = gateway.secret_files(TLS / "tls.crt", TLS / "tls.key", TLS / "ca.crt")
-TO_ORCHESTRATOR = Mutual(MOUNTED, False, dict.fromkeys(gateway.ORCHESTRATOR_CLUSTERS, ORCHESTRATOR.image))
+FROM_EDGE = Mutual(
+    MOUNTED,
+    False,
+    {**dict.fromkeys(gateway.ORCHESTRATOR_CLUSTERS, ORCHESTRATOR.image), gateway.OPENAI_CLUSTER: OPENAI_API.image},
+)
 TO_MODEL_SERVICES = Mutual(MOUNTED, True, {row.name: row.image for row in MODEL_SERVICES})
 
 # Envoy returns an empty body for errors with details unless it knows their messages.
@@ -49,6 +53,7 @@ def files() -> dict[Path, bytes]:
     """The expected content of each file."""
     compiled = compile_protos()
     document = OpenApi(compiled, version=__version__).describe(SERVICE)
+    openai_paths.add(document)
     for file in compiled.file:
         file.ClearField("source_code_info")
     return {
@@ -58,7 +63,7 @@ def files() -> dict[Path, bytes]:
         FOLDER / "body.lua": scripts.body(compiled, SERVICE),
         FOLDER / "cluster" / "edge.json": _text(cluster_edge()),
         FOLDER / "cluster" / "sidecar.json": _text(cluster_sidecar()),
-        FOLDER / "cluster" / "edge-tls.json": _text(cluster_edge(TO_ORCHESTRATOR)),
+        FOLDER / "cluster" / "edge-tls.json": _text(cluster_edge(FROM_EDGE)),
         FOLDER / "cluster" / "sidecar-tls.json": _text(cluster_sidecar(TO_MODEL_SERVICES)),
         **{FOLDER / "cluster" / name: _text(content) for name, content in CERTIFICATES.items()},
     }
@@ -71,6 +76,7 @@ def cluster_edge(upstream: Mutual | None = None) -> gateway.Config:
         metrics=Address(9100, EVERYWHERE),
         admin=Address(9901),
         orchestrators=[Address(ORCHESTRATOR.port, ORCHESTRATOR.image)],
+        openai=[Address(OPENAI_API.port, OPENAI_API.image)],
         files=MOUNTED,
         upstream=upstream,
     )
@@ -90,8 +96,8 @@ def cluster_sidecar(upstream: Mutual | None = None) -> gateway.Config:
     )
 
 
-def _text(document: gateway.Config, indent: int | None = 1) -> bytes:
-    # Tight: a ConfigMap holds all of them.
+def _text(document: gateway.Config, indent: int | None = 0) -> bytes:
+    # Tight, a ConfigMap holds all of them; but a line for each value, so that changes can be read.
     return (json.dumps(document, indent=indent, separators=(",", ":"), ensure_ascii=False) + "\n").encode()
 
 

@@ -9,6 +9,12 @@ local function is_grpc(headers)
   return content_type == "application/grpc" or content_type:find("^application/grpc[+;]") ~= nil
 end
 
+-- Whether it is a call of OpenAI's API, whose errors have a shape of their own.
+local function is_openai(headers)
+  local path = (headers:get(":path") or ""):match("^[^?]*")
+  return path:find("^/v1/images/") ~= nil or path == "/v1/models" or path:find("^/v1/models/") ~= nil
+end
+
 -- What a caller sent, as a message may repeat it: at most 80 characters, those that can be shown.
 local function quoted(text)
   local shown = text:sub(1, 80):gsub("[^\32-\126]", "?"):gsub('["\\]', "'")
@@ -49,6 +55,13 @@ local function json(fault)
   return ('{"code":%d,"message":"%s","details":[%s]}'):format(fault.code, fault.message, table.concat(details, ","))
 end
 
+-- The same in OpenAI's shape.
+local function openai_json(fault)
+  local param = fault.field and '"' .. fault.field .. '"' or "null"
+  return ('{"error":{"message":"%s","type":"invalid_request_error","param":%s,"code":"%s","message_ko":"%s"}}'):format(
+    fault.message, param, fault.reason:lower(), fault.korean)
+end
+
 -- Answer with a fault: code, reason, message, korean; of a field also field and description; headers = further ones.
 local function refuse(handle, fault)
   local headers = fault.headers or {}
@@ -61,7 +74,7 @@ local function refuse(handle, fault)
     headers["grpc-status-details-bin"] = details or handle:base64Escape(encoded(fault))
     handle:respond(headers, fault.message)
   else
-    handle:respond(headers, json(fault))
+    handle:respond(headers, is_openai(handle:headers()) and openai_json(fault) or json(fault))
   end
 end
 
@@ -102,10 +115,13 @@ local PASSED_ON = {
 local MAX_SAID, MAX_QUOTED, MAX_HEADERS = 1500, 400, 7000
 local ENCODINGS = {identity = true, deflate = true, gzip = true}
 
-local function remove_others(headers)
+-- OpenAI's API refuses what a web page sends, which this header tells.
+local OF_OPENAI = {["origin"] = true}
+
+local function remove_others(headers, is_for_openai)
   local others = {}
   for name in pairs(headers) do
-    if not PASSED_ON[name] then others[#others + 1] = name end
+    if not (PASSED_ON[name] or is_for_openai and OF_OPENAI[name]) then others[#others + 1] = name end
   end
   for _, name in ipairs(others) do headers:remove(name) end
 end
@@ -213,7 +229,13 @@ end
 
 function envoy_on_request(handle)
   local headers = handle:headers()
-  remove_others(headers)
+  local is_for_openai, id = is_openai(headers), headers:get("x-request-id")
+  remove_others(headers, is_for_openai)
+  if is_for_openai then
+    handle:streamInfo():dynamicMetadata():set("imgedit", "openai", true)
+    -- Its clients send no id of ours. Envoy's own finds the replica again that keeps a result behind a URL.
+    if id and not headers:get("x-imgedit-request-id") then headers:add("x-imgedit-request-id", id) end
+  end
   if is_grpc(headers) then handle:streamInfo():dynamicMetadata():set("imgedit", "grpc", true) end
   local fault = fault_of(headers)
   local rpc = not fault and rpc_of(headers)

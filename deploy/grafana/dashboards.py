@@ -32,6 +32,7 @@ def mean(histogram: str, by: str) -> str:
     return f"{rate(f'{histogram}_sum', by)} / ({rate(f'{histogram}_count', by)} > 0)"
 
 
+OPENAI = '{service="openai_api"}'
 FINISHED_PER_SECOND = rate("imgedit_engine_jobs_total", "service", '{outcome="finished"}')
 
 EDITS = (
@@ -181,6 +182,59 @@ EDITS = (
                 "Edits without a cut-out",
                 [(rate("imgedit_cutout_failures_total"), "")],
                 unit="reqps",
+            ),
+        ],
+    ),
+    Row(
+        "OpenAI API",
+        "OpenAI API",
+        [
+            Panel(
+                "결과 코드별 요청",
+                "Requests by code",
+                [(rate("imgedit_rpc_duration_seconds_count", "rpc, code", OPENAI), "{{rpc}} {{code}}")],
+                unit="reqps",
+                kind="stack",
+            ),
+            Panel(
+                "요청 시간",
+                "Request duration",
+                [
+                    (quantile(q, "imgedit_rpc_duration_seconds", "rpc", OPENAI), f"{{{{rpc}}}} P{round(q * 100)}")
+                    for q in (0.5, 0.95)
+                ],
+                unit="s",
+                help="편집 시간 포함 · The edit behind it included.",
+            ),
+            Panel(
+                "결과와 중간 이미지",
+                "Results and partial images",
+                [
+                    (rate("imgedit_openai_results_total", "form"), "{{form}}"),
+                    (rate("imgedit_openai_partial_images_total"), "partial images"),
+                ],
+                unit="ops",
+            ),
+            Panel(
+                "만들고 있는 결과",
+                "Results in the making",
+                [
+                    ("sum(imgedit_openai_edits_in_flight)", "results"),
+                    ('sum(envoy_cluster_upstream_rq_active{envoy_cluster_name="openai_api"})', "requests at the edge"),
+                ],
+            ),
+            Panel(
+                "받은 바이트",
+                "Bytes received",
+                [(rate("imgedit_openai_request_bytes_total"), "")],
+                unit="Bps",
+            ),
+            Panel(
+                "URL로 제공하는 결과",
+                "Results behind URLs",
+                [("sum(imgedit_openai_url_bytes)", "")],
+                unit="bytes",
+                help="PUBLIC_URL을 설정한 경우 · Where PUBLIC_URL is set.",
             ),
         ],
     ),

@@ -8,13 +8,31 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
-from imgedit import installation
-from imgedit.cli.console import need_servers
+from imgedit import installation, output_files
+from imgedit.cli import trial
+from imgedit.cli.console import (
+    Lang,
+    Language,
+    err,
+    fail,
+    fail_with,
+    language,
+    message,
+    need_servers,
+    plain,
+    print_path,
+    shown,
+)
+from imgedit.cli.exit_codes import ExitCode
+from imgedit.client import DEFAULT_TIMEOUT
+from imgedit.errors import ImgeditError, SettingsError
+from imgedit.local.ports import DEFAULT_BASE_PORT
 
 MODULE = "services.orchestrator.catalogue"
 
-app = typer.Typer(no_args_is_help=True, help="Check the experiment catalogue before it is used.")
+app = typer.Typer(no_args_is_help=True, help="Check the experiment catalogue before it is used; make experiments.")
 
 
 @app.command()
@@ -28,6 +46,64 @@ def check(files: Annotated[list[Path], typer.Argument(help="Catalogue files (YAM
     _run("check", *map(str, files))
 
 
+@app.command("import")
+def import_(
+    file: Annotated[Path, typer.Argument(help="The workflow, saved in API format (JSON).", metavar="WORKFLOW")],
+    experiment_id: Annotated[
+        str | None,
+        typer.Option("--id", help="Id of the experiment: a to z, digits and _. [default: from the file's name]"),
+    ] = None,
+    save_node: Annotated[
+        str | None,
+        typer.Option(help="Id of the SaveImage with the result, where several save pictures.", metavar="NODE"),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write a new file here. [default: print the YAML]", metavar="FILE")
+    ] = None,
+    is_checked: Annotated[
+        bool,
+        typer.Option("--check", help="First edit a sample with the model services that run (`imgedit up`)."),
+    ] = False,
+    picture: Annotated[
+        Path | None,
+        typer.Option(help="The sample. [default: a scene of the demo, in a checkout]", metavar="FILE"),
+    ] = None,
+    check_output: Annotated[
+        Path | None, typer.Option(help="Also write the edited sample here (PNG).", metavar="FILE")
+    ] = None,
+    base_port: Annotated[
+        int, typer.Option(help="--base-port of the running stack.", min=1, max=65532)
+    ] = DEFAULT_BASE_PORT,
+    timeout: Annotated[float, typer.Option(help="Longest wait for the sample, in seconds.", min=0.1)] = DEFAULT_TIMEOUT,
+    lang: Lang = None,
+) -> None:
+    """Turn a ComfyUI workflow into an experiment: YAML on standard output, with a comment per decision.
+
+    Save the workflow in API format: "Workflow > Export (API)", in older versions "Save (API Format)".
+    The graph is read backwards from its SaveImage. Nodes become stages; what they fix (steps, cfg, guidance, denoise,
+    seed, prompts, a LoRA) becomes the defaults of the feature, and ranges are widened where they must be. Whatever no
+    chain can do is refused with its node, field, value and range, and nothing is written then.
+
+    Example: imgedit catalogue import workflow_api.json --id my_gym --out my_gym.yaml --check
+    Then: IMGEDIT_ORCHESTRATOR_EXPERIMENTS=my_gym.yaml imgedit up, and imgedit edit PHOTO --experiment my_gym
+
+    Exit code 0: done; 1: refused, or the sample failed; 4: --check finds no service that it needs.
+    """
+    need_servers()
+    if not is_checked and (picture or check_output):
+        fail("--picture and --check-output need --check")
+    for path in filter(None, (out, check_output)):
+        _check_new(path, language(lang))
+    text = _imported(file, experiment_id, save_node)
+    if is_checked:
+        _try(text, picture or trial.SAMPLE, base_port, timeout, check_output, language(lang))
+    if out is None:
+        print(text, end="")
+        return
+    _write(out, text.encode(), language(lang))
+    print_path(out)
+
+
 @app.command()
 def schema() -> None:
     """Print the JSON Schema of a catalogue file, for YAML editors."""
@@ -39,3 +115,60 @@ def _run(*arguments: str) -> None:
     environment = {**installation.environment(), "PYTHONIOENCODING": f"{sys.stdout.encoding}:backslashreplace"}
     done = subprocess.run([sys.executable, "-m", MODULE, *arguments], env=environment, check=False)
     raise typer.Exit(done.returncode)
+
+
+def _imported(file: Path, experiment_id: str | None, save_node: str | None) -> str:
+    """The YAML; the command ends here where the workflow is refused."""
+    given = {"--id": experiment_id, "--save-node": save_node}
+    options = [f"{name}={value}" for name, value in given.items() if value is not None]
+    done = subprocess.run(
+        [sys.executable, "-m", MODULE, "import", *options, "--", str(file)],
+        env={**installation.environment(), "PYTHONIOENCODING": "utf-8:surrogateescape"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        encoding="utf-8",
+        errors="surrogateescape",
+        check=False,
+    )
+    for fault in done.stderr.splitlines():
+        err.print(f"[red]error:[/] {plain(shown(fault))}", highlight=False, soft_wrap=True)
+    if done.returncode:
+        raise typer.Exit(ExitCode.FAILED)
+    return done.stdout
+
+
+def _try(text: str, picture: Path, base_port: int, timeout: float, check_output: Path | None, lang: Language) -> None:
+    """Edit the sample; the command ends here where that fails."""
+    try:
+        found = trial.run(text, picture, base_port, timeout)
+    except SettingsError as error:
+        fail(error.message)
+    except ImgeditError as error:
+        fail_with(error, lang)
+    except OSError as error:
+        fail(f"--picture: {message(error, lang)}")
+    answer = found.answer
+    stages = ", ".join(f"{timing.name} {timing.seconds:.2f} s" for timing in answer.stage_timings)
+    size, seconds = f"{answer.width}x{answer.height}", f"{answer.elapsed_time:.2f} s"
+    err.print(f"checked with {escape(str(picture))}: {size} · {seconds} ({stages})", soft_wrap=True)
+    for warning in answer.warnings:
+        err.print(f"[yellow]warning:[/] {plain(warning)}", soft_wrap=True)
+    if check_output is not None:
+        _write(check_output, answer.output_image, lang)
+
+
+def _check_new(path: Path, lang: Language) -> None:
+    """End before any work where a file could not be written, or is there."""
+    if path.exists() or path.is_symlink():
+        fail(f"{path} is there already, and nothing is written over; name another file")
+    try:
+        output_files.check(path)
+    except OSError as error:
+        fail(f"cannot write {message(error, lang)}")
+
+
+def _write(path: Path, data: bytes, lang: Language) -> None:
+    try:
+        output_files.write_or_keep(path, data)
+    except OSError as error:
+        fail(f"cannot write {message(error, lang)}")

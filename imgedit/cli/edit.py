@@ -18,7 +18,7 @@ from imgedit.cli.edit_options import FORMATS, Ask, Quality, asking, given_files,
 from imgedit.client import DEFAULT_TIMEOUT
 from imgedit.errors import ImgeditError
 from imgedit.progress import Progress
-from imgedit.v1 import edit_pb2
+from imgedit.result import EditResult
 
 
 @connecting
@@ -108,7 +108,7 @@ def _written(path: Path, data: bytes, lang: Language) -> str | None:
     return None
 
 
-def _used(answer: edit_pb2.EditResponse) -> dict[str, Any]:
+def _used(answer: EditResult) -> dict[str, Any]:
     """The answer but for its pictures."""
     return {
         "request_id": answer.request_id,

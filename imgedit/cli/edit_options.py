@@ -5,25 +5,19 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from imgedit.cli import completion
 from imgedit.cli.options import instead_of
-from imgedit.request import Background, EditOptions, Profile
-from imgedit.v1 import edit_pb2
+from imgedit.request import EditOptions
+from imgedit.values import Background, Format, Mask, Omit, Outpaint, Output, Profile, Subject
 
 Ask = Callable[[], EditOptions]
 
-FORMATS: dict[str, edit_pb2.OutputFormat] = {
-    ".png": edit_pb2.OUTPUT_FORMAT_PNG,
-    ".jpg": edit_pb2.OUTPUT_FORMAT_JPEG,
-    ".jpeg": edit_pb2.OUTPUT_FORMAT_JPEG,
-    ".jfif": edit_pb2.OUTPUT_FORMAT_JPEG,
-    ".webp": edit_pb2.OUTPUT_FORMAT_WEBP,
-}
-"""Output formats by the extension of the result."""
+FORMATS: dict[str, Format] = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".jfif": "jpeg", ".webp": "webp"}
+"""What the ending of a result's name asks the server for."""
 
 Quality = Annotated[
     int | None,
@@ -40,7 +34,7 @@ def _options(
         typer.Option("--experiment", "-e", help="Id of the experiment.", autocompletion=completion.experiments),
     ],
     prompt: Annotated[
-        str | None, typer.Option("--prompt", "-p", help="What to do. Needed by every experiment that paints.")
+        str | None, typer.Option("--prompt", "-p", help="What to do. Needed where the feature has none of its own.")
     ] = None,
     feature: Annotated[
         str | None,
@@ -79,7 +73,7 @@ def _options(
         ),
     ] = None,
     mask_subject: Annotated[
-        Literal["subject", "background"] | None,
+        Subject | None,
         typer.Option(help="Which part of BEN2's mask to take. [default: the feature's]", rich_help_panel=MASK),
     ] = None,
     mask_invert: Annotated[
@@ -114,16 +108,15 @@ def _options(
         _check_text(name, text)
     for name, text in (("feature", feature), ("aspect", aspect)):
         _check_text(name, text)
-    subject = f"MASK_SUBJECT_{mask_subject.upper()}" if mask_subject else None
-    mask_options = edit_pb2.MaskOptions(
-        subject=subject,
+    mask_options = Mask(
+        subject=mask_subject,
         invert=mask_invert,
         threshold=mask_threshold,
         fill_holes=mask_fill_holes,
         grow_px=mask_grow,
         feather_px=mask_feather,
     )
-    outpaint = edit_pb2.Outpaint(left=left, right=right, top=top, bottom=bottom, aspect=aspect)
+    outpaint = Outpaint(left=left, right=right, top=top, bottom=bottom, aspect=aspect)
     return EditOptions(
         experiment=experiment,
         prompt=prompt,
@@ -140,8 +133,8 @@ def _options(
         postprocess=postprocess,
         references=reference or (),
         mask=mask,
-        mask_options=mask_options if mask_options.ListFields() else None,
-        outpaint=outpaint if outpaint.ListFields() else None,
+        mask_options=mask_options if mask_options != Mask() else None,
+        outpaint=outpaint if outpaint != Outpaint() else None,
     )
 
 
@@ -163,15 +156,13 @@ asking = instead_of("ask", _options)
 
 def given_files(options: EditOptions) -> Iterator[Path]:
     """The files besides the picture that the options name."""
-    for source in (options.get("mask"), *options.get("references", ())):
+    for source in (options.get("mask"), *(options.get("references") or ())):
         if isinstance(source, Path):
             yield source
 
 
-def output_options(
-    ending: str, quality: int | None, *, has_cutout: bool = False, has_mask: bool = False
-) -> edit_pb2.OutputOptions:
-    """The output options for the requested files: their format, and no unused images."""
-    wanted = {edit_pb2.OUTPUT_OMIT_CUTOUT: has_cutout, edit_pb2.OUTPUT_OMIT_MASK: has_mask}
-    omit = [what for what, is_wanted in wanted.items() if not is_wanted]
-    return edit_pb2.OutputOptions(format=FORMATS[ending], quality=quality, omit=omit)
+def output_options(ending: str, quality: int | None, *, has_cutout: bool = False, has_mask: bool = False) -> Output:
+    """What the files to write ask of the answer: their format, and nothing that would not be written."""
+    wanted: dict[Omit, bool] = {"cutout": has_cutout, "mask": has_mask}
+    omit = tuple(what for what, is_wanted in wanted.items() if not is_wanted)
+    return Output(format=FORMATS[ending], quality=quality, omit=omit)

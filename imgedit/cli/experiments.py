@@ -60,9 +60,12 @@ def _row(spec: edit_pb2.ParameterSpec) -> tuple[str, str, str, str]:
 def _default(spec: edit_pb2.ParameterSpec) -> str:
     match spec.default.WhichOneof("kind"):
         case "number_value":
-            return f"{spec.default.number_value:g}"
+            return _number(spec.default.number_value)
         case "bool_value":
             return "yes" if spec.default.bool_value else "no"
+        case "struct_value":
+            margins = MessageToDict(spec.default.struct_value)
+            return ", ".join(f"{name} {length:g}" for name, length in margins.items())
         case _:
             return spec.default.string_value
 

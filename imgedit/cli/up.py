@@ -55,9 +55,12 @@ def up(
         typer.Option(help="Run several of a service, balanced by Envoy: fill=2. May be given for each.", metavar="N=K"),
     ] = None,
     gateway: Annotated[
-        bool, typer.Option("--gateway", help="Also run the REST and gRPC edge (Envoy) on --gateway-port.")
+        bool,
+        typer.Option("--gateway", help="Also run the edge (Envoy: REST, gRPC, OpenAI's image API) on --gateway-port."),
     ] = False,
-    gateway_port: Annotated[int, typer.Option(help="Port of the edge.", min=1, max=65535)] = DEFAULT_GATEWAY_PORT,
+    gateway_port: Annotated[
+        int, typer.Option(help="Port of the edge; the next one is OpenAI's API behind it.", min=1, max=65534)
+    ] = DEFAULT_GATEWAY_PORT,
     studio: Annotated[bool, typer.Option("--studio", help="Also run the page for people on --studio-port.")] = False,
     studio_port: Annotated[int, typer.Option(help="Port of the page.", min=1, max=65535)] = DEFAULT_STUDIO_PORT,
     tokens: Annotated[
@@ -125,6 +128,7 @@ def _say_where(ports: Ports, logs: Path) -> None:
     out.print(f"metrics: http://127.0.0.1:{ports.metrics_base}/metrics and the next three · logs: {logs}")
     if ports.gateway is not None:
         out.print(f"REST: http://127.0.0.1:{ports.gateway}/api/edit_with_comfyui · described by /openapi.json")
+        out.print(f"OpenAI's image API: http://127.0.0.1:{ports.gateway}/v1")
     if ports.studio is not None:
         out.print(f"page: http://127.0.0.1:{ports.studio}")
     example = "imgedit edit PHOTO --experiment ben2_flux_fill --prompt 'a gym'"

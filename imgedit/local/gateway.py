@@ -22,6 +22,9 @@ CONFIGURATIONS = installation.ROOT / "deploy" / "envoy"
 ORCHESTRATOR_CLUSTERS = ("orchestrator", "streams", "health", "credentials")
 """The edge's ways to the orchestrators, each with a budget apart."""
 
+OPENAI_CLUSTER = "openai_api"
+"""The edge's way to OpenAI's image API, which speaks HTTP/1.1."""
+
 Config = dict[str, Any]
 
 _ANY_SERVICE = "model_service"
@@ -71,14 +74,16 @@ def edge(
     metrics: Address,
     admin: Address,
     orchestrators: Sequence[Address],
+    openai: Sequence[Address] = (),
     files: Path = CONFIGURATIONS,
     tls: tuple[Tls, Path] | None = None,
     upstream: Mutual | None = None,
 ) -> Config:
     """The edge's configuration: JSON and gRPC on `public`, forwarded to orchestrators.
 
-    files: the folder with api.binpb, openapi.json and the scripts. tls: the certificate, and a folder for the file
-    through which Envoy watches it; None = plain text. upstream: TLS to the orchestrators; None = plain text.
+    openai: where OpenAI's image API listens; empty = its paths answer that nothing serves them. files: the folder where
+    Envoy will find api.binpb, openapi.json and the scripts. tls: the certificate, and a folder for the file through
+    which Envoy watches it; None = plain text. upstream: TLS towards what is behind; None = plain text.
     """
     config = _read("edge.yaml")
     _move_admin(config, admin)
@@ -86,6 +91,7 @@ def edge(
     _listen(config, "metrics", metrics)
     for cluster in ORCHESTRATOR_CLUSTERS:
         _forward(config, cluster, orchestrators)
+    _forward(config, OPENAI_CLUSTER, openai)
     for holder in _holders(config, ("proto_descriptor", "filename")):
         for key in ("proto_descriptor", "filename"):
             if key in holder:
@@ -220,7 +226,7 @@ def _secure(config: Config, upstream: Mutual) -> None:
     for cluster, name in upstream.names.items():
         matcher = {"san_type": "DNS", "matcher": {"exact": name}}
         common: Config = {
-            "alpn_protocols": ["h2"],
+            "alpn_protocols": ["http/1.1" if cluster == OPENAI_CLUSTER else "h2"],
             "combined_validation_context": {
                 "default_validation_context": {"match_typed_subject_alt_names": [matcher]},
                 "validation_context_sds_secret_config": _watched(upstream.secrets, "authorities"),

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
-from imgedit.local.services import MAX_SERVICES, ORCHESTRATOR, SERVICES
+from imgedit.local.services import MAX_SERVICES, OPENAI_API, ORCHESTRATOR, SERVICES, TABLE
 
 DEFAULT_BASE_PORT = ORCHESTRATOR.port
 DEFAULT_METRICS_BASE_PORT = ORCHESTRATOR.metrics_port
@@ -32,6 +32,9 @@ _METRICS_ENVOY = MAX_SERVICES
 _METRICS_FURTHER = _FURTHER
 """Offsets from the metrics base port: the edge's and the sidecar's figures, and those of further replicas."""
 
+_METRICS_PLACES = {row.name: row.metrics_port - ORCHESTRATOR.metrics_port for row in TABLE}
+"""Offset of each service's metrics from the metrics base port."""
+
 _BLOCK = 120
 """Ports of a stack in `Ports.free`: gRPC, the page and the edge in the first half, metrics in the other."""
 
@@ -40,8 +43,9 @@ _BLOCK = 120
 class Ports:
     """The services' ports: gRPC from `base`, metrics from `metrics_base`.
 
-    In table order. Further replicas and Envoy use numbers up to `base + 51` and `metrics_base + 49`. replicas: number
-    of a service's replicas, if not one. gateway: port of the edge, studio: port of the page; None = absent.
+    Further replicas and Envoy use numbers up to `base + 51` and `metrics_base + 49`. replicas: how many of a service
+    there are, where it is not one. gateway: port of the edge, behind which the OpenAI API listens at the next port;
+    studio: port of the page; None = there is none.
     """
 
     base: int = DEFAULT_BASE_PORT
@@ -60,7 +64,7 @@ class Ports:
         """
         half = _BLOCK // 2
         for base in range(20000, 32000, _BLOCK):
-            edge, page = base + half - 1 if gateway else None, base + half - 2 if studio else None
+            edge, page = base + half - 2 if gateway else None, base + half - 3 if studio else None
             found = cls(base, base + half, replicas, edge, page)
             if _claim(base) and all(is_free(port) for port in found.all()):
                 return found
@@ -78,13 +82,20 @@ class Ports:
 
     def grpc_port(self, name: str) -> int:
         """The gRPC port of a replica."""
-        return self._port(name, self.base, _FURTHER)
+        place = SERVICES.index(name.partition("-")[0])
+        return self._port(name, self.base + place, self.base + _FURTHER)
+
+    @property
+    def openai(self) -> int | None:
+        """The port of the OpenAI API behind the edge; None where there is no edge."""
+        return None if self.gateway is None else self.gateway + 1
 
     def metrics_port(self, name: str) -> int:
         """The metrics port of a replica, or of "edge" and "sidecar"."""
         if name in ("edge", "sidecar"):
             return self.metrics_base + _METRICS_ENVOY + ("edge", "sidecar").index(name)
-        return self._port(name, self.metrics_base, _METRICS_FURTHER)
+        place = _METRICS_PLACES[name.partition("-")[0]]
+        return self._port(name, self.metrics_base + place, self.metrics_base + _METRICS_FURTHER)
 
     def listener_port(self, service: str) -> int:
         """The sidecar's port for a model service."""
@@ -123,6 +134,9 @@ class Ports:
             yield "the gateway", self.gateway
             yield "the gateway's admin pages", self.admin_port("edge")
             yield "metrics of the gateway", self.metrics_port("edge")
+        if self.openai is not None:
+            yield "the OpenAI API", self.openai
+            yield "metrics of the OpenAI API", self.metrics_port(OPENAI_API.name)
         if self.studio is not None:
             yield "the page", self.studio
 
@@ -136,10 +150,12 @@ class Ports:
                 raise ValueError(f"port {port} would be both {taken[port]} and {name}; choose other ports")
             taken[port] = name
 
-    def _port(self, name: str, base: int, further: int) -> int:
+    def _port(self, name: str, first: int, further: int) -> int:
+        """`first` for the first replica of a service; those of all services follow one another from `further` on."""
         service, _, number = name.partition("-")
-        place = SERVICES.index(service)
-        return base + place if not number else base + further + place * (MAX_REPLICAS - 1) + int(number) - 2
+        if not number:
+            return first
+        return further + SERVICES.index(service) * (MAX_REPLICAS - 1) + int(number) - 2
 
 
 def _claim(base: int) -> bool:

@@ -8,6 +8,7 @@ it. Compose, the manifests, the Dockerfile and Prometheus's jobs are edited by h
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 MAX_SERVICES = 10
 """For so many `imgedit.local.ports` has numbers."""
@@ -18,14 +19,16 @@ class ServiceRow:
     """One service.
 
     name: of its package `services.<name>`, its settings IMGEDIT_<NAME>_* and its configuration in the orchestrator.
-    port, metrics_port: of its first replica on one machine, and of every pod in a cluster; ports are consecutive in
-    table order. model: folder of its published checkpoint; None = no model.
+    port, metrics_port: of its first replica on one machine, and of every pod in a cluster. gRPC ports follow one
+    another in the order of the table; no two metrics ports are the same. model: folder of its published checkpoint;
+    None = it runs no model. speaks: what its port takes.
     """
 
     name: str
     port: int
     metrics_port: int
     model: str | None = None
+    speaks: Literal["grpc", "http"] = "grpc"
 
     @property
     def image(self) -> str:
@@ -42,7 +45,10 @@ MODEL_SERVICES = (
 )
 """The services that the orchestrator calls."""
 
-TABLE = (ORCHESTRATOR, *MODEL_SERVICES)
+OPENAI_API = ServiceRow("openai_api", 8081, 9105, speaks="http")
+"""Another protocol for the orchestrator's callers. The edge alone calls it, and it goes where the edge goes."""
 
-SERVICES = tuple(row.name for row in TABLE)
-"""Their names, in the order of their ports."""
+TABLE = (ORCHESTRATOR, *MODEL_SERVICES, OPENAI_API)
+
+SERVICES = tuple(row.name for row in (ORCHESTRATOR, *MODEL_SERVICES))
+"""The names of those that speak gRPC, in the order of their ports."""

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -24,7 +24,7 @@ from imgedit.channels import proxy_options
 from imgedit.local import gateway, malloc
 from imgedit.local.gateway import Address
 from imgedit.local.ports import Ports, is_free
-from imgedit.local.services import SERVICES
+from imgedit.local.services import OPENAI_API, SERVICES
 
 START_SECONDS = 1800.0
 """Longest wait for a service to say SERVING: a 20B model takes minutes to load."""
@@ -214,15 +214,30 @@ class Stack:
         if self.ports.has_sidecar:
             yield self._sidecar()
         yield from (self._service(SERVICES[0], name) for name in self.ports.names(SERVICES[0]))
-        if self.ports.gateway is not None:
-            yield self._edge(self.ports.gateway)
+        if self.ports.gateway is not None and self.ports.openai is not None:
+            yield self._openai_api(self.ports.openai)
+            yield self._edge(self.ports.gateway, self.ports.openai)
         if self.ports.studio is not None:
             yield self._studio(self.ports.studio)
 
     def _service(self, service: str, name: str) -> Program:
+        return self._server(service, name, self.ports.grpc_port(name))
+
+    def _openai_api(self, port: int) -> Program:
+        service = OPENAI_API.name
+        found = self._server(service, service, port)
+        return replace(
+            found,
+            environment={
+                **found.environment,
+                f"IMGEDIT_{service.upper()}_ORCHESTRATOR": self.ports.address(SERVICES[0]),
+            },
+        )
+
+    def _server(self, service: str, name: str, port: int) -> Program:
         prefix = f"IMGEDIT_{service.upper()}_"
         environment = {
-            f"{prefix}PORT": str(self.ports.grpc_port(name)),
+            f"{prefix}PORT": str(port),
             f"{prefix}METRICS_PORT": str(self.ports.metrics_port(name)),
             f"{prefix}EXIT_WITH_PARENT": "true",
             # On one machine there is no balancer to wait for, and nobody waits for an edit after Ctrl-C.
@@ -231,7 +246,7 @@ class Stack:
         }
         command = [sys.executable, "-m", f"services.{service}"]
         ready_at = (self.ports.metrics_port(name), "/readyz")
-        return Program(name, command, environment, self.ports.address(name), ready_at)
+        return Program(name, command, environment, f"127.0.0.1:{port}", ready_at)
 
     def _sidecar(self) -> Program:
         config = gateway.sidecar(
@@ -243,12 +258,13 @@ class Stack:
         first, *further = (self.ports.target(service) for service in SERVICES[1:])
         return Program("sidecar", self._envoy(config, "sidecar"), {}, first, further_addresses=tuple(further))
 
-    def _edge(self, port: int) -> Program:
+    def _edge(self, port: int, openai: int) -> Program:
         config = gateway.edge(
             public=Address(port),
             metrics=Address(self.ports.metrics_port("edge")),
             admin=Address(self.ports.admin_port("edge")),
             orchestrators=self._addresses(SERVICES[0]),
+            openai=[Address(openai)],
         )
         return Program("edge", self._envoy(config, "edge"), {}, f"127.0.0.1:{port}")
 

@@ -16,7 +16,7 @@ from imgedit.addresses import is_loopback
 from imgedit.errors import ScopeMissing, SettingsError, Unauthenticated
 from imgedit.tokens import ANONYMOUS, Credential
 from services.common import credentials
-from services.common.settings import ModelSettings, ServiceSettings
+from services.common.settings import ModelSettings, ServerSettings
 
 Metadata = Sequence[tuple[str, str | bytes]]
 
@@ -129,8 +129,8 @@ def service_gate(settings: ModelSettings) -> Gate:
     return ServiceGate(service_tokens) if service_tokens else OpenGate()
 
 
-def check_exposure(settings: ServiceSettings, gate: Gate) -> None:
-    """Raise `SettingsError` if other machines can call a server without credentials."""
+def check_exposure(settings: ServerSettings, gate: Gate) -> None:
+    """Raise `SettingsError` where other machines could call a server that asks nobody for a credential."""
     if is_loopback(settings.host):
         return
     host = settings.variable("host")

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -26,9 +27,11 @@ from services.common import access, logs, memory, metrics, tls, tracing
 from services.common.interceptors import RequestInterceptor
 from services.common.messages import Limits
 from services.common.metrics import MetricsServer
-from services.common.settings import S, ServiceSettings, load
+from services.common.settings import P, S, ServiceSettings, load
 
 _log = logging.getLogger(__name__)
+
+M = TypeVar("M")
 
 _LEAVE_SECONDS = 0.5
 
@@ -157,9 +160,16 @@ class RunningServer:
 
 
 def run(make_service: Callable[[S], Service], settings_class: type[S]) -> int:
-    """Serve until SIGTERM or SIGINT.
+    """Serve until SIGTERM or SIGINT. Returns the exit code: 0 after a clean end, 1 when the start failed."""
+    return run_process(settings_class, make_service, _serve)
 
-    Returns the exit code: 0 after a clean end, 1 when the start failed.
+
+def run_process(
+    settings_class: type[P], make: Callable[[P], M], serve: Callable[[M, P, asyncio.Event], Awaitable[int]]
+) -> int:
+    """The whole of a server's process: settings, logs, signals; then what `make` makes of the settings is served.
+
+    `serve` gets an event that is set once the process is to end, and returns the exit code.
     """
     sighup.hold()
     try:
@@ -167,9 +177,9 @@ def run(make_service: Callable[[S], Service], settings_class: type[S]) -> int:
         logs.configure(settings.service, settings.log_level)
         logs.claim_standard_error()
         metrics.BUILD.info({"version": __version__, "service": settings.service})
-        service = make_service(settings)
+        made = make(settings)
         tracing.configure(settings)
-        return asyncio.run(_serve(service, settings))
+        return asyncio.run(_until_stopped(made, settings, serve))
     except ImgeditError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -177,15 +187,24 @@ def run(make_service: Callable[[S], Service], settings_class: type[S]) -> int:
         tracing.close()
 
 
-async def _serve(service: Service, settings: ServiceSettings) -> int:
+async def _until_stopped(made: M, settings: P, serve: Callable[[M, P, asyncio.Event], Awaitable[int]]) -> int:
+    """Run `serve`, and set its event on SIGTERM, SIGINT, and where the parent is gone."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, stop.set)
-    _listen_for_hangup(service, stop)
     watches = [asyncio.create_task(memory.release_regularly())]
     if settings.exit_with_parent:
         watches.append(asyncio.create_task(_watch_parent(stop)))
+    code = await serve(made, settings, stop)
+    for watch in watches:
+        watch.cancel()
+    _log.info("stopped")
+    return code
+
+
+async def _serve(service: Service, settings: ServiceSettings, stop: asyncio.Event) -> int:
+    listen_for_hangup(service.reload, stop)
     try:
         server = RunningServer(service, settings)
     except OSError as error:
@@ -214,14 +233,11 @@ async def _serve(service: Service, settings: ServiceSettings) -> int:
     with suppress(asyncio.CancelledError):
         await starting
     await server.drain()
-    for watch in watches:
-        watch.cancel()
-    _log.info("stopped")
     return 0
 
 
-def _listen_for_hangup(service: Service, stop: asyncio.Event) -> None:
-    """Handle SIGHUP: stop if the terminal has closed, else reload the configuration."""
+def listen_for_hangup(read_again: Callable[[], Awaitable[None]], stop: asyncio.Event) -> None:
+    """SIGHUP ends the service once its terminal has closed, and has it read its configuration again otherwise."""
     terminal = sighup.Terminal()
     reloads: set[asyncio.Task[None]] = set()
 
@@ -229,7 +245,7 @@ def _listen_for_hangup(service: Service, stop: asyncio.Event) -> None:
         if terminal.is_gone():
             stop.set()
             return
-        reload = asyncio.ensure_future(service.reload())
+        reload = asyncio.ensure_future(read_again())
         reloads.add(reload)
         reload.add_done_callback(reloads.discard)
 

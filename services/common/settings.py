@@ -17,11 +17,8 @@ from imgedit.errors import SettingsError
 MIB = 1024 * 1024
 
 
-class ServiceSettings(BaseSettings):
-    """The settings of every server.
-
-    A subclass sets `env_prefix`, for instance IMGEDIT_FILL_.
-    """
+class ServerSettings(BaseSettings):
+    """What every server reads, whatever it speaks. A subclass sets `env_prefix`, for instance IMGEDIT_FILL_."""
 
     model_config = SettingsConfigDict(frozen=True)
 
@@ -31,34 +28,18 @@ class ServiceSettings(BaseSettings):
     credential_settings: ClassVar[tuple[str, ...]] = ("tls_client_ca",)
     """The settings that require a credential from callers."""
 
-    host: str = Field("127.0.0.1", description="address to listen on, for gRPC and metrics")
-    port: int = Field(ge=0, le=65535, description="gRPC port; 0 = any free one")
+    host: str = Field("127.0.0.1", description="address to listen on, for callers and metrics")
+    port: int = Field(ge=0, le=65535, description="port for callers; 0 = any free one")
     metrics_port: int = Field(ge=0, le=65535, description="port of /metrics, /livez and /readyz; 0 = any free one")
-    log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="minimum level of logged messages"
-    )
-    max_request_bytes: int = Field(32 * MIB, ge=1, description="largest message that the handler accepts")
-    max_receive_bytes: int = Field(48 * MIB, ge=1, description="largest message that the transport accepts")
-    receive_seconds: float = Field(60.0, gt=0, description="time limit for a caller to send a message")
-    max_receiving: int = Field(32, ge=1, description="messages received concurrently; others wait")
-    max_receiving_per_caller: int = Field(
-        8, ge=1, description="per-caller limit on concurrent messages, and on open request streams"
-    )
-    send_seconds: float = Field(
-        300.0, gt=0, description="time limit for a caller to read a message; then its connection is closed"
-    )
-    max_send_bytes: int = Field(128 * MIB, ge=1, description="largest response")
-    max_pixels: int = Field(25_000_000, ge=256, description="most pixels of an image, checked before decoding")
-    drain_seconds: float = Field(3.0, ge=0, description="delay between NOT_SERVING and rejecting new calls, on SIGTERM")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is logged")
+    max_pixels: int = Field(25_000_000, ge=256, description="most pixels of a picture, checked before it is decoded")
+    drain_seconds: float = Field(3.0, ge=0, description="wait between NOT_SERVING and refusing new calls, on SIGTERM")
     grace_seconds: float = Field(150.0, ge=0, description="longest wait for running calls, on SIGTERM")
     exit_with_parent: bool = Field(False, description="drain and exit when the parent process ends")
     tls_certificate: str = Field("", description="PEM file of the server's certificate chain; empty = no TLS")
     tls_key: str = Field("", description="PEM file of the certificate's key, without a password")
     tls_client_ca: str = Field(
         "", description="PEM file of the authorities whose certificates callers must show; empty = none required"
-    )
-    tls_client_names: str = Field(
-        "", description="accepted names in a caller's certificate, comma-separated; empty = any name"
     )
     tracing: str = Field(
         "",
@@ -74,6 +55,25 @@ class ServiceSettings(BaseSettings):
     def variable(cls, name: str) -> str:
         """The environment variable of a setting."""
         return f"{cls.model_config.get('env_prefix', '')}{name}".upper()
+
+
+class ServiceSettings(ServerSettings):
+    """What every gRPC server reads besides."""
+
+    max_request_bytes: int = Field(32 * MIB, ge=1, description="largest message that the handler accepts")
+    max_receive_bytes: int = Field(48 * MIB, ge=1, description="largest message that the transport accepts")
+    receive_seconds: float = Field(60.0, gt=0, description="how long a caller may take to send a message")
+    max_receiving: int = Field(32, ge=1, description="most messages that are received at once; others wait")
+    max_receiving_per_caller: int = Field(
+        8, ge=1, description="most of them, and most open streams of requests, of one caller"
+    )
+    send_seconds: float = Field(
+        300.0, gt=0, description="how long a caller may take to read a message; then its connection is closed"
+    )
+    max_send_bytes: int = Field(128 * MIB, ge=1, description="largest answer")
+    tls_client_names: str = Field(
+        "", description="names, comma-separated, of which a caller's certificate must have one; empty = any name"
+    )
 
 
 class ModelSettings(ServiceSettings):
@@ -136,9 +136,10 @@ class DiffusionSettings(ModelSettings):
 
 
 S = TypeVar("S", bound=ServiceSettings)
+P = TypeVar("P", bound=ServerSettings)
 
 
-def load(settings_class: type[S]) -> S:
+def load(settings_class: type[P]) -> P:
     """Read the settings of a service from the environment.
 
     Raises `SettingsError` that names the variable, for an invalid value or an unknown variable.

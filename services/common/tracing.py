@@ -15,7 +15,7 @@ from typing import Protocol
 
 from imgedit import installation
 from imgedit.errors import EditCancelled, ImgeditError, InternalError, SettingsError
-from services.common.settings import ServiceSettings
+from services.common.settings import ServerSettings
 
 TRACEPARENT = "traceparent"
 
@@ -61,8 +61,8 @@ _current: ContextVar[Span | None] = ContextVar("span", default=None)
 _NOTHING = nullcontext()
 
 
-def configure(settings: ServiceSettings) -> None:
-    """Start tracing if the settings name a collector.
+def configure(settings: ServerSettings) -> None:
+    """Trace from now on where the settings name a collector. Called once, in `__main__`.
 
     Called once, in `__main__`. Raises `SettingsError` if OpenTelemetry is not installed.
     """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -91,13 +91,27 @@ async def edge(orchestrator: Orchestrator, folder: Path, *others: Orchestrator) 
     orchestrators = (orchestrator, *others)
     for one in orchestrators:
         await one.start()
+    try:
+        async with edge_before([Address(one.port) for one in orchestrators], folder) as public:
+            yield public
+    finally:
+        for one in orchestrators:
+            await one.server.stop(None)
+
+
+@asynccontextmanager
+async def edge_before(
+    orchestrators: Sequence[Address], folder: Path, *, openai: Sequence[Address] = ()
+) -> AsyncIterator[Address]:
+    """The edge in front of what listens at these addresses."""
     base = Ports.free().base
     public = Address(base)
     config = gateway.edge(
         public=public,
         metrics=Address(base + 1),
         admin=Address(base + 2),
-        orchestrators=[Address(one.port) for one in orchestrators],
+        orchestrators=orchestrators,
+        openai=openai,
     )
     command = gateway.command(config, folder / "edge.json")
     with (folder / "edge.log").open("wb") as log:
@@ -108,8 +122,6 @@ async def edge(orchestrator: Orchestrator, folder: Path, *others: Orchestrator) 
     finally:
         process.terminate()
         await asyncio.wait_for(process.wait(), START_SECONDS)
-        for one in orchestrators:
-            await one.server.stop(None)
 
 
 async def _serving(public: Address) -> None:

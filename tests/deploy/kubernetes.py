@@ -18,7 +18,7 @@ K8S = ROOT / "deploy" / "k8s"
 OVERLAYS = ("overlays/kind-demo", "overlays/production")
 COMPONENTS = tuple(sorted(f"components/{path.parent.name}" for path in K8S.glob("components/*/kustomization.yaml")))
 
-OWN_IMAGES = re.compile(r"imgedit-(orchestrator|segmentation|fill|qwen-edit|models|demo-models|studio)")
+OWN_IMAGES = re.compile(r"imgedit-(orchestrator|segmentation|fill|qwen-edit|openai-api|models|demo-models|studio)")
 
 Object = dict[str, Any]
 

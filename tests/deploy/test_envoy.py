@@ -96,7 +96,7 @@ def test_every_http_path_of_the_api_has_a_route_at_the_edge() -> None:
     [host] = manager["route_config"]["virtual_hosts"]
     routed = [route["match"] for route in host["routes"] if "route" in route]
     for path in paths:
-        example = path.replace("{request_id}", "a-1")
+        example = path.replace("{request_id}", "a-1").replace("{name}", "b.png")
         assert any(
             match.get("path") == example
             or ("safe_regex" in match and re.fullmatch(match["safe_regex"]["regex"], example))
@@ -125,7 +125,7 @@ def test_a_cluster_gets_every_file_that_the_edge_names() -> None:
     named = re.findall(r"deploy/envoy/([\w.]+)", (FOLDER / "edge.yaml").read_text())
     files = yaml.safe_load((FOLDER / "kustomization.yaml").read_text())["configMapGenerator"][0]["files"]
     compose = (FOLDER.parent / "docker" / "compose.yaml").read_text()
-    assert len(set(named)) == 4
+    assert len(set(named)) == 5
     for name in named:
         assert name in files
         assert f"/etc/envoy/{name}:ro" in compose

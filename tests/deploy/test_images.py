@@ -22,7 +22,7 @@ import yaml
 from imgedit.local import malloc
 from imgedit.local.ports import Ports
 from imgedit.local.supervisor import is_serving
-from services.common.settings import ServiceSettings
+from services.common.settings import ServerSettings
 from studio import settings as studio_settings
 from tests.deploy.kubernetes import ROOT
 from tests.deploy.test_kubernetes import SETTINGS
@@ -102,7 +102,7 @@ def install(stage: str, context: Path) -> Path:
 
 
 def test_every_image_keeps_memory_as_the_services_of_one_machine_do() -> None:
-    for service in ("segmentation", "fill", "qwen-edit", "orchestrator"):
+    for service in ("segmentation", "fill", "qwen-edit", "orchestrator", "openai-api"):
         assert malloc.SERVICE.items() <= environment(service).items()
 
 
@@ -185,7 +185,9 @@ def test_the_page_starts_in_its_own_environment_and_is_healthy(studio_environmen
         process.wait()
 
 
-@pytest.mark.parametrize("target", ["orchestrator", "segmentation", "fill", "qwen-edit", "studio", "models"])
+@pytest.mark.parametrize(
+    "target", ["orchestrator", "segmentation", "fill", "qwen-edit", "openai-api", "studio", "models"]
+)
 def test_an_image_runs_as_nobody_in_particular_and_has_no_tools_that_it_does_not_call(target: str) -> None:
     instructions = lineage(target)
     users = [line.split()[1] for line in instructions if line.startswith("USER")]
@@ -229,7 +231,9 @@ def test_every_extra_is_written_as_every_pip_finds_it() -> None:
             assert extra in declared, f"{path.name}: {extra}"
 
 
-@pytest.mark.parametrize("target", ["orchestrator", "segmentation", "fill", "qwen-edit", "studio", "models"])
+@pytest.mark.parametrize(
+    "target", ["orchestrator", "segmentation", "fill", "qwen-edit", "openai-api", "studio", "models"]
+)
 def test_a_build_stage_fails_where_what_its_image_runs_cannot_be_imported(target: str) -> None:
     [(origin, *_)] = [line for line in words(stages()[target], "COPY") if line[0].startswith("--from")]
     installing = words(stages()[origin.removeprefix("--from=")], "RUN")
@@ -273,7 +277,7 @@ def test_the_pages_image_exposes_its_port() -> None:
 
 def test_every_variable_of_the_compose_file_is_a_setting() -> None:
     compose = yaml.safe_load((ROOT / "deploy/docker/compose.yaml").read_text())
-    known: dict[str, tuple[type[ServiceSettings], str]] = {
+    known: dict[str, tuple[type[ServerSettings], str]] = {
         settings.variable(field): (settings, field) for settings in SETTINGS.values() for field in settings.model_fields
     }
     studio_settings.load(compose["services"].pop("studio")["environment"])

@@ -18,9 +18,11 @@ from typer.testing import CliRunner
 from deploy.build import dashboards
 from imgedit.cli.main import app
 from imgedit.local import gateway
+from imgedit.local.services import TABLE
 from imgedit.weights import registry
-from services.common.settings import DiffusionSettings, ModelSettings, ServiceSettings
+from services.common.settings import DiffusionSettings, ModelSettings, ServerSettings
 from services.fill.settings import FillSettings
+from services.openai_api.settings import OpenAiApiSettings
 from services.orchestrator.settings import OrchestratorSettings
 from services.qwen_edit.settings import QwenEditSettings
 from services.segmentation.settings import SegmentationSettings
@@ -43,11 +45,12 @@ from tests.deploy.kubernetes import (
     workloads,
 )
 
-SETTINGS: dict[str, type[ServiceSettings]] = {
+SETTINGS: dict[str, type[ServerSettings]] = {
     "imgedit-orchestrator": OrchestratorSettings,
     "imgedit-segmentation": SegmentationSettings,
     "imgedit-fill": FillSettings,
     "imgedit-qwen-edit": QwenEditSettings,
+    "imgedit-openai-api": OpenAiApiSettings,
 }
 
 # Kinds that the validator has no schema for; their fields are tested here.
@@ -149,7 +152,8 @@ def test_the_ports_are_those_of_the_settings(objects: list[Object]) -> None:
         [container] = pod(item)["spec"]["containers"]
         ports = {port["name"]: port["containerPort"] for port in container["ports"]}
         fields = settings.model_fields
-        assert ports == {"grpc": fields["port"].default, "metrics": fields["metrics_port"].default}
+        speaks = next(row.speaks for row in TABLE if row.image == item["metadata"]["name"])
+        assert ports == {speaks: fields["port"].default, "metrics": fields["metrics_port"].default}
 
 
 def test_every_variable_is_a_setting_with_a_value_that_it_takes(objects: list[Object]) -> None:
@@ -166,8 +170,8 @@ def test_every_variable_is_a_setting_with_a_value_that_it_takes(objects: list[Ob
         settings.model_validate({known[variable]: value for variable, value in values.items()})
 
 
-def settings_in(objects: list[Object]) -> dict[str, ServiceSettings]:
-    """The variables of each service, by its Deployment's name."""
+def settings_in(objects: list[Object]) -> dict[str, ServerSettings]:
+    """What each service is told, by its Deployment's name."""
     maps = {item["metadata"]["name"]: item["data"] for item in of_kind(objects, "ConfigMap") if "data" in item}
     found = {}
     for item in of_kind(objects, "Deployment"):
@@ -409,7 +413,7 @@ def test_model_services_take_calls_from_the_orchestrator_alone(objects: list[Obj
     stranger = {"app.kubernetes.io/name": "imgedit-edge"}
     for item in of_kind(objects, "NetworkPolicy"):
         settings = SETTINGS.get(item["metadata"]["name"])
-        if settings is None or settings is OrchestratorSettings:
+        if settings is None or not issubclass(settings, ModelSettings):
             continue
         port = settings.model_fields["port"].default
         rules = [rule for rule in item["spec"]["ingress"] if {"port": port} in rule["ports"]]
@@ -427,6 +431,8 @@ def test_the_policies_allow_what_the_services_call(objects: list[Object]) -> Non
     policies = {item["metadata"]["name"]: item["spec"] for item in of_kind(objects, "NetworkPolicy")}
     for source, target, port in (
         ("imgedit-edge", "imgedit-orchestrator", 50051),
+        ("imgedit-edge", "imgedit-openai-api", 8081),
+        ("imgedit-openai-api", "imgedit-orchestrator", 50051),
         ("imgedit-studio", "imgedit-orchestrator", 50051),
         ("imgedit-orchestrator", "imgedit-segmentation", 50052),
         ("imgedit-orchestrator", "imgedit-fill", 50053),
@@ -505,7 +511,13 @@ def test_every_part_shows_the_certificate_that_the_others_expect(production: lis
         item for item in of_kind(production, "ConfigMap") if item["metadata"]["name"].startswith("imgedit-envoy")
     ]
     for file, clusters in (
-        ("edge-tls.json", dict.fromkeys(gateway.ORCHESTRATOR_CLUSTERS, "imgedit-orchestrator")),
+        (
+            "edge-tls.json",
+            {
+                **dict.fromkeys(gateway.ORCHESTRATOR_CLUSTERS, "imgedit-orchestrator"),
+                gateway.OPENAI_CLUSTER: "imgedit-openai-api",
+            },
+        ),
         ("sidecar-tls.json", {s: f"imgedit-{s.replace('_', '-')}" for s in ("segmentation", "fill", "qwen_edit")}),
     ):
         config = json.loads(envoy["data"][file])

@@ -14,7 +14,7 @@ import yaml
 from deploy.envoy.build import cluster_edge, cluster_sidecar
 from docs_tools.settings import settings_of
 from imgedit.local.ports import MAX_REPLICAS, Ports
-from imgedit.local.services import MAX_SERVICES, MODEL_SERVICES, ORCHESTRATOR, TABLE, ServiceRow
+from imgedit.local.services import MAX_SERVICES, MODEL_SERVICES, OPENAI_API, ORCHESTRATOR, SERVICES, TABLE, ServiceRow
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 ROWS = pytest.mark.parametrize("row", TABLE, ids=lambda row: row.name)
@@ -30,18 +30,21 @@ def manifests(row: ServiceRow) -> dict[str, Any]:
     return {found["kind"]: found for found in yaml.safe_load_all(text) if found}
 
 
-def test_the_table_numbers_its_services_in_a_row() -> None:
+def test_the_table_numbers_its_services() -> None:
     assert len(TABLE) <= MAX_SERVICES
-    for place, row in enumerate(TABLE):
-        assert (row.port, row.metrics_port) == (ORCHESTRATOR.port + place, ORCHESTRATOR.metrics_port + place)
+    for place, row in enumerate((ORCHESTRATOR, *MODEL_SERVICES)):
+        assert (row.port, row.speaks) == (ORCHESTRATOR.port + place, "grpc")
+    places = [row.metrics_port - ORCHESTRATOR.metrics_port for row in TABLE]
+    assert len(set(places)) == len(TABLE)
+    assert all(0 <= place < MAX_SERVICES for place in places)
 
 
 def test_no_two_things_of_a_stack_share_a_port_however_many_replicas_there_are() -> None:
-    ports = Ports(replicas={row.name: MAX_REPLICAS for row in TABLE}, gateway=8080, studio=8501)
+    ports = Ports(replicas=dict.fromkeys(SERVICES, MAX_REPLICAS), gateway=8080, studio=8501)
     taken = list(ports.all())
     assert len(taken) == len(set(taken))
     assert max(port for port in taken if port >= ports.base) <= ports.base + 51
-    metrics = [ports.metrics_port(name) for row in TABLE for name in ports.names(row.name)]
+    metrics = [ports.metrics_port(name) for service in SERVICES for name in ports.names(service)]
     assert max(metrics) <= ports.metrics_base + 49
 
 
@@ -60,7 +63,7 @@ def test_the_manifests_name_every_service_and_its_ports(row: ServiceRow) -> None
         part for part in found["Deployment"]["spec"]["template"]["spec"]["containers"] if part["image"] == row.image
     )
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
-    assert (ports["grpc"], ports["metrics"]) == (row.port, row.metrics_port)
+    assert (ports[row.speaks], ports["metrics"]) == (row.port, row.metrics_port)
 
 
 def test_the_orchestrator_may_call_every_model_service_in_a_cluster() -> None:
@@ -85,4 +88,5 @@ def test_envoy_reaches_every_service() -> None:
     text = repr(cluster_sidecar())
     for row in MODEL_SERVICES:
         assert f"'address': '{row.image}', 'port_value': {row.port}" in text
-    assert f"'address': '{ORCHESTRATOR.image}', 'port_value': {ORCHESTRATOR.port}" in repr(cluster_edge())
+    for row in (ORCHESTRATOR, OPENAI_API):
+        assert f"'address': '{row.image}', 'port_value': {row.port}" in repr(cluster_edge())

@@ -18,11 +18,12 @@ from typing import Any
 import httpx2
 import pytest
 import yaml
+from openai import OpenAI
 
 from imgedit import SyncEditClient
 from imgedit.errors import ImgeditError
 from imgedit.local.ports import Ports
-from imgedit.local.services import SERVICES
+from imgedit.local.services import OPENAI_API, SERVICES
 from tests.e2e.conftest import RunningStack
 
 ROOT = Path(__file__).parents[2]
@@ -52,7 +53,10 @@ def prometheus(stack: RunningStack, tmp_path_factory: pytest.TempPathFactory) ->
     if shutil.which("prometheus") is None:
         pytest.skip("prometheus is not installed: make system-deps")
     folder = tmp_path_factory.mktemp("prometheus")
-    ports = {f"imgedit-{name.replace('_', '-')}": stack.ports.metrics_port(name) for name in (*SERVICES, "edge")}
+    ports = {
+        f"imgedit-{name.replace('_', '-')}": stack.ports.metrics_port(name)
+        for name in (*SERVICES, OPENAI_API.name, "edge")
+    }
     config = {
         "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
         "rule_files": [str(folder / "rules.yaml")],
@@ -108,6 +112,16 @@ def load(stack: RunningStack) -> None:
             for experiment in ("ben2_flux_fill", "ben2_qwen_image"):
                 client.edit(stack.photo, experiment=experiment, prompt="a gym", steps=10, seed=seed)
         client.edit(stack.photo, experiment="ben2_flux_fill", prompt="배경을 현대적인 체육관으로 변경", steps=10)
+        with OpenAI(base_url=f"http://127.0.0.1:{stack.ports.gateway}/v1", api_key="none") as sdk:
+            for stream in (False, True):
+                answer = sdk.images.edit(
+                    image=("photo.jpg", stack.photo.read_bytes()),
+                    prompt="a gym",
+                    stream=stream,
+                    extra_body={"steps": 10, "seed": 1},
+                )
+                if stream:
+                    list(answer)
         for steps in (9, 51):
             with suppress(ImgeditError):
                 client.edit(stack.photo, experiment="ben2_flux_fill", prompt="a gym", steps=steps)
@@ -147,7 +161,7 @@ def test_every_alert_asks_for_series_that_exist(prometheus: httpx2.Client) -> No
 def test_every_metric_is_seen_somewhere(prometheus: httpx2.Client, stack: RunningStack) -> None:
     shown = " ".join([*expressions().values(), *rules("record").values(), *rules("alert").values()])
     exposed = set()
-    for name in SERVICES:
+    for name in (*SERVICES, OPENAI_API.name):
         text = httpx2.get(f"http://127.0.0.1:{stack.ports.metrics_port(name)}/metrics").text
         exposed |= set(re.findall(r"^# TYPE (imgedit_\w+) (?:counter|gauge|histogram)", text, re.MULTILINE))
     exposed = {name for name in exposed if not name.endswith("_created")}

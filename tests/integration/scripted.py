@@ -114,6 +114,13 @@ def painted(image: image_pb2.Image, seed: int) -> image_pb2.Image:
     return pixels.to_message(np.full_like(rgb, seed % 251))
 
 
+def look() -> bytes:
+    """A preview: a small JPEG."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (32, 24)).save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
 class Fill(fill_pb2_grpc.FillServiceServicer):
     def __init__(self, script: Script) -> None:
         self.script = script
@@ -122,6 +129,8 @@ class Fill(fill_pb2_grpc.FillServiceServicer):
         yield fill_pb2.FillEvent(queued=progress_pb2.Queued(position=0))
         async for step in self.script.play(request, context):
             yield fill_pb2.FillEvent(progress=steps_pb2.Progress(step=step, steps=self.script.steps))
+            if request.preview_every and step % request.preview_every == 0:
+                yield fill_pb2.FillEvent(preview=progress_pb2.Preview(image=look()))
         image = painted(request.image, request.seed)
         yield fill_pb2.FillEvent(result=fill_pb2.FillResult(image=image, seed=request.seed))
 
@@ -135,6 +144,8 @@ class QwenEdit(qwen_edit_pb2_grpc.QwenEditServiceServicer):
     ) -> AsyncIterator[qwen_edit_pb2.QwenEditEvent]:
         async for step in self.script.play(request, context):
             yield qwen_edit_pb2.QwenEditEvent(progress=steps_pb2.Progress(step=step, steps=self.script.steps))
+            if request.preview_every and step % request.preview_every == 0:
+                yield qwen_edit_pb2.QwenEditEvent(preview=progress_pb2.Preview(image=look()))
         image = painted(request.images[0], request.seed)
         yield qwen_edit_pb2.QwenEditEvent(result=qwen_edit_pb2.QwenEditResult(image=image, seed=request.seed))
 

@@ -6,19 +6,32 @@ Retries, timeouts, progress, batches, cancelling.
 from __future__ import annotations
 
 import asyncio
+import io
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
 from grpc_status import rpc_status
 
-from imgedit import EditClient, Progress, SyncEditClient, edit_request
+from imgedit import (
+    EditClient,
+    EditResult,
+    ManyProgress,
+    Mask,
+    Outpaint,
+    Output,
+    Progress,
+    SyncEditClient,
+    edit_request,
+)
 from imgedit.client import CancelOutcome
 from imgedit.errors import (
     DeadlineExceeded,
@@ -27,12 +40,24 @@ from imgedit.errors import (
     QueueFull,
     RequestNotFound,
     ServiceUnavailable,
+    TooManyEdits,
     from_status,
     to_status,
 )
 from imgedit.v1 import edit_pb2, edit_pb2_grpc, profile_pb2, progress_pb2
 
 Context = grpc.aio.ServicerContext[edit_pb2.EditRequest, edit_pb2.EditEvent]
+
+
+LOOKED_UP = {
+    "runs": edit_pb2.GetEditResponse(
+        state="EDIT_STATE_RUNNING",
+        stage=edit_pb2.StageStarted(name="fill", index=2, count=3),
+        progress=edit_pb2.StageProgress(stage="fill", step=1, steps=4, eta_seconds=2),
+    ),
+    "done": edit_pb2.GetEditResponse(state="EDIT_STATE_SUCCEEDED", result=edit_pb2.EditResponse(seed=7)),
+    "bad": edit_pb2.GetEditResponse(state="EDIT_STATE_FAILED", error=to_status(InvalidArgument.field("steps", "no"))),
+}
 
 
 @dataclass
@@ -47,9 +72,11 @@ class Servicer(edit_pb2_grpc.EditServiceServicer):
     seconds: float = 0.0
     seen: list[edit_pb2.EditRequest] = field(default_factory=list)
     deadlines: list[float] = field(default_factory=list)
+    routed: list[object] = field(default_factory=list)
 
     async def EditStream(self, request: edit_pb2.EditRequest, context: Context) -> AsyncIterator[edit_pb2.EditEvent]:
         self.seen.append(request)
+        self._note(context)
         self.deadlines.append(context.time_remaining())
         yield edit_pb2.EditEvent(queued=progress_pb2.Queued(position=3, eta_seconds=7))
         yield edit_pb2.EditEvent(stage=edit_pb2.StageStarted(name="fill", index=2, count=3))
@@ -75,10 +102,22 @@ class Servicer(edit_pb2_grpc.EditServiceServicer):
             yield event
 
     async def CancelEdit(self, request: edit_pb2.CancelEditRequest, context: Context) -> edit_pb2.CancelEditResponse:
+        self._note(context)
         if self.errors:
             await abort(context, self.errors.pop(0))
         outcome = edit_pb2.CANCEL_OUTCOME_FINISHED if request.request_id == "old" else edit_pb2.CANCEL_OUTCOME_CANCELLED
         return edit_pb2.CancelEditResponse(request_id=request.request_id, outcome=outcome)
+
+    async def GetEdit(self, request: edit_pb2.GetEditRequest, context: Context) -> edit_pb2.GetEditResponse:
+        self._note(context)
+        if self.errors:
+            await abort(context, self.errors.pop(0))
+        if request.request_id not in LOOKED_UP:
+            await abort(context, RequestNotFound("not here"))
+        return LOOKED_UP[request.request_id]
+
+    def _note(self, context: Context) -> None:
+        self.routed.append(dict(context.invocation_metadata() or ()).get("x-imgedit-request-id"))
 
     async def ListExperiments(
         self, request: edit_pb2.ListExperimentsRequest, context: Context
@@ -131,8 +170,26 @@ async def test_every_edit_has_an_id_of_its_own() -> None:
     assert ids[2] == "mine"
 
 
+async def test_an_edit_that_is_one_too_many_is_sent_again_as_often_as_it_takes() -> None:
+    """More often than `retries`, which is for a server that is lost."""
+    servicer = Servicer([TooManyEdits("full", retry_after_seconds=0.01) for _ in range(6)])
+    async with serving(servicer) as target, EditClient(target) as client:
+        await client.edit(b"x", experiment="e", prompt="p")
+    assert len(servicer.seen) == 7
+    assert len({request.request_id for request in servicer.seen}) == 1
+
+
+@pytest.mark.parametrize(("wait", "retries"), [(60.0, 2), (0.01, 0)], ids=["no time is left", "nothing is sent again"])
+async def test_an_edit_that_is_one_too_many_is_refused(wait: float, retries: int) -> None:
+    servicer = Servicer([TooManyEdits("full", retry_after_seconds=wait)])
+    async with serving(servicer) as target, EditClient(target, retries=retries) as client:
+        with pytest.raises(TooManyEdits):
+            await client.edit(b"x", experiment="e", prompt="p", timeout=30)
+    assert len(servicer.seen) == 1
+
+
 @pytest.mark.parametrize("error", [QueueFull("full", retry_after_seconds=0.01), InvalidArgument.field("steps", "no")])
-async def test_nothing_but_unavailable_is_sent_again(error: ImgeditError) -> None:
+async def test_nothing_else_is_sent_again(error: ImgeditError) -> None:
     servicer = Servicer([error])
     async with serving(servicer) as target, EditClient(target) as client:
         with pytest.raises(type(error)):
@@ -190,6 +247,108 @@ async def test_cancelling_what_nobody_holds_is_an_error_of_its_own() -> None:
             await client.cancel("x")
 
 
+async def test_an_edit_can_be_looked_up() -> None:
+    async with serving(Servicer(unavailable(1))) as target, EditClient(target) as client:
+        running = await client.get_edit("runs")
+        assert (running.state, running.is_over, running.result) == ("running", False, None)
+        assert running.progress == Progress("fill", 2, 3, step=1, steps=4, eta_seconds=2)
+        over = await client.get_edit("done")
+        assert (over.state, over.is_over, over.progress, over.error) == ("succeeded", True, None, None)
+        assert over.result is not None
+        assert over.result.seed == 7
+        failed = await client.get_edit("bad")
+        assert (failed.state, type(failed.error)) == ("failed", InvalidArgument)
+        with pytest.raises(RequestNotFound):
+            await client.get_edit("nowhere")
+
+
+async def test_calls_for_an_edit_carry_its_id_by_which_an_edge_finds_its_server() -> None:
+    servicer = Servicer()
+    async with serving(servicer) as target, EditClient(target) as client:
+        answer = await client.edit(b"x", experiment="e")
+        await client.cancel("new")
+        await client.get_edit("done")
+        await client.edit(b"x", experiment="e", request_id="no id, 한글")
+    assert servicer.routed == [answer.request_id, "new", "done", None]
+
+
+async def test_many_pictures_are_edited_in_their_order_and_a_failed_one_ends_no_other(tmp_path: Path) -> None:
+    servicer = Servicer()
+    told: list[ManyProgress] = []
+    async with serving(servicer) as target, EditClient(target) as client:
+        found = await client.edit_many(
+            [b"one", tmp_path / "missing.png", {"image": b"two", "prompt": "its own", "request_id": "mine"}],
+            experiment="e",
+            prompt="for all",
+            on_progress=told.append,
+        )
+    assert [type(one).__name__ for one in found] == ["EditResult", "FileNotFoundError", "EditResult"]
+    assert {(request.input_image, request.prompt) for request in servicer.seen} == {
+        (b"one", "for all"),
+        (b"two", "its own"),
+    }
+    assert isinstance(found[2], EditResult)
+    assert found[2].request_id == "mine"
+    assert [progress.done for progress in told] == [1, 2, 3]
+    assert told[-1] == ManyProgress(done=3, failed=1, total=3)
+
+
+async def test_no_more_than_max_parallel_edits_run_at_once() -> None:
+    class Counting(Servicer):
+        running = most = 0
+
+        async def EditStream(
+            self, request: edit_pb2.EditRequest, context: Context
+        ) -> AsyncIterator[edit_pb2.EditEvent]:
+            self.running += 1
+            self.most = max(self.most, self.running)
+            await asyncio.sleep(0.01)
+            self.running -= 1
+            yield edit_pb2.EditEvent(result=edit_pb2.EditResponse(success=True))
+
+    servicer = Counting()
+    async with serving(servicer) as target, EditClient(target) as client:
+        found = await client.edit_many([b"x"] * 9, experiment="e", max_parallel=3)
+    assert len(found) == 9
+    assert 1 <= servicer.most <= 3
+    async with EditClient(target) as client:
+        assert await client.edit_many([], experiment="e") == []
+
+
+@pytest.mark.parametrize(
+    ("asked", "error", "named"),
+    [
+        ({"stepz": 1}, TypeError, "did you mean 'steps'"),
+        ({"max_parallel": 0}, ValueError, "max_parallel must be at least 1, is 0"),
+        ({"images": [{"prompt": "p"}]}, TypeError, "needs the key 'image'"),
+        ({"images": [{"image": b"", "promt": "p"}]}, TypeError, "did you mean 'prompt'"),
+    ],
+)
+async def test_a_mistake_in_the_call_for_many_ends_it_before_the_first_edit(
+    asked: dict[str, object], error: type[Exception], named: str
+) -> None:
+    many: Any = {"images": [b"x"], "experiment": "e", **asked}
+    async with EditClient("127.0.0.1:1") as client:
+        with pytest.raises(error, match=named):
+            await client.edit_many(**many)
+
+
+async def test_a_file_is_read_while_the_loop_goes_on() -> None:
+    """The file gives its bytes only once the loop has run meanwhile."""
+    went_on = threading.Event()
+
+    class Slow(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            assert went_on.wait(60)
+            return super().read(size)
+
+    async with serving(Servicer()) as target, EditClient(target) as client:
+        edit = asyncio.create_task(client.edit(Slow(b"x"), experiment="e"))
+        await asyncio.sleep(0)
+        went_on.set()
+        assert (await edit).success
+
+
 async def test_progress_tells_the_stage_the_queue_and_the_steps() -> None:
     seen: list[Progress] = []
     async with serving(Servicer()) as target, EditClient(target) as client:
@@ -239,6 +398,8 @@ async def test_the_plain_client_has_all_that_the_asyncio_one_has() -> None:
         assert [event.result.success for event in client.edit_batch([request, request])] == [True, True]
         assert next(iter(client.edit_batch([request, request]))).result.success
         assert client.cancel("x") == "cancelled"
+        assert client.get_edit("done").state == "succeeded"
+        assert [type(one) for one in client.edit_many([b"x", b"y"], experiment="e")] == [EditResult, EditResult]
         assert [experiment.id for experiment in client.experiments()] == ["one"]
         assert not client.is_serving()
 
@@ -281,12 +442,12 @@ def test_every_field_of_a_request_has_an_option() -> None:
         seed=0,
         profile="fast",
         mask=b"mask",
-        mask_options=edit_pb2.MaskOptions(invert=True),
+        mask_options=Mask(invert=True),
         background="transparent",
-        outpaint=edit_pb2.Outpaint(left=1),
+        outpaint=Outpaint(left=1),
         references=[b"one", b"two"],
         postprocess=False,
-        output=edit_pb2.OutputOptions(quality=80),
+        output=Output(quality=80),
         preview_every=2,
         request_id="id",
     )
@@ -296,8 +457,10 @@ def test_every_field_of_a_request_has_an_option() -> None:
 
 TYPED = """
 from pathlib import Path
-from imgedit import EditClient, Progress, SyncEditClient, edit_request
-from imgedit.v1.edit_pb2 import MaskOptions, OutputOptions
+from typing import Any
+import numpy as np
+from PIL import Image
+from imgedit import EditClient, EditResult, Mask, Output, Progress, SyncEditClient, edit_request
 
 def show(progress: Progress) -> None:
     print(progress.stage, progress.step)
@@ -306,8 +469,12 @@ async def main() -> bytes:
     async with EditClient(retries=1) as client:
         answer = await client.edit(
             Path("a.png"), experiment="e", prompt="p", steps=20, background="keep", on_progress=show,
-            mask_options=MaskOptions(invert=True), output=OutputOptions(quality=80),
+            mask_options=Mask(invert=True), output=Output(format="webp", quality=80), mask=np.zeros((2, 2), bool),
         )
+        answer.image().save("b.png")
+        found: list[EditResult | Exception] = await client.edit_many([b"", Image.new("L", (1, 1))], experiment="e")
+        status = await client.get_edit(answer.request_id)
+        print(found, status.state, status.progress and status.progress.step)
         async for event in client.edit_batch([edit_request(b"", experiment="e")]):
             print(event.request_id)
         return answer.output_image
@@ -317,6 +484,7 @@ with SyncEditClient() as plain:
     reveal_type(plain.cancel("x"))
     plain.edit(b"", prompt="an experiment is needed")
     plain.edit(b"", experiment="e", background="blue")
+    plain.edit(b"", experiment="e", output=Output(format="gif"))
     plain.edit(b"", experiment="e", no_such_option=1)
 """
 
@@ -335,10 +503,9 @@ def test_the_types_of_the_package_serve_a_caller_under_mypy_strict(tmp_path: Pat
     assert 'Revealed type is "int"' in lines[0]
     assert "Literal['cancelled'] | Literal['finished']" in lines[1].replace("Union[", "").replace("def (", "")
     errors = [line for line in lines if "error:" in line]
-    assert len(errors) == 3, done.stdout
-    assert "experiment" in errors[0]
-    assert "background" in errors[1]
-    assert "no_such_option" in errors[2]
+    assert len(errors) == 4, done.stdout
+    for error, named in zip(errors, ("experiment", "background", "format", "no_such_option"), strict=True):
+        assert named in error
 
 
 CALLS: tuple[Callable[[EditClient], Awaitable[object]], ...] = (

@@ -10,10 +10,13 @@ local PASSED_ON = {
 local MAX_SAID, MAX_QUOTED, MAX_HEADERS = 1500, 400, 7000
 local ENCODINGS = {identity = true, deflate = true, gzip = true}
 
-local function remove_others(headers)
+-- OpenAI's API refuses what a web page sends, which this header tells.
+local OF_OPENAI = {["origin"] = true}
+
+local function remove_others(headers, is_for_openai)
   local others = {}
   for name in pairs(headers) do
-    if not PASSED_ON[name] then others[#others + 1] = name end
+    if not (PASSED_ON[name] or is_for_openai and OF_OPENAI[name]) then others[#others + 1] = name end
   end
   for _, name in ipairs(others) do headers:remove(name) end
 end
@@ -121,7 +124,13 @@ end
 
 function envoy_on_request(handle)
   local headers = handle:headers()
-  remove_others(headers)
+  local is_for_openai, id = is_openai(headers), headers:get("x-request-id")
+  remove_others(headers, is_for_openai)
+  if is_for_openai then
+    handle:streamInfo():dynamicMetadata():set("imgedit", "openai", true)
+    -- Its clients send no id of ours. Envoy's own finds the replica again that keeps a result behind a URL.
+    if id and not headers:get("x-imgedit-request-id") then headers:add("x-imgedit-request-id", id) end
+  end
   if is_grpc(headers) then handle:streamInfo():dynamicMetadata():set("imgedit", "grpc", true) end
   local fault = fault_of(headers)
   local rpc = not fault and rpc_of(headers)

@@ -8,6 +8,12 @@ local function is_grpc(headers)
   return content_type == "application/grpc" or content_type:find("^application/grpc[+;]") ~= nil
 end
 
+-- Whether it is a call of OpenAI's API, whose errors have a shape of their own.
+local function is_openai(headers)
+  local path = (headers:get(":path") or ""):match("^[^?]*")
+  return path:find("^/v1/images/") ~= nil or path == "/v1/models" or path:find("^/v1/models/") ~= nil
+end
+
 -- What a caller sent, as a message may repeat it: at most 80 characters, those that can be shown.
 local function quoted(text)
   local shown = text:sub(1, 80):gsub("[^\32-\126]", "?"):gsub('["\\]', "'")
@@ -48,6 +54,13 @@ local function json(fault)
   return ('{"code":%d,"message":"%s","details":[%s]}'):format(fault.code, fault.message, table.concat(details, ","))
 end
 
+-- The same in OpenAI's shape.
+local function openai_json(fault)
+  local param = fault.field and '"' .. fault.field .. '"' or "null"
+  return ('{"error":{"message":"%s","type":"invalid_request_error","param":%s,"code":"%s","message_ko":"%s"}}'):format(
+    fault.message, param, fault.reason:lower(), fault.korean)
+end
+
 -- Answer with a fault: code, reason, message, korean; of a field also field and description; headers = further ones.
 local function refuse(handle, fault)
   local headers = fault.headers or {}
@@ -60,7 +73,7 @@ local function refuse(handle, fault)
     headers["grpc-status-details-bin"] = details or handle:base64Escape(encoded(fault))
     handle:respond(headers, fault.message)
   else
-    handle:respond(headers, json(fault))
+    handle:respond(headers, is_openai(handle:headers()) and openai_json(fault) or json(fault))
   end
 end
 

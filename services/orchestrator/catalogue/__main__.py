@@ -1,6 +1,6 @@
-"""`python -m services.orchestrator.catalogue`: check or describe files.
+"""`python -m services.orchestrator.catalogue`: check catalogue files, import ComfyUI workflows, write the JSON Schema.
 
-Exit code 0: no fault; 1: faults, one per line with file, line and field; 2: usage error.
+Exit code 0: no fault; 1: a fault, each on a line of its own with file, line and field, or node; 2: wrong use.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path
 
 from imgedit.errors import SettingsError
 from services.orchestrator.catalogue import models, schema
+from services.orchestrator.catalogue.comfyui import importing
 
 
 def main(arguments: list[str]) -> int:
@@ -22,6 +23,11 @@ def main(arguments: list[str]) -> int:
     check = commands.add_parser("check", help="Check catalogue files as the orchestrator does at its start.")
     check.add_argument("files", nargs="+", type=Path, metavar="FILE")
     check.set_defaults(run=lambda options: _check(options.files))
+    imported = commands.add_parser("import", help="Print a ComfyUI workflow (API format) as an experiment.")
+    imported.add_argument("file", type=Path, metavar="FILE")
+    imported.add_argument("--id", help="id of the experiment; made from the file's name where it is left out")
+    imported.add_argument("--save-node", metavar="ID", help="id of the node that saves the result, where several do")
+    imported.set_defaults(run=lambda options: _import(options.file, options.id, options.save_node))
     schema = commands.add_parser("schema", help="Print the JSON Schema of a catalogue file, for editors.")
     schema.set_defaults(run=lambda _: _schema())
     options = parser.parse_args(arguments)
@@ -41,6 +47,16 @@ def _check_one(file: Path) -> int:
         return 1
     found = ", ".join(f"{e.id} ({', '.join(f.id for f in e.features)})" for e in loaded.experiments)
     print(f"{file}: no fault; {found}")
+    return 0
+
+
+def _import(file: Path, experiment_id: str | None, save_node: str | None) -> int:
+    try:
+        text = importing.imported(file, experiment_id, save_node)
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(text, end="")
     return 0
 
 

@@ -26,13 +26,18 @@ from pydantic import (
 )
 
 from imgedit.errors import ExperimentNotFound, FeatureNotFound, Resource, SettingsError, quoted
-from services.common import languages
+from services.common import languages, texts
+from services.common.checks import MAX_PROMPT_CHARACTERS
 from services.orchestrator.catalogue import comfyui_config, faults, rules, yaml_file
 from services.orchestrator.catalogue.faults import fault
 
 SHIPPED = Path(__file__).parents[3] / "config" / "experiments.yaml"
 
 DEFAULT_TIMEOUT_SECONDS = 300.0
+
+MAX_SEED = 2**32 - 1
+MAX_MASK_PX = 256
+MAX_MARGIN_PX = 4096
 
 _log = logging.getLogger(__name__)
 
@@ -50,17 +55,27 @@ class SegmentStage(_Strict):
     kind: Literal["segment"] = "segment"
 
 
+class OwnMask(_Strict):
+    """Defaults of `EditRequest.mask` for the caller's own mask."""
+
+    invert: bool = Field(False, description="black = repaint; a request's `mask.invert` swaps once more")
+    threshold: float = Field(0.5, gt=0, lt=1)
+    grow_px: int = Field(0, ge=0, le=MAX_MASK_PX)
+    feather_px: int = Field(0, ge=0, le=MAX_MASK_PX)
+
+
 class MaskStage(_Strict):
     """The mask alpha: the caller's mask, or the part of BEN2's that `choose` names.
 
-    Its options are the defaults of `EditRequest.mask_options` for BEN2's mask.
+    Its options are the defaults of `EditRequest.mask_options` for BEN2's mask; those of `own`, for the caller's.
     """
 
     kind: Literal["mask"] = "mask"
     choose: Literal["subject", "background"]
     threshold: float = Field(0.5, gt=0, lt=1)
-    grow_px: int = Field(0, ge=0, le=256)
-    feather_px: int = Field(0, ge=0, le=256)
+    grow_px: int = Field(0, ge=0, le=MAX_MASK_PX)
+    feather_px: int = Field(0, ge=0, le=MAX_MASK_PX)
+    own: OwnMask = OwnMask()
 
 
 class ExtendStage(_Strict):
@@ -68,7 +83,16 @@ class ExtendStage(_Strict):
 
     kind: Literal["extend"] = "extend"
     direction_fraction: float = Field(0.25, gt=0, le=1, description="margin by direction word, of the side's length")
-    feather_px: int = Field(8, ge=0, le=256, description="softens the seam, inside the margins")
+    feather_px: int = Field(8, ge=0, le=MAX_MASK_PX, description="softens the seam, inside the margins")
+    left: int = Field(0, ge=0, le=MAX_MARGIN_PX, description="margin in pixels where the request has no `outpaint`")
+    right: int = Field(0, ge=0, le=MAX_MARGIN_PX)
+    top: int = Field(0, ge=0, le=MAX_MARGIN_PX)
+    bottom: int = Field(0, ge=0, le=MAX_MARGIN_PX)
+
+    @property
+    def margins(self) -> dict[str, int]:
+        """The margins in pixels by side; all 0 = the prompt's direction words decide."""
+        return {side: getattr(self, side) for side in ("left", "right", "top", "bottom")}
 
 
 class RewritePromptStage(_Strict):
@@ -88,7 +112,10 @@ class PaintStage(_Strict):
     """
 
     prompt: str | None = Field(
-        None, min_length=1, max_length=2000, description="a fixed prompt, in a language that its model reads"
+        None,
+        min_length=1,
+        max_length=MAX_PROMPT_CHARACTERS,
+        description="a prompt of its own, in a language that its model reads",
     )
     steps: int | None = Field(None, ge=1, le=100)
     guidance_scale: float | None = Field(None, ge=0, le=100)
@@ -216,6 +243,22 @@ class Profiles(_Strict):
     high: Profile = Profile()
 
 
+class Defaults(_Strict):
+    """What a request is taken to ask for in the fields that it leaves unset."""
+
+    prompt: str | None = Field(None, min_length=1, max_length=MAX_PROMPT_CHARACTERS)
+    negative_prompt: str | None = Field(None, max_length=MAX_PROMPT_CHARACTERS)
+    seed: int | None = Field(None, ge=0, le=MAX_SEED)
+    profile: Literal["fast", "balanced", "high"] | None = None
+
+    @field_validator("prompt")
+    @classmethod
+    def _prompt_says_something(cls, prompt: str | None) -> str | None:
+        if prompt is not None and not texts.comparable(prompt).strip():
+            raise fault("is blank; leave it out, or say what to do")
+        return prompt
+
+
 class Model(_Strict):
     """A model that an experiment uses.
 
@@ -235,6 +278,7 @@ class Feature(_Strict):
     stages: Annotated[tuple[Stage, ...], Strict(False)] = Field(min_length=1)
     parameters: Parameters = Parameters()
     profiles: Profiles = Profiles()
+    defaults: Defaults = Defaults()
 
     @model_validator(mode="after")
     def _chain_fits(self) -> Feature:
@@ -268,6 +312,16 @@ class Feature(_Strict):
                 raise fault("no stage takes it from the request; leave it out", "parameters", name)
         if self.parameters.negative_scale is not None and not isinstance(self.prompt_stage, FillStage):
             raise fault("weighs a negative prompt for fill alone; leave it out", "parameters", "negative_scale")
+        return self
+
+    @model_validator(mode="after")
+    def _defaults_fit(self) -> Feature:
+        for name in ("prompt", "negative_prompt"):
+            if getattr(self.defaults, name) is not None and self.prompt_stage is None:
+                raise fault("no stage reads the request's prompts; leave it out", "defaults", name)
+        for name in ("seed", "profile"):
+            if getattr(self.defaults, name) is not None and not self.paint_stages:
+                raise fault("no stage paints; leave it out", "defaults", name)
         return self
 
     @cached_property

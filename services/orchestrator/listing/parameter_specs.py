@@ -11,11 +11,18 @@ from google.protobuf.struct_pb2 import Value
 
 from imgedit.v1 import edit_pb2, profile_pb2
 from services.common import checks
-from services.orchestrator.catalogue.models import ExtendStage, Feature, MaskStage, NumberRange, SegmentStage
+from services.orchestrator.catalogue.models import (
+    MAX_MASK_PX,
+    MAX_SEED,
+    ExtendStage,
+    Feature,
+    MaskStage,
+    NumberRange,
+    SegmentStage,
+)
 from services.orchestrator.request import mask_parameters
 from services.orchestrator.request.parameters import (
     MAX_PREVIEW_EVERY,
-    MAX_SEED,
     PROFILE_NUMBERS,
     automatic_negative_prompt,
     max_references,
@@ -33,9 +40,13 @@ def specs(feature: Feature) -> list[edit_pb2.ParameterSpec]:
 
 def _general_specs(feature: Feature) -> Iterator[edit_pb2.ParameterSpec]:
     yield _spec("input_image", edit_pb2.PARAMETER_TYPE_IMAGE, required=True, count=_count(1, 1))
-    yield _spec("prompt", edit_pb2.PARAMETER_TYPE_TEXT, required=True, length=_length(1))
+    own = feature.defaults
+    prompt = _text_value(own.prompt) if own.prompt is not None else None
+    yield _spec("prompt", edit_pb2.PARAMETER_TYPE_TEXT, required=prompt is None, default=prompt, length=_length(1))
     yield _switch("expand_prompt")
-    automatic = automatic_negative_prompt(feature.prompt_stage)
+    automatic = own.negative_prompt
+    if automatic is None:
+        automatic = automatic_negative_prompt(feature.prompt_stage)
     yield _spec(
         "negative_prompt",
         edit_pb2.PARAMETER_TYPE_TEXT,
@@ -43,8 +54,9 @@ def _general_specs(feature: Feature) -> Iterator[edit_pb2.ParameterSpec]:
         length=_length(0),
     )
     yield from (_number_spec(name, limits) for name, limits in ranges(feature))
-    yield _choice("profile", "PROFILE_BALANCED", [profile_pb2.Profile.Name(n) for n in PROFILE_NUMBERS.values()])
-    yield _integer("seed", MAX_SEED)
+    profiles = {name: profile_pb2.Profile.Name(number) for name, number in PROFILE_NUMBERS.items()}
+    yield _choice("profile", profiles[own.profile or "balanced"], [*profiles.values()])
+    yield _integer("seed", MAX_SEED, default=own.seed)
     yield _integer("preview_every", MAX_PREVIEW_EVERY)
     if feature.has(MaskStage) or feature.has(ExtendStage) or feature.has(SegmentStage):
         yield _choice("postprocess", "POSTPROCESS_ON", ["POSTPROCESS_ON", "POSTPROCESS_OFF"])
@@ -57,7 +69,7 @@ def _picture_specs(feature: Feature) -> Iterator[edit_pb2.ParameterSpec]:
     yield from _mask_specs(feature)
     if mask_parameters.takes_background(feature):
         yield _background_spec(feature)
-    yield _spec("outpaint", edit_pb2.PARAMETER_TYPE_MESSAGE)
+    yield _spec("outpaint", edit_pb2.PARAMETER_TYPE_MESSAGE, default=_margins(feature))
     yield _spec("reference_images", image, count=_count(0, max_references(feature)))
 
 
@@ -66,6 +78,7 @@ def _mask_specs(feature: Feature) -> list[edit_pb2.ParameterSpec]:
     stage = next((stage for stage in feature.stages if isinstance(stage, MaskStage)), None)
     if stage is None:
         return []
+    default = mask_parameters.defaults_of(stage, is_own=not feature.has(SegmentStage))
     subjects = {name: edit_pb2.MaskSubject.Name(number) for name, number in mask_parameters.SUBJECT_NUMBERS.items()}
     subject = _choice("mask_options.subject", subjects[stage.choose], [*subjects.values()])
     return [
@@ -74,13 +87,23 @@ def _mask_specs(feature: Feature) -> list[edit_pb2.ParameterSpec]:
         _spec(
             "mask_options.threshold",
             edit_pb2.PARAMETER_TYPE_NUMBER,
-            default=_number(stage.threshold),
-            range=edit_pb2.NumberRange(min=0.01, max=0.99),  # 0 and 1 are rejected
+            default=_number(default.threshold),
+            range=edit_pb2.NumberRange(min=0.01, max=0.99),  # 0 and 1 themselves are refused
         ),
         _switch("mask_options.fill_holes"),
-        _integer("mask_options.grow_px", mask_parameters.MAX_MASK_PX, default=stage.grow_px),
-        _integer("mask_options.feather_px", mask_parameters.MAX_MASK_PX, default=stage.feather_px),
+        _integer("mask_options.grow_px", MAX_MASK_PX, default=default.grow_px),
+        _integer("mask_options.feather_px", MAX_MASK_PX, default=default.feather_px),
     ]
+
+
+def _margins(feature: Feature) -> Value | None:
+    """The margins that the feature adds where the request names none, by side."""
+    stage = next((stage for stage in feature.stages if isinstance(stage, ExtendStage)), None)
+    if stage is None or not any(stage.margins.values()):
+        return None
+    found = Value()
+    found.struct_value.update(stage.margins)
+    return found
 
 
 def _background_spec(feature: Feature) -> edit_pb2.ParameterSpec:

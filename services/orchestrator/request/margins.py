@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from imgedit.errors import InvalidArgument, quoted
 from imgedit.v1 import edit_pb2
 from services.common import checks
+from services.orchestrator.catalogue.models import MAX_MARGIN_PX, ExtendStage
 from services.orchestrator.request import directions
 from services.orchestrator.request.directions import Directions
-
-MAX_MARGIN_PX = 4096
 
 
 @dataclass(frozen=True)
@@ -63,13 +62,14 @@ class Extension:
         return max(width, height * across // down), max(height, width * down // across)
 
 
-def resolve(request: edit_pb2.EditRequest) -> Extension:
-    """The requested extension; without `outpaint`, from the prompt's direction words.
+def resolve(request: edit_pb2.EditRequest, stage: ExtendStage, prompt: str) -> Extension:
+    """What a request asks for; without `outpaint`, the margins of the stage, or else what the words of `prompt` ask.
 
     Raises `InvalidArgument` that names the field.
     """
     if not request.HasField("outpaint"):
-        return Extension(directions=_directions(request.prompt))
+        margins = Margins(**stage.margins)
+        return Extension(margins=margins) if margins else Extension(directions=_directions(prompt))
     outpaint = request.outpaint
     margins = Margins(outpaint.left, outpaint.right, outpaint.top, outpaint.bottom)
     for side in ("left", "right", "top", "bottom"):

@@ -9,10 +9,16 @@ from dataclasses import dataclass
 from imgedit.errors import InvalidArgument
 from imgedit.v1 import edit_pb2
 from services.common import checks
-from services.orchestrator.catalogue.models import Background, Feature, MaskStage, QwenEditStage, Stage
+from services.orchestrator.catalogue.models import (
+    MAX_MASK_PX,
+    Background,
+    Feature,
+    MaskStage,
+    OwnMask,
+    QwenEditStage,
+    Stage,
+)
 from services.orchestrator.imaging.masks import MaskOptions, MaskSubject
-
-MAX_MASK_PX = 256
 
 BACKGROUND_NUMBERS: dict[Background, edit_pb2.Background] = {
     "whole": edit_pb2.BACKGROUND_WHOLE,
@@ -142,21 +148,23 @@ def _refuse_masks(request: edit_pb2.EditRequest) -> None:
 
 
 def _mask_options(request: edit_pb2.EditRequest, stage: MaskStage, *, cuts_out: bool) -> MaskOptions:
-    """The mask options without growing and feathering.
-
-    A cut-out would include a rim of background.
-    """
-    asked = request.mask_options
-    is_own = bool(request.mask_image)
-    has_defaults = not is_own and not cuts_out
+    """The feature's growing and feathering are for weights: a cut-out would take a rim of background along."""
+    asked, default = request.mask_options, defaults_of(stage, is_own=bool(request.mask_image))
     return MaskOptions(
         subject=_subject(request, stage),
-        invert=asked.invert,
-        threshold=_threshold(asked, 0.5 if is_own else stage.threshold),
+        invert=asked.invert != default.invert,
+        threshold=_threshold(asked, default.threshold),
         fill_holes=asked.fill_holes,
-        grow_px=_length(asked, "grow_px", stage.grow_px if has_defaults else 0),
-        feather_px=_length(asked, "feather_px", stage.feather_px if has_defaults else 0),
+        grow_px=_length(asked, "grow_px", 0 if cuts_out else default.grow_px),
+        feather_px=_length(asked, "feather_px", 0 if cuts_out else default.feather_px),
     )
+
+
+def defaults_of(stage: MaskStage, *, is_own: bool) -> OwnMask:
+    """How a stage works on the caller's own mask, or on BEN2's, where the request does not say."""
+    if is_own:
+        return stage.own
+    return OwnMask(threshold=stage.threshold, grow_px=stage.grow_px, feather_px=stage.feather_px)
 
 
 def _subject(request: edit_pb2.EditRequest, stage: MaskStage) -> MaskSubject | None:

@@ -29,7 +29,6 @@ from services.orchestrator.request.mask_parameters import Region
 from services.orchestrator.request.output import Output
 
 MAX_PREVIEW_EVERY = 100
-MAX_SEED = 2**32 - 1
 
 NO_GUIDANCE = "negative_prompt: not used, since this model needs a guidance_scale above 1 for it"
 """The warning for a negative prompt that Qwen-Image-Edit would not look at."""
@@ -100,27 +99,29 @@ def resolve(request: edit_pb2.EditRequest, feature: Feature) -> EditParameters:
     """
     _check_request_id(request)
     _check_used(request, feature)
+    prompt = request.prompt or feature.defaults.prompt or ""
     if feature.prompt_stage is not None:
-        checks.prompt("prompt", request.prompt)
+        checks.prompt("prompt", prompt)
     checks.prompt("negative_prompt", request.negative_prompt, may_be_blank=True)
     checks.number("preview_every", request.preview_every, 0, MAX_PREVIEW_EVERY)
-    profile = _profile(request)
+    profile = _profile(request, feature)
     preset = getattr(feature.profiles, profile)
     numbers = {name: _number(request, name, limits, getattr(preset, name, None)) for name, limits in ranges(feature)}
     has_guidance = _has_guidance(feature.prompt_stage, numbers.get("guidance_scale", 0))
+    extend = next((stage for stage in feature.stages if isinstance(stage, ExtendStage)), None)
     where = mask_parameters.resolve(request, feature)
     what = output.resolve(request)
     if where.background == "transparent" or not feature.paint_stages:
         what.check_transparency()
     return EditParameters(
-        prompt=texts.normal(request.prompt),
+        prompt=texts.normal(prompt),
         negative_prompt=_negative_prompt(request, feature) if has_guidance else None,
-        negative_scale=numbers.get("negative_scale") if request.HasField("negative_prompt") else None,
+        negative_scale=numbers.get("negative_scale") if _has_negative_prompt(request, feature) else None,
         steps=int(numbers.get("steps", 0)),
         guidance_scale=numbers.get("guidance_scale", 0),
         strength=numbers.get("strength", 0),
         seed=_seed(request, feature),
-        extension=margins.resolve(request) if feature.has(ExtendStage) else None,
+        extension=margins.resolve(request, extend, prompt) if extend else None,
         preview_every=request.preview_every,
         profile=profile,
         postprocess=_postprocess(request),
@@ -182,7 +183,7 @@ def _check_used(request: edit_pb2.EditRequest, feature: Feature) -> None:
                 f"the feature {feature.id} has no use for it; leave it out",
                 korean=f"'{feature.name}' 기능에서는 {name} 값을 쓸 수 없습니다.",
             )
-    if request.HasField("negative_scale") and not request.HasField("negative_prompt"):
+    if request.HasField("negative_scale") and not _has_negative_prompt(request, feature):
         raise InvalidArgument.field("negative_scale", "has no effect without negative_prompt; leave it out")
     limit = max_references(feature)
     if len(request.reference_images) > limit:
@@ -205,6 +206,8 @@ def _seed(request: edit_pb2.EditRequest, feature: Feature) -> int:
     """The caller's seed, else a random one; 0 if nothing is drawn from it."""
     if not feature.paint_stages or request.HasField("seed"):
         return request.seed
+    if feature.defaults.seed is not None:
+        return feature.defaults.seed
     return secrets.randbits(32)
 
 
@@ -216,10 +219,12 @@ def _postprocess(request: edit_pb2.EditRequest) -> bool:
     return request.postprocess != edit_pb2.POSTPROCESS_OFF
 
 
-def _profile(request: edit_pb2.EditRequest) -> ProfileName:
+def _profile(request: edit_pb2.EditRequest, feature: Feature) -> ProfileName:
     if request.profile not in _PROFILE_NAMES:
         names = ", ".join(profile_pb2.Profile.Name(number) for number in _PROFILE_NAMES)
         raise InvalidArgument.field("profile", f"must be one of {names}, is {request.profile}")
+    if request.profile == profile_pb2.PROFILE_UNSPECIFIED and feature.defaults.profile is not None:
+        return feature.defaults.profile
     return _PROFILE_NAMES[request.profile]
 
 
@@ -232,9 +237,16 @@ def _number(request: edit_pb2.EditRequest, name: str, limits: NumberRange, prese
     return value
 
 
+def _has_negative_prompt(request: edit_pb2.EditRequest, feature: Feature) -> bool:
+    """Whether there is a negative prompt that somebody wrote: the caller, or the feature's defaults."""
+    return request.HasField("negative_prompt") or feature.defaults.negative_prompt is not None
+
+
 def _negative_prompt(request: edit_pb2.EditRequest, feature: Feature) -> str | None:
     if request.HasField("negative_prompt"):
         return texts.normal(request.negative_prompt)
+    if feature.defaults.negative_prompt is not None:
+        return texts.normal(feature.defaults.negative_prompt)
     return automatic_negative_prompt(feature.prompt_stage)
 
 

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[3]
 MODEL_LIBRARIES = ("accelerate", "diffusers", "gguf", "peft", "safetensors", "torch", "transformers")
 SERVER_LIBRARIES = ("grpc_reflection", "prometheus_client", "pydantic", "pydantic_settings", "pythonjsonlogger", "yaml")
 MODEL_SERVICES = ("segmentation", "fill", "qwen_edit")
-SERVICES = ("orchestrator", *MODEL_SERVICES)
+SERVICES = ("orchestrator", *MODEL_SERVICES, "openai_api")
 OURS = ("imgedit", "services", "demo", "tests", "benchmarks", "studio")
 
 MAY_IMPORT = {
@@ -178,7 +178,15 @@ def test_every_package_of_services_has_an_import_rule() -> None:
 
 
 @pytest.mark.parametrize(
-    "folder", ["imgedit", "services/common", "services/orchestrator", "services/diffusion/engine", "studio"]
+    "folder",
+    [
+        "imgedit",
+        "services/common",
+        "services/openai_api",
+        "services/orchestrator",
+        "services/diffusion/engine",
+        "studio",
+    ],
 )
 def test_no_file_of_client_page_and_orchestrator_imports_a_model_library(folder: str) -> None:
     faults = [
@@ -206,8 +214,9 @@ def test_the_client_imports_without_the_packages_of_the_servers() -> None:
     import_without((*MODEL_LIBRARIES, *SERVER_LIBRARIES, "huggingface_hub", "services"), modules)
 
 
-def test_the_orchestrator_imports_without_a_model_library() -> None:
-    modules = [module_name(path) for folder in ("services/common", "services/orchestrator") for path in sources(folder)]
+@pytest.mark.parametrize("service", ["orchestrator", "openai_api"])
+def test_what_runs_no_model_imports_without_a_model_library(service: str) -> None:
+    modules = [module_name(path) for folder in ("common", service) for path in sources(f"services/{folder}")]
     import_without(MODEL_LIBRARIES, modules)
 
 

@@ -301,7 +301,7 @@ def test_streamlit_is_told_its_address_and_to_send_no_statistics() -> None:
     options = start.options(Settings(host="0.0.0.0"))
     assert options["browser.serverAddress"] == "localhost"
     assert options["browser.gatherUsageStats"] is False
-    assert options["server.maxUploadSize"] == 32
+    assert options["server.maxUploadSize"] == 64
 
 
 def test_a_zip_keeps_every_result_and_lets_go_of_its_pictures() -> None:

@@ -1,0 +1,212 @@
+"""What a caller gets back: the result of an edit, where one is, and how far many are."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from imgedit import output_files
+from imgedit.errors import ImgeditError, from_status
+from imgedit.progress import Progress
+from imgedit.v1 import edit_pb2, progress_pb2
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+State = Literal["queued", "running", "succeeded", "failed", "cancelled"]
+
+_STARTS = {b"\x89PNG": "PNG", b"\xff\xd8": "JPEG", b"RIFF": "WEBP"}
+_ENDINGS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".jfif": "JPEG", ".webp": "WEBP"}
+
+
+@dataclass(frozen=True, repr=False)
+class EditResult:
+    """A finished edit: its pictures and what was used.
+
+    `bytes(result)` is the file of the result, `image()` the same as a PIL image, `save(path)` writes it. `message` is
+    the API's EditResponse, whose fields are properties here.
+    """
+
+    message: edit_pb2.EditResponse
+
+    def __repr__(self) -> str:
+        size = f"{self.width}x{self.height}"
+        kilobytes = f"{len(self.output_image) / 1000:.0f} kB"
+        return (
+            f"<EditResult {size} {self.format} {kilobytes}, seed {self.seed}, {self.elapsed_time:.1f} s, "
+            f"request_id {self.request_id!r}>"
+        )
+
+    def __bytes__(self) -> bytes:
+        return self.output_image
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, object]:
+        """For notebooks, which show the picture; the keywords choose among forms, and there is one."""
+        return {f"image/{self.format.lower()}": self.output_image, "text/plain": repr(self)}
+
+    def image(self) -> Image.Image:
+        """The result as a PIL image."""
+        return _opened(self.output_image)
+
+    def cutout(self) -> Image.Image | None:
+        """The subject cut out, an RGBA image; None where the answer holds none."""
+        return _opened(self.background_removed_image) if self.background_removed_image else None
+
+    def mask(self) -> Image.Image | None:
+        """The mask alpha, an L image: 0 = the picture's own pixel, 255 = painted; None where the answer holds none."""
+        return _opened(self.mask_image) if self.mask_image else None
+
+    def save(self, path: str | Path) -> Path:
+        """Write the file of the result, whole or not at all; returns its path.
+
+        Raises ValueError where the name's ending says another format, OSError where it cannot be written.
+        """
+        path = Path(path)
+        wanted = _ENDINGS.get(path.suffix.lower())
+        if wanted is not None and wanted != self.format:
+            raise ValueError(
+                f"{path}: the result is a {self.format} file; name it so, or ask for "
+                f"output=Output(format={wanted.lower()!r})"
+            )
+        output_files.write(path, self.output_image)
+        return path
+
+    @property
+    def format(self) -> str:
+        """Of the result: "PNG", "JPEG" or "WEBP"."""
+        return next((name for start, name in _STARTS.items() if self.output_image.startswith(start)), "PNG")
+
+    @property
+    def success(self) -> bool:
+        """Always True: a failed edit raises."""
+        return self.message.success
+
+    @property
+    def experiment_id(self) -> str:
+        """Id of the experiment."""
+        return self.message.experiment_id
+
+    @property
+    def experiment_name(self) -> str:
+        """Its name for people."""
+        return self.message.experiment_name
+
+    @property
+    def output_image(self) -> bytes:
+        """The file of the result."""
+        return self.message.output_image
+
+    @property
+    def background_removed_image(self) -> bytes:
+        """The subject cut out, an RGBA PNG file; empty where there is none."""
+        return self.message.background_removed_image
+
+    @property
+    def mask_image(self) -> bytes:
+        """The mask alpha of the final composite, a grey PNG file; empty where there is none."""
+        return self.message.mask_image
+
+    @property
+    def width(self) -> int:
+        """Of the result, in pixels."""
+        return self.message.width
+
+    @property
+    def height(self) -> int:
+        """Of the result, in pixels."""
+        return self.message.height
+
+    @property
+    def seed(self) -> int:
+        """The seed that was used."""
+        return self.message.seed
+
+    @property
+    def elapsed_time(self) -> float:
+        """Seconds that the server took."""
+        return self.message.elapsed_time
+
+    @property
+    def effective(self) -> edit_pb2.EffectiveParameters:
+        """Every parameter as it was used."""
+        return self.message.effective
+
+    @property
+    def stage_timings(self) -> Sequence[progress_pb2.Timing]:
+        """Seconds per stage; stages may overlap."""
+        return self.message.stage_timings
+
+    @property
+    def warnings(self) -> Sequence[str]:
+        """What the caller should know, in English."""
+        return self.message.warnings
+
+    @property
+    def request_id(self) -> str:
+        """The id of the request."""
+        return self.message.request_id
+
+
+@dataclass(frozen=True)
+class EditStatus:
+    """Where an edit is.
+
+    progress: while it is queued or runs. result: once it has succeeded and while the server keeps the answer. error:
+    why it failed or was cancelled.
+    """
+
+    request_id: str
+    state: State
+    progress: Progress | None = None
+    result: EditResult | None = None
+    error: ImgeditError | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it has ended, however."""
+        return self.state not in ("queued", "running")
+
+
+@dataclass(frozen=True)
+class ManyProgress:
+    """How many edits of many have ended, and how many of these failed."""
+
+    done: int
+    failed: int
+    total: int
+
+
+_STATES: dict[int, State] = {
+    edit_pb2.EDIT_STATE_QUEUED: "queued",
+    edit_pb2.EDIT_STATE_RUNNING: "running",
+    edit_pb2.EDIT_STATE_SUCCEEDED: "succeeded",
+    edit_pb2.EDIT_STATE_FAILED: "failed",
+    edit_pb2.EDIT_STATE_CANCELLED: "cancelled",
+}
+
+
+def status_of(found: edit_pb2.GetEditResponse) -> EditStatus:
+    """What GetEdit says."""
+    state = _STATES[found.state]
+    progress = Progress()
+    for name in ("stage", "queued", "progress"):
+        if found.HasField(name):
+            progress = progress.after(edit_pb2.EditEvent(**{name: getattr(found, name)}))
+    return EditStatus(
+        request_id=found.request_id,
+        state=state,
+        progress=progress if state in ("queued", "running") else None,
+        result=EditResult(found.result) if found.HasField("result") else None,
+        error=from_status(found.error) if found.HasField("error") else None,
+    )
+
+
+def _opened(data: bytes) -> Image.Image:
+    from PIL import Image
+
+    image = Image.open(io.BytesIO(data))
+    image.load()
+    return image

@@ -1,0 +1,110 @@
+"""Values that an edit takes: how a mask is worked on, margins, and what the answer holds.
+
+Frozen. Their fields have the names of the API; the server judges the numbers and answers with the field at fault.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from imgedit.v1 import edit_pb2
+
+Profile = Literal["fast", "balanced", "high"]
+Background = Literal["whole", "keep", "remove", "transparent"]
+Subject = Literal["subject", "background"]
+Format = Literal["png", "jpeg", "webp"]
+Omit = Literal["cutout", "mask"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mask:
+    """How the mask is worked on, in the order of the fields. What is left out is as the feature says.
+
+    subject: which part of BEN2's mask to repaint; not with a mask of your own. invert: swap white and black.
+    threshold: the level between 0 and 1 that becomes one half; lower takes more in. fill_holes: fill black holes that
+    white encloses. grow_px, feather_px: pixels, 0 to 256, to grow the mask by and to soften its edge over, inward.
+    """
+
+    subject: Subject | None = None
+    invert: bool = False
+    threshold: float | None = None
+    fill_holes: bool = False
+    grow_px: int | None = None
+    feather_px: int | None = None
+
+    def __post_init__(self) -> None:
+        check_choice("Mask.subject", self.subject, Subject)
+
+    @property
+    def message(self) -> edit_pb2.MaskOptions:
+        """As it is sent."""
+        return edit_pb2.MaskOptions(
+            subject=label("MASK_SUBJECT", self.subject),
+            invert=self.invert,
+            threshold=self.threshold,
+            fill_holes=self.fill_holes,
+            grow_px=self.grow_px,
+            feather_px=self.feather_px,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outpaint:
+    """Margins to add, in pixels, 0 to 4096 each; or an aspect such as "16:9", split evenly."""
+
+    left: int = 0
+    right: int = 0
+    top: int = 0
+    bottom: int = 0
+    aspect: str | None = None
+
+    @property
+    def message(self) -> edit_pb2.Outpaint:
+        """As it is sent."""
+        return edit_pb2.Outpaint(left=self.left, right=self.right, top=self.top, bottom=self.bottom, aspect=self.aspect)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Output:
+    """What the answer holds.
+
+    format: of the result. quality: 1 to 100, of JPEG (95 unless given) and WebP (lossless unless given). omit: pictures
+    to leave out of the answer, which saves their encoding.
+    """
+
+    format: Format = "png"
+    quality: int | None = None
+    omit: Sequence[Omit] = ()
+
+    def __post_init__(self) -> None:
+        check_choice("Output.format", self.format, Format)
+        if isinstance(self.omit, str):
+            raise ValueError(f"Output.omit must be a list or tuple of {_listed(Omit)}, is {self.omit!r}")
+        for what in self.omit:
+            check_choice("Output.omit", what, Omit)
+
+    @property
+    def message(self) -> edit_pb2.OutputOptions:
+        """As it is sent."""
+        return edit_pb2.OutputOptions(
+            format=label("OUTPUT_FORMAT", self.format),
+            quality=self.quality,
+            omit=[label("OUTPUT_OMIT", what) or "" for what in self.omit],
+        )
+
+
+def check_choice(name: str, value: Any, choices: Any) -> None:
+    """Raise ValueError, which names the choices, for a value that is none of them; None is left out."""
+    if value is not None and value not in get_args(choices):
+        raise ValueError(f"{name} must be one of {_listed(choices)}, is {value!r}")
+
+
+def label(prefix: str, name: str | None) -> str | None:
+    """The name of an enum's value on the wire."""
+    return None if name is None else f"{prefix}_{name.upper()}"
+
+
+def _listed(choices: Any) -> str:
+    return ", ".join(map(repr, get_args(choices)))

@@ -1,0 +1,288 @@
+"""EditService for this service: the one module that knows its messages. Plain values in, plain values out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+
+from imgedit.call_errors import error_of, was_lost
+from imgedit.channels import TlsFiles, open_channel
+from imgedit.errors import ImgeditError, InternalError, from_status
+from imgedit.v1 import edit_pb2, edit_pb2_grpc, profile_pb2
+from services.common import tracing
+from services.common.interceptors import CREDENTIAL_CHECK, REQUEST_ID_KEY
+
+_SERVICE = edit_pb2.DESCRIPTOR.services_by_name["EditService"]
+_LIST_SECONDS = 10.0
+_ATTEMPTS = 2
+_ATTEMPT_KEY = "x-envoy-attempt-count"
+"""Tells the orchestrator that an edit was sent before, so that it runs no lost stage again."""
+
+_FORMATS = {"png": "OUTPUT_FORMAT_PNG", "jpeg": "OUTPUT_FORMAT_JPEG", "webp": "OUTPUT_FORMAT_WEBP"}
+_QUALITIES = {
+    profile_pb2.PROFILE_FAST: "low",
+    profile_pb2.PROFILE_BALANCED: "medium",
+    profile_pb2.PROFILE_HIGH: "high",
+}
+
+FIELDS = {
+    "input_image": "image",
+    "reference_images": "image",
+    "mask_image": "mask",
+    "experiment_id": "model",
+    "feature_id": "model",
+    "output.format": "output_format",
+    "output.quality": "output_compression",
+    "preview_every": "partial_images",
+}
+"""What a caller of this API calls the fields that an error names."""
+
+
+@dataclass(frozen=True)
+class Feature:
+    """A feature of the catalogue. takes: the fields that a request may carry.
+
+    max_references: pictures besides the first. numbers: denoise steps and strength of each profile, of "" without one.
+    """
+
+    experiment: str
+    name: str
+    requires_mask: bool
+    takes: frozenset[str]
+    max_references: int
+    numbers: Mapping[str, tuple[int, float]]
+
+    @property
+    def id(self) -> str:
+        """The model that stands for it."""
+        return f"{self.experiment}/{self.name}"
+
+    def steps_run(self, profile: str | None, steps: int | None, strength: float | None) -> int:
+        """Denoise steps that an edit with these numbers runs, after strength has taken its share."""
+        usual, share = self.numbers.get(profile or "", self.numbers[""])
+        chosen, part = usual if steps is None else steps, share if strength is None else strength
+        return chosen - int(chosen - chosen * part)
+
+
+@dataclass(frozen=True)
+class EditSpec:
+    """One edit. previews: one after every so many steps; 0 = none. own: our parameters, "outpaint.left" and so on."""
+
+    experiment: str
+    feature: str | None
+    images: tuple[bytes, ...]
+    prompt: str
+    mask: bytes | None
+    output_format: str
+    output_compression: int | None
+    background: str | None
+    previews: int
+    request_id: str
+    own: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A stage began, or one of its steps is done."""
+
+    stage: str
+    step: int
+    steps: int
+
+
+@dataclass(frozen=True)
+class Preview:
+    """A rough look at the picture so far: a JPEG file."""
+
+    image: bytes
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished edit. revised_prompt: what the model saw, where that was not the caller's prompt."""
+
+    image: bytes
+    format: str
+    width: int
+    height: int
+    seed: int
+    model: str
+    quality: str
+    revised_prompt: str | None
+    warnings: tuple[str, ...]
+    request_id: str
+
+
+Report = Progress | Preview | Result
+
+
+class Edits:
+    """Calls the orchestrator on behalf of callers, each with the caller's own credential."""
+
+    def __init__(self, target: str, *, tls: TlsFiles | None) -> None:
+        """Raises `SettingsError` for a file at fault."""
+        self._target = target
+        self._channel = open_channel(target, tls=tls, is_balanced=True)
+        self._stub = edit_pb2_grpc.EditServiceStub(self._channel)
+        self._check = self._channel.unary_unary(f"/{_SERVICE.full_name}/EditStream")
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._channel.close()
+
+    async def admit(self, authorization: str | None, request_id: str) -> None:
+        """Raise what the orchestrator has against the credential, before a picture is read for it."""
+        metadata = (*_metadata(authorization, request_id), (CREDENTIAL_CHECK, "1"))
+        await self._asked(self._check(b"", metadata=metadata, timeout=_LIST_SECONDS))
+
+    async def features(self, authorization: str | None, request_id: str) -> list[Feature]:
+        """The features of all experiments, in the order of the catalogue. Needs the scope "list"."""
+        found: list[Feature] = []
+        request = edit_pb2.ListExperimentsRequest()
+        ends_at = time.monotonic() + _LIST_SECONDS
+        while True:
+            left = ends_at - time.monotonic()
+            call = self._stub.ListExperiments(request, metadata=_metadata(authorization, request_id), timeout=left)
+            page: edit_pb2.ListExperimentsResponse = await self._asked(call)
+            found += [_feature(experiment.id, item) for experiment in page.experiments for item in experiment.features]
+            if not page.next_page_token:
+                return found
+            request.page_token = page.next_page_token
+
+    async def run(self, edit: EditSpec, authorization: str | None, ends_at: float) -> AsyncGenerator[Report, None]:
+        """The reports of one edit, the last of which is its result. Closing the generator cancels the edit.
+
+        An edit whose orchestrator was lost before its first report is sent once more, under the same request id.
+        """
+        request = _message(edit)
+        for attempt in range(1, _ATTEMPTS + 1):
+            metadata = _metadata(authorization, edit.request_id)
+            if attempt > 1:
+                metadata = (*metadata, (_ATTEMPT_KEY, str(attempt)))
+            call = self._stub.EditStream(request, metadata=metadata, timeout=max(ends_at - time.monotonic(), 0))
+            has_begun = has_result = False
+            try:
+                # To the end, also behind the result: leaving early would look like a cancelled call to the server.
+                async for event in call:
+                    has_begun = True
+                    report = _report(event)
+                    has_result = has_result or isinstance(report, Result)
+                    if report is not None:
+                        yield report
+            except grpc.aio.AioRpcError as error:
+                if has_begun or not was_lost(error) or attempt == _ATTEMPTS:
+                    raise self._error(error) from None
+                continue
+            finally:
+                call.cancel()
+            if not has_result:
+                raise InternalError("the stream ended without a result; the server must send one")
+            return
+
+    async def _asked(self, call: Any) -> Any:
+        try:
+            return await call
+        except grpc.aio.AioRpcError as error:
+            raise self._error(error) from None
+
+    def _error(self, error: grpc.aio.AioRpcError) -> ImgeditError:
+        return error_of(error, self._target)
+
+
+def _metadata(authorization: str | None, request_id: str) -> tuple[tuple[str, str], ...]:
+    credential = (("authorization", authorization),) if authorization is not None else ()
+    return (*credential, (REQUEST_ID_KEY, request_id), *tracing.metadata())
+
+
+def _message(edit: EditSpec) -> edit_pb2.EditRequest:
+    request = edit_pb2.EditRequest(
+        experiment_id=edit.experiment,
+        feature_id=edit.feature,
+        input_image=edit.images[0],
+        reference_images=edit.images[1:],
+        mask_image=edit.mask or b"",
+        prompt=edit.prompt,
+        background=f"BACKGROUND_{edit.background.upper()}" if edit.background else None,
+        output=edit_pb2.OutputOptions(
+            format=_FORMATS[edit.output_format],
+            quality=edit.output_compression,
+            omit=[edit_pb2.OUTPUT_OMIT_CUTOUT, edit_pb2.OUTPUT_OMIT_MASK],
+        ),
+        preview_every=edit.previews or None,
+        request_id=edit.request_id,
+    )
+    for name, value in edit.own.items():
+        _set(request, name, value)
+    return request
+
+
+def _set(request: edit_pb2.EditRequest, name: str, value: Any) -> None:
+    """Set one of our own parameters."""
+    match name.split("."):
+        case ["mask_options", "subject"]:
+            request.mask_options.subject = edit_pb2.MaskSubject.Value(f"MASK_SUBJECT_{value.upper()}")
+        case ["mask_options", field]:
+            setattr(request.mask_options, field, value)
+        case ["outpaint", field]:
+            setattr(request.outpaint, field, value)
+        case ["profile"]:
+            request.profile = profile_pb2.Profile.Value(f"PROFILE_{value.upper()}")
+        case ["postprocess"]:
+            request.postprocess = edit_pb2.POSTPROCESS_ON if value else edit_pb2.POSTPROCESS_OFF
+        case _:
+            setattr(request, name, value)
+
+
+def _report(event: edit_pb2.EditEvent) -> Report | None:
+    """What an event says; None for one that nobody here wants. Raises the error that ends an edit."""
+    match event.WhichOneof("event"):
+        case "error":
+            raise from_status(event.error)
+        case "stage":
+            return Progress(event.stage.name, 0, 0)
+        case "progress":
+            return Progress(event.progress.stage, event.progress.step, event.progress.steps)
+        case "preview":
+            return Preview(event.preview.image)
+        case "result":
+            return _result(event.result)
+    return None
+
+
+def _result(answer: edit_pb2.EditResponse) -> Result:
+    used = answer.effective
+    formats = {edit_pb2.OutputFormat.Value(value): name for name, value in _FORMATS.items()}
+    return Result(
+        image=answer.output_image,
+        format=formats.get(used.output.format, "png"),
+        width=answer.width,
+        height=answer.height,
+        seed=answer.seed,
+        model=f"{answer.experiment_id}/{used.feature_id}",
+        quality=_QUALITIES.get(used.profile, "medium"),
+        revised_prompt=used.prompt if used.HasField("requested_prompt") else None,
+        warnings=tuple(answer.warnings),
+        request_id=answer.request_id,
+    )
+
+
+def _feature(experiment: str, feature: edit_pb2.Feature) -> Feature:
+    specs = {spec.name: spec for spec in feature.parameters}
+    references = specs.get("reference_images")
+    numbers = {
+        profile_pb2.Profile.Name(found.profile).removeprefix("PROFILE_").lower(): (found.steps, found.strength)
+        for found in feature.profiles
+    }
+    usual = [specs[name].default.number_value if name in specs else 0.0 for name in ("steps", "strength")]
+    return Feature(
+        experiment,
+        feature.id,
+        feature.requires_mask,
+        frozenset(specs),
+        references.count.max if references else 0,
+        {"": (int(usual[0]), usual[1]), **numbers},
+    )

@@ -1,0 +1,280 @@
+"""POST /v1/images/edits, from the credential to the last byte of the answer."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterator
+from contextlib import aclosing, contextmanager
+from dataclasses import replace
+
+from imgedit.errors import (
+    DeadlineExceeded,
+    FailedPrecondition,
+    ImgeditError,
+    InternalError,
+    InvalidArgument,
+    ScopeMissing,
+    TooManyEdits,
+    Violation,
+)
+from imgedit.imaging import containers, images
+from services.common import calls
+from services.openai_api import answers, errors, form, metrics, model_choice, parameters
+from services.openai_api.edits import Edits, EditSpec, Feature, Preview, Progress, Result
+from services.openai_api.exchange import Exchange
+from services.openai_api.masks import Masks
+from services.openai_api.parameters import ImageEdit
+from services.openai_api.results import Results
+from services.openai_api.settings import OpenAiApiSettings
+from services.openai_api.transparency import may_be_transparent
+
+RETRY_SECONDS = 1.0
+"""When a request beyond the limits may come again."""
+
+MAX_REQUEST_ID_WITH_N = 62
+"""Characters, since each of several edits has its number behind the request's id."""
+
+_TURNED = (5, 6, 7, 8)
+"""EXIF orientations that exchange width and height."""
+
+_log = logging.getLogger("imgedit.openai")
+
+
+class ImageEdits:
+    """Serves the path. `results`: keeps what is answered by URL; None = nothing is."""
+
+    def __init__(self, settings: OpenAiApiSettings, edits: Edits, masks: Masks, results: Results | None) -> None:
+        self._settings = settings
+        self._edits = edits
+        self._masks = masks
+        self._results = results
+        self._limits = form.Limits(settings.max_request_bytes, settings.max_parts, settings.max_field_bytes)
+        self._requests = 0
+        self._running = 0
+
+    async def __call__(self, exchange: Exchange) -> None:
+        """Answer a request, or raise."""
+        ends_at = exchange.ends_at(self._settings.edit_seconds)
+        authorization = exchange.authorization
+        _check_origin(exchange)
+        with self._request_counted():
+            await self._edits.admit(authorization, exchange.request_id)
+            asked = parameters.read(await self._received(exchange), has_urls=self._results is not None)
+            _check_request_id(exchange, asked)
+            _log.info("edit", extra={"model": asked.model, "n": asked.n, "stream": asked.stream, "user": asked.user})
+            with self._edits_counted(asked.n):
+                if asked.stream:
+                    await exchange.while_connected(self._stream(exchange, asked, authorization, ends_at))
+                    return
+                found = await exchange.while_connected(self._all_results(exchange, asked, authorization, ends_at))
+            await self._answer(exchange, asked, found)
+
+    async def _received(self, exchange: Exchange) -> form.Form:
+        """The form, once it is whole."""
+        if int(exchange.headers.get("content-length") or 0) > self._limits.max_bytes:
+            raise form.too_large(self._limits)
+        seconds = self._settings.receive_seconds
+        try:
+            async with asyncio.timeout(seconds):
+                return await form.read(exchange.headers.get("content-type", ""), exchange.body(), self._limits)
+        except TimeoutError:
+            raise DeadlineExceeded(f"the request was not received whole within {seconds:g} s") from None
+
+    async def _all_results(
+        self, exchange: Exchange, asked: ImageEdit, authorization: str | None, ends_at: float
+    ) -> list[Result]:
+        """The results of all edits, which run at once; where one fails, all end."""
+        specs = await self._specs(exchange, asked, authorization)
+        try:
+            async with asyncio.TaskGroup() as group:
+                running = [group.create_task(self._result(spec, authorization, ends_at)) for spec in specs]
+        except BaseExceptionGroup as failures:
+            raise failures.exceptions[0] from None
+        results = [task.result() for task in running]
+        for result in results:
+            _check_opaque(asked, result)
+        return results
+
+    async def _result(self, spec: EditSpec, authorization: str | None, ends_at: float) -> Result:
+        async with aclosing(self._edits.run(spec, authorization, ends_at)) as reports:
+            [result] = [report async for report in reports if isinstance(report, Result)]
+        return result
+
+    async def _answer(self, exchange: Exchange, asked: ImageEdit, found: list[Result]) -> None:
+        urls = [self._url(exchange.request_id, result) for result in found] if asked.response_format == "url" else []
+        metrics.RESULTS.labels(asked.response_format).inc(len(found))
+        await exchange.answer(200, answers.images(asked, found, urls), media_type="application/json")
+
+    def _url(self, request_id: str, result: Result) -> str:
+        if self._results is None:
+            raise InternalError("a URL was promised, and none can be made")
+        name = self._results.put(result.image, result.format)
+        # With the request's id in it the edge finds the replica that keeps the file.
+        return f"{self._settings.public_url}/v1/images/results/{request_id}/{name}"
+
+    async def _stream(self, exchange: Exchange, asked: ImageEdit, authorization: str | None, ends_at: float) -> None:
+        """Answer with events. What fails before the first one is refused as ever, and is the last event afterwards."""
+        [spec] = await self._specs(exchange, asked, authorization)
+        shown = 0
+        try:
+            async with aclosing(self._edits.run(spec, authorization, ends_at)) as reports:
+                async for report in reports:
+                    if not exchange.has_begun:
+                        await exchange.begin_events()
+                    if isinstance(report, Progress):
+                        await exchange.send_event(answers.comment(report))
+                    elif isinstance(report, Result):
+                        _check_opaque(asked, report)
+                        metrics.RESULTS.labels("stream").inc()
+                        await exchange.send_event(answers.completed(report))
+                    elif shown < asked.partial_images:
+                        await exchange.send_event(_partial_image(report, asked, shown))
+                        metrics.PARTIAL_IMAGES.inc()
+                        shown += 1
+        except ImgeditError as error:
+            if exchange.is_broken or not exchange.has_begun:
+                raise
+            calls.answered_error(error)
+            await exchange.send_event(answers.failed(errors.body(error)))
+        await exchange.end_events()
+
+    async def _specs(self, exchange: Exchange, asked: ImageEdit, authorization: str | None) -> list[EditSpec]:
+        """The edits that a request means, one per result."""
+        await self._check_picture(asked)
+        feature: Feature | None = None
+        if not model_choice.is_named(asked.model) or asked.partial_images:
+            feature = model_choice.choose(asked, await self._features(exchange, authorization))
+        experiment, name = (feature.experiment, feature.name) if feature else _named(asked.model or "")
+        mask = asked.own_mask if asked.mask is None else await self._masks.translated(asked.mask)
+        first = EditSpec(
+            experiment=experiment,
+            feature=name,
+            images=asked.images,
+            prompt=asked.prompt,
+            mask=mask,
+            output_format=asked.output_format,
+            output_compression=asked.output_compression,
+            background=None if asked.background == "opaque" else asked.background,
+            previews=_previews(asked, feature) if feature else 0,
+            request_id=exchange.request_id,
+            own=asked.own,
+        )
+        return [first] if asked.n == 1 else [_numbered(first, place) for place in range(asked.n)]
+
+    async def _features(self, exchange: Exchange, authorization: str | None) -> list[Feature]:
+        try:
+            return await self._edits.features(authorization, exchange.request_id)
+        except ScopeMissing as error:
+            raise ScopeMissing(
+                f"{error.message}; without it name the model as experiment/feature, and ask for no partial_images",
+                korean=error.korean,
+                metadata=error.metadata,
+            ) from None
+
+    async def _check_picture(self, asked: ImageEdit) -> None:
+        """Refuse a size or a background that the result will not have, before anything is computed."""
+        if asked.size is not None:
+            if any(name.startswith("outpaint.") for name in asked.own):
+                raise InvalidArgument.field("size", "must be auto with outpaint, whose margins decide the size")
+            found = await asyncio.to_thread(
+                images.check, asked.images[0], field="image", max_pixels=self._settings.max_pixels
+            )
+            own = _upright(found)
+            if asked.size != own:
+                raise InvalidArgument.field(
+                    "size",
+                    f"must be auto or {own[0]}x{own[1]}, the picture's own, is {asked.size[0]}x{asked.size[1]}; "
+                    "a result has the size of the picture",
+                    korean=f"결과는 원본 크기({own[0]}x{own[1]})로 나옵니다. size는 auto로 두세요.",
+                )
+        if asked.background == "opaque" and asked.output_format != "jpeg" and may_be_transparent(asked.images[0]):
+            raise InvalidArgument.field(
+                "background",
+                "opaque cannot be promised for a picture with an alpha channel, which the result keeps; "
+                "take output_format jpeg, or send the picture without it",
+            )
+
+    @contextmanager
+    def _request_counted(self) -> Iterator[None]:
+        if self._requests >= self._settings.max_requests:
+            raise TooManyEdits(
+                f"{self._requests} requests are in flight here, as many as may be; try again later",
+                retry_after_seconds=RETRY_SECONDS,
+            )
+        self._requests += 1
+        try:
+            yield
+        finally:
+            self._requests -= 1
+
+    @contextmanager
+    def _edits_counted(self, n: int) -> Iterator[None]:
+        if self._running + n > self._settings.max_edits:
+            raise TooManyEdits(
+                f"{self._running} of {self._settings.max_edits} results are in the making here, and this request wants "
+                f"{n}; try again later",
+                retry_after_seconds=RETRY_SECONDS,
+            )
+        self._running += n
+        metrics.EDITS_IN_FLIGHT.set(self._running)
+        try:
+            yield
+        finally:
+            self._running -= n
+            metrics.EDITS_IN_FLIGHT.set(self._running)
+
+
+def _check_origin(exchange: Exchange) -> None:
+    """A web page of any origin can send a form without asking first, so forms of browsers are not taken."""
+    if "origin" in exchange.headers:
+        raise InvalidArgument.field(
+            "origin", "must not be sent: this path takes no form of a web page; call it from a server or a program"
+        )
+
+
+def _check_request_id(exchange: Exchange, asked: ImageEdit) -> None:
+    size = len(exchange.request_id)
+    if asked.n > 1 and size > MAX_REQUEST_ID_WITH_N:
+        raise InvalidArgument.field(
+            "x-imgedit-request-id", f"must have at most {MAX_REQUEST_ID_WITH_N} characters with n, has {size}"
+        )
+
+
+def _check_opaque(asked: ImageEdit, result: Result) -> None:
+    if asked.background == "opaque" and may_be_transparent(result.image):
+        description = f"opaque cannot be had: {result.model} makes transparent results; leave background out"
+        raise FailedPrecondition(f"background: {description}", violations=[Violation("background", description)])
+
+
+def _upright(found: containers.Header) -> tuple[int, int]:
+    size = (found.width, found.height)
+    return (size[1], size[0]) if found.orientation in _TURNED else size
+
+
+def _named(model: str) -> tuple[str, str]:
+    experiment, _, feature = model.partition("/")
+    return experiment, feature
+
+
+def _numbered(edit: EditSpec, place: int) -> EditSpec:
+    """One of several edits: an id of its own and, where the caller chose the first one's seed, its own seed."""
+    seed = edit.own.get("seed")
+    own = edit.own if seed is None else {**edit.own, "seed": seed + place}
+    return replace(edit, request_id=f"{edit.request_id}-{place + 1}", own=own)
+
+
+def _previews(asked: ImageEdit, feature: Feature) -> int:
+    """After how many steps there is a preview, so that the wanted ones lie evenly within the edit."""
+    if not asked.partial_images:
+        return 0
+    steps = feature.steps_run(asked.own.get("profile"), asked.own.get("steps"), asked.own.get("strength"))
+    return max(1, steps // (asked.partial_images + 1))
+
+
+def _partial_image(preview: Preview, asked: ImageEdit, index: int) -> answers.Parts:
+    header = containers.read(preview.image)
+    size = f"{header.width}x{header.height}" if header else "auto"
+    qualities = {profile: name for name, profile in parameters.QUALITIES.items()}
+    quality = qualities.get(asked.own.get("profile", "balanced")) or "medium"
+    return answers.partial_image(preview, asked, index, quality, size)

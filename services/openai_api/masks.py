@@ -1,0 +1,45 @@
+"""OpenAI's masks as ours. Theirs: transparent = repaint, whatever the colours. Ours: white = repaint."""
+
+from __future__ import annotations
+
+import asyncio
+
+from imgedit.errors import InvalidArgument
+from imgedit.imaging.decode_pool import Decoders
+from imgedit.imaging.encoding import encode_png
+from imgedit.imaging.images import Picture
+
+
+class Masks:
+    """Translates masks, which are decoded in a process of its own: they are strangers' files."""
+
+    def __init__(self, decode_seconds: float, max_pixels: int) -> None:
+        self._decoders = Decoders(1, decode_seconds)
+        self._max_pixels = max_pixels
+
+    async def start(self) -> None:
+        """Start the process."""
+        await self._decoders.start()
+
+    def close(self) -> None:
+        """End it."""
+        self._decoders.close()
+
+    async def translated(self, mask: bytes) -> bytes:
+        """A PNG file that is white where `mask` is transparent.
+
+        Raises `ImageRejected` for what is no picture, `InvalidArgument` where nothing is transparent.
+        """
+        picture = await self._decoders.open(mask, field="mask", max_pixels=self._max_pixels)
+        return await asyncio.to_thread(_white_where_transparent, picture)
+
+
+def _white_where_transparent(mask: Picture) -> bytes:
+    if mask.alpha is None or mask.alpha.min() == 255:
+        raise InvalidArgument.field(
+            "mask",
+            "has no transparent pixel: transparent is what is repainted. A mask that is white there is sent as "
+            "mask_image instead",
+            korean="마스크에 투명한 픽셀이 없습니다. 투명한 부분이 다시 그려집니다.",
+        )
+    return encode_png(255 - mask.alpha)

@@ -1,0 +1,77 @@
+"""Which feature a request means: the one that `model` names, or the first of the catalogue that fits the request."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from imgedit.errors import ExperimentNotFound, FeatureNotFound, InvalidArgument, Resource, quoted
+from services.openai_api.edits import Feature
+from services.openai_api.parameters import ImageEdit
+
+
+def is_named(model: str | None) -> bool:
+    """Whether the model is experiment and feature, so that no catalogue is needed to tell what is meant."""
+    return model is not None and "/" in model
+
+
+def choose(asked: ImageEdit, features: Sequence[Feature]) -> Feature:
+    """The feature that a request means. Raises `NotFound` for a model that there is not."""
+    if asked.model is None:
+        found = _first_fitting(features, asked)
+        if found is None:
+            wanted = ", ".join(sorted(set(_carried(asked)) - {"prompt"})) or "a prompt alone"
+            raise InvalidArgument.field(
+                "model",
+                f"must be named: no feature of the catalogue fits a request with {wanted}; GET /v1/models lists them",
+            )
+        return found
+    experiment, _, name = asked.model.partition("/")
+    of_experiment = [feature for feature in features if feature.experiment == experiment]
+    if not of_experiment:
+        known = ", ".join(dict.fromkeys(feature.experiment for feature in features))
+        raise ExperimentNotFound(
+            f"model: there is no {quoted(asked.model)}; there are {known}, each alone or as experiment/feature",
+            resource=Resource("experiment", experiment),
+        )
+    if name:
+        found = next((feature for feature in of_experiment if feature.name == name), None)
+        if found is None:
+            known = ", ".join(feature.id for feature in of_experiment)
+            raise FeatureNotFound(
+                f"model: there is no {quoted(asked.model)}; there are {known}", resource=Resource("feature", name)
+            )
+        return found
+    # As everywhere, an experiment alone means its first feature, unless another is the one for such a request.
+    return _first_fitting(of_experiment, asked) or of_experiment[0]
+
+
+def _first_fitting(features: Sequence[Feature], asked: ImageEdit) -> Feature | None:
+    """The first feature for such a request; with a mask, those that always work on one come before the others."""
+    carried = set(_carried(asked))
+    found = [feature for feature in features if _fits(feature, carried, len(asked.images) - 1)]
+    return min(found, key=lambda feature: feature.requires_mask != ("mask_image" in carried), default=None)
+
+
+def _fits(feature: Feature, carried: set[str], references: int) -> bool:
+    """Whether the feature takes all that a request carries, and has what it works on.
+
+    One that repaints a mask is for a request with one; one that extends the picture, for a request with margins.
+    """
+    if not carried <= feature.takes or references > feature.max_references:
+        return False
+    needed = {"mask_image"} if feature.requires_mask else set()
+    return needed | (feature.takes & {"outpaint"}) <= carried
+
+
+def _carried(asked: ImageEdit) -> Iterator[str]:
+    """The fields of an edit that the request sets."""
+    if asked.prompt:
+        yield "prompt"
+    if asked.mask or asked.own_mask:
+        yield "mask_image"
+    if asked.background not in (None, "opaque"):
+        yield "background"
+    if len(asked.images) > 1:
+        yield "reference_images"
+    for name in asked.own:
+        yield "outpaint" if name.startswith("outpaint.") else name

@@ -1,0 +1,1 @@
+"""ComfyUI workflows as experiments: a file in, a checked graph, a plan of the chain, and YAML with its reasons."""

@@ -59,8 +59,8 @@ tells unset from its zero value.
 
 REST_HEAD = """# REST reference
 
-What the edge answers in JSON on its one port (`imgedit up --gateway`: 8080), made from the same protos as the [gRPC
-reference](grpc.md), where messages and enums that are named here are described. `/openapi.json` describes the same
+The edge's JSON endpoints (`imgedit up --gateway`: 8080), generated from the same protos as the [gRPC
+reference](grpc.md), which describes the messages and enums named here. `/openapi.json` describes the same
 for programs, `/docs` shows it in a browser. [OpenAI's image API](openai.md) is on the same port.
 
 - Send `content-type: application/json`; other types get 415.

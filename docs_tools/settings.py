@@ -28,7 +28,7 @@ def page(folder: Path) -> dict[Path, str]:
 
 
 def settings_of(service: str) -> type[ServerSettings]:
-    """The settings of a service: the class in `services.<service>.settings` that bears its name."""
+    """Return the settings class of a service, named after it."""
     module = importlib.import_module(f"services.{service}.settings")
     return next(
         found

@@ -20,6 +20,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 SKIPPED = ("imgedit/v1/", "imgedit/inference/v1/", "docs/reference/", "demo/models/", "tools/prose.py")
 """Generated files, and the examples in this one."""
+PENDING = ROOT / "tools/prose_pending.txt"
+"""Files that were written before the rules and still break them, one a line. Reword a file, then remove its line."""
 MAX_SUMMARY = 80
 OFF = "prose: off"
 
@@ -264,7 +266,10 @@ def files() -> list[str]:
         text=True,
         check=True,
     )
-    return [name for name in done.stdout.splitlines() if not name.startswith(SKIPPED)]
+    pending = PENDING.read_text(encoding="utf-8").split()
+    return [
+        name for name in dict.fromkeys(done.stdout.splitlines()) if not name.startswith(SKIPPED) and name not in pending
+    ]
 
 
 def main(names: list[str]) -> int:

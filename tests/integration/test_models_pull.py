@@ -393,7 +393,7 @@ def test_a_path_of_the_listing_that_leads_out_of_the_folder_is_not_written(run: 
     ("arguments", "words"),
     [
         (("--repo", "nobody/nothing"), "has no such file or repository in nobody/nothing (404); check --repo"),
-        (("--repo", "a/b/c"), "OWNER/NAME is expected"),
+        (("--repo", "a/b/c"), "expected OWNER/NAME"),
         (("--revision", "v9"), "has no revision v9"),
         (("--repo", "YarvixPA/FLUX.1-Fill-dev-GGUF"), "has no model.safetensors"),
     ],

@@ -1,6 +1,6 @@
-"""What stands before Streamlit's own routes: whom the page's WebSocket takes, how much may be uploaded, what is hidden.
+"""Middleware before Streamlit's routes.
 
-Knows ASGI, and of Streamlit its paths alone.
+The WebSocket's origin check, limits of uploads, hidden routes.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ _DEFAULT_PORTS = (":80", ":443")
 
 
 class Door:
-    """ASGI middleware.
+    """ASGI middleware that rejects cross-origin WebSockets with 403.
 
-    A WebSocket that a browser opens for another page, also for one on another port of the same host, is refused with
-    403. Streamlit takes those of the page's host and of this machine, whatever the port. Programs send no Origin.
-    An upload for which there is no room is refused with 413, one that takes too long with 408.
+    Streamlit accepts the page's host and this machine on any port; this also compares the port. Programs send no
+    Origin.
+    Uploads beyond the memory limits get 413, and uploads that take too long 408.
     """
 
     def __init__(self, app: Any, uploads: Uploads) -> None:
@@ -34,9 +34,9 @@ class Door:
         self._uploads = uploads
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Refuse, or pass on."""
+        """Reject, or pass on."""
         if scope["type"] == "websocket" and not is_own_page(_header(scope, b"origin"), _header(scope, b"host")):
-            await receive()  # the request to connect; closed unaccepted, it is answered with 403
+            await receive()  # the connect message; closed without accepting, it becomes 403
             await send({"type": "websocket.close", "code": 1008})
         elif scope["type"] == "http" and scope["path"].rstrip("/").endswith(CLOSED):
             await _answer(send, 404, "")
@@ -67,14 +67,17 @@ class Door:
 
 
 def is_own_page(origin: str | None, host: str | None) -> bool:
-    """Whether the page that a browser names as `Origin` has the host and port that it was asked at."""
+    """Whether the browser's `Origin` equals the requested host and port."""
     if origin is None:
         return True
     return host is not None and _plain(urlsplit(origin).netloc) == _plain(host) != ""
 
 
 def _plain(netloc: str) -> str:
-    """Host and port, without the port where it is a scheme's own: which scheme a proxy had is not known here."""
+    """Host and port, without the scheme's default port.
+
+    A proxy's scheme is unknown here.
+    """
     lower = netloc.lower()
     for port in _DEFAULT_PORTS:
         lower = lower.removesuffix(port)
@@ -82,13 +85,16 @@ def _plain(netloc: str) -> str:
 
 
 def _length(scope: Any) -> int | None:
-    """The bytes of a body, where it says how many."""
+    """The content length; None if it is missing or malformed."""
     text = _header(scope, b"content-length")
     return int(text) if text is not None and text.isdecimal() and len(text) < 16 else None
 
 
 async def _discard(receive: Any) -> None:
-    """Read a refused body for a short time and keep nothing: a browser that is cut off does not see the answer."""
+    """Read and drop a rejected body for a short time.
+
+    A browser that is cut off while sending does not see the response.
+    """
     with suppress(TimeoutError):
         async with asyncio.timeout(DISCARDED_SECONDS):
             while (message := await receive())["type"] == "http.request" and message.get("more_body"):

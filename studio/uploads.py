@@ -1,6 +1,6 @@
-"""How much visitors may upload: Streamlit holds every file in memory until its session ends, however many there are.
+"""Memory limits of uploads.
 
-Knows of Streamlit the path of an upload and where it keeps the files.
+Streamlit holds every file in memory until its session ends, without a limit on their number.
 """
 
 from __future__ import annotations
@@ -13,23 +13,29 @@ from contextlib import contextmanager
 from studio.settings import MAX_UPLOAD_MIB
 
 SECONDS = 900.0
-"""Longest that one file may take to arrive: 64 MiB in that time are 0.6 Mbit/s."""
+"""Time limit of one upload: 64 MiB at 0.6 Mbit/s."""
 
 MAX_FILE_BYTES = (MAX_UPLOAD_MIB + 1) * 1024 * 1024
-"""With the form around it; Streamlit takes no more."""
+"""Streamlit's limit, with the form around the file."""
 
 _PATH = re.compile(r".*/_stcore/upload_file/([^/]+)/[^/]+/?")
 
 
 class TooMuch(Exception):
-    """An upload has no room. The message says why."""
+    """An upload beyond the memory limits."""
 
 
 class Uploads:
-    """Bytes of uploads, those that are kept and those that are arriving. Belongs to one event loop."""
+    """Bytes of stored and arriving uploads.
+
+    Not thread-safe: one event loop owns it.
+    """
 
     def __init__(self, kept: Callable[[], Mapping[str, int]], per_session: int, most: int) -> None:
-        """kept: bytes of the files of each session. per_session, most: of one session, and of all."""
+        """Limit uploads to `per_session` and `most` bytes.
+
+        `kept` returns the stored bytes of each session.
+        """
         self._kept = kept
         self._per_session = per_session
         self._most = most
@@ -37,7 +43,10 @@ class Uploads:
 
     @contextmanager
     def arriving(self, session: str, size: int | None) -> Iterator[None]:
-        """A file of this size arrives inside; None = it does not say. Raises `TooMuch`."""
+        """Reserve room for a file while it arrives.
+
+        `size` None = unknown. Raises `TooMuch`.
+        """
         taken = MAX_FILE_BYTES if size is None else min(size, MAX_FILE_BYTES)
         held = Counter(self._kept()) + self._arriving
         for has, most, whose in (
@@ -56,13 +65,13 @@ class Uploads:
 
 
 def session_of(path: str) -> str | None:
-    """The session that a file is uploaded for; None for the path of anything else."""
+    """The session of an upload's path; None for other paths."""
     match = _PATH.fullmatch(path)
     return match[1] if match else None
 
 
 def kept_by_streamlit() -> dict[str, int]:
-    """Bytes of the files that Streamlit keeps for each session."""
+    """The stored bytes of each session."""
     from streamlit.runtime import Runtime
     from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
 

@@ -59,9 +59,9 @@ def number(field: str, value: float, minimum: float, maximum: float) -> None:
 
 
 def prompt(field: str, text: str, *, may_be_blank: bool = False) -> None:
-    """Raise `PromptRejected` for text over 2000 characters, or blank text where it may not be blank.
+    """Raise `PromptRejected` for text over 2000 characters, or forbidden blank text.
 
-    Characters are counted as people see them: composed, and without those that mean nothing.
+    Characters are counted in composed form, without invisible ones.
     """
     if len(text) > MAX_PROMPT_CODE_POINTS:
         raise _too_long(field, len(text))

@@ -1,7 +1,6 @@
-"""uvicorn's connections of HTTP/1.1, which callers cannot hold by being slow.
+"""HTTP/1.1 connections that slow callers cannot hold.
 
-uvicorn itself waits without end for a request's headers, and for the end of a connection that it closes while its
-caller reads nothing.
+uvicorn has no time limit for a request's headers, nor for closing a connection with unread data.
 """
 
 from __future__ import annotations
@@ -14,9 +13,9 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 
 def connections(head_seconds: float) -> type[H11Protocol]:
-    """A class of connections whose callers have so long for the headers of each request.
+    """The connection class, with a time limit for the headers of each request.
 
-    In the scope's state is `cut`, which ends a connection at once and drops what its caller has not read.
+    `cut` in the scope's state aborts the connection and drops unread data.
     """
 
     class Connection(H11Protocol):
@@ -41,12 +40,12 @@ def connections(head_seconds: float) -> type[H11Protocol]:
             super().on_response_complete()
 
         def _cut_unread(self) -> None:
-            """The end of an answer lies here; a connection that is closed in order would wait for its caller."""
+            """Abort if a response is unread, since an orderly close would wait."""
             if self.transport.get_write_buffer_size() and (self.cycle is None or self.cycle.response_complete):
                 self.transport.abort()
 
         def _watch_head(self) -> None:
-            """From the first byte on, the headers must come in time; what follows them has limits of its own."""
+            """Start or stop the time limit for headers."""
             if self.conn.their_state is not h11.IDLE or self.transport.is_closing():
                 self._unwatch_head()
             elif self._head_task is None:

@@ -1,4 +1,4 @@
-"""Places that callers share: so many at once in all, and so many of one caller, so that others find some free."""
+"""Limits on concurrent work, in total and per caller."""
 
 from __future__ import annotations
 
@@ -9,14 +9,17 @@ from contextlib import contextmanager
 from imgedit.errors import TooManyEdits
 
 RETRY_SECONDS = 1.0
-"""When a request beyond the limits may come again."""
+"""When a rejected request may be retried."""
 
 
 class Shares:
-    """Counts what is here now. Belongs to one event loop. on_change: told the count in all."""
+    """Counts concurrent work in total and per caller.
+
+    Not thread-safe: one event loop owns it. `on_change` gets the new total.
+    """
 
     def __init__(self, what: str, most: int, per_caller: int, on_change: Callable[[int], None] | None = None) -> None:
-        """what: is counted, in words for callers, such as "requests are in flight"."""
+        """`what` describes the work in error messages: "requests are in flight"."""
         self._what = what
         self._most = most
         self._per_caller = per_caller
@@ -25,7 +28,7 @@ class Shares:
 
     @contextmanager
     def taken(self, caller: Hashable, count: int = 1) -> Iterator[None]:
-        """So many places inside. Raises `TooManyEdits` where there are fewer."""
+        """Hold `count` places. Raises `TooManyEdits` if there are fewer."""
         self._refuse_surplus(caller, count)
         self._add(caller, count)
         try:

@@ -1,4 +1,4 @@
-"""Callers of OpenAI's image API who are slow, many or greedy hold their own share only, and not for ever."""
+"""Slow or greedy callers of OpenAI's image API hold only their share."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ async def status(reader: asyncio.StreamReader) -> int:
 
 
 async def rest(reader: asyncio.StreamReader) -> bytes:
-    """What comes until the connection ends, in order or not."""
+    """All bytes until the connection ends or breaks."""
     found = b""
     with suppress(ConnectionError):
         while piece := await asyncio.wait_for(reader.read(65_536), 60):

@@ -1,4 +1,4 @@
-"""What visitors may upload is bounded, since Streamlit would hold whatever they send."""
+"""Memory limits of uploads: Streamlit alone holds any number of files."""
 
 from __future__ import annotations
 

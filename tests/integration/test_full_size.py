@@ -19,6 +19,7 @@ from imgedit import installation
 pytestmark = pytest.mark.slow
 
 
+@pytest.mark.timeout(1200)
 def test_the_services_run_a_made_up_checkpoint_and_everything_is_reported(tmp_path: Path) -> None:
     report = tmp_path / "report.json"
     command = [sys.executable, "-m", "benchmarks.full_size", "fill", "--small", "--side", "128", "--small-side", "64"]

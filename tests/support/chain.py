@@ -13,8 +13,8 @@ from imgedit.v1 import edit_pb2
 from services.orchestrator.backends.clients import ModelUse, Painted, Segmented
 from services.orchestrator.catalogue import models
 from services.orchestrator.catalogue.models import SHIPPED
+from services.orchestrator.chain.context import EditContext
 from services.orchestrator.chain.run import Outcome, run_chain
-from services.orchestrator.chain.state import EditContext
 from services.orchestrator.imaging.work_area import WorkPixels
 from services.orchestrator.request import parameters
 from services.orchestrator.request.prompts import Rewriting
@@ -30,6 +30,7 @@ class Noise:
         self._finds_subject = finds_subject
         self.segmented: list[Pixels] = []
         self.painted: list[tuple[Pixels, Pixels | None]] = []
+        self.returned: list[Pixels] = []
 
     async def segment(self, rgb: Pixels, *, wants_foreground: bool, deadline: float) -> Segmented:
         self.segmented.append(rgb)
@@ -44,7 +45,8 @@ class Noise:
 
     async def fill(self, rgb: Pixels, mask: Pixels | None, *_: Any, **__: Any) -> Painted:
         self.painted.append((rgb, mask))
-        return Painted(self._random.integers(0, 256, rgb.shape, dtype=np.uint8), ModelUse("FLUX", "1"))
+        self.returned.append(self._random.integers(0, 256, rgb.shape, dtype=np.uint8))
+        return Painted(self.returned[-1], ModelUse("FLUX", "1"))
 
     async def qwen_edit(self, images: list[Pixels], mask: Pixels | None, *_: Any, **__: Any) -> Painted:
         return await self.fill(images[0], mask)

@@ -6,7 +6,8 @@ import asyncio
 
 from imgedit.errors import ServiceUnavailable
 from services.orchestrator.backends.clients import Rewritten
-from services.orchestrator.chain.state import EditContext, Texts
+from services.orchestrator.chain.context import EditContext
+from services.orchestrator.chain.state import Prompts
 from services.orchestrator.imaging.work_area import looked_at
 from services.orchestrator.request import prompts
 from services.orchestrator.request.prompts import Mode
@@ -15,7 +16,7 @@ GLANCE_PIXELS = 448 * 448
 """The PromptService looks at pictures at less than this."""
 
 
-async def rewrite_prompts(edit: EditContext) -> Texts:
+async def rewrite_prompts(edit: EditContext) -> Prompts:
     """The prompts as the model is to see them, one after the other: the service writes one at a time anyway.
 
     Raises `PromptLanguageUnsupported` where nobody is there to rewrite what the model does not read.
@@ -31,7 +32,7 @@ async def rewrite_prompts(edit: EditContext) -> Texts:
     except ServiceUnavailable as error:
         raise prompts.unreachable(rewriting, error) from None
     model = prompt.model or negative.model
-    return Texts(
+    return Prompts(
         prompt.text,
         None if asked.negative_prompt is None else negative.text,
         models=(model,) if model else (),

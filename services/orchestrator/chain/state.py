@@ -1,28 +1,24 @@
-"""What an edit is given, and what its chain has made so far. Frozen data; knows no stage."""
+"""What each kind of stage makes, what a stage starts from, and what the response says of all. Frozen data."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from imgedit.imaging.images import Picture, Pixels
-from services.orchestrator.backends.clients import Backends, ModelUse, OnProgress
+from services.orchestrator.backends.clients import ModelUse
 from services.orchestrator.catalogue.models import PaintStage
 from services.orchestrator.imaging.foreground_colours import ForegroundColours
 from services.orchestrator.imaging.masks import MaskOptions
-from services.orchestrator.imaging.work_area import WorkArea, WorkPixels
+from services.orchestrator.imaging.work_area import WorkArea
 from services.orchestrator.request.margins import Margins
-from services.orchestrator.request.parameters import EditParameters
-from services.orchestrator.request.prompts import Rewriting
 
 MaskSource = Literal["whole", "segmentation", "request", "margins"]
 
 
 @dataclass(frozen=True)
 class Subject:
-    """What BEN2 finds in a picture: (H, W) uint8 alpha at the picture's size, 255 = subject.
+    """Of `segment`: what BEN2 finds in a picture, (H, W) uint8 alpha at the picture's size, 255 = subject.
 
     foreground_colours: None where they were not asked for.
     """
@@ -33,79 +29,152 @@ class Subject:
 
 
 @dataclass(frozen=True)
-class Texts:
-    """The prompts as the model sees them. models: who rewrote them, at most one."""
+class Prompts:
+    """Of `rewrite_prompt`: the prompts as the model sees them. models: those that rewrote them, at most one."""
 
     prompt: str
     negative_prompt: str | None
     models: tuple[ModelUse, ...] = ()
 
 
-@dataclass
-class Pending:
-    """The tasks that run beside the stages, and that a stage awaits where it needs them. None = not begun."""
+@dataclass(frozen=True)
+class MaskResult:
+    """Of `mask`: the (H, W) uint8 mask alpha of the next composite.
 
-    subject: asyncio.Task[Subject] | None = None
-    texts: asyncio.Task[Texts] | None = None
+    options: None for margins. kept_subject: (H, W) uint8, the subject's alpha where the mask keeps the subject.
+    foreground_colours: the subject's, None where they are not known.
+    """
 
-    def cancel(self) -> None:
-        """End what still runs."""
-        for task in (self.subject, self.texts):
-            if task is not None:
-                task.cancel()
+    alpha: Pixels
+    source: MaskSource
+    options: MaskOptions | None = None
+    kept_subject: Pixels | None = None
+    foreground_colours: ForegroundColours | None = None
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
-class EditContext:
-    """What stays the same during one edit.
-
-    mask: the caller's, as (H, W) uint8 mask alpha, or None. parameters: with the prompts as they were asked; rewriting:
-    what is to be done to them. max_pixels bounds an extended picture. deadline: on the `time.monotonic` clock.
-    on_stage(name, index, count) is called when a stage begins, on_progress(stage) gives the listener for a stage's own
-    reports.
-    """
+class CutOut:
+    """Of `mask` where the background is removed: what the mask chooses, on white. All of it is the model's."""
 
     picture: Picture
-    mask: Pixels | None
-    references: tuple[Pixels, ...]
-    parameters: EditParameters
-    rewriting: Rewriting
-    backends: Backends
-    max_pixels: int
-    work_pixels: WorkPixels
-    deadline: float
-    on_stage: Callable[[str, int, int], None]
-    on_progress: Callable[[str], OnProgress]
-    pending: Pending = field(default_factory=Pending)
+    options: MaskOptions
+
+
+@dataclass(frozen=True)
+class Extended:
+    """Of `extend`: the picture with its margins, and these as a mask."""
+
+    picture: Picture
+    mask: MaskResult
+    margins: Margins
+
+
+@dataclass(frozen=True)
+class PaintResult:
+    """Of `fill` and `qwen_edit`: (H, W, 3) uint8 at the picture's size.
+
+    area: where the model worked. full_steps: how many steps computed the whole picture.
+    """
+
+    rgb: Pixels
+    area: WorkArea
+    stage: PaintStage
+    model: ModelUse
+    warnings: tuple[str, ...]
+    full_steps: int
+
+
+@dataclass(frozen=True)
+class CompositeResult:
+    """Of `composite`: the new picture, and the (H, W) uint8 mask alpha of what may have changed."""
+
+    picture: Picture
+    mask_alpha: Pixels
+    mask_source: MaskSource
+
+
+@dataclass(frozen=True)
+class TransparentResult:
+    """Of a chain whose result is to be transparent: the picture, cut out by the model."""
+
+    picture: Picture
+    model: ModelUse
+
+
+StageResult = (
+    Subject | Prompts | MaskResult | CutOut | Extended | PaintResult | CompositeResult | TransparentResult | Picture
+)
+"""What a stage may return; a stage that only changes the picture returns a `Picture`."""
 
 
 @dataclass(frozen=True)
 class ChainState:
-    """What the chain has made so far.
+    """What a stage starts from.
 
-    rgb, alpha: the picture, with its margins once it is extended, or its cut-out on a plain ground. mask_alpha: (H, W)
-    uint8 of the composite, None = the whole picture. mask_options: those of the last mask. kept_subject: (H, W) uint8,
-    the subject's alpha where the mask keeps it, and foreground_colours its colours; None where there is nothing to
-    refine. painted: the model's picture at the state's size; None = nothing was painted. area: where the model worked.
-    full_steps: how many steps of each stage that painted computed the whole picture.
+    picture: as the stages before left it. mask, painted: made since the last composite; mask None = the whole picture,
+    painted None = nothing. subject: None until a stage needs it. prompts: None where none is rewritten.
     """
 
-    rgb: Pixels
-    alpha: Pixels | None
-    mask_alpha: Pixels | None = None
-    mask_source: MaskSource = "whole"
-    mask_options: MaskOptions | None = None
+    picture: Picture
+    mask: MaskResult | None = None
+    painted: PaintResult | None = None
+    subject: Subject | None = None
+    prompts: Prompts | None = None
+
+    def after(self, result: StageResult) -> ChainState:
+        """The state for the next stage."""
+        match result:
+            case Subject():
+                return replace(self, subject=result)
+            case Prompts():
+                return replace(self, prompts=result)
+            case MaskResult():
+                return replace(self, mask=result)
+            case Extended():
+                return replace(self, picture=result.picture, mask=result.mask)
+            case PaintResult():
+                return replace(self, painted=result)
+            case CompositeResult():
+                return replace(self, picture=result.picture, mask=None, painted=None)
+            case CutOut() | TransparentResult():
+                return replace(self, picture=result.picture)
+            case Picture():
+                return replace(self, picture=result)
+
+
+@dataclass(frozen=True)
+class ChainRecord:
+    """What the response says about the stages that ran; without their pixels, which would fill the memory.
+
+    mask_options: those of the last mask. area: where the last model worked. full_steps: by the stage that painted.
+    """
+
     margins: Margins | None = None
-    kept_subject: Pixels | None = None
-    foreground_colours: ForegroundColours | None = None
-    painted: Pixels | None = None
+    mask_options: MaskOptions | None = None
     area: WorkArea | None = None
     models: tuple[ModelUse, ...] = ()
     warnings: tuple[str, ...] = ()
     full_steps: tuple[tuple[PaintStage, int], ...] = ()
 
-    def as_picture(self) -> ChainState:
-        """For the stages behind a composite: they start from the picture as it is now."""
-        return replace(
-            self, mask_alpha=None, mask_source="whole", kept_subject=None, foreground_colours=None, painted=None
-        )
+    def after(self, result: StageResult) -> ChainRecord:
+        """The record with this stage's part."""
+        match result:
+            case MaskResult():
+                return replace(self, mask_options=result.options, warnings=(*self.warnings, *result.warnings))
+            case CutOut():
+                return replace(self, mask_options=result.options)
+            case Extended():
+                return replace(self, margins=result.margins)
+            case PaintResult():
+                return replace(
+                    self,
+                    area=result.area,
+                    models=(*self.models, result.model),
+                    warnings=(*self.warnings, *result.warnings),
+                    full_steps=(*self.full_steps, (result.stage, result.full_steps)),
+                )
+            case TransparentResult():
+                return replace(self, models=(*self.models, result.model))
+            case _:
+                return self

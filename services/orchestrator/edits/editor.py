@@ -22,9 +22,9 @@ from services.orchestrator import metering, metrics, policy
 from services.orchestrator.backends.clients import Backends
 from services.orchestrator.catalogue.models import Experiment, ExtendStage, Feature
 from services.orchestrator.catalogue.source import CatalogueSource
+from services.orchestrator.chain.context import EditContext
 from services.orchestrator.chain.response import build_response
 from services.orchestrator.chain.run import run_chain
-from services.orchestrator.chain.state import EditContext
 from services.orchestrator.edits.admission import Admission
 from services.orchestrator.edits.progress_events import ProgressEvents
 from services.orchestrator.edits.registry import EventLog
@@ -135,7 +135,7 @@ class Editor:
         for stage, seconds in outcome.seconds.items():
             metrics.STAGE_SECONDS.labels(stage).observe(seconds)
         if self._policy:
-            await self._policy.check(judged(outcome.state.rgb, outcome.texts.prompt))
+            await self._policy.check(judged(outcome.picture.rgb, outcome.prompts.prompt))
         response = await build_response(
             request,
             experiment,

@@ -8,12 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from imgedit.imaging.images import Pixels, resized
+from imgedit.imaging.images import Picture, Pixels, resized
+from services.orchestrator.backends.clients import ModelUse
+from services.orchestrator.catalogue.models import FillStage
 from services.orchestrator.chain.composite import composited, cut_out
-from services.orchestrator.chain.state import ChainState
+from services.orchestrator.chain.state import ChainState, CompositeResult, MaskResult, PaintResult
 from services.orchestrator.imaging import masks
 from services.orchestrator.imaging.foreground_colours import ForegroundColours, share_of_subject
 from services.orchestrator.imaging.masks import MaskOptions
+from services.orchestrator.imaging.work_area import Box, WorkArea
 from services.segmentation.foreground import estimate_foreground
 
 RED, GREEN, BLUE = (220, 30, 30), (30, 220, 30), (30, 30, 220)
@@ -31,33 +34,33 @@ def mixed(alpha: Pixels, subject: tuple[int, ...], ground: tuple[int, ...]) -> P
     return np.rint(np.array(subject) * share + np.array(ground) * (1 - share)).astype(np.uint8)
 
 
-def repainted_blue(side: int, seen_side: int, *, postprocess: bool, options: MaskOptions = BACKGROUND) -> ChainState:
+def repainted_blue(
+    side: int, seen_side: int, *, postprocess: bool, options: MaskOptions = BACKGROUND
+) -> CompositeResult:
     """A red disc on green, of which BEN2 saw `seen_side` pixels, laid on a ground that was painted blue."""
     alpha = subject_alpha(side)
     rgb = mixed(alpha, RED, GREEN)
     seen, seen_alpha = (resized(image, (seen_side, seen_side), Image.Resampling.BOX) for image in (rgb, alpha))
     own = ForegroundColours(seen, estimate_foreground(seen, seen_alpha.astype(np.float32) / 255))
     levelled = masks.levelled(alpha, options)
-    state = ChainState(
-        rgb,
-        None,
-        mask_alpha=masks.shaped(levelled, options),
-        kept_subject=255 - levelled,
-        foreground_colours=own,
-        painted=np.broadcast_to(np.array(BLUE, np.uint8), rgb.shape),
+    mask = MaskResult(
+        masks.shaped(levelled, options), "segmentation", options, kept_subject=255 - levelled, foreground_colours=own
     )
+    blue = np.broadcast_to(np.array(BLUE, np.uint8), rgb.shape)
+    area = WorkArea(Box(0, 0, 1, 1), (1, 1), (16, 16))  # so that no tone is matched
+    painted = PaintResult(blue, area, FillStage(), ModelUse("FLUX", "1"), warnings=(), full_steps=1)
+    state = ChainState(Picture(rgb), mask=mask, painted=painted)
     return composited(state, postprocess=postprocess)
 
 
-def soft_edge(state: ChainState) -> np.ndarray:
-    assert state.mask_alpha is not None
-    return (state.mask_alpha > 0) & (state.mask_alpha < 255)
+def soft_edge(done: CompositeResult) -> np.ndarray:
+    return (done.mask_alpha > 0) & (done.mask_alpha < 255)
 
 
 @pytest.mark.parametrize(("side", "seen_side"), [(160, 160), (320, 160), (250, 100)])
 def test_no_old_background_is_left_in_the_soft_edge(side: int, seen_side: int) -> None:
     done = repainted_blue(side, seen_side, postprocess=True)
-    edge = done.rgb[soft_edge(done)]
+    edge = done.picture.rgb[soft_edge(done)]
     assert edge[:, 1].max() <= 30 + 25
     assert edge[:, 1].mean() <= 30 + 8
     wanted = mixed(255 - done.mask_alpha, RED, BLUE)[soft_edge(done)]  # type: ignore[operator]
@@ -66,7 +69,7 @@ def test_no_old_background_is_left_in_the_soft_edge(side: int, seen_side: int) -
 
 def test_without_postprocessing_the_old_background_shines_through() -> None:
     done = repainted_blue(160, 160, postprocess=False)
-    assert done.rgb[soft_edge(done), 1].max() > 70
+    assert done.picture.rgb[soft_edge(done), 1].max() > 70
 
 
 @pytest.mark.parametrize(
@@ -82,12 +85,12 @@ def test_the_subject_and_what_is_kept_of_the_background_are_untouched_under_ever
     done = repainted_blue(160, 160, postprocess=True, options=options)
     original = mixed(subject_alpha(160), RED, GREEN)
     kept = done.mask_alpha == 0
-    assert np.array_equal(done.rgb[kept], original[kept])
+    assert np.array_equal(done.picture.rgb[kept], original[kept])
 
 
 def test_a_feather_that_keeps_old_background_on_purpose_goes_over_into_it_evenly() -> None:
     done = repainted_blue(160, 160, postprocess=True, options=MaskOptions("background", feather_px=20))
-    along = done.rgb[80, 80:].astype(int)
+    along = done.picture.rgb[80, 80:].astype(int)
     assert np.abs(np.diff(along, axis=0)).max() < 45, "no seam"
 
 

@@ -46,8 +46,8 @@ from services.orchestrator.__main__ import prompt_rules
 from services.orchestrator.backends.clients import ModelUse, Painted, Segmented
 from services.orchestrator.catalogue.source import CatalogueSource
 from services.orchestrator.edits.admission import Admission, Limit
+from services.orchestrator.edits.edit_registry import EventLog
 from services.orchestrator.edits.editor import CallContext, Editor
-from services.orchestrator.edits.registry import EventLog
 from services.orchestrator.settings import OrchestratorSettings
 from services.segmentation.cutout import to_mask
 from services.segmentation.foreground import estimate_foreground

@@ -15,7 +15,7 @@ import simpy
 from services.diffusion.engine.adapter import Plan
 from services.diffusion.engine.cost import CostModel
 from services.diffusion.engine.job import Job, due_time
-from services.diffusion.engine.schedule import Schedule
+from services.diffusion.engine.job_order import Schedule
 
 MAX_WAITING = 16
 """Jobs at one replica before it refuses: the default of the setting `max_waiting`."""

@@ -22,8 +22,8 @@ from imgedit.addresses import check_target
 from imgedit.call_errors import client_error_of
 from imgedit.channels import TlsFiles, check_process, open_channel
 from imgedit.errors import InternalError, from_status
+from imgedit.image_source import ImageSource
 from imgedit.keywords import accepting, check, refusing_unknown
-from imgedit.pictures import ImageSource
 from imgedit.progress import OnProgress, listener
 from imgedit.request import EditOptions, edit_request
 from imgedit.result import EditResult, EditStatus, ManyProgress, status_of

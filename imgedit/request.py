@@ -9,8 +9,8 @@ import uuid
 from collections.abc import Sequence
 from typing import Any, TypedDict, Unpack
 
+from imgedit.image_source import ImageSource, read
 from imgedit.keywords import accepting
-from imgedit.pictures import ImageSource, read
 from imgedit.v1 import edit_pb2
 from imgedit.values import Background, Mask, Outpaint, Output, Profile, check_choice, label
 

@@ -10,8 +10,8 @@ import streamlit as st
 from imgedit.errors import ImgeditError
 from imgedit.sync_client import SyncEditClient
 from imgedit.v1 import edit_pb2, profile_pb2
-from studio import pictures, settings
-from studio.pictures import Picture
+from studio import input_images, settings
+from studio.input_images import Picture
 from studio.settings import Settings
 from studio.visits import Visits
 
@@ -63,7 +63,7 @@ def visits() -> Visits:
 def samples() -> dict[str, Picture]:
     """The sample pictures by name."""
     folder = configuration().samples
-    return {picture.name: picture for picture in pictures.samples(Path(folder))} if folder else {}
+    return {picture.name: picture for picture in input_images.samples(Path(folder))} if folder else {}
 
 
 class Form:

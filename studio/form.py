@@ -14,7 +14,7 @@ from imgedit.request import EDIT_OPTIONS, EditOptions
 from imgedit.values import Format, Output
 from studio import fields, inputs, prompt, region, sliders
 from studio.catalogue import Form
-from studio.pictures import Picture
+from studio.input_images import Picture
 from studio.session import Session
 from studio.text import Words
 

@@ -13,7 +13,7 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile
 from imgedit.errors import ImgeditError
 from studio import components, errors, fields
 from studio.catalogue import Form, configuration, samples
-from studio.pictures import Picture
+from studio.input_images import Picture
 from studio.session import Session
 from studio.text import Words, plain
 

@@ -13,7 +13,7 @@ from imgedit.errors import ImgeditError, TryLater
 from imgedit.request import EditOptions
 from imgedit.v1 import edit_pb2
 from imgedit.values import Output
-from studio import batch_table, catalogue, components, errors, form, history, login, progress, results, values
+from studio import batch_table, catalogue, components, errors, form, history, login, progress, results, widget_values
 from studio.batch_zip import BatchZip
 from studio.catalogue import Form
 from studio.form import EditForm
@@ -48,7 +48,7 @@ def show() -> None:
     left, right = st.columns([5, 7], gap="medium")
     with left:
         edit_form = form.draw(words, session, chosen, is_busy=session.run is not None)
-        session.values = values.entered(experiment.id for experiment in offered)
+        session.values = widget_values.entered(experiment.id for experiment in offered)
         _begin_if_asked(session, edit_form)
     with right.container(key="workbench"):
         _workbench(words, session, edit_form)
@@ -75,7 +75,7 @@ def _come_back(settings: Settings) -> None:
             session = take(found)
         session.id = id
     catalogue.visits().keep(owner, session.id, session)
-    values.put(session.pending)
+    widget_values.put(session.pending)
     session.pending = {}
 
 

@@ -11,9 +11,9 @@ from google.protobuf.json_format import MessageToDict
 
 from imgedit.errors import ImageRejected, ImgeditError
 from imgedit.values import Mask, Outpaint
-from studio import components, errors, fields, pictures, session
+from studio import components, errors, fields, input_images, session
 from studio.catalogue import Form
-from studio.pictures import Picture
+from studio.input_images import Picture
 from studio.text import Words
 
 ASPECTS = ("1:1", "4:3", "3:4", "16:9", "9:16", "21:9")
@@ -43,7 +43,7 @@ def margins(words: Words, form: Form, options: dict[str, Any], picture: Picture 
         label_visibility="collapsed",
         persist_state="session",
     )
-    added: pictures.Margins | None = None
+    added: input_images.Margins | None = None
     if how == "prompt":
         st.caption(words("outpaint.by_words"))
     elif how == "aspect":
@@ -52,7 +52,7 @@ def margins(words: Words, form: Form, options: dict[str, Any], picture: Picture 
             label_visibility="collapsed", persist_state="session",
         )  # fmt: skip
         options["outpaint"] = Outpaint(aspect=aspect)
-        added = pictures.aspect_margins(picture.size, str(aspect)) if picture else None
+        added = input_images.aspect_margins(picture.size, str(aspect)) if picture else None
     else:
         left, right, top, bottom = _margin_sliders(words, form, own)
         if own or left or right or top or bottom:
@@ -62,7 +62,7 @@ def margins(words: Words, form: Form, options: dict[str, Any], picture: Picture 
         _margins_preview(words, picture, added)
 
 
-def _margin_sliders(words: Words, form: Form, own: dict[str, int]) -> pictures.Margins:
+def _margin_sliders(words: Words, form: Form, own: dict[str, int]) -> input_images.Margins:
     """A slider per side, from the feature's own margins or 0 on."""
     found = []
     for pair in (("left", "right"), ("top", "bottom")):
@@ -78,7 +78,7 @@ def _margin_sliders(words: Words, form: Form, own: dict[str, int]) -> pictures.M
     return left, right, top, bottom
 
 
-def _margins_preview(words: Words, picture: Picture, margins: pictures.Margins) -> None:
+def _margins_preview(words: Words, picture: Picture, margins: input_images.Margins) -> None:
     width, height = picture.width + margins[0] + margins[1], picture.height + margins[2] + margins[3]
     caption = words("outpaint.preview", width=width, height=height)
     with st.container(width=320, gap="xsmall", key="margins"):
@@ -87,8 +87,8 @@ def _margins_preview(words: Words, picture: Picture, margins: pictures.Margins) 
 
 
 @st.cache_data(show_spinner=False, max_entries=64)
-def _margins_drawn(view: bytes, size: tuple[int, int], margins: pictures.Margins) -> bytes:
-    return pictures.margins_drawn(view, size, margins, "#4338ca")
+def _margins_drawn(view: bytes, size: tuple[int, int], margins: input_images.Margins) -> bytes:
+    return input_images.margins_drawn(view, size, margins, "#4338ca")
 
 
 def mask(words: Words, form: Form, options: dict[str, Any], picture: Picture | None) -> None:
@@ -148,7 +148,7 @@ def _brushed(words: Words, form: Form, picture: Picture | None) -> bytes | None:
 
 @st.cache_data(show_spinner=False, max_entries=8)
 def _mask_at(drawn: bytes, size: tuple[int, int], _visit: object) -> bytes | None:
-    return pictures.mask_at(drawn, size, max_side=BRUSH_SIDE, visit=_visit)
+    return input_images.mask_at(drawn, size, max_side=BRUSH_SIDE, visit=_visit)
 
 
 def _identity(picture: Picture) -> str:
@@ -176,7 +176,7 @@ def _uploaded_mask(words: Words, form: Form, picture: Picture | None) -> bytes |
 
 @st.cache_data(show_spinner=False, max_entries=8)
 def _mask_over(view: bytes, mask: bytes, _visit: object) -> bytes:
-    return pictures.mask_over(view, mask, _visit)
+    return input_images.mask_over(view, mask, _visit)
 
 
 def _mask_options(words: Words, form: Form, options: dict[str, Any], *, is_own: bool) -> None:

@@ -9,7 +9,7 @@ import streamlit as st
 
 from imgedit.errors import ImgeditError
 from imgedit.v1 import edit_pb2, profile_pb2
-from studio import components, errors, pictures
+from studio import components, errors, input_images
 from studio.runs import Result
 from studio.session import Session
 from studio.text import Words, plain
@@ -45,7 +45,7 @@ def _views(words: Words, result: Result) -> None:
 
 def _edit_further(words: Words, session: Session, result: Result) -> None:
     try:
-        picture = pictures.opened(result.file_name, result.answer.output_image, session.visit)
+        picture = input_images.opened(result.file_name, result.answer.output_image, session.visit)
     except ImgeditError as error:
         errors.show(words, error)
         return

@@ -13,9 +13,9 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from imgedit.errors import ImgeditError, TryLater
 from imgedit.request import EditOptions
-from studio import pictures
+from studio import input_images
 from studio.batch_zip import BatchZip
-from studio.pictures import Picture
+from studio.input_images import Picture
 from studio.runs import Result, Run, Values
 
 OF_THE_PAGE = ("language", "notify")
@@ -158,6 +158,6 @@ def _cancel_all(runs: list[Run]) -> None:
 
 def _open(upload: UploadedFile, visit: object) -> Picture | ImgeditError:
     try:
-        return pictures.opened(upload.name, upload.getvalue(), visit)
+        return input_images.opened(upload.name, upload.getvalue(), visit)
     except ImgeditError as error:
         return error

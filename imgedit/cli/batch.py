@@ -43,7 +43,7 @@ from imgedit.cli.exit_codes import ExitCode
 from imgedit.cli.outputs import Force
 from imgedit.client import DEFAULT_TIMEOUT
 from imgedit.errors import ImgeditError
-from imgedit.per_picture import PerPictureError, listed, with_masks, with_prompts
+from imgedit.per_image import PerPictureError, listed, with_masks, with_prompts
 from imgedit.request import EditOptions
 
 SHOWN_FAILURES = 20

@@ -20,7 +20,7 @@ from urllib.parse import quote, urlsplit
 from imgedit import __version__
 from imgedit.addresses import is_loopback
 from imgedit.errors import HubUnavailable, ModelDownloadError
-from imgedit.weights.registry import LockedFile, Source, git_sha1_of, sha256_of
+from imgedit.weights.model_registry import LockedFile, Source, git_sha1_of, sha256_of
 
 if TYPE_CHECKING:
     import httpx2

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, cast
 from imgedit.errors import InvalidArgument, PromptLanguageUnsupported, Violation
 from imgedit.inference.v1 import fill_pb2, fill_pb2_grpc
 from imgedit.v1 import progress_pb2
-from services.common import checks, languages, pixels
+from services.common import checks, image_messages, languages
 from services.common.call_context import Context, deadline_of
 from services.diffusion import streaming
 from services.diffusion.engine.events import Finished
@@ -48,7 +48,7 @@ class FillServicer(fill_pb2_grpc.FillServiceServicer):
         def result(finished: Finished[streaming.Output]) -> fill_pb2.FillEvent:
             return fill_pb2.FillEvent(
                 result=fill_pb2.FillResult(
-                    image=pixels.to_message(finished.output),
+                    image=image_messages.to_message(finished.output),
                     seed=spec.seed,
                     steps_run=finished.steps_run,
                     full_steps=finished.full_steps,
@@ -82,11 +82,11 @@ def read_spec(request: fill_pb2.FillRequest, max_pixels: int, profiles: streamin
     checks.number("negative_scale", negative_scale, 1, 10)
     checks.number("strength", strength, 0, 1)
     checks.number("preview_every", request.preview_every, 0, streaming.MAX_STEPS)
-    image = pixels.read_rgb(request.image, field="image", max_pixels=max_pixels)
+    image = image_messages.read_rgb(request.image, field="image", max_pixels=max_pixels)
     height, width = image.shape[:2]
     return FillSpec(
         image=image,
-        mask=pixels.read_mask(request.mask, field="mask", size=(width, height), max_pixels=max_pixels),
+        mask=image_messages.read_mask(request.mask, field="mask", size=(width, height), max_pixels=max_pixels),
         prompt=request.prompt,
         negative_prompt=request.negative_prompt if request.HasField("negative_prompt") else None,
         negative_scale=negative_scale,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from imgedit.errors import InvalidArgument, quoted
-from services.openai_api.form import Form
+from services.openai_api.multipart import Form
 
 OutputFormat = Literal["png", "jpeg", "webp"]
 ResponseFormat = Literal["b64_json", "url"]

@@ -19,8 +19,8 @@ from services.orchestrator import access, metrics, policy
 from services.orchestrator.backends.clients import Backends
 from services.orchestrator.catalogue.source import CatalogueSource
 from services.orchestrator.edits.admission import Admission, Limit
+from services.orchestrator.edits.edit_registry import EditRegistry, Limits
 from services.orchestrator.edits.editor import Editor
-from services.orchestrator.edits.registry import EditRegistry, Limits
 from services.orchestrator.listing.availability import Availability
 from services.orchestrator.request.prompts import PromptRules
 from services.orchestrator.servicer import EditServicer

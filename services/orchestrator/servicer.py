@@ -23,8 +23,8 @@ from services.common.interceptors import REQUEST_ID_KEY, REQUEST_ID_PATTERN
 from services.orchestrator.catalogue.source import CatalogueSource
 from services.orchestrator.edits import merge
 from services.orchestrator.edits.admission import Admission
+from services.orchestrator.edits.edit_registry import EditHandle, EditRegistry, Key
 from services.orchestrator.edits.editor import CallContext, Editor
-from services.orchestrator.edits.registry import EditHandle, EditRegistry, Key
 from services.orchestrator.listing import pages
 from services.orchestrator.listing.availability import Availability
 from services.orchestrator.request.prompts import PromptRules

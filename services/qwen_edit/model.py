@@ -52,7 +52,7 @@ from services.qwen_edit.instructions import RewriteSpec
 from services.qwen_edit.latent_mask import Region
 from services.qwen_edit.processor import load_processor
 from services.qwen_edit.prompt_length import TokenCounter
-from services.qwen_edit.rewriting import PromptRewriter
+from services.qwen_edit.prompt_rewriter import PromptRewriter
 from services.qwen_edit.spec import QwenEditSpec
 from services.qwen_edit.text_encoder import load_text_encoder
 

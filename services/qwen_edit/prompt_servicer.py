@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, cast
 from imgedit.errors import DeadlineExceeded, InvalidArgument, quoted
 from imgedit.inference.v1 import prompt_pb2, prompt_pb2_grpc
 from imgedit.v1 import progress_pb2
-from services.common import checks, languages, pixels
+from services.common import checks, image_messages, languages
 from services.common.call_context import Context, deadline_of
 from services.diffusion.service import EngineSlot
 from services.qwen_edit import limits
@@ -112,7 +112,7 @@ def read_spec(request: prompt_pb2.RewritePromptRequest, max_pixels: int, max_tok
             "images", f"must hold at most {limit} pictures in this mode, holds {len(request.images)}{why}"
         )
     images = tuple(
-        pixels.read_rgb(image, field=f"images[{index}]", max_pixels=max_pixels)
+        image_messages.read_rgb(image, field=f"images[{index}]", max_pixels=max_pixels)
         for index, image in enumerate(request.images)
     )
     for index, image in enumerate(images):

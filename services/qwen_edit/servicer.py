@@ -11,7 +11,7 @@ from imgedit.errors import InvalidArgument
 from imgedit.imaging.images import Pixels
 from imgedit.inference.v1 import image_pb2, qwen_edit_pb2, qwen_edit_pb2_grpc
 from imgedit.v1 import progress_pb2
-from services.common import checks, pixels
+from services.common import checks, image_messages
 from services.common.call_context import Context, deadline_of
 from services.diffusion import streaming
 from services.diffusion.engine.events import Finished
@@ -48,7 +48,7 @@ class QwenEditServicer(qwen_edit_pb2_grpc.QwenEditServiceServicer):
         def result(finished: Finished[streaming.Output]) -> qwen_edit_pb2.QwenEditEvent:
             return qwen_edit_pb2.QwenEditEvent(
                 result=qwen_edit_pb2.QwenEditResult(
-                    image=pixels.to_message(finished.output),
+                    image=image_messages.to_message(finished.output),
                     seed=spec.seed,
                     steps_run=finished.steps_run,
                     full_steps=finished.full_steps,
@@ -81,7 +81,7 @@ def read_spec(request: qwen_edit_pb2.QwenEditRequest, max_pixels: int, profiles:
     checks.number("strength", strength, 0, 1)
     checks.number("preview_every", request.preview_every, 0, streaming.MAX_STEPS)
     pictures = tuple(
-        pixels.read_rgb(image, field=f"images[{index}]", max_pixels=max_pixels)
+        image_messages.read_rgb(image, field=f"images[{index}]", max_pixels=max_pixels)
         for index, image in enumerate(request.images)
     )
     for index, image in enumerate(pictures):
@@ -108,4 +108,4 @@ def read_mask(request: qwen_edit_pb2.QwenEditRequest, picture: Pixels, max_pixel
     if request.mask.encoding != image_pb2.ENCODING_RAW_L8:
         raise InvalidArgument.field("mask.encoding", f"must be ENCODING_RAW_L8 (5), is {request.mask.encoding}")
     height, width = picture.shape[:2]
-    return pixels.read_mask(request.mask, field="mask", size=(width, height), max_pixels=max_pixels)
+    return image_messages.read_mask(request.mask, field="mask", size=(width, height), max_pixels=max_pixels)

@@ -16,7 +16,7 @@ from diffusers.models.autoencoders.autoencoder_kl_qwenimage import QwenImageCaus
 from torch import Tensor, nn
 
 from services.diffusion.weights import checkpoint
-from services.diffusion.weights.layout import Layout
+from services.diffusion.weights.original_names import Layout
 from services.qwen_edit import vae_names
 
 

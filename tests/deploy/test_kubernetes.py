@@ -16,7 +16,7 @@ from deploy.build import dashboards
 from imgedit.cli.main import app
 from imgedit.local import gateway
 from imgedit.local.services import TABLE
-from imgedit.weights import registry
+from imgedit.weights import model_registry
 from services.common.settings import DiffusionSettings, ModelSettings, ServerSettings
 from services.fill.settings import FillSettings
 from services.openai_api.settings import OpenAiApiSettings
@@ -182,13 +182,13 @@ def settings_in(objects: list[Object]) -> dict[str, ServerSettings]:
     return found
 
 
-def pulled_by(job: Object, monkeypatch: pytest.MonkeyPatch) -> list[registry.Source]:
+def pulled_by(job: Object, monkeypatch: pytest.MonkeyPatch) -> list[model_registry.Source]:
     """What the command of the Job would pull."""
-    sources: list[registry.Source] = []
+    sources: list[model_registry.Source] = []
 
-    def pull(source: registry.Source, *_: object, **__: object) -> registry.LockedModel:
+    def pull(source: model_registry.Source, *_: object, **__: object) -> model_registry.LockedModel:
         sources.append(source)
-        return registry.LockedModel("", source.repo, "", source.folder, "", {})
+        return model_registry.LockedModel("", source.repo, "", source.folder, "", {})
 
     monkeypatch.setattr("imgedit.weights.pull.pull", pull)
     [container] = pod(job)["spec"]["containers"]

@@ -22,7 +22,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from imgedit.weights.gguf_header import TYPES, read_header
-from imgedit.weights.registry import LockedFile, LockedModel, read_lock, sha256_of, verify, write_lock
+from imgedit.weights.model_registry import LockedFile, LockedModel, read_lock, sha256_of, verify, write_lock
 from services.common.conversion import Order, run
 from services.diffusion.weights import convert as converter
 from services.fill import gguf_names

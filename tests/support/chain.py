@@ -11,15 +11,15 @@ import numpy as np
 from imgedit.imaging.images import Picture, Pixels
 from imgedit.v1 import edit_pb2
 from services.orchestrator.backends.clients import ModelUse, Painted, Segmented
-from services.orchestrator.catalogue import models
-from services.orchestrator.catalogue.models import SHIPPED
+from services.orchestrator.catalogue import experiments
+from services.orchestrator.catalogue.experiments import SHIPPED
 from services.orchestrator.chain.context import EditContext
 from services.orchestrator.chain.run import Outcome, run_chain
 from services.orchestrator.imaging.work_area import WorkPixels
 from services.orchestrator.request import parameters
 from services.orchestrator.request.prompts import Rewriting
 
-CATALOGUE = models.load(SHIPPED)
+CATALOGUE = experiments.load(SHIPPED)
 
 
 class Noise:

@@ -37,9 +37,9 @@ from services.diffusion.engine.cost import CostModel
 from services.diffusion.engine.events import Event, Finished, Preview, Progress, Queued
 from services.diffusion.engine.failure import describe
 from services.diffusion.engine.job import Job, due_time
+from services.diffusion.engine.job_order import Schedule
 from services.diffusion.engine.job_spans import JobSpans
 from services.diffusion.engine.preview import jpeg_of
-from services.diffusion.engine.schedule import Schedule
 from services.diffusion.engine.side_task import ResultT, SideTasks, Work
 
 log = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from imgedit.errors import ModelLoadError
-from services.common.faults import shortened
+from services.common.weights_faults import shortened
 from services.diffusion.networks import device as devices
 from services.diffusion.networks import flow
 from services.diffusion.networks.kept_keys import KeyKeeper
@@ -21,7 +21,7 @@ from services.diffusion.networks.runtime_options import RuntimeOptions, compile_
 from services.diffusion.networks.runtime_options import apply as apply_runtime
 from services.diffusion.weights import checkpoint, gguf_weights, prequantised
 from services.diffusion.weights.gguf_weights import Weights
-from services.diffusion.weights.layout import Layout, shapes_of
+from services.diffusion.weights.original_names import Layout, shapes_of
 from services.diffusion.weights.reading import Held, fill
 
 Assemble = Callable[[torch.dtype, torch.dtype, Callable[[str], torch.device]], Any]

@@ -13,7 +13,7 @@ from typing import Any
 
 from imgedit.errors import InvalidArgument, ModelLoadError
 from services.diffusion.weights import lora_file
-from services.diffusion.weights.layout import Layout
+from services.diffusion.weights.original_names import Layout
 
 log = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from imgedit.errors import ModelLoadError
 from imgedit.weights.lfs import refuse_pointer
 from services.diffusion.weights import prequantised
-from services.diffusion.weights.layout import Layout
+from services.diffusion.weights.original_names import Layout
 from services.diffusion.weights.reading import Held, fill
 from services.diffusion.weights.stored_weights import Ignored, StoredNetwork, check_network
 

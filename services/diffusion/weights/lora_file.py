@@ -22,8 +22,8 @@ from torch import nn
 
 from imgedit.errors import ModelLoadError
 from imgedit.weights.safetensors_header import Entry, read_header
-from services.common.faults import refuse_unfit, shortened
-from services.diffusion.weights.layout import Layout, shapes_of
+from services.common.weights_faults import refuse_unfit, shortened
+from services.diffusion.weights.original_names import Layout, shapes_of
 from services.diffusion.weights.stored_weights import FORMATS
 
 PREFIXES = (

@@ -30,7 +30,7 @@ from imgedit.inference.v1 import (
     steps_pb2,
 )
 from imgedit.v1 import profile_pb2, progress_pb2
-from services.common import pixels
+from services.common import image_messages
 from services.orchestrator import metering
 from services.orchestrator.backends.stage_calls import StageCalls
 
@@ -172,7 +172,7 @@ class Backends:
         outputs = [segmentation_pb2.SEGMENT_OUTPUT_MASK]
         if wants_foreground:
             outputs.append(segmentation_pb2.SEGMENT_OUTPUT_FOREGROUND)
-        request = segmentation_pb2.SegmentRequest(image=pixels.to_message(rgb), outputs=outputs)
+        request = segmentation_pb2.SegmentRequest(image=image_messages.to_message(rgb), outputs=outputs)
         response = await self._calls.run(
             "segment",
             "segmentation",
@@ -181,8 +181,8 @@ class Backends:
             fields=_SEGMENTATION_FIELDS,
         )
         metering.spent(response.timings)
-        foreground = pixels.decode_answer(response.foreground) if wants_foreground else None
-        return Segmented(pixels.decode_answer(response.mask), foreground, _model(response.model))
+        foreground = image_messages.decode_answer(response.foreground) if wants_foreground else None
+        return Segmented(image_messages.decode_answer(response.mask), foreground, _model(response.model))
 
     async def rewrite_prompt(
         self,
@@ -198,7 +198,7 @@ class Backends:
         if stub is None:
             raise ServiceUnavailable("no PromptService is configured")
         request = prompt_pb2.RewritePromptRequest(
-            prompt=prompt, mode=_REWRITE_MODES[mode], images=[pixels.to_message(image) for image in images]
+            prompt=prompt, mode=_REWRITE_MODES[mode], images=[image_messages.to_message(image) for image in images]
         )
         response = await self._calls.run(
             "rewrite_prompt",
@@ -215,8 +215,8 @@ class Backends:
     ) -> Painted:
         """Repaint (H, W, 3) uint8 where (H, W) uint8 `mask` is above 0."""
         request = fill_pb2.FillRequest(
-            image=pixels.to_message(rgb),
-            mask=pixels.to_message(mask),
+            image=image_messages.to_message(rgb),
+            mask=image_messages.to_message(mask),
             guidance_scale=options.guidance_scale,
             negative_scale=options.negative_scale,
             **options.shared,
@@ -234,8 +234,8 @@ class Backends:
     ) -> Painted:
         """Edit the first of 1 to 3 pictures (H, W, 3) uint8 by the prompt, where (H, W) uint8 `mask` is above 0."""
         request = qwen_edit_pb2.QwenEditRequest(
-            images=[pixels.to_message(image) for image in images],
-            mask=None if mask is None else pixels.to_message(mask),
+            images=[image_messages.to_message(image) for image in images],
+            mask=None if mask is None else image_messages.to_message(mask),
             true_cfg_scale=options.guidance_scale,
             **options.shared,
         )
@@ -270,7 +270,7 @@ async def _follow(call: Any, on_progress: OnProgress) -> Painted:
                 if event.HasField("result"):
                     meter.measured(event.result.timings)
                     result = event.result
-                    rgb = pixels.decode_answer(result.image)
+                    rgb = image_messages.decode_answer(result.image)
                     painted = Painted(rgb, _model(result.model), tuple(result.warnings), result.full_steps)
                 elif event.HasField("queued"):
                     on_progress(queued=event.queued)

@@ -17,7 +17,7 @@ from imgedit.imaging.images import Picture
 from imgedit.v1 import edit_pb2, progress_pb2
 from services.common import logs
 from services.orchestrator import metrics
-from services.orchestrator.catalogue.models import Experiment, Feature
+from services.orchestrator.catalogue.experiments import Experiment, Feature
 from services.orchestrator.chain import composite
 from services.orchestrator.chain.context import EditContext
 from services.orchestrator.chain.run import Outcome

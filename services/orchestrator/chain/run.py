@@ -16,7 +16,7 @@ import numpy as np
 from imgedit.imaging.images import Picture, Pixels
 from services.common import tracing
 from services.orchestrator.backends.clients import ModelUse
-from services.orchestrator.catalogue.models import (
+from services.orchestrator.catalogue.experiments import (
     Feature,
     MaskStage,
     PaintStage,
@@ -27,7 +27,7 @@ from services.orchestrator.catalogue.models import (
 from services.orchestrator.chain import stages
 from services.orchestrator.chain.context import EditContext
 from services.orchestrator.chain.parallel import ParallelStages
-from services.orchestrator.chain.rewriting import rewrite_prompts
+from services.orchestrator.chain.rewrite_prompts import rewrite_prompts
 from services.orchestrator.chain.state import (
     ChainRecord,
     ChainState,

@@ -17,7 +17,7 @@ from PIL import Image
 from imgedit.errors import ImageRejected, InternalError, InvalidArgument, Violation
 from imgedit.imaging.images import Picture, Pixels, resized
 from services.orchestrator.backends.clients import Painted, PaintOptions
-from services.orchestrator.catalogue.models import (
+from services.orchestrator.catalogue.experiments import (
     CompositeStage,
     ExtendStage,
     FillStage,

@@ -7,7 +7,7 @@ from typing import Literal
 
 from imgedit.imaging.images import Picture, Pixels
 from services.orchestrator.backends.clients import ModelUse
-from services.orchestrator.catalogue.models import PaintStage
+from services.orchestrator.catalogue.experiments import PaintStage
 from services.orchestrator.imaging.foreground_colours import ForegroundColours
 from services.orchestrator.imaging.masks import MaskOptions
 from services.orchestrator.imaging.work_area import WorkArea

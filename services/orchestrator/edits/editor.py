@@ -20,14 +20,14 @@ from services.common.call_context import caller
 from services.common.settings import MIB
 from services.orchestrator import metering, metrics, policy
 from services.orchestrator.backends.clients import Backends
-from services.orchestrator.catalogue.models import Experiment, ExtendStage, Feature
+from services.orchestrator.catalogue.experiments import Experiment, ExtendStage, Feature
 from services.orchestrator.catalogue.source import CatalogueSource
 from services.orchestrator.chain.context import EditContext
 from services.orchestrator.chain.response import build_response
 from services.orchestrator.chain.run import run_chain
 from services.orchestrator.edits.admission import Admission
+from services.orchestrator.edits.edit_registry import EventLog
 from services.orchestrator.edits.progress_events import ProgressEvents
-from services.orchestrator.edits.registry import EventLog
 from services.orchestrator.imaging.work_area import WorkPixels
 from services.orchestrator.policy import Policy
 from services.orchestrator.request import inputs, parameters

@@ -10,7 +10,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from imgedit.local.services import MODEL_SERVICES
 from imgedit.v1 import edit_pb2
-from services.orchestrator.catalogue.models import Feature, RewritePromptStage, SegmentStage
+from services.orchestrator.catalogue.experiments import Feature, RewritePromptStage, SegmentStage
 from services.orchestrator.request import mask_parameters
 
 PERIOD_SECONDS = 1.0

@@ -16,7 +16,7 @@ from imgedit.imaging import containers, images
 from imgedit.imaging.decode_pool import Decoders
 from imgedit.imaging.images import Picture, Pixels
 from imgedit.v1 import edit_pb2
-from services.orchestrator.catalogue.models import ExtendStage
+from services.orchestrator.catalogue.experiments import ExtendStage
 from services.orchestrator.request.parameters import EditParameters
 
 BYTES_PER_PIXEL = 28

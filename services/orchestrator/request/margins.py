@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from imgedit.errors import InvalidArgument, quoted
 from imgedit.v1 import edit_pb2
 from services.common import checks
-from services.orchestrator.catalogue.models import MAX_MARGIN_PX, ExtendStage
+from services.orchestrator.catalogue.experiments import MAX_MARGIN_PX, ExtendStage
 from services.orchestrator.request import directions
 from services.orchestrator.request.directions import Directions
 

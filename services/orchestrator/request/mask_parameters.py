@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from imgedit.errors import InvalidArgument
 from imgedit.v1 import edit_pb2
 from services.common import checks
-from services.orchestrator.catalogue.models import (
+from services.orchestrator.catalogue.experiments import (
     MAX_MASK_PX,
     Background,
     Feature,

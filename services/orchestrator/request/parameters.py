@@ -14,7 +14,7 @@ from imgedit.errors import InvalidArgument
 from imgedit.v1 import edit_pb2, profile_pb2
 from services.common import checks, texts
 from services.common.interceptors import REQUEST_ID_PATTERN
-from services.orchestrator.catalogue.models import (
+from services.orchestrator.catalogue.experiments import (
     ExtendStage,
     Feature,
     FillStage,

@@ -12,7 +12,7 @@ from typing import Literal
 
 from imgedit.errors import FailedPrecondition, PromptLanguageUnsupported, ServiceUnavailable, Violation
 from services.common import languages
-from services.orchestrator.catalogue.models import Feature, FillStage, RewritePromptStage
+from services.orchestrator.catalogue.experiments import Feature, FillStage, RewritePromptStage
 from services.orchestrator.request.parameters import EditParameters
 
 Mode = Literal["translate", "expand"]

@@ -14,7 +14,7 @@ from services.diffusion.engine.adapter import Plan
 from services.diffusion.engine.cost import CostModel
 from services.diffusion.engine.engine import Engine
 from services.diffusion.engine.job import Job
-from services.diffusion.engine.schedule import Schedule
+from services.diffusion.engine.job_order import Schedule
 from tests.support.engine import Clockwork, Task, finish, with_engine
 from tests.unit.diffusion.test_engine_schedule import soon
 

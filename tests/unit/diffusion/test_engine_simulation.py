@@ -15,7 +15,7 @@ from services.diffusion.engine import job as jobs
 from services.diffusion.engine.adapter import Plan
 from services.diffusion.engine.cost import CostModel
 from services.diffusion.engine.job import Job
-from services.diffusion.engine.schedule import Schedule
+from services.diffusion.engine.job_order import Schedule
 
 pytestmark = pytest.mark.slow
 

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from imgedit.errors import ModelLoadError
 from services.diffusion.networks.lora import LoraFile, LoraRegistry
 from services.diffusion.weights.checkpoint import load_network
-from services.diffusion.weights.layout import Layout
+from services.diffusion.weights.original_names import Layout
 from services.fill import gguf_names as flux_names
 from services.fill.model import NARROW, FillAdapter
 from services.fill.model import load as load_fill

@@ -15,8 +15,8 @@ from services.diffusion.engine.cost import TRUSTED, CostModel
 from services.diffusion.engine.engine import Engine
 from services.diffusion.engine.events import Queued
 from services.diffusion.engine.job import Job
+from services.diffusion.engine.job_order import Schedule
 from services.diffusion.engine.region_steps import RegionSchedule, RegionSteps, equal_work
-from services.diffusion.engine.schedule import Schedule
 from tests.support.engine import Clockwork, Task, finish, with_engine
 
 Jobs = Engine[Any, Any, Any]

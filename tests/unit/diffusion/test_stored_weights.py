@@ -26,7 +26,7 @@ from imgedit.errors import ModelLoadError
 from imgedit.weights.safetensors_header import Entry
 from services.diffusion.weights import stored_weights
 from services.diffusion.weights.checkpoint import load_network
-from services.diffusion.weights.layout import shapes_of
+from services.diffusion.weights.original_names import shapes_of
 from services.fill import gguf_names as flux_names
 from services.fill.model import CLIP_IGNORED, T5_IGNORED
 from services.fill.model import load as load_fill

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from imgedit.batch import Job
-from imgedit.per_picture import PerPictureError, with_masks, with_prompts
+from imgedit.per_image import PerPictureError, with_masks, with_prompts
 
 NAMES = ("a.jpg", "below/b.png", "여행 사진.jpg")
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, ImageOps
 
-from imgedit.pictures import read
+from imgedit.image_source import read
 
 RGB = np.random.default_rng(1).integers(0, 256, (5, 7, 3), np.uint8)
 

@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from imgedit.errors import RequestTooLarge
-from services.openai_api import answers
-from services.openai_api.answers import Base64
-from services.openai_api.results import Results
+from services.openai_api import responses
+from services.openai_api.responses import Base64
+from services.openai_api.result_urls import Results
 from services.openai_api.transparency import may_be_transparent
 
 
@@ -20,9 +20,9 @@ from services.openai_api.transparency import may_be_transparent
 def test_base64_in_slices_is_that_of_the_whole_and_as_long_as_was_said(size: int) -> None:
     data = bytes(itertools.islice(itertools.cycle(range(251)), size))
     parts = [b"<", Base64(data), b">"]
-    pieces = list(answers.slices(parts))
+    pieces = list(responses.slices(parts))
     assert b"".join(pieces) == b"<" + base64.b64encode(data) + b">"
-    assert answers.length(parts) == sum(map(len, pieces))
+    assert responses.length(parts) == sum(map(len, pieces))
     assert max(map(len, pieces)) <= 2**20
 
 

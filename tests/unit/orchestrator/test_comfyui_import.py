@@ -13,11 +13,11 @@ import pytest
 import yaml
 
 from imgedit.v1 import edit_pb2
-from services.orchestrator.catalogue import models
-from services.orchestrator.catalogue.comfyui import chain, document, importing, writing
+from services.orchestrator.catalogue import experiments
+from services.orchestrator.catalogue.comfyui import document, importing, planning, writing
 from services.orchestrator.catalogue.comfyui.document import WorkflowError
 from services.orchestrator.catalogue.comfyui.graph import Graph
-from services.orchestrator.catalogue.models import ExtendStage, Feature, FillStage, MaskStage, QwenEditStage
+from services.orchestrator.catalogue.experiments import ExtendStage, Feature, FillStage, MaskStage, QwenEditStage
 from services.orchestrator.request import parameters
 from tests.manual import ROOT, blocks
 
@@ -36,14 +36,14 @@ def workflow(name: str) -> Workflow:
 def made(nodes: Workflow, save_node: str | None = None) -> str:
     """The YAML of a workflow, not yet looked at by the catalogue."""
     graph = Graph(document.parse(json.dumps(nodes).encode()))
-    return writing.text(chain.plan(graph, graph.end(save_node)), "made", "made.json")
+    return writing.text(planning.plan(graph, graph.end(save_node)), "made", "made.json")
 
 
 def feature(nodes: Workflow, tmp_path: Path, save_node: str | None = None) -> Feature:
     """The one feature of a workflow's experiment, as the catalogue loads it."""
     path = tmp_path / "made.yaml"
     path.write_text(made(nodes, save_node), encoding="utf-8")
-    [experiment] = models.load(path).experiments
+    [experiment] = experiments.load(path).experiments
     [found] = experiment.features
     return found
 
@@ -77,7 +77,7 @@ def test_a_workflow_becomes_the_yaml_that_stands_beside_it(name: str) -> None:
     path = DATA / f"{name}.json"
     text = importing.imported(path)
     assert text == path.with_suffix(".yaml").read_text(encoding="utf-8")
-    loaded = models.load(path.with_suffix(".yaml"))
+    loaded = experiments.load(path.with_suffix(".yaml"))
     assert [experiment.id for experiment in loaded.experiments] == [name]
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from imgedit.errors import InvalidArgument
 from imgedit.v1 import edit_pb2
-from services.orchestrator.catalogue.models import MAX_MARGIN_PX, ExtendStage
+from services.orchestrator.catalogue.experiments import MAX_MARGIN_PX, ExtendStage
 from services.orchestrator.request import margins
 from services.orchestrator.request.margins import Extension, Margins
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from imgedit.imaging.images import Picture, Pixels, resized
 from services.orchestrator.backends.clients import ModelUse
-from services.orchestrator.catalogue.models import FillStage
+from services.orchestrator.catalogue.experiments import FillStage
 from services.orchestrator.chain.composite import composited, cut_out
 from services.orchestrator.chain.state import ChainState, CompositeResult, MaskResult, PaintResult
 from services.orchestrator.imaging import masks

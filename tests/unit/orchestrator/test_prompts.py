@@ -10,13 +10,13 @@ from imgedit.errors import FailedPrecondition, PromptLanguageUnsupported, Servic
 from imgedit.v1 import edit_pb2
 from services.common import settings as common_settings
 from services.orchestrator.__main__ import prompt_rules
-from services.orchestrator.catalogue import models
-from services.orchestrator.catalogue.models import SHIPPED, Feature
+from services.orchestrator.catalogue import experiments
+from services.orchestrator.catalogue.experiments import SHIPPED, Feature
 from services.orchestrator.request import parameters, prompts
 from services.orchestrator.request.prompts import PromptRules, Rewriting
 from services.orchestrator.settings import OrchestratorSettings
 
-CATALOGUE = models.load(SHIPPED)
+CATALOGUE = experiments.load(SHIPPED)
 FILL = CATALOGUE.find("ben2_flux_fill", "inpainting")[1]
 QWEN = CATALOGUE.find("ben2_qwen_image", "text_editing")[1]
 RULES = prompt_rules(OrchestratorSettings())

@@ -8,15 +8,15 @@ import pytest
 
 from imgedit.errors import InvalidArgument
 from imgedit.v1 import edit_pb2
-from services.orchestrator.catalogue import models
-from services.orchestrator.catalogue.models import SHIPPED, Feature
+from services.orchestrator.catalogue import experiments
+from services.orchestrator.catalogue.experiments import SHIPPED, Feature
 from services.orchestrator.imaging.masks import MaskOptions
 from services.orchestrator.listing import parameter_specs
 from services.orchestrator.request import mask_parameters, parameters
 from services.orchestrator.request.mask_parameters import Region
 from services.orchestrator.request.parameters import EditParameters
 
-CATALOGUE = models.load(SHIPPED)
+CATALOGUE = experiments.load(SHIPPED)
 INPAINTING = CATALOGUE.find("ben2_flux_fill", "inpainting")[1]
 OUTPAINTING = CATALOGUE.find("ben2_flux_fill", "outpainting")[1]
 APPEARANCE = CATALOGUE.find("ben2_qwen_image", "appearance_editing")[1]

@@ -28,7 +28,7 @@ from imgedit.weights.identify import identified
 from services.diffusion.networks.loading import Source
 from services.diffusion.weights import checkpoint, gguf_weights
 from services.diffusion.weights.checkpoint import check, load_part
-from services.diffusion.weights.layout import Layout, joined_shape, shapes_of
+from services.diffusion.weights.original_names import Layout, joined_shape, shapes_of
 from services.fill import gguf_names as flux_names
 from services.fill import model as fill_model
 from services.fill import vae_names as flux_vae
@@ -415,6 +415,6 @@ def test_a_demo_checkpoint_is_no_published_model() -> None:
 
 
 def test_every_recipe_is_of_a_model_that_can_be_pulled() -> None:
-    from imgedit.weights.registry import CATALOGUE
+    from imgedit.weights.model_registry import CATALOGUE
 
     assert all(CATALOGUE[recipe.key].folder == folder for folder, recipe in adopt.RECIPES.items())

@@ -24,7 +24,7 @@ from services.diffusion.weights import reading
 from services.diffusion.weights.checkpoint import load_network
 from services.diffusion.weights.fp8 import Fp8Linear
 from services.diffusion.weights.int8 import Int8Linear
-from services.diffusion.weights.layout import Layout, shapes_of
+from services.diffusion.weights.original_names import Layout, shapes_of
 from services.fill import gguf_names as flux_names
 from services.fill import vae_names as flux_vae
 from services.fill.model import T5_IGNORED, FillAdapter

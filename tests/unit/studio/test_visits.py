@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from studio.pictures import Picture
+from studio.input_images import Picture
 from studio.session import Session
 from studio.visits import Visits
 

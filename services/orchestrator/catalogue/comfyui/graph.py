@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from services.orchestrator.catalogue.comfyui.document import Link, Node, WorkflowError, plain, shown
-from services.orchestrator.catalogue.comfyui.kinds import ENDS, KINDS, PRIMITIVES, Type, ValueType, is_reroute
+from services.orchestrator.catalogue.comfyui.node_kinds import ENDS, KINDS, PRIMITIVES, Type, ValueType, is_reroute
 
 
 class Graph:

@@ -7,8 +7,8 @@ import tempfile
 from pathlib import Path
 
 from imgedit.errors import SettingsError
-from services.orchestrator.catalogue import models
-from services.orchestrator.catalogue.comfyui import chain, document, writing
+from services.orchestrator.catalogue import experiments
+from services.orchestrator.catalogue.comfyui import document, planning, writing
 from services.orchestrator.catalogue.comfyui.document import WorkflowError, shown
 from services.orchestrator.catalogue.comfyui.graph import Graph
 
@@ -24,7 +24,7 @@ def imported(path: Path, experiment_id: str | None = None, save_node: str | None
     try:
         id = _id_of(path) if experiment_id is None else _checked(experiment_id)
         graph = Graph(document.read(path))
-        text = writing.text(chain.plan(graph, graph.end(save_node)), id, path.name)
+        text = writing.text(planning.plan(graph, graph.end(save_node)), id, path.name)
         _check(text)
     except WorkflowError as error:
         raise WorkflowError("\n".join(f"{path}: {line}" for line in document.bounded(error.message))) from None
@@ -51,7 +51,7 @@ def _check(text: str) -> None:
         file = Path(folder) / "imported.yaml"
         file.write_text(text, encoding="utf-8")
         try:
-            models.load(file)
+            experiments.load(file)
         except SettingsError as error:
             faults = error.message.replace(f"{file}:", "line ").splitlines()
             raise WorkflowError("\n".join(f"makes no chain: {fault}" for fault in faults)) from None

@@ -11,9 +11,9 @@ from services.common import texts
 from services.common.checks import MAX_PROMPT_CHARACTERS
 from services.orchestrator.catalogue.comfyui.document import Node, shown
 from services.orchestrator.catalogue.comfyui.graph import Graph
-from services.orchestrator.catalogue.comfyui.kinds import CLIP_LOADERS, MODEL_LOADERS, TEXT_ENCODERS
+from services.orchestrator.catalogue.comfyui.node_kinds import CLIP_LOADERS, MODEL_LOADERS, TEXT_ENCODERS
 from services.orchestrator.catalogue.comfyui.plan import Choice, ModelPlan, Setting
-from services.orchestrator.catalogue.models import MAX_SEED
+from services.orchestrator.catalogue.experiments import MAX_SEED
 
 Painter = Literal["fill", "qwen_edit"]
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from services.common import texts
-from services.orchestrator.catalogue.comfyui import masks
+from services.orchestrator.catalogue.comfyui import mask_nodes
 from services.orchestrator.catalogue.comfyui.document import WorkflowError
-from services.orchestrator.catalogue.comfyui.masks import Mask
-from services.orchestrator.catalogue.comfyui.painting import Painting
+from services.orchestrator.catalogue.comfyui.mask_nodes import Mask
+from services.orchestrator.catalogue.comfyui.paint_passes import Painting
 from services.orchestrator.catalogue.comfyui.plan import Choice, RangePlan
 
 SHIPPED_RANGES = {
@@ -42,7 +42,7 @@ def requires_mask(passes: tuple[Painting, ...], *, own: bool) -> Choice:
 def mask_options(mask: Mask) -> dict[str, Choice]:
     """The options of the mask stage; those of the caller's own mask lie deeper."""
     numbers = {
-        "threshold": (mask.threshold, masks.NEUTRAL_THRESHOLD),
+        "threshold": (mask.threshold, mask_nodes.NEUTRAL_THRESHOLD),
         "grow_px": (mask.grow_px, 0),
         "feather_px": (mask.feather_px, 0),
     }

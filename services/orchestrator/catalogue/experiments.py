@@ -29,7 +29,7 @@ from pydantic import (
 from imgedit.errors import ExperimentNotFound, FeatureNotFound, Resource, SettingsError, quoted
 from services.common import languages, texts
 from services.common.checks import MAX_PROMPT_CHARACTERS
-from services.orchestrator.catalogue import comfyui_config, faults, rules, yaml_file
+from services.orchestrator.catalogue import chain_rules, comfyui_config, faults, yaml_file
 from services.orchestrator.catalogue.faults import fault
 
 SHIPPED = Path(__file__).parents[3] / "config" / "experiments.yaml"
@@ -280,7 +280,7 @@ class Feature(_Strict):
     @model_validator(mode="after")
     def _chain_fits(self) -> Feature:
         kinds = [stage.kind for stage in self.stages]
-        rules.check(kinds)
+        chain_rules.check(kinds)
         prompted = [index for index, stage in enumerate(self.stages) if _reads_the_prompt(stage)]
         if len(prompted) > 1:
             raise fault("one stage reads the request's prompt; give this one a `prompt`", "stages", prompted[0])

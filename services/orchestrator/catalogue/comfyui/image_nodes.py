@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from services.orchestrator.catalogue.comfyui.document import Node
 
 if TYPE_CHECKING:
-    from services.orchestrator.catalogue.comfyui.painting import Painting
+    from services.orchestrator.catalogue.comfyui.paint_passes import Painting
 
 
 @dataclass(frozen=True)

@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from services.common import texts
-from services.orchestrator.catalogue.comfyui import masks, options
+from services.orchestrator.catalogue.comfyui import feature_options, mask_nodes
 from services.orchestrator.catalogue.comfyui.document import Node, WorkflowError, shown
 from services.orchestrator.catalogue.comfyui.graph import Graph
-from services.orchestrator.catalogue.comfyui.kinds import SEGMENTERS
-from services.orchestrator.catalogue.comfyui.masks import Mask
-from services.orchestrator.catalogue.comfyui.painting import (
+from services.orchestrator.catalogue.comfyui.image_nodes import Picture
+from services.orchestrator.catalogue.comfyui.mask_nodes import Mask
+from services.orchestrator.catalogue.comfyui.node_kinds import SEGMENTERS
+from services.orchestrator.catalogue.comfyui.paint_passes import (
     MAX_REFERENCES,
     MEGAPIXEL,
     Painting,
     Reader,
     seen_by,
 )
-from services.orchestrator.catalogue.comfyui.pictures import Picture
 from services.orchestrator.catalogue.comfyui.plan import (
     Choice,
     ModelPlan,
@@ -25,7 +25,7 @@ from services.orchestrator.catalogue.comfyui.plan import (
     Setting,
     StagePlan,
 )
-from services.orchestrator.catalogue.models import MAX_MARGIN_PX, MAX_MASK_PX
+from services.orchestrator.catalogue.experiments import MAX_MARGIN_PX, MAX_MASK_PX
 
 DEFAULT_WORK_PIXELS = MEGAPIXEL
 DEFAULT_MODEL_PIXELS = 2 * MEGAPIXEL
@@ -66,10 +66,10 @@ class _Builder:
         self._check_ground(segmenter, "Alpha")
         picture = self._reader.picture(segmenter, seen_by(segmenter))
         self._check_seen(segmenter, picture, picture.load)
-        mask = masks.of_segmenter(self._graph, segmenter)
+        mask = mask_nodes.of_segmenter(self._graph, segmenter)
         stages = [StagePlan("segment", f"{segmenter}: BEN2 finds the subject; the answer is transparent around it")]
         if mask != Mask(segmenter, "subject"):
-            stages.append(StagePlan("mask", f"{segmenter}: what stays", options.mask_options(mask)))
+            stages.append(StagePlan("mask", f"{segmenter}: what stays", feature_options.mask_options(mask)))
         return Plan(
             models=(ModelPlan("BEN2", f"{segmenter}"),),
             feature_id="cut_out",
@@ -94,14 +94,14 @@ class _Builder:
             stages += self._pass(painting, is_last=painting is passes[-1])
         last = passes[-1]
         own = any(painting.mask and painting.mask.origin == "own" for painting in passes)
-        feature = options.feature_of(passes)
+        feature = feature_options.feature_of(passes)
         return Plan(
             models=tuple(self._models(passes, has_segment=stages[0].kind == "segment")),
             feature_id=feature,
             feature_name=NAMES[feature],
-            requires_mask=options.requires_mask(passes, own=own),
+            requires_mask=feature_options.requires_mask(passes, own=own),
             stages=tuple(stages),
-            parameters=options.parameters(last),
+            parameters=feature_options.parameters(last),
             defaults=self._defaults(passes),
             settings=self._all_settings(passes),
             notes=(*self._notes, *self._left_out()),
@@ -217,17 +217,19 @@ class _Builder:
         if base.pad is not None:
             yield self._extend(base.pad)
         elif mask is not None:
-            yield StagePlan("mask", mask.reasons["source"], options.mask_options(mask))
+            yield StagePlan("mask", mask.reasons["source"], feature_options.mask_options(mask))
         elif base.cutout is not None:
-            cut = masks.of_segmenter(self._graph, base.cutout)
+            cut = mask_nodes.of_segmenter(self._graph, base.cutout)
             kept = {
-                name: choice for name, choice in options.mask_options(cut).items() if name in ("choose", "threshold")
+                name: choice
+                for name, choice in feature_options.mask_options(cut).items()
+                if name in ("choose", "threshold")
             }
             yield StagePlan("mask", f"{base.cutout}: what is cut out", kept)
         yield StagePlan(
             painting.painter,
             f"{sampler} with {painting.network.plan.model_id}",
-            options.paint_options(painting, is_last=is_last),
+            feature_options.paint_options(painting, is_last=is_last),
         )
         if painting.composite is not None:
             yield StagePlan("composite", f"{painting.composite}: kept pixels are put back by the mask")

@@ -7,8 +7,8 @@ from typing import Literal
 
 from services.orchestrator.catalogue.comfyui.document import Node, WorkflowError, shown
 from services.orchestrator.catalogue.comfyui.graph import Graph
-from services.orchestrator.catalogue.comfyui.kinds import SCALERS, SEGMENTERS
-from services.orchestrator.catalogue.models import MAX_MASK_PX
+from services.orchestrator.catalogue.comfyui.node_kinds import SCALERS, SEGMENTERS
+from services.orchestrator.catalogue.experiments import MAX_MASK_PX
 
 SIDES = ("left", "top", "right", "bottom")
 

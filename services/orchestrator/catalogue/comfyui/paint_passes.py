@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from services.orchestrator.catalogue.comfyui import masks, sampling
+from services.orchestrator.catalogue.comfyui import mask_nodes, sampling
 from services.orchestrator.catalogue.comfyui.document import Node, WorkflowError, shown
 from services.orchestrator.catalogue.comfyui.graph import Graph
-from services.orchestrator.catalogue.comfyui.kinds import SAMPLERS, SCALERS, SEGMENTERS
-from services.orchestrator.catalogue.comfyui.masks import Mask
-from services.orchestrator.catalogue.comfyui.pictures import Picture
+from services.orchestrator.catalogue.comfyui.image_nodes import Picture
+from services.orchestrator.catalogue.comfyui.mask_nodes import Mask
+from services.orchestrator.catalogue.comfyui.node_kinds import SAMPLERS, SCALERS, SEGMENTERS
 from services.orchestrator.catalogue.comfyui.plan import Choice
 from services.orchestrator.catalogue.comfyui.sampling import Conditioning, Network, Numbers, Painter
 
@@ -121,7 +121,7 @@ class Reader:
             raise graph.refused(
                 node, "mask", "is missing; without one the whole picture is replaced, and nothing is kept"
             )
-        mask = masks.read(graph, node, "mask")
+        mask = mask_nodes.read(graph, node, "mask")
         if is_swapped:
             if mask.grow_px or mask.feather_px:
                 raise graph.refused(node, "mask", "must not be grown or softened where the kept picture is laid on top")
@@ -200,14 +200,14 @@ class Reader:
         graph = self._graph
         node, output = graph.linked(user, name)
         if node.kind == "InpaintModelConditioning":
-            return _Latents(self.picture(node, "pixels"), masks.read(graph, node, "mask"), node)
+            return _Latents(self.picture(node, "pixels"), mask_nodes.read(graph, node, "mask"), node)
         if node.kind == "VAEEncode":
             return _Latents(self.picture(node, "pixels"), None, None)
         if node.kind == "SetLatentNoiseMask":
             inner, _ = graph.linked(node, "samples")
             if inner.kind != "VAEEncode":
                 raise graph.refused(node, "samples", f"must be a VAEEncode's, is of {inner}")
-            return _Latents(self.picture(inner, "pixels"), masks.read(graph, node, "mask"), None)
+            return _Latents(self.picture(inner, "pixels"), mask_nodes.read(graph, node, "mask"), None)
         raise graph.refused(
             user, name, f"must be a picture's latents, is output {output} of {node}: a chain samples once"
         )

@@ -36,7 +36,7 @@ from demo.tiny.flux_fill import build as build_flux
 from demo.tiny.folder import seeded
 from imgedit.errors import DeadlineExceeded, QueueFull
 from services.diffusion.engine.engine import Engine
-from services.fill.model import FillAdapter, load
+from services.fill.model import FillAdapter, load_fill
 from services.fill.spec import FillSpec
 
 SIZES = (256, 512, 768)
@@ -126,7 +126,7 @@ def model(folder: Path) -> FillAdapter:
             guidance_embeds=True,
         )
     transformer.save_pretrained(folder / "transformer")
-    adapter = load(folder, device="cpu", cache_bytes=0)
+    adapter = load_fill(folder, device="cpu", cache_bytes=0)
     adapter.warm_up()
     return adapter
 
@@ -185,7 +185,7 @@ def measure_overhead(adapter: FillAdapter, pipeline: FluxFillPipeline, repeats: 
         engine.start()
         for _ in range(repeats):
             started = time.perf_counter()
-            async for _event in engine.run(spec):
+            async for _event in engine.run_job(spec):
                 pass
             ours.append(time.perf_counter() - started)
             bare.append(timed(lambda: call(pipeline, [spec])))
@@ -250,14 +250,14 @@ async def run_engine(adapter: FillAdapter, requests: list[Request]) -> tuple[lis
     engine = Engine(adapter, max_jobs=10_000, max_bytes=1 << 40, name="bench")
     engine.start()
     for size in SIZES:  # the pipeline has had as much while its solo times were measured
-        async for _ in engine.run(spec_of(size, STEPS[0], 0)):
+        async for _ in engine.run_job(spec_of(size, STEPS[0], 0)):
             pass
 
     async def serve(request: Request) -> int:
         steps = 0
         deadline = None if request.patience is None else time.monotonic() + request.patience
         try:
-            async for event in engine.run(request.spec, deadline=deadline):
+            async for event in engine.run_job(request.spec, deadline=deadline):
                 steps = getattr(event, "step", steps)
         except DeadlineExceeded as missed:
             missed.steps = steps  # type: ignore[attr-defined]

@@ -36,7 +36,7 @@ An array is uint8 of shape (H, W), (H, W, 3) or (H, W, 4), RGB, or bool of shape
 """
 
 
-def read(source: ImageSource, name: str) -> bytes:
+def read_source(source: ImageSource, name: str) -> bytes:
     """The file that is sent for a picture; `name` is the option's, for errors.
 
     A PIL image keeps its colour profile and is turned as its EXIF orientation says, as the server turns a file.

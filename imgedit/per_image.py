@@ -21,7 +21,7 @@ ENCODINGS = ("utf-8-sig", "cp949")
 DELIMITERS = ",;\t"
 
 
-class PerPictureError(ValueError):
+class PerImageError(ValueError):
     """A folder of masks or a file of prompts that does not fit the pictures; the message names which."""
 
 
@@ -32,9 +32,9 @@ def with_masks(jobs: Sequence[Job], masks: Path) -> list[Job]:
     """
     found = [(job, _masks_of(job, masks)) for job in jobs]
     if missing := [job.name for job, files in found if not files]:
-        raise PerPictureError(f"--masks: no mask in {masks} for {listed(missing)}; a mask has its picture's name")
+        raise PerImageError(f"--masks: no mask in {masks} for {listed(missing)}; a mask has its picture's name")
     if several := [job.name for job, files in found if len(files) > 1]:
-        raise PerPictureError(f"--masks: more than one mask in {masks} for {listed(several)}")
+        raise PerImageError(f"--masks: more than one mask in {masks} for {listed(several)}")
     return [_asking(job, {"mask": files[0]}) for job, files in found]
 
 
@@ -48,9 +48,9 @@ def with_prompts(jobs: Sequence[Job], file: Path, *, has_prompt: bool) -> list[J
     asked = _read(file)
     names = {job.name for job in jobs}
     if unknown := [f"{name} (line {line})" for name, (line, _) in asked.items() if name not in names]:
-        raise PerPictureError(f"--prompts: the folder has no {listed(unknown)}")
+        raise PerImageError(f"--prompts: the folder has no {listed(unknown)}")
     if not has_prompt and (missing := [job.name for job in jobs if "prompt" not in _said(asked, job)]):
-        raise PerPictureError(f"--prompts: no prompt for {listed(missing)}; --prompt is for those without a line")
+        raise PerImageError(f"--prompts: no prompt for {listed(missing)}; --prompt is for those without a line")
     return [_asking(job, _said(asked, job)) for job in jobs]
 
 
@@ -76,7 +76,7 @@ def _read(file: Path) -> dict[str, tuple[int, dict[str, Any]]]:
     reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     columns = [name.strip().lower() for name in reader.fieldnames or ()]
     if "picture" not in columns or not set(columns) <= set(COLUMNS):
-        raise PerPictureError(
+        raise PerImageError(
             f"--prompts: {file}:1: the first line must name columns of {', '.join(COLUMNS)}; it has {header.strip()!r}"
         )
     reader.fieldnames = columns
@@ -85,19 +85,19 @@ def _read(file: Path) -> dict[str, tuple[int, dict[str, Any]]]:
         for row in reader:
             name, own = _of_row(file, reader.line_num, row)
             if name in asked:
-                raise PerPictureError(f"--prompts: {file}:{reader.line_num}: {name} is in line {asked[name][0]}, too")
+                raise PerImageError(f"--prompts: {file}:{reader.line_num}: {name} is in line {asked[name][0]}, too")
             asked[name] = (reader.line_num, own)
     except csv.Error as error:
-        raise PerPictureError(f"--prompts: {file}: after line {reader.line_num}: {error}") from None
+        raise PerImageError(f"--prompts: {file}: after line {reader.line_num}: {error}") from None
     return asked
 
 
 def _of_row(file: Path, line: int, row: dict[str | None, str | list[str] | None]) -> tuple[str, dict[str, Any]]:
     if None in row:
-        raise PerPictureError(f"--prompts: {file}:{line}: more fields than columns; quote a text with a delimiter")
+        raise PerImageError(f"--prompts: {file}:{line}: more fields than columns; quote a text with a delimiter")
     said = {key: value.strip() for key, value in row.items() if key and isinstance(value, str) and value.strip()}
     if "picture" not in said:
-        raise PerPictureError(f"--prompts: {file}:{line}: names no picture")
+        raise PerImageError(f"--prompts: {file}:{line}: names no picture")
     own: dict[str, Any] = {}
     if "prompt" in said:
         own["prompt"] = said["prompt"]
@@ -105,7 +105,7 @@ def _of_row(file: Path, line: int, row: dict[str | None, str | list[str] | None]
         own["negative_prompt"] = said["negative_prompt"]
     if "seed" in said:
         if not said["seed"].isascii() or not said["seed"].isdigit() or int(said["seed"][:11]) >= 2**32:
-            raise PerPictureError(f"--prompts: {file}:{line}: seed must be 0 to {2**32 - 1}, is {said['seed'][:40]!r}")
+            raise PerImageError(f"--prompts: {file}:{line}: seed must be 0 to {2**32 - 1}, is {said['seed'][:40]!r}")
         own["seed"] = int(said["seed"])
     return PurePosixPath(said["picture"].replace("\\", "/")).as_posix(), own
 
@@ -117,7 +117,7 @@ def _text_of(file: Path) -> str:
             return data.decode(encoding)
         except UnicodeDecodeError:
             continue
-    raise PerPictureError(f"--prompts: {file}: is neither UTF-8 nor CP949 text; save it as CSV in UTF-8")
+    raise PerImageError(f"--prompts: {file}: is neither UTF-8 nor CP949 text; save it as CSV in UTF-8")
 
 
 def listed(names: Iterable[str]) -> str:

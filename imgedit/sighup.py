@@ -31,18 +31,18 @@ def _is_there() -> bool:
     return True
 
 
-def hold() -> None:
+def block() -> None:
     """Let SIGHUP wait until `release`: before there is a handler it would end the process."""
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
 
 
-def release() -> None:
+def unblock() -> None:
     """Take SIGHUP, and one that waits."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
 
 
 @contextmanager
-def held_for_children() -> Iterator[None]:
+def blocked_for_children() -> Iterator[None]:
     """Processes that are started inside begin with SIGHUP held; they release it themselves."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     try:

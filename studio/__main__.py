@@ -27,7 +27,7 @@ WILDCARDS = ("0.0.0.0", "::")
 def main() -> None:
     """Replace this process by Streamlit's; ends with 1 where a setting is wrong or Streamlit is missing."""
     try:
-        settings = studio_settings.load()
+        settings = studio_settings.load_settings()
         SyncEditClient(
             settings.server, **settings.client_options
         ).close()  # connects to nothing yet, but reads all files

@@ -24,21 +24,21 @@ def help_of(words: Words, spec: edit_pb2.ParameterSpec) -> str:
     return plain(spec.help.get(words.language, ""))
 
 
-def field(words: Words, form: Form, spec: edit_pb2.ParameterSpec) -> Any:
+def draw_field(words: Words, form: Form, spec: edit_pb2.ParameterSpec) -> Any:
     """The widget that fits a parameter's type; its value, or None where it is left as it is."""
     match spec.type:
         case edit_pb2.PARAMETER_TYPE_INTEGER | edit_pb2.PARAMETER_TYPE_NUMBER:
-            return number(words, form, spec)
+            return number_field(words, form, spec)
         case edit_pb2.PARAMETER_TYPE_ENUM:
-            return choice(words, form, spec)
+            return choice_field(words, form, spec)
         case edit_pb2.PARAMETER_TYPE_BOOLEAN:
-            return switch(words, form, spec)
+            return switch_field(words, form, spec)
         case edit_pb2.PARAMETER_TYPE_TEXT:
-            return text(words, form, spec)
+            return text_field(words, form, spec)
     return None  # pictures and messages have forms of their own
 
 
-def number(
+def number_field(
     words: Words, form: Form, spec: edit_pb2.ParameterSpec, *, default: float | None = None, suffix: str = ""
 ) -> float | None:
     """A slider over the range, the recommended part marked; None = the default, which is `default` where given."""
@@ -71,7 +71,7 @@ def start_of(spec: edit_pb2.ParameterSpec) -> float:
     return int(number) if spec.type == edit_pb2.PARAMETER_TYPE_INTEGER else float(number)
 
 
-def choice(words: Words, form: Form, spec: edit_pb2.ParameterSpec) -> str | None:
+def choice_field(words: Words, form: Form, spec: edit_pb2.ParameterSpec) -> str | None:
     """One of the names; None = the default."""
     default = default_of(spec)
     value = st.segmented_control(
@@ -86,7 +86,7 @@ def choice(words: Words, form: Form, spec: edit_pb2.ParameterSpec) -> str | None
     return None if value is None or value == default else value
 
 
-def switch(words: Words, form: Form, spec: edit_pb2.ParameterSpec) -> bool | None:
+def switch_field(words: Words, form: Form, spec: edit_pb2.ParameterSpec) -> bool | None:
     """On or off; None = the default."""
     default = bool(default_of(spec))
     value = st.toggle(
@@ -99,7 +99,7 @@ def switch(words: Words, form: Form, spec: edit_pb2.ParameterSpec) -> bool | Non
     return None if value == default else value
 
 
-def text(words: Words, form: Form, spec: edit_pb2.ParameterSpec) -> str | None:
+def text_field(words: Words, form: Form, spec: edit_pb2.ParameterSpec) -> str | None:
     """A text; None = nothing was written."""
     value = st.text_input(
         name_of(words, spec),
@@ -111,13 +111,13 @@ def text(words: Words, form: Form, spec: edit_pb2.ParameterSpec) -> str | None:
     return value or None
 
 
-def put(options: dict[str, Any], name: str, value: Any) -> None:
+def set_option(options: dict[str, Any], name: str, value: Any) -> None:
     """Ask for a value; None leaves the default."""
     if value is not None:
         options[name] = value
 
 
-def shown(value: float) -> str:
+def number_text(value: float) -> str:
     """A number as people write it."""
     return f"{value:g}"
 
@@ -136,4 +136,4 @@ def _mark_recommended(words: Words, spec: edit_pb2.ParameterSpec, container: str
     )
     key = "recommended" if high > low else "recommended.one"
     with st.container(key=f"hint-{container}"):
-        st.markdown(f":green[{words(key, low=shown(low), high=shown(high))}]")
+        st.markdown(f":green[{words(key, low=number_text(low), high=number_text(high))}]")

@@ -41,7 +41,7 @@ Margins = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True)
-class Picture:
+class InputImage:
     """An input. data: the file as it came, or as it was converted. view, thumb: WebP files.
 
     width, height: after the EXIF turn. reduced_from: the size of the file that came, where that was too large.
@@ -62,7 +62,7 @@ class Picture:
         return self.width, self.height
 
 
-def opened(name: str, data: bytes, visit: Hashable = "") -> Picture:
+def open_image(name: str, data: bytes, visit: Hashable = "") -> InputImage:
     """An uploaded file, judged, and converted where the API takes none of its kind. `visit`: whose it is (they queue).
 
     Raises `ImageRejected`; `QueueFull` or `ServiceUnavailable` where it could not be judged now.
@@ -78,16 +78,16 @@ def opened(name: str, data: bytes, visit: Hashable = "") -> Picture:
     view = _on_checks(_fitted(Image.fromarray(decoded.rgb), VIEW_SIDE), alpha and _fitted(alpha, VIEW_SIDE))
     reduced_from = photo.original if photo and photo.original != photo.size else None
     kind = photo.kind if photo else header.format
-    return Picture(name, data, *decoded.size, kind, webp(view), webp(_fitted(view, THUMB_SIDE)), reduced_from)
+    return InputImage(name, data, *decoded.size, kind, webp(view), webp(_fitted(view, THUMB_SIDE)), reduced_from)
 
 
-def samples(folder: Path) -> list[Picture]:
+def samples(folder: Path) -> list[InputImage]:
     """The pictures of a folder by name; what is none is passed over."""
     found = []
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         try:
             if path.is_file() and _is_picture(path):
-                found.append(opened(path.name, path.read_bytes()))
+                found.append(open_image(path.name, path.read_bytes()))
         except (ImgeditError, OSError):
             continue
     return found
@@ -98,7 +98,7 @@ def _is_picture(path: Path) -> bool:
         return containers.is_picture(file.read(16))
 
 
-def shown(data: bytes) -> bytes:
+def to_view(data: bytes) -> bytes:
     """A picture that the server sent, as a WebP file to show; what is transparent lies on checks."""
     with Image.open(io.BytesIO(data)) as image:
         fitted = _fitted(image.convert("RGBA") if image.has_transparency_data else image.convert("RGB"), VIEW_SIDE)
@@ -172,7 +172,7 @@ def mask_at(drawn: bytes, size: tuple[int, int], *, max_side: int, visit: Hashab
     pixel high, which no upload may be. Raises `ImageRejected` where it is no PNG file of at most `max_side`; else as
     `opened`.
     """
-    header = containers.read(drawn)
+    header = containers.read_header(drawn)
     if header is None or header.format != "PNG" or header.fault or max(header.width, header.height) > max_side:
         raise ImageRejected("mask_image: what the brush drew cannot be read; draw it again")
     judged = _DECODERS.decode_in_thread(drawn, header, field="mask_image", caller=visit, patience=PATIENCE_SECONDS)

@@ -19,7 +19,7 @@ from imgedit.request import EditOptions, edit_request
 from imgedit.sync_client import SyncEditClient
 from imgedit.v1 import edit_pb2
 from studio import input_images
-from studio.input_images import Picture
+from studio.input_images import InputImage
 
 Values = dict[str, str | int | float | bool]
 """What a visitor entered, by the key of the widget."""
@@ -35,7 +35,7 @@ class Result:
     """
 
     number: int
-    source: Picture
+    source: InputImage
     options: EditOptions
     answer: edit_pb2.EditResponse
     before: bytes
@@ -74,7 +74,7 @@ class Result:
 class Task:
     """One edit of a run, with its number in the visit. Written by the run's thread, read by the page."""
 
-    source: Picture
+    source: InputImage
     options: EditOptions
     number: int = 0
     values: Values = field(default_factory=dict)
@@ -196,7 +196,7 @@ class Run:
 
 
 def _result(task: Task, answer: edit_pb2.EditResponse) -> Result:
-    after = input_images.shown(answer.output_image)
+    after = input_images.to_view(answer.output_image)
     before = task.source.view
     if answer.effective.HasField("outpaint"):
         added = answer.effective.outpaint
@@ -209,8 +209,8 @@ def _result(task: Task, answer: edit_pb2.EditResponse) -> Result:
         before=before,
         after=after,
         thumb=input_images.thumb(after),
-        cutout=input_images.shown(answer.background_removed_image) if answer.background_removed_image else None,
-        mask=input_images.shown(answer.mask_image) if answer.mask_image else None,
+        cutout=input_images.to_view(answer.background_removed_image) if answer.background_removed_image else None,
+        mask=input_images.to_view(answer.mask_image) if answer.mask_image else None,
         values=task.values,
     )
 

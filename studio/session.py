@@ -15,7 +15,7 @@ from imgedit.errors import ImgeditError, TryLater
 from imgedit.request import EditOptions
 from studio import input_images
 from studio.batch_zip import BatchZip
-from studio.input_images import Picture
+from studio.input_images import InputImage
 from studio.runs import Result, Run, Values
 
 OF_THE_PAGE = ("language", "notify")
@@ -37,11 +37,11 @@ class Session:
     this visit from others. id: the tab's own.
     """
 
-    chosen: list[Picture] = field(default_factory=list)
+    chosen: list[InputImage] = field(default_factory=list)
     upload_round: int = 0
-    inputs: list[Picture] = field(default_factory=list)
-    references: list[Picture] = field(default_factory=list)
-    kept_references: list[Picture] = field(default_factory=list)
+    inputs: list[InputImage] = field(default_factory=list)
+    references: list[InputImage] = field(default_factory=list)
+    kept_references: list[InputImage] = field(default_factory=list)
     mask: bytes | None = None
     kept_mask: bytes | None = None
     values: Values = field(default_factory=dict)
@@ -57,13 +57,13 @@ class Session:
     history: list[Result] = field(default_factory=list)
     numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
     visit: object = field(default_factory=object)
-    _opened: dict[str, Picture | ImgeditError] = field(default_factory=dict)
+    _opened: dict[str, InputImage | ImgeditError] = field(default_factory=dict)
     _runs: list[Run] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         weakref.finalize(self, _cancel_all, self._runs)
 
-    def opened(self, upload: UploadedFile) -> Picture | ImgeditError:
+    def opened(self, upload: UploadedFile) -> InputImage | ImgeditError:
         """An uploaded file as a picture, or what is wrong with it."""
         if upload.file_id not in self._opened:
             while len(self._opened) >= MAX_REMEMBERED:
@@ -74,12 +74,12 @@ class Session:
             self._opened[upload.file_id] = opened
         return self._opened[upload.file_id]
 
-    def choose(self, picture: Picture | None) -> None:
+    def choose(self, picture: InputImage | None) -> None:
         """Make a sample or a result the input; what was uploaded goes."""
         self.chosen = [picture] if picture else []
         self.upload_round += 1
 
-    def hold(self, inputs: list[Picture]) -> None:
+    def hold(self, inputs: list[InputImage]) -> None:
         """Note what is to be edited. Another input than that of the result on view takes the view."""
         if [id(picture) for picture in inputs] != [id(picture) for picture in self.inputs]:
             self.inputs = inputs
@@ -102,7 +102,7 @@ class Session:
     @property
     def byte_count(self) -> int:
         """What its pictures hold in memory, about: each once, those of uploads that are not in use, too."""
-        opened = [picture for picture in self._opened.values() if isinstance(picture, Picture)]
+        opened = [picture for picture in self._opened.values() if isinstance(picture, InputImage)]
         found = [*opened, *self.chosen, *self.inputs, *self.references, *self.kept_references]
         pictures = {id(picture): len(picture.data) + len(picture.view) for picture in found}
         return sum(pictures.values()) + sum(result.byte_count for result in self.history) + len(self.mask or b"")
@@ -156,8 +156,8 @@ def _cancel_all(runs: list[Run]) -> None:
             threading.Thread(target=run.cancel, name="studio-cancel", daemon=True).start()
 
 
-def _open(upload: UploadedFile, visit: object) -> Picture | ImgeditError:
+def _open(upload: UploadedFile, visit: object) -> InputImage | ImgeditError:
     try:
-        return input_images.opened(upload.name, upload.getvalue(), visit)
+        return input_images.open_image(upload.name, upload.getvalue(), visit)
     except ImgeditError as error:
         return error

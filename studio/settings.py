@@ -77,7 +77,7 @@ class Settings:
             raise SettingsError(f"{PREFIX}TOKEN_FILE: cannot be read: {error}") from None
 
 
-def load(environment: Mapping[str, str] = os.environ) -> Settings:
+def load_settings(environment: Mapping[str, str] = os.environ) -> Settings:
     """The settings of this process. Raises `SettingsError` for a bad value, and for a variable that no setting has."""
     fields = {f"{PREFIX}{field.name.upper()}": field for field in dataclasses.fields(Settings)}
     given = {name: text for name, text in environment.items() if name.startswith(PREFIX)}

@@ -25,7 +25,7 @@ def entered(experiments: Iterable[str]) -> Values:
     }
 
 
-def put(values: Values) -> None:
+def restore_values(values: Values) -> None:
     """Enter them; before the widgets are drawn."""
     for key, value in values.items():
         st.session_state[key] = value

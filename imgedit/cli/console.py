@@ -199,7 +199,7 @@ def fail_with(error: ImgeditError) -> NoReturn:
     if error.request_id:
         details.append(f"request id {error.request_id}")
     err.print(" · ".join(details), style="dim", highlight=False)
-    raise typer.Exit(exit_codes.of(error))
+    raise typer.Exit(exit_codes.exit_code_of(error))
 
 
 def _faults(error: ImgeditError) -> list[str]:

@@ -36,6 +36,6 @@ def may_pass_later(error: ImgeditError) -> bool:
     return isinstance(error, TryLater | DeadlineExceeded | HubUnavailable)
 
 
-def of(error: ImgeditError) -> ExitCode:
+def exit_code_of(error: ImgeditError) -> ExitCode:
     """What a command ends with that failed by this error."""
     return ExitCode.TRY_LATER if may_pass_later(error) else ExitCode.FAILED

@@ -181,7 +181,7 @@ def _pull(source: model_registry.Source, folder: Path, endpoint: str, *, send_to
             source, folder, endpoint=endpoint, say=lambda line: _tell(f"  {line}"), send_token=send_token
         )
     except ModelDownloadError as error:
-        fail(error.message, exit_codes.of(error))
+        fail(error.message, exit_codes.exit_code_of(error))
     computed = sum(file.sha256_from == "computed" for file in locked.files.values())
     target = (folder / source.folder).as_posix()
     _tell(

@@ -39,7 +39,7 @@ def new(
     The first line of the output is the token. Without --append the second one is the line for the file of tokens.
     """
     try:
-        token, credential = tokens.make(name, scope)
+        token, credential = tokens.make_token(name, scope)
         if append:
             _append(append, credential.line)
     except (SettingsError, OSError) as error:

@@ -45,12 +45,12 @@ _OWN_DOOR = ("TOKENS", "TOKENS_FILE", "TLS_CERTIFICATE", "TLS_KEY", "TLS_CLIENT_
 class Trial:
     """What came of it."""
 
-    answer: EditResult
+    result: EditResult
     experiment_id: str
     feature_id: str
 
 
-def run(catalogue: str, picture: Path, base_port: int, timeout: float) -> Trial:
+def run_trial(catalogue: str, picture: Path, base_port: int, timeout: float) -> Trial:
     """Edit a picture with the first feature of a catalogue's text, everything left at its default.
 
     base_port: that of the running stack. Raises `ImgeditError`: `ServiceUnavailable` where a model service that the
@@ -71,8 +71,8 @@ def run(catalogue: str, picture: Path, base_port: int, timeout: float) -> Trial:
                 korean=f"--check: 실행 중이 아닌 서비스가 있습니다({missing}). "
                 "`imgedit up`으로 시작하거나 --base-port를 지정하세요.",
             )
-        answer = client.edit(data, timeout=timeout, **_options(experiment.id, feature, data, size))
-        return Trial(answer, experiment.id, feature.id)
+        result = client.edit(data, timeout=timeout, **_options(experiment.id, feature, data, size))
+        return Trial(result, experiment.id, feature.id)
 
 
 def _options(experiment_id: str, feature: edit_pb2.Feature, picture: bytes, size: tuple[int, int]) -> EditOptions:

@@ -89,7 +89,7 @@ class Decoders:
         Raises `ServiceUnavailable` where processes were ended from outside, which says nothing of the picture.
         """
         try:
-            header = await asyncio.to_thread(images.check, data, field=field, max_pixels=max_pixels)
+            header = await asyncio.to_thread(images.check_file, data, field=field, max_pixels=max_pixels)
             return await asyncio.wrap_future(self._submit(caller, data, header, field))
         except ImageRejected:
             await asyncio.to_thread(_log_refused, data, field)
@@ -99,7 +99,7 @@ class Decoders:
         self, data: bytes, *, field: str, max_pixels: int, caller: Hashable, patience: float
     ) -> tuple[Picture, Header]:
         """As `open`, for a thread, which waits. Also raises `QueueFull` when `patience` seconds have passed."""
-        header = images.check(data, field=field, max_pixels=max_pixels)
+        header = images.check_file(data, field=field, max_pixels=max_pixels)
         return self.decode_in_thread(data, header, field=field, caller=caller, patience=patience), header
 
     def decode_in_thread(

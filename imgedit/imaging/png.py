@@ -81,7 +81,7 @@ class Structure:
                         break
 
 
-def walk(data: bytes, max_chunks: int) -> tuple[Structure | None, str | None]:
+def read_structure(data: bytes, max_chunks: int) -> tuple[Structure | None, str | None]:
     """The structure, or why there is none. Checks order, lengths and the checksums of all that is used."""
     chunks: list[tuple[bytes, int, int]] = []
     seen: dict[bytes, bytes] = {}

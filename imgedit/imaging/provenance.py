@@ -121,7 +121,7 @@ def metadata_of(record: Record) -> Metadata:
     return Metadata(xmp=packet, exif=_exif(record), text={PNG_KEYWORD: record.json()})
 
 
-def read(data: bytes) -> Record | None:
+def read_record(data: bytes) -> Record | None:
     """The record in a PNG, JPEG or WebP file, or None where there is none, or none that can be read."""
     for packet in _packets(data):
         text = _element(packet, f"{{{_NAMESPACE}}}Parameters")

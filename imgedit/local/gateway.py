@@ -65,7 +65,7 @@ class Tls:
     key: Path
 
 
-def edge(
+def edge_config(
     *,
     public: Address,
     metrics: Address,
@@ -101,7 +101,7 @@ def edge(
     return config
 
 
-def sidecar(
+def sidecar_config(
     *,
     listeners: Mapping[str, Address],
     replicas: Mapping[str, Sequence[Address]],
@@ -143,7 +143,7 @@ ENVIRONMENT = {"TZ": "UTC"}
 """What Envoy is run with, so that its times are those of the services."""
 
 
-def command(config: Config, path: Path, *, log: str = "warning") -> list[str]:
+def envoy_command(config: Config, path: Path, *, log: str = "warning") -> list[str]:
     """Write the configuration to `path` and give the command that runs Envoy with it.
 
     Raises `SettingsError` where Envoy is not installed.

@@ -160,7 +160,7 @@ class Hub:
         """The bytes from the end of `output` on; where the hub begins anew, `output` is emptied."""
         done = output.tell()
         with self._client.stream("GET", url, headers={"Range": f"bytes={done}-"} if done else {}) as response:
-            self._check_answer(source, response)
+            self._check_response(source, response)
             if response.status_code == 200 and done:
                 output.seek(0)
                 output.truncate()
@@ -181,7 +181,7 @@ class Hub:
     def _json(self, source: Source, url: str, limit: int) -> tuple[Any, httpx2.Response]:
         body = bytearray()
         with self._client.stream("GET", url) as response:
-            self._check_answer(source, response)
+            self._check_response(source, response)
             for block in response.iter_raw():
                 body += block
                 if len(body) > limit:
@@ -219,7 +219,7 @@ class Hub:
         if self._token and _origin(url) == self._origin:
             request.headers["Authorization"] = f"Bearer {self._token}"
 
-    def _check_answer(self, source: Source, response: httpx2.Response) -> None:
+    def _check_response(self, source: Source, response: httpx2.Response) -> None:
         if response.status_code not in (200, 206):
             code = response.headers.get("X-Error-Code", "")
             kind = HubUnavailable if response.status_code in _LATER else ModelDownloadError

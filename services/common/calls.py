@@ -38,7 +38,7 @@ _log = logging.getLogger(__name__)
 class Call:
     """One call.
 
-    answered: errors that were sent as messages instead of as its status. until_sent: closed when its answer was taken.
+    reported: errors that were sent as messages instead of as its status. until_sent: closed when its answer was taken.
     """
 
     service: str
@@ -46,7 +46,7 @@ class Call:
     peer: str
     ends_at: float | None
     max_request_bytes: int
-    answered: list[ImgeditError] = field(default_factory=list)
+    reported: list[ImgeditError] = field(default_factory=list)
     until_sent: AsyncExitStack = field(default_factory=AsyncExitStack)
 
     @contextmanager
@@ -67,7 +67,7 @@ class Call:
         finally:
             in_flight.dec()
             # An error that was answered is the call's end, also where the caller leaves as soon as it has read it.
-            self.record(next(iter(self.answered), None) or error, time.perf_counter() - started)
+            self.record(next(iter(self.reported), None) or error, time.perf_counter() - started)
 
     def record(self, error: ImgeditError | None, seconds: float) -> None:
         """Count and log how the call ended."""
@@ -97,23 +97,23 @@ current: ContextVar[Call] = ContextVar("current")
 
 
 @contextmanager
-def part(request_id: str) -> Iterator[None]:
+def sub_call(request_id: str) -> Iterator[None]:
     """One request of the current call, which streams many: an id, a count, a time and a log line of its own.
 
     For a task that serves this part alone. Its `rpc` is the call's with "Item" behind it.
     """
     call = current.get()
-    item = replace(call, rpc=f"{call.rpc}Item", answered=[])
+    item = replace(call, rpc=f"{call.rpc}Item", reported=[])
     current.set(item)
     logs.request_id.set(request_id)
     with tracing.span(item.rpc, request_id=request_id), item.observed():
         yield
 
 
-def answered_error(raised: Exception) -> status_pb2.Status:
+def reported_error(raised: Exception) -> status_pb2.Status:
     """The status of an error that a handler answers as a message of its stream, so that it is logged and counted."""
     error = _known(raised)
-    current.get().answered.append(error)
+    current.get().reported.append(error)
     tracing.failed(error)
     error.metadata.setdefault("request_id", logs.request_id.get())
     return to_status(error)

@@ -47,7 +47,7 @@ Convert = Callable[[Order, Path, Begin], Path]
 """Writes the files into the folder that it is handed; returns the folder where they belong."""
 
 
-def run(convert: Convert, types: Sequence[str], arguments: Sequence[str] | None = None) -> int:
+def run_converter(convert: Convert, types: Sequence[str], arguments: Sequence[str] | None = None) -> int:
     """Convert as the command line says; the exit status is 0 when the files are in their place."""
     parser = argparse.ArgumentParser()
     parser.add_argument("source", type=Path)

@@ -10,7 +10,7 @@ from PIL import Image as PILImage
 from imgedit.errors import ImageRejected, InvalidArgument, Violation
 from imgedit.imaging import images
 from imgedit.imaging.encoding import encode_png
-from imgedit.imaging.images import Pixels
+from imgedit.imaging.pixels import Pixels
 from imgedit.inference.v1 import image_pb2
 
 _CHANNELS = {image_pb2.ENCODING_RAW_RGB8: 3, image_pb2.ENCODING_RAW_L8: 1}
@@ -50,7 +50,7 @@ def read_mask(message: image_pb2.Image, *, field: str, size: tuple[int, int], ma
     return images.open_mask(message.data, field=field, size=size, max_pixels=max_pixels)
 
 
-def decode_answer(message: image_pb2.Image) -> Pixels:
+def decode_image(message: image_pb2.Image) -> Pixels:
     """Pixels of an answer of one of our own services: (H, W, 3) or (H, W) for RAW, (H, W, 3 or 4) for a PNG."""
     if message.encoding in _CHANNELS:
         return _read_raw(message, "image", images.MAX_SIDE * images.MAX_SIDE)

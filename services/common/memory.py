@@ -19,7 +19,7 @@ WORK_SECONDS = 0.1
 """Of processor time since the last look; with less, nothing large can have come and gone."""
 
 
-def release() -> Callable[[], object] | None:
+def memory_release() -> Callable[[], object] | None:
     """What gives all unused memory of this process back: glibc's `malloc_trim`. None = another C library, no such way.
 
     It holds no lock of Python's; the next large picture pays for it with page faults.
@@ -33,7 +33,7 @@ async def release_regularly() -> None:
 
     Work decides, not the resident size: what an edit frees after a release stays resident, and the size does not tell.
     """
-    give_back = release()
+    give_back = memory_release()
     if give_back is None:
         return
     seen = 0.0

@@ -38,7 +38,7 @@ class MakeEvent(Protocol[EventT]):
         """Make the message with the one field set."""
 
 
-async def relay(
+async def to_messages(
     events: AsyncIterator[Event[Output]],
     make_event: MakeEvent[EventT],
     make_result: Callable[[Finished[Output]], EventT],
@@ -75,7 +75,7 @@ class Profiles:
     has_region_steps: bool
 
     @classmethod
-    def of(cls, settings: DiffusionSettings) -> Profiles:
+    def from_settings(cls, settings: DiffusionSettings) -> Profiles:
         """As the settings say."""
         return cls(bool(settings.lora_fast), settings.step_cache_threshold > 0, settings.region_steps)
 

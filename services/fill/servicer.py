@@ -59,9 +59,9 @@ class FillServicer(fill_pb2_grpc.FillServiceServicer):
             )
 
         async with aclosing(
-            engine.run(spec, deadline=deadline_of(context), preview_every=request.preview_every)
+            engine.run_job(spec, deadline=deadline_of(context), preview_every=request.preview_every)
         ) as events:
-            async for message in streaming.relay(events, fill_pb2.FillEvent, result):
+            async for message in streaming.to_messages(events, fill_pb2.FillEvent, result):
                 yield message
 
 

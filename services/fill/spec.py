@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from imgedit.imaging.images import Pixels
+from imgedit.imaging.pixels import Pixels
 
 
 @dataclass(frozen=True)

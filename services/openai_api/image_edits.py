@@ -60,7 +60,7 @@ class ImageEdits:
         _check_origin(exchange)
         with self._request_counted():
             await self._edits.admit(authorization, exchange.request_id)
-            asked = parameters.read(await self._received(exchange), has_urls=self._results is not None)
+            asked = parameters.read_parameters(await self._received(exchange), has_urls=self._results is not None)
             _check_request_id(exchange, asked)
             _log.info("edit", extra={"model": asked.model, "n": asked.n, "stream": asked.stream, "user": asked.user})
             with self._edits_counted(asked.n):
@@ -77,7 +77,9 @@ class ImageEdits:
         seconds = self._settings.receive_seconds
         try:
             async with asyncio.timeout(seconds):
-                return await multipart.read(exchange.headers.get("content-type", ""), exchange.body(), self._limits)
+                return await multipart.read_form(
+                    exchange.headers.get("content-type", ""), exchange.body(), self._limits
+                )
         except TimeoutError:
             raise DeadlineExceeded(f"the request was not received whole within {seconds:g} s") from None
 
@@ -97,7 +99,7 @@ class ImageEdits:
         return results
 
     async def _result(self, spec: EditSpec, authorization: str | None, ends_at: float) -> Result:
-        async with aclosing(self._edits.run(spec, authorization, ends_at)) as reports:
+        async with aclosing(self._edits.reports(spec, authorization, ends_at)) as reports:
             [result] = [report async for report in reports if isinstance(report, Result)]
         return result
 
@@ -118,7 +120,7 @@ class ImageEdits:
         [spec] = await self._specs(exchange, asked, authorization)
         shown = 0
         try:
-            async with aclosing(self._edits.run(spec, authorization, ends_at)) as reports:
+            async with aclosing(self._edits.reports(spec, authorization, ends_at)) as reports:
                 async for report in reports:
                     if not exchange.has_begun:
                         await exchange.begin_events()
@@ -135,7 +137,7 @@ class ImageEdits:
         except ImgeditError as error:
             if exchange.is_broken or not exchange.has_begun:
                 raise
-            calls.answered_error(error)
+            calls.reported_error(error)
             await exchange.send_event(responses.failed(errors.body(error)))
         await exchange.end_events()
 
@@ -179,7 +181,7 @@ class ImageEdits:
             if any(name.startswith("outpaint.") for name in asked.own):
                 raise InvalidArgument.field("size", "must be auto with outpaint, whose margins decide the size")
             found = await asyncio.to_thread(
-                images.check, asked.images[0], field="image", max_pixels=self._settings.max_pixels
+                images.check_file, asked.images[0], field="image", max_pixels=self._settings.max_pixels
             )
             own = _upright(found)
             if asked.size != own:
@@ -274,7 +276,7 @@ def _previews(asked: ImageEdit, feature: Feature) -> int:
 
 
 def _partial_image(preview: Preview, asked: ImageEdit, index: int) -> responses.Parts:
-    header = containers.read(preview.image)
+    header = containers.read_header(preview.image)
     size = f"{header.width}x{header.height}" if header else "auto"
     qualities = {profile: name for name, profile in parameters.QUALITIES.items()}
     quality = qualities.get(asked.own.get("profile", "balanced")) or "medium"

@@ -37,7 +37,7 @@ class Form:
     files: dict[str, list[bytes]] = field(default_factory=dict)
 
 
-async def read(content_type: str, body: AsyncIterator[bytes], limits: Limits) -> Form:
+async def read_form(content_type: str, body: AsyncIterator[bytes], limits: Limits) -> Form:
     """The parts of a body. Raises `InvalidArgument` or `RequestTooLarge` as soon as it breaks a rule."""
     kind, options = parse_options_header(content_type)
     if kind != b"multipart/form-data":

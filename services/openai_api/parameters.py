@@ -58,12 +58,12 @@ class Parameter:
 
     help: str
     kind: Literal["string", "integer", "number", "boolean"]
-    read: Callable[[str, str], Any]
+    read_parameters: Callable[[str, str], Any]
     choices: tuple[str, ...] = ()
     range: tuple[int, int] | None = None
 
 
-def read(form: Form, *, has_urls: bool) -> ImageEdit:
+def read_parameters(form: Form, *, has_urls: bool) -> ImageEdit:
     """What a form asks for. `has_urls`: whether results can be put behind URLs.
 
     Raises `InvalidArgument` for a parameter that is not known, cannot be honoured, or has no such value.

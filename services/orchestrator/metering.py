@@ -41,7 +41,7 @@ _current: ContextVar[Usage] = ContextVar("usage")
 
 
 @contextmanager
-def recorded() -> Iterator[Usage]:
+def record_edit() -> Iterator[Usage]:
     """One edit, counted and logged at its end with what its tasks `spent`."""
     usage = Usage()
     _current.set(usage)
@@ -74,12 +74,12 @@ def _record(usage: Usage, code: str) -> None:
     _log.info("edit", extra=fields)
 
 
-def took(pixels: int) -> None:
+def set_pixels(pixels: int) -> None:
     """Note the size of the current edit's picture."""
     _current.get(Usage()).pixels = pixels
 
 
-def spent(timings: Iterable[progress_pb2.Timing]) -> None:
+def add_device_seconds(timings: Iterable[progress_pb2.Timing]) -> None:
     """Add what a model service measured to the current edit; outside an edit nothing is kept."""
     seconds = sum(timing.seconds for timing in timings if timing.name in DEVICE_PHASES)
     _current.get(Usage()).gpu_seconds += seconds
@@ -98,12 +98,12 @@ class Meter:
 
     def measured(self, timings: Iterable[progress_pb2.Timing]) -> None:
         """The answer is there."""
-        spent(timings)
+        add_device_seconds(timings)
         self.is_measured = True
 
 
 @contextmanager
-def metered() -> Iterator[Meter]:
+def measure_call() -> Iterator[Meter]:
     """Account for a call, also where it is cancelled or lost in the middle."""
     meter = Meter()
     try:

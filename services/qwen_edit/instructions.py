@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from imgedit.imaging.images import Pixels
+from imgedit.imaging.pixels import Pixels
 
 Mode = Literal["translate", "expand"]
 
@@ -24,7 +24,7 @@ SYSTEM: dict[Mode, str] = {
 }
 """For `expand` these are the guide's three pieces of advice on writing prompts."""
 
-PICTURE = "<|vision_start|><|image_pad|><|vision_end|>"
+IMAGE_PLACEHOLDER = "<|vision_start|><|image_pad|><|vision_end|>"
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class RewriteSpec:
 
 def chat(mode: Mode, prompt: str, pictures: int = 0) -> str:
     """The chat up to where the model's answer begins; one mark per picture, before the prompt."""
-    shown = "".join(f"Picture {number}: {PICTURE}" for number in range(1, pictures + 1))
+    shown = "".join(f"Picture {number}: {IMAGE_PLACEHOLDER}" for number in range(1, pictures + 1))
     return (
         f"<|im_start|>system\n{SYSTEM[mode]}<|im_end|>\n"
         f"<|im_start|>user\n{shown}{prompt}<|im_end|>\n"

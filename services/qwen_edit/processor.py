@@ -17,7 +17,7 @@ IMAGE_TOKEN = "<|image_pad|>"  # noqa: S105
 VIDEO_TOKEN = "<|video_pad|>"  # noqa: S105
 
 
-class PictureProcessor(Qwen2VLProcessor):
+class SingleImageProcessor(Qwen2VLProcessor):
     """Turns a text with `<|image_pad|>` marks and its pictures into token ids and pixel patches."""
 
     def __init__(self, image_processor: Any, tokenizer: Any, chat_template: str | None = None) -> None:
@@ -28,7 +28,7 @@ class PictureProcessor(Qwen2VLProcessor):
         setup(self, image_processor, tokenizer, chat_template=chat_template)
 
 
-def load_processor(folder: Path, tokenizer: Qwen2Tokenizer) -> PictureProcessor:
+def load_processor(folder: Path, tokenizer: Qwen2Tokenizer) -> SingleImageProcessor:
     """The processor of a checkpoint's `processor` folder, with the checkpoint's tokenizer."""
     image_processor = load_part(Qwen2VLImageProcessorPil, folder)
-    return PictureProcessor(image_processor, tokenizer, chat_template=tokenizer.chat_template)
+    return SingleImageProcessor(image_processor, tokenizer, chat_template=tokenizer.chat_template)

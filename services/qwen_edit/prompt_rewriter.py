@@ -81,7 +81,7 @@ class _AreFinite(LogitsProcessor):
         self._service = service
 
     def __call__(self, _input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:  # (B, V)
-        finite.check(self._service, "rewrite", scores)
+        finite.check_finite(self._service, "rewrite", scores)
         return scores
 
 

@@ -15,7 +15,7 @@ from services.common.call_context import Context, deadline_of
 from services.diffusion.service import EngineSlot
 from services.qwen_edit import limits
 from services.qwen_edit.instructions import Mode, RewriteSpec
-from services.qwen_edit.rewrite_check import READ, failed, judged
+from services.qwen_edit.rewrite_check import READ, failed, validate_rewrite
 
 if TYPE_CHECKING:
     from services.qwen_edit.model import QwenEditAdapter
@@ -77,7 +77,7 @@ class PromptServicer(prompt_pb2_grpc.PromptServiceServicer):
             if deadline is not None and deadline <= limit:
                 raise
             raise failed(f"it was not written within {self._max_seconds:g} s") from None
-        prompt = judged(answer, spec.prompt)
+        prompt = validate_rewrite(answer, spec.prompt)
         return prompt_pb2.RewritePromptResponse(
             prompt=prompt,
             outcome=prompt_pb2.REWRITE_OUTCOME_UNCHANGED if prompt == spec.prompt else _OUTCOMES[spec.mode],

@@ -14,7 +14,7 @@ READ = ("en",)
 BROKEN = "\N{REPLACEMENT CHARACTER}"
 
 
-def judged(answer: str, prompt: str) -> str:
+def validate_rewrite(answer: str, prompt: str) -> str:
     """The answer as the prompt to use, without blanks or quotation marks around the whole of it.
 
     Raises `RewriteFailed` where it is empty, too long, holds broken characters or letters of another script than Latin

@@ -8,7 +8,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, cast
 
 from imgedit.errors import InvalidArgument
-from imgedit.imaging.images import Pixels
+from imgedit.imaging.pixels import Pixels
 from imgedit.inference.v1 import image_pb2, qwen_edit_pb2, qwen_edit_pb2_grpc
 from imgedit.v1 import progress_pb2
 from services.common import checks, image_messages
@@ -59,9 +59,9 @@ class QwenEditServicer(qwen_edit_pb2_grpc.QwenEditServiceServicer):
             )
 
         async with aclosing(
-            engine.run(spec, deadline=deadline_of(context), preview_every=request.preview_every)
+            engine.run_job(spec, deadline=deadline_of(context), preview_every=request.preview_every)
         ) as events:
-            async for message in streaming.relay(events, qwen_edit_pb2.QwenEditEvent, result):
+            async for message in streaming.to_messages(events, qwen_edit_pb2.QwenEditEvent, result):
                 yield message
 
 

@@ -20,7 +20,7 @@ from services.diffusion.weights.original_names import Layout
 from services.qwen_edit import vae_names
 
 
-class PictureConv(nn.Conv2d):
+class SingleImageConv(nn.Conv2d):
     """What a causal 3-D convolution does to the only frame of (B, C, 1, H, W); its weights are copied."""
 
     def __init__(self, causal: QwenImageCausalConv3d) -> None:
@@ -49,11 +49,11 @@ def replace_convolutions(network: nn.Module) -> None:
     for name, module in list(network.named_modules()):
         if isinstance(module, QwenImageCausalConv3d):
             parent, _, own = name.rpartition(".")
-            replacement = nn.Identity() if own == "time_conv" else PictureConv(module)
+            replacement = nn.Identity() if own == "time_conv" else SingleImageConv(module)
             setattr(network.get_submodule(parent), own, replacement)
 
 
-class PictureVae(AutoencoderKLQwenImage):  # type: ignore[misc]
+class SingleImageVae(AutoencoderKLQwenImage):  # type: ignore[misc]
     """AutoencoderKLQwenImage that takes pictures, (B, C, 1, H, W), and no videos. Made by `load`."""
 
     def clear_cache(self) -> None:
@@ -62,9 +62,9 @@ class PictureVae(AutoencoderKLQwenImage):  # type: ignore[misc]
         self._conv_idx, self._enc_conv_idx = [0], [0]
 
 
-def load(folder: Path, dtype: torch.dtype, device: torch.device = checkpoint.CPU) -> PictureVae:
+def load_vae(folder: Path, dtype: torch.dtype, device: torch.device = checkpoint.CPU) -> SingleImageVae:
     """The VAE of a checkpoint's `vae` folder, ready for inference. Raises `ModelLoadError`."""
-    layout = Layout("Qwen-Image's VAE", PictureVae, vae_names.name_table)
-    vae: PictureVae = checkpoint.load_network(PictureVae, folder, dtype, layout=layout, device=device)
+    layout = Layout("Qwen-Image's VAE", SingleImageVae, vae_names.name_table)
+    vae: SingleImageVae = checkpoint.load_network(SingleImageVae, folder, dtype, layout=layout, device=device)
     replace_convolutions(vae)
     return vae

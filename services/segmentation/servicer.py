@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imgedit.errors import InvalidArgument
-from imgedit.imaging.images import Pixels
+from imgedit.imaging.pixels import Pixels
 from imgedit.inference.v1 import image_pb2, segmentation_pb2, segmentation_pb2_grpc
 from imgedit.v1 import progress_pb2
 from services.common import image_messages, tracing

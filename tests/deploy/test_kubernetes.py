@@ -281,7 +281,7 @@ def test_a_laptop_of_four_cores_can_schedule_the_demo() -> None:
 
 def test_every_variable_of_the_page_is_a_setting_with_a_value_that_it_takes(objects: list[Object]) -> None:
     [data] = [item["data"] for item in of_kind(objects, "ConfigMap") if item["metadata"]["name"].startswith(PAGE)]
-    settings = studio_settings.load(data)
+    settings = studio_settings.load_settings(data)
     [deployment] = [item for item in of_kind(objects, "Deployment") if item["metadata"]["name"] == PAGE]
     [container] = pod(deployment)["spec"]["containers"]
     assert container["ports"] == [{"name": "http", "containerPort": Settings().port}]
@@ -314,7 +314,7 @@ def test_a_login_of_the_page_is_one_component() -> None:
         (folder / "kustomization.yaml").unlink()
         folder.rmdir()
     [data] = [item["data"] for item in of_kind(objects, "ConfigMap") if item["metadata"]["name"].startswith(PAGE)]
-    settings = studio_settings.load(data)
+    settings = studio_settings.load_settings(data)
     assert settings.login == "oidc"
     [deployment] = [item for item in of_kind(objects, "Deployment") if item["metadata"]["name"] == PAGE]
     [container] = pod(deployment)["spec"]["containers"]

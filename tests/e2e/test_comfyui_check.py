@@ -48,7 +48,7 @@ def test_an_imported_experiment_edits_a_sample_before_it_is_written(
     assert done.returncode == ExitCode.DONE, done.stderr
     assert done.stdout == f"{out}\n"
     assert "checked with" in done.stderr
-    assert experiments.load(out).experiments[0].id == name
+    assert experiments.load_catalogue(out).experiments[0].id == name
     with Image.open(result) as picture:
         assert picture.size == (256, 256)
 

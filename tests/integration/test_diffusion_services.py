@@ -106,7 +106,7 @@ async def test_fill_reports_every_step_and_ends_with_one_result(fill: RunningSer
     assert kinds.count("result") == 1
     assert kinds[-1] == "result"
     result = events[-1].result
-    assert image_messages.decode_answer(result.image).shape == RGB.shape
+    assert image_messages.decode_image(result.image).shape == RGB.shape
     assert (result.seed, result.steps_run, result.model.model_id) == (7, 4, "FLUX.1-Fill")
     assert {"prepare", "denoise", "decode"} <= {timing.name for timing in result.timings}
 
@@ -258,7 +258,7 @@ async def test_qwen_edits_one_to_three_pictures(qwen_edit: RunningServer) -> Non
         images = [image_messages.to_message(np.ascontiguousarray(image)) for image in (RGB, *others)[:count]]
         request = qwen_edit_pb2.QwenEditRequest(images=images, prompt="운동복을 빨간색으로 변경", steps=2, seed=1)
         events = await run_qwen(qwen_edit, request)
-        assert image_messages.decode_answer(events[-1].result.image).shape == RGB.shape
+        assert image_messages.decode_image(events[-1].result.image).shape == RGB.shape
         assert events[-1].result.model.model_id == "Qwen-Image-Edit-2509"
 
 
@@ -311,7 +311,7 @@ async def test_qwen_leaves_the_pixels_outside_its_mask_byte_for_byte(qwen_edit: 
     request = qwen_edit_pb2.QwenEditRequest(
         images=[image_messages.to_message(RGB)], mask=image_messages.to_message(MASK), prompt="a gym", steps=2, seed=1
     )
-    answer = image_messages.decode_answer((await run_qwen(qwen_edit, request))[-1].result.image)
+    answer = image_messages.decode_image((await run_qwen(qwen_edit, request))[-1].result.image)
     assert np.array_equal(answer[MASK == 0], RGB[MASK == 0])
     assert not np.array_equal(answer[MASK > 0], RGB[MASK > 0])
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from imgedit.imaging.images import Picture, Pixels
+from imgedit.imaging.images import Picture
+from imgedit.imaging.pixels import Pixels
 from imgedit.v1 import edit_pb2
 from services.orchestrator.backends.clients import ModelUse, Painted, Segmented
 from services.orchestrator.catalogue import experiments
@@ -19,7 +20,7 @@ from services.orchestrator.imaging.work_area import WorkPixels
 from services.orchestrator.request import parameters
 from services.orchestrator.request.prompts import Rewriting
 
-CATALOGUE = experiments.load(SHIPPED)
+CATALOGUE = experiments.load_catalogue(SHIPPED)
 
 
 class Noise:
@@ -62,7 +63,7 @@ def edited(
         picture=picture,
         mask=mask,
         references=(),
-        parameters=parameters.resolve(request, feature),
+        parameters=parameters.resolve_parameters(request, feature),
         rewriting=Rewriting(),
         backends=backends,  # type: ignore[arg-type]
         max_pixels=25_000_000,

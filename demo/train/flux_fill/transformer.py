@@ -32,6 +32,7 @@ from demo.train.shared.precision import mixed_precision
 from demo.train.shared.run_folder import FILL, Options, note_run
 from demo.train.shared.trainer import Batch, NetworkTrainer, silence
 from demo.world import prompts
+from imgedit.imaging.pixels import Pixels
 from services.diffusion.networks import flow
 from services.diffusion.networks.vae_pixels import to_uint8
 from services.fill.model import position_ids
@@ -243,7 +244,7 @@ def painted(
     *,
     steps: int,
     seed: int = 0,
-) -> list[pictures.Pixels]:
+) -> list[Pixels]:
     """What the network paints for each request of a example, what is kept laid over it."""
     one = encoded(vae, tokens, example)
     height, width = example.kept.shape
@@ -277,7 +278,7 @@ def samples(network: FillNetwork, vae: AutoencoderKL, tokens: Tokens) -> Image.I
 
 def rows_of_people(
     network: FillNetwork, vae: AutoencoderKL, tokens: Tokens, *, people: int, steps: int
-) -> list[list[pictures.Pixels]]:
+) -> list[list[Pixels]]:
     """Held-out people, each followed by what is painted behind them for every kind of place."""
     rows = []
     for seed in world.HELD_OUT_SEEDS[:people]:
@@ -291,7 +292,7 @@ def rows_of_people(
     return rows
 
 
-def run(options: Options) -> None:
+def train_part(options: Options) -> None:
     """Train it and write the folder but for its VAE, which must be there."""
     folder = options.out / FILL
     vae = AutoencoderKL.from_pretrained(str(folder / "vae"), torch_dtype=torch.float32).eval().requires_grad_(False)

@@ -32,6 +32,7 @@ from demo.train.shared.noise_levels import first_levels, noise_level, with_trace
 from demo.train.shared.precision import mixed_precision
 from demo.train.shared.run_folder import QWEN, Options, note_run
 from demo.train.shared.trainer import Batch, NetworkTrainer, silence
+from imgedit.imaging.pixels import Pixels
 from services.diffusion.networks import flow
 from services.diffusion.networks.vae_pixels import to_uint8
 from services.qwen_edit.conditioning import Shape
@@ -239,7 +240,7 @@ def edited(
     example: examples.TrainingExample,
     shapes: list[Shape],
     steps: int,
-) -> list[pictures.Pixels]:
+) -> list[Pixels]:
     """What the network makes of each request of a example, without guidance."""
     dataset = LatentDataset(shapes, **{name: tensor[None] for name, tensor in encoder.encoded(example, " ").items()})
     count = len(example.requests)
@@ -271,7 +272,7 @@ def write_processor(folder: Path) -> None:
     Qwen2VLImageProcessorPil(size=size).save_pretrained(folder / "processor")
 
 
-def run(options: Options) -> None:
+def train_part(options: Options) -> None:
     """Train it and write the transformer into the folder, whose VAE and language model must be there."""
     folder = options.out / QWEN
     if distributed.is_first():

@@ -1,6 +1,6 @@
 """What the engine needs from a model: a job as pure functions over the model's components.
 
-The engine calls `plan` and `unchanged` on the caller's thread (they look at the request only) and all else on its
+The engine calls `workload` and `unchanged` on the caller's thread (they look at the request only) and all else on its
 worker thread, one call at a time. An adapter owns torch; this module and the engine do not import it.
 """
 
@@ -19,7 +19,7 @@ OutputT = TypeVar("OutputT", covariant=True)
 
 
 @dataclass(frozen=True)
-class Plan:
+class Workload:
     """How much work a request is, known before anything is computed.
 
     steps: denoise steps to run; 0 = the answer is the input. tokens: sequence length of one transformer pass.
@@ -69,7 +69,7 @@ class Adapter(Protocol[SpecT, StateT, OutputT]):
     def revision(self) -> str:
         """Which weights were loaded: twelve hex digits."""
 
-    def plan(self, spec: SpecT) -> Plan:
+    def workload(self, spec: SpecT) -> Workload:
         """Judge the request and size its work. Raises `imgedit.errors.InvalidArgument` naming the field at fault."""
 
     def unchanged(self, spec: SpecT) -> OutputT:

@@ -14,7 +14,7 @@ from services.diffusion.engine.job import Job
 AnyJob = Job[Any, Any]
 
 
-class Schedule:
+class JobOrder:
     """Decisions over the jobs of one engine by what the cost model knows. max_batch: most jobs in one forward."""
 
     def __init__(self, cost: CostModel, max_batch: int) -> None:
@@ -25,7 +25,7 @@ class Schedule:
         """The job's remaining work, running alone; None when not known."""
         if job.cancelled:
             return NOTHING
-        return self._cost.left(job.plan, prepared=job.state is not None, steps_done=job.steps_done)
+        return self._cost.left(job.workload, prepared=job.state is not None, steps_done=job.steps_done)
 
     def forecast(self, jobs: Iterable[AnyJob]) -> dict[AnyJob, float | None]:
         """The jobs in the order in which they should run, each with the seconds until it is finished; None = unknown.
@@ -79,7 +79,7 @@ class Schedule:
 
     def _share(self, job: AnyJob, line: Iterable[AnyJob]) -> float:
         shared = any(other is not job and job.can_join(other) for other in line)
-        return self._cost.share(job.plan, self._max_batch) if shared else 1.0
+        return self._cost.share(job.workload, self._max_batch) if shared else 1.0
 
     def batch(self, first: AnyJob, ranked: Iterable[AnyJob]) -> list[AnyJob]:
         """The jobs that step together with the first one: as many as pay, as long as it can afford to wait for them."""
@@ -102,9 +102,9 @@ class Schedule:
     def _may_grow(self, batch: Sequence[AnyJob]) -> bool:
         """Whether one more job in this batch pays and leaves its first job enough time."""
         first, size, full = batch[0], len(batch) + 1, batch[0].next_is_full
-        if size > self._max_batch or not self._cost.batch_pays(first.plan, size, full=full):
+        if size > self._max_batch or not self._cost.batch_pays(first.workload, size, full=full):
             return False
-        alone = self._cost.step_seconds(first.plan, 1, full=full) or 0.0
-        together = self._cost.step_seconds(first.plan, size, full=full) or 0.0
+        alone = self._cost.step_seconds(first.workload, 1, full=full) or 0.0
+        together = self._cost.step_seconds(first.workload, size, full=full) or 0.0
         needed = (self.needed(first) or NOTHING).seconds
         return needed + first.steps_left * (together - alone) <= first.time_left()

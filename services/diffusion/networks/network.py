@@ -64,7 +64,7 @@ class Network:
         """A name for a job's step cache that no other job has."""
         return f"job{next(self._names)}"
 
-    def run(
+    def forward(
         self, *, lora: str | None, context: str | None, keys: KeyedForward | None = None, **inputs: Any
     ) -> torch.Tensor:
         """One forward under this LoRA.

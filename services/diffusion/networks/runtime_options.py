@@ -116,7 +116,9 @@ def _check_compiler(settings: DiffusionSettings) -> None:
         )
 
 
-def apply(runtime: RuntimeOptions, pipeline: Any, networks: Sequence[str], device: torch.device) -> None:
+def apply_runtime_options(
+    runtime: RuntimeOptions, pipeline: Any, networks: Sequence[str], device: torch.device
+) -> None:
     """Put the pipeline's networks (component names, in order of use) where they belong and set them up."""
     if runtime.attention:
         set_attention(pipeline.transformer, runtime.attention)

@@ -97,7 +97,7 @@ def targets_of(transformer: Any, layout: Layout, narrow: Mapping[str, int]) -> d
     return targets
 
 
-def read(path: Path, targets: Mapping[str, Target], model: str) -> LoraWeights:
+def read_lora(path: Path, targets: Mapping[str, Target], model: str) -> LoraWeights:
     """A LoRA file for a transformer with these layers. Raises `ModelLoadError`, one line that names the file."""
     if path.suffix != ".safetensors" or not path.is_file():
         raise ModelLoadError(f"{path}: a LoRA must be an existing .safetensors file")
@@ -119,7 +119,7 @@ def read(path: Path, targets: Mapping[str, Target], model: str) -> LoraWeights:
     refuse_unfit(path, f"a LoRA for {model}", faults)
     pairs, metadata = _pairs(path, places)
     refuse_unfit(path, f"a LoRA for {model}", _faults(pairs, targets))
-    scale = _Scale.of(path, metadata)
+    scale = _Scale.from_metadata(path, metadata)
     matrices: dict[str, torch.Tensor] = {}
     for name, pair in pairs.items():
         matrices |= _matrices(pair, targets[name], scale)
@@ -231,7 +231,7 @@ class _Scale:
     rank_stabilised: bool
 
     @classmethod
-    def of(cls, path: Path, metadata: Mapping[str, str]) -> _Scale:
+    def from_metadata(cls, path: Path, metadata: Mapping[str, str]) -> _Scale:
         """From the file's metadata, as diffusers writes it, or from the configuration that PEFT writes beside it."""
         beside = path.with_name(PEFT_CONFIG)
         try:

@@ -17,7 +17,7 @@ import grpc
 
 from imgedit import channels
 from imgedit.errors import InternalError, ServiceUnavailable
-from imgedit.imaging.images import Pixels
+from imgedit.imaging.pixels import Pixels
 from imgedit.inference.v1 import (
     fill_pb2,
     fill_pb2_grpc,
@@ -36,7 +36,7 @@ from services.orchestrator.backends.stage_calls import StageCalls
 
 _REWRITE_MODES = {"translate": prompt_pb2.REWRITE_MODE_TRANSLATE, "expand": prompt_pb2.REWRITE_MODE_EXPAND}
 
-_PICTURES = {
+_IMAGE_FIELDS = {
     "images": "input_image",
     "images[0]": "input_image",
     "images[1]": "reference_images[0]",
@@ -44,7 +44,7 @@ _PICTURES = {
 }
 _SEGMENTATION_FIELDS = {"image": "input_image"}
 _FILL_FIELDS = {"image": "input_image", "mask": "mask_image"}
-_QWEN_EDIT_FIELDS = _PICTURES | {"mask": "mask_image", "true_cfg_scale": "guidance_scale"}
+_QWEN_EDIT_FIELDS = _IMAGE_FIELDS | {"mask": "mask_image", "true_cfg_scale": "guidance_scale"}
 """What an edit's caller calls the fields of the services' requests."""
 
 
@@ -173,16 +173,16 @@ class Backends:
         if wants_foreground:
             outputs.append(segmentation_pb2.SEGMENT_OUTPUT_FOREGROUND)
         request = segmentation_pb2.SegmentRequest(image=image_messages.to_message(rgb), outputs=outputs)
-        response = await self._calls.run(
+        response = await self._calls.call(
             "segment",
             "segmentation",
             deadline,
             lambda options: self._segmentation.Segment(request, **options),
             fields=_SEGMENTATION_FIELDS,
         )
-        metering.spent(response.timings)
-        foreground = image_messages.decode_answer(response.foreground) if wants_foreground else None
-        return Segmented(image_messages.decode_answer(response.mask), foreground, _model(response.model))
+        metering.add_device_seconds(response.timings)
+        foreground = image_messages.decode_image(response.foreground) if wants_foreground else None
+        return Segmented(image_messages.decode_image(response.mask), foreground, _model(response.model))
 
     async def rewrite_prompt(
         self,
@@ -200,14 +200,14 @@ class Backends:
         request = prompt_pb2.RewritePromptRequest(
             prompt=prompt, mode=_REWRITE_MODES[mode], images=[image_messages.to_message(image) for image in images]
         )
-        response = await self._calls.run(
+        response = await self._calls.call(
             "rewrite_prompt",
             "prompt",
             deadline,
             lambda options: stub.RewritePrompt(request, **options),
-            fields=_PICTURES | {"prompt": field},
+            fields=_IMAGE_FIELDS | {"prompt": field},
         )
-        metering.spent(response.timings)
+        metering.add_device_seconds(response.timings)
         return Rewritten(response.prompt, _model(response.model) if response.HasField("model") else None)
 
     async def fill(
@@ -251,7 +251,7 @@ class Backends:
         on_progress: OnProgress,
     ) -> Painted:
         """The result of a streamed call, whose stage has the service's name; run again once where it was lost."""
-        return await self._calls.run(
+        return await self._calls.call(
             service,
             service,
             deadline,
@@ -265,12 +265,12 @@ async def _follow(call: Any, on_progress: OnProgress) -> Painted:
     """Read a stub's stream to its end. Leaving early cancels the call, so the service stops at its next step."""
     painted: Painted | None = None
     try:
-        with metering.metered() as meter:
+        with metering.measure_call() as meter:
             async for event in call:
                 if event.HasField("result"):
                     meter.measured(event.result.timings)
                     result = event.result
-                    rgb = image_messages.decode_answer(result.image)
+                    rgb = image_messages.decode_image(result.image)
                     painted = Painted(rgb, _model(result.model), tuple(result.warnings), result.full_steps)
                 elif event.HasField("queued"):
                     on_progress(queued=event.queued)

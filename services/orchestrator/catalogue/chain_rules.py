@@ -6,21 +6,21 @@ from collections.abc import Sequence
 
 from services.orchestrator.catalogue.faults import fault
 
-PAINTERS = ("fill", "qwen_edit")
+PAINT_STAGES = ("fill", "qwen_edit")
 
-FINISHING: tuple[str, ...] = ()
+FINISHING_STAGES: tuple[str, ...] = ()
 """Stages behind the last composite, which work on the whole result. What they change is the result's, mask or not."""
 
 
-def check(kinds: Sequence[str]) -> None:
+def check_chain(kinds: Sequence[str]) -> None:
     """Raise a fault of the field `stages` for an order that makes no chain."""
-    if not set(PAINTERS) & set(kinds):
+    if not set(PAINT_STAGES) & set(kinds):
         _check_unpainted(kinds)
         return
     for kind in ("segment", "extend", "rewrite_prompt"):
         if kinds.count(kind) > 1:
             raise _at(len(kinds) - 1 - kinds[::-1].index(kind), f"a chain has one {kind} at most")
-    while kinds and kinds[-1] in FINISHING:
+    while kinds and kinds[-1] in FINISHING_STAGES:
         kinds = kinds[:-1]
     if kinds[-1] != "composite":
         raise fault("a chain that paints ends with composite", "stages")
@@ -39,7 +39,7 @@ def _check_unpainted(kinds: Sequence[str]) -> None:
 
 
 def _check_stage(kind: str, index: int, before: Sequence[str]) -> None:
-    painted = [stage for stage in before if stage in (*PAINTERS, "composite")]
+    painted = [stage for stage in before if stage in (*PAINT_STAGES, "composite")]
     since_composite = before[len(before) - before[::-1].index("composite") :] if "composite" in before else before
     match kind:
         case "segment" if "mask" in before:

@@ -280,7 +280,7 @@ class Feature(_Strict):
     @model_validator(mode="after")
     def _chain_fits(self) -> Feature:
         kinds = [stage.kind for stage in self.stages]
-        chain_rules.check(kinds)
+        chain_rules.check_chain(kinds)
         prompted = [index for index, stage in enumerate(self.stages) if _reads_the_prompt(stage)]
         if len(prompted) > 1:
             raise fault("one stage reads the request's prompt; give this one a `prompt`", "stages", prompted[0])
@@ -426,13 +426,13 @@ def _check_unique(field: str, ids: list[str]) -> None:
             raise fault(f"{name!r} is the id of another one already; ids must be unique", field, index, "id")
 
 
-def load(path: Path) -> Catalogue:
+def load_catalogue(path: Path) -> Catalogue:
     """Read and check a catalogue file. Raises `SettingsError` with file, line and field of every fault."""
-    file = yaml_file.read(path)
+    file = yaml_file.read_yaml(path)
     if not isinstance(file.values, dict):
         raise SettingsError(f"{path}:1: file: must be a mapping with the key 'experiments'")
     if path.resolve() != SHIPPED.resolve():
-        comfyui_config.adopt_chains(file.values, yaml_file.read(SHIPPED).values)
+        comfyui_config.adopt_chains(file.values, yaml_file.read_yaml(SHIPPED).values)
     try:
         loaded = Catalogue.model_validate(file.values)
     except ValidationError as error:

@@ -23,7 +23,7 @@ BARE = tuple(kind for kind, cls in STAGES.items() if not any(f.is_required() for
 """The kinds that may stand without options."""
 
 
-def make() -> dict[str, Any]:
+def make_schema() -> dict[str, Any]:
     """The schema as a JSON object."""
     schema = Catalogue.model_json_schema()
     definitions = schema["$defs"]
@@ -58,4 +58,6 @@ def _stage() -> dict[str, Any]:
 
 def _shipped_features() -> list[str]:
     """The features that may leave their stages out, as the ComfyUI prototype's file does."""
-    return [feature.id for experiment in experiments.load(SHIPPED).experiments for feature in experiment.features]
+    return [
+        feature.id for experiment in experiments.load_catalogue(SHIPPED).experiments for feature in experiment.features
+    ]

@@ -22,7 +22,7 @@ class CatalogueSource:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._current = experiments.load(path)
+        self._current = experiments.load_catalogue(path)
         self._reading = asyncio.Lock()
         metrics.CATALOGUE_READ.set_to_current_time()
 
@@ -35,7 +35,7 @@ class CatalogueSource:
         """Read the file again; one with faults is logged, and the catalogue in force stays."""
         async with self._reading:
             try:
-                self._current = await asyncio.to_thread(experiments.load, self._path)
+                self._current = await asyncio.to_thread(experiments.load_catalogue, self._path)
             except SettingsError as error:
                 metrics.CATALOGUE_RELOADS.labels("failed").inc()
                 faults = str(error).splitlines()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from imgedit.imaging.images import Picture, Pixels, blend
+from imgedit.imaging.images import Picture, blend
+from imgedit.imaging.pixels import Pixels
 from services.orchestrator.chain.state import ChainState, CompositeResult, MaskResult, PaintResult
 from services.orchestrator.imaging.colour_match import match_colours
 from services.orchestrator.imaging.foreground_colours import ForegroundColours, share_of_cutout, share_of_subject

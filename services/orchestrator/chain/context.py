@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from imgedit.imaging.images import Picture, Pixels
+from imgedit.imaging.images import Picture
+from imgedit.imaging.pixels import Pixels
 from services.orchestrator.backends.clients import Backends, OnProgress
 from services.orchestrator.imaging.work_area import WorkPixels
 from services.orchestrator.request.parameters import EditParameters

@@ -54,7 +54,7 @@ async def build_response(
     width, height = outcome.picture.size
     edit.parameters.output.check_size((width, height))
     effective = _effective(feature, edit, outcome)
-    files = await output.encode(
+    files = await output.encode_files(
         edit.parameters.output,
         outcome.picture,
         await asyncio.to_thread(_metadata, request, effective, with_prompts),
@@ -136,7 +136,7 @@ def _effective(feature: Feature, edit: EditContext, outcome: Outcome) -> edit_pb
         work_width=work_width,
         work_height=work_height,
         background=mask_parameters.BACKGROUND_NUMBERS[used.region.background] if used.region.background else None,
-        mask_options=mask_parameters.message(record.mask_options) if record.mask_options else None,
+        mask_options=mask_parameters.mask_options_message(record.mask_options) if record.mask_options else None,
         direction_words=by_words.words if by_words else (),
         output=used.output.message,
         postprocess=edit_pb2.POSTPROCESS_ON if used.postprocess else edit_pb2.POSTPROCESS_OFF,

@@ -30,7 +30,7 @@ async def rewrite_prompts(edit: EditContext) -> Prompts:
         if rewriting.negative_prompt:
             negative = await _rewritten(edit, "negative_prompt", negative.text, "translate")
     except ServiceUnavailable as error:
-        raise prompts.unreachable(rewriting, error) from None
+        raise prompts.unreachable_service(rewriting, error) from None
     model = prompt.model or negative.model
     return Prompts(
         prompt.text,

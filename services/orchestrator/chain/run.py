@@ -13,7 +13,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from imgedit.imaging.images import Picture, Pixels
+from imgedit.imaging.images import Picture
+from imgedit.imaging.pixels import Pixels
 from services.common import tracing
 from services.orchestrator.backends.clients import ModelUse
 from services.orchestrator.catalogue.experiments import (
@@ -141,7 +142,9 @@ async def _run_stages(feature: Feature, edit: EditContext, walk: Walk, parallel:
             parallel.start_rewriting(clock.measure(stage.kind, partial(rewrite_prompts, edit)))
         else:
             walk.state = await _with_needs(walk.state, stage, edit, parallel)  # before the clock: it is their time
-            walk.add(await clock.measure(stage.kind, partial(stages.OF_KIND[type(stage)], walk.state, stage, edit)))
+            walk.add(
+                await clock.measure(stage.kind, partial(stages.STAGE_FUNCTIONS[type(stage)], walk.state, stage, edit))
+            )
 
 
 def _walked(feature: Feature, edit: EditContext) -> list[Stage]:

@@ -15,7 +15,8 @@ import numpy as np
 from PIL import Image
 
 from imgedit.errors import ImageRejected, InternalError, InvalidArgument, Violation
-from imgedit.imaging.images import Picture, Pixels, resized
+from imgedit.imaging.images import Picture, resized
+from imgedit.imaging.pixels import Pixels
 from services.orchestrator.backends.clients import Painted, PaintOptions
 from services.orchestrator.catalogue.experiments import (
     CompositeStage,
@@ -64,7 +65,7 @@ async def mask(state: ChainState, stage: MaskStage, edit: EditContext) -> MaskRe
         made = await asyncio.to_thread(_mask_of_subject, state, _subject_in(state), use.options, edit)
         remarks = mask_checks.remarks_on_subject
     else:
-        mask_alpha = await asyncio.to_thread(mask_checks.of_request, edit.mask, use.options)
+        mask_alpha = await asyncio.to_thread(mask_checks.mask_of_request, edit.mask, use.options)
         made, remarks = MaskResult(mask_alpha, "request", use.options), mask_checks.remarks_on_request
     if use.cuts_out:
         return CutOut(await asyncio.to_thread(_on_plain_ground, state.picture, made), use.options)
@@ -155,7 +156,7 @@ async def finish_transparent(state: ChainState, edit: EditContext) -> Transparen
     """The result, transparent around the subject that BEN2 finds in it."""
     rgb = state.picture.rgb
     found = await _subject_of(Picture(rgb), edit, wants_colours=edit.parameters.postprocess)
-    alpha = await asyncio.to_thread(mask_checks.of_subject, found.alpha, MaskOptions("subject"))
+    alpha = await asyncio.to_thread(mask_checks.mask_of_subject, found.alpha, MaskOptions("subject"))
     return TransparentResult(await asyncio.to_thread(cut_out, rgb, alpha, found.foreground_colours), found.model)
 
 
@@ -173,7 +174,7 @@ async def finish_unpainted(state: ChainState) -> CompositeResult:
     return CompositeResult(cut, mask_alpha, source)
 
 
-OF_KIND: dict[type, Callable[[ChainState, Any, EditContext], Awaitable[StageResult | None]]] = {
+STAGE_FUNCTIONS: dict[type, Callable[[ChainState, Any, EditContext], Awaitable[StageResult | None]]] = {
     MaskStage: mask,
     ExtendStage: extend,
     FillStage: fill,
@@ -210,7 +211,7 @@ def _subject_in(state: ChainState) -> Subject:
 
 def _mask_of_subject(state: ChainState, found: Subject, options: MaskOptions, edit: EditContext) -> MaskResult:
     """The chosen part of BEN2's mask, and what is needed to keep the subject, or to cut it out, in its own colours."""
-    made = MaskResult(mask_checks.of_subject(found.alpha, options), "segmentation", options)
+    made = MaskResult(mask_checks.mask_of_subject(found.alpha, options), "segmentation", options)
     if state.picture is not edit.picture:  # what was painted over it since has edges of its own
         return made
     kept = 255 - masks.levelled(found.alpha, options) if options.keeps_subject else None
@@ -230,7 +231,7 @@ def _on_plain_ground(picture: Picture, made: MaskResult) -> Picture:
 def _area_and_mask(state: ChainState, max_pixels: int, min_pixels: int) -> tuple[WorkArea, Pixels | None]:
     """Where a model works that can do without a mask, and the mask that it is sent."""
     if state.mask is None:
-        return WorkArea.of(state.picture.size, max_pixels, min_pixels), None
+        return WorkArea.whole(state.picture.size, max_pixels, min_pixels), None
     area = WorkArea.around(state.mask.alpha, max_pixels, min_pixels)
     return area, area.enter_mask(state.mask.alpha)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from imgedit.imaging.images import Picture, Pixels
+from imgedit.imaging.images import Picture
+from imgedit.imaging.pixels import Pixels
 from services.orchestrator.backends.clients import ModelUse
 from services.orchestrator.catalogue.experiments import PaintStage
 from services.orchestrator.imaging.foreground_colours import ForegroundColours

@@ -67,8 +67,8 @@ class Admission:
             yield
 
     @contextmanager
-    def answer(self, caller: str, nbytes: int) -> Iterator[None]:
-        """An answer until its caller has taken it: it keeps the place that the edit had, and is never refused."""
+    def response(self, caller: str, nbytes: int) -> Iterator[None]:
+        """A response until its caller has taken it: it keeps the place that the edit had, and is never refused."""
         self._add(caller, 1, nbytes)
         try:
             yield

@@ -157,7 +157,7 @@ class EditRegistry:
         self._tasks: set[asyncio.Task[edit_pb2.EditResponse]] = set()  # asyncio itself holds tasks weakly
 
     @property
-    def kept_bytes(self) -> int:
+    def cached_bytes(self) -> int:
         """Bytes of the answers that are kept."""
         return sum(ended.nbytes for ended in self._ended.values())
 
@@ -191,7 +191,7 @@ class EditRegistry:
             await asyncio.wait({edit.task})
             edit = self._running.get(key)
         if edit is not None:
-            return lookup.of_running(key.request_id, edit.events_so_far)
+            return lookup.running_edit(key.request_id, edit.events_so_far)
         if key not in self._ended:
             raise _not_found(key)
         ended = self._ended[key]
@@ -242,18 +242,18 @@ class EditRegistry:
             del self._running[key]
         kept = edit.cached()
         nbytes = edit.task.result().ByteSize() if kept is not None else 0
-        ended = _Finished(kept, nbytes, lookup.of_ended(key.request_id, edit.task))
+        ended = _Finished(kept, nbytes, lookup.ended_edit(key.request_id, edit.task))
         self._ended.pop(key, None)
         self._ended[key] = ended
         asyncio.get_running_loop().call_later(self._limits.seconds, self._expire, key, ended)
         self._shrink()
-        metrics.KEPT_ANSWER_BYTES.set(self.kept_bytes)
+        metrics.CACHED_RESPONSE_BYTES.set(self.cached_bytes)
 
     def _shrink(self) -> None:
         """Forget the oldest ones over the count, and the answers of the oldest over the bytes."""
         while len(self._ended) > self._limits.count:
             self._ended.popitem(last=False)
-        surplus = self.kept_bytes - self._limits.nbytes
+        surplus = self.cached_bytes - self._limits.nbytes
         for ended in self._ended.values():
             if surplus <= 0:
                 return
@@ -263,7 +263,7 @@ class EditRegistry:
     def _expire(self, key: Key, ended: _Finished) -> None:
         if self._ended.get(key) is ended:
             del self._ended[key]
-            metrics.KEPT_ANSWER_BYTES.set(self.kept_bytes)
+            metrics.CACHED_RESPONSE_BYTES.set(self.cached_bytes)
 
 
 def _not_found(key: Key, advice: str = "") -> RequestNotFound:

@@ -62,7 +62,7 @@ class Editor:
         max_pixels: int,
         work_pixels: WorkPixels,
         prompts: PromptRules,
-        max_answer_bytes: int = 128 * MIB,
+        max_response_bytes: int = 128 * MIB,
         metadata_prompt: bool = True,
         policy: Policy | None = None,
     ) -> None:
@@ -72,7 +72,7 @@ class Editor:
         self._admission = admission
         self._max_pixels = max_pixels
         self._work_pixels = work_pixels
-        self._max_answer_bytes = max_answer_bytes
+        self._max_response_bytes = max_response_bytes
         self._metadata_prompt = metadata_prompt
         self._prompts = prompts
         self._policy = policy
@@ -82,11 +82,11 @@ class Editor:
         arrived = time.monotonic()
         catalogue = self._source.current  # for the whole edit, whatever is read meanwhile
         deadline = call.deadline or arrived + catalogue.timeout_seconds
-        with tracing.span("edit", request_id=call.request_id), metering.recorded() as used:
+        with tracing.span("edit", request_id=call.request_id), metering.record_edit() as used:
             experiment, feature = catalogue.find(request.experiment_id, request.feature_id)
             used.experiment, used.feature = experiment.id, feature.id
             tracing.note(experiment=experiment.id, feature=feature.id)
-            resolved = parameters.resolve(request, feature)
+            resolved = parameters.resolve_parameters(request, feature)
             extend = next((stage for stage in feature.stages if isinstance(stage, ExtendStage)), None)
             needed = inputs.working_bytes(request, resolved, extend, self._max_pixels)
             with self._admission.edit(caller.get(), needed):
@@ -105,17 +105,17 @@ class Editor:
         deadline: float,
         events: EventLog,
     ) -> edit_pb2.EditResponse:
-        rewriting = self._prompts.plan(resolved, feature)
+        rewriting = self._prompts.rewriting_for(resolved, feature)
         judged = partial(policy.review, experiment.id, feature.id, resolved.prompt, resolved.negative_prompt)
         if self._policy:
             await self._policy.check(judged())
             # A preview would show what the policy has not judged yet.
             resolved = replace(resolved, preview_every=0)
-        pictures = await inputs.decode(request, self._decoders, self._max_pixels, caller.get())
+        pictures = await inputs.decode_inputs(request, self._decoders, self._max_pixels, caller.get())
         resolved.output.check_size(pictures.picture.size)
         pixels = pictures.picture.size[0] * pictures.picture.size[1]
         metrics.IMAGE_PIXELS.observe(pixels)
-        metering.took(pixels)
+        metering.set_pixels(pixels)
         tracing.note(pixels=pixels)
         progress = ProgressEvents(events.add, call.request_id)
         edit = EditContext(
@@ -143,7 +143,7 @@ class Editor:
             edit,
             outcome,
             with_prompts=self._metadata_prompt,
-            max_bytes=self._max_answer_bytes,
+            max_bytes=self._max_response_bytes,
         )
         if self._policy and request.preview_every:
             response.warnings.append("preview_every: no previews, since the content policy judges finished pictures")

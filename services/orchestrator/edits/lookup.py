@@ -10,7 +10,7 @@ from imgedit.v1 import edit_pb2
 from services.common import calls
 
 
-def of_running(request_id: str, events: Iterable[edit_pb2.EditEvent]) -> edit_pb2.GetEditResponse:
+def running_edit(request_id: str, events: Iterable[edit_pb2.EditEvent]) -> edit_pb2.GetEditResponse:
     """The state after these events. It is queued while a model service's queue is the last that was heard of it."""
     found = edit_pb2.GetEditResponse(request_id=request_id, state=edit_pb2.EDIT_STATE_QUEUED)
     for event in events:
@@ -30,7 +30,7 @@ def of_running(request_id: str, events: Iterable[edit_pb2.EditEvent]) -> edit_pb
     return found
 
 
-def of_ended(request_id: str, task: asyncio.Task[edit_pb2.EditResponse]) -> edit_pb2.GetEditResponse:
+def ended_edit(request_id: str, task: asyncio.Task[edit_pb2.EditResponse]) -> edit_pb2.GetEditResponse:
     """The state of an edit whose task is done, without its answer."""
     error = EditCancelled("the edit was cancelled") if task.cancelled() else task.exception()
     if error is None:

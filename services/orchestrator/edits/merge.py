@@ -16,7 +16,7 @@ R = TypeVar("R")
 E = TypeVar("E")
 
 
-async def merged(
+async def merge_events(
     requests: AsyncIterator[R], run: Callable[[int, R], AsyncIterator[E]], *, limit: int, idle_seconds: float
 ) -> AsyncGenerator[E]:
     """The events of `run(number, request)` for every request, numbered from 1, as they come.

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from imgedit.errors import InvalidArgument, NoSubjectFound
-from imgedit.imaging.images import Pixels
+from imgedit.imaging.pixels import Pixels
 from services.orchestrator.imaging import masks
 from services.orchestrator.imaging.masks import MaskOptions
 
@@ -36,7 +36,7 @@ def _remarks(mask_alpha: Pixels, much: float, field: str, advice: str) -> tuple[
     return (f"{field}: {share:.2%} of the picture is repainted; if that is not meant, {advice}",)
 
 
-def of_request(mask: Pixels, options: MaskOptions) -> Pixels:
+def mask_of_request(mask: Pixels, options: MaskOptions) -> Pixels:
     """A caller's mask, worked on. Raises `InvalidArgument` where nothing is left to repaint."""
     mask_alpha = masks.shaped(masks.levelled(mask, options), options)
     if not mask_alpha.any():
@@ -51,7 +51,7 @@ def of_request(mask: Pixels, options: MaskOptions) -> Pixels:
     return mask_alpha
 
 
-def of_subject(alpha: Pixels, options: MaskOptions) -> Pixels:
+def mask_of_subject(alpha: Pixels, options: MaskOptions) -> Pixels:
     """The chosen part of BEN2's alpha, worked on. Raises `NoSubjectFound` for an empty or a full mask."""
     mask_alpha = masks.levelled(alpha, options)
     subject = 255 - mask_alpha if options.keeps_subject else mask_alpha

@@ -22,7 +22,7 @@ from services.orchestrator.request.prompts import PromptRules
 MAX_PAGE_SIZE = 100
 
 
-def page(
+def experiments_page(
     experiments: Sequence[Experiment],
     request: edit_pb2.ListExperimentsRequest,
     availability: Availability,

@@ -34,7 +34,7 @@ from services.orchestrator.request.parameters import (
 def specs(feature: Feature) -> list[edit_pb2.ParameterSpec]:
     """The parameters that the feature takes, with all that a form needs."""
     used = optional_fields(feature)
-    found = [*_general_specs(feature), *_picture_specs(feature)]
+    found = [*_general_specs(feature), *_image_specs(feature)]
     return [spec for spec in found if used.get(spec.name, True)]
 
 
@@ -63,7 +63,7 @@ def _general_specs(feature: Feature) -> Iterator[edit_pb2.ParameterSpec]:
     yield _spec("output", edit_pb2.PARAMETER_TYPE_MESSAGE)
 
 
-def _picture_specs(feature: Feature) -> Iterator[edit_pb2.ParameterSpec]:
+def _image_specs(feature: Feature) -> Iterator[edit_pb2.ParameterSpec]:
     image, needs_mask = edit_pb2.PARAMETER_TYPE_IMAGE, not feature.has(SegmentStage)
     yield _spec("mask_image", image, required=needs_mask, count=_count(int(needs_mask), 1))
     yield from _mask_specs(feature)
@@ -145,8 +145,8 @@ def _length(min: int) -> edit_pb2.TextLength:
     return edit_pb2.TextLength(min=min, max=checks.MAX_PROMPT_CHARACTERS)
 
 
-def _count(min: int, max: int) -> edit_pb2.PictureCount:
-    return edit_pb2.PictureCount(min=min, max=max)
+def _count(min: int, max: int) -> edit_pb2.ImageCount:
+    return edit_pb2.ImageCount(min=min, max=max)
 
 
 def _spec(
@@ -157,7 +157,7 @@ def _spec(
     default: Value | None = None,
     range: edit_pb2.NumberRange | None = None,
     length: edit_pb2.TextLength | None = None,
-    count: edit_pb2.PictureCount | None = None,
+    count: edit_pb2.ImageCount | None = None,
     choices: edit_pb2.Choices | None = None,
 ) -> edit_pb2.ParameterSpec:
     """At most one constraint: the one that fits the type."""

@@ -14,7 +14,8 @@ from typing import TypeVar
 
 from imgedit.imaging import containers, images
 from imgedit.imaging.decode_pool import Decoders
-from imgedit.imaging.images import Picture, Pixels
+from imgedit.imaging.images import Picture
+from imgedit.imaging.pixels import Pixels
 from imgedit.v1 import edit_pb2
 from services.orchestrator.catalogue.experiments import ExtendStage
 from services.orchestrator.request.parameters import EditParameters
@@ -54,13 +55,13 @@ def working_bytes(
 def _declared_size(data: bytes, max_pixels: int) -> tuple[int, int]:
     """What the beginning of a file says. A JPEG may say it later: then the largest; (0, 0) for what is no picture."""
     start = data[:_HEADER_BYTES]
-    header = containers.read(start)
+    header = containers.read_header(start)
     if header is not None:
         return header.width, header.height
     return (math.isqrt(max_pixels),) * 2 if start.startswith(b"\xff\xd8\xff") else (0, 0)
 
 
-async def decode(request: edit_pb2.EditRequest, decoders: Decoders, max_pixels: int, caller: str) -> Inputs:
+async def decode_inputs(request: edit_pb2.EditRequest, decoders: Decoders, max_pixels: int, caller: str) -> Inputs:
     """Decode all pictures, in turn with those of other callers.
 
     Raises `ImageRejected` or `InvalidArgument` for the first field at fault.

@@ -59,7 +59,7 @@ class Extension:
         return max(width, height * across // down), max(height, width * down // across)
 
 
-def resolve(request: edit_pb2.EditRequest, stage: ExtendStage, prompt: str) -> Extension:
+def resolve_margins(request: edit_pb2.EditRequest, stage: ExtendStage, prompt: str) -> Extension:
     """What a request asks for; without `outpaint`, the margins of the stage, or else what the words of `prompt` ask.
 
     Raises `InvalidArgument` that names the field.
@@ -84,7 +84,7 @@ def resolve(request: edit_pb2.EditRequest, stage: ExtendStage, prompt: str) -> E
 
 
 def _directions(prompt: str) -> Directions:
-    found = directions.read(prompt)
+    found = directions.read_directions(prompt)
     if found.sides:
         return found
     raise InvalidArgument.field(

@@ -48,7 +48,7 @@ class MaskUse:
 
 
 @dataclass(frozen=True)
-class Region:
+class MaskParameters:
     """Where an edit may change the picture.
 
     background: None = the feature has no such choice. masks: a mask stage that is not among them is not needed.
@@ -62,7 +62,7 @@ class Region:
         return next((use for use in self.masks if use.stage is stage), None)
 
 
-def resolve(request: edit_pb2.EditRequest, feature: Feature) -> Region:
+def resolve_masks(request: edit_pb2.EditRequest, feature: Feature) -> MaskParameters:
     """The mask options and the background of a request. Raises `InvalidArgument` that names the field."""
     chosen = _background(request, feature) if takes_background(feature) else None
     uses: list[MaskUse] = []
@@ -75,7 +75,7 @@ def resolve(request: edit_pb2.EditRequest, feature: Feature) -> Region:
         uses += [MaskUse(stage, _mask_options(request, stage, cuts_out=cuts_out), cuts_out) for stage in stages]
     if not uses:
         _refuse_masks(request)
-    return Region(chosen, tuple(uses))
+    return MaskParameters(chosen, tuple(uses))
 
 
 def takes_background(feature: Feature) -> bool:
@@ -93,7 +93,7 @@ def _background_of(section: Sequence[Stage], feature: Feature, chosen: Backgroun
     return chosen if chosen and editor is feature.primary_stage else editor.background
 
 
-def message(options: MaskOptions) -> edit_pb2.MaskOptions:
+def mask_options_message(options: MaskOptions) -> edit_pb2.MaskOptions:
     """As it stands in `effective`, every field set; a caller's own mask has no subject."""
     return edit_pb2.MaskOptions(
         subject=SUBJECT_NUMBERS[options.subject] if options.subject else edit_pb2.MASK_SUBJECT_UNSPECIFIED,

@@ -11,7 +11,8 @@ from typing import Literal
 
 from imgedit.errors import InvalidArgument, RequestTooLarge, Violation
 from imgedit.imaging.encoding import DEFAULT_JPEG_QUALITY, MAX_WEBP_SIDE, Metadata, encode_jpeg, encode_png, encode_webp
-from imgedit.imaging.images import Picture, Pixels
+from imgedit.imaging.images import Picture
+from imgedit.imaging.pixels import Pixels
 from imgedit.v1 import edit_pb2
 from services.common import checks
 from services.common.settings import MIB
@@ -61,7 +62,7 @@ class Output:
             )
 
 
-def resolve(request: edit_pb2.EditRequest) -> Output:
+def resolve_output(request: edit_pb2.EditRequest) -> Output:
     """The output options of a request, checked. Raises `InvalidArgument` that names the field."""
     options = request.output
     if options.format not in _FORMATS:
@@ -136,7 +137,7 @@ def _mib(data: bytes) -> str:
     return f"{len(data) / MIB:.1f}"
 
 
-async def encode(
+async def encode_files(
     output: Output, result: Picture, metadata: Metadata, *, cutout: Picture | None, mask_alpha: Pixels | None
 ) -> Files:
     """Each picture of the answer encoded once, all at the same time. The metadata goes into the result."""

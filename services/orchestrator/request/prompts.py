@@ -62,24 +62,24 @@ class PromptRules:
             return ()
         return tuple(language for language in self.rewritten if language not in self.read_by(feature))
 
-    def plan(self, parameters: EditParameters, feature: Feature) -> Rewriting:
+    def rewriting_for(self, parameters: EditParameters, feature: Feature) -> Rewriting:
         """What to do with the prompts of an edit.
 
         Raises `PromptLanguageUnsupported` naming the field that the model cannot read and nobody can rewrite, and
         `FailedPrecondition` for a prompt to be written out where there is no PromptService.
         """
-        painter = feature.prompt_stage
-        if painter is None:
+        stage = feature.prompt_stage
+        if stage is None:
             return Rewriting()
         explicit = next((stage for stage in feature.stages if isinstance(stage, RewritePromptStage)), None)
-        read = ENGLISH if explicit else self.read[painter.kind]
+        read = ENGLISH if explicit else self.read[stage.kind]
         texts = {"prompt": parameters.prompt, "negative_prompt": parameters.negative_prompt or ""}
         unread = [field for field, text in texts.items() if languages.foreign_letter(languages.unquoted(text), read)]
         for field, text in texts.items():
-            if isinstance(painter, FillStage):
+            if isinstance(stage, FillStage):
                 _check_quoted(field, text, read)
             if field in unread:
-                self._check_rewritable(field, text, MODELS[painter.kind], read)
+                self._check_rewritable(field, text, MODELS[stage.kind], read)
         expand = parameters.expand_prompt or (explicit is not None and explicit.expand)
         if expand and not self.has_service:
             raise FailedPrecondition(
@@ -104,7 +104,7 @@ class PromptRules:
         raise _unsupported(field, f"{_reader(model, read)}, and this holds {_named(letter)}; {remedy}", read)
 
 
-def unreachable(rewriting: Rewriting, error: ServiceUnavailable) -> Exception:
+def unreachable_service(rewriting: Rewriting, error: ServiceUnavailable) -> Exception:
     """What a PromptService that cannot be reached means: no model could read the prompt, or it stays as it is."""
     if not rewriting.unread:
         return error

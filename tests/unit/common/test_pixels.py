@@ -23,7 +23,7 @@ def raw(**changes: object) -> image_pb2.Image:
 def test_raw_and_png_read_the_same() -> None:
     for message in (image_messages.to_message(RGB), image_messages.png_message(RGB)):
         assert np.array_equal(image_messages.read_rgb(message, field="image", max_pixels=LIMIT), RGB)
-        assert np.array_equal(image_messages.decode_answer(message), RGB)
+        assert np.array_equal(image_messages.decode_image(message), RGB)
 
 
 def test_a_single_channel_travels_as_l8() -> None:

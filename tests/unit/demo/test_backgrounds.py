@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from imgedit.errors import NoSubjectFound
-from imgedit.imaging.images import Picture, Pixels
+from imgedit.imaging.images import Picture
+from imgedit.imaging.pixels import Pixels
 from imgedit.v1 import edit_pb2
 from services.orchestrator.chain.run import Outcome
 from services.orchestrator.chain.stages import SEGMENT_SIDE

@@ -13,9 +13,9 @@ from demo import world
 from demo.train.flux_fill import examples
 from demo.train.shared import lora
 from demo.train.shared.run_folder import FILL, notes_of
-from imgedit.imaging.images import Pixels
+from imgedit.imaging.pixels import Pixels
 from services.diffusion.networks.lora import LoraFile
-from services.fill.model import FillAdapter, load
+from services.fill.model import FillAdapter, load_fill
 from services.fill.spec import FillSpec
 
 FOLDER = Path(__file__).parents[3] / "demo" / "models" / FILL
@@ -25,7 +25,7 @@ KOREAN = ("배경을 현대적인 체육관으로 변경", "안경을 전체적�
 
 @functools.cache
 def adapter() -> FillAdapter:
-    return load(FOLDER, device="cpu", loras={"fast": LoraFile(FOLDER / lora.FILE)})
+    return load_fill(FOLDER, device="cpu", loras={"fast": LoraFile(FOLDER / lora.FILE)})
 
 
 def repainted(prompt: str, fast: bool) -> tuple[Pixels, np.ndarray]:

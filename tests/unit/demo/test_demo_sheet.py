@@ -120,6 +120,6 @@ def test_the_samples_are_such_that_each_example_changes_something():
 def test_every_example_is_of_an_experiment_that_has_its_feature():
     features = {
         experiment.id: {feature.id for feature in experiment.features}
-        for experiment in experiments.load(CATALOGUE).experiments
+        for experiment in experiments.load_catalogue(CATALOGUE).experiments
     }
     assert all(example.feature in features[example.experiment] for example in EXAMPLES)

@@ -31,7 +31,7 @@ def test_a_job_is_prepared_stepped_and_decoded_and_tells_so() -> None:
     model = Clockwork()
 
     async def scenario(engine: Jobs) -> list[Any]:
-        return [event async for event in engine.run(Task("a", steps=2))]
+        return [event async for event in engine.run_job(Task("a", steps=2))]
 
     events = with_engine(model, scenario)
     assert [type(event) for event in events] == [Queued, Progress, Progress, Finished]
@@ -159,7 +159,7 @@ def test_a_cancel_ends_the_job_at_the_next_step_edge_and_nothing_is_decoded() ->
     model = Clockwork()
 
     async def scenario(engine: Jobs) -> None:
-        events = engine.run(Task("a", steps=100, seconds=0.01))
+        events = engine.run_job(Task("a", steps=100, seconds=0.01))
         async for event in events:
             if isinstance(event, Progress) and event.step == 3:
                 break
@@ -246,7 +246,7 @@ def test_waiting_jobs_learn_their_position_and_eta() -> None:
     seen: list[tuple[int, float | None]] = []
 
     async def watch(engine: Jobs) -> None:
-        events = [event async for event in engine.run(Task("c", steps=3, seconds=0.02))]
+        events = [event async for event in engine.run_job(Task("c", steps=3, seconds=0.02))]
         seen.extend((event.position, event.eta_seconds) for event in events if isinstance(event, Queued))
 
     async def scenario(engine: Jobs) -> None:

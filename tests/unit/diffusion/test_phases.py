@@ -13,7 +13,7 @@ from imgedit.errors import ImgeditError
 from services.common import tracing
 from services.diffusion.engine.events import Progress
 from services.diffusion.networks.runtime_options import RuntimeOptions
-from services.fill.model import load as load_fill
+from services.fill.model import load_fill as load_fill
 from services.orchestrator.settings import OrchestratorSettings
 from tests.collector import Collector, Trace, collector
 from tests.support.engine import Clockwork, Task, checkpoint, fill_spec, finish, running
@@ -95,7 +95,7 @@ async def test_the_phase_that_fails_says_why_and_those_before_it_are_well(
 async def test_a_job_whose_caller_leaves_ends_its_open_phase_as_cancelled(spans: Collector) -> None:
     async with running(Clockwork()) as engine:
         with tracing.span("job"):
-            async with aclosing(engine.run(Task("job", steps=1000, seconds=0.005))) as events:
+            async with aclosing(engine.run_job(Task("job", steps=1000, seconds=0.005))) as events:
                 async for event in events:
                     if isinstance(event, Progress):
                         break

@@ -14,7 +14,7 @@ FAST, BALANCED, HIGH = profile_pb2.PROFILE_FAST, profile_pb2.PROFILE_BALANCED, p
 
 
 def profiles(**settings: Any) -> Profiles:
-    return Profiles.of(FillSettings(models=Path("/models"), **settings))
+    return Profiles.from_settings(FillSettings(models=Path("/models"), **settings))
 
 
 def test_fast_takes_the_lora_and_no_other_profile_does() -> None:

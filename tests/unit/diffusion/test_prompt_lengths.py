@@ -39,7 +39,7 @@ def together(model: QwenEditAdapter, **changes: Any) -> list[np.ndarray]:
     states = [model.prepare(qwen_spec(prompt=prompt, **changes)) for prompt in PROMPTS]
     lengths = [state.positive.shape[1] for state in states]
     assert lengths[0] == lengths[2] != lengths[1]
-    for _ in range(model.plan(qwen_spec(**changes)).steps):
+    for _ in range(model.workload(qwen_spec(**changes)).steps):
         model.denoise(states)
     return [model.decode(state) for state in states]
 

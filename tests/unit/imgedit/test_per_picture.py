@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from imgedit.batch import Job
-from imgedit.per_image import PerPictureError, with_masks, with_prompts
+from imgedit.per_image import PerImageError, with_masks, with_prompts
 
 NAMES = ("a.jpg", "below/b.png", "여행 사진.jpg")
 
@@ -39,10 +39,10 @@ def test_a_mask_has_its_pictures_name_whatever_its_ending(masks: Path) -> None:
 
 def test_a_picture_without_a_mask_or_with_two_is_named(masks: Path) -> None:
     (masks / "below" / "b.jpg").write_bytes(b"")
-    with pytest.raises(PerPictureError, match=r"more than one mask .* for below/b.png$"):
+    with pytest.raises(PerImageError, match=r"more than one mask .* for below/b.png$"):
         with_masks(jobs(), masks)
     (masks / "a.png").unlink()
-    with pytest.raises(PerPictureError, match=r"no mask .* for a.jpg;"):
+    with pytest.raises(PerImageError, match=r"no mask .* for a.jpg;"):
         with_masks(jobs(), masks)
 
 
@@ -68,7 +68,7 @@ def test_prompts_come_from_tables_as_programs_write_them(
 
 def test_a_picture_without_a_line_needs_the_commands_prompt(tmp_path: Path, masks: Path) -> None:
     path = csv(tmp_path, "picture,prompt\na.jpg,a gym\n")
-    with pytest.raises(PerPictureError, match=r"no prompt for below/b.png, 여행 사진.jpg;"):
+    with pytest.raises(PerImageError, match=r"no prompt for below/b.png, 여행 사진.jpg;"):
         with_prompts(jobs(), path, has_prompt=False)
     found = with_prompts(with_masks(jobs(), masks), path, has_prompt=True)
     assert [sorted(job.own) for job in found] == [["mask", "prompt"], ["mask"], ["mask"]]
@@ -89,12 +89,12 @@ def test_a_picture_without_a_line_needs_the_commands_prompt(tmp_path: Path, mask
     ],
 )
 def test_a_table_at_fault_is_refused_by_its_line(tmp_path: Path, text: str, said: str) -> None:
-    with pytest.raises(PerPictureError, match=said):
+    with pytest.raises(PerImageError, match=said):
         with_prompts(jobs(), csv(tmp_path, text), has_prompt=True)
 
 
 def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "prompts.csv"
     path.write_bytes(b"picture,prompt\n\xff\xfe\xff,x\n")
-    with pytest.raises(PerPictureError, match="neither UTF-8 nor CP949"):
+    with pytest.raises(PerImageError, match="neither UTF-8 nor CP949"):
         with_prompts(jobs(), path, has_prompt=True)

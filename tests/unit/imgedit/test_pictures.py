@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, ImageOps
 
-from imgedit.image_source import read
+from imgedit.image_source import read_source
 
 RGB = np.random.default_rng(1).integers(0, 256, (5, 7, 3), np.uint8)
 
@@ -34,27 +34,27 @@ def test_a_file_is_sent_as_it_is_however_it_is_named(tmp_path: Path) -> None:
     path.write_bytes(data)
     with path.open("rb") as file:
         sources = [data, bytearray(data), memoryview(data), path, str(path), io.BytesIO(data), file]
-        assert {read(source, "image") for source in sources} == {data}
+        assert {read_source(source, "image") for source in sources} == {data}
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA"])
 def test_an_image_keeps_its_pixels(mode: str) -> None:
     image = Image.fromarray(RGB).convert(mode)
-    sent = opened(read(image, "image"))
+    sent = opened(read_source(image, "image"))
     assert np.array_equal(np.asarray(sent.convert("RGBA")), np.asarray(image.convert("RGBA")))
 
 
 @pytest.mark.parametrize(("mode", "becomes"), [("CMYK", "RGB"), ("HSV", "RGB"), ("PA", "RGBA")])
 def test_an_image_that_png_does_not_hold_is_converted(mode: str, becomes: str) -> None:
     image = Image.fromarray(RGB).convert("P").convert("PA") if mode == "PA" else Image.fromarray(RGB).convert(mode)
-    assert opened(read(image, "image")).mode == becomes
+    assert opened(read_source(image, "image")).mode == becomes
 
 
 def test_an_image_of_a_file_is_turned_as_the_file_would_be() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     image = Image.open(io.BytesIO(encoded(Image.fromarray(RGB), exif=exif)))
-    sent = opened(read(image, "image"))
+    sent = opened(read_source(image, "image"))
     assert sent.size == (5, 7)
     assert np.array_equal(np.asarray(sent), np.asarray(ImageOps.exif_transpose(image)))
     assert sent.getexif().get(0x0112, 1) == 1
@@ -63,7 +63,7 @@ def test_an_image_of_a_file_is_turned_as_the_file_would_be() -> None:
 def test_an_image_keeps_its_colour_profile() -> None:
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     image = Image.open(io.BytesIO(encoded(Image.fromarray(RGB), icc_profile=profile)))
-    assert opened(read(image, "image")).info["icc_profile"] == profile
+    assert opened(read_source(image, "image")).info["icc_profile"] == profile
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_an_image_keeps_its_colour_profile() -> None:
     ids=["RGB", "view", "RGBA", "grey", "bool"],
 )
 def test_an_array_keeps_its_pixels(array: np.ndarray[Any, Any], pixels: np.ndarray[Any, Any]) -> None:
-    assert np.array_equal(np.asarray(opened(read(array, "image"))), pixels)
+    assert np.array_equal(np.asarray(opened(read_source(array, "image"))), pixels)
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_an_array_keeps_its_pixels(array: np.ndarray[Any, Any], pixels: np.ndarr
 )
 def test_what_is_no_picture_is_refused_by_the_options_name(source: Any, words: str) -> None:
     with pytest.raises(TypeError, match=words):
-        read(source, "mask")
+        read_source(source, "mask")
 
 
 def test_the_client_imports_neither_pillow_nor_numpy() -> None:

@@ -40,7 +40,7 @@ CONTENT = st.binary(max_size=200).filter(lambda data: BOUNDARY.encode() not in d
     size=st.integers(1, 300),
 )
 async def test_a_form_is_the_same_in_pieces_of_any_size(text: str, file: bytes, size: int) -> None:
-    found = await multipart.read(TYPE, pieces(body({"prompt": text}, {"image": file}), size), LIMITS)
+    found = await multipart.read_form(TYPE, pieces(body({"prompt": text}, {"image": file}), size), LIMITS)
     assert found == Form({"prompt": [text]}, {"image": [file]})
 
 
@@ -55,16 +55,16 @@ async def test_reading_ends_with_the_piece_that_goes_beyond_the_limit() -> None:
             yield b"x" * 100
 
     with pytest.raises(RequestTooLarge, match="at most"):
-        await multipart.read(TYPE, endless(), LIMITS)
+        await multipart.read_form(TYPE, endless(), LIMITS)
     assert taken <= LIMITS.max_bytes + 100
 
 
 async def test_a_part_may_be_told_by_a_name_beyond_ascii() -> None:
-    found = await multipart.read(TYPE, pieces(body({"이름": "값"}, {}), 7), LIMITS)
+    found = await multipart.read_form(TYPE, pieces(body({"이름": "값"}, {}), 7), LIMITS)
     assert found.fields == {"이름": ["값"]}
 
 
 async def test_headers_without_end_are_refused() -> None:
     bomb = f"--{BOUNDARY}\r\nContent-Disposition: form-data; name=".encode() + b"a" * 10_000
     with pytest.raises((InvalidArgument, RequestTooLarge)):
-        await multipart.read(TYPE, pieces(bomb, 512), Limits(1_000_000, 8, 64))
+        await multipart.read_form(TYPE, pieces(bomb, 512), Limits(1_000_000, 8, 64))

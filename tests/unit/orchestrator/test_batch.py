@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from imgedit.batch import Job, State, digest_of, jobs
-from imgedit.output_files import write
+from imgedit.output_files import write_whole
 
 pytestmark = pytest.mark.slow
 
@@ -65,7 +65,7 @@ def test_what_is_done_is_remembered_as_long_as_its_result_is_there(tmp_path: Pat
     path = tmp_path / "state.jsonl"
     State(path).add(job, "digest", seed=1, seconds=0.5)
     assert not State(path).has(job, "digest")
-    write(job.output, b"result")
+    write_whole(job.output, b"result")
     assert State(path).has(job, "digest")
     assert not State(path).has(job, "another")
     assert json.loads(path.read_text())["seed"] == 1
@@ -74,7 +74,7 @@ def test_what_is_done_is_remembered_as_long_as_its_result_is_there(tmp_path: Pat
 @pytest.mark.parametrize("damage", ['{"name": "a.jpg", "dig', "null", "[]", "\x00\x01", '{"name": 5}'])
 def test_a_damaged_line_is_forgotten_and_the_others_count(tmp_path: Path, damage: str) -> None:
     job = Job(tmp_path / "b.jpg", "b.jpg", tmp_path / "b.png")
-    write(job.output, b"result")
+    write_whole(job.output, b"result")
     path = tmp_path / "state.jsonl"
     State(path).add(job, "digest", seed=1, seconds=0.5)
     path.write_text(path.read_text() + damage, encoding="utf-8")
@@ -84,7 +84,7 @@ def test_a_damaged_line_is_forgotten_and_the_others_count(tmp_path: Path, damage
 
 def test_a_line_after_one_that_was_cut_off_is_a_line_of_its_own(tmp_path: Path) -> None:
     job = Job(tmp_path / "b.jpg", "b.jpg", tmp_path / "b.png")
-    write(job.output, b"result")
+    write_whole(job.output, b"result")
     path = tmp_path / "state.jsonl"
     path.write_text('{"name": "a.jpg", "dig', encoding="utf-8")
     State(path).add(job, "digest", seed=1, seconds=0.5)
@@ -93,11 +93,11 @@ def test_a_line_after_one_that_was_cut_off_is_a_line_of_its_own(tmp_path: Path) 
 
 def test_a_result_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "new" / "a.png"
-    write(path, b"one")
-    write(path, b"two")
+    write_whole(path, b"one")
+    write_whole(path, b"two")
     assert path.read_bytes() == b"two"
     path.unlink()
     path.mkdir()
     with pytest.raises(OSError, match="directory"):
-        write(path, b"three")
+        write_whole(path, b"three")
     assert [entry.name for entry in path.parent.iterdir()] == ["a.png"]

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from imgedit.imaging.images import Picture, Pixels, resized
+from imgedit.imaging.images import Picture, resized
+from imgedit.imaging.pixels import Pixels
 from services.orchestrator.backends.clients import ModelUse
 from services.orchestrator.catalogue.experiments import FillStage
 from services.orchestrator.chain.composite import composited, cut_out

@@ -15,7 +15,7 @@ from services.orchestrator.listing import parameter_specs
 from services.orchestrator.request import parameters
 from services.orchestrator.request.parameters import EditParameters
 
-CATALOGUE = experiments.load(SHIPPED)
+CATALOGUE = experiments.load_catalogue(SHIPPED)
 FEATURES = [(experiment.id, feature.id) for experiment in CATALOGUE.experiments for feature in experiment.features]
 
 
@@ -28,7 +28,7 @@ QWEN = feature_of("ben2_qwen_image", "appearance_editing")
 
 
 def resolved(feature: Feature, **fields: object) -> EditParameters:
-    return parameters.resolve(edit_pb2.EditRequest(**{"prompt": "a gym on the left", **fields}), feature)  # type: ignore[arg-type]
+    return parameters.resolve_parameters(edit_pb2.EditRequest(**{"prompt": "a gym on the left", **fields}), feature)  # type: ignore[arg-type]
 
 
 def refused(feature: Feature, **fields: object) -> ImgeditError:
@@ -154,7 +154,7 @@ experiments:
 """,
         encoding="utf-8",
     )
-    feature = experiments.load(path).experiments[0].features[0]
+    feature = experiments.load_catalogue(path).experiments[0].features[0]
     found = resolved(feature, prompt="a gym on the left", negative_prompt="blurry", steps=30)
     fill, qwen_edit = (found.at(stage) for stage in feature.paint_stages)
     assert (fill.prompt, fill.negative_prompt) == ("more of the same", None)
@@ -179,7 +179,7 @@ experiments:
 """,
         encoding="utf-8",
     )
-    feature = experiments.load(path).experiments[0].features[0]
+    feature = experiments.load_catalogue(path).experiments[0].features[0]
     found = resolved(feature, prompt="a gym").at(feature.paint_stages[0])
     assert (found.steps, found.guidance_scale, found.strength) == (8, 2.0, 1.0)
     assert found.negative_prompt == "blurry, low quality, distorted, ugly, deformed"

@@ -8,7 +8,8 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from imgedit.errors import InvalidArgument
-from imgedit.imaging.images import Picture, Pixels
+from imgedit.imaging.images import Picture
+from imgedit.imaging.pixels import Pixels
 from imgedit.v1 import edit_pb2
 from services.orchestrator.chain.extend import extended
 from services.orchestrator.chain.run import Outcome

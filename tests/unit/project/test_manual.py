@@ -71,7 +71,7 @@ def checked(word: str) -> list[tuple[str, Block]]:
 def test_a_catalogue_in_the_manual_is_one_that_a_server_takes(block: Block, tmp_path: Path) -> None:
     file = tmp_path / "experiments.yaml"
     file.write_text(block.code, encoding="utf-8")
-    assert experiments.load(file).experiments
+    assert experiments.load_catalogue(file).experiments
 
 
 @pytest.mark.parametrize("word", ["json", "toml"])

@@ -17,14 +17,16 @@ import torch
 
 from services.qwen_edit.conditioning import presented, scaled
 from services.qwen_edit.instructions import RewriteSpec
-from services.qwen_edit.model import QwenEditAdapter, load
+from services.qwen_edit.model import QwenEditAdapter, load_qwen_edit
 from tests.support.engine import SMALL, checkpoint, photo
 
 
 @pytest.fixture(scope="module")
 def adapter() -> QwenEditAdapter:
     """One of its own: what the others remember of a prompt is not looked at again."""
-    return load(checkpoint("Qwen-Image-Edit-2509"), device="cpu", reference_pixels=SMALL, condition_pixels=SMALL)
+    return load_qwen_edit(
+        checkpoint("Qwen-Image-Edit-2509"), device="cpu", reference_pixels=SMALL, condition_pixels=SMALL
+    )
 
 
 def expected(tokens: list[int], grids: list[tuple[int, int]], marker: int) -> torch.Tensor:

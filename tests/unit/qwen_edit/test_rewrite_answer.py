@@ -3,7 +3,7 @@
 import pytest
 
 from imgedit.errors import RewriteFailed
-from services.qwen_edit.rewrite_check import judged
+from services.qwen_edit.rewrite_check import validate_rewrite
 
 KOREAN = "배경을 체육관으로 변경"
 QUOTING = "티셔츠의 'GYM'을 'FITNESS'로 변경"
@@ -21,7 +21,7 @@ QUOTING = "티셔츠의 'GYM'을 'FITNESS'로 변경"
     ],
 )
 def test_a_good_answer_is_used(answer: str, prompt: str, used: str) -> None:
-    assert judged(answer, prompt) == used
+    assert validate_rewrite(answer, prompt) == used
 
 
 @pytest.mark.parametrize(
@@ -43,4 +43,4 @@ def test_a_good_answer_is_used(answer: str, prompt: str, used: str) -> None:
 )
 def test_a_bad_answer_fails_and_says_why(answer: str, prompt: str, why: str) -> None:
     with pytest.raises(RewriteFailed, match=why):
-        judged(answer, prompt)
+        validate_rewrite(answer, prompt)

@@ -41,7 +41,7 @@ def decoded(data: bytes) -> Image.Image:
 
 def test_an_input_is_shown_small_and_kept_as_it_came() -> None:
     data = png(Image.new("RGB", (4000, 1000), "teal"))
-    picture = input_images.opened("wide.png", data)
+    picture = input_images.open_image("wide.png", data)
     assert picture.data == data
     assert picture.size == (4000, 1000)
     assert decoded(picture.view).size == (1280, 320)
@@ -50,7 +50,7 @@ def test_an_input_is_shown_small_and_kept_as_it_came() -> None:
 
 def test_a_broken_input_is_refused() -> None:
     with pytest.raises(ImageRejected):
-        input_images.opened("broken.png", b"\x89PNG\r\n\x1a\nbroken")
+        input_images.open_image("broken.png", b"\x89PNG\r\n\x1a\nbroken")
 
 
 def test_no_picture_of_a_browser_is_decoded_in_the_pages_own_process(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -60,7 +60,7 @@ def test_no_picture_of_a_browser_is_decoded_in_the_pages_own_process(monkeypatch
     monkeypatch.setattr(images, "decode", refuse)
     monkeypatch.setattr(images, "open_untrusted", refuse)
     data = png(Image.new("L", (80, 60), 255))
-    picture = input_images.opened("a.png", data)
+    picture = input_images.open_image("a.png", data)
     assert input_images.mask_at(data, (800, 600), max_side=800) is not None
     assert input_images.mask_over(picture.view, data)
 
@@ -69,7 +69,7 @@ def test_an_upload_that_takes_too_long_is_refused_in_korean(monkeypatch: pytest.
     monkeypatch.setattr(input_images, "_DECODERS", Decoders(1, 0.1))
     noise = np.random.default_rng(1).integers(0, 256, (3000, 3000, 3), dtype=np.uint8)
     with pytest.raises(ImageRejected, match="longer than") as caught:
-        input_images.opened("slow.png", png(Image.fromarray(noise)))
+        input_images.open_image("slow.png", png(Image.fromarray(noise)))
     assert "너무 오래 걸립니다" in caught.value.korean
     input_images._DECODERS.close()
 
@@ -77,12 +77,12 @@ def test_an_upload_that_takes_too_long_is_refused_in_korean(monkeypatch: pytest.
 def test_an_upload_that_waits_too_long_for_its_turn_may_be_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(input_images, "PATIENCE_SECONDS", 0.0)
     with pytest.raises(QueueFull, match="try again later"):
-        input_images.opened("a.png", png(Image.new("RGB", (800, 600))))
+        input_images.open_image("a.png", png(Image.new("RGB", (800, 600))))
 
 
 def test_what_is_transparent_lies_on_checks() -> None:
     image = Image.new("RGBA", (64, 64), (255, 0, 0, 0))
-    for shown in (input_images.shown(png(image)), input_images.opened("clear.png", png(image)).view):
+    for shown in (input_images.to_view(png(image)), input_images.open_image("clear.png", png(image)).view):
         assert np.ptp(np.asarray(decoded(shown)).astype(int), axis=2).max() < 12  # grey, where red is clear
 
 
@@ -279,11 +279,11 @@ def test_settings_come_from_the_environment_and_name_what_is_wrong(tmp_path: Pat
         "IMGEDIT_STUDIO_TLS": "true",
         "IMGEDIT_STUDIO_TOKEN_FILE": str(tmp_path / "token"),
     }
-    found = settings.load(given)
+    found = settings.load_settings(given)
     assert (found.port, found.tls, found.client_options["token"]) == (99, True, "imgedit_abc")
     for name, value in (("PORT", "x"), ("PORT", "-1"), ("TLS", "maybe"), ("LANGUAGE", "fr"), ("UNKNOWN", "1")):
         with pytest.raises(SettingsError, match=f"IMGEDIT_STUDIO_{name}"):
-            settings.load({f"IMGEDIT_STUDIO_{name}": value})
+            settings.load_settings({f"IMGEDIT_STUDIO_{name}": value})
     with pytest.raises(SettingsError, match="IMGEDIT_STUDIO_TOKEN_FILE"):
         _ = replace(found, token_file=str(tmp_path / "missing")).client_options
 
@@ -316,7 +316,7 @@ def test_a_zip_keeps_every_result_and_lets_go_of_its_pictures() -> None:
 
 
 def _finished(name: str, output: bytes) -> Task:
-    source = input_images.opened(name, png(Image.new("RGB", (20, 20))))
+    source = input_images.open_image(name, png(Image.new("RGB", (20, 20))))
     answer = edit_pb2.EditResponse(output_image=output, seed=7, effective={"feature_id": "inpainting"})
     result = Result(1, source, {"experiment": "ben2_flux_fill"}, answer, b"", b"", b"", None, None)
     return Task(source, {"experiment": "ben2_flux_fill"}, result=result)

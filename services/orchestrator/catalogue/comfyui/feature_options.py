@@ -6,7 +6,7 @@ from services.common import texts
 from services.orchestrator.catalogue.comfyui import mask_nodes
 from services.orchestrator.catalogue.comfyui.document import WorkflowError
 from services.orchestrator.catalogue.comfyui.mask_nodes import Mask
-from services.orchestrator.catalogue.comfyui.paint_passes import Painting
+from services.orchestrator.catalogue.comfyui.paint_passes import PaintPass
 from services.orchestrator.catalogue.comfyui.plan import Choice, RangePlan
 
 SHIPPED_RANGES = {
@@ -18,10 +18,10 @@ SHIPPED_RANGES = {
 """Of the shipped catalogue, least and most; widened to take in what a workflow says."""
 
 
-def feature_of(passes: tuple[Painting, ...]) -> str:
+def feature_of(passes: tuple[PaintPass, ...]) -> str:
     """The id of the feature, as the shipped catalogue calls such a one."""
     last = passes[-1]
-    if last.painter == "fill":
+    if last.stage_kind == "fill":
         return "outpainting" if last.base.pad else "inpainting"
     if last.references:
         return "multi_image_editing"
@@ -30,11 +30,11 @@ def feature_of(passes: tuple[Painting, ...]) -> str:
     return "appearance_editing" if last.mask else "semantic_editing"
 
 
-def requires_mask(passes: tuple[Painting, ...], *, own: bool) -> Choice:
+def requires_mask(passes: tuple[PaintPass, ...], *, own: bool) -> Choice:
     """Whether people are to think of a mask. own: only the caller has one."""
     if own:
         return Choice(value=True, why="the caller sends mask_image")
-    if passes[-1].painter == "fill" and not passes[-1].base.pad:
+    if passes[-1].stage_kind == "fill" and not passes[-1].base.pad:
         return Choice(value=True, why="BEN2's mask, or the caller's in its place")
     return Choice(value=False, why="no mask has to be sent")
 
@@ -61,41 +61,41 @@ def mask_options(mask: Mask) -> dict[str, Choice]:
     return found
 
 
-def paint_options(painting: Painting, *, is_last: bool) -> dict[str, Choice]:
+def paint_options(paint_pass: PaintPass, *, is_last: bool) -> dict[str, Choice]:
     """What stands in the chain itself: all of a pass whose prompt is not the request's, and Qwen's own options."""
     options: dict[str, Choice] = {}
-    if painting.painter == "qwen_edit":
-        if painting.references:
-            names = ", ".join(map(str, painting.references))
-            options["max_references"] = Choice(len(painting.references), f"Picture 2 and further: {names}")
-        if painting.negative is not None:
-            options["automatic_negative_prompt"] = painting.negative
-        if painting.base.cutout is not None:
-            options["background"] = Choice("remove", f"{painting.base.cutout}: its cut-out is edited, on white")
-        elif painting.mask is not None and painting.mask.origin != "margins":
+    if paint_pass.stage_kind == "qwen_edit":
+        if paint_pass.references:
+            names = ", ".join(map(str, paint_pass.references))
+            options["max_references"] = Choice(len(paint_pass.references), f"Picture 2 and further: {names}")
+        if paint_pass.negative is not None:
+            options["automatic_negative_prompt"] = paint_pass.negative
+        if paint_pass.base.cutout is not None:
+            options["background"] = Choice("remove", f"{paint_pass.base.cutout}: its cut-out is edited, on white")
+        elif paint_pass.mask is not None and paint_pass.mask.origin != "margins":
             options["background"] = Choice("keep", "what the mask leaves out keeps its pixels")
     if is_last:
         return options
-    if painting.painter == "fill" and painting.negative is not None:
+    if paint_pass.stage_kind == "fill" and paint_pass.negative is not None:
         raise WorkflowError(
-            f"{painting.sampler}: cfg: must be 1 in a pass before another, is {painting.numbers.cfg.value:g}: only the "
-            "last pass has a negative prompt for FLUX.1-Fill"
+            f"{paint_pass.sampler}: cfg: must be 1 in a pass before another, is {paint_pass.numbers.cfg.value:g}: only "
+            "the last pass has a negative prompt for FLUX.1-Fill"
         )
-    if not texts.comparable(painting.prompt.value).strip():
-        raise WorkflowError(f"{painting.prompt.why}: must not be empty in a pass before another")
+    if not texts.comparable(paint_pass.prompt.value).strip():
+        raise WorkflowError(f"{paint_pass.prompt.why}: must not be empty in a pass before another")
     fixed = {
-        "prompt": painting.prompt,
-        "steps": painting.numbers.steps,
-        "guidance_scale": painting.guidance,
-        "strength": painting.numbers.strength,
+        "prompt": paint_pass.prompt,
+        "steps": paint_pass.numbers.steps,
+        "guidance_scale": paint_pass.guidance,
+        "strength": paint_pass.numbers.strength,
     }
     return {**fixed, **options}
 
 
-def parameters(last: Painting) -> dict[str, RangePlan]:
+def parameters(last: PaintPass) -> dict[str, RangePlan]:
     """The numbers of the pass that the request speaks to."""
     choices = {"steps": last.numbers.steps, "guidance_scale": last.guidance, "strength": last.numbers.strength}
-    if last.painter == "fill" and last.negative is not None:
+    if last.stage_kind == "fill" and last.negative is not None:
         choices["negative_scale"] = last.numbers.cfg
     return {name: _range(name, choice) for name, choice in choices.items()}
 

@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING
 from services.orchestrator.catalogue.comfyui.document import Node
 
 if TYPE_CHECKING:
-    from services.orchestrator.catalogue.comfyui.paint_passes import Painting
+    from services.orchestrator.catalogue.comfyui.paint_passes import PaintPass
 
 
 @dataclass(frozen=True)
-class Picture:
+class ImagePath:
     """A picture on its way to a model. load: the LoadImage at its beginning; scales: from the beginning on."""
 
     load: Node
-    passes: tuple[Painting, ...] = ()
+    passes: tuple[PaintPass, ...] = ()
     pad: Node | None = None
     cutout: Node | None = None
     scales: tuple[Node, ...] = ()
 
-    def is_same(self, other: Picture) -> bool:
+    def is_same(self, other: ImagePath) -> bool:
         """Whether it is the same picture, whatever its size."""
         return replace(self, scales=()) == replace(other, scales=())
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from services.orchestrator.catalogue.comfyui.document import Node, WorkflowError, shown
+from services.orchestrator.catalogue.comfyui.document import Node, WorkflowError, shown_value
 from services.orchestrator.catalogue.comfyui.graph import Graph
 from services.orchestrator.catalogue.comfyui.node_kinds import SCALERS, SEGMENTERS
 from services.orchestrator.catalogue.experiments import MAX_MASK_PX
@@ -45,7 +45,7 @@ class Mask:
         return replace(self, invert=not self.invert, threshold=threshold, reasons=self.said("invert", why))
 
 
-def read(graph: Graph, node: Node, name: str) -> Mask:
+def read_mask(graph: Graph, node: Node, name: str) -> Mask:
     """The mask that an input of a node takes. Raises `WorkflowError` for what a chain cannot do to one."""
     steps: list[Node] = []
     source, _ = graph.linked(node, name)
@@ -87,7 +87,7 @@ def _own(source: Node, why: str) -> Mask:
 def _by_channel(graph: Graph, source: Node, known: tuple[str, ...]) -> str:
     channel = graph.text(source, "channel")
     if channel not in known:
-        raise graph.refused(source, "channel", f"must be one of {', '.join(known)}, is {shown(channel)}")
+        raise graph.refused(source, "channel", f"must be one of {', '.join(known)}, is {shown_value(channel)}")
     if channel == "alpha":
         return "the caller's mask_image (transparent = repaint)"
     return f"the caller's mask_image (white = repaint, by brightness rather than by {channel} alone)"
@@ -97,7 +97,7 @@ def of_segmenter(graph: Graph, source: Node) -> Mask:
     """A segmenter's mask, with what its own inputs do to it."""
     model = source.inputs.get("model")
     is_other = isinstance(model, str) and not model.upper().startswith("BEN")
-    finds = f"BEN2 finds the subject{f', in the place of {shown(model)}' if is_other else ''}"
+    finds = f"BEN2 finds the subject{f', in the place of {shown_value(model)}' if is_other else ''}"
     mask = Mask(source, "subject", reasons={"source": f"{source}: {finds}"})
     if source.kind not in SEGMENTERS:
         raise WorkflowError(f"{source}: gives a mask that no stage makes")

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from services.orchestrator.catalogue.comfyui import mask_nodes, sampling
-from services.orchestrator.catalogue.comfyui.document import Node, WorkflowError, shown
+from services.orchestrator.catalogue.comfyui.document import Node, WorkflowError, shown_value
 from services.orchestrator.catalogue.comfyui.graph import Graph
-from services.orchestrator.catalogue.comfyui.image_nodes import Picture
+from services.orchestrator.catalogue.comfyui.image_nodes import ImagePath
 from services.orchestrator.catalogue.comfyui.mask_nodes import Mask
 from services.orchestrator.catalogue.comfyui.node_kinds import SAMPLERS, SCALERS, SEGMENTERS
 from services.orchestrator.catalogue.comfyui.plan import Choice
-from services.orchestrator.catalogue.comfyui.sampling import Conditioning, Network, Numbers, Painter
+from services.orchestrator.catalogue.comfyui.sampling import Conditioning, Network, Numbers, PaintKind
 
 MAX_PASSES = 4
 """Passes over one picture; a workflow of more is refused before it is read to its beginning."""
@@ -23,15 +23,15 @@ MAX_SIDE = 16_384
 
 
 @dataclass(frozen=True)
-class Painting:
+class PaintPass:
     """One pass. base: what is painted over. mask: None = everywhere. composite: the node that puts kept pixels back.
 
     negative: the text that is avoided; None = none. references: further pictures that the prompt speaks of.
     """
 
-    painter: Painter
+    stage_kind: PaintKind
     sampler: Node
-    base: Picture
+    base: ImagePath
     mask: Mask | None
     numbers: Numbers
     network: Network
@@ -47,7 +47,7 @@ class Painting:
 class _Latents:
     """What a sampler begins with. inpaint: the node that made it, where it also conditions."""
 
-    base: Picture
+    base: ImagePath
     mask: Mask | None
     inpaint: Node | None
 
@@ -57,10 +57,10 @@ class Reader:
 
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
-        self._known: dict[tuple[str, int], Picture] = {}
+        self._known: dict[tuple[str, int], ImagePath] = {}
         self._depth = 0
 
-    def picture(self, user: Node, name: str) -> Picture:
+    def picture(self, user: Node, name: str) -> ImagePath:
         """The picture that an input takes. Raises `WorkflowError` for one that no chain makes."""
         node, output = self._graph.linked(user, name)
         key = (node.id, output)
@@ -68,14 +68,14 @@ class Reader:
             self._known[key] = self._read(node, output)
         return self._known[key]
 
-    def _read(self, node: Node, output: int) -> Picture:
+    def _read(self, node: Node, output: int) -> ImagePath:
         """A picture from its last step back to its beginning, then forward."""
         steps: list[Node] = []
         while node.kind in SCALERS or node.kind == "ImagePadForOutpaint" or (node.kind in SEGMENTERS and output == 0):
             steps.append(node)
             node, output = self._graph.linked(node, seen_by(node) if node.kind in SEGMENTERS else "image")
         if node.kind == "LoadImage":
-            picture = Picture(node)
+            picture = ImagePath(node)
         elif node.kind == "VAEDecode":
             picture = self._painted(node, composite=None, mask=None)
         elif node.kind == "ImageCompositeMasked":
@@ -86,7 +86,7 @@ class Reader:
             picture = self._stepped(picture, step)
         return picture
 
-    def _stepped(self, picture: Picture, step: Node) -> Picture:
+    def _stepped(self, picture: ImagePath, step: Node) -> ImagePath:
         if step.kind in SCALERS:
             check_scale(self._graph, step)
             return replace(picture, scales=(*picture.scales, step))
@@ -106,7 +106,7 @@ class Reader:
             )
         return replace(picture, cutout=step)
 
-    def _composited(self, node: Node) -> Picture:
+    def _composited(self, node: Node) -> ImagePath:
         """A painted picture laid over the one that it was painted from, or that one over it."""
         graph = self._graph
         for name in ("x", "y"):
@@ -121,7 +121,7 @@ class Reader:
             raise graph.refused(
                 node, "mask", "is missing; without one the whole picture is replaced, and nothing is kept"
             )
-        mask = mask_nodes.read(graph, node, "mask")
+        mask = mask_nodes.read_mask(graph, node, "mask")
         if is_swapped:
             if mask.grow_px or mask.feather_px:
                 raise graph.refused(node, "mask", "must not be grown or softened where the kept picture is laid on top")
@@ -146,7 +146,7 @@ class Reader:
             found, _ = self._graph.linked(found, "image")
         return "painted" if found.kind == "VAEDecode" else "other"
 
-    def _painted(self, decode: Node, *, composite: Node | None, mask: Mask | None) -> Picture:
+    def _painted(self, decode: Node, *, composite: Node | None, mask: Mask | None) -> ImagePath:
         """The picture that a VAEDecode gives. mask: the one by which kept pixels are put back."""
         self._depth += 1
         if self._depth > MAX_PASSES:
@@ -154,11 +154,11 @@ class Reader:
         sampler, output = self._graph.linked(decode, "samples")
         if sampler.kind not in SAMPLERS:
             raise self._graph.refused(decode, "samples", f"must be a sampler's, is output {output} of {sampler}")
-        painting = self._painting(sampler, composite, mask)
-        base = painting.base
-        return Picture(base.load, (*base.passes, painting))
+        paint_pass = self._paint_pass(sampler, composite, mask)
+        base = paint_pass.base
+        return ImagePath(base.load, (*base.passes, paint_pass))
 
-    def _painting(self, sampler: Node, composite: Node | None, kept_by: Mask | None) -> Painting:
+    def _paint_pass(self, sampler: Node, composite: Node | None, kept_by: Mask | None) -> PaintPass:
         graph = self._graph
         numbers = sampling.numbers(graph, sampler)
         positive = sampling.conditioning(graph, sampler, "positive")
@@ -166,11 +166,11 @@ class Reader:
         encoder = positive.encoder
         if encoder is None:
             raise graph.refused(sampler, "positive", "must lead to a prompt, is zeroed out")
-        painter: Painter = "fill" if encoder.kind == "CLIPTextEncode" else "qwen_edit"
-        network = sampling.network(graph, sampler, painter)
+        stage_kind: PaintKind = "fill" if encoder.kind == "CLIPTextEncode" else "qwen_edit"
+        network = sampling.network(graph, sampler, stage_kind)
         mask = self._one_mask(latents.mask, kept_by, composite)
-        painting = Painting(
-            painter,
+        paint_pass = PaintPass(
+            stage_kind,
             sampler,
             latents.base,
             mask,
@@ -180,11 +180,11 @@ class Reader:
             positive.guidance or Choice(sampling.FLUX_GUIDANCE, "no FluxGuidance is there; this is FLUX's own"),
             None,
             composite=composite,
-            notes=tuple(note for note in [sampling.check_clip(graph, encoder, painter)] if note),
+            notes=tuple(note for note in [sampling.check_clip(graph, encoder, stage_kind)] if note),
         )
-        if painter == "fill":
-            return self._fill(painting, positive, latents)
-        return self._qwen(painting, positive, encoder)
+        if stage_kind == "fill":
+            return self._fill(paint_pass, positive, latents)
+        return self._qwen(paint_pass, positive, encoder)
 
     def _one_mask(self, painted: Mask | None, kept_by: Mask | None, composite: Node | None) -> Mask | None:
         """The mask of a pass: a chain paints and puts back by the same one."""
@@ -200,32 +200,32 @@ class Reader:
         graph = self._graph
         node, output = graph.linked(user, name)
         if node.kind == "InpaintModelConditioning":
-            return _Latents(self.picture(node, "pixels"), mask_nodes.read(graph, node, "mask"), node)
+            return _Latents(self.picture(node, "pixels"), mask_nodes.read_mask(graph, node, "mask"), node)
         if node.kind == "VAEEncode":
             return _Latents(self.picture(node, "pixels"), None, None)
         if node.kind == "SetLatentNoiseMask":
             inner, _ = graph.linked(node, "samples")
             if inner.kind != "VAEEncode":
                 raise graph.refused(node, "samples", f"must be a VAEEncode's, is of {inner}")
-            return _Latents(self.picture(inner, "pixels"), mask_nodes.read(graph, node, "mask"), None)
+            return _Latents(self.picture(inner, "pixels"), mask_nodes.read_mask(graph, node, "mask"), None)
         raise graph.refused(
             user, name, f"must be a picture's latents, is output {output} of {node}: a chain samples once"
         )
 
-    def _fill(self, painting: Painting, positive: Conditioning, latents: _Latents) -> Painting:
-        graph, sampler = self._graph, painting.sampler
+    def _fill(self, paint_pass: PaintPass, positive: Conditioning, latents: _Latents) -> PaintPass:
+        graph, sampler = self._graph, paint_pass.sampler
         if positive.inpaint is None:
             raise graph.refused(
                 sampler, "positive", "must pass an InpaintModelConditioning, through which FLUX.1-Fill sees"
             )
         if latents.inpaint is not positive.inpaint:
             raise graph.refused(sampler, "latent_image", f"must be output 2 of {positive.inpaint}, as the prompt's")
-        cfg = painting.numbers.cfg
+        cfg = paint_pass.numbers.cfg
         if cfg.value == 1:
-            return replace(painting, notes=(*painting.notes, *self._unused_negative(sampler)))
+            return replace(paint_pass, notes=(*paint_pass.notes, *self._unused_negative(sampler)))
         if not 1 < cfg.value <= sampling.MAX_NEGATIVE_SCALE:
             raise graph.refused(sampler, "cfg", f"must be 1 to {sampling.MAX_NEGATIVE_SCALE}, is {cfg.value:g}")
-        return replace(painting, negative=self._negative(painting)[0])
+        return replace(paint_pass, negative=self._negative(paint_pass)[0])
 
     def _unused_negative(self, sampler: Node) -> list[str]:
         """A note on a text to be avoided that a cfg of 1 leaves without effect."""
@@ -236,22 +236,24 @@ class Reader:
         text = sampling.prompt(self._graph, found).value
         if not text:
             return []
-        return [f"{found}: the negative prompt {shown(text)} is left out, since ComfyUI does not look at it at cfg 1"]
+        return [
+            f"{found}: the negative prompt {shown_value(text)} is left out, since ComfyUI does not look at it at cfg 1"
+        ]
 
-    def _negative(self, painting: Painting) -> tuple[Choice, Node]:
-        graph, sampler = self._graph, painting.sampler
+    def _negative(self, paint_pass: PaintPass) -> tuple[Choice, Node]:
+        graph, sampler = self._graph, paint_pass.sampler
         found = sampling.conditioning(graph, sampler, "negative").encoder
         if found is None:
             raise graph.refused(
                 sampler,
                 "negative",
-                f"must lead to a prompt at a cfg above 1, is zeroed out at cfg {painting.numbers.cfg.value:g}",
+                f"must lead to a prompt at a cfg above 1, is zeroed out at cfg {paint_pass.numbers.cfg.value:g}",
             )
         return sampling.prompt(graph, found), found
 
-    def _qwen(self, painting: Painting, positive: Conditioning, encoder: Node) -> Painting:
-        graph, sampler, cfg = self._graph, painting.sampler, painting.numbers.cfg
-        notes = list(painting.notes)
+    def _qwen(self, paint_pass: PaintPass, positive: Conditioning, encoder: Node) -> PaintPass:
+        graph, sampler, cfg = self._graph, paint_pass.sampler, paint_pass.numbers.cfg
+        notes = list(paint_pass.notes)
         if positive.guidance is not None:
             notes.append(f"{positive.guidance.why} is left out: Qwen-Image-Edit has none")
         if not 1 <= cfg.value <= sampling.MAX_GUIDANCE["qwen_edit"]:
@@ -260,18 +262,18 @@ class Reader:
         negative = None
         zeroed = sampling.conditioning(graph, sampler, "negative").encoder is None
         if cfg.value > 1 or not zeroed:
-            negative, node = self._negative(painting)
+            negative, node = self._negative(paint_pass)
             if cfg.value > 1 and self._pictures_of(node) != self._pictures_of(encoder):
                 notes.append(f"{node}: here the negative prompt is read beside the pictures, as the prompt is")
-        references = self._references(painting.base, encoder)
-        return replace(painting, guidance=cfg, negative=negative, references=references, notes=tuple(notes))
+        references = self._references(paint_pass.base, encoder)
+        return replace(paint_pass, guidance=cfg, negative=negative, references=references, notes=tuple(notes))
 
     def _pictures_of(self, encoder: Node) -> list[str]:
         """The pictures that a prompt is read beside."""
         named = [self._graph.source(encoder, name) for name in ("image", "image1", "image2", "image3")]
         return [f"{found[0].id} {found[1]}" for found in named if found is not None]
 
-    def _references(self, base: Picture, encoder: Node) -> tuple[Node, ...]:
+    def _references(self, base: ImagePath, encoder: Node) -> tuple[Node, ...]:
         """The further pictures of a prompt. The first is the one that is edited."""
         graph = self._graph
         if graph.source(encoder, "vae") is None:
@@ -308,7 +310,7 @@ def check_scale(graph: Graph, node: Node) -> None:
     if node.kind == "ImageScale":
         if "crop" in node.inputs and (crop := graph.text(node, "crop")) != "disabled":
             raise graph.refused(
-                node, "crop", f'must be "disabled", since a chain keeps the whole picture, is {shown(crop)}'
+                node, "crop", f'must be "disabled", since a chain keeps the whole picture, is {shown_value(crop)}'
             )
         graph.whole(node, "width", 0, MAX_SIDE)
         graph.whole(node, "height", 0, MAX_SIDE)

@@ -6,22 +6,22 @@ from collections.abc import Iterator
 
 from services.common import texts
 from services.orchestrator.catalogue.comfyui import feature_options, mask_nodes
-from services.orchestrator.catalogue.comfyui.document import Node, WorkflowError, shown
+from services.orchestrator.catalogue.comfyui.document import Node, WorkflowError, shown_value
 from services.orchestrator.catalogue.comfyui.graph import Graph
-from services.orchestrator.catalogue.comfyui.image_nodes import Picture
+from services.orchestrator.catalogue.comfyui.image_nodes import ImagePath
 from services.orchestrator.catalogue.comfyui.mask_nodes import Mask
 from services.orchestrator.catalogue.comfyui.node_kinds import SEGMENTERS
 from services.orchestrator.catalogue.comfyui.paint_passes import (
     MAX_REFERENCES,
     MEGAPIXEL,
-    Painting,
+    PaintPass,
     Reader,
     seen_by,
 )
 from services.orchestrator.catalogue.comfyui.plan import (
     Choice,
+    ExperimentPlan,
     ModelPlan,
-    Plan,
     Setting,
     StagePlan,
 )
@@ -43,7 +43,7 @@ NAMES = {
 MAX_LEFT_OUT = 20
 
 
-def plan(graph: Graph, end: Node) -> Plan:
+def plan_experiment(graph: Graph, end: Node) -> ExperimentPlan:
     """The experiment that a workflow stands for. Raises `WorkflowError` for what no chain does."""
     graph.check(end)
     source, output = graph.linked(end, "images")
@@ -61,7 +61,7 @@ class _Builder:
         self._reader = Reader(graph)
         self._notes: list[str] = []
 
-    def cut_out(self, segmenter: Node) -> Plan:
+    def cut_out(self, segmenter: Node) -> ExperimentPlan:
         """A workflow that paints nothing."""
         self._check_ground(segmenter, "Alpha")
         picture = self._reader.picture(segmenter, seen_by(segmenter))
@@ -70,7 +70,7 @@ class _Builder:
         stages = [StagePlan("segment", f"{segmenter}: BEN2 finds the subject; the answer is transparent around it")]
         if mask != Mask(segmenter, "subject"):
             stages.append(StagePlan("mask", f"{segmenter}: what stays", feature_options.mask_options(mask)))
-        return Plan(
+        return ExperimentPlan(
             models=(ModelPlan("BEN2", f"{segmenter}"),),
             feature_id="cut_out",
             feature_name=NAMES["cut_out"],
@@ -79,23 +79,23 @@ class _Builder:
             notes=tuple(self._left_out()),
         )
 
-    def painted(self) -> Plan:
+    def painted(self) -> ExperimentPlan:
         """A workflow with one sampler or several, each on the result of the one before."""
         graph, result = self._graph, self._reader.picture(self._end, "images")
         if not result.passes:
             raise graph.refused(self._end, "images", f"must be a picture that a sampler painted, is {result}")
         passes = result.passes
         self._check_result(result)
-        for painting in passes:
-            self._check_mask(painting)
+        for paint_pass in passes:
+            self._check_mask(paint_pass)
         self._check_together(passes)
         stages = [*self._segment(passes)]
-        for painting in passes:
-            stages += self._pass(painting, is_last=painting is passes[-1])
+        for paint_pass in passes:
+            stages += self._pass(paint_pass, is_last=paint_pass is passes[-1])
         last = passes[-1]
-        own = any(painting.mask and painting.mask.origin == "own" for painting in passes)
+        own = any(paint_pass.mask and paint_pass.mask.origin == "own" for paint_pass in passes)
         feature = feature_options.feature_of(passes)
-        return Plan(
+        return ExperimentPlan(
             models=tuple(self._models(passes, has_segment=stages[0].kind == "segment")),
             feature_id=feature,
             feature_name=NAMES[feature],
@@ -107,31 +107,31 @@ class _Builder:
             notes=(*self._notes, *self._left_out()),
         )
 
-    def _check_result(self, result: Picture) -> None:
+    def _check_result(self, result: ImagePath) -> None:
         """A result is of the picture's own size: scaling it back is left out, and any other scaling is refused."""
         for scale in result.scales:
-            if scale.kind == "ImageScaleBy" or not any(painting.base.scales for painting in result.passes):
+            if scale.kind == "ImageScaleBy" or not any(paint_pass.base.scales for paint_pass in result.passes):
                 raise self._graph.refused(
                     scale, "image", "must not be the result: an answer has the size of the caller's picture"
                 )
             self._notes.append(f"{scale} is left out: an answer has the size of the caller's picture")
 
-    def _check_mask(self, painting: Painting) -> None:
+    def _check_mask(self, paint_pass: PaintPass) -> None:
         """A mask and the picture that is painted belong together."""
-        graph, base, mask = self._graph, painting.base, painting.mask
+        graph, base, mask = self._graph, paint_pass.base, paint_pass.mask
         if (mask is not None and mask.origin == "margins") != (base.pad is not None) or (
             mask is not None and base.pad is not None and mask.source.id != base.pad.id
         ):
-            where = base.pad or (mask.source if mask else painting.sampler)
+            where = base.pad or (mask.source if mask else paint_pass.sampler)
             raise WorkflowError(
-                f"{where}: picture and mask of {painting.sampler} must both be of one ImagePadForOutpaint, whose "
+                f"{where}: picture and mask of {paint_pass.sampler} must both be of one ImagePadForOutpaint, whose "
                 "margins alone are painted then"
             )
         if mask is not None and mask.origin == "subject":
             self._check_seen(mask.source, self._reader.picture(mask.source, seen_by(mask.source)), base.load)
         if base.cutout is None:
             return
-        if painting.painter == "fill":
+        if paint_pass.stage_kind == "fill":
             is_around = mask is not None and mask.source.id == base.cutout.id and mask.invert
             if not is_around:
                 raise graph.refused(
@@ -143,7 +143,7 @@ class _Builder:
             raise graph.refused(base.cutout, "image", "its cut-out is edited as a whole; leave the mask out")
         self._check_ground(base.cutout, "Alpha", "white", "#ffffff")
 
-    def _check_seen(self, segmenter: Node, seen: Picture, load: Node) -> None:
+    def _check_seen(self, segmenter: Node, seen: ImagePath, load: Node) -> None:
         if seen.passes or seen.pad or seen.cutout or seen.load.id != load.id:
             raise self._graph.refused(
                 segmenter, seen_by(segmenter), f"must be the caller's picture, of {load}, is {seen}"
@@ -157,12 +157,12 @@ class _Builder:
             colour = self._graph.text(segmenter, "background_color")
         if colour.lower() not in [name.lower() for name in known]:
             field = "background_color" if ground == "Color" else "background"
-            names = " or ".join(shown(name) for name in known)
-            raise self._graph.refused(segmenter, field, f"must be {names}, is {shown(colour)}")
+            names = " or ".join(shown_value(name) for name in known)
+            raise self._graph.refused(segmenter, field, f"must be {names}, is {shown_value(colour)}")
 
-    def _check_together(self, passes: tuple[Painting, ...]) -> None:
+    def _check_together(self, passes: tuple[PaintPass, ...]) -> None:
         """A request has one picture, one mask and one profile for all passes."""
-        masked = [painting.mask for painting in passes if painting.mask and painting.mask.origin != "margins"]
+        masked = [paint_pass.mask for paint_pass in passes if paint_pass.mask and paint_pass.mask.origin != "margins"]
         if len({mask.origin for mask in masked}) > 1:
             raise WorkflowError(
                 f"{masked[0].source} and {masked[1].source}: a request has one mask for all passes: the caller's or "
@@ -172,23 +172,23 @@ class _Builder:
         if len(sources) > 1:
             names = " and ".join(map(str, sources.values()))
             raise WorkflowError(f"{names}: a request has one mask_image for all passes")
-        with_lora = [painting for painting in passes if painting.network.lora]
+        with_lora = [paint_pass for paint_pass in passes if paint_pass.network.lora]
         if with_lora and len(with_lora) < len(passes):
             raise WorkflowError(
                 f"{with_lora[0].sampler}: runs with a LoRA and another pass without one; a request has one profile for "
                 "all passes"
             )
 
-    def _segment(self, passes: tuple[Painting, ...]) -> Iterator[StagePlan]:
+    def _segment(self, passes: tuple[PaintPass, ...]) -> Iterator[StagePlan]:
         """The stage for the subject, where a mask, a cut-out or a saved picture needs it."""
-        for painting in passes:
-            if painting.mask is not None and painting.mask.origin == "subject":
-                yield StagePlan("segment", painting.mask.reasons["source"])
+        for paint_pass in passes:
+            if paint_pass.mask is not None and paint_pass.mask.origin == "subject":
+                yield StagePlan("segment", paint_pass.mask.reasons["source"])
                 return
-            if painting.base.cutout is not None:
-                yield StagePlan("segment", f"{painting.base.cutout}: BEN2 finds the subject")
+            if paint_pass.base.cutout is not None:
+                yield StagePlan("segment", f"{paint_pass.base.cutout}: BEN2 finds the subject")
                 return
-        if any(painting.mask and painting.mask.origin == "own" for painting in passes):
+        if any(paint_pass.mask and paint_pass.mask.origin == "own" for paint_pass in passes):
             return  # with a segment stage, BEN2's mask would stand in for a mask that the caller forgot
         for end in self._graph.side_ends(self._end):
             found = end.kind == "SaveImage" and self._saved_segmenter(end, passes[0].base.load)
@@ -210,10 +210,10 @@ class _Builder:
             return None
         return source
 
-    def _pass(self, painting: Painting, *, is_last: bool) -> Iterator[StagePlan]:
+    def _pass(self, paint_pass: PaintPass, *, is_last: bool) -> Iterator[StagePlan]:
         """The stages of one pass."""
-        base, mask, sampler = painting.base, painting.mask, painting.sampler
-        self._note(painting)
+        base, mask, sampler = paint_pass.base, paint_pass.mask, paint_pass.sampler
+        self._note(paint_pass)
         if base.pad is not None:
             yield self._extend(base.pad)
         elif mask is not None:
@@ -227,12 +227,12 @@ class _Builder:
             }
             yield StagePlan("mask", f"{base.cutout}: what is cut out", kept)
         yield StagePlan(
-            painting.painter,
-            f"{sampler} with {painting.network.plan.model_id}",
-            feature_options.paint_options(painting, is_last=is_last),
+            paint_pass.stage_kind,
+            f"{sampler} with {paint_pass.network.plan.model_id}",
+            feature_options.paint_options(paint_pass, is_last=is_last),
         )
-        if painting.composite is not None:
-            yield StagePlan("composite", f"{painting.composite}: kept pixels are put back by the mask")
+        if paint_pass.composite is not None:
+            yield StagePlan("composite", f"{paint_pass.composite}: kept pixels are put back by the mask")
         elif mask is not None:
             yield StagePlan(
                 "composite", "added: outside the mask the picture keeps its own pixels, which a VAE changes"
@@ -255,33 +255,33 @@ class _Builder:
         found["feather_px"] = Choice(feather, why)
         return StagePlan("extend", f"{pad}: margins where a request names none", found)
 
-    def _note(self, painting: Painting) -> None:
-        self._notes += [*painting.notes, *painting.numbers.notes, *painting.network.notes]
-        for scale in painting.base.scales:
+    def _note(self, paint_pass: PaintPass) -> None:
+        self._notes += [*paint_pass.notes, *paint_pass.numbers.notes, *paint_pass.network.notes]
+        for scale in paint_pass.base.scales:
             self._notes.append(f"{scale}: a chain scales by itself, without stretching, to the work area and back")
-        if len(painting.references) > MAX_REFERENCES:
-            raise WorkflowError(f"{painting.sampler}: must have at most {MAX_REFERENCES} reference pictures")
+        if len(paint_pass.references) > MAX_REFERENCES:
+            raise WorkflowError(f"{paint_pass.sampler}: must have at most {MAX_REFERENCES} reference pictures")
 
-    def _models(self, passes: tuple[Painting, ...], *, has_segment: bool) -> Iterator[ModelPlan]:
+    def _models(self, passes: tuple[PaintPass, ...], *, has_segment: bool) -> Iterator[ModelPlan]:
         if has_segment:
             yield ModelPlan("BEN2", "finds the subject")
         seen = set()
-        for painting in passes:
-            found = painting.network.plan
+        for paint_pass in passes:
+            found = paint_pass.network.plan
             if found.model_id not in seen:
                 seen.add(found.model_id)
                 yield found
 
-    def _defaults(self, passes: tuple[Painting, ...]) -> dict[str, Choice]:
+    def _defaults(self, passes: tuple[PaintPass, ...]) -> dict[str, Choice]:
         last, found = passes[-1], {}
         if texts.comparable(last.prompt.value).strip():
             found["prompt"] = last.prompt
         else:
             self._notes.append(f"{last.prompt.why} is empty, so every request brings a prompt")
-        if last.painter == "fill" and last.negative is not None:
+        if last.stage_kind == "fill" and last.negative is not None:
             found["negative_prompt"] = last.negative
         found["seed"] = last.numbers.seed
-        seeds = {painting.numbers.seed.value for painting in passes}
+        seeds = {paint_pass.numbers.seed.value for paint_pass in passes}
         if len(seeds) > 1:
             self._notes.append(f"{last.sampler}: all passes of an edit have its seed")
         if last.network.lora is not None:
@@ -291,23 +291,23 @@ class _Builder:
             )
         return found
 
-    def _all_settings(self, passes: tuple[Painting, ...]) -> tuple[Setting, ...]:
-        found = {setting.variable: setting for painting in passes for setting in painting.network.settings}
-        for painting in passes:
-            for setting in painting.network.settings:
+    def _all_settings(self, passes: tuple[PaintPass, ...]) -> tuple[Setting, ...]:
+        found = {setting.variable: setting for paint_pass in passes for setting in paint_pass.network.settings}
+        for paint_pass in passes:
+            for setting in paint_pass.network.settings:
                 if found[setting.variable].value != setting.value:
                     raise WorkflowError(
                         f"{setting.why}: must be the same file for all passes, since a service loads one, is "
-                        f"{shown(setting.value)} beside {shown(found[setting.variable].value)}"
+                        f"{shown_value(setting.value)} beside {shown_value(found[setting.variable].value)}"
                     )
-            found |= {setting.variable: setting for setting in self._work_pixels(painting)}
+            found |= {setting.variable: setting for setting in self._work_pixels(paint_pass)}
         return tuple(found.values())
 
-    def _work_pixels(self, painting: Painting) -> Iterator[Setting]:
+    def _work_pixels(self, paint_pass: PaintPass) -> Iterator[Setting]:
         """Settings for a picture that is sampled at another size than a service's own."""
-        if not painting.base.scales:
+        if not paint_pass.base.scales:
             return
-        graph, scale = self._graph, painting.base.scales[-1]
+        graph, scale = self._graph, paint_pass.base.scales[-1]
         pixels = DEFAULT_WORK_PIXELS
         if scale.kind == "ImageScaleToTotalPixels":
             pixels = round(graph.number(scale, "megapixels", 0.01, 16) * MEGAPIXEL)
@@ -318,7 +318,7 @@ class _Builder:
             return
         yield Setting("IMGEDIT_ORCHESTRATOR_MAX_WORK_PIXELS", str(max(pixels, 4096)), f"{scale}: pixels")
         if pixels > DEFAULT_MODEL_PIXELS:
-            yield Setting(f"IMGEDIT_{painting.painter.upper()}_MAX_PIXELS", str(pixels), f"{scale}: pixels")
+            yield Setting(f"IMGEDIT_{paint_pass.stage_kind.upper()}_MAX_PIXELS", str(pixels), f"{scale}: pixels")
 
     def _left_out(self) -> Iterator[str]:
         """What has no part in the result: inputs that are not known, and nodes that it does not depend on."""

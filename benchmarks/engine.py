@@ -146,7 +146,17 @@ def spec_of(size: int, steps: int, seed: int) -> FillSpec:
     image = np.random.default_rng(seed).integers(0, 256, (size, size, 3), dtype=np.uint8)
     mask = np.zeros((size, size), np.uint8)
     mask[size // 4 : 3 * size // 4, size // 4 : 3 * size // 4] = 255
-    return FillSpec(image, mask, f"a gym number {seed}", None, 1.0, steps, 3.5, 1.0, seed)
+    return FillSpec(
+        image=image,
+        mask=mask,
+        prompt=f"a gym number {seed}",
+        negative_prompt=None,
+        negative_scale=1.0,
+        steps=steps,
+        guidance_scale=3.5,
+        strength=1.0,
+        seed=seed,
+    )
 
 
 def call(pipeline: FluxFillPipeline, specs: list[FillSpec]) -> list[Image.Image]:

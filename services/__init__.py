@@ -1,4 +1,4 @@
-"""The servers: one package per service, and what they share."""
+"""The servers: one package per service, which imports no other service, and what they share."""
 
 import os
 

@@ -15,9 +15,9 @@ from demo.judge import Judge
 from imgedit.imaging.images import blend
 from imgedit.local.supervisor import DEMO_REFERENCE_PIXELS
 from services.diffusion.engine.region_steps import RegionSchedule
+from services.diffusion.job_requests import FAST_LORA
 from services.diffusion.networks.lora import LoraFile
 from services.diffusion.networks.runtime_options import RuntimeOptions
-from services.diffusion.streaming import FAST_LORA
 from services.fill.model import load_fill as load_fill
 from services.fill.spec import FillSpec
 from services.qwen_edit.model import load_qwen_edit as load_qwen

@@ -1,1 +1,1 @@
-"""Tiny checkpoints of the three models: real classes and layouts, seeded weights."""
+"""Tiny checkpoints of the three models: real classes and layouts, seeded weights. Trains nothing."""

@@ -1,6 +1,7 @@
 """The demo's world: scenes with a person in sportswear, drawn from a seed, with the truth about every pixel.
 
-`sample` invents a scene, `render` draws it, `prompts` says in Korean and English what could be asked of it.
+`sample` invents a scene, `render` draws it, `prompts` says in Korean and English what could be asked of it. Knows no
+model and no service.
 """
 
 from demo.world.figure import face_box, hand_box, hand_boxes, holds_at_the_left, is_symmetric, text_box

@@ -245,7 +245,17 @@ class FillAdapter(FlowAdapter[FillState, Conditioning]):
         """Run one tiny job from end to end, so that the first request pays for no initialisation."""
         image = np.full((64, 64, 3), 128, np.uint8)
         mask = np.full((64, 64), 255, np.uint8)
-        spec = FillSpec(image, mask, "warm up", None, 1.0, steps=1, guidance_scale=3.5, strength=1.0, seed=0)
+        spec = FillSpec(
+            image=image,
+            mask=mask,
+            prompt="warm up",
+            negative_prompt=None,
+            negative_scale=1.0,
+            steps=1,
+            guidance_scale=3.5,
+            strength=1.0,
+            seed=0,
+        )
         state = self.prepare(spec)
         self.denoise([state])
         self.decode(state)

@@ -58,7 +58,7 @@ class Parameter:
 
     help: str
     kind: Literal["string", "integer", "number", "boolean"]
-    read_parameters: Callable[[str, str], Any]
+    read: Callable[[str, str], Any]
     choices: tuple[str, ...] = ()
     range: tuple[int, int] | None = None
 

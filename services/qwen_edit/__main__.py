@@ -10,7 +10,7 @@ import grpc
 
 from imgedit.inference.v1 import prompt_pb2, prompt_pb2_grpc, qwen_edit_pb2, qwen_edit_pb2_grpc
 from services.common.server import Service, run_service
-from services.diffusion import streaming
+from services.diffusion.job_requests import FAST_LORA, Profiles
 from services.diffusion.service import EngineSlot, make_diffusion_service
 from services.qwen_edit.prompt_servicer import PromptServicer
 from services.qwen_edit.servicer import QwenEditServicer
@@ -46,16 +46,14 @@ def make_service(settings: QwenEditSettings) -> Service:
             device=settings.device,
             dtype=settings.dtype,
             cache_bytes=settings.cache_bytes,
-            loras={streaming.FAST_LORA: LoraFile(settings.models / settings.lora_fast, schedule=LIGHTNING_SCHEDULE)}
+            loras={FAST_LORA: LoraFile(settings.models / settings.lora_fast, schedule=LIGHTNING_SCHEDULE)}
             if settings.lora_fast
             else {},
             runtime=runtime_of(settings),
         )
 
     def add_servicers(slot: EngineSlot, server: grpc.aio.Server) -> None:
-        servicer = QwenEditServicer(
-            slot, max_pixels=settings.max_pixels, profiles=streaming.Profiles.from_settings(settings)
-        )
+        servicer = QwenEditServicer(slot, max_pixels=settings.max_pixels, profiles=Profiles.from_settings(settings))
         qwen_edit_pb2_grpc.add_QwenEditServiceServicer_to_server(servicer, server)
         prompts = PromptServicer(
             slot,

@@ -243,7 +243,17 @@ class QwenEditAdapter(FlowAdapter[QwenEditState, torch.Tensor]):
     def warm_up(self) -> None:
         """Run one tiny job from end to end, so that the first request pays for no initialisation."""
         image = np.full((64, 64, 3), 128, np.uint8)
-        state = self.prepare(QwenEditSpec((image,), "warm up", " ", true_cfg_scale=2.0, steps=1, strength=1.0, seed=0))
+        state = self.prepare(
+            QwenEditSpec(
+                images=(image,),
+                prompt="warm up",
+                negative_prompt=" ",
+                true_cfg_scale=2.0,
+                steps=1,
+                strength=1.0,
+                seed=0,
+            )
+        )
         self.denoise([state])
         self.decode(state)
         self.latent_rgb()

@@ -1,1 +1,1 @@
-"""The denoising engine: jobs, their schedule and their events. Never imports torch; an adapter does the numbers."""
+"""The denoising engine: jobs, their order and their events. Never imports torch; an adapter does the numbers."""

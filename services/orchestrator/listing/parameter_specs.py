@@ -145,8 +145,8 @@ def _length(min: int) -> edit_pb2.TextLength:
     return edit_pb2.TextLength(min=min, max=checks.MAX_PROMPT_CHARACTERS)
 
 
-def _count(min: int, max: int) -> edit_pb2.ImageCount:
-    return edit_pb2.ImageCount(min=min, max=max)
+def _count(min: int, max: int) -> edit_pb2.PictureCount:
+    return edit_pb2.PictureCount(min=min, max=max)
 
 
 def _spec(
@@ -157,7 +157,7 @@ def _spec(
     default: Value | None = None,
     range: edit_pb2.NumberRange | None = None,
     length: edit_pb2.TextLength | None = None,
-    count: edit_pb2.ImageCount | None = None,
+    count: edit_pb2.PictureCount | None = None,
     choices: edit_pb2.Choices | None = None,
 ) -> edit_pb2.ParameterSpec:
     """At most one constraint: the one that fits the type."""

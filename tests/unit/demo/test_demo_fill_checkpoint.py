@@ -35,7 +35,18 @@ def repainted(prompt: str, fast: bool) -> tuple[Pixels, np.ndarray]:
     kept = examples.seen_of(drawn.alpha, rng)
     mask = np.where(kept, 0, 255).astype(np.uint8)
     steps = 4 if fast else 8
-    spec = FillSpec(drawn.rgb, mask, prompt, None, 1.0, steps, 3.5, 1.0, seed=1, lora="fast" if fast else None)
+    spec = FillSpec(
+        image=drawn.rgb,
+        mask=mask,
+        prompt=prompt,
+        negative_prompt=None,
+        negative_scale=1.0,
+        steps=steps,
+        guidance_scale=3.5,
+        strength=1.0,
+        seed=1,
+        lora="fast" if fast else None,
+    )
     state = adapter().prepare(spec)
     for _ in range(steps):
         adapter().denoise([state])

@@ -110,7 +110,17 @@ def test_what_is_written_is_what_the_service_loads(tmp_path: Path) -> None:
     adapter = load_fill(folder, device="cpu", loras={"fast": LoraFile(folder / lora.FILE)})
     example = examples.example("small background", 0)
     mask = np.where(example.kept, 0, 255).astype(np.uint8)
-    spec = FillSpec(example.pictures[0], mask, "a gym", None, 1.0, steps=1, guidance_scale=3.5, strength=1.0, seed=1)
+    spec = FillSpec(
+        image=example.pictures[0],
+        mask=mask,
+        prompt="a gym",
+        negative_prompt=None,
+        negative_scale=1.0,
+        steps=1,
+        guidance_scale=3.5,
+        strength=1.0,
+        seed=1,
+    )
     for asked in (spec, replace(spec, lora="fast")):
         state = adapter.prepare(asked)
         adapter.denoise([state])

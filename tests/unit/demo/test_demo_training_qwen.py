@@ -244,7 +244,16 @@ def test_the_parts_are_trained_one_after_another_into_a_folder_that_the_service_
     lora = LoraFile(folder / FILE, schedule=LIGHTNING_SCHEDULE)
     adapter = load_qwen_edit(folder, device="cpu", reference_pixels=4096, loras={"fast": lora})
     image = np.full((64, 64, 3), 90, np.uint8)
-    spec = QwenEditSpec((image,), "안경 제거", " ", true_cfg_scale=1.0, steps=2, strength=1.0, seed=1, lora="fast")
+    spec = QwenEditSpec(
+        images=(image,),
+        prompt="안경 제거",
+        negative_prompt=" ",
+        true_cfg_scale=1.0,
+        steps=2,
+        strength=1.0,
+        seed=1,
+        lora="fast",
+    )
     state = adapter.prepare(spec)
     for _ in range(2):
         adapter.denoise([state])

@@ -7,7 +7,7 @@ import pytest
 
 from imgedit.errors import FailedPrecondition
 from imgedit.v1 import profile_pb2
-from services.diffusion.streaming import FAST_LORA, Profiles
+from services.diffusion.job_requests import FAST_LORA, Profiles
 from services.fill.settings import FillSettings
 
 FAST, BALANCED, HIGH = profile_pb2.PROFILE_FAST, profile_pb2.PROFILE_BALANCED, profile_pb2.PROFILE_HIGH

@@ -24,14 +24,14 @@ class Spy:
     def __init__(self, model: QwenEditAdapter) -> None:
         self.masks: list[Any] = []
         self.sizes: list[int] = []
-        run = model._network.run
+        run = model._network.forward
 
         def noted(**inputs: Any) -> torch.Tensor:
             self.masks.append(inputs["encoder_hidden_states_mask"])
             self.sizes.append(len(inputs["hidden_states"]))
             return run(**inputs)
 
-        model._network.run = noted  # type: ignore[method-assign]
+        model._network.forward = noted  # type: ignore[method-assign]
 
 
 def together(model: QwenEditAdapter, **changes: Any) -> list[np.ndarray]:

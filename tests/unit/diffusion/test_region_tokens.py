@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from imgedit.errors import FailedPrecondition, InvalidArgument, SettingsError
 from imgedit.v1 import profile_pb2
+from services.diffusion.job_requests import Profiles
 from services.diffusion.networks.runtime_options import runtime_of
 from services.diffusion.networks.token_region import BUCKETS, TOKEN_PX, tokens_of
-from services.diffusion.streaming import Profiles
 from services.fill.settings import FillSettings
 
 FAST, BALANCED, HIGH = profile_pb2.PROFILE_FAST, profile_pb2.PROFILE_BALANCED, profile_pb2.PROFILE_HIGH

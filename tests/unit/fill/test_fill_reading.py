@@ -12,9 +12,22 @@ from services.fill.spec import FillSpec
 READING = TokenCounter(tokenizers.clip(), tokenizers.t5(), 512)
 
 
+def spec(prompt: str, negative_prompt: str | None = None) -> FillSpec:
+    return FillSpec(
+        image=np.zeros((16, 16, 3), np.uint8),
+        mask=np.zeros((16, 16), np.uint8),
+        prompt=prompt,
+        negative_prompt=negative_prompt,
+        negative_scale=3.0,
+        steps=1,
+        guidance_scale=3.5,
+        strength=1.0,
+        seed=0,
+    )
+
+
 def warnings(prompt: str, negative_prompt: str | None = None) -> tuple[str, ...]:
-    image, mask = np.zeros((16, 16, 3), np.uint8), np.zeros((16, 16), np.uint8)
-    return READING.warnings(FillSpec(image, mask, prompt, negative_prompt, 3.0, 1, 3.5, 1.0, 0))
+    return READING.warnings(spec(prompt, negative_prompt))
 
 
 @pytest.mark.parametrize("prompt", ["a gym", "a" * 75])
@@ -43,7 +56,6 @@ def test_signs_that_t5_does_not_know_are_counted() -> None:
 def test_counting_does_not_disturb_the_tokenizers_in_use() -> None:
     clip = tokenizers.clip()
     reading = TokenCounter(clip, tokenizers.t5(), 512)
-    image, mask = np.zeros((16, 16, 3), np.uint8), np.zeros((16, 16), np.uint8)
     clip("a" * 200, truncation=True, max_length=77)
-    assert reading.warnings(FillSpec(image, mask, "a" * 91, None, 3.0, 1, 3.5, 1.0, 0))
+    assert reading.warnings(spec("a" * 91))
     assert len(clip("a" * 200, truncation=True, max_length=77).input_ids) == 77

@@ -1,4 +1,7 @@
-"""The servers: one package per service, which imports no other service, and what they share."""
+"""The servers: one package per service, and the packages that they share.
+
+No service imports another one.
+"""
 
 import os
 

@@ -11,7 +11,7 @@ import typer
 from rich.markup import escape
 
 from imgedit import installation, output_files
-from imgedit.cli import trial
+from imgedit.cli import catalogue_trial
 from imgedit.cli.console import (
     Lang,
     err,
@@ -24,7 +24,7 @@ from imgedit.cli.console import (
     shown,
 )
 from imgedit.cli.exit_codes import ExitCode
-from imgedit.cli.layout import Command, Group
+from imgedit.cli.help_layout import Command, Group
 from imgedit.client import DEFAULT_TIMEOUT
 from imgedit.errors import ImgeditError, SettingsError
 from imgedit.local.ports import DEFAULT_BASE_PORT
@@ -98,7 +98,7 @@ def import_(
         _check_new(path)
     text = _imported(file, experiment_id, save_node)
     if is_checked:
-        _try(text, picture or trial.SAMPLE, base_port, timeout, check_output)
+        _try(text, picture or catalogue_trial.SAMPLE, base_port, timeout, check_output)
     if out is None:
         print(text, end="")
         return
@@ -142,7 +142,7 @@ def _imported(file: Path, experiment_id: str | None, save_node: str | None) -> s
 def _try(text: str, picture: Path, base_port: int, timeout: float, check_output: Path | None) -> None:
     """Edit the sample; the command ends here where that fails."""
     try:
-        found = trial.run_trial(text, picture, base_port, timeout)
+        found = catalogue_trial.run_trial(text, picture, base_port, timeout)
     except SettingsError as error:
         fail(error.message)
     except ImgeditError as error:

@@ -18,7 +18,7 @@ from rich.table import Table
 from imgedit.cli import adopt, convert, exit_codes
 from imgedit.cli.console import fail, need_folder, out, print_json
 from imgedit.cli.exit_codes import ExitCode
-from imgedit.cli.layout import Command, Group
+from imgedit.cli.help_layout import Command, Group
 from imgedit.errors import ModelDownloadError
 from imgedit.weights import model_registry
 from imgedit.weights.hub import PUBLIC_HUB

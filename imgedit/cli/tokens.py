@@ -10,7 +10,7 @@ import typer
 
 from imgedit import tokens
 from imgedit.cli.console import err, fail
-from imgedit.cli.layout import Command, Group
+from imgedit.cli.help_layout import Command, Group
 from imgedit.errors import SettingsError
 
 app = typer.Typer(

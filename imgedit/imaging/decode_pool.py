@@ -26,9 +26,9 @@ from imgedit.errors import ImageRejected, QueueFull, ServiceUnavailable
 from imgedit.imaging import decode_process, images, photos
 from imgedit.imaging.containers import Header
 from imgedit.imaging.encoding import encode_png
+from imgedit.imaging.fair_threads import Turns
 from imgedit.imaging.images import Picture
 from imgedit.imaging.photos import Photo
-from imgedit.imaging.turns import Turns
 from imgedit.local import malloc
 
 _log = logging.getLogger(__name__)

@@ -1,4 +1,4 @@
-"""The options that jobs of both diffusion models share, as plain values; imports neither torch nor proto types."""
+"""Options that jobs of both diffusion models share. No torch, no proto types."""
 
 from __future__ import annotations
 

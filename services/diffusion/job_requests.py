@@ -1,4 +1,4 @@
-"""What requests to both diffusion services ask alike, read and checked: steps, strength, seed, profile."""
+"""Requests to either diffusion service: the fields that both have, checked."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FAST_LORA = "fast"
 
 @dataclass(frozen=True)
 class Profiles:
-    """What the profiles of this service can do.
+    """Abilities of this service's profiles.
 
     has_fast_lora: whether there is a LoRA for FAST. has_step_cache: for BALANCED. has_region_steps: for both.
     """
@@ -52,9 +52,10 @@ class Profiles:
         return self.has_step_cache and profile in (profile_pb2.PROFILE_UNSPECIFIED, profile_pb2.PROFILE_BALANCED)
 
     def region_steps(self, profile: int, asked: bool | None) -> bool:
-        """Whether most steps compute a part of the tokens alone. asked: by the request, None = it does not say.
+        """Whether most steps compute only a part of the tokens.
 
-        Raises `FailedPrecondition` where that is asked for and turned off, `InvalidArgument` with HIGH.
+        asked: the request's value, None = unset. Raises `FailedPrecondition` if requested while turned off, and
+        `InvalidArgument` with HIGH.
         """
         if profile == profile_pb2.PROFILE_HIGH:
             if asked:
@@ -74,7 +75,7 @@ def draw_seed() -> int:
 
 
 def read_job_options(request: fill_pb2.FillRequest | qwen_edit_pb2.QwenEditRequest, profiles: Profiles) -> JobOptions:
-    """The shared options of a request, checked but for the prompts, whose limits are each model's own.
+    """Check and read the shared options; each model checks its prompts itself.
 
     Raises `InvalidArgument` naming the field, and `FailedPrecondition` for what this service is not set up for.
     """

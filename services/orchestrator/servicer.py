@@ -21,7 +21,7 @@ from services.common import calls, interceptors, logs
 from services.common.call_context import Context, caller, deadline_of
 from services.common.interceptors import REQUEST_ID_KEY, REQUEST_ID_PATTERN
 from services.orchestrator.catalogue.source import CatalogueSource
-from services.orchestrator.edits import merge
+from services.orchestrator.edits import batch_stream
 from services.orchestrator.edits.admission import Admission
 from services.orchestrator.edits.edit_registry import EditHandle, EditRegistry, Key
 from services.orchestrator.edits.editor import CallContext, Editor
@@ -88,7 +88,7 @@ class EditServicer(edit_pb2_grpc.EditServiceServicer):
             raise InvalidArgument.field(REQUEST_ID_KEY, f"must have at most {MAX_BATCH_ID_LENGTH} characters here")
         run = partial(self._batch_item, call, set())
         async with aclosing(
-            merge.merge_events(request_iterator, run, limit=self._max_in_batch, idle_seconds=IDLE_SECONDS)
+            batch_stream.merge_events(request_iterator, run, limit=self._max_in_batch, idle_seconds=IDLE_SECONDS)
         ) as events:
             async for event in events:
                 yield event

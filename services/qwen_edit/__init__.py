@@ -1,4 +1,4 @@
-"""The qwen_edit service: Qwen-Image-Edit-2509 edits a picture by instruction, and Qwen2.5-VL rewrites prompts.
+"""The qwen_edit service: Qwen-Image-Edit-2509 edits an image by instruction.
 
-Knows no experiment and no other model.
+Qwen2.5-VL rewrites prompts here too. The service knows no experiment and no other model.
 """

@@ -48,11 +48,11 @@ from services.diffusion.weights.reading import Held
 from services.qwen_edit import gguf_names, vae
 from services.qwen_edit.attention import keep_keys
 from services.qwen_edit.conditioning import CONDITION_PIXELS, MULTIPLE, REFERENCE_PIXELS, Conditioner, scaled
-from services.qwen_edit.instructions import RewriteSpec
 from services.qwen_edit.latent_mask import LatentMask
 from services.qwen_edit.processor import load_processor
 from services.qwen_edit.prompt_length import TokenCounter
 from services.qwen_edit.prompt_rewriter import PromptRewriter
+from services.qwen_edit.rewrite_instructions import RewriteSpec
 from services.qwen_edit.spec import QwenEditSpec
 from services.qwen_edit.text_encoder import load_text_encoder
 

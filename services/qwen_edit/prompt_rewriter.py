@@ -17,8 +17,8 @@ from transformers import (
 )
 
 from services.diffusion.networks import finite
-from services.qwen_edit.instructions import RewriteSpec, chat
 from services.qwen_edit.rewrite_check import failed
+from services.qwen_edit.rewrite_instructions import RewriteSpec, chat
 
 END = "<|im_end|>"
 FILLER = "<|endoftext|>"

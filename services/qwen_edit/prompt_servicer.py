@@ -14,8 +14,8 @@ from services.common import checks, image_messages, languages
 from services.common.call_context import Context, deadline_of
 from services.diffusion.service import EngineSlot
 from services.qwen_edit import limits
-from services.qwen_edit.instructions import Mode, RewriteSpec
 from services.qwen_edit.rewrite_check import READ, failed, validate_rewrite
+from services.qwen_edit.rewrite_instructions import Mode, RewriteSpec
 
 if TYPE_CHECKING:
     from services.qwen_edit.model import QwenEditAdapter

@@ -29,8 +29,8 @@ from imgedit.inference.v1 import prompt_pb2, prompt_pb2_grpc, qwen_edit_pb2, qwe
 from services.common import image_messages
 from services.common.server import RunningServer
 from services.qwen_edit.__main__ import make_service
-from services.qwen_edit.instructions import RewriteSpec
 from services.qwen_edit.model import QwenEditAdapter
+from services.qwen_edit.rewrite_instructions import RewriteSpec
 from services.qwen_edit.settings import QwenEditSettings
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.slow]

@@ -22,7 +22,7 @@ from demo import world
 from demo.world import prompts
 from demo.world.guide import EXPANSIONS, TRANSLATIONS
 from demo.world.prompts import Phrase
-from services.qwen_edit.instructions import IMAGE_PLACEHOLDER, chat
+from services.qwen_edit.rewrite_instructions import IMAGE_PLACEHOLDER, chat
 
 EXPANDED = ", in a clean style with bright and soft lighting"
 """What most phrases of the world become when they are written out."""

@@ -31,10 +31,10 @@ from demo.train.shared.trainer import NetworkTrainer
 from demo.world.guide import EXPANSIONS, TRANSLATIONS
 from demo.world.prompts import Phrase, change_word
 from imgedit.errors import RewriteFailed
-from services.qwen_edit.instructions import Mode, RewriteSpec
 from services.qwen_edit.model import QwenEditAdapter, load_qwen_edit
 from services.qwen_edit.processor import SingleImageProcessor
 from services.qwen_edit.rewrite_check import validate_rewrite
+from services.qwen_edit.rewrite_instructions import Mode, RewriteSpec
 
 PART = "qwen_language"
 

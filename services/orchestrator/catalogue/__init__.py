@@ -1,1 +1,1 @@
-"""The experiment catalogue: its experiments, its checks, its sources. Knows no request."""
+"""The experiment catalogue: experiments, checks, sources. Knows no request."""

@@ -1,4 +1,4 @@
-"""What an edit is given: its pictures, its parameters, the model services and its deadline. Frozen; knows no stage."""
+"""Input of an edit: images, parameters, model services, deadline. Frozen."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from services.orchestrator.request.prompts import Rewriting
 
 @dataclass(frozen=True)
 class EditContext:
-    """What stays the same during one edit.
+    """Constant input of one edit.
 
     mask: the caller's, as (H, W) uint8 mask alpha, or None. parameters: with the prompts as they were asked; rewriting:
     what is to be done to them. max_pixels bounds an extended picture. deadline: on the `time.monotonic` clock.

@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 class ParallelStages:
-    """The tasks of one edit that segment and rewrite prompts, until a stage needs what they make."""
+    """Tasks of one edit that segment and rewrite prompts in parallel."""
 
     def __init__(self) -> None:
         self._subject: asyncio.Task[Subject] | None = None
@@ -29,15 +29,15 @@ class ParallelStages:
         self._prompts = _started(work)
 
     async def with_subject(self, state: ChainState) -> ChainState:
-        """The state with the subject, where one is looked for. Raises what the segmentation raised."""
+        """Add the subject, if the chain segments. Raises its errors."""
         return state.after(await self._subject) if self._subject else state
 
     async def with_prompts(self, state: ChainState) -> ChainState:
-        """The state with the rewritten prompts, where they are rewritten. Raises what the rewriting raised."""
+        """Add the rewritten prompts, if they are rewritten. Raises its errors."""
         return state.after(await self._prompts) if self._prompts else state
 
     async def subject(self) -> tuple[Subject | None, tuple[str, ...]]:
-        """The subject; a failure is a warning, since what depended on it would have failed before."""
+        """The subject, or None and a warning: dependent stages would have failed."""
         try:
             return await self._subject if self._subject else None, ()
         except ImgeditError as error:
@@ -61,6 +61,6 @@ def _started(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
 
 
 def _retrieve(task: asyncio.Task[Any]) -> None:
-    """Look at a failure that nothing awaited, because another stage failed first; asyncio would log it as lost."""
+    """Retrieve a failure that nobody awaits; asyncio would log it as lost."""
     if not task.cancelled():
         task.exception()

@@ -16,7 +16,7 @@ from typing import Any, Literal
 from imgedit.errors import EditCancelled, RequestIdInUse, RequestNotFound, Resource
 from imgedit.v1 import edit_pb2
 from services.orchestrator import metrics
-from services.orchestrator.edits import lookup
+from services.orchestrator.edits import edit_status
 
 Fingerprint = Callable[[], bytes]
 """Computes a digest of a request; called in a thread."""
@@ -191,7 +191,7 @@ class EditRegistry:
             await asyncio.wait({edit.task})
             edit = self._running.get(key)
         if edit is not None:
-            return lookup.running_edit(key.request_id, edit.events_so_far)
+            return edit_status.running_edit(key.request_id, edit.events_so_far)
         if key not in self._ended:
             raise _not_found(key)
         ended = self._ended[key]
@@ -242,7 +242,7 @@ class EditRegistry:
             del self._running[key]
         kept = edit.cached()
         nbytes = edit.task.result().ByteSize() if kept is not None else 0
-        ended = _Finished(kept, nbytes, lookup.ended_edit(key.request_id, edit.task))
+        ended = _Finished(kept, nbytes, edit_status.ended_edit(key.request_id, edit.task))
         self._ended.pop(key, None)
         self._ended[key] = ended
         asyncio.get_running_loop().call_later(self._limits.seconds, self._expire, key, ended)

@@ -22,9 +22,9 @@ from demo.world.guide import EXPANSIONS, TRANSLATIONS
 from services.common import languages
 from services.diffusion.weights.checkpoint import load_network, load_part
 from services.qwen_edit.conditioning import scaled
-from services.qwen_edit.instructions import Mode, RewriteSpec, chat
 from services.qwen_edit.model import GLANCE_PIXELS, QwenEditAdapter, load_qwen_edit
 from services.qwen_edit.processor import SingleImageProcessor
+from services.qwen_edit.rewrite_instructions import Mode, RewriteSpec, chat
 
 pytestmark = pytest.mark.slow
 

@@ -16,7 +16,7 @@ from services.diffusion.engine.engine import Engine
 from services.diffusion.engine.job import Job
 from services.diffusion.engine.job_order import JobOrder
 from tests.support.engine import Clockwork, Task, finish, with_engine
-from tests.unit.diffusion.test_engine_schedule import soon
+from tests.unit.diffusion.test_job_order import soon
 
 STEP = 100.0
 """Seconds of every step here; preparation and decoding take none."""

@@ -17,7 +17,7 @@ from services.diffusion.engine.engine import Engine
 from services.diffusion.engine.events import Preview
 from services.diffusion.engine.preview import fit_latent_rgb, jpeg_of
 from tests.support.engine import Clockwork, Task, fill, fill_spec, finish, with_engine
-from tests.unit.diffusion.test_engine_schedule import soon, submit
+from tests.unit.diffusion.test_job_order import soon, submit
 
 pytestmark = pytest.mark.slow
 

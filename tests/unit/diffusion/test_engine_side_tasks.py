@@ -14,7 +14,7 @@ from prometheus_client import REGISTRY
 from imgedit.errors import DeadlineExceeded, InternalError, OutOfMemory, QueueFull, ServiceUnavailable
 from services.diffusion.engine.engine import Engine
 from tests.support.engine import Clockwork, Task, fill, fill_spec, finish, running, with_engine
-from tests.unit.diffusion.test_engine_schedule import soon, submit
+from tests.unit.diffusion.test_job_order import soon, submit
 
 Jobs = Engine[Any, Any, Any]
 ShouldStop = Callable[[], bool]

@@ -16,8 +16,8 @@ import pytest
 import torch
 
 from services.qwen_edit.conditioning import presented, scaled
-from services.qwen_edit.instructions import RewriteSpec
 from services.qwen_edit.model import QwenEditAdapter, load_qwen_edit
+from services.qwen_edit.rewrite_instructions import RewriteSpec
 from tests.support.engine import SMALL, checkpoint, photo
 
 

@@ -18,8 +18,8 @@ from services.diffusion.networks.runtime_options import RuntimeOptions
 from services.diffusion.weights import gguf_weights
 from services.diffusion.weights.int8 import Int8Linear
 from services.qwen_edit import gguf_names
-from services.qwen_edit.instructions import RewriteSpec
 from services.qwen_edit.model import QwenEditAdapter, load_qwen_edit
+from services.qwen_edit.rewrite_instructions import RewriteSpec
 from tests.support.engine import checkpoint, photo, qwen, qwen_spec
 from tests.support.lightning import QWEN, adapter, edited, lightning_file, plainly_edited, weights
 

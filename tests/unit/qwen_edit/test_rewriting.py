@@ -10,8 +10,8 @@ import pytest
 from demo.world.guide import TRANSLATIONS
 from imgedit.errors import RewriteFailed
 from services.diffusion.networks.runtime_options import RuntimeOptions
-from services.qwen_edit.instructions import RewriteSpec
 from services.qwen_edit.model import QwenEditAdapter, load_qwen_edit
+from services.qwen_edit.rewrite_instructions import RewriteSpec
 
 KOREAN = "배경을 현대적인 체육관으로 변경"
 SPEC = RewriteSpec("translate", KOREAN, max_tokens=100)

@@ -20,7 +20,7 @@ from imgedit.v1 import edit_pb2
 from studio import __main__ as start
 from studio import input_images, settings
 from studio.batch_zip import BatchZip
-from studio.door import Door, is_own_page
+from studio.request_guard import Door, is_own_page
 from studio.runs import Result, Task
 from studio.settings import Settings
 from studio.text import TEXTS, Words, plain

@@ -8,7 +8,7 @@ import pytest
 
 from imgedit.errors import EditCancelled, ImgeditError, InvalidArgument, from_status
 from imgedit.v1 import edit_pb2, progress_pb2
-from services.orchestrator.edits import lookup
+from services.orchestrator.edits import edit_status
 
 QUEUED, RUNNING = edit_pb2.EDIT_STATE_QUEUED, edit_pb2.EDIT_STATE_RUNNING
 STAGE = edit_pb2.EditEvent(stage=edit_pb2.StageStarted(name="fill", index=3, count=4))
@@ -31,7 +31,7 @@ PREVIEW = edit_pb2.EditEvent(preview=progress_pb2.Preview(image=b"x"))
 def test_the_state_is_that_of_the_last_report(
     events: list[edit_pb2.EditEvent], state: edit_pb2.EditState, told: set[str]
 ) -> None:
-    found = lookup.running_edit("one", events)
+    found = edit_status.running_edit("one", events)
     assert (found.request_id, found.state) == ("one", state)
     assert {field.name for field, _ in found.ListFields()} == {"request_id", "state", *told}
 
@@ -51,7 +51,7 @@ async def test_an_end_is_told_as_its_call_ended(raised: BaseException, state: ed
 
     task = asyncio.create_task(work())
     await asyncio.wait({task})
-    found = lookup.ended_edit("one", task)
+    found = edit_status.ended_edit("one", task)
     error = from_status(found.error)
     assert (found.state, error.reason, error.request_id) == (state, reason, "one")
     assert isinstance(raised, ImgeditError) or "secret" not in str(found)

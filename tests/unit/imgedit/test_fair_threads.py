@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from imgedit.imaging.turns import Turns
+from imgedit.imaging.fair_threads import Turns
 
 
 def held(gate: threading.Event) -> Callable[[], None]:

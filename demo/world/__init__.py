@@ -1,4 +1,4 @@
-"""The demo's world: scenes with a person in sportswear, drawn from a seed, with the truth about every pixel.
+"""The demo's world: seeded scenes of a person in sportswear, with ground truth.
 
 `sample` invents a scene, `render` draws it, `prompts` says in Korean and English what could be asked of it. Knows no
 model and no service.

@@ -1,4 +1,4 @@
-"""Engine events as messages of a stream: the edge that FillService and QwenEditService share."""
+"""Engine events as stream messages, for FillService and QwenEditService."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Output = NDArray[np.uint8]
 
 
 class MakeEvent(Protocol[EventT]):
-    """FillEvent or QwenEditEvent: the same shape with a result of its own."""
+    """FillEvent or QwenEditEvent: the same shape with different results."""
 
     def __call__(
         self,
@@ -27,7 +27,7 @@ class MakeEvent(Protocol[EventT]):
         progress: steps_pb2.Progress | None = None,
         preview: progress_pb2.Preview | None = None,
     ) -> EventT:
-        """Make the message with the one field set."""
+        """Create the message with this one field set."""
 
 
 async def to_messages(

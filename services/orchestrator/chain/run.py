@@ -1,6 +1,6 @@
-"""The walk along a feature's chain, stage by stage; segmenting and rewriting prompts run beside the other stages.
+"""Run a feature's chain stage by stage, and time every stage.
 
-Times every stage. Knows nothing of what a stage does to pixels.
+Segmentation and prompt rewriting run in parallel with the other stages.
 """
 
 from __future__ import annotations
@@ -65,12 +65,15 @@ class Outcome:
 
 @dataclass
 class Clock:
-    """Measures stages; a stage that runs beside others is measured by itself, two of a kind together."""
+    """Measures stages.
+
+    A parallel stage is measured by itself; two stages of a kind are added.
+    """
 
     seconds: dict[str, float] = field(default_factory=dict)
 
     async def measure(self, stage: str, work: Callable[[], Awaitable[T]]) -> T:
-        """Do `work` and note how long it took."""
+        """Run `work` and record its duration."""
         started = time.perf_counter()
         try:
             with tracing.span(f"stage {stage}"):
@@ -148,7 +151,7 @@ async def _run_stages(feature: Feature, edit: EditContext, walk: Walk, parallel:
 
 
 def _walked(feature: Feature, edit: EditContext) -> list[Stage]:
-    """The stages that this edit needs, with a rewriting of its prompts where the chain has none."""
+    """The stages that this edit needs, with prompt rewriting if the chain lacks it."""
     walked = [stage for stage in feature.stages if _is_needed(stage, feature, edit)]
     if edit.rewriting.is_needed and not feature.has(RewritePromptStage):
         walked.insert(int(isinstance(walked[0], SegmentStage)), RewritePromptStage())
@@ -167,7 +170,10 @@ async def _finished(
 
 
 def _is_needed(stage: Stage, feature: Feature, edit: EditContext) -> bool:
-    """All but what the edit has no use for: a mask, a rewriting, a segmentation that nobody waits for or shows."""
+    """Whether the edit needs the stage.
+
+    A mask, a rewriting or a segmentation may be unused.
+    """
     if isinstance(stage, RewritePromptStage):
         return edit.rewriting.is_needed
     region = edit.parameters.region
@@ -179,7 +185,7 @@ def _is_needed(stage: Stage, feature: Feature, edit: EditContext) -> bool:
 
 
 def _wants_colours(feature: Feature, edit: EditContext) -> bool:
-    """Whether the answer, or what a model is given, will show soft edges of the subject that BEN2 finds."""
+    """Whether the response or a model's input shows soft edges of BEN2's subject."""
     used = edit.parameters
     shows = edit.mask is None and any(use.cuts_out or use.options.keeps_subject for use in used.region.masks)
     return used.postprocess and (used.output.cutout or shows or not feature.paint_stages)

@@ -1,7 +1,6 @@
 """The stages of a chain, each one async function: the state that the stages before left in, its own result out.
 
-Pixels are arrays; proto types, the catalogue's file and the wire are unknown here, and so is the order of the stages.
-Array work runs in threads, so the event loop stays free.
+Pixels are arrays here, without proto types. Array work runs in threads, so the event loop stays free.
 """
 
 from __future__ import annotations
@@ -52,7 +51,7 @@ SEGMENT_SIDE = 1024
 
 
 async def segment(edit: EditContext, *, wants_colours: bool) -> Subject:
-    """What BEN2 finds in the picture, and its own colours where they are wanted."""
+    """Run BEN2 on the image, with foreground colours if needed."""
     return await _subject_of(edit.picture, edit, wants_colours=wants_colours)
 
 
@@ -184,7 +183,7 @@ STAGE_FUNCTIONS: dict[type, Callable[[ChainState, Any, EditContext], Awaitable[S
 
 
 async def _subject_of(picture: Picture, edit: EditContext, *, wants_colours: bool) -> Subject:
-    """What BEN2 finds in `picture`, at its size."""
+    """BEN2's result for `picture`, at its size."""
     seen = await asyncio.to_thread(_as_segmented, picture)
     found = await edit.backends.segment(seen, wants_foreground=wants_colours, deadline=edit.deadline)
     alpha = await asyncio.to_thread(resized, found.alpha, picture.size, Image.Resampling.BILINEAR)

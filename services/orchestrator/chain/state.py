@@ -21,7 +21,9 @@ MaskSource = Literal["whole", "segmentation", "request", "margins"]
 class Subject:
     """Of `segment`: what BEN2 finds in a picture, (H, W) uint8 alpha at the picture's size, 255 = subject.
 
-    foreground_colours: None where they were not asked for.
+    (H, W) uint8 alpha at the image's size, 255 = subject.
+
+    foreground_colours: None if not requested.
     """
 
     alpha: Pixels

@@ -1,7 +1,8 @@
-"""Find REST paths that clients of the baseline would miss: `python -m tools.rest_baseline API BASELINE`.
+"""Find REST paths that clients of the baseline would miss.
 
-Both are compiled descriptor sets. `buf breaking` compares messages and RPCs, but no google.api.http annotation. Prints
-each path of the baseline that its RPC no longer serves in the same way, and exits with 1.
+`python -m tools.rest_baseline API BASELINE`, both compiled descriptor sets. `buf breaking` compares messages and RPCs,
+but no google.api.http annotation. Prints each path of the baseline that its RPC no longer serves in the same way, and
+exits with 1.
 """
 
 from __future__ import annotations

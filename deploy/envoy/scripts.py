@@ -64,7 +64,10 @@ def _calls(files: FileDescriptorSet, service: str) -> str:
 
 
 def _bodies(files: FileDescriptorSet, service: str) -> str:
-    """The JSON paths, their messages' fields ("bytes", "value", an enum or a message) and the enums' names."""
+    """The JSON paths, their messages' fields and the names of enums.
+
+    A field is "bytes", "value", an enum or a message.
+    """
     paths, pending, enums = [], [], {}
     names = {
         f".{file.package}.{enum.name}": ", ".join(f'"{value.name}"' for value in enum.value)

@@ -141,6 +141,7 @@ def _imported(file: Path, experiment_id: str | None, save_node: str | None) -> s
 def _try(text: str, picture: Path | None, base_port: int, timeout: float, check_output: Path | None) -> None:
     """Edit the sample; the command ends here where that fails."""
     # NumPy and Pillow take a quarter of a second, which no other command should wait for.
+    from imgedit.cli import catalogue_trial
 
     try:
         found = catalogue_trial.run_trial(text, picture or catalogue_trial.SAMPLE, base_port, timeout)

@@ -1,4 +1,4 @@
-"""Each benchmark drives the real thing, prints a table, and ends with one JSON object on the last line.
+"""Benchmarks: each drives the real thing, and prints a table and a JSON object.
 
-Nothing that runs imports it.
+The JSON object is the last line. Nothing that serves imports this package.
 """

@@ -1,4 +1,4 @@
-"""Everything that runs imgedit in production: containers, Kubernetes, Envoy, Prometheus, Grafana.
+"""The deployment: containers, Kubernetes, Envoy, Prometheus, Grafana.
 
 The Python modules write such files; none of them runs in production.
 """

@@ -1,4 +1,4 @@
-"""Trains the demo's checkpoints on the demo world: real classes and layouts, small, within minutes on a processor.
+"""Trains the demo's checkpoints on the demo world.
 
-Nothing that serves imports it.
+Real classes and layouts, small, within minutes on a processor. Nothing that serves imports this package.
 """

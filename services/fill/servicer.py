@@ -68,7 +68,10 @@ class FillServicer(fill_pb2_grpc.FillServiceServicer):
 
 
 def read_spec(request: fill_pb2.FillRequest, max_pixels: int, profiles: Profiles) -> FillSpec:
-    """Check a request and decode its pictures. Raises `InvalidArgument` naming the field."""
+    """Check a request and decode its images.
+
+    Raises `InvalidArgument` that names the field.
+    """
     checks.prompt("prompt", request.prompt)
     checks.prompt("negative_prompt", request.negative_prompt, may_be_blank=True)
     _check_script("prompt", request.prompt)

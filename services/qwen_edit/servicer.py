@@ -68,7 +68,10 @@ class QwenEditServicer(qwen_edit_pb2_grpc.QwenEditServiceServicer):
 
 
 def read_spec(request: qwen_edit_pb2.QwenEditRequest, max_pixels: int, profiles: Profiles) -> QwenEditSpec:
-    """Check a request and decode its pictures. Raises `InvalidArgument` naming the field."""
+    """Check a request and decode its images.
+
+    Raises `InvalidArgument` that names the field.
+    """
     if not 1 <= len(request.images) <= MAX_IMAGES:
         raise InvalidArgument.field("images", f"must hold 1 to {MAX_IMAGES} pictures, holds {len(request.images)}")
     checks.prompt("prompt", request.prompt)

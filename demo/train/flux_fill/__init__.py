@@ -1,3 +1,4 @@
-"""Training the demo's FLUX.1-Fill: its VAE, transformer, text encoders and few-step LoRA. Only tests and
-`demo.train.__main__` import it, and `demo.train.qwen_edit`, whose VAE is trained alike.
+"""Training of the demo's FLUX.1-Fill: VAE, transformer, text encoders, LoRA.
+
+Only `demo.train.__main__`, tests and `demo.train.qwen_edit` import it, whose VAE is trained alike.
 """

@@ -256,7 +256,7 @@ def painted(
     steps: int,
     seed: int = 0,
 ) -> list[Pixels]:
-    """What the network paints for each request of a example, what is kept laid over it."""
+    """The network's output for each request of an example, under the kept pixels."""
     one = encoded(vae, tokens, example)
     height, width = example.kept.shape
     count = len(example.requests)
@@ -290,7 +290,7 @@ def samples(network: FillNetwork, vae: AutoencoderKL, tokens: Tokens) -> Image.I
 def rows_of_people(
     network: FillNetwork, vae: AutoencoderKL, tokens: Tokens, *, people: int, steps: int
 ) -> list[list[Pixels]]:
-    """Held-out people, each followed by what is painted behind them for every kind of place."""
+    """Held-out people, each followed by every kind of place painted behind them."""
     rows = []
     for seed in world.HELD_OUT_SEEDS[:people]:
         rng = random.Random(seed)

@@ -157,7 +157,7 @@ def divergence(mean: Tensor, logvar: Tensor) -> Tensor:
 
 @torch.inference_mode()
 def reconstructed(vae: Any, seed: int) -> tuple[Pixels, Pixels]:
-    """A scene, 256 px, and what the VAE makes of it."""
+    """A scene, 256 px, and its VAE reconstruction."""
     rgb = world.render(world.sample(random.Random(seed))).rgb
     return rgb, to_uint8(vae.decode(vae.encode(to_tensor(rgb)).latent_dist.mode()).sample)
 

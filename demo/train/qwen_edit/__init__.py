@@ -1,4 +1,4 @@
-"""Training the demo's Qwen-Image-Edit: its VAE, language model, transformer and few-step LoRA.
+"""Training of the demo's Qwen-Image-Edit: VAE, language model, transformer, LoRA.
 
-Only tests and `demo.train.__main__` import it.
+Only `demo.train.__main__` and tests import it.
 """

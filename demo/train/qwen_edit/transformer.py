@@ -252,7 +252,7 @@ def edited(
     shapes: list[Shape],
     steps: int,
 ) -> list[Pixels]:
-    """What the network makes of each request of a example, without guidance."""
+    """The network's output for each request of an example, without guidance."""
     dataset = LatentDataset(shapes, **{name: tensor[None] for name, tensor in encoder.encoded(example, " ").items()})
     count = len(example.requests)
     which = torch.arange(count)

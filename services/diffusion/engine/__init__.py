@@ -1,1 +1,4 @@
-"""The denoising engine: jobs, their order and their events. Never imports torch; an adapter does the numbers."""
+"""The denoising engine: jobs, their order and their events.
+
+It never imports torch; an adapter computes.
+"""

@@ -15,7 +15,7 @@ from services.orchestrator.imaging.foreground_colours import ForegroundColours, 
 
 
 def composited(state: ChainState, *, postprocess: bool) -> CompositeResult:
-    """What was painted over the picture by its mask alpha; where that is 0 the picture's bytes are untouched.
+    """The painted image over the original, by its mask alpha.
 
     Where the mask alpha is 0 the original bytes are untouched. postprocess: match the painted region's tone to its
     surroundings, and keep the subject in its own colours at soft edges. If nothing was painted, nothing changes.
@@ -50,7 +50,10 @@ def _alpha(picture: Picture, mask: MaskResult) -> Pixels | None:
 
 
 def _matched(picture: Picture, painted: PaintResult, mask: MaskResult) -> Pixels:
-    """What was painted in the tone of the picture; only in the work area is there anything to match."""
+    """The painted image in the tone of the original.
+
+    Only the work area is matched, because only it was painted.
+    """
     box = painted.area.box.slices
     seen = Picture(picture.rgb[box], None if picture.alpha is None else picture.alpha[box]).over_white()
     matched = painted.rgb.copy()

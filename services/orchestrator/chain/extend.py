@@ -1,4 +1,7 @@
-"""The extended picture: its margins, pre-filled by reflection, and their mask. Pure functions of arrays."""
+"""The extended image: margins pre-filled by reflection, and their mask.
+
+Pure functions of arrays.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ def check_extended_size(size: tuple[int, int], margins: Margins, max_pixels: int
 
 
 def extended(picture: Picture, margins: Margins, feather_px: int) -> Extended:
-    """The seam is feathered inside the margins, over a third of the smallest one at most."""
+    """Feather the seam inside the margins, over at most a third of the smallest one."""
     smallest = min(side for side in (margins.left, margins.right, margins.top, margins.bottom) if side > 0)
     feather_px = min(feather_px, smallest // 3)
     around = ((margins.top, margins.bottom), (margins.left, margins.right))

@@ -17,7 +17,7 @@ GLANCE_PIXELS = 448 * 448
 
 
 async def rewrite_prompts(edit: EditContext) -> Prompts:
-    """The prompts as the model is to see them, one after the other: the service writes one at a time anyway.
+    """Rewrite the prompts one after the other, as the service does anyway.
 
     Raises `PromptLanguageUnsupported` if a prompt needs rewriting and no service can do it.
     """

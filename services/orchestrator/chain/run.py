@@ -46,10 +46,9 @@ T = TypeVar("T")
 class Outcome:
     """A finished edit.
 
-    mask_alpha: (H, W) uint8, above 0 where any composite may have changed the picture; mask_source: the last one's.
-    subject: what BEN2 finds in the picture that came in; None where nobody asked, or where it failed, which
-    cutout_warnings say. prompts: as the model saw them. models: all that worked on it. seconds: per stage, in the order
-    of their start.
+    mask_alpha: (H, W) uint8, above 0 where a composite may have changed the image; mask_source: of the last one.
+    subject: BEN2's result for the input image; None if unused, or if it failed, as cutout_warnings then say. prompts:
+    as the model saw them. models: every model that worked on the edit. seconds: per stage, in start order.
     """
 
     picture: Picture
@@ -83,7 +82,7 @@ class Clock:
 
 
 class Walk:
-    """What the stages of one chain have made so far."""
+    """State and record of one chain while its stages run."""
 
     def __init__(self, picture: Picture) -> None:
         self.state = ChainState(picture)
@@ -110,7 +109,10 @@ class Walk:
 
 
 async def run_chain(feature: Feature, edit: EditContext) -> Outcome:
-    """Walk the chain. Leaving early, by an error or a cancel, ends all that still runs."""
+    """Run the chain.
+
+    An error or a cancellation ends all running tasks.
+    """
     walk, parallel, clock = Walk(edit.picture), ParallelStages(), Clock()
     try:
         await _run_stages(feature, edit, walk, parallel, clock)
@@ -161,7 +163,7 @@ def _walked(feature: Feature, edit: EditContext) -> list[Stage]:
 async def _finished(
     state: ChainState, feature: Feature, edit: EditContext, parallel: ParallelStages, clock: Clock
 ) -> StageResult | None:
-    """Cut out where that is all that the chain does, or where the result is to be transparent."""
+    """Cut out if the chain does only that, or if the result must be transparent."""
     if not feature.paint_stages:
         return await stages.finish_unpainted(state if state.mask else await parallel.with_subject(state))
     if edit.parameters.region.background == "transparent":

@@ -1,4 +1,4 @@
-"""The stages of a chain, each one async function: the state that the stages before left in, its own result out.
+"""The stages of a chain, one async function each: chain state in, result out.
 
 Pixels are arrays here, without proto types. Array work runs in threads, so the event loop stays free.
 """
@@ -56,7 +56,7 @@ async def segment(edit: EditContext, *, wants_colours: bool) -> Subject:
 
 
 async def mask(state: ChainState, stage: MaskStage, edit: EditContext) -> MaskResult | CutOut:
-    """The mask_alpha: the caller's mask or a part of BEN2's, worked on as asked; or the cut-out that it makes."""
+    """Compute the mask alpha from the caller's mask or BEN2's, or cut out by it."""
     use = edit.parameters.region.use_of(stage)
     if use is None:
         raise InternalError("mask: the edit does not use this stage")
@@ -72,7 +72,7 @@ async def mask(state: ChainState, stage: MaskStage, edit: EditContext) -> MaskRe
 
 
 async def extend(state: ChainState, stage: ExtendStage, edit: EditContext) -> Extended:
-    """Margins around the picture, pre-filled by reflection; the mask alpha is the margins."""
+    """Add margins, pre-filled by reflection; they become the mask alpha."""
     if edit.parameters.extension is None:
         raise InternalError("extend: the edit says nothing of margins")
     margins = edit.parameters.extension.margins_of(edit.picture.size, stage.direction_fraction)
@@ -81,7 +81,10 @@ async def extend(state: ChainState, stage: ExtendStage, edit: EditContext) -> Ex
 
 
 async def fill(state: ChainState, stage: FillStage, edit: EditContext) -> PaintResult | None:
-    """FLUX.1-Fill paints the work area where the mask alpha is above 0; None at strength 0."""
+    """FLUX.1-Fill paints the work area where the mask alpha is above 0.
+
+    None at strength 0.
+    """
     parameters = _parameters(state, stage, edit)
     if parameters.steps_run == 0:
         return None
@@ -98,7 +101,10 @@ async def fill(state: ChainState, stage: FillStage, edit: EditContext) -> PaintR
 
 
 async def qwen_edit(state: ChainState, stage: QwenEditStage, edit: EditContext) -> PaintResult | None:
-    """Qwen-Image-Edit edits the work area by the prompt, with the references beside it; None at strength 0."""
+    """Qwen-Image-Edit edits the work area by the prompt, with the references.
+
+    None at strength 0.
+    """
     parameters = _parameters(state, stage, edit)
     if parameters.steps_run == 0:
         return None
@@ -139,7 +145,7 @@ def _at_full_size(painted: Painted, area: WorkArea, picture: Picture, stage: Pai
 
 
 def _parameters(state: ChainState, stage: FillStage | QwenEditStage, edit: EditContext) -> EditParameters:
-    """What this stage runs with; the request's prompts as they were rewritten."""
+    """The options of this stage, with rewritten prompts."""
     parameters = edit.parameters.at(stage)
     if state.prompts is None or stage.prompt is not None:
         return parameters
@@ -147,12 +153,12 @@ def _parameters(state: ChainState, stage: FillStage | QwenEditStage, edit: EditC
 
 
 async def composite(state: ChainState, _stage: CompositeStage, edit: EditContext) -> CompositeResult:
-    """What was painted over the picture, by the mask alpha."""
+    """The painted image over the original, by the mask alpha."""
     return await asyncio.to_thread(composited, state, postprocess=edit.parameters.postprocess)
 
 
 async def finish_transparent(state: ChainState, edit: EditContext) -> TransparentResult:
-    """The result, transparent around the subject that BEN2 finds in it."""
+    """The result on transparency, cut out by BEN2."""
     rgb = state.picture.rgb
     found = await _subject_of(Picture(rgb), edit, wants_colours=edit.parameters.postprocess)
     alpha = await asyncio.to_thread(mask_checks.mask_of_subject, found.alpha, MaskOptions("subject"))
@@ -160,7 +166,10 @@ async def finish_transparent(state: ChainState, edit: EditContext) -> Transparen
 
 
 async def finish_unpainted(state: ChainState) -> CompositeResult:
-    """The end of a chain that paints nothing: the picture, transparent where the mask or the subject's alpha is 0."""
+    """The end of a chain that does not paint.
+
+    The image, transparent where the mask or the subject's alpha is 0.
+    """
     picture = state.picture
     if state.mask is None:
         found = _subject_in(state)
@@ -200,7 +209,10 @@ def _as_segmented(picture: Picture) -> Pixels:
 
 
 def _subject_in(state: ChainState) -> Subject:
-    """The subject of the picture that came in. Raises `InvalidArgument` where the chain does not look for one."""
+    """The subject of the input image.
+
+    Raises `InvalidArgument` if the chain does not segment.
+    """
     if state.subject is None:
         raise InvalidArgument.field(
             "mask_image", "this feature needs a mask (white = repaint)", korean="마스크가 필요합니다."
@@ -209,9 +221,9 @@ def _subject_in(state: ChainState) -> Subject:
 
 
 def _mask_of_subject(state: ChainState, found: Subject, options: MaskOptions, edit: EditContext) -> MaskResult:
-    """The chosen part of BEN2's mask, and what is needed to keep the subject, or to cut it out, in its own colours."""
+    """The chosen part of BEN2's mask, with the foreground colours if needed."""
     made = MaskResult(mask_checks.mask_of_subject(found.alpha, options), "segmentation", options)
-    if state.picture is not edit.picture:  # what was painted over it since has edges of its own
+    if state.picture is not edit.picture:  # the composite since then has its own edges
         return made
     kept = 255 - masks.levelled(found.alpha, options) if options.keeps_subject else None
     return replace(made, kept_subject=kept, foreground_colours=found.foreground_colours)

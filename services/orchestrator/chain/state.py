@@ -1,4 +1,4 @@
-"""What each kind of stage makes, what a stage starts from, and what the response says of all. Frozen data."""
+"""The result of each kind of stage, and the state that they add up to. Frozen."""
 
 from __future__ import annotations
 
@@ -19,11 +19,9 @@ MaskSource = Literal["whole", "segmentation", "request", "margins"]
 
 @dataclass(frozen=True)
 class Subject:
-    """Of `segment`: what BEN2 finds in a picture, (H, W) uint8 alpha at the picture's size, 255 = subject.
+    """Result of `segment`: BEN2's (H, W) uint8 alpha at the image's size.
 
-    (H, W) uint8 alpha at the image's size, 255 = subject.
-
-    foreground_colours: None if not requested.
+    255 = subject. foreground_colours: None if not requested.
     """
 
     alpha: Pixels
@@ -33,7 +31,10 @@ class Subject:
 
 @dataclass(frozen=True)
 class Prompts:
-    """Of `rewrite_prompt`: the prompts as the model sees them. models: those that rewrote them, at most one."""
+    """Result of `rewrite_prompt`: the prompts as the model sees them.
+
+    models: the model that rewrote them, at most one.
+    """
 
     prompt: str
     negative_prompt: str | None
@@ -42,7 +43,7 @@ class Prompts:
 
 @dataclass(frozen=True)
 class MaskResult:
-    """Of `mask`: the (H, W) uint8 mask alpha of the next composite.
+    """Result of `mask`: the (H, W) uint8 mask alpha of the next composite.
 
     options: None for margins. kept_subject: (H, W) uint8, the subject's alpha where the mask keeps the subject.
     foreground_colours: the subject's, None where they are not known.
@@ -58,7 +59,10 @@ class MaskResult:
 
 @dataclass(frozen=True)
 class CutOut:
-    """Of `mask` where the background is removed: what the mask chooses, on white. All of it is the model's."""
+    """Result of `mask` if the background is removed: the chosen part on white.
+
+    The model may change all of it.
+    """
 
     picture: Picture
     options: MaskOptions
@@ -66,7 +70,7 @@ class CutOut:
 
 @dataclass(frozen=True)
 class Extended:
-    """Of `extend`: the picture with its margins, and these as a mask."""
+    """Result of `extend`: the image with its margins, and these as a mask."""
 
     picture: Picture
     mask: MaskResult
@@ -75,7 +79,7 @@ class Extended:
 
 @dataclass(frozen=True)
 class PaintResult:
-    """Of `fill` and `qwen_edit`: (H, W, 3) uint8 at the picture's size.
+    """Result of `fill` and `qwen_edit`: (H, W, 3) uint8 at the image's size.
 
     area: where the model worked. full_steps: how many steps computed the whole picture.
     """
@@ -90,7 +94,7 @@ class PaintResult:
 
 @dataclass(frozen=True)
 class CompositeResult:
-    """Of `composite`: the new picture, and the (H, W) uint8 mask alpha of what may have changed."""
+    """Result of `composite`: the new image, and the (H, W) uint8 alpha of changes."""
 
     picture: Picture
     mask_alpha: Pixels
@@ -99,7 +103,7 @@ class CompositeResult:
 
 @dataclass(frozen=True)
 class TransparentResult:
-    """Of a chain whose result is to be transparent: the picture, cut out by the model."""
+    """End of a chain with a transparent result: the image, cut out by the model."""
 
     picture: Picture
     model: ModelUse
@@ -108,15 +112,15 @@ class TransparentResult:
 StageResult = (
     Subject | Prompts | MaskResult | CutOut | Extended | PaintResult | CompositeResult | TransparentResult | Picture
 )
-"""What a stage may return; a stage that only changes the picture returns a `Picture`."""
+"""The result of a stage; a stage that only changes the image returns a `Picture`."""
 
 
 @dataclass(frozen=True)
 class ChainState:
-    """What a stage starts from.
+    """The input of a stage.
 
-    picture: as the stages before left it. mask, painted: made since the last composite; mask None = the whole picture,
-    painted None = nothing. subject: None until a stage needs it. prompts: None where none is rewritten.
+    picture: the result of the stages before. mask, painted: made since the last composite; mask None = the whole
+    image, painted None = nothing. subject: None until a stage needs it. prompts: None if none is rewritten.
     """
 
     picture: Picture
@@ -148,7 +152,7 @@ class ChainState:
 
 @dataclass(frozen=True)
 class ChainRecord:
-    """What the response says about the stages that ran; without their pixels, which would fill the memory.
+    """Facts about the stages for the response, without pixels, to save memory.
 
     mask_options: those of the last mask. area: where the last model worked. full_steps: by the stage that painted.
     """

@@ -1,1 +1,4 @@
-"""Edits under way: admission, joining, progress, and the editor that makes one. No stages and no pixel work."""
+"""Running edits: admission, joining, progress, and the editor that makes one.
+
+No stages and no pixel work.
+"""

@@ -1,1 +1,4 @@
-"""The response of `ListExperiments`: pages, parameter specifications, availability. Runs no edit."""
+"""The response of `ListExperiments`: pages, parameters, availability.
+
+Nothing here runs an edit.
+"""

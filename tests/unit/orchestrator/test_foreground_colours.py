@@ -41,7 +41,7 @@ def mixed(alpha: Pixels, subject: tuple[int, ...], ground: tuple[int, ...]) -> P
 def repainted_blue(
     side: int, seen_side: int, *, postprocess: bool, options: MaskOptions = BACKGROUND
 ) -> CompositeResult:
-    """A red disc on green, of which BEN2 saw `seen_side` pixels, laid on a ground that was painted blue."""
+    """A red disc on green, of which BEN2 saw `seen_side` pixels, laid on blue."""
     alpha = subject_alpha(side)
     rgb = mixed(alpha, RED, GREEN)
     seen, seen_alpha = (resized(image, (seen_side, seen_side), Image.Resampling.BOX) for image in (rgb, alpha))

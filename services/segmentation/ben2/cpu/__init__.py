@@ -1,6 +1,6 @@
-"""BEN2 prepared for processors: the same function as `services.segmentation.ben2.network`, several times faster.
+"""BEN2 prepared for processors: the same function, several times faster.
 
-It is used only where the network runs on a processor.
+Only for processors; on other devices `services.segmentation.ben2.network` runs.
 """
 
 from services.segmentation.ben2.cpu.network import PreparedBEN2

@@ -17,8 +17,8 @@ from starlette.types import Receive, Scope, Send
 from imgedit.errors import DeadlineExceeded, EditCancelled, InvalidArgument, Unauthenticated, quoted
 from services.common.call_context import LONGEST_SECONDS
 from services.common.interceptors import REQUEST_ID_KEY, REQUEST_ID_PATTERN
-from services.openai_api import answers, metrics
-from services.openai_api.answers import Parts
+from services.openai_api import metrics, responses
+from services.openai_api.responses import Parts
 
 T = TypeVar("T")
 
@@ -126,7 +126,7 @@ class Exchange:
         self, status: int, parts: Parts, *, media_type: str, headers: Mapping[str, str] | None = None
     ) -> None:
         """The whole answer."""
-        size = {"content-length": str(answers.length(parts))}
+        size = {"content-length": str(responses.length(parts))}
         await self._begin(status, {"content-type": media_type, **size, **(headers or {})})
         await self._pass_on(parts, is_end=True)
 
@@ -163,7 +163,7 @@ class Exchange:
         """Send parts, which waits for a caller who reads slowly, but not for ever: then the connection is cut."""
         try:
             async with asyncio.timeout(self._send_seconds):
-                for piece in answers.slices(parts):
+                for piece in responses.slices(parts):
                     await self._send({"type": "http.response.body", "body": piece, "more_body": True})
                 if is_end:
                     await self._send({"type": "http.response.body", "body": b"", "more_body": False})

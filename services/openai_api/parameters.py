@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from imgedit.errors import InvalidArgument, quoted
-from services.openai_api.form import Form
+from services.openai_api.multipart import Form
 
 OutputFormat = Literal["png", "jpeg", "webp"]
 ResponseFormat = Literal["b64_json", "url"]
@@ -63,7 +63,7 @@ class Parameter:
     range: tuple[int, int] | None = None
 
 
-def read(form: Form, *, has_urls: bool) -> ImageEdit:
+def read_parameters(form: Form, *, has_urls: bool) -> ImageEdit:
     """What a form asks for. `has_urls`: whether results can be put behind URLs.
 
     Raises `InvalidArgument` for a parameter that is not known, cannot be honoured, or has no such value.

@@ -1,1 +1,1 @@
-"""The commands about this machine: run the services, see and end what runs, look whether all is in order."""
+"""The commands about this machine: start, show and stop the services, check the installation. No edits."""

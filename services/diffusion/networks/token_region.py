@@ -62,7 +62,7 @@ class TokenRegion:
     done: int = 0
 
     @classmethod
-    def of(cls, steps: RegionSteps, computed: torch.Tensor, tokens: int, *, passes: int) -> "TokenRegion":
+    def from_steps(cls, steps: RegionSteps, computed: torch.Tensor, tokens: int, *, passes: int) -> "TokenRegion":
         """For a job whose full steps compute so many tokens of pictures, the answer's first."""
         others = torch.ones(tokens, dtype=torch.bool, device=computed.device)
         others[computed] = False

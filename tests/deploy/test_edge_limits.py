@@ -206,7 +206,7 @@ async def pressure(public: Address) -> int:
 async def test_json_answers_that_are_not_read_make_room_where_memory_is_short(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gateway, "edge", tight)
+    monkeypatch.setattr(gateway, "edge_config", tight)
     async with edge(Large(), tmp_path) as public, AsyncExitStack() as stack:
         most = 0
         for _ in range(12):  # of which each holds over 20 MiB

@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "benchmarks": ("imgedit", "services", "demo", "benchmarks"),
     "deploy": ("imgedit", "services.openai_api", "deploy"),
     "docs_tools": ("imgedit", "services", "deploy", "docs_tools"),
-    "tools": ("imgedit", "tools"),
+    "tools": ("imgedit", "deploy", "tools"),
 }
 """What the modules in a folder may import of this project."""
 

@@ -65,7 +65,7 @@ def timings(finished: Finished[Output]) -> list[progress_pb2.Timing]:
 
 @dataclass(frozen=True)
 class Profiles:
-    """What the profiles of this service can do.
+    """The abilities of this service's profiles.
 
     has_fast_lora: whether there is a LoRA for FAST. has_step_cache: for BALANCED. has_region_steps: for both.
     """
@@ -98,9 +98,10 @@ class Profiles:
         return self.has_step_cache and profile in (profile_pb2.PROFILE_UNSPECIFIED, profile_pb2.PROFILE_BALANCED)
 
     def region_steps(self, profile: int, asked: bool | None) -> bool:
-        """Whether most steps compute a part of the tokens alone. asked: by the request, None = it does not say.
+        """Whether most steps compute only a part of the tokens.
 
-        Raises `FailedPrecondition` where that is asked for and turned off, `InvalidArgument` with HIGH.
+        asked: the request's choice; None = unset. Raises `FailedPrecondition` if the request chooses region steps and
+        they are turned off, `InvalidArgument` if it chooses them with HIGH.
         """
         if profile == profile_pb2.PROFILE_HIGH:
             if asked:

@@ -75,7 +75,10 @@ class PictureVae(AutoencoderKLQwenImage):  # type: ignore[misc]
 
 
 def load(folder: Path, dtype: torch.dtype, device: torch.device = checkpoint.CPU) -> PictureVae:
-    """The VAE of a checkpoint's `vae` folder, ready for inference. Raises `ModelLoadError`."""
+    """Load the VAE of a checkpoint's `vae` folder, ready for inference.
+
+    Raises `ModelLoadError`.
+    """
     layout = Layout("Qwen-Image's VAE", PictureVae, vae_names.name_table)
     vae: PictureVae = checkpoint.load_network(PictureVae, folder, dtype, layout=layout, device=device)
     replace_convolutions(vae)

@@ -107,7 +107,10 @@ class Session:
 
     @property
     def byte_count(self) -> int:
-        """What its pictures hold in memory, about: each once, those of uploads that are not in use, too."""
+        """About how many bytes the session's pictures hold in memory.
+
+        Each picture counts once; unused uploads count too.
+        """
         opened = [picture for picture in self._opened.values() if isinstance(picture, Picture)]
         found = [*opened, *self.chosen, *self.inputs, *self.references, *self.kept_references]
         pictures = {id(picture): len(picture.data) + len(picture.view) for picture in found}

@@ -17,7 +17,7 @@ from imgedit.values import Background, Format, Mask, Omit, Outpaint, Output, Pro
 Ask = Callable[[], EditOptions]
 
 FORMATS: dict[str, Format] = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".jfif": "jpeg", ".webp": "webp"}
-"""What the ending of a result's name asks the server for."""
+"""The format of a result by the ending of its name."""
 
 Quality = Annotated[
     int | None,
@@ -34,7 +34,7 @@ def _options(
         typer.Option("--experiment", "-e", help="Id of the experiment.", autocompletion=completion.experiments),
     ],
     prompt: Annotated[
-        str | None, typer.Option("--prompt", "-p", help="What to do. Needed where the feature has none of its own.")
+        str | None, typer.Option("--prompt", "-p", help="What to do. Required unless the feature has a default prompt.")
     ] = None,
     feature: Annotated[
         str | None,
@@ -162,7 +162,7 @@ def given_files(options: EditOptions) -> Iterator[Path]:
 
 
 def output_options(ending: str, quality: int | None, *, has_cutout: bool = False, has_mask: bool = False) -> Output:
-    """What the files to write ask of the answer: their format, and nothing that would not be written."""
+    """The output options for the files to write: their format, and no other images."""
     wanted: dict[Omit, bool] = {"cutout": has_cutout, "mask": has_mask}
     omit = tuple(what for what, is_wanted in wanted.items() if not is_wanted)
     return Output(format=FORMATS[ending], quality=quality, omit=omit)

@@ -1,4 +1,4 @@
-"""The command `imgedit health`: whether a server serves, and all that its experiments need."""
+"""The command `imgedit health`: check a server and its experiments' services."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ ANSWER_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class _Report:
-    """What one look found. experiments: None = the server does not tell this caller. reason: why it does not serve."""
+    """The result of one check.
+
+    experiments: None = the server does not show them to this caller. reason: why it does not serve.
+    """
 
     serving: bool
     experiments: Sequence[edit_pb2.Experiment] | None = None

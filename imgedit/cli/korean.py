@@ -1,4 +1,7 @@
-"""The Korean of the command line, by the English text. A test sees to it that none is missing and none left over."""
+"""The command line's Korean texts, by the English text.
+
+A test finds missing and unused texts.
+"""
 
 from __future__ import annotations
 
@@ -85,10 +88,12 @@ HELP: dict[str, str] = {
     "Return when all services serve; they run on until `imgedit stop`.": (
         "모든 서비스가 준비되면 터미널로 돌아옵니다. 서비스는 `imgedit stop`까지 계속 실행됩니다."
     ),
-    "Edit one picture. `imgedit experiments` lists what there is, with ranges and defaults.\n\n"
-    "The picture itself is never written over, any other file only after a question or with --force.": (
-        "이미지 한 장을 편집합니다. 실험과 값의 범위, 기본값은 `imgedit experiments`가 보여 줍니다.\n\n"
-        "원본 이미지는 절대 덮어쓰지 않고, 다른 파일은 물어본 뒤나 --force를 줄 때만 덮어씁니다."
+    "Edit one picture.\n\n"
+    "`imgedit experiments` lists the experiments, with ranges and defaults. The picture itself is never "
+    "overwritten, any\nother existing file only after a question or with --force.": (
+        "이미지 한 장을 편집합니다.\n\n"
+        "실험과 값의 범위, 기본값은 `imgedit experiments`가 보여 줍니다. 원본 이미지는 절대 덮어쓰지 않고, 다른 파일은 "
+        "물어본 뒤나 --force를 줄 때만 덮어씁니다."
     ),
     "The picture: PNG, JPEG or WebP. - is standard input.": "편집할 이미지(PNG, JPEG, WebP). -는 표준 입력입니다.",
     "Result file; its ending chooses the format. - is standard output. [default: NAME.edited.png, or the next free "
@@ -109,7 +114,7 @@ HELP: dict[str, str] = {
     ),
     "No progress bar.": "진행 표시줄을 그리지 않습니다.",
     "Id of the experiment.": "실험의 ID.",
-    "What to do. Needed where the feature has none of its own.": (
+    "What to do. Required unless the feature has a default prompt.": (
         "편집할 내용. 기능에 정해진 프롬프트가 없으면 필요합니다."
     ),
     "Id of the feature. [default: the experiment's first]": "기능의 ID. [기본값: 실험의 첫 번째 기능]",
@@ -158,11 +163,11 @@ HELP: dict[str, str] = {
         "클러스터에 있으면 쓰지 않음]"
     ),
     "Edit every image of a folder with the same options.\n\n"
-    "What is done is noted in imgedit-batch.jsonl beside the results: the same command again, after Ctrl-C or a fault,"
-    "\nedits only what is missing or has changed. Other files are written over only after a question or with --force, "
-    "and\ninputs never.\n\n"
-    "Exit code 0: all images are done; 3: some failed; 1: all failed, or the command is wrong; 4: none is done, because\n"
-    "no server responds or has capacity; 130: ended by Ctrl-C.": (
+    "Finished images are recorded in imgedit-batch.jsonl beside the results. The same command again, after "
+    "Ctrl-C or a\nfailure, edits only missing or changed images. Other existing files are overwritten only "
+    "after a question or with\n--force, inputs never.\n\n"
+    "Exit code 0: all images are done; 3: some failed; 1: all failed, or the command is wrong; 4: none is "
+    "done, because\nno server responds or has capacity; 130: ended by Ctrl-C.": (
         "폴더의 모든 이미지를 같은 방법으로 편집합니다.\n\n"
         "끝난 작업은 결과 옆의 imgedit-batch.jsonl에 기록됩니다. Ctrl-C나 오류 뒤에 같은 명령을 다시 실행하면 "
         "빠졌거나 바뀐 이미지만 편집합니다. 다른 파일은 물어본 뒤나 --force를 줄 때만 덮어쓰고, 입력 파일은 절대 "
@@ -181,8 +186,9 @@ HELP: dict[str, str] = {
     "Pictures at once.": "동시에 편집할 이미지 수.",
     "Longest wait per picture, in seconds.": "이미지 한 장의 최대 대기 시간(초).",
     "Print the summary as one JSON object.": "요약을 JSON 객체 하나로 출력합니다.",
-    "List the experiments and their features, and whether they can be used now; with ID, what each takes.": (
-        "실험과 기능, 지금 쓸 수 있는지를 보여 줍니다. ID를 주면 받는 값도 보여 줍니다."
+    "List the experiments and their features, and whether they are available.\n\n"
+    "With ID, list the options of each feature.": (
+        "실험과 기능, 지금 쓸 수 있는지를 보여 줍니다.\n\nID를 주면 기능마다 쓸 수 있는 옵션을 보여 줍니다."
     ),
     "Id of one experiment, to see the options of its features.": "기능별 옵션을 볼 실험의 ID.",
     "Id of one feature, to see its options alone.": "이 기능의 옵션만 봅니다.",
@@ -194,17 +200,19 @@ HELP: dict[str, str] = {
     ),
     "Wait so many seconds for all services to serve.": "모든 서비스가 준비될 때까지 기다릴 시간(초).",
     "Print one JSON object.": "JSON 객체 하나를 출력합니다.",
-    "Show the stacks that `imgedit up` runs on this machine: their services, addresses and logs.\n\n"
-    "Exit code 0: a stack runs and everything in it serves; 4: not so.": (
+    "Show the stacks on this machine: their services, addresses and logs.\n\n"
+    "Exit code 0: a stack runs and everything in it serves; 4: otherwise.": (
         "`imgedit up`이 이 컴퓨터에서 실행 중인 서비스와 주소, 로그 위치를 보여 줍니다.\n\n"
         "종료 코드 0: 실행 중이고 모두 준비됨, 4: 아님."
     ),
     "Port of the orchestrator of one stack. [default: every stack of this user]": (
         "대상의 orchestrator 포트. [기본값: 이 사용자가 실행한 모두]"
     ),
-    "End the stack that `imgedit up` runs on this machine, from any terminal; running edits get a few seconds.\n\n"
+    "End a stack on this machine, started from any terminal.\n\n"
+    "Running edits get a few seconds.\n\n"
     "Exit code 0: it has ended, or none ran.": (
-        "`imgedit up`이 실행 중인 서비스를 어느 터미널에서나 끝냅니다. 진행 중인 편집에는 몇 초를 줍니다.\n\n"
+        "`imgedit up`으로 실행한 서비스를 종료합니다. 어느 터미널에서 시작했든 상관없습니다.\n\n"
+        "진행 중인 편집은 몇 초 동안 기다립니다.\n\n"
         "종료 코드 0: 종료했거나 실행 중인 것이 없음."
     ),
     "Check Python, packages, devices, memory, disk, ports, weights and licences.\n\n"
@@ -216,8 +224,8 @@ HELP: dict[str, str] = {
         "BEN2, FLUX.1-Fill-dev, Qwen-Image-Edit-2509가 있는 폴더."
     ),
     "Port of the orchestrator, as for `imgedit up`.": "`imgedit up`에 준 것과 같은 orchestrator 포트.",
-    "Show how a result was made; with --replay make it again and say whether it is the same.": (
-        "결과가 어떻게 만들어졌는지 보여 줍니다. --replay를 주면 다시 만들어 같은지 알려 줍니다."
+    "Show how a result was made.\n\nWith --replay make it again and compare the two.": (
+        "결과가 어떻게 만들어졌는지 보여 줍니다.\n\n--replay를 주면 다시 만들어 둘을 비교합니다."
     ),
     "A result: PNG, JPEG or WebP.": "결과 파일(PNG, JPEG, WebP).",
     "Make the same edit again, from this picture, which must be the one that was edited.": (
@@ -254,12 +262,13 @@ HELP: dict[str, str] = {
     "List the models, their licences and, with --models, what is there of them.": (
         "모델과 라이선스를 보여 줍니다. --models를 주면 그 폴더에 있는 것도 보여 줍니다."
     ),
-    "Make model folders of the weights files that ComfyUI has; nothing is downloaded or converted.\n\n"
-    "Each file's model is told by its tensors. Configurations are written, tokenizers copied from ComfyUI's own code. "
-    "The\nexit code is 0 when every model of which something was found is complete, else 1.": (
-        "ComfyUI에 있는 가중치 파일로 모델 폴더를 만듭니다. 내려받거나 변환하지 않습니다.\n\n"
-        "파일이 어느 모델인지는 텐서로 알아냅니다. 설정은 새로 쓰고 토크나이저는 ComfyUI의 코드에서 복사합니다. "
-        "하나라도 찾은 모델이 모두 온전하면 종료 코드 0, 아니면 1입니다."
+    "Make model folders from ComfyUI's weights files.\n\n"
+    "Nothing is downloaded or converted. Files are identified by their tensors. Configurations are written; "
+    "tokenizers\nare copied from ComfyUI's own code. Exit code 0: each model of which a file was found is "
+    "complete; 1: otherwise.": (
+        "ComfyUI에 있는 가중치 파일로 모델 폴더를 만듭니다.\n\n"
+        "내려받거나 변환하지 않습니다. 파일이 어느 모델인지는 텐서로 알아냅니다. 설정은 새로 쓰고 토크나이저는 "
+        "ComfyUI의 코드에서 복사합니다. 종료 코드 0: 파일을 하나라도 찾은 모델이 모두 온전함, 1: 아님."
     ),
     "The models folder of ComfyUI, or any folder with such files.": (
         "ComfyUI의 models 폴더, 또는 그런 파일이 있는 폴더."
@@ -298,8 +307,8 @@ HELP: dict[str, str] = {
     "Send the access token to --endpoint, even if that is not https://huggingface.co.": (
         "--endpoint가 https://huggingface.co가 아니어도 토큰을 보냅니다."
     ),
-    "Compare the files with DIR/models.lock, offline; exit code 0 if all are as they were pulled, else 1.": (
-        "네트워크 없이 파일을 DIR/models.lock과 비교합니다. 모두 받은 그대로이면 종료 코드 0, 아니면 1입니다."
+    "Compare the files with DIR/models.lock, offline.\n\nExit code 0: all files are unchanged; 1: otherwise.": (
+        "네트워크 없이 파일을 DIR/models.lock과 비교합니다.\n\n종료 코드 0: 모두 그대로임, 1: 아님."
     ),
     "Check the experiment catalogue before it is used; make experiments.": (
         "실험 카탈로그를 쓰기 전에 검사하고, 실험을 만듭니다."
@@ -319,27 +328,30 @@ HELP: dict[str, str] = {
     "Also write the edited sample here (PNG).": "편집한 샘플도 이 파일에 씁니다(PNG).",
     "--base-port of the running stack.": "실행 중인 서비스의 --base-port.",
     "Longest wait for the sample, in seconds.": "샘플 편집의 최대 대기 시간(초).",
-    "Turn a ComfyUI workflow into an experiment: YAML on standard output, with a comment per decision.\n\n"
-    'Save the workflow in API format: "Workflow > Export (API)", in older versions "Save (API Format)".\n'
-    "The graph is read backwards from its SaveImage. Nodes become stages; what they fix (steps, cfg, guidance, denoise,"
-    "\nseed, prompts, a LoRA) becomes the defaults of the feature, and ranges are widened where they must be. Whatever "
-    "no\nchain can do is refused with its node, field, value and range, and nothing is written then.\n\n"
-    "Example: imgedit catalogue import workflow_api.json --id my_gym --out my_gym.yaml --check\n"
-    "Then: IMGEDIT_ORCHESTRATOR_EXPERIMENTS=my_gym.yaml imgedit up, and imgedit edit PHOTO --experiment my_gym\n\n"
-    "Exit code 0: done; 1: refused, or the sample failed; 4: --check finds no service that it needs.": (
-        "ComfyUI 워크플로를 실험으로 바꿉니다. 결정마다 주석을 단 YAML을 표준 출력으로 보냅니다.\n\n"
+    "Turn a ComfyUI workflow into an experiment.\n\n"
+    "The experiment is printed as YAML, with a comment per decision. Save the workflow in API format: "
+    '"Workflow > Export\n(API)", in older versions "Save (API Format)". The graph is read backwards from its '
+    "SaveImage. Nodes become stages.\nTheir values (steps, cfg, guidance, denoise, seed, prompts, a LoRA) "
+    "become the feature's defaults, and ranges are\nwidened where necessary. An unsupported node or value is "
+    "rejected with node, field, value and range, and nothing is\nwritten.\n\n"
+    "Example: imgedit catalogue import workflow_api.json --id my_gym --out my_gym.yaml --check\nThen: "
+    "IMGEDIT_ORCHESTRATOR_EXPERIMENTS=my_gym.yaml imgedit up, and imgedit edit PHOTO --experiment my_gym\n\n"
+    "Exit code 0: done; 1: rejected, or the sample failed; 4: --check lacks a service that it needs.": (
+        "ComfyUI 워크플로를 실험으로 바꿉니다.\n\n"
+        "실험은 결정마다 주석을 단 YAML로 출력합니다. "
         '워크플로는 API 형식으로 저장하세요: "Workflow > Export (API)", 이전 버전에서는 "Save (API Format)". '
         "그래프는 SaveImage부터 거꾸로 읽습니다. 노드는 단계가 되고, 노드에 정해진 값(steps, cfg, guidance, denoise, "
-        "seed, 프롬프트, LoRA)은 기능의 기본값이 되며, 범위는 필요한 만큼 넓힙니다. 할 수 없는 것은 노드, 필드, 값, "
-        "범위를 밝히며 거절하고, 그때는 아무것도 쓰지 않습니다.\n\n"
+        "seed, 프롬프트, LoRA)은 기능의 기본값이 되며, 범위는 필요한 만큼 넓힙니다. 지원하지 않는 노드나 값은 노드, "
+        "필드, 값, 범위를 밝히며 거절하고, 그때는 아무것도 쓰지 않습니다.\n\n"
         "예: imgedit catalogue import workflow_api.json --id my_gym --out my_gym.yaml --check\n"
         "다음: IMGEDIT_ORCHESTRATOR_EXPERIMENTS=my_gym.yaml imgedit up, 그리고 imgedit edit PHOTO --experiment my_gym"
         "\n\n"
         "종료 코드 0: 성공, 1: 거절되었거나 샘플 편집이 실패, 4: --check에 필요한 서비스가 없음."
     ),
-    "Check catalogue files as the orchestrator does; every fault is printed with its line and field.\n\n"
+    "Check catalogue files as the orchestrator does.\n\n"
+    "Prints every fault with its line and field.\n\n"
     "Exit code 0: no fault; 1: a fault.": (
-        "orchestrator와 똑같이 카탈로그 파일을 검사하고, 모든 오류를 줄과 항목 이름으로 알려 줍니다.\n\n"
+        "orchestrator와 똑같이 카탈로그 파일을 검사합니다.\n\n모든 오류를 줄과 항목 이름으로 알려 줍니다.\n\n"
         "종료 코드 0: 오류 없음, 1: 오류 있음."
     ),
     "Catalogue files (YAML).": "카탈로그 파일(YAML).",

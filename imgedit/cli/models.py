@@ -145,7 +145,10 @@ def _is_named(source: registry.Source, names: list[Name]) -> bool:
 
 @app.command(cls=Command)
 def verify(folder: Folder, as_json: AsJson = False) -> None:
-    """Compare the files with DIR/models.lock, offline; exit code 0 if all are as they were pulled, else 1."""
+    """Compare the files with DIR/models.lock, offline.
+
+    Exit code 0: all files are unchanged; 1: otherwise.
+    """
     need_folder(folder, "--models")
     faults = 0
     reports = []

@@ -1,4 +1,7 @@
-"""`imgedit up`: all services on this machine, watched over until Ctrl-C or `imgedit stop`."""
+"""`imgedit up`: run and supervise all services on this machine.
+
+Ctrl-C or `imgedit stop` ends them.
+"""
 
 from __future__ import annotations
 
@@ -120,7 +123,7 @@ def up(
 
 
 def _run(stack: stacks.Stack, process: background.Process) -> ExitCode:
-    """Start everything and watch over it until the end is asked for."""
+    """Start everything and supervise it until it must end."""
     # SIGINT too: a shell that starts a job in the background has it ignored.
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, _interrupt)
@@ -169,7 +172,7 @@ def _start(stack: stacks.Stack, held: running.Held) -> None:
 
 
 def _say_where(ports: Ports, logs: Path, *, is_detached: bool) -> None:
-    """What runs where, and what to do next."""
+    """Print the addresses, and an example."""
     out.print(f"metrics: http://127.0.0.1:{ports.metrics_base}/metrics and the next three · logs: {logs}")
     if ports.gateway is not None:
         out.print(f"REST: http://127.0.0.1:{ports.gateway}/api/edit_with_comfyui · described by /openapi.json")

@@ -33,7 +33,7 @@ Language = Literal["en", "ko"]
 _ERROR: dict[Language, str] = {"en": "error", "ko": "오류"}
 
 Lang = Annotated[
-    Language | None, typer.Option(help="Language of help and messages. [default: ko where LANG says so, else en]")
+    Language | None, typer.Option(help="Language of help and messages. [default: ko if LANG is Korean, else en]")
 ]
 
 

@@ -46,7 +46,7 @@ def _options(
         ),
     ] = None,
     expand_prompt: Annotated[
-        bool, typer.Option("--expand-prompt", help="Have a language model write the prompt out first.")
+        bool, typer.Option("--expand-prompt", help="Have a language model expand the prompt first.")
     ] = False,
     negative_prompt: Annotated[str | None, typer.Option(help="What to avoid.")] = None,
     negative_scale: Annotated[float | None, typer.Option(help="Weight of the negative prompt (FLUX).")] = None,
@@ -55,7 +55,7 @@ def _options(
         float | None,
         typer.Option("--guidance-scale", "--guidance", help="How strongly the prompt is followed, 1 to 15."),
     ] = None,
-    strength: Annotated[float | None, typer.Option(help="How far from the picture, 0.0 to 1.0.")] = None,
+    strength: Annotated[float | None, typer.Option(help="How much the picture may change, 0.0 to 1.0.")] = None,
     seed: Annotated[
         int | None, typer.Option(help="The same seed gives the same picture.", min=0, max=2**32 - 1)
     ] = None,
@@ -74,7 +74,7 @@ def _options(
     ] = None,
     mask_subject: Annotated[
         Subject | None,
-        typer.Option(help="Which part of BEN2's mask to take. [default: the feature's]", rich_help_panel=MASK),
+        typer.Option(help="Which part of BEN2's mask to repaint. [default: the feature's]", rich_help_panel=MASK),
     ] = None,
     mask_invert: Annotated[
         bool, typer.Option("--mask-invert", help="Swap white and black.", rich_help_panel=MASK)
@@ -82,7 +82,7 @@ def _options(
     mask_threshold: Annotated[
         float | None,
         typer.Option(
-            help="The level between 0 and 1 that becomes one half; lower takes more in.", rich_help_panel=MASK
+            help="The level between 0 and 1 that becomes one half; a lower one selects more.", rich_help_panel=MASK
         ),
     ] = None,
     mask_fill_holes: Annotated[

@@ -39,11 +39,11 @@ class _Report:
 @connecting
 def health(
     connect: Connect,
-    wait: Annotated[float, typer.Option(help="Wait so many seconds for all services to serve.", min=0)] = 0,
+    wait: Annotated[float, typer.Option(help="Seconds to wait for all services to serve.", min=0)] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     lang: Lang = None,
 ) -> None:
-    """Show whether the server and every service that its experiments need serve.
+    """Check that the server and all services of its experiments are serving.
 
     Exit code 0: all do; 4: not all. `imgedit status` shows the processes of a stack on this machine.
     """

@@ -23,7 +23,7 @@ STANDARD = Path("-")
 
 MAX_INPUT_BYTES = dict(CHANNEL_OPTIONS)["grpc.max_send_message_length"]
 
-Force = Annotated[bool, typer.Option("--force", help="Write over files that are there, without a question.")]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite existing files without a question.")]
 
 
 def read_standard_input() -> bytes:

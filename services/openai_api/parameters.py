@@ -110,7 +110,7 @@ def _check_names(form: Form) -> None:
             raise InvalidArgument.field(
                 name[:80],
                 f"is not a parameter of this API; the nearest is {nearest}",
-                korean=f"그런 매개변수는 없습니다. 비슷한 이름은 {nearest}입니다.",
+                korean=f"그런 파라미터는 없습니다. 비슷한 이름은 {nearest}입니다.",
             )
     for name in form.fields:
         if name in FILES:

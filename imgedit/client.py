@@ -24,8 +24,8 @@ from imgedit.addresses import check_target
 from imgedit.call_errors import client_error_of
 from imgedit.channels import TlsFiles, check_process, open_channel
 from imgedit.errors import InternalError, from_status
-from imgedit.keywords import accepting, check, refusing_unknown
-from imgedit.pictures import ImageSource
+from imgedit.image_source import ImageSource
+from imgedit.keywords import accepting, check_keywords, refusing_unknown
 from imgedit.progress import OnProgress, listener
 from imgedit.request import EditOptions, edit_request
 from imgedit.result import EditResult, EditStatus, ManyProgress, status_of
@@ -152,17 +152,17 @@ class EditClient:
         return await retried(attempt, retries=self._retries, timeout=timeout)
 
     async def _edit(self, request: edit_pb2.EditRequest, timeout: float, listeners: list[OnEvent]) -> EditResult:
-        answer: edit_pb2.EditResponse | None = None
+        response: edit_pb2.EditResponse | None = None
         # Read to the end, also after the result: leaving early would look like a cancelled call to the server.
         async for event in self.edit_stream(request, timeout=timeout):
             if event.HasField("result"):
-                answer = event.result
+                response = event.result
             else:
                 for listen in listeners:
                     listen(event)
-        if answer is None:
+        if response is None:
             raise InternalError("the stream ended without a result; the server must send one")
-        return EditResult(answer)
+        return EditResult(response)
 
     @accepting(EditOptions)
     async def edit_many(
@@ -259,8 +259,8 @@ class EditClient:
             with _Translated(self._target):
                 return await self._stub.CancelEdit(request, timeout=left, metadata=_routed(request_id))
 
-        answer = await retried(attempt, retries=self._retries, timeout=timeout)
-        return "cancelled" if answer.outcome == edit_pb2.CANCEL_OUTCOME_CANCELLED else "finished"
+        response = await retried(attempt, retries=self._retries, timeout=timeout)
+        return "cancelled" if response.outcome == edit_pb2.CANCEL_OUTCOME_CANCELLED else "finished"
 
     @refusing_unknown()
     async def get_edit(self, request_id: str, *, timeout: float = 10.0) -> EditStatus:
@@ -300,10 +300,10 @@ class EditClient:
         check_process()
         stub = health_pb2_grpc.HealthStub(self._channel)
         try:
-            answer = await stub.Check(health_pb2.HealthCheckRequest(), timeout=timeout)
+            response = await stub.Check(health_pb2.HealthCheckRequest(), timeout=timeout)
         except grpc.aio.AioRpcError:
             return False
-        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+        return bool(response.status == health_pb2.HealthCheckResponse.SERVING)
 
 
 def chosen_target(target: str | None) -> str:
@@ -329,7 +329,7 @@ def _own(asked: ImageSource | Mapping[str, Any], options: EditOptions) -> tuple[
     if not isinstance(asked, Mapping):
         return asked, options
     own = dict(asked)
-    check("edit_many", own, ("image", *EditOptions.__annotations__))
+    check_keywords("edit_many", own, ("image", *EditOptions.__annotations__))
     if "image" not in own:
         raise TypeError("edit_many(): a picture with its own options needs the key 'image'")
     return own.pop("image"), cast("EditOptions", {**options, **own})

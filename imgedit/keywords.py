@@ -26,7 +26,7 @@ def refusing_unknown(*further: str) -> Callable[[Callable[P, R]], Callable[P, R]
 
         @wraps(function)
         def checked(*args: P.args, **kwargs: P.kwargs) -> R:
-            check(function.__qualname__, kwargs, known)
+            check_keywords(function.__qualname__, kwargs, known)
             return function(*args, **kwargs)
 
         return checked
@@ -50,7 +50,7 @@ def accepting(options: type[Any]) -> Callable[[Callable[P, R]], Callable[P, R]]:
             missing = options.__required_keys__ - kwargs.keys()
             if not missing:
                 return refusing(*args, **kwargs)
-            check(function.__qualname__, kwargs, [*inspect.signature(checked).parameters])
+            check_keywords(function.__qualname__, kwargs, [*inspect.signature(checked).parameters])
             raise TypeError(f"{function.__qualname__}() needs the option {min(missing)!r}")
 
         checked.__doc__ = f"{inspect.getdoc(function)}\n\n{inspect.getdoc(options)}"
@@ -76,7 +76,7 @@ def _spelled_out(function: Callable[..., Any], options: type[Any]) -> inspect.Si
     return signature.replace(parameters=[*own, *keywords])
 
 
-def check(function: str, given: Iterable[str], known: Iterable[str]) -> None:
+def check_keywords(function: str, given: Iterable[str], known: Iterable[str]) -> None:
     """Raise TypeError for the first unknown name."""
     known = list(known)
     for name in given:

@@ -9,8 +9,8 @@ import uuid
 from collections.abc import Sequence
 from typing import Any, TypedDict, Unpack
 
+from imgedit.image_source import ImageSource, read_source
 from imgedit.keywords import accepting
-from imgedit.pictures import ImageSource, read
 from imgedit.v1 import edit_pb2
 from imgedit.values import Background, Mask, Outpaint, Output, Profile, check_choice, label
 
@@ -84,7 +84,7 @@ def edit_request(image: ImageSource, **options: Unpack[EditOptions]) -> edit_pb2
     return edit_pb2.EditRequest(
         experiment_id=options["experiment"],
         feature_id=options.get("feature"),
-        input_image=read(image, "image"),
+        input_image=read_source(image, "image"),
         prompt=options.get("prompt") or "",
         expand_prompt=bool(options.get("expand_prompt")),
         negative_prompt=options.get("negative_prompt"),
@@ -94,12 +94,13 @@ def edit_request(image: ImageSource, **options: Unpack[EditOptions]) -> edit_pb2
         strength=options.get("strength"),
         seed=options.get("seed"),
         profile=label("PROFILE", profile),
-        mask_image=read(mask, "mask") if mask is not None else b"",
+        mask_image=read_source(mask, "mask") if mask is not None else b"",
         mask_options=_sent("mask_options", options.get("mask_options"), Mask, edit_pb2.MaskOptions),
         background=label("BACKGROUND", background),
         outpaint=_sent("outpaint", options.get("outpaint"), Outpaint, edit_pb2.Outpaint),
         reference_images=[
-            read(reference, f"references[{place}]") for place, reference in enumerate(options.get("references") or ())
+            read_source(reference, f"references[{place}]")
+            for place, reference in enumerate(options.get("references") or ())
         ],
         postprocess="POSTPROCESS_OFF" if postprocess is not None and not postprocess else None,
         output=_sent("output", options.get("output"), Output, edit_pb2.OutputOptions),

@@ -77,7 +77,7 @@ class EditResult:
                 f"{path}: the result is a {self.format} file; name it so, or ask for "
                 f"output=Output(format={wanted.lower()!r})"
             )
-        output_files.write(path, self.output_image)
+        output_files.write_whole(path, self.output_image)
         return path
 
     @property

@@ -22,8 +22,8 @@ from imgedit.client import (
     OnManyProgress,
 )
 from imgedit.errors import DeadlineExceeded
+from imgedit.image_source import ImageSource
 from imgedit.keywords import accepting, refusing_unknown
-from imgedit.pictures import ImageSource
 from imgedit.progress import OnProgress
 from imgedit.request import EditOptions
 from imgedit.result import EditResult, EditStatus

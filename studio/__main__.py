@@ -30,7 +30,7 @@ def main() -> None:
     Exits with 1 for an invalid setting or if Streamlit is missing.
     """
     try:
-        settings = studio_settings.load()
+        settings = studio_settings.load_settings()
         SyncEditClient(settings.server, **settings.client_options).close()  # opens no connection, but reads all files
     except SettingsError as error:
         sys.exit(f"studio: {error}")

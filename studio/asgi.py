@@ -8,7 +8,7 @@ from pathlib import Path
 import streamlit as st
 from starlette.middleware import Middleware
 
-from studio.door import Door
+from studio.request_guard import Door
 
 
 def _explain(error: Exception) -> bool:

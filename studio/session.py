@@ -16,9 +16,9 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from imgedit.errors import ImgeditError, TryLater
 from imgedit.request import EditOptions
-from studio import pictures
+from studio import input_images
 from studio.batch_zip import BatchZip
-from studio.pictures import Picture
+from studio.input_images import InputImage
 from studio.runs import Result, Run, Values
 
 OF_THE_PAGE = ("language", "notify")
@@ -40,11 +40,11 @@ class Session:
     session. id: the tab's id.
     """
 
-    chosen: list[Picture] = field(default_factory=list)
+    chosen: list[InputImage] = field(default_factory=list)
     upload_round: int = 0
-    inputs: list[Picture] = field(default_factory=list)
-    references: list[Picture] = field(default_factory=list)
-    kept_references: list[Picture] = field(default_factory=list)
+    inputs: list[InputImage] = field(default_factory=list)
+    references: list[InputImage] = field(default_factory=list)
+    kept_references: list[InputImage] = field(default_factory=list)
     mask: bytes | None = None
     kept_mask: bytes | None = None
     values: Values = field(default_factory=dict)
@@ -60,13 +60,13 @@ class Session:
     history: list[Result] = field(default_factory=list)
     numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
     visit: object = field(default_factory=object)
-    _opened: dict[str, Picture | ImgeditError] = field(default_factory=dict)
+    _opened: dict[str, InputImage | ImgeditError] = field(default_factory=dict)
     _runs: list[Run] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         weakref.finalize(self, _cancel_all, self._runs)
 
-    def opened(self, upload: UploadedFile) -> Picture | ImgeditError:
+    def opened(self, upload: UploadedFile) -> InputImage | ImgeditError:
         """An uploaded file as an image, or its error."""
         if upload.file_id not in self._opened:
             while len(self._opened) >= MAX_REMEMBERED:
@@ -77,12 +77,12 @@ class Session:
             self._opened[upload.file_id] = opened
         return self._opened[upload.file_id]
 
-    def choose(self, picture: Picture | None) -> None:
+    def choose(self, picture: InputImage | None) -> None:
         """Make a sample or a result the input; what was uploaded goes."""
         self.chosen = [picture] if picture else []
         self.upload_round += 1
 
-    def hold(self, inputs: list[Picture]) -> None:
+    def hold(self, inputs: list[InputImage]) -> None:
         """Record the inputs.
 
         A different input replaces the displayed result.
@@ -111,7 +111,7 @@ class Session:
 
         Each picture counts once; unused uploads count too.
         """
-        opened = [picture for picture in self._opened.values() if isinstance(picture, Picture)]
+        opened = [picture for picture in self._opened.values() if isinstance(picture, InputImage)]
         found = [*opened, *self.chosen, *self.inputs, *self.references, *self.kept_references]
         pictures = {id(picture): len(picture.data) + len(picture.view) for picture in found}
         return sum(pictures.values()) + sum(result.byte_count for result in self.history) + len(self.mask or b"")
@@ -168,8 +168,8 @@ def _cancel_all(runs: list[Run]) -> None:
             threading.Thread(target=run.cancel, name="studio-cancel", daemon=True).start()
 
 
-def _open(upload: UploadedFile, visit: object) -> Picture | ImgeditError:
+def _open(upload: UploadedFile, visit: object) -> InputImage | ImgeditError:
     try:
-        return pictures.opened(upload.name, upload.getvalue(), visit)
+        return input_images.open_image(upload.name, upload.getvalue(), visit)
     except ImgeditError as error:
         return error

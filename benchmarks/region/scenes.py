@@ -139,7 +139,17 @@ def _fill(
     seed: int,
     is_right: Callable[[Judge, np.ndarray], bool],
 ) -> Case:
-    spec = FillSpec(image, mask, prompt, None, 3.0, steps=28, guidance_scale=3.5, strength=strength, seed=seed)
+    spec = FillSpec(
+        image=image,
+        mask=mask,
+        prompt=prompt,
+        negative_prompt=None,
+        negative_scale=3.0,
+        steps=28,
+        guidance_scale=3.5,
+        strength=strength,
+        seed=seed,
+    )
     return Case(spec, mask > 0, is_right)
 
 

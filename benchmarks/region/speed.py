@@ -48,7 +48,9 @@ def rows(model: str, side: int, blocks: Sequence[int], shares: Sequence[float | 
     schedule = fill.REGION_SCHEDULE if model == "flux" else qwen.REGION_SCHEDULE
     for share in shares:
         computed = _computed(side, share, schedule.rim)
-        region = TokenRegion.of(RegionSteps((True, False, True), 1, 1), torch.from_numpy(computed), pictures, passes=1)
+        region = TokenRegion.from_steps(
+            RegionSteps((True, False, True), 1, 1), torch.from_numpy(computed), pictures, passes=1
+        )
         kinds: dict[str, list[float]] = {"full": [], "keeping": [], "region": []}
         for _ in range(repeats):
             for kind, seconds in kinds.items():
@@ -118,7 +120,7 @@ def _flux(side: int, blocks: Sequence[int]) -> tuple[Forward, int, int]:
     pooled, one = torch.randn(1, 768), torch.ones(1)
 
     def forward(region: TokenRegion | None) -> Any:
-        return network.run(
+        return network.forward(
             lora=None,
             context=None,
             keys=keyed_forward([region], "positive"),
@@ -149,7 +151,7 @@ def _qwen(side: int, blocks: Sequence[int]) -> tuple[Forward, int, int]:
     latents, text = torch.randn(1, 2 * tokens, 64), torch.randn(1, QWEN_TEXT, 3584)
 
     def forward(region: TokenRegion | None) -> Any:
-        return network.run(
+        return network.forward(
             lora=None,
             context=None,
             keys=keyed_forward([region], "positive"),

@@ -43,7 +43,7 @@ from imgedit.cli.exit_codes import ExitCode
 from imgedit.cli.outputs import Force
 from imgedit.client import DEFAULT_TIMEOUT
 from imgedit.errors import ImgeditError
-from imgedit.per_picture import PerPictureError, listed, with_masks, with_prompts
+from imgedit.per_image import PerImageError, listed, with_masks, with_prompts
 from imgedit.request import EditOptions
 
 SHOWN_FAILURES = 20
@@ -89,7 +89,7 @@ def batch(
     found = _jobs(folder, out_folder, recursive, ending)
     try:
         found = _with_own(found, masks, prompts, options)
-    except (PerPictureError, OSError) as error:
+    except (PerImageError, OSError) as error:
         fail(message(error))
     inputs = list(given_files(options))
     for file in inputs:
@@ -116,7 +116,7 @@ def _with_own(found: list[Job], masks: Path | None, prompts: Path | None, option
     """The jobs with their own options."""
     if masks is not None:
         if options.get("mask") is not None:
-            raise PerPictureError("--mask and --masks do not go together: one mask for all, or one for each")
+            raise PerImageError("--mask and --masks do not go together: one mask for all, or one for each")
         need_folder(masks, "--masks")
         found = with_masks(found, masks)
     return found if prompts is None else with_prompts(found, prompts, has_prompt=bool(options.get("prompt")))
@@ -180,7 +180,7 @@ class _Run:
 
         async with connect().open_async() as client:
             work = Batch(client, self._options, self._state, self._timeout, note)
-            await work.run(self._found, parallel)
+            await work.edit_all(self._found, parallel)
             self._stopped_by = work.stopped_by
 
     @property

@@ -23,7 +23,7 @@ from imgedit.cli.console import (
     shown,
 )
 from imgedit.cli.exit_codes import ExitCode
-from imgedit.cli.layout import Command, Group
+from imgedit.cli.help_layout import Command, Group
 from imgedit.client import DEFAULT_TIMEOUT
 from imgedit.errors import ImgeditError, SettingsError
 from imgedit.local.ports import DEFAULT_BASE_PORT
@@ -144,24 +144,24 @@ def _imported(file: Path, experiment_id: str | None, save_node: str | None) -> s
 def _try(text: str, picture: Path | None, base_port: int, timeout: float, check_output: Path | None) -> None:
     """Edit the sample; the command ends here where that fails."""
     # NumPy and Pillow take a quarter of a second, which no other command should wait for.
-    from imgedit.cli import trial
+    from imgedit.cli import catalogue_trial
 
     try:
-        found = trial.run(text, picture or trial.SAMPLE, base_port, timeout)
+        found = catalogue_trial.run_trial(text, picture or catalogue_trial.SAMPLE, base_port, timeout)
     except SettingsError as error:
         fail(error.message)
     except ImgeditError as error:
         fail_with(error)
     except OSError as error:
         fail(f"--picture: {message(error)}")
-    answer = found.answer
-    stages = ", ".join(f"{timing.name} {timing.seconds:.2f} s" for timing in answer.stage_timings)
-    size, seconds = f"{answer.width}x{answer.height}", f"{answer.elapsed_time:.2f} s"
+    result = found.result
+    stages = ", ".join(f"{timing.name} {timing.seconds:.2f} s" for timing in result.stage_timings)
+    size, seconds = f"{result.width}x{result.height}", f"{result.elapsed_time:.2f} s"
     err.print(f"checked with {escape(str(picture))}: {size} · {seconds} ({stages})", soft_wrap=True)
-    for warning in answer.warnings:
+    for warning in result.warnings:
         err.print(f"[yellow]warning:[/] {plain(warning)}", soft_wrap=True)
     if check_output is not None:
-        _write(check_output, answer.output_image)
+        _write(check_output, result.output_image)
 
 
 def _check_new(path: Path) -> None:
@@ -169,7 +169,7 @@ def _check_new(path: Path) -> None:
     if path.exists() or path.is_symlink():
         fail(f"{path} is there already, and nothing is written over; name another file")
     try:
-        output_files.check(path)
+        output_files.check_output(path)
     except OSError as error:
         fail(f"cannot write {message(error)}")
 

@@ -17,7 +17,7 @@ import typer
 from imgedit.addresses import check_target
 from imgedit.cli.console import fail
 from imgedit.cli.exit_codes import ExitCode
-from imgedit.cli.layout import CONNECTION
+from imgedit.cli.help_layout import CONNECTION
 from imgedit.cli.options import instead_of
 from imgedit.client import DEFAULT_TARGET, TARGET_VARIABLE, ClientOptions, EditClient
 from imgedit.errors import SettingsError

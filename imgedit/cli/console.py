@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from imgedit import installation
-from imgedit.cli import exit_codes, fields, korean
+from imgedit.cli import exit_codes, field_names, korean
 from imgedit.cli.exit_codes import ExitCode
 from imgedit.errors import ImgeditError
 from imgedit.json_text import json_line
@@ -125,7 +125,7 @@ def plain(text: str) -> str:
 def message(error: Exception) -> str:
     """An error's message in the reader's language."""
     if isinstance(error, ImgeditError):
-        return fields.in_options(error.korean if language() == "ko" else error.message)
+        return field_names.in_options(error.korean if language() == "ko" else error.message)
     if isinstance(error, OSError) and error.filename:
         return f"{error.filename}: {error.strerror}"
     return str(error) or type(error).__name__
@@ -202,7 +202,7 @@ def fail_with(error: ImgeditError) -> NoReturn:
     for text in _faults(error):
         err.print(f"[red]error:[/] {plain(text)}", highlight=False, soft_wrap=True)
     if language() == "ko":
-        korean_text = fields.in_options(error.korean)
+        korean_text = field_names.in_options(error.korean)
         err.print(f"[red]{_ERROR['ko']}:[/] {plain(korean_text)}", highlight=False, soft_wrap=True)
     details = [" ".join(filter(None, (error.code.name, error.reason)))]
     if error.retry_after_seconds is not None:
@@ -210,15 +210,17 @@ def fail_with(error: ImgeditError) -> NoReturn:
     if error.request_id:
         details.append(f"request id {error.request_id}")
     err.print(" · ".join(details), style="dim", highlight=False)
-    raise typer.Exit(exit_codes.of(error))
+    raise typer.Exit(exit_codes.exit_code_of(error))
 
 
 def _faults(error: ImgeditError) -> list[str]:
     """The message, or a line for each field at fault where it says nothing but these."""
     found = [(fault.field, fault.description) for fault in error.violations]
     if found and error.message == "; ".join(f"{field}: {description}" for field, description in found):
-        return [f"{fields.option_of(field)}: {fields.in_options(description)}" for field, description in found]
-    return [fields.in_options(error.message)]
+        return [
+            f"{field_names.option_of(field)}: {field_names.in_options(description)}" for field, description in found
+        ]
+    return [field_names.in_options(error.message)]
 
 
 def described(error: ImgeditError) -> dict[str, Any]:
@@ -229,7 +231,7 @@ def described(error: ImgeditError) -> dict[str, Any]:
         "message": error.message,
         "korean": error.korean,
         "violations": [
-            {"field": found.field, "option": fields.option_of(found.field), "description": found.description}
+            {"field": found.field, "option": field_names.option_of(found.field), "description": found.description}
             for found in error.violations
         ],
         "retry_after_seconds": error.retry_after_seconds,

@@ -9,10 +9,10 @@ import typer
 from google.protobuf.json_format import MessageToDict
 from rich.cells import cell_len
 
-from imgedit.cli import completion, fields
+from imgedit.cli import completion, field_names
 from imgedit.cli.connection import Connect, connecting
 from imgedit.cli.console import Lang, fail_with, language, out, plain, print_json, say
-from imgedit.cli.layout import width, wrapped
+from imgedit.cli.help_layout import width, wrapped
 from imgedit.errors import ExperimentNotFound, ImgeditError
 from imgedit.v1 import edit_pb2
 
@@ -141,12 +141,16 @@ def _print_rows(rows: dict[str, str]) -> None:
 
 def _is_told(spec: edit_pb2.ParameterSpec) -> bool:
     """Whether an edit from the command line can set it."""
-    return spec.name in fields.OPTIONS or spec.name in fields.GROUPS
+    return spec.name in field_names.OPTIONS or spec.name in field_names.GROUPS
 
 
 def _row(spec: edit_pb2.ParameterSpec) -> tuple[str, str]:
     """The option, and a text with its range, default, recommendation and purpose."""
-    option = fields.option_of(spec.name).partition(", ")[0] if spec.name in fields.GROUPS else fields.OPTIONS[spec.name]
+    option = (
+        field_names.option_of(spec.name).partition(", ")[0]
+        if spec.name in field_names.GROUPS
+        else field_names.OPTIONS[spec.name]
+    )
     if spec.name == "postprocess":
         option = "--no-postprocess"
     notes = [_accepted(spec)]
@@ -158,7 +162,7 @@ def _row(spec: edit_pb2.ParameterSpec) -> tuple[str, str]:
         ends = dict.fromkeys((f"{spec.range.recommended_min:g}", f"{spec.range.recommended_max:g}"))
         notes.append(say("recommended {value}", value="–".join(ends)))
     help_text = spec.help[language()]
-    return option, ". ".join(filter(None, (", ".join(filter(None, notes)), fields.in_options(help_text))))
+    return option, ". ".join(filter(None, (", ".join(filter(None, notes)), field_names.in_options(help_text))))
 
 
 def _default(spec: edit_pb2.ParameterSpec) -> str:
@@ -171,7 +175,7 @@ def _default(spec: edit_pb2.ParameterSpec) -> str:
             margins = MessageToDict(spec.default.struct_value)
             return ", ".join(f"{name} {length:g}" for name, length in margins.items())
         case _:
-            return fields.choice(spec.default.string_value) if spec.name != "postprocess" else ""
+            return field_names.choice(spec.default.string_value) if spec.name != "postprocess" else ""
 
 
 def _accepted(spec: edit_pb2.ParameterSpec) -> str:
@@ -186,10 +190,10 @@ def _accepted(spec: edit_pb2.ParameterSpec) -> str:
         case "count":
             return say("{min}–{max} files", min=spec.count.min, max=spec.count.max)
         case "choices" if spec.name != "postprocess":
-            return " | ".join(map(fields.choice, spec.choices.names))
-    if spec.name not in fields.GROUPS:
+            return " | ".join(map(field_names.choice, spec.choices.names))
+    if spec.name not in field_names.GROUPS:
         return ""
-    return say("with {options}", options=", ".join(fields.GROUPS[spec.name][1:]))
+    return say("with {options}", options=", ".join(field_names.GROUPS[spec.name][1:]))
 
 
 def _number(value: float) -> str:

@@ -17,7 +17,7 @@ from imgedit.sync_client import SyncEditClient
 from imgedit.v1 import edit_pb2
 
 POLL_SECONDS = 0.3
-ANSWER_SECONDS = 5.0
+RESPONSE_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -61,9 +61,9 @@ def health(
 
 def _look(client: SyncEditClient) -> _Report:
     try:
-        return _Report(True, client.experiments(timeout=ANSWER_SECONDS))
+        return _Report(True, client.experiments(timeout=RESPONSE_SECONDS))
     except (Unauthenticated, PermissionDenied) as error:
-        return _Report(client.is_serving(timeout=ANSWER_SECONDS), None, message(error))
+        return _Report(client.is_serving(timeout=RESPONSE_SECONDS), None, message(error))
     except ImgeditError as error:
         return _Report(False, None, message(error))
 

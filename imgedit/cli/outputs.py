@@ -86,7 +86,7 @@ def settle_existing(found: Sequence[Path], *, force: bool) -> None:
 def check(path: Path) -> None:
     """End the command where a file of this name cannot be written."""
     try:
-        output_files.check(path)
+        output_files.check_output(path)
     except OSError as error:
         fail(say("cannot write {what}", what=message(error)))
 

@@ -14,7 +14,7 @@ from imgedit.errors import ModelDownloadError, ModelLoadError
 from imgedit.local.doctor import Finding
 from imgedit.weights.gguf_header import read_header as read_gguf_header
 from imgedit.weights.identify import identified
-from imgedit.weights.registry import CATALOGUE, CODE_SUFFIXES, LOCK_NAME, Source, bytes_in, read_lock, readable
+from imgedit.weights.model_registry import CATALOGUE, CODE_SUFFIXES, LOCK_NAME, Source, bytes_in, read_lock, readable
 from imgedit.weights.safetensors_header import read_header
 
 MAX_JSON_BYTES = 4 * 1024 * 1024

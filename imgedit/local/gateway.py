@@ -68,7 +68,7 @@ class Tls:
     key: Path
 
 
-def edge(
+def edge_config(
     *,
     public: Address,
     metrics: Address,
@@ -104,7 +104,7 @@ def edge(
     return config
 
 
-def sidecar(
+def sidecar_config(
     *,
     listeners: Mapping[str, Address],
     replicas: Mapping[str, Sequence[Address]],
@@ -149,7 +149,7 @@ ENVIRONMENT = {"TZ": "UTC"}
 """Envoy's environment, which gives its times the services' zone."""
 
 
-def command(config: Config, path: Path, *, log: str = "warning") -> list[str]:
+def envoy_command(config: Config, path: Path, *, log: str = "warning") -> list[str]:
     """Write the configuration to `path` and return the command that runs Envoy.
 
     Raises `SettingsError` if Envoy is not installed.

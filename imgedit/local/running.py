@@ -57,7 +57,7 @@ class Held:
 
 
 @contextlib.contextmanager
-def held(record: Record) -> Iterator[Held]:
+def held_record(record: Record) -> Iterator[Held]:
     """Hold the record of a stack while it runs.
 
     Raises `InUse`, and OSError if the record cannot be written.
@@ -78,7 +78,7 @@ def held(record: Record) -> Iterator[Held]:
         os.close(descriptor)
 
 
-def found() -> list[Record]:
+def running_stacks() -> list[Record]:
     """The stacks of this user that run now, by their base ports."""
     records = [_read(path) for path in Path(tempfile.gettempdir()).glob(_path("*").name)]
     return sorted((record for record in records if record is not None), key=lambda record: record.base_port)

@@ -20,7 +20,7 @@ from typing import BinaryIO
 from imgedit import installation
 from imgedit.errors import HubUnavailable, ModelDownloadError
 from imgedit.weights.hub import Hub, HubFile, quoted
-from imgedit.weights.registry import LockedModel, Source, is_plain, read_lock, readable, write_lock
+from imgedit.weights.model_registry import LockedModel, Source, is_plain, read_lock, readable, write_lock
 
 PARTIAL_FOLDER = ".incomplete"
 """Below the models folder: what has not been downloaded to its end."""

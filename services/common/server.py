@@ -27,7 +27,7 @@ from services.common import access, logs, memory, metrics, tls, tracing
 from services.common.interceptors import RequestInterceptor
 from services.common.messages import Limits
 from services.common.metrics import MetricsServer
-from services.common.settings import P, S, ServiceSettings, load
+from services.common.settings import P, S, ServiceSettings, load_settings
 
 _log = logging.getLogger(__name__)
 
@@ -159,7 +159,7 @@ class RunningServer:
             await self._health.set(name, status)
 
 
-def run(make_service: Callable[[S], Service], settings_class: type[S]) -> int:
+def run_service(make_service: Callable[[S], Service], settings_class: type[S]) -> int:
     """Serve until SIGTERM or SIGINT.
 
     Returns the exit code: 0 after a clean shutdown, 1 if the start failed.
@@ -174,9 +174,9 @@ def run_process(
 
     `serve` gets an event that is set once the process is to end, and returns the exit code.
     """
-    sighup.hold()
+    sighup.block()
     try:
-        settings = load(settings_class)
+        settings = load_settings(settings_class)
         logs.configure(settings.service, settings.log_level)
         logs.claim_standard_error()
         metrics.BUILD.info({"version": __version__, "service": settings.service})
@@ -207,7 +207,7 @@ async def _until_stopped(made: M, settings: P, serve: Callable[[M, P, asyncio.Ev
 
 
 async def _serve(service: Service, settings: ServiceSettings, stop: asyncio.Event) -> int:
-    listen_for_hangup(service.reload, stop)
+    listen_for_sighup(service.reload, stop)
     try:
         server = RunningServer(service, settings)
     except OSError as error:
@@ -239,12 +239,12 @@ async def _serve(service: Service, settings: ServiceSettings, stop: asyncio.Even
     return 0
 
 
-def listen_for_hangup(read_again: Callable[[], Awaitable[None]], stop: asyncio.Event) -> None:
+def listen_for_sighup(read_again: Callable[[], Awaitable[None]], stop: asyncio.Event) -> None:
     """Reload the configuration on SIGHUP, or stop if the terminal has closed."""
     terminal = sighup.Terminal()
     reloads: set[asyncio.Task[None]] = set()
 
-    def on_hangup() -> None:
+    def on_sighup() -> None:
         if terminal.is_gone():
             stop.set()
             return
@@ -252,8 +252,8 @@ def listen_for_hangup(read_again: Callable[[], Awaitable[None]], stop: asyncio.E
         reloads.add(reload)
         reload.add_done_callback(reloads.discard)
 
-    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, on_hangup)
-    sighup.release()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, on_sighup)
+    sighup.unblock()
 
 
 async def _watch_parent(stop: asyncio.Event) -> None:

@@ -166,7 +166,7 @@ S = TypeVar("S", bound=ServiceSettings)
 P = TypeVar("P", bound=ServerSettings)
 
 
-def load(settings_class: type[P]) -> P:
+def load_settings(settings_class: type[P]) -> P:
     """Read the settings of a service from the environment.
 
     Raises `SettingsError` that names the variable, for an invalid value or an unknown variable.

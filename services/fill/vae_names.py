@@ -12,7 +12,7 @@ from typing import Any
 
 from diffusers import AutoencoderKL
 
-from services.diffusion.weights.layout import Layout, Shapes
+from services.diffusion.weights.original_names import Layout, Shapes
 
 RENAMED = (
     (r"encoder\.down_blocks\.(\d+)\.resnets\.(\d+)\.", r"encoder.down.\1.block.\2."),

@@ -19,12 +19,12 @@ from starlette.types import Receive, Scope, Send
 from imgedit.errors import DeadlineExceeded, ImgeditError, InvalidArgument, NotFound, Resource, quoted
 from services.common import calls, logs, tracing
 from services.common.calls import Call
-from services.openai_api import answers, errors
+from services.openai_api import errors, responses
 from services.openai_api.edits import Edits
 from services.openai_api.exchange import Exchange, given_request_id
 from services.openai_api.image_edits import ImageEdits
 from services.openai_api.masks import Masks
-from services.openai_api.results import Results
+from services.openai_api.result_urls import Results
 from services.openai_api.settings import OpenAiApiSettings
 
 Handler = Callable[[Exchange], Awaitable[None]]
@@ -73,7 +73,7 @@ class OpenAiApi:
     async def _models(self, exchange: Exchange) -> None:
         """GET /v1/models."""
         features = await self._edits.features(exchange.authorization, exchange.request_id)
-        await exchange.answer_json(200, answers.models(features, self._began))
+        await exchange.answer_json(200, responses.models(features, self._began))
 
     async def _result(self, exchange: Exchange) -> None:
         """GET /v1/images/results/…: return a file; its name is an unguessable secret."""

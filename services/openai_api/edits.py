@@ -170,7 +170,7 @@ class Edits:
                 return found
             request.page_token = page.next_page_token
 
-    async def run(self, edit: EditSpec, authorization: str | None, ends_at: float) -> AsyncGenerator[Report, None]:
+    async def reports(self, edit: EditSpec, authorization: str | None, ends_at: float) -> AsyncGenerator[Report, None]:
         """Yield the reports of one edit; the last one is its result.
 
         Closing the generator cancels the edit. If the orchestrator is lost before its first report, the edit is sent
@@ -274,20 +274,20 @@ def _report(event: edit_pb2.EditEvent) -> Report | None:
     return None
 
 
-def _result(answer: edit_pb2.EditResponse) -> Result:
-    used = answer.effective
+def _result(response: edit_pb2.EditResponse) -> Result:
+    used = response.effective
     formats = {edit_pb2.OutputFormat.Value(value): name for name, value in _FORMATS.items()}
     return Result(
-        image=answer.output_image,
+        image=response.output_image,
         format=formats.get(used.output.format, "png"),
-        width=answer.width,
-        height=answer.height,
-        seed=answer.seed,
-        model=f"{answer.experiment_id}/{used.feature_id}",
+        width=response.width,
+        height=response.height,
+        seed=response.seed,
+        model=f"{response.experiment_id}/{used.feature_id}",
         quality=_QUALITIES.get(used.profile, "medium"),
         revised_prompt=used.prompt if used.HasField("requested_prompt") else None,
-        warnings=tuple(answer.warnings),
-        request_id=answer.request_id,
+        warnings=tuple(response.warnings),
+        request_id=response.request_id,
     )
 
 

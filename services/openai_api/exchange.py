@@ -20,8 +20,8 @@ from starlette.types import Receive, Scope, Send
 from imgedit.errors import DeadlineExceeded, EditCancelled, InvalidArgument, Unauthenticated, quoted
 from services.common.call_context import LONGEST_SECONDS
 from services.common.interceptors import REQUEST_ID_KEY, REQUEST_ID_PATTERN
-from services.openai_api import answers, metrics
-from services.openai_api.answers import Parts
+from services.openai_api import metrics, responses
+from services.openai_api.responses import Parts
 
 T = TypeVar("T")
 
@@ -133,7 +133,7 @@ class Exchange:
         self, status: int, parts: Parts, *, media_type: str, headers: Mapping[str, str] | None = None
     ) -> None:
         """The whole answer."""
-        size = {"content-length": str(answers.length(parts))}
+        size = {"content-length": str(responses.length(parts))}
         await self._begin(status, {"content-type": media_type, **size, **(headers or {})})
         await self._pass_on(parts)
         await self._passed_on(b"", is_last=True)
@@ -166,7 +166,7 @@ class Exchange:
         await self._send({"type": "http.response.start", "status": status, "headers": raw})
 
     async def _pass_on(self, parts: Parts) -> None:
-        for piece in answers.slices(parts):
+        for piece in responses.slices(parts):
             await self._passed_on(piece)
 
     async def _passed_on(self, piece: bytes, *, is_last: bool = False) -> None:

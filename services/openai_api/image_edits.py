@@ -20,12 +20,12 @@ from imgedit.errors import (
 )
 from imgedit.imaging import containers, images
 from services.common import calls
-from services.openai_api import answers, errors, form, metrics, model_choice, parameters
+from services.openai_api import errors, metrics, model_choice, multipart, parameters, responses
 from services.openai_api.edits import Edits, EditSpec, Feature, Preview, Progress, Result
 from services.openai_api.exchange import Exchange
 from services.openai_api.masks import Masks
 from services.openai_api.parameters import ImageEdit
-from services.openai_api.results import Results
+from services.openai_api.result_urls import Results
 from services.openai_api.settings import OpenAiApiSettings
 from services.openai_api.transparency import may_be_transparent
 
@@ -49,7 +49,7 @@ class ImageEdits:
         self._edits = edits
         self._masks = masks
         self._results = results
-        self._limits = form.Limits(settings.max_request_bytes, settings.max_parts, settings.max_field_bytes)
+        self._limits = multipart.Limits(settings.max_request_bytes, settings.max_parts, settings.max_field_bytes)
         self._requests = 0
         self._running = 0
 
@@ -60,7 +60,7 @@ class ImageEdits:
         _check_origin(exchange)
         with self._request_counted():
             await self._edits.admit(authorization, exchange.request_id)
-            asked = parameters.read(await self._received(exchange), has_urls=self._results is not None)
+            asked = parameters.read_parameters(await self._received(exchange), has_urls=self._results is not None)
             _check_request_id(exchange, asked)
             _log.info("edit", extra={"model": asked.model, "n": asked.n, "stream": asked.stream, "user": asked.user})
             with self._edits_counted(asked.n):
@@ -70,14 +70,16 @@ class ImageEdits:
                 found = await exchange.while_connected(self._all_results(exchange, asked, authorization, ends_at))
             await self._answer(exchange, asked, found)
 
-    async def _received(self, exchange: Exchange) -> form.Form:
+    async def _received(self, exchange: Exchange) -> multipart.Form:
         """The form, once it is whole."""
         if int(exchange.headers.get("content-length") or 0) > self._limits.max_bytes:
-            raise form.too_large(self._limits)
+            raise multipart.too_large(self._limits)
         seconds = self._settings.receive_seconds
         try:
             async with asyncio.timeout(seconds):
-                return await form.read(exchange.headers.get("content-type", ""), exchange.body(), self._limits)
+                return await multipart.read_form(
+                    exchange.headers.get("content-type", ""), exchange.body(), self._limits
+                )
         except TimeoutError:
             raise DeadlineExceeded(f"the request was not received whole within {seconds:g} s") from None
 
@@ -97,14 +99,14 @@ class ImageEdits:
         return results
 
     async def _result(self, spec: EditSpec, authorization: str | None, ends_at: float) -> Result:
-        async with aclosing(self._edits.run(spec, authorization, ends_at)) as reports:
+        async with aclosing(self._edits.reports(spec, authorization, ends_at)) as reports:
             [result] = [report async for report in reports if isinstance(report, Result)]
         return result
 
     async def _answer(self, exchange: Exchange, asked: ImageEdit, found: list[Result]) -> None:
         urls = [self._url(exchange.request_id, result) for result in found] if asked.response_format == "url" else []
         metrics.RESULTS.labels(asked.response_format).inc(len(found))
-        await exchange.answer(200, answers.images(asked, found, urls), media_type="application/json")
+        await exchange.answer(200, responses.images(asked, found, urls), media_type="application/json")
 
     def _url(self, request_id: str, result: Result) -> str:
         if self._results is None:
@@ -121,16 +123,16 @@ class ImageEdits:
         [spec] = await self._specs(exchange, asked, authorization)
         shown = 0
         try:
-            async with aclosing(self._edits.run(spec, authorization, ends_at)) as reports:
+            async with aclosing(self._edits.reports(spec, authorization, ends_at)) as reports:
                 async for report in reports:
                     if not exchange.has_begun:
                         await exchange.begin_events()
                     if isinstance(report, Progress):
-                        await exchange.send_event(answers.comment(report))
+                        await exchange.send_event(responses.comment(report))
                     elif isinstance(report, Result):
                         _check_opaque(asked, report)
                         metrics.RESULTS.labels("stream").inc()
-                        await exchange.send_event(answers.completed(report))
+                        await exchange.send_event(responses.completed(report))
                     elif shown < asked.partial_images:
                         await exchange.send_event(_partial_image(report, asked, shown))
                         metrics.PARTIAL_IMAGES.inc()
@@ -138,8 +140,8 @@ class ImageEdits:
         except ImgeditError as error:
             if exchange.is_broken or not exchange.has_begun:
                 raise
-            calls.answered_error(error)
-            await exchange.send_event(answers.failed(errors.body(error)))
+            calls.reported_error(error)
+            await exchange.send_event(responses.failed(errors.body(error)))
         await exchange.end_events()
 
     async def _specs(self, exchange: Exchange, asked: ImageEdit, authorization: str | None) -> list[EditSpec]:
@@ -182,7 +184,7 @@ class ImageEdits:
             if any(name.startswith("outpaint.") for name in asked.own):
                 raise InvalidArgument.field("size", "must be auto with outpaint, whose margins decide the size")
             found = await asyncio.to_thread(
-                images.check, asked.images[0], field="image", max_pixels=self._settings.max_pixels
+                images.check_file, asked.images[0], field="image", max_pixels=self._settings.max_pixels
             )
             own = _upright(found)
             if asked.size != own:
@@ -282,9 +284,9 @@ def _previews(asked: ImageEdit, feature: Feature) -> int:
     return max(1, steps // (asked.partial_images + 1))
 
 
-def _partial_image(preview: Preview, asked: ImageEdit, index: int) -> answers.Parts:
-    header = containers.read(preview.image)
+def _partial_image(preview: Preview, asked: ImageEdit, index: int) -> responses.Parts:
+    header = containers.read_header(preview.image)
     size = f"{header.width}x{header.height}" if header else "auto"
     qualities = {profile: name for name, profile in parameters.QUALITIES.items()}
     quality = qualities.get(asked.own.get("profile", "balanced")) or "medium"
-    return answers.partial_image(preview, asked, index, quality, size)
+    return responses.partial_image(preview, asked, index, quality, size)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from imgedit.errors import InvalidArgument, quoted
-from services.openai_api.form import Form
+from services.openai_api.multipart import Form
 
 OutputFormat = Literal["png", "jpeg", "webp"]
 ResponseFormat = Literal["b64_json", "url"]
@@ -66,7 +66,7 @@ class Parameter:
     range: tuple[int, int] | None = None
 
 
-def read(form: Form, *, has_urls: bool) -> ImageEdit:
+def read_parameters(form: Form, *, has_urls: bool) -> ImageEdit:
     """Parse a form into a request. `has_urls`: whether results can be put behind URLs.
 
     Raises `InvalidArgument` for an unknown or unsupported parameter and for an invalid value.

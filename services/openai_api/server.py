@@ -18,7 +18,7 @@ from imgedit.errors import SettingsError
 from imgedit.file_watch import CHECK_SECONDS, Watched
 from services.common import metrics
 from services.common.metrics import MetricsServer
-from services.common.server import listen_for_hangup
+from services.common.server import listen_for_sighup
 from services.openai_api.app import OpenAiApi
 from services.openai_api.settings import OpenAiApiSettings
 
@@ -170,7 +170,7 @@ async def serve(api: OpenAiApi, settings: OpenAiApiSettings, stop: asyncio.Event
     async def nothing_to_read_again() -> None:
         _log.info("there is no configuration to read again")
 
-    listen_for_hangup(nothing_to_read_again, stop)
+    listen_for_sighup(nothing_to_read_again, stop)
     server = RunningHttpServer(api, settings)
     await server.start()
     stopping = asyncio.create_task(stop.wait())

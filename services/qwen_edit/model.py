@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from transformers import Qwen2Tokenizer
 
 from imgedit.errors import InvalidArgument
-from services.diffusion.engine.adapter import Plan
+from services.diffusion.engine.adapter import Workload
 from services.diffusion.engine.region_steps import RegionSchedule, RegionSteps
 from services.diffusion.networks import device as devices
 from services.diffusion.networks import flow, loading, vae_pixels
@@ -47,11 +47,11 @@ from services.diffusion.weights.reading import Held
 from services.qwen_edit import gguf_names, vae
 from services.qwen_edit.attention import keep_keys
 from services.qwen_edit.conditioning import CONDITION_PIXELS, MULTIPLE, REFERENCE_PIXELS, Conditioner, scaled
-from services.qwen_edit.instructions import RewriteSpec
-from services.qwen_edit.latent_mask import Region
+from services.qwen_edit.latent_mask import LatentMask
 from services.qwen_edit.processor import load_processor
 from services.qwen_edit.prompt_length import TokenCounter
-from services.qwen_edit.rewriting import PromptRewriter
+from services.qwen_edit.prompt_rewriter import PromptRewriter
+from services.qwen_edit.rewrite_instructions import RewriteSpec
 from services.qwen_edit.spec import QwenEditSpec
 from services.qwen_edit.text_encoder import load_text_encoder
 
@@ -88,7 +88,7 @@ class QwenEditState(FlowState[torch.Tensor]):
 
     pictures: torch.Tensor
     shapes: list[tuple[int, int, int]]
-    region: Region | None
+    region: LatentMask | None
 
 
 class QwenEditAdapter(FlowAdapter[QwenEditState, torch.Tensor]):
@@ -127,7 +127,7 @@ class QwenEditAdapter(FlowAdapter[QwenEditState, torch.Tensor]):
         self._masks_prompts = masks_prompts
         self._writer = PromptRewriter(pipeline.text_encoder, pipeline.processor, target, service=SERVICE)
 
-    def plan(self, spec: QwenEditSpec) -> Plan:
+    def workload(self, spec: QwenEditSpec) -> Workload:
         """Check the spec and estimate its work.
 
         Raises `InvalidArgument` that names the field.
@@ -151,7 +151,7 @@ class QwenEditAdapter(FlowAdapter[QwenEditState, torch.Tensor]):
         region = self._region_of(spec)
         region = region if self._fits(region) else None
         key = (*shapes, tokens, passes, spec.lora, None if region is None else region.tokens)
-        return Plan(
+        return Workload(
             steps=spec.steps - flow.skipped_steps(spec.steps, spec.strength),
             tokens=tokens,
             passes=passes,
@@ -196,7 +196,7 @@ class QwenEditAdapter(FlowAdapter[QwenEditState, torch.Tensor]):
         """Encode prompt and images, draw the noise."""
         height, width, _ = spec.images[0].shape
         generator = torch.Generator("cpu").manual_seed(spec.seed)
-        plan = self.plan(spec)
+        workload = self.workload(spec)
         sigmas, start = self._levels_of(spec.lora, spec.steps, spec.strength, height * width // MULTIPLE**2)
         positive = self._conditioner.prompt(spec.prompt, spec.images)
         uncond = active_negative(spec)
@@ -215,21 +215,21 @@ class QwenEditAdapter(FlowAdapter[QwenEditState, torch.Tensor]):
             positive=positive,
             negative=negative,
             cfg_scale=spec.true_cfg_scale,
-            region=None if spec.mask is None else Region.of(spec.images[0], spec.mask, encoded[0], noise),
-            joined=self._joins(plan, step_cache=spec.step_cache),
+            region=None if spec.mask is None else LatentMask.from_mask(spec.images[0], spec.mask, encoded[0], noise),
+            joined=self._joins(workload, step_cache=spec.step_cache),
             lora=spec.lora,
             context=self._network.new_context() if spec.step_cache else None,
-            tokens=self._token_region(spec, plan),
+            tokens=self._token_region(spec, workload),
         )
         devices.finish(self._device)
         return state
 
-    def _token_region(self, spec: QwenEditSpec, plan: Plan) -> TokenRegion | None:
-        if plan.region is None:
+    def _token_region(self, spec: QwenEditSpec, workload: Workload) -> TokenRegion | None:
+        if workload.region is None:
             return None
         tokens = sum(math.prod(shape) for shape in self._conditioner.shapes(spec.images))
         region = torch.from_numpy(region_tokens(spec, self._region_schedule.rim)).to(self._device)
-        return TokenRegion.of(plan.region, region, tokens, passes=plan.passes)
+        return TokenRegion.from_steps(workload.region, region, tokens, passes=workload.passes)
 
     def decode(self, state: QwenEditState) -> NDArray[np.uint8]:
         """The finished image, (H, W, 3) uint8, with original pixels outside the mask."""
@@ -251,7 +251,17 @@ class QwenEditAdapter(FlowAdapter[QwenEditState, torch.Tensor]):
     def warm_up(self) -> None:
         """Run one tiny job from start to end, so that the first request is not slower."""
         image = np.full((64, 64, 3), 128, np.uint8)
-        state = self.prepare(QwenEditSpec((image,), "warm up", " ", true_cfg_scale=2.0, steps=1, strength=1.0, seed=0))
+        state = self.prepare(
+            QwenEditSpec(
+                images=(image,),
+                prompt="warm up",
+                negative_prompt=" ",
+                true_cfg_scale=2.0,
+                steps=1,
+                strength=1.0,
+                seed=0,
+            )
+        )
         self.denoise([state])
         self.decode(state)
         self.latent_rgb()
@@ -296,7 +306,7 @@ class QwenEditAdapter(FlowAdapter[QwenEditState, torch.Tensor]):
         latents = computed(states, torch.cat([state.latents for state in states]))
         is_whole = keys is None or keys.full
         features, mask = padded(prompts)
-        output = self._network.run(
+        output = self._network.forward(
             lora=first.lora,
             context=step_context(first, sign),
             keys=keys,
@@ -311,7 +321,7 @@ class QwenEditAdapter(FlowAdapter[QwenEditState, torch.Tensor]):
         return output[:, : latents.shape[1]]
 
 
-def load(
+def load_qwen_edit(
     folder: Path,
     *,
     gguf: Path | None = None,
@@ -344,14 +354,14 @@ def load(
         )
         return QwenImageEditPlusPipeline(
             scheduler=None,
-            vae=vae.load(folder / "vae", vae_number, device_of("vae")),
+            vae=vae.load_vae(folder / "vae", vae_number, device_of("vae")),
             text_encoder=encoder,
             tokenizer=tokenizer,
             processor=load_processor(folder / "processor", tokenizer),
             transformer=None,
         )
 
-    loaded = loading.load(
+    loaded = loading.load_pipeline(
         RECIPE,
         Source(folder, gguf, gguf_sha256, weights),
         assemble,

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from services.diffusion.weights.layout import Shapes
+from services.diffusion.weights.original_names import Shapes
 
 RENAMED = (
     (r"^quant_conv\.", "conv1."),

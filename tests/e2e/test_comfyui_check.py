@@ -16,7 +16,7 @@ from PIL import Image
 
 from imgedit.cli.exit_codes import ExitCode
 from imgedit.local.ports import Ports
-from services.orchestrator.catalogue import models
+from services.orchestrator.catalogue import experiments
 
 from .conftest import RunningStack
 
@@ -54,7 +54,7 @@ def test_an_imported_experiment_edits_a_sample_before_it_is_written(
     assert done.returncode == ExitCode.DONE, done.stderr
     assert done.stdout == f"{out}\n"
     assert "checked with" in done.stderr
-    assert models.load(out).experiments[0].id == name
+    assert experiments.load_catalogue(out).experiments[0].id == name
     with Image.open(result) as picture:
         assert picture.size == (256, 256)
 

@@ -475,7 +475,9 @@ async def test_a_slow_sender_is_given_up(shared: Door) -> None:
 
 
 async def test_tokens_and_their_scopes_are_those_of_the_orchestrator() -> None:
-    made = [tokens.make(f"caller{n}", scopes) for n, scopes in enumerate((("edit", "list"), ("edit",), ("list",)))]
+    made = [
+        tokens.make_token(f"caller{n}", scopes) for n, scopes in enumerate((("edit", "list"), ("edit",), ("list",)))
+    ]
     (both, edits_only, lists_only), lines = [token for token, _ in made], ";".join(found.line for _, found in made)
     async with door(orchestrator={"tokens": lines}, api_key=both) as at:
         assert (await at.edit()).data

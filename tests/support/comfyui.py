@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from services.diffusion.weights.layout import Layout
+from services.diffusion.weights.original_names import Layout
 
 Tensors = dict[str, torch.Tensor]
 LARGEST = 448.0

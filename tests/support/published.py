@@ -18,7 +18,7 @@ from diffusers import AutoencoderKL, AutoencoderKLQwenImage, FluxTransformer2DMo
 from transformers import CLIPTextModel, Qwen2_5_VLForConditionalGeneration, T5EncoderModel
 
 from imgedit.weights.safetensors_header import DTYPE_BYTES
-from services.diffusion.weights.layout import Layout, joined_shape, shapes_of
+from services.diffusion.weights.original_names import Layout, joined_shape, shapes_of
 
 DATA = Path(__file__).parents[1] / "data" / "published"
 FLUX, QWEN, BEN2 = DATA / "FLUX.1-Fill-dev", DATA / "Qwen-Image-Edit-2509", DATA / "BEN2"

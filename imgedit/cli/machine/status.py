@@ -71,7 +71,7 @@ def stop(base_port: BasePort = None) -> None:
 
 
 def _records(base_port: int | None) -> list[running.Record]:
-    return [record for record in running.found() if base_port in (None, record.base_port)]
+    return [record for record in running.running_stacks() if base_port in (None, record.base_port)]
 
 
 def _faults(record: running.Record) -> dict[str, str | None]:

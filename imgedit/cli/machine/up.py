@@ -129,10 +129,10 @@ def _run(stack: stacks.Stack, process: background.Process) -> ExitCode:
     # SIGINT too: a shell that starts a job in the background has it ignored.
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, _interrupt)
-    signal.signal(signal.SIGHUP, partial(_on_hangup, sighup.Terminal(), stack))
+    signal.signal(signal.SIGHUP, partial(_on_sighup, sighup.Terminal(), stack))
     record = running.Record(stack.ports.base, os.getpid(), time.time(), str(stack.logs.resolve()))
     try:
-        with running.held(record) as held:
+        with running.held_record(record) as held:
             _start(stack, held)
             _say_where(stack.ports, stack.logs, is_detached=process.is_child)
             process.let_go()
@@ -225,7 +225,7 @@ def _replicas(wanted: list[str]) -> dict[str, int]:
     return found
 
 
-def _on_hangup(terminal: sighup.Terminal, stack: stacks.Stack, signum: int, frame: FrameType | None) -> None:
+def _on_sighup(terminal: sighup.Terminal, stack: stacks.Stack, signum: int, frame: FrameType | None) -> None:
     if terminal.is_gone():
         _interrupt(signum, frame)
     stack.reload()

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from services.diffusion.engine.adapter import Plan
+from services.diffusion.engine.adapter import Workload
 from services.diffusion.engine.region_steps import RegionSchedule, RegionSteps, equal_work
 from services.diffusion.networks import device as devices
 from services.diffusion.networks import finite, flow, vae_pixels
@@ -54,8 +54,8 @@ class FlowAdapter(ABC, Generic[StateT, PromptT]):
     """One model's jobs for the engine.
 
     name, revision: what was loaded. region_schedule: which steps of a job with region steps are full. region_bytes: the
-    most that a job may keep for them; one that needs more has none. All methods but `plan`, `unchanged` and `warnings`
-    belong to one worker thread.
+    most that a job may keep for them; one that needs more has none. All methods but `workload`, `unchanged` and
+    `warnings` belong to one worker thread.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class FlowAdapter(ABC, Generic[StateT, PromptT]):
             velocity = self._velocity(states, positives, "positive")
         rows = [_whole(state, velocity[i : i + 1]) for i, state in enumerate(states)]
         stepped = [self._advanced(state, row) for state, row in zip(states, rows, strict=True)]
-        finite.check(self._network.service, "denoise", *stepped)
+        finite.check_finite(self._network.service, "denoise", *stepped)
         devices.finish(self._device)  # what can fail has failed by now, and no state has changed
         for state, latents, row in zip(states, stepped, rows, strict=True):
             state.latents = latents
@@ -217,8 +217,8 @@ class FlowAdapter(ABC, Generic[StateT, PromptT]):
         )
         return (warning,)
 
-    def _joins(self, plan: Plan, *, step_cache: bool) -> bool:
-        return joins_passes(self._cfg_batch, plan.tokens, passes=plan.passes, step_cache=step_cache)
+    def _joins(self, workload: Workload, *, step_cache: bool) -> bool:
+        return joins_passes(self._cfg_batch, workload.tokens, passes=workload.passes, step_cache=step_cache)
 
 
 def unpacked(state: FlowState[Any]) -> torch.Tensor:

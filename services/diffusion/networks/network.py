@@ -64,7 +64,7 @@ class Network:
         """A unique name for a job's step cache."""
         return f"job{next(self._names)}"
 
-    def run(
+    def forward(
         self, *, lora: str | None, context: str | None, keys: KeyedForward | None = None, **inputs: Any
     ) -> torch.Tensor:
         """One forward under this LoRA.

@@ -63,7 +63,7 @@ class TokenRegion:
     done: int = 0
 
     @classmethod
-    def of(cls, steps: RegionSteps, computed: torch.Tensor, tokens: int, *, passes: int) -> "TokenRegion":
+    def from_steps(cls, steps: RegionSteps, computed: torch.Tensor, tokens: int, *, passes: int) -> "TokenRegion":
         """The state of a new job.
 
         tokens: the picture tokens that a full step computes, the result's first.

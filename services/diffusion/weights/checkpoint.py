@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from imgedit.errors import ModelLoadError
 from imgedit.weights.lfs import refuse_pointer
 from services.diffusion.weights import prequantised
-from services.diffusion.weights.layout import Layout
+from services.diffusion.weights.original_names import Layout
 from services.diffusion.weights.reading import Held, fill
 from services.diffusion.weights.stored_weights import Ignored, StoredNetwork, check_network
 
@@ -100,11 +100,11 @@ def load_network(
     join_logs()
     if prequantised.method_of(folder) is not None:
         with _named(cls, folder):
-            return prequantised.load(cls, folder, dtype)
-    return fill(check(cls, folder, dtype, ignored, layout), dtype, device, held, dense)
+            return prequantised.load_prequantised(cls, folder, dtype)
+    return fill(check_checkpoint(cls, folder, dtype, ignored, layout), dtype, device, held, dense)
 
 
-def check(
+def check_checkpoint(
     cls: Any, folder: Path, dtype: torch.dtype, ignored: Ignored = MappingProxyType({}), layout: Layout | None = None
 ) -> StoredNetwork:
     """The folder's network, still without weights, checked against its files.

@@ -19,9 +19,9 @@ from torch import nn
 
 from imgedit.errors import ModelLoadError
 from imgedit.weights.gguf_header import TYPES, TensorEntry, read_header
-from services.common.faults import refuse_unfit
+from services.common.weights_faults import refuse_unfit
 from services.diffusion.weights.checkpoint import read_json
-from services.diffusion.weights.layout import Layout, Shapes, joined_shape, prefix_of, shapes_of
+from services.diffusion.weights.original_names import Layout, Shapes, joined_shape, prefix_of, shapes_of
 from services.diffusion.weights.reading import Meter, place
 
 Weights = Literal["auto", "dense", "stored", "gguf"]

@@ -46,7 +46,7 @@ def method_of(folder: Path) -> str | None:
     return method
 
 
-def load(cls: Any, folder: Path, dtype: torch.dtype) -> Any:
+def load_prequantised(cls: Any, folder: Path, dtype: torch.dtype) -> Any:
     """The quantised network, ready for inference. Raises the library's errors."""
     option = "torch_dtype" if issubclass(cls, ModelMixin) else "dtype"
     network = cls.from_pretrained(str(folder), local_files_only=True, use_safetensors=True, **{option: dtype})

@@ -21,7 +21,7 @@ from torch import nn
 from imgedit.errors import ModelLoadError
 from services.diffusion.weights import fp8
 from services.diffusion.weights.int8 import Int8Linear
-from services.diffusion.weights.layout import shapes_of
+from services.diffusion.weights.original_names import shapes_of
 from services.diffusion.weights.stored_weights import StoredNetwork, tied
 
 Held = Literal["dense", "stored", "int8"]

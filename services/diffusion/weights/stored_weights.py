@@ -26,9 +26,9 @@ from transformers.utils import SAFE_WEIGHTS_NAME as TRANSFORMERS_FILE
 
 from imgedit.errors import ModelLoadError
 from imgedit.weights.safetensors_header import Entry, read_header
-from services.common.faults import refuse_unfit, shortened
+from services.common.weights_faults import refuse_unfit, shortened
 from services.diffusion.weights import fp8
-from services.diffusion.weights.layout import Layout, joined_shape, prefix_of, shapes_of
+from services.diffusion.weights.original_names import Layout, joined_shape, prefix_of, shapes_of
 
 FORMATS = ("F32", "F16", "BF16", "F64")
 """Number formats of plain weights. Integers need scales of other kinds, which these networks do not have."""

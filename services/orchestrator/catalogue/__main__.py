@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from imgedit.errors import SettingsError
-from services.orchestrator.catalogue import models, schema
+from services.orchestrator.catalogue import experiments, schema
 from services.orchestrator.catalogue.comfyui import importing
 
 
@@ -42,7 +42,7 @@ def _check(files: list[Path]) -> int:
 
 def _check_one(file: Path) -> int:
     try:
-        loaded = models.load(file)
+        loaded = experiments.load_catalogue(file)
     except SettingsError as error:
         print(error, file=sys.stderr)
         return 1
@@ -62,7 +62,7 @@ def _import(file: Path, experiment_id: str | None, save_node: str | None) -> int
 
 
 def _schema() -> int:
-    print(json.dumps(schema.make(), indent=2, ensure_ascii=False))
+    print(json.dumps(schema.make_schema(), indent=2, ensure_ascii=False))
     return 0
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from imgedit.errors import InvalidArgument
 from imgedit.v1 import edit_pb2
 from services.common import checks
-from services.orchestrator.catalogue.models import (
+from services.orchestrator.catalogue.experiments import (
     MAX_MASK_PX,
     Background,
     Feature,
@@ -45,7 +45,7 @@ class MaskUse:
 
 
 @dataclass(frozen=True)
-class Region:
+class MaskParameters:
     """The editable region.
 
     background: None = the feature has no such choice. masks: the needed mask stages.
@@ -59,7 +59,7 @@ class Region:
         return next((use for use in self.masks if use.stage is stage), None)
 
 
-def resolve(request: edit_pb2.EditRequest, feature: Feature) -> Region:
+def resolve_masks(request: edit_pb2.EditRequest, feature: Feature) -> MaskParameters:
     """The mask options and the background of a request.
 
     Raises `InvalidArgument` that names the field.
@@ -75,7 +75,7 @@ def resolve(request: edit_pb2.EditRequest, feature: Feature) -> Region:
         uses += [MaskUse(stage, _mask_options(request, stage, cuts_out=cuts_out), cuts_out) for stage in stages]
     if not uses:
         _refuse_masks(request)
-    return Region(chosen, tuple(uses))
+    return MaskParameters(chosen, tuple(uses))
 
 
 def takes_background(feature: Feature) -> bool:
@@ -99,7 +99,7 @@ def _background_of(section: Sequence[Stage], feature: Feature, chosen: Backgroun
     return chosen if chosen and editor is feature.primary_stage else editor.background
 
 
-def message(options: MaskOptions) -> edit_pb2.MaskOptions:
+def mask_options_message(options: MaskOptions) -> edit_pb2.MaskOptions:
     """The options for `effective`, with every field set.
 
     A caller's mask has no subject.

@@ -20,8 +20,8 @@ from transformers import CLIPTextModel, CLIPTokenizer, Qwen2Tokenizer
 
 from demo.tiny import tokenizers
 from services.diffusion.weights.checkpoint import load_network, load_part
-from services.fill.model import load as load_fill
-from services.qwen_edit.model import load as load_qwen
+from services.fill.model import load_fill as load_fill
+from services.qwen_edit.model import load_qwen_edit as load_qwen
 from services.qwen_edit.processor import load_processor
 from tests.support import published
 from tests.support.engine import SMALL, alike, checkpoint, fill_spec, qwen_spec

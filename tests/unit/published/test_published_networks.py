@@ -16,7 +16,7 @@ from transformers import Qwen2_5_VLConfig
 from imgedit.errors import ModelLoadError
 from imgedit.weights.safetensors_header import Entry
 from services.diffusion.weights import gguf_weights, stored_weights
-from services.diffusion.weights.layout import shapes_of
+from services.diffusion.weights.original_names import shapes_of
 from services.fill import gguf_names as flux_names
 from services.fill.model import CLIP_IGNORED, PIPELINE, T5_IGNORED
 from services.fill.model import PARTS as FLUX_PARTS

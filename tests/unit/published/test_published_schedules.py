@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from services.diffusion.networks.flow import noise_levels, schedule_config
+from services.diffusion.networks.flow import noise_levels, noise_schedule_config
 from tests.support import published
 
 STEPS = (1, 4, 8, 28, 40, 50)
@@ -46,7 +46,7 @@ def qwen(steps: int, tokens: int) -> list[float]:
 @pytest.mark.parametrize(("folder", "reference"), [(published.FLUX, flux), (published.QWEN, qwen)])
 def test_noise_levels_are_those_of_the_formula(folder: Path, reference, steps: int, size: tuple[int, int]) -> None:  # type: ignore[no-untyped-def]
     tokens = size[0] * size[1] // 256
-    found = noise_levels(schedule_config(folder / "scheduler"), steps, tokens).tolist()
+    found = noise_levels(noise_schedule_config(folder / "scheduler"), steps, tokens).tolist()
     assert found == pytest.approx(reference(steps, tokens), abs=2e-6)
     assert found[0] == 1.0
     assert found == sorted(found, reverse=True)

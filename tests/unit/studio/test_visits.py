@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from studio.pictures import Picture
+from studio.input_images import InputImage
 from studio.session import Session
 from studio.visits import Visits
 
@@ -22,7 +22,7 @@ class Clock:
 def holding(count: int) -> Session:
     """A visit whose input takes `count` bytes."""
     session = Session()
-    session.inputs = [Picture("a.png", b"x" * count, 1, 1, "PNG", b"", b"")]
+    session.inputs = [InputImage("a.png", b"x" * count, 1, 1, "PNG", b"", b"")]
     return session
 
 

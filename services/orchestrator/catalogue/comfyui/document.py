@@ -55,8 +55,8 @@ class Node:
     inputs: Mapping[str, Any]
 
     def __str__(self) -> str:
-        name = f"{self.kind} {shown(self.title)}" if self.title and self.title != self.kind else self.kind
-        return f"node {shown(self.id)} ({plain(name)})"
+        name = f"{self.kind} {shown_value(self.title)}" if self.title and self.title != self.kind else self.kind
+        return f"node {shown_value(self.id)} ({plain(name)})"
 
 
 def plain(text: str) -> str:
@@ -67,7 +67,7 @@ def plain(text: str) -> str:
     return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode("ascii") for sign in text)
 
 
-def shown(value: object) -> str:
+def shown_value(value: object) -> str:
     """A value for people, on one line and of bounded length, texts in quotation marks."""
     if isinstance(value, str):
         return f'"{plain(value if len(value) <= 80 else value[:79] + "…")}"'
@@ -78,11 +78,11 @@ def shown(value: object) -> str:
     if isinstance(value, float):
         return f"{value:g}"
     if isinstance(value, Link):
-        return f"a link to node {shown(value.node)}"
+        return f"a link to node {shown_value(value.node)}"
     return "a list" if isinstance(value, list) else "an object"
 
 
-def read(path: Path) -> dict[str, Node]:
+def read_workflow(path: Path) -> dict[str, Node]:
     """The nodes of a workflow file by id.
 
     Raises `WorkflowError` with a line for each fault.
@@ -102,7 +102,9 @@ def parse(data: bytes) -> dict[str, Node]:
     """
     content = _json(data)
     if not isinstance(content, dict):
-        raise WorkflowError(f"must be a JSON object with a node for each id, is {shown(content)}; {EXPORT_ADVICE}")
+        raise WorkflowError(
+            f"must be a JSON object with a node for each id, is {shown_value(content)}; {EXPORT_ADVICE}"
+        )
     if isinstance(content.get("nodes"), list):
         raise WorkflowError(f"is a workflow as ComfyUI's editor saves it, with positions and links; {EXPORT_ADVICE}")
     if isinstance(content.get("prompt"), dict) and "class_type" not in content["prompt"]:
@@ -141,7 +143,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in pairs:
         if key in found:
-            raise WorkflowError(f"is not a workflow: {shown(key)} stands twice in one object")
+            raise WorkflowError(f"is not a workflow: {shown_value(key)} stands twice in one object")
         found[key] = value
     return found
 
@@ -152,9 +154,9 @@ def _refuse_constant(name: str) -> NoReturn:
 
 def _node(id: str, value: Any, faults: list[str]) -> Node:
     """A node; what is wrong with it is added to `faults`."""
-    where = f"node {shown(id)}"
+    where = f"node {shown_value(id)}"
     if not isinstance(value, dict):
-        faults.append(f'{where}: must be an object with "class_type" and "inputs", is {shown(value)}')
+        faults.append(f'{where}: must be an object with "class_type" and "inputs", is {shown_value(value)}')
         return Node(id, "", "", {})
     kind, inputs = value.get("class_type"), value.get("inputs")
     if not isinstance(kind, str) or not kind:
@@ -172,7 +174,7 @@ def _node(id: str, value: Any, faults: list[str]) -> Node:
 
 
 def _what(value: dict[str, Any], key: str) -> str:
-    return shown(value[key]) if key in value else "missing"
+    return shown_value(value[key]) if key in value else "missing"
 
 
 def _input(value: Any) -> Any:

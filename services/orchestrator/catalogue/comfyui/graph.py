@@ -10,8 +10,8 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from services.orchestrator.catalogue.comfyui.document import Link, Node, WorkflowError, plain, shown
-from services.orchestrator.catalogue.comfyui.kinds import ENDS, KINDS, PRIMITIVES, Type, ValueType, is_reroute
+from services.orchestrator.catalogue.comfyui.document import Link, Node, WorkflowError, plain, shown_value
+from services.orchestrator.catalogue.comfyui.node_kinds import ENDS, KINDS, PRIMITIVES, Type, ValueType, is_reroute
 
 
 class Graph:
@@ -41,7 +41,7 @@ class Graph:
         results = {self._origin(node): node for node in reversed(saves)}
         painted = [node for node in results.values() if self._is_painted(node)]
         if len(results) > 1 and len(painted) != 1:
-            names = ", ".join(shown(node.id) for node in saves)
+            names = ", ".join(shown_value(node.id) for node in saves)
             raise WorkflowError(
                 f"there are {len(saves)} SaveImages of different pictures: nodes {names}; say with --save-node ID "
                 "which one saves the result"
@@ -59,7 +59,7 @@ class Graph:
     def _chosen_end(self, chosen: str) -> Node:
         node = self._nodes.get(chosen)
         if node is None or node.kind not in ENDS:
-            ends = ", ".join(shown(end.id) for end in self._nodes.values() if end.kind in ENDS) or "none"
+            ends = ", ".join(shown_value(end.id) for end in self._nodes.values() if end.kind in ENDS) or "none"
             raise WorkflowError(f"--save-node {plain(chosen)}: is no {' or '.join(ENDS)}; there are {ends}")
         return node
 
@@ -106,7 +106,7 @@ class Graph:
             if not isinstance(link, Link):
                 continue
             if link.node not in self._nodes:
-                faults.append(f"{node}: {_named(name)}: is linked to node {shown(link.node)}, which is not there")
+                faults.append(f"{node}: {_named(name)}: is linked to node {shown_value(link.node)}, which is not there")
             else:
                 yield name, link
 
@@ -139,7 +139,7 @@ class Graph:
             if value is None and name in kind.optional_links:
                 continue
             if not isinstance(value, Link):
-                found = f"is {shown(value)}" if name in node.inputs else "is missing"
+                found = f"is {shown_value(value)}" if name in node.inputs else "is missing"
                 yield f'{node}: {name}: must be a link to {type}, such as ["4", 0], {found}'
             elif fault := self._wrong_type(value, type):
                 yield f"{node}: {name}: {fault}"
@@ -199,7 +199,9 @@ class Graph:
         if not isinstance(link, Link):
             return None
         if link.node not in self._nodes:
-            raise WorkflowError(f"{node}: {_named(name)}: is linked to node {shown(link.node)}, which is not there")
+            raise WorkflowError(
+                f"{node}: {_named(name)}: is linked to node {shown_value(link.node)}, which is not there"
+            )
         return self._followed(link)
 
     def linked(self, node: Node, name: str) -> tuple[Node, int]:
@@ -228,14 +230,14 @@ class Graph:
         found = int(self._typed(node, name, "whole"))
         if not least <= found <= most:
             limits = f"{least} to {most}" if least < most else f"{least}"
-            raise self.refused(node, name, f"must be {limits}, is {shown(found)}")
+            raise self.refused(node, name, f"must be {limits}, is {shown_value(found)}")
         return found
 
     def number(self, node: Node, name: str, least: float, most: float) -> float:
         """A number in a range."""
         found = float(self._typed(node, name, "number"))
         if not least <= found <= most:
-            raise self.refused(node, name, f"must be {least:g} to {most:g}, is {shown(found)}")
+            raise self.refused(node, name, f"must be {least:g} to {most:g}, is {shown_value(found)}")
         return found
 
     def switch(self, node: Node, name: str) -> bool:
@@ -255,7 +257,7 @@ class Graph:
         if fits[type]:
             return value
         needed = {"text": "a text", "whole": "a whole number", "number": "a number", "switch": "true or false"}[type]
-        raise self.refused(node, name, f"must be {needed}, is {shown(value)}")
+        raise self.refused(node, name, f"must be {needed}, is {shown_value(value)}")
 
     def refused(self, node: Node, name: str, message: str) -> WorkflowError:
         """The error for an input."""

@@ -53,7 +53,7 @@ class Setting:
 
 
 @dataclass(frozen=True)
-class Plan:
+class ExperimentPlan:
     """One experiment with one feature."""
 
     models: tuple[ModelPlan, ...]

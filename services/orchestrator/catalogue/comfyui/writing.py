@@ -11,17 +11,17 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from services.orchestrator.catalogue.comfyui.document import plain
-from services.orchestrator.catalogue.comfyui.plan import Choice, Plan, Setting
+from services.orchestrator.catalogue.comfyui.plan import Choice, ExperimentPlan, Setting
 
 WIDTH = 118
 
 
-def text(plan: Plan, experiment_id: str, file_name: str) -> str:
+def catalogue_text(plan: ExperimentPlan, experiment_id: str, file_name: str) -> str:
     """The file."""
     return "\n".join([*_head(plan, file_name), *_experiment(plan, experiment_id, file_name)]) + "\n"
 
 
-def _head(plan: Plan, file_name: str) -> Iterator[str]:
+def _head(plan: ExperimentPlan, file_name: str) -> Iterator[str]:
     yield from _comment(
         0,
         f"Made by `imgedit catalogue import` from the ComfyUI workflow {plain(file_name)}. Comments name the node "
@@ -46,7 +46,7 @@ def _assigned(setting: Setting) -> str:
     return f"{setting.variable}={value if is_bare else json.dumps(value, ensure_ascii=False)}"
 
 
-def _experiment(plan: Plan, experiment_id: str, file_name: str) -> Iterator[str]:
+def _experiment(plan: ExperimentPlan, experiment_id: str, file_name: str) -> Iterator[str]:
     yield "experiments:"
     yield f"  - id: {_scalar(experiment_id)}"
     yield f"    name: {_scalar(experiment_id)}"

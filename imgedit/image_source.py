@@ -1,6 +1,6 @@
-"""Pictures as callers have them, and the bytes that are sent: files, file objects, PIL images, arrays.
+"""Read a caller's pictures: files, file objects, PIL images, arrays.
 
-Imports Pillow and NumPy only once a caller hands over a picture of theirs.
+Imports Pillow and NumPy only for a caller who passes their objects.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class BinaryFile(Protocol):
     """A file object that was opened in binary mode."""
 
     def read(self) -> bytes:
-        """All that is left of it."""
+        """The rest of the file."""
 
 
 ImageSource: TypeAlias = Union[bytes, str, Path, BinaryFile, "Image.Image", "np.ndarray[Any, Any]"]
@@ -40,13 +40,13 @@ def read_source(source: ImageSource, name: str) -> bytes:
     """The file that is sent for a picture; `name` is the option's, for errors.
 
     A PIL image keeps its colour profile and is turned as its EXIF orientation says, as the server turns a file.
-    Raises OSError for a file that cannot be read, TypeError for what is no picture.
+    Raises OSError for a file that cannot be read, TypeError for other objects.
     """
     if isinstance(source, bytes | bytearray | memoryview):
         return bytes(source)
     if isinstance(source, str | os.PathLike):
         return Path(source).read_bytes()
-    pillow = sys.modules.get("PIL.Image")  # where nobody has imported it, this is no image of its
+    pillow = sys.modules.get("PIL.Image")  # if it was not imported, this is not one of its images
     if pillow is not None and isinstance(source, pillow.Image):
         return _of_image(source, name)
     if hasattr(source, "__array_interface__"):

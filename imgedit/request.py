@@ -20,11 +20,13 @@ class _RequiredOptions(TypedDict):
 
 
 class EditOptions(_RequiredOptions, total=False):
-    """Options of an edit. What is left out, or None, takes the feature's default; only `experiment` is required.
+    """Options of an edit. An unset option, or None, takes the feature's default.
+
+    Only `experiment` is required.
 
     experiment: id of the experiment; `experiments()` lists them with their features, ranges and defaults.
     feature: id of the feature. Unset = the experiment's first one.
-    prompt: what to do, 1 to 2,000 characters. A feature that paints nothing, or has a prompt of its own, does without.
+    prompt: what to do, 1 to 2,000 characters. Optional for a feature that paints nothing or has a default prompt.
     expand_prompt: True = have a language model write the prompt out first.
     negative_prompt: what to avoid; "" is a blank one, and counts.
     negative_scale: weight of the negative prompt, 1.0 to 10.0; FLUX only.
@@ -41,7 +43,7 @@ class EditOptions(_RequiredOptions, total=False):
     postprocess: False = do not match the painted region's tone to its surroundings.
     output: an `imgedit.Output`: format and quality of the result, and pictures to leave out.
     preview_every: a preview after every so many steps, 0 to 100; `on_event` is called with them.
-    request_id: an id of your own, 1 to 64 letters, digits, ".", "_" or "-". Unset = made up.
+    request_id: your own id, 1 to 64 letters, digits, ".", "_" or "-". Unset = generated.
     """
 
     feature: str | None

@@ -48,7 +48,10 @@ class Result:
 
     @cached_property
     def byte_count(self) -> int:
-        """What it holds in memory, about. Counted once: protobuf writes the whole answer to tell its size."""
+        """About how many bytes it holds in memory.
+
+        Cached: protobuf serializes the whole response to get its size.
+        """
         return self.answer.ByteSize() + len(self.source.data) + len(self.before) + len(self.after)
 
     def without_pictures(self) -> Result:

@@ -115,9 +115,9 @@ class Session:
 
     @property
     def byte_count(self) -> int:
-        """What its pictures hold in memory, about: each once, those of uploads that are not in use, too.
+        """About how many bytes the session's images hold in memory.
 
-        Asked from the threads of other visits, which must not see a dictionary change under them.
+        Each counts once; unused uploads count too. Asked from the threads of other visits, which must not see a dictionary change under them.
         """
         opened = [picture for picture in [*self._opened.values()] if isinstance(picture, InputImage)]
         found = [*opened, *self.chosen, *self.inputs, *self.references, *self.kept_references]

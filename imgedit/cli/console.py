@@ -33,13 +33,13 @@ Language = Literal["en", "ko"]
 _ERROR: dict[Language, str] = {"en": "error", "ko": "오류"}
 
 Lang = Annotated[
-    Language | None, typer.Option(help="Language of help and messages. [default: ko where LANG says so, else en]")
+    Language | None, typer.Option(help="Language of help and messages. [default: ko if LANG is Korean, else en]")
 ]
 
 
 @dataclass(frozen=True)
 class _Manner:
-    """How this call wants to be spoken to, whatever its command takes and wherever it fails."""
+    """How to speak to this call's user: the language, and JSON or text."""
 
     language: Language
     is_json: bool
@@ -49,7 +49,10 @@ _manner: ContextVar[_Manner | None] = ContextVar("manner", default=None)
 
 
 def set_manner(arguments: Sequence[str]) -> None:
-    """Take from the words of the command line, before they are parsed, what even a fault in them is told by."""
+    """Read the language and --json before the command line is parsed.
+
+    Errors of the parsing itself need them.
+    """
     given = list(arguments)
     chosen: Language | None = None
     for word, following in zip(given, [*given, ""][1:], strict=True):
@@ -78,7 +81,7 @@ def _of_environment() -> Language:
 
 
 def say(text: str, **values: object) -> str:
-    """A text of ours in the reader's language, with the values in their places."""
+    """A message of the command line in the reader's language, with its values."""
     found = korean.MESSAGES.get(text, text) if language() == "ko" else text
     return found.format(**values)
 
@@ -120,7 +123,7 @@ def plain(text: str) -> str:
 
 
 def message(error: Exception) -> str:
-    """What went wrong, in the language of the reader."""
+    """An error's message in the reader's language."""
     if isinstance(error, ImgeditError):
         return field_names.in_options(error.korean if language() == "ko" else error.message)
     if isinstance(error, OSError) and error.filename:
@@ -154,7 +157,7 @@ def fail(text: str, code: ExitCode = ExitCode.FAILED) -> NoReturn:
 
 
 def need_servers() -> None:
-    """End with exit code 1 where only the client is installed: the command needs code of the servers."""
+    """End with exit code 1 if only the client is installed."""
     if not installation.has_servers():
         fail(installation.NO_SERVERS)
 
@@ -181,13 +184,15 @@ def need_file(path: Path) -> None:
 
 
 def need_folder(path: Path, option: str = "") -> None:
-    """End with exit code 1 where there is no such folder. option: the one that names it."""
+    """End with exit code 1 if there is no such folder. option: the one that names it."""
     if not is_folder(path):
         fail((f"{option}: " if option else "") + say("there is no folder {path}", path=path))
 
 
 def fail_with(error: ImgeditError) -> NoReturn:
-    """Print an error of the server, with what finds it in its log, and end with the exit code that fits it.
+    """Print a server's error and end with its exit code.
+
+    The output includes the ids that find the error in the server's log.
 
     Every field at fault has a line, under the name of its option. The English message names field, value and range, so
     it is there in Korean too.

@@ -107,7 +107,10 @@ class _Process:
 
 @dataclass
 class Stack:
-    """The running services. `environment` is added to that of every service; `devices`: of replicas, by name."""
+    """The running services.
+
+    `environment` is added to every service's own; `devices` holds the device of a replica by its name.
+    """
 
     ports: Ports
     logs: Path
@@ -178,9 +181,9 @@ class Stack:
             time.sleep(0.2)
 
     def tend(self) -> Iterator[str]:
-        """One look at the processes: what happened since the last one, as messages. Brings back what died.
+        """Check the processes once, restart dead ones, and yield messages of the changes.
 
-        Logs that have grown over their bound are put aside.
+        Logs over their size limit are rotated.
         """
         now = time.monotonic()
         for process in self._processes.values():

@@ -208,7 +208,7 @@ def _explained(source: Source, endpoint: str) -> Iterator[None]:
     except httpx2.HTTPError as error:
         what = quoted(str(error) or type(error).__name__)
         raise HubUnavailable(
-            f"the download from {source.repo} broke off: {what}. What was downloaded is kept: pull again to continue"
+            f"the download from {source.repo} broke off: {what}. Downloaded data is kept: pull again to continue"
         ) from error
     except OSError as error:
         raise ModelDownloadError(

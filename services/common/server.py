@@ -160,14 +160,17 @@ class RunningServer:
 
 
 def run_service(make_service: Callable[[S], Service], settings_class: type[S]) -> int:
-    """Serve until SIGTERM or SIGINT. Returns the exit code: 0 after a clean end, 1 when the start failed."""
+    """Serve until SIGTERM or SIGINT.
+
+    Returns the exit code: 0 after a clean shutdown, 1 if the start failed.
+    """
     return run_process(settings_class, make_service, _serve)
 
 
 def run_process(
     settings_class: type[P], make: Callable[[P], M], serve: Callable[[M, P, asyncio.Event], Awaitable[int]]
 ) -> int:
-    """The whole of a server's process: settings, logs, signals; then what `make` makes of the settings is served.
+    """Run a server's whole process: settings, logs, signals, and `serve`.
 
     `serve` gets an event that is set once the process is to end, and returns the exit code.
     """
@@ -237,7 +240,7 @@ async def _serve(service: Service, settings: ServiceSettings, stop: asyncio.Even
 
 
 def listen_for_sighup(read_again: Callable[[], Awaitable[None]], stop: asyncio.Event) -> None:
-    """SIGHUP ends the service once its terminal has closed, and has it read its configuration again otherwise."""
+    """Reload the configuration on SIGHUP, or stop if the terminal has closed."""
     terminal = sighup.Terminal()
     reloads: set[asyncio.Task[None]] = set()
 

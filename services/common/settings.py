@@ -18,7 +18,10 @@ MIB = 1024 * 1024
 
 
 class ServerSettings(BaseSettings):
-    """What every server reads, whatever it speaks. A subclass sets `env_prefix`, for instance IMGEDIT_FILL_."""
+    """Settings of every server, whatever its protocol.
+
+    A subclass sets `env_prefix`, for instance IMGEDIT_FILL_.
+    """
 
     model_config = SettingsConfigDict(frozen=True)
 
@@ -58,7 +61,7 @@ class ServerSettings(BaseSettings):
 
 
 class ServiceSettings(ServerSettings):
-    """What every gRPC server reads besides."""
+    """Further settings of every gRPC server."""
 
     max_request_bytes: int = Field(32 * MIB, ge=1, description="largest message that the handler accepts")
     max_receive_bytes: int = Field(48 * MIB, ge=1, description="largest message that the transport accepts")

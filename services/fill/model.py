@@ -162,7 +162,7 @@ class FillAdapter(FlowAdapter[FillState, Conditioning]):
         )
 
     def warnings(self, spec: FillSpec) -> tuple[str, ...]:
-        """What of the prompts the model does not read, of its LoRA does not use, and of the mask has no room.
+        """Warn of unread prompt text, unused LoRA settings and a too large region.
 
         May be called from any thread.
         """

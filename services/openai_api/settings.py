@@ -15,7 +15,7 @@ from services.common.settings import MIB, ServerSettings
 
 
 class OpenAiApiSettings(ServerSettings):
-    """What the service reads; docs/reference/settings.md lists it."""
+    """Settings of the service; docs/reference/settings.md lists them."""
 
     model_config = SettingsConfigDict(frozen=True, env_prefix="IMGEDIT_OPENAI_API_")
     service = "openai_api"
@@ -37,7 +37,7 @@ class OpenAiApiSettings(ServerSettings):
     head_seconds: float = Field(15.0, gt=0, description="how long a caller may take to send a request's headers")
     max_request_bytes: int = Field(32 * MIB, ge=1, description="most bytes of a request's pictures and fields")
     max_parts: int = Field(64, ge=1, description="most parts of a request")
-    max_field_bytes: int = Field(64 * 1024, ge=1, description="most bytes of a part that is no file")
+    max_field_bytes: int = Field(64 * 1024, ge=1, description="most bytes of a part that is not a file")
     max_requests: int = Field(
         16, ge=1, description="most requests that are received and answered at once; others are refused"
     )
@@ -61,7 +61,7 @@ class OpenAiApiSettings(ServerSettings):
         return TlsFiles(Path(self.orchestrator_tls_ca)) if self.orchestrator_tls_ca else None
 
     def check(self) -> None:
-        """Raise `SettingsError` where strangers could call, or tokens would cross the network unencrypted."""
+        """Raise `SettingsError` for an open port or a token sent unencrypted."""
         if bool(self.tls_certificate) != bool(self.tls_key):
             raise SettingsError(f"{self.variable('tls_certificate')} and {self.variable('tls_key')}: set both")
         if self.tls_client_ca and not self.tls_certificate:

@@ -161,7 +161,10 @@ class QwenEditAdapter(FlowAdapter[QwenEditState, torch.Tensor]):
         )
 
     def warnings(self, spec: QwenEditSpec) -> tuple[str, ...]:
-        """What the job's LoRA does not use, and of its pictures has no room; may be called from any thread."""
+        """Warn of unused LoRA settings and a too large region.
+
+        May be called from any thread.
+        """
         return (*self._network.loras.warnings(spec.lora), *self._region_warnings(self._region_of(spec)))
 
     def _sequence_length(self, spec: QwenEditSpec) -> int:
@@ -278,7 +281,10 @@ class QwenEditAdapter(FlowAdapter[QwenEditState, torch.Tensor]):
         self._pipeline.transformer.pos_embed._compute_video_freqs.cache_clear()
 
     def _velocity(self, states: Sequence[QwenEditState], prompts: Sequence[torch.Tensor], sign: str) -> torch.Tensor:
-        """See above. Where attention takes no mask, only prompts of one length share a forward."""
+        """See above.
+
+        Where attention takes no mask, only prompts of one length share a forward.
+        """
         if self._masks_prompts:
             return self._forward(states, prompts, sign, keyed_forward([state.tokens for state in states], sign))
         rows: dict[int, torch.Tensor] = {}
@@ -433,7 +439,10 @@ def check_mask(spec: QwenEditSpec) -> None:
 
 
 def region_tokens(spec: QwenEditSpec, rim: int) -> NDArray[np.int64]:
-    """The answer's tokens that region steps compute: the mask's with a rim, without a mask all of them."""
+    """The result's tokens that region steps compute: the mask's, with a rim.
+
+    Without a mask they are all tokens.
+    """
     height, width, _ = spec.images[0].shape
     return np.arange(height * width // MULTIPLE**2) if spec.mask is None else tokens_of(spec.mask, rim)
 

@@ -171,7 +171,7 @@ def test_every_variable_is_a_setting_with_a_value_that_it_takes(objects: list[Ob
 
 
 def settings_in(objects: list[Object]) -> dict[str, ServerSettings]:
-    """What each service is told, by its Deployment's name."""
+    """Each service's settings, by the name of its Deployment."""
     maps = {item["metadata"]["name"]: item["data"] for item in of_kind(objects, "ConfigMap") if "data" in item}
     found = {}
     for item in of_kind(objects, "Deployment"):

@@ -1,4 +1,4 @@
-"""Stacks in the background: what is written down about them, how they are shown and ended, and their logs."""
+"""Stacks in the background: their records, status, end and logs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""OpenAI's image API: the `openai` package edits, masks, streams, is refused, and cancels, over real HTTP and gRPC."""
+"""OpenAI's image API with the `openai` package, over real HTTP and gRPC."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ async def posted(
 
 
 async def refusal(at: Door, **parameters: Any) -> dict[str, Any]:
-    """The error object of a request that must not be served; nothing was computed for it."""
+    """The error of a rejected request; checks that nothing was computed for it."""
     with pytest.raises(openai.APIStatusError) as caught:
         await at.edit(**parameters)
     assert caught.value.response.headers["x-should-retry"] == "false"

@@ -64,7 +64,10 @@ class Source:
     weights: Weights = "auto"
 
     def resolved(self) -> Source:
-        """The same with the GGUF file that lies in the transformer's folder, if that holds one and no safetensors."""
+        """The source with the GGUF file in the transformer's folder, if any.
+
+        A folder with safetensors files keeps those.
+        """
         folder = self.folder / "transformer"
         inside = sorted(folder.glob("*.gguf"))
         if self.gguf is not None or not inside or any(folder.glob("*.safetensors")):
@@ -164,7 +167,10 @@ def _transformer(
     runtime: RuntimeOptions,
     beside: Headroom,
 ) -> Any:
-    """The transformer of the folder or of the GGUF file, on the device where its weights rest there."""
+    """The transformer of the folder or of the GGUF file.
+
+    It is on the target device if its weights stay there, else on the CPU.
+    """
     folder = source.folder / "transformer"
     device = target if runtime.offload == "none" else checkpoint.CPU
 

@@ -16,7 +16,9 @@ LARGEST = 127
 
 
 class Int8Linear(nn.Module):
-    """A linear layer: weight (out, in) int8, scale (out,) and bias (out,) or None in the layer's number format.
+    """A linear layer with an 8-bit weight.
+
+    weight: (out, in) int8. scale (out,), bias (out,) or None: in the layer's number format.
 
     Made from a layer with or without numbers; `hold` gives it others.
     """
@@ -35,7 +37,7 @@ class Int8Linear(nn.Module):
             self.hold(linear.weight.detach(), linear.weight.dtype)
 
     def hold(self, weight: torch.Tensor, dtype: torch.dtype) -> None:
-        """Take the nearest 8-bit numbers of a dense weight. dtype: the layer's number format."""
+        """Round a dense weight to 8 bits. dtype: the layer's number format."""
         numbers = weight.float()
         scale = numbers.abs().amax(dim=1).clamp_min(torch.finfo(torch.float32).tiny) / LARGEST
         self.weight = (numbers / scale[:, None]).round().to(torch.int8)

@@ -1,7 +1,7 @@
-"""Reading weights tensor by tensor, from their files to their device: one tensor is held besides what stays.
+"""Read weights tensor by tensor from their files to their device.
 
-A tensor whose number format and device do not change is not even copied: it stays a part of the file, mapped into
-memory. Knows no model.
+One tensor is held beyond those that stay. A tensor whose number format and device do not change is not copied: it stays
+a part of the file, mapped into memory.
 """
 
 from __future__ import annotations
@@ -70,7 +70,10 @@ def fill(stored: StoredNetwork, dtype: torch.dtype, device: torch.device, held: 
 
 
 def rows(stored: StoredNetwork, device: torch.device) -> Iterator[tuple[str, torch.Tensor, torch.Tensor | None]]:
-    """Each parameter as it is stored, on the device, with its scale, (1,) or (rows, 1) float32; None = none."""
+    """Yield each parameter as stored, on the device, with its scale or None.
+
+    A scale is (1,) or (rows, 1) float32.
+    """
     meter = Meter(stored.folder, stored.nbytes)
     shapes = shapes_of(stored.network)
     with ExitStack() as stack:
@@ -112,7 +115,7 @@ def _scale(numbers: torch.Tensor) -> torch.Tensor:
 
 
 def _in_float32(network: Any, dtype: torch.dtype) -> Callable[[str], bool]:
-    """Whether a parameter stays in float32, as transformers has it for layers that overflow in half precision."""
+    """Whether a parameter stays in float32, like transformers' overflow-prone layers."""
     kept: set[str] = set()
     if dtype == torch.float16:
         kept |= set(getattr(network, "_keep_in_fp32_modules", None) or ())
@@ -122,7 +125,7 @@ def _in_float32(network: Any, dtype: torch.dtype) -> Callable[[str], bool]:
 
 
 def _replaced(stored: StoredNetwork, held: Held, stays: Callable[[str], bool]) -> dict[str, Any]:
-    """The layers that take another layer's place in the network, by the name of their weight."""
+    """Replace layers in the network; return the new ones by weight name."""
     layers: dict[str, Any] = {}
     if held == "dense":
         return layers

@@ -58,7 +58,7 @@ class SegmentStage(_Strict):
 class OwnMask(_Strict):
     """Defaults of `EditRequest.mask` for the caller's own mask."""
 
-    invert: bool = Field(False, description="black = repaint; a request's `mask.invert` swaps once more")
+    invert: bool = Field(False, description="black = repaint; a request's `mask.invert` swaps again")
     threshold: float = Field(0.5, gt=0, lt=1)
     grow_px: int = Field(0, ge=0, le=MAX_MASK_PX)
     feather_px: int = Field(0, ge=0, le=MAX_MASK_PX)
@@ -115,7 +115,7 @@ class PaintStage(_Strict):
         None,
         min_length=1,
         max_length=MAX_PROMPT_CHARACTERS,
-        description="a prompt of its own, in a language that its model reads",
+        description="the stage's own prompt, in a language that its model reads",
     )
     steps: int | None = Field(None, ge=1, le=100)
     guidance_scale: float | None = Field(None, ge=0, le=100)
@@ -255,7 +255,7 @@ class Profiles(_Strict):
 
 
 class Defaults(_Strict):
-    """What a request is taken to ask for in the fields that it leaves unset."""
+    """Values for the fields that a request leaves unset."""
 
     prompt: str | None = Field(None, min_length=1, max_length=MAX_PROMPT_CHARACTERS)
     negative_prompt: str | None = Field(None, max_length=MAX_PROMPT_CHARACTERS)

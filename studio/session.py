@@ -77,7 +77,10 @@ class Session:
         return self._opened[upload.file_id]
 
     def _forget_opened(self, *, but: str) -> None:
-        """The oldest uploads, until what is remembered is within its limits; Streamlit may have dropped them long."""
+        """Forget the oldest uploads until the rest is within its limits.
+
+        Streamlit may have dropped them long before.
+        """
         sizes = {id: _size(opened) for id, opened in self._opened.items()}
         for id in [*sizes]:
             if len(sizes) <= MAX_REMEMBERED and sum(sizes.values()) <= MAX_REMEMBERED_BYTES:
@@ -117,7 +120,7 @@ class Session:
     def byte_count(self) -> int:
         """About how many bytes the session's images hold in memory.
 
-        Each counts once; unused uploads count too. Asked from the threads of other visits, which must not see a dictionary change under them.
+        Each counts once; unused uploads count too. Threads of other visits call this, so it iterates over a copy.
         """
         opened = [picture for picture in [*self._opened.values()] if isinstance(picture, InputImage)]
         found = [*opened, *self.chosen, *self.inputs, *self.references, *self.kept_references]

@@ -280,7 +280,7 @@ FILES = {
 THEIRS = {
     "prompt": Parameter("What to do, up to 2000 characters.", "string", _text),
     "model": Parameter(
-        "An experiment or `experiment/feature` of GET /v1/models. Left out: the first feature that fits the request; "
+        "An experiment or `experiment/feature` of GET /v1/models. Default: the first feature that fits the request; "
         "with a mask, one that repaints a mask.",
         "string",
         _text,
@@ -288,7 +288,7 @@ THEIRS = {
     "n": Parameter("Number of results, each with its own seed.", "integer", _small, range=(1, MAX_RESULTS)),
     "size": Parameter("`auto`, or the picture's own size as WIDTHxHEIGHT; no other.", "string", _size),
     "response_format": _choosing("`url` only where the server has a public URL.", "b64_json", "url"),
-    "output_format": _choosing("File format of the results; png where it is left out.", "png", "jpeg", "webp"),
+    "output_format": _choosing("File format of the results (default png).", "png", "jpeg", "webp"),
     "output_compression": Parameter(
         "Quality of jpeg (default 95) and webp (default lossless).", "integer", _small, range=(1, 100)
     ),
@@ -300,7 +300,7 @@ THEIRS = {
     "quality": _choosing("low, medium and high are the profiles fast, balanced and high.", *QUALITIES),
     "stream": Parameter("Answer with server-sent events.", "boolean", _boolean),
     "partial_images": Parameter(
-        "Previews on the way, with stream: JPEG files of at most 256 px a side.",
+        "Number of previews, with stream: JPEG files of at most 256 px per side.",
         "integer",
         _small,
         range=(0, MAX_PARTIAL_IMAGES),
@@ -318,17 +318,20 @@ OWN: dict[str, tuple[str, Parameter]] = {
         "guidance_scale",
         Parameter("How strongly the prompt is followed. Also as `true_cfg_scale`.", "number", _number),
     ),
-    "strength": ("strength", Parameter("How far the result may go from the picture, 0 to 1.", "number", _number)),
+    "strength": ("strength", Parameter("How much the picture may change, 0 to 1.", "number", _number)),
     "seed": ("seed", Parameter("The same seed gives the same picture; of n results the first's.", "integer", _seed)),
-    "profile": ("profile", _choosing("Speed against quality; what `quality` sets.", "fast", "balanced", "high")),
+    "profile": ("profile", _choosing("Speed against quality; `quality` sets the same.", "fast", "balanced", "high")),
     "postprocess": (
         "postprocess",
         Parameter("Match the painted region's tone to its surroundings.", "boolean", _boolean),
     ),
-    "expand_prompt": ("expand_prompt", Parameter("Have the prompt written out first.", "boolean", _boolean)),
+    "expand_prompt": (
+        "expand_prompt",
+        Parameter("Have a language model expand the prompt first.", "boolean", _boolean),
+    ),
     "mask_options[subject]": (
         "mask_options.subject",
-        _choosing("Which part of BEN2's mask to take.", "subject", "background"),
+        _choosing("Which part of BEN2's mask to repaint.", "subject", "background"),
     ),
     "mask_options[invert]": ("mask_options.invert", Parameter("Swap white and black.", "boolean", _boolean)),
     "mask_options[threshold]": (

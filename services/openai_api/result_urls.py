@@ -27,7 +27,10 @@ class Kept:
 
 
 class Results:
-    """Keeps files for a while. Where there are too many bytes, the oldest of the caller who has most go first."""
+    """Keeps files for a while.
+
+    Above the limit of bytes, the oldest files of the caller with the most bytes go first.
+    """
 
     def __init__(self, seconds: float, max_bytes: int) -> None:
         self._seconds = seconds

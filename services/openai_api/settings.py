@@ -27,7 +27,7 @@ class OpenAiApiSettings(ServerSettings):
     orchestrator: str = Field(f"127.0.0.1:{ORCHESTRATOR.port}", description="address of the orchestrator")
     orchestrator_tls_ca: str = Field("", description="PEM file of the orchestrator's authorities; empty = no TLS")
     tokens_in_clear: bool = Field(
-        False, description="hand callers' tokens on to another machine without TLS, in a network of one's own"
+        False, description="forward callers' tokens to another machine without TLS, in a private network"
     )
     edit_seconds: float = Field(300.0, gt=0, description="time for a request whose caller sends no grpc-timeout")
     receive_seconds: float = Field(60.0, gt=0, description="how long a caller may take to send a request")
@@ -38,9 +38,7 @@ class OpenAiApiSettings(ServerSettings):
     max_request_bytes: int = Field(32 * MIB, ge=1, description="most bytes of a request's pictures and fields")
     max_parts: int = Field(64, ge=1, description="most parts of a request")
     max_field_bytes: int = Field(64 * 1024, ge=1, description="most bytes of a part that is not a file")
-    max_requests: int = Field(
-        16, ge=1, description="most requests that are received and answered at once; others are refused"
-    )
+    max_requests: int = Field(16, ge=1, description="most concurrent requests; others are rejected")
     max_requests_per_caller: int = Field(8, ge=1, description="most of them with one credential")
     max_edits: int = Field(
         24, ge=4, description="most results in the making and not yet read at once, of which a request has `n`"
@@ -52,7 +50,7 @@ class OpenAiApiSettings(ServerSettings):
         pattern=r"^(https?://[^\s?#]*[^\s?#/])?$",
         description="URL under which callers reach the edge, https://HOST; empty = response_format url is refused",
     )
-    url_seconds: float = Field(600.0, gt=0, description="how long the URL of a result is good for")
+    url_seconds: float = Field(600.0, gt=0, description="how long a result's URL is valid")
     max_url_bytes: int = Field(256 * MIB, ge=1, description="most bytes of results behind URLs; the oldest go first")
 
     @property

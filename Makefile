@@ -25,7 +25,7 @@ install: $(VENV)/installed  ## Install the project and its tools into .venv. TOR
 # Another CUDA version: https://download.pytorch.org/whl/cu126 and the like.
 TORCH_INDEX ?=
 
-# torch goes first and by its exact version, so that its index is asked for nothing else.
+# torch goes first and by its exact version, so that its index serves nothing else.
 $(VENV)/installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "1 of 2: torch, $(if $(TORCH_INDEX),from $(TORCH_INDEX),from the index of pip; on Linux its build for CUDA, several GB. Without a GPU: TORCH_INDEX=https://download.pytorch.org/whl/cpu)"

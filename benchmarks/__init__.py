@@ -1,4 +1,4 @@
-"""Benchmarks with real components.
+"""Benchmarks: each drives the real thing, and prints a table and a JSON object.
 
-Each prints a table and ends with one JSON object on the last line.
+The JSON object is the last line. Nothing that serves imports this package.
 """

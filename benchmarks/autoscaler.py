@@ -38,7 +38,7 @@ class Pace:
     window: float
 
     @classmethod
-    def of(cls, behavior: dict[str, Any]) -> "Pace":
+    def from_behavior(cls, behavior: dict[str, Any]) -> "Pace":
         """From `scaleUp` or `scaleDown`, which must have one policy that counts pods."""
         (policy,) = behavior["policies"]
         if policy["type"] != "Pods":
@@ -79,8 +79,8 @@ class Rules:
             polling=spec["pollingInterval"],
             threshold=float(trigger["metadata"]["threshold"]),
             average=60.0 * int(window[1]),
-            up=Pace.of(behavior["scaleUp"]),
-            down=Pace.of(behavior["scaleDown"]),
+            up=Pace.from_behavior(behavior["scaleUp"]),
+            down=Pace.from_behavior(behavior["scaleDown"]),
         )
 
 

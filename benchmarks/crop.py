@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from benchmarks.engine import model, spec_of
-from imgedit.imaging.images import Pixels
+from imgedit.imaging.pixels import Pixels
 from services.fill.model import FillAdapter
 from services.fill.spec import FillSpec
 from services.orchestrator.imaging.work_area import WorkArea
@@ -59,7 +59,7 @@ def measure(
     adapter: FillAdapter, image: Pixels, weight: Pixels, max_pixels: int, steps: int, rounds: int
 ) -> dict[str, float]:
     """Median seconds of the whole image and of the crop, with the surrounding steps."""
-    whole, crop = WorkArea.of((SIDE, SIDE), max_pixels), WorkArea.around(weight, max_pixels, LEAST)
+    whole, crop = WorkArea.whole((SIDE, SIDE), max_pixels), WorkArea.around(weight, max_pixels, LEAST)
     pairs = [
         (timed(adapter, whole, image, weight, steps), timed(adapter, crop, image, weight, steps)) for _ in range(rounds)
     ]

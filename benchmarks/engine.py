@@ -36,7 +36,7 @@ from demo.tiny.flux_fill import build as build_flux
 from demo.tiny.folder import seeded
 from imgedit.errors import DeadlineExceeded, QueueFull
 from services.diffusion.engine.engine import Engine
-from services.fill.model import FillAdapter, load
+from services.fill.model import FillAdapter, load_fill
 from services.fill.spec import FillSpec
 
 SIZES = (256, 512, 768)
@@ -132,7 +132,7 @@ def model(folder: Path) -> FillAdapter:
             guidance_embeds=True,
         )
     transformer.save_pretrained(folder / "transformer")
-    adapter = load(folder, device="cpu", cache_bytes=0)
+    adapter = load_fill(folder, device="cpu", cache_bytes=0)
     adapter.warm_up()
     return adapter
 
@@ -152,7 +152,17 @@ def spec_of(size: int, steps: int, seed: int) -> FillSpec:
     image = np.random.default_rng(seed).integers(0, 256, (size, size, 3), dtype=np.uint8)
     mask = np.zeros((size, size), np.uint8)
     mask[size // 4 : 3 * size // 4, size // 4 : 3 * size // 4] = 255
-    return FillSpec(image, mask, f"a gym number {seed}", None, 1.0, steps, 3.5, 1.0, seed)
+    return FillSpec(
+        image=image,
+        mask=mask,
+        prompt=f"a gym number {seed}",
+        negative_prompt=None,
+        negative_scale=1.0,
+        steps=steps,
+        guidance_scale=3.5,
+        strength=1.0,
+        seed=seed,
+    )
 
 
 def call(pipeline: FluxFillPipeline, specs: list[FillSpec]) -> list[Image.Image]:
@@ -194,7 +204,7 @@ def measure_overhead(adapter: FillAdapter, pipeline: FluxFillPipeline, repeats: 
         engine.start()
         for _ in range(repeats):
             started = time.perf_counter()
-            async for _event in engine.run(spec):
+            async for _event in engine.run_job(spec):
                 pass
             ours.append(time.perf_counter() - started)
             bare.append(timed(lambda: call(pipeline, [spec])))
@@ -262,14 +272,14 @@ async def run_engine(adapter: FillAdapter, requests: list[Request]) -> tuple[lis
     engine = Engine(adapter, max_jobs=10_000, max_bytes=1 << 40, name="bench")
     engine.start()
     for size in SIZES:  # the pipeline has had as much while its solo times were measured
-        async for _ in engine.run(spec_of(size, STEPS[0], 0)):
+        async for _ in engine.run_job(spec_of(size, STEPS[0], 0)):
             pass
 
     async def serve(request: Request) -> int:
         steps = 0
         deadline = None if request.patience is None else time.monotonic() + request.patience
         try:
-            async for event in engine.run(request.spec, deadline=deadline):
+            async for event in engine.run_job(request.spec, deadline=deadline):
                 steps = getattr(event, "step", steps)
         except DeadlineExceeded as missed:
             missed.steps = steps  # type: ignore[attr-defined]

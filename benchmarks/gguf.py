@@ -27,7 +27,7 @@ from diffusers import FluxTransformer2DModel, GGUFQuantizationConfig
 
 from imgedit.weights.gguf_header import read_header
 from services.diffusion.weights import gguf_weights
-from services.diffusion.weights.layout import joined_shape
+from services.diffusion.weights.original_names import joined_shape
 from services.fill import gguf_names
 
 DTYPE = torch.bfloat16

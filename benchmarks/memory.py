@@ -29,7 +29,7 @@ import psutil
 from PIL import Image
 
 from imgedit import Output, SyncEditClient
-from imgedit.imaging.images import Pixels
+from imgedit.imaging.pixels import Pixels
 from imgedit.local.ports import Ports
 from imgedit.local.supervisor import Stack, environment_of
 from imgedit.values import Format

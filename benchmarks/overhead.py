@@ -33,20 +33,20 @@ from PIL import Image
 
 from imgedit import EditClient
 from imgedit.imaging.decode_pool import Decoders
-from imgedit.imaging.images import Pixels
+from imgedit.imaging.pixels import Pixels
 from imgedit.local.ports import Ports
 from imgedit.local.services import SERVICES
 from imgedit.local.supervisor import environment_of, is_serving
 from imgedit.v1 import edit_pb2
-from services.common.server import run
-from services.diffusion.engine.adapter import Plan
+from services.common.server import run_service
+from services.diffusion.engine.adapter import Workload
 from services.fill.spec import FillSpec
 from services.orchestrator.__main__ import prompt_rules
 from services.orchestrator.backends.clients import ModelUse, Painted, Segmented
 from services.orchestrator.catalogue.source import CatalogueSource
 from services.orchestrator.edits.admission import Admission, Limit
+from services.orchestrator.edits.edit_registry import EventLog
 from services.orchestrator.edits.editor import CallContext, Editor
-from services.orchestrator.edits.registry import EventLog
 from services.orchestrator.settings import OrchestratorSettings
 from services.segmentation.cutout import to_mask
 from services.segmentation.foreground import estimate_foreground
@@ -76,9 +76,9 @@ class InstantFill:
 
     name, revision = "FLUX.1-Fill", "0" * 12
 
-    def plan(self, spec: FillSpec) -> Plan:
+    def workload(self, spec: FillSpec) -> Workload:
         """One step."""
-        return Plan(1, 1, 1, spec.image.nbytes, None)
+        return Workload(1, 1, 1, spec.image.nbytes, None)
 
     def warnings(self, spec: FillSpec) -> tuple[str, ...]:  # noqa: ARG002  # as FillAdapter
         """None."""
@@ -135,13 +135,13 @@ def serve(service: str) -> int:
         from services.segmentation.settings import SegmentationSettings
 
         segmentation.Segmenter.load = lambda *_, **__: InstantBEN2()  # type: ignore[method-assign,assignment]
-        return run(make_segmentation, SegmentationSettings)
+        return run_service(make_segmentation, SegmentationSettings)
     from services.fill import model as fill
     from services.fill.__main__ import make_service as make_fill
     from services.fill.settings import FillSettings
 
-    fill.load = lambda *_, **__: InstantFill()  # type: ignore[assignment]
-    return run(make_fill, FillSettings)
+    fill.load_fill = lambda *_, **__: InstantFill()  # type: ignore[assignment]
+    return run_service(make_fill, FillSettings)
 
 
 @contextmanager

@@ -12,10 +12,10 @@ from typing import Any
 
 import simpy
 
-from services.diffusion.engine.adapter import Plan
+from services.diffusion.engine.adapter import Workload
 from services.diffusion.engine.cost import CostModel
 from services.diffusion.engine.job import Job, due_time
-from services.diffusion.engine.schedule import Schedule
+from services.diffusion.engine.job_order import JobOrder
 
 MAX_WAITING = 16
 """Jobs at one replica before it refuses: the default of the setting `max_waiting`."""
@@ -131,12 +131,12 @@ class Replica:
 
     def _job(self, edit: Edit) -> SimulatedJob:
         key = (edit.tokens, 1)
-        plan = Plan(steps=edit.steps, tokens=edit.tokens, passes=1, nbytes=1, batch_key=key)
+        workload = Workload(steps=edit.steps, tokens=edit.tokens, passes=1, nbytes=1, batch_key=key)
         deadline = edit.at + edit.patience
         self._count += 1
         return SimulatedJob(
             spec=edit,
-            plan=plan,
+            workload=workload,
             number=self._count,
             entered=self._env.now,
             deadline=deadline,
@@ -169,7 +169,7 @@ class EngineReplica(Replica):
 
     def __init__(self, env: simpy.Environment, machine: Machine, dice: random.Random) -> None:
         self._cost = CostModel()
-        self._schedule = Schedule(self._cost, machine.max_batch)
+        self._schedule = JobOrder(self._cost, machine.max_batch)
         super().__init__(env, machine, dice)
 
     def refuses(self, job: SimulatedJob) -> bool:
@@ -200,18 +200,18 @@ class EngineReplica(Replica):
     def _prepare(self, job: Any) -> Waits:
         seconds = yield self._pass(job.spec.durations.prepare)
         job.state = "prepared"
-        self._cost.observe_prepare(job.plan, seconds)
+        self._cost.observe_prepare(job.workload, seconds)
 
     def _step(self, batch: list[Any]) -> Waits:
         alone = max(job.spec.durations.step for job in batch)
         seconds = yield self._pass(alone * (1 + (len(batch) - 1) * self._machine.batch_share))
         for job in batch:
             job.steps_done += 1
-        self._cost.observe_step([job.plan for job in batch], seconds)
+        self._cost.observe_step([job.workload for job in batch], seconds)
 
     def _decode(self, job: Any) -> Waits:
         seconds = yield self._pass(job.spec.durations.decode)
-        self._cost.observe_decode(job.plan, seconds)
+        self._cost.observe_decode(job.workload, seconds)
         self._end(job, "finished")
 
 

@@ -25,10 +25,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from imgedit.imaging import encoding, images
+from imgedit.imaging.pixels import Pixels
 from services.segmentation.ben2 import BEN2, load
 from services.segmentation.cutout import to_mask
 from services.segmentation.foreground import estimate_foreground
-from services.segmentation.model import Network, Pixels, auto_precision, from_map, prepare, to_input
+from services.segmentation.model import Network, auto_precision, from_map, prepare, to_input
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -1,1 +1,4 @@
-"""The demo: sample images, tiny checkpoints, and a run of the whole stack."""
+"""The demo: sample images, tiny checkpoints, and a run of the whole stack.
+
+Nothing that serves imports it.
+"""

@@ -87,7 +87,7 @@ def main(arguments: list[str] | None = None) -> int:
                 console.print(f"[green]SERVING[/] {service:13} {ports.address(service)}")
         console.print(f"all services serve after {time.perf_counter() - started:.1f} s\n")
         with SyncEditClient(ports.address("orchestrator")) as client:
-            entries = [run(client, number, example, given.out) for number, example in enumerate(EXAMPLES, 1)]
+            entries = [run_example(client, number, example, given.out) for number, example in enumerate(EXAMPLES, 1)]
     except (StackError, ImgeditError) as error:
         console.print(f"[red]error:[/] {error}", markup=True)
         return 1
@@ -101,7 +101,7 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def run(client: SyncEditClient, number: int, example: Example, folder: Path) -> Entry:
+def run_example(client: SyncEditClient, number: int, example: Example, folder: Path) -> Entry:
     """Run one example, write its pictures and print where they are."""
     original = SAMPLES / example.sample
     reference = SAMPLES / example.reference if example.reference else None

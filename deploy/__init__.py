@@ -1,1 +1,4 @@
-"""Deployment files: containers, Kubernetes, Envoy, Prometheus, Grafana."""
+"""The deployment: containers, Kubernetes, Envoy, Prometheus, Grafana.
+
+The Python modules write such files; none of them runs in production.
+"""

@@ -1,1 +1,4 @@
-"""Tools that generate and measure parts of the manual in docs/."""
+"""Tools that generate and measure parts of the manual in docs/.
+
+Nothing that serves imports them.
+"""

@@ -1,6 +1,6 @@
-"""imgedit: image editing as gRPC microservices. This package is what a client installs; it needs no torch.
+"""imgedit: image editing as gRPC microservices. Clients need no torch.
 
-Its names are loaded when they are used first: the command line must be able to begin without them.
+Its names are loaded on first use, so that the command line starts fast and without them.
 """
 
 from __future__ import annotations

@@ -17,11 +17,14 @@ _URL = re.compile(r"https?://", re.IGNORECASE)
 _MAX_PORT = 65_535
 _PORT = re.compile(r":\d+$")
 _CLUSTER_ENDINGS = (".svc", ".local", ".internal")
-"""svc and cluster.local are Kubernetes' own; .local and .internal are reserved for networks of one's own."""
+"""Kubernetes uses .svc and cluster.local; .local and .internal are reserved for private networks."""
 
 
 def check_target(target: str) -> None:
-    """Raise `SettingsError` for what a browser takes and gRPC does not: a URL, or a port that is no number."""
+    """Raise `SettingsError` for an address that gRPC does not take.
+
+    Examples: a URL, or a port that is not a number.
+    """
     shown = target[:200]
     if _URL.match(target):
         rest = _URL.sub("", target).rstrip("/")[:200]

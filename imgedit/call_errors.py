@@ -41,7 +41,7 @@ def error_of(error: grpc.aio.AioRpcError, target: str) -> ImgeditError:
 
 
 def client_error_of(error: grpc.aio.AioRpcError, target: str) -> ImgeditError:
-    """`error_of` for a client of the public API, whose address may lead to another server."""
+    """`error_of` for the public API, whose address may belong to another server."""
     if error.code() is not grpc.StatusCode.UNIMPLEMENTED:
         return error_of(error, target)
     return NotFound(

@@ -24,8 +24,8 @@ from imgedit.addresses import check_target
 from imgedit.call_errors import client_error_of
 from imgedit.channels import TlsFiles, check_process, open_channel
 from imgedit.errors import InternalError, from_status
-from imgedit.keywords import accepting, check, refusing_unknown
-from imgedit.pictures import ImageSource
+from imgedit.image_source import ImageSource
+from imgedit.keywords import accepting, check_keywords, refusing_unknown
 from imgedit.progress import OnProgress, listener
 from imgedit.request import EditOptions, edit_request
 from imgedit.result import EditResult, EditStatus, ManyProgress, status_of
@@ -92,7 +92,7 @@ class EditClient:
         use_proxy: bool | None = None,
         retries: int = DEFAULT_RETRIES,
     ) -> None:
-        """`target` is HOST:PORT; None = what the variable IMGEDIT_TARGET names, else 127.0.0.1:50051.
+        """Connect to `target`, HOST:PORT. None = IMGEDIT_TARGET, else 127.0.0.1:50051.
 
         `token` goes with each call; `token_in_clear` lets it leave this machine without TLS. `tls` trusts the public
         authorities, `tls_ca` those of a PEM file instead; `client_certificate` and `client_key` are PEM files for a
@@ -138,8 +138,8 @@ class EditClient:
 
         `image` is the bytes or the path of a PNG, JPEG or WebP file, a file opened in binary mode, a PIL.Image or a
         NumPy array. `timeout` is in seconds. `on_event` is called with every report on the way (queued, stage,
-        progress, preview), `on_progress` with a `Progress` whenever it changes. Where the edit is sent again both begin
-        anew. Raises the classes of `imgedit.errors`, and before anything is sent OSError for a file that cannot be
+        progress, preview), `on_progress` with a `Progress` whenever it changes. If the edit is retried, both start
+        again. Raises the classes of `imgedit.errors`, and before anything is sent OSError for a file that cannot be
         read, TypeError and ValueError for an argument at fault. Cancelling the task cancels the edit.
         """
         request = await asyncio.to_thread(edit_request, image, **options)
@@ -152,17 +152,17 @@ class EditClient:
         return await retried(attempt, retries=self._retries, timeout=timeout)
 
     async def _edit(self, request: edit_pb2.EditRequest, timeout: float, listeners: list[OnEvent]) -> EditResult:
-        answer: edit_pb2.EditResponse | None = None
+        response: edit_pb2.EditResponse | None = None
         # Read to the end, also after the result: leaving early would look like a cancelled call to the server.
         async for event in self.edit_stream(request, timeout=timeout):
             if event.HasField("result"):
-                answer = event.result
+                response = event.result
             else:
                 for listen in listeners:
                     listen(event)
-        if answer is None:
+        if response is None:
             raise InternalError("the stream ended without a result; the server must send one")
-        return EditResult(answer)
+        return EditResult(response)
 
     @accepting(EditOptions)
     async def edit_many(
@@ -176,8 +176,8 @@ class EditClient:
     ) -> list[EditResult | Exception]:
         """Edit many pictures with the same options, several at once.
 
-        The answer has, in the order of `images`, the result of each or the exception that it ended with: one that fails
-        ends no other. A picture with options of its own is a mapping: {"image": "a.jpg", "prompt": "a beach"}. At most
+        Returns, in the order of `images`, each result or its exception; a failed edit does not stop the others.
+        A picture with its own options is a mapping: {"image": "a.jpg", "prompt": "a beach"}. At most
         `max_parallel` edits run at once; `timeout` is in seconds for each of them. `on_progress` is called with a
         `ManyProgress` whenever one has ended. All results are held in memory; `imgedit batch` writes files instead.
         Raises TypeError for an option that is not known; cancelling the task cancels the edits that run.
@@ -192,7 +192,7 @@ class EditClient:
             for place, (image, own) in waiting:
                 try:
                     ended[place] = await self.edit(image, timeout=timeout, **own)
-                except Exception as error:  # noqa: BLE001  # whatever it is, the other pictures go on
+                except Exception as error:  # noqa: BLE001  # whatever it is, the other pictures continue
                     ended[place] = error
                 if on_progress is not None:
                     on_progress(_many_progress(ended))
@@ -259,12 +259,12 @@ class EditClient:
             with _Translated(self._target):
                 return await self._stub.CancelEdit(request, timeout=left, metadata=_routed(request_id))
 
-        answer = await retried(attempt, retries=self._retries, timeout=timeout)
-        return "cancelled" if answer.outcome == edit_pb2.CANCEL_OUTCOME_CANCELLED else "finished"
+        response = await retried(attempt, retries=self._retries, timeout=timeout)
+        return "cancelled" if response.outcome == edit_pb2.CANCEL_OUTCOME_CANCELLED else "finished"
 
     @refusing_unknown()
     async def get_edit(self, request_id: str, *, timeout: float = 10.0) -> EditStatus:
-        """Where an edit of yours is, and its result while the server keeps it.
+        """The state of one of your edits, and its result while the server keeps it.
 
         Raises `RequestNotFound` where the server that is asked does not hold it.
         """
@@ -300,21 +300,27 @@ class EditClient:
         check_process()
         stub = health_pb2_grpc.HealthStub(self._channel)
         try:
-            answer = await stub.Check(health_pb2.HealthCheckRequest(), timeout=timeout)
+            response = await stub.Check(health_pb2.HealthCheckRequest(), timeout=timeout)
         except grpc.aio.AioRpcError:
             return False
-        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+        return bool(response.status == health_pb2.HealthCheckResponse.SERVING)
 
 
 def chosen_target(target: str | None) -> str:
-    """The address of the server: as given, by the variable, or the default. Raises `SettingsError` for no address."""
+    """The server's address: `target`, else IMGEDIT_TARGET, else the default.
+
+    Raises `SettingsError` for an invalid address.
+    """
     chosen = target or os.environ.get(TARGET_VARIABLE) or DEFAULT_TARGET
     check_target(chosen)
     return chosen
 
 
 def _routed(request_id: str) -> tuple[tuple[str, str], ...]:
-    """Metadata by which an edge before several servers finds the one that has the edit; none for what is no id."""
+    """Metadata with which an edge finds the replica that has the edit.
+
+    An invalid id gives none.
+    """
     return ((REQUEST_ID_KEY, request_id),) if _REQUEST_ID.fullmatch(request_id) else ()
 
 
@@ -323,9 +329,9 @@ def _own(asked: ImageSource | Mapping[str, Any], options: EditOptions) -> tuple[
     if not isinstance(asked, Mapping):
         return asked, options
     own = dict(asked)
-    check("edit_many", own, ("image", *EditOptions.__annotations__))
+    check_keywords("edit_many", own, ("image", *EditOptions.__annotations__))
     if "image" not in own:
-        raise TypeError("edit_many(): a picture with options of its own needs the key 'image'")
+        raise TypeError("edit_many(): a picture with its own options needs the key 'image'")
     return own.pop("image"), cast("EditOptions", {**options, **own})
 
 

@@ -358,7 +358,7 @@ class ModelDownloadError(LocalError):
 
 
 class HubUnavailable(ModelDownloadError):
-    """The hub that has the weights does not answer, breaks off or is busy; the same pull may work later."""
+    """The hub does not answer, breaks off or is busy. Retry later."""
 
 
 def _descendants(cls: type[ImgeditError]) -> Iterator[type[ImgeditError]]:

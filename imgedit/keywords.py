@@ -26,7 +26,7 @@ def refusing_unknown(*further: str) -> Callable[[Callable[P, R]], Callable[P, R]
 
         @wraps(function)
         def checked(*args: P.args, **kwargs: P.kwargs) -> R:
-            check(function.__qualname__, kwargs, known)
+            check_keywords(function.__qualname__, kwargs, known)
             return function(*args, **kwargs)
 
         return checked
@@ -35,7 +35,9 @@ def refusing_unknown(*further: str) -> Callable[[Callable[P, R]], Callable[P, R]
 
 
 def accepting(options: type[Any]) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Let a function's `**options` be the keys of a TypedDict, in its checks, its signature and its help.
+    """Spell out a function's `**options` as the keys of a TypedDict.
+
+    They appear in its checks, its signature and its help.
 
     The function raises TypeError for other keywords, and where a required one is missing.
     """
@@ -48,7 +50,7 @@ def accepting(options: type[Any]) -> Callable[[Callable[P, R]], Callable[P, R]]:
             missing = options.__required_keys__ - kwargs.keys()
             if not missing:
                 return refusing(*args, **kwargs)
-            check(function.__qualname__, kwargs, [*inspect.signature(checked).parameters])
+            check_keywords(function.__qualname__, kwargs, [*inspect.signature(checked).parameters])
             raise TypeError(f"{function.__qualname__}() needs the option {min(missing)!r}")
 
         checked.__doc__ = f"{inspect.getdoc(function)}\n\n{inspect.getdoc(options)}"
@@ -59,7 +61,7 @@ def accepting(options: type[Any]) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
 
 def _spelled_out(function: Callable[..., Any], options: type[Any]) -> inspect.Signature:
-    """The signature with each option as a keyword of its own instead of `**options`."""
+    """The signature with one keyword per option instead of `**options`."""
     signature = inspect.signature(function)
     own = [one for one in signature.parameters.values() if one.kind is not one.VAR_KEYWORD]
     keywords = [
@@ -74,7 +76,7 @@ def _spelled_out(function: Callable[..., Any], options: type[Any]) -> inspect.Si
     return signature.replace(parameters=[*own, *keywords])
 
 
-def check(function: str, given: Iterable[str], known: Iterable[str]) -> None:
+def check_keywords(function: str, given: Iterable[str], known: Iterable[str]) -> None:
     """Raise TypeError for the first unknown name."""
     known = list(known)
     for name in given:

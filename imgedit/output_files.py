@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 
-def check(path: Path) -> None:
+def check_output(path: Path) -> None:
     """Raise OSError unless a file of this name can be written.
 
     Tests a write in the nearest existing folder.
@@ -26,7 +26,7 @@ def check(path: Path) -> None:
         raise OSError(error.errno, error.strerror, str(path)) from None
 
 
-def write(path: Path, data: bytes) -> None:
+def write_whole(path: Path, data: bytes) -> None:
     """Write a file atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     # A short temporary name: the final one may be as long as the system allows.
@@ -47,7 +47,7 @@ def write_or_keep(path: Path, data: bytes) -> None:
     If that fails it goes to another folder, which the OSError names.
     """
     try:
-        write(path, data)
+        write_whole(path, data)
     except OSError as error:
         place = _kept(data, path.suffix)
         reason = f"{error.strerror or error}; the result is kept in {place}" if place else error.strerror

@@ -9,8 +9,8 @@ import uuid
 from collections.abc import Sequence
 from typing import Any, TypedDict, Unpack
 
+from imgedit.image_source import ImageSource, read_source
 from imgedit.keywords import accepting
-from imgedit.pictures import ImageSource, read
 from imgedit.v1 import edit_pb2
 from imgedit.values import Background, Mask, Outpaint, Output, Profile, check_choice, label
 
@@ -20,11 +20,13 @@ class _RequiredOptions(TypedDict):
 
 
 class EditOptions(_RequiredOptions, total=False):
-    """Options of an edit. What is left out, or None, takes the feature's default; only `experiment` is required.
+    """Options of an edit. An unset option, or None, takes the feature's default.
+
+    Only `experiment` is required.
 
     experiment: id of the experiment; `experiments()` lists them with their features, ranges and defaults.
     feature: id of the feature. Unset = the experiment's first one.
-    prompt: what to do, 1 to 2,000 characters. A feature that paints nothing, or has a prompt of its own, does without.
+    prompt: what to do, 1 to 2,000 characters. Optional for a feature that paints nothing or has a default prompt.
     expand_prompt: True = have a language model write the prompt out first.
     negative_prompt: what to avoid; "" is a blank one, and counts.
     negative_scale: weight of the negative prompt, 1.0 to 10.0; FLUX only.
@@ -41,7 +43,7 @@ class EditOptions(_RequiredOptions, total=False):
     postprocess: False = do not match the painted region's tone to its surroundings.
     output: an `imgedit.Output`: format and quality of the result, and pictures to leave out.
     preview_every: a preview after every so many steps, 0 to 100; `on_event` is called with them.
-    request_id: an id of your own, 1 to 64 letters, digits, ".", "_" or "-". Unset = made up.
+    request_id: your own id, 1 to 64 letters, digits, ".", "_" or "-". Unset = generated.
     """
 
     feature: str | None
@@ -82,7 +84,7 @@ def edit_request(image: ImageSource, **options: Unpack[EditOptions]) -> edit_pb2
     return edit_pb2.EditRequest(
         experiment_id=options["experiment"],
         feature_id=options.get("feature"),
-        input_image=read(image, "image"),
+        input_image=read_source(image, "image"),
         prompt=options.get("prompt") or "",
         expand_prompt=bool(options.get("expand_prompt")),
         negative_prompt=options.get("negative_prompt"),
@@ -92,12 +94,13 @@ def edit_request(image: ImageSource, **options: Unpack[EditOptions]) -> edit_pb2
         strength=options.get("strength"),
         seed=options.get("seed"),
         profile=label("PROFILE", profile),
-        mask_image=read(mask, "mask") if mask is not None else b"",
+        mask_image=read_source(mask, "mask") if mask is not None else b"",
         mask_options=_sent("mask_options", options.get("mask_options"), Mask, edit_pb2.MaskOptions),
         background=label("BACKGROUND", background),
         outpaint=_sent("outpaint", options.get("outpaint"), Outpaint, edit_pb2.Outpaint),
         reference_images=[
-            read(reference, f"references[{place}]") for place, reference in enumerate(options.get("references") or ())
+            read_source(reference, f"references[{place}]")
+            for place, reference in enumerate(options.get("references") or ())
         ],
         postprocess="POSTPROCESS_OFF" if postprocess is not None and not postprocess else None,
         output=_sent("output", options.get("output"), Output, edit_pb2.OutputOptions),

@@ -1,4 +1,4 @@
-"""What a caller gets back: the result of an edit, where one is, and how far many are."""
+"""The results of the client's calls: edits, their state, and progress."""
 
 from __future__ import annotations
 
@@ -44,7 +44,10 @@ class EditResult:
         return self.output_image
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, object]:
-        """For notebooks, which show the picture; the keywords choose among forms, and there is one."""
+        """For notebooks, which show the picture.
+
+        The keywords choose among formats; there is one.
+        """
         return {f"image/{self.format.lower()}": self.output_image, "text/plain": repr(self)}
 
     def image(self) -> Image.Image:
@@ -56,7 +59,10 @@ class EditResult:
         return _opened(self.background_removed_image) if self.background_removed_image else None
 
     def mask(self) -> Image.Image | None:
-        """The mask alpha, an L image: 0 = the picture's own pixel, 255 = painted; None where the answer holds none."""
+        """The mask alpha, an L image; None if the response has none.
+
+        0 = the picture's own pixel, 255 = painted.
+        """
         return _opened(self.mask_image) if self.mask_image else None
 
     def save(self, path: str | Path) -> Path:
@@ -71,7 +77,7 @@ class EditResult:
                 f"{path}: the result is a {self.format} file; name it so, or ask for "
                 f"output=Output(format={wanted.lower()!r})"
             )
-        output_files.write(path, self.output_image)
+        output_files.write_whole(path, self.output_image)
         return path
 
     @property
@@ -106,7 +112,7 @@ class EditResult:
 
     @property
     def mask_image(self) -> bytes:
-        """The mask alpha of the final composite, a grey PNG file; empty where there is none."""
+        """The mask alpha of the final composite, a grey PNG file; empty if absent."""
         return self.message.mask_image
 
     @property
@@ -141,7 +147,7 @@ class EditResult:
 
     @property
     def warnings(self) -> Sequence[str]:
-        """What the caller should know, in English."""
+        """Notes for the caller, in English."""
         return self.message.warnings
 
     @property
@@ -189,7 +195,7 @@ _STATES: dict[int, State] = {
 
 
 def status_of(found: edit_pb2.GetEditResponse) -> EditStatus:
-    """What GetEdit says."""
+    """GetEdit's response as an `EditStatus`."""
     state = _STATES[found.state]
     progress = Progress()
     for name in ("stage", "queued", "progress"):

@@ -20,12 +20,12 @@ LONGEST_WAIT_SECONDS = 8.0
 
 
 async def retried(call: Callable[[float], Awaitable[T]], *, retries: int, timeout: float) -> T:
-    """`await call(seconds left)`, again after `ServiceUnavailable` and `TooManyEdits`, all within `timeout` seconds.
+    """Retry `call(seconds left)` within `timeout` seconds.
 
-    After `ServiceUnavailable` up to `retries` more times, with waits of 0.5 s, 1 s, 2 s … to 8 s, each shortened by up
-    to half at random so that callers do not come back all at once, or as long as the server asks for. After
-    `TooManyEdits` as often as there is time, each time after the wait that the server asks for. `retries` 0 = nothing
-    is called again. Raises the last error where no time is left for another call.
+    It is retried up to `retries` times after `ServiceUnavailable`, with waits of 0.5 s, 1 s, 2 s … to 8 s, or the
+    server's requested wait. Each own wait is shortened at random by up to half, so that callers do not return all at
+    once. After `TooManyEdits` it is retried as long as there is time, each time after the requested wait. `retries` 0 =
+    no retries. Raises the last error if no time is left for another call.
     """
     ends_at = time.monotonic() + timeout
     lost = full = 0

@@ -31,7 +31,7 @@ def _is_there() -> bool:
     return True
 
 
-def hold() -> None:
+def block() -> None:
     """Block SIGHUP until `release`.
 
     Without a handler it would end the process.
@@ -39,13 +39,13 @@ def hold() -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
 
 
-def release() -> None:
+def unblock() -> None:
     """Unblock SIGHUP, delivering a pending one."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
 
 
 @contextmanager
-def held_for_children() -> Iterator[None]:
+def blocked_for_children() -> Iterator[None]:
     """Start child processes with SIGHUP blocked; they unblock it themselves."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     try:

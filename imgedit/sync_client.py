@@ -22,8 +22,8 @@ from imgedit.client import (
     OnManyProgress,
 )
 from imgedit.errors import DeadlineExceeded
+from imgedit.image_source import ImageSource
 from imgedit.keywords import accepting, refusing_unknown
-from imgedit.pictures import ImageSource
 from imgedit.progress import OnProgress
 from imgedit.request import EditOptions
 from imgedit.result import EditResult, EditStatus
@@ -108,10 +108,10 @@ class SyncEditClient:
         on_progress: OnManyProgress | None = None,
         **options: Unpack[EditOptions],
     ) -> list[EditResult | Exception]:
-        """Edit many pictures with the same options, several at once, as `EditClient.edit_many`.
+        """Edit many pictures with the same options, like `EditClient.edit_many`.
 
-        The answer has, in the order of `images`, the result of each or the exception that it ended with. `on_progress`
-        is called on the client's thread. `timeout` is in seconds for each picture.
+        Returns, in the order of `images`, each result or its exception. `on_progress` is called on the client's thread.
+        `timeout` is in seconds for each picture.
         """
         work = self._client.edit_many(
             images, max_parallel=max_parallel, timeout=timeout, on_progress=on_progress, **options

@@ -46,7 +46,7 @@ def digest(token: str) -> bytes:
     return hashlib.sha256(token.encode()).digest()
 
 
-def make(name: str, scopes: Sequence[str]) -> tuple[str, Credential]:
+def make_token(name: str, scopes: Sequence[str]) -> tuple[str, Credential]:
     """A new token and its credential.
 
     Raises `SettingsError` for an invalid name or scope.

@@ -1,6 +1,6 @@
-"""Values that an edit takes: how a mask is worked on, margins, and what the answer holds.
+"""Frozen values for edits: mask options, margins, and the response's contents.
 
-Frozen. Their fields have the names of the API; the server judges the numbers and answers with the field at fault.
+Their fields have the names of the API. The server checks the numbers and names the field at fault.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ Omit = Literal["cutout", "mask"]
 
 @dataclass(frozen=True, kw_only=True)
 class Mask:
-    """How the mask is worked on, in the order of the fields. What is left out is as the feature says.
+    """Mask options, applied in the order of the fields.
 
-    subject: which part of BEN2's mask to repaint; not with a mask of your own. invert: swap white and black.
-    threshold: the level between 0 and 1 that becomes one half; lower takes more in. fill_holes: fill black holes that
-    white encloses. grow_px, feather_px: pixels, 0 to 256, to grow the mask by and to soften its edge over, inward.
+    An unset option takes the feature's default. subject: which part of BEN2's mask to repaint; not with your own mask.
+    invert: swap white and black. threshold: the level between 0 and 1 that becomes one half; a lower one selects more.
+    fill_holes: fill black holes that white encloses. grow_px, feather_px: pixels, 0 to 256, to grow the mask by and to
+    soften its edge over, inward.
     """
 
     subject: Subject | None = None
@@ -52,7 +53,10 @@ class Mask:
 
 @dataclass(frozen=True, kw_only=True)
 class Outpaint:
-    """Margins to add, in pixels, 0 to 4096 each; or an aspect such as "16:9", split evenly."""
+    """Margins to add, in pixels, 0 to 4096 each.
+
+    Or an aspect such as "16:9", split evenly.
+    """
 
     left: int = 0
     right: int = 0
@@ -68,7 +72,7 @@ class Outpaint:
 
 @dataclass(frozen=True, kw_only=True)
 class Output:
-    """What the answer holds.
+    """Contents of the response.
 
     format: of the result. quality: 1 to 100, of JPEG (95 unless given) and WebP (lossless unless given). omit: pictures
     to leave out of the answer, which saves their encoding.
@@ -96,7 +100,7 @@ class Output:
 
 
 def check_choice(name: str, value: Any, choices: Any) -> None:
-    """Raise ValueError, which names the choices, for a value that is none of them; None is left out."""
+    """Raise ValueError with the choices for an unknown value; None is accepted."""
     if value is not None and value not in get_args(choices):
         raise ValueError(f"{name} must be one of {_listed(choices)}, is {value!r}")
 

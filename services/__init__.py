@@ -1,4 +1,7 @@
-"""The servers: one package per service, and their shared code."""
+"""The servers: one package per service, and the packages that they share.
+
+No service imports another one.
+"""
 
 import os
 

@@ -27,7 +27,7 @@ def main() -> None:
     Exits with 1 for an invalid setting or if Streamlit is missing.
     """
     try:
-        settings = studio_settings.load()
+        settings = studio_settings.load_settings()
         SyncEditClient(settings.server, **settings.client_options).close()  # opens no connection, but reads all files
     except SettingsError as error:
         sys.exit(f"studio: {error}")
@@ -55,7 +55,7 @@ def options(settings: Settings) -> dict[str, str | int | bool]:
         "client.showErrorDetails": "none",
         "client.showErrorLinks": False,
         "logger.messageFormat": "%(asctime)sZ %(levelname)-7s %(name)s: %(message)s",
-        # A widget with a default may be told another value: after a refresh, or by a result's settings.
+        # A refresh or a result's settings may set another value for a widget with a default.
         "global.disableWidgetStateDuplicationWarning": True,
     }
     return {**found, "secrets.files": settings.secrets} if settings.secrets else found

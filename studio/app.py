@@ -2,4 +2,4 @@
 
 from studio import page
 
-page.show()
+page.show_page()

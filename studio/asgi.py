@@ -9,7 +9,7 @@ import streamlit as st
 from starlette.middleware import Middleware
 
 from studio import settings, uploads
-from studio.door import Door
+from studio.request_guard import Door
 
 
 def _explain(error: Exception) -> bool:
@@ -18,7 +18,7 @@ def _explain(error: Exception) -> bool:
     return page.explain(error)
 
 
-_configured = settings.load()
+_configured = settings.load_settings()
 _uploads = uploads.Uploads(
     uploads.kept_by_streamlit, per_session=_configured.upload_bytes_per_visit, most=_configured.upload_bytes
 )

@@ -12,7 +12,7 @@ from studio.runs import Run, Task
 from studio.text import Words
 
 
-def show(words: Words, run: Run) -> None:
+def show_batch(words: Words, run: Run) -> None:
     """One line for the batch, and one row per image."""
     done = sum(task.ended is not None for task in run.tasks)
     failed = sum(task.state == "failed" for task in run.tasks)
@@ -43,7 +43,7 @@ def download(words: Words, zipped: BatchZip) -> None:
 
 
 def _row(words: Words, task: Task, *, has_notes: bool) -> dict[str, Any]:
-    note = errors.message(words, task.error) if task.error and task.state == "failed" else ""
+    note = errors.error_message(words, task.error) if task.error and task.state == "failed" else ""
     return {
         "file": task.source.name,
         "state": words(f"state.{task.state}"),

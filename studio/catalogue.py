@@ -10,8 +10,8 @@ import streamlit as st
 from imgedit.errors import ImgeditError
 from imgedit.sync_client import SyncEditClient
 from imgedit.v1 import edit_pb2, profile_pb2
-from studio import pictures, settings
-from studio.pictures import Picture
+from studio import input_images, settings
+from studio.input_images import InputImage
 from studio.settings import Settings
 from studio.visits import Visits
 
@@ -22,7 +22,7 @@ LIST_SECONDS = 20
 @st.cache_resource(show_spinner=False)
 def configuration() -> Settings:
     """The settings of this process."""
-    return settings.load()
+    return settings.load_settings()
 
 
 @st.cache_resource(show_spinner=False)
@@ -66,10 +66,10 @@ def visits() -> Visits:
 
 
 @st.cache_resource(show_spinner=False)
-def samples() -> dict[str, Picture]:
+def samples() -> dict[str, InputImage]:
     """The sample pictures by name."""
     folder = configuration().samples
-    return {picture.name: picture for picture in pictures.samples(Path(folder))} if folder else {}
+    return {picture.name: picture for picture in input_images.samples(Path(folder))} if folder else {}
 
 
 class Form:

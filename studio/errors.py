@@ -8,17 +8,17 @@ from imgedit.errors import EditCancelled, ImgeditError, InvalidArgument, Service
 from studio.text import Words, plain
 
 
-def message(words: Words, error: ImgeditError) -> str:
+def error_message(words: Words, error: ImgeditError) -> str:
     """The server's message as plain text."""
     return error.korean if words.language == "ko" else error.message
 
 
-def show(words: Words, error: ImgeditError, *, title: str | None = None) -> None:
+def show_error(words: Words, error: ImgeditError, *, title: str | None = None) -> None:
     """A box with the message, the invalid fields, and advice."""
     if isinstance(error, EditCancelled):
         st.info(words("error.cancelled"), icon=":material/cancel:")
         return
-    text = message(words, error)
+    text = error_message(words, error)
     lines = [f"**{title or words('error')}**", plain(text)]
     if words.language == "en" or error.korean == InvalidArgument.default_korean:
         faults = [fault for fault in error.violations if fault.description not in text]

@@ -24,24 +24,24 @@ def help_of(words: Words, spec: edit_pb2.ParameterSpec) -> str:
     return plain(spec.help.get(words.language, ""))
 
 
-def field(words: Words, form: Form, spec: edit_pb2.ParameterSpec) -> Any:
+def draw_field(words: Words, form: Form, spec: edit_pb2.ParameterSpec) -> Any:
     """The widget for a parameter's type.
 
     Returns its value, or None if unchanged.
     """
     match spec.type:
         case edit_pb2.PARAMETER_TYPE_INTEGER | edit_pb2.PARAMETER_TYPE_NUMBER:
-            return number(words, form, spec)
+            return number_field(words, form, spec)
         case edit_pb2.PARAMETER_TYPE_ENUM:
-            return choice(words, form, spec)
+            return choice_field(words, form, spec)
         case edit_pb2.PARAMETER_TYPE_BOOLEAN:
-            return switch(words, form, spec)
+            return switch_field(words, form, spec)
         case edit_pb2.PARAMETER_TYPE_TEXT:
-            return text(words, form, spec)
+            return text_field(words, form, spec)
     return None  # images and messages have their own forms
 
 
-def number(
+def number_field(
     words: Words, form: Form, spec: edit_pb2.ParameterSpec, *, default: float | None = None, suffix: str = ""
 ) -> float | None:
     """A slider over the range with the recommended part marked.
@@ -80,7 +80,7 @@ def start_of(spec: edit_pb2.ParameterSpec) -> float:
     return int(number) if spec.type == edit_pb2.PARAMETER_TYPE_INTEGER else float(number)
 
 
-def choice(words: Words, form: Form, spec: edit_pb2.ParameterSpec) -> str | None:
+def choice_field(words: Words, form: Form, spec: edit_pb2.ParameterSpec) -> str | None:
     """A choice of names; None = the default."""
     default = default_of(spec)
     value = st.segmented_control(
@@ -95,7 +95,7 @@ def choice(words: Words, form: Form, spec: edit_pb2.ParameterSpec) -> str | None
     return None if value is None or value == default else value
 
 
-def switch(words: Words, form: Form, spec: edit_pb2.ParameterSpec) -> bool | None:
+def switch_field(words: Words, form: Form, spec: edit_pb2.ParameterSpec) -> bool | None:
     """On or off; None = the default."""
     default = bool(default_of(spec))
     value = st.toggle(
@@ -108,7 +108,7 @@ def switch(words: Words, form: Form, spec: edit_pb2.ParameterSpec) -> bool | Non
     return None if value == default else value
 
 
-def text(words: Words, form: Form, spec: edit_pb2.ParameterSpec) -> str | None:
+def text_field(words: Words, form: Form, spec: edit_pb2.ParameterSpec) -> str | None:
     """A text; None = empty."""
     value = st.text_input(
         name_of(words, spec),
@@ -120,13 +120,13 @@ def text(words: Words, form: Form, spec: edit_pb2.ParameterSpec) -> str | None:
     return value or None
 
 
-def put(options: dict[str, Any], name: str, value: Any) -> None:
+def set_option(options: dict[str, Any], name: str, value: Any) -> None:
     """An optional value; None = the default."""
     if value is not None:
         options[name] = value
 
 
-def shown(value: float) -> str:
+def number_text(value: float) -> str:
     """A number for display."""
     return f"{value:g}"
 
@@ -148,4 +148,4 @@ def _mark_recommended(words: Words, spec: edit_pb2.ParameterSpec, container: str
     )
     key = "recommended" if high > low else "recommended.one"
     with st.container(key=f"hint-{container}"):
-        st.markdown(f":green[{words(key, low=shown(low), high=shown(high))}]")
+        st.markdown(f":green[{words(key, low=number_text(low), high=number_text(high))}]")

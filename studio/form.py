@@ -14,7 +14,7 @@ from imgedit.request import EDIT_OPTIONS, EditOptions
 from imgedit.values import Format, Output
 from studio import fields, inputs, prompt, region, sliders
 from studio.catalogue import Form
-from studio.pictures import Picture
+from studio.input_images import InputImage
 from studio.session import Session
 from studio.text import Words
 
@@ -29,26 +29,26 @@ class EditForm:
     missing: what to do first, if anything. is_asked: the button was pressed with nothing missing.
     """
 
-    inputs: list[Picture] = field(default_factory=list)
+    inputs: list[InputImage] = field(default_factory=list)
     options: EditOptions | None = None
     missing: str | None = None
     is_asked: bool = False
 
 
-def draw(words: Words, session: Session, form: Form, *, is_busy: bool) -> EditForm:
+def draw_form(words: Words, session: Session, form: Form, *, is_busy: bool) -> EditForm:
     """The whole form, the button last."""
     edit_form = EditForm()
     options: dict[str, Any] = {"experiment": form.experiment.id, "feature": form.feature.id}
     with st.container(border=True, key="card-picture"):
-        edit_form.inputs = inputs.draw(words, session, form)
-        inputs.references(words, session, form, options)
+        edit_form.inputs = inputs.draw_inputs(words, session, form)
+        inputs.draw_references(words, session, form, options)
     first = edit_form.inputs[0] if len(edit_form.inputs) == 1 else None
     with st.container(border=True, key="card-prompt"):
-        prompt.draw(words, form, options)
-        region.margins(words, form, options, first)
+        prompt.draw_prompt(words, form, options)
+        region.draw_margins(words, form, options, first)
     with st.container(border=True, key="card-parameters"):
-        sliders.draw(words, form, options)
-        region.mask(words, form, options, first)
+        sliders.draw_sliders(words, form, options)
+        region.draw_mask(words, form, options, first)
         _advanced(words, form, options)
     edit_form.options = cast("EditOptions", options)
     edit_form.missing = _missing(words, form, edit_form)
@@ -94,7 +94,7 @@ def _advanced(words: Words, form: Form, options: dict[str, Any]) -> None:
         return
     with st.expander(words("advanced"), icon=":material/tune:", key=form.key("advanced")):
         for spec in rest:
-            value = fields.field(words, form, spec)
+            value = fields.draw_field(words, form, spec)
             if value is not None:
                 options[spec.name] = _as_option(spec.name, value)
         if output is not None:

@@ -9,7 +9,7 @@ from studio.session import Session
 from studio.text import Words
 
 
-def show(words: Words, session: Session) -> None:
+def show_history(words: Words, session: Session) -> None:
     """Let the user choose a result to view again."""
     if not session.history:
         return

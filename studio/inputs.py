@@ -13,12 +13,12 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile
 from imgedit.errors import ImgeditError
 from studio import components, errors, fields
 from studio.catalogue import Form, configuration, samples
-from studio.pictures import Picture
+from studio.input_images import InputImage
 from studio.session import Session
 from studio.text import Words, plain
 
 
-def draw(words: Words, session: Session, form: Form) -> list[Picture]:
+def draw_inputs(words: Words, session: Session, form: Form) -> list[InputImage]:
     """The uploader, the samples and the choice; returns the images to edit."""
     form.take("input_image")
     st.header(words("picture"), anchor=False)
@@ -42,7 +42,7 @@ def draw(words: Words, session: Session, form: Form) -> list[Picture]:
     return found
 
 
-def _now(words: Words, picture: Picture) -> None:
+def _now(words: Words, picture: InputImage) -> None:
     """The images to edit, always visible."""
     with st.container(horizontal=True, vertical_alignment="center", key="input-now"):
         with st.container(width=112, key="input-thumb"):
@@ -54,7 +54,7 @@ def _now(words: Words, picture: Picture) -> None:
         st.caption(f":material/info: {words('picture.reduced', width=width, height=height)}")
 
 
-def _uploaded(words: Words, session: Session, uploads: list[UploadedFile]) -> list[Picture]:
+def _uploaded(words: Words, session: Session, uploads: list[UploadedFile]) -> list[InputImage]:
     limit = configuration().max_files
     if len(uploads) > limit:
         st.warning(words("batch.too_many", max=limit, count=len(uploads)), icon=":material/photo_library:")
@@ -62,7 +62,7 @@ def _uploaded(words: Words, session: Session, uploads: list[UploadedFile]) -> li
     for upload in uploads[:limit]:
         picture = session.opened(upload)
         if isinstance(picture, ImgeditError):
-            errors.show(words, picture, title=plain(upload.name))
+            errors.show_error(words, picture, title=plain(upload.name))
         else:
             found.append(picture)
     return found
@@ -88,14 +88,14 @@ def _samples(words: Words, session: Session) -> None:
         st.rerun()
 
 
-def _chosen(words: Words, session: Session) -> list[Picture]:
+def _chosen(words: Words, session: Session) -> list[InputImage]:
     if st.button(words("picture.remove"), type="tertiary", icon=":material/close:", key="remove"):
         session.choose(None)
         st.rerun()
     return session.chosen
 
 
-def references(words: Words, session: Session, form: Form, options: dict[str, Any]) -> None:
+def draw_references(words: Words, session: Session, form: Form, options: dict[str, Any]) -> None:
     """Reference images, if the feature takes them."""
     spec = form.take("reference_images")
     if spec is None:
@@ -116,7 +116,7 @@ def references(words: Words, session: Session, form: Form, options: dict[str, An
     for upload in uploads[:most]:
         picture = session.opened(upload)
         if isinstance(picture, ImgeditError):
-            errors.show(words, picture, title=plain(upload.name))
+            errors.show_error(words, picture, title=plain(upload.name))
         else:
             found.append(picture)
     for place, (picture, column) in enumerate(zip(found, st.columns(most), strict=False)):
@@ -128,7 +128,7 @@ def references(words: Words, session: Session, form: Form, options: dict[str, An
         options["references"] = [picture.data for picture in found]
 
 
-def _kept_references(words: Words, session: Session) -> list[Picture]:
+def _kept_references(words: Words, session: Session) -> list[InputImage]:
     """Those of before a refresh."""
     if st.button(words("references.remove"), type="tertiary", icon=":material/close:", key="remove-references"):
         session.kept_references = []

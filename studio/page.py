@@ -13,7 +13,7 @@ from imgedit.errors import ImgeditError, TryLater
 from imgedit.request import EditOptions
 from imgedit.v1 import edit_pb2
 from imgedit.values import Output
-from studio import batch_table, catalogue, components, errors, form, history, login, progress, results, values
+from studio import batch_table, catalogue, components, errors, form, history, login, progress, results, widget_values
 from studio.batch_zip import BatchZip
 from studio.catalogue import Form
 from studio.form import EditForm
@@ -30,7 +30,7 @@ LOOK_SECONDS = 5
 """Polling interval of an unavailable feature."""
 
 
-def show() -> None:
+def show_page() -> None:
     """Draw the page once."""
     settings = catalogue.configuration()
     _come_back(settings)
@@ -47,8 +47,8 @@ def show() -> None:
     chosen = _chosen_form(words, offered)
     left, right = st.columns([5, 7], gap="medium")
     with left:
-        edit_form = form.draw(words, session, chosen, is_busy=session.run is not None)
-        session.values = values.entered(experiment.id for experiment in offered)
+        edit_form = form.draw_form(words, session, chosen, is_busy=session.run is not None)
+        session.values = widget_values.entered(experiment.id for experiment in offered)
         _begin_if_asked(session, edit_form)
     with right.container(key="workbench"):
         _workbench(words, session, edit_form)
@@ -62,7 +62,7 @@ def explain(error: Exception) -> bool:
     current().values = {}  # or what cannot be drawn would come back with each refresh
     words = _words()
     if isinstance(error, ImgeditError):
-        errors.show(words, error)
+        errors.show_error(words, error)
     else:
         st.error(words("error.page"), icon=":material/error:")
     return True
@@ -78,7 +78,7 @@ def _come_back(settings: Settings) -> None:
             session = take(found)
         session.id = id
     catalogue.visits().keep(owner, session.id, session)
-    values.put(session.pending)
+    widget_values.restore_values(session.pending)
     session.pending = {}
 
 
@@ -123,7 +123,7 @@ def _offered(words: Words) -> list[edit_pb2.Experiment]:
     try:
         return catalogue.experiments()
     except ImgeditError as error:
-        errors.show(words, error, title=words("error.no_server" if isinstance(error, TryLater) else "error.list"))
+        errors.show_error(words, error, title=words("error.no_server" if isinstance(error, TryLater) else "error.list"))
         st.button(words("error.again"), icon=":material/refresh:", key="retry")
         st.stop()
 
@@ -242,17 +242,17 @@ def _workbench(words: Words, session: Session, edit_form: EditForm) -> None:
     if edit_form.options != session.failed_options:
         session.failed = None  # the failed request differs from the current one
     if session.run is not None:
-        progress.show(words, session, session.run)
+        progress.show_progress(words, session, session.run)
     elif session.finished_batch is not None and session.zipped is not None:
         components.arrive(key=f"arrive-{id(session.finished_batch)}")
         with st.container(border=True, key="card-result"):
             st.header(words("batch"), anchor=False)
-            batch_table.show(words, session.finished_batch)
+            batch_table.show_batch(words, session.finished_batch)
             batch_table.download(words, session.zipped)
     elif session.failed is not None:
         components.arrive(key=f"arrive-{id(session.failed)}")
         with st.container(key="failed"):
-            errors.show(words, session.failed)
+            errors.show_error(words, session.failed)
         _result(words, session, edit_form)
     else:
         if session.shown is not None:
@@ -260,7 +260,7 @@ def _workbench(words: Words, session: Session, edit_form: EditForm) -> None:
         else:
             st.empty()
         _result(words, session, edit_form)
-    history.show(words, session)
+    history.show_history(words, session)
 
 
 def _result(words: Words, session: Session, edit_form: EditForm) -> None:
@@ -269,7 +269,7 @@ def _result(words: Words, session: Session, edit_form: EditForm) -> None:
         _nothing_yet(words, edit_form)
         return
     with st.container(border=True, key="card-result"):
-        is_again = results.show(words, session, session.shown)
+        is_again = results.show_result(words, session, session.shown)
     if is_again:
         _begin_variants(session, session.shown)
 

@@ -15,7 +15,7 @@ from studio.text import Words
 LOOK_SECONDS = 0.5
 
 
-def show(words: Words, session: Session, run: Run) -> None:
+def show_progress(words: Words, session: Session, run: Run) -> None:
     """Show the run until it ends; then redraw the whole page."""
     components.arrive(key=f"arrive-{id(run)}")
     _look(words, session, run)
@@ -29,7 +29,7 @@ def _look(words: Words, session: Session, run: Run) -> None:
         if len(run.tasks) == 1:
             _one(words, run.tasks[0])
         elif session.zipped is not None:
-            batch_table.show(words, run)
+            batch_table.show_batch(words, run)
         else:
             _several(words, run)
         with st.container(horizontal=True, vertical_alignment="center"):

@@ -11,7 +11,7 @@ from studio.catalogue import Form, default_of
 from studio.text import Words, plain
 
 
-def draw(words: Words, form: Form, options: dict[str, Any]) -> None:
+def draw_prompt(words: Words, form: Form, options: dict[str, Any]) -> None:
     """The prompt with tips and examples, and the negative prompt."""
     spec = form.take("prompt")
     if spec is None:
@@ -98,6 +98,6 @@ def _negative(words: Words, form: Form, options: dict[str, Any]) -> None:
                 key=form.key("negative_prompt"),
                 persist_state="session",
             )
-            weight = fields.number(words, form, scale) if scale is not None else None
+            weight = fields.number_field(words, form, scale) if scale is not None else None
             if weight is not None:
                 options["negative_scale"] = weight

@@ -11,9 +11,9 @@ from google.protobuf.json_format import MessageToDict
 
 from imgedit.errors import ImageRejected, ImgeditError
 from imgedit.values import Mask, Outpaint
-from studio import components, errors, fields, pictures, session
+from studio import components, errors, fields, input_images, session
 from studio.catalogue import Form
-from studio.pictures import Picture
+from studio.input_images import InputImage
 from studio.text import Words
 
 ASPECTS = ("1:1", "4:3", "3:4", "16:9", "9:16", "21:9")
@@ -24,7 +24,7 @@ BRUSH_SIDE = 800
 """Longest side of the picture that the brush works on, in pixels."""
 
 
-def margins(words: Words, form: Form, options: dict[str, Any], picture: Picture | None) -> None:
+def draw_margins(words: Words, form: Form, options: dict[str, Any], picture: InputImage | None) -> None:
     """How far to extend the picture, where the feature does; drawn on the picture."""
     spec = form.take("outpaint")
     if spec is None:
@@ -43,7 +43,7 @@ def margins(words: Words, form: Form, options: dict[str, Any], picture: Picture 
         label_visibility="collapsed",
         persist_state="session",
     )
-    added: pictures.Margins | None = None
+    added: input_images.Margins | None = None
     if how == "prompt":
         st.caption(words("outpaint.by_words"))
     elif how == "aspect":
@@ -52,7 +52,7 @@ def margins(words: Words, form: Form, options: dict[str, Any], picture: Picture 
             label_visibility="collapsed", persist_state="session",
         )  # fmt: skip
         options["outpaint"] = Outpaint(aspect=aspect)
-        added = pictures.aspect_margins(picture.size, str(aspect)) if picture else None
+        added = input_images.aspect_margins(picture.size, str(aspect)) if picture else None
     else:
         left, right, top, bottom = _margin_sliders(words, form, own)
         if own or left or right or top or bottom:
@@ -62,7 +62,7 @@ def margins(words: Words, form: Form, options: dict[str, Any], picture: Picture 
         _margins_preview(words, picture, added)
 
 
-def _margin_sliders(words: Words, form: Form, own: dict[str, int]) -> pictures.Margins:
+def _margin_sliders(words: Words, form: Form, own: dict[str, int]) -> input_images.Margins:
     """A slider per side, from the feature's own margins or 0 on."""
     found = []
     for pair in (("left", "right"), ("top", "bottom")):
@@ -78,7 +78,7 @@ def _margin_sliders(words: Words, form: Form, own: dict[str, int]) -> pictures.M
     return left, right, top, bottom
 
 
-def _margins_preview(words: Words, picture: Picture, margins: pictures.Margins) -> None:
+def _margins_preview(words: Words, picture: InputImage, margins: input_images.Margins) -> None:
     width, height = picture.width + margins[0] + margins[1], picture.height + margins[2] + margins[3]
     caption = words("outpaint.preview", width=width, height=height)
     with st.container(width=320, gap="xsmall", key="margins"):
@@ -87,11 +87,11 @@ def _margins_preview(words: Words, picture: Picture, margins: pictures.Margins) 
 
 
 @st.cache_data(show_spinner=False, max_entries=64)
-def _margins_drawn(view: bytes, size: tuple[int, int], margins: pictures.Margins) -> bytes:
-    return pictures.margins_drawn(view, size, margins, "#4338ca")
+def _margins_drawn(view: bytes, size: tuple[int, int], margins: input_images.Margins) -> bytes:
+    return input_images.margins_drawn(view, size, margins, "#4338ca")
 
 
-def mask(words: Words, form: Form, options: dict[str, Any], picture: Picture | None) -> None:
+def draw_mask(words: Words, form: Form, options: dict[str, Any], picture: InputImage | None) -> None:
     """The source of the mask, and its options."""
     spec = form.take("mask_image")
     worked = [spec for spec in form.rest() if spec.name.startswith("mask_options.")]
@@ -111,9 +111,9 @@ def mask(words: Words, form: Form, options: dict[str, Any], picture: Picture | N
         )
         if how == "brush":
             _brush(words, form, picture)
-            fields.put(options, "mask", _brushed(words, form, picture))
+            fields.set_option(options, "mask", _brushed(words, form, picture))
         elif how == "upload":
-            fields.put(options, "mask", _uploaded_mask(words, form, picture))
+            fields.set_option(options, "mask", _uploaded_mask(words, form, picture))
         _mask_options(words, form, options, is_own=how != "auto")
 
 
@@ -122,7 +122,7 @@ def _brush_key(form: Form) -> str:
 
 
 @st.fragment
-def _brush(words: Words, form: Form, picture: Picture | None) -> None:
+def _brush(words: Words, form: Form, picture: InputImage | None) -> None:
     """The mask as a fragment: a stroke redraws nothing else."""
     if picture is None:
         st.caption(words("mask.needs_picture"))
@@ -134,7 +134,7 @@ def _brush(words: Words, form: Form, picture: Picture | None) -> None:
         st.caption(words("mask.empty"))
 
 
-def _brushed(words: Words, form: Form, picture: Picture | None) -> bytes | None:
+def _brushed(words: Words, form: Form, picture: InputImage | None) -> bytes | None:
     state: Any = st.session_state.get(_brush_key(form))
     drawn = state.get("mask") if state else None
     if not drawn or picture is None:
@@ -142,20 +142,20 @@ def _brushed(words: Words, form: Form, picture: Picture | None) -> bytes | None:
     try:
         return _mask_at(base64.b64decode(drawn.partition(",")[2]), picture.size, session.current().visit)
     except (ImgeditError, binascii.Error) as error:
-        errors.show(words, error if isinstance(error, ImgeditError) else ImageRejected(f"mask_image: {error}"))
+        errors.show_error(words, error if isinstance(error, ImgeditError) else ImageRejected(f"mask_image: {error}"))
         return None
 
 
 @st.cache_data(show_spinner=False, max_entries=8)
 def _mask_at(drawn: bytes, size: tuple[int, int], _visit: object) -> bytes | None:
-    return pictures.mask_at(drawn, size, max_side=BRUSH_SIDE, visit=_visit)
+    return input_images.mask_at(drawn, size, max_side=BRUSH_SIDE, visit=_visit)
 
 
-def _identity(picture: Picture) -> str:
+def _identity(picture: InputImage) -> str:
     return f"{picture.name}-{picture.width}-{picture.height}-{hash(picture.thumb)}"
 
 
-def _uploaded_mask(words: Words, form: Form, picture: Picture | None) -> bytes | None:
+def _uploaded_mask(words: Words, form: Form, picture: InputImage | None) -> bytes | None:
     upload = st.file_uploader(words("mask.file"), key=form.key("mask-file"))
     visit = session.current()
     if upload is not None:
@@ -168,7 +168,7 @@ def _uploaded_mask(words: Words, form: Form, picture: Picture | None) -> bytes |
         try:
             over = _mask_over(picture.view, mask, session.current().visit)
         except ImgeditError as error:
-            errors.show(words, error)
+            errors.show_error(words, error)
             return None
         st.image(over, caption=words("mask.overlay"), alt=words("mask.overlay"), width=320)
     return mask
@@ -176,7 +176,7 @@ def _uploaded_mask(words: Words, form: Form, picture: Picture | None) -> bytes |
 
 @st.cache_data(show_spinner=False, max_entries=8)
 def _mask_over(view: bytes, mask: bytes, _visit: object) -> bytes:
-    return pictures.mask_over(view, mask, _visit)
+    return input_images.mask_over(view, mask, _visit)
 
 
 def _mask_options(words: Words, form: Form, options: dict[str, Any], *, is_own: bool) -> None:
@@ -185,7 +185,7 @@ def _mask_options(words: Words, form: Form, options: dict[str, Any], *, is_own: 
         spec = form.take(f"mask_options.{name}")
         if spec is None or (is_own and name == "subject"):
             continue
-        value = fields.field(words, form, spec)
+        value = fields.draw_field(words, form, spec)
         if value is not None:
             chosen[name] = value.removeprefix("MASK_SUBJECT_").lower() if name == "subject" else value
     if chosen:

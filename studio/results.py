@@ -9,13 +9,13 @@ import streamlit as st
 
 from imgedit.errors import ImgeditError
 from imgedit.v1 import edit_pb2, profile_pb2
-from studio import components, errors, pictures
+from studio import components, errors, input_images
 from studio.runs import Result
 from studio.session import Session
 from studio.text import Words, plain
 
 
-def show(words: Words, session: Session, result: Result) -> bool:
+def show_result(words: Words, session: Session, result: Result) -> bool:
     """Show the result; True when "other seeds" was pressed."""
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         st.header(words("result"), anchor=False, width="content")
@@ -45,9 +45,9 @@ def _views(words: Words, result: Result) -> None:
 
 def _edit_further(words: Words, session: Session, result: Result) -> None:
     try:
-        picture = pictures.opened(result.file_name, result.answer.output_image, session.visit)
+        picture = input_images.open_image(result.file_name, result.answer.output_image, session.visit)
     except ImgeditError as error:
-        errors.show(words, error)
+        errors.show_error(words, error)
         return
     session.choose(picture)
     st.rerun()

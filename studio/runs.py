@@ -18,8 +18,8 @@ from imgedit.progress import Progress
 from imgedit.request import EditOptions, edit_request
 from imgedit.sync_client import SyncEditClient
 from imgedit.v1 import edit_pb2
-from studio import pictures
-from studio.pictures import Picture
+from studio import input_images
+from studio.input_images import InputImage
 
 Values = dict[str, str | int | float | bool]
 """The form's values by widget key."""
@@ -36,7 +36,7 @@ class Result:
     """
 
     number: int
-    source: Picture
+    source: InputImage
     options: EditOptions
     answer: edit_pb2.EditResponse
     before: bytes
@@ -48,7 +48,10 @@ class Result:
 
     @cached_property
     def byte_count(self) -> int:
-        """What it holds in memory, about. Counted once: protobuf writes the whole answer to tell its size."""
+        """About how many bytes it holds in memory.
+
+        Cached: protobuf serializes the whole response to get its size.
+        """
         return self.answer.ByteSize() + len(self.source.data) + len(self.before) + len(self.after)
 
     def without_pictures(self) -> Result:
@@ -78,7 +81,7 @@ class Task:
     Written by the run's thread, read by the page.
     """
 
-    source: Picture
+    source: InputImage
     options: EditOptions
     number: int = 0
     values: Values = field(default_factory=dict)
@@ -206,11 +209,11 @@ class Run:
 
 
 def _result(task: Task, answer: edit_pb2.EditResponse) -> Result:
-    after = pictures.shown(answer.output_image)
+    after = input_images.to_view(answer.output_image)
     before = task.source.view
     if answer.effective.HasField("outpaint"):
         added = answer.effective.outpaint
-        before = pictures.in_frame(before, task.source.size, (added.left, added.right, added.top, added.bottom))
+        before = input_images.in_frame(before, task.source.size, (added.left, added.right, added.top, added.bottom))
     return Result(
         number=task.number,
         source=task.source,
@@ -218,9 +221,9 @@ def _result(task: Task, answer: edit_pb2.EditResponse) -> Result:
         answer=answer,
         before=before,
         after=after,
-        thumb=pictures.thumb(after),
-        cutout=pictures.shown(answer.background_removed_image) if answer.background_removed_image else None,
-        mask=pictures.shown(answer.mask_image) if answer.mask_image else None,
+        thumb=input_images.thumb(after),
+        cutout=input_images.to_view(answer.background_removed_image) if answer.background_removed_image else None,
+        mask=input_images.to_view(answer.mask_image) if answer.mask_image else None,
         values=task.values,
     )
 

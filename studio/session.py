@@ -16,9 +16,9 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from imgedit.errors import ImgeditError, TryLater
 from imgedit.request import EditOptions
-from studio import pictures
+from studio import input_images
 from studio.batch_zip import BatchZip
-from studio.pictures import Picture
+from studio.input_images import InputImage
 from studio.runs import Result, Run, Values
 
 OF_THE_PAGE = ("language", "notify")
@@ -40,11 +40,11 @@ class Session:
     session. id: the tab's id.
     """
 
-    chosen: list[Picture] = field(default_factory=list)
+    chosen: list[InputImage] = field(default_factory=list)
     upload_round: int = 0
-    inputs: list[Picture] = field(default_factory=list)
-    references: list[Picture] = field(default_factory=list)
-    kept_references: list[Picture] = field(default_factory=list)
+    inputs: list[InputImage] = field(default_factory=list)
+    references: list[InputImage] = field(default_factory=list)
+    kept_references: list[InputImage] = field(default_factory=list)
     mask: bytes | None = None
     kept_mask: bytes | None = None
     values: Values = field(default_factory=dict)
@@ -60,13 +60,13 @@ class Session:
     history: list[Result] = field(default_factory=list)
     numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
     visit: object = field(default_factory=object)
-    _opened: dict[str, Picture | ImgeditError] = field(default_factory=dict)
+    _opened: dict[str, InputImage | ImgeditError] = field(default_factory=dict)
     _runs: list[Run] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         weakref.finalize(self, _cancel_all, self._runs)
 
-    def opened(self, upload: UploadedFile) -> Picture | ImgeditError:
+    def opened(self, upload: UploadedFile) -> InputImage | ImgeditError:
         """An uploaded file as an image, or its error."""
         if upload.file_id not in self._opened:
             opened = _open(upload, self.visit)
@@ -77,7 +77,10 @@ class Session:
         return self._opened[upload.file_id]
 
     def _forget_opened(self, *, but: str) -> None:
-        """The oldest uploads, until what is remembered is within its limits; Streamlit may have dropped them long."""
+        """Forget the oldest uploads until the rest is within its limits.
+
+        Streamlit may have dropped them long before.
+        """
         sizes = {id: _size(opened) for id, opened in self._opened.items()}
         for id in [*sizes]:
             if len(sizes) <= MAX_REMEMBERED and sum(sizes.values()) <= MAX_REMEMBERED_BYTES:
@@ -85,12 +88,12 @@ class Session:
             if id != but:
                 del sizes[id], self._opened[id]
 
-    def choose(self, picture: Picture | None) -> None:
+    def choose(self, picture: InputImage | None) -> None:
         """Make a sample or a result the input; what was uploaded goes."""
         self.chosen = [picture] if picture else []
         self.upload_round += 1
 
-    def hold(self, inputs: list[Picture]) -> None:
+    def hold(self, inputs: list[InputImage]) -> None:
         """Record the inputs.
 
         A different input replaces the displayed result.
@@ -115,11 +118,11 @@ class Session:
 
     @property
     def byte_count(self) -> int:
-        """What its pictures hold in memory, about: each once, those of uploads that are not in use, too.
+        """About how many bytes the session's images hold in memory.
 
-        Asked from the threads of other visits, which must not see a dictionary change under them.
+        Each counts once; unused uploads count too. Threads of other visits call this, so it iterates over a copy.
         """
-        opened = [picture for picture in [*self._opened.values()] if isinstance(picture, Picture)]
+        opened = [picture for picture in [*self._opened.values()] if isinstance(picture, InputImage)]
         found = [*opened, *self.chosen, *self.inputs, *self.references, *self.kept_references]
         pictures = {id(picture): _size(picture) for picture in found}
         shown = [self.shown] if self.shown else []
@@ -172,8 +175,8 @@ def take(session: Session) -> Session:
     return session
 
 
-def _size(opened: Picture | ImgeditError) -> int:
-    return len(opened.data) + len(opened.view) if isinstance(opened, Picture) else 0
+def _size(opened: InputImage | ImgeditError) -> int:
+    return len(opened.data) + len(opened.view) if isinstance(opened, InputImage) else 0
 
 
 def _cancel_all(runs: list[Run]) -> None:
@@ -183,8 +186,8 @@ def _cancel_all(runs: list[Run]) -> None:
             threading.Thread(target=run.cancel, name="studio-cancel", daemon=True).start()
 
 
-def _open(upload: UploadedFile, visit: object) -> Picture | ImgeditError:
+def _open(upload: UploadedFile, visit: object) -> InputImage | ImgeditError:
     try:
-        return pictures.opened(upload.name, upload.getvalue(), visit)
+        return input_images.open_image(upload.name, upload.getvalue(), visit)
     except ImgeditError as error:
         return error

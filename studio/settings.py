@@ -87,7 +87,7 @@ class Settings:
             raise SettingsError(f"{PREFIX}TOKEN_FILE: cannot be read: {error}") from None
 
 
-def load(environment: Mapping[str, str] = os.environ) -> Settings:
+def load_settings(environment: Mapping[str, str] = os.environ) -> Settings:
     """The settings of this process.
 
     Raises `SettingsError` for an invalid value or an unknown variable.

@@ -15,7 +15,7 @@ from studio.text import Words
 NUMBERS = ("steps", "guidance_scale", "strength")
 
 
-def draw(words: Words, form: Form, options: dict[str, Any]) -> None:
+def draw_sliders(words: Words, form: Form, options: dict[str, Any]) -> None:
     """Profile, steps, guidance, strength, seed."""
     profile_spec = form.take("profile")
     specs = [spec for spec in map(form.take, NUMBERS) if spec is not None]
@@ -25,11 +25,11 @@ def draw(words: Words, form: Form, options: dict[str, Any]) -> None:
     st.header(words("parameters"), anchor=False)
     profile = None
     if profile_spec is not None:
-        profile = fields.choice(words, form, profile_spec)
-        fields.put(options, "profile", profile and profile.removeprefix("PROFILE_").lower())
+        profile = fields.choice_field(words, form, profile_spec)
+        fields.set_option(options, "profile", profile and profile.removeprefix("PROFILE_").lower())
     name = profile or (str(default_of(profile_spec)) if profile_spec is not None else "")
     for spec in specs:
-        fields.put(options, spec.name, _preset_number(words, form, spec, name))
+        fields.set_option(options, spec.name, _preset_number(words, form, spec, name))
     if seed is not None:
         _seed(words, form, seed, options)
 
@@ -42,17 +42,19 @@ def _preset_number(words: Words, form: Form, spec: edit_pb2.ParameterSpec, profi
     preset = form.presets.get(profile, {}).get(spec.name)
     suffix = f"-{profile}"
     if preset is None or spec.range.min <= preset <= spec.range.max:
-        return fields.number(words, form, spec, default=preset, suffix=suffix)
+        return fields.number_field(words, form, spec, default=preset, suffix=suffix)
     name = fields.name_of(words, spec)
-    st.markdown(words("by_profile", name=name, value=fields.shown(preset), profile=words.named("choice", profile)))
+    st.markdown(
+        words("by_profile", name=name, value=fields.number_text(preset), profile=words.named("choice", profile))
+    )
     if not st.toggle(words("by_profile.own", name=name), key=f"{form.key(spec.name)}{suffix}-own"):
         return None
-    value = fields.number(words, form, spec, suffix=suffix)
+    value = fields.number_field(words, form, spec, suffix=suffix)
     return fields.start_of(spec) if value is None else value  # explicit: unset is the profile's
 
 
 def _seed(words: Words, form: Form, spec: edit_pb2.ParameterSpec, options: dict[str, Any]) -> None:
-    """Random or fixed; a feature with a seed of its own starts at that one."""
+    """Random or fixed; a feature's own seed is the default."""
     own = default_of(spec)
     start, suffix = (42, "") if own is None else (int(own), f"-{form.key('seed')}")
     with st.container(horizontal=True, vertical_alignment="bottom"):

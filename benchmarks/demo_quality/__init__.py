@@ -1,4 +1,4 @@
-"""How well the demo's checkpoints edit.
+"""How well the demo's checkpoints edit, on held-out scenes.
 
-Every row of the table on held-out scenes, through the real services.
+Every row of the table, through the real services only.
 """

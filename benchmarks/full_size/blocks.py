@@ -24,7 +24,7 @@ from benchmarks.full_size.checkpoints import MODELS, Model
 from services.diffusion.networks.device import DTYPES
 from services.diffusion.weights import gguf_weights
 from services.diffusion.weights.checkpoint import read_json
-from services.diffusion.weights.layout import shapes_of
+from services.diffusion.weights.original_names import shapes_of
 
 TOKENS = (256, 64)
 """Of the picture and of the text."""

@@ -27,7 +27,7 @@ from benchmarks.full_size import numbers
 from demo.tiny import tokenizers
 from imgedit import installation
 from services.diffusion.weights.convert import BLOCKS
-from services.diffusion.weights.layout import Layout, Shapes, joined_shape, shapes_of
+from services.diffusion.weights.original_names import Layout, Shapes, joined_shape, shapes_of
 from services.diffusion.weights.stored_weights import tied, without_weights
 from services.fill import gguf_names as fill_names
 from services.qwen_edit import gguf_names as qwen_names

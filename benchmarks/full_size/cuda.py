@@ -86,10 +86,10 @@ def diffusion(
 def loader(service: str) -> Any:
     """The service's own function that loads its model."""
     if service == "fill":
-        from services.fill.model import load as load_fill
+        from services.fill.model import load_fill
 
         return load_fill
-    from services.qwen_edit.model import load as load_qwen_edit
+    from services.qwen_edit.model import load_qwen_edit
 
     return load_qwen_edit
 
@@ -156,11 +156,18 @@ def timed(service: str, adapter: Any, device: torch.device, side: int, batch: in
 
 def spec(service: str, side: int, seed: int) -> FillSpec | QwenEditSpec:
     """A job of one pass a step."""
-    image, steps = photograph(side, side), WARM_UPS + STEPS
+    image = photograph(side, side)
+    options: dict[str, Any] = {
+        "prompt": PROMPT,
+        "negative_prompt": None,
+        "steps": WARM_UPS + STEPS,
+        "strength": 1.0,
+        "seed": seed,
+    }
     if service == "fill":
         mask = np.full((side, side), 255, np.uint8)
-        return FillSpec(image, mask, PROMPT, None, 1.0, steps, guidance_scale=3.5, strength=1.0, seed=seed)
-    return QwenEditSpec((image,), PROMPT, None, 1.0, steps, strength=1.0, seed=seed)
+        return FillSpec(image=image, mask=mask, negative_scale=1.0, guidance_scale=3.5, **options)
+    return QwenEditSpec(images=(image,), true_cfg_scale=1.0, **options)
 
 
 @torch.inference_mode()

@@ -1,4 +1,4 @@
-"""How near results with region steps come to those without, on held-out scenes of the demo's world."""
+"""Compare results with and without region steps on held-out scenes of the demo."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from demo.judge import Judge
 from imgedit.imaging.images import blend
 from imgedit.local.supervisor import DEMO_REFERENCE_PIXELS
 from services.diffusion.engine.region_steps import RegionSchedule
+from services.diffusion.job_requests import FAST_LORA
 from services.diffusion.networks.lora import LoraFile
 from services.diffusion.networks.runtime_options import RuntimeOptions
-from services.diffusion.streaming import FAST_LORA
-from services.fill.model import load as load_fill
+from services.fill.model import load_fill as load_fill
 from services.fill.spec import FillSpec
-from services.qwen_edit.model import load as load_qwen
+from services.qwen_edit.model import load_qwen_edit as load_qwen
 
 IDENTICAL = 99.0
 """PSNR, in dB, of pictures without a difference."""
@@ -28,7 +28,7 @@ IDENTICAL = 99.0
 
 @dataclass(frozen=True)
 class Way:
-    """How a job saves work: by region steps of a schedule, or by a step cache of a threshold."""
+    """A way to save work: a region schedule, or a step cache with a threshold."""
 
     name: str
     schedule: RegionSchedule | None = None
@@ -37,9 +37,10 @@ class Way:
 
 @dataclass
 class Found:
-    """What the jobs of one task came to in one way.
+    """Results of one task's jobs in one way.
 
-    psnr: inside the mask. work: as a part of every step in full. right: whether a judge sees what was asked for.
+    psnr: inside the mask. work: relative to a job whose steps are all full. right: whether a judge sees the requested
+    edit.
     """
 
     right: list[bool] = field(default_factory=list)
@@ -84,13 +85,13 @@ def _tried(adapter: Any, case: Case, way: Way, full: np.ndarray, found: Found) -
     is_cached = way.schedule is None
     spec = replace(case.spec, step_cache=is_cached, region_steps=not is_cached)
     picture, skipped = _run(adapter, spec)
-    plan = adapter.plan(spec)
+    workload = adapter.workload(spec)
     config = adapter._pipeline.transformer.config
     blocks = config.num_layers + getattr(config, "num_single_layers", 0)
-    computed = sum(plan.step_tokens(full=plan.is_full(step)) for step in range(plan.steps))
-    saved = skipped / (plan.steps * plan.passes) * (1 - 1 / blocks)
-    found.work.append(computed / (plan.tokens * plan.steps) - saved)
-    found.region_steps.append(1 - plan.full_steps(0, plan.steps) / plan.steps)
+    computed = sum(workload.step_tokens(full=workload.is_full(step)) for step in range(workload.steps))
+    saved = skipped / (workload.steps * workload.passes) * (1 - 1 / blocks)
+    found.work.append(computed / (workload.tokens * workload.steps) - saved)
+    found.region_steps.append(1 - workload.full_steps(0, workload.steps) / workload.steps)
     found.psnr.append(psnr(full, picture, case.inside))
     return picture
 
@@ -102,9 +103,9 @@ def psnr(one: np.ndarray, other: np.ndarray, inside: np.ndarray) -> float:
 
 
 def _run(adapter: Any, spec: Spec) -> tuple[np.ndarray, int]:
-    """The result before rounding, (H, W, 3) in [0, 1], and the forwards that a step cache answered."""
+    """The result before rounding, (H, W, 3) in [0, 1], and the number of cached steps."""
     state = adapter.prepare(spec)
-    for _ in range(adapter.plan(spec).steps):
+    for _ in range(adapter.workload(spec).steps):
         adapter.denoise([state])
     skipped = adapter.skipped(state)
     pixels = adapter.decode_float(state)[0].permute(1, 2, 0).numpy()
@@ -113,7 +114,7 @@ def _run(adapter: Any, spec: Spec) -> tuple[np.ndarray, int]:
 
 
 def _shown(picture: np.ndarray, spec: Spec) -> np.ndarray:
-    """What the caller sees of a result: uint8, laid over the picture by the mask."""
+    """The caller's view of a result: uint8, laid over the picture by the mask."""
     painted = (picture * 255).round().astype(np.uint8)
     original = spec.image if isinstance(spec, FillSpec) else spec.images[0]
     return painted if spec.mask is None else blend(painted, original, spec.mask[:, :, None])

@@ -1,4 +1,6 @@
-"""A full and a region step of FLUX.1-Fill's and Qwen-Image-Edit's transformers at their published widths.
+"""Time full and region steps of FLUX.1-Fill and Qwen-Image-Edit.
+
+Their transformers have the published widths.
 
 The weights are random and the blocks few: all blocks of a kind take equally long, so a job's ratio is that of one block
 of each kind where as many of both are timed as in the published proportion, and nearly so otherwise.
@@ -46,7 +48,9 @@ def rows(model: str, side: int, blocks: Sequence[int], shares: Sequence[float | 
     schedule = fill.REGION_SCHEDULE if model == "flux" else qwen.REGION_SCHEDULE
     for share in shares:
         computed = _computed(side, share, schedule.rim)
-        region = TokenRegion.of(RegionSteps((True, False, True), 1, 1), torch.from_numpy(computed), pictures, passes=1)
+        region = TokenRegion.from_steps(
+            RegionSteps((True, False, True), 1, 1), torch.from_numpy(computed), pictures, passes=1
+        )
         kinds: dict[str, list[float]] = {"full": [], "keeping": [], "region": []}
         for _ in range(repeats):
             for kind, seconds in kinds.items():
@@ -116,7 +120,7 @@ def _flux(side: int, blocks: Sequence[int]) -> tuple[Forward, int, int]:
     pooled, one = torch.randn(1, 768), torch.ones(1)
 
     def forward(region: TokenRegion | None) -> Any:
-        return network.run(
+        return network.forward(
             lora=None,
             context=None,
             keys=keyed_forward([region], "positive"),
@@ -147,7 +151,7 @@ def _qwen(side: int, blocks: Sequence[int]) -> tuple[Forward, int, int]:
     latents, text = torch.randn(1, 2 * tokens, 64), torch.randn(1, QWEN_TEXT, 3584)
 
     def forward(region: TokenRegion | None) -> Any:
-        return network.run(
+        return network.forward(
             lora=None,
             context=None,
             keys=keyed_forward([region], "positive"),

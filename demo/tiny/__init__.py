@@ -1,1 +1,4 @@
-"""Tiny checkpoints of the three models: real classes and layouts, seeded weights."""
+"""Tiny checkpoints of the three models: real classes, seeded weights.
+
+Nothing is trained here.
+"""

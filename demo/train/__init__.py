@@ -1,4 +1,4 @@
 """Trains the demo's checkpoints on the demo world.
 
-Real classes and layouts, small, within minutes on a processor.
+Real classes and layouts, small, within minutes on a processor. Nothing that serves imports this package.
 """

@@ -49,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
     os.environ["HF_HUB_OFFLINE"] = "1"
     options = Options(given.out, given.scratch, given.seed, budget, given.resume)
     with distributed.processes():
-        importlib.import_module(module).run(options)
+        importlib.import_module(module).train_part(options)
     return 0
 
 

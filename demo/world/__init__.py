@@ -1,6 +1,7 @@
 """The demo's world: seeded scenes of a person in sportswear, with ground truth.
 
-`sample` invents a scene, `render` draws it, `prompts` phrases edits in Korean and English.
+`sample` invents a scene, `render` draws it, `prompts` says in Korean and English what could be asked of it. Knows no
+model and no service.
 """
 
 from demo.world.figure import face_box, hand_box, hand_boxes, holds_at_the_left, is_symmetric, text_box

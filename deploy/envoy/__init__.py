@@ -1,4 +1,4 @@
-"""Envoy's part of the deployment.
+"""Envoy's part of the deployment: the edge, the sidecar, and their files.
 
-The edge, the orchestrator's sidecar, and their files.
+Envoy on one machine, without containers, is `imgedit.local.gateway`.
 """

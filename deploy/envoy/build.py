@@ -71,7 +71,7 @@ def files() -> dict[Path, bytes]:
 
 def cluster_edge(upstream: Mutual | None = None) -> gateway.Config:
     """The edge of a cluster: public, with all orchestrators of a headless Service."""
-    return gateway.edge(
+    return gateway.edge_config(
         public=Address(8080, EVERYWHERE),
         metrics=Address(9100, EVERYWHERE),
         admin=Address(9901),
@@ -87,7 +87,7 @@ def cluster_sidecar(upstream: Mutual | None = None) -> gateway.Config:
 
     Local to its pod, with all replicas of headless Services.
     """
-    return gateway.sidecar(
+    return gateway.sidecar_config(
         listeners={row.name: Address(SIDECAR_PORT + place) for place, row in enumerate(MODEL_SERVICES)},
         replicas={row.name: [Address(row.port, row.image)] for row in MODEL_SERVICES},
         metrics=Address(9110, EVERYWHERE),

@@ -1,1 +1,1 @@
-"""Grafana dashboards as code."""
+"""Grafana dashboards as code. No alerts: these are in `deploy.prometheus`."""

@@ -1,1 +1,1 @@
-"""Rules, alerts and their limits."""
+"""Rules, alerts and their limits. No dashboards: these are in `deploy.grafana`."""

@@ -1,1 +1,4 @@
-"""The command `imgedit`: one module per subcommand, and their shared code."""
+"""The command `imgedit`: one module per subcommand, and their shared code.
+
+Nothing outside this package imports it.
+"""

@@ -43,7 +43,7 @@ from imgedit.cli.exit_codes import ExitCode
 from imgedit.cli.outputs import Force
 from imgedit.client import DEFAULT_TIMEOUT
 from imgedit.errors import ImgeditError
-from imgedit.per_picture import PerPictureError, listed, with_masks, with_prompts
+from imgedit.per_image import PerImageError, listed, with_masks, with_prompts
 from imgedit.request import EditOptions
 
 SHOWN_FAILURES = 20
@@ -62,12 +62,12 @@ def batch(
     ] = None,
     prompts: Annotated[
         Path | None,
-        typer.Option(help="CSV file with the columns picture and prompt, and negative_prompt and seed if wanted."),
+        typer.Option(help="CSV file with the columns picture and prompt, optionally negative_prompt and seed."),
     ] = None,
-    recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Take the folders below, too.")] = False,
+    recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Include subfolders.")] = False,
     format: Annotated[Literal["png", "jpeg", "webp"], typer.Option(help="File format of the results.")] = "png",
     quality: Quality = None,
-    parallel: Annotated[int, typer.Option("--parallel", "-n", help="Pictures at once.", min=1, max=64)] = 4,
+    parallel: Annotated[int, typer.Option("--parallel", "-n", help="Pictures to edit in parallel.", min=1, max=64)] = 4,
     force: Force = False,
     timeout: Annotated[float, typer.Option(help="Longest wait per picture, in seconds.", min=0.1)] = DEFAULT_TIMEOUT,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object.")] = False,
@@ -76,9 +76,9 @@ def batch(
 ) -> None:
     """Edit every image of a folder with the same options.
 
-    What is done is noted in imgedit-batch.jsonl beside the results: the same command again, after Ctrl-C or a fault,
-    edits only what is missing or has changed. Other files are written over only after a question or with --force, and
-    inputs never.
+    Finished images are recorded in imgedit-batch.jsonl beside the results. The same command again, after Ctrl-C or a
+    failure, edits only missing or changed images. Other existing files are overwritten only after a question or with
+    --force, inputs never.
 
     Exit code 0: all images are done; 3: some failed; 1: all failed, or the command is wrong; 4: none is done, because
     no server responds or has capacity; 130: ended by Ctrl-C.
@@ -89,7 +89,7 @@ def batch(
     found = _jobs(folder, out_folder, recursive, ending)
     try:
         found = _with_own(found, masks, prompts, options)
-    except (PerPictureError, OSError) as error:
+    except (PerImageError, OSError) as error:
         fail(message(error))
     inputs = list(given_files(options))
     for file in inputs:
@@ -116,14 +116,14 @@ def _with_own(found: list[Job], masks: Path | None, prompts: Path | None, option
     """The jobs with their own options."""
     if masks is not None:
         if options.get("mask") is not None:
-            raise PerPictureError("--mask and --masks do not go together: one mask for all, or one for each")
+            raise PerImageError("--mask and --masks do not go together: one mask for all, or one for each")
         need_folder(masks, "--masks")
         found = with_masks(found, masks)
     return found if prompts is None else with_prompts(found, prompts, has_prompt=bool(options.get("prompt")))
 
 
 def _state(found: list[Job], inputs: list[Path], out_folder: Path, *, force: bool) -> State:
-    """What is done already. Ends the command where results cannot be written, or may not."""
+    """The finished jobs. Ends the command if results cannot or may not be written."""
     try:
         out_folder.mkdir(parents=True, exist_ok=True)
         state = State(out_folder / STATE_NAME)
@@ -180,7 +180,7 @@ class _Run:
 
         async with connect().open_async() as client:
             work = Batch(client, self._options, self._state, self._timeout, note)
-            await work.run(self._found, parallel)
+            await work.edit_all(self._found, parallel)
             self._stopped_by = work.stopped_by
 
     @property

@@ -23,7 +23,7 @@ from imgedit.cli.console import (
     shown,
 )
 from imgedit.cli.exit_codes import ExitCode
-from imgedit.cli.layout import Command, Group
+from imgedit.cli.help_layout import Command, Group
 from imgedit.client import DEFAULT_TIMEOUT
 from imgedit.errors import ImgeditError, SettingsError
 from imgedit.local.ports import DEFAULT_BASE_PORT
@@ -40,7 +40,9 @@ app = typer.Typer(
 
 @app.command(cls=Command)
 def check(files: Annotated[list[Path], typer.Argument(help="Catalogue files (YAML).")]) -> None:
-    """Check catalogue files as the orchestrator does; every fault is printed with its line and field.
+    """Check catalogue files as the orchestrator does.
+
+    Prints every fault with its line and field.
 
     Exit code 0: no fault; 1: a fault.
     """
@@ -78,17 +80,18 @@ def import_(
     timeout: Annotated[float, typer.Option(help="Longest wait for the sample, in seconds.", min=0.1)] = DEFAULT_TIMEOUT,
     lang: Lang = None,
 ) -> None:
-    """Turn a ComfyUI workflow into an experiment: YAML on standard output, with a comment per decision.
+    """Turn a ComfyUI workflow into an experiment.
 
-    Save the workflow in API format: "Workflow > Export (API)", in older versions "Save (API Format)".
-    The graph is read backwards from its SaveImage. Nodes become stages; what they fix (steps, cfg, guidance, denoise,
-    seed, prompts, a LoRA) becomes the defaults of the feature, and ranges are widened where they must be. Whatever no
-    chain can do is refused with its node, field, value and range, and nothing is written then.
+    The experiment is printed as YAML, with a comment per decision. Save the workflow in API format: "Workflow > Export
+    (API)", in older versions "Save (API Format)". The graph is read backwards from its SaveImage. Nodes become stages.
+    Their values (steps, cfg, guidance, denoise, seed, prompts, a LoRA) become the feature's defaults, and ranges are
+    widened where necessary. An unsupported node or value is rejected with node, field, value and range, and nothing is
+    written.
 
     Example: imgedit catalogue import workflow_api.json --id my_gym --out my_gym.yaml --check
     Then: IMGEDIT_ORCHESTRATOR_EXPERIMENTS=my_gym.yaml imgedit up, and imgedit edit PHOTO --experiment my_gym
 
-    Exit code 0: done; 1: refused, or the sample failed; 4: --check finds no service that it needs.
+    Exit code 0: done; 1: rejected, or the sample failed; 4: --check lacks a service that it needs.
     """
     need_servers()
     if not is_checked and (picture or check_output):
@@ -141,24 +144,24 @@ def _imported(file: Path, experiment_id: str | None, save_node: str | None) -> s
 def _try(text: str, picture: Path | None, base_port: int, timeout: float, check_output: Path | None) -> None:
     """Edit the sample; the command ends here where that fails."""
     # NumPy and Pillow take a quarter of a second, which no other command should wait for.
-    from imgedit.cli import trial
+    from imgedit.cli import catalogue_trial
 
     try:
-        found = trial.run(text, picture or trial.SAMPLE, base_port, timeout)
+        found = catalogue_trial.run_trial(text, picture or catalogue_trial.SAMPLE, base_port, timeout)
     except SettingsError as error:
         fail(error.message)
     except ImgeditError as error:
         fail_with(error)
     except OSError as error:
         fail(f"--picture: {message(error)}")
-    answer = found.answer
-    stages = ", ".join(f"{timing.name} {timing.seconds:.2f} s" for timing in answer.stage_timings)
-    size, seconds = f"{answer.width}x{answer.height}", f"{answer.elapsed_time:.2f} s"
+    result = found.result
+    stages = ", ".join(f"{timing.name} {timing.seconds:.2f} s" for timing in result.stage_timings)
+    size, seconds = f"{result.width}x{result.height}", f"{result.elapsed_time:.2f} s"
     err.print(f"checked with {escape(str(picture))}: {size} · {seconds} ({stages})", soft_wrap=True)
-    for warning in answer.warnings:
+    for warning in result.warnings:
         err.print(f"[yellow]warning:[/] {plain(warning)}", soft_wrap=True)
     if check_output is not None:
-        _write(check_output, answer.output_image)
+        _write(check_output, result.output_image)
 
 
 def _check_new(path: Path) -> None:
@@ -166,7 +169,7 @@ def _check_new(path: Path) -> None:
     if path.exists() or path.is_symlink():
         fail(f"{path} is there already, and nothing is written over; name another file")
     try:
-        output_files.check(path)
+        output_files.check_output(path)
     except OSError as error:
         fail(f"cannot write {message(error)}")
 

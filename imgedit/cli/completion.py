@@ -14,7 +14,7 @@ from imgedit.cli.connection import connection_by
 from imgedit.errors import ImgeditError
 from imgedit.v1 import edit_pb2
 
-ANSWER_SECONDS = 1.0
+RESPONSE_SECONDS = 1.0
 
 Offer = list[tuple[str, str]]
 
@@ -34,6 +34,6 @@ def features(ctx: typer.Context) -> Offer:
 def _found(params: Mapping[str, Any]) -> list[edit_pb2.Experiment]:
     try:
         with connection_by(params).open() as client:
-            return client.experiments(timeout=ANSWER_SECONDS)
+            return client.experiments(timeout=RESPONSE_SECONDS)
     except (ImgeditError, typer.Exit):
         return []

@@ -17,7 +17,7 @@ import typer
 from imgedit.addresses import check_target
 from imgedit.cli.console import fail
 from imgedit.cli.exit_codes import ExitCode
-from imgedit.cli.layout import CONNECTION
+from imgedit.cli.help_layout import CONNECTION
 from imgedit.cli.options import instead_of
 from imgedit.client import DEFAULT_TARGET, TARGET_VARIABLE, ClientOptions, EditClient
 from imgedit.errors import SettingsError
@@ -98,7 +98,7 @@ def _options(
         typer.Option(
             "--use-proxy/--no-proxy",
             help="Reach the server through the proxy that https_proxy or http_proxy names, or never. "
-            "[default: not where the server is on this machine or in its cluster]",
+            "[default: the proxy, except for servers on this machine or in its cluster]",
             envvar="IMGEDIT_USE_PROXY",
             rich_help_panel=CONNECTION,
         ),

@@ -18,7 +18,7 @@ from rich.markup import escape
 from imgedit import installation
 from imgedit.cli.console import err, fail, need_servers, out, print_json
 from imgedit.errors import ModelDownloadError
-from imgedit.weights import registry
+from imgedit.weights import model_registry
 
 MAX_JSON_BYTES = 1024 * 1024
 
@@ -85,18 +85,19 @@ def convert(
     if "error" in result:
         fail(str(result["error"]))
     made = {
-        Path(file["path"]): registry.LockedFile(file["size"], file["sha256"], "converted") for file in result["files"]
+        Path(file["path"]): model_registry.LockedFile(file["size"], file["sha256"], "converted")
+        for file in result["files"]
     }
-    recorded = registry.record_converted(lock, made) if lock else []
-    licence = registry.CATALOGUE[key].licence
+    recorded = model_registry.record_converted(lock, made) if lock else []
+    licence = model_registry.CATALOGUE[key].licence
     if as_json:
         print_json({**result, "model": key, "licence": licence, "recorded_in": recorded})
         return
     for path, file in made.items():
-        out.print(f"{escape(str(path))}  {registry.readable(file.size)}  SHA-256 {file.sha256}", soft_wrap=True)
+        out.print(f"{escape(str(path))}  {model_registry.readable(file.size)}  SHA-256 {file.sha256}", soft_wrap=True)
     out.print(f"{result['seconds']:.1f} s · {escape(licence)}", soft_wrap=True)
     if recorded:
-        out.print(f"recorded in {registry.LOCK_NAME}", soft_wrap=True)
+        out.print(f"recorded in {model_registry.LOCK_NAME}", soft_wrap=True)
 
 
 def _converter(source: Path, target: Path, config: Path | None) -> tuple[str, str]:
@@ -123,14 +124,14 @@ def _converter(source: Path, target: Path, config: Path | None) -> tuple[str, st
 def _lock_beside(target: Path) -> Path | None:
     """The models folder that holds the target, by its record."""
     near = (target.absolute(), *target.absolute().parents)[1:4]
-    return next((folder for folder in near if (folder / registry.LOCK_NAME).is_file()), None)
+    return next((folder for folder in near if (folder / model_registry.LOCK_NAME).is_file()), None)
 
 
 def _recorded(lock: Path | None, source: Path) -> str | None:
     """The source's digest when it was pulled."""
     if lock is None:
         return None
-    for model in registry.read_lock(lock).values():
+    for model in model_registry.read_lock(lock).values():
         for path, file in model.files.items():
             if (lock / model.folder / path).resolve() == source.resolve():
                 return file.sha256

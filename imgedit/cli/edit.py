@@ -1,4 +1,4 @@
-"""The command `imgedit edit`: one file in, one file out; or from one program to the next."""
+"""The command `imgedit edit`: edit one file, or a picture from a pipe."""
 
 from __future__ import annotations
 
@@ -66,9 +66,10 @@ def edit(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
     lang: Lang = None,
 ) -> None:
-    """Edit one picture. `imgedit experiments` lists what there is, with ranges and defaults.
+    """Edit one picture.
 
-    The picture itself is never written over, any other file only after a question or with --force.
+    `imgedit experiments` lists the experiments, with ranges and defaults. The picture itself is never overwritten, any
+    other existing file only after a question or with --force.
     """
     options = ask()
     if is_folder(image):
@@ -88,14 +89,14 @@ def edit(
     with connect().open() as client, _bar(quiet) as bar:
         task = bar.add_task("sending", total=None, detail="")
         try:
-            answer = client.edit(picture, timeout=timeout, on_progress=lambda now: _show(bar, task, now), **options)
+            result = client.edit(picture, timeout=timeout, on_progress=lambda now: _show(bar, task, now), **options)
         except ImgeditError as error:
             bar.stop()
             fail_with(error)
         except OSError as error:
             bar.stop()
             fail(message(error))
-    _deliver(answer, output, cutout, mask_output)
+    _deliver(result, output, cutout, mask_output)
 
 
 def _output(image: Path, output: Path | None) -> Path:
@@ -128,41 +129,41 @@ def _settle(paths: list[Path], inputs: list[Path], *, force: bool) -> None:
     outputs.settle(files, inputs, force=force)
 
 
-def _deliver(answer: EditResult, output: Path, cutout: Path | None, mask: Path | None) -> None:
+def _deliver(result: EditResult, output: Path, cutout: Path | None, mask: Path | None) -> None:
     """Write the results and say what was made."""
-    files = {} if output == STANDARD else {"output": (output, answer.output_image)}
-    if cutout and answer.background_removed_image:
-        files["cutout"] = (cutout, answer.background_removed_image)
+    files = {} if output == STANDARD else {"output": (output, result.output_image)}
+    if cutout and result.background_removed_image:
+        files["cutout"] = (cutout, result.background_removed_image)
     if mask:
-        files["mask"] = (mask, answer.mask_image)
+        files["mask"] = (mask, result.mask_image)
     faults = [fault for path, data in files.values() if (fault := outputs.written(path, data))]
-    for warning in answer.warnings:
+    for warning in result.warnings:
         err.print(f"[yellow]warning:[/] {plain(warning)}", soft_wrap=True)
     if output == STANDARD:
-        outputs.write_standard_output(answer.output_image)
+        outputs.write_standard_output(result.output_image)
     if faults:
         fail("; ".join(faults))
     if is_json():
-        print_json({**{name: str(path) for name, (path, _) in files.items()}, **_used(answer)})
+        print_json({**{name: str(path) for name, (path, _) in files.items()}, **_used(result)})
         return
-    timings = ", ".join(f"{timing.name} {timing.seconds:.2f} s" for timing in answer.stage_timings)
-    summary = f"seed {answer.seed} · {answer.width}x{answer.height} · {answer.elapsed_time:.2f} s ({timings})"
+    timings = ", ".join(f"{timing.name} {timing.seconds:.2f} s" for timing in result.stage_timings)
+    summary = f"seed {result.seed} · {result.width}x{result.height} · {result.elapsed_time:.2f} s ({timings})"
     err.print(summary, soft_wrap=True)
     if output != STANDARD:
         print_path(output)
 
 
-def _used(answer: EditResult) -> dict[str, Any]:
+def _used(result: EditResult) -> dict[str, Any]:
     """The answer but for its pictures."""
     return {
-        "request_id": answer.request_id,
-        "seed": answer.seed,
-        "width": answer.width,
-        "height": answer.height,
-        "seconds": round(answer.elapsed_time, 3),
-        "stages": [{"name": timing.name, "seconds": round(timing.seconds, 3)} for timing in answer.stage_timings],
-        "effective": MessageToDict(answer.effective),
-        "warnings": list(answer.warnings),
+        "request_id": result.request_id,
+        "seed": result.seed,
+        "width": result.width,
+        "height": result.height,
+        "seconds": round(result.elapsed_time, 3),
+        "stages": [{"name": timing.name, "seconds": round(timing.seconds, 3)} for timing in result.stage_timings],
+        "effective": MessageToDict(result.effective),
+        "warnings": list(result.warnings),
     }
 
 

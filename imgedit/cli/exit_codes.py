@@ -39,6 +39,6 @@ def may_pass_later(error: ImgeditError) -> bool:
     return isinstance(error, TryLater | DeadlineExceeded | HubUnavailable)
 
 
-def of(error: ImgeditError) -> ExitCode:
+def exit_code_of(error: ImgeditError) -> ExitCode:
     """The exit code for this error."""
     return ExitCode.TRY_LATER if may_pass_later(error) else ExitCode.FAILED

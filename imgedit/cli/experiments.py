@@ -1,4 +1,4 @@
-"""The command `imgedit experiments`: the catalogue, under the names that one types."""
+"""The command `imgedit experiments`: show the catalogue as command-line options."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import typer
 from google.protobuf.json_format import MessageToDict
 from rich.cells import cell_len
 
-from imgedit.cli import completion, fields
+from imgedit.cli import completion, field_names
 from imgedit.cli.connection import Connect, connecting
 from imgedit.cli.console import Lang, fail_with, language, out, plain, print_json, say
-from imgedit.cli.layout import width, wrapped
+from imgedit.cli.help_layout import width, wrapped
 from imgedit.errors import ExperimentNotFound, ImgeditError
 from imgedit.v1 import edit_pb2
 
@@ -36,7 +36,10 @@ def experiments(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, as the REST API does.")] = False,
     lang: Lang = None,
 ) -> None:
-    """List the experiments and their features, and whether they can be used now; with ID, what each takes."""
+    """List the experiments and their features, and whether they are available.
+
+    With ID, list the options of each feature.
+    """
     with connect().open() as client:
         try:
             found = client.experiments()
@@ -62,7 +65,7 @@ def experiments(
 def _chosen(
     found: Sequence[edit_pb2.Experiment], experiment: str | None, feature: str | None
 ) -> list[edit_pb2.Experiment]:
-    """The experiments that were asked for, with the features that were asked for."""
+    """The requested experiments and features."""
     chosen = [one for one in found if experiment in (None, one.id)]
     if not chosen and experiment is not None:
         known = ", ".join(one.id for one in found) or "–"
@@ -115,7 +118,7 @@ def _print_features(features: Sequence[edit_pb2.Feature]) -> None:
 
 
 def _print_options(features: Sequence[edit_pb2.Feature]) -> None:
-    """What all features take alike once, then what each takes besides."""
+    """Print the options that all features share once, and each feature's other ones."""
     rows = {feature.id: dict(_row(spec) for spec in feature.parameters if _is_told(spec)) for feature in features}
     common = set.intersection(*(set(found.items()) for found in rows.values())) if len(features) > 1 else set()
     for feature in features:
@@ -138,12 +141,16 @@ def _print_rows(rows: dict[str, str]) -> None:
 
 def _is_told(spec: edit_pb2.ParameterSpec) -> bool:
     """Whether an edit from the command line can set it."""
-    return spec.name in fields.OPTIONS or spec.name in fields.GROUPS
+    return spec.name in field_names.OPTIONS or spec.name in field_names.GROUPS
 
 
 def _row(spec: edit_pb2.ParameterSpec) -> tuple[str, str]:
-    """The option, and in one text what it takes, its default, what is recommended, and what it is for."""
-    option = fields.option_of(spec.name).partition(", ")[0] if spec.name in fields.GROUPS else fields.OPTIONS[spec.name]
+    """The option, and a text with its range, default, recommendation and purpose."""
+    option = (
+        field_names.option_of(spec.name).partition(", ")[0]
+        if spec.name in field_names.GROUPS
+        else field_names.OPTIONS[spec.name]
+    )
     if spec.name == "postprocess":
         option = "--no-postprocess"
     notes = [_accepted(spec)]
@@ -155,7 +162,7 @@ def _row(spec: edit_pb2.ParameterSpec) -> tuple[str, str]:
         ends = dict.fromkeys((f"{spec.range.recommended_min:g}", f"{spec.range.recommended_max:g}"))
         notes.append(say("recommended {value}", value="–".join(ends)))
     help_text = spec.help[language()]
-    return option, ". ".join(filter(None, (", ".join(filter(None, notes)), fields.in_options(help_text))))
+    return option, ". ".join(filter(None, (", ".join(filter(None, notes)), field_names.in_options(help_text))))
 
 
 def _default(spec: edit_pb2.ParameterSpec) -> str:
@@ -168,11 +175,11 @@ def _default(spec: edit_pb2.ParameterSpec) -> str:
             margins = MessageToDict(spec.default.struct_value)
             return ", ".join(f"{name} {length:g}" for name, length in margins.items())
         case _:
-            return fields.choice(spec.default.string_value) if spec.name != "postprocess" else ""
+            return field_names.choice(spec.default.string_value) if spec.name != "postprocess" else ""
 
 
 def _accepted(spec: edit_pb2.ParameterSpec) -> str:
-    """The range of a number, the lengths of a text, how many files, or the names to choose from."""
+    """The accepted values: a range, lengths, a number of files, or names."""
     match spec.WhichOneof("constraint"):
         case "range":
             return f"{_number(spec.range.min)}–{_number(spec.range.max)}"
@@ -183,10 +190,10 @@ def _accepted(spec: edit_pb2.ParameterSpec) -> str:
         case "count":
             return say("{min}–{max} files", min=spec.count.min, max=spec.count.max)
         case "choices" if spec.name != "postprocess":
-            return " | ".join(map(fields.choice, spec.choices.names))
-    if spec.name not in fields.GROUPS:
+            return " | ".join(map(field_names.choice, spec.choices.names))
+    if spec.name not in field_names.GROUPS:
         return ""
-    return say("with {options}", options=", ".join(fields.GROUPS[spec.name][1:]))
+    return say("with {options}", options=", ".join(field_names.GROUPS[spec.name][1:]))
 
 
 def _number(value: float) -> str:

@@ -45,10 +45,13 @@ def inspect(
     timeout: Annotated[float, typer.Option(help="Longest wait, in seconds.", min=0.1)] = DEFAULT_TIMEOUT,
     lang: Lang = None,
 ) -> None:
-    """Show how a result was made; with --replay make it again and say whether it is the same."""
+    """Show how a result was made.
+
+    With --replay make it again and compare the two.
+    """
     need_file(file)
     data = file.read_bytes()
-    record = provenance.read(data)
+    record = provenance.read_record(data)
     if record is None:
         source = provenance.source_type(data)
         more = say("; its DigitalSourceType is {source}", source=source) if source else ""
@@ -73,12 +76,12 @@ def inspect(
         fail(str(error))
     output = output or outputs.free_name(file.with_name(f"{file.stem}.replay{file.suffix}"))
     outputs.settle([output], inputs, force=force)
-    answer = _edited(request, connect, timeout)
-    if fault := outputs.written(output, answer.output_image):
+    result = _edited(request, connect, timeout)
+    if fault := outputs.written(output, result.output_image):
         fail(fault)
-    for line in _differences(record, provenance.read(answer.output_image)):
+    for line in _differences(record, provenance.read_record(result.output_image)):
         err.print(f"[yellow]differs:[/] {plain(line)}", highlight=False)
-    err.print("the same bytes" if answer.output_image == data else "not the same bytes")
+    err.print("the same bytes" if result.output_image == data else "not the same bytes")
     print_path(output)
 
 

@@ -13,7 +13,7 @@ from imgedit import __version__
 from imgedit.cli import batch, catalogue, edit, experiments, health, inspect, models, tokens
 from imgedit.cli.console import Lang, adapt_streams
 from imgedit.cli.exit_codes import EPILOG
-from imgedit.cli.layout import Command, Group
+from imgedit.cli.help_layout import Command, Group
 from imgedit.cli.machine import doctor, status, up
 
 

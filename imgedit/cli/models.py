@@ -20,16 +20,16 @@ from rich.table import Table
 from imgedit.cli import adopt, convert, exit_codes
 from imgedit.cli.console import fail, need_folder, out, print_json
 from imgedit.cli.exit_codes import ExitCode
-from imgedit.cli.layout import Command, Group
+from imgedit.cli.help_layout import Command, Group
 from imgedit.errors import ModelDownloadError
-from imgedit.weights import registry
+from imgedit.weights import model_registry
 from imgedit.weights.hub import PUBLIC_HUB
 
 app = typer.Typer(
     cls=Group,
     rich_markup_mode=None,
     no_args_is_help=True,
-    help="Get the weights, check that they are what was pulled, convert them.",
+    help="Download, verify and convert weights.",
 )
 app.command("convert", cls=Command)(convert.convert)
 app.command("adopt", cls=Command)(adopt.adopt)
@@ -65,7 +65,7 @@ def list_models(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the models, their licences and, with --models, what is there of them."""
+    """List the models and their licences; with --models also the downloaded files."""
     if folder:
         need_folder(folder, "--models")
     locked = _read_lock(folder) if folder else {}
@@ -74,28 +74,30 @@ def list_models(
         return
     table = Table("name", "repository", "licence", *(["in " + str(folder)] if folder else []))
     table.columns[0].no_wrap = True
-    for source in registry.CATALOGUE.values():
+    for source in model_registry.CATALOGUE.values():
         gated = " (gated)" if source.gated else ""
         row = [source.key, source.repo + gated, escape(source.licence)]
         table.add_row(*row, *([_presence(folder, source, locked.get(source.key))] if folder else []))
-    gguf = locked.get(registry.GGUF_KEY)
+    gguf = locked.get(model_registry.GGUF_KEY)
     files = ", ".join(sorted(gguf.files)) if gguf else "–"
-    row = ["flux-fill --gguf FILE", registry.GGUF_REPO, escape(registry.FLUX_LICENCE)]
+    row = ["flux-fill --gguf FILE", model_registry.GGUF_REPO, escape(model_registry.FLUX_LICENCE)]
     table.add_row(*row, *([escape(files)] if folder else []))
     out.print(table)
 
 
 @app.command(cls=Command)
 def pull(
-    names: Annotated[list[Name], typer.Argument(help="Which models. all: the three that the services use by default.")],
+    names: Annotated[
+        list[Name], typer.Argument(help="Models to download. all: the three that the services use by default.")
+    ],
     folder: Folder,
-    repo: Annotated[str | None, typer.Option(help="Take it from this repository, OWNER/NAME.")] = None,
+    repo: Annotated[str | None, typer.Option(help="Download from this repository, OWNER/NAME.")] = None,
     revision: Annotated[str, typer.Option(help="Branch, tag or commit of the repository.")] = "main",
     gguf: Annotated[
         str | None,
         typer.Option(help="flux-fill: take the transformer's weights from this GGUF file of --gguf-repo instead."),
     ] = None,
-    gguf_repo: Annotated[str, typer.Option(help="Repository of the GGUF file, OWNER/NAME.")] = registry.GGUF_REPO,
+    gguf_repo: Annotated[str, typer.Option(help="Repository of the GGUF file, OWNER/NAME.")] = model_registry.GGUF_REPO,
     gguf_revision: Annotated[str, typer.Option(help="Branch, tag or commit of --gguf-repo.")] = "main",
     endpoint: Annotated[str, typer.Option(help="Address of the hub.", envvar="HF_ENDPOINT")] = PUBLIC_HUB,
     send_token: Annotated[
@@ -107,27 +109,29 @@ def pull(
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
 ) -> None:
-    """Download models from the Hugging Face hub; an interrupted download is continued.
+    """Download models from the Hugging Face hub; interrupted downloads resume.
 
     Only weights, configurations and vocabularies, never code. DIR/models.lock records the commit and the checksums.
     The access token for gated models is read from HF_TOKEN; it goes to the public hub alone.
     """
-    wanted = [source for source in registry.CATALOGUE.values() if _is_named(source, names)]
+    wanted = [source for source in model_registry.CATALOGUE.values() if _is_named(source, names)]
     if (len(names) > 1 or Name.ALL in names) and (repo or revision != "main"):
         raise typer.BadParameter("--repo and --revision go with one model, not with several")
     if gguf and not any(source.key == Name.FLUX_FILL for source in wanted):
         raise typer.BadParameter("--gguf goes with flux-fill")
     if small:
-        wanted = [registry.without_weights(source) for source in wanted if source.required == registry.INDEX]
+        wanted = [
+            model_registry.without_weights(source) for source in wanted if source.required == model_registry.INDEX
+        ]
         if not wanted:
             raise typer.BadParameter("--small goes with flux-fill and the versions of qwen-image-edit")
     sources = [replace(source, revision=revision) for source in wanted]
     if repo:
         sources = [replace(source, repo=repo) for source in sources]
     if gguf:
-        flux = registry.CATALOGUE[Name.FLUX_FILL].key
-        sources = [registry.without_transformer_weights(s) if s.key == flux else s for s in sources]
-        sources.append(registry.gguf_source(gguf, gguf_repo, gguf_revision))
+        flux = model_registry.CATALOGUE[Name.FLUX_FILL].key
+        sources = [model_registry.without_transformer_weights(s) if s.key == flux else s for s in sources]
+        sources.append(model_registry.gguf_source(gguf, gguf_repo, gguf_revision))
     if quiet:
         os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"  # read when huggingface_hub is imported
     for source in sources:
@@ -139,18 +143,21 @@ def pull(
             out.print(escape(f"use it with {source.use}"), soft_wrap=True)
 
 
-def _is_named(source: registry.Source, names: list[Name]) -> bool:
+def _is_named(source: model_registry.Source, names: list[Name]) -> bool:
     return source.key in names or (source.in_all and Name.ALL in names)
 
 
 @app.command(cls=Command)
 def verify(folder: Folder, as_json: AsJson = False) -> None:
-    """Compare the files with DIR/models.lock, offline; exit code 0 if all are as they were pulled, else 1."""
+    """Compare the files with DIR/models.lock, offline.
+
+    Exit code 0: all files are unchanged; 1: otherwise.
+    """
     need_folder(folder, "--models")
     faults = 0
     reports = []
     try:
-        for report in registry.verify(folder):
+        for report in model_registry.verify(folder):
             faults += report.state != "OK"
             reports.append(asdict(report))
             if as_json:
@@ -171,7 +178,7 @@ def verify(folder: Folder, as_json: AsJson = False) -> None:
     out.print("all files are as they were pulled")
 
 
-def _pull(source: registry.Source, folder: Path, endpoint: str, *, send_token: bool) -> None:
+def _pull(source: model_registry.Source, folder: Path, endpoint: str, *, send_token: bool) -> None:
     """One model, its licence told first."""
     from imgedit.weights import pull
 
@@ -181,7 +188,7 @@ def _pull(source: registry.Source, folder: Path, endpoint: str, *, send_token: b
             source, folder, endpoint=endpoint, say=lambda line: _tell(f"  {line}"), send_token=send_token
         )
     except ModelDownloadError as error:
-        fail(error.message, exit_codes.of(error))
+        fail(error.message, exit_codes.exit_code_of(error))
     computed = sum(file.sha256_from == "computed" for file in locked.files.values())
     target = (folder / source.folder).as_posix()
     _tell(
@@ -190,18 +197,20 @@ def _pull(source: registry.Source, folder: Path, endpoint: str, *, send_token: b
     )
 
 
-def _presence(folder: Path, source: registry.Source, locked: registry.LockedModel | None) -> str:
+def _presence(folder: Path, source: model_registry.Source, locked: model_registry.LockedModel | None) -> str:
     target = folder / source.folder
     if not target.is_dir():
         return "–"
-    size = registry.readable(registry.bytes_in(target))
-    return f"{size}, commit {locked.revision[:12]}" if locked else f"{size}, not in {registry.LOCK_NAME}"
+    size = model_registry.readable(model_registry.bytes_in(target))
+    return f"{size}, commit {locked.revision[:12]}" if locked else f"{size}, not in {model_registry.LOCK_NAME}"
 
 
-_SOURCES = tuple(registry.CATALOGUE.values())
+_SOURCES = tuple(model_registry.CATALOGUE.values())
 
 
-def _described(source: registry.Source, folder: Path | None, locked: registry.LockedModel | None) -> dict[str, object]:
+def _described(
+    source: model_registry.Source, folder: Path | None, locked: model_registry.LockedModel | None
+) -> dict[str, object]:
     target = folder / source.folder if folder else None
     return {
         "name": source.key,
@@ -209,14 +218,14 @@ def _described(source: registry.Source, folder: Path | None, locked: registry.Lo
         "licence": source.licence,
         "gated": source.gated,
         "folder": str(target) if target and target.is_dir() else None,
-        "bytes": registry.bytes_in(target) if target and target.is_dir() else 0,
+        "bytes": model_registry.bytes_in(target) if target and target.is_dir() else 0,
         "revision": locked.revision if locked else None,
     }
 
 
-def _read_lock(folder: Path) -> dict[str, registry.LockedModel]:
+def _read_lock(folder: Path) -> dict[str, model_registry.LockedModel]:
     try:
-        return registry.read_lock(folder)
+        return model_registry.read_lock(folder)
     except ModelDownloadError as error:
         fail(error.message)
 

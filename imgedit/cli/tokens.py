@@ -10,7 +10,7 @@ import typer
 
 from imgedit import tokens
 from imgedit.cli.console import err, fail
-from imgedit.cli.layout import Command, Group
+from imgedit.cli.help_layout import Command, Group
 from imgedit.errors import SettingsError
 
 app = typer.Typer(
@@ -41,7 +41,7 @@ def new(
     The first line of the output is the token. Without --append the second one is the line for the file of tokens.
     """
     try:
-        token, credential = tokens.make(name, scope)
+        token, credential = tokens.make_token(name, scope)
         if append:
             _append(append, credential.line)
     except (SettingsError, OSError) as error:

@@ -1,1 +1,4 @@
-"""Image files: checks, containers, decoding, colour, encoding, provenance."""
+"""Image files: checks, containers, decoding, colour, encoding, provenance.
+
+No models and no requests.
+"""

@@ -11,10 +11,10 @@ import io
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
-Pixels = NDArray[np.uint8]
+from imgedit.imaging.pixels import Pixels
+
 Colours = Callable[[Image.Image], Image.Image]
 """Takes a band without alpha and gives it as sRGB, mode RGB."""
 

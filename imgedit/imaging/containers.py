@@ -78,7 +78,7 @@ def is_picture(start: bytes) -> bool:
     return any(start.startswith(magic) for magic in _READERS)
 
 
-def read(data: bytes) -> Header | None:
+def read_header(data: bytes) -> Header | None:
     """The header of a PNG, JPEG or WebP file.
 
     None for other files, or if even the size is unreadable.
@@ -123,7 +123,7 @@ def _read_png(data: bytes) -> Header | None:
     if len(data) < 24 or data[12:16] != b"IHDR":
         return None
     width, height = struct.unpack_from(">II", data, 16)
-    structure, fault = png.walk(data, MAX_PARTS)
+    structure, fault = png.read_structure(data, MAX_PARTS)
     is_animated = structure is not None and structure.frames > 1
     turn = orientation(structure.exif) if structure is not None else 1
     return Header("PNG", width, height, is_animated, fault, orientation=turn, png=structure)

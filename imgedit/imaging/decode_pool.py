@@ -26,9 +26,9 @@ from imgedit.errors import ImageRejected, QueueFull, ServiceUnavailable
 from imgedit.imaging import decode_process, images, photos
 from imgedit.imaging.containers import Header
 from imgedit.imaging.encoding import encode_png
+from imgedit.imaging.fair_threads import Turns
 from imgedit.imaging.images import Picture
 from imgedit.imaging.photos import Photo
-from imgedit.imaging.turns import Turns
 from imgedit.local import malloc
 
 _log = logging.getLogger(__name__)
@@ -93,7 +93,7 @@ class Decoders:
         were killed from outside, which says nothing about the image.
         """
         try:
-            header = await asyncio.to_thread(images.check, data, field=field, max_pixels=max_pixels)
+            header = await asyncio.to_thread(images.check_file, data, field=field, max_pixels=max_pixels)
             return await asyncio.wrap_future(self._submit(caller, data, header, field))
         except ImageRejected:
             await asyncio.to_thread(_log_refused, data, field)
@@ -106,7 +106,7 @@ class Decoders:
 
         Also raises `QueueFull` after `patience` seconds.
         """
-        header = images.check(data, field=field, max_pixels=max_pixels)
+        header = images.check_file(data, field=field, max_pixels=max_pixels)
         return self.decode_in_thread(data, header, field=field, caller=caller, patience=patience), header
 
     def decode_in_thread(

@@ -23,6 +23,7 @@ from PIL import Image
 from imgedit.errors import ImageRejected
 from imgedit.imaging import containers, images, photos
 from imgedit.imaging.images import Picture
+from imgedit.imaging.pixels import Pixels
 
 BYTES_PER_PIXEL = 24
 """Memory for decoding: WebP's decoder holds up to 16 bytes a pixel, a progressive JPEG's 12; then the result."""
@@ -88,7 +89,7 @@ def _answer(data: bytearray, job: dict[str, Any]) -> tuple[Any, ...]:
             photo = photos.convert(file, field=job["field"], **job["convert"])
             described = {"size": photo.size, "original": photo.original, "kind": photo.kind, "file": len(photo.data)}
             return described, memoryview(photo.data)
-        header = containers.read(file)
+        header = containers.read_header(file)
         if header is None:
             raise ImageRejected.field(job["field"], "is not a PNG, JPEG or WebP file")
         picture = images.decode(file, header, field=job["field"])
@@ -101,7 +102,7 @@ def _answer(data: bytearray, job: dict[str, Any]) -> tuple[Any, ...]:
     return ({"width": width, "height": height, "alpha": bool(alpha)}, _raw(picture.rgb), *alpha)
 
 
-def _raw(pixels: images.Pixels) -> memoryview:
+def _raw(pixels: Pixels) -> memoryview:
     return np.ascontiguousarray(pixels).reshape(-1).data
 
 

@@ -14,8 +14,9 @@ import numpy as np
 from isal import isal_zlib
 from PIL import Image
 
-from imgedit.imaging.images import Picture, Pixels
+from imgedit.imaging.images import Picture
 from imgedit.imaging.metadata import Metadata
+from imgedit.imaging.pixels import Pixels
 
 MAX_WEBP_SIDE = 16_383
 """Of the format."""

@@ -12,14 +12,12 @@ import zlib
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageFile, JpegImagePlugin, WebPImagePlugin
 
 from imgedit.errors import ImageRejected, InvalidArgument
 from imgedit.imaging import colour, containers, png_samples
 from imgedit.imaging.containers import Header
-
-Pixels = NDArray[np.uint8]
+from imgedit.imaging.pixels import Pixels
 
 DEFAULT_MAX_PIXELS = 25_000_000
 MIN_SIDE = 16
@@ -103,10 +101,10 @@ def open_untrusted(data: bytes, *, field: str, max_pixels: int = DEFAULT_MAX_PIX
 
     Raises `ImageRejected`, which names `field`.
     """
-    return decode(data, check(data, field=field, max_pixels=max_pixels), field=field)
+    return decode(data, check_file(data, field=field, max_pixels=max_pixels), field=field)
 
 
-def check(data: bytes, *, field: str, max_pixels: int = DEFAULT_MAX_PIXELS, max_side: int = MAX_SIDE) -> Header:
+def check_file(data: bytes, *, field: str, max_pixels: int = DEFAULT_MAX_PIXELS, max_side: int = MAX_SIDE) -> Header:
     """Check a file by its container, before any decoder sees it.
 
     Raises `ImageRejected`, which names `field`. Takes milliseconds and almost no memory, whatever the file.
@@ -115,7 +113,7 @@ def check(data: bytes, *, field: str, max_pixels: int = DEFAULT_MAX_PIXELS, max_
         raise ImageRejected.field(
             field, "the picture is empty; send the bytes of a PNG, JPEG or WebP file", korean="이미지가 비어 있습니다."
         )
-    header = containers.read(data)
+    header = containers.read_header(data)
     if header is None:
         if data.startswith(_OWN_MAGIC):
             raise _damaged(field)
@@ -244,7 +242,7 @@ def _loaded(data: bytes, header: Header) -> Image.Image:
     is_large = header.png.row_bytes * header.png.height > _CHECKED_STREAM
     if is_large and not header.png.is_interlaced and not header.png.is_stream_whole(data):
         raise ValueError("the stream ends early or is damaged")
-    return png_samples.load(essence, header.png)
+    return png_samples.load_samples(essence, header.png)
 
 
 def _looks_like(data: bytes) -> str:

@@ -14,7 +14,7 @@ from PIL import AvifImagePlugin, BmpImagePlugin, Image, ImageFile, JpegImagePlug
 
 from imgedit.errors import ImageRejected
 from imgedit.imaging import colour, containers, images
-from imgedit.imaging.images import Pixels
+from imgedit.imaging.pixels import Pixels
 
 MAX_PIXELS = 120_000_000
 """Of a file that is reduced. The largest cameras of phones have 108 and 200 megapixels, and save 50 or fewer."""
@@ -56,7 +56,7 @@ def is_to_be_converted(data: bytes, *, max_bytes: int, max_pixels: int = images.
     """Whether the API rejects the file's format or size, so that `convert` may help."""
     if kind_of(data):
         return True
-    header = containers.read(data)
+    header = containers.read_header(data)
     if header is None:
         return False
     is_large = header.width * header.height > max_pixels or max(header.width, header.height) > images.MAX_SIDE
@@ -105,7 +105,7 @@ def _own(data: bytes, field: str, max_pixels: int) -> tuple[Pixels, Pixels | Non
 
     A JPEG is decoded at a half, a quarter or an eighth of its size.
     """
-    header = images.check(data, field=field, max_pixels=MAX_PIXELS, max_side=2 * images.MAX_SIDE)
+    header = images.check_file(data, field=field, max_pixels=MAX_PIXELS, max_side=2 * images.MAX_SIDE)
     original = (header.width, header.height)
     if header.format == "JPEG":
         image = JpegImagePlugin.JpegImageFile(io.BytesIO(header.essence(data)))

@@ -84,7 +84,7 @@ class Structure:
                         break
 
 
-def walk(data: bytes, max_chunks: int) -> tuple[Structure | None, str | None]:
+def read_structure(data: bytes, max_chunks: int) -> tuple[Structure | None, str | None]:
     """The structure, or the fault.
 
     Checks order, lengths and the checksums of all used chunks.

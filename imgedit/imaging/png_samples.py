@@ -11,12 +11,10 @@ import io
 import struct
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
+from imgedit.imaging.pixels import Pixels
 from imgedit.imaging.png import Structure
-
-Pixels = NDArray[np.uint8]
 
 _BAND = 256
 _GREY, _RGB, _GREY_ALPHA = 0, 2, 4
@@ -25,7 +23,7 @@ _LOW_BYTES = {"RGB;16B": "RGB;16L", "RGBA;16B": "RGBA;16L"}
 """Pillow keeps the first byte of a 16-bit sample. Told that they come in the other order, it keeps the second."""
 
 
-def load(data: bytes, structure: Structure) -> Image.Image:
+def load_samples(data: bytes, structure: Structure) -> Image.Image:
     """The decoded image; its `info` holds Pillow's profile and EXIF.
 
     Raises Pillow's errors.

@@ -122,7 +122,7 @@ def metadata_of(record: Record) -> Metadata:
     return Metadata(xmp=packet, exif=_exif(record), text={PNG_KEYWORD: record.json()})
 
 
-def read(data: bytes) -> Record | None:
+def read_record(data: bytes) -> Record | None:
     """The record in a PNG, JPEG or WebP file; None if it is missing or unreadable."""
     for packet in _packets(data):
         text = _element(packet, f"{{{_NAMESPACE}}}Parameters")

@@ -1,1 +1,4 @@
-"""Processes, ports and Envoy on this machine: `imgedit up` and `imgedit doctor`."""
+"""Processes, ports and Envoy on this machine: `imgedit up` and `imgedit doctor`.
+
+No image work and no edits.
+"""

@@ -14,7 +14,7 @@ from imgedit.errors import ModelDownloadError, ModelLoadError
 from imgedit.local.doctor import Finding
 from imgedit.weights.gguf_header import read_header as read_gguf_header
 from imgedit.weights.identify import identified
-from imgedit.weights.registry import CATALOGUE, CODE_SUFFIXES, LOCK_NAME, Source, bytes_in, read_lock, readable
+from imgedit.weights.model_registry import CATALOGUE, CODE_SUFFIXES, LOCK_NAME, Source, bytes_in, read_lock, readable
 from imgedit.weights.safetensors_header import read_header
 
 MAX_JSON_BYTES = 4 * 1024 * 1024
@@ -62,7 +62,10 @@ def _model(models: Path, source: Source) -> Iterator[Finding]:
 
 
 def _absent(models: Path, source: Source, name: str, pull: str) -> Finding:
-    """A model without a folder; GGUF files beside the folders are told apart by what their tensors are of."""
+    """The finding for a model without a folder.
+
+    A GGUF file of the model beside the folders is recognised by its tensors.
+    """
     for path in sorted(models.glob("*.gguf")):
         identity, _ = identified(path)
         if identity is not None and source.folder in identity.models:

@@ -68,7 +68,7 @@ class Tls:
     key: Path
 
 
-def edge(
+def edge_config(
     *,
     public: Address,
     metrics: Address,
@@ -104,7 +104,7 @@ def edge(
     return config
 
 
-def sidecar(
+def sidecar_config(
     *,
     listeners: Mapping[str, Address],
     replicas: Mapping[str, Sequence[Address]],
@@ -146,10 +146,10 @@ LOG_FORMAT = "[%Y-%m-%dT%T.%e%z][%l][%n] %v"
 """Of Envoy's own lines, with the zone; its access log has one anyway."""
 
 ENVIRONMENT = {"TZ": "UTC"}
-"""What Envoy is run with, so that its times are those of the services."""
+"""Envoy's environment, which gives its times the services' zone."""
 
 
-def command(config: Config, path: Path, *, log: str = "warning") -> list[str]:
+def envoy_command(config: Config, path: Path, *, log: str = "warning") -> list[str]:
     """Write the configuration to `path` and return the command that runs Envoy.
 
     Raises `SettingsError` if Envoy is not installed.

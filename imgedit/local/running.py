@@ -1,7 +1,7 @@
-"""The stacks that run on this machine: what `imgedit up` writes down and `imgedit status` and `stop` read.
+"""Records of the stacks that run on this machine.
 
-A record is a file in the folder for temporary files that its stack holds locked. The system unlocks it however the
-stack ends, so a record that nobody holds is of none that runs.
+`imgedit up` writes them; `imgedit status` and `imgedit stop` read them. A record is a file in the folder for temporary
+files, which its stack holds locked. The system unlocks it however the stack ends, so an unlocked record is stale.
 """
 
 from __future__ import annotations
@@ -24,7 +24,10 @@ _ATTEMPTS, _PAUSE_SECONDS = 10, 0.05
 
 @dataclass(frozen=True)
 class Record:
-    """A running stack. started: seconds since 1970. programs: where each listens. ready: whether all have served."""
+    """A running stack.
+
+    started: seconds since 1970. programs: their addresses. ready: whether all of them have served.
+    """
 
     base_port: int
     pid: int
@@ -54,8 +57,11 @@ class Held:
 
 
 @contextlib.contextmanager
-def held(record: Record) -> Iterator[Held]:
-    """Hold the record of a stack as long as it runs. Raises `InUse`, and OSError where it cannot be written."""
+def held_record(record: Record) -> Iterator[Held]:
+    """Hold the record of a stack while it runs.
+
+    Raises `InUse`, and OSError if the record cannot be written.
+    """
     path = _path(record.base_port)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
@@ -72,7 +78,7 @@ def held(record: Record) -> Iterator[Held]:
         os.close(descriptor)
 
 
-def found() -> list[Record]:
+def running_stacks() -> list[Record]:
     """The stacks of this user that run now, by their base ports."""
     records = [_read(path) for path in Path(tempfile.gettempdir()).glob(_path("*").name)]
     return sorted((record for record in records if record is not None), key=lambda record: record.base_port)
@@ -93,7 +99,7 @@ def _lock(descriptor: int, base_port: int) -> None:
     for _ in range(_ATTEMPTS):
         with contextlib.suppress(BlockingIOError):
             return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        time.sleep(_PAUSE_SECONDS)  # whoever only reads the record holds it for an instant
+        time.sleep(_PAUSE_SECONDS)  # readers hold the record for an instant only
     raise InUse(f"`imgedit up` runs already on port {base_port}; `imgedit stop` ends it")
 
 
@@ -102,7 +108,7 @@ def _path(base_port: int | str) -> Path:
 
 
 def _read(path: Path) -> Record | None:
-    """What a record says that a running stack of this user holds; None for any other file."""
+    """The record that a running stack of this user holds; None for any other file."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:

@@ -109,7 +109,8 @@ class _Process:
 class Stack:
     """The running services.
 
-    environment: added to that of every service. devices: of replicas, by name. services: the model services that run.
+    `environment` is added to every service's own; `devices` holds the device of a replica by its name. `services` are
+    the model services that run.
     """
 
     ports: Ports
@@ -182,9 +183,9 @@ class Stack:
             time.sleep(0.2)
 
     def tend(self) -> Iterator[str]:
-        """One look at the processes: what happened since the last one, as messages. Brings back what died.
+        """Check the processes once, restart dead ones, and yield messages of the changes.
 
-        Logs that have grown over their bound are put aside.
+        Logs over their size limit are rotated.
         """
         now = time.monotonic()
         for process in self._processes.values():
@@ -193,7 +194,7 @@ class Stack:
                 process.popen, process.started, process.restart_at = self._spawn(process.program), now, None
                 yield f"{process.program.name}: started again"
             elif process.restart_at is None and process.popen.poll() is not None:
-                yield from self._mourn(process, now)
+                yield from self._handle_exit(process, now)
 
     def stop(self) -> None:
         """Stop everything, the frontmost first, and wait.
@@ -262,7 +263,7 @@ class Stack:
         return Program(name, command, environment, f"127.0.0.1:{port}", ready_at)
 
     def _sidecar(self) -> Program:
-        config = gateway.sidecar(
+        config = gateway.sidecar_config(
             listeners={service: Address(self.ports.listener_port(service)) for service in SERVICES[1:]},
             replicas={service: self._addresses(service) for service in SERVICES[1:]},
             metrics=Address(self.ports.metrics_port("sidecar")),
@@ -274,7 +275,7 @@ class Stack:
         )
 
     def _edge(self, port: int, openai: int) -> Program:
-        config = gateway.edge(
+        config = gateway.edge_config(
             public=Address(port),
             metrics=Address(self.ports.metrics_port("edge")),
             admin=Address(self.ports.admin_port("edge")),
@@ -289,12 +290,12 @@ class Stack:
         return Program("studio", command, environment, f"127.0.0.1:{port}", (port, "/_stcore/health"))
 
     def _envoy(self, config: gateway.Config, name: str) -> list[str]:
-        return _with_parent(gateway.command(config, self.logs / f"{name}.json"))
+        return _with_parent(gateway.envoy_command(config, self.logs / f"{name}.json"))
 
     def _addresses(self, service: str) -> list[Address]:
         return [Address(self.ports.grpc_port(name)) for name in self.ports.names(service)]
 
-    def _mourn(self, process: _Process, now: float) -> Iterator[str]:
+    def _handle_exit(self, process: _Process, now: float) -> Iterator[str]:
         name, code = process.program.name, process.popen.returncode
         process.quick_deaths = process.quick_deaths + 1 if now - process.started < QUICK_SECONDS else 1
         if process.quick_deaths > MAX_QUICK_DEATHS:
@@ -306,7 +307,7 @@ class Stack:
         yield f"{name}: ended with exit code {code}; starting it again in {delay:g} s. Log: {self._log(name)}"
 
     def _spawn(self, program: Program) -> subprocess.Popen[bytes]:
-        with self._log(program.name).open("ab") as log, sighup.held_for_children():
+        with self._log(program.name).open("ab") as log, sighup.blocked_for_children():
             return subprocess.Popen(
                 program.command,
                 env={**installation.environment(), **self.environment, **program.environment},
@@ -380,9 +381,9 @@ def serving_fault(address: str, *, timeout: float = 1.0) -> str | None:
     """Why the service at `address` is not SERVING; None when it is."""
     with grpc.insecure_channel(address, options=proxy_options(address)) as channel:
         try:
-            answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=timeout)
+            response = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=timeout)
         except grpc.RpcError as error:
             return f"{address}: {error.code().name}, {' '.join(str(error.details()).split())[:200]}"
-    if answer.status == health_pb2.HealthCheckResponse.SERVING:
+    if response.status == health_pb2.HealthCheckResponse.SERVING:
         return None
-    return f"{address}: {health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)}"
+    return f"{address}: {health_pb2.HealthCheckResponse.ServingStatus.Name(response.status)}"

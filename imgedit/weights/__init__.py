@@ -1,1 +1,4 @@
-"""Checkpoints on disk: model registry, downloads, weight file headers."""
+"""Checkpoints on disk: model registry, downloads, weight file headers.
+
+Nothing here needs torch or runs a network.
+"""

@@ -20,7 +20,7 @@ from urllib.parse import quote, urlsplit
 from imgedit import __version__
 from imgedit.addresses import is_loopback
 from imgedit.errors import HubUnavailable, ModelDownloadError
-from imgedit.weights.registry import LockedFile, Source, git_sha1_of, sha256_of
+from imgedit.weights.model_registry import LockedFile, Source, git_sha1_of, sha256_of
 
 if TYPE_CHECKING:
     import httpx2
@@ -40,7 +40,7 @@ RETRIES = 5
 """How often a transfer is resumed without a new byte in between."""
 
 _LATER = (408, 429, 500, 502, 503, 504)
-"""What an HTTP server answers with that the same request may not meet again."""
+"""HTTP status codes of temporary errors."""
 
 _COMMIT = re.compile("[0-9a-f]{40}")
 _SHA256 = re.compile("[0-9a-f]{64}")
@@ -175,7 +175,7 @@ class Hub:
         """
         done = output.tell()
         with self._client.stream("GET", url, headers={"Range": f"bytes={done}-"} if done else {}) as response:
-            self._check_answer(source, response)
+            self._check_response(source, response)
             if response.status_code == 200 and done:
                 output.seek(0)
                 output.truncate()
@@ -196,7 +196,7 @@ class Hub:
     def _json(self, source: Source, url: str, limit: int) -> tuple[Any, httpx2.Response]:
         body = bytearray()
         with self._client.stream("GET", url) as response:
-            self._check_answer(source, response)
+            self._check_response(source, response)
             for block in response.iter_raw():
                 body += block
                 if len(body) > limit:
@@ -234,7 +234,7 @@ class Hub:
         if self._token and _origin(url) == self._origin:
             request.headers["Authorization"] = f"Bearer {self._token}"
 
-    def _check_answer(self, source: Source, response: httpx2.Response) -> None:
+    def _check_response(self, source: Source, response: httpx2.Response) -> None:
         if response.status_code not in (200, 206):
             code = response.headers.get("X-Error-Code", "")
             kind = HubUnavailable if response.status_code in _LATER else ModelDownloadError

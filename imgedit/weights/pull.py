@@ -20,7 +20,7 @@ from typing import BinaryIO
 from imgedit import installation
 from imgedit.errors import HubUnavailable, ModelDownloadError
 from imgedit.weights.hub import Hub, HubFile, quoted
-from imgedit.weights.registry import LockedModel, Source, is_plain, read_lock, readable, write_lock
+from imgedit.weights.model_registry import LockedModel, Source, is_plain, read_lock, readable, write_lock
 
 PARTIAL_FOLDER = ".incomplete"
 """Below the models folder: what has not been downloaded to its end."""
@@ -208,7 +208,7 @@ def _explained(source: Source, endpoint: str) -> Iterator[None]:
     except httpx2.HTTPError as error:
         what = quoted(str(error) or type(error).__name__)
         raise HubUnavailable(
-            f"the download from {source.repo} broke off: {what}. What was downloaded is kept: pull again to continue"
+            f"the download from {source.repo} broke off: {what}. Downloaded data is kept: pull again to continue"
         ) from error
     except OSError as error:
         raise ModelDownloadError(

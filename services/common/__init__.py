@@ -1,1 +1,4 @@
-"""Code that every imgedit server shares."""
+"""Code that every imgedit server shares.
+
+It knows no model, no edit and no single service.
+"""

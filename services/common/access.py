@@ -67,7 +67,7 @@ class TokenGate:
 
     def admit(self, method: str, metadata: Metadata) -> str:
         """The name of the token's owner."""
-        credential = find(self._credentials(), bearer(metadata))
+        credential = find_credential(self._credentials(), bearer(metadata))
         if credential is None:
             raise Unauthenticated("the API token is not known here; ask the operator for a new one")
         rpc = method.rsplit("/", 1)[-1]
@@ -93,7 +93,7 @@ class ServiceGate:
     def admit(self, method: str, metadata: Metadata) -> str:  # noqa: ARG002  # the token allows everything
         """Always "orchestrator"."""
         known = [Credential(SERVICE_NAME, tokens.digest(token), frozenset()) for token in self._tokens()]
-        if find(known, bearer(metadata)) is None:
+        if find_credential(known, bearer(metadata)) is None:
             raise Unauthenticated("this service answers the orchestrator only; the service token is not the one here")
         return SERVICE_NAME
 
@@ -110,7 +110,7 @@ def bearer(metadata: Metadata) -> str:
     return match[1]
 
 
-def find(credentials: Sequence[Credential], token: str) -> Credential | None:
+def find_credential(credentials: Sequence[Credential], token: str) -> Credential | None:
     """The credential of a token.
 
     Compares with every entry, in constant time.
@@ -130,7 +130,7 @@ def service_gate(settings: ModelSettings) -> Gate:
 
 
 def check_exposure(settings: ServerSettings, gate: Gate) -> None:
-    """Raise `SettingsError` where other machines could call a server that asks nobody for a credential."""
+    """Raise `SettingsError` if other machines could call without a credential."""
     if is_loopback(settings.host):
         return
     host = settings.variable("host")

@@ -38,7 +38,7 @@ _log = logging.getLogger(__name__)
 class Call:
     """One call.
 
-    answered: errors that were sent as messages instead of the status. until_sent: closed when the response was read.
+    reported: errors that were sent as messages instead of the status. until_sent: closed when the response was read.
     """
 
     service: str
@@ -46,7 +46,7 @@ class Call:
     peer: str
     ends_at: float | None
     max_request_bytes: int
-    answered: list[ImgeditError] = field(default_factory=list)
+    reported: list[ImgeditError] = field(default_factory=list)
     until_sent: AsyncExitStack = field(default_factory=AsyncExitStack)
 
     @contextmanager
@@ -70,7 +70,7 @@ class Call:
         finally:
             in_flight.dec()
             # A reported error ends the call, even if the caller leaves right after reading it.
-            self.record(next(iter(self.answered), None) or error, time.perf_counter() - started)
+            self.record(next(iter(self.reported), None) or error, time.perf_counter() - started)
 
     def record(self, error: ImgeditError | None, seconds: float) -> None:
         """Count and log the end of the call."""
@@ -100,26 +100,26 @@ current: ContextVar[Call] = ContextVar("current")
 
 
 @contextmanager
-def part(request_id: str) -> Iterator[None]:
+def sub_call(request_id: str) -> Iterator[None]:
     """A sub-call: one request of a streaming call, with its own id and log line.
 
     For a task that serves only this sub-call. Its `rpc` is the call's plus "Item".
     """
     call = current.get()
-    item = replace(call, rpc=f"{call.rpc}Item", answered=[])
+    item = replace(call, rpc=f"{call.rpc}Item", reported=[])
     current.set(item)
     logs.request_id.set(request_id)
     with tracing.span(item.rpc, request_id=request_id), item.observed():
         yield
 
 
-def answered_error(raised: Exception) -> status_pb2.Status:
+def reported_error(raised: Exception) -> status_pb2.Status:
     """The status of an error that a handler sends as a stream message.
 
     Logged and counted.
     """
     error = _known(raised)
-    current.get().answered.append(error)
+    current.get().reported.append(error)
     tracing.failed(error)
     error.metadata.setdefault("request_id", logs.request_id.get())
     return to_status(error)

@@ -50,7 +50,7 @@ Convert = Callable[[Order, Path, Begin], Path]
 """Writes the files into the folder that it is handed; returns the folder where they belong."""
 
 
-def run(convert: Convert, types: Sequence[str], arguments: Sequence[str] | None = None) -> int:
+def run_converter(convert: Convert, types: Sequence[str], arguments: Sequence[str] | None = None) -> int:
     """Run the conversion from the command line.
 
     The exit status is 0 when the files are in place.

@@ -18,7 +18,7 @@ WORK_SECONDS = 0.1
 """Of processor time since the last look; with less, nothing large can have come and gone."""
 
 
-def release() -> Callable[[], object] | None:
+def memory_release() -> Callable[[], object] | None:
     """The C library's `malloc_trim`, which releases all unused memory.
 
     None = not glibc.
@@ -34,7 +34,7 @@ async def release_regularly() -> None:
 
     Runs until cancelled. Work is the trigger, because the resident size does not show freed memory.
     """
-    give_back = release()
+    give_back = memory_release()
     if give_back is None:
         return
     seen = 0.0

@@ -28,7 +28,7 @@ from services.common import access, logs, memory, metrics, tls, tracing
 from services.common.interceptors import RequestInterceptor
 from services.common.messages import Limits
 from services.common.metrics import MetricsServer
-from services.common.settings import P, S, ServiceSettings, load
+from services.common.settings import P, S, ServiceSettings, load_settings
 
 _log = logging.getLogger(__name__)
 
@@ -163,21 +163,24 @@ class RunningServer:
             await self._health.set(name, status)
 
 
-def run(make_service: Callable[[S], Service], settings_class: type[S]) -> int:
-    """Serve until SIGTERM or SIGINT. Returns the exit code: 0 after a clean end, 1 when the start failed."""
+def run_service(make_service: Callable[[S], Service], settings_class: type[S]) -> int:
+    """Serve until SIGTERM or SIGINT.
+
+    Returns the exit code: 0 after a clean shutdown, 1 if the start failed.
+    """
     return run_process(settings_class, make_service, _serve)
 
 
 def run_process(
     settings_class: type[P], make: Callable[[P], M], serve: Callable[[M, P, asyncio.Event], Awaitable[int]]
 ) -> int:
-    """The whole of a server's process: settings, logs, signals; then what `make` makes of the settings is served.
+    """Run a server's whole process: settings, logs, signals, and `serve`.
 
     `serve` gets an event that is set once the process is to end, and returns the exit code.
     """
-    sighup.hold()
+    sighup.block()
     try:
-        settings = load(settings_class)
+        settings = load_settings(settings_class)
         logs.configure(settings.service, settings.log_level)
         logs.claim_standard_error()
         metrics.BUILD.info({"version": __version__, "service": settings.service})
@@ -193,9 +196,9 @@ def run_process(
 
 
 def _left(code: int) -> int:
-    """The exit code; where a device's thread still computes, a large model half loaded, the process ends here.
+    """The exit code, unless a device's thread still computes; then the process ends here.
 
-    Taking the interpreter down under it makes torch abort, which looks like a crash.
+    A large model may be half loaded. torch aborts if the interpreter ends under such a thread, which looks like a crash.
     """
     if any(thread.name.endswith(DEVICE_THREADS) for thread in threading.enumerate()):
         logging.shutdown()
@@ -221,7 +224,7 @@ async def _until_stopped(made: M, settings: P, serve: Callable[[M, P, asyncio.Ev
 
 
 async def _serve(service: Service, settings: ServiceSettings, stop: asyncio.Event) -> int:
-    listen_for_hangup(service.reload, stop)
+    listen_for_sighup(service.reload, stop)
     try:
         server = RunningServer(service, settings)
     except OSError as error:
@@ -253,12 +256,12 @@ async def _serve(service: Service, settings: ServiceSettings, stop: asyncio.Even
     return 0
 
 
-def listen_for_hangup(read_again: Callable[[], Awaitable[None]], stop: asyncio.Event) -> None:
-    """SIGHUP ends the service once its terminal has closed, and has it read its configuration again otherwise."""
+def listen_for_sighup(read_again: Callable[[], Awaitable[None]], stop: asyncio.Event) -> None:
+    """Reload the configuration on SIGHUP, or stop if the terminal has closed."""
     terminal = sighup.Terminal()
     reloads: set[asyncio.Task[None]] = set()
 
-    def on_hangup() -> None:
+    def on_sighup() -> None:
         if terminal.is_gone():
             stop.set()
             return
@@ -266,8 +269,8 @@ def listen_for_hangup(read_again: Callable[[], Awaitable[None]], stop: asyncio.E
         reloads.add(reload)
         reload.add_done_callback(reloads.discard)
 
-    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, on_hangup)
-    sighup.release()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, on_sighup)
+    sighup.unblock()
 
 
 async def _watch_parent(stop: asyncio.Event) -> None:

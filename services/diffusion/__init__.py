@@ -1,4 +1,4 @@
 """The common part of the diffusion services: engine, networks, weights, streaming.
 
-Code of a single model lives in services.fill or services.qwen_edit.
+Code of a single model does not belong here but in services.fill or services.qwen_edit.
 """

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from imgedit.errors import ImgeditError, ModelLoadError
 from imgedit.weights import gguf_header, safetensors_header
-from services.common.settings import DiffusionSettings, load
+from services.common.settings import DiffusionSettings, load_settings
 from services.diffusion.activations import Activations
 
 Device = Literal["cpu", "cuda"]
@@ -308,7 +308,7 @@ def main(model: Model, settings_class: type[DiffusionSettings]) -> int:
     parser.add_argument("--free", type=int, required=True, help="bytes that are free there")
     options = parser.parse_args()
     try:
-        found = needs(model, load(settings_class), device=options.device, free=options.free)
+        found = needs(model, load_settings(settings_class), device=options.device, free=options.free)
     except ImgeditError as error:
         print(error.message, file=sys.stderr)
         return 1

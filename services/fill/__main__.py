@@ -8,8 +8,8 @@ from typing import Any
 import grpc
 
 from imgedit.inference.v1 import fill_pb2, fill_pb2_grpc
-from services.common.server import Service, run
-from services.diffusion import streaming
+from services.common.server import Service, run_service
+from services.diffusion.job_requests import FAST_LORA, Profiles
 from services.diffusion.service import EngineSlot, make_diffusion_service
 from services.fill.servicer import FillServicer
 from services.fill.settings import FillSettings
@@ -24,7 +24,7 @@ def make_service(settings: FillSettings) -> Service:
         from services.diffusion.networks.runtime_options import runtime_of
         from services.fill import model
 
-        return model.load(
+        return model.load_fill(
             settings.models / settings.folder,
             gguf=settings.models / settings.gguf if settings.gguf else None,
             gguf_sha256=settings.gguf_sha256 or None,
@@ -33,12 +33,12 @@ def make_service(settings: FillSettings) -> Service:
             device=settings.device,
             dtype=settings.dtype,
             cache_bytes=settings.cache_bytes,
-            loras={streaming.FAST_LORA: LoraFile(settings.models / settings.lora_fast)} if settings.lora_fast else {},
+            loras={FAST_LORA: LoraFile(settings.models / settings.lora_fast)} if settings.lora_fast else {},
             runtime=runtime_of(settings),
         )
 
     def add_servicer(slot: EngineSlot, server: grpc.aio.Server) -> None:
-        servicer = FillServicer(slot, max_pixels=settings.max_pixels, profiles=streaming.Profiles.of(settings))
+        servicer = FillServicer(slot, max_pixels=settings.max_pixels, profiles=Profiles.from_settings(settings))
         fill_pb2_grpc.add_FillServiceServicer_to_server(servicer, server)
 
     rpc_service = fill_pb2.DESCRIPTOR.services_by_name["FillService"].full_name
@@ -46,4 +46,4 @@ def make_service(settings: FillSettings) -> Service:
 
 
 if __name__ == "__main__":
-    sys.exit(run(make_service, FillSettings))
+    sys.exit(run_service(make_service, FillSettings))

@@ -6,9 +6,9 @@ FLUX.1-Fill's transformer from GGUF to safetensors and back.
 import sys
 from functools import partial
 
-from services.common.conversion import run
+from services.common.conversion import run_converter
 from services.diffusion.weights.convert import TYPES, convert
 from services.fill.gguf_names import LAYOUT
 
 if __name__ == "__main__":
-    sys.exit(run(partial(convert, LAYOUT, "flux"), TYPES))
+    sys.exit(run_converter(partial(convert, LAYOUT, "flux"), TYPES))

@@ -9,7 +9,7 @@ from typing import Any
 
 from diffusers import FluxTransformer2DModel
 
-from services.diffusion.weights.layout import Layout
+from services.diffusion.weights.original_names import Layout
 
 DOUBLE: dict[str, tuple[str, ...]] = {
     "img_mod.lin": ("norm1.linear",),

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from transformers import CLIPTextModel, CLIPTokenizer, T5EncoderModel, T5Tokenizer
 
 from imgedit.errors import InvalidArgument, ModelLoadError
-from services.diffusion.engine.adapter import Plan
+from services.diffusion.engine.adapter import Workload
 from services.diffusion.engine.region_steps import RegionSchedule, RegionSteps
 from services.diffusion.networks import device as devices
 from services.diffusion.networks import finite, flow, loading, vae_pixels
@@ -129,7 +129,7 @@ class FillAdapter(FlowAdapter[FillState, Conditioning]):
         self._text_tokens = min(TEXT_TOKENS, pipeline.tokenizer_2.model_max_length)
         self._tokens = TokenCounter(pipeline.tokenizer, pipeline.tokenizer_2, self._text_tokens)
 
-    def plan(self, spec: FillSpec) -> Plan:
+    def workload(self, spec: FillSpec) -> Workload:
         """Check the spec and estimate its work.
 
         Raises `InvalidArgument` that names the field.
@@ -146,7 +146,7 @@ class FillAdapter(FlowAdapter[FillState, Conditioning]):
         region = self._region_of(spec)
         region = region if self._fits(region) else None
         key = (height, width, passes, spec.lora, None if region is None else region.tokens)
-        return Plan(
+        return Workload(
             steps=spec.steps - flow.skipped_steps(spec.steps, spec.strength),
             tokens=height * width // MULTIPLE**2 + self._text_tokens,
             passes=passes,
@@ -156,7 +156,7 @@ class FillAdapter(FlowAdapter[FillState, Conditioning]):
         )
 
     def warnings(self, spec: FillSpec) -> tuple[str, ...]:
-        """What of the prompts the model does not read, of its LoRA does not use, and of the mask has no room.
+        """Warn of unread prompt text, unused LoRA settings and a too large region.
 
         May be called from any thread.
         """
@@ -190,7 +190,7 @@ class FillAdapter(FlowAdapter[FillState, Conditioning]):
         """Encode prompt and images, draw the noise."""
         height, width, _ = spec.image.shape
         generator = torch.Generator("cpu").manual_seed(spec.seed)
-        plan = self.plan(spec)
+        workload = self.workload(spec)
         sigmas, start = self._levels_of(spec.lora, spec.steps, spec.strength, height * width // MULTIPLE**2)
         positive = self._conditioning(spec.prompt)
         uncond = active_negative(spec)
@@ -213,20 +213,20 @@ class FillAdapter(FlowAdapter[FillState, Conditioning]):
             negative=negative,
             cfg_scale=spec.negative_scale,
             guidance_scale=spec.guidance_scale,
-            joined=self._joins(plan, step_cache=spec.step_cache),
+            joined=self._joins(workload, step_cache=spec.step_cache),
             lora=spec.lora,
             context=self._network.new_context() if spec.step_cache else None,
-            tokens=self._token_region(spec, plan),
+            tokens=self._token_region(spec, workload),
         )
         devices.finish(self._device)
         return state
 
-    def _token_region(self, spec: FillSpec, plan: Plan) -> TokenRegion | None:
-        if plan.region is None:
+    def _token_region(self, spec: FillSpec, workload: Workload) -> TokenRegion | None:
+        if workload.region is None:
             return None
         region = torch.from_numpy(tokens_of(spec.mask, self._region_schedule.rim)).to(self._device)
         height, width, _ = spec.image.shape
-        return TokenRegion.of(plan.region, region, height * width // MULTIPLE**2, passes=plan.passes)
+        return TokenRegion.from_steps(workload.region, region, height * width // MULTIPLE**2, passes=workload.passes)
 
     @torch.inference_mode()
     def decode(self, state: FillState) -> NDArray[np.uint8]:
@@ -251,7 +251,17 @@ class FillAdapter(FlowAdapter[FillState, Conditioning]):
         """Run one tiny job from start to end, so that the first request is not slower."""
         image = np.full((64, 64, 3), 128, np.uint8)
         mask = np.full((64, 64), 255, np.uint8)
-        spec = FillSpec(image, mask, "warm up", None, 1.0, steps=1, guidance_scale=3.5, strength=1.0, seed=0)
+        spec = FillSpec(
+            image=image,
+            mask=mask,
+            prompt="warm up",
+            negative_prompt=None,
+            negative_scale=1.0,
+            steps=1,
+            guidance_scale=3.5,
+            strength=1.0,
+            seed=0,
+        )
         state = self.prepare(spec)
         self.denoise([state])
         self.decode(state)
@@ -261,7 +271,7 @@ class FillAdapter(FlowAdapter[FillState, Conditioning]):
         guidance = torch.tensor([state.guidance_scale for state in states], dtype=torch.float32, device=self._device)
         first = states[0]
         inputs = torch.cat([torch.cat([state.latents, state.fixed], dim=2) for state in states])  # (B, N, 384)
-        return self._network.run(
+        return self._network.forward(
             lora=first.lora,
             context=step_context(first, sign),
             keys=keyed_forward([state.tokens for state in states], sign),
@@ -340,7 +350,7 @@ def position_ids(height: int, width: int) -> torch.Tensor:
     return torch.stack([torch.zeros_like(rows), rows, columns], dim=-1).reshape(-1, 3).float()
 
 
-def load(
+def load_fill(
     folder: Path,
     *,
     gguf: Path | None = None,
@@ -376,7 +386,7 @@ def load(
             transformer=None,
         )
 
-    loaded = loading.load(
+    loaded = loading.load_pipeline(
         RECIPE,
         Source(folder, gguf, gguf_sha256, weights),
         assemble,

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, cast
 from imgedit.errors import InvalidArgument, PromptLanguageUnsupported, Violation
 from imgedit.inference.v1 import fill_pb2, fill_pb2_grpc
 from imgedit.v1 import progress_pb2
-from services.common import checks, languages, pixels
+from services.common import checks, image_messages, languages
 from services.common.call_context import Context, deadline_of
 from services.diffusion import streaming
 from services.diffusion.engine.events import Finished
+from services.diffusion.job_requests import Profiles, read_job_options
 from services.diffusion.service import EngineSlot
 from services.fill.spec import FillSpec
 
@@ -27,16 +28,14 @@ MODEL_ID = "FLUX.1-Fill"
 READ = ("en",)
 """The languages that T5 reads, by their script."""
 
-DEFAULT_STEPS = 28
 DEFAULT_GUIDANCE_SCALE = 3.5
 DEFAULT_NEGATIVE_SCALE = 3.0
-DEFAULT_STRENGTH = 1.0
 
 
 class FillServicer(fill_pb2_grpc.FillServiceServicer):
     """Serves Fill with an engine that owns the model."""
 
-    def __init__(self, slot: EngineSlot, *, max_pixels: int, profiles: streaming.Profiles) -> None:
+    def __init__(self, slot: EngineSlot, *, max_pixels: int, profiles: Profiles) -> None:
         self._slot = slot
         self._max_pixels = max_pixels
         self._profiles = profiles
@@ -51,7 +50,7 @@ class FillServicer(fill_pb2_grpc.FillServiceServicer):
         def result(finished: Finished[streaming.Output]) -> fill_pb2.FillEvent:
             return fill_pb2.FillEvent(
                 result=fill_pb2.FillResult(
-                    image=pixels.to_message(finished.output),
+                    image=image_messages.to_message(finished.output),
                     seed=spec.seed,
                     steps_run=finished.steps_run,
                     full_steps=finished.full_steps,
@@ -62,13 +61,13 @@ class FillServicer(fill_pb2_grpc.FillServiceServicer):
             )
 
         async with aclosing(
-            engine.run(spec, deadline=deadline_of(context), preview_every=request.preview_every)
+            engine.run_job(spec, deadline=deadline_of(context), preview_every=request.preview_every)
         ) as events:
-            async for message in streaming.relay(events, fill_pb2.FillEvent, result):
+            async for message in streaming.to_messages(events, fill_pb2.FillEvent, result):
                 yield message
 
 
-def read_spec(request: fill_pb2.FillRequest, max_pixels: int, profiles: streaming.Profiles) -> FillSpec:
+def read_spec(request: fill_pb2.FillRequest, max_pixels: int, profiles: Profiles) -> FillSpec:
     """Check a request and decode its images.
 
     Raises `InvalidArgument` that names the field.
@@ -79,32 +78,19 @@ def read_spec(request: fill_pb2.FillRequest, max_pixels: int, profiles: streamin
     _check_script("negative_prompt", request.negative_prompt)
     if request.HasField("negative_scale") and not request.HasField("negative_prompt"):
         raise InvalidArgument.field("negative_scale", "has no effect without negative_prompt; leave it out")
-    steps = request.steps if request.HasField("steps") else DEFAULT_STEPS
+    options = read_job_options(request, profiles)
     guidance_scale = request.guidance_scale if request.HasField("guidance_scale") else DEFAULT_GUIDANCE_SCALE
     negative_scale = request.negative_scale if request.HasField("negative_scale") else DEFAULT_NEGATIVE_SCALE
-    strength = request.strength if request.HasField("strength") else DEFAULT_STRENGTH
-    checks.number("steps", steps, 1, streaming.MAX_STEPS)
     checks.number("guidance_scale", guidance_scale, 0, 100)
     checks.number("negative_scale", negative_scale, 1, 10)
-    checks.number("strength", strength, 0, 1)
-    checks.number("preview_every", request.preview_every, 0, streaming.MAX_STEPS)
-    image = pixels.read_rgb(request.image, field="image", max_pixels=max_pixels)
+    image = image_messages.read_rgb(request.image, field="image", max_pixels=max_pixels)
     height, width = image.shape[:2]
     return FillSpec(
         image=image,
-        mask=pixels.read_mask(request.mask, field="mask", size=(width, height), max_pixels=max_pixels),
-        prompt=request.prompt,
-        negative_prompt=request.negative_prompt if request.HasField("negative_prompt") else None,
+        mask=image_messages.read_mask(request.mask, field="mask", size=(width, height), max_pixels=max_pixels),
         negative_scale=negative_scale,
-        steps=steps,
         guidance_scale=guidance_scale,
-        strength=strength,
-        seed=request.seed if request.HasField("seed") else streaming.draw_seed(),
-        lora=profiles.lora(request.profile),
-        step_cache=profiles.step_cache(request.profile),
-        region_steps=profiles.region_steps(
-            request.profile, request.region_steps if request.HasField("region_steps") else None
-        ),
+        **vars(options),
     )
 
 

@@ -1,4 +1,7 @@
-"""The paths of this service, and what surrounds each request: id, count, time, log line, errors in OpenAI's shape."""
+"""The paths of this service.
+
+Each request gets an id, metrics, a log line, and errors in OpenAI's format.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +20,12 @@ from starlette.types import Receive, Scope, Send
 from imgedit.errors import DeadlineExceeded, ImgeditError, InvalidArgument, NotFound, Resource, TooManyEdits, quoted
 from services.common import calls, logs, tracing
 from services.common.calls import Call
-from services.openai_api import answers, errors
+from services.openai_api import errors, responses
 from services.openai_api.edits import Edits
 from services.openai_api.exchange import Exchange, given_request_id
 from services.openai_api.image_edits import ImageEdits
 from services.openai_api.masks import Masks
-from services.openai_api.results import Results
+from services.openai_api.result_urls import Results
 from services.openai_api.settings import OpenAiApiSettings
 from services.openai_api.shares import Shares
 
@@ -81,10 +84,10 @@ class OpenAiApi:
     async def _models(self, exchange: Exchange) -> None:
         """GET /v1/models."""
         features = await self._edits.features(exchange.authorization, exchange.request_id)
-        await exchange.answer_json(200, answers.models(features, self._began))
+        await exchange.answer_json(200, responses.models(features, self._began))
 
     async def _result(self, exchange: Exchange) -> None:
-        """GET /v1/images/results/…: a file to whoever knows its name, which nobody can guess."""
+        """GET /v1/images/results/…: return a file; its name is an unguessable secret."""
         name = exchange.path_parameter("name")
         kept = self._results.get(name) if self._results else None
         if kept is None:
@@ -119,7 +122,7 @@ class _Observed:
         try:
             await self._serve(exchange)
         except ImgeditError as error:
-            # The rest of what a slow sender has is not waited for once more.
+            # Do not wait for a slow sender a second time.
             if not (exchange.has_begun or exchange.is_broken or isinstance(error, DeadlineExceeded)):
                 with suppress(TooManyEdits), self._discarded.taken(None):
                     await exchange.discard_body(_DISCARDED_BYTES * self._settings.max_request_bytes)

@@ -18,12 +18,12 @@ from imgedit.errors import (
 )
 from imgedit.imaging import containers, images
 from services.common import calls
-from services.openai_api import answers, errors, form, metrics, model_choice, parameters
+from services.openai_api import errors, metrics, model_choice, multipart, parameters, responses
 from services.openai_api.edits import Edits, EditSpec, Feature, Preview, Progress, Result
 from services.openai_api.exchange import Exchange
 from services.openai_api.masks import Masks
 from services.openai_api.parameters import ImageEdit
-from services.openai_api.results import Results
+from services.openai_api.result_urls import Results
 from services.openai_api.settings import OpenAiApiSettings
 from services.openai_api.shares import Shares
 from services.openai_api.transparency import may_be_transparent
@@ -45,7 +45,7 @@ class ImageEdits:
         self._edits = edits
         self._masks = masks
         self._results = results
-        self._limits = form.Limits(settings.max_request_bytes, settings.max_parts, settings.max_field_bytes)
+        self._limits = multipart.Limits(settings.max_request_bytes, settings.max_parts, settings.max_field_bytes)
         self._requests = Shares("requests are in flight", settings.max_requests, settings.max_requests_per_caller)
         self._running = Shares(
             "results are in the making", settings.max_edits, settings.max_edits_per_caller, metrics.EDITS_IN_FLIGHT.set
@@ -58,7 +58,7 @@ class ImageEdits:
         _check_origin(exchange)
         with self._requests.taken(authorization):
             await self._edits.admit(authorization, exchange.request_id)
-            asked = parameters.read(await self._received(exchange), has_urls=self._results is not None)
+            asked = parameters.read_parameters(await self._received(exchange), has_urls=self._results is not None)
             _check_request_id(exchange, asked)
             _log.info("edit", extra={"model": asked.model, "n": asked.n, "stream": asked.stream, "user": asked.user})
             with self._running.taken(authorization, asked.n):
@@ -69,14 +69,16 @@ class ImageEdits:
                 # A result that its caller does not read keeps its place.
                 await self._answer(exchange, asked, found, authorization)
 
-    async def _received(self, exchange: Exchange) -> form.Form:
+    async def _received(self, exchange: Exchange) -> multipart.Form:
         """The form, once it is whole."""
         if int(exchange.headers.get("content-length") or 0) > self._limits.max_bytes:
-            raise form.too_large(self._limits)
+            raise multipart.too_large(self._limits)
         seconds = self._settings.receive_seconds
         try:
             async with asyncio.timeout(seconds):
-                return await form.read(exchange.headers.get("content-type", ""), exchange.body(), self._limits)
+                return await multipart.read_form(
+                    exchange.headers.get("content-type", ""), exchange.body(), self._limits
+                )
         except TimeoutError:
             raise DeadlineExceeded(f"the request was not received whole within {seconds:g} s") from None
 
@@ -96,7 +98,7 @@ class ImageEdits:
         return results
 
     async def _result(self, spec: EditSpec, authorization: str | None, ends_at: float) -> Result:
-        async with aclosing(self._edits.run(spec, authorization, ends_at)) as reports:
+        async with aclosing(self._edits.reports(spec, authorization, ends_at)) as reports:
             [result] = [report async for report in reports if isinstance(report, Result)]
         return result
 
@@ -106,7 +108,7 @@ class ImageEdits:
         is_by_url = asked.response_format == "url"
         urls = [self._url(exchange.request_id, result, authorization) for result in found] if is_by_url else []
         metrics.RESULTS.labels(asked.response_format).inc(len(found))
-        await exchange.answer(200, answers.images(asked, found, urls), media_type="application/json")
+        await exchange.answer(200, responses.images(asked, found, urls), media_type="application/json")
 
     def _url(self, request_id: str, result: Result, authorization: str | None) -> str:
         if self._results is None:
@@ -116,20 +118,23 @@ class ImageEdits:
         return f"{self._settings.public_url}/v1/images/results/{request_id}/{name}"
 
     async def _stream(self, exchange: Exchange, asked: ImageEdit, authorization: str | None, ends_at: float) -> None:
-        """Answer with events. What fails before the first one is refused as ever, and is the last event afterwards."""
+        """Stream the events of an edit.
+
+        An error before the first event becomes an ordinary error response; a later one becomes the last event.
+        """
         [spec] = await self._specs(exchange, asked, authorization)
         shown = 0
         try:
-            async with aclosing(self._edits.run(spec, authorization, ends_at)) as reports:
+            async with aclosing(self._edits.reports(spec, authorization, ends_at)) as reports:
                 async for report in reports:
                     if not exchange.has_begun:
                         await exchange.begin_events()
                     if isinstance(report, Progress):
-                        await exchange.send_event(answers.comment(report))
+                        await exchange.send_event(responses.comment(report))
                     elif isinstance(report, Result):
                         _check_opaque(asked, report)
                         metrics.RESULTS.labels("stream").inc()
-                        await exchange.send_event(answers.completed(report))
+                        await exchange.send_event(responses.completed(report))
                     elif shown < asked.partial_images:
                         await exchange.send_event(_partial_image(report, asked, shown))
                         metrics.PARTIAL_IMAGES.inc()
@@ -137,8 +142,8 @@ class ImageEdits:
         except ImgeditError as error:
             if exchange.is_broken or not exchange.has_begun:
                 raise
-            calls.answered_error(error)
-            await exchange.send_event(answers.failed(errors.body(error)))
+            calls.reported_error(error)
+            await exchange.send_event(responses.failed(errors.body(error)))
         await exchange.end_events()
 
     async def _specs(self, exchange: Exchange, asked: ImageEdit, authorization: str | None) -> list[EditSpec]:
@@ -176,12 +181,12 @@ class ImageEdits:
             ) from None
 
     async def _check_picture(self, asked: ImageEdit) -> None:
-        """Refuse a size or a background that the result will not have, before anything is computed."""
+        """Reject an impossible size or background before anything is computed."""
         if asked.size is not None:
             if any(name.startswith("outpaint.") for name in asked.own):
                 raise InvalidArgument.field("size", "must be auto with outpaint, whose margins decide the size")
             found = await asyncio.to_thread(
-                images.check, asked.images[0], field="image", max_pixels=self._settings.max_pixels
+                images.check_file, asked.images[0], field="image", max_pixels=self._settings.max_pixels
             )
             own = _upright(found)
             if asked.size != own:
@@ -200,7 +205,10 @@ class ImageEdits:
 
 
 def _check_origin(exchange: Exchange) -> None:
-    """A web page of any origin can send a form without asking first, so forms of browsers are not taken."""
+    """Reject forms from browsers.
+
+    Any web page could send one without a CORS preflight.
+    """
     if "origin" in exchange.headers:
         raise InvalidArgument.field(
             "origin", "must not be sent: this path takes no form of a web page; call it from a server or a program"
@@ -232,23 +240,26 @@ def _named(model: str) -> tuple[str, str]:
 
 
 def _numbered(edit: EditSpec, place: int, feature: Feature | None) -> EditSpec:
-    """One of several edits: an id of its own and, where the caller or the feature fixes the first one's, a seed."""
+    """One of several edits, with its own id.
+
+    If the caller or the feature fixes the first seed, the others count up from it.
+    """
     seed = edit.own.get("seed", feature.seed if feature else None)
     own = edit.own if seed is None else {**edit.own, "seed": (seed + place) % (parameters.MAX_SEED + 1)}
     return replace(edit, request_id=f"{edit.request_id}-{place + 1}", own=own)
 
 
 def _previews(asked: ImageEdit, feature: Feature) -> int:
-    """After how many steps there is a preview, so that the wanted ones lie evenly within the edit."""
+    """Steps between previews, so that the requested number is spread evenly."""
     if not asked.partial_images:
         return 0
     steps = feature.steps_run(asked.own.get("profile"), asked.own.get("steps"), asked.own.get("strength"))
     return max(1, steps // (asked.partial_images + 1))
 
 
-def _partial_image(preview: Preview, asked: ImageEdit, index: int) -> answers.Parts:
-    header = containers.read(preview.image)
+def _partial_image(preview: Preview, asked: ImageEdit, index: int) -> responses.Parts:
+    header = containers.read_header(preview.image)
     size = f"{header.width}x{header.height}" if header else "auto"
     qualities = {profile: name for name, profile in parameters.QUALITIES.items()}
     quality = qualities.get(asked.own.get("profile", "balanced")) or "medium"
-    return answers.partial_image(preview, asked, index, quality, size)
+    return responses.partial_image(preview, asked, index, quality, size)

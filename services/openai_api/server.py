@@ -1,4 +1,4 @@
-"""uvicorn as a server of ours: readiness, metrics, TLS that is renewed in place, and a drained end."""
+"""Serve with uvicorn: readiness, metrics, TLS renewal and graceful shutdown."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from imgedit.errors import SettingsError
 from imgedit.file_watch import CHECK_SECONDS, Watched
 from services.common import metrics
 from services.common.metrics import MetricsServer
-from services.common.server import listen_for_hangup
+from services.common.server import listen_for_sighup
 from services.openai_api.app import OpenAiApi
 from services.openai_api.connection import connections
 from services.openai_api.settings import OpenAiApiSettings
@@ -80,7 +80,7 @@ class RunningHttpServer:
         await asyncio.shield(self._serving)
 
     async def drain(self) -> None:
-        """Say that no more should come, give the edge time to notice, finish running requests, end."""
+        """Become not ready, let the edge notice, finish running requests, then stop."""
         if self._api.is_ready:
             self._api.is_ready = False
             await asyncio.sleep(self._settings.drain_seconds)
@@ -135,7 +135,10 @@ class RunningHttpServer:
 
 
 def _certificate(settings: OpenAiApiSettings) -> Watched[object] | None:
-    """Changes when the certificate's files do; None where there is none. Raises `SettingsError` for one at fault."""
+    """A watch of the certificate's files; None if none is set.
+
+    Raises `SettingsError` for an invalid one.
+    """
     if not settings.tls_certificate:
         return None
     certificate, key = Path(settings.tls_certificate), Path(settings.tls_key)
@@ -168,7 +171,7 @@ async def serve(api: OpenAiApi, settings: OpenAiApiSettings, stop: asyncio.Event
     async def nothing_to_read_again() -> None:
         _log.info("there is no configuration to read again")
 
-    listen_for_hangup(nothing_to_read_again, stop)
+    listen_for_sighup(nothing_to_read_again, stop)
     server = RunningHttpServer(api, settings)
     await server.start()
     stopping = asyncio.create_task(stop.wait())

@@ -14,13 +14,13 @@ import grpc
 
 from imgedit.imaging.decode_pool import Decoders
 from imgedit.v1 import edit_pb2, edit_pb2_grpc
-from services.common.server import Service, run
+from services.common.server import Service, run_service
 from services.orchestrator import access, metrics, policy
 from services.orchestrator.backends.clients import Backends
 from services.orchestrator.catalogue.source import CatalogueSource
 from services.orchestrator.edits.admission import Admission, Limit
+from services.orchestrator.edits.edit_registry import EditRegistry, Limits
 from services.orchestrator.edits.editor import Editor
-from services.orchestrator.edits.registry import EditRegistry, Limits
 from services.orchestrator.listing.availability import Availability
 from services.orchestrator.request.prompts import PromptRules
 from services.orchestrator.servicer import EditServicer
@@ -62,7 +62,7 @@ class Orchestrator:
             admission=admission,
             max_pixels=settings.max_pixels,
             work_pixels=settings.work_pixels,
-            max_answer_bytes=settings.max_send_bytes,
+            max_response_bytes=settings.max_send_bytes,
             metadata_prompt=settings.metadata_prompt,
             prompts=rules,
             policy=self._policy,
@@ -121,4 +121,4 @@ def prompt_rules(settings: OrchestratorSettings) -> PromptRules:
 
 
 if __name__ == "__main__":
-    sys.exit(run(make_service, OrchestratorSettings))
+    sys.exit(run_service(make_service, OrchestratorSettings))

@@ -43,7 +43,7 @@ _current: ContextVar[Usage] = ContextVar("usage")
 
 
 @contextmanager
-def recorded() -> Iterator[Usage]:
+def record_edit() -> Iterator[Usage]:
     """Count and log one edit at its end, with the usage of its tasks."""
     usage = Usage()
     _current.set(usage)
@@ -76,12 +76,12 @@ def _record(usage: Usage, code: str) -> None:
     _log.info("edit", extra=fields)
 
 
-def took(pixels: int) -> None:
+def set_pixels(pixels: int) -> None:
     """Record the size of the current edit's image."""
     _current.get(Usage()).pixels = pixels
 
 
-def spent(timings: Iterable[progress_pb2.Timing]) -> None:
+def add_device_seconds(timings: Iterable[progress_pb2.Timing]) -> None:
     """Add a model service's measurement to the current edit.
 
     Outside an edit it is dropped.
@@ -103,12 +103,12 @@ class Meter:
 
     def measured(self, timings: Iterable[progress_pb2.Timing]) -> None:
         """Record the response."""
-        spent(timings)
+        add_device_seconds(timings)
         self.is_measured = True
 
 
 @contextmanager
-def metered() -> Iterator[Meter]:
+def measure_call() -> Iterator[Meter]:
     """Account for a call, even if it is cancelled or lost."""
     meter = Meter()
     try:

@@ -49,7 +49,7 @@ EDITS_SHARED = Counter(
     "Requests that were answered by an edit that ran already, or by a kept answer.",
     ["source"],
 )
-KEPT_ANSWER_BYTES = Gauge("imgedit_kept_answer_bytes", "Bytes of the answers that are kept for their request ids.")
+CACHED_RESPONSE_BYTES = Gauge("imgedit_kept_answer_bytes", "Bytes of the answers that are kept for their request ids.")
 CATALOGUE_RELOADS = Counter(
     "imgedit_catalogue_reloads_total",
     "Readings of the experiment catalogue on SIGHUP; failed = it has faults, and the one before stays in force.",

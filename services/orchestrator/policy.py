@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from imgedit.errors import ContentRefused, InternalError, SettingsError
-from imgedit.imaging.images import Pixels
+from imgedit.imaging.pixels import Pixels
 from services.common import logs
 from services.common.call_context import caller
 from services.orchestrator import metrics

@@ -19,10 +19,10 @@ from services.common import calls, interceptors, logs
 from services.common.call_context import Context, caller, deadline_of
 from services.common.interceptors import REQUEST_ID_KEY, REQUEST_ID_PATTERN
 from services.orchestrator.catalogue.source import CatalogueSource
-from services.orchestrator.edits import merge
+from services.orchestrator.edits import batch_stream
 from services.orchestrator.edits.admission import Admission
+from services.orchestrator.edits.edit_registry import EditHandle, EditRegistry, Key
 from services.orchestrator.edits.editor import CallContext, Editor
-from services.orchestrator.edits.registry import EditHandle, EditRegistry, Key
 from services.orchestrator.listing import pages
 from services.orchestrator.listing.availability import Availability
 from services.orchestrator.request.prompts import PromptRules
@@ -103,7 +103,7 @@ class EditServicer(edit_pb2_grpc.EditServiceServicer):
             raise InvalidArgument.field(REQUEST_ID_KEY, f"must have at most {MAX_BATCH_ID_LENGTH} characters here")
         run = partial(self._batch_item, call, set())
         async with aclosing(
-            merge.merged(request_iterator, run, limit=self._max_in_batch, idle_seconds=IDLE_SECONDS)
+            batch_stream.merge_events(request_iterator, run, limit=self._max_in_batch, idle_seconds=IDLE_SECONDS)
         ) as events:
             async for event in events:
                 yield event
@@ -130,7 +130,7 @@ class EditServicer(edit_pb2_grpc.EditServiceServicer):
         self, request: edit_pb2.ListExperimentsRequest, context: Context
     ) -> edit_pb2.ListExperimentsResponse:
         """One page of the catalogue."""
-        return pages.page(self._source.current.experiments, request, self._availability, self._prompts)
+        return pages.experiments_page(self._source.current.experiments, request, self._availability, self._prompts)
 
     @asynccontextmanager
     async def _joined(self, request: edit_pb2.EditRequest, call: CallContext) -> AsyncIterator[Joined]:
@@ -158,7 +158,7 @@ class EditServicer(edit_pb2_grpc.EditServiceServicer):
 
             def count(task: asyncio.Task[edit_pb2.EditResponse]) -> None:
                 if not is_over and not task.cancelled() and task.exception() is None:
-                    counted.enter_context(self._admission.answer(whose, task.result().ByteSize()))
+                    counted.enter_context(self._admission.response(whose, task.result().ByteSize()))
 
             edit.task.add_done_callback(count)
             try:
@@ -184,7 +184,7 @@ class EditServicer(edit_pb2_grpc.EditServiceServicer):
             async with self._joined(request, call) as edit:
                 yield edit
 
-        with calls.part(call.request_id):
+        with calls.sub_call(call.request_id):
             async with aclosing(_stream(call.request_id, joined)) as events:
                 async for event in events:
                     yield event
@@ -227,7 +227,7 @@ async def _stream(request_id: str, joined: Joining) -> AsyncGenerator[edit_pb2.E
                     yield event
             yield edit_pb2.EditEvent(request_id=request_id, result=await edit.response())
     except Exception as raised:  # noqa: BLE001  # whatever it is, the edit ends with it
-        yield edit_pb2.EditEvent(request_id=request_id, error=calls.answered_error(raised))
+        yield edit_pb2.EditEvent(request_id=request_id, error=calls.reported_error(raised))
 
 
 def fingerprint(request: edit_pb2.EditRequest) -> bytes:

@@ -9,7 +9,7 @@ from pydantic_settings import SettingsConfigDict
 from imgedit.local.services import MODEL_SERVICES
 from services.common.languages import SCRIPTS
 from services.common.settings import MIB, ServiceSettings
-from services.orchestrator.catalogue.models import SHIPPED
+from services.orchestrator.catalogue.experiments import SHIPPED
 from services.orchestrator.imaging.work_area import WorkPixels
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import grpc
 
 from imgedit.inference.v1 import prompt_pb2, prompt_pb2_grpc, qwen_edit_pb2, qwen_edit_pb2_grpc
-from services.common.server import Service, run
-from services.diffusion import streaming
+from services.common.server import Service, run_service
+from services.diffusion.job_requests import FAST_LORA, Profiles
 from services.diffusion.service import EngineSlot, make_diffusion_service
 from services.qwen_edit.prompt_servicer import PromptServicer
 from services.qwen_edit.servicer import QwenEditServicer
@@ -35,7 +35,7 @@ def make_service(settings: QwenEditSettings) -> Service:
         from services.diffusion.networks.runtime_options import runtime_of
         from services.qwen_edit import model
 
-        return model.load(
+        return model.load_qwen_edit(
             settings.models / settings.folder,
             gguf=settings.models / settings.gguf if settings.gguf else None,
             gguf_sha256=settings.gguf_sha256 or None,
@@ -46,14 +46,14 @@ def make_service(settings: QwenEditSettings) -> Service:
             device=settings.device,
             dtype=settings.dtype,
             cache_bytes=settings.cache_bytes,
-            loras={streaming.FAST_LORA: LoraFile(settings.models / settings.lora_fast, schedule=LIGHTNING_SCHEDULE)}
+            loras={FAST_LORA: LoraFile(settings.models / settings.lora_fast, schedule=LIGHTNING_SCHEDULE)}
             if settings.lora_fast
             else {},
             runtime=runtime_of(settings),
         )
 
     def add_servicers(slot: EngineSlot, server: grpc.aio.Server) -> None:
-        servicer = QwenEditServicer(slot, max_pixels=settings.max_pixels, profiles=streaming.Profiles.of(settings))
+        servicer = QwenEditServicer(slot, max_pixels=settings.max_pixels, profiles=Profiles.from_settings(settings))
         qwen_edit_pb2_grpc.add_QwenEditServiceServicer_to_server(servicer, server)
         prompts = PromptServicer(
             slot,
@@ -71,4 +71,4 @@ def make_service(settings: QwenEditSettings) -> Service:
 
 
 if __name__ == "__main__":
-    sys.exit(run(make_service, QwenEditSettings))
+    sys.exit(run_service(make_service, QwenEditSettings))

@@ -8,7 +8,7 @@ from typing import Any
 
 from diffusers import QwenImageTransformer2DModel
 
-from services.diffusion.weights.layout import Layout
+from services.diffusion.weights.original_names import Layout
 
 
 def name_table(_config: Any, names: Iterable[str]) -> dict[str, tuple[str, ...]]:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import torch
 
-from imgedit.imaging.images import Pixels, blend
+from imgedit.imaging.images import blend
+from imgedit.imaging.pixels import Pixels
 from services.diffusion.networks import flow
 
 LATENT_PX = 8
@@ -17,7 +18,7 @@ LATENT_PX = 8
 
 
 @dataclass(frozen=True, eq=False)
-class Region:
+class LatentMask:
     """The editable region of a job.
 
     picture: (H, W, 3) uint8. mask: (H, W) uint8, 255 = edit, 0 = keep, between = a blend. inside: (1, N, 64) bool, True
@@ -32,7 +33,7 @@ class Region:
     noise: torch.Tensor
 
     @classmethod
-    def of(cls, picture: Pixels, mask: Pixels, clean: torch.Tensor, noise: torch.Tensor) -> Region:
+    def from_mask(cls, picture: Pixels, mask: Pixels, clean: torch.Tensor, noise: torch.Tensor) -> LatentMask:
         """The region of a mask.
 
         clean, noise: latents before packing, (1, 16, H/8, W/8).

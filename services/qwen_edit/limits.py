@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 from imgedit.errors import ImageRejected, PromptRejected, Violation
-from imgedit.imaging.images import Pixels
+from imgedit.imaging.pixels import Pixels
 
 MAX_ASPECT = 200
 """Of Qwen2.5-VL's image processor, long side to short."""

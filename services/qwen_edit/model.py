@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from transformers import Qwen2Tokenizer
 
 from imgedit.errors import InvalidArgument
-from services.diffusion.engine.adapter import Plan
+from services.diffusion.engine.adapter import Workload
 from services.diffusion.engine.region_steps import RegionSchedule, RegionSteps
 from services.diffusion.networks import device as devices
 from services.diffusion.networks import flow, loading, vae_pixels
@@ -46,12 +46,12 @@ from services.diffusion.weights.reading import Held
 from services.qwen_edit import gguf_names, vae
 from services.qwen_edit.attention import keep_keys
 from services.qwen_edit.conditioning import CONDITION_PIXELS, MULTIPLE, REFERENCE_PIXELS, Conditioner, scaled
-from services.qwen_edit.instructions import RewriteSpec
-from services.qwen_edit.latent_mask import Region
+from services.qwen_edit.latent_mask import LatentMask
 from services.qwen_edit.memory_needs import ACTIVATIONS, MAX_IMAGES
 from services.qwen_edit.processor import load_processor
 from services.qwen_edit.prompt_length import TokenCounter
-from services.qwen_edit.rewriting import PromptRewriter
+from services.qwen_edit.prompt_rewriter import PromptRewriter
+from services.qwen_edit.rewrite_instructions import RewriteSpec
 from services.qwen_edit.spec import QwenEditSpec
 from services.qwen_edit.text_encoder import load_text_encoder
 
@@ -85,7 +85,7 @@ class QwenEditState(FlowState[torch.Tensor]):
 
     pictures: torch.Tensor
     shapes: list[tuple[int, int, int]]
-    region: Region | None
+    region: LatentMask | None
 
 
 class QwenEditAdapter(FlowAdapter[QwenEditState, torch.Tensor]):
@@ -124,7 +124,7 @@ class QwenEditAdapter(FlowAdapter[QwenEditState, torch.Tensor]):
         self._masks_prompts = masks_prompts
         self._writer = PromptRewriter(pipeline.text_encoder, pipeline.processor, target, service=SERVICE)
 
-    def plan(self, spec: QwenEditSpec) -> Plan:
+    def workload(self, spec: QwenEditSpec) -> Workload:
         """Check the spec and estimate its work.
 
         Raises `InvalidArgument` that names the field.
@@ -148,7 +148,7 @@ class QwenEditAdapter(FlowAdapter[QwenEditState, torch.Tensor]):
         region = self._region_of(spec)
         region = region if self._fits(region) else None
         key = (*shapes, tokens, passes, spec.lora, None if region is None else region.tokens)
-        return Plan(
+        return Workload(
             steps=spec.steps - flow.skipped_steps(spec.steps, spec.strength),
             tokens=tokens,
             passes=passes,
@@ -158,7 +158,10 @@ class QwenEditAdapter(FlowAdapter[QwenEditState, torch.Tensor]):
         )
 
     def warnings(self, spec: QwenEditSpec) -> tuple[str, ...]:
-        """What the job's LoRA does not use, and of its pictures has no room; may be called from any thread."""
+        """Warn of unused LoRA settings and a too large region.
+
+        May be called from any thread.
+        """
         return (*self._network.loras.warnings(spec.lora), *self._region_warnings(self._region_of(spec)))
 
     def _sequence_length(self, spec: QwenEditSpec) -> int:
@@ -190,7 +193,7 @@ class QwenEditAdapter(FlowAdapter[QwenEditState, torch.Tensor]):
         """Encode prompt and images, draw the noise."""
         height, width, _ = spec.images[0].shape
         generator = torch.Generator("cpu").manual_seed(spec.seed)
-        plan = self.plan(spec)
+        workload = self.workload(spec)
         sigmas, start = self._levels_of(spec.lora, spec.steps, spec.strength, height * width // MULTIPLE**2)
         positive = self._conditioner.prompt(spec.prompt, spec.images)
         uncond = active_negative(spec)
@@ -209,21 +212,21 @@ class QwenEditAdapter(FlowAdapter[QwenEditState, torch.Tensor]):
             positive=positive,
             negative=negative,
             cfg_scale=spec.true_cfg_scale,
-            region=None if spec.mask is None else Region.of(spec.images[0], spec.mask, encoded[0], noise),
-            joined=self._joins(plan, step_cache=spec.step_cache),
+            region=None if spec.mask is None else LatentMask.from_mask(spec.images[0], spec.mask, encoded[0], noise),
+            joined=self._joins(workload, step_cache=spec.step_cache),
             lora=spec.lora,
             context=self._network.new_context() if spec.step_cache else None,
-            tokens=self._token_region(spec, plan),
+            tokens=self._token_region(spec, workload),
         )
         devices.finish(self._device)
         return state
 
-    def _token_region(self, spec: QwenEditSpec, plan: Plan) -> TokenRegion | None:
-        if plan.region is None:
+    def _token_region(self, spec: QwenEditSpec, workload: Workload) -> TokenRegion | None:
+        if workload.region is None:
             return None
         tokens = sum(math.prod(shape) for shape in self._conditioner.shapes(spec.images))
         region = torch.from_numpy(region_tokens(spec, self._region_schedule.rim)).to(self._device)
-        return TokenRegion.of(plan.region, region, tokens, passes=plan.passes)
+        return TokenRegion.from_steps(workload.region, region, tokens, passes=workload.passes)
 
     def decode(self, state: QwenEditState) -> NDArray[np.uint8]:
         """The finished image, (H, W, 3) uint8, with original pixels outside the mask."""
@@ -239,13 +242,23 @@ class QwenEditAdapter(FlowAdapter[QwenEditState, torch.Tensor]):
         return self._conditioner.decode(unpacked(state))
 
     def rewrite(self, spec: RewriteSpec, should_stop: Callable[[], bool]) -> str:
-        """Qwen2.5-VL's output; see `services.qwen_edit.rewriting.PromptRewriter.write`."""
+        """Qwen2.5-VL's output; see `services.qwen_edit.prompt_rewriter.PromptRewriter`."""
         return self._writer.write(spec, [scaled(image, GLANCE_PIXELS) for image in spec.images], should_stop)
 
     def warm_up(self) -> None:
         """Run one tiny job from start to end, so that the first request is not slower."""
         image = np.full((64, 64, 3), 128, np.uint8)
-        state = self.prepare(QwenEditSpec((image,), "warm up", " ", true_cfg_scale=2.0, steps=1, strength=1.0, seed=0))
+        state = self.prepare(
+            QwenEditSpec(
+                images=(image,),
+                prompt="warm up",
+                negative_prompt=" ",
+                true_cfg_scale=2.0,
+                steps=1,
+                strength=1.0,
+                seed=0,
+            )
+        )
         self.denoise([state])
         self.decode(state)
         self.latent_rgb()
@@ -265,7 +278,10 @@ class QwenEditAdapter(FlowAdapter[QwenEditState, torch.Tensor]):
         self._pipeline.transformer.pos_embed._compute_video_freqs.cache_clear()
 
     def _velocity(self, states: Sequence[QwenEditState], prompts: Sequence[torch.Tensor], sign: str) -> torch.Tensor:
-        """See above. Where attention takes no mask, only prompts of one length share a forward."""
+        """See above.
+
+        Where attention takes no mask, only prompts of one length share a forward.
+        """
         if self._masks_prompts:
             return self._forward(states, prompts, sign, keyed_forward([state.tokens for state in states], sign))
         rows: dict[int, torch.Tensor] = {}
@@ -287,7 +303,7 @@ class QwenEditAdapter(FlowAdapter[QwenEditState, torch.Tensor]):
         latents = computed(states, torch.cat([state.latents for state in states]))
         is_whole = keys is None or keys.full
         features, mask = padded(prompts)
-        output = self._network.run(
+        output = self._network.forward(
             lora=first.lora,
             context=step_context(first, sign),
             keys=keys,
@@ -302,7 +318,7 @@ class QwenEditAdapter(FlowAdapter[QwenEditState, torch.Tensor]):
         return output[:, : latents.shape[1]]
 
 
-def load(
+def load_qwen_edit(
     folder: Path,
     *,
     gguf: Path | None = None,
@@ -335,14 +351,14 @@ def load(
         )
         return QwenImageEditPlusPipeline(
             scheduler=None,
-            vae=vae.load(folder / "vae", vae_number, device_of("vae")),
+            vae=vae.load_vae(folder / "vae", vae_number, device_of("vae")),
             text_encoder=encoder,
             tokenizer=tokenizer,
             processor=load_processor(folder / "processor", tokenizer),
             transformer=None,
         )
 
-    loaded = loading.load(
+    loaded = loading.load_pipeline(
         RECIPE,
         Source(folder, gguf, gguf_sha256, weights),
         assemble,
@@ -420,7 +436,10 @@ def check_mask(spec: QwenEditSpec) -> None:
 
 
 def region_tokens(spec: QwenEditSpec, rim: int) -> NDArray[np.int64]:
-    """The answer's tokens that region steps compute: the mask's with a rim, without a mask all of them."""
+    """The result's tokens that region steps compute: the mask's, with a rim.
+
+    Without a mask they are all tokens.
+    """
     height, width, _ = spec.images[0].shape
     return np.arange(height * width // MULTIPLE**2) if spec.mask is None else tokens_of(spec.mask, rim)
 

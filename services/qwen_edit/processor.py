@@ -17,7 +17,7 @@ IMAGE_TOKEN = "<|image_pad|>"  # noqa: S105
 VIDEO_TOKEN = "<|video_pad|>"  # noqa: S105
 
 
-class PictureProcessor(Qwen2VLProcessor):
+class SingleImageProcessor(Qwen2VLProcessor):
     """Turns a text with image marks and its images into token ids and patches.
 
     A mark is `<|image_pad|>`.
@@ -31,7 +31,7 @@ class PictureProcessor(Qwen2VLProcessor):
         setup(self, image_processor, tokenizer, chat_template=chat_template)
 
 
-def load_processor(folder: Path, tokenizer: Qwen2Tokenizer) -> PictureProcessor:
+def load_processor(folder: Path, tokenizer: Qwen2Tokenizer) -> SingleImageProcessor:
     """The processor of a checkpoint's `processor` folder, with its tokenizer."""
     image_processor = load_part(Qwen2VLImageProcessorPil, folder)
-    return PictureProcessor(image_processor, tokenizer, chat_template=tokenizer.chat_template)
+    return SingleImageProcessor(image_processor, tokenizer, chat_template=tokenizer.chat_template)

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, cast
 from imgedit.errors import DeadlineExceeded, InvalidArgument, quoted
 from imgedit.inference.v1 import prompt_pb2, prompt_pb2_grpc
 from imgedit.v1 import progress_pb2
-from services.common import checks, languages, pixels
+from services.common import checks, image_messages, languages
 from services.common.call_context import Context, deadline_of
 from services.diffusion.service import EngineSlot
 from services.qwen_edit import limits
-from services.qwen_edit.instructions import Mode, RewriteSpec
-from services.qwen_edit.rewrite_check import READ, failed, judged
+from services.qwen_edit.rewrite_check import READ, failed, validate_rewrite
+from services.qwen_edit.rewrite_instructions import Mode, RewriteSpec
 
 if TYPE_CHECKING:
     from services.qwen_edit.model import QwenEditAdapter
@@ -80,7 +80,7 @@ class PromptServicer(prompt_pb2_grpc.PromptServiceServicer):
             if deadline is not None and deadline <= limit:
                 raise
             raise failed(f"it was not written within {self._max_seconds:g} s") from None
-        prompt = judged(answer, spec.prompt)
+        prompt = validate_rewrite(answer, spec.prompt)
         return prompt_pb2.RewritePromptResponse(
             prompt=prompt,
             outcome=prompt_pb2.REWRITE_OUTCOME_UNCHANGED if prompt == spec.prompt else _OUTCOMES[spec.mode],
@@ -121,7 +121,7 @@ def read_spec(request: prompt_pb2.RewritePromptRequest, max_pixels: int, max_tok
             "images", f"must hold at most {limit} pictures in this mode, holds {len(request.images)}{why}"
         )
     images = tuple(
-        pixels.read_rgb(image, field=f"images[{index}]", max_pixels=max_pixels)
+        image_messages.read_rgb(image, field=f"images[{index}]", max_pixels=max_pixels)
         for index, image in enumerate(request.images)
     )
     for index, image in enumerate(images):

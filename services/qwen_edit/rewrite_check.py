@@ -14,7 +14,7 @@ READ = ("en",)
 BROKEN = "\N{REPLACEMENT CHARACTER}"
 
 
-def judged(answer: str, prompt: str) -> str:
+def validate_rewrite(answer: str, prompt: str) -> str:
     """The output as the prompt to use, without surrounding blanks and quotation marks.
 
     Raises `RewriteFailed` if it is empty, too long, has broken characters or unquoted non-Latin letters, or lacks a

@@ -11,13 +11,14 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, cast
 
 from imgedit.errors import InvalidArgument
-from imgedit.imaging.images import Pixels
+from imgedit.imaging.pixels import Pixels
 from imgedit.inference.v1 import image_pb2, qwen_edit_pb2, qwen_edit_pb2_grpc
 from imgedit.v1 import progress_pb2
-from services.common import checks, pixels
+from services.common import checks, image_messages
 from services.common.call_context import Context, deadline_of
 from services.diffusion import streaming
 from services.diffusion.engine.events import Finished
+from services.diffusion.job_requests import Profiles, read_job_options
 from services.diffusion.service import EngineSlot
 from services.qwen_edit import limits
 from services.qwen_edit.spec import QwenEditSpec
@@ -26,15 +27,13 @@ if TYPE_CHECKING:
     from services.qwen_edit.model import QwenEditAdapter
 
 MAX_IMAGES = 3
-DEFAULT_STEPS = 28
 DEFAULT_TRUE_CFG_SCALE = 4.0
-DEFAULT_STRENGTH = 1.0
 
 
 class QwenEditServicer(qwen_edit_pb2_grpc.QwenEditServiceServicer):
     """Serves Edit with an engine that owns the model."""
 
-    def __init__(self, slot: EngineSlot, *, max_pixels: int, profiles: streaming.Profiles) -> None:
+    def __init__(self, slot: EngineSlot, *, max_pixels: int, profiles: Profiles) -> None:
         self._slot = slot
         self._max_pixels = max_pixels
         self._profiles = profiles
@@ -51,7 +50,7 @@ class QwenEditServicer(qwen_edit_pb2_grpc.QwenEditServiceServicer):
         def result(finished: Finished[streaming.Output]) -> qwen_edit_pb2.QwenEditEvent:
             return qwen_edit_pb2.QwenEditEvent(
                 result=qwen_edit_pb2.QwenEditResult(
-                    image=pixels.to_message(finished.output),
+                    image=image_messages.to_message(finished.output),
                     seed=spec.seed,
                     steps_run=finished.steps_run,
                     full_steps=finished.full_steps,
@@ -62,13 +61,13 @@ class QwenEditServicer(qwen_edit_pb2_grpc.QwenEditServiceServicer):
             )
 
         async with aclosing(
-            engine.run(spec, deadline=deadline_of(context), preview_every=request.preview_every)
+            engine.run_job(spec, deadline=deadline_of(context), preview_every=request.preview_every)
         ) as events:
-            async for message in streaming.relay(events, qwen_edit_pb2.QwenEditEvent, result):
+            async for message in streaming.to_messages(events, qwen_edit_pb2.QwenEditEvent, result):
                 yield message
 
 
-def read_spec(request: qwen_edit_pb2.QwenEditRequest, max_pixels: int, profiles: streaming.Profiles) -> QwenEditSpec:
+def read_spec(request: qwen_edit_pb2.QwenEditRequest, max_pixels: int, profiles: Profiles) -> QwenEditSpec:
     """Check a request and decode its images.
 
     Raises `InvalidArgument` that names the field.
@@ -79,33 +78,20 @@ def read_spec(request: qwen_edit_pb2.QwenEditRequest, max_pixels: int, profiles:
     checks.prompt("negative_prompt", request.negative_prompt, may_be_blank=True)
     limits.check_prompt("prompt", request.prompt)
     limits.check_prompt("negative_prompt", request.negative_prompt)
-    steps = request.steps if request.HasField("steps") else DEFAULT_STEPS
+    options = read_job_options(request, profiles)
     true_cfg_scale = request.true_cfg_scale if request.HasField("true_cfg_scale") else DEFAULT_TRUE_CFG_SCALE
-    strength = request.strength if request.HasField("strength") else DEFAULT_STRENGTH
-    checks.number("steps", steps, 1, streaming.MAX_STEPS)
     checks.number("true_cfg_scale", true_cfg_scale, 1, 15)
-    checks.number("strength", strength, 0, 1)
-    checks.number("preview_every", request.preview_every, 0, streaming.MAX_STEPS)
     pictures = tuple(
-        pixels.read_rgb(image, field=f"images[{index}]", max_pixels=max_pixels)
+        image_messages.read_rgb(image, field=f"images[{index}]", max_pixels=max_pixels)
         for index, image in enumerate(request.images)
     )
     for index, image in enumerate(pictures):
         limits.check_aspect(f"images[{index}]", image)
     return QwenEditSpec(
         images=pictures,
-        prompt=request.prompt,
-        negative_prompt=request.negative_prompt if request.HasField("negative_prompt") else None,
         true_cfg_scale=true_cfg_scale,
-        steps=steps,
-        strength=strength,
-        seed=request.seed if request.HasField("seed") else streaming.draw_seed(),
         mask=read_mask(request, pictures[0], max_pixels) if request.HasField("mask") else None,
-        lora=profiles.lora(request.profile),
-        step_cache=profiles.step_cache(request.profile),
-        region_steps=profiles.region_steps(
-            request.profile, request.region_steps if request.HasField("region_steps") else None
-        ),
+        **vars(options),
     )
 
 
@@ -117,4 +103,4 @@ def read_mask(request: qwen_edit_pb2.QwenEditRequest, picture: Pixels, max_pixel
     if request.mask.encoding != image_pb2.ENCODING_RAW_L8:
         raise InvalidArgument.field("mask.encoding", f"must be ENCODING_RAW_L8 (5), is {request.mask.encoding}")
     height, width = picture.shape[:2]
-    return pixels.read_mask(request.mask, field="mask", size=(width, height), max_pixels=max_pixels)
+    return image_messages.read_mask(request.mask, field="mask", size=(width, height), max_pixels=max_pixels)

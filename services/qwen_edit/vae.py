@@ -16,11 +16,11 @@ from diffusers.models.autoencoders.autoencoder_kl_qwenimage import QwenImageCaus
 from torch import Tensor, nn
 
 from services.diffusion.weights import checkpoint
-from services.diffusion.weights.layout import Layout
+from services.diffusion.weights.original_names import Layout
 from services.qwen_edit import vae_names
 
 
-class PictureConv(nn.Conv2d):
+class SingleImageConv(nn.Conv2d):
     """A causal 3-D convolution applied to the only frame of (B, C, 1, H, W).
 
     Its weights are copied.
@@ -55,11 +55,11 @@ def replace_convolutions(network: nn.Module) -> None:
     for name, module in list(network.named_modules()):
         if isinstance(module, QwenImageCausalConv3d):
             parent, _, own = name.rpartition(".")
-            replacement = nn.Identity() if own == "time_conv" else PictureConv(module)
+            replacement = nn.Identity() if own == "time_conv" else SingleImageConv(module)
             setattr(network.get_submodule(parent), own, replacement)
 
 
-class PictureVae(AutoencoderKLQwenImage):  # type: ignore[misc]
+class SingleImageVae(AutoencoderKLQwenImage):  # type: ignore[misc]
     """AutoencoderKLQwenImage for images, (B, C, 1, H, W), not videos.
 
     Made by `load`.
@@ -74,9 +74,12 @@ class PictureVae(AutoencoderKLQwenImage):  # type: ignore[misc]
         self._conv_idx, self._enc_conv_idx = [0], [0]
 
 
-def load(folder: Path, dtype: torch.dtype, device: torch.device = checkpoint.CPU) -> PictureVae:
-    """The VAE of a checkpoint's `vae` folder, ready for inference. Raises `ModelLoadError`."""
-    layout = Layout("Qwen-Image's VAE", PictureVae, vae_names.name_table)
-    vae: PictureVae = checkpoint.load_network(PictureVae, folder, dtype, layout=layout, device=device)
+def load_vae(folder: Path, dtype: torch.dtype, device: torch.device = checkpoint.CPU) -> SingleImageVae:
+    """Load the VAE of a checkpoint's `vae` folder, ready for inference.
+
+    Raises `ModelLoadError`.
+    """
+    layout = Layout("Qwen-Image's VAE", SingleImageVae, vae_names.name_table)
+    vae: SingleImageVae = checkpoint.load_network(SingleImageVae, folder, dtype, layout=layout, device=device)
     replace_convolutions(vae)
     return vae

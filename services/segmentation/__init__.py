@@ -1,1 +1,4 @@
-"""The segmentation service: BEN2 finds the subject of an image."""
+"""The segmentation service: BEN2 finds an image's subject.
+
+It knows no experiment and no diffusion.
+"""

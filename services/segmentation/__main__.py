@@ -9,7 +9,7 @@ import grpc
 from imgedit.inference.v1 import segmentation_pb2, segmentation_pb2_grpc
 from services.common.access import service_gate
 from services.common.loading import ModelSlot, load_model
-from services.common.server import Service, run
+from services.common.server import Service, run_service
 from services.common.worker import Worker
 from services.segmentation import metrics
 from services.segmentation.servicer import MODEL_ID, SegmentationServicer, Segments
@@ -62,4 +62,4 @@ def make_service(settings: SegmentationSettings) -> Service:
 
 
 if __name__ == "__main__":
-    sys.exit(run(make_service, SegmentationSettings))
+    sys.exit(run_service(make_service, SegmentationSettings))

@@ -12,7 +12,7 @@ from pathlib import Path
 from safetensors.torch import save_file
 
 from imgedit.errors import ModelLoadError
-from services.common.conversion import Begin, Order, refuse_existing, run
+from services.common.conversion import Begin, Order, refuse_existing, run_converter
 from services.segmentation.ben2.loading import read_weights
 
 
@@ -30,4 +30,4 @@ def convert(order: Order, scratch: Path, begin: Begin) -> Path:
 
 
 if __name__ == "__main__":
-    sys.exit(run(convert, ("auto",)))
+    sys.exit(run_converter(convert, ("auto",)))

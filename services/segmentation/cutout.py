@@ -8,7 +8,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from imgedit.imaging.images import Pixels, blend
+from imgedit.imaging.images import blend
+from imgedit.imaging.pixels import Pixels
 
 
 def to_mask(alpha: NDArray[np.float32]) -> Pixels:

@@ -16,7 +16,7 @@ from itertools import groupby
 import numpy as np
 from numpy.typing import NDArray
 
-from imgedit.imaging.images import Pixels
+from imgedit.imaging.pixels import Pixels
 
 WIDE = 90  # side of the first pass's box, in pixels
 NARROW = 6  # side of the second pass's

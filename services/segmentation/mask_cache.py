@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 from imgedit.errors import ImgeditError
-from imgedit.imaging.images import Pixels
+from imgedit.imaging.pixels import Pixels
 from services.common.cache import ByteCache
 from services.segmentation import metrics
 

@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from imgedit.errors import NumericFailure, OutOfMemory, SettingsError
+from imgedit.imaging.pixels import Pixels
 from services.common.worker import DeviceLost
 from services.diffusion.networks.device import device_named, free_memory, is_out_of_memory, works
 from services.segmentation.ben2 import BEN2, load, revision, weights_file
@@ -36,7 +37,6 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 Network = Callable[[Tensor], Tensor]
-Pixels = NDArray[np.uint8]
 
 
 def prepare(

@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imgedit.errors import InvalidArgument
-from imgedit.imaging.images import Pixels
+from imgedit.imaging.pixels import Pixels
 from imgedit.inference.v1 import image_pb2, segmentation_pb2, segmentation_pb2_grpc
 from imgedit.v1 import progress_pb2
-from services.common import pixels, tracing
+from services.common import image_messages, tracing
 from services.common.cache import content_key
 from services.common.call_context import Context, deadline_of
 from services.common.loading import ModelSlot
@@ -79,7 +79,7 @@ class SegmentationServicer(segmentation_pb2_grpc.SegmentationServiceServicer):
 
     def _read(self, message: image_pb2.Image) -> tuple[Pixels, str]:
         """The image, and a key of its pixels, which does not depend on the file format."""
-        image = pixels.read_rgb(message, field="image", max_pixels=self._max_pixels)
+        image = image_messages.read_rgb(message, field="image", max_pixels=self._max_pixels)
         return image, content_key(image)
 
     async def _make(self, model: Segments, image: Pixels, latest: Deadline) -> Found:
@@ -134,14 +134,14 @@ def _answer(
     )
     estimated = image
     if _MASK in outputs:
-        response.mask.CopyFrom(pixels.to_message(found.mask))
+        response.mask.CopyFrom(image_messages.to_message(found.mask))
     if _FOREGROUND in outputs or request.refine_foreground:
         with _timed(response, "foreground"):
             estimated = estimate_foreground(image, found.mask.astype(np.float32) / np.float32(255))
     if _FOREGROUND in outputs:
         # Away from the subject the estimate is black and unused.
         foreground = np.where((found.mask == 0)[:, :, None], image, estimated)
-        response.foreground.CopyFrom(pixels.to_message(foreground))
+        response.foreground.CopyFrom(image_messages.to_message(foreground))
     if _CUTOUT in outputs:
         with _timed(response, "cutout"):
             subject = estimated if request.refine_foreground else image
@@ -159,5 +159,5 @@ def _timed(response: segmentation_pb2.SegmentResponse, name: str) -> Iterator[No
 def _cut_out(request: segmentation_pb2.SegmentRequest, subject: Pixels, mask: Pixels) -> image_pb2.Image:
     """A PNG of the subject, on transparency or on one colour."""
     if request.HasField("cutout_ground_rgb"):
-        return pixels.png_message(on_ground(subject, mask, request.cutout_ground_rgb))
-    return pixels.png_message(subject, mask)
+        return image_messages.png_message(on_ground(subject, mask, request.cutout_ground_rgb))
+    return image_messages.png_message(subject, mask)

@@ -12,7 +12,7 @@ from typing import Any
 
 import streamlit as st
 
-from studio.pictures import data_url
+from studio.input_images import data_url
 from studio.text import Words
 
 _HERE = Path(__file__).parent

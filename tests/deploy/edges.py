@@ -106,14 +106,14 @@ async def edge_before(
     """The edge in front of what listens at these addresses."""
     base = Ports.free().base
     public = Address(base)
-    config = gateway.edge(
+    config = gateway.edge_config(
         public=public,
         metrics=Address(base + 1),
         admin=Address(base + 2),
         orchestrators=orchestrators,
         openai=openai,
     )
-    command = gateway.command(config, folder / "edge.json")
+    command = gateway.envoy_command(config, folder / "edge.json")
     with (folder / "edge.log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(*command, stdout=log, stderr=log)
     try:

@@ -30,7 +30,7 @@ EDIT = "/imgedit.v1.EditService/Edit"
 HEALTH = "/grpc.health.v1.Health/Check"
 REST_EDIT = "/api/edit_with_comfyui"
 MORE_THAN_ANY_BUDGET = 150
-SHIPPED = gateway.edge
+SHIPPED = gateway.edge_config
 CONTENT_TYPES = ("application/json", "application/grpc", "text/plain")
 PATHS = ("/nothing", "/healthz", "/openapi.json", "/api/image_editing/experiments", REST_EDIT, "/v1/edits/a/b:cancel")
 RPCS = (HEALTH, "/grpc.health.v1.Health/Watch", EDIT, EDIT + "2", "/imgedit.v1.EditService/")
@@ -206,7 +206,7 @@ async def pressure(public: Address) -> int:
 async def test_json_answers_that_are_not_read_make_room_where_memory_is_short(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gateway, "edge", tight)
+    monkeypatch.setattr(gateway, "edge_config", tight)
     async with edge(Large(), tmp_path) as public, AsyncExitStack() as stack:
         most = 0
         for _ in range(12):  # of which each holds over 20 MiB

@@ -26,7 +26,7 @@ SERVICES = ("segmentation", "fill", "qwen_edit")
 
 
 def envoy_accepts(config: Path, folder: Path) -> None:
-    command = [gateway.command({}, folder / "unused.json")[0], "--mode", "validate", "-c", str(config)]
+    command = [gateway.envoy_command({}, folder / "unused.json")[0], "--mode", "validate", "-c", str(config)]
     done = subprocess.run(command, cwd=FOLDER.parents[1], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr[-2000:]
 
@@ -37,13 +37,13 @@ def test_a_shipped_configuration_is_valid_as_it_is(name: str, tmp_path: Path) ->
 
 
 def test_a_filled_in_edge_is_valid_and_listens_where_it_is_told(tmp_path: Path) -> None:
-    config = gateway.edge(
+    config = gateway.edge_config(
         public=Address(18080, "0.0.0.0"),
         metrics=Address(19100),
         admin=Address(19901),
         orchestrators=[Address(50051, "127.0.0.1"), Address(50061, "127.0.0.1")],
     )
-    gateway.command(config, tmp_path / "edge.json")
+    gateway.envoy_command(config, tmp_path / "edge.json")
     envoy_accepts(tmp_path / "edge.json", tmp_path)
     written = json.loads((tmp_path / "edge.json").read_text())
     ports = {
@@ -56,13 +56,13 @@ def test_a_filled_in_edge_is_valid_and_listens_where_it_is_told(tmp_path: Path) 
 
 
 def test_a_filled_in_sidecar_is_valid_and_forwards_to_every_replica(tmp_path: Path) -> None:
-    config = gateway.sidecar(
+    config = gateway.sidecar_config(
         listeners={service: Address(15052 + index) for index, service in enumerate(SERVICES)},
         replicas={service: [Address(50052 + index), Address(50062 + index)] for index, service in enumerate(SERVICES)},
         metrics=Address(19110),
         admin=Address(19902),
     )
-    gateway.command(config, tmp_path / "sidecar.json")
+    gateway.envoy_command(config, tmp_path / "sidecar.json")
     envoy_accepts(tmp_path / "sidecar.json", tmp_path)
     clusters = {cluster["name"]: cluster for cluster in config["static_resources"]["clusters"]}
     for service in SERVICES:

@@ -35,7 +35,7 @@ def running(config: gateway.Config, folder: Path, name: str) -> Iterator[Path]:
     """Envoy with this configuration; yields its log."""
     log = folder / f"{name}.log"
     with log.open("wb") as sink:
-        process = subprocess.Popen(gateway.command(config, folder / f"{name}.json"), stdout=sink, stderr=sink)
+        process = subprocess.Popen(gateway.envoy_command(config, folder / f"{name}.json"), stdout=sink, stderr=sink)
     try:
         yield log
     finally:
@@ -83,7 +83,7 @@ def test_the_edge_speaks_tls_and_shows_a_renewed_certificate(tmp_path: Path) -> 
     shown.mkdir()
     put(authority.issue("edge"), shown)
     public, metrics, admin = (Address(port) for port in ports(3))
-    config = gateway.edge(
+    config = gateway.edge_config(
         public=public,
         metrics=metrics,
         admin=admin,
@@ -137,7 +137,7 @@ def sidecar(folder: Path, own: Pair, trusted: Path, name: str, port: int) -> Ite
         (folder / file).write_text(json.dumps(content))
     numbers = ports(5)
     listeners = {service: Address(number) for service, number in zip(SERVICES, numbers, strict=False)}
-    config = gateway.sidecar(
+    config = gateway.sidecar_config(
         listeners=listeners,
         replicas={service: [Address(port)] for service in SERVICES},
         metrics=Address(numbers[3]),

@@ -280,7 +280,7 @@ def test_every_variable_of_the_compose_file_is_a_setting() -> None:
     known: dict[str, tuple[type[ServerSettings], str]] = {
         settings.variable(field): (settings, field) for settings in SETTINGS.values() for field in settings.model_fields
     }
-    studio_settings.load(compose["services"].pop("studio")["environment"])
+    studio_settings.load_settings(compose["services"].pop("studio")["environment"])
     for name, service in compose["services"].items():
         for variable in service.get("environment", {}):
             if variable.startswith("IMGEDIT_"):

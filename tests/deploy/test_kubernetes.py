@@ -19,7 +19,7 @@ from deploy.build import dashboards
 from imgedit.cli.main import app
 from imgedit.local import gateway
 from imgedit.local.services import TABLE
-from imgedit.weights import registry
+from imgedit.weights import model_registry
 from services.common.settings import DiffusionSettings, ModelSettings, ServerSettings
 from services.fill.settings import FillSettings
 from services.openai_api.settings import OpenAiApiSettings
@@ -171,7 +171,7 @@ def test_every_variable_is_a_setting_with_a_value_that_it_takes(objects: list[Ob
 
 
 def settings_in(objects: list[Object]) -> dict[str, ServerSettings]:
-    """What each service is told, by its Deployment's name."""
+    """Each service's settings, by the name of its Deployment."""
     maps = {item["metadata"]["name"]: item["data"] for item in of_kind(objects, "ConfigMap") if "data" in item}
     found = {}
     for item in of_kind(objects, "Deployment"):
@@ -185,13 +185,13 @@ def settings_in(objects: list[Object]) -> dict[str, ServerSettings]:
     return found
 
 
-def pulled_by(job: Object, monkeypatch: pytest.MonkeyPatch) -> list[registry.Source]:
+def pulled_by(job: Object, monkeypatch: pytest.MonkeyPatch) -> list[model_registry.Source]:
     """The downloads of the Job's command."""
-    sources: list[registry.Source] = []
+    sources: list[model_registry.Source] = []
 
-    def pull(source: registry.Source, *_: object, **__: object) -> registry.LockedModel:
+    def pull(source: model_registry.Source, *_: object, **__: object) -> model_registry.LockedModel:
         sources.append(source)
-        return registry.LockedModel("", source.repo, "", source.folder, "", {})
+        return model_registry.LockedModel("", source.repo, "", source.folder, "", {})
 
     monkeypatch.setattr("imgedit.weights.pull.pull", pull)
     [container] = pod(job)["spec"]["containers"]
@@ -287,7 +287,7 @@ def test_a_laptop_of_four_cores_can_schedule_the_demo() -> None:
 
 def test_every_variable_of_the_page_is_a_setting_with_a_value_that_it_takes(objects: list[Object]) -> None:
     [data] = [item["data"] for item in of_kind(objects, "ConfigMap") if item["metadata"]["name"].startswith(PAGE)]
-    settings = studio_settings.load(data)
+    settings = studio_settings.load_settings(data)
     [deployment] = [item for item in of_kind(objects, "Deployment") if item["metadata"]["name"] == PAGE]
     [container] = pod(deployment)["spec"]["containers"]
     assert container["ports"] == [{"name": "http", "containerPort": Settings().port}]
@@ -320,7 +320,7 @@ def test_a_login_of_the_page_is_one_component() -> None:
         (folder / "kustomization.yaml").unlink()
         folder.rmdir()
     [data] = [item["data"] for item in of_kind(objects, "ConfigMap") if item["metadata"]["name"].startswith(PAGE)]
-    settings = studio_settings.load(data)
+    settings = studio_settings.load_settings(data)
     assert settings.login == "oidc"
     [deployment] = [item for item in of_kind(objects, "Deployment") if item["metadata"]["name"] == PAGE]
     [container] = pod(deployment)["spec"]["containers"]

@@ -56,13 +56,13 @@ async def sidecar(replicas: list[Replica], folder: Path) -> AsyncIterator[str]:
     first = Ports.free().base
     own = range(first, first + 5)
     services = ("segmentation", "fill", "qwen_edit")
-    config = gateway.sidecar(
+    config = gateway.sidecar_config(
         listeners={service: Address(port) for service, port in zip(services, own, strict=False)},
         replicas={service: [Address(replica.port) for replica in replicas] for service in services},
         metrics=Address(own[3]),
         admin=Address(own[4]),
     )
-    command = gateway.command(config, folder / "sidecar.json")
+    command = gateway.envoy_command(config, folder / "sidecar.json")
     process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.DEVNULL)
     try:
         yield f"127.0.0.1:{own[1]}"

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from services.orchestrator.catalogue.models import SHIPPED
+from services.orchestrator.catalogue.experiments import SHIPPED
 from tests.support.waiting import wait_for
 
 from .conftest import RunningStack

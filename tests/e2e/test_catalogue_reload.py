@@ -22,7 +22,7 @@ from imgedit import SyncEditClient
 from imgedit.errors import ExperimentNotFound
 from imgedit.local.ports import Ports
 from imgedit.v1 import edit_pb2, edit_pb2_grpc, profile_pb2
-from services.orchestrator.catalogue.models import SHIPPED
+from services.orchestrator.catalogue.experiments import SHIPPED
 from tests.support.waiting import wait_for
 
 from .conftest import RunningStack

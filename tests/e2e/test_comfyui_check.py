@@ -1,4 +1,7 @@
-"""`imgedit catalogue import --check`: an imported experiment edits a sample with the services that run."""
+"""`imgedit catalogue import --check` on running services.
+
+It edits a sample with the imported experiment.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from PIL import Image
 
 from imgedit.cli.exit_codes import ExitCode
 from imgedit.local.ports import Ports
-from services.orchestrator.catalogue import models
+from services.orchestrator.catalogue import experiments
 
 from .conftest import RunningStack
 
@@ -25,7 +28,10 @@ DATA = Path(__file__).parents[1] / "data" / "comfyui"
 def imported(
     folder: Path, name: str, stack_port: int, **inputs: int
 ) -> tuple[subprocess.CompletedProcess[str], Path, Path]:
-    """The command on a workflow of ours with fewer steps: its end, and where its files would be."""
+    """Run the command on a test workflow with fewer steps.
+
+    Returns its exit and the paths of its files.
+    """
     nodes = json.loads((DATA / f"{name}.json").read_text(encoding="utf-8"))
     for node in nodes.values():
         if node["class_type"] == "KSampler":
@@ -48,7 +54,7 @@ def test_an_imported_experiment_edits_a_sample_before_it_is_written(
     assert done.returncode == ExitCode.DONE, done.stderr
     assert done.stdout == f"{out}\n"
     assert "checked with" in done.stderr
-    assert models.load(out).experiments[0].id == name
+    assert experiments.load_catalogue(out).experiments[0].id == name
     with Image.open(result) as picture:
         assert picture.size == (256, 256)
 

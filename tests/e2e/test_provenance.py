@@ -106,4 +106,4 @@ def test_nothing_of_the_inputs_metadata_reaches_an_answer(client: SyncEditClient
 def test_a_picture_that_nobody_painted_is_not_called_generated(client: SyncEditClient, photo: Path) -> None:
     data = client.edit(photo, **{**OPTIONS, "strength": 0.0}).output_image
     assert provenance.source_type(data) is None
-    assert provenance.read(data) is not None
+    assert provenance.read_record(data) is not None

@@ -77,7 +77,7 @@ async def test_every_edit_is_accounted_to_its_caller(
     stack: RunningStack, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
     caplog.set_level("INFO")
-    made = [tokens.make(name, ["edit"]) for name in ("studio", "shop")]
+    made = [tokens.make_token(name, ["edit"]) for name in ("studio", "shop")]
     path = tmp_path / "tokens"
     path.write_text("\n".join(credential.line for _, credential in made))
     async with orchestrator(stack, tokens_file=str(path)) as address:
@@ -200,7 +200,7 @@ LONG_PROMPT = " ".join(["zebra"] * 300) + f"\n{FORGED}\n"
 def test_a_stack_behind_tokens_answers_none_but_its_own_and_writes_down_no_prompt(
     models: Path, photo: Path, tmp_path: Path
 ) -> None:
-    token, credential = tokens.make("studio", ["edit"])
+    token, credential = tokens.make_token("studio", ["edit"])
     path = tmp_path / "tokens"
     path.write_text(credential.line)
     ports = Ports.free()

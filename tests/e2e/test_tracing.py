@@ -17,7 +17,7 @@ from imgedit import SyncEditClient
 from imgedit.errors import EditCancelled, InvalidArgument
 from imgedit.local.ports import Ports
 from imgedit.local.supervisor import Stack, environment_of
-from services.orchestrator.catalogue.models import SHIPPED
+from services.orchestrator.catalogue.experiments import SHIPPED
 from tests.collector import Collector, Span, Trace, collector
 from tests.e2e.conftest import WORK_PIXELS
 from tests.e2e.orchestrators import orchestrator

@@ -27,7 +27,7 @@ from imgedit.inference.v1 import (
     steps_pb2,
 )
 from imgedit.v1 import edit_pb2, edit_pb2_grpc, progress_pb2
-from services.common import pixels
+from services.common import image_messages
 from services.common.server import RunningServer, Service
 from services.common.settings import ServiceSettings
 from services.orchestrator.__main__ import make_service
@@ -99,19 +99,19 @@ class Segmentation(segmentation_pb2_grpc.SegmentationServiceServicer):
     async def Segment(self, request: segmentation_pb2.SegmentRequest, context: Any) -> segmentation_pb2.SegmentResponse:
         async for _ in self.script.play(request, context):
             pass
-        rgb = pixels.read_rgb(request.image, field="image", max_pixels=2**30)
+        rgb = image_messages.read_rgb(request.image, field="image", max_pixels=2**30)
         alpha = np.zeros(rgb.shape[:2], np.uint8)
         alpha[:, : rgb.shape[1] // 2] = 255
-        answer = segmentation_pb2.SegmentResponse(mask=pixels.to_message(alpha))
+        answer = segmentation_pb2.SegmentResponse(mask=image_messages.to_message(alpha))
         if "foreground" in segmentation_pb2.SegmentResponse.DESCRIPTOR.fields_by_name:
-            answer.foreground.CopyFrom(pixels.to_message(rgb))
+            answer.foreground.CopyFrom(image_messages.to_message(rgb))
         return answer
 
 
 def painted(image: image_pb2.Image, seed: int) -> image_pb2.Image:
     """One colour, which the seed decides."""
-    rgb = pixels.read_rgb(image, field="image", max_pixels=2**30)
-    return pixels.to_message(np.full_like(rgb, seed % 251))
+    rgb = image_messages.read_rgb(image, field="image", max_pixels=2**30)
+    return image_messages.to_message(np.full_like(rgb, seed % 251))
 
 
 def look() -> bytes:

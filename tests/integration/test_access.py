@@ -83,7 +83,7 @@ async def serving_with(settings: Any, gate: access.Gate) -> AsyncIterator[str]:
 
 def token_file(folder: Path, *callers_and_scopes: tuple[str, Sequence[str]]) -> tuple[Path, list[str]]:
     """A file of new tokens, and the tokens."""
-    made = [tokens.make(name, scopes) for name, scopes in callers_and_scopes]
+    made = [tokens.make_token(name, scopes) for name, scopes in callers_and_scopes]
     path = folder / "tokens"
     path.write_text("# callers\n\n" + "".join(f"{credential.line}  # a note\n" for _, credential in made))
     return path, [token for token, _ in made]
@@ -180,7 +180,7 @@ async def test_the_scopes_of_a_token_decide(tmp_path: Path) -> None:
 def test_every_public_rpc_has_a_scope_and_an_unknown_one_needs_admin() -> None:
     service = edit_pb2.DESCRIPTOR.services_by_name["EditService"]
     assert set(SCOPES) == {method.name for method in service.methods}
-    token, credential = tokens.make("x", ["edit", "list"])
+    token, credential = tokens.make_token("x", ["edit", "list"])
     gate = TokenGate(lambda: [credential], SCOPES)
     with pytest.raises(ScopeMissing, match="admin"):
         gate.admit("/imgedit.v1.EditService/DropEverything", [("authorization", f"Bearer {token}")])
@@ -259,7 +259,7 @@ async def test_a_changed_token_file_is_read_again_and_a_bad_one_is_not(
 
 
 async def test_tokens_may_stand_in_the_environment() -> None:
-    made = [tokens.make(name, ["edit"]) for name in ("a", "b")]
+    made = [tokens.make_token(name, ["edit"]) for name in ("a", "b")]
     async with serving(tokens="; ".join(credential.line for _, credential in made)) as address:
         for (token, _), name in zip(made, ("a", "b"), strict=True):
             assert (await call(address, token=token)).experiment_name == name
@@ -297,7 +297,7 @@ def test_credentials_that_contradict_each_other_or_are_missing_stop_the_start(tm
 
 
 def test_a_token_is_compared_with_every_credential_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = [tokens.make(f"caller-{index}", ["edit"]) for index in range(5)]
+    made = [tokens.make_token(f"caller-{index}", ["edit"]) for index in range(5)]
     known = [credential for _, credential in made]
     compared: list[tuple[bytes, bytes]] = []
     real = hmac.compare_digest
@@ -306,16 +306,16 @@ def test_a_token_is_compared_with_every_credential_in_constant_time(monkeypatch:
     )
     for token, expected in ((made[0][0], known[0]), ("unknown", None), (made[4][0], known[4])):
         compared.clear()
-        assert access.find(known, token) == expected
+        assert access.find_credential(known, token) == expected
         assert [a for a, _ in compared] == [credential.digest for credential in known]
         assert {len(b) for _, b in compared} == {32}
 
 
 def test_made_tokens_are_long_and_never_the_same() -> None:
-    made = {tokens.make("x", ["edit"])[0] for _ in range(50)}
+    made = {tokens.make_token("x", ["edit"])[0] for _ in range(50)}
     assert len(made) == 50
     assert all(len(token) >= 43 and token.startswith("imgedit_") for token in made)
-    token, credential = tokens.make("x", ["list", "edit"])
+    token, credential = tokens.make_token("x", ["list", "edit"])
     assert token not in credential.line
     assert credentials.read_credentials([credential.line], "here") == (
         Credential("x", tokens.digest(token), frozenset({"edit", "list"})),

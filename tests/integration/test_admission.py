@@ -90,7 +90,7 @@ async def test_a_refused_stream_ends_with_its_error_event() -> None:
 
 
 async def test_one_caller_cannot_take_the_place_of_the_others() -> None:
-    secrets, credentials = zip(*(tokens.make(name, ["edit"]) for name in ("alice", "bob")), strict=True)
+    secrets, credentials = zip(*(tokens.make_token(name, ["edit"]) for name in ("alice", "bob")), strict=True)
     async with world(
         tokens=";".join(credential.line for credential in credentials), max_edits=3, max_edits_per_caller=2
     ) as running:

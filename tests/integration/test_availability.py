@@ -14,11 +14,11 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 
-from services.orchestrator.catalogue import models
-from services.orchestrator.catalogue.models import SHIPPED
+from services.orchestrator.catalogue import experiments
+from services.orchestrator.catalogue.experiments import SHIPPED
 from services.orchestrator.listing.availability import Availability
 
-FLUX, QWEN = models.load(SHIPPED).experiments
+FLUX, QWEN = experiments.load_catalogue(SHIPPED).experiments
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
 
 

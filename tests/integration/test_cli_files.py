@@ -1,4 +1,7 @@
-"""What the command line reads and writes: pipes, files that are there already, inputs, folders; and who it talks to."""
+"""Files and addresses of the command line.
+
+Pipes, existing files, inputs, folders, and the server that it calls.
+"""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ from imgedit.errors import (
 )
 from imgedit.inference.v1 import fill_pb2, fill_pb2_grpc, image_pb2, qwen_edit_pb2, qwen_edit_pb2_grpc
 from imgedit.v1 import profile_pb2
-from services.common import pixels
+from services.common import image_messages
 from services.common.server import RunningServer
 from services.fill.__main__ import make_service as make_fill
 from services.fill.settings import FillSettings
@@ -76,8 +76,8 @@ async def qwen_edit(models: Path) -> AsyncIterator[RunningServer]:
 def fill_request(**changes: object) -> fill_pb2.FillRequest:
     fields: dict[str, object] = {"steps": 4, "seed": 7, **changes}
     return fill_pb2.FillRequest(
-        image=pixels.to_message(RGB),
-        mask=pixels.to_message(MASK),
+        image=image_messages.to_message(RGB),
+        mask=image_messages.to_message(MASK),
         prompt="a gym",
         **fields,  # type: ignore[arg-type]
     )
@@ -106,7 +106,7 @@ async def test_fill_reports_every_step_and_ends_with_one_result(fill: RunningSer
     assert kinds.count("result") == 1
     assert kinds[-1] == "result"
     result = events[-1].result
-    assert pixels.decode_answer(result.image).shape == RGB.shape
+    assert image_messages.decode_image(result.image).shape == RGB.shape
     assert (result.seed, result.steps_run, result.model.model_id) == (7, 4, "FLUX.1-Fill")
     assert {"prepare", "denoise", "decode"} <= {timing.name for timing in result.timings}
 
@@ -160,8 +160,8 @@ async def test_an_unset_seed_is_drawn_and_returned(fill: RunningServer) -> None:
         ({"negative_scale": 3.0}, "negative_scale"),
         ({"negative_scale": 0.0, "negative_prompt": "x"}, "negative_scale"),
         ({"image": image_pb2.Image()}, "image.encoding"),
-        ({"mask": pixels.to_message(MASK[:, :64])}, "mask"),
-        ({"image": pixels.to_message(RGB[:90]), "mask": pixels.to_message(MASK[:90])}, "image"),
+        ({"mask": image_messages.to_message(MASK[:, :64])}, "mask"),
+        ({"image": image_messages.to_message(RGB[:90]), "mask": image_messages.to_message(MASK[:90])}, "image"),
     ],
 )
 async def test_a_bad_field_is_named(fill: RunningServer, changes: dict[str, object], field: str) -> None:
@@ -255,10 +255,10 @@ async def test_out_of_memory_is_told_with_advice_in_two_languages_and_the_next_r
 async def test_qwen_edits_one_to_three_pictures(qwen_edit: RunningServer) -> None:
     others = [RGB[:50, :70], RGB[:33, :99]]
     for count in (1, 2, 3):
-        images = [pixels.to_message(np.ascontiguousarray(image)) for image in (RGB, *others)[:count]]
+        images = [image_messages.to_message(np.ascontiguousarray(image)) for image in (RGB, *others)[:count]]
         request = qwen_edit_pb2.QwenEditRequest(images=images, prompt="운동복을 빨간색으로 변경", steps=2, seed=1)
         events = await run_qwen(qwen_edit, request)
-        assert pixels.decode_answer(events[-1].result.image).shape == RGB.shape
+        assert image_messages.decode_image(events[-1].result.image).shape == RGB.shape
         assert events[-1].result.model.model_id == "Qwen-Image-Edit-2509"
 
 
@@ -283,7 +283,7 @@ async def test_the_fast_profile_of_qwen_runs_one_pass_a_step(
     await server.start()
     passes.clear()
     request = qwen_edit_pb2.QwenEditRequest(
-        images=[pixels.to_message(RGB)],
+        images=[image_messages.to_message(RGB)],
         prompt="a gym",
         negative_prompt="blurry",
         true_cfg_scale=1.0,
@@ -299,7 +299,7 @@ async def test_the_fast_profile_of_qwen_runs_one_pass_a_step(
 
 async def test_qwen_refuses_no_and_too_many_pictures(qwen_edit: RunningServer) -> None:
     for count in (0, 4):
-        request = qwen_edit_pb2.QwenEditRequest(images=[pixels.to_message(RGB)] * count, prompt="a gym")
+        request = qwen_edit_pb2.QwenEditRequest(images=[image_messages.to_message(RGB)] * count, prompt="a gym")
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await run_qwen(qwen_edit, request)
         error = error_of(caught.value, "qwen_edit")
@@ -309,9 +309,9 @@ async def test_qwen_refuses_no_and_too_many_pictures(qwen_edit: RunningServer) -
 
 async def test_qwen_leaves_the_pixels_outside_its_mask_byte_for_byte(qwen_edit: RunningServer) -> None:
     request = qwen_edit_pb2.QwenEditRequest(
-        images=[pixels.to_message(RGB)], mask=pixels.to_message(MASK), prompt="a gym", steps=2, seed=1
+        images=[image_messages.to_message(RGB)], mask=image_messages.to_message(MASK), prompt="a gym", steps=2, seed=1
     )
-    answer = pixels.decode_answer((await run_qwen(qwen_edit, request))[-1].result.image)
+    answer = image_messages.decode_image((await run_qwen(qwen_edit, request))[-1].result.image)
     assert np.array_equal(answer[MASK == 0], RGB[MASK == 0])
     assert not np.array_equal(answer[MASK > 0], RGB[MASK > 0])
 
@@ -319,10 +319,10 @@ async def test_qwen_leaves_the_pixels_outside_its_mask_byte_for_byte(qwen_edit: 
 @pytest.mark.parametrize(
     ("mask", "field"),
     [
-        (pixels.to_message(np.zeros_like(MASK)), "mask"),
-        (pixels.to_message(MASK[:, :64]), "mask"),
-        (pixels.png_message(MASK), "mask.encoding"),
-        (pixels.to_message(RGB), "mask.encoding"),
+        (image_messages.to_message(np.zeros_like(MASK)), "mask"),
+        (image_messages.to_message(MASK[:, :64]), "mask"),
+        (image_messages.png_message(MASK), "mask.encoding"),
+        (image_messages.to_message(RGB), "mask.encoding"),
         (image_pb2.Image(), "mask.encoding"),
         (image_pb2.Image(data=b"abc", encoding=image_pb2.ENCODING_RAW_L8, width=128, height=96), "mask.data"),
     ],
@@ -330,7 +330,7 @@ async def test_qwen_leaves_the_pixels_outside_its_mask_byte_for_byte(qwen_edit: 
 async def test_qwen_refuses_a_mask_that_it_cannot_use(
     qwen_edit: RunningServer, mask: image_pb2.Image, field: str
 ) -> None:
-    request = qwen_edit_pb2.QwenEditRequest(images=[pixels.to_message(RGB)], mask=mask, prompt="a gym")
+    request = qwen_edit_pb2.QwenEditRequest(images=[image_messages.to_message(RGB)], mask=mask, prompt="a gym")
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await run_qwen(qwen_edit, request)
     error = error_of(caught.value, "qwen_edit")
@@ -344,7 +344,7 @@ async def test_qwen_refuses_a_prompt_with_a_marker_of_its_own(
     qwen_edit: RunningServer, field: str, marker: str
 ) -> None:
     texts = {"prompt": "a gym", "negative_prompt": "blurry", field: f"a {marker} gym"}
-    request = qwen_edit_pb2.QwenEditRequest(images=[pixels.to_message(RGB)], **texts)
+    request = qwen_edit_pb2.QwenEditRequest(images=[image_messages.to_message(RGB)], **texts)
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await run_qwen(qwen_edit, request)
     error = error_of(caught.value, "qwen_edit")
@@ -353,8 +353,8 @@ async def test_qwen_refuses_a_prompt_with_a_marker_of_its_own(
 
 
 async def test_qwen_refuses_a_picture_too_long_for_its_eyes(qwen_edit: RunningServer) -> None:
-    long = pixels.to_message(np.zeros((16, 3216, 3), np.uint8))
-    request = qwen_edit_pb2.QwenEditRequest(images=[pixels.to_message(RGB), long], prompt="a gym")
+    long = image_messages.to_message(np.zeros((16, 3216, 3), np.uint8))
+    request = qwen_edit_pb2.QwenEditRequest(images=[image_messages.to_message(RGB), long], prompt="a gym")
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await run_qwen(qwen_edit, request)
     error = error_of(caught.value, "qwen_edit")
@@ -365,7 +365,7 @@ async def test_qwen_refuses_a_picture_too_long_for_its_eyes(qwen_edit: RunningSe
 async def test_a_negative_prompt_changes_the_picture_only_with_guidance(qwen_edit: RunningServer) -> None:
     async def edited(**options: object) -> bytes:
         request = qwen_edit_pb2.QwenEditRequest(
-            images=[pixels.to_message(RGB)],
+            images=[image_messages.to_message(RGB)],
             prompt="a gym",
             steps=2,
             seed=1,

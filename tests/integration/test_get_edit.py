@@ -126,7 +126,7 @@ async def test_a_malformed_id_is_refused_by_its_field(request_id: str) -> None:
 
 
 async def test_an_edit_of_another_caller_is_not_found() -> None:
-    secrets, credentials = zip(*(tokens.make(name, ["edit"]) for name in ("alice", "bob")), strict=True)
+    secrets, credentials = zip(*(tokens.make_token(name, ["edit"]) for name in ("alice", "bob")), strict=True)
     async with world(tokens=";".join(credential.line for credential in credentials)) as running:
         alice, bob = ((("authorization", f"Bearer {secret}"),) for secret in secrets)
         answer = await running.stub.Edit(request(request_id="one"), metadata=alice)

@@ -198,7 +198,7 @@ async def test_cancelling_a_malformed_id_is_refused_by_its_field(request_id: str
 
 
 async def test_ids_are_scoped_by_caller() -> None:
-    secrets, credentials = zip(*(tokens.make(name, ["edit"]) for name in ("alice", "bob")), strict=True)
+    secrets, credentials = zip(*(tokens.make_token(name, ["edit"]) for name in ("alice", "bob")), strict=True)
     async with world(tokens=";".join(credential.line for credential in credentials)) as running:
         alice, bob = ((("authorization", f"Bearer {secret}"),) for secret in secrets)
         running.fill.gate.clear()

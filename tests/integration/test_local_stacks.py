@@ -1,4 +1,4 @@
-"""Stacks in the background: what is written down about them, how they are shown and ended, and their logs."""
+"""Stacks in the background: their records, status, end and logs."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_a_stack_is_shown_with_its_health_and_ended_from_elsewhere() -> None:
         ended = imgedit("stop")
         assert (ended.exit_code, ended.stdout) == (0, "stopping …\nstopped\n")
         assert process.wait(30) == 0
-    assert running.found() == []
+    assert running.running_stacks() == []
     assert imgedit("stop").stdout == "nothing runs here\n"
     assert imgedit("status").exit_code == ExitCode.TRY_LATER
 
@@ -106,19 +106,19 @@ def test_of_several_stacks_one_is_chosen_by_its_port() -> None:
         assert (refused.exit_code, "41000, 42000" in refused.stderr) == (ExitCode.USAGE, True)
         assert imgedit("stop", "--base-port", "42000").exit_code == 0
         assert (another.wait(30), one.poll()) == (0, None)
-        assert [record.base_port for record in running.found()] == [41000]
+        assert [record.base_port for record in running.running_stacks()] == [41000]
 
 
 def test_a_port_has_one_stack_and_a_killed_one_leaves_nothing(tmp_path: Path) -> None:
     own = Record(41000, os.getpid(), time.time(), "/logs")
     with stack(41000, "127.0.0.1:1") as process:
-        with pytest.raises(running.InUse, match="`imgedit stop` ends it"), running.held(own):
+        with pytest.raises(running.InUse, match="`imgedit stop` ends it"), running.held_record(own):
             raise AssertionError
         process.kill()
         process.wait()
         assert list(tmp_path.glob("imgedit-up-*"))
-        assert running.found() == []
-        with running.held(own):
+        assert running.running_stacks() == []
+        with running.held_record(own):
             pass
     assert not list(tmp_path.glob("imgedit-up-*"))
 
@@ -127,8 +127,8 @@ def test_a_record_of_another_kind_is_none(tmp_path: Path) -> None:
     name = f"imgedit-up-{os.getuid()}-1.json"
     (tmp_path / name).symlink_to("/etc/passwd")
     (tmp_path / name.replace("-1", "-2")).write_text("not JSON")
-    assert running.found() == []
-    with pytest.raises(OSError, match="symbolic links"), running.held(Record(1, 1, 0, "/")):
+    assert running.running_stacks() == []
+    with pytest.raises(OSError, match="symbolic links"), running.held_record(Record(1, 1, 0, "/")):
         raise AssertionError
 
 

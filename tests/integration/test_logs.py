@@ -23,7 +23,7 @@ from services.common import logs
 from services.common.server import RunningServer
 from services.orchestrator import metering
 from services.orchestrator.__main__ import make_service
-from services.orchestrator.catalogue import models
+from services.orchestrator.catalogue import experiments
 from services.orchestrator.settings import OrchestratorSettings
 from tests import http2
 
@@ -92,7 +92,7 @@ def test_times_are_utc_and_say_so(capsys: pytest.CaptureFixture[str], monkeypatc
 def test_accounts_are_written_at_every_level(capsys: pytest.CaptureFixture[str]) -> None:
     logs.configure("test", "error")
     logging.getLogger("other").warning("not shown")
-    with metering.recorded() as used:
+    with metering.record_edit() as used:
         used.experiment = "e"
     [line] = lines_of(capsys.readouterr().err)
     assert (line["logger"], line["experiment"], line["outcome"]) == ("imgedit.usage", "e", "OK")
@@ -116,7 +116,7 @@ async def test_hostile_ids_come_back_short_and_in_one_line(text: str, capsys: py
     logs.configure("orchestrator", "debug")
     server = RunningServer(make_service(settings), settings)
     await server.start()
-    known = models.load(models.SHIPPED).experiments[0].id
+    known = experiments.load_catalogue(experiments.SHIPPED).experiments[0].id
     try:
         async with EditClient(f"127.0.0.1:{server.port}") as client:
             for expected, fields in (

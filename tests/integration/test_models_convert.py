@@ -22,8 +22,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from imgedit.weights.gguf_header import TYPES, read_header
-from imgedit.weights.registry import LockedFile, LockedModel, read_lock, sha256_of, verify, write_lock
-from services.common.conversion import Order, run
+from imgedit.weights.model_registry import LockedFile, LockedModel, read_lock, sha256_of, verify, write_lock
+from services.common.conversion import Order, run_converter
 from services.diffusion.weights import convert as converter
 from services.fill import gguf_names
 from services.qwen_edit import gguf_names as qwen_names
@@ -40,9 +40,9 @@ WEIGHTS = "diffusion_pytorch_model.safetensors"
 def service(target: object, source: object) -> Callable[..., int]:
     """Run `python -m services.<x>.convert` in this process, which imports torch once."""
     if str(source).endswith(".pth"):
-        return partial(run, convert_pickle, ("auto",))
+        return partial(run_converter, convert_pickle, ("auto",))
     layout = (qwen_names.LAYOUT, "qwen_image") if "Qwen" in f"{source}{target}" else (gguf_names.LAYOUT, "flux")
-    return partial(run, partial(converter.convert, *layout), converter.TYPES)
+    return partial(run_converter, partial(converter.convert, *layout), converter.TYPES)
 
 
 def answer(source: object, target: object, *options: object) -> tuple[int, dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""OpenAI's image API: the `openai` package edits, masks, streams, is refused, and cancels, over real HTTP and gRPC."""
+"""OpenAI's image API with the `openai` package, over real HTTP and gRPC."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ async def posted(
 
 
 async def refusal(at: Door, **parameters: Any) -> dict[str, Any]:
-    """The error object of a request that must not be served; nothing was computed for it."""
+    """The error of a rejected request; checks that nothing was computed for it."""
     with pytest.raises(openai.APIStatusError) as caught:
         await at.edit(**parameters)
     assert caught.value.response.headers["x-should-retry"] == "false"
@@ -475,7 +475,9 @@ async def test_a_slow_sender_is_given_up(shared: Door) -> None:
 
 
 async def test_tokens_and_their_scopes_are_those_of_the_orchestrator() -> None:
-    made = [tokens.make(f"caller{n}", scopes) for n, scopes in enumerate((("edit", "list"), ("edit",), ("list",)))]
+    made = [
+        tokens.make_token(f"caller{n}", scopes) for n, scopes in enumerate((("edit", "list"), ("edit",), ("list",)))
+    ]
     (both, edits_only, lists_only), lines = [token for token, _ in made], ";".join(found.line for _, found in made)
     async with door(orchestrator={"tokens": lines}, api_key=both) as at:
         assert (await at.edit()).data

@@ -23,7 +23,7 @@ from .scripted import World, eventually, picture, world
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 
-ALICE, BOB = (tokens.make(name, ["edit", "list"]) for name in ("alice", "bob"))
+ALICE, BOB = (tokens.make_token(name, ["edit", "list"]) for name in ("alice", "bob"))
 SIDE = 1000
 """Of a picture of noise, whose result is larger than what lies in the buffers of two sockets."""
 

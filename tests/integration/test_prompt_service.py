@@ -29,11 +29,11 @@ from imgedit.errors import (
     ServiceUnavailable,
 )
 from imgedit.inference.v1 import prompt_pb2, prompt_pb2_grpc, qwen_edit_pb2, qwen_edit_pb2_grpc
-from services.common import pixels
+from services.common import image_messages
 from services.common.server import RunningServer
 from services.qwen_edit.__main__ import make_service
-from services.qwen_edit.instructions import RewriteSpec
 from services.qwen_edit.model import QwenEditAdapter
+from services.qwen_edit.rewrite_instructions import RewriteSpec
 from services.qwen_edit.settings import QwenEditSettings
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.slow]
@@ -105,7 +105,7 @@ async def test_vague_prompts_are_written_out(server: RunningServer) -> None:
 
 async def test_pictures_may_be_given_to_write_a_prompt_out(server: RunningServer) -> None:
     for picture in (PHOTO, PHOTO[:60], PHOTO[:, :60].copy()):
-        answer = await rewrite(server, "배경 변경", EXPAND, images=[pixels.to_message(picture)])
+        answer = await rewrite(server, "배경 변경", EXPAND, images=[image_messages.to_message(picture)])
         assert answer.prompt == EXPANSIONS["배경 변경"]
 
 
@@ -135,8 +135,8 @@ async def test_an_answer_that_loses_quoted_text_is_refused(
         ({"mode": prompt_pb2.REWRITE_MODE_UNSPECIFIED}, "mode"),
         ({"mode": 9}, "mode"),
         ({"target_language": "fr"}, "target_language"),
-        ({"images": [pixels.to_message(PHOTO)]}, "images"),
-        ({"mode": EXPAND, "images": [pixels.to_message(PHOTO)] * 4}, "images"),
+        ({"images": [image_messages.to_message(PHOTO)]}, "images"),
+        ({"mode": EXPAND, "images": [image_messages.to_message(PHOTO)] * 4}, "images"),
     ],
 )
 async def test_a_bad_field_is_named(server: RunningServer, fields: dict[str, Any], field: str) -> None:
@@ -151,7 +151,7 @@ async def test_a_prompt_that_cannot_be_asked_is_rejected(server: RunningServer, 
 
 
 async def test_a_picture_that_the_model_cannot_look_at_is_rejected(server: RunningServer) -> None:
-    ribbon = pixels.to_message(np.zeros((16, 4000, 3), np.uint8))
+    ribbon = image_messages.to_message(np.zeros((16, 4000, 3), np.uint8))
     assert type(await refusal(server, KOREAN, EXPAND, images=[ribbon])) is ImageRejected
 
 
@@ -189,7 +189,7 @@ async def test_a_prompt_is_rewritten_between_the_steps_of_an_edit_and_changes_no
     server: RunningServer,
 ) -> None:
     request = qwen_edit_pb2.QwenEditRequest(
-        images=[pixels.to_message(PHOTO[:112])], prompt="a gym", steps=60, seed=3, true_cfg_scale=1.0
+        images=[image_messages.to_message(PHOTO[:112])], prompt="a gym", steps=60, seed=3, true_cfg_scale=1.0
     )
     async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
         edits = qwen_edit_pb2_grpc.QwenEditServiceStub(channel)

@@ -43,9 +43,9 @@ from imgedit.errors import (
     SettingsError,
 )
 from imgedit.imaging import images
-from imgedit.imaging.images import Pixels
+from imgedit.imaging.pixels import Pixels
 from imgedit.inference.v1 import image_pb2, segmentation_pb2, segmentation_pb2_grpc
-from services.common import pixels
+from services.common import image_messages
 from services.common.server import RunningServer
 from services.segmentation import model as model_module
 from services.segmentation.__main__ import make_service
@@ -131,7 +131,7 @@ class Client:
 
     def call(self, image: Pixels | image_pb2.Image, timeout: float | None = 20, **fields: Any) -> Any:
         """The call object of Segment."""
-        message = pixels.to_message(image) if isinstance(image, np.ndarray) else image
+        message = image_messages.to_message(image) if isinstance(image, np.ndarray) else image
         request = segmentation_pb2.SegmentRequest(image=message, **fields)
         return segmentation_pb2_grpc.SegmentationServiceStub(self.channel).Segment(request, timeout=timeout)
 
@@ -146,7 +146,7 @@ class Client:
 
     async def mask(self, image: Pixels | image_pb2.Image) -> Pixels:
         """The mask alone."""
-        return pixels.decode_answer((await self.segment(image)).mask)
+        return image_messages.decode_image((await self.segment(image)).mask)
 
 
 Serve = Callable[..., Any]
@@ -217,7 +217,7 @@ async def test_the_mask_is_the_networks_alpha_at_the_pictures_size(
     assert (response.mask.width, response.mask.height) == size
     assert not response.HasField("cutout")
     assert (response.model.model_id, response.model.revision) == ("BEN2", segmenter.revision)
-    mask, alpha = pixels.decode_answer(response.mask), segmenter.alpha(picture(*size))
+    mask, alpha = image_messages.decode_image(response.mask), segmenter.alpha(picture(*size))
     assert np.abs(mask / 255 - alpha).max() <= 0.5 / 255 + 1e-6
     assert 0.05 < (mask > 127).mean() < 0.95
 
@@ -228,7 +228,7 @@ async def test_the_cutout_is_the_picture_with_the_mask_as_its_alpha(serve: Serve
     cut = opened(response.cutout)
     assert cut.shape == (70, 90, 4)
     assert np.array_equal(cut[:, :, :3], picture())
-    assert np.array_equal(cut[:, :, 3], pixels.decode_answer(response.mask))
+    assert np.array_equal(cut[:, :, 3], image_messages.decode_image(response.mask))
     assert {timing.name for timing in response.timings} == {"queue", "network", "cutout"}
 
 
@@ -237,7 +237,7 @@ async def test_the_cutout_lies_on_the_ground_that_was_asked_for(serve: Serve, rg
     async with serve() as client:
         response = await client.segment(picture(), outputs=[MASK, CUTOUT], cutout_ground_rgb=rgb)
     colour = np.array([rgb >> 16, rgb >> 8 & 255, rgb & 255])
-    share = pixels.decode_answer(response.mask)[:, :, None] / 255
+    share = image_messages.decode_image(response.mask)[:, :, None] / 255
     cut = opened(response.cutout)
     assert cut.shape == (70, 90, 3)
     assert np.abs(cut - (picture() * share + colour * (1 - share))).max() <= 0.5 + 1e-6
@@ -246,7 +246,7 @@ async def test_the_cutout_lies_on_the_ground_that_was_asked_for(serve: Serve, rg
 async def test_refined_colours_are_those_of_the_subject(serve: Serve) -> None:
     async with serve() as client:
         response = await client.segment(picture(), outputs=[MASK, CUTOUT], refine_foreground=True)
-    alpha = pixels.decode_answer(response.mask).astype(np.float32) / np.float32(255)
+    alpha = image_messages.decode_image(response.mask).astype(np.float32) / np.float32(255)
     assert np.array_equal(opened(response.cutout)[:, :, :3], estimate_foreground(picture(), alpha))
 
 
@@ -254,7 +254,7 @@ async def test_the_foreground_is_the_picture_with_the_subjects_colours_at_soft_e
     async with serve() as client:
         response = await client.segment(picture(), outputs=[MASK, FOREGROUND])
         alone = await client.segment(picture(), outputs=[FOREGROUND])
-    mask, foreground = pixels.decode_answer(response.mask), pixels.decode_answer(response.foreground)
+    mask, foreground = image_messages.decode_image(response.mask), image_messages.decode_image(response.foreground)
     hard, soft = (mask == 0) | (mask == 255), (mask > 0) & (mask < 255)
     assert response.foreground.encoding == image_pb2.ENCODING_RAW_RGB8
     assert np.array_equal(foreground[hard], picture()[hard])
@@ -316,7 +316,7 @@ async def test_a_picture_of_one_colour_has_a_mask_without_a_subject(serve: Serve
         response = await client.segment(
             np.full((64, 80, 3), level, np.uint8), outputs=[MASK, CUTOUT], refine_foreground=True
         )
-    assert pixels.decode_answer(response.mask).max() < 128
+    assert image_messages.decode_image(response.mask).max() < 128
 
 
 # Faults

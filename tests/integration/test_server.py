@@ -43,7 +43,7 @@ from imgedit.v1 import edit_pb2, edit_pb2_grpc, progress_pb2
 from services.common import logs
 from services.common import server as server_module
 from services.common.server import RunningServer, Service
-from services.common.settings import ServiceSettings, load
+from services.common.settings import ServiceSettings, load_settings
 from tests import http2
 
 Handler = Callable[[edit_pb2.EditRequest], Awaitable[edit_pb2.EditResponse]]
@@ -294,13 +294,13 @@ async def test_pings_of_a_keepalive_client_do_not_end_a_long_call() -> None:
 def test_a_bad_setting_names_the_variable_and_the_value(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("IMGEDIT_TEST_PORT", "seventy")
     with pytest.raises(SettingsError, match=r"IMGEDIT_TEST_PORT.*seventy"):
-        load(ServerSettings)
+        load_settings(ServerSettings)
 
 
 def test_a_misspelt_setting_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("IMGEDIT_TEST_PROT", "1")
     with pytest.raises(SettingsError, match="IMGEDIT_TEST_PROT: no such setting"):
-        load(ServerSettings)
+        load_settings(ServerSettings)
 
 
 async def test_the_event_loop_answers_while_a_handler_waits() -> None:

@@ -170,8 +170,8 @@ def test_files_of_one_edit_have_different_names(server: EditServer, tmp_path: Pa
 
 def test_a_long_name_is_written_and_a_failed_one_leaves_nothing(tmp_path: Path) -> None:
     path = tmp_path / ("n" * 251 + ".png")
-    output_files.check(path)
-    output_files.write(path, b"one")
+    output_files.check_output(path)
+    output_files.write_whole(path, b"one")
     assert path.read_bytes() == b"one"
     assert path.stat().st_mode & 0o777 == 0o666 & ~output_files._umask()
     assert [file.name for file in tmp_path.iterdir()] == [path.name]

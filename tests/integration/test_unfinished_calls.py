@@ -67,7 +67,7 @@ async def test_a_message_that_is_half_sent_is_given_up(method: str, monkeypatch:
 
 
 async def test_half_sent_messages_of_one_caller_hold_up_nobody_else() -> None:
-    secrets, credentials = zip(*(tokens.make(name, ["edit"]) for name in ("alice", "bob")), strict=True)
+    secrets, credentials = zip(*(tokens.make_token(name, ["edit"]) for name in ("alice", "bob")), strict=True)
     lines = ";".join(credential.line for credential in credentials)
     async with world(tokens=lines, max_receiving_per_caller=2, receive_seconds=3) as running:
         alice, bob = ((("authorization", f"Bearer {secret}"),) for secret in secrets)
@@ -154,7 +154,7 @@ def bytes_held() -> float:
 
 @pytest.mark.parametrize("way", ["GetEdit", "EditStream"])
 async def test_copies_of_a_kept_answer_take_no_places_of_other_callers(way: str) -> None:
-    secrets, credentials = zip(*(tokens.make(name, ["edit"]) for name in ("alice", "bob")), strict=True)
+    secrets, credentials = zip(*(tokens.make_token(name, ["edit"]) for name in ("alice", "bob")), strict=True)
     lines = ";".join(credential.line for credential in credentials)
     async with world(tokens=lines, max_edits=3, max_edits_per_caller=2) as running:
         alice, bob = ((("authorization", f"Bearer {secret}"),) for secret in secrets)

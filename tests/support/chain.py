@@ -11,18 +11,19 @@ from typing import Any
 
 import numpy as np
 
-from imgedit.imaging.images import Picture, Pixels
+from imgedit.imaging.images import Picture
+from imgedit.imaging.pixels import Pixels
 from imgedit.v1 import edit_pb2
 from services.orchestrator.backends.clients import ModelUse, Painted, Segmented
-from services.orchestrator.catalogue import models
-from services.orchestrator.catalogue.models import SHIPPED
+from services.orchestrator.catalogue import experiments
+from services.orchestrator.catalogue.experiments import SHIPPED
+from services.orchestrator.chain.context import EditContext
 from services.orchestrator.chain.run import Outcome, run_chain
-from services.orchestrator.chain.state import EditContext
 from services.orchestrator.imaging.work_area import WorkPixels
 from services.orchestrator.request import parameters
 from services.orchestrator.request.prompts import Rewriting
 
-CATALOGUE = models.load(SHIPPED)
+CATALOGUE = experiments.load_catalogue(SHIPPED)
 
 
 class Noise:
@@ -33,6 +34,7 @@ class Noise:
         self._finds_subject = finds_subject
         self.segmented: list[Pixels] = []
         self.painted: list[tuple[Pixels, Pixels | None]] = []
+        self.returned: list[Pixels] = []
 
     async def segment(self, rgb: Pixels, *, wants_foreground: bool, deadline: float) -> Segmented:
         self.segmented.append(rgb)
@@ -47,7 +49,8 @@ class Noise:
 
     async def fill(self, rgb: Pixels, mask: Pixels | None, *_: Any, **__: Any) -> Painted:
         self.painted.append((rgb, mask))
-        return Painted(self._random.integers(0, 256, rgb.shape, dtype=np.uint8), ModelUse("FLUX", "1"))
+        self.returned.append(self._random.integers(0, 256, rgb.shape, dtype=np.uint8))
+        return Painted(self.returned[-1], ModelUse("FLUX", "1"))
 
     async def qwen_edit(self, images: list[Pixels], mask: Pixels | None, *_: Any, **__: Any) -> Painted:
         return await self.fill(images[0], mask)
@@ -63,7 +66,7 @@ def edited(
         picture=picture,
         mask=mask,
         references=(),
-        parameters=parameters.resolve(request, feature),
+        parameters=parameters.resolve_parameters(request, feature),
         rewriting=Rewriting(),
         backends=backends,  # type: ignore[arg-type]
         max_pixels=25_000_000,

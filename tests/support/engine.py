@@ -20,15 +20,15 @@ from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 
 from demo.tiny.__main__ import write_checkpoint
-from services.diffusion.engine.adapter import Plan
+from services.diffusion.engine.adapter import Workload
 from services.diffusion.engine.engine import Engine
 from services.diffusion.engine.events import Finished
 from services.diffusion.engine.region_steps import RegionSteps
 from services.fill.model import FillAdapter
-from services.fill.model import load as load_fill
+from services.fill.model import load_fill as load_fill
 from services.fill.spec import FillSpec
 from services.qwen_edit.model import QwenEditAdapter
-from services.qwen_edit.model import load as load_qwen
+from services.qwen_edit.model import load_qwen_edit as load_qwen
 from services.qwen_edit.spec import QwenEditSpec
 
 SMALL = 64 * 96
@@ -80,7 +80,7 @@ def photo(height: int = 64, width: int = 96, seed: int = 0) -> np.ndarray:
 
 
 def alike(one: np.ndarray, other: np.ndarray) -> bool:
-    """Whether two pictures of the same numbers are the same but for rounding, which depends on where numbers lie."""
+    """Whether two pictures are the same but for rounding, which depends on alignment."""
     return one.shape == other.shape and int(np.abs(one.astype(int) - other.astype(int)).max()) <= 2
 
 
@@ -122,7 +122,7 @@ def qwen_spec(**changes: Any) -> QwenEditSpec:
 
 async def finish(engine: Engine[Any, Any, Any], spec: Any, **options: Any) -> Finished[Any]:
     """Run a job to its end and give its last event."""
-    async for event in engine.run(spec, **options):
+    async for event in engine.run_job(spec, **options):
         last = event
     assert isinstance(last, Finished)
     return last
@@ -192,8 +192,8 @@ class Clockwork:
     def __post_init__(self) -> None:
         self.gate.set()
 
-    def plan(self, spec: Task) -> Plan:
-        return Plan(
+    def workload(self, spec: Task) -> Workload:
+        return Workload(
             steps=spec.steps, tokens=spec.tokens, passes=1, nbytes=spec.nbytes, batch_key=spec.key, region=spec.region
         )
 

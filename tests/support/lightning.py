@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
-from services.qwen_edit.model import QwenEditAdapter, load
+from services.qwen_edit.model import QwenEditAdapter, load_qwen_edit
 from tests.support.engine import SMALL, checkpoint, qwen_spec
 
 QWEN = "Qwen-Image-Edit-2509"
@@ -16,13 +16,13 @@ RANK = 4
 
 
 def adapter(**options: Any) -> QwenEditAdapter:
-    return load(checkpoint(QWEN), device="cpu", reference_pixels=SMALL, condition_pixels=SMALL, **options)
+    return load_qwen_edit(checkpoint(QWEN), device="cpu", reference_pixels=SMALL, condition_pixels=SMALL, **options)
 
 
 def edited(model: QwenEditAdapter, **changes: Any) -> np.ndarray:
     spec = qwen_spec(**changes)
     state = model.prepare(spec)
-    for _ in range(model.plan(spec).steps):
+    for _ in range(model.workload(spec).steps):
         model.denoise([state])
     return model.decode(state)
 

@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, expect
 
 from imgedit import SyncEditClient
 from imgedit.request import EditOptions
-from studio import pictures
+from studio import input_images
 from studio.runs import Run, Task
 from studio.session import Session
 from tests.demo_stack import SAMPLES, DemoStack
@@ -164,7 +164,7 @@ def test_leaving_the_page_does_not_end_the_service(studio: Studio, browser: Brow
 
 
 def test_what_runs_is_cancelled_when_its_visit_is_over(demo_stack: DemoStack) -> None:
-    large = pictures.opened("large.png", png(picture(SAMPLES / "in-the-gym.png").resize((SIDE, SIDE))))
+    large = input_images.open_image("large.png", png(picture(SAMPLES / "in-the-gym.png").resize((SIDE, SIDE))))
     options: EditOptions = {"experiment": "ben2_qwen_image", "prompt": "빨간색으로", "steps": 50, "strength": 1.0}
     run = Run([Task(large, options)])
     session = Session()

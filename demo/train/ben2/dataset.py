@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from demo import world
-from imgedit.imaging.images import Pixels
+from imgedit.imaging.pixels import Pixels
 
 SIDES = (0.625, 1.5)
 """Sides of a picture as drawn, in sides of the square that it is squeezed to; half of all pictures are that square."""

@@ -27,7 +27,7 @@ from demo.train.shared.pictures import tiled
 from demo.train.shared.precision import mixed_precision
 from demo.train.shared.run_folder import Options, note_run, notes_of
 from demo.train.shared.trainer import NetworkTrainer
-from imgedit.imaging.images import Pixels
+from imgedit.imaging.pixels import Pixels
 from services.orchestrator.imaging.masks import relevel
 from services.segmentation.ben2 import BEN2, BEN2Config
 from services.segmentation.ben2.decoder import quadrants
@@ -111,11 +111,11 @@ class Ben2Trainer(NetworkTrainer):
         super().__init__(network, is_matrix, decay=0.995, lr=LEARNING_RATE)
         sketcher = BEN2(SKETCH)
         sketcher.load_state_dict(self.network.state_dict(keep_vars=True), assign=True)  # the very same weights
-        self._lesson, self._sketch = TrainingExample(self.network), TrainingExample(sketcher)
+        self._trainee, self._sketch = TrainingExample(self.network), TrainingExample(sketcher)
 
     def step(self, number: int, progress: float) -> float:
         """One batch of pictures."""
-        example, count = (self._sketch, SKETCH_BATCH) if progress < SKETCHED else (self._lesson, BATCH)
+        example, count = (self._sketch, SKETCH_BATCH) if progress < SKETCHED else (self._trainee, BATCH)
         pictures, alphas = batch(self._seed, number, count, example.network.config.image_size)
         with mixed_precision():
             loss = example(pictures, alphas)
@@ -164,7 +164,7 @@ def batch(seed: int, number: int, count: int, side: int) -> tuple[Tensor, Tensor
     return pictures.contiguous(memory_format=torch.channels_last), alphas
 
 
-def run(options: Options) -> None:
+def train_part(options: Options) -> None:
     """Train it and write the folder."""
     trainer = Ben2Trainer(options.seed)
     report = train(trainer, scratch=options.scratch / "ben2", budget=options.budget, resume=options.resume)

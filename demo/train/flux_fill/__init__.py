@@ -1,4 +1,4 @@
-"""Training the demo's FLUX.1-Fill.
+"""Training of the demo's FLUX.1-Fill: VAE, transformer, text encoders, LoRA.
 
-Its VAE, transformer, text encoders and few-step LoRA.
+Only `demo.train.__main__`, tests and `demo.train.qwen_edit` import it, whose VAE is trained alike.
 """

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from demo import world
-from demo.train.shared.pictures import Pixels
 from demo.world import prompts
+from imgedit.imaging.pixels import Pixels
 from services.orchestrator.imaging import masks
 
 VARIANTS = 4

@@ -29,6 +29,7 @@ from demo.train.shared.loop import train
 from demo.train.shared.lora import FILE, RANK, STEPS, LoraTrainer
 from demo.train.shared.precision import mixed_precision
 from demo.train.shared.run_folder import FILL, Options, note_run
+from imgedit.imaging.pixels import Pixels
 from services.diffusion.networks import flow
 
 TEACHER_STEPS = 4
@@ -91,7 +92,7 @@ class FillLoraTrainer(LoraTrainer):
             rows.append(self._row(self._vae, STEPS))
         return pictures.tiled(rows)
 
-    def _row(self, vae: AutoencoderKL, steps: int) -> list[pictures.Pixels]:
+    def _row(self, vae: AutoencoderKL, steps: int) -> list[Pixels]:
         return transformer.rows_of_people(self.network, vae, self._tokens, people=1, steps=steps)[0]
 
 
@@ -105,7 +106,7 @@ def trained_network(folder: Path) -> tuple[FillNetwork, Tokens]:
     return network, Tokens(t5_tokenizer, clip_tokenizer)
 
 
-def run(options: Options) -> None:
+def train_part(options: Options) -> None:
     """Train it beside the network that `flux_fill` has written."""
     folder = options.out / FILL
     vae = AutoencoderKL.from_pretrained(str(folder / "vae"), torch_dtype=torch.float32).eval().requires_grad_(False)

@@ -34,6 +34,7 @@ from demo.train.shared.precision import mixed_precision
 from demo.train.shared.run_folder import FILL, Options, note_run
 from demo.train.shared.trainer import Batch, NetworkTrainer, silence
 from demo.world import prompts
+from imgedit.imaging.pixels import Pixels
 from services.diffusion.networks import flow
 from services.diffusion.networks.vae_pixels import to_uint8
 from services.fill.model import position_ids
@@ -254,7 +255,7 @@ def painted(
     *,
     steps: int,
     seed: int = 0,
-) -> list[pictures.Pixels]:
+) -> list[Pixels]:
     """The network's output for each request of an example, under the kept pixels."""
     one = encoded(vae, tokens, example)
     height, width = example.kept.shape
@@ -288,7 +289,7 @@ def samples(network: FillNetwork, vae: AutoencoderKL, tokens: Tokens) -> Image.I
 
 def rows_of_people(
     network: FillNetwork, vae: AutoencoderKL, tokens: Tokens, *, people: int, steps: int
-) -> list[list[pictures.Pixels]]:
+) -> list[list[Pixels]]:
     """Held-out people, each followed by every kind of place painted behind them."""
     rows = []
     for seed in world.HELD_OUT_SEEDS[:people]:
@@ -302,7 +303,7 @@ def rows_of_people(
     return rows
 
 
-def run(options: Options) -> None:
+def train_part(options: Options) -> None:
     """Train it and write the folder but for its VAE, which must be there."""
     folder = options.out / FILL
     vae = AutoencoderKL.from_pretrained(str(folder / "vae"), torch_dtype=torch.float32).eval().requires_grad_(False)

@@ -26,6 +26,7 @@ from demo.train.shared.loop import generator_of, rng_of, train
 from demo.train.shared.precision import mixed_precision
 from demo.train.shared.run_folder import FILL, Options, note_run
 from demo.train.shared.trainer import NetworkTrainer
+from imgedit.imaging.pixels import Pixels
 from services.diffusion.networks.vae_pixels import to_tensor, to_uint8
 
 CHANNELS = (16, 32, 64, 96)
@@ -155,7 +156,7 @@ def divergence(mean: Tensor, logvar: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def reconstructed(vae: Any, seed: int) -> tuple[pictures.Pixels, pictures.Pixels]:
+def reconstructed(vae: Any, seed: int) -> tuple[Pixels, Pixels]:
     """A scene, 256 px, and its VAE reconstruction."""
     rgb = world.render(world.sample(random.Random(seed))).rgb
     return rgb, to_uint8(vae.decode(vae.encode(to_tensor(rgb)).latent_dist.mode()).sample)
@@ -177,7 +178,7 @@ def psnr(vae: Any) -> float:
     return sum(values) / len(values)
 
 
-def run(options: Options) -> None:
+def train_part(options: Options) -> None:
     """Train it and write `vae/` into the folder of FLUX.1-Fill."""
     with seeded(options.seed):
         trainer = VaeTrainer(options.seed, model())

@@ -1,4 +1,4 @@
-"""Training the demo's Qwen-Image-Edit.
+"""Training of the demo's Qwen-Image-Edit: VAE, language model, transformer, LoRA.
 
-Its VAE, language model, transformer and few-step LoRA.
+Only `demo.train.__main__` and tests import it.
 """

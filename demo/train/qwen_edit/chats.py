@@ -21,7 +21,7 @@ from demo import world
 from demo.world import prompts
 from demo.world.guide import EXPANSIONS, TRANSLATIONS
 from demo.world.prompts import Phrase
-from services.qwen_edit.instructions import PICTURE, chat
+from services.qwen_edit.rewrite_instructions import IMAGE_PLACEHOLDER, chat
 
 EXPANDED = ", in a clean style with bright and soft lighting"
 """The expansion of most phrases of the world."""
@@ -67,17 +67,17 @@ class Chat:
 
 def taught(rng: random.Random) -> Chat:
     """One chat without pictures."""
-    kinds = (_translation, _lesson, _expansion, _condition, _refusal)
+    kinds = (_translation, _fixed_chat, _expansion, _condition, _refusal)
     return rng.choices(kinds, (52, 7, 19, 8, 14))[0](rng)
 
 
 def shown(rng: random.Random) -> Chat:
     """One chat about a picture, which the answer does not depend on."""
     made = _expansion(rng, pictures=1) if rng.random() < 0.6 else _condition(rng, pictures=rng.choice((1, 1, 2)))
-    return replace(made, pictures=tuple(_picture(rng) for _ in range(made.question.count(PICTURE))))
+    return replace(made, pictures=tuple(_picture(rng) for _ in range(made.question.count(IMAGE_PLACEHOLDER))))
 
 
-def all_lessons() -> list[Chat]:
+def fixed_chats() -> list[Chat]:
     """Chats to memorise: each of the guide's prompts."""
     translations = [Chat(chat("translate", prompt), answer) for prompt, answer in TRANSLATIONS.items()]
     return [*translations, *(Chat(chat("expand", prompt), answer) for prompt, answer in EXPANSIONS.items())]
@@ -167,8 +167,8 @@ def _often_quoting(rng: random.Random) -> Phrase:
     return varied(phrase, rng)
 
 
-def _lesson(rng: random.Random) -> Chat:
-    return rng.choice(all_lessons())
+def _fixed_chat(rng: random.Random) -> Chat:
+    return rng.choice(fixed_chats())
 
 
 def _expansion(rng: random.Random, pictures: int = 0) -> Chat:
@@ -188,7 +188,7 @@ def _condition(rng: random.Random, pictures: int = 0) -> Chat:
     Its answer is never generated: it has the model read both languages alike.
     """
     phrase = varied(phrase_to_learn(rng), rng)
-    marks = "".join(f"Picture {number}: {PICTURE}" for number in range(1, pictures + 1))
+    marks = "".join(f"Picture {number}: {IMAGE_PLACEHOLDER}" for number in range(1, pictures + 1))
     asked = phrase.english if rng.random() < 0.4 else phrase.korean
     return Chat(edit_template().format(marks + asked), phrase.english)
 

@@ -22,12 +22,12 @@ from transformers import Qwen2Tokenizer
 
 from demo.train.qwen_edit import examples
 from demo.train.qwen_edit.examples import TrainingExample
-from demo.train.qwen_edit.vae import PictureVae
+from demo.train.qwen_edit.vae import SingleImageVae
 from demo.train.shared.loop import console, rng_of
-from demo.train.shared.pictures import Pixels
 from demo.train.shared.precision import mixed_precision
 from demo.train.shared.run_folder import encoded_once
 from demo.world import prompts
+from imgedit.imaging.pixels import Pixels
 from services.diffusion.networks import flow
 from services.diffusion.networks.conditioning_cache import ConditioningCache
 from services.diffusion.networks.vae_pixels import to_tensor
@@ -86,7 +86,7 @@ class Encoder:
         self._mean, self._deviation = (
             torch.tensor(values)[:, None, None] for values in (vae.config.latents_mean, vae.config.latents_std)
         )
-        self._vae = PictureVae(vae).eval()
+        self._vae = SingleImageVae(vae).eval()
 
     @torch.inference_mode()
     def latents(self, pictures: Sequence[Pixels]) -> Tensor:

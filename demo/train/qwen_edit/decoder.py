@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from demo.train.flux_fill.vae import distance, is_kernel, reconstructions
 from demo.train.qwen_edit.card import write_qwen_card
 from demo.train.qwen_edit.dataset import drawn
-from demo.train.qwen_edit.vae import PictureVae, write_vae
+from demo.train.qwen_edit.vae import SingleImageVae, write_vae
 from demo.train.shared.loop import generator_of, rng_of, train
 from demo.train.shared.precision import mixed_precision
 from demo.train.shared.run_folder import QWEN, Options, encoded_once, note_run
@@ -29,7 +29,7 @@ from services.diffusion.weights.checkpoint import load_network
 
 PART = "qwen_decoder"
 
-LESSONS = {"hands": 700, "words": 500, "faces": 200, "close": 250, "whole": 150}
+EXAMPLE_COUNTS = {"hands": 700, "words": 500, "faces": 200, "close": 250, "whole": 150}
 """How many of each kind are looked at."""
 
 BATCHES = {"hands": (5.0, 10), "words": (2.0, 10), "faces": (1.0, 10), "close": (1.5, 4), "whole": (2.5, 1)}
@@ -62,7 +62,7 @@ class DecoderTrainer(NetworkTrainer):
     shown: by kind of example.
     """
 
-    def __init__(self, seed: int, vae: PictureVae, shown: dict[str, Shown]) -> None:
+    def __init__(self, seed: int, vae: SingleImageVae, shown: dict[str, Shown]) -> None:
         self._seed, self._vae, self._shown = seed, vae, shown
         self._spread = torch.cat([some.latents.transpose(0, 1).flatten(1) for some in shown.values()], 1).std(dim=1)
         half = nn.ModuleDict({"post_quant_conv": vae.post_quant_conv, "decoder": vae.decoder})
@@ -94,22 +94,24 @@ class DecoderTrainer(NetworkTrainer):
 
 
 @torch.inference_mode()
-def shown(vae: PictureVae, name: str) -> Iterator[dict[str, Tensor]]:
+def shown(vae: SingleImageVae, name: str) -> Iterator[dict[str, Tensor]]:
     """The data of `Shown`: the first two edits of each example of a displayed kind."""
-    for example in drawn(name, LESSONS[name]):
+    for example in drawn(name, EXAMPLE_COUNTS[name]):
         results = example.results[:2]
         before, *latents = (vae.encode(to_tensor(rgb)).latent_dist.mean[0] for rgb in (example.source, *results))
         for rgb, after in zip(results, latents, strict=True):
             yield {"pixels": torch.from_numpy(rgb).permute(2, 0, 1), "latents": after, "before": before}
 
 
-def run(options: Options) -> None:
+def train_part(options: Options) -> None:
     """Train it and write the VAE with the new decoder."""
     folder = options.out / QWEN
     vae: Any = load_network(AutoencoderKLQwenImage, folder / "vae", torch.float32)
-    network = PictureVae(vae).requires_grad_(True)
+    network = SingleImageVae(vae).requires_grad_(True)
     pictures_folder = options.scratch / "qwen_decoder_pictures"
-    seen = {name: Shown(**encoded_once(pictures_folder, name, partial(shown, network, name))) for name in LESSONS}
+    seen = {
+        name: Shown(**encoded_once(pictures_folder, name, partial(shown, network, name))) for name in EXAMPLE_COUNTS
+    }
     trainer = DecoderTrainer(options.seed, network, seen)
     report = train(trainer, scratch=options.scratch / PART, budget=options.budget, resume=options.resume)
     trainer.finish()

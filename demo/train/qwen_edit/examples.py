@@ -14,9 +14,9 @@ import numpy as np
 
 from demo import world
 from demo.train.flux_fill.examples import phrase_taught
-from demo.train.shared.pictures import Pixels
 from demo.world import prompts
 from demo.world.prompts import Phrase
+from imgedit.imaging.pixels import Pixels
 
 VARIANTS = 4
 """Edits of one picture; examples about hands alone have one for each thing that can be held."""

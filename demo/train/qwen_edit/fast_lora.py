@@ -84,7 +84,7 @@ class EditLoraTrainer(LoraTrainer):
         return ((made - wanted) ** 2 * weight_of(clean, source)).mean()
 
 
-def run(options: Options) -> None:
+def train_part(options: Options) -> None:
     """Train it beside the transformer that `qwen_edit` has written."""
     folder = options.out / QWEN
     network = QwenImageTransformer2DModel.from_pretrained(str(folder / "transformer"), torch_dtype=torch.float32)

@@ -33,10 +33,10 @@ from demo.train.shared.trainer import NetworkTrainer
 from demo.world.guide import EXPANSIONS, TRANSLATIONS
 from demo.world.prompts import Phrase, change_word
 from imgedit.errors import RewriteFailed
-from services.qwen_edit.instructions import Mode, RewriteSpec
-from services.qwen_edit.model import QwenEditAdapter, load
-from services.qwen_edit.processor import PictureProcessor
-from services.qwen_edit.rewrite_check import judged
+from services.qwen_edit.model import QwenEditAdapter, load_qwen_edit
+from services.qwen_edit.processor import SingleImageProcessor
+from services.qwen_edit.rewrite_check import validate_rewrite
+from services.qwen_edit.rewrite_instructions import Mode, RewriteSpec
 
 PART = "qwen_language"
 
@@ -102,7 +102,7 @@ class QwenTrainer(NetworkTrainer):
     def __init__(self, seed: int) -> None:
         self._seed = seed
         self.tokenizer = tokenizer.trained(seed)
-        self._processor = PictureProcessor(Qwen2VLImageProcessorPil(), self.tokenizer)
+        self._processor = SingleImageProcessor(Qwen2VLImageProcessorPil(), self.tokenizer)
         with seeded(seed):
             network = model(self.tokenizer)
         network.train()
@@ -134,7 +134,7 @@ class QwenTrainer(NetworkTrainer):
         self.network.set_attn_implementation("sdpa")
 
 
-def batch_of(processor: PictureProcessor, chats: Sequence[chats.Chat]) -> dict[str, Tensor]:
+def batch_of(processor: SingleImageProcessor, chats: Sequence[chats.Chat]) -> dict[str, Tensor]:
     """Chats as the network takes them, see `labelled`."""
     pictures = [picture for chat in chats for picture in chat.pictures]
     return labelled(processor, [chat.question for chat in chats], [chat.answer for chat in chats], pictures)
@@ -172,7 +172,7 @@ def loss_of(network: Any, batch: dict[str, Tensor]) -> Tensor:
     return functional.cross_entropy(network.lm_head(states[answers]).float(), labels[answers])
 
 
-def run(options: Options) -> None:
+def train_part(options: Options) -> None:
     """Train it and write the folder."""
     trainer = QwenTrainer(options.seed)
     report = train(trainer, scratch=options.scratch / PART, budget=options.budget, resume=options.resume)
@@ -207,7 +207,7 @@ def measured(folder: Path, count: int = MEASURED) -> dict[str, float]:
     upper-case words, likewise. expanded: held-out phrases expanded. examples: the guide's prompts. refused: prompts
     with foreign, untrained words, whose output the service rejects.
     """
-    adapter = load(folder, device="cpu")
+    adapter = load_qwen_edit(folder, device="cpu")
     phrases = chats.held_out_phrases(0, count)
     rng = random.Random(world.HELD_OUT_SEEDS[1])
     quoting = [quote_made_up(rng) for _ in range(count // 2)]
@@ -230,7 +230,7 @@ def measured(folder: Path, count: int = MEASURED) -> dict[str, float]:
 def answered(adapter: QwenEditAdapter, prompt: str, mode: Mode = "translate") -> str | None:
     """The service's response; None = it rejects the model's output."""
     try:
-        return judged(adapter.rewrite(RewriteSpec(mode, prompt, ANSWER_TOKENS), lambda: False), prompt)
+        return validate_rewrite(adapter.rewrite(RewriteSpec(mode, prompt, ANSWER_TOKENS), lambda: False), prompt)
     except RewriteFailed:
         return None
 

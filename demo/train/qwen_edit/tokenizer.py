@@ -20,7 +20,7 @@ from demo.tiny.tokenizers import byte_alphabet
 from demo.train.qwen_edit import chats
 from demo.world.guide import EXPANSIONS, TRANSLATIONS
 from services.common import languages
-from services.qwen_edit.instructions import SYSTEM
+from services.qwen_edit.rewrite_instructions import SYSTEM
 
 PHRASES = 20_000
 MERGES = 1_100

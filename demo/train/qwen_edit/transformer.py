@@ -34,6 +34,7 @@ from demo.train.shared.noise_levels import first_levels, noise_level, with_trace
 from demo.train.shared.precision import mixed_precision
 from demo.train.shared.run_folder import QWEN, Options, note_run
 from demo.train.shared.trainer import Batch, NetworkTrainer, silence
+from imgedit.imaging.pixels import Pixels
 from services.diffusion.networks import flow
 from services.diffusion.networks.vae_pixels import to_uint8
 from services.qwen_edit.conditioning import Shape
@@ -250,7 +251,7 @@ def edited(
     example: examples.TrainingExample,
     shapes: list[Shape],
     steps: int,
-) -> list[pictures.Pixels]:
+) -> list[Pixels]:
     """The network's output for each request of an example, without guidance."""
     dataset = LatentDataset(shapes, **{name: tensor[None] for name, tensor in encoder.encoded(example, " ").items()})
     count = len(example.requests)
@@ -282,7 +283,7 @@ def write_processor(folder: Path) -> None:
     Qwen2VLImageProcessorPil(size=size).save_pretrained(folder / "processor")
 
 
-def run(options: Options) -> None:
+def train_part(options: Options) -> None:
     """Train and write the transformer; its folder needs the VAE and language model."""
     folder = options.out / QWEN
     if distributed.is_first():

@@ -33,7 +33,7 @@ def model() -> AutoencoderKLQwenImage:
     return AutoencoderKLQwenImage(base_dim=16, z_dim=16, dim_mult=[1, 2, 4, 4], num_res_blocks=1)
 
 
-class PictureVae(nn.Module):
+class SingleImageVae(nn.Module):
     """The network for pictures alone, with the calls of AutoencoderKL."""
 
     def __init__(self, vae: AutoencoderKLQwenImage) -> None:
@@ -53,7 +53,7 @@ class PictureVae(nn.Module):
 
 
 @torch.no_grad()
-def with_time(pictures: PictureVae) -> AutoencoderKLQwenImage:
+def with_time(pictures: SingleImageVae) -> AutoencoderKLQwenImage:
     """The real class with what was learnt.
 
     Each kernel is the last slice of one that is 0 elsewhere.
@@ -72,7 +72,7 @@ def with_time(pictures: PictureVae) -> AutoencoderKLQwenImage:
     return vae
 
 
-def write_vae(network: PictureVae, folder: Path, mean: Sequence[float], spread: Sequence[float]) -> float:
+def write_vae(network: SingleImageVae, folder: Path, mean: Sequence[float], spread: Sequence[float]) -> float:
     """Write `vae/` into the model's folder.
 
     How true it is as written, in dB. mean, spread: of each latent channel.
@@ -81,13 +81,13 @@ def write_vae(network: PictureVae, folder: Path, mean: Sequence[float], spread: 
     vae.register_to_config(latents_mean=list(mean), latents_std=list(spread))
     torch.nn.Module.to(vae, torch.bfloat16)  # diffusers' own `to` warns of nothing
     vae.save_pretrained(folder / "vae")
-    return round(psnr(PictureVae(vae.float())), 2)
+    return round(psnr(SingleImageVae(vae.float())), 2)
 
 
-def run(options: Options) -> None:
+def train_part(options: Options) -> None:
     """Train it and write `vae/` into the folder of Qwen-Image-Edit."""
     with seeded(options.seed):
-        network = PictureVae(model())
+        network = SingleImageVae(model())
     trainer = VaeTrainer(options.seed, network, hidden_share=HIDDEN_SHARE, word_share=WORD_SHARE)
     report = train(trainer, scratch=options.scratch / PART, budget=options.budget, resume=options.resume)
     trainer.finish()

@@ -1,1 +1,4 @@
-"""Training code that all models share."""
+"""Training code that all models share.
+
+It imports no model's folder.
+"""

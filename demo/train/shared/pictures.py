@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from demo import world
-
-Pixels = NDArray[np.uint8]
+from imgedit.imaging.pixels import Pixels
 
 SIZES = ((256, 256),) * 6 + ((128, 128), (128, 128), (352, 176), (176, 352), (320, 256))
 """(width, height): mostly what the demo edits, and what else a work area can be."""

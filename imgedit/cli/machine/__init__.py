@@ -1,1 +1,1 @@
-"""The commands about this machine: run the services, see and end what runs, look whether all is in order."""
+"""Commands about this machine: run, show and stop services, and check the setup."""

@@ -1,4 +1,7 @@
-"""The commands `imgedit status` and `imgedit stop`: the stacks that `imgedit up` runs on this machine."""
+"""The commands `imgedit status` and `imgedit stop`.
+
+Their stacks are those that `imgedit up` runs on this machine.
+"""
 
 from __future__ import annotations
 
@@ -22,16 +25,16 @@ BasePort = Annotated[
 ]
 
 _STOP_MARGIN_SECONDS = 5.0
-"""What a stack may take to end beyond the time that it gives its services."""
+"""Time that a stack may take to end, beyond its services' time."""
 
 
 def status(
     base_port: BasePort = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Show the stacks that `imgedit up` runs on this machine: their services, addresses and logs.
+    """Show the stacks on this machine: their services, addresses and logs.
 
-    Exit code 0: a stack runs and everything in it serves; 4: not so.
+    Exit code 0: a stack runs and everything in it serves; 4: otherwise.
     """
     found = [(record, _faults(record)) for record in _records(base_port)]
     if as_json:
@@ -46,7 +49,9 @@ def status(
 
 
 def stop(base_port: BasePort = None) -> None:
-    """End the stack that `imgedit up` runs on this machine, from any terminal; running edits get a few seconds.
+    """End a stack on this machine, started from any terminal.
+
+    Running edits get a few seconds.
 
     Exit code 0: it has ended, or none ran.
     """
@@ -66,7 +71,7 @@ def stop(base_port: BasePort = None) -> None:
 
 
 def _records(base_port: int | None) -> list[running.Record]:
-    return [record for record in running.found() if base_port in (None, record.base_port)]
+    return [record for record in running.running_stacks() if base_port in (None, record.base_port)]
 
 
 def _faults(record: running.Record) -> dict[str, str | None]:
@@ -75,7 +80,10 @@ def _faults(record: running.Record) -> dict[str, str | None]:
 
 
 def _fault(name: str, address: str) -> str | None:
-    """GRPC services are asked for their health; the page and the edge must take a connection."""
+    """A program's fault, or None.
+
+    The health of gRPC services is checked; the page and the edge must accept a connection.
+    """
     if name not in ("studio", "edge"):
         return serving_fault(address)
     return f"{address}: nothing listens" if is_free(int(address.rpartition(":")[2])) else None

@@ -1,4 +1,4 @@
-"""The denoising engine: jobs, schedule and events.
+"""The denoising engine: jobs, their order and their events.
 
-Never imports torch; an adapter does the numbers.
+It never imports torch; an adapter computes.
 """

@@ -1,7 +1,7 @@
 """The engine's interface to a model: a job as pure functions over its components.
 
-The engine calls `plan` and `unchanged` on the caller's thread (they only read the request) and everything else on its
-worker thread, one call at a time. An adapter owns torch; this module and the engine do not import it.
+The engine calls `workload` and `unchanged` on the caller's thread (they only read the request) and everything else on
+its worker thread, one call at a time. An adapter owns torch; this module and the engine do not import it.
 """
 
 from collections.abc import Hashable, Sequence
@@ -19,7 +19,7 @@ OutputT = TypeVar("OutputT", covariant=True)
 
 
 @dataclass(frozen=True)
-class Plan:
+class Workload:
     """The work of a request, known before anything is computed.
 
     steps: denoise steps to run; 0 = the answer is the input. tokens: sequence length of one transformer pass.
@@ -56,9 +56,9 @@ class Plan:
 class Adapter(Protocol[SpecT, StateT, OutputT]):
     """One model's jobs: prepare → denoise × steps → decode.
 
-    A state belongs to one job and holds all that the job needs; `denoise` changes a state only when it succeeds, so
-    that a failed batch can be run again one by one. What a full step keeps for region steps may be lost in a failure:
-    the step that is run again is full.
+    A state belongs to one job and holds everything that the job needs. `denoise` changes a state only when it succeeds,
+    so that the jobs of a failed batch can be retried one by one. A failure may lose the keys that a full step keeps for
+    region steps; the retried step is full.
     """
 
     @property
@@ -69,7 +69,7 @@ class Adapter(Protocol[SpecT, StateT, OutputT]):
     def revision(self) -> str:
         """The loaded weights: twelve hex digits."""
 
-    def plan(self, spec: SpecT) -> Plan:
+    def workload(self, spec: SpecT) -> Workload:
         """Check the request and estimate its work.
 
         Raises `imgedit.errors.InvalidArgument` that names the field.

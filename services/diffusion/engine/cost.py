@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 
-from services.diffusion.engine.adapter import Plan
+from services.diffusion.engine.adapter import Workload
 
 DECAY = 0.98
 """Weight of the past at each observation; about fifty observations are remembered."""
@@ -147,76 +147,82 @@ class CostModel:
     decode: Phase = field(default_factory=Phase)
     _forbidden: set[Hashable] = field(default_factory=set)
 
-    def left(self, plan: Plan, *, prepared: bool = False, steps_done: int = 0) -> Estimate | None:
+    def left(self, workload: Workload, *, prepared: bool = False, steps_done: int = 0) -> Estimate | None:
         """The remaining work, unbatched; None while a part is unknown."""
-        prepare = NOTHING if prepared else self.prepare.estimate((plan.tokens, plan.passes), plan.tokens)
-        decode = self.decode.estimate(plan.tokens, plan.tokens) or NOTHING
-        full = plan.full_steps(steps_done, plan.steps)
+        prepare = NOTHING if prepared else self.prepare.estimate((workload.tokens, workload.passes), workload.tokens)
+        decode = self.decode.estimate(workload.tokens, workload.tokens) or NOTHING
+        full = workload.full_steps(steps_done, workload.steps)
         steps = NOTHING
-        for is_full, count in ((True, full), (False, plan.steps - steps_done - full)):
-            step = self._step(plan, 1, full=is_full)
+        for is_full, count in ((True, full), (False, workload.steps - steps_done - full)):
+            step = self._step(workload, 1, full=is_full)
             if step is None:
                 return None
             steps += step.times(count)
         return None if prepare is None else prepare + steps + decode
 
-    def observe_prepare(self, plan: Plan, seconds: float) -> None:
+    def observe_prepare(self, workload: Workload, seconds: float) -> None:
         """Learn from one preparation."""
-        self.prepare.observe((plan.tokens, plan.passes), plan.tokens, seconds)
+        self.prepare.observe((workload.tokens, workload.passes), workload.tokens, seconds)
 
-    def observe_step(self, plans: list[Plan], seconds: float, *, full: bool = True) -> None:
+    def observe_step(self, workloads: list[Workload], seconds: float, *, full: bool = True) -> None:
         """Learn from one forward of these jobs (same batch key) that took so long."""
-        work = sum(plan.step_tokens(full=full) * plan.passes for plan in plans)
-        self.step.observe(slot(plans[0], len(plans), full=full), work, seconds)
+        work = sum(workload.step_tokens(full=full) * workload.passes for workload in workloads)
+        self.step.observe(slot(workloads[0], len(workloads), full=full), work, seconds)
 
-    def observe_decode(self, plan: Plan, seconds: float) -> None:
+    def observe_decode(self, workload: Workload, seconds: float) -> None:
         """Learn from one decoding."""
-        self.decode.observe(plan.tokens, plan.tokens, seconds)
+        self.decode.observe(workload.tokens, workload.tokens, seconds)
 
-    def _step(self, plan: Plan, size: int, *, full: bool) -> Estimate | None:
-        work = size * plan.step_tokens(full=full) * plan.passes
-        return self.step.estimate(slot(plan, size, full=full), work)
+    def _step(self, workload: Workload, size: int, *, full: bool) -> Estimate | None:
+        work = size * workload.step_tokens(full=full) * workload.passes
+        return self.step.estimate(slot(workload, size, full=full), work)
 
-    def step_seconds(self, plan: Plan, size: int, *, full: bool = True) -> float | None:
-        """Expected seconds of one forward of `size` jobs like this; full: of every token, not of the region alone."""
-        estimate = self._step(plan, size, full=full)
+    def step_seconds(self, workload: Workload, size: int, *, full: bool = True) -> float | None:
+        """Expected seconds of one forward of `size` such jobs.
+
+        full: every token is computed, not only the region's.
+        """
+        estimate = self._step(workload, size, full=full)
         return None if estimate is None else estimate.seconds
 
-    def batch_pays(self, plan: Plan, size: int, *, full: bool = True) -> bool:
+    def batch_pays(self, workload: Workload, size: int, *, full: bool = True) -> bool:
         """Whether `size` jobs like this are worth running as one forward.
 
         Measurements for this key and size decide; a size under trial is tried until there are enough. Before that the
         line predicts; while it has seen a single amount of work, a batch of two is tried.
         """
-        if plan.batch_key is None or not self.step.line.count or slot(plan, size, full=full) in self._forbidden:
+        if workload.batch_key is None or not self.step.line.count or slot(workload, size, full=full) in self._forbidden:
             return False
-        tries = self.step.count(slot(plan, size, full=full))
+        tries = self.step.count(slot(workload, size, full=full))
         if 0 < tries < TRUSTED:
             return True
         if not tries and not self.step.line.knows_overhead:
             return size == 2
-        alone, together = (self.step_seconds(plan, count, full=full) for count in (1, size))
+        alone, together = (self.step_seconds(workload, count, full=full) for count in (1, size))
         return alone is not None and together is not None and together <= PAYS * size * alone
 
-    def share(self, plan: Plan, most: int) -> float:
-        """What a step costs a job in the best batch of up to `most` jobs like it, as a part of a step alone; ≤ 1."""
-        kinds = (True,) if plan.region is None else (True, False)
-        return min(self._share(plan, most, full=full) for full in kinds)
+    def share(self, workload: Workload, most: int) -> float:
+        """A job's step time in its best batch of up to `most`, as a share of a step alone."""
+        kinds = (True,) if workload.region is None else (True, False)
+        return min(self._share(workload, most, full=full) for full in kinds)
 
-    def _share(self, plan: Plan, most: int, *, full: bool) -> float:
-        alone = self.step_seconds(plan, 1, full=full)
+    def _share(self, workload: Workload, most: int, *, full: bool) -> float:
+        alone = self.step_seconds(workload, 1, full=full)
         if not alone:
             return 1.0
-        sizes = [size for size in range(2, most + 1) if self.batch_pays(plan, size, full=full)]
-        together = ((size, self.step_seconds(plan, size, full=full) or 0.0) for size in sizes)
+        sizes = [size for size in range(2, most + 1) if self.batch_pays(workload, size, full=full)]
+        together = ((size, self.step_seconds(workload, size, full=full) or 0.0) for size in sizes)
         return min([1.0, *(seconds / (size * alone) for size, seconds in together)])
 
-    def forbid_batch(self, plan: Plan, size: int, *, full: bool = True) -> None:
+    def forbid_batch(self, workload: Workload, size: int, *, full: bool = True) -> None:
         """Remember that a batch of this size failed (out of memory): it never pays again."""
-        self._forbidden.add(slot(plan, size, full=full))
+        self._forbidden.add(slot(workload, size, full=full))
 
 
-def slot(plan: Plan, size: int, *, full: bool = True) -> Hashable:
-    """What tells apart forwards of different cost: the batch key, or the amount of work of a job that runs alone."""
-    key: Hashable = (plan.tokens, plan.passes) if plan.batch_key is None else plan.batch_key
-    return (key, size) if full or plan.region is None else (key, size, plan.region.tokens)
+def slot(workload: Workload, size: int, *, full: bool = True) -> Hashable:
+    """A key for forwards of equal cost.
+
+    It is the batch key, or the amount of work for a job that runs alone.
+    """
+    key: Hashable = (workload.tokens, workload.passes) if workload.batch_key is None else workload.batch_key
+    return (key, size) if full or workload.region is None else (key, size, workload.region.tokens)

@@ -32,14 +32,14 @@ from services.common import tracing
 from services.common.metrics import QUEUE_DEPTH, QUEUE_WAIT_SECONDS
 from services.common.worker import Alarm
 from services.diffusion.engine import metrics
-from services.diffusion.engine.adapter import Adapter, Plan
+from services.diffusion.engine.adapter import Adapter, Workload
 from services.diffusion.engine.cost import CostModel
 from services.diffusion.engine.events import Event, Finished, Preview, Progress, Queued
 from services.diffusion.engine.failure import describe
 from services.diffusion.engine.job import Job, due_time
+from services.diffusion.engine.job_order import JobOrder
 from services.diffusion.engine.job_spans import JobSpans
 from services.diffusion.engine.preview import jpeg_of
-from services.diffusion.engine.schedule import Schedule
 from services.diffusion.engine.side_task import ResultT, SideTasks, Work
 
 log = logging.getLogger(__name__)
@@ -54,10 +54,10 @@ class Engine(Generic[SpecT, StateT, OutputT]):
 
     Public besides the methods: `adapter` (the model) and `cost` (what the engine has learnt of its speed).
 
-    adapter: the model. max_jobs, max_bytes: bounds on what is waiting and running; more is refused; as many side tasks
-    may be there besides. max_batch: most jobs in one forward; 1 turns batching off. max_kept_bytes: bound on what the
-    jobs under way keep for region steps; a job that would exceed it begins when others have left. name: the value of
-    the label `service` in the metrics.
+    adapter: the model. max_jobs, max_bytes: limits on queued and running jobs; more are rejected. The limit on side
+    tasks is also max_jobs. max_batch: most jobs in one forward; 1 turns batching off. max_kept_bytes: limit on the
+    memory that running jobs keep for region steps; a job that would exceed it waits for others to end. name: the value
+    of the label `service` in the metrics.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class Engine(Generic[SpecT, StateT, OutputT]):
     ) -> None:
         self.cost = CostModel()
         self.adapter = adapter
-        self._schedule = Schedule(self.cost, max_batch)
+        self._schedule = JobOrder(self.cost, max_batch)
         self._max_jobs, self._max_bytes, self._max_kept_bytes = max_jobs, max_bytes, max_kept_bytes
         self._name = name
         self._jobs: list[Job[SpecT, StateT]] = []
@@ -109,7 +109,7 @@ class Engine(Generic[SpecT, StateT, OutputT]):
             await asyncio.to_thread(self._worker.join)
         self._previews.shutdown()
 
-    async def run(
+    async def run_job(
         self, spec: SpecT, *, deadline: float | None = None, preview_every: int = 0
     ) -> AsyncGenerator[Event[OutputT], None]:
         """Run one job and yield its events; the last one is `Finished`.
@@ -120,11 +120,11 @@ class Engine(Generic[SpecT, StateT, OutputT]):
         Raises `InvalidArgument` (an unsupported spec), `QueueFull`, `WouldMissDeadline` (rejected up front),
         `DeadlineExceeded`, `OutOfMemory`, `ServiceUnavailable` (the engine is closing), or the adapter's error.
         """
-        plan = self.adapter.plan(spec)
-        if plan.steps == 0:
+        workload = self.adapter.workload(spec)
+        if workload.steps == 0:
             yield Finished(self.adapter.unchanged(spec))
             return
-        job = self._enter(spec, plan, deadline, preview_every)
+        job = self._enter(spec, workload, deadline, preview_every)
         try:
             while True:
                 message = await job.events.get()
@@ -153,28 +153,28 @@ class Engine(Generic[SpecT, StateT, OutputT]):
             self._changed.notify_all()
         try:
             with tracing.span("side task"):
-                result: ResultT = await asyncio.wrap_future(side_task.answer)
+                result: ResultT = await asyncio.wrap_future(side_task.future)
             return result
         finally:
             side_task.left = True
 
-    def _enter(self, spec: SpecT, plan: Plan, deadline: float | None, preview_every: int) -> Job[SpecT, StateT]:
+    def _enter(self, spec: SpecT, workload: Workload, deadline: float | None, preview_every: int) -> Job[SpecT, StateT]:
         """Admit a job, or reject it."""
         with self._changed:
             self._refuse_if_ended()
-            now, expected = time.monotonic(), self.cost.left(plan)
+            now, expected = time.monotonic(), self.cost.left(workload)
             job: Job[SpecT, StateT] = Job(
                 spec=spec,
-                plan=plan,
+                workload=workload,
                 number=next(self._numbers),
                 entered=now,
                 deadline=deadline,
                 due=due_time(now, deadline, None if expected is None else expected.seconds),
                 preview_every=preview_every,
                 loop=asyncio.get_running_loop(),
-                spans=JobSpans.of_current_call(plan.steps),
+                spans=JobSpans.of_current_call(workload.steps),
             )
-            self._refuse_if_full(plan)
+            self._refuse_if_full(workload)
             self._refuse_if_late(job)
             self._jobs.append(job)
             self._announce()
@@ -187,10 +187,10 @@ class Engine(Generic[SpecT, StateT, OutputT]):
         if self._is_lost:
             raise ServiceUnavailable("The service has lost its device and is being restarted; send the request again.")
 
-    def _refuse_if_full(self, plan: Plan) -> None:
+    def _refuse_if_full(self, workload: Workload) -> None:
         present = [job for job in self._jobs if not job.cancelled]
-        held = sum(job.plan.nbytes for job in present)
-        if len(present) < self._max_jobs and (held + plan.nbytes <= self._max_bytes or not present):
+        held = sum(job.workload.nbytes for job in present)
+        if len(present) < self._max_jobs and (held + workload.nbytes <= self._max_bytes or not present):
             return
         metrics.JOBS.labels(self._name, "refused_full").inc()
         first = min((eta or 1.0 for eta in self._schedule.forecast(self._jobs).values()), default=1.0)
@@ -221,7 +221,7 @@ class Engine(Generic[SpecT, StateT, OutputT]):
                 job.position = position
                 job.post(Queued(position, eta))
         QUEUE_DEPTH.labels(self._name).set(len(self._jobs))
-        metrics.QUEUE_BYTES.labels(self._name).set(sum(job.plan.nbytes for job in self._jobs))
+        metrics.QUEUE_BYTES.labels(self._name).set(sum(job.workload.nbytes for job in self._jobs))
         metrics.KEPT_BYTES.labels(self._name).set(self._kept_bytes())
 
     # The worker's side: one thread.
@@ -291,22 +291,22 @@ class Engine(Generic[SpecT, StateT, OutputT]):
             self._step(self._schedule.batch(first, ranked))
 
     def _with_room(self, ranked: Iterable[Job[SpecT, StateT]]) -> list[Job[SpecT, StateT]]:
-        """The jobs in their order, without those that cannot begin yet for what they would keep.
+        """The jobs in order, without those whose kept keys do not fit in memory yet.
 
         They begin in their order, so that small ones do not take the room for which a large one waits.
         """
         held, chosen = self._kept_bytes(), []
         for job in ranked:
-            if job.state is None and job.plan.kept_bytes:
-                held += job.plan.kept_bytes
-                is_alone = held == job.plan.kept_bytes
+            if job.state is None and job.workload.kept_bytes:
+                held += job.workload.kept_bytes
+                is_alone = held == job.workload.kept_bytes
                 if held > self._max_kept_bytes and not is_alone:
                     continue
             chosen.append(job)
         return chosen
 
     def _kept_bytes(self) -> int:
-        return sum(job.plan.kept_bytes for job in self._jobs if job.state is not None)
+        return sum(job.workload.kept_bytes for job in self._jobs if job.state is not None)
 
     def _end_the_dead(self) -> None:
         """End every job that is cancelled, late, or certain to miss its deadline."""
@@ -332,7 +332,7 @@ class Engine(Generic[SpecT, StateT, OutputT]):
         if seconds is not None:
             job.spend("prepare", seconds)
             with self._changed:
-                self.cost.observe_prepare(job.plan, seconds)
+                self.cost.observe_prepare(job.workload, seconds)
                 metrics.KEPT_BYTES.labels(self._name).set(self._kept_bytes())
             metrics.PREPARE.labels(self._name).observe(seconds)
 
@@ -341,7 +341,7 @@ class Engine(Generic[SpecT, StateT, OutputT]):
             self.adapter.denoise([job.state for job in batch if job.state is not None])
 
         full = batch[0].next_is_full
-        predicted = self.cost.step_seconds(batch[0].plan, len(batch), full=full)
+        predicted = self.cost.step_seconds(batch[0].workload, len(batch), full=full)
         for job in batch:
             job.begin("denoise")
         seconds = self._attempt(batch, step)
@@ -359,10 +359,10 @@ class Engine(Generic[SpecT, StateT, OutputT]):
                 job.spans.skipped = self.adapter.skipped(job.state)
             job.spend("denoise", seconds, jobs=len(batch))
         with self._changed:
-            self.cost.observe_step([job.plan for job in batch], seconds, full=full)
+            self.cost.observe_step([job.workload for job in batch], seconds, full=full)
             forecast = self._schedule.forecast(self._jobs)
         for job in batch:
-            job.post(Progress(job.steps_done, job.plan.steps, forecast[job]))
+            job.post(Progress(job.steps_done, job.workload.steps, forecast[job]))
             self._send_preview(job)
 
     def _send_preview(self, job: Job[SpecT, StateT]) -> None:
@@ -390,9 +390,9 @@ class Engine(Generic[SpecT, StateT, OutputT]):
             return
         job.spend("decode", seconds)
         with self._changed:
-            self.cost.observe_decode(job.plan, seconds)
+            self.cost.observe_decode(job.workload, seconds)
         metrics.DECODE.labels(self._name).observe(seconds)
-        full_steps = job.plan.full_steps(0, job.steps_done)
+        full_steps = job.workload.full_steps(0, job.steps_done)
         self._end(job, Finished(results[0], job.timings, job.steps_done, full_steps), "finished")
 
     def _attempt(self, jobs: list[Job[SpecT, StateT]], quantum: Callable[[], None]) -> float | None:
@@ -413,7 +413,7 @@ class Engine(Generic[SpecT, StateT, OutputT]):
         elif len(jobs) == 1:
             self._end(jobs[0], failure, outcome)
         elif outcome == "out_of_memory":
-            self.cost.forbid_batch(jobs[0].plan, len(jobs), full=jobs[0].next_is_full)
+            self.cost.forbid_batch(jobs[0].workload, len(jobs), full=jobs[0].next_is_full)
         else:
             for job in jobs:
                 job.alone = True

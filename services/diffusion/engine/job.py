@@ -5,7 +5,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from services.diffusion.engine.adapter import Plan
+from services.diffusion.engine.adapter import Workload
 from services.diffusion.engine.events import Event
 from services.diffusion.engine.job_spans import JobSpans
 
@@ -40,7 +40,7 @@ class Job(Generic[SpecT, StateT]):
     """
 
     spec: SpecT
-    plan: Plan
+    workload: Workload
     number: int
     entered: float
     deadline: float | None
@@ -65,17 +65,17 @@ class Job(Generic[SpecT, StateT]):
     @property
     def steps_left(self) -> int:
         """The remaining denoise steps."""
-        return self.plan.steps - self.steps_done
+        return self.workload.steps - self.steps_done
 
     @property
     def next_is_full(self) -> bool:
         """Whether the next step computes every token."""
-        return self.plan.is_full(self.steps_done)
+        return self.workload.is_full(self.steps_done)
 
     def can_join(self, other: "Job[SpecT, StateT]") -> bool:
         """Whether the two jobs can share a forward."""
-        key = self.plan.batch_key
-        return key is not None and key == other.plan.batch_key and not (self.alone or other.alone)
+        key = self.workload.batch_key
+        return key is not None and key == other.workload.batch_key and not (self.alone or other.alone)
 
     def can_step_with(self, other: "Job[SpecT, StateT]") -> bool:
         """Whether the next step of both, neither of which is done, may be one forward."""

@@ -32,7 +32,7 @@ class SideTask:
     number: int
     entered: float = field(default_factory=time.monotonic)
     began: float = 0.0
-    answer: "Future[Any]" = field(default_factory=Future)
+    future: "Future[Any]" = field(default_factory=Future)
     left: bool = False
     stopped: bool = False
 
@@ -57,7 +57,7 @@ class SideTask:
         error and its outcome.
         """
         self.began = time.monotonic()
-        if not self.answer.set_running_or_notify_cancel():
+        if not self.future.set_running_or_notify_cancel():
             return "cancelled"
         result, failure, outcome = None, None, "finished"
         if not self.should_stop():
@@ -73,14 +73,14 @@ class SideTask:
 
     def fail(self, error: Exception) -> None:
         """Fail a caller whose side task will never run."""
-        if not self.answer.done():
+        if not self.future.done():
             self._answer(None, error)
 
     def _answer(self, result: Any, failure: Exception | None) -> None:
         if failure is None:
-            self.answer.set_result(result)
+            self.future.set_result(result)
         else:
-            self.answer.set_exception(failure)
+            self.future.set_exception(failure)
 
 
 class SideTasks:

@@ -1,1 +1,4 @@
-"""Code on the device: networks, flow matching, guidance, LoRA, placement."""
+"""Code on the device: networks, flow matching, guidance, LoRA, placement.
+
+No requests and no queue.
+"""

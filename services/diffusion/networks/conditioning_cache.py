@@ -44,7 +44,7 @@ class ConditioningCache:
         if found is not None:
             return found
         made = make()
-        finite.check(self.service, kind, *made)
+        finite.check_finite(self.service, kind, *made)
         self._entries.put(slot, made)
         metrics.CACHE_BYTES.labels(self.service).set(self.nbytes)
         return made

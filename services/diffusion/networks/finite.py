@@ -18,7 +18,7 @@ Part = Literal["prompt", "image", "denoise", "decode", "rewrite"]
 log = logging.getLogger(__name__)
 
 
-def check(service: str, part: Part, *tensors: torch.Tensor) -> None:
+def check_finite(service: str, part: Part, *tensors: torch.Tensor) -> None:
     """Raise `NumericFailure` unless every number is finite.
 
     service: its settings are named in the advice.
@@ -49,7 +49,7 @@ def decoded(
             pixels = decode(latents.to(torch.float32))
         finally:
             vae.to(dtype)
-    check(service, "decode", pixels)
+    check_finite(service, "decode", pixels)
     return pixels
 
 

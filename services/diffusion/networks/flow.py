@@ -17,7 +17,7 @@ from imgedit.errors import ModelLoadError
 from services.diffusion.weights.checkpoint import read_json
 
 
-def schedule_config(folder: Path) -> dict[str, Any]:
+def noise_schedule_config(folder: Path) -> dict[str, Any]:
     """The settings in a checkpoint's `scheduler` folder.
 
     Only the deterministic Euler method is supported.

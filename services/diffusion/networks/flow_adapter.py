@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from services.diffusion.engine.adapter import Plan
+from services.diffusion.engine.adapter import Workload
 from services.diffusion.engine.region_steps import RegionSchedule, RegionSteps, equal_work
 from services.diffusion.networks import device as devices
 from services.diffusion.networks import finite, flow, vae_pixels
@@ -54,8 +54,8 @@ class FlowAdapter(ABC, Generic[StateT, PromptT]):
     """One model's jobs for the engine.
 
     name, revision: what was loaded. region_schedule: which steps of a job with region steps are full. region_bytes: the
-    most that a job may keep for them; one that needs more has none. All methods but `plan`, `unchanged` and `warnings`
-    belong to one worker thread.
+    most that a job may keep for them; one that needs more has none. All methods but `workload`, `unchanged` and
+    `warnings` belong to one worker thread.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class FlowAdapter(ABC, Generic[StateT, PromptT]):
             velocity = self._velocity(states, positives, "positive")
         rows = [_whole(state, velocity[i : i + 1]) for i, state in enumerate(states)]
         stepped = [self._advanced(state, row) for state, row in zip(states, rows, strict=True)]
-        finite.check(self._network.service, "denoise", *stepped)
+        finite.check_finite(self._network.service, "denoise", *stepped)
         devices.finish(self._device)  # what can fail has failed by now, and no state has changed
         for state, latents, row in zip(states, stepped, rows, strict=True):
             state.latents = latents
@@ -147,9 +147,9 @@ class FlowAdapter(ABC, Generic[StateT, PromptT]):
 
     @abstractmethod
     def _velocity(self, states: Sequence[StateT], prompts: Sequence[PromptT], sign: str) -> torch.Tensor:
-        """One transformer pass over all states under these prompts: (B, N, 64), in a region step of its tokens alone.
+        """One transformer pass over all states under these prompts, (B, N, 64).
 
-        sign: for the step cache and for kept keys.
+        A region step returns its computed tokens alone. sign: for the step cache and for kept keys.
         """
 
     @abstractmethod
@@ -177,17 +177,20 @@ class FlowAdapter(ABC, Generic[StateT, PromptT]):
         return levels.to(self._device) / 1000
 
     def _levels_of(self, lora: str | None, steps: int, strength: float, tokens: int) -> tuple[torch.Tensor, int]:
-        """A run's noise levels, (steps + 1,), for a picture of so many tokens, and the step that it begins with."""
+        """Noise levels of a run, (steps + 1,), and the number of its first step.
+
+        tokens: the picture's size, which shifts the levels.
+        """
         schedule = self._network.loras.schedule(lora, self._schedule)
         return flow.noise_levels(schedule, steps, tokens), flow.skipped_steps(steps, strength)
 
     def _region_steps(
         self, levels: torch.Tensor, *, computed: int, pictures: int, text: int, passes: int
     ) -> RegionSteps | None:
-        """The region steps of a job, None where they would save nothing, however much they keep.
+        """The region steps of a job; None if they could not save any work.
 
-        levels: those of its steps, and the last. computed: tokens that a region step computes of so many of all
-        pictures.
+        levels: noise levels of the job's steps, and the final level. computed: tokens that a region step computes, of
+        the `pictures` tokens in all.
         """
         full = self._region_schedule.full_steps(levels.tolist())
         if all(full) or computed == pictures:
@@ -214,8 +217,8 @@ class FlowAdapter(ABC, Generic[StateT, PromptT]):
         )
         return (warning,)
 
-    def _joins(self, plan: Plan, *, step_cache: bool) -> bool:
-        return joins_passes(self._cfg_batch, plan.tokens, passes=plan.passes, step_cache=step_cache)
+    def _joins(self, workload: Workload, *, step_cache: bool) -> bool:
+        return joins_passes(self._cfg_batch, workload.tokens, passes=workload.passes, step_cache=step_cache)
 
 
 def unpacked(state: FlowState[Any]) -> torch.Tensor:
@@ -224,7 +227,10 @@ def unpacked(state: FlowState[Any]) -> torch.Tensor:
 
 
 def computed(states: Sequence[FlowState[Any]], inputs: torch.Tensor) -> torch.Tensor:
-    """Of tokens (B, N, C) those that the next step computes: all, or those of each state's region."""
+    """The tokens that the next step computes, of (B, N, C).
+
+    They are all tokens, or those of each state's region.
+    """
     regions = [state.tokens for state in states if state.tokens is not None and not state.tokens.is_full]
     if not regions:
         return inputs

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from imgedit.errors import ModelLoadError
-from services.common.faults import shortened
+from services.common.weights_faults import shortened
 from services.diffusion.activations import Activations
 from services.diffusion.networks import device as devices
 from services.diffusion.networks import flow
@@ -19,10 +19,10 @@ from services.diffusion.networks.lora import LoraFile, LoraRegistry
 from services.diffusion.networks.memory_plan import Headroom, headroom, room_for_transformer
 from services.diffusion.networks.network import Network
 from services.diffusion.networks.runtime_options import RuntimeOptions, compile_blocks, offloads
-from services.diffusion.networks.runtime_options import apply as apply_runtime
+from services.diffusion.networks.runtime_options import apply_runtime_options as apply_runtime
 from services.diffusion.weights import checkpoint, gguf_weights, prequantised
 from services.diffusion.weights.gguf_weights import Weights
-from services.diffusion.weights.layout import Layout, shapes_of
+from services.diffusion.weights.original_names import Layout, shapes_of
 from services.diffusion.weights.reading import Held, fill
 
 Assemble = Callable[[torch.dtype, torch.dtype, Callable[[str], torch.device]], Any]
@@ -65,7 +65,10 @@ class Source:
     weights: Weights = "auto"
 
     def resolved(self) -> Source:
-        """The same with the GGUF file that lies in the transformer's folder, if that holds one and no safetensors."""
+        """The source with the GGUF file in the transformer's folder, if any.
+
+        A folder with safetensors files keeps those.
+        """
         folder = self.folder / "transformer"
         inside = sorted(folder.glob("*.gguf"))
         if self.gguf is not None or not inside or any(folder.glob("*.safetensors")):
@@ -97,7 +100,7 @@ class Loaded:
     revision: str
 
 
-def load(
+def load_pipeline(
     recipe: Recipe,
     source: Source,
     assemble: Assemble,
@@ -152,7 +155,7 @@ def load(
         keeper=keeper,
     )
     apply_runtime(runtime, pipeline, recipe.networks, target)
-    schedule = flow.schedule_config(source.folder / "scheduler")
+    schedule = flow.noise_schedule_config(source.folder / "scheduler")
     return Loaded(pipeline, schedule, network, target, number, source.revision)
 
 
@@ -165,7 +168,10 @@ def _transformer(
     runtime: RuntimeOptions,
     beside: Headroom,
 ) -> Any:
-    """The transformer of the folder or of the GGUF file, on the device where its weights rest there."""
+    """The transformer of the folder or of the GGUF file.
+
+    It is on the target device if its weights stay there, else on the CPU.
+    """
     folder = source.folder / "transformer"
     device = target if runtime.offload == "none" else checkpoint.CPU
 
@@ -176,7 +182,7 @@ def _transformer(
     if source.gguf is None:
         if prequantised.method_of(folder) is not None:
             return checkpoint.load_network(recipe.layout.network, folder, dtype)
-        stored = checkpoint.check(recipe.layout.network, folder, dtype, layout=recipe.layout)
+        stored = checkpoint.check_checkpoint(recipe.layout.network, folder, dtype, layout=recipe.layout)
         held: Held = "dense"
         if stored.in_8_bits:
             free = room() if source.weights == "auto" else 0

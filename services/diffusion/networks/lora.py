@@ -13,7 +13,7 @@ from typing import Any
 
 from imgedit.errors import InvalidArgument, ModelLoadError
 from services.diffusion.weights import lora_file
-from services.diffusion.weights.layout import Layout
+from services.diffusion.weights.original_names import Layout
 
 log = logging.getLogger(__name__)
 
@@ -50,8 +50,8 @@ class LoraRegistry:
         self._warnings: dict[str, tuple[str, ...]] = {}
         targets = lora_file.targets_of(transformer, layout, narrow) if files else {}
         for name, file in self._files.items():
-            weights = lora_file.read(file.path, targets, layout.model)
-            load(transformer, name, file.path, weights.matrices)
+            weights = lora_file.read_lora(file.path, targets, layout.model)
+            load_lora(transformer, name, file.path, weights.matrices)
             if weights.left_out:
                 self._warnings[name] = (lora_file.without_text_encoders(file.path, weights.left_out),)
                 log.warning("%s: its part for text encoders is left out (%d entries)", file.path, len(weights.left_out))
@@ -87,7 +87,7 @@ class LoraRegistry:
         self._active = name
 
 
-def load(transformer: Any, name: str, path: Path, matrices: dict[str, Any]) -> None:
+def load_lora(transformer: Any, name: str, path: Path, matrices: dict[str, Any]) -> None:
     """Add one LoRA's matrices to the transformer.
 
     Raises `ModelLoadError` that names the file.

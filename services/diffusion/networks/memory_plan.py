@@ -34,7 +34,7 @@ def headroom(
     vae_dtype: torch.dtype,
     kept: int = 0,
 ) -> Headroom:
-    """What the largest work takes.
+    """The memory of the largest job.
 
     answer, pictures: pixels of one job, of its answer and of all its pictures. kept: bytes that stay between steps.
     """
@@ -72,7 +72,7 @@ def room_for_transformer(
 
 
 def _is_on(network: torch.nn.Module, device: torch.device) -> bool:
-    """Whether the network has been read straight to the device, so that its bytes are not free there any more."""
+    """Whether the network is already on the device and its bytes are not free there."""
     first = next(network.parameters(), None)
     return first is not None and first.device.type == device.type
 

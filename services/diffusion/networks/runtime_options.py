@@ -119,7 +119,9 @@ def _check_compiler(settings: DiffusionSettings) -> None:
         )
 
 
-def apply(runtime: RuntimeOptions, pipeline: Any, networks: Sequence[str], device: torch.device) -> None:
+def apply_runtime_options(
+    runtime: RuntimeOptions, pipeline: Any, networks: Sequence[str], device: torch.device
+) -> None:
     """Place and configure the pipeline's networks (component names, in order of use)."""
     if runtime.attention:
         set_attention(pipeline.transformer, runtime.attention)

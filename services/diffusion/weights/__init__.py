@@ -1,1 +1,4 @@
-"""Weight files: checked, compared with their network, read, converted."""
+"""Weight files: checked, compared with their network, read, converted.
+
+Nothing here runs a network.
+"""

@@ -27,10 +27,10 @@ from imgedit.errors import ModelLoadError
 from imgedit.weights import gguf_header
 from imgedit.weights.safetensors_header import Entry, read_header
 from services.common.conversion import Begin, Order, refuse_existing
-from services.common.faults import refuse_unfit
+from services.common.weights_faults import refuse_unfit
 from services.diffusion.weights import gguf_weights, stored_weights
 from services.diffusion.weights.checkpoint import read_json
-from services.diffusion.weights.layout import Layout, Shapes, joined_shape, shapes_of
+from services.diffusion.weights.original_names import Layout, Shapes, joined_shape, shapes_of
 
 DENSE_TYPES = {"BF16": torch.bfloat16, "F16": torch.float16, "F32": torch.float32}
 GGUF_TYPES = ("Q8_0", "Q5_1", "Q5_0", "Q4_1", "Q4_0", "BF16", "F16", "F32")

@@ -18,7 +18,9 @@ CHUNK = 1024 * 1024
 
 
 class Int8Linear(nn.Module):
-    """A linear layer: weight (out, in) int8, scale (out,) and bias (out,) or None in the layer's number format.
+    """A linear layer with an 8-bit weight.
+
+    weight: (out, in) int8. scale (out,), bias (out,) or None: in the layer's number format.
 
     Made from a layer with or without numbers; `hold` gives it others.
     """
@@ -37,7 +39,10 @@ class Int8Linear(nn.Module):
             self.hold(linear.weight.detach(), linear.weight.dtype)
 
     def hold(self, weight: torch.Tensor, dtype: torch.dtype) -> None:
-        """Take the nearest 8-bit numbers of a dense weight, a few rows at a time. dtype: the layer's number format."""
+        """Round a dense weight to 8 bits, a few rows at a time.
+
+        dtype: the layer's number format.
+        """
         held = torch.empty(weight.shape, dtype=torch.int8, device=weight.device)
         scales = torch.empty(len(weight), dtype=dtype, device=weight.device)
         step = max(1, CHUNK // weight.shape[1])

@@ -22,8 +22,8 @@ from torch import nn
 
 from imgedit.errors import ModelLoadError
 from imgedit.weights.safetensors_header import Entry, read_header
-from services.common.faults import refuse_unfit, shortened
-from services.diffusion.weights.layout import Layout, shapes_of
+from services.common.weights_faults import refuse_unfit, shortened
+from services.diffusion.weights.original_names import Layout, shapes_of
 from services.diffusion.weights.stored_weights import FORMATS
 
 PREFIXES = (
@@ -106,7 +106,7 @@ def targets_of(transformer: Any, layout: Layout, narrow: Mapping[str, int]) -> d
     return targets
 
 
-def read(path: Path, targets: Mapping[str, Target], model: str) -> LoraWeights:
+def read_lora(path: Path, targets: Mapping[str, Target], model: str) -> LoraWeights:
     """Read a LoRA file for a transformer with these layers.
 
     Raises `ModelLoadError`, one line that names the file.
@@ -131,7 +131,7 @@ def read(path: Path, targets: Mapping[str, Target], model: str) -> LoraWeights:
     refuse_unfit(path, f"a LoRA for {model}", faults)
     pairs, metadata = _pairs(path, places)
     refuse_unfit(path, f"a LoRA for {model}", _faults(pairs, targets))
-    scale = _Scale.of(path, metadata)
+    scale = _Scale.from_metadata(path, metadata)
     matrices: dict[str, torch.Tensor] = {}
     for name, pair in pairs.items():
         matrices |= _matrices(pair, targets[name], scale)
@@ -249,7 +249,7 @@ class _Scale:
     rank_stabilised: bool
 
     @classmethod
-    def of(cls, path: Path, metadata: Mapping[str, str]) -> _Scale:
+    def from_metadata(cls, path: Path, metadata: Mapping[str, str]) -> _Scale:
         """Read the strengths from diffusers' metadata or PEFT's configuration file."""
         beside = path.with_name(PEFT_CONFIG)
         try:

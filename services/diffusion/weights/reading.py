@@ -1,7 +1,7 @@
-"""Reading weights tensor by tensor, from their files to their device: one tensor is held besides what stays.
+"""Read weights tensor by tensor from their files to their device.
 
-A tensor whose number format and device do not change is not even copied: it stays a part of the file, mapped into
-memory. Knows no model.
+One tensor is held beyond those that stay. A tensor whose number format and device do not change is not copied: it stays
+a part of the file, mapped into memory.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch import nn
 from imgedit.errors import ModelLoadError
 from services.diffusion.weights import fp8
 from services.diffusion.weights.int8 import Int8Linear
-from services.diffusion.weights.layout import shapes_of
+from services.diffusion.weights.original_names import shapes_of
 from services.diffusion.weights.stored_weights import StoredNetwork, tied
 
 Held = Literal["dense", "stored", "int8"]
@@ -69,9 +69,10 @@ def fill(stored: StoredNetwork, dtype: torch.dtype, device: torch.device, held: 
 
 
 def rows(stored: StoredNetwork, device: torch.device) -> Iterator[tuple[str, torch.Tensor, torch.Tensor | None]]:
-    """Each parameter as it is stored, on the device, with its scale, (1,) or (rows, 1) float32; None = none.
+    """Yield each parameter as stored, on the device, with its scale or None.
 
-    One file is open at a time: pages of a shard that is read count as memory of this process until it is closed.
+    A scale is (1,) or (rows, 1) float32. One file is open at a time: the pages of a shard count as memory of
+    this process until it is closed.
     """
     meter = Meter(stored.folder, stored.nbytes)
     shapes = shapes_of(stored.network)
@@ -118,7 +119,7 @@ def _scale(numbers: torch.Tensor) -> torch.Tensor:
 
 
 def _in_float32(network: Any, dtype: torch.dtype) -> Callable[[str], bool]:
-    """Whether a parameter stays in float32, as transformers has it for layers that overflow in half precision."""
+    """Whether a parameter stays in float32, like transformers' overflow-prone layers."""
     kept: set[str] = set()
     if dtype == torch.float16:
         kept |= set(getattr(network, "_keep_in_fp32_modules", None) or ())
@@ -128,7 +129,7 @@ def _in_float32(network: Any, dtype: torch.dtype) -> Callable[[str], bool]:
 
 
 def _replaced(stored: StoredNetwork, held: Held, stays: Callable[[str], bool]) -> dict[str, Any]:
-    """The layers that take another layer's place in the network, by the name of their weight."""
+    """Replace layers in the network; return the new ones by weight name."""
     layers: dict[str, Any] = {}
     if held == "dense":
         return layers

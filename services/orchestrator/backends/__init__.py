@@ -1,1 +1,4 @@
-"""Clients of the model services."""
+"""Clients of the model services.
+
+They know no chain and no public request.
+"""

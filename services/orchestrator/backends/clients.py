@@ -16,7 +16,7 @@ import grpc
 
 from imgedit import channels
 from imgedit.errors import InternalError, ServiceUnavailable
-from imgedit.imaging.images import Pixels
+from imgedit.imaging.pixels import Pixels
 from imgedit.inference.v1 import (
     fill_pb2,
     fill_pb2_grpc,
@@ -29,13 +29,13 @@ from imgedit.inference.v1 import (
     steps_pb2,
 )
 from imgedit.v1 import profile_pb2, progress_pb2
-from services.common import pixels
+from services.common import image_messages
 from services.orchestrator import metering
 from services.orchestrator.backends.stage_calls import StageCalls
 
 _REWRITE_MODES = {"translate": prompt_pb2.REWRITE_MODE_TRANSLATE, "expand": prompt_pb2.REWRITE_MODE_EXPAND}
 
-_PICTURES = {
+_IMAGE_FIELDS = {
     "images": "input_image",
     "images[0]": "input_image",
     "images[1]": "reference_images[0]",
@@ -43,7 +43,7 @@ _PICTURES = {
 }
 _SEGMENTATION_FIELDS = {"image": "input_image"}
 _FILL_FIELDS = {"image": "input_image", "mask": "mask_image"}
-_QWEN_EDIT_FIELDS = _PICTURES | {"mask": "mask_image", "true_cfg_scale": "guidance_scale"}
+_QWEN_EDIT_FIELDS = _IMAGE_FIELDS | {"mask": "mask_image", "true_cfg_scale": "guidance_scale"}
 """The services' request fields → the caller's names for them."""
 
 
@@ -102,7 +102,7 @@ class PaintOptions:
 
     @property
     def shared(self) -> dict[str, Any]:
-        """What the requests of every painting service call the same."""
+        """The values that every painting service's request has under the same names."""
         names = ("prompt", "negative_prompt", "steps", "strength", "seed", "preview_every", "profile", "region_steps")
         return {name: getattr(self, name) for name in names}
 
@@ -174,17 +174,17 @@ class Backends:
         outputs = [segmentation_pb2.SEGMENT_OUTPUT_MASK]
         if wants_foreground:
             outputs.append(segmentation_pb2.SEGMENT_OUTPUT_FOREGROUND)
-        request = segmentation_pb2.SegmentRequest(image=pixels.to_message(rgb), outputs=outputs)
-        response = await self._calls.run(
+        request = segmentation_pb2.SegmentRequest(image=image_messages.to_message(rgb), outputs=outputs)
+        response = await self._calls.call(
             "segment",
             "segmentation",
             deadline,
             lambda options: self._segmentation.Segment(request, **options),
             fields=_SEGMENTATION_FIELDS,
         )
-        metering.spent(response.timings)
-        foreground = pixels.decode_answer(response.foreground) if wants_foreground else None
-        return Segmented(pixels.decode_answer(response.mask), foreground, _model(response.model))
+        metering.add_device_seconds(response.timings)
+        foreground = image_messages.decode_image(response.foreground) if wants_foreground else None
+        return Segmented(image_messages.decode_image(response.mask), foreground, _model(response.model))
 
     async def rewrite_prompt(
         self,
@@ -203,16 +203,16 @@ class Backends:
         if stub is None:
             raise ServiceUnavailable("no PromptService is configured")
         request = prompt_pb2.RewritePromptRequest(
-            prompt=prompt, mode=_REWRITE_MODES[mode], images=[pixels.to_message(image) for image in images]
+            prompt=prompt, mode=_REWRITE_MODES[mode], images=[image_messages.to_message(image) for image in images]
         )
-        response = await self._calls.run(
+        response = await self._calls.call(
             "rewrite_prompt",
             "prompt",
             deadline,
             lambda options: stub.RewritePrompt(request, **options),
-            fields=_PICTURES | {"prompt": field},
+            fields=_IMAGE_FIELDS | {"prompt": field},
         )
-        metering.spent(response.timings)
+        metering.add_device_seconds(response.timings)
         return Rewritten(response.prompt, _model(response.model) if response.HasField("model") else None)
 
     async def fill(
@@ -220,8 +220,8 @@ class Backends:
     ) -> Painted:
         """Repaint (H, W, 3) uint8 where (H, W) uint8 `mask` is above 0."""
         request = fill_pb2.FillRequest(
-            image=pixels.to_message(rgb),
-            mask=pixels.to_message(mask),
+            image=image_messages.to_message(rgb),
+            mask=image_messages.to_message(mask),
             guidance_scale=options.guidance_scale,
             negative_scale=options.negative_scale,
             **options.shared,
@@ -242,8 +242,8 @@ class Backends:
         mask: (H, W) uint8.
         """
         request = qwen_edit_pb2.QwenEditRequest(
-            images=[pixels.to_message(image) for image in images],
-            mask=None if mask is None else pixels.to_message(mask),
+            images=[image_messages.to_message(image) for image in images],
+            mask=None if mask is None else image_messages.to_message(mask),
             true_cfg_scale=options.guidance_scale,
             **options.shared,
         )
@@ -262,7 +262,7 @@ class Backends:
 
         The stage has the service's name.
         """
-        return await self._calls.run(
+        return await self._calls.call(
             service,
             service,
             deadline,
@@ -279,12 +279,12 @@ async def _follow(call: Any, on_progress: OnProgress) -> Painted:
     """
     painted: Painted | None = None
     try:
-        with metering.metered() as meter:
+        with metering.measure_call() as meter:
             async for event in call:
                 if event.HasField("result"):
                     meter.measured(event.result.timings)
                     result = event.result
-                    rgb = pixels.decode_answer(result.image)
+                    rgb = image_messages.decode_image(result.image)
                     painted = Painted(rgb, _model(result.model), tuple(result.warnings), result.full_steps)
                 elif event.HasField("queued"):
                     on_progress(queued=event.queued)

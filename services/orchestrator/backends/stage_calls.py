@@ -74,7 +74,7 @@ class StageCalls:
             self._channels, self._addresses, rerun_wait_seconds=self._rerun_wait_seconds, is_rerun_allowed=False
         )
 
-    async def run(
+    async def call(
         self,
         stage: str,
         service: str,
@@ -124,8 +124,8 @@ class StageCalls:
         health = health_pb2_grpc.HealthStub(self._channels[service])
         while (left := until - time.monotonic()) > 0:
             try:
-                answer = await health.Check(health_pb2.HealthCheckRequest(), timeout=left, wait_for_ready=True)
-                if answer.status == health_pb2.HealthCheckResponse.SERVING:
+                response = await health.Check(health_pb2.HealthCheckRequest(), timeout=left, wait_for_ready=True)
+                if response.status == health_pb2.HealthCheckResponse.SERVING:
                     return True
             except grpc.aio.AioRpcError as error:
                 if error.code() not in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):

@@ -1,1 +1,1 @@
-"""The experiment catalogue: models, checks and sources."""
+"""The experiment catalogue: experiments, checks, sources. Knows no request."""

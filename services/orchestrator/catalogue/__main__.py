@@ -1,6 +1,7 @@
-"""`python -m services.orchestrator.catalogue`: check catalogue files, import ComfyUI workflows, write the JSON Schema.
+"""Check catalogue files, import ComfyUI workflows, write the JSON Schema.
 
-Exit code 0: no fault; 1: a fault, each on a line of its own with file, line and field, or node; 2: wrong use.
+`python -m services.orchestrator.catalogue`. Exit code 0: no fault; 1: a fault, each on a separate line with file, line
+and field, or node; 2: wrong usage.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import sys
 from pathlib import Path
 
 from imgedit.errors import SettingsError
-from services.orchestrator.catalogue import models, schema
+from services.orchestrator.catalogue import experiments, schema
 from services.orchestrator.catalogue.comfyui import importing
 
 
@@ -41,7 +42,7 @@ def _check(files: list[Path]) -> int:
 
 def _check_one(file: Path) -> int:
     try:
-        loaded = models.load(file)
+        loaded = experiments.load_catalogue(file)
     except SettingsError as error:
         print(error, file=sys.stderr)
         return 1
@@ -61,7 +62,7 @@ def _import(file: Path, experiment_id: str | None, save_node: str | None) -> int
 
 
 def _schema() -> int:
-    print(json.dumps(schema.make(), indent=2, ensure_ascii=False))
+    print(json.dumps(schema.make_schema(), indent=2, ensure_ascii=False))
     return 0
 
 

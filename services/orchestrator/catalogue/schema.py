@@ -9,12 +9,12 @@ from typing import Any, get_args
 
 from pydantic import BaseModel
 
-from services.orchestrator.catalogue import models
-from services.orchestrator.catalogue.models import SHIPPED, Catalogue
+from services.orchestrator.catalogue import experiments
+from services.orchestrator.catalogue.experiments import SHIPPED, Catalogue
 
 ID = "https://json-schema.org/draft/2020-12/schema"
 
-_CLASSES: tuple[type[BaseModel], ...] = tuple(get_args(part)[0] for part in get_args(get_args(models.Stage)[0]))
+_CLASSES: tuple[type[BaseModel], ...] = tuple(get_args(part)[0] for part in get_args(get_args(experiments.Stage)[0]))
 
 STAGES = {str(cls.model_fields["kind"].default): cls for cls in _CLASSES}
 """The options of each stage kind."""
@@ -23,7 +23,7 @@ BARE = tuple(kind for kind, cls in STAGES.items() if not any(f.is_required() for
 """The kinds that may stand without options."""
 
 
-def make() -> dict[str, Any]:
+def make_schema() -> dict[str, Any]:
     """The schema as a JSON object."""
     schema = Catalogue.model_json_schema()
     definitions = schema["$defs"]
@@ -58,4 +58,6 @@ def _stage() -> dict[str, Any]:
 
 def _shipped_features() -> list[str]:
     """The features that may omit their stages, as the ComfyUI prototype's file does."""
-    return [feature.id for experiment in models.load(SHIPPED).experiments for feature in experiment.features]
+    return [
+        feature.id for experiment in experiments.load_catalogue(SHIPPED).experiments for feature in experiment.features
+    ]

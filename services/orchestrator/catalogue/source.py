@@ -11,8 +11,8 @@ from pathlib import Path
 
 from imgedit.errors import SettingsError
 from services.orchestrator import metrics
-from services.orchestrator.catalogue import models
-from services.orchestrator.catalogue.models import Catalogue
+from services.orchestrator.catalogue import experiments
+from services.orchestrator.catalogue.experiments import Catalogue
 
 _log = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ class CatalogueSource:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._current = models.load(path)
+        self._current = experiments.load_catalogue(path)
         self._reading = asyncio.Lock()
         metrics.CATALOGUE_READ.set_to_current_time()
 
@@ -44,7 +44,7 @@ class CatalogueSource:
         """
         async with self._reading:
             try:
-                self._current = await asyncio.to_thread(models.load, self._path)
+                self._current = await asyncio.to_thread(experiments.load_catalogue, self._path)
             except SettingsError as error:
                 metrics.CATALOGUE_RELOADS.labels("failed").inc()
                 faults = str(error).splitlines()

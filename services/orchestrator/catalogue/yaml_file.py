@@ -89,7 +89,7 @@ class YamlFile:
         return f"{self.path}:{self.line_of(keys)}: {field}: {message}"
 
 
-def read(path: Path) -> YamlFile:
+def read_yaml(path: Path) -> YamlFile:
     """Parse a file.
 
     Raises `SettingsError` with file and line, of every key that stands twice also with its field.

@@ -1,1 +1,4 @@
-"""The stages of an edit and the chain that runs them."""
+"""The stages of an edit and the chain that runs them.
+
+Public requests are read in `request`, not here.
+"""

@@ -1,23 +1,21 @@
-"""The extended image: margins pre-filled by reflection.
+"""The extended image: margins pre-filled by reflection, and their mask.
 
 Pure functions of arrays.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
 from imgedit.errors import InvalidArgument
-from imgedit.imaging.images import MAX_SIDE
-from services.orchestrator.chain.state import ChainState
+from imgedit.imaging.images import MAX_SIDE, Picture
+from services.orchestrator.chain.state import Extended, MaskResult
 from services.orchestrator.imaging import masks
 from services.orchestrator.request.margins import Margins
 
 
-def check_canvas(size: tuple[int, int], margins: Margins, max_pixels: int) -> None:
-    """Reject an extended image that exceeds the limits for images."""
+def check_extended_size(size: tuple[int, int], margins: Margins, max_pixels: int) -> None:
+    """Refuse an extended picture that would not be accepted as one."""
     width, height = margins.around(size)
     if width * height <= max_pixels and max(width, height) <= MAX_SIDE:
         return
@@ -29,17 +27,15 @@ def check_canvas(size: tuple[int, int], margins: Margins, max_pixels: int) -> No
     )
 
 
-def extended(state: ChainState, margins: Margins, feather_px: int) -> ChainState:
+def extended(picture: Picture, margins: Margins, feather_px: int) -> Extended:
     """Feather the seam inside the margins, over at most a third of the smallest one."""
     smallest = min(side for side in (margins.left, margins.right, margins.top, margins.bottom) if side > 0)
     feather_px = min(feather_px, smallest // 3)
     around = ((margins.top, margins.bottom), (margins.left, margins.right))
-    inside = np.zeros(state.rgb.shape[:2], np.uint8)
-    return replace(
-        state,
-        rgb=np.pad(state.rgb, (*around, (0, 0)), mode="reflect"),
-        alpha=None if state.alpha is None else np.pad(state.alpha, around, mode="reflect"),
-        mask_alpha=masks.feather(np.pad(inside, around, constant_values=255), feather_px),
-        mask_source="margins",
-        margins=margins,
+    inside = np.zeros(picture.rgb.shape[:2], np.uint8)
+    larger = Picture(
+        rgb=np.pad(picture.rgb, (*around, (0, 0)), mode="reflect"),
+        alpha=None if picture.alpha is None else np.pad(picture.alpha, around, mode="reflect"),
     )
+    mask_alpha = masks.feather(np.pad(inside, around, constant_values=255), feather_px)
+    return Extended(larger, MaskResult(mask_alpha, "margins"), margins)

@@ -14,11 +14,12 @@ from imgedit.imaging.metadata import Metadata
 from imgedit.v1 import edit_pb2, progress_pb2
 from services.common import logs
 from services.orchestrator import metrics
-from services.orchestrator.catalogue.models import Experiment, Feature
+from services.orchestrator.catalogue.experiments import Experiment, Feature
 from services.orchestrator.chain import composite
+from services.orchestrator.chain.context import EditContext
 from services.orchestrator.chain.run import Outcome
-from services.orchestrator.chain.state import EditContext
 from services.orchestrator.request import mask_parameters, output, parameters
+from services.orchestrator.request.margins import Margins
 
 _REST_BYTES = 1024 * 1024
 """Of an answer, for all but its pictures."""
@@ -49,16 +50,15 @@ async def build_response(
     Raises `InvalidArgument` for an image too large for the requested format, `RequestTooLarge` for a result that
     exceeds every response.
     """
-    state = outcome.state
-    height, width = state.rgb.shape[:2]
+    width, height = outcome.picture.size
     edit.parameters.output.check_size((width, height))
     effective = _effective(feature, edit, outcome)
-    files = await output.encode(
+    files = await output.encode_files(
         edit.parameters.output,
-        Picture(state.rgb, state.alpha),
+        outcome.picture,
         await asyncio.to_thread(_metadata, request, effective, with_prompts),
         cutout=_cutout(edit.picture, outcome),
-        mask_alpha=state.mask_alpha,
+        mask_alpha=outcome.mask_alpha,
     )
     files, left_out = files.within(max_bytes - _REST_BYTES)
     return edit_pb2.EditResponse(
@@ -73,7 +73,7 @@ async def build_response(
         height=height,
         effective=effective,
         stage_timings=[progress_pb2.Timing(name=name, seconds=s) for name, s in outcome.seconds.items()],
-        warnings=(*edit.parameters.warnings, *state.warnings, *outcome.warnings, *left_out),
+        warnings=(*edit.parameters.warnings, *outcome.record.warnings, *outcome.cutout_warnings, *left_out),
         request_id=logs.request_id.get(),
     )
 
@@ -88,19 +88,19 @@ def _cutout(picture: Picture, outcome: Outcome) -> Picture | None:
     """The image under the subject's alpha, no more opaque than before."""
     subject = outcome.subject
     if subject is None:
-        if outcome.warnings:
+        if outcome.cutout_warnings:
             metrics.CUTOUT_FAILURES.inc()
         return None
     alpha = subject.alpha if picture.alpha is None else np.minimum(subject.alpha, picture.alpha)
     return composite.cut_out(picture.rgb, alpha, subject.foreground_colours)
 
 
-def _texts(feature: Feature, edit: EditContext, outcome: Outcome) -> dict[str, Any]:
-    """The prompts as the model saw them, and as requested if different."""
+def _prompts(feature: Feature, edit: EditContext, outcome: Outcome) -> dict[str, Any]:
+    """The prompts as the model saw them, and as they were asked where that differs."""
     if feature.prompt_stage is None:
         lead = edit.parameters.at(feature.primary_stage) if feature.primary_stage else edit.parameters
         return {"prompt": lead.prompt, "negative_prompt": lead.negative_prompt}
-    asked, seen, is_expanded = edit.parameters, outcome.texts, edit.rewriting.prompt == "expand"
+    asked, seen, is_expanded = edit.parameters, outcome.prompts, edit.rewriting.prompt == "expand"
     changed = edit_pb2.PROMPT_REWRITE_EXPANDED if is_expanded else edit_pb2.PROMPT_REWRITE_TRANSLATED
     is_other = seen.prompt != asked.prompt
     is_other_negative = seen.negative_prompt != asked.negative_prompt
@@ -114,33 +114,34 @@ def _texts(feature: Feature, edit: EditContext, outcome: Outcome) -> dict[str, A
 
 
 def _effective(feature: Feature, edit: EditContext, outcome: Outcome) -> edit_pb2.EffectiveParameters:
-    state = outcome.state
     used = edit.parameters.at(feature.primary_stage) if feature.primary_stage else edit.parameters
-    margins = state.margins
+    record = outcome.record
     by_words = used.extension.directions if used.extension else None
-    work_width, work_height = state.area.padded if state.area else (0, 0)
+    work_width, work_height = record.area.padded if record.area else (0, 0)
     return edit_pb2.EffectiveParameters(
         feature_id=feature.id,
-        **_texts(feature, edit, outcome),
+        **_prompts(feature, edit, outcome),
         negative_scale=used.negative_scale,
         profile=parameters.PROFILE_NUMBERS[used.profile],
         steps=used.steps,
         steps_run=used.steps_run,
-        full_steps=next((steps for stage, steps in state.full_steps if stage is feature.primary_stage), 0),
+        full_steps=next((steps for stage, steps in record.full_steps if stage is feature.primary_stage), 0),
         guidance_scale=used.guidance_scale,
         strength=used.strength,
         seed=used.seed,
-        outpaint=edit_pb2.Outpaint(left=margins.left, right=margins.right, top=margins.top, bottom=margins.bottom)
-        if margins
-        else None,
+        outpaint=_outpaint(record.margins) if record.margins else None,
         reference_count=len(edit.references),
-        mask_source=_MASK_SOURCES[state.mask_source],
+        mask_source=_MASK_SOURCES[outcome.mask_source],
         work_width=work_width,
         work_height=work_height,
         background=mask_parameters.BACKGROUND_NUMBERS[used.region.background] if used.region.background else None,
-        mask_options=mask_parameters.message(state.mask_options) if state.mask_options else None,
+        mask_options=mask_parameters.mask_options_message(record.mask_options) if record.mask_options else None,
         direction_words=by_words.words if by_words else (),
         output=used.output.message,
         postprocess=edit_pb2.POSTPROCESS_ON if used.postprocess else edit_pb2.POSTPROCESS_OFF,
-        models=[progress_pb2.ModelInfo(model_id=m.model_id, revision=m.revision) for m in state.models],
+        models=[progress_pb2.ModelInfo(model_id=m.model_id, revision=m.revision) for m in outcome.models],
     )
+
+
+def _outpaint(margins: Margins) -> edit_pb2.Outpaint:
+    return edit_pb2.Outpaint(left=margins.left, right=margins.right, top=margins.top, bottom=margins.bottom)

@@ -5,20 +5,19 @@ Segmentation and prompt rewriting run in parallel with the other stages.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
-from imgedit.errors import ImgeditError
-from imgedit.imaging.images import Pixels
+from imgedit.imaging.images import Picture
+from imgedit.imaging.pixels import Pixels
 from services.common import tracing
-from services.orchestrator.catalogue.models import (
-    CompositeStage,
+from services.orchestrator.backends.clients import ModelUse
+from services.orchestrator.catalogue.experiments import (
     Feature,
     MaskStage,
     PaintStage,
@@ -27,8 +26,18 @@ from services.orchestrator.catalogue.models import (
     Stage,
 )
 from services.orchestrator.chain import stages
-from services.orchestrator.chain.rewriting import rewrite_prompts
-from services.orchestrator.chain.state import ChainState, EditContext, Subject, Texts
+from services.orchestrator.chain.context import EditContext
+from services.orchestrator.chain.parallel import ParallelStages
+from services.orchestrator.chain.rewrite_prompts import rewrite_prompts
+from services.orchestrator.chain.state import (
+    ChainRecord,
+    ChainState,
+    CompositeResult,
+    MaskSource,
+    Prompts,
+    StageResult,
+    Subject,
+)
 
 T = TypeVar("T")
 
@@ -37,14 +46,20 @@ T = TypeVar("T")
 class Outcome:
     """A finished edit.
 
-    texts: the prompts as the model saw them. seconds: per stage, in start order.
+    mask_alpha: (H, W) uint8, above 0 where a composite may have changed the image; mask_source: of the last one.
+    subject: BEN2's result for the input image; None if unused, or if it failed, as cutout_warnings then say. prompts:
+    as the model saw them. models: every model that worked on the edit. seconds: per stage, in start order.
     """
 
-    state: ChainState
+    picture: Picture
+    mask_alpha: Pixels
+    mask_source: MaskSource
+    record: ChainRecord
     subject: Subject | None
-    texts: Texts
+    prompts: Prompts
+    models: tuple[ModelUse, ...]
     seconds: dict[str, float]
-    warnings: tuple[str, ...] = ()
+    cutout_warnings: tuple[str, ...] = ()
 
 
 @dataclass
@@ -66,47 +81,75 @@ class Clock:
             self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - started
 
 
+class Walk:
+    """State and record of one chain while its stages run."""
+
+    def __init__(self, picture: Picture) -> None:
+        self.state = ChainState(picture)
+        self.record = ChainRecord()
+        self._composites: list[CompositeResult] = []
+
+    def add(self, result: StageResult | None) -> None:
+        """Go on from what a stage made; None = it had nothing to do."""
+        if result is None:
+            return
+        if isinstance(result, CompositeResult):
+            self._composites.append(result)
+        self.state, self.record = self.state.after(result), self.record.after(result)
+
+    @property
+    def mask_source(self) -> MaskSource:
+        """Of the last composite."""
+        return self._composites[-1].mask_source
+
+    def mask_alpha(self) -> Pixels:
+        """(H, W) uint8, above 0 where any composite may have changed the picture."""
+        alphas = [composite.mask_alpha for composite in self._composites]
+        return alphas[0] if len(alphas) == 1 else np.maximum.reduce(alphas)
+
+
 async def run_chain(feature: Feature, edit: EditContext) -> Outcome:
     """Run the chain.
 
     An error or a cancellation ends all running tasks.
     """
-    state = ChainState(edit.picture.rgb, edit.picture.alpha)
-    mask_alphas: list[Pixels] = []
-    clock = Clock()
+    walk, parallel, clock = Walk(edit.picture), ParallelStages(), Clock()
     try:
-        walked = _walked(feature, edit)
-        for index, stage in enumerate(walked, start=1):
-            edit.on_stage(stage.kind, index, len(walked))
-            clock.seconds.setdefault(stage.kind, 0.0)  # keeps its place in the order of the stages
-            if isinstance(stage, SegmentStage):
-                segment = partial(stages.segment, edit, wants_colours=_wants_colours(feature, edit))
-                work = asyncio.create_task(clock.measure(stage.kind, segment))
-                work.add_done_callback(_retrieve)
-                edit.pending.subject = work
-            elif isinstance(stage, RewritePromptStage):
-                texts = asyncio.create_task(clock.measure(stage.kind, partial(rewrite_prompts, edit)))
-                texts.add_done_callback(_retrieve)
-                edit.pending.texts = texts
-            else:
-                await _waited_for(stage, edit)  # before the clock starts: this is the time of parallel tasks
-                step = partial(stages.OF_KIND[type(stage)], state, stage, edit)
-                state = await clock.measure(stage.kind, step)
-            if isinstance(stage, CompositeStage) and state.mask_alpha is not None:
-                mask_alphas.append(state.mask_alpha)
-                if any(isinstance(later, CompositeStage) for later in walked[index:]):
-                    state = state.as_picture()
-        state = await _finished(state, feature, edit, clock)
-        if len(mask_alphas) > 1:  # the union of all composites' changes
-            state = replace(state, mask_alpha=np.maximum.reduce(mask_alphas))
-        subject, warnings = await _settled_subject(edit)
-        texts_seen = edit.pending.texts
-        seen = await texts_seen if texts_seen else Texts(edit.parameters.prompt, edit.parameters.negative_prompt)
+        await _run_stages(feature, edit, walk, parallel, clock)
+        walk.add(await _finished(walk.state, feature, edit, parallel, clock))
+        subject, cutout_warnings = await parallel.subject()
+        prompts = await parallel.prompts(edit.parameters)
     finally:
-        edit.pending.cancel()
+        parallel.cancel()
     segmenters = () if subject is None else (subject.model,)
-    state = replace(state, models=tuple(dict.fromkeys((*segmenters, *seen.models, *state.models))))
-    return Outcome(state, subject, seen, clock.seconds, warnings)
+    return Outcome(
+        picture=walk.state.picture,
+        mask_alpha=walk.mask_alpha(),
+        mask_source=walk.mask_source,
+        record=walk.record,
+        subject=subject,
+        prompts=prompts,
+        models=tuple(dict.fromkeys((*segmenters, *prompts.models, *walk.record.models))),
+        seconds=clock.seconds,
+        cutout_warnings=cutout_warnings,
+    )
+
+
+async def _run_stages(feature: Feature, edit: EditContext, walk: Walk, parallel: ParallelStages, clock: Clock) -> None:
+    walked = _walked(feature, edit)
+    for index, stage in enumerate(walked, start=1):
+        edit.on_stage(stage.kind, index, len(walked))
+        clock.seconds.setdefault(stage.kind, 0.0)  # holds its place in the order of the stages
+        if isinstance(stage, SegmentStage):
+            segment = partial(stages.segment, edit, wants_colours=_wants_colours(feature, edit))
+            parallel.start_segmenting(clock.measure(stage.kind, segment))
+        elif isinstance(stage, RewritePromptStage):
+            parallel.start_rewriting(clock.measure(stage.kind, partial(rewrite_prompts, edit)))
+        else:
+            walk.state = await _with_needs(walk.state, stage, edit, parallel)  # before the clock: it is their time
+            walk.add(
+                await clock.measure(stage.kind, partial(stages.STAGE_FUNCTIONS[type(stage)], walk.state, stage, edit))
+            )
 
 
 def _walked(feature: Feature, edit: EditContext) -> list[Stage]:
@@ -117,13 +160,15 @@ def _walked(feature: Feature, edit: EditContext) -> list[Stage]:
     return walked
 
 
-async def _finished(state: ChainState, feature: Feature, edit: EditContext, clock: Clock) -> ChainState:
+async def _finished(
+    state: ChainState, feature: Feature, edit: EditContext, parallel: ParallelStages, clock: Clock
+) -> StageResult | None:
     """Cut out if the chain does only that, or if the result must be transparent."""
     if not feature.paint_stages:
-        return await stages.finish_unpainted(state, edit)
+        return await stages.finish_unpainted(state if state.mask else await parallel.with_subject(state))
     if edit.parameters.region.background == "transparent":
         return await clock.measure("composite", partial(stages.finish_transparent, state, edit))
-    return state
+    return None
 
 
 def _is_needed(stage: Stage, feature: Feature, edit: EditContext) -> bool:
@@ -148,31 +193,10 @@ def _wants_colours(feature: Feature, edit: EditContext) -> bool:
     return used.postprocess and (used.output.cutout or shows or not feature.paint_stages)
 
 
-def _retrieve(work: asyncio.Task[Any]) -> None:
-    """Retrieve the failure of a task that nobody awaits after another failure.
-
-    asyncio would log it as never retrieved.
-    """
-    if not work.cancelled():
-        work.exception()
-
-
-async def _waited_for(stage: Stage, edit: EditContext) -> None:
-    """Wait for the parallel tasks that the stage needs."""
-    if isinstance(stage, MaskStage) and edit.pending.subject is not None and edit.mask is None:
-        await edit.pending.subject
-    if isinstance(stage, PaintStage) and stage.prompt is None and edit.pending.texts is not None:
-        await edit.pending.texts
-
-
-async def _settled_subject(edit: EditContext) -> tuple[Subject | None, tuple[str, ...]]:
-    """The segmentation.
-
-    Its failure becomes a warning, since a stage that needs it would have failed before.
-    """
-    if edit.pending.subject is None:
-        return None, ()
-    try:
-        return await edit.pending.subject, ()
-    except ImgeditError as error:
-        return None, (f"the cut-out could not be made: {error.message}",)
+async def _with_needs(state: ChainState, stage: Stage, edit: EditContext, parallel: ParallelStages) -> ChainState:
+    """The state with what the stage needs of the tasks beside it."""
+    if isinstance(stage, MaskStage) and edit.mask is None:
+        return await parallel.with_subject(state)
+    if isinstance(stage, PaintStage) and stage.prompt is None:
+        return await parallel.with_prompts(state)
+    return state

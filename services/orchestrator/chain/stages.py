@@ -1,4 +1,4 @@
-"""The stages of a chain, one async function each: chain state in, chain state out.
+"""The stages of a chain, one async function each: chain state in, result out.
 
 Pixels are arrays here, without proto types. Array work runs in threads, so the event loop stays free.
 """
@@ -14,9 +14,10 @@ import numpy as np
 from PIL import Image
 
 from imgedit.errors import ImageRejected, InternalError, InvalidArgument, Violation
-from imgedit.imaging.images import Picture, Pixels, resized
+from imgedit.imaging.images import Picture, resized
+from imgedit.imaging.pixels import Pixels
 from services.orchestrator.backends.clients import Painted, PaintOptions
-from services.orchestrator.catalogue.models import (
+from services.orchestrator.catalogue.experiments import (
     CompositeStage,
     ExtendStage,
     FillStage,
@@ -25,8 +26,20 @@ from services.orchestrator.catalogue.models import (
     QwenEditStage,
 )
 from services.orchestrator.chain.composite import composited, cut_out
-from services.orchestrator.chain.extend import check_canvas, extended
-from services.orchestrator.chain.state import ChainState, EditContext, MaskSource, Subject
+from services.orchestrator.chain.context import EditContext
+from services.orchestrator.chain.extend import check_extended_size, extended
+from services.orchestrator.chain.state import (
+    ChainState,
+    CompositeResult,
+    CutOut,
+    Extended,
+    MaskResult,
+    MaskSource,
+    PaintResult,
+    StageResult,
+    Subject,
+    TransparentResult,
+)
 from services.orchestrator.imaging import mask_checks, masks
 from services.orchestrator.imaging.foreground_colours import ForegroundColours
 from services.orchestrator.imaging.masks import MaskOptions
@@ -42,64 +55,63 @@ async def segment(edit: EditContext, *, wants_colours: bool) -> Subject:
     return await _subject_of(edit.picture, edit, wants_colours=wants_colours)
 
 
-async def mask(state: ChainState, stage: MaskStage, edit: EditContext) -> ChainState:
-    """Compute the mask alpha from the caller's mask or from BEN2's, or cut out by it."""
+async def mask(state: ChainState, stage: MaskStage, edit: EditContext) -> MaskResult | CutOut:
+    """Compute the mask alpha from the caller's mask or BEN2's, or cut out by it."""
     use = edit.parameters.region.use_of(stage)
     if use is None:
         raise InternalError("mask: the edit does not use this stage")
     if edit.mask is None:
-        found = await _found_subject(edit)
-        mask_alpha = await asyncio.to_thread(mask_checks.of_subject, found.alpha, use.options)
-        state = replace(state, mask_options=use.options, mask_source="segmentation")
+        made = await asyncio.to_thread(_mask_of_subject, state, _subject_in(state), use.options, edit)
         remarks = mask_checks.remarks_on_subject
-        if state.rgb is edit.picture.rgb:  # the composite since then has its own edges
-            state = await asyncio.to_thread(_with_colours, state, found, use.options)
     else:
-        mask_alpha = await asyncio.to_thread(mask_checks.of_request, edit.mask, use.options)
-        state = replace(state, mask_options=use.options, mask_source="request")
-        remarks = mask_checks.remarks_on_request
+        mask_alpha = await asyncio.to_thread(mask_checks.mask_of_request, edit.mask, use.options)
+        made, remarks = MaskResult(mask_alpha, "request", use.options), mask_checks.remarks_on_request
     if use.cuts_out:
-        return await asyncio.to_thread(_on_plain_ground, state, mask_alpha)
-    warnings = await asyncio.to_thread(remarks, mask_alpha)
-    return replace(state, mask_alpha=mask_alpha, warnings=(*state.warnings, *warnings))
+        return CutOut(await asyncio.to_thread(_on_plain_ground, state.picture, made), use.options)
+    return replace(made, warnings=await asyncio.to_thread(remarks, made.alpha))
 
 
-async def extend(state: ChainState, stage: ExtendStage, edit: EditContext) -> ChainState:
+async def extend(state: ChainState, stage: ExtendStage, edit: EditContext) -> Extended:
     """Add margins, pre-filled by reflection; they become the mask alpha."""
     if edit.parameters.extension is None:
         raise InternalError("extend: the edit says nothing of margins")
     margins = edit.parameters.extension.margins_of(edit.picture.size, stage.direction_fraction)
-    check_canvas(edit.picture.size, margins, edit.max_pixels)
-    return await asyncio.to_thread(extended, state, margins, stage.feather_px)
+    check_extended_size(edit.picture.size, margins, edit.max_pixels)
+    return await asyncio.to_thread(extended, state.picture, margins, stage.feather_px)
 
 
-async def fill(state: ChainState, stage: FillStage, edit: EditContext) -> ChainState:
-    """FLUX.1-Fill paints the work area where the mask alpha is above 0."""
-    parameters = await _parameters(stage, edit)
+async def fill(state: ChainState, stage: FillStage, edit: EditContext) -> PaintResult | None:
+    """FLUX.1-Fill paints the work area where the mask alpha is above 0.
+
+    None at strength 0.
+    """
+    parameters = _parameters(state, stage, edit)
     if parameters.steps_run == 0:
-        return state
-    if state.mask_alpha is None:
+        return None
+    if state.mask is None:
         raise InternalError("fill: the chain has no mask before it")
     work = edit.work_pixels
-    area = await asyncio.to_thread(WorkArea.around, state.mask_alpha, work.most, work.least_of_fill)
-    rgb = await asyncio.to_thread(lambda: area.enter(Picture(state.rgb, state.alpha).over_white()))
-    mask_alpha = await asyncio.to_thread(area.enter_mask, state.mask_alpha)
+    area = await asyncio.to_thread(WorkArea.around, state.mask.alpha, work.most, work.least_of_fill)
+    rgb = await asyncio.to_thread(lambda: area.enter(state.picture.over_white()))
+    mask_alpha = await asyncio.to_thread(area.enter_mask, state.mask.alpha)
     painted = await edit.backends.fill(
         rgb, mask_alpha, _options(parameters), deadline=edit.deadline, on_progress=edit.on_progress(stage.kind)
     )
-    full = await asyncio.to_thread(area.leave, painted.rgb, state.rgb)
-    return _painted(state, stage, full, area, painted)
+    return await asyncio.to_thread(_at_full_size, painted, area, state.picture, stage)
 
 
-async def qwen_edit(state: ChainState, stage: QwenEditStage, edit: EditContext) -> ChainState:
-    """Qwen-Image-Edit edits the work area by the prompt, with the references."""
-    parameters = await _parameters(stage, edit)
+async def qwen_edit(state: ChainState, stage: QwenEditStage, edit: EditContext) -> PaintResult | None:
+    """Qwen-Image-Edit edits the work area by the prompt, with the references.
+
+    None at strength 0.
+    """
+    parameters = _parameters(state, stage, edit)
     if parameters.steps_run == 0:
-        return state
+        return None
     _check_aspects(state, edit)
     work = edit.work_pixels
     area, mask_alpha = await asyncio.to_thread(_area_and_mask, state, work.most, work.least_of_qwen_edit)
-    rgb = await asyncio.to_thread(lambda: area.enter(Picture(state.rgb, state.alpha).over_white()))
+    rgb = await asyncio.to_thread(lambda: area.enter(state.picture.over_white()))
     shown = edit.references[: stage.max_references]
     references = [await asyncio.to_thread(looked_at, image, work.most) for image in shown]
     painted = await edit.backends.qwen_edit(
@@ -109,8 +121,7 @@ async def qwen_edit(state: ChainState, stage: QwenEditStage, edit: EditContext) 
         deadline=edit.deadline,
         on_progress=edit.on_progress(stage.kind),
     )
-    full = await asyncio.to_thread(area.leave, painted.rgb, state.rgb)
-    return _painted(state, stage, full, area, painted)
+    return await asyncio.to_thread(_at_full_size, painted, area, state.picture, stage)
 
 
 def _options(parameters: EditParameters) -> PaintOptions:
@@ -128,55 +139,50 @@ def _options(parameters: EditParameters) -> PaintOptions:
     )
 
 
-def _painted(state: ChainState, stage: PaintStage, full: Pixels, area: WorkArea, painted: Painted) -> ChainState:
-    return replace(
-        state,
-        painted=full,
-        area=area,
-        models=(*state.models, painted.model),
-        warnings=(*state.warnings, *painted.warnings),
-        full_steps=(*state.full_steps, (stage, painted.full_steps)),
-    )
+def _at_full_size(painted: Painted, area: WorkArea, picture: Picture, stage: PaintStage) -> PaintResult:
+    full = area.leave(painted.rgb, picture.rgb)
+    return PaintResult(full, area, stage, painted.model, painted.warnings, painted.full_steps)
 
 
-async def _parameters(stage: FillStage | QwenEditStage, edit: EditContext) -> EditParameters:
+def _parameters(state: ChainState, stage: FillStage | QwenEditStage, edit: EditContext) -> EditParameters:
     """The options of this stage, with rewritten prompts."""
     parameters = edit.parameters.at(stage)
-    if edit.pending.texts is None or stage.prompt is not None:
+    if state.prompts is None or stage.prompt is not None:
         return parameters
-    texts = await edit.pending.texts
-    return replace(parameters, prompt=texts.prompt, negative_prompt=texts.negative_prompt)
+    return replace(parameters, prompt=state.prompts.prompt, negative_prompt=state.prompts.negative_prompt)
 
 
-async def composite(state: ChainState, _stage: CompositeStage, edit: EditContext) -> ChainState:
+async def composite(state: ChainState, _stage: CompositeStage, edit: EditContext) -> CompositeResult:
     """The painted image over the original, by the mask alpha."""
     return await asyncio.to_thread(composited, state, postprocess=edit.parameters.postprocess)
 
 
-async def finish_transparent(state: ChainState, edit: EditContext) -> ChainState:
+async def finish_transparent(state: ChainState, edit: EditContext) -> TransparentResult:
     """The result on transparency, cut out by BEN2."""
-    found = await _subject_of(Picture(state.rgb), edit, wants_colours=edit.parameters.postprocess)
-    alpha = await asyncio.to_thread(mask_checks.of_subject, found.alpha, MaskOptions("subject"))
-    cut = await asyncio.to_thread(cut_out, state.rgb, alpha, found.foreground_colours)
-    return replace(state, rgb=cut.rgb, alpha=cut.alpha, models=(*state.models, found.model))
+    rgb = state.picture.rgb
+    found = await _subject_of(Picture(rgb), edit, wants_colours=edit.parameters.postprocess)
+    alpha = await asyncio.to_thread(mask_checks.mask_of_subject, found.alpha, MaskOptions("subject"))
+    return TransparentResult(await asyncio.to_thread(cut_out, rgb, alpha, found.foreground_colours), found.model)
 
 
-async def finish_unpainted(state: ChainState, edit: EditContext) -> ChainState:
+async def finish_unpainted(state: ChainState) -> CompositeResult:
     """The end of a chain that does not paint.
 
     The image, transparent where the mask or the subject's alpha is 0.
     """
-    mask_alpha, foreground_colours = state.mask_alpha, state.foreground_colours if state.kept_subject is None else None
-    if mask_alpha is None:
-        found = await _found_subject(edit)
-        mask_alpha, foreground_colours = found.alpha, found.foreground_colours
-    alpha = mask_alpha if state.alpha is None else np.minimum(mask_alpha, state.alpha)
-    cut = await asyncio.to_thread(cut_out, state.rgb, alpha, foreground_colours)
-    source: MaskSource = "segmentation" if state.mask_source == "whole" else state.mask_source
-    return replace(state, rgb=cut.rgb, alpha=cut.alpha, mask_alpha=mask_alpha, mask_source=source)
+    picture = state.picture
+    if state.mask is None:
+        found = _subject_in(state)
+        mask_alpha, colours = found.alpha, found.foreground_colours
+    else:
+        mask_alpha, colours = state.mask.alpha, _cutout_colours(state.mask)
+    alpha = mask_alpha if picture.alpha is None else np.minimum(mask_alpha, picture.alpha)
+    cut = await asyncio.to_thread(cut_out, picture.rgb, alpha, colours)
+    source: MaskSource = state.mask.source if state.mask else "segmentation"
+    return CompositeResult(cut, mask_alpha, source)
 
 
-OF_KIND: dict[type, Callable[[ChainState, Any, EditContext], Awaitable[ChainState]]] = {
+STAGE_FUNCTIONS: dict[type, Callable[[ChainState, Any, EditContext], Awaitable[StageResult | None]]] = {
     MaskStage: mask,
     ExtendStage: extend,
     FillStage: fill,
@@ -202,47 +208,51 @@ def _as_segmented(picture: Picture) -> Pixels:
     return resized(seen, (SEGMENT_SIDE, SEGMENT_SIDE), Image.Resampling.LANCZOS)
 
 
-async def _found_subject(edit: EditContext) -> Subject:
-    if edit.pending.subject is None:
+def _subject_in(state: ChainState) -> Subject:
+    """The subject of the input image.
+
+    Raises `InvalidArgument` if the chain does not segment.
+    """
+    if state.subject is None:
         raise InvalidArgument.field(
             "mask_image", "this feature needs a mask (white = repaint)", korean="마스크가 필요합니다."
         )
-    return await edit.pending.subject
+    return state.subject
 
 
-def _with_colours(state: ChainState, found: Subject, options: MaskOptions) -> ChainState:
-    """The foreground colours, if the subject is kept or cut out.
-
-    The model may change all of it.
-    """
+def _mask_of_subject(state: ChainState, found: Subject, options: MaskOptions, edit: EditContext) -> MaskResult:
+    """The chosen part of BEN2's mask, with the foreground colours if needed."""
+    made = MaskResult(mask_checks.mask_of_subject(found.alpha, options), "segmentation", options)
+    if state.picture is not edit.picture:  # the composite since then has its own edges
+        return made
     kept = 255 - masks.levelled(found.alpha, options) if options.keeps_subject else None
-    return replace(state, kept_subject=kept, foreground_colours=found.foreground_colours)
+    return replace(made, kept_subject=kept, foreground_colours=found.foreground_colours)
 
 
-def _on_plain_ground(state: ChainState, mask_alpha: Pixels) -> ChainState:
-    """The white part of the mask on a white ground.
+def _cutout_colours(made: MaskResult) -> ForegroundColours | None:
+    """Where the subject is what is left out, the edge is the background's."""
+    return made.foreground_colours if made.kept_subject is None else None
 
-    The model may change all of it.
-    """
-    rgb = Picture(state.rgb, state.alpha).over_white()
-    # If the subject is left out, the edge belongs to the background.
-    cut = cut_out(rgb, mask_alpha, state.foreground_colours if state.kept_subject is None else None)
-    return replace(
-        state, rgb=cut.over_white(), alpha=None, mask_source="whole", kept_subject=None, foreground_colours=None
-    )
+
+def _on_plain_ground(picture: Picture, made: MaskResult) -> Picture:
+    """The white part of the mask, cut out and laid on white."""
+    return Picture(cut_out(picture.over_white(), made.alpha, _cutout_colours(made)).over_white())
 
 
 def _area_and_mask(state: ChainState, max_pixels: int, min_pixels: int) -> tuple[WorkArea, Pixels | None]:
-    """The work area for a model that can work without a mask, and its mask."""
-    if state.mask_alpha is None:
-        return WorkArea.of(_size(state.rgb), max_pixels, min_pixels), None
-    area = WorkArea.around(state.mask_alpha, max_pixels, min_pixels)
-    return area, area.enter_mask(state.mask_alpha)
+    """Where a model works that can do without a mask, and the mask that it is sent."""
+    if state.mask is None:
+        return WorkArea.whole(state.picture.size, max_pixels, min_pixels), None
+    area = WorkArea.around(state.mask.alpha, max_pixels, min_pixels)
+    return area, area.enter_mask(state.mask.alpha)
 
 
 def _check_aspects(state: ChainState, edit: EditContext) -> None:
-    """Reject images that Qwen2.5-VL cannot read."""
-    named = [("input_image", state.rgb), *((f"reference_images[{i}]", r) for i, r in enumerate(edit.references))]
+    """Refuse what Qwen2.5-VL refuses to look at."""
+    named = [
+        ("input_image", state.picture.rgb),
+        *((f"reference_images[{i}]", r) for i, r in enumerate(edit.references)),
+    ]
     for name, rgb in named:
         width, height = _size(rgb)
         if max(width, height) > MAX_ASPECT * min(width, height):

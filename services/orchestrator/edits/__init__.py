@@ -1,1 +1,4 @@
-"""Running edits: admission, joining, progress, and the editor."""
+"""Running edits: admission, joining, progress, and the editor that makes one.
+
+No stages and no pixel work.
+"""

@@ -79,7 +79,7 @@ class Admission:
             yield
 
     @contextmanager
-    def answer(self, caller: str, nbytes: int) -> Iterator[None]:
+    def response(self, caller: str, nbytes: int) -> Iterator[None]:
         """Count a response until its caller has read it.
 
         It keeps the edit's place and is never rejected.

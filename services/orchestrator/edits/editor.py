@@ -17,14 +17,14 @@ from services.common.call_context import caller
 from services.common.settings import MIB
 from services.orchestrator import metering, metrics, policy
 from services.orchestrator.backends.clients import Backends
-from services.orchestrator.catalogue.models import Experiment, ExtendStage, Feature
+from services.orchestrator.catalogue.experiments import Experiment, ExtendStage, Feature
 from services.orchestrator.catalogue.source import CatalogueSource
+from services.orchestrator.chain.context import EditContext
 from services.orchestrator.chain.response import build_response
 from services.orchestrator.chain.run import run_chain
-from services.orchestrator.chain.state import EditContext
 from services.orchestrator.edits.admission import Admission
+from services.orchestrator.edits.edit_registry import EventLog
 from services.orchestrator.edits.progress_events import ProgressEvents
-from services.orchestrator.edits.registry import EventLog
 from services.orchestrator.imaging.work_area import WorkPixels
 from services.orchestrator.policy import Policy
 from services.orchestrator.request import inputs, parameters
@@ -59,7 +59,7 @@ class Editor:
         max_pixels: int,
         work_pixels: WorkPixels,
         prompts: PromptRules,
-        max_answer_bytes: int = 128 * MIB,
+        max_response_bytes: int = 128 * MIB,
         metadata_prompt: bool = True,
         policy: Policy | None = None,
     ) -> None:
@@ -69,7 +69,7 @@ class Editor:
         self._admission = admission
         self._max_pixels = max_pixels
         self._work_pixels = work_pixels
-        self._max_answer_bytes = max_answer_bytes
+        self._max_response_bytes = max_response_bytes
         self._metadata_prompt = metadata_prompt
         self._prompts = prompts
         self._policy = policy
@@ -79,11 +79,11 @@ class Editor:
         arrived = time.monotonic()
         catalogue = self._source.current  # one catalogue for the whole edit, even after a reload
         deadline = call.deadline or arrived + catalogue.timeout_seconds
-        with tracing.span("edit", request_id=call.request_id), metering.recorded() as used:
+        with tracing.span("edit", request_id=call.request_id), metering.record_edit() as used:
             experiment, feature = catalogue.find(request.experiment_id, request.feature_id)
             used.experiment, used.feature = experiment.id, feature.id
             tracing.note(experiment=experiment.id, feature=feature.id)
-            resolved = parameters.resolve(request, feature)
+            resolved = parameters.resolve_parameters(request, feature)
             extend = next((stage for stage in feature.stages if isinstance(stage, ExtendStage)), None)
             needed = inputs.working_bytes(request, resolved, extend, self._max_pixels)
             with self._admission.edit(caller.get(), needed):
@@ -102,17 +102,17 @@ class Editor:
         deadline: float,
         events: EventLog,
     ) -> edit_pb2.EditResponse:
-        rewriting = self._prompts.plan(resolved, feature)
+        rewriting = self._prompts.rewriting_for(resolved, feature)
         judged = partial(policy.review, experiment.id, feature.id, resolved.prompt, resolved.negative_prompt)
         if self._policy:
             await self._policy.check(judged())
             # A preview would show pixels before the policy has judged them.
             resolved = replace(resolved, preview_every=0)
-        pictures = await inputs.decode(request, self._decoders, self._max_pixels, caller.get())
+        pictures = await inputs.decode_inputs(request, self._decoders, self._max_pixels, caller.get())
         resolved.output.check_size(pictures.picture.size)
         pixels = pictures.picture.size[0] * pictures.picture.size[1]
         metrics.IMAGE_PIXELS.observe(pixels)
-        metering.took(pixels)
+        metering.set_pixels(pixels)
         tracing.note(pixels=pixels)
         progress = ProgressEvents(events.add, call.request_id)
         edit = EditContext(
@@ -132,7 +132,7 @@ class Editor:
         for stage, seconds in outcome.seconds.items():
             metrics.STAGE_SECONDS.labels(stage).observe(seconds)
         if self._policy:
-            await self._policy.check(judged(outcome.state.rgb, outcome.texts.prompt))
+            await self._policy.check(judged(outcome.picture.rgb, outcome.prompts.prompt))
         response = await build_response(
             request,
             experiment,
@@ -140,7 +140,7 @@ class Editor:
             edit,
             outcome,
             with_prompts=self._metadata_prompt,
-            max_bytes=self._max_answer_bytes,
+            max_bytes=self._max_response_bytes,
         )
         if self._policy and request.preview_every:
             response.warnings.append("preview_every: no previews, since the content policy judges finished pictures")

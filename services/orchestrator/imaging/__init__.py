@@ -1,1 +1,4 @@
-"""Array operations on masks and images, in plain NumPy."""
+"""Array operations on masks and images, in plain NumPy.
+
+No requests, no stages, no network.
+"""

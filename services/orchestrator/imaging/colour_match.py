@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from imgedit.imaging.images import Pixels, resized
+from imgedit.imaging.images import resized
+from imgedit.imaging.pixels import Pixels
 
 MAX_SHIFT = 32.0
 """Levels (of 255) that a pixel may be moved at most: a shift is corrected, the picture is not repainted."""

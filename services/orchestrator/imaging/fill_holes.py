@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from imgedit.imaging.images import Pixels
+from imgedit.imaging.pixels import Pixels
 
 Flags = NDArray[np.bool_]
 Numbers = NDArray[np.int64]
@@ -34,7 +34,7 @@ def fill_holes(mask_alpha: Pixels) -> Pixels:
 
 def enclosed(black: Flags) -> Flags:
     """The set pixels of (H, W) `black` without a 4-connected path to the border."""
-    runs = _Runs.of(black)
+    runs = _Runs.from_flags(black)
     upper, lower = runs.touching()
     border = runs.at_border()
     root = _roots(
@@ -58,7 +58,7 @@ class _Runs:
     width: int
 
     @classmethod
-    def of(cls, black: Flags) -> _Runs:
+    def from_flags(cls, black: Flags) -> _Runs:
         height, width = black.shape
         flat = np.pad(black, ((0, 0), (0, 1))).ravel()
         turns = np.flatnonzero(flat[1:] != flat[:-1]) + 1

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from imgedit.imaging.images import Pixels
+from imgedit.imaging.pixels import Pixels
 
 _BAND = 256
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from imgedit.errors import InvalidArgument, NoSubjectFound
-from imgedit.imaging.images import Pixels
+from imgedit.imaging.pixels import Pixels
 from services.orchestrator.imaging import masks
 from services.orchestrator.imaging.masks import MaskOptions
 
@@ -33,7 +33,7 @@ def _remarks(mask_alpha: Pixels, much: float, field: str, advice: str) -> tuple[
     return (f"{field}: {share:.2%} of the picture is repainted; if that is not meant, {advice}",)
 
 
-def of_request(mask: Pixels, options: MaskOptions) -> Pixels:
+def mask_of_request(mask: Pixels, options: MaskOptions) -> Pixels:
     """The alpha of a caller's mask.
 
     Raises `InvalidArgument` if nothing is left to repaint.
@@ -51,7 +51,7 @@ def of_request(mask: Pixels, options: MaskOptions) -> Pixels:
     return mask_alpha
 
 
-def of_subject(alpha: Pixels, options: MaskOptions) -> Pixels:
+def mask_of_subject(alpha: Pixels, options: MaskOptions) -> Pixels:
     """The alpha of the chosen part of BEN2's mask.
 
     Raises `NoSubjectFound` for an empty or a full mask.

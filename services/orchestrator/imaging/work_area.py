@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from imgedit.imaging.images import Pixels, resized
+from imgedit.imaging.images import resized
+from imgedit.imaging.pixels import Pixels
 
 MULTIPLE = 16
 MIN_CONTEXT_PX = 64
@@ -74,7 +75,7 @@ class WorkArea:
     padded: tuple[int, int]
 
     @classmethod
-    def of(cls, size: tuple[int, int], max_pixels: int, min_pixels: int = 1) -> WorkArea:
+    def whole(cls, size: tuple[int, int], max_pixels: int, min_pixels: int = 1) -> WorkArea:
         """The work area of a whole image of `size` (width, height)."""
         return cls._of_box(Box(0, 0, *size), max_pixels, min_pixels)
 
@@ -88,7 +89,7 @@ class WorkArea:
         crop = _with_context(_box_of(mask_alpha), width, height)
         crop_width, crop_height = crop.size
         if crop_width * crop_height > WORTH_CROPPING * width * height:
-            return cls.of((width, height), max_pixels, min_pixels)
+            return cls.whole((width, height), max_pixels, min_pixels)
         return cls._of_box(crop, max_pixels, min_pixels)
 
     @classmethod
@@ -160,6 +161,6 @@ def looked_at(rgb: Pixels, max_pixels: int) -> Pixels:
 
     Within `max_pixels` and its longest side.
     """
-    width, height = WorkArea.of((rgb.shape[1], rgb.shape[0]), max_pixels).content
+    width, height = WorkArea.whole((rgb.shape[1], rgb.shape[0]), max_pixels).content
     least = math.ceil(max(width, height) / MAX_ASPECT)  # rounding down the short side makes it longer
     return resized(rgb, (max(width, least), max(height, least)), Image.Resampling.LANCZOS)

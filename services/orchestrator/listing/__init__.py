@@ -1,1 +1,4 @@
-"""The response of `ListExperiments`: pages, parameter specs, availability."""
+"""The response of `ListExperiments`: pages, parameters, availability.
+
+Nothing here runs an edit.
+"""

@@ -13,7 +13,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from imgedit.local.services import MODEL_SERVICES
 from imgedit.v1 import edit_pb2
-from services.orchestrator.catalogue.models import Feature, RewritePromptStage, SegmentStage
+from services.orchestrator.catalogue.experiments import Feature, RewritePromptStage, SegmentStage
 from services.orchestrator.request import mask_parameters
 
 PERIOD_SECONDS = 1.0
@@ -59,11 +59,11 @@ class Availability:
 
     async def _ask(self, name: str) -> None:
         try:
-            answer = await self._stubs[name].Check(health_pb2.HealthCheckRequest(), timeout=TIMEOUT_SECONDS)
+            response = await self._stubs[name].Check(health_pb2.HealthCheckRequest(), timeout=TIMEOUT_SECONDS)
         except grpc.aio.AioRpcError:
             self._serving[name] = False
         else:
-            self._serving[name] = answer.status == health_pb2.HealthCheckResponse.SERVING
+            self._serving[name] = response.status == health_pb2.HealthCheckResponse.SERVING
 
 
 def needs(feature: Feature) -> list[str]:
@@ -72,7 +72,7 @@ def needs(feature: Feature) -> list[str]:
     A stage that has the name of a service calls it. A segmentation that only the cut-out depends on is not among them,
     nor is a prompt's translation, which not every prompt needs.
     """
-    uses_mask = feature.has(SegmentStage) and bool(mask_parameters.resolve(edit_pb2.EditRequest(), feature).masks)
+    uses_mask = feature.has(SegmentStage) and bool(mask_parameters.resolve_masks(edit_pb2.EditRequest(), feature).masks)
     found = ["segmentation"] if uses_mask or not feature.paint_stages else []
     found += [REWRITE_SERVICE] if feature.has(RewritePromptStage) else []
     return list(dict.fromkeys([*found, *(stage.kind for stage in feature.stages if stage.kind in _SERVICES)]))

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from imgedit.errors import InvalidArgument
 from imgedit.v1 import edit_pb2
-from services.orchestrator.catalogue.models import Experiment, Feature
+from services.orchestrator.catalogue.experiments import Experiment, Feature
 from services.orchestrator.listing import parameter_specs
 from services.orchestrator.listing.availability import REWRITE_SERVICE, Availability
 from services.orchestrator.request.parameters import PROFILE_NUMBERS, ProfileName, preset_numbers
@@ -21,7 +21,7 @@ from services.orchestrator.request.prompts import PromptRules
 MAX_PAGE_SIZE = 100
 
 
-def page(
+def experiments_page(
     experiments: Sequence[Experiment],
     request: edit_pb2.ListExperimentsRequest,
     availability: Availability,

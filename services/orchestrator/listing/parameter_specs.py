@@ -11,7 +11,7 @@ from google.protobuf.struct_pb2 import Value
 
 from imgedit.v1 import edit_pb2, profile_pb2
 from services.common import checks
-from services.orchestrator.catalogue.models import (
+from services.orchestrator.catalogue.experiments import (
     MAX_MASK_PX,
     MAX_SEED,
     ExtendStage,
@@ -34,7 +34,7 @@ from services.orchestrator.request.parameters import (
 def specs(feature: Feature) -> list[edit_pb2.ParameterSpec]:
     """The parameters of the feature with all form data."""
     used = optional_fields(feature)
-    found = [*_general_specs(feature), *_picture_specs(feature)]
+    found = [*_general_specs(feature), *_image_specs(feature)]
     return [spec for spec in found if used.get(spec.name, True)]
 
 
@@ -63,7 +63,7 @@ def _general_specs(feature: Feature) -> Iterator[edit_pb2.ParameterSpec]:
     yield _spec("output", edit_pb2.PARAMETER_TYPE_MESSAGE)
 
 
-def _picture_specs(feature: Feature) -> Iterator[edit_pb2.ParameterSpec]:
+def _image_specs(feature: Feature) -> Iterator[edit_pb2.ParameterSpec]:
     image, needs_mask = edit_pb2.PARAMETER_TYPE_IMAGE, not feature.has(SegmentStage)
     yield _spec("mask_image", image, required=needs_mask, count=_count(int(needs_mask), 1))
     yield from _mask_specs(feature)

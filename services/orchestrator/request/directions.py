@@ -41,7 +41,7 @@ class _Word:
     sides: tuple[Side, ...]
 
 
-def read(prompt: str) -> Directions:
+def read_directions(prompt: str) -> Directions:
     """The sides that the prompt names, without excluded ones (왼쪽 말고).
 
     The prompt is normalised first, so decomposed Hangul and full-width letters count.
@@ -106,7 +106,7 @@ class _Meaning:
     only_behind: re.Pattern[str]
 
     @classmethod
-    def of(cls, sides: tuple[Side, ...], word: str, *, only_behind: str = "") -> _Meaning:
+    def from_pattern(cls, sides: tuple[Side, ...], word: str, *, only_behind: str = "") -> _Meaning:
         return cls(sides, _pattern(word), _pattern(f"(?:{only_behind})$"))
 
 
@@ -130,31 +130,43 @@ _EDGE_BEHIND = (
 def _edges(sides: tuple[Side, ...], word: str, way: str) -> tuple[_Meaning, ...]:
     """`top` and `bottom`, also common nouns, and up or down after a verb like extend."""
     return (
-        _Meaning.of(sides, rf"\b{word}\b{_EDGE_BEHIND}", only_behind=r"\b(?:the|at|on|to|from)\s+"),
-        _Meaning.of(sides, rf"\b{word}\b(?={_AND}{_SIDE}\b)"),
-        _Meaning.of(sides, rf"\b{word}\b", only_behind=rf"{_SIDE}{_AND}|{_EXTEND}"),
-        _Meaning.of(sides, rf"\b{word}\b(?=\s*(?:[:,]|$))", only_behind=r"^\s*"),
-        _Meaning.of(sides, rf"\b{way}\b", only_behind=_EXTEND),
+        _Meaning.from_pattern(sides, rf"\b{word}\b{_EDGE_BEHIND}", only_behind=r"\b(?:the|at|on|to|from)\s+"),
+        _Meaning.from_pattern(sides, rf"\b{word}\b(?={_AND}{_SIDE}\b)"),
+        _Meaning.from_pattern(sides, rf"\b{word}\b", only_behind=rf"{_SIDE}{_AND}|{_EXTEND}"),
+        _Meaning.from_pattern(sides, rf"\b{word}\b(?=\s*(?:[:,]|$))", only_behind=r"^\s*"),
+        _Meaning.from_pattern(sides, rf"\b{way}\b", only_behind=_EXTEND),
     )
 
 
 _MEANINGS = (
-    _Meaning.of(("left",), r"왼\s?[쪽편]|좌측|(?<![a-z])left(?:wards?)?(?![a-z])"),
-    _Meaning.of(("right",), r"오른\s?[쪽편]|우측|(?<![a-z])right(?:wards?)?(?![a-z])"),
-    _Meaning.of(("top",), rf"{_ALONE}(?:위\s?(?:[쪽편]|방향|부분)|윗\s?(?:쪽|부분)|위로(?![하받해])|위까지|상단)"),
-    _Meaning.of(("top",), rf"{_ALONE}위{_AS_SIDE}|(?<!the )\babove\b|\bupwards?\b"),
+    _Meaning.from_pattern(("left",), r"왼\s?[쪽편]|좌측|(?<![a-z])left(?:wards?)?(?![a-z])"),
+    _Meaning.from_pattern(("right",), r"오른\s?[쪽편]|우측|(?<![a-z])right(?:wards?)?(?![a-z])"),
+    _Meaning.from_pattern(
+        ("top",), rf"{_ALONE}(?:위\s?(?:[쪽편]|방향|부분)|윗\s?(?:쪽|부분)|위로(?![하받해])|위까지|상단)"
+    ),
+    _Meaning.from_pattern(("top",), rf"{_ALONE}위{_AS_SIDE}|(?<!the )\babove\b|\bupwards?\b"),
     *_edges(("top",), "top", "up"),
-    _Meaning.of(("bottom",), rf"{_ALONE}(?:아래\s?(?:[쪽편]|방향|부분)|아랫\s?(?:쪽|부분)|아래로|아래까지|하단)"),
-    _Meaning.of(("bottom",), rf"{_ALONE}(?:밑\s?(?:쪽|부분)|밑으로)"),
-    _Meaning.of(("bottom",), rf"{_ALONE}(?:아래|밑){_AS_SIDE}|(?<!the )\bbelow\b|\bdownwards?\b"),
+    _Meaning.from_pattern(
+        ("bottom",), rf"{_ALONE}(?:아래\s?(?:[쪽편]|방향|부분)|아랫\s?(?:쪽|부분)|아래로|아래까지|하단)"
+    ),
+    _Meaning.from_pattern(("bottom",), rf"{_ALONE}(?:밑\s?(?:쪽|부분)|밑으로)"),
+    _Meaning.from_pattern(("bottom",), rf"{_ALONE}(?:아래|밑){_AS_SIDE}|(?<!the )\bbelow\b|\bdownwards?\b"),
     *_edges(("bottom",), "bottom", "down"),
-    _Meaning.of(("left", "right"), rf"양\s?[옆쪽측편]|{_ALONE}양방향|좌우|{_ALONE}(?:가로로|옆으로){_IS_EXTENDED}"),
-    _Meaning.of(("left", "right"), r"\b(?:both|either|each)\s+(?:sides?|directions?)\b|\bhorizontally\b|\bsideways\b"),
-    _Meaning.of(("top", "bottom"), rf"{_ALONE}(?:위\s?아래(?!와\s?같)|세로로{_IS_EXTENDED})|\bvertically\b"),
-    _Meaning.of(("top", "bottom"), rf"{_ALONE}상하(?=[로에를의]|\s?방향|\s|$|[,.])"),
-    _Meaning.of(SIDES, rf"{_ALONE}(?:사방|전\s?방향|네\s?(?:방향|면|쪽)|상하좌우)|좌우상하|모든\s?(?:방향|쪽|면)"),
-    _Meaning.of(SIDES, rf"{_ALONE}바깥(?:쪽)?으로{_IS_EXTENDED}"),
-    _Meaning.of(SIDES, r"\b(?:all|every|four)\s+(?:four\s+)?(?:sides?|directions?|edges?)\b|\ball\s+around\b"),
+    _Meaning.from_pattern(
+        ("left", "right"), rf"양\s?[옆쪽측편]|{_ALONE}양방향|좌우|{_ALONE}(?:가로로|옆으로){_IS_EXTENDED}"
+    ),
+    _Meaning.from_pattern(
+        ("left", "right"), r"\b(?:both|either|each)\s+(?:sides?|directions?)\b|\bhorizontally\b|\bsideways\b"
+    ),
+    _Meaning.from_pattern(("top", "bottom"), rf"{_ALONE}(?:위\s?아래(?!와\s?같)|세로로{_IS_EXTENDED})|\bvertically\b"),
+    _Meaning.from_pattern(("top", "bottom"), rf"{_ALONE}상하(?=[로에를의]|\s?방향|\s|$|[,.])"),
+    _Meaning.from_pattern(
+        SIDES, rf"{_ALONE}(?:사방|전\s?방향|네\s?(?:방향|면|쪽)|상하좌우)|좌우상하|모든\s?(?:방향|쪽|면)"
+    ),
+    _Meaning.from_pattern(SIDES, rf"{_ALONE}바깥(?:쪽)?으로{_IS_EXTENDED}"),
+    _Meaning.from_pattern(
+        SIDES, r"\b(?:all|every|four)\s+(?:four\s+)?(?:sides?|directions?|edges?)\b|\ball\s+around\b"
+    ),
 )
 
 _BODY = "손|팔|다리|발|눈|귀|어깨|볼|뺨|무릎|손목|발목|손가락|허벅지|가슴|옆구리|주먹|팔꿈치"

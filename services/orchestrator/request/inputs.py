@@ -13,9 +13,10 @@ from typing import TypeVar
 
 from imgedit.imaging import containers, images
 from imgedit.imaging.decode_pool import Decoders
-from imgedit.imaging.images import Picture, Pixels
+from imgedit.imaging.images import Picture
+from imgedit.imaging.pixels import Pixels
 from imgedit.v1 import edit_pb2
-from services.orchestrator.catalogue.models import ExtendStage
+from services.orchestrator.catalogue.experiments import ExtendStage
 from services.orchestrator.request.parameters import EditParameters
 
 BYTES_PER_PIXEL = 28
@@ -59,13 +60,13 @@ def _declared_size(data: bytes, max_pixels: int) -> tuple[int, int]:
     A JPEG may state it later: then the largest size; (0, 0) for other data.
     """
     start = data[:_HEADER_BYTES]
-    header = containers.read(start)
+    header = containers.read_header(start)
     if header is not None:
         return header.width, header.height
     return (math.isqrt(max_pixels),) * 2 if start.startswith(b"\xff\xd8\xff") else (0, 0)
 
 
-async def decode(request: edit_pb2.EditRequest, decoders: Decoders, max_pixels: int, caller: str) -> Inputs:
+async def decode_inputs(request: edit_pb2.EditRequest, decoders: Decoders, max_pixels: int, caller: str) -> Inputs:
     """Decode all images, taking turns with other callers.
 
     Raises `ImageRejected` or `InvalidArgument` for the first invalid field.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from imgedit.errors import InvalidArgument, quoted
 from imgedit.v1 import edit_pb2
 from services.common import checks
-from services.orchestrator.catalogue.models import MAX_MARGIN_PX, ExtendStage
+from services.orchestrator.catalogue.experiments import MAX_MARGIN_PX, ExtendStage
 from services.orchestrator.request import directions
 from services.orchestrator.request.directions import Directions
 
@@ -62,8 +62,10 @@ class Extension:
         return max(width, height * across // down), max(height, width * down // across)
 
 
-def resolve(request: edit_pb2.EditRequest, stage: ExtendStage, prompt: str) -> Extension:
-    """What a request asks for; without `outpaint`, the margins of the stage, or else what the words of `prompt` ask.
+def resolve_margins(request: edit_pb2.EditRequest, stage: ExtendStage, prompt: str) -> Extension:
+    """The requested extension.
+
+    Without `outpaint`, the margins of the stage, or else the directions in the words of `prompt`.
 
     Raises `InvalidArgument` that names the field.
     """
@@ -87,7 +89,7 @@ def resolve(request: edit_pb2.EditRequest, stage: ExtendStage, prompt: str) -> E
 
 
 def _directions(prompt: str) -> Directions:
-    found = directions.read(prompt)
+    found = directions.read_directions(prompt)
     if found.sides:
         return found
     raise InvalidArgument.field(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from imgedit.errors import InvalidArgument
 from imgedit.v1 import edit_pb2
 from services.common import checks
-from services.orchestrator.catalogue.models import (
+from services.orchestrator.catalogue.experiments import (
     MAX_MASK_PX,
     Background,
     Feature,
@@ -45,7 +45,7 @@ class MaskUse:
 
 
 @dataclass(frozen=True)
-class Region:
+class MaskParameters:
     """The editable region.
 
     background: None = the feature has no such choice. masks: the needed mask stages.
@@ -59,7 +59,7 @@ class Region:
         return next((use for use in self.masks if use.stage is stage), None)
 
 
-def resolve(request: edit_pb2.EditRequest, feature: Feature) -> Region:
+def resolve_masks(request: edit_pb2.EditRequest, feature: Feature) -> MaskParameters:
     """The mask options and the background of a request.
 
     Raises `InvalidArgument` that names the field.
@@ -75,7 +75,7 @@ def resolve(request: edit_pb2.EditRequest, feature: Feature) -> Region:
         uses += [MaskUse(stage, _mask_options(request, stage, cuts_out=cuts_out), cuts_out) for stage in stages]
     if not uses:
         _refuse_masks(request)
-    return Region(chosen, tuple(uses))
+    return MaskParameters(chosen, tuple(uses))
 
 
 def takes_background(feature: Feature) -> bool:
@@ -99,7 +99,7 @@ def _background_of(section: Sequence[Stage], feature: Feature, chosen: Backgroun
     return chosen if chosen and editor is feature.primary_stage else editor.background
 
 
-def message(options: MaskOptions) -> edit_pb2.MaskOptions:
+def mask_options_message(options: MaskOptions) -> edit_pb2.MaskOptions:
     """The options for `effective`, with every field set.
 
     A caller's mask has no subject.
@@ -148,7 +148,10 @@ def _refuse_masks(request: edit_pb2.EditRequest) -> None:
 
 
 def _mask_options(request: edit_pb2.EditRequest, stage: MaskStage, *, cuts_out: bool) -> MaskOptions:
-    """The feature's growing and feathering are for weights: a cut-out would take a rim of background along."""
+    """The mask options of a request.
+
+    The feature's growing and feathering are for weights; a cut-out would include a rim of background.
+    """
     asked, default = request.mask_options, defaults_of(stage, is_own=bool(request.mask_image))
     return MaskOptions(
         subject=_subject(request, stage),
@@ -161,7 +164,7 @@ def _mask_options(request: edit_pb2.EditRequest, stage: MaskStage, *, cuts_out: 
 
 
 def defaults_of(stage: MaskStage, *, is_own: bool) -> OwnMask:
-    """How a stage works on the caller's own mask, or on BEN2's, where the request does not say."""
+    """A stage's defaults for the caller's own mask, or for BEN2's."""
     if is_own:
         return stage.own
     return OwnMask(threshold=stage.threshold, grow_px=stage.grow_px, feather_px=stage.feather_px)

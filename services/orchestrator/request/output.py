@@ -8,8 +8,9 @@ from typing import Literal
 
 from imgedit.errors import InvalidArgument, RequestTooLarge, Violation
 from imgedit.imaging.encoding import DEFAULT_JPEG_QUALITY, MAX_WEBP_SIDE, encode_jpeg, encode_png, encode_webp
-from imgedit.imaging.images import Picture, Pixels
+from imgedit.imaging.images import Picture
 from imgedit.imaging.metadata import Metadata
+from imgedit.imaging.pixels import Pixels
 from imgedit.v1 import edit_pb2
 from services.common import checks
 from services.common.settings import MIB
@@ -62,7 +63,7 @@ class Output:
             )
 
 
-def resolve(request: edit_pb2.EditRequest) -> Output:
+def resolve_output(request: edit_pb2.EditRequest) -> Output:
     """The checked output options.
 
     Raises `InvalidArgument` that names the field.
@@ -140,7 +141,7 @@ def _mib(data: bytes) -> str:
     return f"{len(data) / MIB:.1f}"
 
 
-async def encode(
+async def encode_files(
     output: Output, result: Picture, metadata: Metadata, *, cutout: Picture | None, mask_alpha: Pixels | None
 ) -> Files:
     """Encode every image of the response in parallel.

@@ -14,7 +14,7 @@ from imgedit.errors import InvalidArgument
 from imgedit.v1 import edit_pb2, profile_pb2
 from services.common import checks, texts
 from services.common.interceptors import REQUEST_ID_PATTERN
-from services.orchestrator.catalogue.models import (
+from services.orchestrator.catalogue.experiments import (
     ExtendStage,
     Feature,
     FillStage,
@@ -25,7 +25,7 @@ from services.orchestrator.catalogue.models import (
 )
 from services.orchestrator.request import margins, mask_parameters, output
 from services.orchestrator.request.margins import Extension
-from services.orchestrator.request.mask_parameters import Region
+from services.orchestrator.request.mask_parameters import MaskParameters
 from services.orchestrator.request.output import Output
 
 MAX_PREVIEW_EVERY = 100
@@ -65,7 +65,7 @@ class EditParameters:
     preview_every: int = 0
     profile: ProfileName = "balanced"
     postprocess: bool = True
-    region: Region = field(default_factory=Region)
+    region: MaskParameters = field(default_factory=MaskParameters)
     output: Output = field(default_factory=Output)
     warnings: tuple[str, ...] = ()
     expand_prompt: bool = False
@@ -93,7 +93,7 @@ class EditParameters:
         return self.steps - int(self.steps - self.steps * self.strength)
 
 
-def resolve(request: edit_pb2.EditRequest, feature: Feature) -> EditParameters:
+def resolve_parameters(request: edit_pb2.EditRequest, feature: Feature) -> EditParameters:
     """Check every field of a request and fill in the defaults.
 
     Raises `InvalidArgument` (or `PromptRejected`) that names every field at fault.
@@ -114,7 +114,7 @@ def resolve(request: edit_pb2.EditRequest, feature: Feature) -> EditParameters:
         guidance_scale=numbers.get("guidance_scale", 0),
         strength=numbers.get("strength", 0),
         seed=_seed(request, feature),
-        extension=margins.resolve(request, extend, prompt) if extend else None,
+        extension=margins.resolve_margins(request, extend, prompt) if extend else None,
         preview_every=request.preview_every,
         profile=profile,
         postprocess=_postprocess(request),
@@ -149,27 +149,27 @@ def _check(request: edit_pb2.EditRequest, feature: Feature) -> None:
     together.check(_where_and_what, request, feature)
     for stage in feature.stages:
         if isinstance(stage, ExtendStage) and (request.HasField("outpaint") or has_prompt):
-            together.check(margins.resolve, request, stage, prompt if has_prompt else "")
+            together.check(margins.resolve_margins, request, stage, prompt if has_prompt else "")
     together.end()
 
 
-def _where_and_what(request: edit_pb2.EditRequest, feature: Feature) -> tuple[Region, Output]:
+def _where_and_what(request: edit_pb2.EditRequest, feature: Feature) -> tuple[MaskParameters, Output]:
     """The region and the output, which a transparent result brings together."""
-    where = mask_parameters.resolve(request, feature)
-    what = output.resolve(request)
+    where = mask_parameters.resolve_masks(request, feature)
+    what = output.resolve_output(request)
     if where.background == "transparent" or not feature.paint_stages:
         what.check_transparency()
     return where, what
 
 
-def _has_guidance(painter: FillStage | QwenEditStage | None, asked: float) -> bool:
+def _has_guidance(stage: FillStage | QwenEditStage | None, asked: float) -> bool:
     """Whether the model uses a negative prompt.
 
     Qwen does at a guidance above 1.
     """
-    if not isinstance(painter, QwenEditStage):
+    if not isinstance(stage, QwenEditStage):
         return True
-    return (asked if painter.guidance_scale is None else painter.guidance_scale) > 1
+    return (asked if stage.guidance_scale is None else stage.guidance_scale) > 1
 
 
 def optional_fields(feature: Feature) -> dict[str, bool]:
@@ -270,7 +270,7 @@ def _number(request: edit_pb2.EditRequest, name: str, limits: NumberRange, prese
 
 
 def _has_negative_prompt(request: edit_pb2.EditRequest, feature: Feature) -> bool:
-    """Whether there is a negative prompt that somebody wrote: the caller, or the feature's defaults."""
+    """Whether the caller or the feature's defaults set a negative prompt."""
     return request.HasField("negative_prompt") or feature.defaults.negative_prompt is not None
 
 

@@ -11,7 +11,7 @@ from typing import Literal
 
 from imgedit.errors import FailedPrecondition, PromptLanguageUnsupported, ServiceUnavailable, Violation
 from services.common import languages
-from services.orchestrator.catalogue.models import Feature, FillStage, RewritePromptStage
+from services.orchestrator.catalogue.experiments import Feature, FillStage, RewritePromptStage
 from services.orchestrator.request.parameters import EditParameters
 
 Mode = Literal["translate", "expand"]
@@ -61,24 +61,24 @@ class PromptRules:
             return ()
         return tuple(language for language in self.rewritten if language not in self.read_by(feature))
 
-    def plan(self, parameters: EditParameters, feature: Feature) -> Rewriting:
+    def rewriting_for(self, parameters: EditParameters, feature: Feature) -> Rewriting:
         """How to rewrite the prompts of an edit.
 
         Raises `PromptLanguageUnsupported` for a field that cannot be read or rewritten, and `FailedPrecondition` for
         prompt expansion without a PromptService.
         """
-        painter = feature.prompt_stage
-        if painter is None:
+        stage = feature.prompt_stage
+        if stage is None:
             return Rewriting()
         explicit = next((stage for stage in feature.stages if isinstance(stage, RewritePromptStage)), None)
-        read = ENGLISH if explicit else self.read[painter.kind]
+        read = ENGLISH if explicit else self.read[stage.kind]
         texts = {"prompt": parameters.prompt, "negative_prompt": parameters.negative_prompt or ""}
         unread = [field for field, text in texts.items() if languages.foreign_letter(languages.unquoted(text), read)]
         for field, text in texts.items():
-            if isinstance(painter, FillStage):
+            if isinstance(stage, FillStage):
                 _check_quoted(field, text, read)
             if field in unread:
-                self._check_rewritable(field, text, MODELS[painter.kind], read)
+                self._check_rewritable(field, text, MODELS[stage.kind], read)
         expand = parameters.expand_prompt or (explicit is not None and explicit.expand)
         if expand and not self.has_service:
             raise FailedPrecondition(
@@ -103,7 +103,7 @@ class PromptRules:
         raise _unsupported(field, f"{_reader(model, read)}, and this holds {_named(letter)}; {remedy}", read)
 
 
-def unreachable(rewriting: Rewriting, error: ServiceUnavailable) -> Exception:
+def unreachable_service(rewriting: Rewriting, error: ServiceUnavailable) -> Exception:
     """The consequence of an unreachable PromptService.
 
     An error if no model can read the prompt; else the prompt stays unchanged.

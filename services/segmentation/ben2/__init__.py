@@ -1,4 +1,7 @@
-"""BEN2 as PyTorch modules: the network, its sizes, and its weight loading."""
+"""BEN2 as PyTorch modules: network, sizes, weights.
+
+It knows no queue and no message.
+"""
 
 from services.segmentation.ben2.config import BEN2Config
 from services.segmentation.ben2.loading import load, revision, weights_file

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from imgedit.errors import ModelLoadError
 from imgedit.weights.lfs import refuse_pointer
-from services.common.faults import refuse_unfit
+from services.common.weights_faults import refuse_unfit
 from services.segmentation.ben2.config import BEN2Config
 from services.segmentation.ben2.network import BEN2
 

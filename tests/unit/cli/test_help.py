@@ -1,4 +1,4 @@
-"""The help of every command: within 80 columns, in both languages, and under the names of options."""
+"""Every command's help: within 80 columns, in both languages, by option names."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from rich.cells import cell_len
 from typer.testing import CliRunner
 
 from imgedit import __version__
-from imgedit.cli import fields, korean
-from imgedit.cli.layout import Command, Group, wrapped
+from imgedit.cli import field_names, korean
+from imgedit.cli.help_layout import Command, Group, wrapped
 from imgedit.cli.main import app
 from imgedit.v1 import edit_pb2
 
@@ -126,8 +126,8 @@ def paths(message: Descriptor, before: str = "") -> Iterator[str]:
 def test_every_field_of_a_request_has_an_option_that_exists() -> None:
     [edit] = [command for path, command in commands() if path == ("edit",)]
     options = {name for one in edit.params for name in (*one.opts, *one.secondary_opts)} | {"IMAGE"}
-    assert set(paths(edit_pb2.EditRequest.DESCRIPTOR)) - NOT_OFFERED == set(fields.OPTIONS)
-    assert set(fields.OPTIONS.values()) <= options
+    assert set(paths(edit_pb2.EditRequest.DESCRIPTOR)) - NOT_OFFERED == set(field_names.OPTIONS)
+    assert set(field_names.OPTIONS.values()) <= options
 
 
 @pytest.mark.parametrize(
@@ -144,12 +144,12 @@ def test_every_field_of_a_request_has_an_option_that_exists() -> None:
     ],
 )
 def test_a_field_is_named_by_its_option(field: str, option: str) -> None:
-    assert fields.option_of(field) == option
+    assert field_names.option_of(field) == option
 
 
 def test_a_servers_text_speaks_of_options_and_leaves_words_alone() -> None:
     text = "has no effect without negative_prompt; take PROFILE_FAST, mask_options.grow_px or the prompt's seed"
-    assert fields.in_options(text) == (
+    assert field_names.in_options(text) == (
         "has no effect without --negative-prompt; take fast, --mask-grow or the prompt's seed"
     )
 

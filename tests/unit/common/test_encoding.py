@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from imgedit.imaging.encoding import encode_jpeg, encode_png, encode_webp
-from imgedit.imaging.images import Picture, Pixels
+from imgedit.imaging.images import Picture
+from imgedit.imaging.pixels import Pixels
 
 NOISE = np.random.default_rng(7).integers(0, 256, (300, 61, 3), dtype=np.uint8)
 ALPHA = np.random.default_rng(8).integers(0, 256, (300, 61), dtype=np.uint8)

@@ -24,7 +24,7 @@ print(full, before, resident(), len(kept))
 """
 
 
-@pytest.mark.skipif(memory.release() is None, reason="another C library than glibc; run it on Debian")
+@pytest.mark.skipif(memory.memory_release() is None, reason="another C library than glibc; run it on Debian")
 def test_what_was_freed_between_blocks_in_use_is_given_back() -> None:
     # Without thresholds a block of 1 MiB would never be kept; the services' environment has them.
     environment = {"MALLOC_MMAP_THRESHOLD_": "8388608", "MALLOC_TRIM_THRESHOLD_": "1073741824"}
@@ -42,7 +42,7 @@ def test_a_process_that_has_worked_is_released_and_one_that_has_not_is_left_alon
     released: list[bool] = []
     monkeypatch.setattr(memory, "SECONDS", 0.001)
     monkeypatch.setattr("services.common.memory.time.process_time", lambda: next(times))
-    monkeypatch.setattr(memory, "release", lambda: lambda: released.append(True))
+    monkeypatch.setattr(memory, "memory_release", lambda: lambda: released.append(True))
 
     with pytest.raises(RuntimeError, match="StopIteration"):
         asyncio.run(memory.release_regularly())

@@ -19,11 +19,11 @@ RGB = np.random.default_rng(3).integers(0, 256, (40, 60, 3), dtype=np.uint8)
 
 
 def resolved(**options: object) -> Output:
-    return output.resolve(edit_pb2.EditRequest(output=edit_pb2.OutputOptions(**options)))
+    return output.resolve_output(edit_pb2.EditRequest(output=edit_pb2.OutputOptions(**options)))
 
 
 def test_unset_means_a_png_and_all_pictures() -> None:
-    assert output.resolve(edit_pb2.EditRequest()) == Output("PNG", None, cutout=True, mask=True)
+    assert output.resolve_output(edit_pb2.EditRequest()) == Output("PNG", None, cutout=True, mask=True)
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_unset_means_a_png_and_all_pictures() -> None:
 def test_options_are_taken_and_shown_as_used(options: dict[str, object], expected: Output) -> None:
     found = resolved(**options)
     assert found == expected
-    assert output.resolve(edit_pb2.EditRequest(output=found.message)) == expected
+    assert output.resolve_output(edit_pb2.EditRequest(output=found.message)) == expected
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ async def test_the_files_hold_what_was_wanted_and_no_more(format: output.Format)
     weight = RGB[:, :, 0]
     files, bare = await asyncio.gather(
         *(
-            output.encode(wanted, Picture(RGB), None, cutout=Picture(RGB, weight), mask_alpha=weight)
+            output.encode_files(wanted, Picture(RGB), None, cutout=Picture(RGB, weight), mask_alpha=weight)
             for wanted in (Output(format, quality), Output(format, quality, cutout=False, mask=False))
         )
     )

@@ -24,7 +24,7 @@ FORMS = {
 
 @pytest.mark.parametrize("form", FORMS)
 def test_a_direction_counts_in_every_form(form: str) -> None:
-    assert directions.read(FORMS[form]).sides == ("right",)
+    assert directions.read_directions(FORMS[form]).sides == ("right",)
 
 
 def test_a_prompt_reaches_the_model_composed_and_with_its_emoji() -> None:

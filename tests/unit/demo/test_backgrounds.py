@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from imgedit.errors import NoSubjectFound
-from imgedit.imaging.images import Picture, Pixels
+from imgedit.imaging.images import Picture
+from imgedit.imaging.pixels import Pixels
 from imgedit.v1 import edit_pb2
 from services.orchestrator.chain.run import Outcome
 from services.orchestrator.chain.stages import SEGMENT_SIDE
@@ -48,38 +49,36 @@ def box() -> Pixels:
 @every_feature
 def test_keep_restores_all_outside_the_grown_subject(feature: str) -> None:
     models = Noise()
-    state = edit("KEEP", feature, backends=models, options=edit_pb2.MaskOptions(grow_px=2)).state
-    assert state.mask_alpha is not None
-    assert 0 < (state.mask_alpha == 0).mean() < 1
-    assert np.array_equal(state.rgb[state.mask_alpha == 0], PICTURE.rgb[state.mask_alpha == 0])
+    outcome = edit("KEEP", feature, backends=models, options=edit_pb2.MaskOptions(grow_px=2))
+    assert 0 < (outcome.mask_alpha == 0).mean() < 1
+    assert np.array_equal(outcome.picture.rgb[outcome.mask_alpha == 0], PICTURE.rgb[outcome.mask_alpha == 0])
     [(_, sent)] = models.painted
     assert sent is not None, "the model learns what is kept"
-    assert (sent[:44, :60] == np.where(state.mask_alpha > 0, 255, 0)).all()
+    assert (sent[:44, :60] == np.where(outcome.mask_alpha > 0, 255, 0)).all()
 
 
 @every_feature
 def test_keep_restores_all_outside_a_callers_mask(feature: str) -> None:
-    state = edit("KEEP", feature, mask=box()).state
-    assert np.array_equal(state.mask_alpha, box())
-    assert np.array_equal(state.rgb[box() == 0], PICTURE.rgb[box() == 0])
-    assert not np.array_equal(state.rgb[box() == 255], PICTURE.rgb[box() == 255])
+    outcome = edit("KEEP", feature, mask=box())
+    assert np.array_equal(outcome.mask_alpha, box())
+    assert np.array_equal(outcome.picture.rgb[box() == 0], PICTURE.rgb[box() == 0])
+    assert not np.array_equal(outcome.picture.rgb[box() == 255], PICTURE.rgb[box() == 255])
 
 
 @every_feature
 @pytest.mark.parametrize("background", ["REMOVE", "TRANSPARENT"])
 def test_the_model_is_given_the_cut_out_on_white_in_its_own_colours(feature: str, background: str) -> None:
     models = Noise()
-    state = edit(background, feature, backends=models).state
+    outcome = edit(background, feature, backends=models)
     [(given, mask)] = models.painted
     assert mask is None
     corner = given[:6, :6]
     assert (corner == 255).all()
     middle = slice(20, 24), slice(28, 32)
     assert np.array_equal(given[middle], PICTURE.rgb[middle])
-    assert state.mask_alpha is not None
-    assert (state.mask_alpha == 255).all()
-    assert state.mask_options is not None
-    assert state.mask_options.grow_px == 0
+    assert (outcome.mask_alpha == 255).all()
+    assert outcome.record.mask_options is not None
+    assert outcome.record.mask_options.grow_px == 0
 
 
 def test_the_background_can_be_cut_out_instead_in_the_colours_of_the_picture() -> None:
@@ -93,16 +92,16 @@ def test_the_background_can_be_cut_out_instead_in_the_colours_of_the_picture() -
 @pytest.mark.parametrize("background", ["REMOVE", "TRANSPARENT"])
 def test_at_strength_0_the_cut_out_itself_comes_back(background: str) -> None:
     models = Noise()
-    state = edit(background, backends=models, strength=0.0).state
+    outcome = edit(background, backends=models, strength=0.0)
     assert models.painted == []
-    assert (state.rgb[:6, :6] == 255).all()
-    assert (state.alpha is not None) == (background == "TRANSPARENT")
+    assert (outcome.picture.rgb[:6, :6] == 255).all()
+    assert (outcome.picture.alpha is not None) == (background == "TRANSPARENT")
 
 
 def test_remove_returns_what_the_model_made_of_it_opaque() -> None:
     models = Noise()
-    state = edit("REMOVE", picture=noise_picture(60, 44, has_alpha=True), backends=models).state
-    assert state.alpha is None
+    outcome = edit("REMOVE", picture=noise_picture(60, 44, has_alpha=True), backends=models)
+    assert outcome.picture.alpha is None
     assert len(models.segmented) == 1
 
 
@@ -110,17 +109,16 @@ def test_remove_returns_what_the_model_made_of_it_opaque() -> None:
 def test_transparent_cuts_the_result_out_again(feature: str) -> None:
     models = Noise()
     outcome = edit("TRANSPARENT", feature, backends=models)
-    state = outcome.state
-    assert state.alpha is not None
-    assert state.alpha.min() == 0
-    assert state.alpha.max() == 255
+    assert outcome.picture.alpha is not None
+    assert outcome.picture.alpha.min() == 0
+    assert outcome.picture.alpha.max() == 255
     of_the_picture, of_the_result = models.segmented
     assert np.array_equal(of_the_picture, PICTURE.rgb)
-    assert state.painted is not None
-    assert np.array_equal(of_the_result, state.painted)
-    opaque = state.alpha == 255
-    assert np.array_equal(state.rgb[opaque], state.painted[opaque])
-    assert [model.model_id for model in state.models] == ["BEN2", "FLUX"]
+    [painted] = models.returned
+    assert np.array_equal(of_the_result, painted[:44, :60])
+    opaque = outcome.picture.alpha == 255
+    assert np.array_equal(outcome.picture.rgb[opaque], painted[:44, :60][opaque])
+    assert [model.model_id for model in outcome.models] == ["BEN2", "FLUX"]
 
 
 @pytest.mark.parametrize("background", ["REMOVE", "TRANSPARENT"])
@@ -139,14 +137,13 @@ def test_without_a_subject_what_needs_one_is_refused(background: str) -> None:
 
 
 def test_without_a_subject_the_whole_picture_is_edited_all_the_same() -> None:
-    state = edit("WHOLE", backends=Noise(finds_subject=False)).state
-    assert state.mask_alpha is not None
-    assert (state.mask_alpha == 255).all()
+    outcome = edit("WHOLE", backends=Noise(finds_subject=False))
+    assert (outcome.mask_alpha == 255).all()
 
 
 @pytest.mark.parametrize("background", ["KEEP", "REMOVE"])
 def test_without_a_subject_a_callers_mask_is_enough(background: str) -> None:
-    assert edit(background, mask=box(), backends=Noise(finds_subject=False)).state.painted is not None
+    assert edit(background, mask=box(), backends=Noise(finds_subject=False)).record.area is not None
 
 
 def test_ben2_does_not_run_where_nobody_needs_it() -> None:
@@ -162,7 +159,7 @@ def test_ben2_does_not_run_where_nobody_needs_it() -> None:
 def test_a_large_transparent_result_keeps_its_size() -> None:
     models = Noise()
     picture = Picture(np.asarray(Image.new("RGB", (SEGMENT_SIDE + 300, SEGMENT_SIDE), (90, 120, 40))))
-    state = edit("TRANSPARENT", picture=picture, backends=models).state
-    assert state.alpha is not None
-    assert state.alpha.shape == picture.rgb.shape[:2]
+    outcome = edit("TRANSPARENT", picture=picture, backends=models)
+    assert outcome.picture.alpha is not None
+    assert outcome.picture.alpha.shape == picture.rgb.shape[:2]
     assert {seen.shape for seen in models.segmented} == {(SEGMENT_SIDE, SEGMENT_SIDE, 3)}

@@ -44,7 +44,9 @@ def test_the_small_and_the_large_network_are_one() -> None:
     trainer = train.Ben2Trainer(1)
     assert all(
         small is large
-        for small, large in zip(trainer._sketch.network.parameters(), trainer._lesson.network.parameters(), strict=True)
+        for small, large in zip(
+            trainer._sketch.network.parameters(), trainer._trainee.network.parameters(), strict=True
+        )
     )
 
 

@@ -13,9 +13,9 @@ from demo import world
 from demo.train.flux_fill import examples
 from demo.train.shared import lora
 from demo.train.shared.run_folder import FILL, notes_of
-from imgedit.imaging.images import Pixels
+from imgedit.imaging.pixels import Pixels
 from services.diffusion.networks.lora import LoraFile
-from services.fill.model import FillAdapter, load
+from services.fill.model import FillAdapter, load_fill
 from services.fill.spec import FillSpec
 
 FOLDER = Path(__file__).parents[3] / "demo" / "models" / FILL
@@ -25,7 +25,7 @@ KOREAN = ("배경을 현대적인 체육관으로 변경", "안경을 전체적�
 
 @functools.cache
 def adapter() -> FillAdapter:
-    return load(FOLDER, device="cpu", loras={"fast": LoraFile(FOLDER / lora.FILE)})
+    return load_fill(FOLDER, device="cpu", loras={"fast": LoraFile(FOLDER / lora.FILE)})
 
 
 def repainted(prompt: str, fast: bool) -> tuple[Pixels, np.ndarray]:
@@ -35,7 +35,18 @@ def repainted(prompt: str, fast: bool) -> tuple[Pixels, np.ndarray]:
     kept = examples.seen_of(drawn.alpha, rng)
     mask = np.where(kept, 0, 255).astype(np.uint8)
     steps = 4 if fast else 8
-    spec = FillSpec(drawn.rgb, mask, prompt, None, 1.0, steps, 3.5, 1.0, seed=1, lora="fast" if fast else None)
+    spec = FillSpec(
+        image=drawn.rgb,
+        mask=mask,
+        prompt=prompt,
+        negative_prompt=None,
+        negative_scale=1.0,
+        steps=steps,
+        guidance_scale=3.5,
+        strength=1.0,
+        seed=1,
+        lora="fast" if fast else None,
+    )
     state = adapter().prepare(spec)
     for _ in range(steps):
         adapter().denoise([state])

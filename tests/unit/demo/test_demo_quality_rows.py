@@ -27,7 +27,7 @@ SCENES = 2
 COUNTED = (*TASKS, "qwen-languages", "qwen-fast", "qwen-seconds")
 
 
-class Painter:
+class FakeClient:
     """Responds like the client with `painted[picture, prompt]`, else with the input.
 
     For another place it paints a gym; one that `avoids` paints a plain wall for a negative prompt.
@@ -56,13 +56,13 @@ class Painter:
         )
 
 
-def bench(painter: Painter, *, scenes: int = SCENES, side_by_side: int = 1) -> Bench:
-    return Bench(painter, "", Judge(), scenes, side_by_side=side_by_side)  # type: ignore[arg-type]
+def bench(client: FakeClient, *, scenes: int = SCENES, side_by_side: int = 1) -> Bench:
+    return Bench(client, "", Judge(), scenes, side_by_side=side_by_side)  # type: ignore[arg-type]
 
 
 @functools.cache
 def drawn_truths() -> dict[tuple[bytes, str], bytes]:
-    edits = qwen.QwenEdits(bench(Painter()))
+    edits = qwen.QwenEdits(bench(FakeClient()))
     return {
         (png(world.render(edits.case(name, number).scene).rgb), phrase): png(
             world.render(edits.case(name, number).truth).rgb
@@ -74,24 +74,24 @@ def drawn_truths() -> dict[tuple[bytes, str], bytes]:
 
 
 def test_a_painter_that_does_what_is_asked_reaches_every_target():
-    edits = qwen.QwenEdits(bench(Painter(drawn_truths())))
+    edits = qwen.QwenEdits(bench(FakeClient(drawn_truths())))
     rows = [row for name in COUNTED for row in qwen.ROWS[name](edits)]
     assert [row.measure for row in rows if not row.reached] == []
 
 
 def test_a_change_where_the_mask_says_that_there_is_none_is_found():
-    (row,) = qwen.ROWS["untouched"](qwen.QwenEdits(bench(Painter(drawn_truths()))))
+    (row,) = qwen.ROWS["untouched"](qwen.QwenEdits(bench(FakeClient(drawn_truths()))))
     assert row.value == 0
 
 
 def test_a_painter_that_changes_nothing_reaches_no_task_but_leaves_the_background():
-    edits = qwen.QwenEdits(bench(Painter()))
+    edits = qwen.QwenEdits(bench(FakeClient()))
     assert {row.value for name in TASKS for row in qwen.ROWS[name](edits)} == {0}
     assert [row.value for row in qwen.ROWS["untouched"](edits)] == [100]
 
 
 def test_what_is_refused_counts_as_failed_and_is_kept():
-    refusing = bench(Painter(refuses=True))
+    refusing = bench(FakeClient(refuses=True))
     edits = qwen.QwenEdits(refusing)
     rows = [*qwen.ROWS["scene"](edits), *qwen.ROWS["appearance"](edits)]
     assert {row.value for row in rows} == {0}
@@ -100,20 +100,20 @@ def test_what_is_refused_counts_as_failed_and_is_kept():
 
 @pytest.mark.parametrize(("avoids", "with_it"), [(True, "0.0%"), (False, "100.0%")])
 def test_a_place_that_is_named_to_be_avoided_should_come_less_often(avoids, with_it):
-    (row,) = qwen.ROWS["negative"](qwen.QwenEdits(bench(Painter(avoids=avoids), scenes=24)))
+    (row,) = qwen.ROWS["negative"](qwen.QwenEdits(bench(FakeClient(avoids=avoids), scenes=24)))
     assert row.measure == f"places named come at {with_it} with it, 100.0% without: less"
     assert row.reached == avoids
 
 
 def test_edits_side_by_side_come_back_in_their_order():
     asked = [Asked(np.full((2, 2, 3), number, np.uint8), "x", {"seed": number + 1}) for number in range(6)]
-    edits = list(bench(Painter(), side_by_side=3).edits("title", "experiment", asked))
+    edits = list(bench(FakeClient(), side_by_side=3).edits("title", "experiment", asked))
     assert [edit.rgb[0, 0, 0] for edit in edits if edit] == list(range(6))
 
 
 @pytest.mark.parametrize("name", [*TASKS])
 def test_every_wording_of_a_task_has_its_turn(name):
-    edits = qwen.QwenEdits(bench(Painter()))
+    edits = qwen.QwenEdits(bench(FakeClient()))
     assert edits.asked(name, 0).prompt == edits.case(name, 0).phrases[0].korean
     assert edits.asked(name, 1, "english").prompt in [phrase.english for phrase in edits.case(name, 1).phrases]
 

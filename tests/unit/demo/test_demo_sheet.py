@@ -18,7 +18,7 @@ from demo import sheet, world
 from demo.__main__ import EXAMPLES, SAMPLES
 from demo.sheet import Entry
 from demo.world import prompts, samples
-from services.orchestrator.catalogue import models
+from services.orchestrator.catalogue import experiments
 
 CATALOGUE = Path(__file__).parents[3] / "config" / "experiments.yaml"
 
@@ -123,6 +123,6 @@ def test_the_samples_are_such_that_each_example_changes_something():
 def test_every_example_is_of_an_experiment_that_has_its_feature():
     features = {
         experiment.id: {feature.id for feature in experiment.features}
-        for experiment in models.load(CATALOGUE).experiments
+        for experiment in experiments.load_catalogue(CATALOGUE).experiments
     }
     assert all(example.feature in features[example.experiment] for example in EXAMPLES)

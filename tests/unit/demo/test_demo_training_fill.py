@@ -23,7 +23,7 @@ from demo.train.shared import lora
 from demo.train.shared.loop import Budget, train
 from demo.world import prompts
 from services.diffusion.networks.lora import LoraFile
-from services.fill.model import load
+from services.fill.model import load_fill
 from services.fill.spec import FillSpec
 
 pytestmark = [pytest.mark.filterwarnings("ignore:Mismatch dtype between input and weight"), pytest.mark.slow]
@@ -53,7 +53,7 @@ class Interrupted(TwoPictures):
 
 
 @pytest.fixture
-def few_lessons(monkeypatch: pytest.MonkeyPatch) -> None:
+def few_examples(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two examples of the smallest kind, and small batches."""
     kind = replace(examples.KINDS["small background"], count=2)
     monkeypatch.setattr(examples, "KINDS", {"small background": kind})
@@ -93,7 +93,7 @@ def test_a_run_that_was_interrupted_ends_as_one_that_was_not(tmp_path: Path) -> 
         assert torch.equal(one, other)
 
 
-@pytest.mark.usefixtures("few_lessons")
+@pytest.mark.usefixtures("few_examples")
 def test_the_transformer_goes_on_after_an_interruption_and_learns(tmp_path: Path) -> None:
     trainer, other = fill_trainer(tmp_path), fill_trainer(tmp_path)
     before = [trainer.step(number, 0.0) for number in range(6)]
@@ -105,15 +105,25 @@ def test_the_transformer_goes_on_after_an_interruption_and_learns(tmp_path: Path
     assert np.mean(after) < 0.97 * np.mean(before)
 
 
-@pytest.mark.usefixtures("few_lessons")
+@pytest.mark.usefixtures("few_examples")
 def test_what_is_written_is_what_the_service_loads(tmp_path: Path) -> None:
     for part in ("vae", "flux_fill", "fast"):
         assert main([part, "--steps", "1", "--out", str(tmp_path), "--scratch", str(tmp_path / "scratch")]) == 0
     folder = tmp_path / "FLUX.1-Fill-dev"
-    adapter = load(folder, device="cpu", loras={"fast": LoraFile(folder / lora.FILE)})
+    adapter = load_fill(folder, device="cpu", loras={"fast": LoraFile(folder / lora.FILE)})
     example = examples.example("small background", 0)
     mask = np.where(example.kept, 0, 255).astype(np.uint8)
-    spec = FillSpec(example.pictures[0], mask, "a gym", None, 1.0, steps=1, guidance_scale=3.5, strength=1.0, seed=1)
+    spec = FillSpec(
+        image=example.pictures[0],
+        mask=mask,
+        prompt="a gym",
+        negative_prompt=None,
+        negative_scale=1.0,
+        steps=1,
+        guidance_scale=3.5,
+        strength=1.0,
+        seed=1,
+    )
     for asked in (spec, replace(spec, lora="fast")):
         state = adapter.prepare(asked)
         adapter.denoise([state])

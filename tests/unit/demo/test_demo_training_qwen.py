@@ -33,14 +33,14 @@ from demo.world import prompts
 from imgedit.local.supervisor import DEMO_MODELS
 from services.diffusion.networks.lora import LoraFile
 from services.qwen_edit.__main__ import LIGHTNING_SCHEDULE
-from services.qwen_edit.model import load
+from services.qwen_edit.model import load_qwen_edit
 from services.qwen_edit.spec import QwenEditSpec
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(autouse=True)
-def few_lessons(monkeypatch: pytest.MonkeyPatch) -> None:
+def few_examples(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two examples of each of the smallest kinds, small batches, nothing to show."""
     kinds = {name: replace(examples.KINDS[name], count=2) for name in ("close", "small like")}
     monkeypatch.setattr(examples, "KINDS", kinds)
@@ -57,7 +57,7 @@ def test_the_picture_vae_is_the_real_one_on_pictures() -> None:
     with seeded(1):
         real = vae.model().eval()
     with seeded(1):
-        flat = vae.PictureVae(vae.model()).eval()
+        flat = vae.SingleImageVae(vae.model()).eval()
     pixels = torch.randn(1, 3, 48, 64, generator=torch.Generator().manual_seed(2)).clamp(-1, 1)
     latents = real.encode(pixels[:, :, None]).latent_dist.mode()
     torch.testing.assert_close(flat.encode(pixels).latent_dist.mode(), latents[:, :, 0], atol=1e-4, rtol=1e-4)
@@ -98,7 +98,7 @@ def test_attention_written_out_is_the_fused_one() -> None:
     assert transformer_qwenimage.dispatch_attention_fn is not written_out
 
 
-def test_lessons_change_what_they_say_and_nothing_else() -> None:
+def test_examples_change_what_they_say_and_nothing_else() -> None:
     rng = random.Random(5)
     scene = examples.dressed_up(rng, (256, 256))
     assert scene.person is not None
@@ -163,7 +163,7 @@ def test_other_places_are_asked_for_by_their_names_or_vaguely(monkeypatch: pytes
             assert (result != example.source).any(axis=2).mean() > 0.2
 
 
-def test_no_lesson_speaks_in_held_out_phrases(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_example_speaks_in_held_out_phrases(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     known = {text for phrase in held_out() for text in (phrase.korean, phrase.english)}
     said = {request for number in range(20) for request in examples.example("close", number).requests}
@@ -221,7 +221,7 @@ def test_the_decoder_is_taught_and_the_encoder_stays(tmp_path: Path, monkeypatch
 
 def test_spoilt_latents_lie_between_the_edited_picture_and_the_one_before() -> None:
     with seeded(1):
-        network = vae.PictureVae(vae.model())
+        network = vae.SingleImageVae(vae.model())
     latents = torch.randn(64, 16, 4, 4, generator=torch.Generator().manual_seed(2))
     shown = decoder.Shown(torch.zeros(64, 3, 32, 32, dtype=torch.uint8), latents, latents + 10)
     spoilt = decoder.DecoderTrainer(1, network, {"close": shown}).spoilt(
@@ -245,9 +245,18 @@ def test_the_parts_are_trained_one_after_another_into_a_folder_that_the_service_
         changed = {path.relative_to(folder).parts[0] for path in after if after[path] != before.get(path)}
         assert changed == {{"qwen_vae": "vae", "qwen_edit": "transformer", "qwen_fast": "lora"}[part]}
     lora = LoraFile(folder / FILE, schedule=LIGHTNING_SCHEDULE)
-    adapter = load(folder, device="cpu", reference_pixels=4096, loras={"fast": lora})
+    adapter = load_qwen_edit(folder, device="cpu", reference_pixels=4096, loras={"fast": lora})
     image = np.full((64, 64, 3), 90, np.uint8)
-    spec = QwenEditSpec((image,), "안경 제거", " ", true_cfg_scale=1.0, steps=2, strength=1.0, seed=1, lora="fast")
+    spec = QwenEditSpec(
+        images=(image,),
+        prompt="안경 제거",
+        negative_prompt=" ",
+        true_cfg_scale=1.0,
+        steps=2,
+        strength=1.0,
+        seed=1,
+        lora="fast",
+    )
     state = adapter.prepare(spec)
     for _ in range(2):
         adapter.denoise([state])

@@ -25,9 +25,9 @@ from demo.world.guide import EXPANSIONS, TRANSLATIONS
 from services.common import languages
 from services.diffusion.weights.checkpoint import load_network, load_part
 from services.qwen_edit.conditioning import scaled
-from services.qwen_edit.instructions import Mode, RewriteSpec, chat
-from services.qwen_edit.model import GLANCE_PIXELS, QwenEditAdapter, load
-from services.qwen_edit.processor import PictureProcessor
+from services.qwen_edit.model import GLANCE_PIXELS, QwenEditAdapter, load_qwen_edit
+from services.qwen_edit.processor import SingleImageProcessor
+from services.qwen_edit.rewrite_instructions import Mode, RewriteSpec, chat
 
 pytestmark = pytest.mark.slow
 
@@ -41,7 +41,7 @@ def tokenizer() -> Qwen2Tokenizer:
 
 @pytest.fixture(scope="module")
 def adapter() -> QwenEditAdapter:
-    return load(SHIPPED, device="cpu")
+    return load_qwen_edit(SHIPPED, device="cpu")
 
 
 def test_the_part_of_the_template_that_the_pipeline_drops_has_as_many_tokens_as_in_the_real_one(
@@ -90,7 +90,7 @@ def test_politeness_and_quotation_marks_change_both_languages_alike() -> None:
 
 
 def test_only_answers_are_learnt(tokenizer: Qwen2Tokenizer) -> None:
-    processor = PictureProcessor(Qwen2VLImageProcessorPil(), tokenizer)
+    processor = SingleImageProcessor(Qwen2VLImageProcessorPil(), tokenizer)
     shown = [
         chats.Chat(chat("expand", "예쁘게", 1), "Make it pretty", (Image.new("RGB", (84, 56)),)),
         chats.Chat(chat("translate", "안경 제거"), "Remove the glasses"),

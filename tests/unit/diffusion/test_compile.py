@@ -12,9 +12,9 @@ import torch
 
 from imgedit.errors import SettingsError
 from services.diffusion.networks.runtime_options import RuntimeOptions, runtime_of
-from services.fill.model import load as load_fill
+from services.fill.model import load_fill as load_fill
 from services.fill.settings import FillSettings
-from services.qwen_edit.model import load as load_qwen
+from services.qwen_edit.model import load_qwen_edit as load_qwen
 from tests.support.engine import SMALL, checkpoint, fill, fill_spec, qwen_spec
 
 pytestmark = [

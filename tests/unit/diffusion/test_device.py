@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from imgedit.errors import SettingsError
-from services.common.settings import ModelSettings, load
+from services.common.settings import ModelSettings, load_settings
 from services.diffusion.networks import device
 from services.fill.settings import FillSettings
 from services.qwen_edit.settings import QwenEditSettings
@@ -32,7 +32,7 @@ def test_every_model_service_takes_the_name_of_a_device(
 ) -> None:
     monkeypatch.setenv(settings.variable("models"), "/models")
     monkeypatch.setenv(settings.variable("device"), name)
-    assert load(settings).device == name
+    assert load_settings(settings).device == name
 
 
 @pytest.mark.parametrize("name", ["gpu", "cuda:", "cuda:-1", "cuda:x", "CUDA:0", "cuda:0 ", "cuda:1000", "mps"])
@@ -43,7 +43,7 @@ def test_what_is_no_device_is_refused_by_the_name_of_its_variable(
     monkeypatch.setenv(settings.variable("models"), "/models")
     monkeypatch.setenv(settings.variable("device"), name)
     with pytest.raises(SettingsError, match=settings.variable("device")):
-        load(settings)
+        load_settings(settings)
 
 
 def test_a_gpu_is_chosen_by_its_number(chosen: list[torch.device]) -> None:
@@ -56,10 +56,10 @@ def test_a_gpu_is_chosen_by_its_number(chosen: list[torch.device]) -> None:
 def test_a_gpu_that_is_not_there_is_refused_with_those_that_are(
     chosen: list[torch.device], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(SettingsError, match="'cuda:2' was asked for and cuda:0 to cuda:1 are there"):
+    with pytest.raises(SettingsError, match="'cuda:2' was requested and cuda:0 to cuda:1 are available"):
         device.device_named("cuda:2")
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    with pytest.raises(SettingsError, match="cuda:0 alone is there"):
+    with pytest.raises(SettingsError, match="cuda:0 alone is available"):
         device.device_named("cuda:1")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(SettingsError, match="CUDA is not available"):

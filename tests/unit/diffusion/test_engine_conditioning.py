@@ -11,8 +11,8 @@ import torch
 from prometheus_client import REGISTRY
 
 from services.diffusion.networks.conditioning_cache import ConditioningCache, Tensors, content_key
-from services.fill.model import load as load_fill
-from services.qwen_edit.model import load as load_qwen
+from services.fill.model import load_fill as load_fill
+from services.qwen_edit.model import load_qwen_edit as load_qwen
 from tests.support.engine import SMALL, box_mask, checkpoint, fill, fill_spec, photo, qwen, qwen_spec
 
 

@@ -225,7 +225,7 @@ def test_the_state_of_a_finished_failed_or_cancelled_job_is_freed(caplog: pytest
         await finish(engine, Task("finished"))
         with pytest.raises(RuntimeError):
             await finish(engine, Task("failed", fail_at="step"))
-        events = engine.run(Task("cancelled", steps=100, seconds=0.01))
+        events = engine.run_job(Task("cancelled", steps=100, seconds=0.01))
         async for _ in events:
             if states[2:]:
                 break

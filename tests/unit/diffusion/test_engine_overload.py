@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from imgedit.errors import DeadlineExceeded
-from services.diffusion.engine.adapter import Plan
+from services.diffusion.engine.adapter import Workload
 from services.diffusion.engine.cost import CostModel
 from services.diffusion.engine.engine import Engine
 from services.diffusion.engine.job import Job
-from services.diffusion.engine.schedule import Schedule
+from services.diffusion.engine.job_order import JobOrder
 from tests.support.engine import Clockwork, Task, finish, with_engine
-from tests.unit.diffusion.test_engine_schedule import soon
+from tests.unit.diffusion.test_job_order import soon
 
 STEP = 100.0
 """Seconds of every step here; preparation and decoding take none."""
@@ -27,12 +27,12 @@ numbers = itertools.count()
 def model(batch_of_two: float | None = None) -> CostModel:
     """A cost model with single steps, and batches of two that took `batch_of_two` s."""
     cost = CostModel()
-    plan = job(1).plan
-    cost.observe_prepare(plan, 1e-9)
+    workload = job(1).workload
+    cost.observe_prepare(workload, 1e-9)
     for _ in range(5):
-        cost.observe_step([plan], STEP)
+        cost.observe_step([workload], STEP)
         if batch_of_two is not None:
-            cost.observe_step([plan, plan], batch_of_two)
+            cost.observe_step([workload, workload], batch_of_two)
     return cost
 
 
@@ -42,7 +42,7 @@ def job(steps: int, patience: float | None = None, *, done: int = 0) -> Job[Any,
     deadline = None if patience is None else now + patience
     made: Job[Any, Any] = Job(
         spec=None,
-        plan=Plan(steps=steps, tokens=100, passes=1, nbytes=1, batch_key="shape"),
+        workload=Workload(steps=steps, tokens=100, passes=1, nbytes=1, batch_key="shape"),
         number=next(numbers),
         entered=now,
         deadline=deadline,
@@ -55,7 +55,7 @@ def job(steps: int, patience: float | None = None, *, done: int = 0) -> Job[Any,
 
 
 def order(*jobs: Job[Any, Any]) -> list[Job[Any, Any]]:
-    return list(Schedule(model(), max_batch=1).forecast(jobs))
+    return list(JobOrder(model(), max_batch=1).forecast(jobs))
 
 
 def test_while_all_can_be_met_the_earliest_deadline_goes_first() -> None:
@@ -89,25 +89,25 @@ def test_a_job_without_a_deadline_is_never_set_aside() -> None:
 
 def test_unknown_costs_set_nobody_aside() -> None:
     late, early = job(50, 2), job(50, 1)
-    assert list(Schedule(CostModel(), max_batch=1).forecast([late, early]).items()) == [(early, None), (late, None)]
+    assert list(JobOrder(CostModel(), max_batch=1).forecast([late, early]).items()) == [(early, None), (late, None)]
 
 
 def test_a_forecast_adds_up_the_work_before() -> None:
-    forecast = Schedule(model(), max_batch=1).forecast([job(5, 5000), job(5, 2000, done=2)])
+    forecast = JobOrder(model(), max_batch=1).forecast([job(5, 5000), job(5, 2000, done=2)])
     assert list(forecast.values()) == [pytest.approx(300), pytest.approx(800)]
 
 
 def test_a_new_job_waits_for_those_that_are_due_before_it_and_can_be_met() -> None:
-    schedule = Schedule(model(), max_batch=1)
+    schedule = JobOrder(model(), max_batch=1)
     before, after, doomed = job(5, 600), job(5, 5000), job(90, 700)
     assert schedule.least(job(5, 1050), [before, after, doomed]) == pytest.approx(1000)
 
 
 def test_what_a_batch_saves_is_not_held_against_a_new_job() -> None:
     others = [job(5, 990)]
-    assert Schedule(model(120), max_batch=2).least(job(5, 1000), others) == pytest.approx(600)
-    assert Schedule(model(199), max_batch=2).least(job(5, 1000), others) == pytest.approx(1000)
-    assert Schedule(model(120), max_batch=1).least(job(5, 1000), others) == pytest.approx(1000)
+    assert JobOrder(model(120), max_batch=2).least(job(5, 1000), others) == pytest.approx(600)
+    assert JobOrder(model(199), max_batch=2).least(job(5, 1000), others) == pytest.approx(1000)
+    assert JobOrder(model(120), max_batch=1).least(job(5, 1000), others) == pytest.approx(1000)
 
 
 def test_after_a_slow_first_step_a_job_that_can_be_met_is_not_refused() -> None:

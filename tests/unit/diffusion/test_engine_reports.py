@@ -17,7 +17,7 @@ from services.diffusion.engine.engine import Engine
 from services.diffusion.engine.events import Preview
 from services.diffusion.engine.preview import fit_latent_rgb, jpeg_of
 from tests.support.engine import Clockwork, Task, fill, fill_spec, finish, with_engine
-from tests.unit.diffusion.test_engine_schedule import soon, submit
+from tests.unit.diffusion.test_job_order import soon, submit
 
 pytestmark = pytest.mark.slow
 
@@ -31,7 +31,7 @@ def sample(name: str, **labels: str) -> float:
 def test_previews_come_every_k_steps_as_small_jpegs() -> None:
     async def scenario(engine: Jobs) -> list[Any]:
         spec = fill_spec(steps=7, height=512, width=1024)
-        return [event async for event in engine.run(spec, preview_every=2)]
+        return [event async for event in engine.run_job(spec, preview_every=2)]
 
     previews = [event for event in with_engine(fill(), scenario) if isinstance(event, Preview)]
     assert 1 <= len(previews) <= 3

@@ -14,7 +14,7 @@ from prometheus_client import REGISTRY
 from imgedit.errors import DeadlineExceeded, InternalError, OutOfMemory, QueueFull, ServiceUnavailable
 from services.diffusion.engine.engine import Engine
 from tests.support.engine import Clockwork, Task, fill, fill_spec, finish, running, with_engine
-from tests.unit.diffusion.test_engine_schedule import soon, submit
+from tests.unit.diffusion.test_job_order import soon, submit
 
 Jobs = Engine[Any, Any, Any]
 ShouldStop = Callable[[], bool]
@@ -46,7 +46,7 @@ async def reached(log: list[str], entry: str) -> None:
     raise AssertionError(f"{entry} was never reached: {log}")
 
 
-def test_an_errand_gives_its_result_and_runs_on_the_worker_thread() -> None:
+def test_a_side_task_gives_its_result_and_runs_on_the_worker_thread() -> None:
     async def scenario(engine: Jobs) -> str:
         return await engine.run_between_steps(lambda _: threading.current_thread().name)
 
@@ -55,7 +55,7 @@ def test_an_errand_gives_its_result_and_runs_on_the_worker_thread() -> None:
     assert REGISTRY.get_sample_value("imgedit_engine_errand_wait_seconds_count", {"service": "shop"}) == 1
 
 
-def test_errands_run_before_the_next_step_of_any_job_the_earliest_deadline_first() -> None:
+def test_side_tasks_run_before_the_next_step_of_any_job_the_earliest_deadline_first() -> None:
     model = Clockwork()
 
     async def scenario(engine: Jobs) -> None:
@@ -79,7 +79,7 @@ def test_errands_run_before_the_next_step_of_any_job_the_earliest_deadline_first
     assert model.log[:first].count("step job") <= 3
 
 
-def test_an_endless_stream_of_errands_does_not_stop_a_job() -> None:
+def test_an_endless_stream_of_side_tasks_does_not_stop_a_job() -> None:
     async def scenario(engine: Jobs) -> str:
         job = await submit(engine, Task("job", steps=10))
 
@@ -94,7 +94,7 @@ def test_an_endless_stream_of_errands_does_not_stop_a_job() -> None:
     assert with_engine(Clockwork(), scenario) == "job after 10"
 
 
-def test_a_caller_who_leaves_ends_a_running_errand_and_takes_a_waiting_one_along() -> None:
+def test_a_caller_who_leaves_ends_a_running_side_task_and_takes_a_waiting_one_along() -> None:
     log: list[str] = []
 
     async def scenario(engine: Jobs) -> None:
@@ -111,7 +111,7 @@ def test_a_caller_who_leaves_ends_a_running_errand_and_takes_a_waiting_one_along
     assert side_tasks("leavers", "cancelled") == 2
 
 
-def test_a_deadline_ends_a_running_errand_and_what_it_had_is_not_handed_out() -> None:
+def test_a_deadline_ends_a_running_side_task_and_what_it_had_is_not_handed_out() -> None:
     log: list[str] = []
 
     async def scenario(engine: Jobs) -> None:
@@ -123,7 +123,7 @@ def test_a_deadline_ends_a_running_errand_and_what_it_had_is_not_handed_out() ->
     assert side_tasks("late", "deadline") == 1
 
 
-def test_an_errand_whose_deadline_passes_while_it_waits_is_not_run() -> None:
+def test_a_side_task_whose_deadline_passes_while_it_waits_is_not_run() -> None:
     model = Clockwork()
 
     async def scenario(engine: Jobs) -> None:
@@ -142,7 +142,7 @@ def test_an_errand_whose_deadline_passes_while_it_waits_is_not_run() -> None:
     assert "side task" not in model.log
 
 
-def test_an_errand_that_fails_leaves_the_engine_working() -> None:
+def test_a_side_task_that_fails_leaves_the_engine_working() -> None:
     def broken(_: ShouldStop) -> None:
         raise ValueError("a bug")
 
@@ -164,7 +164,7 @@ def test_an_errand_that_fails_leaves_the_engine_working() -> None:
     assert [side_tasks("failing", outcome) for outcome in ("failed", "out_of_memory", "finished")] == [1, 1, 1]
 
 
-def test_errands_are_bounded_and_those_who_left_do_not_count() -> None:
+def test_side_tasks_are_bounded_and_those_who_left_do_not_count() -> None:
     model = Clockwork()
 
     async def scenario(engine: Jobs) -> None:
@@ -187,7 +187,7 @@ def test_errands_are_bounded_and_those_who_left_do_not_count() -> None:
     assert side_tasks("crowded", "refused_full") == 1
 
 
-def test_closing_finishes_the_errands_that_are_there_and_takes_no_more() -> None:
+def test_closing_finishes_the_side_tasks_that_are_there_and_takes_no_more() -> None:
     async def main() -> str:
         async with running(Clockwork()) as engine:
             job = await submit(engine, Task("job", seconds=0.02))
@@ -202,7 +202,7 @@ def test_closing_finishes_the_errands_that_are_there_and_takes_no_more() -> None
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_nobody_waits_for_an_errand_of_a_worker_that_has_died() -> None:
+def test_nobody_waits_for_a_side_task_of_a_worker_that_has_died() -> None:
     class Faulty(Clockwork):
         def is_out_of_memory(self, error: Exception) -> bool:
             raise AssertionError("a fault in the engine's own ground") from error
@@ -217,7 +217,7 @@ def test_nobody_waits_for_an_errand_of_a_worker_that_has_died() -> None:
     with_engine(Faulty(), scenario)
 
 
-def test_a_jobs_numbers_are_the_same_with_errands_between_its_steps() -> None:
+def test_a_jobs_numbers_are_the_same_with_side_tasks_between_its_steps() -> None:
     def work(_: ShouldStop) -> torch.Tensor:
         weight = fill()._pipeline.text_encoder.get_input_embeddings().weight
         return torch.randn(8, weight.shape[0]) @ weight  # the device, the weights and the global seed are in use

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from services.diffusion.engine import job as jobs
-from services.diffusion.engine.adapter import Plan
+from services.diffusion.engine.adapter import Workload
 from services.diffusion.engine.cost import CostModel
 from services.diffusion.engine.job import Job
-from services.diffusion.engine.schedule import Schedule
+from services.diffusion.engine.job_order import JobOrder
 
 pytestmark = pytest.mark.slow
 
@@ -67,7 +67,7 @@ class Simulation:
         self.met = self.wasted = self.refused = 0
         self._noise = np.random.default_rng(seed + 100)
         self._cost = CostModel()
-        self._schedule = Schedule(self._cost, max_batch=1)
+        self._schedule = JobOrder(self._cost, max_batch=1)
         self._jobs: list[Job[Any, Any]] = []
         monkeypatch.setattr(jobs, "time", SimpleNamespace(monotonic=lambda: self.now))
         for size in STEP:
@@ -89,8 +89,8 @@ class Simulation:
     def _job(self, request: Arrival, number: int) -> Job[Any, Any]:
         tokens = 512 + request.size**2 // 256
         deadline = request.at + request.patience
-        plan = Plan(steps=request.steps, tokens=tokens, passes=1, nbytes=1, batch_key=str(request.size))
-        return Job(request.size, plan, number, request.at, deadline, deadline, 0, None)  # type: ignore[arg-type]
+        workload = Workload(steps=request.steps, tokens=tokens, passes=1, nbytes=1, batch_key=str(request.size))
+        return Job(request.size, workload, number, request.at, deadline, deadline, 0, None)  # type: ignore[arg-type]
 
     def _admit(self, job: Job[Any, Any]) -> None:
         if self._schedule.least(job, self._jobs) > job.time_left():
@@ -113,12 +113,12 @@ class Simulation:
     def _quantum(self, job: Job[Any, Any], slow: float = 1.0) -> None:
         if job.state is None:
             job.state = "prepared"
-            self._cost.observe_prepare(job.plan, self._passed(PREPARE * STEP[job.spec]))
+            self._cost.observe_prepare(job.workload, self._passed(PREPARE * STEP[job.spec]))
         elif job.steps_left:
             job.steps_done += 1
-            self._cost.observe_step([job.plan], self._passed(slow * STEP[job.spec]))
+            self._cost.observe_step([job.workload], self._passed(slow * STEP[job.spec]))
         else:
-            self._cost.observe_decode(job.plan, self._passed(DECODE * STEP[job.spec]))
+            self._cost.observe_decode(job.workload, self._passed(DECODE * STEP[job.spec]))
             self._jobs.remove(job)
             self.met += job.time_left() >= 0
 

@@ -19,9 +19,9 @@ from services.diffusion.engine.engine import Engine
 from services.diffusion.networks import device as devices
 from services.diffusion.networks.offload import Offload
 from services.diffusion.networks.runtime_options import RuntimeOptions
-from services.fill.model import load as load_fill
-from services.qwen_edit.instructions import RewriteSpec
-from services.qwen_edit.model import load as load_qwen
+from services.fill.model import load_fill as load_fill
+from services.qwen_edit.model import load_qwen_edit as load_qwen
+from services.qwen_edit.rewrite_instructions import RewriteSpec
 from tests.support.engine import SMALL, checkpoint, fill_spec, finish, photo, qwen_spec, with_engine
 
 pytestmark = pytest.mark.slow

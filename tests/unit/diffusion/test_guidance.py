@@ -9,8 +9,8 @@ import torch
 
 from services.diffusion.networks.guidance import SMALL_TOKENS, CfgBatch, extrapolated, joins_passes
 from services.diffusion.networks.runtime_options import RuntimeOptions
-from services.fill.model import load as load_fill
-from services.qwen_edit.model import load as load_qwen
+from services.fill.model import load_fill as load_fill
+from services.qwen_edit.model import load_qwen_edit as load_qwen
 from tests.support.engine import SMALL, checkpoint, fill_spec, photo, qwen_spec
 
 pytestmark = pytest.mark.slow
@@ -50,7 +50,7 @@ def forwards(adapter: Any, *specs: Any) -> list[int]:
 
 def painted(adapter: Any, spec: Any) -> torch.Tensor:
     state = adapter.prepare(spec)
-    for _ in range(adapter.plan(spec).steps):
+    for _ in range(adapter.workload(spec).steps):
         adapter.denoise([state])
     pixels: torch.Tensor = adapter.decode_float(state)
     adapter.release(state)
@@ -77,7 +77,7 @@ def test_the_setting_decides_how_many_forwards_a_step_takes(name: str, spec: Any
     assert forwards(model(name, cfg_batch="on"), spec) == [2]
     assert forwards(model(name, cfg_batch="off"), spec) == [1, 1]
     assert forwards(model(name), spec) == [2]
-    assert model(name).plan(spec).passes == 2
+    assert model(name).workload(spec).passes == 2
 
 
 def test_a_batch_of_jobs_joins_their_passes_too() -> None:
@@ -100,7 +100,7 @@ def test_a_batch_of_jobs_joins_their_passes_too() -> None:
     ],
 )
 def test_without_guidance_there_is_no_second_pass(name: str, spec: Any) -> None:
-    assert model(name).plan(spec).passes == 1
+    assert model(name).workload(spec).passes == 1
     assert forwards(model(name, cfg_batch="on"), spec) == [1]
 
 

@@ -20,10 +20,10 @@ from safetensors.torch import load_file, save_file
 from imgedit.errors import ModelLoadError
 from services.diffusion.networks.lora import LoraFile, LoraRegistry
 from services.diffusion.weights.checkpoint import load_network
-from services.diffusion.weights.layout import Layout
+from services.diffusion.weights.original_names import Layout
 from services.fill import gguf_names as flux_names
 from services.fill.model import NARROW, FillAdapter
-from services.fill.model import load as load_fill
+from services.fill.model import load_fill as load_fill
 from services.qwen_edit import gguf_names as qwen_names
 from tests.support.engine import checkpoint, fill, fill_spec
 from tests.support.lightning import adapter as qwen_adapter
@@ -89,10 +89,10 @@ def with_original_names(pairs: dict[str, Pair]) -> dict[str, Pair]:
     }
 
 
-def shelf_of(network: Any, path: Path, layout: Layout = flux_names.LAYOUT) -> LoraRegistry:
-    shelf = LoraRegistry(network, {"x": LoraFile(path)}, layout, NARROW if layout is flux_names.LAYOUT else {})
-    shelf.use("x")
-    return shelf
+def registry_of(network: Any, path: Path, layout: Layout = flux_names.LAYOUT) -> LoraRegistry:
+    registry = LoraRegistry(network, {"x": LoraFile(path)}, layout, NARROW if layout is flux_names.LAYOUT else {})
+    registry.use("x")
+    return registry
 
 
 def deltas(network: Any) -> Tensors:
@@ -108,7 +108,7 @@ def loaded(tensors: Tensors, folder: Path, model: str = FLUX, metadata: dict[str
     path = folder / "lora.safetensors"
     save_file(tensors, path, metadata=metadata)
     network = transformer(model)
-    shelf_of(network, path, flux_names.LAYOUT if model == FLUX else qwen_names.LAYOUT)
+    registry_of(network, path, flux_names.LAYOUT if model == FLUX else qwen_names.LAYOUT)
     return deltas(network)
 
 
@@ -206,7 +206,7 @@ def test_the_strength_may_stand_in_pefts_configuration_beside_the_file(tmp_path:
     save_file(named(pairs, *OWN_NAMES["PEFT"], alpha=False), path)
     (tmp_path / "adapter_config.json").write_text(json.dumps({"r": RANK, "lora_alpha": 2}))
     network = transformer()
-    shelf_of(network, path)
+    registry_of(network, path)
     assert_adds(deltas(network), pairs, 0.5)
 
 
@@ -248,7 +248,7 @@ def model_with_text(with_text: Path) -> FillAdapter:
 def edited(model: FillAdapter, **changes: Any) -> np.ndarray:
     spec = fill_spec(**changes)
     state = model.prepare(spec)
-    for _ in range(model.plan(spec).steps):
+    for _ in range(model.workload(spec).steps):
         model.denoise([state])
     return model.decode(state)
 

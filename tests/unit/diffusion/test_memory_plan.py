@@ -16,7 +16,7 @@ from services.diffusion.networks.runtime_options import RuntimeOptions, offloads
 from services.diffusion.weights.gguf_weights import choose_weights
 from services.fill import memory_needs as fill_needs
 from services.qwen_edit import memory_needs as qwen_needs
-from services.qwen_edit.vae import PictureVae, replace_convolutions
+from services.qwen_edit.vae import SingleImageVae, replace_convolutions
 from tests.support import activations
 
 CUDA, BF16 = torch.device("cuda"), torch.bfloat16
@@ -143,7 +143,7 @@ def test_the_activations_of_flux_are_those_of_its_published_sizes(flux: tuple[An
 
 def test_the_activations_of_qwen_are_those_of_its_published_sizes() -> None:
     with torch.device("meta"):
-        vae = PictureVae(dim_mult=[1, 2, 4, 4], temperal_downsample=[False, True, True])
+        vae = SingleImageVae(dim_mult=[1, 2, 4, 4], temperal_downsample=[False, True, True])
         replace_convolutions(vae)
         network = QwenImageTransformer2DModel(num_layers=2).to(BF16)
     vae = vae.to(BF16)

@@ -13,8 +13,8 @@ from torch.overrides import TorchFunctionMode
 
 from services.diffusion.networks import offload
 from services.diffusion.networks.runtime_options import RuntimeOptions
-from services.fill.model import load as load_fill
-from services.qwen_edit.model import load as load_qwen
+from services.fill.model import load_fill as load_fill
+from services.qwen_edit.model import load_qwen_edit as load_qwen
 from tests.support.engine import SMALL, checkpoint, fill_spec, qwen_spec
 
 MODELS = ["fill", "qwen"]

@@ -7,14 +7,14 @@ import pytest
 
 from imgedit.errors import FailedPrecondition
 from imgedit.v1 import profile_pb2
-from services.diffusion.streaming import FAST_LORA, Profiles
+from services.diffusion.job_requests import FAST_LORA, Profiles
 from services.fill.settings import FillSettings
 
 FAST, BALANCED, HIGH = profile_pb2.PROFILE_FAST, profile_pb2.PROFILE_BALANCED, profile_pb2.PROFILE_HIGH
 
 
 def profiles(**settings: Any) -> Profiles:
-    return Profiles.of(FillSettings(models=Path("/models"), **settings))
+    return Profiles.from_settings(FillSettings(models=Path("/models"), **settings))
 
 
 def test_fast_takes_the_lora_and_no_other_profile_does() -> None:

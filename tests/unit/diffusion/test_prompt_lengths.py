@@ -27,14 +27,14 @@ class Spy:
     def __init__(self, model: QwenEditAdapter) -> None:
         self.masks: list[Any] = []
         self.sizes: list[int] = []
-        run = model._network.run
+        run = model._network.forward
 
         def noted(**inputs: Any) -> torch.Tensor:
             self.masks.append(inputs["encoder_hidden_states_mask"])
             self.sizes.append(len(inputs["hidden_states"]))
             return run(**inputs)
 
-        model._network.run = noted  # type: ignore[method-assign]
+        model._network.forward = noted  # type: ignore[method-assign]
 
 
 def together(model: QwenEditAdapter, **changes: Any) -> list[np.ndarray]:
@@ -42,7 +42,7 @@ def together(model: QwenEditAdapter, **changes: Any) -> list[np.ndarray]:
     states = [model.prepare(qwen_spec(prompt=prompt, **changes)) for prompt in PROMPTS]
     lengths = [state.positive.shape[1] for state in states]
     assert lengths[0] == lengths[2] != lengths[1]
-    for _ in range(model.plan(qwen_spec(**changes)).steps):
+    for _ in range(model.workload(qwen_spec(**changes)).steps):
         model.denoise(states)
     return [model.decode(state) for state in states]
 

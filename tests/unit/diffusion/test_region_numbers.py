@@ -1,4 +1,7 @@
-"""Region steps of both models on tiny checkpoints: what they compute is what a full step computes there."""
+"""Region steps of both models on tiny checkpoints.
+
+They compute the same numbers as a full step.
+"""
 
 import asyncio
 import functools
@@ -20,9 +23,9 @@ from services.diffusion.networks.lora import LoraFile
 from services.diffusion.networks.runtime_options import RuntimeOptions
 from services.diffusion.networks.token_region import TokenRegion
 from services.fill.model import FillAdapter
-from services.fill.model import load as load_fill
+from services.fill.model import load_fill as load_fill
 from services.qwen_edit.model import QwenEditAdapter
-from services.qwen_edit.model import load as load_qwen
+from services.qwen_edit.model import load_qwen_edit as load_qwen
 from tests.support.engine import (
     SMALL,
     checkpoint,
@@ -58,7 +61,7 @@ def sparse_qwen() -> QwenEditAdapter:
 
 @pytest.fixture(autouse=True)
 def shipped_schedules() -> Any:
-    """Whatever schedule a test sets, the next one finds the shipped one."""
+    """Restore the shipped schedule after each test."""
     adapters: list[Any] = [sparse_fill(), sparse_qwen()]
     shipped = [adapter._region_schedule for adapter in adapters]
     yield
@@ -82,7 +85,10 @@ def random_mask(rng: random.Random, height: int, width: int) -> np.ndarray:
 
 
 def both(**changes: Any) -> list[tuple[Any, Any, Any]]:
-    """(adapter with region steps, adapter without, spec) of each model, one with guidance and one without."""
+    """(adapter with region steps, adapter without, spec) of each model.
+
+    FLUX runs with and without a negative prompt, Qwen with and without a mask and guidance.
+    """
     return [
         (sparse_fill(), fill(), fill_spec(mask=corner(), **changes)),
         (sparse_fill(), fill(), fill_spec(mask=corner(), negative_prompt="blurry", **changes)),
@@ -98,7 +104,7 @@ CASES = pytest.mark.parametrize("case", range(5))
 def run(adapter: Any, spec: Any) -> Any:
     """The state behind the last step."""
     state = adapter.prepare(spec)
-    for _ in range(adapter.plan(spec).steps):
+    for _ in range(adapter.workload(spec).steps):
         adapter.denoise([state])
     return state
 
@@ -123,7 +129,7 @@ def test_with_every_step_full_the_numbers_are_those_without_region_steps(case: i
     sparse, plain, spec = both(steps=5)[case]
     sparse._region_schedule = ALWAYS
     asked = replace(spec, region_steps=True)
-    assert sparse.plan(asked).region is None
+    assert sparse.workload(asked).region is None
     assert torch.equal(run(sparse, asked).latents, run(plain, spec).latents)
 
 
@@ -171,7 +177,7 @@ def test_a_region_step_of_every_token_equals_a_full_step(name: str) -> None:
     full = velocities(adapter, state)
     every = torch.arange(state.latents.shape[1])
     pictures = 0 if name == "fill" else state.pictures.shape[1]
-    state.tokens = TokenRegion.of(state.tokens.steps, every, len(every) + pictures, passes=2)
+    state.tokens = TokenRegion.from_steps(state.tokens.steps, every, len(every) + pictures, passes=2)
     as_step(state, full=True)
     velocities(adapter, state)
     as_step(state, full=False)
@@ -207,13 +213,13 @@ def test_only_regions_of_one_size_share_a_batch() -> None:
     for adapter, make in ((sparse_fill(), fill_spec), (sparse_qwen(), qwen_spec)):
         adapter._region_schedule = NEVER
         keys = [
-            adapter.plan(make(mask=mask, region_steps=asked, steps=6)).batch_key
+            adapter.workload(make(mask=mask, region_steps=asked, steps=6)).batch_key
             for mask, asked in [(corner(), True), (corner()[::-1].copy(), True), (corner(), False)]
         ]
         larger = corner()
         larger[:48, :64] = 255
         assert keys[0] == keys[1] != keys[2]
-        assert adapter.plan(make(mask=larger, region_steps=True, steps=6)).batch_key not in keys
+        assert adapter.workload(make(mask=larger, region_steps=True, steps=6)).batch_key not in keys
 
 
 @CASES
@@ -242,7 +248,7 @@ def test_nothing_is_kept_behind_the_last_step_and_as_much_as_planned_before_it(c
     state = sparse.prepare(asked)
     sparse.denoise([state])
     kept = [tensor for keys in state.tokens.passes.values() for pair in keys.blocks for tensor in pair]
-    assert sum(tensor.nbytes for tensor in kept) == sparse.plan(asked).kept_bytes
+    assert sum(tensor.nbytes for tensor in kept) == sparse.workload(asked).kept_bytes
     for _ in range(5):
         sparse.denoise([state])
     assert not any(keys.blocks for keys in state.tokens.passes.values())
@@ -287,15 +293,15 @@ def test_the_newer_qwen_modulates_the_pictures_as_noiseless_in_region_steps_too(
 
 def test_a_mask_of_everything_has_no_region_steps() -> None:
     white = np.full((64, 96), 255, np.uint8)
-    assert sparse_fill().plan(fill_spec(mask=white, steps=12, region_steps=True)).region is None
-    region = sparse_qwen().plan(qwen_spec(mask=white, steps=12, region_steps=True)).region
+    assert sparse_fill().workload(fill_spec(mask=white, steps=12, region_steps=True)).region is None
+    region = sparse_qwen().workload(qwen_spec(mask=white, steps=12, region_steps=True)).region
     assert region is not None  # the input picture's keys can still be kept
 
 
 def test_a_job_that_would_keep_too_much_runs_full_steps_and_says_so() -> None:
     adapter = load_fill(checkpoint(FLUX), device="cpu", runtime=RuntimeOptions(region_steps=True, region_bytes=1))
     spec = fill_spec(mask=corner(), steps=6, region_steps=True)
-    assert adapter.plan(spec).region is None
+    assert adapter.workload(spec).region is None
     assert "region_steps: every step computed every token" in adapter.warnings(spec)[-1]
     assert not any("region_steps" in warning for warning in sparse_fill().warnings(spec))
     done = with_engine(adapter, lambda engine: finish(engine, spec))
@@ -306,7 +312,7 @@ def test_a_job_that_would_keep_too_much_runs_full_steps_and_says_so() -> None:
 def test_region_steps_are_refused_where_they_are_turned_off() -> None:
     for adapter, spec in ((fill(), fill_spec(region_steps=True)), (qwen(), qwen_spec(region_steps=True))):
         with pytest.raises(InvalidArgument, match="region_steps"):
-            adapter.plan(spec)  # type: ignore[arg-type]
+            adapter.workload(spec)  # type: ignore[arg-type]
 
 
 def test_jobs_that_are_cancelled_or_fail_once_leave_the_others_as_they_are() -> None:
@@ -322,7 +328,7 @@ def test_jobs_that_are_cancelled_or_fail_once_leave_the_others_as_they_are() -> 
             raise torch.OutOfMemoryError("CUDA out of memory")
 
     async def scenario(engine: Any) -> list[np.ndarray]:
-        events = engine.run(fill_spec(mask=corner(), steps=60, seed=9, region_steps=True))
+        events = engine.run_job(fill_spec(mask=corner(), steps=60, seed=9, region_steps=True))
         async for event in events:
             if getattr(event, "step", 0) == 3:
                 break

@@ -1,4 +1,4 @@
-"""Region steps in the engine: which steps are full, what they cost, whom they share a forward with, what they keep."""
+"""Region steps in the engine: schedule, cost, batching, memory."""
 
 import asyncio
 import math
@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import REGISTRY
 
-from services.diffusion.engine.adapter import Plan
+from services.diffusion.engine.adapter import Workload
 from services.diffusion.engine.cost import TRUSTED, CostModel
 from services.diffusion.engine.engine import Engine
 from services.diffusion.engine.events import Queued
 from services.diffusion.engine.job import Job
+from services.diffusion.engine.job_order import JobOrder
 from services.diffusion.engine.region_steps import RegionSchedule, RegionSteps, equal_work
-from services.diffusion.engine.schedule import Schedule
 from tests.support.engine import Clockwork, Task, finish, with_engine
 
 Jobs = Engine[Any, Any, Any]
@@ -24,8 +24,8 @@ Jobs = Engine[Any, Any, Any]
 SPARSE = RegionSteps(full=(True, False, False, True), tokens=25, kept_bytes=60)
 
 
-def plan(region: RegionSteps | None = SPARSE, key: str | None = "k") -> Plan:
-    return Plan(steps=4, tokens=100, passes=2, nbytes=0, batch_key=key, region=region)
+def workload(region: RegionSteps | None = SPARSE, key: str | None = "k") -> Workload:
+    return Workload(steps=4, tokens=100, passes=2, nbytes=0, batch_key=key, region=region)
 
 
 def levels(steps: int) -> list[float]:
@@ -66,41 +66,41 @@ def test_less_strength_has_fewer_full_steps() -> None:
 def test_work_counts_the_keys_that_are_not_computed() -> None:
     assert equal_work(100, 100, 64) == 100
     assert 20 < equal_work(20, 100, 64) < 100
-    assert equal_work(20, 100, 10**6) == 20  # where the matrices are all that counts
+    assert equal_work(20, 100, 10**6) == 20  # where the matrices decide
 
 
 def test_the_time_left_counts_each_kind_of_step() -> None:
     cost = CostModel()
-    cost.observe_prepare(plan(), 1.0)
+    cost.observe_prepare(workload(), 1.0)
     for _ in range(TRUSTED):
-        cost.observe_step([plan()], 8.0)
-        cost.observe_step([plan()], 3.0, full=False)
-    left = cost.left(plan())
+        cost.observe_step([workload()], 8.0)
+        cost.observe_step([workload()], 3.0, full=False)
+    left = cost.left(workload())
     assert left is not None
     assert left.seconds == pytest.approx(1 + 2 * 8 + 2 * 3)
-    later = cost.left(plan(), prepared=True, steps_done=2)
+    later = cost.left(workload(), prepared=True, steps_done=2)
     assert later is not None
     assert later.seconds == pytest.approx(3 + 8)
 
 
 def test_region_steps_are_expected_to_be_cheap_before_one_was_measured() -> None:
     cost = CostModel()
-    cost.observe_step([plan()], 8.0)
-    assert cost.step_seconds(plan(), 1, full=False) == pytest.approx(8 * 25 / 100)
-    assert cost.step_seconds(plan(), 1) == pytest.approx(8)
+    cost.observe_step([workload()], 8.0)
+    assert cost.step_seconds(workload(), 1, full=False) == pytest.approx(8 * 25 / 100)
+    assert cost.step_seconds(workload(), 1) == pytest.approx(8)
 
 
 def test_whether_a_batch_pays_is_known_for_each_kind_of_step() -> None:
     cost = CostModel()
     for _ in range(TRUSTED):
         for full, alone, two in ((True, 8.0, 16.0), (False, 3.0, 4.0)):
-            cost.observe_step([plan()], alone, full=full)
-            cost.observe_step([plan(), plan()], two, full=full)
-    assert not cost.batch_pays(plan(), 2)
-    assert cost.batch_pays(plan(), 2, full=False)
-    assert cost.share(plan(), 2) == pytest.approx(4 / 6)  # an admission must not expect more than that
-    cost.forbid_batch(plan(), 2, full=False)
-    assert not cost.batch_pays(plan(), 2, full=False)
+            cost.observe_step([workload()], alone, full=full)
+            cost.observe_step([workload(), workload()], two, full=full)
+    assert not cost.batch_pays(workload(), 2)
+    assert cost.batch_pays(workload(), 2, full=False)
+    assert cost.share(workload(), 2) == pytest.approx(4 / 6)  # an admission must not expect more than that
+    cost.forbid_batch(workload(), 2, full=False)
+    assert not cost.batch_pays(workload(), 2, full=False)
 
 
 def test_an_answer_tells_how_many_of_its_steps_were_full() -> None:
@@ -116,7 +116,7 @@ def job(number: int, *, done: int, region: RegionSteps | None = SPARSE) -> Job[A
     """A job under way that has done so many of its steps."""
     made: Job[Any, Any] = Job(
         spec=None,
-        plan=plan(region),
+        workload=workload(region),
         number=number,
         entered=0.0,
         deadline=None,
@@ -128,14 +128,14 @@ def job(number: int, *, done: int, region: RegionSteps | None = SPARSE) -> Job[A
     return made
 
 
-def batching() -> Schedule:
+def batching() -> JobOrder:
     """A schedule that knows that steps of two take hardly longer than steps of one."""
     cost = CostModel()
     for _ in range(TRUSTED):
         for full in (True, False):
-            cost.observe_step([plan()], 1.0, full=full)
-            cost.observe_step([plan(), plan()], 1.1, full=full)
-    return Schedule(cost, max_batch=2)
+            cost.observe_step([workload()], 1.0, full=full)
+            cost.observe_step([workload(), workload()], 1.1, full=full)
+    return JobOrder(cost, max_batch=2)
 
 
 def test_only_steps_of_one_kind_share_a_forward() -> None:
@@ -184,7 +184,7 @@ def test_jobs_whose_keys_fit_together_are_under_way_together() -> None:
     async def scenario(engine: Jobs) -> None:
         model.gate.clear()
         first = asyncio.ensure_future(finish(engine, Task("first", steps=4, region=SPARSE)))
-        events = engine.run(Task("urgent", steps=4, region=SPARSE), deadline=time.monotonic() + 100)
+        events = engine.run_job(Task("urgent", steps=4, region=SPARSE), deadline=time.monotonic() + 100)
         assert isinstance(await anext(events), Queued)
         model.gate.set()
         assert [event async for event in events]

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from imgedit.errors import FailedPrecondition, InvalidArgument, SettingsError
 from imgedit.v1 import profile_pb2
+from services.diffusion.job_requests import Profiles
 from services.diffusion.networks.runtime_options import runtime_of
 from services.diffusion.networks.token_region import BUCKETS, TOKEN_PX, tokens_of
-from services.diffusion.streaming import Profiles
 from services.fill.settings import FillSettings
 
 FAST, BALANCED, HIGH = profile_pb2.PROFILE_FAST, profile_pb2.PROFILE_BALANCED, profile_pb2.PROFILE_HIGH
@@ -66,7 +66,7 @@ def test_compiled_blocks_do_not_go_with_region_steps(monkeypatch: pytest.MonkeyP
 
 
 def test_profiles_take_region_steps_where_they_are_turned_on_and_high_never_does() -> None:
-    on, off = Profiles.of(settings(region_steps=True)), Profiles.of(settings())
+    on, off = Profiles.from_settings(settings(region_steps=True)), Profiles.from_settings(settings())
     assert [on.region_steps(profile, None) for profile in (FAST, BALANCED, HIGH)] == [True, True, False]
     assert not any(off.region_steps(profile, None) for profile in (FAST, BALANCED, HIGH))
     assert [on.region_steps(BALANCED, asked) for asked in (True, False)] == [True, False]

@@ -29,13 +29,13 @@ from imgedit.errors import ModelLoadError
 from imgedit.weights.safetensors_header import Entry
 from services.diffusion.weights import stored_weights
 from services.diffusion.weights.checkpoint import load_network
-from services.diffusion.weights.layout import shapes_of
+from services.diffusion.weights.original_names import shapes_of
 from services.fill import gguf_names as flux_names
 from services.fill.model import CLIP_IGNORED, T5_IGNORED
-from services.fill.model import load as load_fill
+from services.fill.model import load_fill as load_fill
 from services.qwen_edit import gguf_names as qwen_names
-from services.qwen_edit.model import load as load_qwen
-from services.qwen_edit.vae import PictureVae
+from services.qwen_edit.model import load_qwen_edit as load_qwen
+from services.qwen_edit.vae import SingleImageVae
 from tests.support.engine import checkpoint
 
 FLUX, QWEN = "FLUX.1-Fill-dev", "Qwen-Image-Edit-2509"
@@ -49,7 +49,7 @@ NETWORKS = [
     (FLUX, "text_encoder", CLIPTextModel),
     (FLUX, "text_encoder_2", T5EncoderModel),
     (QWEN, "transformer", QwenImageTransformer2DModel),
-    (QWEN, "vae", PictureVae),
+    (QWEN, "vae", SingleImageVae),
     (QWEN, "text_encoder", Qwen2_5_VLForConditionalGeneration),
 ]
 every_network = pytest.mark.parametrize(("model", "part", "cls"), NETWORKS)

@@ -12,7 +12,7 @@ from PIL import Image
 
 from imgedit.errors import InvalidArgument
 from services.diffusion.networks import flow
-from services.fill.model import FillState, load
+from services.fill.model import FillState, load_fill
 from services.fill.spec import FillSpec
 from tests.support.engine import box_mask, checkpoint, fill, fill_spec, finish, photo, with_engine
 
@@ -51,7 +51,7 @@ def unit(pixels: torch.Tensor) -> torch.Tensor:
 
 def run(spec: FillSpec) -> FillState:
     state = fill().prepare(spec)
-    for _ in range(fill().plan(spec).steps):
+    for _ in range(fill().workload(spec).steps):
         fill().denoise([state])
     return state
 
@@ -78,7 +78,7 @@ def test_jobs_at_different_steps_share_a_batch_without_changing_each_other() -> 
         fill_spec(strength=0.5),
     ]
     states = [fill().prepare(spec) for spec in specs]
-    left = [fill().plan(spec).steps for spec in specs]
+    left = [fill().workload(spec).steps for spec in specs]
     fill().denoise([states[1]])
     left[1] -= 1
     while any(left):
@@ -104,7 +104,7 @@ def test_a_cancelled_neighbour_leaves_no_trace() -> None:
     spec = fill_spec(seed=5)
 
     async def after_a_cancel(engine: Any) -> np.ndarray:
-        events = engine.run(fill_spec(seed=6, steps=30))
+        events = engine.run_job(fill_spec(seed=6, steps=30))
         async for event in events:
             if getattr(event, "step", 0) == 2:
                 break
@@ -117,7 +117,7 @@ def test_a_cancelled_neighbour_leaves_no_trace() -> None:
 
 def test_a_negative_prompt_is_a_second_pass_that_changes_the_picture() -> None:
     spec = fill_spec(negative_prompt="blurry", negative_scale=3.0, steps=2)
-    assert fill().plan(spec).passes == 2
+    assert fill().workload(spec).passes == 2
     state, plain = fill().prepare(spec), fill().prepare(fill_spec(steps=2))
     positive = fill()._velocity([state], [state.positive], "positive")
     assert state.negative is not None
@@ -160,7 +160,7 @@ def test_no_global_random_state_is_touched() -> None:
 )
 def test_a_spec_that_cannot_run_is_refused_by_field(changes: dict[str, Any], field: str) -> None:
     with pytest.raises(InvalidArgument) as caught:
-        fill().plan(fill_spec(**changes))
+        fill().workload(fill_spec(**changes))
     assert [violation.field for violation in caught.value.violations] == [field]
 
 
@@ -181,7 +181,7 @@ def test_running_out_of_memory_is_recognised() -> None:
 
 def test_every_token_of_a_wide_picture_has_a_place_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[torch.Tensor] = []
-    adapter = load(checkpoint("FLUX.1-Fill-dev"), device="cpu", dtype="bfloat16")
+    adapter = load_fill(checkpoint("FLUX.1-Fill-dev"), device="cpu", dtype="bfloat16")
     forward = adapter._pipeline.transformer.forward
 
     def watched(**inputs: Any) -> Any:

@@ -19,7 +19,7 @@ from services.diffusion.networks import device as devices
 from services.diffusion.networks.runtime_options import RuntimeOptions
 from services.diffusion.weights import gguf_weights
 from services.fill import gguf_names
-from services.fill.model import FillAdapter, load
+from services.fill.model import FillAdapter, load_fill
 from tests.support.engine import checkpoint, fill_spec
 
 CPU = torch.device("cpu")
@@ -114,19 +114,19 @@ def test_stored_weights_stay_small(file: Path) -> None:
 
 
 def test_a_fill_runs_on_gguf_weights(file: Path) -> None:
-    adapter = load(checkpoint("FLUX.1-Fill-dev"), gguf=file, device="cpu")
+    adapter = load_fill(checkpoint("FLUX.1-Fill-dev"), gguf=file, device="cpu")
     state = adapter.prepare(fill_spec(steps=1))
     adapter.denoise([state])
     assert adapter.decode(state).shape == (64, 96, 3)
-    assert adapter.revision != load(checkpoint("FLUX.1-Fill-dev"), device="cpu").revision
+    assert adapter.revision != load_fill(checkpoint("FLUX.1-Fill-dev"), device="cpu").revision
 
 
 @pytest.mark.parametrize("weights", ["gguf", "dense"])
 @pytest.mark.parametrize("offload", ["model", "group", "sequential"])
 def test_a_gguf_file_goes_with_every_offload(offload: Any, weights: Any, file: Path) -> None:
-    plain = load(checkpoint("FLUX.1-Fill-dev"), gguf=file, weights=weights, device="cpu")
+    plain = load_fill(checkpoint("FLUX.1-Fill-dev"), gguf=file, weights=weights, device="cpu")
     runtime = RuntimeOptions(offload=offload)
-    held = load(checkpoint("FLUX.1-Fill-dev"), gguf=file, weights=weights, device="cpu", runtime=runtime)
+    held = load_fill(checkpoint("FLUX.1-Fill-dev"), gguf=file, weights=weights, device="cpu", runtime=runtime)
     assert np.array_equal(painted(held), painted(plain))
 
 
@@ -172,15 +172,15 @@ def test_auto_decides_by_free_memory(
 ) -> None:
     caplog.set_level("INFO", "services.diffusion.weights.gguf_weights")
     monkeypatch.setattr(devices, "free_bytes", lambda _: free)
-    load(checkpoint("FLUX.1-Fill-dev"), gguf=file, device="cpu", runtime=RuntimeOptions(offload=offload))
+    load_fill(checkpoint("FLUX.1-Fill-dev"), gguf=file, device="cpu", runtime=RuntimeOptions(offload=offload))
     assert f"weights=auto: {'dense' if free else 'stored'}" in caplog.text
 
 
 def test_a_wrong_checksum_is_refused_and_the_right_one_accepted(file: Path) -> None:
     right = hashlib.sha256(file.read_bytes()).hexdigest()
-    load(checkpoint("FLUX.1-Fill-dev"), gguf=file, gguf_sha256=right.upper(), device="cpu")
+    load_fill(checkpoint("FLUX.1-Fill-dev"), gguf=file, gguf_sha256=right.upper(), device="cpu")
     with pytest.raises(ModelLoadError, match="SHA-256"):
-        load(checkpoint("FLUX.1-Fill-dev"), gguf=file, gguf_sha256="0" * 64, device="cpu")
+        load_fill(checkpoint("FLUX.1-Fill-dev"), gguf=file, gguf_sha256="0" * 64, device="cpu")
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

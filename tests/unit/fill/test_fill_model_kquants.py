@@ -21,7 +21,7 @@ from demo.tiny.flux_fill import CLIP_WIDTH, T5_WIDTH
 from imgedit.errors import ModelLoadError
 from services.diffusion.weights.gguf_weights import Weights
 from services.fill import gguf_names
-from services.fill.model import FillAdapter, load
+from services.fill.model import FillAdapter, load_fill
 from tests.support.engine import checkpoint, fill_spec
 
 pytestmark = pytest.mark.slow
@@ -130,7 +130,7 @@ def picture(adapter: FillAdapter) -> np.ndarray:
 
 
 def loaded(folder: Path, path: Path, weights: Weights) -> FillAdapter:
-    return load(folder, gguf=path, weights=weights, device="cpu", dtype="float32")
+    return load_fill(folder, gguf=path, weights=weights, device="cpu", dtype="float32")
 
 
 @pytest.mark.parametrize("prefix", ["", PREFIX])
@@ -168,7 +168,7 @@ def test_a_truncated_file_is_refused_in_under_a_second_before_anything_is_loaded
     )
     started = time.monotonic()
     with pytest.raises(ModelLoadError, match=r"cut\.gguf"):
-        load(folder, gguf=path, device="cpu")
+        load_fill(folder, gguf=path, device="cpu")
     assert time.monotonic() - started < 1.0
 
 
@@ -178,7 +178,7 @@ def test_a_prefix_before_some_of_the_names_is_refused(folder: Path, tmp_path: Pa
     content = path.read_bytes()
     path.write_bytes(content.replace(b"model.diffusion_model.img_in.bias", b"other.diffusion_model.img_in.bias"))
     with pytest.raises(ModelLoadError, match="missing"):
-        load(folder, gguf=path, device="cpu")
+        load_fill(folder, gguf=path, device="cpu")
 
 
 def test_a_file_for_another_width_is_refused_by_tensor_name(folder: Path, tmp_path: Path) -> None:
@@ -188,4 +188,4 @@ def test_a_file_for_another_width_is_refused_by_tensor_name(folder: Path, tmp_pa
     wide = json.loads((other / "transformer" / "config.json").read_text()) | {"num_attention_heads": 4}
     (other / "transformer" / "config.json").write_text(json.dumps(wide))
     with pytest.raises(ModelLoadError, match=r"img_in\.weight"):
-        load(other, gguf=path, device="cpu")
+        load_fill(other, gguf=path, device="cpu")

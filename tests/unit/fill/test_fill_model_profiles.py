@@ -14,9 +14,9 @@ from imgedit.errors import InvalidArgument, ModelLoadError, OutOfMemory, Setting
 from services.diffusion.networks.lora import LoraFile
 from services.diffusion.networks.runtime_options import RuntimeOptions
 from services.fill.model import FillAdapter
-from services.fill.model import load as load_fill
+from services.fill.model import load_fill as load_fill
 from services.fill.spec import FillSpec
-from services.qwen_edit.model import load as load_qwen
+from services.qwen_edit.model import load_qwen_edit as load_qwen
 from tests.support.engine import (
     SMALL,
     checkpoint,
@@ -91,12 +91,12 @@ def test_loading_and_unloading_a_lora_leaves_the_base_weights_bit_equal(flux_lor
 
 
 def test_jobs_with_different_loras_never_share_a_batch(with_lora: FillAdapter) -> None:
-    assert with_lora.plan(fill_spec()).batch_key != with_lora.plan(fill_spec(lora="turbo")).batch_key
+    assert with_lora.workload(fill_spec()).batch_key != with_lora.workload(fill_spec(lora="turbo")).batch_key
 
 
 def test_a_lora_that_is_not_loaded_is_refused(with_lora: FillAdapter) -> None:
     with pytest.raises(InvalidArgument, match="turbo"):
-        with_lora.plan(fill_spec(lora="lightning"))
+        with_lora.workload(fill_spec(lora="lightning"))
 
 
 def test_a_file_that_is_no_lora_is_refused(tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ def test_a_cancelled_or_failed_cached_job_leaves_no_memory(with_cache: FillAdapt
         raise error
 
     async def scenario(engine: Any) -> np.ndarray:
-        events = engine.run(fill_spec(steps=40, seed=9, step_cache=True))
+        events = engine.run_job(fill_spec(steps=40, seed=9, step_cache=True))
         async for event in events:
             if getattr(event, "step", 0) == 3:
                 break
@@ -172,12 +172,12 @@ def test_a_cached_job_that_ran_out_of_memory_once_begins_its_cache_anew(with_cac
 
 
 def test_a_cached_job_runs_unbatched(with_cache: FillAdapter) -> None:
-    assert with_cache.plan(fill_spec(step_cache=True)).batch_key is None
+    assert with_cache.workload(fill_spec(step_cache=True)).batch_key is None
 
 
 def test_the_step_cache_is_refused_where_it_is_off() -> None:
     with pytest.raises(InvalidArgument, match="step cache"):
-        fill().plan(fill_spec(step_cache=True))
+        fill().workload(fill_spec(step_cache=True))
 
 
 @pytest.mark.parametrize("offload", ["model", "group", "sequential"])

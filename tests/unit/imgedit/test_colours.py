@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from imgedit.imaging.images import Picture, Pixels, open_untrusted
+from imgedit.imaging.images import Picture, open_untrusted
+from imgedit.imaging.pixels import Pixels
 from tests.hostile import chunk, ihdr, png, saved
 
 RNG = np.random.default_rng(9)

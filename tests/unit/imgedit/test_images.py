@@ -238,7 +238,7 @@ def test_a_mask_of_another_size_is_refused() -> None:
 
 @pytest.mark.parametrize("marker", [b"\xff\x01", b"\xff\x00", b"\xff\xd0"])
 def test_no_scan_hides_behind_a_marker_without_a_length(marker: bytes) -> None:
-    header = containers.read(behind_bare_marker(marker))
+    header = containers.read_header(behind_bare_marker(marker))
     assert header is not None
     assert header.scans > 3000
 
@@ -246,7 +246,7 @@ def test_no_scan_hides_behind_a_marker_without_a_length(marker: bytes) -> None:
 def test_a_webp_is_decoded_with_its_profile_and_turn_and_without_the_rest() -> None:
     grey = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     data = encoded(Image.fromarray(NOISE), "WEBP", lossless=True, icc_profile=grey, exif=exif_block(6), xmp=b"x" * 999)
-    header = containers.read(data)
+    header = containers.read_header(data)
     assert header is not None
     essence = header.essence(data)
     with Image.open(io.BytesIO(essence)) as image:

@@ -59,7 +59,7 @@ def packet(parameters: str) -> bytes:
 def test_every_format_gives_the_record_back(prompt: str) -> None:
     made = record(prompt=prompt, negative_prompt=prompt)
     for data in files(made).values():
-        assert provenance.read(data) == made
+        assert provenance.read_record(data) == made
         assert provenance.source_type(data) == TRAINED_ALGORITHMIC_MEDIA
 
 
@@ -92,7 +92,7 @@ def test_what_no_model_painted_is_not_called_so() -> None:
     made = record(steps_run=0)
     for data in files(made).values():
         assert b"trainedAlgorithmicMedia" not in data
-        assert provenance.read(data) == made
+        assert provenance.read_record(data) == made
 
 
 def test_the_prompts_can_be_left_out_everywhere() -> None:
@@ -101,13 +101,13 @@ def test_the_prompts_can_be_left_out_everywhere() -> None:
     made = record(with_prompts=False, direction_words=["secret five"], **secrets)
     for data in files(made).values():
         assert b"secret" not in data
-        assert provenance.read(data) == made
+        assert provenance.read_record(data) == made
     assert not made.has_prompts
 
 
 def test_a_record_too_long_for_a_jpeg_goes_without_its_prompts() -> None:
     for data in files(record(prompt="&" * 20_000)).values():
-        read = provenance.read(data)
+        read = provenance.read_record(data)
         assert read is not None
         assert not read.has_prompts
 
@@ -159,14 +159,14 @@ def test_another_picture_is_not_taken_for_the_edited_one(pictures: dict[str, byt
 def test_a_prompt_cannot_pose_as_the_record(prompt: str) -> None:
     made = record(prompt=prompt)
     for data in files(made).values():
-        assert provenance.read(data) == made
+        assert provenance.read_record(data) == made
         assert provenance.source_type(data) == TRAINED_ALGORITHMIC_MEDIA
 
 
 @pytest.mark.parametrize("wrong", [{"request": {"steps": "x"}}, {"effective": {"prompt": 1}}])
 def test_a_record_that_somebody_made_up_is_said_to_be_none(wrong: dict[str, dict[str, object]]) -> None:
     parts = {"generator": "", "experiment_id": "", "request": {}, "effective": {"prompt": ""}, "inputs": {}, **wrong}
-    made_up = provenance.read(packet(json.dumps(parts)))
+    made_up = provenance.read_record(packet(json.dumps(parts)))
     assert made_up is not None
     with pytest.raises(ValueError, match="not one of an edit"):
         provenance.request_of(made_up, b"")
@@ -197,4 +197,4 @@ def test_a_prompt_that_was_left_out_must_be_given() -> None:
     ],
 )
 def test_a_file_without_a_sound_record_has_none(data: bytes) -> None:
-    assert provenance.read(data) is None
+    assert provenance.read_record(data) is None

@@ -1,4 +1,4 @@
-"""Mask, Outpaint and Output: frozen, complete, and sent as the API's messages; choices are named in errors."""
+"""Mask, Outpaint and Output: frozen, complete, and sent as the API's messages."""
 
 from __future__ import annotations
 

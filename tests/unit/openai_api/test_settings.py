@@ -1,4 +1,4 @@
-"""Settings that would let strangers in, or tokens out, stop the start and are named."""
+"""Settings with an open port or unencrypted tokens stop the start and are named."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from imgedit.errors import SettingsError
-from services.common.settings import load
+from services.common.settings import load_settings
 from services.openai_api.settings import OpenAiApiSettings
 
 FAR = {"orchestrator": "imgedit-orchestrator:50051"}
@@ -44,7 +44,7 @@ def test_what_is_safe_is_taken(settings: dict[str, Any]) -> None:
 def test_a_bad_value_of_the_environment_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("IMGEDIT_OPENAI_API_MAX_EDITS", "3")
     with pytest.raises(SettingsError, match="IMGEDIT_OPENAI_API_MAX_EDITS"):
-        load(OpenAiApiSettings)
+        load_settings(OpenAiApiSettings)
 
 
 @pytest.mark.parametrize("url", ["images.example.org", "https://a/?x=1", "https://a/", "ftp://a"])

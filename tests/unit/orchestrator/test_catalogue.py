@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from imgedit.errors import ExperimentNotFound, FeatureNotFound, SettingsError
-from services.orchestrator.catalogue import models
-from services.orchestrator.catalogue.models import SHIPPED
+from services.orchestrator.catalogue import experiments
+from services.orchestrator.catalogue.experiments import SHIPPED
 
 GUIDE = Path(__file__).parents[2] / "data" / "guide_image_editing_config.yaml"
 
@@ -32,12 +32,12 @@ def line_of(path: Path, text: str) -> int:
 
 def faults_of(path: Path) -> list[str]:
     with pytest.raises(SettingsError) as caught:
-        models.load(path)
+        experiments.load_catalogue(path)
     return str(caught.value).splitlines()
 
 
 def test_the_shipped_file_has_the_guides_experiments() -> None:
-    loaded = models.load(SHIPPED)
+    loaded = experiments.load_catalogue(SHIPPED)
     assert {e.id: [f.id for f in e.features] for e in loaded.experiments} == {
         "ben2_flux_fill": ["inpainting", "outpainting"],
         "ben2_qwen_image": ["appearance_editing", "semantic_editing", "text_editing", "multi_image_editing"],
@@ -52,10 +52,10 @@ def other_timeout(tmp_path: Path) -> Path:
 
 def test_the_guides_own_file_loads_unchanged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
-        loaded = models.load(GUIDE)
-    shipped = models.load(SHIPPED)
+        loaded = experiments.load_catalogue(GUIDE)
+    shipped = experiments.load_catalogue(SHIPPED)
     assert loaded.timeout_seconds == 300
-    assert models.load(other_timeout(tmp_path)).timeout_seconds == 42
+    assert experiments.load_catalogue(other_timeout(tmp_path)).timeout_seconds == 42
     assert "base_url" in caplog.text
     for ours, theirs in zip(shipped.experiments, loaded.experiments, strict=True):
         assert (ours.id, ours.name, ours.description) == (theirs.id, theirs.name, theirs.description)
@@ -64,12 +64,12 @@ def test_the_guides_own_file_loads_unchanged(tmp_path: Path, caplog: pytest.LogC
 
 
 def test_the_first_feature_is_the_default() -> None:
-    _, feature = models.load(SHIPPED).find("ben2_flux_fill", None)
+    _, feature = experiments.load_catalogue(SHIPPED).find("ben2_flux_fill", None)
     assert feature.id == "inpainting"
 
 
 def test_what_is_not_there_is_named_with_what_there_is() -> None:
-    loaded = models.load(SHIPPED)
+    loaded = experiments.load_catalogue(SHIPPED)
     with pytest.raises(ExperimentNotFound, match="ben2_qwen_image"):
         loaded.find("nobody", None)
     with pytest.raises(FeatureNotFound, match="belongs to experiment ben2_flux_fill"):
@@ -232,13 +232,13 @@ def test_aliases_and_merge_keys_may_be_used(tmp_path: Path) -> None:
         ),
         ("steps: {default: 28, min: 10, max: 50, recommended: [28, 40]}", "steps: {<<: *steps, max: 60}"),
     )
-    inpainting, outpainting = models.load(path).experiments[0].features
+    inpainting, outpainting = experiments.load_catalogue(path).experiments[0].features
     assert (inpainting.parameters.steps.max, outpainting.parameters.steps.max) == (50, 60)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"none\.yaml: cannot be read"):
-        models.load(tmp_path / "none.yaml")
+        experiments.load_catalogue(tmp_path / "none.yaml")
 
 
 def test_a_new_experiment_is_an_entry_and_no_code(tmp_path: Path) -> None:
@@ -261,7 +261,7 @@ experiments:
 """,
         encoding="utf-8",
     )
-    _, feature = models.load(path).find("my_sky", None)
+    _, feature = experiments.load_catalogue(path).find("my_sky", None)
     assert [stage.kind for stage in feature.stages] == ["mask", "fill", "composite"]
     assert feature.parameters.steps.max == 60
 
@@ -305,7 +305,7 @@ def chain(tmp_path: Path, stages: str, parameters: str = OPEN) -> Path:
     ],
 )
 def test_a_chain_that_makes_sense_is_accepted(tmp_path: Path, stages: str, parameters: str) -> None:
-    models.load(chain(tmp_path, stages, parameters))
+    experiments.load_catalogue(chain(tmp_path, stages, parameters))
 
 
 @pytest.mark.parametrize(

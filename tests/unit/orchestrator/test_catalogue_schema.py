@@ -13,8 +13,8 @@ import pytest
 import yaml
 
 from imgedit.errors import SettingsError
-from services.orchestrator.catalogue import models, schema
-from services.orchestrator.catalogue.models import SHIPPED
+from services.orchestrator.catalogue import experiments, schema
+from services.orchestrator.catalogue.experiments import SHIPPED
 
 pytestmark = pytest.mark.slow
 
@@ -30,13 +30,13 @@ def accepted(text: str) -> bool:
 
 
 def test_the_committed_schema_is_current() -> None:
-    assert json.loads(SCHEMA.read_text(encoding="utf-8")) == schema.make(), "run `make schema`"
-    jsonschema.Draft202012Validator.check_schema(schema.make())
+    assert json.loads(SCHEMA.read_text(encoding="utf-8")) == schema.make_schema(), "run `make schema`"
+    jsonschema.Draft202012Validator.check_schema(schema.make_schema())
 
 
 @pytest.mark.parametrize("path", [SHIPPED, GUIDE, *EXAMPLES], ids=lambda path: path.name)
 def test_every_file_that_we_ship_loads_and_passes_the_schema(path: Path) -> None:
-    models.load(path)
+    experiments.load_catalogue(path)
     assert accepted(path.read_text(encoding="utf-8"))
 
 
@@ -72,7 +72,7 @@ def test_the_schema_refuses_what_the_loader_refuses(tmp_path: Path, old: str, ne
     broken = tmp_path / "broken.yaml"
     broken.write_text(text.replace(old, new, 1), encoding="utf-8")
     with pytest.raises(SettingsError):
-        models.load(broken)
+        experiments.load_catalogue(broken)
     assert not accepted(broken.read_text(encoding="utf-8"))
 
 
@@ -83,7 +83,7 @@ def test_a_stage_may_be_written_with_and_without_options(tmp_path: Path, stage: 
     path.write_text(text, encoding="utf-8")
     assert accepted(text)
     if "steps" not in stage:
-        models.load(path)
+        experiments.load_catalogue(path)
 
 
 def test_only_the_guides_features_may_leave_their_stages_out() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from imgedit.imaging.images import Pixels
+from imgedit.imaging.pixels import Pixels
 from services.orchestrator.imaging.colour_match import MAX_SHIFT, match_colours
 
 

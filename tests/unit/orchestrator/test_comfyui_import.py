@@ -1,4 +1,7 @@
-"""ComfyUI workflows as experiments: what is made of ours, and what is refused, by node, field, value and range."""
+"""ComfyUI workflows as experiments: valid ones, and rejected ones.
+
+A rejection names node, field, value and range.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +16,11 @@ import pytest
 import yaml
 
 from imgedit.v1 import edit_pb2
-from services.orchestrator.catalogue import models
-from services.orchestrator.catalogue.comfyui import chain, document, importing, writing
+from services.orchestrator.catalogue import experiments
+from services.orchestrator.catalogue.comfyui import document, importing, planning, writing
 from services.orchestrator.catalogue.comfyui.document import WorkflowError
 from services.orchestrator.catalogue.comfyui.graph import Graph
-from services.orchestrator.catalogue.models import ExtendStage, Feature, FillStage, MaskStage, QwenEditStage
+from services.orchestrator.catalogue.experiments import ExtendStage, Feature, FillStage, MaskStage, QwenEditStage
 from services.orchestrator.request import parameters
 from tests.manual import ROOT, blocks
 
@@ -36,20 +39,20 @@ def workflow(name: str) -> Workflow:
 def made(nodes: Workflow, save_node: str | None = None) -> str:
     """The YAML of a workflow, not yet looked at by the catalogue."""
     graph = Graph(document.parse(json.dumps(nodes).encode()))
-    return writing.text(chain.plan(graph, graph.end(save_node)), "made", "made.json")
+    return writing.catalogue_text(planning.plan_experiment(graph, graph.end(save_node)), "made", "made.json")
 
 
 def feature(nodes: Workflow, tmp_path: Path, save_node: str | None = None) -> Feature:
     """The one feature of a workflow's experiment, as the catalogue loads it."""
     path = tmp_path / "made.yaml"
     path.write_text(made(nodes, save_node), encoding="utf-8")
-    [experiment] = models.load(path).experiments
+    [experiment] = experiments.load_catalogue(path).experiments
     [found] = experiment.features
     return found
 
 
 def with_inputs(name: str, node: str, **inputs: Any) -> Workflow:
-    """A workflow of ours in which some inputs of a node are others."""
+    """A test workflow with changed inputs of a node."""
     found = workflow(name)
     found[node]["inputs"].update(inputs)
     return found
@@ -77,7 +80,7 @@ def test_a_workflow_becomes_the_yaml_that_stands_beside_it(name: str) -> None:
     path = DATA / f"{name}.json"
     text = importing.imported(path)
     assert text == path.with_suffix(".yaml").read_text(encoding="utf-8")
-    loaded = models.load(path.with_suffix(".yaml"))
+    loaded = experiments.load_catalogue(path.with_suffix(".yaml"))
     assert [experiment.id for experiment in loaded.experiments] == [name]
 
 
@@ -91,7 +94,7 @@ def test_every_line_with_a_value_says_why(name: str) -> None:
 
 
 def test_a_request_with_nothing_but_a_picture_runs_as_the_workflow_did(tmp_path: Path) -> None:
-    found = parameters.resolve(edit_pb2.EditRequest(), feature(workflow("flux_inpaint"), tmp_path))
+    found = parameters.resolve_parameters(edit_pb2.EditRequest(), feature(workflow("flux_inpaint"), tmp_path))
     assert (found.prompt, found.seed) == ("a bright modern gym with a rack of dumbbells", 42)
     assert (found.steps, found.guidance_scale, found.strength) == (20, 30, 1)
     [use] = found.region.masks
@@ -122,7 +125,7 @@ def test_skipped_steps_of_the_advanced_sampler_are_skipped_here(tmp_path: Path) 
     for steps, start in ((28, 5), (20, 3), (7, 6), (100, 1), (30, 0)):
         nodes = with_inputs("flux_gguf", "3", steps=steps, start_at_step=start)
         request = edit_pb2.EditRequest(mask_image=b"x")
-        assert parameters.resolve(request, feature(nodes, tmp_path)).steps_run == steps - start
+        assert parameters.resolve_parameters(request, feature(nodes, tmp_path)).steps_run == steps - start
 
 
 def test_three_pictures_are_the_picture_and_two_references(tmp_path: Path) -> None:
@@ -136,12 +139,12 @@ def test_the_guides_second_snippet_takes_the_callers_mask(tmp_path: Path) -> Non
     found = feature(workflow("manual_mask"), tmp_path)
     assert [stage.kind for stage in found.stages] == ["mask", "fill", "composite"]
     assert found.requires_mask
-    [use] = parameters.resolve(edit_pb2.EditRequest(mask_image=b"x"), found).region.masks
+    [use] = parameters.resolve_parameters(edit_pb2.EditRequest(mask_image=b"x"), found).region.masks
     assert (use.options.subject, use.options.invert, use.options.grow_px) == (None, True, 6)
 
 
 def test_the_negative_prompt_of_node_5_is_the_features(tmp_path: Path) -> None:
-    found = parameters.resolve(edit_pb2.EditRequest(), feature(workflow("negative_prompt"), tmp_path))
+    found = parameters.resolve_parameters(edit_pb2.EditRequest(), feature(workflow("negative_prompt"), tmp_path))
     assert found.negative_prompt == "blurry, extra fingers, bad hands"
     assert (found.negative_scale, found.guidance_scale) == (3.5, 3.5)
     subject = feature(workflow("qwen_lightning_subject"), tmp_path)
@@ -247,7 +250,7 @@ def test_what_no_chain_does_is_refused_by_node_field_value_and_range(nodes: Work
         (b'{"nodes": [], "links": [], "version": 0.4}', '"Workflow > Export (API)"'),
         (b"\x89PNG\r\n\x1a\n", "is a picture"),
         (b"\xff\xfe{", "is not UTF-8 text: byte 0"),
-        (b'{"1": NaN}', "NaN is no number"),
+        (b'{"1": NaN}', "NaN is not a number"),
         (b'{"1": ' + b"9" * 5000 + b"}", "thousands of digits"),
         (b"[" * 100_000, "nested too deep"),
         (b'{"1": {}, "1": {}}', '"1" stands twice'),
@@ -376,7 +379,10 @@ def test_the_kept_picture_may_be_laid_on_top(tmp_path: Path) -> None:
 
 
 def test_no_workflow_ends_otherwise_than_by_an_experiment_or_a_refusal(tmp_path: Path) -> None:
-    """Nodes deleted, rewired, renamed and filled with what nobody expects: from a fixed seed, so it fails again."""
+    """Nodes deleted, rewired, renamed and filled with unexpected values.
+
+    A fixed seed makes failures repeatable.
+    """
     draw = random.Random(20)
     known = [workflow(path.stem) for path in sorted(DATA.glob("*.json"))]
     kinds = sorted({node["class_type"] for nodes in known for node in nodes.values()} | {"Reroute", "PrimitiveInt"})

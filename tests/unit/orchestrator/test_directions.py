@@ -172,7 +172,7 @@ from services.orchestrator.request import directions
     ],
 )
 def test_the_sides_are_those_that_the_prompt_names(prompt: str, sides: tuple[str, ...]) -> None:
-    assert directions.read(prompt).sides == sides
+    assert directions.read_directions(prompt).sides == sides
 
 
 @pytest.mark.parametrize(
@@ -187,4 +187,4 @@ def test_the_sides_are_those_that_the_prompt_names(prompt: str, sides: tuple[str
     ],
 )
 def test_the_words_are_those_that_decided_as_they_were_written(prompt: str, words: tuple[str, ...]) -> None:
-    assert directions.read(prompt).words == words
+    assert directions.read_directions(prompt).words == words

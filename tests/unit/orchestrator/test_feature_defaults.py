@@ -1,4 +1,4 @@
-"""What a feature's own defaults, margins and mask options do to a request that leaves them unset."""
+"""A feature's defaults, margins and mask options for unset fields of a request."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import pytest
 
 from imgedit.errors import ImgeditError, SettingsError
 from imgedit.v1 import edit_pb2, profile_pb2
-from services.orchestrator.catalogue import models
-from services.orchestrator.catalogue.models import Feature
+from services.orchestrator.catalogue import experiments
+from services.orchestrator.catalogue.experiments import Feature
 from services.orchestrator.listing import parameter_specs
 from services.orchestrator.request import parameters
 from services.orchestrator.request.margins import Margins
@@ -39,11 +39,11 @@ OWN_MASK = "[mask: {choose: subject, own: {invert: true, threshold: 0.3, grow_px
 def load(tmp_path: Path, stages: str, defaults: str = "{}") -> Feature:
     path = tmp_path / "own.yaml"
     path.write_text(FILE.format(stages=stages, defaults=defaults), encoding="utf-8")
-    return models.load(path).experiments[0].features[0]
+    return experiments.load_catalogue(path).experiments[0].features[0]
 
 
 def resolved(feature: Feature, **fields: object) -> EditParameters:
-    return parameters.resolve(edit_pb2.EditRequest(**fields), feature)  # type: ignore[arg-type]
+    return parameters.resolve_parameters(edit_pb2.EditRequest(**fields), feature)  # type: ignore[arg-type]
 
 
 def spec_of(feature: Feature, name: str) -> edit_pb2.ParameterSpec:
@@ -63,7 +63,7 @@ def test_a_default_negative_prompt_may_be_weighed(tmp_path: Path) -> None:
     path = tmp_path / "own.yaml"
     text = FILE.format(stages=stages, defaults="{negative_prompt: blurry}")
     path.write_text(text.replace("strength:", "negative_scale: {default: 2, min: 1, max: 10}\n          strength:"))
-    feature = models.load(path).experiments[0].features[0]
+    feature = experiments.load_catalogue(path).experiments[0].features[0]
     assert resolved(feature, prompt="a gym").negative_scale == 2
     assert resolved(feature, prompt="a gym", negative_scale=5).negative_scale == 5
 
@@ -136,4 +136,4 @@ def test_a_chain_that_reads_no_prompt_takes_no_default_prompt(tmp_path: Path) ->
     for field in ("prompt: x", "seed: 1"):
         path.write_text(f"{head}defaults: {{{field}}}}}]}}]")
         with pytest.raises(SettingsError, match=r"no stage .*leave it out"):
-            models.load(path)
+            experiments.load_catalogue(path)

@@ -7,11 +7,11 @@ import re
 import pytest
 
 from imgedit.v1 import edit_pb2
-from services.orchestrator.catalogue import models
-from services.orchestrator.catalogue.models import SHIPPED, Feature
+from services.orchestrator.catalogue import experiments
+from services.orchestrator.catalogue.experiments import SHIPPED, Feature
 from services.orchestrator.listing import availability, parameter_specs
 
-CATALOGUE = models.load(SHIPPED)
+CATALOGUE = experiments.load_catalogue(SHIPPED)
 FEATURES = [feature for experiment in CATALOGUE.experiments for feature in experiment.features]
 
 GENERAL = {"experiment_id", "feature_id", "request_id"}

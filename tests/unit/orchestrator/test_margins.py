@@ -8,14 +8,14 @@ from hypothesis import strategies as st
 
 from imgedit.errors import InvalidArgument
 from imgedit.v1 import edit_pb2
-from services.orchestrator.catalogue.models import MAX_MARGIN_PX, ExtendStage
+from services.orchestrator.catalogue.experiments import MAX_MARGIN_PX, ExtendStage
 from services.orchestrator.request import margins
 from services.orchestrator.request.margins import Extension, Margins
 
 
 def asked(prompt: str = "a gym", **outpaint: object) -> Extension:
     message = edit_pb2.Outpaint(**outpaint) if outpaint else None  # type: ignore[arg-type]
-    return margins.resolve(edit_pb2.EditRequest(prompt=prompt, outpaint=message), ExtendStage(), prompt)
+    return margins.resolve_margins(edit_pb2.EditRequest(prompt=prompt, outpaint=message), ExtendStage(), prompt)
 
 
 def refused(prompt: str = "a gym", **outpaint: object) -> InvalidArgument:
@@ -49,7 +49,7 @@ def test_an_aspect_and_margins_do_not_go_together_and_neither_do_no_margins() ->
     assert refused(aspect="1:1", left=1).violations[0].field == "outpaint"
     message = edit_pb2.EditRequest(prompt="왼쪽", outpaint=edit_pb2.Outpaint())
     with pytest.raises(InvalidArgument, match="leave it out to have the prompt's words decide"):
-        margins.resolve(message, ExtendStage(), message.prompt)
+        margins.resolve_margins(message, ExtendStage(), message.prompt)
 
 
 @settings(max_examples=100, deadline=None)

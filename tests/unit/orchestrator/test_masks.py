@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from imgedit.imaging.images import Pixels
+from imgedit.imaging.pixels import Pixels
 from services.orchestrator.imaging import masks
 from services.orchestrator.imaging.fill_holes import enclosed, fill_holes
 from services.orchestrator.imaging.masks import MaskOptions

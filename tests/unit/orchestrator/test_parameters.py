@@ -13,13 +13,13 @@ import pytest
 from imgedit.errors import ImgeditError, InvalidArgument, PromptRejected
 from imgedit.v1 import edit_pb2, profile_pb2
 from services.common import texts
-from services.orchestrator.catalogue import models
-from services.orchestrator.catalogue.models import SHIPPED, Feature
+from services.orchestrator.catalogue import experiments
+from services.orchestrator.catalogue.experiments import SHIPPED, Feature
 from services.orchestrator.listing import parameter_specs
 from services.orchestrator.request import parameters
 from services.orchestrator.request.parameters import EditParameters
 
-CATALOGUE = models.load(SHIPPED)
+CATALOGUE = experiments.load_catalogue(SHIPPED)
 FEATURES = [(experiment.id, feature.id) for experiment in CATALOGUE.experiments for feature in experiment.features]
 
 
@@ -32,7 +32,7 @@ QWEN = feature_of("ben2_qwen_image", "appearance_editing")
 
 
 def resolved(feature: Feature, **fields: object) -> EditParameters:
-    return parameters.resolve(edit_pb2.EditRequest(**{"prompt": "a gym on the left", **fields}), feature)  # type: ignore[arg-type]
+    return parameters.resolve_parameters(edit_pb2.EditRequest(**{"prompt": "a gym on the left", **fields}), feature)  # type: ignore[arg-type]
 
 
 def refused(feature: Feature, **fields: object) -> ImgeditError:
@@ -104,7 +104,9 @@ def test_a_profile_sets_what_is_unset_and_an_explicit_field_overrides_it() -> No
 
 def test_a_profile_may_ask_for_region_steps_or_forbid_them() -> None:
     assert resolved(QWEN).region_steps is None
-    profiles = models.Profiles(fast=models.Profile(region_steps=True), balanced=models.Profile(region_steps=False))
+    profiles = experiments.Profiles(
+        fast=experiments.Profile(region_steps=True), balanced=experiments.Profile(region_steps=False)
+    )
     feature = QWEN.model_copy(update={"profiles": profiles})
     assert resolved(feature).region_steps is False
     assert resolved(feature, profile=profile_pb2.PROFILE_FAST).region_steps is True
@@ -169,7 +171,7 @@ experiments:
 """,
         encoding="utf-8",
     )
-    feature = models.load(path).experiments[0].features[0]
+    feature = experiments.load_catalogue(path).experiments[0].features[0]
     found = resolved(feature, prompt="a gym on the left", negative_prompt="blurry", steps=30)
     fill, qwen_edit = (found.at(stage) for stage in feature.paint_stages)
     assert (fill.prompt, fill.negative_prompt) == ("more of the same", None)
@@ -194,7 +196,7 @@ experiments:
 """,
         encoding="utf-8",
     )
-    feature = models.load(path).experiments[0].features[0]
+    feature = experiments.load_catalogue(path).experiments[0].features[0]
     found = resolved(feature, prompt="a gym").at(feature.paint_stages[0])
     assert (found.steps, found.guidance_scale, found.strength) == (8, 2.0, 1.0)
     assert found.negative_prompt == "blurry, low quality, distorted, ugly, deformed"

@@ -10,13 +10,13 @@ from imgedit.errors import FailedPrecondition, PromptLanguageUnsupported, Servic
 from imgedit.v1 import edit_pb2
 from services.common import settings as common_settings
 from services.orchestrator.__main__ import prompt_rules
-from services.orchestrator.catalogue import models
-from services.orchestrator.catalogue.models import SHIPPED, Feature
+from services.orchestrator.catalogue import experiments
+from services.orchestrator.catalogue.experiments import SHIPPED, Feature
 from services.orchestrator.request import parameters, prompts
 from services.orchestrator.request.prompts import PromptRules, Rewriting
 from services.orchestrator.settings import OrchestratorSettings
 
-CATALOGUE = models.load(SHIPPED)
+CATALOGUE = experiments.load_catalogue(SHIPPED)
 FILL = CATALOGUE.find("ben2_flux_fill", "inpainting")[1]
 QWEN = CATALOGUE.find("ben2_qwen_image", "text_editing")[1]
 RULES = prompt_rules(OrchestratorSettings())
@@ -25,7 +25,7 @@ ALONE = prompt_rules(OrchestratorSettings(prompt=""))
 
 def planned(feature: Feature, rules: PromptRules = RULES, **fields: Any) -> Rewriting:
     request = edit_pb2.EditRequest(**{"prompt": "a gym", **fields})
-    return rules.plan(parameters.resolve(request, feature), feature)
+    return rules.rewriting_for(parameters.resolve_parameters(request, feature), feature)
 
 
 def refused(feature: Feature, rules: PromptRules = RULES, **fields: Any) -> PromptLanguageUnsupported:
@@ -121,8 +121,8 @@ def test_a_feature_tells_who_reads_and_who_translates() -> None:
 
 def test_a_service_that_cannot_be_reached_matters_only_to_what_is_unread() -> None:
     lost = ServiceUnavailable("gone")
-    assert prompts.unreachable(Rewriting("expand"), lost) is lost
-    error = prompts.unreachable(Rewriting("translate", unread="prompt"), lost)
+    assert prompts.unreachable_service(Rewriting("expand"), lost) is lost
+    error = prompts.unreachable_service(Rewriting("translate", unread="prompt"), lost)
     assert isinstance(error, PromptLanguageUnsupported)
     assert error.metadata["stage"] == "rewrite_prompt"
 
@@ -130,4 +130,4 @@ def test_a_service_that_cannot_be_reached_matters_only_to_what_is_unread() -> No
 def test_a_language_that_is_not_known_stops_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("IMGEDIT_ORCHESTRATOR_FILL_LANGUAGES", "en,xx")
     with pytest.raises(SettingsError, match=r"FILL_LANGUAGES.*'xx' is not"):
-        common_settings.load(OrchestratorSettings)
+        common_settings.load_settings(OrchestratorSettings)

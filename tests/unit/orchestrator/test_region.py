@@ -8,15 +8,15 @@ import pytest
 
 from imgedit.errors import InvalidArgument
 from imgedit.v1 import edit_pb2
-from services.orchestrator.catalogue import models
-from services.orchestrator.catalogue.models import SHIPPED, Feature
+from services.orchestrator.catalogue import experiments
+from services.orchestrator.catalogue.experiments import SHIPPED, Feature
 from services.orchestrator.imaging.masks import MaskOptions
 from services.orchestrator.listing import parameter_specs
 from services.orchestrator.request import mask_parameters, parameters
-from services.orchestrator.request.mask_parameters import Region
+from services.orchestrator.request.mask_parameters import MaskParameters
 from services.orchestrator.request.parameters import EditParameters
 
-CATALOGUE = models.load(SHIPPED)
+CATALOGUE = experiments.load_catalogue(SHIPPED)
 INPAINTING = CATALOGUE.find("ben2_flux_fill", "inpainting")[1]
 OUTPAINTING = CATALOGUE.find("ben2_flux_fill", "outpainting")[1]
 APPEARANCE = CATALOGUE.find("ben2_qwen_image", "appearance_editing")[1]
@@ -33,10 +33,10 @@ REMOVE, TRANSPARENT = edit_pb2.BACKGROUND_REMOVE, edit_pb2.BACKGROUND_TRANSPAREN
 
 
 def resolved(feature: Feature, **fields: object) -> EditParameters:
-    return parameters.resolve(edit_pb2.EditRequest(**{"prompt": "a gym", **fields}), feature)  # type: ignore[arg-type]
+    return parameters.resolve_parameters(edit_pb2.EditRequest(**{"prompt": "a gym", **fields}), feature)  # type: ignore[arg-type]
 
 
-def options_of(found: Region) -> MaskOptions:
+def options_of(found: MaskParameters) -> MaskOptions:
     [use] = found.masks
     return use.options
 
@@ -61,7 +61,7 @@ def test_every_option_of_a_request_is_used() -> None:
     )
     used = options_of(resolved(APPEARANCE, mask_options=asked).region)
     assert used == MaskOptions("subject", invert=True, threshold=0.3, fill_holes=True, grow_px=0, feather_px=256)
-    assert mask_parameters.message(used) == asked
+    assert mask_parameters.mask_options_message(used) == asked
 
 
 @pytest.mark.parametrize("threshold", [0.0, 1.0, -0.1, 1.5, math.nan, math.inf, -math.inf])

@@ -11,11 +11,11 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from imgedit.errors import InvalidArgument
-from imgedit.imaging.images import Picture, Pixels
+from imgedit.imaging.images import Picture
+from imgedit.imaging.pixels import Pixels
 from imgedit.v1 import edit_pb2
 from services.orchestrator.chain.extend import extended
 from services.orchestrator.chain.run import Outcome
-from services.orchestrator.chain.state import ChainState
 from services.orchestrator.request.margins import Margins
 from tests.support.chain import edited, noise_picture
 
@@ -42,14 +42,13 @@ MASK_OPTIONS = st.builds(
 
 
 def assert_untouched(outcome: Outcome, picture: Picture) -> None:
-    state = outcome.state
-    assert state.mask_alpha is not None
-    kept = state.mask_alpha == 0
-    assert np.array_equal(state.rgb[kept], picture.rgb[kept])
+    done = outcome.picture
+    kept = outcome.mask_alpha == 0
+    assert np.array_equal(done.rgb[kept], picture.rgb[kept])
     if picture.alpha is not None:
-        assert state.alpha is not None
-        assert np.array_equal(state.alpha[kept], picture.alpha[kept])
-        assert (state.alpha[state.mask_alpha == 255] == 255).all()
+        assert done.alpha is not None
+        assert np.array_equal(done.alpha[kept], picture.alpha[kept])
+        assert (done.alpha[outcome.mask_alpha == 255] == 255).all()
 
 
 def box_mask(picture: Picture, box: tuple[float, float, float, float], grey: int) -> Pixels:
@@ -102,8 +101,7 @@ def test_with_a_mask_of_the_callers(
             raise
         return
     assert_untouched(outcome, picture)
-    mask_alpha = outcome.state.mask_alpha
-    assert mask_alpha is not None
+    mask_alpha = outcome.mask_alpha
     assert (mask_alpha > 0).any() == (strength > 0)
     if options is None and strength > 0:
         assert np.array_equal(mask_alpha, mask)
@@ -131,7 +129,7 @@ def test_with_the_mask_that_ben2_finds(
     )
     outcome = edited(request, picture)
     assert_untouched(outcome, picture)
-    assert outcome.state.mask_source == "segmentation"
+    assert outcome.mask_source == "segmentation"
 
 
 @QUICK
@@ -149,16 +147,16 @@ def test_of_an_extended_picture(picture: Picture, margins: tuple[int, int, int, 
         outpaint=edit_pb2.Outpaint(left=left, right=right, top=top, bottom=bottom),
         postprocess=postprocess,
     )
-    state = edited(request, picture).state
+    outcome = edited(request, picture)
+    done = outcome.picture
     width, height = picture.size
     inside = slice(top, top + height), slice(left, left + width)
-    assert state.rgb.shape[:2] == (height + top + bottom, width + left + right)
-    assert state.mask_alpha is not None
-    assert (state.mask_alpha[inside] == 0).all()
-    assert np.array_equal(state.rgb[inside], picture.rgb)
+    assert done.rgb.shape[:2] == (height + top + bottom, width + left + right)
+    assert (outcome.mask_alpha[inside] == 0).all()
+    assert np.array_equal(done.rgb[inside], picture.rgb)
     if picture.alpha is not None:
-        assert state.alpha is not None
-        assert np.array_equal(state.alpha[inside], picture.alpha)
+        assert done.alpha is not None
+        assert np.array_equal(done.alpha[inside], picture.alpha)
 
 
 @settings(max_examples=40, deadline=None)
@@ -174,16 +172,15 @@ def test_an_extended_picture_holds_the_original_where_the_weight_is_zero(
     rgb = np.random.default_rng(3).integers(0, 256, (height, width, 3), dtype=np.uint8)
     if not margins:
         return
-    done = extended(ChainState(rgb, None), margins, feather_px)
-    assert done.mask_alpha is not None
-    inside = done.rgb[margins.top : margins.top + height, margins.left : margins.left + width]
-    assert done.rgb.shape[:2] == (height + margins.top + margins.bottom, width + margins.left + margins.right)
+    done = extended(Picture(rgb), margins, feather_px)
+    inside = done.picture.rgb[margins.top : margins.top + height, margins.left : margins.left + width]
+    assert done.picture.rgb.shape[:2] == (height + margins.top + margins.bottom, width + margins.left + margins.right)
     assert np.array_equal(inside, rgb)
-    mask_alpha = done.mask_alpha.copy()
+    mask_alpha = done.mask.alpha.copy()
     mask_alpha[margins.top : margins.top + height, margins.left : margins.left + width] = 0
-    assert np.array_equal(mask_alpha, done.mask_alpha), "the picture itself is kept"
-    assert (done.mask_alpha == 255).any(), "the margins are painted"
-    assert feather_px or (done.mask_alpha > 0).sum() == done.mask_alpha.size - width * height
+    assert np.array_equal(mask_alpha, done.mask.alpha), "the picture itself is kept"
+    assert (done.mask.alpha == 255).any(), "the margins are painted"
+    assert feather_px or (done.mask.alpha > 0).sum() == done.mask.alpha.size - width * height
 
 
 @pytest.mark.parametrize("feature", QWEN)
@@ -192,7 +189,6 @@ def test_the_whole_picture_is_the_models_where_nothing_is_to_be_kept(feature: st
         experiment_id="ben2_qwen_image", feature_id=feature, prompt="a gym", background="BACKGROUND_WHOLE"
     )
     outcome = edited(request, noise_picture(60, 40, has_alpha=True))
-    assert outcome.state.mask_alpha is not None
-    assert (outcome.state.mask_alpha == 255).all()
-    assert outcome.state.alpha is None
+    assert (outcome.mask_alpha == 255).all()
+    assert outcome.picture.alpha is None
     assert "mask" not in outcome.seconds

@@ -17,7 +17,7 @@ from services.orchestrator.imaging.work_area import MAX_ASPECT, MAX_ENLARGED_SID
     max_pixels=st.sampled_from([36_864, 262_144, 1_048_576]),
 )
 def test_a_work_area_is_a_multiple_of_16_and_keeps_the_aspect(width: int, height: int, max_pixels: int) -> None:
-    area = WorkArea.of((width, height), max_pixels)
+    area = WorkArea.whole((width, height), max_pixels)
     assert all(side % 16 == 0 for side in area.padded)
     assert all(0 <= padded - content < 16 for padded, content in zip(area.padded, area.content, strict=True))
     scale = min(1.0, (max_pixels / (width * height)) ** 0.5)
@@ -29,7 +29,7 @@ def test_a_work_area_is_a_multiple_of_16_and_keeps_the_aspect(width: int, height
 @given(width=st.integers(16, 100), height=st.integers(16, 100))
 def test_a_picture_that_fits_comes_back_unchanged(width: int, height: int) -> None:
     rgb = np.random.default_rng(width * height).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    area = WorkArea.of((width, height), 1_048_576)
+    area = WorkArea.whole((width, height), 1_048_576)
     entered = area.enter(rgb)
     assert entered.shape == (area.padded[1], area.padded[0], 3)
     assert np.array_equal(area.leave(entered, np.zeros_like(rgb)), rgb)
@@ -46,7 +46,7 @@ def smooth(size: tuple[int, int]) -> np.ndarray:
 @pytest.mark.parametrize("size", [(1477, 2056), (8000, 600), (333, 77)])
 def test_nothing_shifts_on_the_way_through_the_work_area(size: tuple[int, int]) -> None:
     rgb = smooth(size)
-    area = WorkArea.of(size, 262_144)
+    area = WorkArea.whole(size, 262_144)
     back = area.leave(area.enter(rgb), np.zeros_like(rgb))
     assert np.abs(back.astype(int) - rgb).mean() < 1.0
 
@@ -54,7 +54,7 @@ def test_nothing_shifts_on_the_way_through_the_work_area(size: tuple[int, int]) 
 def test_a_small_mask_gets_a_work_area_of_its_own() -> None:
     mask_alpha = np.zeros((2048, 2048), np.uint8)
     mask_alpha[1000:1410, 300:710] = 200
-    area, whole = WorkArea.around(mask_alpha, 1_048_576), WorkArea.of((2048, 2048), 1_048_576)
+    area, whole = WorkArea.around(mask_alpha, 1_048_576), WorkArea.whole((2048, 2048), 1_048_576)
     assert area.padded[0] * area.padded[1] < 0.4 * whole.padded[0] * whole.padded[1]
     assert area.box.left < 300 < 710 < area.box.right
     assert area.content == area.box.size, "the crop is not scaled down"
@@ -85,7 +85,7 @@ def test_the_work_area_holds_the_mask_wherever_it_lies(left: int, top: int, widt
 def test_every_touched_pixel_is_repainted_in_the_work_area() -> None:
     mask_alpha = np.zeros((1000, 1000), np.uint8)
     mask_alpha[500, 500] = 1
-    area = WorkArea.of((1000, 1000), 262_144)
+    area = WorkArea.whole((1000, 1000), 262_144)
     mask = area.enter_mask(mask_alpha)
     assert mask[500 * 512 // 1000, 500 * 512 // 1000] == 255
     assert set(np.unique(mask)) == {0, 255}
@@ -104,7 +104,7 @@ LEAST_PIXELS = [1, 36_864, 262_144, 524_288, 1_048_576]
 def test_a_small_picture_is_enlarged_to_what_the_model_was_made_for(
     width: int, height: int, max_pixels: int, min_pixels: int
 ) -> None:
-    area = WorkArea.of((width, height), max_pixels, min_pixels)
+    area = WorkArea.whole((width, height), max_pixels, min_pixels)
     (wide, high), least = area.content, min(min_pixels, max_pixels)
     assert wide * high >= least - (wide + high) or max(wide, high) == MAX_ENLARGED_SIDE
     assert wide * high <= max(max_pixels, width * height if width * height <= max_pixels else 0) + wide + high
@@ -137,15 +137,15 @@ def test_a_small_masks_work_area_reaches_the_floor(
 @pytest.mark.parametrize("size", [(300, 200), (512, 512), (77, 333)])
 def test_nothing_shifts_on_the_way_through_an_enlarged_work_area(size: tuple[int, int]) -> None:
     rgb = smooth(size)
-    area = WorkArea.of(size, 1_048_576, 1_048_576)
+    area = WorkArea.whole(size, 1_048_576, 1_048_576)
     assert area.content[0] * area.content[1] >= 1_048_576
     back = area.leave(area.enter(rgb), np.zeros_like(rgb))
     assert np.abs(back.astype(int) - rgb).mean() < 0.5
 
 
 def test_a_long_strip_is_not_made_longer_than_models_take() -> None:
-    assert WorkArea.of((16_000, 20), 1_048_576, 524_288).content == (16_000, 20), "it is longer already"
-    assert WorkArea.of((2_000, 20), 1_048_576, 524_288).content == (4_096, 41)
+    assert WorkArea.whole((16_000, 20), 1_048_576, 524_288).content == (16_000, 20), "it is longer already"
+    assert WorkArea.whole((2_000, 20), 1_048_576, 524_288).content == (4_096, 41)
 
 
 @pytest.mark.parametrize("size", [(16384, 82), (82, 16384), (16000, 80), (300, 200)])

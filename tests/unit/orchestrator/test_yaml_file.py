@@ -32,7 +32,7 @@ def test_a_file_without_end_is_refused_at_once(name: str, tmp_path: Path) -> Non
     path.write_text(text, encoding="utf-8")
     started = time.process_time()
     with pytest.raises(SettingsError, match=says):
-        yaml_file.read(path)
+        yaml_file.read_yaml(path)
     assert time.process_time() - started < 10
 
 
@@ -40,7 +40,7 @@ def test_a_message_does_not_repeat_what_is_without_end(tmp_path: Path) -> None:
     path = tmp_path / "catalogue.yaml"
     path.write_text(f"{'!' * 200_000} a", encoding="utf-8")
     with pytest.raises(SettingsError) as caught:
-        yaml_file.read(path)
+        yaml_file.read_yaml(path)
     assert len(str(caught.value)) < 600
 
 
@@ -48,4 +48,4 @@ def test_what_is_nested_as_deep_as_is_read_is_read(tmp_path: Path) -> None:
     path = tmp_path / "catalogue.yaml"
     depth = yaml_file.MAX_DEPTH
     path.write_text("[" * depth + "]" * depth, encoding="utf-8")
-    assert yaml_file.read(path).values
+    assert yaml_file.read_yaml(path).values

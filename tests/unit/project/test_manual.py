@@ -13,7 +13,7 @@ import pytest
 
 from docs_tools import build, sweep
 from imgedit.errors import by_reason
-from services.orchestrator.catalogue import models
+from services.orchestrator.catalogue import experiments
 from tests.manual import PLAIN_LANGUAGES, ROOT, Block, anchors, blocks, links, name_of, pages
 
 PAGES = pages()
@@ -71,7 +71,7 @@ def checked(word: str) -> list[tuple[str, Block]]:
 def test_a_catalogue_in_the_manual_is_one_that_a_server_takes(block: Block, tmp_path: Path) -> None:
     file = tmp_path / "experiments.yaml"
     file.write_text(block.code, encoding="utf-8")
-    assert models.load(file).experiments
+    assert experiments.load_catalogue(file).experiments
 
 
 @pytest.mark.parametrize("word", ["json", "toml"])

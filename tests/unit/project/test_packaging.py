@@ -101,4 +101,4 @@ def test_the_edge_says_where_envoys_configurations_come_from(tmp_path: Path, mon
     monkeypatch.setattr(gateway, "CONFIGURATIONS", tmp_path / "none")
     own = gateway.Address(8080)
     with pytest.raises(SettingsError, match="come with a checkout"):
-        gateway.edge(public=own, metrics=own, admin=own, orchestrators=[own])
+        gateway.edge_config(public=own, metrics=own, admin=own, orchestrators=[own])

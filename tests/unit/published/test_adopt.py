@@ -1,4 +1,7 @@
-"""`imgedit models adopt`: ComfyUI's files of the published sizes, as headers, become folders that the services read."""
+"""`imgedit models adopt` makes folders that the services read.
+
+Its input are ComfyUI's files of the published sizes, as headers.
+"""
 
 from __future__ import annotations
 
@@ -27,15 +30,15 @@ from imgedit.weights import adopt
 from imgedit.weights.identify import identified
 from services.diffusion.networks.loading import Source
 from services.diffusion.weights import checkpoint, gguf_weights
-from services.diffusion.weights.checkpoint import check, load_part
-from services.diffusion.weights.layout import Layout, joined_shape, shapes_of
+from services.diffusion.weights.checkpoint import check_checkpoint, load_part
+from services.diffusion.weights.original_names import Layout, joined_shape, shapes_of
 from services.fill import gguf_names as flux_names
 from services.fill import model as fill_model
 from services.fill import vae_names as flux_vae
 from services.qwen_edit import gguf_names as qwen_names
 from services.qwen_edit import model as qwen_model
 from services.qwen_edit import vae_names as qwen_vae
-from services.qwen_edit.vae import PictureVae
+from services.qwen_edit.vae import SingleImageVae
 from tests.support import published
 from tests.support.engine import checkpoint as tiny
 from tests.support.published import gguf_kinds, network, write_gguf, write_safetensors
@@ -43,7 +46,7 @@ from tests.support.published import gguf_kinds, network, write_gguf, write_safet
 pytestmark = pytest.mark.slow
 
 FLUX, QWEN, QWEN_2511, BEN2 = "FLUX.1-Fill-dev", "Qwen-Image-Edit-2509", "Qwen-Image-Edit-2511", "BEN2"
-QWEN_VAE = Layout("Qwen-Image's VAE", PictureVae, qwen_vae.name_table)
+QWEN_VAE = Layout("Qwen-Image's VAE", SingleImageVae, qwen_vae.name_table)
 
 Entries = dict[str, tuple[tuple[int, ...], str]]
 
@@ -136,7 +139,10 @@ def comfyui(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def write_tokenizers(comfy: Path) -> None:
-    """Small vocabularies where ComfyUI has its tokenizers, with configurations that are not ours."""
+    """Write small vocabularies into ComfyUI's tokenizer folders.
+
+    Their configurations differ from the published ones.
+    """
     clip = comfy / "sd1_tokenizer"
     clip.mkdir(parents=True)
     (clip / "vocab.json").write_text(json.dumps(tokenizers.clip().get_vocab()))
@@ -208,12 +214,14 @@ def test_the_services_find_exactly_their_networks_in_the_adopted_folders(adopted
     assert source.gguf == flux / "transformer" / "flux1-fill-dev-Q8_0.gguf"
     gguf_weights.open_file(flux_names.LAYOUT, source.gguf, flux / "transformer")
     number = torch.bfloat16
-    check(AutoencoderKL, flux / "vae", number, layout=flux_vae.LAYOUT)
-    check(CLIPTextModel, flux / "text_encoder", number, fill_model.CLIP_IGNORED)
-    check(T5EncoderModel, flux / "text_encoder_2", number, fill_model.T5_IGNORED)
-    assert check(QwenImageTransformer2DModel, qwen / "transformer", number, layout=qwen_names.LAYOUT).in_8_bits
-    check(PictureVae, qwen / "vae", number, layout=QWEN_VAE)
-    assert len(check(Qwen2_5_VLForConditionalGeneration, qwen / "text_encoder", number).scales) == 28 * 7
+    check_checkpoint(AutoencoderKL, flux / "vae", number, layout=flux_vae.LAYOUT)
+    check_checkpoint(CLIPTextModel, flux / "text_encoder", number, fill_model.CLIP_IGNORED)
+    check_checkpoint(T5EncoderModel, flux / "text_encoder_2", number, fill_model.T5_IGNORED)
+    assert check_checkpoint(
+        QwenImageTransformer2DModel, qwen / "transformer", number, layout=qwen_names.LAYOUT
+    ).in_8_bits
+    check_checkpoint(SingleImageVae, qwen / "vae", number, layout=QWEN_VAE)
+    assert len(check_checkpoint(Qwen2_5_VLForConditionalGeneration, qwen / "text_encoder", number).scales) == 28 * 7
 
 
 def test_an_adopted_transformer_in_8_bit_floats_is_fills(
@@ -224,7 +232,7 @@ def test_an_adopted_transformer_in_8_bit_floats_is_fills(
     assert code == 0, output
     folder = tmp_path / "models" / FLUX / "transformer"
     assert [path.resolve() for path in folder.glob("*.safetensors")] == [taken]
-    stored = check(FluxTransformer2DModel, folder, torch.bfloat16, layout=flux_names.LAYOUT)
+    stored = check_checkpoint(FluxTransformer2DModel, folder, torch.bfloat16, layout=flux_names.LAYOUT)
     assert len(stored.parts) == 780
 
 
@@ -339,7 +347,9 @@ def test_2511_is_told_by_its_marker_and_gets_its_configuration(tmp_path: Path) -
     assert f"{QWEN_2511}: incomplete" in output
     assert f"{QWEN}:" not in output
     folder = tmp_path / "ours" / QWEN_2511 / "transformer"
-    assert check(QwenImageTransformer2DModel, folder, torch.bfloat16, layout=qwen_names.LAYOUT).network.zero_cond_t
+    assert check_checkpoint(
+        QwenImageTransformer2DModel, folder, torch.bfloat16, layout=qwen_names.LAYOUT
+    ).network.zero_cond_t
 
 
 REFUSED: dict[str, Any] = {
@@ -424,6 +434,6 @@ def test_a_demo_checkpoint_is_no_published_model() -> None:
 
 
 def test_every_recipe_is_of_a_model_that_can_be_pulled() -> None:
-    from imgedit.weights.registry import CATALOGUE
+    from imgedit.weights.model_registry import CATALOGUE
 
     assert all(CATALOGUE[recipe.key].folder == folder for folder, recipe in adopt.RECIPES.items())

@@ -11,7 +11,7 @@ import pytest
 from services.diffusion import memory_needs
 from services.diffusion.memory_needs import Needs, needs
 from services.diffusion.networks.guidance import SMALL_TOKENS
-from services.diffusion.weights.layout import shapes_of
+from services.diffusion.weights.original_names import shapes_of
 from services.fill import gguf_names as fill_names
 from services.fill.memory_needs import MODEL as FILL
 from services.fill.settings import FillSettings

@@ -1,4 +1,7 @@
-"""Single files of the original layouts, in full precision and in 8-bit floats, load as the folders that they are of."""
+"""Single files of the original layouts load like the model's folder.
+
+In full precision and in 8-bit floats.
+"""
 
 from __future__ import annotations
 
@@ -24,14 +27,14 @@ from services.diffusion.weights import reading
 from services.diffusion.weights.checkpoint import load_network
 from services.diffusion.weights.fp8 import Fp8Linear
 from services.diffusion.weights.int8 import Int8Linear
-from services.diffusion.weights.layout import Layout, shapes_of
+from services.diffusion.weights.original_names import Layout, shapes_of
 from services.fill import gguf_names as flux_names
 from services.fill import vae_names as flux_vae
 from services.fill.model import T5_IGNORED, FillAdapter
-from services.fill.model import load as load_fill
+from services.fill.model import load_fill as load_fill
 from services.qwen_edit import vae_names as qwen_vae
-from services.qwen_edit.model import load as load_qwen
-from services.qwen_edit.vae import PictureVae
+from services.qwen_edit.model import load_qwen_edit as load_qwen
+from services.qwen_edit.vae import SingleImageVae
 from tests.support import comfyui
 from tests.support.comfyui import in_fp8, in_scaled_fp8
 from tests.support.engine import SMALL, alike, checkpoint, fill_spec, qwen_spec, write_lora
@@ -40,7 +43,7 @@ from tests.support.published import network, write_gguf
 pytestmark = pytest.mark.slow
 
 FLUX, QWEN = "FLUX.1-Fill-dev", "Qwen-Image-Edit-2509"
-QWEN_VAE = Layout("Qwen-Image's VAE", PictureVae, qwen_vae.name_table)
+QWEN_VAE = Layout("Qwen-Image's VAE", SingleImageVae, qwen_vae.name_table)
 FP8: dict[str, Callable[[comfyui.Tensors], comfyui.Tensors]] = {
     "plain": in_fp8,
     "scaled": in_scaled_fp8,
@@ -172,7 +175,10 @@ def test_qwen_paints_the_same_from_comfyuis_files(prefix: str, tmp_path: Path) -
 
 @pytest.fixture(scope="module")
 def fp8_flux(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Path, Path]]:
-    """A folder with a transformer in 8-bit floats under original names, and one with the dense numbers of that."""
+    """A folder with a transformer in 8-bit floats, and one with its dense numbers.
+
+    The 8-bit file has the original names.
+    """
     made: dict[str, tuple[Path, Path]] = {}
 
     def make(kind: str) -> tuple[Path, Path]:

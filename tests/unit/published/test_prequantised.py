@@ -1,4 +1,4 @@
-"""Folders that another library has quantised: refused by the name of what is missing, else left to their library."""
+"""Pre-quantised folders: rejected if a library is missing, else loaded by it."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import torch
 
 from imgedit.errors import ModelLoadError
 from services.diffusion.weights import prequantised
-from services.fill.model import load as load_fill
-from services.qwen_edit.model import load as load_qwen
+from services.fill.model import load_fill as load_fill
+from services.qwen_edit.model import load_qwen_edit as load_qwen
 from tests.support.engine import checkpoint
 
 FLUX, QWEN = "FLUX.1-Fill-dev", "Qwen-Image-Edit-2509"
@@ -71,7 +71,7 @@ def test_a_folder_whose_library_is_there_is_left_to_it(tmp_path: Path, monkeypat
             asked.append({"name": name, **options})
             return cls(2, 2)
 
-    network = prequantised.load(Library, folder, torch.bfloat16)
+    network = prequantised.load_prequantised(Library, folder, torch.bfloat16)
     assert not network.training
     assert asked == [{"name": str(folder), "local_files_only": True, "use_safetensors": True, "dtype": torch.bfloat16}]
 

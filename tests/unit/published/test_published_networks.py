@@ -1,4 +1,7 @@
-"""Networks of the published configurations, without weights: what is in them, under which names, in how many bytes."""
+"""Networks of the published configurations, without weights.
+
+Their tensors, names and sizes.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from transformers import Qwen2_5_VLConfig
 from imgedit.errors import ModelLoadError
 from imgedit.weights.safetensors_header import Entry
 from services.diffusion.weights import gguf_weights, stored_weights
-from services.diffusion.weights.layout import shapes_of
+from services.diffusion.weights.original_names import shapes_of
 from services.fill import gguf_names as flux_names
 from services.fill.model import CLIP_IGNORED, PIPELINE, T5_IGNORED
 from services.fill.model import PARTS as FLUX_PARTS
@@ -109,7 +112,10 @@ def test_the_published_names_of_text_encoders_are_the_networks(
 
 
 def test_qwens_old_configuration_and_the_new_one_give_the_same_network(tmp_path: Path) -> None:
-    """Before transformers 4.52 the language model's sizes stood beside the vision model's, not in `text_config`."""
+    """The language model's sizes moved to `text_config` in transformers 4.52.
+
+    Before, they were beside the vision model's.
+    """
     new = json.loads((published.QWEN / "text_encoder" / "config.json").read_text())
     old = {key: value for key, value in new.items() if key != "text_config"}
     (tmp_path / "config.json").write_text(json.dumps(old))

@@ -1,4 +1,4 @@
-"""Noise levels of the published schedulers against the formulas of the papers, written out by hand."""
+"""Published noise levels against the papers' formulas, written out by hand."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from services.diffusion.networks.flow import noise_levels, schedule_config
+from services.diffusion.networks.flow import noise_levels, noise_schedule_config
 from tests.support import published
 
 STEPS = (1, 4, 8, 28, 40, 50)
@@ -21,7 +21,7 @@ def shifted(level: float, mu: float) -> float:
 
 
 def mu(tokens: int, low: tuple[int, float], high: tuple[int, float]) -> float:
-    """On the line through (tokens, shift) of two anchors, which goes on beyond them."""
+    """The line through two anchors (tokens, shift), also beyond them."""
     slope = (high[1] - low[1]) / (high[0] - low[0])
     return low[1] + slope * (tokens - low[0])
 
@@ -32,7 +32,7 @@ def flux(steps: int, tokens: int) -> list[float]:
 
 
 def qwen(steps: int, tokens: int) -> list[float]:
-    """The same shift with other anchors; then the levels are stretched so that the last one is 0.02."""
+    """The same shift with other anchors, stretched so that the last level is 0.02."""
     shift = mu(tokens, (256, 0.5), (8192, 0.9))
     levels = [shifted(1.0 - i / steps, shift) for i in range(steps)]
     if steps > 1:
@@ -46,7 +46,7 @@ def qwen(steps: int, tokens: int) -> list[float]:
 @pytest.mark.parametrize(("folder", "reference"), [(published.FLUX, flux), (published.QWEN, qwen)])
 def test_noise_levels_are_those_of_the_formula(folder: Path, reference, steps: int, size: tuple[int, int]) -> None:  # type: ignore[no-untyped-def]
     tokens = size[0] * size[1] // 256
-    found = noise_levels(schedule_config(folder / "scheduler"), steps, tokens).tolist()
+    found = noise_levels(noise_schedule_config(folder / "scheduler"), steps, tokens).tolist()
     assert found == pytest.approx(reference(steps, tokens), abs=2e-6)
     assert found[0] == 1.0
     assert found == sorted(found, reverse=True)

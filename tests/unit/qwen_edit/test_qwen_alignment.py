@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from services.diffusion.networks.runtime_options import DEFAULT_RUNTIME, RuntimeOptions
 from services.orchestrator.imaging.work_area import WorkArea
-from services.qwen_edit.model import QwenEditAdapter, load
+from services.qwen_edit.model import QwenEditAdapter, load_qwen_edit
 from tests.support.alignment import Spots, moved, zoomed
 from tests.support.averaging_vae import averaging_vae
 from tests.support.engine import SMALL, checkpoint, qwen_spec
@@ -41,7 +41,7 @@ def adapter(runtime: RuntimeOptions = DEFAULT_RUNTIME) -> QwenEditAdapter:
         folder = Path(parent) / "Qwen-Image-Edit-2509"
         shutil.copytree(checkpoint("Qwen-Image-Edit-2509"), folder, ignore=shutil.ignore_patterns("vae"))
         averaging_vae().save_pretrained(folder / "vae")
-        return load(folder, device="cpu", reference_pixels=SMALL, condition_pixels=SMALL, runtime=runtime)
+        return load_qwen_edit(folder, device="cpu", reference_pixels=SMALL, condition_pixels=SMALL, runtime=runtime)
 
 
 def through_the_vae(rgb: NDArray[np.uint8], runtime: RuntimeOptions = DEFAULT_RUNTIME) -> NDArray[np.uint8]:
@@ -54,7 +54,7 @@ def through_the_vae(rgb: NDArray[np.uint8], runtime: RuntimeOptions = DEFAULT_RU
 @functools.cache
 def there_and_back(size: tuple[int, int]) -> tuple[Spots, NDArray[np.uint8]]:
     """A picture of this size, and what the work area and the VAE make of it."""
-    area = WorkArea.of(size, WORK_PIXELS)
+    area = WorkArea.whole(size, WORK_PIXELS)
     spots = Spots(*size, sigma=SPOT * size[0] / area.content[0])
     return spots, area.leave(through_the_vae(area.enter(spots.pixels)), spots.pixels)
 
@@ -85,7 +85,7 @@ def test_tiles_of_the_vae_show_no_seam() -> None:
 @pytest.mark.parametrize("work_pixels", [WORK_PIXELS, 1024 * 1024])
 def test_the_work_area_has_the_pictures_aspect_to_half_a_pixel(size: tuple[int, int], work_pixels: int) -> None:
     """The model's input is scaled by one factor, up to half a pixel per side."""
-    area = WorkArea.of(size, work_pixels)
+    area = WorkArea.whole(size, work_pixels)
     factor = min(1.0, math.sqrt(work_pixels / (size[0] * size[1])))
     for side, content, padded in zip(size, area.content, area.padded, strict=True):
         assert abs(content - side * factor) <= 0.5

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from services.qwen_edit.model import PLACES, QwenEditAdapter, load
+from services.qwen_edit.model import PLACES, QwenEditAdapter, load_qwen_edit
 from tests.support.engine import (
     SMALL,
     box_mask,
@@ -55,7 +55,7 @@ class Watch:
 
 @pytest.fixture
 def model() -> QwenEditAdapter:
-    return load(
+    return load_qwen_edit(
         checkpoint("Qwen-Image-Edit-2509"),
         device="cpu",
         reference_pixels=SMALL,

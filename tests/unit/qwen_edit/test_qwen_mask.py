@@ -19,7 +19,7 @@ WHITE = np.full((64, 96), 255, np.uint8)
 def run(**changes: Any) -> QwenEditState:
     spec = qwen_spec(**changes)
     state = qwen().prepare(spec)
-    for _ in range(qwen().plan(spec).steps):
+    for _ in range(qwen().workload(spec).steps):
         qwen().denoise([state])
     return state
 
@@ -94,7 +94,7 @@ def test_a_single_white_pixel_lets_its_latent_change() -> None:
 
 def test_a_mask_and_less_strength_combine() -> None:
     mask = box_mask()
-    assert qwen().plan(qwen_spec(mask=mask, strength=0.5, steps=4)).steps == 2
+    assert qwen().workload(qwen_spec(mask=mask, strength=0.5, steps=4)).steps == 2
     near, far = (
         abs(edited(mask=mask, strength=strength, steps=10).astype(int) - photo())[mask == 255].mean()
         for strength in (0.1, 1.0)
@@ -106,7 +106,7 @@ def test_a_mask_and_less_strength_combine() -> None:
 
 def test_masked_and_plain_jobs_share_a_batch_and_do_not_touch_each_other() -> None:
     specs = [qwen_spec(mask=box_mask(), seed=1), qwen_spec(seed=2), qwen_spec(mask=odd_mask(), seed=3)]
-    assert len({qwen().plan(spec).batch_key for spec in specs}) == 1
+    assert len({qwen().workload(spec).batch_key for spec in specs}) == 1
     states = [qwen().prepare(spec) for spec in specs]
     for _ in range(4):
         qwen().denoise(states)
@@ -119,7 +119,7 @@ def test_masked_and_plain_jobs_share_a_batch_and_do_not_touch_each_other() -> No
 
 
 def test_the_mask_counts_among_the_bytes_that_wait() -> None:
-    assert qwen().plan(qwen_spec(mask=WHITE)).nbytes == qwen().plan(qwen_spec()).nbytes + WHITE.nbytes
+    assert qwen().workload(qwen_spec(mask=WHITE)).nbytes == qwen().workload(qwen_spec()).nbytes + WHITE.nbytes
 
 
 @pytest.mark.parametrize(
@@ -129,5 +129,5 @@ def test_the_mask_counts_among_the_bytes_that_wait() -> None:
 def test_a_mask_that_cannot_be_used_is_refused_with_the_reason(mask: NDArray[np.uint8], reason: str) -> None:
     for strength in (1.0, 0.0):
         with pytest.raises(InvalidArgument, match=reason) as caught:
-            qwen().plan(qwen_spec(mask=mask, strength=strength))
+            qwen().workload(qwen_spec(mask=mask, strength=strength))
         assert [violation.field for violation in caught.value.violations] == ["mask"]

@@ -19,7 +19,7 @@ from services.diffusion.networks import flow
 from services.diffusion.networks.guidance import CfgBatch
 from services.diffusion.networks.runtime_options import RuntimeOptions
 from services.qwen_edit.conditioning import size_for
-from services.qwen_edit.model import QwenEditAdapter, QwenEditState, load
+from services.qwen_edit.model import QwenEditAdapter, QwenEditState, load_qwen_edit
 from services.qwen_edit.spec import QwenEditSpec
 from tests.support.engine import SMALL, checkpoint, finish, photo, placed, qwen, qwen_spec, with_engine
 
@@ -71,7 +71,7 @@ def unit(pixels: torch.Tensor) -> torch.Tensor:
 def adapters() -> dict[CfgBatch, QwenEditAdapter]:
     """The model with both passes in one forward (the default), and in turn."""
     folder = checkpoint("Qwen-Image-Edit-2509")
-    in_turn = load(
+    in_turn = load_qwen_edit(
         folder, device="cpu", reference_pixels=SMALL, condition_pixels=SMALL, runtime=RuntimeOptions(cfg_batch="off")
     )
     return {"auto": qwen(), "off": in_turn}
@@ -80,7 +80,7 @@ def adapters() -> dict[CfgBatch, QwenEditAdapter]:
 def run(spec: QwenEditSpec, adapter: QwenEditAdapter | None = None) -> QwenEditState:
     model = adapter or qwen()
     state = model.prepare(spec)
-    for _ in range(model.plan(spec).steps):
+    for _ in range(model.workload(spec).steps):
         model.denoise([state])
     return state
 
@@ -124,7 +124,7 @@ def newer(tmp_path_factory: pytest.TempPathFactory) -> QwenEditAdapter:
     folder = Path(shutil.copytree(checkpoint("Qwen-Image-Edit-2509"), tmp_path_factory.mktemp("newer") / "any-name"))
     config = folder / "transformer" / "config.json"
     config.write_text(json.dumps({**json.loads(config.read_text()), "zero_cond_t": True}))
-    return load(folder, device="cpu", reference_pixels=SMALL, condition_pixels=SMALL)
+    return load_qwen_edit(folder, device="cpu", reference_pixels=SMALL, condition_pixels=SMALL)
 
 
 def test_the_models_name_is_that_of_the_checkpoint(newer: QwenEditAdapter) -> None:
@@ -187,7 +187,7 @@ def test_strength_starts_from_the_noised_first_picture() -> None:
     spec = qwen_spec(strength=0.5, steps=4)
     state = qwen().prepare(spec)
     plain = qwen().prepare(qwen_spec(steps=4))
-    assert qwen().plan(spec).steps == 2
+    assert qwen().workload(spec).steps == 2
     clean = qwen()._conditioner.pictures(spec.images)[0]
     noise = flow.unpack(plain.latents, 8, 12)
     assert torch.allclose(flow.unpack(state.latents, 8, 12), flow.noised(clean, noise, state.sigmas[2]))
@@ -245,5 +245,5 @@ def test_encoding_sizes_keep_the_aspect(area: int, size: tuple[int, int], expect
 )
 def test_a_spec_that_cannot_run_is_refused_by_field(changes: dict[str, Any], field: str) -> None:
     with pytest.raises(InvalidArgument) as caught:
-        qwen().plan(qwen_spec(**changes))
+        qwen().workload(qwen_spec(**changes))
     assert [violation.field for violation in caught.value.violations] == [field]

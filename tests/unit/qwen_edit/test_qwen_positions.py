@@ -16,15 +16,17 @@ import pytest
 import torch
 
 from services.qwen_edit.conditioning import presented, scaled
-from services.qwen_edit.instructions import RewriteSpec
-from services.qwen_edit.model import QwenEditAdapter, load
+from services.qwen_edit.model import QwenEditAdapter, load_qwen_edit
+from services.qwen_edit.rewrite_instructions import RewriteSpec
 from tests.support.engine import SMALL, checkpoint, photo
 
 
 @pytest.fixture(scope="module")
 def adapter() -> QwenEditAdapter:
     """A separate adapter: others have cached prompts that would not run again."""
-    return load(checkpoint("Qwen-Image-Edit-2509"), device="cpu", reference_pixels=SMALL, condition_pixels=SMALL)
+    return load_qwen_edit(
+        checkpoint("Qwen-Image-Edit-2509"), device="cpu", reference_pixels=SMALL, condition_pixels=SMALL
+    )
 
 
 def expected(tokens: list[int], grids: list[tuple[int, int]], marker: int) -> torch.Tensor:

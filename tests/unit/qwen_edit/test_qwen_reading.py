@@ -34,7 +34,7 @@ def test_the_limit_is_the_transformers_own() -> None:
 @pytest.mark.parametrize("field", ["prompt", "negative_prompt"])
 def test_a_prompt_that_is_too_long_is_refused_with_its_length_and_the_limit(field: str) -> None:
     with pytest.raises(PromptRejected, match=rf"{field}: has \d+ tokens, .* at most \d+ beside") as caught:
-        qwen().plan(qwen_spec(**{field: LONG}))
+        qwen().workload(qwen_spec(**{field: LONG}))
     assert caught.value.violations[0].field == field
     assert "토큰까지" in caught.value.korean
 
@@ -46,7 +46,7 @@ def test_a_prompt_that_is_too_long_never_reaches_the_device(monkeypatch: pytest.
 
 
 def test_a_negative_prompt_that_is_not_looked_at_may_be_of_any_length() -> None:
-    assert qwen().plan(qwen_spec(negative_prompt=LONG, true_cfg_scale=1.0)).passes == 1
+    assert qwen().workload(qwen_spec(negative_prompt=LONG, true_cfg_scale=1.0)).passes == 1
 
 
 def test_a_prompt_at_the_limit_fits() -> None:
@@ -66,7 +66,7 @@ def test_a_prompt_at_the_limit_fits() -> None:
 
 
 def test_the_estimate_of_a_jobs_work_knows_how_long_its_prompt_is() -> None:
-    short, other, long = (qwen().plan(qwen_spec(prompt=text)) for text in ("red", "blue", "red " * 400))
+    short, other, long = (qwen().workload(qwen_spec(prompt=text)) for text in ("red", "blue", "red " * 400))
     assert short.batch_key == other.batch_key
     assert long.tokens - short.tokens >= 300
     assert long.batch_key != short.batch_key

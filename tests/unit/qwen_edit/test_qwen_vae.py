@@ -40,7 +40,7 @@ def frame(height: int, width: int, channels: int = 3, count: int = 1) -> torch.T
 def test_pictures_are_encoded_and_decoded_as_by_the_library(
     folder: Path, library: AutoencoderKLQwenImage, size: tuple[int, int]
 ) -> None:
-    ours = vae.load(folder, torch.float32)
+    ours = vae.load_vae(folder, torch.float32)
     pixels, latents = frame(*size, count=2), frame(size[0] // 8, size[1] // 8, 16, count=2)
     encoded = ours.encode(pixels).latent_dist.parameters
     torch.testing.assert_close(encoded, library.encode(pixels).latent_dist.parameters, atol=1e-4, rtol=1e-4)
@@ -52,7 +52,7 @@ def test_pictures_are_encoded_and_decoded_as_by_the_library(
 
 @torch.inference_mode()
 def test_tiles_are_those_of_the_library(folder: Path, library: AutoencoderKLQwenImage) -> None:
-    ours = vae.load(folder, torch.float32)
+    ours = vae.load_vae(folder, torch.float32)
     pixels, latents = frame(120, 88), frame(15, 11, 16)
     tiles = dict.fromkeys(("tile_sample_min_height", "tile_sample_min_width"), 64)
     strides = dict.fromkeys(("tile_sample_stride_height", "tile_sample_stride_width"), 48)
@@ -67,7 +67,7 @@ def test_tiles_are_those_of_the_library(folder: Path, library: AutoencoderKLQwen
 
 
 def test_weights_for_other_frames_are_not_kept(folder: Path, library: AutoencoderKLQwenImage) -> None:
-    ours = vae.load(folder, torch.bfloat16)
+    ours = vae.load_vae(folder, torch.bfloat16)
     kept, all_of_them = (sum(weight.numel() for weight in network.parameters()) for network in (ours, library))
     assert kept < 0.45 * all_of_them
     assert {weight.dtype for weight in ours.parameters()} == {torch.bfloat16}

@@ -18,8 +18,8 @@ from services.diffusion.networks.runtime_options import RuntimeOptions
 from services.diffusion.weights import gguf_weights
 from services.diffusion.weights.int8 import Int8Linear
 from services.qwen_edit import gguf_names
-from services.qwen_edit.instructions import RewriteSpec
-from services.qwen_edit.model import QwenEditAdapter, load
+from services.qwen_edit.model import QwenEditAdapter, load_qwen_edit
+from services.qwen_edit.rewrite_instructions import RewriteSpec
 from tests.support.engine import checkpoint, photo, qwen, qwen_spec
 from tests.support.lightning import QWEN, adapter, edited, lightning_file, plainly_edited, weights
 
@@ -233,5 +233,5 @@ def test_prompts_are_translated_the_same_however_the_text_encoder_is_held(
     models: Path, options: dict[str, Any]
 ) -> None:
     spec = RewriteSpec("translate", "배경을 현대적인 체육관으로 변경", max_tokens=64)
-    held = load(models / QWEN, device="cpu", **options)
+    held = load_qwen_edit(models / QWEN, device="cpu", **options)
     assert held.rewrite(spec, lambda: False) == "Change the background to a modern gym"

@@ -13,8 +13,8 @@ import pytest
 from demo.world.guide import TRANSLATIONS
 from imgedit.errors import RewriteFailed
 from services.diffusion.networks.runtime_options import RuntimeOptions
-from services.qwen_edit.instructions import RewriteSpec
-from services.qwen_edit.model import QwenEditAdapter, load
+from services.qwen_edit.model import QwenEditAdapter, load_qwen_edit
+from services.qwen_edit.rewrite_instructions import RewriteSpec
 
 KOREAN = "배경을 현대적인 체육관으로 변경"
 SPEC = RewriteSpec("translate", KOREAN, max_tokens=100)
@@ -22,7 +22,7 @@ SPEC = RewriteSpec("translate", KOREAN, max_tokens=100)
 
 @pytest.fixture(scope="module")
 def adapter(models: Path) -> QwenEditAdapter:
-    return load(models / "Qwen-Image-Edit-2509", device="cpu")
+    return load_qwen_edit(models / "Qwen-Image-Edit-2509", device="cpu")
 
 
 def never() -> bool:
@@ -31,12 +31,12 @@ def never() -> bool:
 
 @pytest.mark.parametrize("offload", ["model", "group", "sequential"])
 def test_a_prompt_is_rewritten_wherever_the_weights_rest(models: Path, offload: Any) -> None:
-    moved = load(models / "Qwen-Image-Edit-2509", device="cpu", runtime=RuntimeOptions(offload=offload))
+    moved = load_qwen_edit(models / "Qwen-Image-Edit-2509", device="cpu", runtime=RuntimeOptions(offload=offload))
     assert moved.rewrite(SPEC, never) == TRANSLATIONS[KOREAN]
 
 
 def test_a_text_encoder_of_8_bits_rewrites(models: Path) -> None:
-    small = load(models / "Qwen-Image-Edit-2509", device="cpu", text_encoder_weights="int8")
+    small = load_qwen_edit(models / "Qwen-Image-Edit-2509", device="cpu", text_encoder_weights="int8")
     assert small.rewrite(SPEC, never) == TRANSLATIONS[KOREAN]
 
 

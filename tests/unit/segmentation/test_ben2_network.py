@@ -242,7 +242,7 @@ def test_the_norm_of_a_constant_is_zero() -> None:
 def test_a_layer_adds_to_its_residual() -> None:
     layer = nn.Linear(4, 6)
     x, total = noise(5, 4), noise(5, 6, seed=1)
-    assert torch.allclose(Linear.of(layer, torch.float32).onto(total.clone(), x), total + layer(x), atol=1e-5)
+    assert torch.allclose(Linear.from_layer(layer, torch.float32).onto(total.clone(), x), total + layer(x), atol=1e-5)
 
 
 def test_a_buffer_is_kept_until_a_larger_one_is_needed() -> None:

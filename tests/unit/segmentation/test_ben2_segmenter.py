@@ -10,10 +10,11 @@ from PIL import Image
 
 from demo.tiny import ben2 as tiny
 from imgedit.errors import InternalError, OutOfMemory, SettingsError
+from imgedit.imaging.pixels import Pixels
 from services.common.worker import DeviceLost
 from services.segmentation import model
 from services.segmentation.ben2 import BEN2, load, revision
-from services.segmentation.model import Pixels, Segmenter, prepare, to_input
+from services.segmentation.model import Segmenter, prepare, to_input
 
 SIDE = tiny.CONFIG.image_size
 

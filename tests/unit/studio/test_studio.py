@@ -21,9 +21,9 @@ from imgedit.imaging import images
 from imgedit.imaging.decode_pool import Decoders
 from imgedit.v1 import edit_pb2
 from studio import __main__ as start
-from studio import pictures, settings
+from studio import input_images, settings
 from studio.batch_zip import BatchZip
-from studio.door import Door, is_own_page
+from studio.request_guard import Door, is_own_page
 from studio.runs import Result, Task
 from studio.settings import Settings
 from studio.text import TEXTS, Words, plain
@@ -45,7 +45,7 @@ def decoded(data: bytes) -> Image.Image:
 
 def test_an_input_is_shown_small_and_kept_as_it_came() -> None:
     data = png(Image.new("RGB", (4000, 1000), "teal"))
-    picture = pictures.opened("wide.png", data)
+    picture = input_images.open_image("wide.png", data)
     assert picture.data == data
     assert picture.size == (4000, 1000)
     assert decoded(picture.view).size == (1280, 320)
@@ -54,7 +54,7 @@ def test_an_input_is_shown_small_and_kept_as_it_came() -> None:
 
 def test_a_broken_input_is_refused() -> None:
     with pytest.raises(ImageRejected):
-        pictures.opened("broken.png", b"\x89PNG\r\n\x1a\nbroken")
+        input_images.open_image("broken.png", b"\x89PNG\r\n\x1a\nbroken")
 
 
 def test_no_picture_of_a_browser_is_decoded_in_the_pages_own_process(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,29 +64,29 @@ def test_no_picture_of_a_browser_is_decoded_in_the_pages_own_process(monkeypatch
     monkeypatch.setattr(images, "decode", refuse)
     monkeypatch.setattr(images, "open_untrusted", refuse)
     data = png(Image.new("L", (80, 60), 255))
-    picture = pictures.opened("a.png", data)
-    assert pictures.mask_at(data, (800, 600), max_side=800) is not None
-    assert pictures.mask_over(picture.view, data)
+    picture = input_images.open_image("a.png", data)
+    assert input_images.mask_at(data, (800, 600), max_side=800) is not None
+    assert input_images.mask_over(picture.view, data)
 
 
 def test_an_upload_that_takes_too_long_is_refused_in_korean(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pictures, "_DECODERS", Decoders(1, 0.1))
+    monkeypatch.setattr(input_images, "_DECODERS", Decoders(1, 0.1))
     noise = np.random.default_rng(1).integers(0, 256, (3000, 3000, 3), dtype=np.uint8)
     with pytest.raises(ImageRejected, match="longer than") as caught:
-        pictures.opened("slow.png", png(Image.fromarray(noise)))
+        input_images.open_image("slow.png", png(Image.fromarray(noise)))
     assert "너무 오래 걸립니다" in caught.value.korean
-    pictures._DECODERS.close()
+    input_images._DECODERS.close()
 
 
 def test_an_upload_that_waits_too_long_for_its_turn_may_be_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pictures, "PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(input_images, "PATIENCE_SECONDS", 0.0)
     with pytest.raises(QueueFull, match="try again later"):
-        pictures.opened("a.png", png(Image.new("RGB", (800, 600))))
+        input_images.open_image("a.png", png(Image.new("RGB", (800, 600))))
 
 
 def test_what_is_transparent_lies_on_checks() -> None:
     image = Image.new("RGBA", (64, 64), (255, 0, 0, 0))
-    for shown in (pictures.shown(png(image)), pictures.opened("clear.png", png(image)).view):
+    for shown in (input_images.to_view(png(image)), input_images.open_image("clear.png", png(image)).view):
         assert np.ptp(np.asarray(decoded(shown)).astype(int), axis=2).max() < 12  # grey, where red is clear
 
 
@@ -94,7 +94,7 @@ def test_what_is_transparent_lies_on_checks() -> None:
 def test_one_stroke_on_a_long_picture_is_a_mask(view: tuple[int, int], size: tuple[int, int]) -> None:
     small = Image.new("RGB", view)
     small.paste("white", (0, 0, max(1, view[0] // 2), max(1, view[1] // 2)))
-    drawn = pictures.mask_at(png(small), size, max_side=800)
+    drawn = input_images.mask_at(png(small), size, max_side=800)
     assert drawn is not None
     assert decoded(drawn).size == size
 
@@ -105,14 +105,14 @@ def test_one_stroke_on_a_long_picture_is_a_mask(view: tuple[int, int], size: tup
 )
 def test_what_no_brush_drew_is_refused(drawn: bytes) -> None:
     with pytest.raises(ImageRejected):
-        pictures.mask_at(drawn, (6000, 90), max_side=800)
+        input_images.mask_at(drawn, (6000, 90), max_side=800)
 
 
 def test_the_samples_of_a_folder_are_pictures_by_content(tmp_path: Path) -> None:
     Image.new("RGB", (64, 64), "red").save(tmp_path / "a.jfif", "JPEG")
     (tmp_path / "notes.png").write_bytes(b"no picture")
     (tmp_path / "folder.png").mkdir()
-    assert [picture.name for picture in pictures.samples(tmp_path)] == ["a.jfif"]
+    assert [picture.name for picture in input_images.samples(tmp_path)] == ["a.jfif"]
 
 
 @pytest.mark.parametrize(
@@ -172,13 +172,13 @@ async def test_the_door_refuses_sockets_of_other_pages_and_closed_paths() -> Non
     ("size", "aspect", "expected"),
     [((100, 100), "1:1", (0, 0, 0, 0)), ((100, 100), "2:1", (50, 50, 0, 0)), ((300, 100), "3:4", (0, 0, 150, 150))],
 )
-def test_an_aspect_is_split_evenly(size: tuple[int, int], aspect: str, expected: pictures.Margins) -> None:
-    assert pictures.aspect_margins(size, aspect) == expected
+def test_an_aspect_is_split_evenly(size: tuple[int, int], aspect: str, expected: input_images.Margins) -> None:
+    assert input_images.aspect_margins(size, aspect) == expected
 
 
 def test_the_original_lies_in_the_extended_frame_where_it_was() -> None:
-    view = pictures.webp(Image.new("RGB", (100, 80), "red"))
-    frame = np.asarray(decoded(pictures.in_frame(view, (100, 80), (50, 0, 20, 0))).convert("RGB")).astype(int)
+    view = input_images.webp(Image.new("RGB", (100, 80), "red"))
+    frame = np.asarray(decoded(input_images.in_frame(view, (100, 80), (50, 0, 20, 0))).convert("RGB")).astype(int)
     assert frame.shape == (100, 150, 3)
     is_red = (frame[:, :, 0] - frame[:, :, 1]) > 128
     assert is_red[25:95, 55:145].all()
@@ -189,7 +189,7 @@ def test_the_original_lies_in_the_extended_frame_where_it_was() -> None:
 def test_a_brushed_mask_becomes_one_of_the_pictures_size_with_black_and_white_untouched() -> None:
     small = Image.new("RGB", (80, 60))
     small.paste("white", (20, 15, 60, 45))
-    drawn = pictures.mask_at(png(small), (800, 600), max_side=800)
+    drawn = input_images.mask_at(png(small), (800, 600), max_side=800)
     assert drawn is not None
     mask = np.asarray(decoded(drawn))
     assert mask.shape == (600, 800)
@@ -200,15 +200,15 @@ def test_a_brushed_mask_becomes_one_of_the_pictures_size_with_black_and_white_un
 
 
 def test_a_brush_that_painted_nothing_is_no_mask() -> None:
-    assert pictures.mask_at(png(Image.new("RGB", (80, 60))), (800, 600), max_side=800) is None
+    assert input_images.mask_at(png(Image.new("RGB", (80, 60))), (800, 600), max_side=800) is None
 
 
 def test_samples_are_the_pictures_of_a_folder(tmp_path: Path) -> None:
     (tmp_path / "b.png").write_bytes(png(Image.new("RGB", (40, 40))))
     (tmp_path / "a.jpg").write_bytes(b"broken")
     (tmp_path / "notes.txt").write_text("no picture")
-    assert [picture.name for picture in pictures.samples(tmp_path)] == ["b.png"]
-    assert pictures.samples(tmp_path / "missing") == []
+    assert [picture.name for picture in input_images.samples(tmp_path)] == ["b.png"]
+    assert input_images.samples(tmp_path / "missing") == []
 
 
 def test_every_text_is_there_in_both_languages_with_the_same_values() -> None:
@@ -286,11 +286,11 @@ def test_settings_come_from_the_environment_and_name_what_is_wrong(tmp_path: Pat
         "IMGEDIT_STUDIO_TLS": "true",
         "IMGEDIT_STUDIO_TOKEN_FILE": str(tmp_path / "token"),
     }
-    found = settings.load(given)
+    found = settings.load_settings(given)
     assert (found.port, found.tls, found.client_options["token"]) == (99, True, "imgedit_abc")
     for name, value in (("PORT", "x"), ("PORT", "-1"), ("TLS", "maybe"), ("LANGUAGE", "fr"), ("UNKNOWN", "1")):
         with pytest.raises(SettingsError, match=f"IMGEDIT_STUDIO_{name}"):
-            settings.load({f"IMGEDIT_STUDIO_{name}": value})
+            settings.load_settings({f"IMGEDIT_STUDIO_{name}": value})
     with pytest.raises(SettingsError, match="IMGEDIT_STUDIO_TOKEN_FILE"):
         _ = replace(found, token_file=str(tmp_path / "missing")).client_options
 
@@ -323,7 +323,7 @@ def test_a_zip_keeps_every_result_and_lets_go_of_its_pictures() -> None:
 
 
 def _finished(name: str, output: bytes) -> Task:
-    source = pictures.opened(name, png(Image.new("RGB", (20, 20))))
+    source = input_images.open_image(name, png(Image.new("RGB", (20, 20))))
     answer = edit_pb2.EditResponse(output_image=output, seed=7, effective={"feature_id": "inpainting"})
     result = Result(1, source, {"experiment": "ben2_flux_fill"}, answer, b"", b"", b"", None, None)
     return Task(source, {"experiment": "ben2_flux_fill"}, result=result)

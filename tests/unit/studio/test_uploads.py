@@ -13,7 +13,7 @@ from streamlit.runtime.uploaded_file_manager import UploadedFileRec
 from streamlit.web.server.starlette import starlette_routes
 
 from studio import uploads
-from studio.door import Door
+from studio.request_guard import Door
 from studio.uploads import MAX_FILE_BYTES, TooMuch, Uploads
 
 MIB = 1024 * 1024

@@ -9,7 +9,7 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile, UploadedFileRe
 from imgedit.v1 import edit_pb2
 from studio import session as session_module
 from studio import visits as visits_module
-from studio.pictures import Picture
+from studio.input_images import InputImage
 from studio.runs import Result
 from studio.session import Session
 from studio.visits import Visits
@@ -30,7 +30,7 @@ class Clock:
 def holding(count: int) -> Session:
     """A visit whose input takes `count` bytes."""
     session = Session()
-    session.inputs = [Picture("a.png", b"x" * count, 1, 1, "PNG", b"", b"")]
+    session.inputs = [InputImage("a.png", b"x" * count, 1, 1, "PNG", b"", b"")]
     return session
 
 
@@ -129,9 +129,9 @@ def test_uploads_that_are_remembered_are_bounded_in_bytes(monkeypatch: pytest.Mo
     assert list(session._opened) == ["large"]
 
 
-def result_of(source: Picture) -> Result:
+def result_of(source: InputImage) -> Result:
     answer = edit_pb2.EditResponse(output_image=b"y" * 100)
-    return Result(1, source, {}, answer, before=b"b", after=b"a", thumb=b"", cutout=None, mask=None)
+    return Result(1, source, {"experiment": "x"}, answer, before=b"b", after=b"a", thumb=b"", cutout=None, mask=None)
 
 
 def uploaded(id: str, size: int) -> UploadedFile:

@@ -1,6 +1,6 @@
-"""The one door for workflow files: untrusted bytes in, nodes with links out, everything else refused.
+"""Read untrusted workflow files into nodes with links; reject everything else.
 
-Knows JSON and the form of ComfyUI's API format, not what a node does.
+This module knows JSON and the form of ComfyUI's API format, not the meaning of nodes.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MAX_NAME = 200
 """Characters of an id, a class, a title or an input's name."""
 
 MAX_FAULTS = 20
-"""Faults that are told at once."""
+"""Faults that are reported at once."""
 
 EXPORT_ADVICE = (
     'save it in API format: in ComfyUI choose "Workflow > Export (API)"; older versions show "Save (API Format)" once '
@@ -39,7 +39,7 @@ class WorkflowError(SettingsError):
 
 @dataclass(frozen=True)
 class Link:
-    """What an input takes from another node: the node's id, and the number of its output."""
+    """An input's link to another node: the node's id, and the number of its output."""
 
     node: str
     output: int
@@ -55,16 +55,19 @@ class Node:
     inputs: Mapping[str, Any]
 
     def __str__(self) -> str:
-        name = f"{self.kind} {shown(self.title)}" if self.title and self.title != self.kind else self.kind
-        return f"node {shown(self.id)} ({plain(name)})"
+        name = f"{self.kind} {shown_value(self.title)}" if self.title and self.title != self.kind else self.kind
+        return f"node {shown_value(self.id)} ({plain(name)})"
 
 
 def plain(text: str) -> str:
-    """A text from the file for a comment or a terminal: without control characters, line ends, marks of direction."""
+    """A text from the file, safe for a comment or a terminal.
+
+    Control characters, line ends and marks of direction are escaped.
+    """
     return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode("ascii") for sign in text)
 
 
-def shown(value: object) -> str:
+def shown_value(value: object) -> str:
     """A value for people, on one line and of bounded length, texts in quotation marks."""
     if isinstance(value, str):
         return f'"{plain(value if len(value) <= 80 else value[:79] + "…")}"'
@@ -75,12 +78,15 @@ def shown(value: object) -> str:
     if isinstance(value, float):
         return f"{value:g}"
     if isinstance(value, Link):
-        return f"a link to node {shown(value.node)}"
+        return f"a link to node {shown_value(value.node)}"
     return "a list" if isinstance(value, list) else "an object"
 
 
-def read(path: Path) -> dict[str, Node]:
-    """The nodes of a workflow file by id. Raises `WorkflowError` with a line for each fault."""
+def read_workflow(path: Path) -> dict[str, Node]:
+    """The nodes of a workflow file by id.
+
+    Raises `WorkflowError` with a line for each fault.
+    """
     try:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
@@ -90,10 +96,15 @@ def read(path: Path) -> dict[str, Node]:
 
 
 def parse(data: bytes) -> dict[str, Node]:
-    """The nodes of a workflow by id. Raises `WorkflowError` with a line for each fault."""
+    """The nodes of a workflow by id.
+
+    Raises `WorkflowError` with a line for each fault.
+    """
     content = _json(data)
     if not isinstance(content, dict):
-        raise WorkflowError(f"must be a JSON object with a node for each id, is {shown(content)}; {EXPORT_ADVICE}")
+        raise WorkflowError(
+            f"must be a JSON object with a node for each id, is {shown_value(content)}; {EXPORT_ADVICE}"
+        )
     if isinstance(content.get("nodes"), list):
         raise WorkflowError(f"is a workflow as ComfyUI's editor saves it, with positions and links; {EXPORT_ADVICE}")
     if isinstance(content.get("prompt"), dict) and "class_type" not in content["prompt"]:
@@ -132,20 +143,20 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in pairs:
         if key in found:
-            raise WorkflowError(f"is not a workflow: {shown(key)} stands twice in one object")
+            raise WorkflowError(f"is not a workflow: {shown_value(key)} stands twice in one object")
         found[key] = value
     return found
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise WorkflowError(f"is not JSON: {name} is no number")
+    raise WorkflowError(f"is not JSON: {name} is not a number")
 
 
 def _node(id: str, value: Any, faults: list[str]) -> Node:
     """A node; what is wrong with it is added to `faults`."""
-    where = f"node {shown(id)}"
+    where = f"node {shown_value(id)}"
     if not isinstance(value, dict):
-        faults.append(f'{where}: must be an object with "class_type" and "inputs", is {shown(value)}')
+        faults.append(f'{where}: must be an object with "class_type" and "inputs", is {shown_value(value)}')
         return Node(id, "", "", {})
     kind, inputs = value.get("class_type"), value.get("inputs")
     if not isinstance(kind, str) or not kind:
@@ -163,7 +174,7 @@ def _node(id: str, value: Any, faults: list[str]) -> Node:
 
 
 def _what(value: dict[str, Any], key: str) -> str:
-    return shown(value[key]) if key in value else "missing"
+    return shown_value(value[key]) if key in value else "missing"
 
 
 def _input(value: Any) -> Any:
@@ -192,7 +203,7 @@ def _bad_texts(node: Node) -> list[str]:
         if len(text) > MAX_CHARACTERS
     ]
     lone = [name for name, text in {**named, **values}.items() if any("\ud800" <= sign <= "\udfff" for sign in text)]
-    return [*long, *(f"{plain(name)}: holds half of a UTF-16 pair, which is no character" for name in lone)]
+    return [*long, *(f"{plain(name)}: holds half of a UTF-16 pair, which is not a character" for name in lone)]
 
 
 def bounded(message: str) -> list[str]:

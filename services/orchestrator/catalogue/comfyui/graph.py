@@ -1,6 +1,7 @@
-"""A workflow as a graph: links followed backwards through reroutes and primitives, values read and judged.
+"""A workflow as a graph, with checked values.
 
-Knows the classes of nodes by their table; not what they become.
+Links are followed backwards through reroutes and primitives. Nodes' classes come from a table; what nodes become is
+decided elsewhere.
 """
 
 from __future__ import annotations
@@ -9,15 +10,18 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from services.orchestrator.catalogue.comfyui.document import Link, Node, WorkflowError, plain, shown
-from services.orchestrator.catalogue.comfyui.kinds import ENDS, KINDS, PRIMITIVES, Type, ValueType, is_reroute
+from services.orchestrator.catalogue.comfyui.document import Link, Node, WorkflowError, plain, shown_value
+from services.orchestrator.catalogue.comfyui.node_kinds import ENDS, KINDS, PRIMITIVES, Type, ValueType, is_reroute
 
 MAX_FED = 5
 """Inputs that a message lists at most."""
 
 
 class Graph:
-    """The nodes of a workflow. What is wrong raises `WorkflowError`, which names node, field and value."""
+    """The nodes of a workflow.
+
+    A fault raises `WorkflowError`, which names node, field and value.
+    """
 
     def __init__(self, nodes: Mapping[str, Node]) -> None:
         self._nodes = nodes
@@ -28,7 +32,10 @@ class Graph:
         return [*self._nodes.values()]
 
     def end(self, chosen: str | None) -> Node:
-        """The node that saves the result; `chosen`: its id, where a workflow saves several pictures."""
+        """The node that saves the result.
+
+        chosen: its id, where a workflow saves several pictures.
+        """
         if chosen is not None:
             return self._chosen_end(chosen)
         saves = [node for node in self._nodes.values() if node.kind == "SaveImage"]
@@ -37,15 +44,15 @@ class Graph:
         results = {self._origin(node): node for node in reversed(saves)}
         painted = [node for node in results.values() if self._is_painted(node)]
         if len(results) > 1 and len(painted) != 1:
-            names = ", ".join(shown(node.id) for node in saves)
+            names = ", ".join(shown_value(node.id) for node in saves)
             raise WorkflowError(
-                f"there are {len(saves)} SaveImages with pictures of their own: nodes {names}; say with --save-node ID "
+                f"there are {len(saves)} SaveImages of different pictures: nodes {names}; say with --save-node ID "
                 "which one saves the result"
             )
         return painted[0] if painted else next(iter(results.values()))
 
     def _without_save(self) -> Iterator[str]:
-        """What a workflow without a SaveImage lacks; the nodes that would be refused besides."""
+        """Faults of a workflow without a SaveImage, and of its unknown nodes."""
         previews = [node for node in self._nodes.values() if node.kind == "PreviewImage"]
         hint = f", or name a PreviewImage with --save-node {plain(previews[0].id)}" if previews else ""
         yield f"there is no SaveImage, from which a workflow is read backwards; add one{hint}"
@@ -55,12 +62,12 @@ class Graph:
     def _chosen_end(self, chosen: str) -> Node:
         node = self._nodes.get(chosen)
         if node is None or node.kind not in ENDS:
-            ends = ", ".join(shown(end.id) for end in self._nodes.values() if end.kind in ENDS) or "none"
+            ends = ", ".join(shown_value(end.id) for end in self._nodes.values() if end.kind in ENDS) or "none"
             raise WorkflowError(f"--save-node {plain(chosen)}: is no {' or '.join(ENDS)}; there are {ends}")
         return node
 
     def _origin(self, end: Node) -> tuple[str, int] | None:
-        """What a node saves, as far as it is linked."""
+        """The origin of a node's picture; None if it is not linked."""
         found = self.source(end, "images")
         return (found[0].id, found[1]) if found else None
 
@@ -72,7 +79,10 @@ class Graph:
         return (node for node in self._nodes.values() if node.kind in ENDS and node is not end)
 
     def behind(self, end: Node) -> list[Node]:
-        """A node and all that it depends on, in the file's order. Raises for links to nowhere and for cycles."""
+        """A node and its dependencies, in the file's order.
+
+        Raises for links to nowhere and for cycles.
+        """
         faults: list[str] = []
         state = {end.id: "open"}
         stack = [(end, self._links(end, faults))]
@@ -99,12 +109,12 @@ class Graph:
             if not isinstance(link, Link):
                 continue
             if link.node not in self._nodes:
-                faults.append(f"{node}: {_named(name)}: is linked to node {shown(link.node)}, which is not there")
+                faults.append(f"{node}: {_named(name)}: is linked to node {shown_value(link.node)}, which is not there")
             else:
                 yield name, link
 
     def check(self, end: Node) -> None:
-        """Raise for every node behind `end` that is not known, or whose inputs are not those of its class."""
+        """Raise for unknown nodes behind `end`, and for wrong inputs of known ones."""
         nodes = self.behind(end)
         faults = [fault for node in nodes for fault in self._unknown(node, nodes)]
         faults = faults or [fault for node in nodes for fault in self._wrong_inputs(node)]
@@ -134,7 +144,7 @@ class Graph:
             if value is None and name in kind.optional_links:
                 continue
             if not isinstance(value, Link):
-                found = f"is {shown(value)}" if name in node.inputs else "is missing"
+                found = f"is {shown_value(value)}" if name in node.inputs else "is missing"
                 yield f'{node}: {name}: must be a link to {type}, such as ["4", 0], {found}'
             elif fault := self._wrong_type(value, type):
                 yield f"{node}: {name}: {fault}"
@@ -152,7 +162,7 @@ class Graph:
                 yield f"{node}: inputs: must hold one link, hold {len(links)}"
 
     def _wrong_type(self, link: Link, type: Type) -> str | None:
-        """What is wrong with the end of a link where a `type` is taken."""
+        """The fault of a link where a `type` is required."""
         node, output = self._followed(link)
         kind = KINDS.get(node.kind)
         if kind is None:
@@ -172,13 +182,13 @@ class Graph:
         while is_reroute(node.kind):
             inner = next((value for value in node.inputs.values() if isinstance(value, Link)), None)
             if inner is None or inner.node not in self._nodes or inner.node in seen:
-                break  # told as a fault of its own
+                break  # reported as a separate fault
             node, output = self._nodes[inner.node], inner.output
             seen.add(node.id)
         return node, output
 
     def strange_inputs(self, end: Node) -> Iterator[str]:
-        """A note for each input of a known node that its class is not known to have; ComfyUI passes over them, too."""
+        """A note for each unknown input of a known node; ComfyUI ignores them, too."""
         for node in self.behind(end):
             kind = KINDS.get(node.kind)
             if kind is None:
@@ -194,7 +204,9 @@ class Graph:
         if not isinstance(link, Link):
             return None
         if link.node not in self._nodes:
-            raise WorkflowError(f"{node}: {_named(name)}: is linked to node {shown(link.node)}, which is not there")
+            raise WorkflowError(
+                f"{node}: {_named(name)}: is linked to node {shown_value(link.node)}, which is not there"
+            )
         return self._followed(link)
 
     def linked(self, node: Node, name: str) -> tuple[Node, int]:
@@ -205,7 +217,7 @@ class Graph:
         return found
 
     def value(self, node: Node, name: str) -> Any:
-        """The value of an input, also of one that is linked to a primitive; None where it is missing."""
+        """The value of an input, or of its linked primitive; None if it is missing."""
         found = node.inputs.get(name)
         if not isinstance(found, Link):
             return found
@@ -223,14 +235,14 @@ class Graph:
         found = int(self._typed(node, name, "whole"))
         if not least <= found <= most:
             limits = f"{least} to {most}" if least < most else f"{least}"
-            raise self.refused(node, name, f"must be {limits}, is {shown(found)}")
+            raise self.refused(node, name, f"must be {limits}, is {shown_value(found)}")
         return found
 
     def number(self, node: Node, name: str, least: float, most: float) -> float:
         """A number in a range."""
         found = float(self._typed(node, name, "number"))
         if not least <= found <= most:
-            raise self.refused(node, name, f"must be {least:g} to {most:g}, is {shown(found)}")
+            raise self.refused(node, name, f"must be {least:g} to {most:g}, is {shown_value(found)}")
         return found
 
     def switch(self, node: Node, name: str) -> bool:
@@ -250,10 +262,10 @@ class Graph:
         if fits[type]:
             return value
         needed = {"text": "a text", "whole": "a whole number", "number": "a number", "switch": "true or false"}[type]
-        raise self.refused(node, name, f"must be {needed}, is {shown(value)}")
+        raise self.refused(node, name, f"must be {needed}, is {shown_value(value)}")
 
     def refused(self, node: Node, name: str, message: str) -> WorkflowError:
-        """What is raised for an input."""
+        """The error for an input."""
         return WorkflowError(f"{node}: {_named(name)}: {message}")
 
 

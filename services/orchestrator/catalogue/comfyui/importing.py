@@ -1,4 +1,7 @@
-"""A workflow file as a catalogue file, checked by the catalogue itself before anybody sees it."""
+"""Convert a workflow file to a catalogue file.
+
+The catalogue itself checks the result before it is returned.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,9 @@ import tempfile
 from pathlib import Path
 
 from imgedit.errors import SettingsError
-from services.orchestrator.catalogue import models
-from services.orchestrator.catalogue.comfyui import chain, document, writing
-from services.orchestrator.catalogue.comfyui.document import WorkflowError, shown
+from services.orchestrator.catalogue import experiments
+from services.orchestrator.catalogue.comfyui import document, planning, writing
+from services.orchestrator.catalogue.comfyui.document import WorkflowError, shown_value
 from services.orchestrator.catalogue.comfyui.graph import Graph
 
 ID_PATTERN = re.compile(r"[a-z0-9_]{1,64}")
@@ -23,8 +26,8 @@ def imported(path: Path, experiment_id: str | None = None, save_node: str | None
     """
     try:
         id = _id_of(path) if experiment_id is None else _checked(experiment_id)
-        graph = Graph(document.read(path))
-        text = writing.text(chain.plan(graph, graph.end(save_node)), id, path.name)
+        graph = Graph(document.read_workflow(path))
+        text = writing.catalogue_text(planning.plan_experiment(graph, graph.end(save_node)), id, path.name)
         _check(text)
     except WorkflowError as error:
         raise WorkflowError("\n".join(f"{path}: {line}" for line in document.bounded(error.message))) from None
@@ -33,7 +36,7 @@ def imported(path: Path, experiment_id: str | None = None, save_node: str | None
 
 def _checked(id: str) -> str:
     if ID_PATTERN.fullmatch(id) is None:
-        raise WorkflowError(f"--id: must be 1 to 64 letters a to z, digits and _, is {shown(id)}")
+        raise WorkflowError(f"--id: must be 1 to 64 letters a to z, digits and _, is {shown_value(id)}")
     return id
 
 
@@ -51,7 +54,7 @@ def _check(text: str) -> None:
         file = Path(folder) / "imported.yaml"
         file.write_text(text, encoding="utf-8")
         try:
-            models.load(file)
+            experiments.load_catalogue(file)
         except SettingsError as error:
             faults = error.message.replace(f"{file}:", "line ").splitlines()
             raise WorkflowError("\n".join(f"makes no chain: {fault}" for fault in faults)) from None

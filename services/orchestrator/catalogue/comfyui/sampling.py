@@ -1,4 +1,7 @@
-"""What a sampler fixes: its numbers, its model with LoRAs, its prompts. Ranges are those of the model services."""
+"""A sampler's numbers, its model with LoRAs, and its prompts.
+
+Ranges are those of the model services.
+"""
 
 from __future__ import annotations
 
@@ -9,18 +12,18 @@ from typing import Literal
 
 from services.common import texts
 from services.common.checks import MAX_PROMPT_CHARACTERS
-from services.orchestrator.catalogue.comfyui.document import Node, shown
+from services.orchestrator.catalogue.comfyui.document import Node, shown_value
 from services.orchestrator.catalogue.comfyui.graph import Graph
-from services.orchestrator.catalogue.comfyui.kinds import CLIP_LOADERS, MODEL_LOADERS, TEXT_ENCODERS
+from services.orchestrator.catalogue.comfyui.node_kinds import CLIP_LOADERS, MODEL_LOADERS, TEXT_ENCODERS
 from services.orchestrator.catalogue.comfyui.plan import Choice, ModelPlan, Setting
-from services.orchestrator.catalogue.models import MAX_SEED
+from services.orchestrator.catalogue.experiments import MAX_SEED
 
-Painter = Literal["fill", "qwen_edit"]
+PaintKind = Literal["fill", "qwen_edit"]
 
-MODEL_IDS: dict[Painter, str] = {"fill": "FLUX.1-Fill", "qwen_edit": "Qwen-Image-Edit-2509"}
+MODEL_IDS: dict[PaintKind, str] = {"fill": "FLUX.1-Fill", "qwen_edit": "Qwen-Image-Edit-2509"}
 
 MAX_STEPS = 100
-MAX_GUIDANCE: dict[Painter, float] = {"fill": 100, "qwen_edit": 15}
+MAX_GUIDANCE: dict[PaintKind, float] = {"fill": 100, "qwen_edit": 15}
 MAX_NEGATIVE_SCALE = 10
 FLUX_GUIDANCE = 3.5
 """ComfyUI's, where a workflow has no FluxGuidance."""
@@ -31,13 +34,13 @@ FLUX_SHIFTS = {"max_shift": 1.15, "base_shift": 0.5}
 EVEN_SCHEDULERS = ("simple", "normal", "sgm_uniform")
 """Their steps are even before the model's shift, as they are here."""
 
-CLIP_TYPES: dict[Painter, str] = {"fill": "flux", "qwen_edit": "qwen_image"}
+CLIP_TYPES: dict[PaintKind, str] = {"fill": "flux", "qwen_edit": "qwen_image"}
 
 FAMILIES = (
     *("flux", "fill", "kontext", "schnell", "krea", "chroma", "qwen", "sdxl", "sd_xl", "sd3", "sd1", "v1-5", "wan"),
     *("hunyuan", "hidream", "z_image", "z-image", "lumina", "pixart", "auraflow", "ltx", "cosmos"),
 )
-"""What the names of other models' files hold."""
+"""Parts of the names of other models' files."""
 
 LIGHTNING_SHIFT = 3.0
 """The constant shift of the schedule that qwen_edit uses with the LoRA of profile fast."""
@@ -45,7 +48,10 @@ LIGHTNING_SHIFT = 3.0
 
 @dataclass(frozen=True)
 class Numbers:
-    """The numbers of a sampler. cfg: the weight of the negative prompt in ComfyUI's sense, 1 = none."""
+    """The numbers of a sampler.
+
+    cfg: the weight of the negative prompt in ComfyUI's sense, 1 = none.
+    """
 
     steps: Choice
     strength: Choice
@@ -55,18 +61,21 @@ class Numbers:
 
 
 def numbers(graph: Graph, sampler: Node) -> Numbers:
-    """The numbers of a sampler. Raises `WorkflowError` for one that no chain has, and for another method than Euler."""
+    """The numbers of a sampler.
+
+    Raises `WorkflowError` for a number outside a chain's range, and for another method than Euler.
+    """
     name = graph.text(sampler, "sampler_name")
     if name != "euler":
-        raise graph.refused(sampler, "sampler_name", f'must be "euler", the only method here, is {shown(name)}')
+        raise graph.refused(sampler, "sampler_name", f'must be "euler", the only method here, is {shown_value(name)}')
     scheduler = graph.text(sampler, "scheduler")
     if scheduler not in EVEN_SCHEDULERS:
         known = ", ".join(EVEN_SCHEDULERS)
         raise graph.refused(
-            sampler, "scheduler", f"must be one of {known}, whose steps are even, is {shown(scheduler)}"
+            sampler, "scheduler", f"must be one of {known}, whose steps are even, is {shown_value(scheduler)}"
         )
     steps = graph.whole(sampler, "steps", 1, MAX_STEPS)
-    notes = [f"{sampler}: scheduler {shown(scheduler)}: here even steps with the model's own shift"]
+    notes = [f"{sampler}: scheduler {shown_value(scheduler)}: here even steps with the model's own shift"]
     if sampler.kind == "KSampler":
         strength = graph.number(sampler, "denoise", 0, 1)
         why = f"{sampler}: denoise"
@@ -92,11 +101,11 @@ def numbers(graph: Graph, sampler: Node) -> Numbers:
 
 
 def _part_from(graph: Graph, sampler: Node, steps: int) -> float:
-    """The strength at which as many first steps are skipped as a KSamplerAdvanced skips."""
+    """The strength that skips as many first steps as a KSamplerAdvanced."""
     for name, needed in (("add_noise", "enable"), ("return_with_leftover_noise", "disable")):
         if (found := graph.text(sampler, name)) != needed:
             raise graph.refused(
-                sampler, name, f"must be {shown(needed)}, is {shown(found)}: a chain ends what it begins"
+                sampler, name, f"must be {shown_value(needed)}, is {shown_value(found)}: a chain ends what it begins"
             )
     last = graph.whole(sampler, "end_at_step", 0, 10_000)
     if last < steps:
@@ -119,7 +128,7 @@ def _seed(graph: Graph, sampler: Node, name: str) -> Choice:
 
 @dataclass(frozen=True)
 class Network:
-    """A model as a sampler takes it. lora: the profile that runs it; None = there is none."""
+    """The model of a sampler. lora: the profile that runs it; None = there is none."""
 
     plan: ModelPlan
     settings: tuple[Setting, ...]
@@ -129,7 +138,7 @@ class Network:
 
 @dataclass
 class _Walk:
-    """What is found on the way from a sampler to its model."""
+    """The facts found on the way from a sampler to its model."""
 
     settings: list[Setting] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -139,41 +148,46 @@ class _Walk:
     has_norm: bool = False
 
 
-def network(graph: Graph, sampler: Node, painter: Painter) -> Network:
-    """The model of a sampler, which must be the painter's. Raises `WorkflowError` for any other."""
+def network(graph: Graph, sampler: Node, stage_kind: PaintKind) -> Network:
+    """The model of a sampler.
+
+    Raises `WorkflowError` for a model other than the stage's.
+    """
     walk = _Walk()
     node, _ = graph.linked(sampler, "model")
     while node.kind not in MODEL_LOADERS:
-        _wrapped(graph, node, painter, walk)
+        _wrapped(graph, node, stage_kind, walk)
         node, _ = graph.linked(node, "model")
     name = graph.text(node, "unet_name")
     if not name.strip():
         raise graph.refused(node, "unet_name", "must name a file, is empty")
-    _check_name(graph, node, name, painter, walk)
+    _check_name(graph, node, name, stage_kind, walk)
     if node.kind == "UnetLoaderGGUF" or name.lower().endswith(".gguf"):
-        walk.settings.append(Setting(f"IMGEDIT_{painter.upper()}_GGUF", _path(name), f"{node}: unet_name"))
+        walk.settings.append(Setting(f"IMGEDIT_{stage_kind.upper()}_GGUF", _path(name), f"{node}: unet_name"))
     else:
-        walk.notes.append(f"{node}: the {painter} service loads its own folder of {MODEL_IDS[painter]}, not this file")
-    if painter == "qwen_edit":
+        walk.notes.append(
+            f"{node}: the {stage_kind} service loads its own folder of {MODEL_IDS[stage_kind]}, not this file"
+        )
+    if stage_kind == "qwen_edit":
         walk.notes += _schedule_notes(walk)
-    plan = ModelPlan(MODEL_IDS[painter], f"{node}: unet_name", name)
+    plan = ModelPlan(MODEL_IDS[stage_kind], f"{node}: unet_name", name)
     return Network(plan, tuple(walk.settings), walk.lora, tuple(walk.notes))
 
 
-def _wrapped(graph: Graph, node: Node, painter: Painter, walk: _Walk) -> None:
+def _wrapped(graph: Graph, node: Node, stage_kind: PaintKind, walk: _Walk) -> None:
     """One node between the model and its sampler."""
     if node.kind in ("LoraLoader", "LoraLoaderModelOnly"):
-        _lora(graph, node, painter, walk)
+        _lora(graph, node, stage_kind, walk)
         return
-    if node.kind in ("ModelSamplingAuraFlow", "CFGNorm") and painter == "fill":
-        raise graph.refused(node, "model", f"{MODEL_IDS[painter]} has no use for {node.kind}; it is for Qwen-Image")
+    if node.kind in ("ModelSamplingAuraFlow", "CFGNorm") and stage_kind == "fill":
+        raise graph.refused(node, "model", f"{MODEL_IDS[stage_kind]} has no use for {node.kind}; it is for Qwen-Image")
     if node.kind == "ModelSamplingAuraFlow":
         if walk.shift is None:  # of several, the one nearest the sampler counts
             walk.shift = graph.number(node, "shift", 0, 100)
             walk.shifted_by = f"{node}: shift {walk.shift:g}"
         return
     if node.kind == "ModelSamplingFlux":
-        _flux_schedule(graph, node, painter)
+        _flux_schedule(graph, node, stage_kind)
         return
     if node.kind == "CFGNorm" or "strength" in node.inputs:
         strength = graph.number(node, "strength", 0, 100)
@@ -185,17 +199,17 @@ def _wrapped(graph: Graph, node: Node, painter: Painter, walk: _Walk) -> None:
         walk.notes.append(f"{node}: here every pixel of mask above 0 is painted and laid back by its weight")
 
 
-def _flux_schedule(graph: Graph, node: Node, painter: Painter) -> None:
+def _flux_schedule(graph: Graph, node: Node, stage_kind: PaintKind) -> None:
     """FLUX's own shifts, which the fill service takes from the checkpoint."""
-    if painter != "fill":
-        raise graph.refused(node, "model", f"{MODEL_IDS[painter]} has no use for {node.kind}; it is for FLUX")
+    if stage_kind != "fill":
+        raise graph.refused(node, "model", f"{MODEL_IDS[stage_kind]} has no use for {node.kind}; it is for FLUX")
     for name, own in FLUX_SHIFTS.items():
         shift = graph.number(node, name, 0, 100)
         if shift != own:
             raise graph.refused(node, name, f"must be {own:g}, as it always is here, is {shift:g}")
 
 
-def _lora(graph: Graph, node: Node, painter: Painter, walk: _Walk) -> None:
+def _lora(graph: Graph, node: Node, stage_kind: PaintKind, walk: _Walk) -> None:
     name = graph.text(node, "lora_name")
     if not name.strip():
         raise graph.refused(node, "lora_name", "must name a file, is empty")
@@ -207,16 +221,16 @@ def _lora(graph: Graph, node: Node, painter: Painter, walk: _Walk) -> None:
         raise graph.refused(node, "strength_model", f"must be 1, at which the services run a LoRA, is {strength:g}")
     if walk.lora is not None:
         raise graph.refused(
-            node, "lora_name", f"must be the only LoRA, since profile fast has one; {shown(name)} is another"
+            node, "lora_name", f"must be the only LoRA, since profile fast has one; {shown_value(name)} is another"
         )
-    walk.lora = Choice("fast", f"{node}: lora_name {shown(name)}: profile fast runs with the service's LoRA")
-    walk.settings.append(Setting(f"IMGEDIT_{painter.upper()}_LORA_FAST", _path(name), f"{node}: lora_name"))
+    walk.lora = Choice("fast", f"{node}: lora_name {shown_value(name)}: profile fast runs with the service's LoRA")
+    walk.settings.append(Setting(f"IMGEDIT_{stage_kind.upper()}_LORA_FAST", _path(name), f"{node}: lora_name"))
     if node.kind == "LoraLoader" and graph.number(node, "strength_clip", -100, 100) != 0:
         walk.notes.append(f"{node}: its part for text encoders is left out, the transformer's is used")
 
 
 def _path(name: str) -> str:
-    """A file's name as the services take it, whatever system the workflow was saved on."""
+    """A file's name as the services take it, whatever the workflow's system."""
     return name.replace("\\", "/")
 
 
@@ -230,24 +244,29 @@ def _schedule_notes(walk: _Walk) -> list[str]:
     return notes
 
 
-def _check_name(graph: Graph, node: Node, name: str, painter: Painter, walk: _Walk) -> None:
+def _check_name(graph: Graph, node: Node, name: str, stage_kind: PaintKind, walk: _Walk) -> None:
     """Refuse a file that names another model."""
     file = re.split(r"[/\\]", name)[-1].lower()
-    fits = "fill" in file if painter == "fill" else "qwen" in file and "edit" in file
+    fits = "fill" in file if stage_kind == "fill" else "qwen" in file and "edit" in file
     if fits:
-        if painter == "qwen_edit" and "2509" not in file:
-            walk.notes.append(f"{node}: the name does not say 2509; the qwen_edit service runs {MODEL_IDS[painter]}")
+        if stage_kind == "qwen_edit" and "2509" not in file:
+            walk.notes.append(f"{node}: the name does not say 2509; the qwen_edit service runs {MODEL_IDS[stage_kind]}")
         return
     if any(family in file for family in FAMILIES):
         raise graph.refused(
-            node, "unet_name", f"must be of {MODEL_IDS[painter]}, which this graph feeds, is {shown(name)}"
+            node, "unet_name", f"must be of {MODEL_IDS[stage_kind]}, which this graph feeds, is {shown_value(name)}"
         )
-    walk.notes.append(f"{node}: nothing in {shown(name)} says which model it is; by the graph, {MODEL_IDS[painter]}")
+    walk.notes.append(
+        f"{node}: nothing in {shown_value(name)} says which model it is; by the graph, {MODEL_IDS[stage_kind]}"
+    )
 
 
 @dataclass(frozen=True)
 class Conditioning:
-    """What a sampler is told. encoder: the node with the text, None = zeroed. inpaint: the node that adds a mask."""
+    """The conditioning of a sampler.
+
+    encoder: the node with the text, None = zeroed. inpaint: the node that adds a mask.
+    """
 
     encoder: Node | None
     guidance: Choice | None
@@ -287,17 +306,19 @@ def prompt(graph: Graph, encoder: Node) -> Choice:
     return Choice(text, f"{encoder}: {name}")
 
 
-def check_clip(graph: Graph, encoder: Node, painter: Painter) -> str | None:
+def check_clip(graph: Graph, encoder: Node, stage_kind: PaintKind) -> str | None:
     """Refuse text encoders of another model; a note on a file that is not read here."""
     node, _ = graph.linked(encoder, "clip")
     while node.kind not in CLIP_LOADERS:
         node, _ = graph.linked(node, "clip")  # a LoraLoader
-    kind, needed = graph.text(node, "type"), CLIP_TYPES[painter]
+    kind, needed = graph.text(node, "type"), CLIP_TYPES[stage_kind]
     file = node.inputs.get("clip_name")
-    if kind != needed and painter == "qwen_edit" and isinstance(file, str) and "qwen" in file.lower():
-        return f"{node}: type {shown(kind)} has no part: the qwen_edit service loads its own text encoder"
+    if kind != needed and stage_kind == "qwen_edit" and isinstance(file, str) and "qwen" in file.lower():
+        return f"{node}: type {shown_value(kind)} has no part: the qwen_edit service loads its own text encoder"
     if kind != needed:
-        raise graph.refused(node, "type", f"must be {shown(needed)}, for {MODEL_IDS[painter]}, is {shown(kind)}")
+        raise graph.refused(
+            node, "type", f"must be {shown_value(needed)}, for {MODEL_IDS[stage_kind]}, is {shown_value(kind)}"
+        )
     if "GGUF" in node.kind:
         return f"{node}: text encoders come from the model's folder, not from GGUF files"
     return None

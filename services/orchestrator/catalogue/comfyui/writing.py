@@ -1,4 +1,7 @@
-"""A plan as a catalogue file: YAML with a comment for every decision. A workflow's texts stay in their places."""
+"""Write a plan as a catalogue file: YAML with a comment for every decision.
+
+A workflow's texts stay within comments and quoted strings.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +11,17 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from services.orchestrator.catalogue.comfyui.document import plain
-from services.orchestrator.catalogue.comfyui.plan import Choice, Plan, Setting
+from services.orchestrator.catalogue.comfyui.plan import Choice, ExperimentPlan, Setting
 
 WIDTH = 118
 
 
-def text(plan: Plan, experiment_id: str, file_name: str) -> str:
+def catalogue_text(plan: ExperimentPlan, experiment_id: str, file_name: str) -> str:
     """The file."""
     return "\n".join([*_head(plan, file_name), *_experiment(plan, experiment_id, file_name)]) + "\n"
 
 
-def _head(plan: Plan, file_name: str) -> Iterator[str]:
+def _head(plan: ExperimentPlan, file_name: str) -> Iterator[str]:
     yield from _comment(
         0,
         f"Made by `imgedit catalogue import` from the ComfyUI workflow {plain(file_name)}. Comments name the node "
@@ -43,7 +46,7 @@ def _assigned(setting: Setting) -> str:
     return f"{setting.variable}={value if is_bare else json.dumps(value, ensure_ascii=False)}"
 
 
-def _experiment(plan: Plan, experiment_id: str, file_name: str) -> Iterator[str]:
+def _experiment(plan: ExperimentPlan, experiment_id: str, file_name: str) -> Iterator[str]:
     yield "experiments:"
     yield f"  - id: {_scalar(experiment_id)}"
     yield f"    name: {_scalar(experiment_id)}"
@@ -92,7 +95,10 @@ def _line(indent: int, content: str, why: str) -> Iterator[str]:
 
 
 def _comment(indent: int, content: str) -> Iterator[str]:
-    """Comment lines; `indent` is before the sign, or behind it at the left edge of the file's head."""
+    """Yield comment lines, indented before the sign.
+
+    In the file's head, the sign is at the left edge and the indent follows it.
+    """
     start = " " * indent + "# " if indent > 2 else "# " + " " * indent
     further = start + ("  " if content.startswith("- ") else "")
     yield from textwrap.wrap(

@@ -1,6 +1,6 @@
-"""BEN2 prepared for CPUs.
+"""BEN2 prepared for processors: the same function, several times faster.
 
-The same function as the plain network, several times faster.
+Only for processors; on other devices `services.segmentation.ben2.network` runs.
 """
 
 from services.segmentation.ben2.cpu.network import PreparedBEN2

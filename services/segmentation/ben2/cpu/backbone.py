@@ -86,8 +86,8 @@ class Block:
         self._scratch = scratch
         self._norm1, self._norm2 = Norm(block.norm1, dtype), Norm(block.norm2, dtype)
         self._qkv = self._scaled_qkv(block, dtype)
-        self._proj = Linear.of(block.attn.proj, dtype)
-        self._fc1, self._fc2 = Linear.of(block.mlp.fc1, dtype), Linear.of(block.mlp.fc2, dtype)
+        self._proj = Linear.from_layer(block.attn.proj, dtype)
+        self._fc1, self._fc2 = Linear.from_layer(block.mlp.fc1, dtype), Linear.from_layer(block.mlp.fc2, dtype)
         bias = block.attn.position_bias().detach() + windows.masks[:, None]  # (kinds, heads, window², window²)
         self._bias = bias.flatten(1).to(dtype)
 

@@ -38,7 +38,7 @@ class Refine:
         self._scratch = scratch
         self._pool_ratios = block.pool_ratios
         self._attention = [FoldedAttention(cast("CrossAttention", a), dtype) for a in block.attention]
-        self._linear3, self._linear4 = Linear.of(block.linear3, dtype), Linear.of(block.linear4, dtype)
+        self._linear3, self._linear4 = Linear.from_layer(block.linear3, dtype), Linear.from_layer(block.linear4, dtype)
         self._norm1, self._norm2 = Norm(block.norm1, dtype), Norm(block.norm2, dtype)
         self._saliency = Linear(block.sal_conv.weight.flatten(1), block.sal_conv.bias, dtype)
 

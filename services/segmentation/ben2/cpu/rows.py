@@ -35,7 +35,7 @@ class Linear:
         self.bias = torch.zeros(len(weight), dtype=dtype) if bias is None else bias.detach().to(dtype)
 
     @classmethod
-    def of(cls, layer: nn.Linear, dtype: torch.dtype) -> Linear:
+    def from_layer(cls, layer: nn.Linear, dtype: torch.dtype) -> Linear:
         """The prepared form of a PyTorch layer."""
         return cls(layer.weight, layer.bias, dtype)
 

@@ -1,0 +1,103 @@
+"""Read a caller's pictures: files, file objects, PIL images, arrays.
+
+Imports Pillow and NumPy only for a caller who passes their objects.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, Union
+
+if TYPE_CHECKING:
+    import numpy as np
+    from PIL import Image
+
+FAST_COMPRESSION = 1
+"""Of PNG, 1 to 9: what is sent is read once."""
+
+_SENT_AS_THEY_ARE = ("1", "L", "LA", "I;16", "P", "RGB", "RGBA")
+"""Modes of Pillow that PNG holds and the server reads."""
+
+
+class BinaryFile(Protocol):
+    """A file object that was opened in binary mode."""
+
+    def read(self) -> bytes:
+        """The rest of the file."""
+
+
+ImageSource: TypeAlias = Union[bytes, str, Path, BinaryFile, "Image.Image", "np.ndarray[Any, Any]"]
+"""A picture: the bytes of a PNG, JPEG or WebP file, its path, an open file, a PIL image, or an array.
+
+An array is uint8 of shape (H, W), (H, W, 3) or (H, W, 4), RGB, or bool of shape (H, W), where True is white.
+"""
+
+
+def read_source(source: ImageSource, name: str) -> bytes:
+    """The file that is sent for a picture; `name` is the option's, for errors.
+
+    A PIL image keeps its colour profile and is turned as its EXIF orientation says, as the server turns a file.
+    Raises OSError for a file that cannot be read, TypeError for other objects.
+    """
+    if isinstance(source, bytes | bytearray | memoryview):
+        return bytes(source)
+    if isinstance(source, str | os.PathLike):
+        return Path(source).read_bytes()
+    pillow = sys.modules.get("PIL.Image")  # if it was not imported, this is not one of its images
+    if pillow is not None and isinstance(source, pillow.Image):
+        return _of_image(source, name)
+    if hasattr(source, "__array_interface__"):
+        return _of_array(source, name)
+    if hasattr(source, "read"):
+        return _of_file(source, name)
+    raise TypeError(
+        f"{name} must be the bytes or the path of a picture, a file opened in binary mode, a PIL.Image or a NumPy "
+        f"array, is {type(source).__name__}"
+    )
+
+
+def _of_file(file: Any, name: str) -> bytes:
+    data = file.read()
+    if not isinstance(data, bytes):
+        raise TypeError(f"{name}: the file gives {type(data).__name__}; open it in binary mode, open(path, 'rb')")
+    return data
+
+
+def _of_image(image: Image.Image, name: str) -> bytes:
+    from PIL import ImageOps
+
+    turned = ImageOps.exif_transpose(image)
+    profile = turned.info.get("icc_profile")
+    if turned.mode not in _SENT_AS_THEY_ARE:
+        if turned.mode in ("F", "I") or turned.mode.startswith("I;"):
+            raise TypeError(
+                f"{name}: a picture of mode {turned.mode!r} has no colours to send; convert it to 'L' or 'RGB'"
+            )
+        turned = turned.convert("RGBA" if turned.has_transparency_data else "RGB")
+        profile = None  # of the colours that it had
+    return _png(turned, profile)
+
+
+def _of_array(array: Any, name: str) -> bytes:
+    import numpy as np
+    from PIL import Image
+
+    pixels = np.asarray(array)
+    if pixels.dtype == np.bool_ and pixels.ndim == 2:
+        pixels = pixels.astype(np.uint8) * 255
+    is_picture = pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] in (3, 4))
+    if pixels.dtype != np.uint8 or not is_picture or not pixels.size:
+        raise TypeError(
+            f"{name}: an array must be uint8 of shape (H, W), (H, W, 3) or (H, W, 4), or bool of shape (H, W); "
+            f"it is {pixels.dtype} of shape {pixels.shape}"
+        )
+    return _png(Image.fromarray(pixels), None)
+
+
+def _png(image: Image.Image, profile: bytes | None) -> bytes:
+    file = io.BytesIO()
+    image.save(file, "PNG", compress_level=FAST_COMPRESSION, icc_profile=profile)
+    return file.getvalue()

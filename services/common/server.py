@@ -196,9 +196,9 @@ def run_process(
 
 
 def _left(code: int) -> int:
-    """The exit code, unless a device's thread still computes; then the process ends here.
+    """Return the exit code, or end the process if a thread still computes.
 
-    A large model may be half loaded. torch aborts if the interpreter ends under such a thread, which looks like a crash.
+    Such a thread may be loading a large model. torch aborts if the interpreter ends under it, which looks like a crash.
     """
     if any(thread.name.endswith(DEVICE_THREADS) for thread in threading.enumerate()):
         logging.shutdown()

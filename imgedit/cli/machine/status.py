@@ -14,8 +14,8 @@ import typer
 from imgedit.cli.console import fail, out, plain, print_json, say
 from imgedit.cli.exit_codes import ExitCode
 from imgedit.local import running
-from imgedit.local.ports import is_free
-from imgedit.local.supervisor import STOP_SECONDS, serving_fault
+from imgedit.local.services import SERVICES
+from imgedit.local.supervisor import STOP_SECONDS, readiness_fault, serving_fault
 
 BasePort = Annotated[
     int | None, typer.Option(help="Port of the orchestrator of one stack. [default: every stack of this user]")
@@ -71,14 +71,15 @@ def _records(base_port: int | None) -> list[running.Record]:
 
 def _faults(record: running.Record) -> dict[str, str | None]:
     """Why each program does not serve; None where it does."""
-    return {name: _fault(name, address) for name, address in record.programs.items()}
+    return {name: _fault(record, name) for name in record.programs}
 
 
-def _fault(name: str, address: str) -> str | None:
-    """GRPC services are asked for their health; the page and the edge must take a connection."""
-    if name not in ("studio", "edge"):
-        return serving_fault(address)
-    return f"{address}: nothing listens" if is_free(int(address.rpartition(":")[2])) else None
+def _fault(record: running.Record, name: str) -> str | None:
+    """A service that speaks gRPC is asked for its health where callers meet it, any other program as `up` asks it."""
+    speaks_grpc = name.partition("-")[0] in SERVICES
+    if speaks_grpc or name not in record.ready_at:
+        return serving_fault(record.programs[name])
+    return readiness_fault(*record.ready_at[name])
 
 
 def _print(record: running.Record, faults: dict[str, str | None]) -> None:
@@ -98,4 +99,5 @@ def _described(record: running.Record, faults: dict[str, str | None]) -> dict[st
         name: {"address": record.programs[name], "serving": fault is None, **({"reason": fault} if fault else {})}
         for name, fault in faults.items()
     }
-    return {**asdict(record), "programs": programs}
+    told = {key: value for key, value in asdict(record).items() if key != "ready_at"}
+    return {**told, "programs": programs}

@@ -63,7 +63,7 @@ def flag(name: str, value: Any) -> bool | None:
     """True or False, Python's or NumPy's; None is left out."""
     if value is None or isinstance(value, bool):
         return value
-    if getattr(value, "dtype", None) == bool and getattr(value, "shape", None) == ():
+    if str(getattr(value, "dtype", "")) == "bool" and value.shape == ():
         return bool(value)
     raise TypeError(_wrong(name, "True or False", value))
 

@@ -6,6 +6,7 @@ import grpc
 
 from imgedit.errors import (
     ContentRefused,
+    DeadlineExceeded,
     ExperimentNotFound,
     FeatureNotFound,
     ImgeditError,
@@ -53,7 +54,7 @@ def status(error: ImgeditError) -> int:
 
 def headers(error: ImgeditError) -> dict[str, str]:
     """What tells OpenAI's SDKs, which send again by themselves, whether that can help, and when."""
-    may_help = isinstance(error, TryLater) and not isinstance(error, OutOfMemory)
+    may_help = isinstance(error, TryLater) and not isinstance(error, OutOfMemory | DeadlineExceeded)
     found = {"x-should-retry": "true" if may_help else "false"}
     if error.retry_after_seconds is not None:
         found["retry-after-ms"] = str(round(error.retry_after_seconds * 1000))

@@ -18,7 +18,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from imgedit.cli import adopt, convert, exit_codes
-from imgedit.cli.console import fail, need_folder, out, print_json
+from imgedit.cli.console import fail, message, need_folder, out, print_json
 from imgedit.cli.exit_codes import ExitCode
 from imgedit.cli.layout import Command, Group
 from imgedit.errors import ModelDownloadError
@@ -181,7 +181,7 @@ def _pull(source: registry.Source, folder: Path, endpoint: str, *, send_token: b
             source, folder, endpoint=endpoint, say=lambda line: _tell(f"  {line}"), send_token=send_token
         )
     except ModelDownloadError as error:
-        fail(error.message, exit_codes.of(error))
+        fail(message(error), exit_codes.of(error))
     computed = sum(file.sha256_from == "computed" for file in locked.files.values())
     target = (folder / source.folder).as_posix()
     _tell(

@@ -1,6 +1,7 @@
-"""The checks of a caller's arguments: TypeError or ValueError that names the option, its range and its value.
+"""Check a caller's arguments.
 
-Ranges that differ by feature are judged by the server. A number that no request can hold is refused here.
+A wrong one is a TypeError or a ValueError that names the option, its range and its value. The server judges ranges that
+differ by feature. A number that no request can hold is refused here.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Any
 
 INT32 = (-(2**31), 2**31 - 1)
 UINT32 = (0, 2**32 - 1)
-"""What a field of a message holds."""
+"""The integers that a field of a message can hold."""
 
 MAX_TIMEOUT = 31_536_000
 """Seconds in a year. gRPC and threads take no infinite timeout."""
@@ -37,7 +38,10 @@ def needed_text(name: str, value: Any, expected: str = "a str") -> str:
 
 
 def whole(name: str, value: Any, expected: str, limits: tuple[int, int] = INT32) -> int | None:
-    """A whole number, Python's or NumPy's; None is left out. expected: its range for people."""
+    """A whole number, Python's or NumPy's; None is left out.
+
+    expected: its range for people. limits: what the field of the message can hold.
+    """
     if value is None:
         return None
     if not isinstance(value, Integral) or isinstance(value, bool):
@@ -48,7 +52,10 @@ def whole(name: str, value: Any, expected: str, limits: tuple[int, int] = INT32)
 
 
 def number(name: str, value: Any, expected: str) -> float | None:
-    """A number, Python's or NumPy's; None is left out. expected: its range for people."""
+    """A number, Python's or NumPy's; None is left out.
+
+    expected: its range for people.
+    """
     if value is None:
         return None
     if not isinstance(value, Real) or isinstance(value, bool):

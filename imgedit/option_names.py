@@ -1,4 +1,7 @@
-"""How fields of an edit are called in Python: `mask_image` is the option `mask`, `PROFILE_FAST` is "fast"."""
+"""The Python options of the fields of an edit.
+
+`mask_image` is the option `mask`, `PROFILE_FAST` is "fast".
+"""
 
 from __future__ import annotations
 
@@ -19,12 +22,18 @@ _POSTPROCESS = re.compile(r"\bPOSTPROCESS_(ON|OFF)\b")
 
 
 def option_of(field: str) -> str:
-    """The option that sets a field of a request, by its path: `references[1]` for `reference_images[1]`."""
+    """The option that sets a field of a request.
+
+    field: its path; `reference_images[1]` is `references[1]`.
+    """
     return _FIELD.sub(lambda found: OPTIONS[found[1]], field, count=1)
 
 
 def in_options(text: str) -> str:
-    """A server's text, with the options and choices of Python in place of fields and enum values."""
+    """A server's text in the options and choices of Python.
+
+    They take the place of fields and enum values.
+    """
     named = _FIELD.sub(lambda found: OPTIONS[found[1]], text)
     chosen = _CHOICE.sub(lambda found: repr(found[1].lower()), named)
     return _POSTPROCESS.sub(lambda found: str(found[1] == "ON"), chosen)

@@ -117,7 +117,8 @@ class EditClient:
         text("token", token)
         for name, value in (("token_in_clear", token_in_clear), ("tls", tls), ("use_proxy", use_proxy)):
             flag(name, value)
-        self._retries = whole("retries", retries, "0 or more", (0, INT32[1])) or 0
+        counted = whole("retries", retries, "0 or more", (0, INT32[1]))
+        self._retries = DEFAULT_RETRIES if counted is None else counted
         self._is_closed = False
         self._channel = open_channel(
             target,

@@ -62,9 +62,14 @@ def read(source: ImageSource, name: str) -> bytes:
 
 def several(name: str, pictures: Any) -> list[Any]:
     """The members of a list of pictures. Raises TypeError for one picture in place of a list."""
+    check_several(name, pictures)
+    return list(pictures)
+
+
+def check_several(name: str, pictures: Any) -> None:
+    """Raise TypeError for one picture in place of a list."""
     if isinstance(pictures, Mapping) or _is_one(pictures) or not hasattr(pictures, "__iter__"):
         raise TypeError(f"{name} must be a list of pictures, is {type(pictures).__name__}")
-    return list(pictures)
 
 
 def _is_one(source: Any) -> bool:

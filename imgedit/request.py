@@ -11,7 +11,7 @@ from typing import Any, TypedDict, Unpack
 
 from imgedit.arguments import UINT32, flag, needed_text, number, text, whole
 from imgedit.keywords import accepting
-from imgedit.pictures import ImageSource, read, several
+from imgedit.pictures import ImageSource, check_several, read, several
 from imgedit.v1 import edit_pb2
 from imgedit.values import Background, Mask, Outpaint, Output, Profile, check_choice, label
 
@@ -93,6 +93,8 @@ def edit_request(image: ImageSource, **options: Unpack[EditOptions]) -> edit_pb2
 def check_options(options: EditOptions) -> None:
     """Raise TypeError or ValueError for an option at fault, without reading a picture."""
     _without_pictures(options)
+    if (references := options.get("references")) is not None:
+        check_several("references", references)
 
 
 def _without_pictures(options: EditOptions) -> edit_pb2.EditRequest:

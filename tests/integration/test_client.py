@@ -328,6 +328,7 @@ async def test_no_more_than_max_parallel_edits_run_at_once() -> None:
         ({"images": {"image": b"x"}}, TypeError, "images must be a list of pictures, is dict"),
         ({"images": 3}, TypeError, "images must be a list of pictures, is int"),
         ({"steps": "9"}, TypeError, "steps must be a whole number"),
+        ({"references": "photo.jpg"}, TypeError, "references must be a list of pictures, is str"),
         ({"images": [{"image": b"x", "seed": -1}]}, ValueError, "seed must be a whole number, 0 to 4294967295, is -1"),
         ({"images": [b"x", b"y"], "request_id": "one"}, TypeError, "the request_id 'one' is one edit's"),
         ({"images": [{"image": b"x", "timeout": 3}]}, TypeError, "'timeout' is for all pictures together"),

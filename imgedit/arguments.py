@@ -44,11 +44,12 @@ def whole(name: str, value: Any, expected: str, limits: tuple[int, int] = INT32)
     """
     if value is None:
         return None
-    if not isinstance(value, Integral) or isinstance(value, bool):
+    if isinstance(value, bool) or not isinstance(value, Integral):
         raise TypeError(_wrong(name, f"a whole number, {expected}", value))
-    if not limits[0] <= value <= limits[1]:
+    found = int(value)
+    if not limits[0] <= found <= limits[1]:
         raise ValueError(_wrong(name, f"a whole number, {expected}", value))
-    return int(value)
+    return found
 
 
 def number(name: str, value: Any, expected: str) -> float | None:
@@ -58,7 +59,7 @@ def number(name: str, value: Any, expected: str) -> float | None:
     """
     if value is None:
         return None
-    if not isinstance(value, Real) or isinstance(value, bool):
+    if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(_wrong(name, f"a number, {expected}", value))
     try:
         return float(value)

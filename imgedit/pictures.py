@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, Union
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeGuard, Union
 
 if TYPE_CHECKING:
     import numpy as np
@@ -79,7 +79,7 @@ def _is_one(source: Any) -> bool:
     return is_data or hasattr(type(source), "__array_interface__") or hasattr(source, "read")
 
 
-def _is_pil(source: Any) -> bool:
+def _is_pil(source: Any) -> TypeGuard[Image.Image]:
     pillow = sys.modules.get("PIL.Image")  # where nobody has imported it, this is no image of its
     return pillow is not None and isinstance(source, pillow.Image)
 

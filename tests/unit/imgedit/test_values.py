@@ -76,8 +76,8 @@ def test_a_choice_that_is_none_is_refused_with_the_choices(make: Any, words: str
         (lambda: Output(quality="90"), TypeError, r"Output\.quality must be a whole number, 1 to 100"),
         (lambda: Output(omit=3), TypeError, r"Output\.omit must be a list or tuple of 'cutout', 'mask', is 3"),
         (lambda: Output(omit=[None]), ValueError, r"Output\.omit must be a list or tuple"),
-        (lambda: Mask(grow=3), TypeError, r"'grow'; did you mean 'grow_px'\?"),
-        (lambda: Outpaint(rigth=3), TypeError, r"'rigth'; did you mean 'right'\?"),
+        (lambda: made(Mask, grow=3), TypeError, r"'grow'; did you mean 'grow_px'\?"),
+        (lambda: made(Outpaint, rigth=3), TypeError, r"'rigth'; did you mean 'right'\?"),
         (lambda: asked(steps="9"), TypeError, r"steps must be a whole number, usually 10 to 50, is '9' \(str\)"),
         (lambda: asked(steps=True), TypeError, "steps must be a whole number, usually 10 to 50, is True"),
         (lambda: asked(steps=2**31), ValueError, "steps must be .* is 2147483648"),
@@ -96,6 +96,10 @@ def test_a_choice_that_is_none_is_refused_with_the_choices(make: Any, words: str
 def test_a_value_at_fault_is_named_with_its_range(make: Any, error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
         make()
+
+
+def made(kind: Any, **fields: Any) -> Any:
+    return kind(**fields)
 
 
 def asked(**options: Any) -> edit_pb2.EditRequest:
@@ -134,7 +138,7 @@ def test_the_help_of_a_value_names_its_choices() -> None:
 
 def test_the_package_lists_its_names() -> None:
     assert {*imgedit.__all__, "errors"} <= set(dir(imgedit))
-    assert imgedit.errors.ImgeditError
+    assert imgedit.errors.ImgeditError.__module__ == "imgedit.errors"
     described = inspect.getdoc(imgedit) or ""
     shown = dict(inspect.getmembers(imgedit))
     for name in imgedit.__all__:

@@ -93,8 +93,13 @@ images:  ## Build all container images as imgedit-NAME:$(TAG) (Docker).
 	for name in $(IMAGES); do \
 		docker build --target $$name --tag imgedit-$$name:$(TAG) --file deploy/docker/Dockerfile . || exit 1; done
 
-wheel: install  ## Build the wheel (client and CLI) of the last commit into build/wheel.
-	$(BIN)/python -m tools.wheel
+# It needs Git, pip and setuptools alone. Without .venv it makes a small environment: no torch, no servers.
+PACKING := build/packing
+wheel:  ## Build the wheel (client and CLI) of the last commit into build/wheel; needs no `make install`.
+	if test -f $(VENV)/installed; then exec $(BIN)/python -m tools.wheel; fi; \
+		test -x $(PACKING)/bin/pip || $(PYTHON) -m venv $(PACKING) && \
+		$(PACKING)/bin/pip install --disable-pip-version-check --quiet --constraint constraints.txt setuptools && \
+		$(PACKING)/bin/python -m tools.wheel
 
 release: install  ## Release VERSION=X.Y.Z: check, bump, commit, build the wheel, tag. Pushes nothing.
 	$(BIN)/python -m tools.release "$(VERSION)"

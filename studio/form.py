@@ -65,7 +65,7 @@ def _missing(words: Words, form: Form, edit_form: EditForm) -> str | None:
     needs_prompt = any(spec.name == "prompt" and spec.required for spec in form.feature.parameters)
     if not edit_form.inputs:
         return words("picture.none")
-    options: dict[str, Any] = {**(edit_form.options or {})}
+    options: dict[str, Any] = dict(edit_form.options or {})
     prompt = str(options.get("prompt") or "")
     longest = next((spec.length.max for spec in form.feature.parameters if spec.name == "prompt"), len(prompt))
     if len(prompt) > longest:

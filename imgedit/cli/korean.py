@@ -373,6 +373,11 @@ HELP: dict[str, str] = {
 """Of usage lines, descriptions, options and groups."""
 
 MESSAGES: dict[str, str] = {
+    "this command needs code of the servers, and only the client is installed here; run it in a checkout "
+    "(git clone, then make install) or in a container image of the project": (
+        "이 명령에는 서버의 코드가 필요한데 여기에는 클라이언트만 설치되어 있습니다. "
+        "체크아웃(git clone 후 make install)이나 프로젝트의 컨테이너 이미지에서 실행하세요"
+    ),
     "{path} is an input of this command, which is never written over; name another file": (
         "{path}은(는) 이 명령의 입력 파일이라 덮어쓰지 않습니다. 다른 파일을 지정하세요"
     ),

@@ -74,6 +74,10 @@ class Form:
         self.feature = feature
         self._left = {spec.name: spec for spec in feature.parameters}
 
+    def has(self, name: str) -> bool:
+        """Whether it is there and not drawn yet."""
+        return name in self._left
+
     def take(self, name: str) -> edit_pb2.ParameterSpec | None:
         """The parameter, which is then no longer among the rest; None where the feature has none of that name."""
         return self._left.pop(name, None)

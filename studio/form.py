@@ -26,26 +26,29 @@ PREVIEWS = 8
 class EditForm:
     """What the form holds: the pictures and the options of the edit.
 
-    missing: what to do first, if anything. is_asked: whether the button was pressed with nothing missing.
+    takes_prompt: whether the feature reads one. missing: what to do first, if anything. is_asked: whether the button
+    was pressed with nothing missing.
     """
 
     inputs: list[Picture] = field(default_factory=list)
     options: EditOptions | None = None
+    takes_prompt: bool = True
     missing: str | None = None
     is_asked: bool = False
 
 
 def draw(words: Words, session: Session, form: Form, *, is_busy: bool) -> EditForm:
     """The whole form, the button last."""
-    edit_form = EditForm()
+    edit_form = EditForm(takes_prompt=form.has("prompt"))
     options: dict[str, Any] = {"experiment": form.experiment.id, "feature": form.feature.id}
     with st.container(border=True, key="card-picture"):
         edit_form.inputs = inputs.draw(words, session, form)
         inputs.references(words, session, form, options)
     first = edit_form.inputs[0] if len(edit_form.inputs) == 1 else None
-    with st.container(border=True, key="card-prompt"):
-        prompt.draw(words, form, options)
-        region.margins(words, form, options, first)
+    if edit_form.takes_prompt or form.has("outpaint"):
+        with st.container(border=True, key="card-prompt"):
+            prompt.draw(words, form, options)
+            region.margins(words, form, options, first)
     with st.container(border=True, key="card-parameters"):
         sliders.draw(words, form, options)
         region.mask(words, form, options, first)

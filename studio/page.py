@@ -13,7 +13,7 @@ from imgedit.errors import ImgeditError, TryLater
 from imgedit.request import EditOptions
 from imgedit.v1 import edit_pb2
 from imgedit.values import Output
-from studio import batch_table, catalogue, components, errors, form, history, login, progress, results, values
+from studio import batch_table, catalogue, components, errors, form, history, login, progress, results, tasks, values
 from studio.batch_zip import BatchZip
 from studio.catalogue import Form
 from studio.form import EditForm
@@ -44,6 +44,7 @@ def show() -> None:
     _header(words)
     login.require(words, settings)
     offered = _offered(words)
+    tasks.draw(words, offered)
     chosen = _chosen_form(words, offered)
     left, right = st.columns([5, 7], gap="medium")
     with left:
@@ -165,16 +166,11 @@ def _feature(words: Words, experiment: edit_pb2.Experiment) -> edit_pb2.Feature:
         list(features),
         default=experiment.features[0].id,
         required=True,
-        format_func=lambda name: _feature_name(words, features[name]),
-        key=f"feature-{experiment.id}",
+        format_func=lambda name: plain(tasks.feature_name(words, features[name])),
+        key=tasks.feature_key(experiment),
         persist_state="session",
     )
     return features.get(str(picked), experiment.features[0])
-
-
-def _feature_name(words: Words, feature: edit_pb2.Feature) -> str:
-    """The catalogue's own name in Korean; in English the table's, where it has one."""
-    return plain(feature.name) if words.language == "ko" else plain(words.named("name", feature.id))
 
 
 def _begin_if_asked(session: Session, edit_form: EditForm) -> None:
@@ -276,4 +272,4 @@ def _nothing_yet(words: Words, edit_form: EditForm) -> None:
             st.caption(words("picture.size", width=picture.width, height=picture.height, kind=picture.kind))
         else:
             st.header(words("empty.title"), anchor=False)
-            st.markdown(words("empty.text"))
+            st.markdown(words("empty.text" if edit_form.takes_prompt else "empty.no_prompt"))

@@ -96,7 +96,7 @@ class Session:
         """Enter again what made a result: its picture and its settings, with the seed that it had."""
         self.choose(result.source)
         self.inputs = self.chosen
-        seed: Values = {"seed-how": "fixed", "seed": result.answer.seed}
+        seed: Values = {"seed-how": "fixed", "seed": result.answer.seed} if result.is_painted else {}
         self.pending = {key: value for key, value in result.values.items() if key not in OF_THE_PAGE} | seed
 
     @property

@@ -66,17 +66,20 @@ TEXTS: dict[str, tuple[str, str]] = {
     "language": ("언어", "Language"),
     "seconds": ("{seconds}초", "{seconds} s"),
     "minutes": ("{minutes}분 {seconds}초", "{minutes} min {seconds} s"),
-    # Experiment and feature
+    # Task, experiment and feature
+    "tasks": ("무엇을 할까요?", "What is to be done"),
     "experiment": ("실험", "Experiment"),
     "feature": ("기능", "Feature"),
     "description.ben2_flux_fill": ("배경 제거 후 인페인팅/아웃페인팅", "Cut out the subject, then repaint or extend"),
     "description.ben2_qwen_image": ("배경 제거 후 정밀 편집", "Cut out the subject, then edit by instruction"),
+    "description.ben2": ("배경 제거", "Cut out the subject"),
     "name.inpainting": ("영역 채우기", "Inpainting"),
     "name.outpainting": ("이미지 확장", "Outpainting"),
     "name.appearance_editing": ("외관 편집", "Appearance"),
     "name.semantic_editing": ("의미론적 편집", "Objects and scene"),
     "name.text_editing": ("텍스트 편집", "Text"),
     "name.multi_image_editing": ("다중 이미지 편집", "Several images"),
+    "name.background_removal": ("배경 제거", "Background removal"),
     "unavailable": (
         "지금은 쓸 수 없습니다. {services}가 응답하지 않습니다. 다시 응답하면 이 페이지에서 바로 쓸 수 있습니다.",
         "Not usable now: {services} does not answer. The page goes on by itself as soon as it does.",
@@ -126,31 +129,6 @@ TEXTS: dict[str, tuple[str, str]] = {
         "The prompt is too long: {count} characters, at most {max} are read.",
     ),
     "prompt.missing": ("바꿀 내용을 프롬프트에 쓰세요.", "Say in the prompt what is to change."),
-    "examples": ("예시", "Examples"),
-    "examples.inpainting": (
-        "배경을 밝은 현대적인 체육관으로 변경, 운동 기구 포함\n배경을 현대적인 체육관으로 변경",
-        "change the background to a bright modern gym with equipment\na bright modern gym",
-    ),
-    "examples.outpainting": (
-        "왼쪽에 운동 기구 추가\n사방으로 넓은 체육관",
-        "add gym equipment at the left\na wide gym on all sides",
-    ),
-    "examples.appearance_editing": (
-        "운동복의 상의를 파란색에서 빨간색으로 변경\n전문적이고 깔끔한 스타일, 밝은 조명",
-        "change the sportswear's top from blue to red\nprofessional and clean style, bright light",
-    ),
-    "examples.semantic_editing": (
-        "손에 물병 추가\n안경 제거\n배경을 야외 공원으로 변경",
-        "add a water bottle to the hand\nremove the glasses\nchange the background to an outdoor park",
-    ),
-    "examples.text_editing": (
-        "티셔츠의 'GYM'을 'FITNESS'로 변경",
-        "change 'GYM' on the T-shirt to 'FITNESS'",
-    ),
-    "examples.multi_image_editing": (
-        "참조 이미지의 스타일로 변경\nPicture 2의 옷을 입히기",
-        "change it to the style of the reference picture\ndress the person in the clothes of Picture 2",
-    ),
     "tips": ("작성 팁", "Writing tips"),
     "tips.specific": ("구체적으로 쓰세요", "Be specific"),
     "tips.specific.weak": ("배경 변경", "change the background"),
@@ -344,6 +322,10 @@ TEXTS: dict[str, tuple[str, str]] = {
     "empty.text": (
         "① 이미지를 고르고  ② 프롬프트를 쓰고  ③ 이미지 편집을 누르세요.",
         "① Choose a picture  ② write a prompt  ③ press Edit the picture.",
+    ),
+    "empty.no_prompt": (
+        "① 이미지를 고르고  ② 이미지 편집을 누르세요. 프롬프트는 필요 없습니다.",
+        "① Choose a picture  ② press Edit the picture. It needs no prompt.",
     ),
     # Batch
     "batch": ("일괄 편집", "Batch"),

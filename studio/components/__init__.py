@@ -32,13 +32,14 @@ _arrive = st.components.v2.component("imgedit_arrive", js=(_HERE / "arrive.js").
 
 @dataclass(frozen=True)
 class Item:
-    """One picture of a gallery. chosen: None where nothing is chosen in it."""
+    """One picture of a gallery, or an icon of Material Symbols. chosen: None where nothing is chosen in it."""
 
     id: str
-    picture: bytes
+    picture: bytes | None
     title: str
     caption: str = ""
     chosen: bool | None = None
+    icon: str = ""
 
 
 def brush(words: Words, picture: bytes, size: tuple[int, int], *, id: str, key: str) -> str:
@@ -60,7 +61,8 @@ def gallery(items: list[Item], *, label: str, key: str, side: str = "5.5rem") ->
     shown = [
         {
             "id": item.id,
-            "picture": data_url(item.picture),
+            "picture": data_url(item.picture) if item.picture else "",
+            "icon": item.icon,
             "title": item.title,
             "caption": item.caption,
             **({} if item.chosen is None else {"chosen": item.chosen}),

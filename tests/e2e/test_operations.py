@@ -58,11 +58,12 @@ def command(stack: RunningStack, *arguments: str) -> subprocess.CompletedProcess
     )
 
 
-def test_the_experiments_are_those_of_the_guide(client: SyncEditClient) -> None:
+def test_the_experiments_are_those_of_the_guide_and_the_cut_out(client: SyncEditClient) -> None:
     found = client.experiments()
     assert [(e.id, e.name, e.description) for e in found] == [
         ("ben2_flux_fill", "BEN2 + FLUX.1-Fill", "배경 제거 후 인페인팅/아웃페인팅"),
         ("ben2_qwen_image", "BEN2 + Qwen-Image", "배경 제거 후 정밀 편집"),
+        ("ben2", "BEN2", "배경 제거"),
     ]
     assert [(f.id, f.name) for e in found for f in e.features] == [
         ("inpainting", "영역 채우기"),
@@ -71,7 +72,11 @@ def test_the_experiments_are_those_of_the_guide(client: SyncEditClient) -> None:
         ("semantic_editing", "의미론적 편집"),
         ("text_editing", "텍스트 편집"),
         ("multi_image_editing", "다중 이미지 편집"),
+        ("background_removal", "배경 제거"),
     ]
+    removal = found[-1].features[0]
+    assert (removal.task["ko"], removal.task["en"]) == ("배경 제거", "Remove the background")
+    assert found[0].features[0].examples[1].prompt["ko"] == "배경을 현대적인 체육관으로 변경"
 
 
 def test_each_parameter_has_what_a_form_needs(client: SyncEditClient) -> None:
@@ -176,7 +181,7 @@ def test_the_shell_is_offered_what_the_server_has(stack: RunningStack) -> None:
         assert not done.stderr
         return set(done.stdout.split())
 
-    assert offered("imgedit edit -e ") == {"ben2_flux_fill", "ben2_qwen_image"}
+    assert offered("imgedit edit -e ") == {"ben2_flux_fill", "ben2_qwen_image", "ben2"}
     assert offered("imgedit edit -e ben2_flux_fill -f ") == {"inpainting", "outpainting"}
     assert offered("imgedit batch -f text") == {"text_editing"}
     assert offered("imgedit edit -e ", "127.0.0.1:1") == set()
@@ -195,7 +200,7 @@ def test_with_json_the_command_line_prints_one_object(stack: RunningStack, photo
     assert (refused.returncode, error["reason"], error["violations"][0]["field"]) == (1, "INVALID_FIELD", "steps")
     assert error["request_id"]
     listed = json.loads(command(stack, "experiments", "--json").stdout)["experiments"]
-    assert [experiment["id"] for experiment in listed] == ["ben2_flux_fill", "ben2_qwen_image"]
+    assert [experiment["id"] for experiment in listed] == ["ben2_flux_fill", "ben2_qwen_image", "ben2"]
     assert listed[0]["features"][0]["parameters"]
     health = json.loads(command(stack, "health", "--json").stdout)
     assert (health["target"], health["serving"]) == (stack.target, True)

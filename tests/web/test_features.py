@@ -35,6 +35,42 @@ def test_an_edit_gives_the_bytes_that_the_api_gives(studio: Studio, demo_stack: 
     expect(studio.page.get_by_text("모델이 본 프롬프트 · 번역됨")).to_be_visible()
 
 
+def test_a_task_chooses_its_experiment_and_feature(studio: Studio) -> None:
+    tasks = studio.page.get_by_role("group", name="무엇을 할까요?")
+    names = [
+        "배경 바꾸기",
+        "이미지 확장",
+        "색·스타일 바꾸기",
+        "사물 넣기·빼기",
+        "글자 바꾸기",
+        "참조 이미지로 편집",
+        "배경 제거",
+    ]
+    expect(tasks.get_by_role("button")).to_contain_text(names)
+    tasks.get_by_role("button", name="글자 바꾸기").click()
+    for name in (QWEN, "텍스트 편집"):
+        expect(studio.page.get_by_role("radio", name=name, exact=True)).to_be_checked()
+    expect(studio.page.get_by_role("button", name="티셔츠의 'GYM'을 'FITNESS'로 변경")).to_be_visible()
+    studio.choose("외관 편집")  # and the other way round
+    expect(tasks.get_by_role("button", name="색·스타일 바꾸기")).to_have_attribute("aria-pressed", "true")
+    studio.choose("English")
+    tasks = studio.page.get_by_role("group", name="What is to be done")
+    expect(tasks.get_by_role("button", name="Change colours and style")).to_have_attribute("aria-pressed", "true")
+
+
+def test_the_background_is_removed_without_a_prompt(studio: Studio) -> None:
+    studio.page.get_by_role("button", name="배경 제거 (BEN2)").click()
+    expect(studio.page.get_by_label("프롬프트", exact=True)).to_have_count(0)
+    studio.sample("in-the-gym")
+    studio.edit()
+    result = studio.downloaded_image()
+    assert result.mode == "RGBA"
+    assert result.getchannel("A").getextrema() == (0, 255)
+    expect(studio.page.get_by_role("button", name="다른 결과 4장 더 만들기")).to_have_count(0)
+    assert studio.used("마스크") == "BEN2 자동"
+    expect(studio.page.get_by_role("cell", name="시드", exact=True)).to_have_count(0)
+
+
 @pytest.mark.parametrize(
     ("experiment", "feature", "example"),
     [

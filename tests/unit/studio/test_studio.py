@@ -223,7 +223,6 @@ def test_every_text_that_the_code_asks_for_exists_and_every_text_is_asked_for() 
         "brush",
         "choice",
         "description",
-        "examples",
         "mask",
         "name",
         "negative",
@@ -317,6 +316,6 @@ def test_a_zip_keeps_every_result_and_lets_go_of_its_pictures() -> None:
 
 def _finished(name: str, output: bytes) -> Task:
     source = pictures.opened(name, png(Image.new("RGB", (20, 20))))
-    answer = edit_pb2.EditResponse(output_image=output, seed=7, effective={"feature_id": "inpainting"})
+    answer = edit_pb2.EditResponse(output_image=output, seed=7, effective={"feature_id": "inpainting", "steps": 28})
     result = Result(1, source, {"experiment": "ben2_flux_fill"}, answer, b"", b"", b"", None, None)
     return Task(source, {"experiment": "ben2_flux_fill"}, result=result)

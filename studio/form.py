@@ -15,6 +15,7 @@ from imgedit.values import Format, Output
 from studio import fields, inputs, prompt, region, sliders
 from studio.catalogue import Form
 from studio.pictures import Picture
+from studio.repainted import Masking
 from studio.session import Session
 from studio.text import Words
 
@@ -27,7 +28,7 @@ class EditForm:
     """What the form holds: the pictures and the options of the edit.
 
     takes_prompt: whether the feature reads one. missing: what to do first, if anything. is_asked: whether the button
-    was pressed with nothing missing.
+    was pressed with nothing missing. masking: how the mask is made, where the feature takes one.
     """
 
     inputs: list[Picture] = field(default_factory=list)
@@ -35,6 +36,7 @@ class EditForm:
     takes_prompt: bool = True
     missing: str | None = None
     is_asked: bool = False
+    masking: Masking | None = None
 
 
 def draw(words: Words, session: Session, form: Form, *, is_busy: bool) -> EditForm:
@@ -51,7 +53,7 @@ def draw(words: Words, session: Session, form: Form, *, is_busy: bool) -> EditFo
             region.margins(words, form, options, first)
     with st.container(border=True, key="card-parameters"):
         sliders.draw(words, form, options)
-        region.mask(words, form, options, first)
+        edit_form.masking = region.mask(words, form, options, first)
         _advanced(words, form, options)
     edit_form.options = cast("EditOptions", options)
     edit_form.missing = _missing(words, form, edit_form)

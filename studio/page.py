@@ -13,7 +13,20 @@ from imgedit.errors import ImgeditError, TryLater
 from imgedit.request import EditOptions
 from imgedit.v1 import edit_pb2
 from imgedit.values import Output
-from studio import batch_table, catalogue, components, errors, form, history, login, progress, results, tasks, values
+from studio import (
+    batch_table,
+    catalogue,
+    components,
+    errors,
+    form,
+    history,
+    login,
+    progress,
+    repainted,
+    results,
+    tasks,
+    values,
+)
 from studio.batch_zip import BatchZip
 from studio.catalogue import Form
 from studio.form import EditForm
@@ -231,6 +244,7 @@ def _workbench(words: Words, session: Session, edit_form: EditForm) -> None:
     """Always one thing to scroll to and one card, so that each takes the place of the one before."""
     if edit_form.options != session.failed_options:
         session.failed = None  # what failed is not what is asked for now
+    is_masking = repainted.show(words, session, edit_form.masking, edit_form.options)
     if session.run is not None:
         progress.show(words, session, session.run)
     elif session.finished_batch is not None and session.zipped is not None:
@@ -243,20 +257,21 @@ def _workbench(words: Words, session: Session, edit_form: EditForm) -> None:
         components.arrive(key=f"arrive-{id(session.failed)}")
         with st.container(key="failed"):
             errors.show(words, session.failed)
-        _result(words, session, edit_form)
+        _result(words, session, edit_form, is_masking=is_masking)
     else:
         if session.shown is not None:
             components.arrive(key=f"arrive-{session.shown.number}")
         else:
             st.empty()
-        _result(words, session, edit_form)
+        _result(words, session, edit_form, is_masking=is_masking)
     history.show(words, session)
 
 
-def _result(words: Words, session: Session, edit_form: EditForm) -> None:
-    """The result that is looked at; before there is one, what is to be edited."""
+def _result(words: Words, session: Session, edit_form: EditForm, *, is_masking: bool) -> None:
+    """The result that is looked at; before there is one, what is to be edited, unless it is on view with its mask."""
     if session.shown is None:
-        _nothing_yet(words, edit_form)
+        if not is_masking:
+            _nothing_yet(words, edit_form)
         return
     with st.container(border=True, key="card-result"):
         is_again = results.show(words, session, session.shown)

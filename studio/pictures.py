@@ -24,6 +24,9 @@ VIEW_SIDE = 1280
 """Longest side of what is shown, in pixels."""
 THUMB_SIDE = 224
 
+RED = "#e11d48"
+"""What is to be repainted, here and in the brush."""
+
 _QUALITY = 86
 _CHECK = 12
 
@@ -160,9 +163,33 @@ def mask_over(view: bytes, mask: bytes, visit: Hashable = "") -> bytes:
     """The picture with what the mask repaints in red. Raises as `opened`."""
     judged, _ = _decoded(mask, "mask_image", visit)
     weight = Image.fromarray(images.mask_of(judged, field="mask_image", size=judged.size, is_lossy=False))
+    return _reddened(_read(view), weight)
+
+
+def reddened(view: bytes, mask: bytes | None) -> bytes:
+    """The picture with what a mask of the server's repaints in red; None = all of it."""
     picture = _read(view)
-    red = Image.blend(picture, Image.new("RGB", picture.size, "#e11d48"), 0.55)
+    return _reddened(picture, _grey(mask) if mask else Image.new("L", picture.size, 255))
+
+
+def _reddened(picture: Image.Image, weight: Image.Image) -> bytes:
+    red = Image.blend(picture, Image.new("RGB", picture.size, RED), 0.55)
     return webp(Image.composite(red, picture, weight.resize(picture.size)))
+
+
+def layer(mask: bytes, side: int) -> bytes:
+    """A mask of the server's as a PNG file that the brush goes on from: red, transparent where the mask is black."""
+    weight = _fitted(_grey(mask), side)
+    red = Image.new("RGB", weight.size, RED)
+    red.putalpha(weight)
+    buffer = io.BytesIO()
+    red.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _grey(mask: bytes) -> Image.Image:
+    with Image.open(io.BytesIO(mask)) as image:
+        return image.convert("L")
 
 
 def mask_at(drawn: bytes, size: tuple[int, int], *, max_side: int, visit: Hashable = "") -> bytes | None:

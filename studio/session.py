@@ -25,6 +25,18 @@ MAX_REMEMBERED = 64
 """Uploads that are kept opened, so that a rerun does not decode them again."""
 
 
+@dataclass(frozen=True)
+class Repainted:
+    """What an edit would repaint, in red on the picture. key: of the picture and the options that decide it.
+
+    caption: the key of the text that says what is seen.
+    """
+
+    key: tuple[object, ...]
+    view: bytes
+    caption: str
+
+
 @dataclass
 class Session:
     """The state of a visit. When it goes, what still runs is cancelled.
@@ -34,7 +46,8 @@ class Session:
     kept_references, kept_mask: those of before a refresh. values: what was entered; pending: to be entered at the next
     drawing. shown: the result on view. variants: those of "other seeds". numbers: of the edits. zipped, finished_batch:
     the results of the last batch. failed: why the last edit brought none; failed_options: of that edit. visit: tells
-    this visit from others. id: the tab's own.
+    this visit from others. id: the tab's own. repainted: the answer to the last question. brush_base: the mask that the
+    brush asked to begin with, under the id of that question; None where there is none.
     """
 
     chosen: list[Picture] = field(default_factory=list)
@@ -44,6 +57,8 @@ class Session:
     kept_references: list[Picture] = field(default_factory=list)
     mask: bytes | None = None
     kept_mask: bytes | None = None
+    repainted: Repainted | None = None
+    brush_base: tuple[str, bytes | None] | None = None
     values: Values = field(default_factory=dict)
     pending: Values = field(default_factory=dict)
     id: str = ""

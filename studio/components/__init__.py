@@ -19,6 +19,11 @@ _HERE = Path(__file__).parent
 
 _PAGE = "page"
 
+BRUSH_TEXTS = (
+    *("label", "brushing", "rectangle", "lasso", "hand", "paint", "erase", "size", "undo", "redo", "invert", "clear"),
+    *("start", "starting", "zoom_in", "zoom_out", "zoom_fit", "full"),
+)
+
 
 def _component(name: str) -> Any:
     html, css, js = ((_HERE / f"{name}.{kind}").read_text(encoding="utf-8") for kind in ("html", "css", "js"))
@@ -42,12 +47,38 @@ class Item:
     icon: str = ""
 
 
-def brush(words: Words, picture: bytes, size: tuple[int, int], *, id: str, key: str) -> str:
-    """Paint a mask over a picture that is shown at `size`; the mask as a data URL of a PNG, "" = nothing is painted."""
-    names = ("label", "size", "paint", "erase", "undo", "redo", "clear", "full")
-    texts = {name: words(f"brush.{name}") for name in names} | {"covered": words("brush.covered", percent="{percent}")}
+def brush(
+    words: Words,
+    picture: bytes,
+    size: tuple[int, int],
+    *,
+    id: str,
+    key: str,
+    base: tuple[str, bytes | None] | None,
+) -> str:
+    """Paint a mask over a picture that is shown at `size`; the mask as a data URL of a PNG, "" = nothing is painted.
+
+    base: the mask to begin with that was asked for, with the id of the question.
+    """
+    texts = {name: words(f"brush.{name}") for name in BRUSH_TEXTS}
+    texts["covered"] = words("brush.covered", percent="{percent}")
+    answer = base and {"id": base[0], "layer": data_url(base[1], "png") if base[1] else ""}
     data = {"id": id, "picture": data_url(picture), "width": size[0], "height": size[1], "words": texts}
-    return str(_brush(data=data, key=key, default={"mask": ""}, on_mask_change=_nothing).mask or "")
+    state = _brush(
+        data={**data, "base": answer},
+        key=key,
+        default={"mask": ""},
+        on_mask_change=_nothing,
+        on_start_change=_nothing,
+    )
+    return str(state.mask or "")
+
+
+def asked(*, key: str) -> str | None:
+    """The id of the question for a mask to begin with that the brush has just asked, if it has."""
+    state: Any = st.session_state.get(key)
+    found = state.get("start") if state else None
+    return None if found is None else str(found)
 
 
 def compare(words: Words, before: bytes, after: bytes, *, key: str) -> None:
@@ -97,10 +128,10 @@ def visit() -> str:
     return str(state.get("visit") or "") if state else ""
 
 
-def arrive(*, key: str) -> None:
-    """Bring what is drawn here into sight, once for each key."""
-    with st.container(key="arrive", height=1, gap=None):
-        _arrive(key=key, data={"id": key})
+def arrive(*, key: str, place: str = "arrive") -> None:
+    """Bring what is drawn here into sight, once when the key of this place is another one."""
+    with st.container(key=place, height=1, gap=None):
+        _arrive(key=key, data={"id": key, "place": place})
 
 
 def _nothing() -> None:

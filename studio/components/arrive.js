@@ -1,9 +1,9 @@
-// Scrolls down or up to where it is mounted, once for each id, and only where that is out of sight.
-let last;
+// Scrolls down or up to where it is mounted, when its place has another id than before, and only out of sight.
+const last = {}; // id by place
 
 export default function ({ parentElement, data }) {
-  if (last === data.id) return;
-  last = data.id;
+  if (last[data.place] === data.id) return;
+  last[data.place] = data.id;
   const place = (parentElement.host ?? parentElement).getBoundingClientRect();
   if (place.top >= 0 && place.top < innerHeight * 0.7) return;
   const behavior = matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth";

@@ -177,19 +177,20 @@ def test_without_any_model_service_the_orchestrator_is_ready_and_says_what_is_mi
         assert client.is_serving()
         client.experiments()
         started = time.monotonic()
-        flux, qwen = client.experiments()
+        flux, qwen, cut_out = client.experiments()
         assert time.monotonic() - started < 5  # 0.05 s on a machine with nothing else to do
         assert not flux.available
         assert list(flux.unavailable_services) == ["segmentation", "fill"]
         assert list(qwen.unavailable_services) == ["segmentation", "qwen_edit"]
-        assert not any(feature.available for experiment in (flux, qwen) for feature in experiment.features)
+        assert list(cut_out.unavailable_services) == ["segmentation"]
+        assert not any(feature.available for experiment in (flux, qwen, cut_out) for feature in experiment.features)
 
 
 def test_with_every_service_all_is_available_and_profiles_are_told(client: SyncEditClient) -> None:
-    flux, qwen = client.experiments()
-    assert flux.available
-    assert qwen.available
+    flux, qwen, cut_out = client.experiments()
+    assert all(experiment.available for experiment in (flux, qwen, cut_out))
     assert all(feature.available for feature in (*flux.features, *qwen.features))
+    assert not cut_out.features[0].profiles  # nothing paints
     told = {spec.profile: (spec.steps, spec.guidance_scale, spec.strength) for spec in qwen.features[0].profiles}
     assert told == {
         profile_pb2.PROFILE_FAST: (8, 1.0, 1.0),

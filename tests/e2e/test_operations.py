@@ -98,7 +98,7 @@ def test_pages_of_the_catalogue_add_up(stack: RunningStack, client: SyncEditClie
     with grpc.insecure_channel(stack.target) as channel:
         stub = edit_pb2_grpc.EditServiceStub(channel)
         first = stub.ListExperiments(edit_pb2.ListExperimentsRequest(page_size=1))
-        second = stub.ListExperiments(edit_pb2.ListExperimentsRequest(page_size=1, page_token=first.next_page_token))
+        second = stub.ListExperiments(edit_pb2.ListExperimentsRequest(page_size=2, page_token=first.next_page_token))
     assert [e.id for e in (*first.experiments, *second.experiments)] == [e.id for e in client.experiments()]
     assert not second.next_page_token
 

@@ -185,11 +185,53 @@ def test_the_brush_fills_the_screen_when_asked_to(studio: Studio) -> None:
     after = canvas.bounding_box()
     assert before
     assert after
-    assert after["width"] > 1.4 * before["width"]
+    assert after["width"] > 1.2 * before["width"]
     canvas.click(position={"x": 50, "y": 50})
     expect(studio.page.locator("output")).not_to_have_text("0.0% 칠함")
     studio.press("전체 화면")
     expect(studio.page.get_by_role("button", name="전체 화면")).to_have_attribute("aria-pressed", "false")
+
+
+def test_shapes_start_from_the_automatic_mask_and_can_be_inverted_erased_and_enlarged(studio: Studio) -> None:
+    page, covered = studio.page, studio.page.locator("output")
+    studio.sample("in-the-gym")
+    studio.unfold("마스크")
+    studio.press("다시 그릴 부분 보기")
+    expect(page.get_by_role("img", name="붉은 부분을 다시 그립니다.")).to_be_visible()
+    studio.choose("브러시")
+    expect(page.get_by_role("img", name="붉은 부분을 다시 그립니다.")).to_have_count(0)
+    studio.press("사각형")
+    drag(studio, (0.25, 0.25), (0.75, 0.75))
+    expect(covered).to_have_text("25% 칠함")
+    studio.press("반전")
+    expect(covered).to_have_text("75% 칠함")
+    studio.press("실행 취소")
+    expect(covered).to_have_text("25% 칠함")
+    studio.press("지우개")
+    studio.press("올가미")
+    drag(studio, (0.1, 0.1), (0.9, 0.1), (0.9, 0.9), (0.1, 0.9))
+    expect(covered).to_have_text("0.0% 칠함")
+    studio.press("자동 마스크에서 시작")
+    expect(covered).not_to_have_text("0.0% 칠함")
+    canvas = page.get_by_role("application")
+    fitted = canvas.evaluate("canvas => canvas.clientWidth")
+    studio.press("확대")
+    expect(page.get_by_role("button", name="전체 보기")).to_have_text("150%")
+    assert abs(canvas.evaluate("canvas => canvas.clientWidth") - 1.5 * fitted) <= 2
+    studio.press("전체 보기")
+    assert canvas.evaluate("canvas => canvas.clientWidth") == fitted
+
+
+def drag(studio: Studio, *places: tuple[float, float]) -> None:
+    """With the mouse over the brush's picture, from place to place, as parts of its width and height."""
+    box = studio.page.get_by_role("application").bounding_box()
+    assert box
+    mouse = studio.page.mouse
+    for place, (across, down) in enumerate(places):
+        mouse.move(box["x"] + across * box["width"], box["y"] + down * box["height"])
+        if not place:
+            mouse.down()
+    mouse.up()
 
 
 def test_an_uploaded_mask_is_shown_over_the_picture_and_used(studio: Studio) -> None:

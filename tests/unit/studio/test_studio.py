@@ -18,8 +18,9 @@ from imgedit.imaging import images
 from imgedit.imaging.decode_pool import Decoders
 from imgedit.v1 import edit_pb2
 from studio import __main__ as start
-from studio import pictures, settings
+from studio import pictures, repainted, settings
 from studio.batch_zip import BatchZip
+from studio.catalogue import Form
 from studio.door import Door, is_own_page
 from studio.runs import Result, Task
 from studio.settings import Settings
@@ -194,6 +195,31 @@ def test_a_brushed_mask_becomes_one_of_the_pictures_size_with_black_and_white_un
 
 def test_a_brush_that_painted_nothing_is_no_mask() -> None:
     assert pictures.mask_at(png(Image.new("RGB", (80, 60))), (800, 600), max_side=800) is None
+
+
+def test_a_mask_of_the_server_is_shown_in_red_and_is_a_layer_for_the_brush() -> None:
+    mask = Image.new("L", (40, 20))
+    mask.paste(255, (0, 0, 20, 20))
+    layer = Image.open(io.BytesIO(pictures.layer(png(mask), 20)))
+    assert layer.size == (20, 10)
+    assert (np.asarray(layer.getchannel("A"))[5, [2, 17]] == [255, 0]).all()
+    view = pictures.webp(Image.new("RGB", (80, 40), "white"))
+    red, white = np.asarray(decoded(pictures.reddened(view, png(mask)))).astype(int)[20, [10, 70]]
+    assert red[0] - red[1] > 80
+    assert white.min() > 240
+    whole = np.asarray(decoded(pictures.reddened(view, None))).astype(int)
+    assert (whole[..., 0] - whole[..., 1] > 80).all()
+
+
+def test_the_question_for_a_mask_takes_as_few_steps_as_the_ranges_allow() -> None:
+    steps = edit_pb2.ParameterSpec(name="steps", range={"min": 10, "max": 50})
+    strength = edit_pb2.ParameterSpec(name="strength", range={"min": 0, "max": 1})
+    prompt = edit_pb2.ParameterSpec(name="prompt")
+    form = Form(edit_pb2.Experiment(id="a"), edit_pb2.Feature(id="b", parameters=[steps, strength, prompt]))
+    assert repainted._one_step(form) == {"prompt": repainted.PROMPT, "steps": 10, "strength": 0.01}
+    strength.range.min = 0.5
+    form = Form(edit_pb2.Experiment(id="a"), edit_pb2.Feature(id="b", parameters=[strength]))
+    assert repainted._one_step(form) == {"strength": 0.5}
 
 
 def test_samples_are_the_pictures_of_a_folder(tmp_path: Path) -> None:

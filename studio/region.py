@@ -1,4 +1,4 @@
-"""Where the picture is changed: margins to add, and the mask, by brush, from a file, or BEN2's."""
+"""The editable region: margins, and a mask by brush, from a file or from BEN2."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def _margins_drawn(view: bytes, size: tuple[int, int], margins: pictures.Margins
 
 
 def mask(words: Words, form: Form, options: dict[str, Any], picture: Picture | None) -> Masking | None:
-    """Where the mask comes from, and how it is worked on; None where the feature takes none."""
+    """The source of the mask, and its options; None if the feature has no mask."""
     spec = form.take("mask_image")
     worked = [spec for spec in form.rest() if spec.name.startswith("mask_options.")]
     if spec is None and not worked:

@@ -1,6 +1,6 @@
-"""The edge's Lua scripts: the hand-written parts in lua/ with tables made from the protos and the error classes.
+"""Generate the edge's Lua scripts: the hand-written parts in lua/ with tables.
 
-Knows google.api.http annotations; knows no path, message or field by name.
+The tables come from the protos, their google.api.http annotations and the error classes.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from imgedit.errors import ImgeditError, ScopeMissing, ServiceUnavailable, Unaut
 
 FOLDER = Path(__file__).parent / "lua"
 
-# What the check of a credential can end with.
+# The possible results of a credential check.
 _ERRORS: tuple[type[ImgeditError], ...] = (Unauthenticated, ScopeMissing, ServiceUnavailable)
 
 
 def headers(files: FileDescriptorSet, service: str) -> bytes:
-    """The script that judges a call before its body is read."""
+    """The script that checks a call before its body is read."""
     return _joined(_part("refuse"), _errors(), _calls(files, service), _part("headers"))
 
 
 def body(files: FileDescriptorSet, service: str) -> bytes:
-    """The script that judges the keys of a JSON body."""
+    """The script that checks the keys of a JSON body."""
     return _joined(_part("refuse"), _bodies(files, service), _part("body"))
 
 
@@ -52,7 +52,7 @@ def _number(code: grpc.StatusCode) -> int:
 
 
 def _calls(files: FileDescriptorSet, service: str) -> str:
-    """The calls that have one body, as Lua patterns of their paths, and the RPC of each."""
+    """The calls with one body, as Lua patterns of their paths, and the RPC of each."""
     lines = []
     for method in _methods(files, service):
         rpc = f"/{service}/{method.name}"
@@ -64,7 +64,7 @@ def _calls(files: FileDescriptorSet, service: str) -> str:
 
 
 def _bodies(files: FileDescriptorSet, service: str) -> str:
-    """The JSON paths and their messages; of each message the fields: "bytes", "value", or the message in it."""
+    """The JSON paths and their messages' fields: "bytes", "value", or a message."""
     paths, pending = [], []
     for method in _methods(files, service):
         for route in routes(method):
@@ -109,5 +109,5 @@ def _methods(files: FileDescriptorSet, service: str) -> list[MethodDescriptorPro
 
 
 def _escaped(path: str) -> str:
-    """A path as a Lua pattern; braces stay as they are."""
+    """A path as a Lua pattern with unchanged braces."""
     return re.sub(r"([^\w/{}])", r"%\1", path)

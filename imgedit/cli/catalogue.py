@@ -1,4 +1,4 @@
-"""The commands `imgedit catalogue check`, `import` and `schema`, which run the orchestrator's own code as a process."""
+"""The commands `imgedit catalogue check` and `schema`, run in the orchestrator."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def import_(
 
 @app.command(cls=Command)
 def schema() -> None:
-    """Print the JSON Schema of a catalogue file, for editors that complete and check YAML."""
+    """Print the JSON Schema of a catalogue file, for YAML editors."""
     _run("schema")
 
 

@@ -1,4 +1,7 @@
-"""The edge and what JSON callers send: unknown keys, base64, RFC-legal forms, and the texts of refusals."""
+"""The edge and what JSON callers send.
+
+Unknown keys, base64, RFC-legal forms, and the texts of refusals.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`make release`: in a repository of its own, a release is whole, or refused in one line with nothing changed."""
+"""`make release` releases a whole version or refuses in one line, unchanged."""
 
 from __future__ import annotations
 

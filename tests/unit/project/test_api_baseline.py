@@ -1,4 +1,4 @@
-"""`buf breaking` against the committed baseline: the API of today passes, and a planted break is refused by name."""
+"""`buf breaking` passes today's API and rejects a planted break by name."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ EDIT, STEPS = "imgedit/v1/edit.proto", "imgedit/inference/v1/steps.proto"
 
 
 def breaks(folder: Path, file: str = "", was: str = "", becomes: str = "") -> str:
-    """What `make lint` says of the protos with one text in place of another; "" where it lets them pass."""
+    """`make lint`'s message about the protos with one text replaced; "" if it passes."""
     protos = folder / "protos"
     shutil.copytree(PROTOS, protos)
     if file:

@@ -81,7 +81,7 @@ class Form:
         self._left = {spec.name: spec for spec in feature.parameters}
 
     def has(self, name: str) -> bool:
-        """Whether it is there and not drawn yet."""
+        """Whether the parameter exists and is not drawn yet."""
         return name in self._left
 
     def take(self, name: str) -> edit_pb2.ParameterSpec | None:

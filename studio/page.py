@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import cast
+from zoneinfo import ZoneInfo
 
 import streamlit as st
 
@@ -14,7 +16,7 @@ from imgedit.request import EditOptions
 from imgedit.v1 import edit_pb2
 from imgedit.values import Output
 from studio import (
-    batch_table,
+    batch_results,
     catalogue,
     components,
     errors,
@@ -27,7 +29,7 @@ from studio import (
     tasks,
     values,
 )
-from studio.batch_zip import BatchZip
+from studio.batch import Batch, zip_name
 from studio.catalogue import Form
 from studio.form import EditForm
 from studio.runs import Result, Run, Task, Values
@@ -196,7 +198,7 @@ def _begin_if_asked(session: Session, edit_form: EditForm) -> None:
     if not edit_form.is_asked or edit_form.options is None:
         return
     if len(edit_form.inputs) == 1:
-        session.zipped = None
+        session.batch = None
         _begin(session, [Task(edit_form.inputs[0], edit_form.options)])
     else:
         _begin_batch(session, edit_form)
@@ -207,12 +209,18 @@ def _begin_batch(session: Session, edit_form: EditForm) -> None:
     asked = options.get("output")
     output = asked if isinstance(asked, Output) else Output()
     options["output"] = replace(output, omit=("cutout", "mask"))
-    session.zipped = BatchZip()
-    _begin(session, [Task(picture, options) for picture in edit_form.inputs])
+    tasks = [Task(picture, options, values=session.values) for picture in edit_form.inputs]
+    session.batch = Batch(tasks, zip_name(str(options.get("feature")), _now()))
+    _begin(session, tasks)
+
+
+def _now() -> datetime:
+    """The time on the visitor's clock."""
+    return datetime.now(ZoneInfo(st.context.timezone or "UTC"))
 
 
 def _begin_variants(session: Session, result: Result) -> None:
-    session.zipped = None
+    session.batch = None
     seeds = random.sample(range(2**32), VARIANTS)
     tasks = [Task(result.source, cast("EditOptions", {**result.options, "seed": seed})) for seed in seeds]
     _begin(session, tasks, result.values)
@@ -222,7 +230,7 @@ def _begin(session: Session, tasks: list[Task], entered: Values | None = None) -
     for task in tasks:
         task.number = next(session.numbers)
         task.values = session.values if entered is None else entered
-    run = Run(tasks, keep=session.zipped.add if session.zipped else None)
+    run = Run(tasks, keep=session.batch.keep if session.batch else None)
     session.begin(run)
     run.start(catalogue.client(), catalogue.configuration().timeout)
     st.rerun()
@@ -234,8 +242,8 @@ def _settle(session: Session) -> None:
     if run is None or not run.is_over:
         return
     session.run = None
-    if session.zipped is not None:
-        session.finished_batch = run
+    if session.batch is not None:
+        session.is_batch_shown = True
         return
     found = [task.result for task in run.tasks if task.result]
     failed = next((task for task in run.tasks if task.error), None)
@@ -253,12 +261,9 @@ def _workbench(words: Words, session: Session, edit_form: EditForm) -> None:
     is_masking = repainted.show(words, session, edit_form.masking, edit_form.options)
     if session.run is not None:
         progress.show(words, session, session.run)
-    elif session.finished_batch is not None and session.zipped is not None:
-        components.arrive(key=f"arrive-{id(session.finished_batch)}")
-        with st.container(border=True, key="card-result"):
-            st.header(words("batch"), anchor=False)
-            batch_table.show(words, session.finished_batch)
-            batch_table.download(words, session.zipped)
+    elif session.batch is not None and session.is_batch_shown:
+        components.arrive(key=f"arrive-{max(task.number for task in session.batch.tasks)}-batch")
+        _batch(words, session, session.batch)
     elif session.failed is not None:
         components.arrive(key=f"arrive-{id(session.failed)}")
         with st.container(key="failed"):
@@ -270,11 +275,23 @@ def _workbench(words: Words, session: Session, edit_form: EditForm) -> None:
         else:
             st.empty()
         _result(words, session, edit_form, is_masking=is_masking)
+    if session.run is None and session.batch is not None and not session.is_batch_shown:
+        session.is_batch_shown = st.button(words("batch.back"), icon=":material/photo_library:", key="batch-back")
+        if session.is_batch_shown:
+            st.rerun()
     history.show(words, session)
 
 
+def _batch(words: Words, session: Session, batch: Batch) -> None:
+    with st.container(border=True, key="card-result"):
+        st.header(words("batch"), anchor=False)
+        again = batch_results.show(words, batch)
+    if again:
+        _begin(session, batch.again(again))
+
+
 def _result(words: Words, session: Session, edit_form: EditForm, *, is_masking: bool) -> None:
-    """The current result; before there is one, the input, unless its mask is displayed."""
+    """The current result, or else the input, unless its mask is displayed."""
     if session.shown is None:
         if not is_masking:
             _nothing_yet(words, edit_form)

@@ -25,7 +25,7 @@ VIEW_SIDE = 1280
 THUMB_SIDE = 224
 
 RED = "#e11d48"
-"""What is to be repainted, here and in the brush."""
+"""The colour of the area to repaint, also in the brush."""
 
 _QUALITY = 86
 _CHECK = 12
@@ -59,6 +59,7 @@ class Picture:
     view: bytes
     thumb: bytes
     reduced_from: tuple[int, int] | None = None
+    original: Picture | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -172,7 +173,7 @@ def mask_over(view: bytes, mask: bytes, visit: Hashable = "") -> bytes:
 
 
 def reddened(view: bytes, mask: bytes | None) -> bytes:
-    """The picture with what a mask of the server's repaints in red; None = all of it."""
+    """The image with a server's mask in red; None = all of it."""
     picture = _read(view)
     return _reddened(picture, _grey(mask) if mask else Image.new("L", picture.size, 255))
 
@@ -183,7 +184,7 @@ def _reddened(picture: Image.Image, weight: Image.Image) -> bytes:
 
 
 def layer(mask: bytes, side: int) -> bytes:
-    """A mask of the server's as a PNG file that the brush goes on from: red, transparent where the mask is black."""
+    """A server's mask as a layer for the brush: red, transparent where it is black."""
     weight = _fitted(_grey(mask), side)
     red = Image.new("RGB", weight.size, RED)
     red.putalpha(weight)

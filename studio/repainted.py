@@ -1,6 +1,6 @@
-"""What an edit would repaint: painted on the large picture with the brush, or asked of the server before the edit.
+"""The area to repaint: painted on the large image, or requested before the edit.
 
-The server answers with its own mask, which comes with every edit: the question is the edit with a single step.
+Every edit returns its mask, so the preview is an edit of one step.
 """
 
 from __future__ import annotations
@@ -26,21 +26,24 @@ BRUSH_SIDE = 1280
 """Longest side of the picture that the brush works on, in pixels."""
 
 ASK_SECONDS = 60
-"""How long the server may take to say what it would repaint."""
+"""Timeout of a preview."""
 
 PROMPT = "a mask"
-"""Goes with the question, whose picture nobody looks at. It is English, which needs no translation."""
+"""The prompt of a preview, whose image is discarded. English needs no translation."""
 
 ONE_STEP = 0.01
-"""A strength that leaves one step of up to a hundred."""
+"""A strength that leaves one step of at most a hundred."""
 
 _DECIDING = ("experiment", "feature", "mask", "mask_options", "background")
-"""The options that the mask depends on."""
+"""The options that determine the mask."""
 
 
 @dataclass(frozen=True)
 class Masking:
-    """How the form makes the mask. how: auto, brush or upload. is_asked: whether to show what would be repainted."""
+    """The form's source of the mask.
+
+    how: auto, brush or upload. is_asked: the preview was requested.
+    """
 
     form: Form
     picture: Picture | None
@@ -49,7 +52,7 @@ class Masking:
 
 
 def show(words: Words, session: Session, masking: Masking | None, options: EditOptions | None) -> bool:
-    """Draw the brush, or what was asked for, on the large picture; False where there is nothing to draw."""
+    """Draw the brush or the preview on the large image; False if there is neither."""
     if masking is None or masking.picture is None or options is None:
         return False
     if masking.how == "brush":
@@ -69,13 +72,14 @@ def show(words: Words, session: Session, masking: Masking | None, options: EditO
 
 
 def brushed(words: Words, form: Form, picture: Picture | None) -> bytes | None:
-    """The mask that the brush has drawn, at the picture's size; None where there is none."""
+    """The brush's mask at the image's size, if any."""
     state: Any = st.session_state.get(_brush_key(form))
-    drawn = state.get("mask") if state else None
-    if not drawn or picture is None:
+    drawn = str(state.get("mask") or "") if state else ""
+    id, _, url = drawn.rpartition(" ")
+    if picture is None or not drawn or id != _identity(picture):  # drawn on another image
         return None
     try:
-        return _mask_at(base64.b64decode(drawn.partition(",")[2]), picture.size, current().visit)
+        return _mask_at(base64.b64decode(url.partition(",")[2]), picture.size, current().visit)
     except (ImgeditError, binascii.Error) as error:
         errors.show(words, error if isinstance(error, ImgeditError) else ImageRejected(f"mask_image: {error}"))
         return None
@@ -83,7 +87,7 @@ def brushed(words: Words, form: Form, picture: Picture | None) -> bytes | None:
 
 @st.fragment
 def _brush(words: Words, session: Session, form: Form, picture: Picture) -> None:
-    """A fragment: a stroke draws nothing else anew."""
+    """The brush as a fragment: a stroke redraws nothing else."""
     scale = min(1.0, BRUSH_SIDE / max(picture.size))
     size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
     asked = components.asked(key=_brush_key(form))
@@ -97,15 +101,15 @@ def _brush(words: Words, session: Session, form: Form, picture: Picture) -> None
         key=_brush_key(form),
         base=session.brush_base,
     )
-    if not drawn:
+    if not drawn.startswith(_identity(picture)):
         st.caption(words("mask.empty"))
 
 
 def _layer(words: Words, form: Form, picture: Picture) -> bytes | None:
-    """What the feature would repaint without a mask of the visitor's own, as a layer to go on from."""
+    """The feature's automatic mask as a layer for the brush."""
     options: dict[str, Any] = {"experiment": form.experiment.id, "feature": form.feature.id}
     if any(spec.name == "background" for spec in form.feature.parameters):
-        options["background"] = "keep"  # where the whole picture is edited there is no mask
+        options["background"] = "keep"  # the whole image has no mask
     try:
         mask = _mask(form, picture, cast("EditOptions", options))
     except ImgeditError as error:
@@ -127,7 +131,7 @@ def _ask(words: Words, session: Session, form: Form, picture: Picture, options: 
 
 
 def _mask(form: Form, picture: Picture, options: EditOptions) -> bytes | None:
-    """The mask of the answer; None where the whole picture is edited. Raises `ImgeditError`."""
+    """The mask of the edit, None = the whole image. Raises `ImgeditError`."""
     asked = {name: value for name, value in options.items() if name in _DECIDING}
     question = cast("EditOptions", {**asked, **_one_step(form), "output": Output(omit=("cutout",))})
     answer = catalogue.client().edit(picture.data, timeout=ASK_SECONDS, **question)
@@ -135,7 +139,7 @@ def _mask(form: Form, picture: Picture, options: EditOptions) -> bytes | None:
 
 
 def _one_step(form: Form) -> dict[str, Any]:
-    """As little work as the feature's ranges allow."""
+    """The least work that the feature's ranges allow."""
     specs = {spec.name: spec for spec in form.feature.parameters}
     found: dict[str, Any] = {"prompt": PROMPT} if "prompt" in specs else {}
     if "steps" in specs:
@@ -146,7 +150,7 @@ def _one_step(form: Form) -> dict[str, Any]:
 
 
 def _key(picture: Picture, options: EditOptions) -> tuple[object, ...]:
-    """Another one where the mask may be another."""
+    """Differs if the mask may differ."""
     values: dict[str, Any] = dict(options)
     return _identity(picture), *(hash(values.get(name)) for name in _DECIDING)
 

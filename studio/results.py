@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mimetypes
 from collections.abc import Iterator
+from dataclasses import replace
 
 import streamlit as st
 
@@ -48,11 +49,11 @@ def _views(words: Words, result: Result) -> None:
 
 def _edit_further(words: Words, session: Session, result: Result) -> None:
     try:
-        picture = pictures.opened(result.file_name, result.answer.output_image, session.visit)
+        opened = pictures.opened(result.file_name, result.answer.output_image, session.visit)
     except ImgeditError as error:
         errors.show(words, error)
         return
-    session.choose(picture)
+    session.choose(replace(opened, original=result.source.original or result.source))
     st.rerun()
 
 

@@ -67,12 +67,12 @@ class Result:
 
     @property
     def is_painted(self) -> bool:
-        """Whether a model painted; what is only cut out has neither prompt nor steps nor seed."""
+        """Whether a model painted. A mere cut-out has no prompt, steps or seed."""
         return self.answer.effective.steps > 0
 
     @property
     def mark(self) -> str:
-        """What tells the names of its files from those of another edit of the picture: the seed."""
+        """The seed in the names of its files, if it has one."""
         return f"-{self.answer.seed}" if self.is_painted else ""
 
     @property

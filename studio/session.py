@@ -17,7 +17,7 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile
 from imgedit.errors import ImgeditError, TryLater
 from imgedit.request import EditOptions
 from studio import pictures
-from studio.batch_zip import BatchZip
+from studio.batch import Batch
 from studio.pictures import Picture
 from studio.runs import Result, Run, Values
 
@@ -30,9 +30,9 @@ MAX_REMEMBERED = 64
 
 @dataclass(frozen=True)
 class Repainted:
-    """What an edit would repaint, in red on the picture. key: of the picture and the options that decide it.
+    """A preview of the area to repaint, red on the image.
 
-    caption: the key of the text that says what is seen.
+    key: identifies the image and the options. caption: the key of its text.
     """
 
     key: tuple[object, ...]
@@ -48,7 +48,7 @@ class Session:
     increases to empty the uploader. inputs, references, mask: the form's files at its last drawing. kept_references,
     kept_mask: those before a refresh. repainted: the last mask preview. brush_base: the brush's initial mask, with the
     id of its request. values: the form's values; pending: values for the next drawing. shown: the displayed result.
-    variants: those of "other seeds". numbers: of the edits. zipped, finished_batch: the results of the last batch.
+    variants: those of "other seeds". numbers: of the edits. batch: the last batch; is_batch_shown: it is displayed.
     failed: why the last edit has no result; failed_options: its options. visit: identifies this session. id: the tab's
     id.
     """
@@ -66,8 +66,8 @@ class Session:
     pending: Values = field(default_factory=dict)
     id: str = ""
     run: Run | None = None
-    zipped: BatchZip | None = None
-    finished_batch: Run | None = None
+    batch: Batch | None = None
+    is_batch_shown: bool = False
     failed: ImgeditError | None = None
     failed_options: EditOptions | None = None
     shown: Result | None = None
@@ -105,7 +105,7 @@ class Session:
         if [id(picture) for picture in inputs] != [id(picture) for picture in self.inputs]:
             self.inputs = inputs
             if self.run is None:
-                self.shown = self.failed = self.finished_batch = None
+                self.shown = self.failed = self.batch = None
 
     def come_back(self) -> None:
         """Continue in another page: keep the files, since its uploaders are empty."""
@@ -125,13 +125,15 @@ class Session:
         """What its pictures hold in memory, about: each once, those of uploads that are not in use, too."""
         opened = [picture for picture in self._opened.values() if isinstance(picture, Picture)]
         found = [*opened, *self.chosen, *self.inputs, *self.references, *self.kept_references]
+        found += [picture.original for picture in found if picture.original is not None]
         pictures = {id(picture): len(picture.data) + len(picture.view) for picture in found}
         return sum(pictures.values()) + sum(result.byte_count for result in self.history) + len(self.mask or b"")
 
     def begin(self, run: Run) -> None:
         """Follow this run from now on."""
         self.run = run
-        self.failed = self.finished_batch = None
+        self.failed = None
+        self.is_batch_shown = False
         self._runs[:] = [run]
 
     def add(self, results: Sequence[Result], limit: int) -> None:
@@ -150,7 +152,8 @@ class Session:
     def look_at(self, result: Result) -> None:
         """Show an earlier result."""
         self.shown = result
-        self.failed = self.finished_batch = None
+        self.failed = None
+        self.is_batch_shown = False
 
     def forget(self) -> None:
         """Drop the results of this session."""

@@ -1,4 +1,4 @@
-"""What can be done here: a tile for each feature under its task's name. A press chooses its experiment and feature."""
+"""The tasks: one tile per feature, which selects its experiment and feature."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ ICONS = {
     "background_removal": "content_cut",
 }
 ICON = "auto_fix_high"
-"""Of a feature that this page does not know."""
+"""The icon of other features."""
 
 
 def draw(words: Words, offered: Sequence[edit_pb2.Experiment]) -> None:
-    """All tasks, the chosen one marked."""
+    """All tasks, with the selected one marked."""
     chosen = _chosen(offered)
     tiles = {f"{one.id}/{feature.id}": (one, feature) for one in offered for feature in one.features}
     names = Counter(task_name(words, feature) for _, feature in tiles.values())
@@ -45,23 +45,23 @@ def draw(words: Words, offered: Sequence[edit_pb2.Experiment]) -> None:
 
 
 def task_name(words: Words, feature: edit_pb2.Feature) -> str:
-    """What people use a feature for; where the catalogue does not say it in their language, its name."""
+    """The feature's task in the page's language, else its name."""
     return str(feature.task.get(words.language, "")) or feature_name(words, feature)
 
 
 def feature_name(words: Words, feature: edit_pb2.Feature) -> str:
-    """The catalogue's own name in Korean; in English the table's, where it has one."""
+    """The catalogue's own name in Korean; in English the table's, if it has one."""
     found = words.named("name", feature.id)
     return feature.name if words.language == "ko" or found == feature.id else found
 
 
 def feature_key(experiment: edit_pb2.Experiment) -> str:
-    """Of the widget that chooses one of its features."""
+    """The key of the widget that selects a feature."""
     return f"feature-{experiment.id}"
 
 
 def _chosen(offered: Sequence[edit_pb2.Experiment]) -> str:
-    """As the widgets below will have it: what was chosen, else the first of all."""
+    """The selection of the widgets below, else the first feature."""
     by_id = {experiment.id: experiment for experiment in offered}
     experiment = by_id.get(str(st.session_state.get("experiment")), offered[0])
     features = [feature.id for feature in experiment.features]

@@ -61,8 +61,8 @@ def brush(
 ) -> str:
     """Paint a mask over an image shown at `size`.
 
-    Returns the mask as a data URL of a PNG, "" = nothing painted. base: the requested initial mask, with the id of the
-    request.
+    Returns the id, a space, and the mask as a data URL of a PNG; "" = nothing painted. base: the requested initial mask,
+    with the id of the request.
     """
     texts = {name: words(f"brush.{name}") for name in BRUSH_TEXTS}
     texts["covered"] = words("brush.covered", percent="{percent}")
@@ -79,7 +79,7 @@ def brush(
 
 
 def asked(*, key: str) -> str | None:
-    """The id of the question for a mask to begin with that the brush has just asked, if it has."""
+    """The id of the brush's new request for an initial mask, if any."""
     state: Any = st.session_state.get(key)
     found = state.get("start") if state else None
     return None if found is None else str(found)

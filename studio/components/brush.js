@@ -1,14 +1,14 @@
-// A mask painted over a picture with brush, rectangle and lasso. What was done is kept as a list of strokes, so that it
-// can be undone and drawn again when the component is mounted anew. State "mask": a PNG as a data URL, white = painted,
-// of the shown picture's size; "" = none. Trigger "start": asks for a mask to begin with, which comes as data.base.
+// A mask painted over an image with brush, rectangle and lasso. Strokes are kept as a list, so that they can be undone,
+// and drawn again when the component is remounted. State "mask": the image's id, a space, and a PNG of the displayed
+// size as a data URL, white = painted; "" = none. Trigger "start": requests an initial mask, which arrives as data.base.
 const COLOUR = "#e11d48";
 const MAX_PICTURES = 8;
 const MOST_ZOOM = 8;
-const SHORT_SIDE = 320; // pixels on the screen that even a long picture's short side can be enlarged to
+const SHORT_SIDE = 320; // screen pixels to which the short side of a long image can be enlarged
 const KEY = "imgedit-strokes";
 const TOOLS = { brushing: "brush", rectangle: "rectangle", lasso: "lasso", hand: "hand" };
-const remembered = new Map(read()); // id of the picture → its strokes; this tab keeps them over a refresh
-const layers = new Map(); // data URL of a mask to begin with → its image
+const remembered = new Map(read()); // id of the image → its strokes; the tab keeps them after a refresh
+const layers = new Map(); // data URL of an initial mask → its image
 let latest; // the brush that was shown last; Ctrl+Z means it where no text is being written
 
 document.addEventListener("keydown", (event) => latest?.isShown() && latest.shortcut(event), { capture: true });
@@ -77,7 +77,7 @@ class Brush {
   show(data, setStateValue, setTriggerValue) {
     latest = this;
     this.words = data.words;
-    this.send = (mask) => setStateValue("mask", mask);
+    this.send = (mask) => setStateValue("mask", mask && `${this.id} ${mask}`);
     this.ask = (id) => setTriggerValue("start", id);
     this.name();
     this.take(data.base);
@@ -169,7 +169,7 @@ class Brush {
     this.ask(this.asked);
   }
 
-  // The mask that was asked for; a mask that another mount asked for is not taken.
+  // Add the requested mask; ignore the answer to another mount's request.
   async take(base) {
     if (!this.asked || base?.id !== this.asked) return;
     this.asked = undefined;
@@ -181,7 +181,7 @@ class Brush {
     this.add(stroke);
   }
 
-  // Pointers: one draws, or moves the picture with the hand; two zoom and move it.
+  // Pointers: one draws, or pans with the hand tool; two zoom and pan.
 
   press(event) {
     this.canvas.setPointerCapture(event.pointerId);

@@ -54,7 +54,7 @@ def test_a_task_chooses_its_experiment_and_feature(studio: Studio) -> None:
     studio.choose("외관 편집")  # and the other way round
     expect(tasks.get_by_role("button", name="색·스타일 바꾸기")).to_have_attribute("aria-pressed", "true")
     studio.choose("English")
-    tasks = studio.page.get_by_role("group", name="What is to be done")
+    tasks = studio.page.get_by_role("group", name="Task")
     expect(tasks.get_by_role("button", name="Change colours and style")).to_have_attribute("aria-pressed", "true")
 
 
@@ -226,7 +226,7 @@ def test_shapes_start_from_the_automatic_mask_and_can_be_inverted_erased_and_enl
 
 
 def drag(studio: Studio, *places: tuple[float, float]) -> None:
-    """With the mouse over the brush's picture, from place to place, as parts of its width and height."""
+    """Drag the mouse over the brush's image, between fractions of its size."""
     box = studio.page.get_by_role("application").bounding_box()
     assert box
     mouse = studio.page.mouse

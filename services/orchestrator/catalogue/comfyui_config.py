@@ -10,7 +10,7 @@ from typing import Any
 
 
 def adopt_chains(values: dict[str, Any], shipped: dict[str, Any]) -> None:
-    """Give features without stages the chains and tasks of the shipped features with their ids."""
+    """Give features without stages the chains and tasks of the shipped ones."""
     known = {
         (experiment["id"], feature["id"]): feature
         for experiment in shipped["experiments"]

@@ -290,7 +290,7 @@ Example = Annotated[str, Field(min_length=1, max_length=MAX_PROMPT_CHARACTERS)]
 
 
 class Feature(_Strict):
-    """One feature: its chain, its parameters, and how a page offers it: as which task, with which examples."""
+    """One feature: its chain, its parameters, its task and examples for people."""
 
     id: str = Field(pattern=r"^[a-z0-9_]{1,64}$")
     name: str = Field(min_length=1)

@@ -9,6 +9,7 @@ import io
 import re
 import zipfile
 from dataclasses import fields, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,9 @@ from imgedit.imaging import images
 from imgedit.imaging.decode_pool import Decoders
 from imgedit.v1 import edit_pb2
 from studio import __main__ as start
+from studio import batch as batches
 from studio import pictures, repainted, settings
-from studio.batch_zip import BatchZip
+from studio.batch import Batch
 from studio.catalogue import Form
 from studio.door import Door, is_own_page
 from studio.runs import Result, Task
@@ -329,18 +331,37 @@ def test_streamlit_is_told_its_address_and_to_send_no_statistics() -> None:
     assert options["server.maxUploadSize"] == 64
 
 
-def test_a_zip_keeps_every_result_and_lets_go_of_its_pictures() -> None:
-    zipped = BatchZip()
-    for _ in range(2):
-        zipped.add(_finished("gym.png", png(Image.new("RGB", (20, 20)))))
-    task = _finished("park.png", b"RIFFxxxxWEBP")
-    zipped.add(task)
-    with zipfile.ZipFile(io.BytesIO(zipped.read())) as read:
-        assert read.namelist() == ["gym-inpainting-7.png", "gym-inpainting-7-2.png", "park-inpainting-7.webp"]
+def test_a_zip_has_every_result_in_the_order_of_the_upload_and_tasks_drop_their_images() -> None:
+    tasks = [
+        _finished("park.png", b"RIFFxxxxWEBP"),
+        *(_finished("gym.png", png(Image.new("RGB", (20, side)))) for side in (20, 30)),
+    ]
+    batch = Batch(tasks, "imgedit.zip")
+    for task in reversed(tasks):
+        batch.keep(task)
+    with zipfile.ZipFile(io.BytesIO(batch.zipped())) as read:
+        assert read.namelist() == ["park-inpainting-7.webp", "gym-inpainting-7.png", "gym-inpainting-7-2.png"]
+        assert decoded(read.read("gym-inpainting-7-2.png")).size == (20, 30)
         assert read.testzip() is None
-    assert task.result is not None
-    assert task.result.answer.output_image == b"RIFF"
-    assert task.result.file_name == "park-inpainting-7.webp"
+    assert batch.picture(tasks[0]) == b"RIFFxxxxWEBP"
+    assert tasks[0].result is not None
+    assert not tasks[0].result.answer.output_image[4:]
+
+
+def test_another_try_takes_the_place_of_the_edit_that_failed() -> None:
+    first, last = _finished("a.png", b"RIFF1"), _finished("c.png", b"RIFF3")
+    failed = replace(_finished("b.png", b""), result=None, error=QueueFull("full"), values={"prompt": "a gym"})
+    batch = Batch([first, failed, last], "imgedit.zip")
+    assert batch.unfinished == [failed]
+    [renewed] = batch.again(batch.unfinished)
+    assert batch.tasks == [first, renewed, last]
+    assert (renewed.source, renewed.options, renewed.values) == (failed.source, failed.options, {"prompt": "a gym"})
+    assert renewed.request_id != failed.request_id
+    assert renewed.state == "waiting"
+
+
+def test_the_name_of_a_zip_tells_the_feature_and_the_time() -> None:
+    assert batches.zip_name("inpainting", datetime(2026, 3, 9, 7, 5)) == "imgedit-inpainting-20260309-0705.zip"
 
 
 def _finished(name: str, output: bytes) -> Task:

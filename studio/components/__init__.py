@@ -61,8 +61,8 @@ def brush(
 ) -> str:
     """Paint a mask over an image shown at `size`.
 
-    Returns the id, a space, and the mask as a data URL of a PNG; "" = nothing painted. base: the requested initial mask,
-    with the id of the request.
+    Returns the id, a space, and the mask as a data URL of a PNG; "" = nothing painted. base: the requested initial
+    mask, with the id of the request.
     """
     texts = {name: words(f"brush.{name}") for name in BRUSH_TEXTS}
     texts["covered"] = words("brush.covered", percent="{percent}")

@@ -80,7 +80,8 @@ def test_the_experiments_are_those_of_the_guide_and_the_cut_out(client: SyncEdit
 
 
 def test_each_parameter_has_what_a_form_needs(client: SyncEditClient) -> None:
-    for feature in (feature for experiment in client.experiments() for feature in experiment.features):
+    painting = [one for one in client.experiments() if one.id != "ben2"]
+    for feature in (feature for experiment in painting for feature in experiment.features):
         specs = {spec.name: spec for spec in feature.parameters}
         steps, guidance, strength = specs["steps"], specs["guidance_scale"], specs["strength"]
         assert (steps.default.number_value, steps.range.min, steps.range.max) == (28, 10, 50)

@@ -18,7 +18,7 @@ from services.orchestrator.catalogue import models
 from services.orchestrator.catalogue.models import SHIPPED
 from services.orchestrator.listing.availability import Availability
 
-FLUX, QWEN = models.load(SHIPPED).experiments
+FLUX, QWEN, _ = models.load(SHIPPED).experiments
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
 
 

@@ -60,6 +60,7 @@ lint: install  ## Check style, English, types, the API and that the generated co
 	$(PROTOC) --include_imports --include_source_info --descriptor_set_out=build/api.binpb $(PROTOS)
 	$(BIN)/buf lint build/api.binpb --config protos/buf.yaml
 	$(BIN)/buf breaking build/api.binpb --against protos/baseline.binpb --config protos/buf.yaml
+	$(BIN)/python -m tools.rest_baseline build/api.binpb protos/baseline.binpb
 	$(BIN)/python tests/check_protos_current.py
 	$(BIN)/python -m deploy.build --check
 	$(BIN)/python -m docs_tools.build --check

@@ -63,12 +63,12 @@ The edge's JSON endpoints (`imgedit up --gateway`: 8080), generated from the sam
 reference](grpc.md), which describes the messages and enums named here. `/openapi.json` describes the same
 for programs, `/docs` shows it in a browser. [OpenAI's image API](openai.md) is on the same port.
 
-- Send `content-type: application/json`; other types get 415.
-- Images are base64; enums are their names, for instance `"PROFILE_FAST"`.
+- Send `content-type: application/json` with every POST, `:cancel` too, which needs no body; other types get 415.
+- An image is base64, or a `data:` URL. An enum is its name, for instance `"PROFILE_FAST"`.
 - If tokens are required, send `authorization: Bearer TOKEN`. `x-imgedit-request-id` is returned, and may be sent.
 - A failure is a `google.rpc.Status` with the matching HTTP status; its reason is in `details`
   ([errors](errors.md)).
-- Unknown keys are rejected with the nearest known one, in nested messages too. An image is base64, or a `data:` URL.
+- Unknown keys are rejected with the nearest known one, in nested messages too; unknown names of enums with the choices.
 
 """
 

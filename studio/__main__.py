@@ -15,11 +15,8 @@ from imgedit.addresses import is_loopback
 from imgedit.errors import SettingsError
 from imgedit.sync_client import SyncEditClient
 from studio import settings as studio_settings
-from studio.settings import Settings
+from studio.settings import MAX_UPLOAD_MIB, Settings
 from studio.theme import THEME
-
-MAX_UPLOAD_MIB = 64
-"""Twice what the API takes: larger photos are reduced."""
 
 WILDCARDS = ("0.0.0.0", "::")
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import streamlit as st
 from starlette.middleware import Middleware
 
+from studio import settings, uploads
 from studio.door import Door
 
 
@@ -17,4 +18,10 @@ def _explain(error: Exception) -> bool:
     return page.explain(error)
 
 
-app = st.App(Path(__file__).with_name("app.py"), middleware=[Middleware(Door)], on_script_error=_explain)
+_configured = settings.load()
+_uploads = uploads.Uploads(
+    uploads.kept_by_streamlit, per_session=_configured.upload_bytes_per_visit, most=_configured.upload_bytes
+)
+app = st.App(
+    Path(__file__).with_name("app.py"), middleware=[Middleware(Door, uploads=_uploads)], on_script_error=_explain
+)

@@ -1,15 +1,22 @@
 """Middleware before Streamlit's routes.
 
-The WebSocket's origin check, hidden routes.
+The WebSocket's origin check, limits of uploads, hidden routes.
 """
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 
+from studio import uploads
+from studio.uploads import TooMuch, Uploads
+
 CLOSED = ("/_stcore/metrics",)
 """Endings of paths that are answered as if there were nothing: numbers about sessions and caches, for no visitor."""
+
+DISCARDED_SECONDS = 10.0
 
 _DEFAULT_PORTS = (":80", ":443")
 
@@ -19,10 +26,12 @@ class Door:
 
     Streamlit accepts the page's host and this machine on any port; this also compares the port. Programs send no
     Origin.
+    Uploads beyond the memory limits get 413, and uploads that take too long 408.
     """
 
-    def __init__(self, app: Any) -> None:
+    def __init__(self, app: Any, uploads: Uploads) -> None:
         self._app = app
+        self._uploads = uploads
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Reject, or pass on."""
@@ -30,10 +39,31 @@ class Door:
             await receive()  # the connect message; closed without accepting, it becomes 403
             await send({"type": "websocket.close", "code": 1008})
         elif scope["type"] == "http" and scope["path"].rstrip("/").endswith(CLOSED):
-            await send({"type": "http.response.start", "status": 404, "headers": [(b"content-length", b"0")]})
-            await send({"type": "http.response.body", "body": b""})
+            await _answer(send, 404, "")
+        elif scope["type"] == "http" and scope["method"] == "PUT" and (session := uploads.session_of(scope["path"])):
+            await self._upload(session, scope, receive, send)
         else:
             await self._app(scope, receive, send)
+
+    async def _upload(self, session: str, scope: Any, receive: Any, send: Any) -> None:
+        has_begun = False
+
+        async def noted(message: Any) -> None:
+            nonlocal has_begun
+            has_begun = True
+            await send(message)
+
+        try:
+            with self._uploads.arriving(session, _length(scope)):
+                async with asyncio.timeout(uploads.SECONDS):
+                    await self._app(scope, receive, noted)
+        except TooMuch as error:
+            await _discard(receive)
+            await _answer(send, 413, str(error))
+        except TimeoutError:
+            if has_begun:
+                raise
+            await _answer(send, 408, f"a file must arrive within {uploads.SECONDS:g} s")
 
 
 def is_own_page(origin: str | None, host: str | None) -> bool:
@@ -52,6 +82,32 @@ def _plain(netloc: str) -> str:
     for port in _DEFAULT_PORTS:
         lower = lower.removesuffix(port)
     return lower
+
+
+def _length(scope: Any) -> int | None:
+    """The content length; None if it is missing or malformed."""
+    text = _header(scope, b"content-length")
+    return int(text) if text is not None and text.isdecimal() and len(text) < 16 else None
+
+
+async def _discard(receive: Any) -> None:
+    """Read and drop a rejected body for a short time.
+
+    A browser that is cut off while sending does not see the response.
+    """
+    with suppress(TimeoutError):
+        async with asyncio.timeout(DISCARDED_SECONDS):
+            while (message := await receive())["type"] == "http.request" and message.get("more_body"):
+                pass
+
+
+async def _answer(send: Any, status: int, text: str) -> None:
+    body = text.encode()
+    headers = [(b"content-length", str(len(body)).encode()), (b"content-type", b"text/plain; charset=utf-8")]
+    if status != 404:  # what is left of the body is not read
+        headers.append((b"connection", b"close"))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
 
 
 def _header(scope: Any, name: bytes) -> str | None:

@@ -24,8 +24,8 @@ from studio.runs import Result, Run, Values
 OF_THE_PAGE = ("language", "notify")
 """Inputs that hold for all edits, and that no result restores."""
 
-MAX_REMEMBERED = 64
-"""Uploads that are kept opened, so that a rerun does not decode them again."""
+MAX_REMEMBERED, MAX_REMEMBERED_BYTES = 64, 512 * 1024**2
+"""Uploads that are kept opened, so that a rerun does not decode them again, and the bytes of their files."""
 
 
 @dataclass(frozen=True)
@@ -84,13 +84,21 @@ class Session:
     def opened(self, upload: UploadedFile) -> Picture | ImgeditError:
         """An uploaded file as an image, or its error."""
         if upload.file_id not in self._opened:
-            while len(self._opened) >= MAX_REMEMBERED:
-                self._opened.pop(next(iter(self._opened)))
             opened = _open(upload, self.visit)
             if isinstance(opened, TryLater):
                 return opened
             self._opened[upload.file_id] = opened
+            self._forget_opened(but=upload.file_id)
         return self._opened[upload.file_id]
+
+    def _forget_opened(self, *, but: str) -> None:
+        """The oldest uploads, until what is remembered is within its limits; Streamlit may have dropped them long."""
+        sizes = {id: _size(opened) for id, opened in self._opened.items()}
+        for id in [*sizes]:
+            if len(sizes) <= MAX_REMEMBERED and sum(sizes.values()) <= MAX_REMEMBERED_BYTES:
+                return
+            if id != but:
+                del sizes[id], self._opened[id]
 
     def choose(self, picture: Picture | None) -> None:
         """Make a sample or a result the input; what was uploaded goes."""
@@ -122,12 +130,18 @@ class Session:
 
     @property
     def byte_count(self) -> int:
-        """What its pictures hold in memory, about: each once, those of uploads that are not in use, too."""
-        opened = [picture for picture in self._opened.values() if isinstance(picture, Picture)]
+        """What its pictures hold in memory, about: each once, those of uploads that are not in use, too.
+
+        Asked from the threads of other visits, which must not see a dictionary change under them.
+        """
+        opened = [picture for picture in [*self._opened.values()] if isinstance(picture, Picture)]
         found = [*opened, *self.chosen, *self.inputs, *self.references, *self.kept_references]
         found += [picture.original for picture in found if picture.original is not None]
-        pictures = {id(picture): len(picture.data) + len(picture.view) for picture in found}
-        return sum(pictures.values()) + sum(result.byte_count for result in self.history) + len(self.mask or b"")
+        pictures = {id(picture): _size(picture) for picture in found}
+        shown = [self.shown] if self.shown else []
+        results = {id(result): result.byte_count for result in (*self.history, *self.variants, *shown)}
+        masks = {id(mask): len(mask) for mask in (self.mask, self.kept_mask) if mask}
+        return sum(pictures.values()) + sum(results.values()) + sum(masks.values())
 
     def begin(self, run: Run) -> None:
         """Follow this run from now on."""
@@ -174,6 +188,10 @@ def take(session: Session) -> Session:
     """Go on with a session of before, in place of this page's own."""
     st.session_state.session = session
     return session
+
+
+def _size(opened: Picture | ImgeditError) -> int:
+    return len(opened.data) + len(opened.view) if isinstance(opened, Picture) else 0
 
 
 def _cancel_all(runs: list[Run]) -> None:

@@ -18,6 +18,9 @@ from imgedit.local.ports import DEFAULT_STUDIO_PORT
 
 PREFIX = "IMGEDIT_STUDIO_"
 
+MAX_UPLOAD_MIB = 64
+"""Of one file. Twice what the API takes: larger photos are reduced."""
+
 CHOICES = {"language": ("ko", "en"), "login": ("off", "oidc")}
 _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 
@@ -51,6 +54,8 @@ class Settings:
     samples: str = _setting("", "folder of sample images (PNG, JPEG, WebP); empty = no samples")
     max_files: int = _setting(50, "most images of one batch")
     history_bytes: int = _setting(256 * 1024 * 1024, "memory for the results of one session; the oldest go first")
+    upload_bytes: int = _setting(1536 * 1024**2, "memory for the uploads of all open sessions; more are rejected")
+    upload_bytes_per_visit: int = _setting(512 * 1024**2, "memory for the uploads of one session")
     keep_minutes: float = _setting(
         120.0, "minutes to keep a session after its last use, for a refresh or a lost connection"
     )

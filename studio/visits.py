@@ -13,6 +13,9 @@ from dataclasses import dataclass
 
 from studio.session import Session
 
+MAX_VISITS = 1000
+"""Most kept visits: thousands would slow down each rerun."""
+
 _ID = re.compile(r"[0-9a-f]{32}")
 
 
@@ -63,7 +66,7 @@ class Visits:
         oldest_use = self._clock() - self._keep_seconds
         total = sum(kept.session.byte_count for kept in self._kept.values())
         for key, kept in list(self._kept.items()):
-            if kept.used >= oldest_use and total <= self._max_bytes:
+            if kept.used >= oldest_use and total <= self._max_bytes and len(self._kept) <= MAX_VISITS:
                 return
             total -= kept.session.byte_count
             del self._kept[key]

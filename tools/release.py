@@ -18,9 +18,10 @@ from tools import wheel
 
 ROOT = Path(__file__).parents[1]
 CHANGELOG = "CHANGELOG.md"
-PLACEHOLDER = "example.org"
-ADDRESSED = ("pyproject.toml", "SECURITY.md")
-"""The files that hold addresses of the project, placeholders until it has some."""
+PLACEHOLDERS = ("git.example.org", "security@example.org")
+"""The project's addresses until it has some."""
+ADDRESSED = ("pyproject.toml", "SECURITY.md", "README.md", "README.ko.md", "docs/one-machine.md")
+"""The hand-written files with these addresses."""
 
 PLACES = (
     "imgedit/__init__.py",
@@ -79,8 +80,9 @@ def check(root: Path, text: str) -> str:
     if version < Version(current):
         raise Refusal(f"{version} is older than {current}, which imgedit/__init__.py states")
     for name in ADDRESSED:
-        if PLACEHOLDER in (root / name).read_text(encoding="utf-8"):
-            raise Refusal(f"{name}: replace the addresses at {PLACEHOLDER} with the project's")
+        text = (root / name).read_text(encoding="utf-8")
+        if found := [address for address in PLACEHOLDERS if address in text]:
+            raise Refusal(f"{name}: replace {found[0]} with the project's address")
     _check_changelog((root / CHANGELOG).read_text(encoding="utf-8"), str(version))
     return str(version)
 

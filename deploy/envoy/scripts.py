@@ -64,8 +64,16 @@ def _calls(files: FileDescriptorSet, service: str) -> str:
 
 
 def _bodies(files: FileDescriptorSet, service: str) -> str:
-    """The JSON paths and their messages' fields: "bytes", "value", or a message."""
-    paths, pending = [], []
+    """The JSON paths, their messages' fields and the names of enums.
+
+    A field is "bytes", "value", an enum or a message.
+    """
+    paths, pending, enums = [], [], {}
+    names = {
+        f".{file.package}.{enum.name}": ", ".join(f'"{value.name}"' for value in enum.value)
+        for file in files.file
+        for enum in file.enum_type
+    }
     for method in _methods(files, service):
         for route in routes(method):
             if not route.has_body:
@@ -82,17 +90,20 @@ def _bodies(files: FileDescriptorSet, service: str) -> str:
             continue
         fields[found.name] = ", ".join(f'{field.json_name} = "{_kind(field)}"' for field in found.field)
         pending += [field.type_name for field in found.field if field.type == FieldDescriptorProto.TYPE_MESSAGE]
+        used = [field.type_name for field in found.field if field.type == FieldDescriptorProto.TYPE_ENUM]
+        enums |= {name.rpartition(".")[2]: names[name] for name in used}
         others = [f'{field.name} = "{field.json_name}"' for field in found.field if field.name != field.json_name]
         if others:
             aliases.append(f"  {found.name} = {{{', '.join(others)}}},")
     lines = ["-- The JSON paths and their messages.", "local BODIES = {", *paths, "}"]
     lines += ["local FIELDS = {", *(f"  {name} = {{{text}}}," for name, text in fields.items()), "}"]
+    lines += ["local ENUMS = {", *(f"  {name} = {{{text}}}," for name, text in enums.items()), "}"]
     lines += ["-- The protos' own names, which are taken too.", "local ALIASES = {", *aliases, "}", ""]
     return "\n".join(lines)
 
 
 def _kind(field: FieldDescriptorProto) -> str:
-    if field.type == FieldDescriptorProto.TYPE_MESSAGE:
+    if field.type in (FieldDescriptorProto.TYPE_MESSAGE, FieldDescriptorProto.TYPE_ENUM):
         return field.type_name.rpartition(".")[2]
     return "bytes" if field.type == FieldDescriptorProto.TYPE_BYTES else "value"
 

@@ -161,8 +161,8 @@ HELP: dict[str, str] = {
     "What is done is noted in imgedit-batch.jsonl beside the results: the same command again, after Ctrl-C or a fault,"
     "\nedits only what is missing or has changed. Other files are written over only after a question or with --force, "
     "and\ninputs never.\n\n"
-    "Exit code 0: all images are done; 3: some failed; 1: all failed, or the command is wrong; 4: none is done, because\n"
-    "no server responds or has capacity; 130: ended by Ctrl-C.": (
+    "Exit code 0: all images are done; 3: some failed; 1: all failed, or the command is wrong; 4: none is done, "
+    "because\nno server responds or has capacity; 130: ended by Ctrl-C.": (
         "폴더의 모든 이미지를 같은 방법으로 편집합니다.\n\n"
         "끝난 작업은 결과 옆의 imgedit-batch.jsonl에 기록됩니다. Ctrl-C나 오류 뒤에 같은 명령을 다시 실행하면 "
         "빠졌거나 바뀐 이미지만 편집합니다. 다른 파일은 물어본 뒤나 --force를 줄 때만 덮어쓰고, 입력 파일은 절대 "

@@ -9,13 +9,13 @@ from __future__ import annotations
 import io
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
 import numpy as np
 from isal import isal_zlib
 from PIL import Image
 
 from imgedit.imaging.images import Picture, Pixels
+from imgedit.imaging.metadata import Metadata
 
 MAX_WEBP_SIDE = 16_383
 """Of the format."""
@@ -28,18 +28,6 @@ _BAND = 256
 _COLOUR_TYPES = {1: 0, 3: 2, 4: 6}
 """PNG's number for so many channels."""
 _UP = 2
-
-
-@dataclass(frozen=True)
-class Metadata:
-    """A file's metadata.
-
-    xmp: an XMP packet, UTF-8. exif: a TIFF block without the "Exif" prefix. text: keyword → UTF-8 text, for PNG.
-    """
-
-    xmp: bytes
-    exif: bytes
-    text: dict[str, str] = field(default_factory=dict)
 
 
 def encode_png(rgb: Pixels, alpha: Pixels | None = None, metadata: Metadata | None = None) -> bytes:

@@ -75,7 +75,7 @@ def convert(data: bytes, *, field: str, max_bytes: int, max_pixels: int = images
             field, "HEIC files cannot be read here: pi-heif is not installed; save it as JPEG",
             korean="이 서버에서는 HEIC 사진을 읽을 수 없습니다. JPG로 저장해서 올려 주세요.",
         ) from None  # fmt: skip
-    except (*images.DECODE_ERRORS, Image.DecompressionBombError):
+    except (*images.DECODE_ERRORS, RuntimeError, Image.DecompressionBombError):  # libavif's faults are RuntimeErrors
         raise ImageRejected.field(
             field, "the photo is damaged or cut off; save or send it again",
             korean="사진을 읽을 수 없습니다. 다시 저장하거나 JPG로 바꿔 올려 주세요.",

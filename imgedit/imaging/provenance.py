@@ -20,7 +20,7 @@ from xml.sax.saxutils import escape
 from google.protobuf.json_format import MessageToDict, ParseDict, ParseError
 from PIL import ExifTags, Image
 
-from imgedit.imaging.encoding import Metadata
+from imgedit.imaging.metadata import Metadata
 from imgedit.v1 import edit_pb2
 
 TRAINED_ALGORITHMIC_MEDIA = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"

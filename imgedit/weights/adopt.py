@@ -289,7 +289,7 @@ def _small_files(folder: Path, recipe: Recipe, *, dry: bool) -> list[Placed]:
     contents: dict[str, dict[str, Any]] = json.loads(SMALL_FILES.read_text(encoding="utf-8"))[recipe.small]
     for name, content in contents.items():
         place = folder / name
-        if place.exists():
+        if place.exists() or place.is_symlink():  # a link that leads nowhere yet could lead anywhere
             continue
         if not dry:
             _make_folder(place.parent)

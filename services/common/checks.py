@@ -12,6 +12,8 @@ from services.common import texts
 P = ParamSpec("P")
 
 MAX_PROMPT_CHARACTERS = 2000
+MAX_PROMPT_CODE_POINTS = 8 * MAX_PROMPT_CHARACTERS
+"""Of a prompt as it comes, which is not looked at where it has more. A Hangul syllable in single letters has three."""
 
 
 class Together:
@@ -20,12 +22,14 @@ class Together:
     def __init__(self) -> None:
         self._found: list[InvalidArgument] = []
 
-    def check(self, check: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> None:
-        """Run a check; a fault is kept until `end`."""
+    def check(self, check: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> bool:
+        """Run a check; a fault is kept until `end`. Returns whether there is none."""
         try:
             check(*args, **kwargs)
         except InvalidArgument as error:
             self._found.append(error)
+            return False
+        return True
 
     def end(self) -> None:
         """Raise the fault, or an `InvalidArgument` with all of them, each field once; return where there is none."""
@@ -59,6 +63,8 @@ def prompt(field: str, text: str, *, may_be_blank: bool = False) -> None:
 
     Characters are counted in composed form, without invisible ones.
     """
+    if len(text) > MAX_PROMPT_CODE_POINTS:
+        raise _too_long(field, len(text))
     if not may_be_blank and not texts.comparable(text).strip():
         raise PromptRejected(
             f"{field}: must not be empty; say what to do, for instance 'a bright modern gym'",
@@ -67,9 +73,13 @@ def prompt(field: str, text: str, *, may_be_blank: bool = False) -> None:
         )
     length = len(texts.normal(text))
     if length > MAX_PROMPT_CHARACTERS:
-        description = f"must have at most {MAX_PROMPT_CHARACTERS} characters, has {length}"
-        raise PromptRejected(
-            f"{field}: {description}",
-            korean=f"프롬프트는 {MAX_PROMPT_CHARACTERS}자까지입니다(받은 길이: {length}자).",
-            violations=[Violation(field, description)],
-        )
+        raise _too_long(field, length)
+
+
+def _too_long(field: str, length: int) -> PromptRejected:
+    description = f"must have at most {MAX_PROMPT_CHARACTERS} characters, has {length}"
+    return PromptRejected(
+        f"{field}: {description}",
+        korean=f"프롬프트는 {MAX_PROMPT_CHARACTERS}자까지입니다(받은 길이: {length}자).",
+        violations=[Violation(field, description)],
+    )

@@ -19,12 +19,16 @@ _INVISIBLE = re.compile(
 """Unicode's Default_Ignorable_Code_Point: nothing is shown for them."""
 
 
+MAX_MARKS = 30
+"""Combining marks in a row, as in Unicode's Stream-Safe Text Format. Sorting a row takes the square of its length."""
+
+
 def normal(text: str) -> str:
     """The composed text (NFC) without invisible characters.
 
     Joiners of emoji and scripts stay.
     """
-    return unicodedata.normalize("NFC", _WITHOUT_MEANING.sub("", text))
+    return unicodedata.normalize("NFC", _with_few_marks(_WITHOUT_MEANING.sub("", text)))
 
 
 def comparable(text: str) -> str:
@@ -32,4 +36,16 @@ def comparable(text: str) -> str:
 
     Compatibility forms mapped (NFKC), without invisible characters.
     """
-    return unicodedata.normalize("NFKC", _INVISIBLE.sub("", text))
+    return unicodedata.normalize("NFKC", _with_few_marks(_INVISIBLE.sub("", text)))
+
+
+def _with_few_marks(text: str) -> str:
+    """The text without more than `MAX_MARKS` combining marks in a row."""
+    if text.isascii():
+        return text
+    kept, row = [], 0
+    for sign in text:
+        row = row + 1 if unicodedata.combining(sign) else 0
+        if row <= MAX_MARKS:
+            kept.append(sign)
+    return "".join(kept)

@@ -14,7 +14,7 @@ from services.openai_api.parameters import ImageEdit
 from services.openai_api.transparency import may_be_transparent
 
 _SLICE = 3 * 2**16
-"""Bytes that become 1 MiB of base64. A multiple of 3, so that slices join without padding between them."""
+"""Bytes that become 256 KiB of base64. A multiple of 3, so that slices join without padding between them."""
 
 NO_TOKENS: dict[str, Any] = {
     "input_tokens": 0,
@@ -45,14 +45,12 @@ def length(parts: Parts) -> int:
 
 
 def slices(parts: Parts) -> Iterator[bytes]:
-    """The text in pieces of at most a megabyte, where no part without a picture is longer."""
+    """The text in pieces of at most 256 KiB: what is handed over waits in memory until its caller reads it."""
     for part in parts:
-        if isinstance(part, bytes):
-            yield part
-            continue
-        view = memoryview(part.data)
+        view = memoryview(part if isinstance(part, bytes) else part.data)
         for start in range(0, len(view), _SLICE):
-            yield base64.b64encode(view[start : start + _SLICE])
+            piece = view[start : start + _SLICE]
+            yield bytes(piece) if isinstance(part, bytes) else base64.b64encode(piece)
 
 
 def images(asked: ImageEdit, results: Sequence[Result], urls: Sequence[str]) -> Parts:

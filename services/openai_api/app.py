@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -13,7 +14,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from imgedit.errors import DeadlineExceeded, ImgeditError, InvalidArgument, NotFound, Resource, quoted
+from imgedit.errors import DeadlineExceeded, ImgeditError, InvalidArgument, NotFound, Resource, TooManyEdits, quoted
 from services.common import calls, logs, tracing
 from services.common.calls import Call
 from services.openai_api import answers, errors
@@ -23,11 +24,19 @@ from services.openai_api.image_edits import ImageEdits
 from services.openai_api.masks import Masks
 from services.openai_api.results import Results
 from services.openai_api.settings import OpenAiApiSettings
+from services.openai_api.shares import Shares
 
 Handler = Callable[[Exchange], Awaitable[None]]
 
 _DISCARDED_BYTES = 2
 """Times the limit of a request: how much of a refused one's body is read and dropped."""
+
+MAX_DISCARDED = 16
+"""Refused requests whose bodies are read at once. The answer to others may be lost to a caller who still sends."""
+
+MAX_DOWNLOADS, MAX_DOWNLOADS_OF_ONE = 16, 8
+"""Results behind URLs that are read at once: in all, and of those that one credential made. With the requests they stay
+below what the edge lets through at once (deploy/envoy/edge.yaml), so that none of them closes it for the others."""
 
 
 class OpenAiApi:
@@ -41,6 +50,8 @@ class OpenAiApi:
         self._began = int(time.time())
         self._masks = Masks(settings.decode_seconds, settings.max_pixels)
         self._results = Results(settings.url_seconds, settings.max_url_bytes) if settings.public_url else None
+        self._downloads = Shares("results are being read", MAX_DOWNLOADS, MAX_DOWNLOADS_OF_ONE)
+        self._discarded = Shares("bodies are being dropped", MAX_DISCARDED, MAX_DISCARDED)
 
     async def start(self) -> Starlette:
         """The application. Raises `SettingsError` for files at fault."""
@@ -82,23 +93,25 @@ class OpenAiApi:
                 resource=Resource("result", name),
             )
         headers = {"cache-control": "private, no-store", "content-disposition": "inline"}
-        await exchange.answer(200, [kept.data], media_type=f"image/{kept.format}", headers=headers)
+        with self._downloads.taken(kept.owner):
+            await exchange.answer(200, [kept.data], media_type=f"image/{kept.format}", headers=headers)
 
     async def _health(self, _request: Request) -> Response:
         """For the edge: whether requests may be sent here."""
         return PlainTextResponse("SERVING\n" if self.is_ready else "NOT_SERVING\n", 200 if self.is_ready else 503)
 
     def _observed(self, rpc: str, handle: Handler) -> _Observed:
-        return _Observed(rpc, handle, self._settings)
+        return _Observed(rpc, handle, self._settings, self._discarded)
 
 
 class _Observed:
     """An application of ASGI around one handler."""
 
-    def __init__(self, rpc: str, handle: Handler, settings: OpenAiApiSettings) -> None:
+    def __init__(self, rpc: str, handle: Handler, settings: OpenAiApiSettings, discarded: Shares) -> None:
         self._rpc = rpc
         self._handle = handle
         self._settings = settings
+        self._discarded = discarded
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -108,7 +121,8 @@ class _Observed:
         except ImgeditError as error:
             # The rest of what a slow sender has is not waited for once more.
             if not (exchange.has_begun or exchange.is_broken or isinstance(error, DeadlineExceeded)):
-                await exchange.discard_body(_DISCARDED_BYTES * self._settings.max_request_bytes)
+                with suppress(TooManyEdits), self._discarded.taken(None):
+                    await exchange.discard_body(_DISCARDED_BYTES * self._settings.max_request_bytes)
             if not (exchange.has_begun or exchange.is_broken):
                 await exchange.answer_json(errors.status(error), errors.body(error), errors.headers(error))
 

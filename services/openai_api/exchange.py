@@ -27,6 +27,9 @@ DISCARDED_SECONDS = 5.0
 
 _SECONDS_OF_UNIT = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
 
+_MAX_CREDENTIAL = 1024
+"""Characters. gRPC refuses a call with several thousand, in words about metadata."""
+
 _GONE = "the caller went away"
 
 
@@ -45,7 +48,7 @@ class Exchange:
         self._receive = receive
         self._send = send
         self._send_seconds = send_seconds
-        self._is_body_read = False
+        self._is_body_read = self.headers.get("content-length", "0") == "0" and "transfer-encoding" not in self.headers
 
     @property
     def peer(self) -> str:
@@ -59,6 +62,8 @@ class Exchange:
         value = self.headers.get("authorization")
         if value is not None and not re.fullmatch(r"[\x21-\x7e]+( +[\x21-\x7e]+)*", value):
             raise Unauthenticated("the header authorization must be 'Bearer TOKEN' in ASCII")
+        if value is not None and len(value) > _MAX_CREDENTIAL:
+            raise Unauthenticated(f"the header authorization has {len(value)} characters, more than any API token")
         return value
 
     def path_parameter(self, name: str) -> str:
@@ -123,8 +128,7 @@ class Exchange:
         """The whole answer."""
         size = {"content-length": str(answers.length(parts))}
         await self._begin(status, {"content-type": media_type, **size, **(headers or {})})
-        await self._pass_on(parts)
-        await self._passed_on(b"", is_last=True)
+        await self._pass_on(parts, is_end=True)
 
     async def answer_json(self, status: int, value: Any, headers: Mapping[str, str] | None = None) -> None:
         """The whole answer, as JSON."""
@@ -141,7 +145,7 @@ class Exchange:
 
     async def end_events(self) -> None:
         """No further event comes."""
-        await self._passed_on(b"", is_last=True)
+        await self._pass_on([], is_end=True)
 
     async def _until_left(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
@@ -150,20 +154,23 @@ class Exchange:
     async def _begin(self, status: int, headers: Mapping[str, str]) -> None:
         self.has_begun = True
         known = {"x-request-id": self.request_id, REQUEST_ID_KEY: self.request_id, "x-content-type-options": "nosniff"}
+        if not self._is_body_read:  # or what is left of it would be read without end
+            known["connection"] = "close"
         raw = [(name.encode("ascii"), value.encode("latin-1")) for name, value in {**known, **headers}.items()]
         await self._send({"type": "http.response.start", "status": status, "headers": raw})
 
-    async def _pass_on(self, parts: Parts) -> None:
-        for piece in answers.slices(parts):
-            await self._passed_on(piece)
-
-    async def _passed_on(self, piece: bytes, *, is_last: bool = False) -> None:
-        """Send a piece, which waits for a caller who reads slowly, but not for ever."""
+    async def _pass_on(self, parts: Parts, *, is_end: bool = False) -> None:
+        """Send parts, which waits for a caller who reads slowly, but not for ever: then the connection is cut."""
         try:
             async with asyncio.timeout(self._send_seconds):
-                await self._send({"type": "http.response.body", "body": piece, "more_body": not is_last})
+                for piece in answers.slices(parts):
+                    await self._send({"type": "http.response.body", "body": piece, "more_body": True})
+                if is_end:
+                    await self._send({"type": "http.response.body", "body": b"", "more_body": False})
         except TimeoutError:
             self.is_broken = True
+            self._request.state.cut()
+            await asyncio.sleep(0)  # in which the connection learns of it
             raise DeadlineExceeded("the caller takes too long to read the answer") from None
         except OSError:
             self.is_broken = True

@@ -16,6 +16,9 @@ from services.common.settings import MIB
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
 
+MAX_NAME = 80
+"""Characters of a part's name that are looked at; no parameter has so many, and messages repeat it."""
+
 _PLAIN = (b"", b"7bit", b"8bit", b"binary")
 """The values of Content-Transfer-Encoding under which a part is what it is."""
 
@@ -113,7 +116,7 @@ class _Reader:
         disposition, options = parse_options_header(self._headers.get(b"content-disposition", b""))
         if disposition != b"form-data" or b"name" not in options:
             raise InvalidArgument.field("body", f"part {self._parts} has no name; each part of a form has one")
-        self._name = options[b"name"].decode("utf-8", "replace")
+        self._name = options[b"name"].decode("utf-8", "replace")[:MAX_NAME]
         self._is_file = b"filename" in options
         encoding = self._headers.get(b"content-transfer-encoding", b"").lower()
         if encoding not in _PLAIN:

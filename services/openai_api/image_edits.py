@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing
 from dataclasses import replace
 
 from imgedit.errors import (
@@ -15,7 +14,6 @@ from imgedit.errors import (
     InternalError,
     InvalidArgument,
     ScopeMissing,
-    TooManyEdits,
     Violation,
 )
 from imgedit.imaging import containers, images
@@ -27,10 +25,8 @@ from services.openai_api.masks import Masks
 from services.openai_api.parameters import ImageEdit
 from services.openai_api.results import Results
 from services.openai_api.settings import OpenAiApiSettings
+from services.openai_api.shares import Shares
 from services.openai_api.transparency import may_be_transparent
-
-RETRY_SECONDS = 1.0
-"""When a request beyond the limits may come again."""
 
 MAX_REQUEST_ID_WITH_N = 62
 """Characters, since each of several edits has its number behind the request's id."""
@@ -50,25 +46,28 @@ class ImageEdits:
         self._masks = masks
         self._results = results
         self._limits = form.Limits(settings.max_request_bytes, settings.max_parts, settings.max_field_bytes)
-        self._requests = 0
-        self._running = 0
+        self._requests = Shares("requests are in flight", settings.max_requests, settings.max_requests_per_caller)
+        self._running = Shares(
+            "results are in the making", settings.max_edits, settings.max_edits_per_caller, metrics.EDITS_IN_FLIGHT.set
+        )
 
     async def __call__(self, exchange: Exchange) -> None:
         """Answer a request, or raise."""
         ends_at = exchange.ends_at(self._settings.edit_seconds)
         authorization = exchange.authorization
         _check_origin(exchange)
-        with self._request_counted():
+        with self._requests.taken(authorization):
             await self._edits.admit(authorization, exchange.request_id)
             asked = parameters.read(await self._received(exchange), has_urls=self._results is not None)
             _check_request_id(exchange, asked)
             _log.info("edit", extra={"model": asked.model, "n": asked.n, "stream": asked.stream, "user": asked.user})
-            with self._edits_counted(asked.n):
+            with self._running.taken(authorization, asked.n):
                 if asked.stream:
                     await exchange.while_connected(self._stream(exchange, asked, authorization, ends_at))
                     return
                 found = await exchange.while_connected(self._all_results(exchange, asked, authorization, ends_at))
-            await self._answer(exchange, asked, found)
+                # A result that its caller does not read keeps its place.
+                await self._answer(exchange, asked, found, authorization)
 
     async def _received(self, exchange: Exchange) -> form.Form:
         """The form, once it is whole."""
@@ -101,15 +100,18 @@ class ImageEdits:
             [result] = [report async for report in reports if isinstance(report, Result)]
         return result
 
-    async def _answer(self, exchange: Exchange, asked: ImageEdit, found: list[Result]) -> None:
-        urls = [self._url(exchange.request_id, result) for result in found] if asked.response_format == "url" else []
+    async def _answer(
+        self, exchange: Exchange, asked: ImageEdit, found: list[Result], authorization: str | None
+    ) -> None:
+        is_by_url = asked.response_format == "url"
+        urls = [self._url(exchange.request_id, result, authorization) for result in found] if is_by_url else []
         metrics.RESULTS.labels(asked.response_format).inc(len(found))
         await exchange.answer(200, answers.images(asked, found, urls), media_type="application/json")
 
-    def _url(self, request_id: str, result: Result) -> str:
+    def _url(self, request_id: str, result: Result, authorization: str | None) -> str:
         if self._results is None:
             raise InternalError("a URL was promised, and none can be made")
-        name = self._results.put(result.image, result.format)
+        name = self._results.put(result.image, result.format, authorization)
         # With the request's id in it the edge finds the replica that keeps the file.
         return f"{self._settings.public_url}/v1/images/results/{request_id}/{name}"
 
@@ -147,7 +149,7 @@ class ImageEdits:
         if not model_choice.is_named(asked.model) or asked.partial_images or draws_seeds:
             feature = model_choice.choose(asked, await self._features(exchange, authorization))
         experiment, name = (feature.experiment, feature.name) if feature else _named(asked.model or "")
-        mask = asked.own_mask if asked.mask is None else await self._masks.translated(asked.mask)
+        mask = asked.own_mask if asked.mask is None else await self._masks.translated(asked.mask, authorization)
         first = EditSpec(
             experiment=experiment,
             feature=name,
@@ -195,35 +197,6 @@ class ImageEdits:
                 "opaque cannot be promised for a picture with an alpha channel, which the result keeps; "
                 "take output_format jpeg, or send the picture without it",
             )
-
-    @contextmanager
-    def _request_counted(self) -> Iterator[None]:
-        if self._requests >= self._settings.max_requests:
-            raise TooManyEdits(
-                f"{self._requests} requests are in flight here, as many as may be; try again later",
-                retry_after_seconds=RETRY_SECONDS,
-            )
-        self._requests += 1
-        try:
-            yield
-        finally:
-            self._requests -= 1
-
-    @contextmanager
-    def _edits_counted(self, n: int) -> Iterator[None]:
-        if self._running + n > self._settings.max_edits:
-            raise TooManyEdits(
-                f"{self._running} of {self._settings.max_edits} results are in the making here, and this request wants "
-                f"{n}; try again later",
-                retry_after_seconds=RETRY_SECONDS,
-            )
-        self._running += n
-        metrics.EDITS_IN_FLIGHT.set(self._running)
-        try:
-            yield
-        finally:
-            self._running -= n
-            metrics.EDITS_IN_FLIGHT.set(self._running)
 
 
 def _check_origin(exchange: Exchange) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Hashable
 
 from imgedit.errors import InvalidArgument
 from imgedit.imaging.decode_pool import Decoders
@@ -25,12 +26,12 @@ class Masks:
         """End it."""
         self._decoders.close()
 
-    async def translated(self, mask: bytes) -> bytes:
-        """A PNG file that is white where `mask` is transparent.
+    async def translated(self, mask: bytes, caller: Hashable) -> bytes:
+        """A PNG file that is white where `mask` is transparent. Callers take turns.
 
         Raises `ImageRejected` for what is no picture, `InvalidArgument` where nothing is transparent.
         """
-        picture = await self._decoders.open(mask, field="mask", max_pixels=self._max_pixels)
+        picture = await self._decoders.open(mask, field="mask", max_pixels=self._max_pixels, caller=caller)
         return await asyncio.to_thread(_white_where_transparent, picture)
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 from imgedit.errors import RequestTooLarge
@@ -14,23 +15,24 @@ from services.openai_api import metrics
 
 @dataclass(frozen=True)
 class Kept:
-    """A file and until when it is kept, on the `time.monotonic` clock."""
+    """A file, until when it is kept, on the `time.monotonic` clock, and whose it is."""
 
     data: bytes
     format: str
     ends_at: float
+    owner: Hashable
 
 
 class Results:
-    """Keeps files for a while; the oldest go first where there are too many bytes."""
+    """Keeps files for a while. Where there are too many bytes, the oldest of the caller who has most go first."""
 
     def __init__(self, seconds: float, max_bytes: int) -> None:
         self._seconds = seconds
         self._max_bytes = max_bytes
         self._kept: OrderedDict[str, Kept] = OrderedDict()
-        self._bytes = 0
+        self._bytes: Counter[Hashable] = Counter()
 
-    def put(self, data: bytes, format: str) -> str:
+    def put(self, data: bytes, format: str, owner: Hashable = None) -> str:
         """Keep a file; the name under which it is found. Raises `RequestTooLarge` for one that does not fit at all."""
         if len(data) > self._max_bytes:
             limit = self._max_bytes / MIB
@@ -40,8 +42,8 @@ class Results:
             )
         self._forget_old(self._max_bytes - len(data))
         name = f"{secrets.token_urlsafe(32)}.{format}"
-        self._kept[name] = Kept(data, format, time.monotonic() + self._seconds)
-        self._count(len(data))
+        self._kept[name] = Kept(data, format, time.monotonic() + self._seconds, owner)
+        self._count(owner, len(data))
         return name
 
     def get(self, name: str) -> Kept | None:
@@ -51,10 +53,18 @@ class Results:
 
     def _forget_old(self, max_bytes: int) -> None:
         now = time.monotonic()
-        while self._kept and (self._bytes > max_bytes or next(iter(self._kept.values())).ends_at <= now):
-            _, oldest = self._kept.popitem(last=False)
-            self._count(-len(oldest.data))
+        while self._kept and next(iter(self._kept.values())).ends_at <= now:
+            self._forget(next(iter(self._kept)))
+        while self._bytes.total() > max_bytes:
+            most = max(self._bytes, key=lambda owner: self._bytes[owner])
+            self._forget(next(name for name, kept in self._kept.items() if kept.owner == most))
 
-    def _count(self, change: int) -> None:
-        self._bytes += change
-        metrics.URL_BYTES.set(self._bytes)
+    def _forget(self, name: str) -> None:
+        kept = self._kept.pop(name)
+        self._count(kept.owner, -len(kept.data))
+
+    def _count(self, owner: Hashable, change: int) -> None:
+        self._bytes[owner] += change
+        if not self._bytes[owner]:
+            del self._bytes[owner]
+        metrics.URL_BYTES.set(self._bytes.total())

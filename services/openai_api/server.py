@@ -20,6 +20,7 @@ from services.common import metrics
 from services.common.metrics import MetricsServer
 from services.common.server import listen_for_hangup
 from services.openai_api.app import OpenAiApi
+from services.openai_api.connection import connections
 from services.openai_api.settings import OpenAiApiSettings
 
 _KEEP_ALIVE_SECONDS = 75
@@ -94,7 +95,7 @@ class RunningHttpServer:
         secured = {} if self._certificate is None else {"ssl_context_factory": self._context}
         return uvicorn.Config(
             app,
-            http="h11",
+            http=connections(self._settings.head_seconds),
             ws="none",
             lifespan="off",
             interface="asgi3",

@@ -31,14 +31,21 @@ class OpenAiApiSettings(ServerSettings):
     )
     edit_seconds: float = Field(300.0, gt=0, description="time for a request whose caller sends no grpc-timeout")
     receive_seconds: float = Field(60.0, gt=0, description="how long a caller may take to send a request")
-    send_seconds: float = Field(300.0, gt=0, description="how long a caller may take to read 1 MiB of an answer")
+    send_seconds: float = Field(
+        300.0, gt=0, description="how long a caller may take to read an answer, or an event of a stream"
+    )
+    head_seconds: float = Field(15.0, gt=0, description="how long a caller may take to send a request's headers")
     max_request_bytes: int = Field(32 * MIB, ge=1, description="most bytes of a request's pictures and fields")
     max_parts: int = Field(64, ge=1, description="most parts of a request")
     max_field_bytes: int = Field(64 * 1024, ge=1, description="most bytes of a part that is no file")
     max_requests: int = Field(
         16, ge=1, description="most requests that are received and answered at once; others are refused"
     )
-    max_edits: int = Field(24, ge=4, description="most results in the making at once, of which a request has `n`")
+    max_requests_per_caller: int = Field(8, ge=1, description="most of them with one credential")
+    max_edits: int = Field(
+        24, ge=4, description="most results in the making and not yet read at once, of which a request has `n`"
+    )
+    max_edits_per_caller: int = Field(16, ge=4, description="most of them with one credential")
     decode_seconds: float = Field(10.0, gt=0, description="processor time that decoding one mask may take")
     public_url: str = Field(
         "",

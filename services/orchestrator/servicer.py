@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, I
 from contextlib import AbstractAsyncContextManager, ExitStack, aclosing, asynccontextmanager, contextmanager
 from dataclasses import replace
 from functools import partial
+from typing import Protocol
 
 from google.protobuf.message import Message
 
@@ -38,7 +39,18 @@ MAX_BATCH_ID_LENGTH = 54
 IDLE_SECONDS = 600.0
 """A batch that sends no further request for so long, while none of its edits runs, is ended."""
 
-Joining = Callable[[], AbstractAsyncContextManager[EditHandle]]
+
+class Joined(Protocol):
+    """An edit, as one of its subscribers sees it."""
+
+    def events(self) -> AsyncGenerator[edit_pb2.EditEvent]:
+        """Every event from the first one on, until the edit ends."""
+
+    async def response(self) -> edit_pb2.EditResponse:
+        """The response once the edit ends. Raises the edit's error, or this subscriber's."""
+
+
+Joining = Callable[[], AbstractAsyncContextManager[Joined]]
 
 
 class EditServicer(edit_pb2_grpc.EditServiceServicer):
@@ -106,9 +118,12 @@ class EditServicer(edit_pb2_grpc.EditServiceServicer):
 
     async def GetEdit(self, request: edit_pb2.GetEditRequest, context: Context) -> edit_pb2.GetEditResponse:
         """Where an edit of the same caller is."""
-        found = await self._registry.look_up(_key(request.request_id))
-        if found.HasField("result"):
-            calls.current.get().until_sent.enter_context(self._admission.answer(caller.get(), found.ByteSize()))
+        found, answer = await self._registry.look_up(_key(request.request_id))
+        if answer is not None:
+            # Counted before it is copied. gRPC sends a copy of the copy.
+            copies = self._admission.copy_of_answer(caller.get(), 2 * answer.ByteSize())
+            calls.current.get().until_sent.enter_context(copies)
+            found.result.CopyFrom(answer)
         return found
 
     async def ListExperiments(
@@ -118,17 +133,22 @@ class EditServicer(edit_pb2_grpc.EditServiceServicer):
         return pages.page(self._source.current.experiments, request, self._availability, self._prompts)
 
     @asynccontextmanager
-    async def _joined(self, request: edit_pb2.EditRequest, call: CallContext) -> AsyncIterator[EditHandle]:
+    async def _joined(self, request: edit_pb2.EditRequest, call: CallContext) -> AsyncIterator[Joined]:
         """The running or cached edit for this request."""
         joined = self._registry.join(
             Key(caller.get(), call.request_id),
             partial(fingerprint, request) if call.is_id_given else None,
             partial(self._editor.edit, request, call),
         )
-        with self._admission.request(caller.get(), request.ByteSize()):
+        held = request.ByteSize()
+        with self._admission.request(caller.get(), held):
             async with joined as edit:
-                with self._counted(edit):
-                    yield edit
+                if edit.is_shared:
+                    with ExitStack() as counted:
+                        yield _Copied(edit, partial(self._count_copy, counted, caller.get(), held))
+                else:
+                    with self._counted(edit):
+                        yield edit
 
     @contextmanager
     def _counted(self, edit: EditHandle) -> Iterator[None]:
@@ -146,6 +166,9 @@ class EditServicer(edit_pb2_grpc.EditServiceServicer):
             finally:
                 is_over = True
 
+    def _count_copy(self, counted: ExitStack, whose: str, held: int, answer: edit_pb2.EditResponse) -> None:
+        counted.enter_context(self._admission.copy_of_answer(whose, answer.ByteSize(), held=held))
+
     async def _batch_item(
         self, batch: CallContext, used_ids: set[str], number: int, request: edit_pb2.EditRequest
     ) -> AsyncGenerator[edit_pb2.EditEvent]:
@@ -153,7 +176,7 @@ class EditServicer(edit_pb2_grpc.EditServiceServicer):
         call = _item_context(batch, number, request)
 
         @asynccontextmanager
-        async def joined() -> AsyncIterator[EditHandle]:
+        async def joined() -> AsyncIterator[Joined]:
             calls.refuse_too_large(request)
             if call.request_id in used_ids:
                 raise RequestIdInUse(f"request_id: {call.request_id!r} is that of an earlier request of this batch")
@@ -165,6 +188,24 @@ class EditServicer(edit_pb2_grpc.EditServiceServicer):
             async with aclosing(_stream(call.request_id, joined)) as events:
                 async for event in events:
                     yield event
+
+
+class _Copied:
+    """A joined edit, whose copy of the response is counted before it is sent."""
+
+    def __init__(self, edit: EditHandle, count: Callable[[edit_pb2.EditResponse], None]) -> None:
+        self._edit = edit
+        self._count = count
+
+    def events(self) -> AsyncGenerator[edit_pb2.EditEvent]:
+        """The edit's events."""
+        return self._edit.events()
+
+    async def response(self) -> edit_pb2.EditResponse:
+        """The edit's response. Also raises `TooManyEdits`."""
+        answer = await self._edit.response()
+        self._count(answer)
+        return answer
 
 
 def _key(request_id: str) -> Key:

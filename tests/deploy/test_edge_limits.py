@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 import re
+import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import product
@@ -29,6 +30,7 @@ EDIT = "/imgedit.v1.EditService/Edit"
 HEALTH = "/grpc.health.v1.Health/Check"
 REST_EDIT = "/api/edit_with_comfyui"
 MORE_THAN_ANY_BUDGET = 150
+SHIPPED = gateway.edge
 CONTENT_TYPES = ("application/json", "application/grpc", "text/plain")
 PATHS = ("/nothing", "/healthz", "/openapi.json", "/api/image_editing/experiments", REST_EDIT, "/v1/edits/a/b:cancel")
 RPCS = (HEALTH, "/grpc.health.v1.Health/Watch", EDIT, EDIT + "2", "/imgedit.v1.EditService/")
@@ -167,3 +169,57 @@ async def test_an_orchestrator_that_is_gone_is_503(tmp_path: Path) -> None:
         await orchestrator.server.stop(None)
         answer = await client.post(REST_EDIT, json={}, timeout=30)
     assert (answer.status_code, answer.json()["details"][0]["reason"]) == (503, "SERVICE_UNAVAILABLE")
+
+
+class Large(Orchestrator):
+    """Keeps results that are large beside the heap of the edge below."""
+
+    async def GetEdit(
+        self, request: edit_pb2.GetEditRequest, context: grpc.aio.ServicerContext
+    ) -> edit_pb2.GetEditResponse:
+        result = edit_pb2.EditResponse(success=True, output_image=bytes(16 * 2**20))
+        return edit_pb2.GetEditResponse(request_id=request.request_id, result=result)
+
+
+def tight(**options: object) -> gateway.Config:
+    """The edge with little memory, where a connection may stay as long as it likes."""
+    config = SHIPPED(**options)
+    heap = config["overload_manager"]["resource_monitors"][0]["typed_config"]
+    assert heap["max_heap_size_bytes"] > 2**32
+    heap["max_heap_size_bytes"] = 160 * 2**20
+    [chain] = config["static_resources"]["listeners"][0]["filter_chains"]
+    manager = chain["filters"][0]["typed_config"]
+    manager["common_http_protocol_options"]["max_connection_duration"] = "3600s"
+    return config
+
+
+async def pressure(public: Address) -> int:
+    """How much of the edge's heap is in use, in percent."""
+    async with httpx2.AsyncClient(timeout=60) as client:
+        answer = await client.get(f"http://{public.host}:{public.port + 1}/metrics")
+    found = re.search(
+        r"^envoy_overload_envoy_resource_monitors_fixed_heap_pressure{.*} (\d+)$", answer.text, re.MULTILINE
+    )
+    return int(found[1]) if found else 0
+
+
+async def test_json_answers_that_are_not_read_make_room_where_memory_is_short(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gateway, "edge", tight)
+    async with edge(Large(), tmp_path) as public, AsyncExitStack() as stack:
+        most = 0
+        for _ in range(12):  # of which each holds over 20 MiB
+            plain = socket.socket()
+            plain.setblocking(False)
+            plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            stack.callback(plain.close)
+            loop = asyncio.get_running_loop()
+            await loop.sock_connect(plain, (public.host, public.port))
+            await loop.sock_sendall(plain, b"GET /v1/edits/one HTTP/1.1\r\nhost: x\r\n\r\n")
+            await asyncio.sleep(0.3)
+            most = max(most, await pressure(public))
+        assert most >= 70
+        async with asyncio.timeout(60), httpx2.AsyncClient(timeout=60) as client:
+            while (await client.get(f"http://{public}/v1/experiments")).status_code != 200:  # noqa: ASYNC110
+                await asyncio.sleep(0.2)

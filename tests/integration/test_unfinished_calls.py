@@ -18,13 +18,13 @@ from prometheus_client import REGISTRY
 
 from imgedit import tokens
 from imgedit.call_errors import error_of
-from imgedit.errors import DeadlineExceeded, InvalidArgument, QueueFull
+from imgedit.errors import DeadlineExceeded, InvalidArgument, QueueFull, TooManyEdits
 from imgedit.v1 import edit_pb2
 from services.common.connections import Connections
 from services.common.messages import Limits
 from tests.integration.raw_http2 import RawCall, open_and_reset
 
-from .scripted import World, all_of, eventually, request, world
+from .scripted import World, all_of, eventually, joined, request, world
 
 pytestmark = pytest.mark.slow
 
@@ -42,6 +42,7 @@ def noise() -> bytes:
 
 
 LARGE = request(input_image=noise())
+ONE = request(request_id="one", input_image=noise())
 
 
 def in_flight() -> float:
@@ -134,6 +135,68 @@ async def test_answers_that_are_not_read_count_as_their_callers_edits() -> None:
                 await running.stub.Edit(request())
         await eventually(lambda: in_flight() == 0)
         assert (await running.stub.Edit(request())).success
+
+
+def copies_of(way: str, running: World, count: int, token: str, stack: ExitStack) -> None:
+    """So many calls that ask for an edit's kept answer and do not read it."""
+    method, message = f"/imgedit.v1.EditService/{way}", asking(way).SerializeToString()
+    for _ in range(count):
+        stack.enter_context(RawCall(running.orchestrator.port, method, message, window=0, token=token))
+
+
+def asking(way: str) -> Any:
+    return edit_pb2.GetEditRequest(request_id="one") if way == "GetEdit" else ONE
+
+
+def bytes_held() -> float:
+    return REGISTRY.get_sample_value("imgedit_edit_bytes") or 0
+
+
+@pytest.mark.parametrize("way", ["GetEdit", "EditStream"])
+async def test_copies_of_a_kept_answer_take_no_places_of_other_callers(way: str) -> None:
+    secrets, credentials = zip(*(tokens.make(name, ["edit"]) for name in ("alice", "bob")), strict=True)
+    lines = ";".join(credential.line for credential in credentials)
+    async with world(tokens=lines, max_edits=3, max_edits_per_caller=2) as running:
+        alice, bob = ((("authorization", f"Bearer {secret}"),) for secret in secrets)
+        size = (await running.stub.Edit(ONE, metadata=alice)).ByteSize()
+        with ExitStack() as stack:
+            copies_of(way, running, 5, secrets[0], stack)
+            await eventually(lambda: bytes_held() >= 5 * size)
+            assert (await running.stub.Edit(request(), metadata=bob)).success
+        await eventually(lambda: bytes_held() == 0)
+
+
+@pytest.mark.parametrize("way", ["GetEdit", "Edit"])
+async def test_copies_of_a_kept_answer_count_by_their_bytes(way: str) -> None:
+    async with world(max_edit_bytes_per_caller=2_000_000) as running:
+        size = (await running.stub.Edit(ONE)).ByteSize()
+        most = 2_000_000 // (2 * size if way == "GetEdit" else size)
+        asked = running.stub.GetEdit if way == "GetEdit" else running.stub.Edit
+        with ExitStack() as stack:
+            copies_of(way, running, most, "", stack)
+            await eventually(lambda: bytes_held() + 2 * size > 2_000_000)
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await asked(asking(way))
+            assert type(error_of(caught.value, "here")) is TooManyEdits
+        await eventually(lambda: bytes_held() == 0)
+
+
+async def test_those_who_join_an_edit_get_no_more_copies_than_fit() -> None:
+    async with world(max_edit_bytes_per_caller=4_000_000, max_kept_bytes=0) as running:
+        running.fill.gate.clear()
+        before = joined()
+        calls = [asyncio.ensure_future(running.stub.Edit(ONE)) for _ in range(20)]
+        await eventually(lambda: joined() == before + 19)
+        with ExitStack() as stack:
+            copies_of("Edit", running, 20, "", stack)
+            await eventually(lambda: joined() == before + 39)
+            running.fill.gate.set()
+            ended = await asyncio.gather(*calls, return_exceptions=True)
+            refused = [error_of(one, "here") for one in ended if isinstance(one, grpc.aio.AioRpcError)]
+            assert {type(error) for error in refused} == {TooManyEdits}
+            assert any(isinstance(one, edit_pb2.EditResponse) for one in ended)
+            assert in_flight() <= 1
+        await eventually(lambda: bytes_held() == 0)
 
 
 async def test_streams_that_are_reset_at_once_cancel_nobody_elses_calls() -> None:

@@ -9,8 +9,8 @@ import numpy as np
 
 from imgedit import __version__
 from imgedit.imaging import provenance
-from imgedit.imaging.encoding import Metadata
 from imgedit.imaging.images import Picture
+from imgedit.imaging.metadata import Metadata
 from imgedit.v1 import edit_pb2, progress_pb2
 from services.common import logs
 from services.orchestrator import metrics

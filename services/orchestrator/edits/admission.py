@@ -91,6 +91,23 @@ class Admission:
             self._add(caller, -1, -nbytes)
 
     @contextmanager
+    def copy_of_answer(self, caller: str, nbytes: int, *, held: int = 0) -> Iterator[None]:
+        """Count a further copy of a response until its caller has read it.
+
+        For joined edits and cached responses. It counts bytes, not an edit: otherwise copies of one response could
+        take all places. `held` are the bytes already counted for this call; a call alone gets any response. Raises
+        `TooManyEdits`.
+        """
+        for whose, load, limit in self._loads(caller):
+            if load.nbytes > held and load.nbytes + nbytes > limit.nbytes:
+                raise self._refusal(whose, "bytes", limit)
+        self._add(caller, 0, nbytes)
+        try:
+            yield
+        finally:
+            self._add(caller, 0, -nbytes)
+
+    @contextmanager
     def _taken(self, caller: str, edits: int, nbytes: int) -> Iterator[None]:
         self._refuse_surplus(caller, edits, nbytes)
         self._add(caller, edits, nbytes)
@@ -100,14 +117,21 @@ class Admission:
             self._add(caller, -edits, -nbytes)
 
     def _refuse_surplus(self, caller: str, edits: int, nbytes: int) -> None:
-        for whose, load, limit in (
-            ("caller", self._callers.get(caller, _Load()), self._caller_limit),
-            ("all", self._total, self._total_limit),
-        ):
+        for whose, load, limit in self._loads(caller):
             what = load.exceeds(limit, edits, nbytes)
             if what:
-                metrics.EDITS_REFUSED.labels(whose, what).inc()
-                raise TooManyEdits(_words(whose, what, limit), retry_after_seconds=self._seconds_until_one_ends())
+                raise self._refusal(whose, what, limit)
+
+    def _loads(self, caller: str) -> tuple[tuple[str, _Load, Limit], ...]:
+        """The caller's load and the total, each with its limit."""
+        return (
+            ("caller", self._callers.get(caller, _Load()), self._caller_limit),
+            ("all", self._total, self._total_limit),
+        )
+
+    def _refusal(self, whose: str, what: str, limit: Limit) -> TooManyEdits:
+        metrics.EDITS_REFUSED.labels(whose, what).inc()
+        return TooManyEdits(_words(whose, what, limit), retry_after_seconds=self._seconds_until_one_ends())
 
     def _seconds_until_one_ends(self) -> float:
         return max(1.0, self._mean_seconds / max(1, self._total.edits))

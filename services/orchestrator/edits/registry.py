@@ -77,6 +77,11 @@ class EditHandle:
         self.is_abandoned = True
         self.task.cancel()
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether a new subscriber gets a further copy of the response."""
+        return self.task.done() or self._subscribers > 1
+
     def events(self) -> AsyncGenerator[edit_pb2.EditEvent]:
         """Every event from the first one on, until the edit ends."""
         return self._events.follow()
@@ -199,8 +204,8 @@ class EditRegistry:
             return False
         raise _not_found(key, "; closing an edit's call always cancels it")
 
-    async def look_up(self, key: Key) -> edit_pb2.GetEditResponse:
-        """The state of an edit, with its response while cached.
+    async def look_up(self, key: Key) -> tuple[edit_pb2.GetEditResponse, edit_pb2.EditResponse | None]:
+        """The state of an edit, and its response while cached.
 
         Raises `RequestNotFound`.
         """
@@ -209,15 +214,13 @@ class EditRegistry:
             await asyncio.wait({edit.task})
             edit = self._running.get(key)
         if edit is not None:
-            return lookup.of_running(key.request_id, edit.events_so_far)
+            return lookup.of_running(key.request_id, edit.events_so_far), None
         if key not in self._ended:
             raise _not_found(key)
         ended = self._ended[key]
         found = edit_pb2.GetEditResponse()
         found.CopyFrom(ended.told)
-        if ended.edit is not None:
-            found.result.CopyFrom(ended.edit.task.result())
-        return found
+        return found, ended.edit.task.result() if ended.edit is not None else None
 
     async def _find(self, key: Key, fingerprint: Fingerprint | None) -> EditHandle | None:
         if self._held(key) is None:

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from imgedit.errors import InvalidArgument, RequestTooLarge, Violation
-from imgedit.imaging.encoding import DEFAULT_JPEG_QUALITY, MAX_WEBP_SIDE, Metadata, encode_jpeg, encode_png, encode_webp
+from imgedit.imaging.encoding import DEFAULT_JPEG_QUALITY, MAX_WEBP_SIDE, encode_jpeg, encode_png, encode_webp
 from imgedit.imaging.images import Picture, Pixels
+from imgedit.imaging.metadata import Metadata
 from imgedit.v1 import edit_pb2
 from services.common import checks
 from services.common.settings import MIB

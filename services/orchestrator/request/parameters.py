@@ -138,8 +138,8 @@ def _check(request: edit_pb2.EditRequest, feature: Feature) -> None:
     if request.HasField("negative_scale") and not _has_negative_prompt(request, feature):
         together.check(_refuse_negative_scale)
     prompt = request.prompt or feature.defaults.prompt or ""
-    if feature.prompt_stage is not None:
-        together.check(checks.prompt, "prompt", prompt)
+    # One at fault is looked at no further: it may have millions of characters.
+    has_prompt = feature.prompt_stage is not None and together.check(checks.prompt, "prompt", prompt)
     together.check(checks.prompt, "negative_prompt", request.negative_prompt, may_be_blank=True)
     together.check(checks.number, "preview_every", request.preview_every, 0, MAX_PREVIEW_EVERY)
     together.check(_profile, request, feature)
@@ -148,8 +148,8 @@ def _check(request: edit_pb2.EditRequest, feature: Feature) -> None:
     together.check(_postprocess, request)
     together.check(_where_and_what, request, feature)
     for stage in feature.stages:
-        if isinstance(stage, ExtendStage) and (request.HasField("outpaint") or prompt.strip()):
-            together.check(margins.resolve, request, stage, prompt)
+        if isinstance(stage, ExtendStage) and (request.HasField("outpaint") or has_prompt):
+            together.check(margins.resolve, request, stage, prompt if has_prompt else "")
     together.end()
 
 

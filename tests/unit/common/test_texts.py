@@ -44,3 +44,21 @@ def test_characters_are_counted_as_people_see_them() -> None:
 def test_a_prompt_of_nothing_to_be_seen_is_empty(text: str) -> None:
     with pytest.raises(PromptRejected, match="must not be empty"):
         checks.prompt("prompt", text)
+
+
+def test_marks_that_no_writing_has_are_left_out_before_they_are_sorted() -> None:
+    usual = "Z" + "\u0301\u0316" * 15
+    assert texts.normal(usual) == unicodedata.normalize("NFC", usual)
+    assert texts.normal(usual + "\u0300" * 10**6) == texts.normal(usual)  # sorted, this would take hours
+    assert texts.comparable(usual + "\u0316\u0301" * 10**5 + "b") == texts.comparable(usual + "b")
+
+
+def test_a_prompt_of_very_many_characters_is_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    def look(text: str) -> str:
+        raise AssertionError(f"{len(text)} characters were looked at")
+
+    monkeypatch.setattr(texts, "normal", look)
+    monkeypatch.setattr(texts, "comparable", look)
+    for text in ("a" * 16_001, "a\u0301" * 10**6):
+        with pytest.raises(PromptRejected, match=f"at most 2000 characters, has {len(text)}"):
+            checks.prompt("prompt", text)

@@ -123,10 +123,11 @@ def test_what_the_api_takes_is_left_as_it_is() -> None:
         (HEIC[:400], "damaged"),
         (HEIC[:16] + b"\xff" * 600, "damaged"),
         (b"BM" + b"\x00" * 60, "damaged"),
+        (encoded(ramp(64, 48), "AVIF").replace(b"pitm", b"xxxx"), "the photo is damaged"),
         (bitmap(30_000, 30_000), "at most 120"),
         (encoded(ramp(64, 8), "BMP"), "at least 16 px"),
     ],
-    ids=["cut", "garbage", "empty", "huge", "small"],
+    ids=["cut", "garbage", "empty", "without a picture", "huge", "small"],
 )
 def test_what_cannot_be_converted_is_refused_by_name_and_the_next_one_is_taken(
     decoders: Decoders, data: bytes, says: str

@@ -19,11 +19,11 @@ from services.openai_api.transparency import may_be_transparent
 @pytest.mark.parametrize("size", [0, 1, 2, 3, 196_607, 196_608, 196_609, 1_000_000])
 def test_base64_in_slices_is_that_of_the_whole_and_as_long_as_was_said(size: int) -> None:
     data = bytes(itertools.islice(itertools.cycle(range(251)), size))
-    parts = [b"<", Base64(data), b">"]
+    parts = [b"<", Base64(data), data, b">"]
     pieces = list(answers.slices(parts))
-    assert b"".join(pieces) == b"<" + base64.b64encode(data) + b">"
+    assert b"".join(pieces) == b"<" + base64.b64encode(data) + data + b">"
     assert answers.length(parts) == sum(map(len, pieces))
-    assert max(map(len, pieces)) <= 2**20
+    assert max(map(len, pieces)) <= 2**18
 
 
 def test_results_behind_urls_are_bounded_in_bytes_the_oldest_go_first() -> None:
@@ -36,6 +36,14 @@ def test_results_behind_urls_are_bounded_in_bytes_the_oldest_go_first() -> None:
     assert kept.get(third) is not None
     with pytest.raises(RequestTooLarge, match="at most"):
         kept.put(b"d" * 101, "png")
+
+
+def test_results_of_a_caller_with_many_make_room_before_those_of_others() -> None:
+    kept = Results(seconds=60, max_bytes=100)
+    bobs = kept.put(b"b" * 20, "png", "bob")
+    many = [kept.put(b"a" * 20, "png", "alice") for _ in range(8)]
+    assert kept.get(bobs) is not None
+    assert [kept.get(name) is not None for name in many] == [False] * 4 + [True] * 4
 
 
 def test_results_behind_urls_end_with_their_time(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -342,12 +342,7 @@ def test_a_chain_that_makes_sense_is_accepted(tmp_path: Path, stages: str, param
         ("[extend, fill, composite, qwen_edit, composite]", OPEN, "stages.1", "one stage reads"),
         ("[extend, segment, mask: {choose: subject}, fill, composite]", OPEN, "stages.2", "mask and extend"),
         ("[mask: {choose: subject}, segment, fill, composite]", OPEN, "stages.1", "must precede the mask"),
-        (
-            "[qwen_edit: {prompt: a}, composite, extend, fill, composite]",
-            OPEN,
-            "stages.2",
-            "must precede everything that paints",
-        ),
+        ("[qwen_edit: {prompt: a}, composite, extend, fill, composite]", OPEN, "stages.2", "must precede everything"),
         ("[extend, extend, fill, composite]", OPEN, "stages.1", "one extend at most"),
         ("[qwen_edit, composite]", "{}", "parameters", "steps is missing"),
         (f"[qwen_edit: {{{FIXED}}}, composite]", OPEN, "parameters.steps", "leave it out"),

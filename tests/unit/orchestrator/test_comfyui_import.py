@@ -164,6 +164,10 @@ def test_the_guides_skeleton_is_refused_at_its_custom_node(tmp_path: Path) -> No
     assert message == (
         'node "3" (CustomNode): class_type: no such node is known here; it feeds images of node "4" (SaveImage)'
     )
+    many = {f"s{n}": {"class_type": "Other", "inputs": {"images": ["3", 0]}} for n in range(400)}
+    told = refusal({**workflow("guide_skeleton"), "4": {"class_type": "SaveImages", "inputs": {}}, **many})
+    assert "and 395 more" in told
+    assert max(map(len, told.splitlines())) < 500
     as_printed = {id: node for id, node in workflow("guide_skeleton").items() if id != "4"}
     assert 'node "3" (CustomNode): class_type: no such node' in refusal(as_printed)
 

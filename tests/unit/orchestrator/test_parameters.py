@@ -12,6 +12,7 @@ import pytest
 
 from imgedit.errors import ImgeditError, InvalidArgument, PromptRejected
 from imgedit.v1 import edit_pb2, profile_pb2
+from services.common import texts
 from services.orchestrator.catalogue import models
 from services.orchestrator.catalogue.models import SHIPPED, Feature
 from services.orchestrator.listing import parameter_specs
@@ -55,6 +56,19 @@ def test_the_automatic_negative_prompt_is_qwens_alone() -> None:
     assert resolved(QWEN, negative_prompt="").negative_prompt == ""
     explicit = resolved(FILL, negative_prompt="blurry")
     assert (explicit.negative_prompt, explicit.negative_scale) == ("blurry", 3.0)
+
+
+@pytest.mark.parametrize("field", ["prompt", "negative_prompt"])
+@pytest.mark.parametrize("feature", FEATURES)
+def test_a_text_of_millions_of_characters_is_refused_and_not_looked_at(
+    feature: tuple[str, str], field: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_at: list[int] = []
+    for name in ("normal", "comparable"):
+        monkeypatch.setattr(texts, name, lambda text: looked_at.append(len(text)) or text)
+    error = refused(feature_of(*feature), **{field: "a\u0301\u0316" * 10**6})
+    assert f"{field}: must have at most 2000 characters, has 3000000" in error.message
+    assert max(looked_at, default=0) < 100
 
 
 @pytest.mark.parametrize("text", ["blurry", ""])

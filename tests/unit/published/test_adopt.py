@@ -397,6 +397,15 @@ def test_nothing_is_written_through_a_link(comfyui: Path, tmp_path: Path) -> Non
     assert not list((tmp_path / "elsewhere").iterdir())
 
 
+def test_no_configuration_is_written_through_a_link_that_leads_nowhere_yet(comfyui: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "ours" / FLUX
+    folder.mkdir(parents=True)
+    (folder / "model_index.json").symlink_to(tmp_path / "not-there-yet")
+    run(comfyui, "--models", tmp_path / "ours")
+    assert (folder / "transformer" / "config.json").is_file()
+    assert not (tmp_path / "not-there-yet").exists()
+
+
 def test_weights_that_are_there_stay(comfyui: Path, tmp_path: Path) -> None:
     folder = tmp_path / "ours" / FLUX
     shutil.copytree(tiny(FLUX) / "vae", folder / "vae")

@@ -30,6 +30,7 @@ from studio.door import Door, is_own_page
 from studio.runs import Result, Task
 from studio.settings import Settings
 from studio.text import TEXTS, Words, plain
+from studio.uploads import Uploads
 
 ROOT = Path(__file__).parents[3]
 
@@ -139,6 +140,9 @@ def test_a_page_is_known_by_host_and_port(origin: str | None, host: str | None, 
     assert is_own_page(origin, host) is is_own
 
 
+NO_UPLOADS = Uploads(dict, 0, 0)
+
+
 async def test_the_door_refuses_sockets_of_other_pages_and_closed_paths() -> None:
     passed: list[str] = []
 
@@ -154,16 +158,16 @@ async def test_the_door_refuses_sockets_of_other_pages_and_closed_paths() -> Non
         async def send(message: Any) -> None:
             sent.append(message)
 
-        await Door(inside)({"headers": [], **scope}, receive, send)
+        await Door(inside, NO_UPLOADS)({"headers": [], **scope}, receive, send)
         return [message.get("status", message.get("code")) for message in sent]
 
     headers = [(b"host", b"127.0.0.1:8501"), (b"origin", b"http://127.0.0.1:9000")]
     assert await answers({"type": "websocket", "path": "/_stcore/stream", "headers": headers}) == [1008]
     for path in ("/_stcore/metrics", "/_stcore/metrics/", "/base/_stcore/metrics"):
-        assert await answers({"type": "http", "path": path}) == [404, None]
+        assert await answers({"type": "http", "method": "GET", "path": path}) == [404, None]
     assert passed == []
     await answers({"type": "websocket", "path": "/_stcore/stream", "headers": headers[:1]})
-    await answers({"type": "http", "path": "/_stcore/health"})
+    await answers({"type": "http", "method": "GET", "path": "/_stcore/health"})
     assert passed == ["/_stcore/stream", "/_stcore/health"]
 
 

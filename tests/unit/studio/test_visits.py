@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
+from streamlit.proto.Common_pb2 import FileURLs
+from streamlit.runtime.uploaded_file_manager import UploadedFile, UploadedFileRec
+
+from imgedit.v1 import edit_pb2
+from studio import session as session_module
+from studio import visits as visits_module
 from studio.pictures import Picture
+from studio.runs import Result
 from studio.session import Session
 from studio.visits import Visits
 
@@ -56,6 +64,14 @@ def test_the_longest_unused_goes_when_all_together_take_too_much() -> None:
     assert visits.find("", SECOND) is second
 
 
+def test_the_longest_unused_go_when_there_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(visits_module, "MAX_VISITS", 3)
+    visits, ids = Visits(60, 1000), [f"{number:032x}" for number in range(5)]
+    for id in ids:
+        visits.keep("", id, Session())
+    assert [visits.find("", id) is not None for id in ids] == [False, False, True, True, True]
+
+
 def test_a_visit_that_is_too_large_by_itself_is_not_kept() -> None:
     visits = Visits(60, 1000)
     visits.keep("", FIRST, holding(1001))
@@ -89,3 +105,34 @@ def test_a_picture_counts_once_and_an_upload_that_is_put_aside_counts_too() -> N
     session.come_back()
     session._opened = {"upload": session.inputs[0], "another": holding(300).inputs[0]}
     assert session.byte_count == 900
+    session.mask, session.kept_mask = b"m" * 50, b"k" * 7
+    assert session.byte_count == 957
+
+
+def test_results_count_wherever_a_visit_still_shows_them() -> None:
+    session, results = Session(), [result_of(holding(100).inputs[0]) for _ in range(3)]
+    each = results[0].byte_count
+    session.add(results[:2], limit=1)  # of which the history keeps one
+    session.variants, session.shown = results[:2], results[2]
+    assert len(session.history) == 1
+    assert session.byte_count == 3 * each
+
+
+def test_uploads_that_are_remembered_are_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session_module, "MAX_REMEMBERED_BYTES", 250)
+    monkeypatch.setattr(session_module, "_open", lambda upload, _visit: holding(len(upload.getvalue())).inputs[0])
+    session = Session()
+    for number in range(4):
+        session.opened(uploaded(f"{number}", 100))
+    assert list(session._opened) == ["2", "3"]
+    session.opened(uploaded("large", 300))
+    assert list(session._opened) == ["large"]
+
+
+def result_of(source: Picture) -> Result:
+    answer = edit_pb2.EditResponse(output_image=b"y" * 100)
+    return Result(1, source, {}, answer, before=b"b", after=b"a", thumb=b"", cutout=None, mask=None)
+
+
+def uploaded(id: str, size: int) -> UploadedFile:
+    return UploadedFile(UploadedFileRec(id, "a.png", "image/png", bytes(size)), FileURLs())

@@ -12,6 +12,9 @@ from typing import Any
 from services.orchestrator.catalogue.comfyui.document import Link, Node, WorkflowError, plain, shown
 from services.orchestrator.catalogue.comfyui.kinds import ENDS, KINDS, PRIMITIVES, Type, ValueType, is_reroute
 
+MAX_FED = 5
+"""Inputs that a message lists at most."""
+
 
 class Graph:
     """The nodes of a workflow. What is wrong raises `WorkflowError`, which names node, field and value."""
@@ -117,7 +120,9 @@ class Graph:
             for name, link in user.inputs.items()
             if isinstance(link, Link) and link.node == node.id
         ]
-        yield f"{node}: class_type: no such node is known here; it feeds {', '.join(fed) or 'no other node'}"
+        told = ", ".join(fed[:MAX_FED]) or "no other node"
+        more = f" and {len(fed) - MAX_FED} more" if len(fed) > MAX_FED else ""
+        yield f"{node}: class_type: no such node is known here; it feeds {told}{more}"
 
     def _wrong_inputs(self, node: Node) -> Iterator[str]:
         kind = KINDS.get(node.kind)

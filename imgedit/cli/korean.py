@@ -405,6 +405,7 @@ MESSAGES: dict[str, str] = {
         "기능별 옵션은 `imgedit experiments ID`로 볼 수 있습니다. 예: {id}"
     ),
     "not available now: {services} not serving": "지금은 쓸 수 없습니다: {services} 서비스가 응답하지 않습니다",
+    "for example: {prompt}": "예: {prompt}",
     " (not available now)": " (지금은 쓸 수 없음)",
     "required": "필수",
     "default {value}": "기본값 {value}",

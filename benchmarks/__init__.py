@@ -1,1 +1,4 @@
-"""Each benchmark drives the real thing, prints a table, and ends with one JSON object on the last line."""
+"""Benchmarks with real components.
+
+Each prints a table and ends with one JSON object on the last line.
+"""

@@ -1,4 +1,6 @@
-"""How many replicas KEDA asks for, and when: the rules of a ScaledObject in simulated time.
+"""How many replicas KEDA asks for, and when.
+
+The rules of a ScaledObject in simulated time.
 
 KEDA hands the query's value to Kubernetes' HorizontalPodAutoscaler, whose documented algorithm this is: ceil(value /
 threshold), nothing within 10% of the present, the highest wish of the stabilisation window when going down, and so many
@@ -29,7 +31,7 @@ TOLERANCE = 0.1
 
 @dataclass(frozen=True)
 class Pace:
-    """At most so many pods within so many seconds, and only what the whole window (s) wishes."""
+    """At most this many pods within this many seconds, within the window's wishes (s)."""
 
     pods: int
     period: float
@@ -46,7 +48,10 @@ class Pace:
 
 @dataclass(frozen=True)
 class Rules:
-    """What a ScaledObject says. polling, average: seconds; threshold: jobs per replica."""
+    """The settings of a ScaledObject.
+
+    polling, average: seconds; threshold: jobs per replica.
+    """
 
     minimum: int
     maximum: int
@@ -58,7 +63,10 @@ class Rules:
 
     @classmethod
     def read(cls, file: Path) -> "Rules":
-        """From its YAML file. Raises `KeyError` or `ValueError` where it is not of the kind that ours are of."""
+        """From its YAML file.
+
+        Raises `KeyError` or `ValueError` where it is not of the kind that ours are of.
+        """
         spec = yaml.safe_load(file.read_text(encoding="utf-8"))["spec"]
         behavior = spec["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]
         (trigger,) = spec["triggers"]
@@ -78,7 +86,10 @@ class Rules:
 
 @dataclass
 class Autoscaler:
-    """Adds replicas to a fleet and takes them away. sizes: (time, replicas) after each change."""
+    """Adds replicas to a fleet and removes them.
+
+    sizes: (time, replicas) after each change.
+    """
 
     rules: Rules
     fleet: Fleet

@@ -1,4 +1,6 @@
-"""How many GPUs a day of edits needs: our scheduler against first come first served, in simulated time.
+"""How many GPUs a day of edits needs.
+
+Our scheduler against first come first served, in simulated time.
 
     python -m benchmarks.capacity [--peak 3000] [--step 0.236] [--fixed 4 6] [--seeds 1 2] [--real-seconds 40]
 
@@ -50,7 +52,7 @@ PREDICTIONS = 20
 
 @dataclass(frozen=True)
 class Load:
-    """A day's arrivals: edits per hour at the highest, what is left of it at the lowest, and how much a rush adds."""
+    """A day's arrivals: peak edits per hour, the share at the trough, and a rush."""
 
     peak: float
     trough: float
@@ -266,7 +268,10 @@ def compare(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def predict(run: fleet_run.Run, seed: int) -> dict[str, float]:
-    """The same arrivals through two simulated replicas; each edit takes what one of its size took in the run."""
+    """The same arrivals through two simulated replicas.
+
+    Each edit takes what one of its size took in the run.
+    """
     dice, takes = random.Random(seed), by_tokens(run.outcomes)
     edits = [
         Edit(e.at, e.steps, e.tokens, e.patience, dice.choice(takes[e.tokens])) for e in (o.edit for o in run.outcomes)
@@ -280,14 +285,14 @@ def predict(run: fleet_run.Run, seed: int) -> dict[str, float]:
 
 
 def figures(outcomes: list[Outcome], seconds: float) -> dict[str, float]:
-    """What is compared: latencies of finished edits in seconds, pictures per second, share in time."""
+    """The compared figures: latencies in seconds, images per second, share in time."""
     row = summary(outcomes)
     finished = sum(outcome.end == "finished" for outcome in outcomes)
     return {"p50": row["p50"], "p95": row["p95"], "per_second": finished / seconds, "in_time": row["in_time"]}
 
 
 def by_tokens(outcomes: list[Outcome]) -> dict[int, list[Durations]]:
-    """What the finished edits of each size took."""
+    """Durations of the finished edits by size."""
     found: dict[int, list[Durations]] = {}
     for outcome in outcomes:
         if outcome.end == "finished":

@@ -1,4 +1,6 @@
-"""A small mask in a large picture: its own work area against the whole picture, on the same model.
+"""A small mask in a large picture.
+
+Its own work area against the whole picture, on the same model.
 
     python -m benchmarks.crop [--rounds 3] [--steps 2] [--threads 2]
 
@@ -56,7 +58,7 @@ def main() -> None:
 def measure(
     adapter: FillAdapter, image: Pixels, weight: Pixels, max_pixels: int, steps: int, rounds: int
 ) -> dict[str, float]:
-    """Median seconds of the whole picture and of the crop, with what surrounds the model in the orchestrator."""
+    """Median seconds of the whole image and of the crop, with the surrounding steps."""
     whole, crop = WorkArea.of((SIDE, SIDE), max_pixels), WorkArea.around(weight, max_pixels, LEAST)
     pairs = [
         (timed(adapter, whole, image, weight, steps), timed(adapter, crop, image, weight, steps)) for _ in range(rounds)

@@ -1,14 +1,14 @@
-"""The step engine against two ordinary servers, on the same model, requests and arrival times.
+"""The step engine against two simple servers: same model, requests, arrival times.
 
     python -m benchmarks.engine [--seconds 20] [--loads 0.5 0.8 1.1] [--repeats 1] [--threads 1] [--seed 1]
 
-(a) `FluxFillPipeline` behind a lock, first come first served; (b) the same with static batching: requests of one size
-and step count that wait together run as one pipeline call. Ours is `services.diffusion` over `services.fill`. Arrivals
-are Poisson at 50, 80 and 110% of what the pipeline can do; sizes 256, 512 and 768 px; 4 or 8 steps; half of the
-requests have 1.5 and half 3 times their solo time as deadline (an extra round at 80% has none). All three serve the
-same arrivals one after another, ours after one job of each size, as the pipeline has had while its solo times were
-measured; with `--repeats` each round comes again with other arrivals, and the medians are reported. The model is FLUX's
-real classes with random weights, wide enough that the work is arithmetic. Ends with one JSON object.
+The simple servers are (a) `FluxFillPipeline` behind a lock, in arrival order, and (b) the same with static batching:
+waiting requests of one size and step count run as one pipeline call. Ours is `services.diffusion` over `services.fill`.
+Arrivals are Poisson at 50, 80 and 110% of the pipeline's capacity. Sizes are 256, 512 and 768 px, with 4 or 8 steps.
+Half of the requests have 1.5 and half 3 times their solo time as deadline; an extra round at 80% has none. All three
+serve the same arrivals one after another. Ours first runs one job of each size, as the pipeline does while its solo
+times are measured. `--repeats` repeats each round with other arrivals and reports medians. The model is FLUX's real
+classes with random weights, wide enough that the work is arithmetic. Ends with one JSON object.
 """
 
 import argparse
@@ -49,7 +49,7 @@ MAX_BATCH = 4
 
 @dataclass(frozen=True)
 class Request:
-    """One arrival: seconds after the start, what is asked, its solo time, and how long the caller waits."""
+    """One arrival: seconds after the start, the request, its solo time, its deadline."""
 
     at: float
     spec: FillSpec
@@ -59,7 +59,10 @@ class Request:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a request. latency: seconds, None = no picture. steps: denoise steps spent on it."""
+    """The result of a request.
+
+    latency: seconds, None = no image. steps: denoise steps spent on it.
+    """
 
     request: Request
     latency: float | None
@@ -110,7 +113,10 @@ def main() -> None:
 
 
 def model(folder: Path) -> FillAdapter:
-    """FLUX-Fill's classes, the transformer at width 256 with one double and two single blocks, everything else tiny."""
+    """FLUX-Fill's classes at width 256, with one double and two single blocks.
+
+    Everything else is tiny.
+    """
     build_flux(folder, seed=1)
     with seeded(2):
         transformer = FluxTransformer2DModel(
@@ -132,7 +138,7 @@ def model(folder: Path) -> FillAdapter:
 
 
 def plain_pipeline(adapter: FillAdapter) -> FluxFillPipeline:
-    """Diffusers' pipeline over the same weights, with a scheduler of its own."""
+    """Diffusers' pipeline over the same weights, with a separate scheduler."""
     parts = dict(adapter._pipeline.components)
     pipeline = FluxFillPipeline(
         **{**parts, "scheduler": FlowMatchEulerDiscreteScheduler.from_config(adapter._schedule)}
@@ -176,7 +182,10 @@ def measure_solo(pipeline: FluxFillPipeline) -> dict[tuple[int, int], float]:
 
 
 def measure_overhead(adapter: FillAdapter, pipeline: FluxFillPipeline, repeats: int = 9) -> dict[str, float]:
-    """One job in the engine and in the bare pipeline, turn about; seconds and the ratio of the medians."""
+    """One job in the engine and in the bare pipeline, turn about.
+
+    Seconds and the ratio of the medians.
+    """
     spec = spec_of(512, 8, 0)
     ours, bare = [], []
 
@@ -229,7 +238,10 @@ def arrivals(
 
 
 async def replay(requests: list[Request], serve: Serve) -> tuple[list[Outcome], float]:
-    """Send the requests at their times; the outcomes, and the seconds until the last was over."""
+    """Send the requests at their times.
+
+    The outcomes, and the seconds until the last was over.
+    """
     started = time.perf_counter()
 
     async def one(request: Request) -> Outcome:
@@ -270,7 +282,10 @@ async def run_engine(adapter: FillAdapter, requests: list[Request]) -> tuple[lis
 
 
 async def run_lock(pipeline: FluxFillPipeline, requests: list[Request]) -> tuple[list[Outcome], float]:
-    """The pipeline behind a lock; asyncio's lock is first come first served. A request once sent is always run."""
+    """The pipeline behind a lock; asyncio's lock is first come first served.
+
+    A request once sent is always run.
+    """
     lock = asyncio.Lock()
 
     async def serve(request: Request) -> int:
@@ -314,7 +329,9 @@ async def run_static(pipeline: FluxFillPipeline, requests: list[Request]) -> tup
 
 
 def summary(name: str, load_share: float, deadlines: bool, outcomes: list[Outcome], seconds: float) -> dict[str, Any]:
-    """One row of the table. Percentiles are over requests that got a picture; short = at most the median solo time.
+    """One row of the table.
+
+    Percentiles are over requests that got a picture; short = at most the median solo time.
 
     Steps are wasted when they were run for a request that got no picture in time.
     """
@@ -354,7 +371,10 @@ def median_row(rows: list[dict[str, Any]], name: str, load_share: float, deadlin
 
 
 def verdicts(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
-    """The engine against the two others, as ratios, by round; the aims are for 80% load."""
+    """The engine against the two others, as ratios, by round.
+
+    The aims are for 80% load.
+    """
     return {
         f"{row['load']:.0%} {'with' if row['deadlines'] else 'without'} deadlines": verdict(row, *others(rows, row))
         for row in rows

@@ -1,4 +1,6 @@
-"""Replicas of one service in simulated time, and the sidecar before them: each call goes to the one with the fewest.
+"""Replicas of one service in simulated time, and the sidecar before them.
+
+Each call goes to the one with the fewest.
 
 Knows what a replica costs, and not when replicas come and go (`benchmarks.autoscaler`) or how they work.
 """
@@ -18,7 +20,9 @@ MAX_CALLS = 24
 
 @dataclass
 class Fleet:
-    """The replicas of a service, and the sidecar before them: least request, ties at random.
+    """The replicas of a service, and the sidecar before them.
+
+    Least request, ties at random.
 
     policy: the kind of replica. load_seconds: from a new replica's start until it takes calls; its GPU is paid from the
     start until its last job is done.
@@ -59,7 +63,7 @@ class Fleet:
         return sum(replica.depth for replica in (*self.replicas, *self.gone))
 
     def gpu_hours(self) -> float:
-        """What was paid until now."""
+        """The cost until now."""
         return sum(min(r.ended, self.env.now) - r.started for r in (*self.replicas, *self.gone)) / 3600
 
     def serve(self, edits: Sequence[Edit]) -> None:

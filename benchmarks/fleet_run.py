@@ -1,7 +1,7 @@
-"""Two real fill replicas behind the real sidecar, under Poisson arrivals: what the simulation is judged by.
+"""Two real fill replicas behind the real sidecar, under Poisson arrivals.
 
-The model is FLUX.1-Fill's real classes with tiny random weights, each replica a process with one thread. Batching is
-off, so that the steps' times are those of single jobs. Knows nothing of the simulation beyond its `Edit` and `Outcome`.
+The reference for the simulation. The model is FLUX.1-Fill's real classes with tiny random weights, each replica a
+process with one thread. Batching is off, so that step times are those of single jobs.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ ENDS = {grpc.StatusCode.DEADLINE_EXCEEDED: "late", grpc.StatusCode.RESOURCE_EXHA
 
 @dataclass(frozen=True)
 class Answer:
-    """One call: how it ended, seconds until then, and what the device took (None without a picture)."""
+    """One call: outcome, seconds, and device time (None without a result)."""
 
     end: str
     latency: float
@@ -48,7 +48,10 @@ class Answer:
 
 @dataclass(frozen=True)
 class Run:
-    """What was measured. overhead: seconds of a call beside the device; seconds: until the last edit ended."""
+    """The measurement.
+
+    overhead: seconds of a call outside the device; seconds: until the last edit ended.
+    """
 
     outcomes: list[Outcome]
     overhead: float
@@ -56,9 +59,10 @@ class Run:
 
 
 def measure(seconds: float, load: float, seed: int, models: Path | None) -> Run:
-    """Start the services, run, stop them. load: share of what two replicas can do; models: tiny checkpoints, or None.
+    """Start the services, run, stop them.
 
-    Raises `StackError` where a service does not start.
+    load: share of two replicas' capacity; models: tiny checkpoints, or None. Raises `StackError` if a service does not
+    start.
     """
     with tempfile.TemporaryDirectory() as folder:
         models = models or Path(folder, "models")
@@ -121,7 +125,10 @@ async def arrive(
 
 
 async def call(stub: "fill_pb2_grpc.FillServiceAsyncStub", side: int, steps: int, patience: float) -> Answer:
-    """One edit. Raises `grpc.aio.AioRpcError` where it fails for another reason than load."""
+    """One edit.
+
+    Raises `grpc.aio.AioRpcError` where it fails for another reason than load.
+    """
     result = None
     started = time.monotonic()
     try:

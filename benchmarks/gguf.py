@@ -1,11 +1,11 @@
-"""GGUF weights: dequantised once against dequantised at every step, and what loading costs.
+"""GGUF weights: dequantised once or at every step, and the cost of loading.
 
     python -m benchmarks.gguf [--keep FILE]
 
 Writes a GGUF file of a FLUX transformer of the real width with one double and one single block (0.55 B parameters,
-Q8_0, 0.6 GB), then measures: the bounded header check; loading dense weights tensor by tensor, with its peak memory;
-and one forward of 1,536 tokens with diffusers' own GGUF layers and with ours. Both must give the same bits. bfloat16 on
-the CPU. Ends with one JSON object.
+Q8_0, 0.6 GB). Then measures the header check, loading dense weights tensor by tensor with its peak memory, and one
+forward of 1,536 tokens with diffusers' own GGUF layers and with ours. Both must give the same bits. bfloat16 on the
+CPU. Ends with one JSON object.
 """
 
 import argparse
@@ -37,7 +37,10 @@ TEXT_TOKENS = 512
 
 
 def main() -> None:
-    """Write the file, measure, print; with --peak load dense weights and print the peak memory alone."""
+    """Write the file, measure, print.
+
+    With --peak load dense weights and print the peak memory alone.
+    """
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--keep", type=Path, help="write the GGUF file here and keep it; reuse it when it exists")
     parser.add_argument("--peak", type=Path, help=argparse.SUPPRESS)
@@ -117,7 +120,7 @@ def load_dense(path: Path) -> FluxTransformer2DModel:
 
 
 def stored_by_diffusers(path: Path, config: Path) -> Any:
-    """Diffusers' loader and its GGUF layers, which dequantise their weight in every forward."""
+    """Diffusers' loader with its GGUF layers, which dequantise in every forward."""
     model = FluxTransformer2DModel.from_single_file(
         str(path),
         quantization_config=GGUFQuantizationConfig(compute_dtype=DTYPE),
@@ -147,7 +150,7 @@ def forward(model: Any) -> torch.Tensor:
 
 
 def turn_about(first: Callable[[], Any], second: Callable[[], Any], repeats: int) -> tuple[float, float]:
-    """Median seconds of two pieces of work, run turn about so that the machine's moods hit both."""
+    """Median seconds of two functions, interleaved against noise of the machine."""
     pairs = [(timed(first), timed(second)) for _ in range(repeats)]
     return statistics.median(a for a, _ in pairs), statistics.median(b for _, b in pairs)
 
@@ -160,14 +163,20 @@ def timed(work: Callable[[], Any]) -> float:
 
 
 def peak_of_loading(path: Path) -> int:
-    """Bytes of memory that loading dense weights takes at its peak; for a fresh process."""
+    """Bytes of memory that loading dense weights takes at its peak.
+
+    For a fresh process.
+    """
     before = memory("VmRSS")
     load_dense(path)
     return memory("VmHWM") - before
 
 
 def memory(field: str) -> int:
-    """A size of this process from /proc, in bytes: VmRSS = now, VmHWM = the most so far."""
+    """A size of this process from /proc, in bytes.
+
+    VmRSS = now, VmHWM = the most so far.
+    """
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{field}:"))
 

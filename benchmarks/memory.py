@@ -1,15 +1,14 @@
-"""Whether a stack that edits picture after picture keeps its memory: resident size after a warm-up, and a control.
+"""Whether a stack keeps its memory over many edits, with a leaking control.
 
     python -m benchmarks.memory [--edits 300] [--megapixels 12] [--side-by-side 2] [--no-control]
 
-Four real services with tiny checkpoints edit a picture of 12 megapixels again and again, with a mask that BEN2 finds,
-at few steps, in PNG, JPEG and WebP by turns; each request asks for another seed. The resident size is the sum of the
-orchestrator, its decoders and the model services, taken after a warm-up and after each tenth of the edits: each time
-they pause until the services have given back what they do not use, which they do every few seconds. What is compared is
-the last with the first. The warm-up fills what is bounded and meant to be kept (answers by request id, masks).
+Four real services with tiny checkpoints repeatedly edit an image of 12 megapixels with BEN2's mask, at few steps, in
+PNG, JPEG and WebP in turn, with different seeds. The resident size is the sum of the orchestrator, its decoders and the
+model services. It is taken after a warm-up and after each tenth of the edits, once the services have released unused
+memory. The result compares the last value with the first. The warm-up fills the bounded caches (responses, masks).
 
-The control is the same with an orchestrator that leaks: its content policy keeps every result. It must fail, or the
-measurement sees nothing. Ends with one JSON object; exit code 1 where memory grew, or where the control did not.
+The control is the same with a leaking orchestrator: its content policy keeps every result. It must fail, or the
+measurement is blind. Ends with one JSON object; exit code 1 if memory grew, or if the control did not.
 """
 
 import argparse
@@ -44,7 +43,7 @@ WARM_UP = 0.2
 CONTROL_EDITS = 20
 ROUNDS = 10
 REST_SECONDS = 2 * SECONDS + 1
-"""Until every service has looked once more whether it has worked, and has given back."""
+"""Wait until every service has released its unused memory."""
 KEPT_BYTES = 64 * 1024 * 1024
 """Of answers by request id: the default is 256 MiB, which a short warm-up would not fill."""
 FORMATS: tuple[Format, ...] = ("png", "jpeg", "webp")
@@ -123,7 +122,7 @@ def edit(client: SyncEditClient, picture: bytes, seed: int) -> None:
 
 
 def photograph(megapixels: float) -> bytes:
-    """A PNG, 4:3: a soft bright disc on a noisy ground, in which BEN2 finds something to keep."""
+    """A PNG, 4:3: a soft bright disc on a noisy ground, as a subject for BEN2."""
     height = round((megapixels * 1e6 * 3 / 4) ** 0.5)
     width = round(megapixels * 1e6 / height)
     y, x = np.mgrid[0:height, 0:width]

@@ -1,13 +1,12 @@
-"""What the services add to the models: an edit through four processes against the same models called in this one.
+"""The overhead of services, queues and transport over the models in one process.
 
     python -m benchmarks.overhead [--megapixels 1 4 12 25] [--rounds 7]
 
-The edit is inpainting with BEN2's mask, of a photograph as PNG. The models are instant: they answer at once, so that
-what is measured is all that surrounds them. Servers, queues, engine, transport and the orchestrator are the real ones,
-each in a process of its own. Turn about: once through the public API, once with the orchestrator's own chain on the
-same models called directly. Every round has a picture of its own, so that nothing is remembered. Medians, split into
-codec (one decode, one encode for each picture of the answer), copy (resizing, masks, foreground colours, compositing),
-queue, and RPC, which is the rest. Ends with one JSON object.
+The edit is inpainting of a PNG photo with BEN2's mask. The models respond instantly, so only the overhead is measured.
+Servers, queues, engine, transport and orchestrator are real, each in a separate process. Rounds alternate between the
+public API and the orchestrator's own chain with the same models called directly. Every round has a new image, so caches
+do not help. Medians are split into codec (one decode, one encode per image of the response), copy (resizing, masks,
+foreground colours, compositing), queue, and RPC, which is the rest. Ends with one JSON object.
 """
 
 import argparse
@@ -147,7 +146,10 @@ def serve(service: str) -> int:
 
 @contextmanager
 def services(ports: Ports) -> Iterator[None]:
-    """The two model services and then the orchestrator, each in a process; each serves before the next is started."""
+    """The two model services and then the orchestrator, each in a process.
+
+    Each serves before the next is started.
+    """
     commands = {
         **{name: ["-m", "benchmarks.overhead", "--serve", name] for name in ("segmentation", "fill")},
         "orchestrator": ["-m", "services.orchestrator"],
@@ -213,7 +215,7 @@ async def orchestrated(client: EditClient, request: edit_pb2.EditRequest, ports:
 
 
 def queue_seconds(ports: Ports) -> float:
-    """All that jobs have waited for a device so far."""
+    """The total time of jobs waiting for a device."""
     found = 0.0
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     for service in ("segmentation", "fill"):

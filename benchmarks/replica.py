@@ -1,8 +1,8 @@
-"""One replica of a diffusion service in simulated time: its device, its queue, and what it does next.
+"""One replica of a diffusion service in simulated time: device, queue, decisions.
 
 `EngineReplica` decides as `services.diffusion.engine.engine` does, with its real `Schedule`, `CostModel` and `Job`;
-`LockReplica` is an ordinary server, one edit at a time, first come first served. What a quantum takes is drawn from
-given durations. Knows neither a real clock nor a model.
+`LockReplica` is a simple server, one edit at a time in arrival order. Durations of work items are drawn from given
+ones.
 """
 
 import random
@@ -40,7 +40,7 @@ class Durations:
 
 @dataclass(frozen=True)
 class Edit:
-    """One request: seconds after the start, its steps, tokens of one pass, how long its caller waits, what it takes."""
+    """One request: arrival in seconds, steps, tokens per pass, deadline, duration."""
 
     at: float
     steps: int
@@ -51,7 +51,10 @@ class Edit:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How an edit ended: "finished", "refused" at once, or "late" (given up unfinished). latency: until then, s."""
+    """The end of an edit: "finished", "refused" up front, or "late" (cancelled).
+
+    latency: seconds until then.
+    """
 
     edit: Edit
     end: str
@@ -65,10 +68,10 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Machine:
-    """What is alike for all replicas.
+    """Parameters of all replicas.
 
-    overhead: seconds of a call beside the device. noise: relative standard deviation of each quantum. batch_share: what
-    each further job of a batch adds to a step, as a part of a step alone; 1 = a batch saves nothing.
+    overhead: seconds of a call outside the device. noise: relative standard deviation of each work item. batch_share:
+    the additional time of each further job in a batch, relative to a step alone; 1 = a batch saves nothing.
     """
 
     overhead: float = 0.0
@@ -139,7 +142,7 @@ class Replica:
             deadline=deadline,
             due=due_time(self._env.now, deadline, None),
             preview_every=0,
-            loop=None,  # type: ignore[arg-type]  # no caller is told how it goes
+            loop=None,  # type: ignore[arg-type]  # no caller gets events
             env=self._env,
             ended=self._env.event(),
         )
@@ -162,7 +165,7 @@ class Replica:
 
 
 class EngineReplica(Replica):
-    """Ours: `Engine`'s decisions in the same order, on the real schedule and a cost model that knows nothing yet."""
+    """`Engine`'s decisions in the same order, with the real schedule and cost model."""
 
     def __init__(self, env: simpy.Environment, machine: Machine, dice: random.Random) -> None:
         self._cost = CostModel()
@@ -213,7 +216,10 @@ class EngineReplica(Replica):
 
 
 class LockReplica(Replica):
-    """An ordinary server: a pipeline behind a lock. A caller whose deadline passes in the queue leaves it."""
+    """An ordinary server: a pipeline behind a lock.
+
+    A caller whose deadline passes in the queue leaves it.
+    """
 
     def refuses(self, job: SimulatedJob) -> bool:  # noqa: ARG002  # as Replica
         """It takes everything."""

@@ -1,4 +1,6 @@
-"""How fast BEN2 runs here: `python -m benchmarks.segmentation [--rounds N] [--folder WEIGHTS] [--memory]`.
+"""How fast BEN2 runs here.
+
+`python -m benchmarks.segmentation [--rounds N] [--folder WEIGHTS] [--memory]`.
 
 Measures the prepared paths against the plain eager float32 network, interleaved, what the steps around the network cost
 at 1, 12 and 25 megapixels, and the foreground estimation against the plain formula at 1. Prints tables; the last line
@@ -45,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=3, help="timed rounds of every path (%(default)s)")
     parser.add_argument("--folder", type=Path, help="folder of BEN2 weights; random official-size weights without it")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="(%(default)s)")
-    parser.add_argument("--memory", action="store_true", help="also run each path in a process of its own for its peak")
+    parser.add_argument("--memory", action="store_true", help="also run each path in a subprocess to measure its peak")
     options = parser.parse_args(arguments)
 
     network = build(options.folder)
@@ -80,7 +82,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def build(folder: Path | None) -> BEN2:
-    """The network in `folder`, or one of the official sizes with seeded random weights."""
+    """The network in `folder`, or the official sizes with seeded random weights."""
     if folder is not None:
         return load(folder)
     network = BEN2()
@@ -107,7 +109,7 @@ def make_path(network: BEN2, device: str, precision: str | None) -> Network:
 
 
 def time_paths(paths: Mapping[str, Network], side: int, rounds: int) -> tuple[dict[str, float], dict[str, float]]:
-    """Median seconds of every path, one after the other in every round, and its greatest difference from the plain."""
+    """Median seconds of every path, interleaved, and its largest difference."""
     picture = to_input(photograph(side, side), side)
     results = {name: run(picture).cpu() for name, run in paths.items()}  # also the warm-up
     times: dict[str, list[float]] = {name: [] for name in paths}
@@ -119,7 +121,7 @@ def time_paths(paths: Mapping[str, Network], side: int, rounds: int) -> tuple[di
 
 
 def time_stages(size: tuple[int, int], side: int, rounds: int) -> dict[str, float]:
-    """Median seconds of every step around the network for a PNG of `size` (width, height): mask and cut-out."""
+    """Median seconds of every step around the network, for a PNG of (width, height)."""
     width, height = size
     file = encoding.encode_png(photograph(width, height))
     alpha = torch.rand(1, 1, side, side, generator=torch.Generator().manual_seed(SEED))
@@ -136,9 +138,9 @@ def time_stages(size: tuple[int, int], side: int, rounds: int) -> dict[str, floa
 
 
 def time_foreground(size: tuple[int, int], soft_px: float, rounds: int) -> dict[str, float]:
-    """Median seconds of `refine_foreground` at `size` (width, height), ours and the plain formula's, interleaved.
+    """Median seconds of `refine_foreground` at (width, height), ours and plain.
 
-    The subject is a disc whose edge is `soft_px` wide.
+    Interleaved. The subject is a disc whose edge is `soft_px` wide.
     """
     width, height = size
     picture, (ys, xs) = photograph(width, height), np.mgrid[:height, :width]
@@ -152,7 +154,7 @@ def time_foreground(size: tuple[int, int], soft_px: float, rounds: int) -> dict[
 
 
 def decode(file: bytes) -> Pixels:
-    """What the service does with a picture's bytes."""
+    """The service's processing of an image file."""
     return images.open_untrusted(file, field="image", max_pixels=26_000_000).rgb
 
 
@@ -185,7 +187,10 @@ def own_peak_memory(folder: Path | None, device: str, precision: str | None) -> 
 
 
 def blur(x: Doubles, side: int) -> Doubles:
-    """Mean over the side x side box of (H, W, C), its anchor at side // 2, mirrored at the border: plain sums."""
+    """Mean over the side x side box of (H, W, C), mirrored at the border.
+
+    By plain sums. The anchor is at side // 2.
+    """
     pad = (side // 2, side - 1 - side // 2)
     padded = np.pad(x, (pad, pad, (0, 0)), mode="reflect")
     sums = np.pad(padded.cumsum(0).cumsum(1), ((1, 0), (1, 0), (0, 0)))
@@ -202,14 +207,20 @@ def fuse(image: Doubles, fore: Doubles, back: Doubles, alpha: Doubles, side: int
 
 
 def plain_foreground(image: Pixels, alpha: NDArray[np.float32]) -> Doubles:
-    """Both passes of the foreground estimation with plain sums in double precision: (H, W, 3) in 0 to 255."""
+    """Both passes of the foreground estimation with plain sums in double precision.
+
+    (H, W, 3) in 0 to 255.
+    """
     colours, a = image / 255, alpha[:, :, None].astype(np.float64)
     fore, back = fuse(colours, colours, colours, a, 90)
     return fuse(colours, fore, back, a, 6)[0] * 255
 
 
 def photograph(width: int, height: int) -> Pixels:
-    """Something that compresses as a photograph does: (height, width, 3) of smooth colours under fine grain."""
+    """Something that compresses as a photograph does.
+
+    (height, width, 3) of smooth colours under fine grain.
+    """
     generator = np.random.default_rng(SEED)
     smooth = Image.fromarray(generator.integers(0, 256, (24, 24, 3), np.uint8))
     grain = generator.integers(-4, 5, (height, width, 1), np.int16)

@@ -1,1 +1,1 @@
-"""The demo: sample pictures, tiny checkpoints, and a run of the whole stack on them. Production never imports it."""
+"""The demo: sample images, tiny checkpoints, and a run of the whole stack."""

@@ -1,7 +1,7 @@
-"""`python -m demo`: start every service, edit the sample pictures through the public API, show what came out.
+"""`python -m demo`: start all services, edit the samples, print the results.
 
-Runs on free ports with the demo's own checkpoints, so it disturbs nothing and needs neither GPU nor download. They were
-trained on drawn scenes like the samples and know only those.
+Uses free ports and the demo checkpoints, so it needs neither GPU nor download. They were trained on drawn scenes like
+the samples only.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from imgedit.local.supervisor import DEMO_MODELS, Stack, StackError, demo_enviro
 from imgedit.values import Profile
 
 SAMPLES = Path(__file__).with_name("samples")
-TITLE = "imgedit: what the demo's checkpoints make of the sample pictures"
+TITLE = "imgedit: the sample images, edited by the demo checkpoints"
 NOTE = (
     "Each row: the original, a reference where there is one, the subject that BEN2 cut out, and what FLUX.1-Fill or "
     "Qwen-Image-Edit made of it. All models are tiny and were trained on drawn scenes like these; photographs need the "
@@ -37,7 +37,7 @@ console = Console()
 
 @dataclass(frozen=True)
 class Example:
-    """One edit of the demo; `left` and `right` are margins in pixels, `reference` is a second sample."""
+    """One edit; `left` and `right` are margins in pixels, `reference` a second sample."""
 
     sample: str
     feature: str

@@ -1,7 +1,4 @@
-"""The contact sheet of the demo: one row per edit as a PNG picture, and as an HTML page that needs no other file.
-
-Knows pictures and texts; knows nothing of services or models.
-"""
+"""The contact sheet of the demo: one row per edit, as PNG and as an HTML file."""
 
 from __future__ import annotations
 
@@ -21,7 +18,7 @@ TILE = (208, 208)
 RESULT = (312, 208)
 GAP = 10
 REFERENCE = (RESULT[0] - TILE[0] - GAP, TILE[1])
-"""What a result leaves of its room that is no wider than its original."""
+"""The free width beside a result that is as wide as its original."""
 HEAD = 46
 INK, FAINT, PAPER = (28, 30, 40), (106, 112, 128), (255, 255, 255)
 
@@ -51,7 +48,7 @@ img {{ height: 13rem; border-radius: .4rem; display: block }}
 
 @dataclass(frozen=True)
 class Entry:
-    """One edit: what was asked, what the model saw, how long it took, and the pictures as files."""
+    """One edit: request, the model's prompt, duration, and image files."""
 
     prompt: str
     seen: str

@@ -1,1 +1,1 @@
-"""Everything that runs imgedit in production: containers, Kubernetes, Envoy, Prometheus, Grafana."""
+"""Deployment files: containers, Kubernetes, Envoy, Prometheus, Grafana."""

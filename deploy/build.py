@@ -1,4 +1,4 @@
-"""`python -m deploy.build [--check]`: write everything in deploy/ that is made from something else.
+"""`python -m deploy.build [--check]`: generate the derived files in deploy/.
 
 Envoy's files from the protos, Grafana's dashboards from their code, Prometheus's rules from their template and limits.
 All are committed; --check tells whether they are current.
@@ -23,7 +23,7 @@ FOLDER = Path(__file__).parent
 
 
 def main() -> int:
-    """Write the files, or compare them with what would be written."""
+    """Write the files, or compare them with their expected content."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 when a file is not current")
     is_check = parser.parse_args().check
@@ -47,7 +47,7 @@ def made() -> dict[Path, bytes]:
 
 
 def dashboards() -> dict[Path, bytes]:
-    """The dashboards as Grafana reads them."""
+    """The dashboards in Grafana's format."""
     found = {}
     for name, (korean, english, rows) in DASHBOARDS.items():
         document = panels.build(f"imgedit-{name}", korean, english, rows)

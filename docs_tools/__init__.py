@@ -1,1 +1,1 @@
-"""What writes and measures parts of the manual in docs/. Nothing that runs imports it."""
+"""Tools that generate and measure parts of the manual in docs/."""

@@ -1,6 +1,6 @@
-"""`python -m docs_tools.build [--check]`: write docs/reference, all of which is made from the code.
+"""`python -m docs_tools.build [--check]`: generate docs/reference from the code.
 
---check writes nothing and tells whether the committed pages are current.
+--check writes nothing and reports stale pages.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ FOLDER = Path(__file__).parents[1] / "docs" / "reference"
 
 
 def main() -> int:
-    """Write the pages, or compare them with what would be written."""
+    """Write the pages, or compare them with their expected content."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 when a page is not current")
     is_check = parser.parse_args().check
@@ -33,7 +33,7 @@ def main() -> int:
 
 
 def made() -> dict[Path, str]:
-    """What each page must hold."""
+    """The expected content of each page."""
     pages = protos.pages(FOLDER)
     for module in (errors, commands, settings, experiments, openai):
         pages |= module.page(FOLDER)

@@ -1,4 +1,4 @@
-"""The reference of the command line: what `--help` says, of every command, as Markdown."""
+"""The reference of the command line: the help of every command as Markdown."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from imgedit.cli.main import app
 
 HEAD = """# Command reference
 
-What `imgedit COMMAND --help` says. [The Python client and the command line](../client.md) has the exit codes and what
-scripts need.
+The help of every command. [The Python client and the command line](../client.md) covers exit codes and
+scripting.
 
 """
 
 
 def page(folder: Path) -> dict[Path, str]:
-    """The page, by where it goes."""
+    """The page, by path."""
     root = typer.main.get_command(app)
     commands = dict(root.commands.items())  # type: ignore[attr-defined]
     parts = [_described(f"imgedit {name}", command) for name, command in sorted(commands.items())]
@@ -59,7 +59,7 @@ def _row(parameter: Any) -> tuple[str, str, str]:
 
 
 def _choices(annotation: Any) -> list[str]:
-    """The names of an enum or a Literal; none for anything else."""
+    """The names of an enum or a Literal; None for other types."""
     if isinstance(annotation, type) and issubclass(annotation, Enum):
         return [str(member.value) for member in annotation]
     return [str(value) for value in get_args(annotation) if isinstance(value, str)]

@@ -1,4 +1,4 @@
-"""The reference of error reasons: when, code, HTTP status, Python class, Korean message."""
+"""The reference of error reasons: cause, code, HTTP status, class, Korean message."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ HTTP = {
     grpc.StatusCode.UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
     grpc.StatusCode.DEADLINE_EXCEEDED: HTTPStatus.GATEWAY_TIMEOUT,
 }
-"""What the transcoder makes of a code."""
+"""The transcoder's HTTP status per code."""
 
 SOURCE = "imgedit/v1/error_reason.proto"
 
@@ -42,7 +42,7 @@ and 503 where no orchestrator is there.
 
 
 def page(folder: Path) -> dict[Path, str]:
-    """The page, by where it goes."""
+    """The page, by path."""
     [file] = [file for file in compile_protos([SOURCE]).file if file.name == SOURCE]
     said = dict(comments(file))
     [enum] = file.enum_type

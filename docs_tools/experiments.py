@@ -1,4 +1,4 @@
-"""The reference of the shipped catalogue: per feature its chain, and the range of each number."""
+"""The reference of the shipped catalogue: each feature's chain and ranges."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ CATALOGUE = Path(__file__).parents[1] / "config" / "experiments.yaml"
 
 HEAD = """# Experiments
 
-What `config/experiments.yaml` offers as it is shipped; a server says by `imgedit experiments` what it offers. Values
-out of range are refused, never clamped. *recommended* is the guide's advice for the feature;
-[parameters](../parameters.md) shows what they do.
+The shipped `config/experiments.yaml`; `imgedit experiments` lists a server's own. Out-of-range
+values are rejected, never clamped. *recommended* is the guide's advice for the feature.
+[Parameters](../parameters.md) shows their effects.
 
 """
 
 
 def page(folder: Path) -> dict[Path, str]:
-    """The page, by where it goes."""
+    """The page, by path."""
     content = yaml.safe_load(CATALOGUE.read_text(encoding="utf-8"))
     return {folder / "experiments.md": titled(HEAD) + "".join(map(_experiment, content["experiments"]))}
 

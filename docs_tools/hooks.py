@@ -1,4 +1,4 @@
-"""What `mkdocs build` calls: the navigation names every decision, in the order of their numbers."""
+"""Hooks of `mkdocs build`: add every decision to the navigation, by number."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def on_config(config: Any) -> Any:
-    """Put the pages of docs/adr behind their index, where the navigation has it."""
+    """Add the pages of docs/adr after their index."""
     folder = Path(config["docs_dir"]) / "adr"
     [section] = [
         pages

@@ -1,4 +1,4 @@
-"""Small pieces of Markdown."""
+"""Markdown helpers: page heads, tables, code."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ MADE = "<!-- Made by `python -m docs_tools.build` (`make protos`); do not edit. 
 
 
 def titled(head: str) -> str:
-    """The head of a made page, its title first: sites take a page's name from its first line."""
+    """The head of a generated page, its title first.
+
+    Sites take a page's name from its first line.
+    """
     title, _, rest = head.partition("\n\n")
     return f"{title}\n\n{MADE}\n\n{rest}"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table; what a cell holds may not break it."""
+    """A table with escaped cells."""
     lines = [head, ["---"] * len(head), *rows]
     return "".join(f"| {' | '.join(_cell(cell) for cell in line)} |\n" for line in lines) + "\n"
 
@@ -24,5 +27,5 @@ def _cell(text: str) -> str:
 
 
 def code(text: str) -> str:
-    """A name or value as it is typed; empty stays empty."""
+    """A name or value as code; empty stays empty."""
     return f"`{text}`" if text else ""

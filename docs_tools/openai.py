@@ -1,4 +1,4 @@
-"""The reference of OpenAI's image API: every parameter, from the tables that the service reads."""
+"""Write the reference of OpenAI's image API from the service's tables."""
 
 from __future__ import annotations
 

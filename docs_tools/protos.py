@@ -1,6 +1,6 @@
-"""The references of the gRPC APIs and of the REST paths, from the protos and the comments in them.
+"""The references of the gRPC APIs and the REST paths, from commented protos.
 
-Knows google.api.http annotations and proto3's JSON mapping; knows no service, message or field by name.
+Uses google.api.http annotations and proto3's JSON mapping.
 """
 
 from __future__ import annotations
@@ -59,23 +59,22 @@ tells unset from its zero value.
 
 REST_HEAD = """# REST reference
 
-What the edge answers in JSON on its one port (`imgedit up --gateway`: 8080), made from the same protos as the [gRPC
-reference](grpc.md), where messages and enums that are named here are described. `/openapi.json` describes the same
+The edge's JSON endpoints (`imgedit up --gateway`: 8080), generated from the same protos as the [gRPC
+reference](grpc.md), which describes the messages and enums named here. `/openapi.json` describes the same
 for programs, `/docs` shows it in a browser. [OpenAI's image API](openai.md) is on the same port.
 
-- Send `content-type: application/json`; another type is answered with 415.
-- Pictures are base64 without a `data:` prefix; enums are their names, for instance `"PROFILE_FAST"`.
-- Where the operator asks for tokens: `authorization: Bearer TOKEN`. `x-imgedit-request-id` is returned, and may be
-  sent.
-- A failure is a `google.rpc.Status` with the HTTP status that its code maps to; its reason stands in `details`
+- Send `content-type: application/json` with every POST, `:cancel` too, which needs no body; other types get 415.
+- An image is base64, or a `data:` URL. An enum is its name, for instance `"PROFILE_FAST"`.
+- If tokens are required, send `authorization: Bearer TOKEN`. `x-imgedit-request-id` is returned, and may be sent.
+- A failure is a `google.rpc.Status` with the matching HTTP status; its reason is in `details`
   ([errors](errors.md)).
-- Unknown keys are refused with the nearest known one, in nested messages too. A picture is base64, or a `data:` URL.
+- Unknown keys are rejected with the nearest known one, in nested messages too; unknown names of enums with the choices.
 
 """
 
 
 def pages(folder: Path) -> dict[Path, str]:
-    """The three pages of the reference, by where they go."""
+    """The three pages of the reference, by path."""
     found = [path for package in PAGES for path in (PROTOS / package.replace(".", "/")).glob("*.proto")]
     files = compile_protos(sorted(str(path.relative_to(PROTOS)) for path in found))
     public, inference = Book(files, PUBLIC), Book(files, INFERENCE)
@@ -87,7 +86,7 @@ def pages(folder: Path) -> dict[Path, str]:
 
 
 class Book:
-    """Builds the pages of one package from a descriptor set that was compiled with source info."""
+    """Builds the pages of one package from a descriptor set with source info."""
 
     def __init__(self, files: FileDescriptorSet, package: str) -> None:
         self._package = package
@@ -99,7 +98,7 @@ class Book:
             self._messages |= {f".{package}.{message.name}": message for message in file.message_type}
 
     def comment(self, *names: str) -> str:
-        """What the proto says of a service, method, message, field, enum or value."""
+        """The proto's comment on a service, method, message, field, enum or value."""
         return self._comments.get(".".join(names), "")
 
     def grpc(self, head: str) -> str:
@@ -200,7 +199,7 @@ def _entry(message: DescriptorProto, field: FieldDescriptorProto) -> DescriptorP
 
 
 def comments(file: FileDescriptorProto) -> Iterator[tuple[str, str]]:
-    """Each comment of a file, by the dotted name (without the package) of what it stands before."""
+    """Each comment of a file, by the dotted name (without the package) of its element."""
     for location in file.source_code_info.location:
         name = _name(file, list(location.path))
         if location.leading_comments and name:

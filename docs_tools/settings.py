@@ -15,21 +15,20 @@ from services.common.settings import ServerSettings
 ROOT = Path(__file__).parents[1]
 HEAD = """# Settings
 
-Each service reads its settings once, at its start, from environment variables. A bad value, or a variable that no
-setting has, stops the start and is named. `imgedit up` hands on its own environment; in Kubernetes they stand in the
-ConfigMaps of the overlay. [Models](../models.md) explains those for memory and speed, [security](../security.md)
-those for tokens and TLS.
+Each service reads its settings from environment variables at its start. An invalid value or an unknown variable stops
+the start and is named. `imgedit up` passes on its own environment; in Kubernetes the overlay's ConfigMaps hold them.
+[Memory and speed](../models.md) and [Security](../security.md) explain most of them.
 
 """
 
 
 def page(folder: Path) -> dict[Path, str]:
-    """The page, by where it goes."""
+    """The page, by path."""
     return {folder / "settings.md": titled(HEAD) + "".join(_service(settings_of(row.name)) for row in TABLE)}
 
 
 def settings_of(service: str) -> type[ServerSettings]:
-    """The settings of a service: the class in `services.<service>.settings` that bears its name."""
+    """Return the settings class of a service, named after it."""
     module = importlib.import_module(f"services.{service}.settings")
     return next(
         found

@@ -1,9 +1,10 @@
-"""The pictures of docs/parameters.md: one parameter changed from cell to cell, all else and the seed the same.
+"""The images of docs/parameters.md.
+
+One parameter changes from cell to cell; everything else stays the same.
 
     python -m docs_tools.sweep [--models demo/models] [--only strength …] [--out docs/images/parameters]
 
-Starts the services on free ports and edits a sample of the demo through the public API. What differs between two cells
-of a strip is the parameter alone. Knows no model.
+Starts the services on free ports and edits a demo sample through the public API.
 """
 
 from __future__ import annotations
@@ -37,7 +38,10 @@ console = Console()
 
 @dataclass(frozen=True)
 class Strip:
-    """One row of cells. values: what `parameter` is set to, by the caption. show: the picture of the answer."""
+    """One row of cells.
+
+    values: of `parameter`, by caption. show: the response's image to show.
+    """
 
     name: str
     sample: str
@@ -136,7 +140,7 @@ def main() -> None:
 
 
 def write(client: SyncEditClient, strips: Sequence[Strip], folder: Path) -> None:
-    """Make these strips and save each as a WebP file of its name."""
+    """Create these strips and save each as a WebP file."""
     folder.mkdir(parents=True, exist_ok=True)
     for strip in strips:
         path = folder / f"{strip.name}.webp"

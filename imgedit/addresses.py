@@ -1,6 +1,7 @@
-"""Whether an address stays on this machine or in its cluster. Names are judged as written; nothing is resolved.
+"""Whether a gRPC target stays on this machine or in its cluster.
 
-Addresses are gRPC targets: "host:port", "dns:///host:port", "ipv4:host:port,host:port", "unix:path" ...
+Names are judged as written, without DNS. Targets are "host:port", "dns:///host:port", "ipv4:host:port,host:port",
+"unix:path" ...
 """
 
 from __future__ import annotations
@@ -38,21 +39,24 @@ def check_target(target: str) -> None:
 def is_loopback(address: str) -> bool:
     """Whether every host of a gRPC target is this machine.
 
-    A name other than "localhost" counts as another machine, since what it resolves to may change.
+    Names other than "localhost" count as other machines, because they may resolve differently later.
     """
     return all(_is_loopback_host(host) for host in _hosts(address))
 
 
 def is_near(address: str) -> bool:
-    """Whether no host of a gRPC target is beyond a proxy: this machine, a private address, or a name of a cluster.
+    """Whether every host of a gRPC target is local, private or in a cluster.
 
-    A name of a cluster has no dot ("fill"), or ends as Kubernetes' and private names do ("fill.imgedit.svc").
+    A cluster name has no dot ("fill"), or ends as Kubernetes' and private names do ("fill.imgedit.svc").
     """
     return all(_is_near_host(host) for host in _hosts(address))
 
 
 def _hosts(address: str) -> Iterator[str]:
-    """The hosts of a target, lower case, without ports and brackets; none of a Unix socket."""
+    """The hosts of a target, lower case, without ports and brackets.
+
+    A Unix socket has none.
+    """
     if address.startswith(("unix:", "unix-abstract:")):
         return
     for host in _SCHEME.sub("", address, count=1).split(","):

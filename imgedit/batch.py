@@ -1,7 +1,6 @@
-"""Many pictures with the same options: which there are, which are done already, and the edits, several at once.
+"""Edit a folder of images with the same options, in parallel and resumable.
 
-What is done is noted in a file beside the results, so that a run that was ended goes on where it was. A picture that
-fails, in whatever way, ends no other. Knows nothing of terminals.
+Finished images are recorded in a file beside the results. A failed image does not stop the others.
 """
 
 from __future__ import annotations
@@ -40,12 +39,15 @@ MAX_LOST = 3
 """Pictures in a row for which no server answered, before the rest is left for another run."""
 
 CONCERNS_ALL = (NotFound, Unauthenticated, ScopeMissing)
-"""What is wrong with the options and not with one picture."""
+"""A fault of the options, not of one image."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """One picture: its file, its name within the folder, the file of its result. own: options of this picture alone."""
+    """One image: its file, its name within the folder, its result.
+
+    own: options of this image only.
+    """
 
     source: Path
     name: str
@@ -55,7 +57,10 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one job ended. error: why it failed; an OSError where a file could not be read or written."""
+    """The result of one job.
+
+    error: the cause of a failure; an OSError for a file that could not be read or written.
+    """
 
     job: Job
     status: Literal["done", "skipped", "failed"]
@@ -63,10 +68,10 @@ class Outcome:
 
 
 def jobs(folder: Path, out: Path, *, recursive: bool, ending: str) -> list[Job]:
-    """The PNG, JPEG and WebP files of a folder by content, without hidden ones and those below `out`.
+    """The PNG, JPEG and WebP files of a folder by content.
 
-    A result has the picture's name with `ending`; where two pictures of a folder differ by their ending alone, both
-    keep it: `a.jpg.png` and `a.webp.png`.
+    Hidden files and those below `out` are skipped. A result has the image's name with `ending`; images that differ only
+    in their extension keep it: `a.jpg.png` and `a.webp.png`.
     """
     found = [path for path in _files(folder, out, recursive=recursive) if _is_picture(path)]
     stems = Counter(path.with_suffix("") for path in found)
@@ -74,7 +79,7 @@ def jobs(folder: Path, out: Path, *, recursive: bool, ending: str) -> list[Job]:
 
 
 def left_out(folder: Path, out: Path, *, recursive: bool) -> list[str]:
-    """The names of the files that `jobs` does not take, without hidden ones and those below `out`."""
+    """The files that `jobs` skips, without hidden ones and those below `out`."""
     return [_name(path, folder) for path in _files(folder, out, recursive=recursive) if not _is_picture(path)]
 
 
@@ -105,7 +110,10 @@ def _result(path: Path, folder: Path, stems: Counter[Path], ending: str) -> Path
 
 
 class State:
-    """The file that notes what is done: one JSON object a line, with the digest of all that the result came from."""
+    """The record of finished images.
+
+    One JSON object per line, with a digest of the inputs.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -114,7 +122,7 @@ class State:
         self._is_cut_off = path.is_file() and not path.read_bytes().endswith(b"\n")
 
     def has(self, job: Job, digest: str) -> bool:
-        """Whether the result of this job, from this very request, is there."""
+        """Whether the result of this exact request exists."""
         return self._done.get(job.name) == digest and job.output.is_file()
 
     def made(self, job: Job) -> bool:
@@ -137,11 +145,11 @@ def _read_state(path: Path) -> Iterator[tuple[str, str]]:
             entry = json.loads(line)
             yield str(entry["name"]), str(entry["digest"])
         except (ValueError, KeyError, TypeError):
-            continue  # a line that was cut off: its picture is edited again
+            continue  # a truncated line: its image is edited again
 
 
 def digest_of(image: bytes, options: EditOptions) -> str:
-    """A digest of the picture and of everything that is asked for."""
+    """A digest of the image and of the whole request."""
     request = edit_request(image, **options)
     request.ClearField("request_id")
     return hashlib.sha256(request.SerializeToString(deterministic=True)).hexdigest()
@@ -149,7 +157,10 @@ def digest_of(image: bytes, options: EditOptions) -> str:
 
 @dataclass
 class Batch:
-    """Runs jobs with one client. timeout: seconds per picture, waiting for a free place included."""
+    """Runs jobs with one client.
+
+    timeout: seconds per image, including the wait for a free slot.
+    """
 
     client: EditClient
     options: EditOptions
@@ -160,7 +171,10 @@ class Batch:
     _lost: int = field(default=0, init=False)
 
     async def run(self, found: list[Job], parallel: int) -> None:
-        """Edit them, `parallel` at once. Cancelling it cancels the edits that run."""
+        """Edit them, `parallel` at a time.
+
+        Cancelling it cancels the running edits.
+        """
         waiting = iter(found)
         async with asyncio.TaskGroup() as group:
             for _ in range(parallel):
@@ -175,7 +189,7 @@ class Batch:
                 return
 
     def _note(self, outcome: Outcome) -> None:
-        """Stop where every further picture would fail in the same way."""
+        """Stop if every further image would fail in the same way."""
         error = outcome.error
         is_lost = isinstance(error, ServiceUnavailable) and error.stage is None
         self._lost = self._lost + 1 if is_lost else 0

@@ -1,4 +1,4 @@
-"""A failed gRPC call as an error of `imgedit.errors`, for the client as for a server that calls another."""
+"""Convert failed gRPC calls to errors of `imgedit.errors`, in client and servers."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from imgedit.errors import ImgeditError, NotFound, ServiceUnavailable, from_stat
 
 
 def was_lost(error: grpc.aio.AioRpcError) -> bool:
-    """Whether the other side went away: UNAVAILABLE, or a stream that ended in the middle without a word of ours.
+    """Whether the server was lost: UNAVAILABLE, or a broken stream.
 
-    gRPC names the latter INTERNAL or CANCELLED, with nothing but its own words; a server of ours that means either says
-    so with details.
+    gRPC reports the latter as INTERNAL or CANCELLED without details; our servers send details with these codes.
     """
     if error.code() not in (grpc.StatusCode.INTERNAL, grpc.StatusCode.CANCELLED):
         return error.code() is grpc.StatusCode.UNAVAILABLE
@@ -22,7 +21,10 @@ def was_lost(error: grpc.aio.AioRpcError) -> bool:
 
 
 def error_of(error: grpc.aio.AioRpcError, target: str) -> ImgeditError:
-    """The error that a failed call stands for; a server that does not answer is named by its address."""
+    """The error of a failed call.
+
+    An unreachable server is named by its address.
+    """
     status = rpc_status.from_call(error)
     if status is not None:
         return from_status(status)

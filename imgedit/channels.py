@@ -1,7 +1,6 @@
-"""Channels to a server: TLS, client certificates and the bearer token that goes with every call.
+"""Channels to a server: TLS, client certificates and the bearer token.
 
-Certificates and keys are files; when they change, new calls take a new connection and running ones end on the old one.
-Knows nothing of what is called.
+When certificate files change, new calls use a new connection and running ones finish on the old one.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from imgedit.file_watch import Watched
 CHANNEL_OPTIONS = [
     ("grpc.max_send_message_length", 48 * 1024 * 1024),
     ("grpc.max_receive_message_length", 128 * 1024 * 1024),
-    # The default backs off for up to 2 minutes, which adds to every outage.
+    # The default backs off for up to 2 minutes, which prolongs every outage.
     ("grpc.max_reconnect_backoff_ms", 2000),
 ]
 
@@ -32,16 +31,16 @@ BALANCED = [("grpc.service_config", '{"loadBalancingConfig": [{"round_robin": {}
 """Calls take turns among the addresses that a name has; by default all go to the first that answers."""
 
 LONGEST_CALL_SECONDS = 3600.0
-"""How long calls may go on over a connection whose certificate was replaced."""
+"""How long calls may continue over a connection whose certificate was replaced."""
 
 PROXY_VARIABLES = ("http_proxy", "https_proxy", "grpc_proxy", "all_proxy")
 """Variables, in either case, by which an environment names proxies."""
 
 
 def proxy_options(target: str, use_proxy: bool | None = None) -> list[tuple[str, int]]:
-    """The channel options that decide whether calls to `target` go through the proxy that the environment names.
+    """The channel options that decide whether calls to `target` use the proxy.
 
-    use_proxy: None = not where the target is this machine or in its cluster; True = wherever; False = never.
+    use_proxy: None = not for this machine or its cluster; True = always; False = never.
     """
     if use_proxy is None:
         use_proxy = not is_near(target)
@@ -50,7 +49,7 @@ def proxy_options(target: str, use_proxy: bool | None = None) -> list[tuple[str,
 
 @dataclass(frozen=True)
 class TlsFiles:
-    """PEM files of a client: the authorities it trusts (None = the public ones), and what it shows of itself."""
+    """A client's PEM files: trusted authorities (None = public), certificate and key."""
 
     ca: Path | None = None
     certificate: Path | None = None
@@ -62,7 +61,10 @@ _began_in: int | None = None
 
 
 def check_process() -> None:
-    """Raise `ForkError` in a process that was forked from one where a channel had been opened: calls would hang."""
+    """Raise `ForkError` in a process forked after a channel was opened.
+
+    Calls would hang.
+    """
     if _began_in not in (None, os.getpid()):
         raise ForkError(
             f"this process ({os.getpid()}) was forked from one that had used gRPC ({_began_in}), and gRPC does not "
@@ -80,7 +82,7 @@ def open_channel(
     use_proxy: bool | None = None,
     is_balanced: bool = False,
 ) -> grpc.aio.Channel:
-    """A channel on the running event loop. `token` is asked before every call, so that it can be renewed.
+    """A channel on the running event loop.
 
     `is_balanced`: calls take turns among all addresses of the target. `use_proxy`: see `proxy_options`; a token without
     TLS meets no proxy, unless it is True.
@@ -104,7 +106,7 @@ def open_channel(
 
 
 class _SecuredChannel(grpc.aio.Channel):
-    """A channel that is opened anew when its certificates change, and that adds the token to every call."""
+    """A channel that reopens when certificates change, and adds the token to calls."""
 
     def __init__(
         self, target: str, tls: TlsFiles | None, token: Callable[[], str] | None, options: list[tuple[str, Any]]
@@ -164,7 +166,7 @@ class _SecuredChannel(grpc.aio.Channel):
         return (*(metadata or ()), *token)
 
     def _current(self) -> grpc.aio.Channel:
-        """The channel of the certificates of now."""
+        """The channel with the current certificates."""
         credentials = self._files.get() if self._files else None
         if credentials is not self._credentials:
             closing = asyncio.create_task(self._inner.close(LONGEST_CALL_SECONDS))
@@ -197,11 +199,14 @@ def _credentials(tls: TlsFiles) -> grpc.ChannelCredentials:
 
 
 def check_pair(certificate: Path, key: Path) -> None:
-    """Raise `SettingsError` unless these are a PEM certificate chain and its private key, without a password."""
+    """Raise `SettingsError` unless these are a PEM certificate chain and its key.
+
+    The key must have no password.
+    """
     for path in (certificate, key):
         _check_is_file(path)
     try:
-        # A password is never asked for at the terminal: an encrypted key is refused.
+        # An encrypted key is rejected, because nobody can enter its password.
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password=lambda: "")
     except (OSError, ValueError) as error:
         raise SettingsError(

@@ -1,4 +1,6 @@
-"""The client for asyncio, `EditClient`; `SyncEditClient` of `sync_client.py` has the same methods for plain code.
+"""The client for asyncio, `EditClient`.
+
+`SyncEditClient` of `sync_client.py` has the same methods for plain code.
 
 Errors are the classes of `imgedit.errors`. This module knows the public API only; it judges no picture and no range,
 since the server does and answers with the field at fault.
@@ -51,7 +53,7 @@ CancelOutcome = Literal["cancelled", "finished"]
 
 
 class ClientOptions(TypedDict, total=False):
-    """How to reach a server: the keyword arguments of `EditClient`."""
+    """The connection options: the keyword arguments of `EditClient`."""
 
     token: str | None
     token_in_clear: bool
@@ -204,7 +206,9 @@ class EditClient:
     async def edit_stream(
         self, request: edit_pb2.EditRequest, *, timeout: float = DEFAULT_TIMEOUT
     ) -> AsyncGenerator[edit_pb2.EditEvent, None]:
-        """The events of one edit, the last of which is its result. An `error` event is raised as its class.
+        """The events of one edit, the last of which is its result.
+
+        An `error` event is raised as its class.
 
         `request` is what `imgedit.edit_request` makes. Nothing is sent again here.
         """
@@ -225,11 +229,13 @@ class EditClient:
         *,
         timeout: float | None = None,
     ) -> AsyncGenerator[edit_pb2.EditEvent, None]:
-        """Many edits over one stream: the events of all of them, told apart by their `request_id`.
+        """Many edits over one stream.
 
-        `requests` are what `imgedit.edit_request` makes; they are read as the server takes them.
-        Each request ends with one event that has a `result` or an `error` (`imgedit.errors.from_status` makes the
-        exception); a failed one does not end the others. Nothing is sent again here. `timeout` is for all of them.
+        The events of all of them, told apart by their `request_id`.
+
+        `requests` are what `imgedit.edit_request` makes; they are read as the server takes them. Each request ends with
+        one event that has a `result` or an `error` (`imgedit.errors.from_status` makes the exception); a failed one
+        does not end the others. Nothing is sent again here. `timeout` is for all of them.
         """
         with _Translated(self._target):
             call = self._stub.EditBatch(
@@ -272,7 +278,7 @@ class EditClient:
 
     @refusing_unknown()
     async def experiments(self, *, timeout: float = 10.0) -> list[edit_pb2.Experiment]:
-        """All experiments with their features and parameters, and whether they can be used now."""
+        """All experiments with their features, parameters and availability."""
         return await retried(self._experiments, retries=self._retries, timeout=timeout)
 
     async def _experiments(self, timeout: float) -> list[edit_pb2.Experiment]:
@@ -290,7 +296,7 @@ class EditClient:
 
     @refusing_unknown()
     async def is_serving(self, *, timeout: float = 5.0) -> bool:
-        """Whether the server says that it is SERVING; False where nothing answers."""
+        """Whether the server is SERVING; False without a response."""
         check_process()
         stub = health_pb2_grpc.HealthStub(self._channel)
         try:
@@ -337,7 +343,7 @@ def _tls_files(
 
 
 class _Translated:
-    """Turns a gRPC error into the class of `imgedit.errors` that the server raised."""
+    """Convert a gRPC error to the server's class of `imgedit.errors`."""
 
     def __init__(self, target: str) -> None:
         self._target = target

@@ -1,4 +1,4 @@
-"""Every error that imgedit raises, the same classes in the servers and in the client.
+"""Every error that imgedit raises, in servers and client alike.
 
     ImgeditError                      the base: code, reason, message (English), korean, request_id
     ├── RequestError                  change the request, then send it again
@@ -27,7 +27,7 @@
     ├── DeadlineExceeded              the caller's time is over
     │   └── WouldMissDeadline         refused at once: the work cannot be done in the time left
     ├── EditCancelled                 the caller went away or asked for the end
-    ├── InternalError                 a fault of ours; quote `request_id`
+    ├── InternalError                 a bug of the server; quote `request_id`
     │   └── NumericFailure            the model's numbers were not finite; the operator should change dtype or attention
     └── LocalError                    never on the wire
         ├── SettingsError             a setting or a configuration file is wrong
@@ -36,7 +36,7 @@
             └── HubUnavailable        their hub does not answer, or not now
 
 Each wire class has exactly one gRPC code and one reason of `error_reason.proto`; `to_status` and `from_status` turn an
-error into a `google.rpc.Status` and back. This module knows nothing of servers, channels or stages.
+error into a `google.rpc.Status` and back.
 """
 
 from __future__ import annotations
@@ -58,7 +58,10 @@ MAX_MESSAGE_BYTES = 1500
 
 
 def quoted(text: str) -> str:
-    """What a caller sent, as a message may repeat it: at most 80 characters, control characters escaped."""
+    """The part of a caller's input that a message may repeat.
+
+    At most 80 characters, control characters escaped.
+    """
     if len(text) <= MAX_QUOTED_CHARACTERS:
         return repr(text)
     return f"{text[:MAX_QUOTED_CHARACTERS]!r}… ({len(text)} characters)"
@@ -74,7 +77,7 @@ class Violation:
 
 @dataclass(frozen=True)
 class Resource:
-    """Something that was named but does not exist."""
+    """A named thing that does not exist."""
 
     kind: str
     name: str
@@ -83,7 +86,7 @@ class Resource:
 class ImgeditError(Exception):
     """Base of every error here.
 
-    `message` is English and says what to do; `korean` says the same for the people at the page.
+    `message` is English advice; `korean` says the same for users of the page.
     """
 
     code: ClassVar[grpc.StatusCode] = grpc.StatusCode.INTERNAL
@@ -159,7 +162,7 @@ class RequestTooLarge(RequestError):
 
 
 class NotFound(RequestError):
-    """Something named in the request does not exist."""
+    """A named thing in the request does not exist."""
 
     code = grpc.StatusCode.NOT_FOUND
     reason = "NOT_FOUND"
@@ -184,7 +187,7 @@ class RequestNotFound(NotFound):
     """This server holds no edit with this request id."""
 
     reason = "REQUEST_NOT_FOUND"
-    default_korean = "이 서버에는 그 요청 번호의 작업이 없습니다."
+    default_korean = "이 서버에는 그 요청 ID의 작업이 없습니다."
 
 
 class RequestIdInUse(RequestError):
@@ -192,7 +195,7 @@ class RequestIdInUse(RequestError):
 
     code = grpc.StatusCode.ALREADY_EXISTS
     reason = "REQUEST_ID_IN_USE"
-    default_korean = "이 요청 번호는 이미 다른 요청에 쓰였습니다. 새 번호를 사용하세요."
+    default_korean = "이 요청 ID는 이미 다른 요청에 쓰였습니다. 새 ID를 사용하세요."
 
 
 class FailedPrecondition(RequestError):
@@ -203,7 +206,7 @@ class FailedPrecondition(RequestError):
 
 
 class NoSubjectFound(FailedPrecondition):
-    """BEN2 finds no subject, or nothing else, so the feature has no mask to work with."""
+    """BEN2 finds no subject, or nothing else, so the feature has no mask."""
 
     reason = "NO_SUBJECT_FOUND"
     default_korean = "배경과 인물을 구분하지 못했습니다. 더 선명한 이미지를 쓰거나 마스크를 직접 지정하세요."
@@ -224,7 +227,7 @@ class RewriteFailed(FailedPrecondition):
 
 
 class Unauthenticated(RequestError):
-    """No credential came with the call, or one that is not known."""
+    """The call has no credential, or an unknown one."""
 
     code = grpc.StatusCode.UNAUTHENTICATED
     reason = "UNAUTHENTICATED"
@@ -264,7 +267,7 @@ class QueueFull(TryLater):
 
 
 class TooManyEdits(TryLater):
-    """The limit on concurrent edits, or on their bytes, is reached, for all callers or for this one."""
+    """The limit on concurrent edits or their bytes is reached, in total or per caller."""
 
     code = grpc.StatusCode.RESOURCE_EXHAUSTED
     reason = "TOO_MANY_EDITS"
@@ -272,7 +275,7 @@ class TooManyEdits(TryLater):
 
 
 class OutOfMemory(TryLater):
-    """The device ran out of memory; the server goes on."""
+    """The device ran out of memory; the server continues."""
 
     code = grpc.StatusCode.RESOURCE_EXHAUSTED
     reason = "OUT_OF_MEMORY"
@@ -296,7 +299,7 @@ class DeadlineExceeded(ImgeditError):
 
 
 class WouldMissDeadline(DeadlineExceeded):
-    """Refused before any work: the time left is not enough."""
+    """Rejected up front: the remaining time is too short."""
 
     reason = "WOULD_MISS_DEADLINE"
     default_korean = "남은 시간 안에 끝낼 수 없습니다. 제한 시간을 늘리거나 Steps를 줄이세요."
@@ -315,11 +318,11 @@ class InternalError(ImgeditError):
 
     code = grpc.StatusCode.INTERNAL
     reason = "INTERNAL"
-    default_korean = "서버 내부 오류입니다. 요청 번호와 함께 관리자에게 알려 주세요."
+    default_korean = "서버 내부 오류입니다. 요청 ID와 함께 관리자에게 알려 주세요."
 
 
 class NumericFailure(InternalError):
-    """A result that holds no numbers (NaN or infinity), as half precision and attention backends can make them."""
+    """A result that is not finite, from half precision or an attention backend."""
 
     reason = "NUMERIC_FAILURE"
     default_korean = (
@@ -337,15 +340,21 @@ class SettingsError(LocalError):
 
 
 class ForkError(LocalError):
-    """A client, or any channel, is used in a process that was forked after gRPC had begun to work."""
+    """A client or channel is used in a process that was forked after gRPC had started."""
 
 
 class ModelLoadError(LocalError):
-    """A checkpoint is missing, damaged or of the wrong shape; the message names the path or the entry."""
+    """A checkpoint is missing, damaged or of the wrong shape.
+
+    The message names the path or the entry.
+    """
 
 
 class ModelDownloadError(LocalError):
-    """Weights cannot be pulled, or compared with what was pulled; the message says what to do."""
+    """Weights cannot be downloaded or verified.
+
+    The message says what to do.
+    """
 
 
 class HubUnavailable(ModelDownloadError):
@@ -374,13 +383,13 @@ _BY_CODE: dict[grpc.StatusCode, type[ImgeditError]] = {
     grpc.StatusCode.UNAUTHENTICATED: Unauthenticated,
     grpc.StatusCode.PERMISSION_DENIED: PermissionDenied,
 }
-"""What a bare code means when the transport itself refused, so that no details came along."""
+"""The class of a bare code from the transport, which sends no details."""
 
 
 def to_status(error: ImgeditError) -> status_pb2.Status:
-    """The `google.rpc.Status`: ErrorInfo and a Korean LocalizedMessage always, the rest where it applies.
+    """The `google.rpc.Status`: always ErrorInfo and a Korean LocalizedMessage.
 
-    Texts over 1500 bytes are cut.
+    Other details where they apply. Texts over 1500 bytes are cut.
     """
     details: list[AnyMessage] = [
         _pack(error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=error.metadata)),
@@ -414,7 +423,10 @@ def _cut(text: str) -> str:
 
 
 def from_status(status: status_pb2.Status) -> ImgeditError:
-    """The error that `to_status` made the status of; without details, the class that the bare code stands for."""
+    """The error behind a status of `to_status`.
+
+    Without details, the class of the bare code.
+    """
     info, localized = error_details_pb2.ErrorInfo(), error_details_pb2.LocalizedMessage()
     bad, resource = error_details_pb2.BadRequest(), error_details_pb2.ResourceInfo()
     retry = error_details_pb2.RetryInfo()

@@ -1,7 +1,6 @@
-"""A value that is read from files, and read again when one of them changes.
+"""A value read from files and reloaded when they change.
 
-Looked for when the value is asked for, at most once a second, so nothing runs in between. Knows nothing of what the
-files hold.
+The check happens on access, at most once a second, so no background work runs.
 """
 
 from __future__ import annotations
@@ -26,10 +25,10 @@ _log = logging.getLogger(__name__)
 
 
 class Watched(Generic[T]):
-    """What `read` makes of `paths`. Thread-safe.
+    """The result of `read(paths)`, reloaded on change.
 
-    The first reading happens at once and its errors are the caller's. A later reading that fails is logged, told to
-    `on_fault`, and leaves the value as it was: a half-written file shuts nobody out.
+    Thread-safe. The first read raises its errors. A later failure is logged, reported to `on_fault`, and leaves the
+    value unchanged: a half-written file locks nobody out.
     """
 
     def __init__(
@@ -44,14 +43,14 @@ class Watched(Generic[T]):
         self._value = read()
 
     def get(self) -> T:
-        """The value of now."""
+        """The current value."""
         with self._lock:
             if time.monotonic() - self._looked >= CHECK_SECONDS:
                 self._look()
             return self._value
 
     def _look(self) -> None:
-        # Taken before the reading, so that what is written meanwhile is read the next time.
+        # Taken before the read, so that a concurrent write triggers the next reload.
         version, self._looked = self._version(), time.monotonic()
         if version == self._seen:
             return
@@ -70,7 +69,7 @@ class Watched(Generic[T]):
 
 
 def _file_version(path: Path) -> tuple[int, int, int] | None:
-    """Changes when the file is written or replaced; None where there is none."""
+    """Changes when the file is written or replaced; None without a file."""
     try:
         status = path.stat()
     except OSError:

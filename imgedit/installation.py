@@ -1,4 +1,7 @@
-"""What is installed here: the client alone, as in the wheel, or with the servers beside it (a checkout, an image)."""
+"""The installed parts: only the client (the wheel), or the servers too.
+
+A checkout or an image has both.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ NO_SERVERS = (
 
 
 def has_servers() -> bool:
-    """Whether our own package `services` lies beside this one. Imports nothing."""
+    """Whether our own package `services` is beside this one, without importing it."""
     try:
         return MARK in (ROOT / "services" / "__init__.py").read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError):
@@ -29,7 +32,7 @@ def has_servers() -> bool:
 
 
 def environment() -> dict[str, str]:
-    """This process's environment, in which `python -m services.…` runs our servers from any working directory.
+    """This environment, prepared for `python -m services.…` in any working directory.
 
     PYTHONSAFEPATH keeps the working directory off the import path: it may hold another `services`.
     """
@@ -38,5 +41,8 @@ def environment() -> dict[str, str]:
 
 
 def to_install(extra: str) -> str:
-    """How to install an extra of this project; as advice behind a semicolon. No package index has the project."""
+    """The advice on how to install an extra of this project.
+
+    No package index has the project.
+    """
     return f"in a checkout: pip install -e '.[{extra}]'"

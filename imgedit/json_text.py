@@ -1,4 +1,4 @@
-"""JSON on one line, for outputs that may lack a character of it."""
+"""JSON on one line, for outputs with a limited encoding."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from typing import Any
 
 
 def json_line(content: Any, encoding: str = "utf-8") -> str:
-    """JSON as readable as `encoding` allows, else in ASCII. A file's name may be no text in any encoding."""
+    """JSON as readable as `encoding` allows, else in ASCII.
+
+    A file name may not be valid text.
+    """
     text = json.dumps(content, ensure_ascii=False)
     try:
         text.encode(encoding)

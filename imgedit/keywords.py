@@ -1,4 +1,4 @@
-"""Keyword arguments: those that nobody knows are refused with the nearest known one, and `help()` shows the others."""
+"""Reject unknown keyword arguments by name, with the nearest known one."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ R = TypeVar("R")
 
 
 def refusing_unknown(*further: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Have a function raise TypeError for keywords that are neither its parameters nor in `further`.
+    """Have a function raise TypeError for unknown keywords.
 
-    `further`: what its `**options` stands for, which type checkers know and the interpreter does not.
+    Known are its parameters and `further`: the names behind its `**options`, which type checkers know and the
+    interpreter does not.
     """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
@@ -74,7 +75,7 @@ def _spelled_out(function: Callable[..., Any], options: type[Any]) -> inspect.Si
 
 
 def check(function: str, given: Iterable[str], known: Iterable[str]) -> None:
-    """Raise TypeError for the first name that is not known."""
+    """Raise TypeError for the first unknown name."""
     known = list(known)
     for name in given:
         if name not in known:

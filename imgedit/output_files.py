@@ -1,4 +1,4 @@
-"""Files of results: looked at before the work that makes them, written whole, and kept elsewhere rather than lost."""
+"""Result files: checked before the work, written atomically, and never lost."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from pathlib import Path
 
 
 def check(path: Path) -> None:
-    """Raise OSError unless a file of this name can be written; tried for real, in the nearest folder that is there."""
+    """Raise OSError unless a file of this name can be written.
+
+    Tests a write in the nearest existing folder.
+    """
     with contextlib.suppress(FileNotFoundError):
         if stat.S_ISDIR(path.stat().st_mode):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
@@ -24,7 +27,7 @@ def check(path: Path) -> None:
 
 
 def write(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all."""
+    """Write a file atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     # A short temporary name: the final one may be as long as the system allows.
     descriptor, name = tempfile.mkstemp(prefix=".imgedit-", suffix=".part", dir=path.parent)
@@ -39,7 +42,10 @@ def write(path: Path, data: bytes) -> None:
 
 
 def write_or_keep(path: Path, data: bytes) -> None:
-    """Write a result. Where that fails it is kept in another folder, and the OSError says where."""
+    """Write a result.
+
+    If that fails it goes to another folder, which the OSError names.
+    """
     try:
         write(path, data)
     except OSError as error:
@@ -59,7 +65,7 @@ def _kept(data: bytes, ending: str) -> Path | None:
 
 
 def _umask() -> int:
-    """The process's mask, which can only be read by setting it."""
+    """The process's umask, which can only be read by setting it."""
     mask = os.umask(0o077)
     os.umask(mask)
     return mask

@@ -1,4 +1,4 @@
-"""What a batch asks of one picture alone: a mask from a folder, a prompt from a CSV file."""
+"""Per-image inputs of a batch: masks from a folder, prompts from a CSV file."""
 
 from __future__ import annotations
 
@@ -22,13 +22,15 @@ DELIMITERS = ",;\t"
 
 
 class PerPictureError(ValueError):
-    """A folder of masks or a file of prompts that does not fit the pictures; the message names which."""
+    """A folder of masks or a file of prompts that does not fit the images."""
 
 
 def with_masks(jobs: Sequence[Job], masks: Path) -> list[Job]:
-    """Each job with the mask of its picture: the file of the same name within `masks`, whatever its ending.
+    """Each job with its mask.
 
-    Raises `PerPictureError` where a picture has none or several.
+    The file of the same name in `masks`, with any extension.
+
+    Raises `PerPictureError` if an image has none or several.
     """
     found = [(job, _masks_of(job, masks)) for job in jobs]
     if missing := [job.name for job, files in found if not files]:
@@ -39,11 +41,10 @@ def with_masks(jobs: Sequence[Job], masks: Path) -> list[Job]:
 
 
 def with_prompts(jobs: Sequence[Job], file: Path, *, has_prompt: bool) -> list[Job]:
-    """Each job with what its line of the CSV file says.
+    """Each job with its line of the CSV file.
 
-    The first line names the columns: picture and prompt, and negative_prompt and seed where they are wanted. An empty
-    field counts as not said. has_prompt: pictures without a line have the command's prompt. Raises `PerPictureError`,
-    which names the line.
+    The first line names the columns: picture and prompt, optionally negative_prompt and seed. An empty field counts as
+    unset. has_prompt: images without a line use the command's prompt. Raises `PerPictureError`, which names the line.
     """
     asked = _read(file)
     names = {job.name for job in jobs}
@@ -69,7 +70,7 @@ def _said(asked: dict[str, tuple[int, dict[str, Any]]], job: Job) -> dict[str, A
 
 
 def _read(file: Path) -> dict[str, tuple[int, dict[str, Any]]]:
-    """By the picture's name: the line, and what it asks for."""
+    """The lines and their options, by image name."""
     text = _text_of(file)
     header = text.partition("\n")[0]
     delimiter = max(DELIMITERS, key=header.count)
@@ -121,7 +122,7 @@ def _text_of(file: Path) -> str:
 
 
 def listed(names: Iterable[str]) -> str:
-    """The first few names, and how many more there are."""
+    """The first few names, and the number of others."""
     found = list(names)
     more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
     return ", ".join(found[:SHOWN]) + more

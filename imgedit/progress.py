@@ -1,4 +1,4 @@
-"""How far an edit is, put together from the events of its stream."""
+"""The progress of an edit, from the events of its stream."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from imgedit.v1 import edit_pb2
 
 @dataclass(frozen=True)
 class Progress:
-    """Where an edit is.
+    """The progress of an edit.
 
-    stage: its kind, "" before the first; it is number `index` of `count`. step, steps: denoise steps done and to do, 0
-    and 0 where the stage has none. waiting: jobs before this one at the model service, None where it does not wait.
-    eta_seconds: until the stage is done, None where that is not known.
+    stage: its kind, "" before the first; it is number `index` of `count`. step, steps: denoise steps done and total, 0
+    and 0 without any. waiting: jobs ahead at the model service, None = not waiting. eta_seconds: until the end of the
+    stage, None = unknown.
     """
 
     stage: str = ""
@@ -26,7 +26,7 @@ class Progress:
     eta_seconds: float | None = None
 
     def after(self, event: edit_pb2.EditEvent) -> Progress:
-        """The progress once `event` has come."""
+        """The progress after `event`."""
         match event.WhichOneof("event"):
             case "stage":
                 return Progress(event.stage.name, event.stage.index, event.stage.count)
@@ -44,7 +44,7 @@ OnProgress = Callable[[Progress], None]
 
 
 def listener(on_progress: OnProgress) -> Callable[[edit_pb2.EditEvent], None]:
-    """A listener for events that tells `on_progress` of every change."""
+    """An event listener that reports every change to `on_progress`."""
     now = Progress()
 
     def listen(event: edit_pb2.EditEvent) -> None:

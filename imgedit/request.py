@@ -1,4 +1,4 @@
-"""The options of an edit under their Python names, and the EditRequest that they make.
+"""The options of an edit as Python keywords, and their EditRequest.
 
 Judges no number: the server does, and answers with the field at fault.
 """
@@ -71,10 +71,9 @@ EDIT_OPTIONS = tuple(EditOptions.__annotations__)
 
 @accepting(EditOptions)
 def edit_request(image: ImageSource, **options: Unpack[EditOptions]) -> edit_pb2.EditRequest:
-    """Make the message of one edit, with a request id.
+    """The EditRequest of one edit, with a request id.
 
-    Raises OSError for a file that cannot be read, TypeError for an option that is not known, for what is no picture and
-    without `experiment`, ValueError for a choice that is none.
+    Raises OSError for an unreadable file, TypeError for an unknown option or a missing `experiment`.
     """
     mask, postprocess = options.get("mask"), options.get("postprocess")
     profile, background = options.get("profile"), options.get("background")

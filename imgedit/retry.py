@@ -1,6 +1,6 @@
-"""Calling again where the server did not judge: it was lost, is starting, or runs as many edits as it may.
+"""Retry calls after UNAVAILABLE only: the server was lost or is starting.
 
-An edit that is sent again keeps its request id, so that the server joins it to one that still runs.
+A repeated edit keeps its request id, so the server joins it to a running one.
 """
 
 from __future__ import annotations
@@ -46,6 +46,6 @@ async def retried(call: Callable[[float], Awaitable[T]], *, retries: int, timeou
 
 
 def wait_seconds(attempt: int) -> float:
-    """Seconds to wait after attempt number `attempt`, from 0."""
+    """The delay before the retry after attempt number `attempt`, from 0."""
     longest: float = min(FIRST_WAIT_SECONDS * 2**attempt, LONGEST_WAIT_SECONDS)
     return longest * random.uniform(0.5, 1)

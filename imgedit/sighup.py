@@ -1,6 +1,6 @@
-"""SIGHUP, which means two things: that the terminal has closed, and "read your configuration again".
+"""SIGHUP: stop if the terminal has closed, else reload the configuration.
 
-By default it ends a process. Here it ends one whose terminal is gone, cleanly, and is a message to every other.
+By default the signal ends a process.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from contextlib import contextmanager
 
 
 class Terminal:
-    """The terminal that this process was started from, if any."""
+    """The terminal that started this process, if any."""
 
     def __init__(self) -> None:
-        # Under nohup the signal is ignored from the start: then the terminal's end is none of our business.
+        # nohup ignores the signal: then the end of the terminal does not matter.
         self._was_there = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN and _is_there()
 
     def is_gone(self) -> bool:
-        """Whether it was there at the start and has closed since."""
+        """Whether the terminal of the start has closed."""
         return self._was_there and not _is_there()
 
 
@@ -32,18 +32,21 @@ def _is_there() -> bool:
 
 
 def hold() -> None:
-    """Let SIGHUP wait until `release`: before there is a handler it would end the process."""
+    """Block SIGHUP until `release`.
+
+    Without a handler it would end the process.
+    """
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
 
 
 def release() -> None:
-    """Take SIGHUP, and one that waits."""
+    """Unblock SIGHUP, delivering a pending one."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
 
 
 @contextmanager
 def held_for_children() -> Iterator[None]:
-    """Processes that are started inside begin with SIGHUP held; they release it themselves."""
+    """Start child processes with SIGHUP blocked; they unblock it themselves."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     try:
         yield

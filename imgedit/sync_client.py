@@ -1,4 +1,4 @@
-"""The client for plain code: `EditClient` on an event loop in a thread of its own."""
+"""The synchronous client: `EditClient` on an event loop in its own thread."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ HELD_UP_SECONDS = 5.0
 
 
 class SyncEditClient:
-    """`EditClient` for plain code: the same methods, run on an event loop in a thread of its own. Thread-safe.
+    """`EditClient` for synchronous code: the same methods.
 
-    A process that is forked cannot use it, nor a new one: `ForkError`. A call from a callback of its own, which runs on
-    that thread, would wait for itself: RuntimeError.
+    They run on an event loop in its own thread. Thread-safe. A forked process cannot use it, nor a new one:
+    `ForkError`. A call from its own callback, which runs on that thread, would deadlock: RuntimeError.
     """
 
     @refusing_unknown(*ClientOptions.__annotations__)
@@ -65,7 +65,10 @@ class SyncEditClient:
         self.close()
 
     def close(self) -> None:
-        """Close the connection and end the thread. In a forked process there is nothing to close."""
+        """Close the connection and end the thread.
+
+        In a forked process there is nothing to close.
+        """
         if self._process != os.getpid():
             return
         self._run(self._client.close())
@@ -161,7 +164,10 @@ class SyncEditClient:
             self._run(events.aclose())
 
     def _run(self, work: Coroutine[Any, Any, T], timeout: float | None = None) -> T:
-        """What the work gives. The timeout is kept by the call itself; here only where its thread is held up."""
+        """The result of the work.
+
+        The call itself enforces the timeout; here it matters only if its thread is blocked.
+        """
         try:
             check_process()
             if threading.current_thread() is self._thread:
@@ -196,7 +202,7 @@ async def _cancel_all() -> None:
 
 
 async def _from_thread(requests: Iterator[edit_pb2.EditRequest]) -> AsyncIterator[edit_pb2.EditRequest]:
-    """Read on another thread: an iterator that waits must not hold up the answers."""
+    """Read the iterator on another thread, so that a waiting one delays no response."""
     while (request := await asyncio.to_thread(next, requests, None)) is not None:
         yield request
 

@@ -1,7 +1,7 @@
-"""API tokens: how one is made, and the line that stands for it in a file of tokens.
+"""API tokens: creation, and their lines in a file of tokens.
 
-A token has 256 random bits, so its plain SHA-256 tells nothing of it and can be compared fast; a salted, slow hash is
-for what people make up. That is why tokens are only ever made here, never chosen.
+A token has 256 random bits, so a plain SHA-256 reveals nothing and is fast to compare. Salted, slow hashes are for
+human passwords; tokens are only generated, never chosen.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ PREFIX = "imgedit_"
 
 @dataclass(frozen=True)
 class Credential:
-    """A caller, the SHA-256 of its token, and what the token allows."""
+    """A caller, the SHA-256 of its token, and its scopes."""
 
     name: str
     digest: bytes
@@ -47,13 +47,19 @@ def digest(token: str) -> bytes:
 
 
 def make(name: str, scopes: Sequence[str]) -> tuple[str, Credential]:
-    """A new token and its credential. Raises `SettingsError` for a name or a scope that cannot be."""
+    """A new token and its credential.
+
+    Raises `SettingsError` for an invalid name or scope.
+    """
     token = PREFIX + secrets.token_urlsafe(32)
     return token, credential(name, digest(token), scopes)
 
 
 def credential(name: str, token_digest: bytes, scopes: Sequence[str]) -> Credential:
-    """A checked credential. Raises `SettingsError`."""
+    """A checked credential.
+
+    Raises `SettingsError`.
+    """
     if not NAME.fullmatch(name) or name == ANONYMOUS:
         raise SettingsError(
             f"the name {name[:80]!r} must have 1 to 64 letters, digits, '.', '_' or '-', begin with a letter or "

@@ -1,1 +1,4 @@
-"""The page "이미지 편집 실험": a Streamlit application over the public API. Imports `imgedit` only, and no torch."""
+"""The page "이미지 편집 실험": a Streamlit application over the public API.
+
+Imports only `imgedit`, and no torch.
+"""

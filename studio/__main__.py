@@ -1,6 +1,6 @@
-"""`python -m studio`: check the settings, then become Streamlit with our flags.
+"""`python -m studio`: check the settings, then exec Streamlit with our flags.
 
-The flags are set here and not in a configuration file, so that the page is the same wherever it is started from.
+The flags are set here and not in a configuration file, so that the page does not depend on the working directory.
 """
 
 from __future__ import annotations
@@ -25,12 +25,13 @@ WILDCARDS = ("0.0.0.0", "::")
 
 
 def main() -> None:
-    """Replace this process by Streamlit's; ends with 1 where a setting is wrong or Streamlit is missing."""
+    """Replace this process by Streamlit's.
+
+    Exits with 1 for an invalid setting or if Streamlit is missing.
+    """
     try:
         settings = studio_settings.load()
-        SyncEditClient(
-            settings.server, **settings.client_options
-        ).close()  # connects to nothing yet, but reads all files
+        SyncEditClient(settings.server, **settings.client_options).close()  # opens no connection, but reads all files
     except SettingsError as error:
         sys.exit(f"studio: {error}")
     if importlib.util.find_spec("streamlit") is None:
@@ -42,11 +43,11 @@ def main() -> None:
 
 
 def options(settings: Settings) -> dict[str, str | int | bool]:
-    """Streamlit's options but for the looks."""
+    """Streamlit's options without the theme."""
     found: dict[str, str | int | bool] = {
         "server.address": settings.host,
         "server.port": settings.port,
-        # Where this is not said, Streamlit asks a machine on the internet for its own address when it starts.
+        # Without this, Streamlit asks an internet service for its own address at start.
         "browser.serverAddress": "localhost" if settings.host in WILDCARDS else settings.host,
         "server.baseUrlPath": settings.base_path,
         "server.headless": True,
@@ -64,7 +65,10 @@ def options(settings: Settings) -> dict[str, str | int | bool]:
 
 
 def hosts(settings: Settings) -> list[str]:
-    """The names that a browser may have in its address bar: against DNS rebinding, which reaches pages on loopback."""
+    """The host names that browsers may use.
+
+    Against DNS rebinding, which reaches pages on loopback.
+    """
     if settings.hosts:
         return [host.strip() for host in settings.hosts.split(",")]
     return ["localhost", "127.0.0.1", "::1"] if is_loopback(settings.host) else []

@@ -1,4 +1,4 @@
-"""The script that Streamlit runs, once for every change on the page."""
+"""The script that Streamlit runs on every interaction."""
 
 from studio import page
 

@@ -1,4 +1,7 @@
-"""The page as an ASGI application: Streamlit with our door before it, and our words where its script fails."""
+"""The page as an ASGI application.
+
+Streamlit behind our middleware and error texts.
+"""
 
 from pathlib import Path
 
@@ -9,7 +12,7 @@ from studio.door import Door
 
 
 def _explain(error: Exception) -> bool:
-    from studio import page  # its caches need the runtime, which is not there yet when this module is read
+    from studio import page  # its caches need the runtime, which does not exist yet at import
 
     return page.explain(error)
 

@@ -1,4 +1,4 @@
-"""Many pictures: a table of how far each is, and what came of it."""
+"""The table of a batch: progress and results."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from studio.text import Words
 
 
 def show(words: Words, run: Run) -> None:
-    """The whole batch in one line, and each picture in one row."""
+    """One line for the batch, and one row per image."""
     done = sum(task.ended is not None for task in run.tasks)
     failed = sum(task.state == "failed" for task in run.tasks)
     text = words("batch.progress", done=done, count=len(run.tasks))

@@ -1,4 +1,4 @@
-"""The results of a batch in one ZIP file on disk, written as they come. Knows nothing of Streamlit."""
+"""The results of a batch in one ZIP file on disk, written as they arrive."""
 
 from __future__ import annotations
 
@@ -13,18 +13,21 @@ from studio.runs import Task
 
 
 class BatchZip:
-    """A ZIP in a nameless file of the temporary folder; it goes with this object."""
+    """A ZIP in an unnamed temporary file, deleted with this object."""
 
     def __init__(self) -> None:
         self._file: IO[bytes] = tempfile.TemporaryFile(prefix="imgedit-batch-")  # noqa: SIM115
         weakref.finalize(self, self._file.close)
-        self._zip = zipfile.ZipFile(self._file, "w", zipfile.ZIP_STORED)  # pictures do not shrink
+        self._zip = zipfile.ZipFile(self._file, "w", zipfile.ZIP_STORED)  # images do not compress
         self._lock = threading.Lock()
         self._names: Counter[str] = Counter()
         self._is_closed = False
 
     def add(self, task: Task) -> None:
-        """Write the result of a task, which then lets go of its pictures; a name that comes twice gets a number."""
+        """Write the result of a task and release its images.
+
+        Duplicate names get a number.
+        """
         if task.result is None:
             return
         stem, _, ending = task.result.file_name.rpartition(".")
@@ -35,7 +38,7 @@ class BatchZip:
         task.result = task.result.without_pictures()
 
     def read(self) -> bytes:
-        """The whole file; nothing can be added after that."""
+        """The whole file; no more results can be added."""
         with self._lock:
             if not self._is_closed:
                 self._zip.close()

@@ -1,4 +1,4 @@
-"""The server and what it offers, shared by all visits: one connection, one list that is asked for anew now and then."""
+"""The server connection and its catalogue, shared by all sessions and refreshed."""
 
 from __future__ import annotations
 
@@ -27,19 +27,25 @@ def configuration() -> Settings:
 
 @st.cache_resource(show_spinner=False)
 def client() -> SyncEditClient:
-    """The connection, which is thread-safe. Raises `SettingsError` for a file at fault."""
+    """The connection, which is thread-safe.
+
+    Raises `SettingsError` for an invalid file.
+    """
     configured = configuration()
     return SyncEditClient(configured.server, **configured.client_options)
 
 
 @st.cache_resource(show_spinner=False, ttl=LIST_SECONDS)
 def experiments() -> list[edit_pb2.Experiment]:
-    """All experiments. Raises `ImgeditError` where the server does not answer; that is not remembered."""
+    """All experiments.
+
+    Raises `ImgeditError` if the server does not respond; errors are not cached.
+    """
     return client().experiments(timeout=5)
 
 
 def is_available(experiment: str, feature: str) -> bool:
-    """Whether a feature can be used now; where it can, the list is asked for anew."""
+    """Whether a feature is available now; if not, the list is refreshed."""
     try:
         now = client().experiments(timeout=5)
     except ImgeditError:
@@ -67,7 +73,7 @@ def samples() -> dict[str, Picture]:
 
 
 class Form:
-    """The parameters of a feature by name; a form takes out what it has drawn."""
+    """The parameters of a feature by name; a form removes those it has drawn."""
 
     def __init__(self, experiment: edit_pb2.Experiment, feature: edit_pb2.Feature) -> None:
         self.experiment = experiment
@@ -75,11 +81,11 @@ class Form:
         self._left = {spec.name: spec for spec in feature.parameters}
 
     def take(self, name: str) -> edit_pb2.ParameterSpec | None:
-        """The parameter, which is then no longer among the rest; None where the feature has none of that name."""
+        """Take a parameter out of the rest; None if the feature lacks it."""
         return self._left.pop(name, None)
 
     def rest(self) -> list[edit_pb2.ParameterSpec]:
-        """What has not been drawn."""
+        """The parameters that are not drawn yet."""
         return [*self._left.values()]
 
     def key(self, name: str) -> str:
@@ -88,7 +94,7 @@ class Form:
 
     @cached_property
     def presets(self) -> dict[str, dict[str, float]]:
-        """What each profile sets."""
+        """The values of each profile."""
         return {
             profile_pb2.Profile.Name(spec.profile): {
                 "steps": float(spec.steps),
@@ -100,7 +106,7 @@ class Form:
 
 
 def default_of(spec: edit_pb2.ParameterSpec) -> str | float | bool | None:
-    """What unset means for a parameter."""
+    """The default value of a parameter."""
     if not spec.HasField("default"):
         return None
     kind = spec.default.WhichOneof("kind")

@@ -1,6 +1,6 @@
-"""What stands before Streamlit's own routes: whom the page's WebSocket takes, and what is not shown to strangers.
+"""Middleware before Streamlit's routes.
 
-Knows ASGI, and of Streamlit its paths alone.
+The WebSocket's origin check, hidden routes.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ _DEFAULT_PORTS = (":80", ":443")
 
 
 class Door:
-    """ASGI middleware.
+    """ASGI middleware that rejects cross-origin WebSockets with 403.
 
-    A WebSocket that a browser opens for another page, also for one on another port of the same host, is refused with
-    403. Streamlit takes those of the page's host and of this machine, whatever the port. Programs send no Origin.
+    Streamlit accepts the page's host and this machine on any port; this also compares the port. Programs send no
+    Origin.
     """
 
     def __init__(self, app: Any) -> None:
         self._app = app
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Refuse, or pass on."""
+        """Reject, or pass on."""
         if scope["type"] == "websocket" and not is_own_page(_header(scope, b"origin"), _header(scope, b"host")):
-            await receive()  # the request to connect; closed unaccepted, it is answered with 403
+            await receive()  # the connect message; closed without accepting, it becomes 403
             await send({"type": "websocket.close", "code": 1008})
         elif scope["type"] == "http" and scope["path"].rstrip("/").endswith(CLOSED):
             await send({"type": "http.response.start", "status": 404, "headers": [(b"content-length", b"0")]})
@@ -37,14 +37,17 @@ class Door:
 
 
 def is_own_page(origin: str | None, host: str | None) -> bool:
-    """Whether the page that a browser names as `Origin` has the host and port that it was asked at."""
+    """Whether the browser's `Origin` equals the requested host and port."""
     if origin is None:
         return True
     return host is not None and _plain(urlsplit(origin).netloc) == _plain(host) != ""
 
 
 def _plain(netloc: str) -> str:
-    """Host and port, without the port where it is a scheme's own: which scheme a proxy had is not known here."""
+    """Host and port, without the scheme's default port.
+
+    A proxy's scheme is unknown here.
+    """
     lower = netloc.lower()
     for port in _DEFAULT_PORTS:
         lower = lower.removesuffix(port)

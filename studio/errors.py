@@ -1,4 +1,4 @@
-"""An error as people see it: what happened, what to do, and what an operator needs to know."""
+"""Errors for users: what happened, what to do, and details for operators."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from studio.text import Words, plain
 
 
 def message(words: Words, error: ImgeditError) -> str:
-    """What happened, in the server's words, as plain text."""
+    """The server's message as plain text."""
     return error.korean if words.language == "ko" else error.message
 
 
 def show(words: Words, error: ImgeditError, *, title: str | None = None) -> None:
-    """A box with the message, the fields at fault, and what to do next."""
+    """A box with the message, the invalid fields, and advice."""
     if isinstance(error, EditCancelled):
         st.info(words("error.cancelled"), icon=":material/cancel:")
         return

@@ -1,4 +1,4 @@
-"""Widgets for parameters, drawn from their specs alone: whatever a catalogue declares can be set."""
+"""Widgets for parameters, drawn from their specs."""
 
 from __future__ import annotations
 
@@ -14,18 +14,21 @@ LONG_TEXT = 80
 
 
 def name_of(words: Words, spec: edit_pb2.ParameterSpec) -> str:
-    """What people call a parameter."""
+    """The display name of a parameter."""
     found = words.named("parameter", spec.name)
     return plain(found) if found == spec.name else found
 
 
 def help_of(words: Words, spec: edit_pb2.ParameterSpec) -> str:
-    """Its help, in the server's words."""
+    """The server's help text."""
     return plain(spec.help.get(words.language, ""))
 
 
 def field(words: Words, form: Form, spec: edit_pb2.ParameterSpec) -> Any:
-    """The widget that fits a parameter's type; its value, or None where it is left as it is."""
+    """The widget for a parameter's type.
+
+    Returns its value, or None if unchanged.
+    """
     match spec.type:
         case edit_pb2.PARAMETER_TYPE_INTEGER | edit_pb2.PARAMETER_TYPE_NUMBER:
             return number(words, form, spec)
@@ -35,13 +38,16 @@ def field(words: Words, form: Form, spec: edit_pb2.ParameterSpec) -> Any:
             return switch(words, form, spec)
         case edit_pb2.PARAMETER_TYPE_TEXT:
             return text(words, form, spec)
-    return None  # pictures and messages have forms of their own
+    return None  # images and messages have their own forms
 
 
 def number(
     words: Words, form: Form, spec: edit_pb2.ParameterSpec, *, default: float | None = None, suffix: str = ""
 ) -> float | None:
-    """A slider over the range, the recommended part marked; None = the default, which is `default` where given."""
+    """A slider over the range with the recommended part marked.
+
+    None = the default, which is `default` if given.
+    """
     is_whole = spec.type == edit_pb2.PARAMETER_TYPE_INTEGER
     kind = int if is_whole else float
     start = kind(default) if default is not None else start_of(spec)
@@ -65,14 +71,17 @@ def number(
 
 
 def start_of(spec: edit_pb2.ParameterSpec) -> float:
-    """Where a slider starts: the default, or the least value; a whole number where the parameter is one."""
+    """The start value of a slider: the default, or the minimum.
+
+    An integer if the parameter is one.
+    """
     default = default_of(spec)
     number = default if isinstance(default, int | float) else spec.range.min
     return int(number) if spec.type == edit_pb2.PARAMETER_TYPE_INTEGER else float(number)
 
 
 def choice(words: Words, form: Form, spec: edit_pb2.ParameterSpec) -> str | None:
-    """One of the names; None = the default."""
+    """A choice of names; None = the default."""
     default = default_of(spec)
     value = st.segmented_control(
         name_of(words, spec),
@@ -100,7 +109,7 @@ def switch(words: Words, form: Form, spec: edit_pb2.ParameterSpec) -> bool | Non
 
 
 def text(words: Words, form: Form, spec: edit_pb2.ParameterSpec) -> str | None:
-    """A text; None = nothing was written."""
+    """A text; None = empty."""
     value = st.text_input(
         name_of(words, spec),
         max_chars=spec.length.max or None,
@@ -112,18 +121,21 @@ def text(words: Words, form: Form, spec: edit_pb2.ParameterSpec) -> str | None:
 
 
 def put(options: dict[str, Any], name: str, value: Any) -> None:
-    """Ask for a value; None leaves the default."""
+    """An optional value; None = the default."""
     if value is not None:
         options[name] = value
 
 
 def shown(value: float) -> str:
-    """A number as people write it."""
+    """A number for display."""
     return f"{value:g}"
 
 
 def _mark_recommended(words: Words, spec: edit_pb2.ParameterSpec, container: str) -> None:
-    """A green band below the slider, and its numbers in words. The style holds nothing but numbers of the spec."""
+    """A green band below the slider, and its numbers as text.
+
+    The style contains only numbers of the spec.
+    """
     limits = spec.range
     if not limits.HasField("recommended_min"):
         return

@@ -1,6 +1,6 @@
-"""What is asked for: the form. Draws what the parameters of the feature say, and gives the options of an edit.
+"""The edit form, drawn from the feature's parameters.
 
-Judges nothing that the server judges; it only sees to it that there is a picture and a prompt.
+The server checks the values; the form only requires an image and a prompt.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ PREVIEWS = 8
 
 @dataclass
 class EditForm:
-    """What the form holds: the pictures and the options of the edit.
+    """The form's values: images and edit options.
 
-    missing: what to do first, if anything. is_asked: whether the button was pressed with nothing missing.
+    missing: what to do first, if anything. is_asked: the button was pressed with nothing missing.
     """
 
     inputs: list[Picture] = field(default_factory=list)
@@ -89,7 +89,7 @@ def _advanced(words: Words, form: Form, options: dict[str, Any]) -> None:
     previews, output = form.take("preview_every"), form.take("output")
     if previews is not None:
         options["preview_every"] = max(1, round(options.get("steps", 28) / PREVIEWS))
-    rest = [spec for spec in form.rest() if spec.name in EDIT_OPTIONS]  # a newer server may know more than the client
+    rest = [spec for spec in form.rest() if spec.name in EDIT_OPTIONS]  # a newer server may know more than this client
     if not rest and output is None:
         return
     with st.expander(words("advanced"), icon=":material/tune:", key=form.key("advanced")):
@@ -102,7 +102,7 @@ def _advanced(words: Words, form: Form, options: dict[str, Any]) -> None:
 
 
 def _as_option(name: str, value: Any) -> Any:
-    """The names of the client's options where they differ from those of the API."""
+    """The client's option names that differ from the API's."""
     if name == "background":
         return value.removeprefix("BACKGROUND_").lower()
     return value != "POSTPROCESS_OFF" if name == "postprocess" else value

@@ -1,4 +1,4 @@
-"""The results of this visit as a gallery."""
+"""The results of this session as a gallery."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from studio.text import Words
 
 
 def show(words: Words, session: Session) -> None:
-    """Choose one to look at it again."""
+    """Let the user choose a result to view again."""
     if not session.history:
         return
     with st.container(border=True, key="card-history"):

@@ -1,6 +1,6 @@
-"""The pictures of a request: uploads, samples, an earlier result, and reference pictures.
+"""The input images: uploads, samples, an earlier result, and references.
 
-Uploads may have any ending: what a file is says its content.
+Uploads may have any extension: the content decides.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from studio.text import Words, plain
 
 
 def draw(words: Words, session: Session, form: Form) -> list[Picture]:
-    """The uploader, the samples, and what is chosen; the pictures to edit."""
+    """The uploader, the samples and the choice; returns the images to edit."""
     form.take("input_image")
     st.header(words("picture"), anchor=False)
     uploads = st.file_uploader(
@@ -43,7 +43,7 @@ def draw(words: Words, session: Session, form: Form) -> list[Picture]:
 
 
 def _now(words: Words, picture: Picture) -> None:
-    """What will be edited, always in sight."""
+    """The images to edit, always visible."""
     with st.container(horizontal=True, vertical_alignment="center", key="input-now"):
         with st.container(width=112, key="input-thumb"):
             components.still(picture.thumb, alt=words("picture.alt"), key="input-still")
@@ -96,7 +96,7 @@ def _chosen(words: Words, session: Session) -> list[Picture]:
 
 
 def references(words: Words, session: Session, form: Form, options: dict[str, Any]) -> None:
-    """Further pictures, where the feature takes them."""
+    """Reference images, if the feature takes them."""
     spec = form.take("reference_images")
     if spec is None:
         return

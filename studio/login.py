@@ -1,4 +1,7 @@
-"""The login, where the operator wants one: Streamlit's OpenID Connect. The provider stands in the secrets file."""
+"""The optional login: Streamlit's OpenID Connect.
+
+The secrets file configures the provider.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from studio.text import Words
 
 
 def require(words: Words, settings: Settings) -> None:
-    """End the page here for someone who has not logged in."""
+    """Stop the page here for a user who is not logged in."""
     if settings.login == "off" or st.user.is_logged_in:
         return
     _, middle, _ = st.columns([1, 2, 1])
@@ -25,6 +28,6 @@ def owner(settings: Settings) -> str:
 
 
 def leave(words: Words, settings: Settings) -> None:
-    """The button that logs out."""
+    """The logout button."""
     if settings.login != "off":
         st.button(words("logout"), type="tertiary", icon=":material/logout:", on_click=st.logout, key="logout")

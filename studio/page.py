@@ -1,4 +1,4 @@
-"""The page "이미지 편집 실험": choose, ask, watch, look. Reads from top to bottom as the page does."""
+"""The page "이미지 편집 실험", in the order of its parts."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ICON = Path(__file__).with_name("icon.svg")
 VARIANTS = 4
 
 LOOK_SECONDS = 5
-"""How often a feature that cannot be used is asked for."""
+"""Polling interval of an unavailable feature."""
 
 
 def show() -> None:
@@ -55,7 +55,10 @@ def show() -> None:
 
 
 def explain(error: Exception) -> bool:
-    """Say in the visitor's language that something failed; what is drawn already stays. Streamlit has logged it."""
+    """Report a failure in the user's language.
+
+    Drawn parts stay. Streamlit has logged it.
+    """
     current().values = {}  # or what cannot be drawn would come back with each refresh
     words = _words()
     if isinstance(error, ImgeditError):
@@ -66,7 +69,7 @@ def explain(error: Exception) -> bool:
 
 
 def _come_back(settings: Settings) -> None:
-    """Take up the visit that this tab had before, once the tab has told its id; enter what is to be entered."""
+    """Resume the tab's earlier session when its id is known, and restore its inputs."""
     session, owner, id = current(), login.owner(settings), components.visit()
     if id and id != session.id:
         found = catalogue.visits().find(owner, id)
@@ -89,7 +92,10 @@ def _words() -> Words:
 
 
 def _words_of_streamlit(words: Words) -> None:
-    """The few words that Streamlit has in English only; the style holds nothing but our own texts."""
+    """Translate the few words that Streamlit has only in English.
+
+    The style contains only our own texts.
+    """
     texts = {name: f'"{words(f"uploader.{name}")}"' for name in ("button", "limit")}
     st.html(f"<style>:root{{--upload: {texts['button']}; --upload-limit: {texts['limit']}}}</style>")
 
@@ -113,7 +119,7 @@ def _header(words: Words) -> None:
 
 
 def _offered(words: Words) -> list[edit_pb2.Experiment]:
-    """The experiments; where there are none to be had, the page ends here and says what to do."""
+    """The experiments; without any, stop the page with advice."""
     try:
         return catalogue.experiments()
     except ImgeditError as error:
@@ -137,7 +143,7 @@ def _chosen_form(words: Words, offered: list[edit_pb2.Experiment]) -> Form:
 
 @st.fragment(run_every=LOOK_SECONDS)
 def _wait_for(experiment: str, feature: str) -> None:
-    """Draw the page anew when the feature can be used again."""
+    """Redraw the page when the feature becomes available again."""
     if catalogue.is_available(experiment, feature):
         st.rerun()
 
@@ -173,7 +179,7 @@ def _feature(words: Words, experiment: edit_pb2.Experiment) -> edit_pb2.Feature:
 
 
 def _feature_name(words: Words, feature: edit_pb2.Feature) -> str:
-    """The catalogue's own name in Korean; in English the table's, where it has one."""
+    """The catalogue's own name in Korean; in English the table's, if it has one."""
     return plain(feature.name) if words.language == "ko" else plain(words.named("name", feature.id))
 
 
@@ -214,7 +220,7 @@ def _begin(session: Session, tasks: list[Task], entered: Values | None = None) -
 
 
 def _settle(session: Session) -> None:
-    """Take over what a run that is over has brought."""
+    """Take over the results of a finished run."""
     run = session.run
     if run is None or not run.is_over:
         return
@@ -232,9 +238,9 @@ def _settle(session: Session) -> None:
 
 
 def _workbench(words: Words, session: Session, edit_form: EditForm) -> None:
-    """Always one thing to scroll to and one card, so that each takes the place of the one before."""
+    """Draw one scroll target and one card, each replacing the previous one."""
     if edit_form.options != session.failed_options:
-        session.failed = None  # what failed is not what is asked for now
+        session.failed = None  # the failed request differs from the current one
     if session.run is not None:
         progress.show(words, session, session.run)
     elif session.finished_batch is not None and session.zipped is not None:
@@ -258,7 +264,7 @@ def _workbench(words: Words, session: Session, edit_form: EditForm) -> None:
 
 
 def _result(words: Words, session: Session, edit_form: EditForm) -> None:
-    """The result that is looked at; before there is one, what is to be edited."""
+    """The current result; before there is one, the input."""
     if session.shown is None:
         _nothing_yet(words, edit_form)
         return

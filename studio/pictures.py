@@ -1,7 +1,7 @@
-"""Pictures as the page needs them: judged once when they come in, and small where they are shown.
+"""Images for the page: checked on input, reduced for display.
 
-What a browser sends goes through `imgedit.imaging.images`, the one door for untrusted bytes, in a process of
-`imgedit.imaging.decode_process`; what the server sends is trusted. Knows nothing of Streamlit.
+Browser uploads pass `imgedit.imaging.images`, the only entry for untrusted bytes, in a process of
+`imgedit.imaging.decode_process`. The server's images are trusted.
 """
 
 from __future__ import annotations
@@ -42,9 +42,10 @@ Margins = tuple[int, int, int, int]
 
 @dataclass(frozen=True)
 class Picture:
-    """An input. data: the file as it came, or as it was converted. view, thumb: WebP files.
+    """An input.
 
-    width, height: after the EXIF turn. reduced_from: the size of the file that came, where that was too large.
+    data: the uploaded or converted file. view, thumb: WebP files. width, height: after the EXIF rotation. reduced_from:
+    the original size, if it was too large.
     """
 
     name: str
@@ -63,9 +64,10 @@ class Picture:
 
 
 def opened(name: str, data: bytes, visit: Hashable = "") -> Picture:
-    """An uploaded file, judged, and converted where the API takes none of its kind. `visit`: whose it is (they queue).
+    """Check an uploaded file, and convert it if the API does not accept its kind.
 
-    Raises `ImageRejected`; `QueueFull` or `ServiceUnavailable` where it could not be judged now.
+    `visit`: its session, since sessions take turns. Raises `ImageRejected`; `QueueFull` or `ServiceUnavailable` if it
+    cannot be checked now.
     """
     photo = None
     if photos.is_to_be_converted(data, max_bytes=MAX_FILE_BYTES):
@@ -82,7 +84,7 @@ def opened(name: str, data: bytes, visit: Hashable = "") -> Picture:
 
 
 def samples(folder: Path) -> list[Picture]:
-    """The pictures of a folder by name; what is none is passed over."""
+    """The images of a folder by name; other files are skipped."""
     found = []
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         try:
@@ -99,31 +101,31 @@ def _is_picture(path: Path) -> bool:
 
 
 def shown(data: bytes) -> bytes:
-    """A picture that the server sent, as a WebP file to show; what is transparent lies on checks."""
+    """The server's image as a WebP file for display, with transparency as checks."""
     with Image.open(io.BytesIO(data)) as image:
         fitted = _fitted(image.convert("RGBA") if image.has_transparency_data else image.convert("RGB"), VIEW_SIDE)
     return webp(_on_checks(fitted.convert("RGB"), fitted.getchannel("A") if fitted.mode == "RGBA" else None))
 
 
 def thumb(view: bytes) -> bytes:
-    """A small WebP file of one that is shown."""
+    """A small WebP file of a displayed image."""
     return webp(_fitted(_read(view), THUMB_SIDE))
 
 
 def webp(image: Image.Image) -> bytes:
-    """A WebP file to show."""
+    """A WebP file for display."""
     buffer = io.BytesIO()
     image.save(buffer, "WEBP", quality=_QUALITY, method=2)
     return buffer.getvalue()
 
 
 def data_url(data: bytes, kind: str = "webp") -> str:
-    """A file as the address of an <img>."""
+    """A file as a data URL for an <img>."""
     return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 
 
 def in_frame(view: bytes, size: tuple[int, int], margins: Margins) -> bytes:
-    """The original where it lies in the extended picture, so that both can be compared; the margins are checks."""
+    """The original placed in the extended image, for comparison; margins are checks."""
     width, height = size[0] + margins[0] + margins[1], size[1] + margins[2] + margins[3]
     scale = min(1.0, VIEW_SIDE / max(width, height))
     frame = _checks((round(width * scale), round(height * scale)))
@@ -133,7 +135,7 @@ def in_frame(view: bytes, size: tuple[int, int], margins: Margins) -> bytes:
 
 
 def margins_drawn(view: bytes, size: tuple[int, int], margins: Margins, colour: str) -> bytes:
-    """The picture with the margins to come: hatched, with a line around the picture."""
+    """A preview of the margins: hatched, with a line around the image."""
     frame = _read(in_frame(view, size, margins))
     scale = frame.width / (size[0] + margins[0] + margins[1])
     left, top = round(margins[0] * scale), round(margins[2] * scale)
@@ -148,7 +150,7 @@ def margins_drawn(view: bytes, size: tuple[int, int], margins: Margins, colour: 
 
 
 def aspect_margins(size: tuple[int, int], aspect: str) -> Margins:
-    """The margins that make a picture as wide as "W:H" says, split evenly."""
+    """The margins for the aspect "W:H", split evenly."""
     across, down = (int(part) for part in aspect.split(":"))
     width = max(size[0], -(-size[1] * across // down))
     height = max(size[1], -(-size[0] * down // across))
@@ -157,7 +159,10 @@ def aspect_margins(size: tuple[int, int], aspect: str) -> Margins:
 
 
 def mask_over(view: bytes, mask: bytes, visit: Hashable = "") -> bytes:
-    """The picture with what the mask repaints in red. Raises as `opened`."""
+    """The image with the masked region in red.
+
+    Raises like `opened`.
+    """
     judged, _ = _decoded(mask, "mask_image", visit)
     weight = Image.fromarray(images.mask_of(judged, field="mask_image", size=judged.size, is_lossy=False))
     picture = _read(view)
@@ -166,10 +171,10 @@ def mask_over(view: bytes, mask: bytes, visit: Hashable = "") -> bytes:
 
 
 def mask_at(drawn: bytes, size: tuple[int, int], *, max_side: int, visit: Hashable = "") -> bytes | None:
-    """What the brush drew, as a mask of the picture's size; None where nothing is painted.
+    """The brush's drawing as a mask of the image's size; None if nothing is painted.
 
-    The brush works on a small view, so its edge is drawn sharp again at full size. A view of a long picture may be one
-    pixel high, which no upload may be. Raises `ImageRejected` where it is no PNG file of at most `max_side`; else as
+    The brush works on a small view, so its edge is sharpened at full size. A view of a long image may be one pixel
+    high, which no upload may be. Raises `ImageRejected` unless it is a PNG file of at most `max_side`; else like
     `opened`.
     """
     header = containers.read(drawn)

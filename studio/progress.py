@@ -1,4 +1,7 @@
-"""What is shown while edits run: stage, step, time left, a preview, and the way out. Looks twice a second."""
+"""The progress display: stage, step, time left, preview, cancel.
+
+Polls twice a second.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ LOOK_SECONDS = 0.5
 
 
 def show(words: Words, session: Session, run: Run) -> None:
-    """The run until it is over; then the whole page is drawn anew."""
+    """Show the run until it ends; then redraw the whole page."""
     components.arrive(key=f"arrive-{id(run)}")
     _look(words, session, run)
 

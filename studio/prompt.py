@@ -1,4 +1,4 @@
-"""What to do and what to avoid, in words, with the guide's tips and examples."""
+"""The prompt and the negative prompt, with the guide's tips and examples."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the picture is changed: margins to add, and the mask, by brush, from a file, or BEN2's."""
+"""The editable region: margins, and a mask by brush, from a file or from BEN2."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def _margins_drawn(view: bytes, size: tuple[int, int], margins: pictures.Margins
 
 
 def mask(words: Words, form: Form, options: dict[str, Any], picture: Picture | None) -> None:
-    """Where the mask comes from, and how it is worked on."""
+    """The source of the mask, and its options."""
     spec = form.take("mask_image")
     worked = [spec for spec in form.rest() if spec.name.startswith("mask_options.")]
     if spec is None and not worked:
@@ -123,7 +123,7 @@ def _brush_key(form: Form) -> str:
 
 @st.fragment
 def _brush(words: Words, form: Form, picture: Picture | None) -> None:
-    """A fragment: a stroke draws nothing else anew."""
+    """The mask as a fragment: a stroke redraws nothing else."""
     if picture is None:
         st.caption(words("mask.needs_picture"))
         return

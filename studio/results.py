@@ -1,4 +1,4 @@
-"""What came of an edit: the pictures beside one another, what was used, and what can be done with it next."""
+"""The result of an edit: images, parameters, and next actions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from studio.text import Words, plain
 
 
 def show(words: Words, session: Session, result: Result) -> bool:
-    """The result; True where "other seeds" was asked for."""
+    """Show the result; True when "other seeds" was pressed."""
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         st.header(words("result"), anchor=False, width="content")
         st.caption(words("result.done", time=words.seconds(result.answer.elapsed_time)), width="content")
@@ -75,7 +75,7 @@ def _actions(words: Words, session: Session, result: Result) -> bool:
 def _download(label: str, data: bytes, name: str, *, key: str, is_main: bool = False) -> None:
     st.download_button(
         label,
-        lambda: data,  # read when it is pressed, not at every rerun
+        lambda: data,  # read on press, not at every rerun
         name,
         mimetypes.guess_type(name)[0] or "application/octet-stream",
         key=key,

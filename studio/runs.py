@@ -1,6 +1,6 @@
-"""Edits that run: a thread takes the events of one call and notes how far each edit is; the page looks at the notes.
+"""Running edits: a thread reads one call's events into notes for the page.
 
-Knows nothing of Streamlit. One `Run` is one press of a button: one edit, four with other seeds, or a batch.
+One `Run` is one press of a button: one edit, four with other seeds, or a batch.
 """
 
 from __future__ import annotations
@@ -22,16 +22,17 @@ from studio import pictures
 from studio.pictures import Picture
 
 Values = dict[str, str | int | float | bool]
-"""What a visitor entered, by the key of the widget."""
+"""The form's values by widget key."""
 
 State = Literal["waiting", "running", "done", "failed", "cancelled"]
 
 
 @dataclass(frozen=True)
 class Result:
-    """A finished edit. The views are WebP files of a size to show; `before` lies as the original does in the result.
+    """A finished edit.
 
-    values: what was entered for it.
+    The views are WebP files for display; `before` is placed like the original in the result. values: the form's values
+    for it.
     """
 
     number: int
@@ -51,7 +52,7 @@ class Result:
         return self.answer.ByteSize() + len(self.source.data) + len(self.before) + len(self.after)
 
     def without_pictures(self) -> Result:
-        """What is left to say of it once its pictures are kept elsewhere; the file's name stays."""
+        """The remainder after the images moved elsewhere; the file name stays."""
         answer = edit_pb2.EditResponse()
         answer.CopyFrom(self.answer)
         answer.output_image = answer.output_image[:4]
@@ -66,13 +67,16 @@ class Result:
 
     @property
     def stem(self) -> str:
-        """What the names of its files begin with."""
+        """The prefix of its file names."""
         return self.source.name.rpartition(".")[0] or self.source.name
 
 
 @dataclass
 class Task:
-    """One edit of a run, with its number in the visit. Written by the run's thread, read by the page."""
+    """One edit of a run, with its number in the session.
+
+    Written by the run's thread, read by the page.
+    """
 
     source: Picture
     options: EditOptions
@@ -88,7 +92,7 @@ class Task:
 
     @property
     def state(self) -> State:
-        """In one word."""
+        """Its state in one word."""
         if self.result is not None:
             return "done"
         if self.error is not None:
@@ -96,14 +100,14 @@ class Task:
         return "running" if self.progress.count else "waiting"
 
     def request(self) -> edit_pb2.EditRequest:
-        """The message; made when it is sent, since it is a copy of the picture."""
+        """The message, built on sending, because it copies the image."""
         options = self.options.copy()
         options["request_id"] = self.request_id
         return edit_request(self.source.data, **options)
 
     @property
     def share(self) -> float:
-        """How much is done, 0 to 1: stages that are over, and the part of the one that runs."""
+        """The finished fraction, 0 to 1: finished stages, and a part of the current one."""
         if self.ended is not None:
             return 1.0
         now = self.progress
@@ -114,12 +118,12 @@ class Task:
 
     @property
     def seconds(self) -> float:
-        """Since it began, or as long as it took."""
+        """Seconds since its start, or its duration."""
         return 0.0 if self.started is None else (self.ended or time.monotonic()) - self.started
 
 
 class Run:
-    """Some edits that were asked for together."""
+    """A group of edits from one button press."""
 
     def __init__(self, tasks: Iterable[Task], *, keep: Callable[[Task], None] | None = None) -> None:
         """`keep` is called on the run's thread with each task that has a result."""
@@ -133,24 +137,30 @@ class Run:
 
     @property
     def is_over(self) -> bool:
-        """Whether every edit has ended, and the last word of its thread is said."""
+        """Whether every edit has ended and the thread is done."""
         return self._thread is not None and not self._thread.is_alive()
 
     def start(self, client: SyncEditClient, timeout: float) -> None:
-        """Begin; returns at once. `timeout` is in seconds per edit."""
+        """Start without waiting.
+
+        `timeout`: seconds per edit.
+        """
         self._client = client
         self._thread = threading.Thread(target=self._work, args=(client, timeout), name="studio-run", daemon=True)
         self._thread.start()
 
     def cancel(self) -> None:
-        """End what runs; what has not begun is not begun. Returns once the server has been told, or cannot be."""
+        """Cancel running and pending edits.
+
+        Returns after the server was notified, or could not be.
+        """
         self.is_cancelled = True
         for task in self.tasks:
             if task.started is not None and task.ended is None and self._client is not None:
                 try:
                     self._client.cancel(task.request_id, timeout=5)
                 except ImgeditError:
-                    continue  # it has ended by then, or the server is gone: its own stream says so
+                    continue  # it has ended by then, or the server is gone: its own stream reports it
 
     def _work(self, client: SyncEditClient, timeout: float) -> None:
         end: ImgeditError = InternalError("the stream ended without a result")
@@ -159,7 +169,7 @@ class Run:
                 self._take(self._by_id[event.request_id], event)
         except ImgeditError as error:
             end = error
-        finally:  # also where this thread fails: nothing may look as if it ran for ever
+        finally:  # also if this thread fails: no edit may seem to run forever
             for task in self.tasks:
                 if task.ended is None:
                     self._end(task, error=EditCancelled("cancelled") if self.is_cancelled else end)

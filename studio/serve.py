@@ -1,4 +1,4 @@
-"""Streamlit's command line, ended with exit code 0 by SIGTERM, as the services are."""
+"""Streamlit's command line, which exits with 0 on SIGTERM, like the services."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def _end(_signum: int, _frame: FrameType | None) -> None:
 
 
 if __name__ == "__main__":
-    # uvicorn shuts down in order, puts this handler back, and sends itself the signal once more.
+    # uvicorn shuts down in order, restores this handler, and sends itself the signal again.
     signal.signal(signal.SIGTERM, _end)
     # UTC, as in the services' logs; the option logger.messageFormat adds the zone.
     logging.Formatter.converter = time.gmtime

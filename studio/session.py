@@ -1,4 +1,7 @@
-"""What one visit holds: the picture to edit, the run, the results so far. Lives in Streamlit's session state."""
+"""The state of one session: input, run, results.
+
+Lives in Streamlit's session state.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ from studio.pictures import Picture
 from studio.runs import Result, Run, Values
 
 OF_THE_PAGE = ("language", "notify")
-"""What is entered once for all edits, and no result brings back."""
+"""Inputs that hold for all edits, and that no result restores."""
 
 MAX_REMEMBERED = 64
 """Uploads that are kept opened, so that a rerun does not decode them again."""
@@ -27,14 +30,14 @@ MAX_REMEMBERED = 64
 
 @dataclass
 class Session:
-    """The state of a visit. When it goes, what still runs is cancelled.
+    """The state of a session; its end cancels running edits.
 
-    chosen: the input where it is no upload: a sample, an earlier result, or what was uploaded before a refresh.
-    upload_round: counts up to empty the uploader. inputs, references, mask: what the form held when it was drawn last.
-    kept_references, kept_mask: those of before a refresh. values: what was entered; pending: to be entered at the next
-    drawing. shown: the result on view. variants: those of "other seeds". numbers: of the edits. zipped, finished_batch:
-    the results of the last batch. failed: why the last edit brought none; failed_options: of that edit. visit: tells
-    this visit from others. id: the tab's own.
+    chosen: an input that is not an upload: a sample, an earlier result, or the upload before a refresh. upload_round:
+    increases to empty the uploader. inputs, references, mask: the form's files at its last drawing. kept_references,
+    kept_mask: those before a refresh. values: the form's values; pending: values for the next drawing. shown: the
+    displayed result. variants: those of "other seeds". numbers: of the edits. zipped, finished_batch: the results of
+    the last batch. failed: why the last edit has no result; failed_options: its options. visit: identifies this
+    session. id: the tab's id.
     """
 
     chosen: list[Picture] = field(default_factory=list)
@@ -64,7 +67,7 @@ class Session:
         weakref.finalize(self, _cancel_all, self._runs)
 
     def opened(self, upload: UploadedFile) -> Picture | ImgeditError:
-        """An uploaded file as a picture, or what is wrong with it."""
+        """An uploaded file as an image, or its error."""
         if upload.file_id not in self._opened:
             while len(self._opened) >= MAX_REMEMBERED:
                 self._opened.pop(next(iter(self._opened)))
@@ -80,20 +83,23 @@ class Session:
         self.upload_round += 1
 
     def hold(self, inputs: list[Picture]) -> None:
-        """Note what is to be edited. Another input than that of the result on view takes the view."""
+        """Record the inputs.
+
+        A different input replaces the displayed result.
+        """
         if [id(picture) for picture in inputs] != [id(picture) for picture in self.inputs]:
             self.inputs = inputs
             if self.run is None:
                 self.shown = self.failed = self.finished_batch = None
 
     def come_back(self) -> None:
-        """Go on in another page: its uploaders are empty, so that what they held is kept here."""
+        """Continue in another page: keep the files, since its uploaders are empty."""
         self.chosen, self.upload_round = self.inputs, self.upload_round + 1
         self.kept_references, self.kept_mask = self.references, self.mask
         self.pending = self.values
 
     def load(self, result: Result) -> None:
-        """Enter again what made a result: its picture and its settings, with the seed that it had."""
+        """Restore the image and settings of a result, with its seed."""
         self.choose(result.source)
         self.inputs = self.chosen
         seed: Values = {"seed-how": "fixed", "seed": result.answer.seed}
@@ -108,13 +114,16 @@ class Session:
         return sum(pictures.values()) + sum(result.byte_count for result in self.history) + len(self.mask or b"")
 
     def begin(self, run: Run) -> None:
-        """Look at this run from now on."""
+        """Follow this run from now on."""
         self.run = run
         self.failed = self.finished_batch = None
         self._runs[:] = [run]
 
     def add(self, results: Sequence[Result], limit: int) -> None:
-        """Put results into the history, the newest first; the oldest go when all take more than `limit` bytes."""
+        """Add results to the history, the newest first.
+
+        The oldest are dropped above `limit` bytes.
+        """
         self.history[:0] = reversed(results)
         total = 0
         for place, result in enumerate(self.history):
@@ -124,12 +133,12 @@ class Session:
                 return
 
     def look_at(self, result: Result) -> None:
-        """Show an earlier result, in the place of whatever is there."""
+        """Show an earlier result."""
         self.shown = result
         self.failed = self.finished_batch = None
 
     def forget(self) -> None:
-        """Drop the results of this visit."""
+        """Drop the results of this session."""
         self.history.clear()
         self.variants.clear()
         self.shown = None
@@ -150,7 +159,7 @@ def take(session: Session) -> Session:
 
 
 def _cancel_all(runs: list[Run]) -> None:
-    """On a thread of its own: whoever lets go of a session must not wait for the server."""
+    """Cancel on a separate thread: dropping a session must not wait for the server."""
     for run in runs:
         if not run.is_over:
             threading.Thread(target=run.cancel, name="studio-cancel", daemon=True).start()

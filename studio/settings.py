@@ -1,6 +1,6 @@
-"""Settings of the page: one frozen object, read from the environment once. studio/README.md lists them.
+"""Settings of the page: one frozen object, read once; studio/README.md lists them.
 
-A bad value stops the start and names the variable.
+An invalid value stops the start and names the variable.
 """
 
 from __future__ import annotations
@@ -28,37 +28,42 @@ def _setting(default: Any, description: str) -> Any:
 
 @dataclass(frozen=True)
 class Settings:
-    """All that can be set. Paths and texts are "" where nothing is set."""
+    """All settings; unset paths and texts are ""."""
 
     host: str = _setting("127.0.0.1", "address to listen on")
     port: int = _setting(DEFAULT_STUDIO_PORT, "port of the page")
-    hosts: str = _setting(
-        "", "names, comma-separated, under which people reach the page; empty = any, but on loopback this machine's own"
-    )
-    base_path: str = _setting("", "path under which a proxy shows the page, for instance `studio`")
+    hosts: str = _setting("", "host names of the page, comma-separated; empty = any, on loopback only this machine's")
+    base_path: str = _setting("", "path of the page behind a proxy, for instance `studio`")
     server: str = _setting(DEFAULT_TARGET, "address of the orchestrator, or of the edge")
-    timeout: float = _setting(DEFAULT_TIMEOUT, "seconds that one edit may take")
-    token: str = _setting("", "API token that goes with every call; empty = none")
-    token_file: str = _setting("", "file that holds the token, instead")
-    token_in_clear: bool = _setting(False, "send the token to another machine without TLS, in a network of one's own")
+    timeout: float = _setting(DEFAULT_TIMEOUT, "time limit of one edit, in seconds")
+    token: str = _setting("", "API token for every call; empty = none")
+    token_file: str = _setting("", "file with the token")
+    token_in_clear: bool = _setting(
+        False, "allow sending the token to another machine without TLS, in a trusted network"
+    )
     tls: bool = _setting(False, "use TLS and trust the public authorities")
     tls_ca: str = _setting("", "PEM file of the authorities to trust; turns TLS on")
-    client_certificate: str = _setting("", "PEM file of the certificate to show")
+    client_certificate: str = _setting("", "PEM file of the client certificate")
     client_key: str = _setting("", "PEM file of its key")
-    login: str = _setting("off", "`oidc` = people log in first, with the `[auth]` section of `secrets`")
+    login: str = _setting("off", "`oidc` = login required, by the `[auth]` section of `secrets`")
     secrets: str = _setting("", "TOML file with Streamlit's secrets, for the login")
-    language: str = _setting("ko", "language that the page opens in, `ko` or `en`")
-    samples: str = _setting("", "folder of sample pictures (PNG, JPEG, WebP); empty = none are offered")
-    max_files: int = _setting(50, "most pictures of one batch")
-    history_bytes: int = _setting(256 * 1024 * 1024, "memory for the results of one visit; the oldest go first")
+    language: str = _setting("ko", "initial language of the page, `ko` or `en`")
+    samples: str = _setting("", "folder of sample images (PNG, JPEG, WebP); empty = no samples")
+    max_files: int = _setting(50, "most images of one batch")
+    history_bytes: int = _setting(256 * 1024 * 1024, "memory for the results of one session; the oldest go first")
     keep_minutes: float = _setting(
-        120.0, "how long a visit is kept after its last use, for a refresh or a lost connection"
+        120.0, "minutes to keep a session after its last use, for a refresh or a lost connection"
     )
-    keep_bytes: int = _setting(2 * 1024**3, "memory for the pictures of all kept visits; the longest unused go first")
+    keep_bytes: int = _setting(
+        2 * 1024**3, "memory for the images of all kept sessions; the least recently used go first"
+    )
 
     @property
     def client_options(self) -> ClientOptions:
-        """How the client reaches the server. Raises `SettingsError` for a token file that cannot be read."""
+        """The connection options of the client.
+
+        Raises `SettingsError` for an unreadable token file.
+        """
         return {
             "token": self._token() or None,
             "token_in_clear": self.token_in_clear,
@@ -78,7 +83,10 @@ class Settings:
 
 
 def load(environment: Mapping[str, str] = os.environ) -> Settings:
-    """The settings of this process. Raises `SettingsError` for a bad value, and for a variable that no setting has."""
+    """The settings of this process.
+
+    Raises `SettingsError` for an invalid value or an unknown variable.
+    """
     fields = {f"{PREFIX}{field.name.upper()}": field for field in dataclasses.fields(Settings)}
     given = {name: text for name, text in environment.items() if name.startswith(PREFIX)}
     if unknown := sorted(set(given) - set(fields)):

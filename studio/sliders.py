@@ -1,4 +1,4 @@
-"""How much work, how strongly, how far: the profile, the three sliders of the guide, and the seed."""
+"""Profile, sliders and seed."""
 
 from __future__ import annotations
 
@@ -35,7 +35,10 @@ def draw(words: Words, form: Form, options: dict[str, Any]) -> None:
 
 
 def _preset_number(words: Words, form: Form, spec: edit_pb2.ParameterSpec, profile: str) -> float | None:
-    """A slider that starts at what the profile sets. A profile may set what no request may: that is shown instead."""
+    """A slider that starts at the profile's value.
+
+    A profile's value outside the request's range is shown as text instead.
+    """
     preset = form.presets.get(profile, {}).get(spec.name)
     suffix = f"-{profile}"
     if preset is None or spec.range.min <= preset <= spec.range.max:
@@ -45,7 +48,7 @@ def _preset_number(words: Words, form: Form, spec: edit_pb2.ParameterSpec, profi
     if not st.toggle(words("by_profile.own", name=name), key=f"{form.key(spec.name)}{suffix}-own"):
         return None
     value = fields.number(words, form, spec, suffix=suffix)
-    return fields.start_of(spec) if value is None else value  # said in so many words: unset is the profile's
+    return fields.start_of(spec) if value is None else value  # explicit: unset is the profile's
 
 
 def _seed(words: Words, form: Form, spec: edit_pb2.ParameterSpec, options: dict[str, Any]) -> None:

@@ -1,7 +1,6 @@
-"""Every word of the page, in Korean and English. Knows nothing of Streamlit.
+"""Every text of the page, in Korean and English.
 
-What the server says (names, descriptions, help, errors) comes in its own words; only names that it does not translate
-are translated here.
+The server's texts (names, descriptions, help, errors) stay as they are; only untranslated names are translated here.
 """
 
 from __future__ import annotations
@@ -22,9 +21,9 @@ _LINKED = re.compile(r"(?<=:)(?=//)|(?<=www)(?=\.)|(?<=@)", re.IGNORECASE)
 
 
 def plain(text: str) -> str:
-    """A text of someone else's, so that Markdown shows it as it is: no link, no picture, no formula.
+    """Escape a foreign text for Markdown: no link, image or formula.
 
-    What looks like an address gets an invisible joiner, since Streamlit makes links of those afterwards.
+    An invisible joiner keeps Streamlit from turning addresses into links.
     """
     return _LINKED.sub(_WORD_JOINER, " ".join(text.split())).translate(_ESCAPED)
 
@@ -41,7 +40,7 @@ class Words:
         return TEXTS[key][self._column].format(**values)
 
     def named(self, group: str, name: str) -> str:
-        """What people call something that has a technical name; the name itself where the table has none."""
+        """The display name of a technical name; the name itself if the table lacks it."""
         found = TEXTS.get(f"{group}.{name}")
         return found[self._column] if found else name
 
@@ -61,7 +60,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "title": ("이미지 편집 실험", "Image editing experiments"),
     "subtitle": (
         "이미지를 고르고, 바꿀 내용을 문장으로 쓰면 됩니다.",
-        "Choose a picture and say in a sentence what is to change.",
+        "Choose an image and describe the change in one sentence.",
     ),
     "language": ("언어", "Language"),
     "seconds": ("{seconds}초", "{seconds} s"),
@@ -79,18 +78,18 @@ TEXTS: dict[str, tuple[str, str]] = {
     "name.multi_image_editing": ("다중 이미지 편집", "Several images"),
     "unavailable": (
         "지금은 쓸 수 없습니다. {services}가 응답하지 않습니다. 다시 응답하면 이 페이지에서 바로 쓸 수 있습니다.",
-        "Not usable now: {services} does not answer. The page goes on by itself as soon as it does.",
+        "Not available: {services} does not respond. The page continues automatically when it does.",
     ),
     "service.segmentation": ("배경을 분리하는 서비스(BEN2)", "the service that finds the subject (BEN2)"),
     "service.fill": ("그림을 그리는 서비스(FLUX)", "the service that paints (FLUX)"),
     "service.qwen_edit": ("편집하는 서비스(Qwen)", "the service that edits (Qwen)"),
     "language.rewritten": (
         "이 모델은 영어를 읽습니다. 한국어 프롬프트는 먼저 영어로 번역됩니다.",
-        "This model reads English. A prompt in Korean is translated first.",
+        "This model reads English. Korean prompts are translated first.",
     ),
     # Picture
-    "picture": ("이미지", "Picture"),
-    "upload": ("이미지 올리기", "Upload pictures"),
+    "picture": ("이미지", "Image"),
+    "upload": ("이미지 올리기", "Upload images"),
     "upload.help": (
         "PNG, JPG, WebP, HEIC(아이폰), BMP · 64MB까지. 큰 사진은 줄여서 씁니다. 여러 장은 한꺼번에 편집합니다.",
         "PNG, JPEG, WebP, HEIC (iPhone), AVIF, BMP · up to 64 MB. Large photos are reduced. Several make a batch.",
@@ -100,20 +99,20 @@ TEXTS: dict[str, tuple[str, str]] = {
         "또는 끌어다 놓기, 붙여넣기(Ctrl+V) · JPG, PNG, WebP, HEIC · 64MB까지",
         "or drop or paste them (Ctrl+V) · JPEG, PNG, WebP, HEIC · up to 64 MB",
     ),
-    "samples": ("샘플 이미지", "Sample pictures"),
+    "samples": ("샘플 이미지", "Sample images"),
     "samples.pick": ("{name} 샘플 사용", "Use the sample {name}"),
     "picture.size": ("{width} × {height} px · {kind}", "{width} × {height} px · {kind}"),
     "picture.reduced": (
         "원본({width} × {height})이 너무 커서 편집할 수 있는 크기로 줄였습니다.",
         "The file ({width} × {height}) is larger than can be edited; it was reduced.",
     ),
-    "picture.remove": ("이미지 지우기", "Remove the picture"),
-    "picture.none": ("편집할 이미지를 올리거나 샘플을 고르세요.", "Upload a picture to edit, or choose a sample."),
-    "picture.alt": ("편집할 이미지", "The picture to edit"),
-    "batch.many": ("{count}장을 한꺼번에 편집합니다.", "{count} pictures are edited as a batch."),
+    "picture.remove": ("이미지 지우기", "Remove the image"),
+    "picture.none": ("편집할 이미지를 올리거나 샘플을 고르세요.", "Upload an image to edit, or choose a sample."),
+    "picture.alt": ("편집할 이미지", "The image to edit"),
+    "batch.many": ("{count}장을 한꺼번에 편집합니다.", "{count} images are edited as a batch."),
     "batch.too_many": (
         "한 번에 {max}장까지 편집할 수 있습니다. {count}장 가운데 앞의 {max}장만 편집합니다.",
-        "Up to {max} pictures at once: of these {count}, the first {max} are edited.",
+        "At most {max} images at once: only the first {max} of {count} are edited.",
     ),
     # Prompt
     "prompt": ("프롬프트", "Prompt"),
@@ -125,7 +124,7 @@ TEXTS: dict[str, tuple[str, str]] = {
         "프롬프트가 너무 깁니다: {count}자. {max}자까지 쓸 수 있습니다.",
         "The prompt is too long: {count} characters, at most {max} are read.",
     ),
-    "prompt.missing": ("바꿀 내용을 프롬프트에 쓰세요.", "Say in the prompt what is to change."),
+    "prompt.missing": ("바꿀 내용을 프롬프트에 쓰세요.", "Describe the change in the prompt."),
     "examples": ("예시", "Examples"),
     "examples.inpainting": (
         "배경을 밝은 현대적인 체육관으로 변경, 운동 기구 포함\n배경을 현대적인 체육관으로 변경",
@@ -149,7 +148,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     ),
     "examples.multi_image_editing": (
         "참조 이미지의 스타일로 변경\nPicture 2의 옷을 입히기",
-        "change it to the style of the reference picture\ndress the person in the clothes of Picture 2",
+        "change it to the style of the reference image\ndress the person in the clothes of Picture 2",
     ),
     "tips": ("작성 팁", "Writing tips"),
     "tips.specific": ("구체적으로 쓰세요", "Be specific"),
@@ -173,8 +172,8 @@ TEXTS: dict[str, tuple[str, str]] = {
     "negative": ("부정 프롬프트", "Negative prompt"),
     "negative.auto": ("자동", "Automatic"),
     "negative.off": ("없음", "None"),
-    "negative.custom": ("직접 입력", "My own"),
-    "negative.auto_text": ("자동으로 쓰임: {text}", "Used automatically: {text}"),
+    "negative.custom": ("직접 입력", "Custom"),
+    "negative.auto_text": ("자동으로 쓰임: {text}", "Default: {text}"),
     "negative.placeholder": ("예: blurry, extra fingers, bad hands", "For example: blurry, extra fingers, bad hands"),
     # Parameters
     "parameters": ("파라미터", "Parameters"),
@@ -184,14 +183,14 @@ TEXTS: dict[str, tuple[str, str]] = {
     "parameter.negative_scale": ("부정 프롬프트의 세기", "Weight of the negative prompt"),
     "parameter.profile": ("프로필", "Profile"),
     "parameter.seed": ("시드", "Seed"),
-    "parameter.expand_prompt": ("프롬프트 자동으로 다듬기", "Write the prompt out first"),
+    "parameter.expand_prompt": ("프롬프트 자동 확장", "Expand the prompt"),
     "parameter.postprocess": ("후처리", "Postprocessing"),
     "parameter.background": ("배경 처리", "Background"),
     "parameter.mask_options.subject": ("다시 그릴 부분", "Part to repaint"),
     "parameter.mask_options.invert": ("마스크 반전", "Invert the mask"),
     "parameter.mask_options.threshold": ("마스크 기준값 (threshold)", "Mask threshold"),
-    "parameter.mask_options.fill_holes": ("마스크 안쪽 구멍 채우기", "Fill holes"),
-    "parameter.mask_options.grow_px": ("마스크 넓히기 (px)", "Grow (px)"),
+    "parameter.mask_options.fill_holes": ("마스크 안쪽 구멍 채우기", "Fill holes in the mask"),
+    "parameter.mask_options.grow_px": ("마스크 넓히기 (px)", "Grow the mask (px)"),
     "parameter.mask_options.feather_px": ("가장자리 부드럽게 (px)", "Feather (px)"),
     "recommended": ("권장 {low}–{high}", "Recommended {low}–{high}"),
     "recommended.one": ("권장 {low}", "Recommended {low}"),
@@ -205,7 +204,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "choice.PROFILE_HIGH": ("고품질", "High"),
     "choice.POSTPROCESS_ON": ("켜기", "On"),
     "choice.POSTPROCESS_OFF": ("끄기", "Off"),
-    "choice.BACKGROUND_WHOLE": ("전체 편집", "Edit it too"),
+    "choice.BACKGROUND_WHOLE": ("전체 편집", "Edit everything"),
     "choice.BACKGROUND_KEEP": ("배경 유지", "Keep it"),
     "choice.BACKGROUND_REMOVE": ("흰 배경", "Plain white"),
     "choice.BACKGROUND_TRANSPARENT": ("투명 배경", "Transparent"),
@@ -222,14 +221,14 @@ TEXTS: dict[str, tuple[str, str]] = {
     "mask.auto": ("자동 (BEN2)", "Automatic (BEN2)"),
     "mask.brush": ("브러시", "Brush"),
     "mask.upload": ("파일", "File"),
-    "mask.how": ("마스크 지정 방법", "Where the mask comes from"),
+    "mask.how": ("마스크 지정 방법", "Source of the mask"),
     "mask.file": (
         "마스크 파일 (흰색 = 다시 그릴 곳, 이미지와 같은 크기)",
-        "Mask file (white = repaint, of the picture's size)",
+        "Mask file (white = repaint, of the image's size)",
     ),
-    "mask.empty": ("다시 그릴 곳을 브러시로 칠하세요.", "Paint over what is to be repainted."),
-    "mask.overlay": ("붉은 부분을 다시 그립니다.", "What is red is repainted."),
-    "mask.needs_picture": ("먼저 이미지를 고르세요.", "Choose a picture first."),
+    "mask.empty": ("다시 그릴 곳을 브러시로 칠하세요.", "Paint over the area to repaint."),
+    "mask.overlay": ("붉은 부분을 다시 그립니다.", "The red area is repainted."),
+    "mask.needs_picture": ("먼저 이미지를 고르세요.", "Choose an image first."),
     "brush.label": (
         "마스크 그리기. 화살표 키로 움직이고 스페이스로 칠합니다.",
         "Paint a mask. The arrow keys move, the space bar paints.",
@@ -244,7 +243,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "brush.covered": ("{percent}% 칠함", "{percent}% painted"),
     # Margins
     "outpaint": ("확장할 여백", "Margins to add"),
-    "outpaint.prompt": ("프롬프트의 방향", "As the prompt says"),
+    "outpaint.prompt": ("프롬프트의 방향", "From the prompt"),
     "outpaint.margins": ("직접 지정", "In pixels"),
     "outpaint.aspect": ("비율", "Aspect"),
     "outpaint.left": ("왼쪽 (px)", "Left (px)"),
@@ -257,8 +256,8 @@ TEXTS: dict[str, tuple[str, str]] = {
     ),
     "outpaint.preview": ("확장 뒤 크기: {width} × {height} px", "Size afterwards: {width} × {height} px"),
     # References
-    "references": ("참조 이미지", "Reference pictures"),
-    "references.upload": ("참조 이미지 ({max}장까지)", "Reference pictures (up to {max})"),
+    "references": ("참조 이미지", "Reference images"),
+    "references.upload": ("참조 이미지 ({max}장까지)", "Reference images (up to {max})"),
     "references.caption": ("Picture {number}", "Picture {number}"),
     "references.remove": ("참조 이미지 지우기", "Remove the references"),
     "references.too_many": ("앞의 {max}장만 쓰입니다.", "Only the first {max} are used."),
@@ -267,8 +266,8 @@ TEXTS: dict[str, tuple[str, str]] = {
         "Call them Picture 2 and Picture 3 in the prompt.",
     ),
     # Doing it
-    "edit": ("이미지 편집", "Edit the picture"),
-    "edit.many": ("이미지 {count}장 편집", "Edit {count} pictures"),
+    "edit": ("이미지 편집", "Edit the image"),
+    "edit.many": ("이미지 {count}장 편집", "Edit {count} images"),
     "cancel": ("취소", "Cancel"),
     "notify": ("끝나면 알림", "Tell me at the end"),
     "notify.help": (
@@ -299,24 +298,24 @@ TEXTS: dict[str, tuple[str, str]] = {
     "cutout": ("배경 제거", "Background removed"),
     "edited": ("편집 결과", "Result"),
     "compare": ("비교", "Compare"),
-    "compare.label": ("원본과 결과를 가르는 위치(%)", "Where the original ends and the result begins (%)"),
+    "compare.label": ("원본과 결과를 가르는 위치(%)", "Position of the divider between original and result (%)"),
     "side_by_side": ("나란히", "Side by side"),
     "mask.used": ("마스크", "Mask"),
     "download": ("다운로드", "Download"),
     "download.cutout": ("배경 제거", "Cut-out"),
     "download.mask": ("마스크", "Mask"),
-    "use_result": ("이 결과에서 이어서 편집", "Go on from this result"),
-    "again": ("다른 결과 4장 더 만들기", "Make 4 other results"),
+    "use_result": ("이 결과에서 이어서 편집", "Continue from this result"),
+    "again": ("다른 결과 4장 더 만들기", "Make 4 more variants"),
     "load": ("이 설정 불러오기", "Load these settings"),
-    "details": ("적용된 설정", "What was used"),
-    "details.prompt": ("모델이 본 프롬프트", "The prompt that the model saw"),
-    "details.requested": ("입력한 프롬프트", "The prompt as asked"),
+    "details": ("적용된 설정", "Parameters used"),
+    "details.prompt": ("모델에 전달된 프롬프트", "Prompt for the model"),
+    "details.requested": ("입력한 프롬프트", "Your prompt"),
     "details.translated": ("번역됨", "translated"),
-    "details.expanded": ("다듬어짐", "written out"),
-    "details.negative": ("모델이 본 부정 프롬프트", "The negative prompt that the model saw"),
+    "details.expanded": ("확장됨", "expanded"),
+    "details.negative": ("모델에 전달된 부정 프롬프트", "Negative prompt for the model"),
     "details.parameter": ("항목", "Parameter"),
     "details.value": ("값", "Value"),
-    "details.timings": ("단계별 시간", "Time per stage"),
+    "details.timings": ("작업별 시간", "Time per stage"),
     "details.warnings": ("알림", "Notes"),
     "value.steps": ("Steps", "Steps"),
     "value.steps_run": ("실행한 스텝", "Steps run"),
@@ -326,24 +325,24 @@ TEXTS: dict[str, tuple[str, str]] = {
     "value.seed": ("시드", "Seed"),
     "value.profile": ("프로필", "Profile"),
     "value.size": ("결과 크기", "Size"),
-    "value.work_size": ("모델 작업 크기", "Size the model worked at"),
+    "value.work_size": ("모델 작업 크기", "Working size of the model"),
     "value.background": ("배경 처리", "Background"),
     "value.mask_source": ("마스크", "Mask"),
     "value.outpaint": ("여백 (왼쪽, 오른쪽, 위, 아래)", "Margins (left, right, top, bottom)"),
     "value.models": ("모델", "Models"),
-    "value.request_id": ("요청 번호", "Request id"),
-    "choice.MASK_SOURCE_WHOLE": ("전체 이미지", "The whole picture"),
+    "value.request_id": ("요청 ID", "Request id"),
+    "choice.MASK_SOURCE_WHOLE": ("전체 이미지", "The whole image"),
     "choice.MASK_SOURCE_SEGMENTATION": ("BEN2 자동", "BEN2's"),
-    "choice.MASK_SOURCE_REQUEST": ("직접 지정", "My own"),
+    "choice.MASK_SOURCE_REQUEST": ("직접 지정", "Custom"),
     "choice.MASK_SOURCE_MARGINS": ("여백", "The margins"),
     "variants": ("다른 시드의 결과", "With other seeds"),
-    "history": ("작업 기록", "This visit"),
+    "history": ("작업 기록", "History"),
     "history.pick": ("{number}번 결과 보기: {feature}", "Show result {number}: {feature}"),
     "history.clear": ("기록 지우기", "Clear"),
     "empty.title": ("여기에 결과가 나타납니다", "The result appears here"),
     "empty.text": (
         "① 이미지를 고르고  ② 프롬프트를 쓰고  ③ 이미지 편집을 누르세요.",
-        "① Choose a picture  ② write a prompt  ③ press Edit the picture.",
+        "① Choose an image  ② write a prompt  ③ press Edit the image.",
     ),
     # Batch
     "batch": ("일괄 편집", "Batch"),
@@ -365,51 +364,51 @@ TEXTS: dict[str, tuple[str, str]] = {
     "error": ("편집하지 못했습니다", "The edit failed"),
     "error.page": (
         "페이지를 그리는 중에 오류가 났습니다. 새로 고친 뒤에도 계속되면 관리자에게 알려 주세요.",
-        "Something failed while the page was drawn. If it happens again after a reload, tell the operator.",
+        "The page failed to load completely. If a reload does not help, tell the operator.",
     ),
     "error.cancelled": ("편집을 취소했습니다.", "The edit was cancelled."),
-    "error.request_id": ("요청 번호 {id}", "Request id {id}"),
-    "error.retry_after": ("{time} 뒤에 다시 시도할 수 있습니다.", "It can be tried again in {time}."),
-    "error.no_server": ("서버에 연결할 수 없습니다", "The server cannot be reached"),
-    "error.list": ("실험 목록을 불러오지 못했습니다", "The experiments could not be listed"),
+    "error.request_id": ("요청 ID {id}", "Request id {id}"),
+    "error.retry_after": ("{time} 뒤에 다시 시도할 수 있습니다.", "Try again in {time}."),
+    "error.no_server": ("서버에 연결할 수 없습니다", "The server is unreachable"),
+    "error.list": ("실험 목록을 불러오지 못했습니다", "The experiments could not be loaded"),
     "error.again": ("다시 시도", "Try again"),
     "advice.IMAGE_REJECTED": (
         "PNG, JPG, WebP로 다시 저장하거나 크기를 줄여서 올리세요.",
         "Save it again as PNG, JPEG or WebP, or make it smaller, and upload that.",
     ),
-    "advice.INVALID_FIELD": ("위 항목을 고친 뒤 다시 시도하세요.", "Change what is named above and edit again."),
+    "advice.INVALID_FIELD": ("위 항목을 고친 뒤 다시 시도하세요.", "Change the fields above and edit again."),
     "advice.NO_SUBJECT_FOUND": (
         "마스크를 브러시로 칠하거나 파일로 올리세요.\n더 선명한 이미지를 쓰거나 마스크 기준값을 바꿔 보세요.",
-        "Paint the mask with the brush, or upload one.\nOr use a clearer picture, or another mask threshold.",
+        "Paint the mask with the brush, or upload one.\nOr use a clearer image, or another mask threshold.",
     ),
     "advice.PROMPT_LANGUAGE_UNSUPPORTED": (
         "프롬프트를 영어로 쓰면 바로 편집할 수 있습니다.",
         "Write the prompt in English.",
     ),
-    "advice.QUEUE_FULL": ("잠시 후 이미지 편집을 다시 누르세요.", "Press Edit the picture again in a moment."),
+    "advice.QUEUE_FULL": ("잠시 후 이미지 편집을 다시 누르세요.", "Press Edit the image again in a moment."),
     "advice.TOO_MANY_EDITS": (
         "진행 중인 편집이 끝난 뒤 다시 누르세요.",
-        "Press it again when the running edits have ended.",
+        "Try again after the running edits have finished.",
     ),
     "advice.OUT_OF_MEMORY": (
         "이미지 크기를 줄이세요(예: 2048 → 1024).\n계속되면 관리자에게 메모리 설정을 확인해 달라고 하세요.",
-        "Make the picture smaller (for example 2048 → 1024).\nIf it goes on, ask the operator to check memory.",
+        "Make the image smaller (for example 2048 → 1024).\nIf it persists, ask the operator to check memory.",
     ),
     "advice.NUMERIC_FAILURE": (
-        "다시 편집해도 같으면 요청 번호와 함께 관리자에게 알려 주세요.",
-        "If editing again ends the same way, tell the operator, with the request id.",
+        "다시 편집해도 같으면 요청 ID와 함께 관리자에게 알려 주세요.",
+        "If it happens again, tell the operator the request id.",
     ),
     "advice.SERVICE_UNAVAILABLE": (
         "잠시 후 다시 시도하세요. 입력한 내용은 그대로 남아 있습니다.",
-        "Try again in a moment. What you entered is still here.",
+        "Try again in a moment. Your input is still here.",
     ),
     "advice.DEADLINE_PASSED": (
         "Steps를 줄이거나 더 작은 이미지를 쓰세요.",
-        "Take fewer steps or a smaller picture.",
+        "Use fewer steps or a smaller image.",
     ),
     "advice.WOULD_MISS_DEADLINE": (
         "Steps를 줄이거나 더 작은 이미지를 쓰세요.",
-        "Take fewer steps or a smaller picture.",
+        "Use fewer steps or a smaller image.",
     ),
     "advice.UNAUTHENTICATED": (
         "관리자에게 알려 주세요: 페이지의 IMGEDIT_STUDIO_TOKEN 이 없거나 맞지 않습니다.",
@@ -420,8 +419,8 @@ TEXTS: dict[str, tuple[str, str]] = {
         "Tell the operator: the page's token needs the scopes edit and list.",
     ),
     "advice.INTERNAL": (
-        "요청 번호와 함께 관리자에게 알려 주세요.",
-        "Tell the operator, with the request id.",
+        "요청 ID와 함께 관리자에게 알려 주세요.",
+        "Tell the operator the request id.",
     ),
     # Login
     "login": ("로그인", "Log in"),

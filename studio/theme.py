@@ -1,4 +1,7 @@
-"""The looks of the page: Streamlit's theme options. Greys without a tint, so that no picture looks other than it is."""
+"""The theme: Streamlit's options.
+
+Neutral greys, so that images keep their apparent colours.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What a visitor has entered, by widget: taken down after each drawing, put back after a refresh or from a result."""
+"""The form's values by widget: saved after each drawing, and restored later.
+
+They are restored after a refresh, or from a result.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
-"""Visits that a browser may come back to after a refresh, a closed laptop or a lost connection.
+"""Sessions that a browser can resume after a refresh or a lost connection.
 
-A visit is kept under an id that its tab alone knows, with what was entered, for a bounded time and within a bounded
-memory.
+A session is kept with its values under an id that only its tab knows, for a bounded time and within bounded memory.
 """
 
 from __future__ import annotations
@@ -24,10 +23,16 @@ class _Kept:
 
 
 class Visits:
-    """Sessions by owner and id; thread-safe. The longest unused goes first, and what runs in it is then cancelled."""
+    """Sessions by owner and id; thread-safe.
+
+    The least recently used is dropped first, and its running edits are cancelled.
+    """
 
     def __init__(self, keep_seconds: float, max_bytes: int, clock: Callable[[], float] = time.monotonic) -> None:
-        """keep_seconds: after the last use; 0 = nothing is kept. max_bytes: of the pictures of all visits together."""
+        """Create the store.
+
+        keep_seconds: after the last use; 0 = nothing is kept. max_bytes: of the images of all sessions.
+        """
         self._keep_seconds = keep_seconds
         self._max_bytes = max_bytes
         self._clock = clock
@@ -42,7 +47,10 @@ class Visits:
             return found.session if found else None
 
     def keep(self, owner: str, id: str, session: Session) -> None:
-        """Keep a visit from now on, or say that it is in use. An id that no page of ours made is not taken."""
+        """Keep a session, or mark it as used.
+
+        Foreign ids are rejected.
+        """
         if not self._keep_seconds or not _ID.fullmatch(id):
             return
         with self._lock:

@@ -1,4 +1,4 @@
-"""`make lint` runs this: exit 1 when the committed messages are not what the compiler makes of protos/ now."""
+"""Exit with 1 if the committed message code is stale; run by `make lint`."""
 
 from __future__ import annotations
 

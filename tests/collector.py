@@ -1,4 +1,4 @@
-"""A collector of spans: the OTLP service over real gRPC, which keeps what it is sent."""
+"""A span collector: the OTLP service over real gRPC, which stores all spans."""
 
 from __future__ import annotations
 
@@ -51,7 +51,10 @@ class Collector(trace_service_pb2_grpc.TraceServiceServicer):
         return [span for request in list(self.requests) for span in _spans_of(request)]
 
     def trace_of(self, request_id: str, is_complete: Callable[[Trace], bool]) -> Trace:
-        """The trace in which an edit of this id is, once the condition holds; fails after 20 s."""
+        """The trace in which an edit of this id is, once the condition holds.
+
+        Fails after 20 s.
+        """
         deadline = time.monotonic() + 20
         while True:
             spans = self.spans

@@ -1,4 +1,4 @@
-"""What every test needs before torch is imported, and which tests stay together when workers share them."""
+"""Setup before torch is imported, and grouping of tests for parallel workers."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def demo_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DemoStack]:
 
 
 def pytest_configure() -> None:
-    """A shell that starts the tests in the background has these ignored, and every process under test inherits it."""
+    """Restore signals that a shell ignores for background jobs and their children."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 

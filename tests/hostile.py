@@ -28,7 +28,7 @@ MEGA = 5000
 
 @dataclass(frozen=True)
 class Case:
-    """A file and its fate: `size` where it is accepted, else a pattern of the message and what finds it out."""
+    """A file and its expected result: `size` if accepted, else a message pattern."""
 
     make: Callable[[], bytes]
     size: Size | None = None
@@ -71,7 +71,7 @@ def deflated_zeros(count: int) -> bytes:
 def png(
     *chunks: bytes, header: bytes | None = None, rows: bytes | None = None, data: bytes | None = None, end: bool = True
 ) -> bytes:
-    """A PNG of noise, or of `rows` (filtered), or of `data` (deflated), with more chunks before its pixels."""
+    """A PNG of noise, `rows` (filtered) or `data` (deflated), with more chunks first."""
     if rows is None:
         rows = b"".join(b"\0" + row.tobytes() for row in NOISE[:, :, :3])
     idat = chunk(b"IDAT", zlib.compress(rows) if data is None else data)
@@ -127,7 +127,7 @@ def many_scans(side: int, count: int) -> bytes:
 
 
 def repeated_scan(side: int, count: int) -> bytes:
-    """A sequential JPEG of components in scans of their own, the last of which comes again and again without data."""
+    """A sequential JPEG with one scan per component, the last repeated without data."""
     data = saved("JPEG", Image.new("RGB", (side, side), "grey"), subsampling=0)
     place = data.index(b"\xff\xda")
     length = struct.unpack_from(">H", data, place + 2)[0]

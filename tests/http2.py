@@ -1,4 +1,4 @@
-"""gRPC calls written byte by byte: what no gRPC library would send, and HTTP/1.1 would not carry."""
+"""gRPC calls written byte by byte, as no gRPC library would send them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ async def call(
     *,
     further: Mapping[bytes, bytes] | None = None,
 ) -> None:
-    """Send an empty message to a path of any bytes; returns when an answer has begun, or the connection has ended."""
+    """Send an empty message to a path of any bytes.
+
+    Returns when an answer has begun, or the connection has ended.
+    """
     headers = {b":method": b"POST", b":scheme": b"http", b":authority": b"x", b":path": path, b"te": b"trailers"}
     headers |= {b"content-type": b"application/grpc", **(further or {})}
     reader, writer = await asyncio.open_connection("127.0.0.1", port)

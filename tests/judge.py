@@ -1,4 +1,6 @@
-"""Opens every file of `tests.hostile` in this process and measures each: `python -m tests.judge [NAME ...]`.
+"""Opens every file of `tests.hostile` in this process and measures each.
+
+`python -m tests.judge [NAME ...]`.
 
 Prints one JSON object per file: outcome, processor seconds, and bytes that the process grew by at its peak. With
 "naively" before the names Pillow opens them as it is, without limits: the control.
@@ -30,7 +32,7 @@ def main(names: list[str]) -> None:
 
 
 def measured(judge: Callable[[bytes], object], data: bytes) -> dict[str, object]:
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak begins anew
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak restarts
     before, started = _memory("VmRSS"), time.process_time()
     try:
         outcome: dict[str, object] = {"size": judge(data)}

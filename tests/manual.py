@@ -1,4 +1,6 @@
-"""The pages of the manual and the READMEs as tests see them: their code blocks and their links.
+"""The pages of the manual and the READMEs as tests see them.
+
+Their code blocks and their links.
 
 A block says by the comment before it what becomes of it:
 
@@ -42,7 +44,10 @@ def name_of(page: Path) -> str:
 
 @dataclass(frozen=True)
 class Block:
-    """A code block. kind, word: of the comment before it, empty where there is none. line: of its first line."""
+    """A code block.
+
+    kind, word: of the comment before it, empty if none. line: of its first line.
+    """
 
     line: int
     language: str
@@ -75,7 +80,10 @@ def links(page: Path) -> list[str]:
 
 
 def anchors(page: Path) -> set[str]:
-    """The anchors of a page's headings, as GitHub makes them; the site's are the same for ASCII headings."""
+    """The anchors of a page's headings, as GitHub makes them.
+
+    The site's are the same for ASCII headings.
+    """
     tokens = PARSER.parse(page.read_text(encoding="utf-8"))
     titles = [after.content for token, after in pairwise(tokens) if token.type == "heading_open"]
     plain = [re.sub(r"\[([^]]*)\]\([^)]*\)|`", r"\1", title) for title in titles]

@@ -1,4 +1,6 @@
-"""Run the numerical tests as other processors would compute: `python -m tests.processors [--tests FILE …]`.
+"""Run the numerical tests as other processors would compute.
+
+`python -m tests.processors [--tests FILE …]`.
 
 A setting can only lower what this processor has. Each is first asked how it rounds a few operations; a setting that
 rounds as an earlier one is named and not run again.
@@ -59,7 +61,10 @@ NUMERICAL = (
 
 
 def main() -> int:
-    """Run every setting that rounds in its own way; 0 when all tests passed under each."""
+    """Run every setting that rounds in its own way.
+
+    0 when all tests passed under each.
+    """
     parser = argparse.ArgumentParser(prog="python -m tests.processors", description=__doc__.splitlines()[0])
     parser.add_argument("--tests", nargs="+", default=list(NUMERICAL), help="test files (default: the numerical ones)")
     parser.add_argument("--workers", default="2", help="test processes at a time (%(default)s)")
@@ -99,7 +104,7 @@ def rounding_under(setting: Mapping[str, str]) -> str:
 
 
 def rounding() -> str:
-    """What the operations of the networks give here, as a digest."""
+    """A digest of the networks' operations on this CPU."""
     import torch
     from torch.nn import functional
 
@@ -116,7 +121,7 @@ def rounding() -> str:
             functional.group_norm(picture, 4),
             functional.gelu(tokens).softmax(-1),
         ]
-    results.append(torch.tensor(torch.get_num_threads()))  # not all that depends on it is tried here
+    results.append(torch.tensor(torch.get_num_threads()))  # not all dependent code is tried here
     digests = [hashlib.sha256(result.float().numpy().tobytes()).hexdigest() for result in results]
     return hashlib.sha256(json.dumps(digests).encode()).hexdigest()
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 
 
 def output_of(command: Sequence[str], *, environment: Mapping[str, str], timeout: float = 120) -> tuple[int, str]:
-    """Run it to its end: its exit code and all that it drew, without the control codes."""
+    """Run it to its end: exit code and output without control codes."""
     terminal, end = pty.openpty()
     fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
     running = subprocess.Popen(command, env={"TERM": "xterm", **environment}, stdin=end, stdout=end, stderr=end)

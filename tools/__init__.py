@@ -1,1 +1,1 @@
-"""What maintainers run: `make wheel` and `make release`. Nothing of the project imports it."""
+"""Tools for maintainers: `make wheel`, `make release` and the prose check."""

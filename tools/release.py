@@ -1,7 +1,7 @@
-"""`make release VERSION=0.2.0`: check, write the version, commit, build the wheel, tag; or refuse in one line.
+"""`make release VERSION=0.2.0`: check, write the version, commit, build, tag.
 
-Nothing is changed before every check has passed, and nothing is pushed or uploaded. The tag comes last: where the
-build fails, the same command goes on from the commit.
+Nothing is changed before every check has passed, and nothing is pushed or uploaded. The tag comes last: after a failed
+build, the same command resumes from the commit.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from tools import wheel
 
 ROOT = Path(__file__).parents[1]
 CHANGELOG = "CHANGELOG.md"
-PLACEHOLDER = "example.org"
-ADDRESSED = ("pyproject.toml", "SECURITY.md")
-"""The files that hold addresses of the project, placeholders until it has some."""
+PLACEHOLDERS = ("git.example.org", "security@example.org")
+"""The project's addresses until it has some."""
+ADDRESSED = ("pyproject.toml", "SECURITY.md", "README.md", "README.ko.md", "docs/one-machine.md")
+"""The hand-written files with these addresses."""
 
 PLACES = (
     "imgedit/__init__.py",
@@ -31,18 +32,18 @@ PLACES = (
 """The files in which the version stands by hand."""
 
 STATED = re.compile(r'((?:__version__ = "|imgedit-[a-z-]+:|newTag: ))(\d[\w.]*)')
-"""How it stands there: in code, as the tag of an image of ours, and in an overlay."""
+"""Its forms: in code, as an image tag, and in an overlay."""
 
 REGENERATE = ("deploy.build", "docs_tools.build")
-"""What writes the files that are made from the code, as `make protos` does."""
+"""The generators of derived files, as in `make protos`."""
 
 
 class Refusal(Exception):
-    """The release cannot be made; the message says what to do."""
+    """The release is not possible; the message says what to do."""
 
 
 def main() -> None:
-    """Release the version that the command line names."""
+    """Release the version of the command line."""
     try:
         tag, built = release(ROOT, sys.argv[1] if len(sys.argv) > 1 else "")
     except (Refusal, wheel.BuildError) as error:
@@ -51,9 +52,9 @@ def main() -> None:
 
 
 def release(root: Path, text: str) -> tuple[str, Path]:
-    """Release a version of the checkout at `root`; the tag and the wheel.
+    """Release a version of the checkout at `root`; return the tag and the wheel.
 
-    Raises `Refusal` where a check fails and `wheel.BuildError` where the wheel cannot be built.
+    Raises `Refusal` for a failed check and `wheel.BuildError` for a failed build.
     """
     version = check(root, text)
     bump(root, version)
@@ -66,7 +67,10 @@ def release(root: Path, text: str) -> tuple[str, Path]:
 
 
 def check(root: Path, text: str) -> str:
-    """The version, where everything is ready for it. Raises `Refusal`."""
+    """The version, if everything is ready for it.
+
+    Raises `Refusal`.
+    """
     version = _version(text)
     if _git(root, "status", "--porcelain"):
         raise Refusal("the working tree has changes; commit or remove them first")
@@ -76,8 +80,9 @@ def check(root: Path, text: str) -> str:
     if version < Version(current):
         raise Refusal(f"{version} is older than {current}, which imgedit/__init__.py states")
     for name in ADDRESSED:
-        if PLACEHOLDER in (root / name).read_text(encoding="utf-8"):
-            raise Refusal(f"{name}: replace the addresses at {PLACEHOLDER} with the project's")
+        text = (root / name).read_text(encoding="utf-8")
+        if found := [address for address in PLACEHOLDERS if address in text]:
+            raise Refusal(f"{name}: replace {found[0]} with the project's address")
     _check_changelog((root / CHANGELOG).read_text(encoding="utf-8"), str(version))
     return str(version)
 
@@ -93,13 +98,13 @@ def _version(text: str) -> Version:
 
 
 def _stated(root: Path) -> str:
-    """The version that the package states now."""
+    """The current version of the package."""
     [(_, version)] = STATED.findall((root / PLACES[0]).read_text(encoding="utf-8"))
     return str(version)
 
 
 def _check_changelog(text: str, version: str) -> None:
-    """A section of the version, with its date and something in it; nothing that is unreleased."""
+    """Require a dated, non-empty section of the version, and nothing unreleased."""
     sections = dict(_sections(text))
     if any(heading.startswith("[Unreleased]") and entries for heading, entries in sections.items()):
         raise Refusal(f"{CHANGELOG}: move the entries of [Unreleased] to a section [{version}]")
@@ -120,7 +125,7 @@ def _sections(text: str) -> Iterator[tuple[str, list[str]]]:
 
 
 def bump(root: Path, version: str) -> None:
-    """Write the version wherever the current one stands, and what is made from it."""
+    """Write the version everywhere, and regenerate derived files."""
     current = _stated(root)
     for place in PLACES:
         path = root / place

@@ -1,7 +1,6 @@
 """`python -m tools.wheel`: build the wheel of the last commit into build/wheel.
 
-It is built from a copy of the commit, not in the checkout: setuptools packs whatever an earlier build left in
-build/lib.
+It uses a copy of the commit, because setuptools packs leftovers of earlier builds from build/lib.
 """
 
 from __future__ import annotations
@@ -20,11 +19,14 @@ PIP = ("-m", "pip", "wheel", "--disable-pip-version-check", "--quiet", "--no-dep
 
 
 class BuildError(Exception):
-    """The wheel could not be built; the message is the last line of the program that failed."""
+    """The wheel could not be built.
+
+    The message is the last line of the failed program.
+    """
 
 
 def main() -> None:
-    """Build it and print where it is."""
+    """Build it and print its path."""
     try:
         print(build(ROOT))
     except BuildError as error:
@@ -32,7 +34,10 @@ def main() -> None:
 
 
 def build(root: Path) -> Path:
-    """Build the wheel of the last commit of the checkout at `root`; the wheel's path. Raises `BuildError`."""
+    """Build the wheel of the last commit of the checkout at `root`; return its path.
+
+    Raises `BuildError`.
+    """
     folder = root / FOLDER
     for earlier in folder.glob("*.whl"):
         earlier.unlink()

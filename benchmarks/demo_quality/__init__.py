@@ -1,1 +1,4 @@
-"""How well the demo's checkpoints edit: every row of the table on held-out scenes, through the real services."""
+"""How well the demo's checkpoints edit.
+
+Every row of the table on held-out scenes, through the real services.
+"""

@@ -1,4 +1,4 @@
-"""What every row needs: held-out scenes, edits of them through the public API, a judge. Knows no task."""
+"""The shared parts of the rows: held-out scenes, edits, a judge."""
 
 from __future__ import annotations
 
@@ -30,7 +30,10 @@ console = Console()
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table. `target` is the least that `value` should be; `at_most` turns that around."""
+    """One line of the table.
+
+    `target` is the least that `value` should be; `at_most` turns that around.
+    """
 
     task: str
     measure: str
@@ -48,7 +51,7 @@ class Row:
 
 @dataclass(frozen=True, eq=False)
 class Asked:
-    """One edit to ask for: `picture` (H, W, 3) uint8, the prompt, further options of the client's `edit`."""
+    """One edit request: `picture` (H, W, 3) uint8, the prompt, options of `edit`."""
 
     picture: np.ndarray
     prompt: str
@@ -57,7 +60,7 @@ class Asked:
 
 @dataclass(frozen=True, eq=False)
 class Edited:
-    """What came back: `rgb` (H, W, 3), the composite's `mask_alpha` (H, W), `alpha` (H, W) of the cut-out."""
+    """A result: `rgb` (H, W, 3), `mask_alpha` (H, W), `alpha` (H, W) of the cut-out."""
 
     rgb: np.ndarray
     mask_alpha: np.ndarray
@@ -69,7 +72,10 @@ class Edited:
 
 @dataclass
 class Bench:
-    """Held-out scenes, a client of the running services, the judge. side_by_side: edits in flight at a time."""
+    """Held-out scenes, a client of the running services, the judge.
+
+    side_by_side: concurrent edits.
+    """
 
     client: SyncEditClient
     prompt_service: str
@@ -90,7 +96,7 @@ class Bench:
         return [(scene, world.render(scene)) for scene in scenes]
 
     def edits(self, title: str, experiment: str, asked: Sequence[Asked]) -> Iterator[Edited | None]:
-        """What comes back for each, in their order."""
+        """The results of the edits, in their order."""
         with ThreadPoolExecutor(self.side_by_side) as pool:
             coming = pool.map(partial(self.edit, experiment), asked)
             yield from track(coming, description=title, total=len(asked), console=console)
@@ -102,7 +108,10 @@ class Bench:
         return [edit.seconds for edit in edits if edit]
 
     def edit(self, experiment: str, asked: Asked) -> Edited | None:
-        """One edit through the public API; None where it was refused, which counts as failed."""
+        """One edit through the public API.
+
+        None where it was refused, which counts as failed.
+        """
         try:
             answer = self.client.edit(png(asked.picture), experiment=experiment, prompt=asked.prompt, **asked.options)
         except ImgeditError as error:

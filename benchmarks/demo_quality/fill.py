@@ -1,4 +1,4 @@
-"""The rows about `ben2_flux_fill`: the cut-out, other backgrounds, pictures that go on at their sides."""
+"""The rows about `ben2_flux_fill`: cut-out, backgrounds, outpainting."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class FillEdits:
 
     @cached_property
     def wanted(self) -> list[tuple[world.Background, prompts.Phrase, prompts.Phrase]]:
-        """For each scene another place, a wording that asks for it, and a second wording with the same meaning."""
+        """For each scene another place with two prompts of the same meaning."""
         found = []
         for number, (scene, _) in enumerate(self.bench.originals):
             rng = self.bench.rng(number, "place")
@@ -46,12 +46,15 @@ class FillEdits:
 
     @property
     def korean(self) -> list[str]:
-        """What is asked for, as the guide asks."""
+        """The guide's prompt for an edit."""
         return [first.korean for _, first, _ in self.wanted]
 
     @cached_property
     def balanced(self) -> list[Edited | None]:
-        """Background changes as the guide asks for them: in Korean, everything else left at its default."""
+        """Background changes as the guide asks for them.
+
+        In Korean, everything else left at its default.
+        """
         return self.backgrounds("background", self.korean)
 
     @cached_property
@@ -69,19 +72,19 @@ class FillEdits:
         return list(self.bench.edits(title, EXPERIMENT, self.asked(requests, **options)))
 
     def asked(self, requests: Sequence[str], **options: Any) -> list[Asked]:
-        """One background change per scene, to be asked for."""
+        """One background change per scene."""
         return [
             Asked(original.rgb, request, {"feature": "inpainting", "seed": number, **options})
             for number, ((_, original), request) in enumerate(zip(self.bench.originals, requests, strict=True))
         ]
 
     def right_places(self, edits: Sequence[Edited | None]) -> list[bool]:
-        """Whether each result shows the place that was asked for."""
+        """Whether each result shows the requested place."""
         said = self.places(edits)
         return [place_of(place) == answer for (place, _, _), answer in zip(self.wanted, said, strict=True)]
 
     def places(self, edits: Sequence[Edited | None]) -> list[str]:
-        """What the judge sees in each; "" where there is none."""
+        """The judge's findings; "" without a result."""
         return [self.bench.judge.places([edit.rgb])[0] if edit else "" for edit in edits]
 
 
@@ -176,7 +179,7 @@ def fast(edits: FillEdits) -> Iterator[Row]:
 
 
 def seconds(edits: FillEdits) -> Iterator[Row]:
-    """What a balanced edit takes."""
+    """The duration of a balanced edit."""
     taken = edits.bench.seconds("balanced", EXPERIMENT, edits.asked(edits.korean))
     yield Row(
         "time per edit", "median seconds, balanced, 256 px", median(taken), 6, "s", at_most=True, count=len(taken)
@@ -195,7 +198,7 @@ ROWS: dict[str, Callable[[FillEdits], Iterator[Row]]] = {
 
 
 def _held_out_phrases(bench: Bench) -> list[prompts.Phrase]:
-    """As many held-out phrases as scenes, or all that a long draw finds, none twice."""
+    """Distinct held-out phrases, as many as scenes or as a long draw finds."""
     rng = bench.rng(0, "phrases")
     found: dict[prompts.Phrase, None] = {}
     for _ in range(100 * bench.scenes):
@@ -218,7 +221,7 @@ def _translated(stub: prompt_pb2_grpc.PromptServiceStub, korean: str) -> str:
 
 
 def _is_seamless(canvas: np.ndarray, original: np.ndarray, border: int) -> bool:
-    """Whether the columns at the border differ no more than neighbouring columns of the picture do elsewhere."""
+    """Whether neighbouring columns differ no more at the border than elsewhere."""
     seam = np.abs(canvas[:, border].astype(int) - canvas[:, border - 1]).mean()
     own = np.abs(np.diff(original.astype(int), axis=1)).mean(axis=(0, 2))
     return bool(seam <= np.percentile(own, SEAM_PERCENTILE))

@@ -1,4 +1,7 @@
-"""The rows about `ben2_qwen_image`: every edit by instruction, in two languages, fast, guided and kept back."""
+"""The rows about `ben2_qwen_image`.
+
+Every edit by instruction, in two languages, fast, guided and kept back.
+"""
 
 from __future__ import annotations
 
@@ -25,10 +28,10 @@ Language = Literal["korean", "english"]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a case. seen: what it shows, "" where it was refused.
+    """The result of a case.
 
-    rest_change: mean change outside the shirt; is_untouched: whether every pixel of mask alpha 0 is the picture's. Both
-    None where that is not asked of the task, or the edit was refused.
+    seen: its content, "" if refused. rest_change: mean change outside the shirt; is_untouched: whether every pixel of
+    mask alpha 0 is unchanged. Both None if not measured, or if the edit was refused.
     """
 
     wanted: str
@@ -38,13 +41,16 @@ class Outcome:
 
     @property
     def is_right(self) -> bool:
-        """Whether it shows what was asked for."""
+        """Whether it shows the requested change."""
         return self.seen == self.wanted
 
 
 @dataclass
 class QwenEdits:
-    """Edits that several rows look at, each made once; of a result only its outcome is kept."""
+    """Edits that several rows look at, each made once.
+
+    Of a result only its outcome is kept.
+    """
 
     bench: Bench
     _outcomes: dict[tuple[object, ...], list[Outcome]] = field(default_factory=dict)
@@ -54,7 +60,10 @@ class QwenEdits:
         return TASKS[name].case(self.bench.originals[number][0], self.bench.rng(number, name))
 
     def asked(self, name: str, number: int, language: Language = "korean", **options: Any) -> Asked:
-        """That case, to be asked for; the wordings of a task take turns, so that each comes as often."""
+        """The case as an edit request.
+
+        The prompts of a task take turns.
+        """
         case = self.case(name, number)
         phrase = case.phrases[number % len(case.phrases)]
         prompt = phrase.korean if language == "korean" else phrase.english
@@ -63,7 +72,7 @@ class QwenEdits:
         return Asked(world.render(case.scene).rgb, prompt, fields)
 
     def outcomes(self, name: str, language: Language = "korean", **options: Any) -> list[Outcome]:
-        """What becomes of the cases of a task; what `options` leave out is at its default."""
+        """The results of a task's cases with these options."""
         key = (name, language, *sorted(options.items()))
         if key not in self._outcomes:
             title = ", ".join([name, language, *(f"{option} {value}" for option, value in options.items())])
@@ -77,7 +86,7 @@ class QwenEdits:
         return self._outcomes[key]
 
     def right(self, name: str, language: Language = "korean", **options: Any) -> list[bool]:
-        """Whether each shows what was asked for."""
+        """Whether each result shows the requested change."""
         return [outcome.is_right for outcome in self.outcomes(name, language, **options)]
 
 
@@ -94,7 +103,7 @@ def outcome(judge: Judge, task: Task, case: Case, asked: Asked, edit: Edited | N
 
 
 def agreement(name: str, edits: QwenEdits) -> Iterator[Row]:
-    """How often a kind of edit does what was asked for."""
+    """The success rate of a kind of edit."""
     right, task = edits.right(name), TASKS[name]
     yield Row(name, task.measure, share(right), task.least, count=len(right))
 
@@ -119,7 +128,7 @@ def languages(edits: QwenEdits) -> Iterator[Row]:
 
 
 def untouched(edits: QwenEdits) -> Iterator[Row]:
-    """What is not the person's is the picture's where the background is kept."""
+    """Pixels outside the person are unchanged if the background is kept."""
     tasks = [name for name, task in TASKS.items() if task.keeps_background]
     checked = [made.is_untouched for name in tasks for made in edits.outcomes(name)]
     same = [is_same for is_same in checked if is_same is not None]
@@ -135,7 +144,7 @@ def fast(edits: QwenEdits) -> Iterator[Row]:
 
 
 def guidance(edits: QwenEdits) -> Iterator[Row]:
-    """Whether more guidance brings more of what was asked for, on average over the tasks and the raises."""
+    """Whether more guidance raises the success rate, on average over tasks and raises."""
     shares = []
     for scale in GUIDANCES:
         options: dict[str, Any] = {} if scale == DEFAULT_GUIDANCE else {"guidance_scale": scale}
@@ -145,10 +154,10 @@ def guidance(edits: QwenEdits) -> Iterator[Row]:
 
 
 def negative(edits: QwenEdits) -> Iterator[Row]:
-    """Whether a place comes less often where the negative prompt names it and the prompt asks for just another place.
+    """Whether a negative prompt makes its place rarer for a vague request.
 
-    Each scene avoids one place, never its own. Summed over the places: the share that shows the place, of the results
-    that avoid it, and of those without a negative prompt of all scenes that are elsewhere.
+    Each scene avoids one place, never its own. Summed over the places: the share that shows the place, among results
+    that avoid it, and among those without a negative prompt.
     """
     bench, kinds = edits.bench, [scene.background.kind for scene, _ in edits.bench.originals]
     named = [kind for kind in world.BACKGROUNDS if kind != "plain"]
@@ -170,7 +179,7 @@ def negative(edits: QwenEdits) -> Iterator[Row]:
 
 
 def seconds(edits: QwenEdits) -> Iterator[Row]:
-    """What a balanced edit takes, the tasks in turn."""
+    """The duration of a balanced edit, over the tasks in turn."""
     numbers = range(min(TIMED, edits.bench.scenes))
     asked = [edits.asked(tuple(TASKS)[number % len(TASKS)], number) for number in numbers]
     taken = edits.bench.seconds("by instruction", EXPERIMENT, asked)

@@ -1,6 +1,6 @@
-"""What `ben2_qwen_image` is asked for: edits of scenes whose outcome is known, and what is to be seen in a result.
+"""The edits for `ben2_qwen_image`, with known outcomes.
 
-Knows no services: a drawn truth can be judged as well as a painted result.
+Drawn ground truth can be judged like a painted result.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ middle and to 0.53 at most, pictures that are only blurred and noisy to no less 
 
 @dataclass(frozen=True)
 class Case:
-    """One edit: a scene, what it should become, all wordings that ask for it, and what is to be seen then."""
+    """One edit: a scene, its target, all prompts for it, and the expected finding."""
 
     scene: world.Scene
     truth: world.Scene
@@ -37,9 +37,10 @@ class Case:
 
 @dataclass(frozen=True)
 class Task:
-    """One kind of edit. case: made of a scene; seen: what a result shows, in the words of `Case.wanted`.
+    """One kind of edit.
 
-    keeps_background: whether nothing but the person may change.
+    case: made of a scene; seen: the finding in a result, in the words of `Case.wanted`. keeps_background: whether only
+    the person may change.
     """
 
     feature: str
@@ -77,7 +78,7 @@ def without_glasses(scene: world.Scene, _: random.Random) -> Case:
 
 
 def elsewhere(scene: world.Scene, rng: random.Random) -> Case:
-    """Another place, without the things that stood in the old one."""
+    """Another place, without the objects of the old one."""
     kind = rng.choice([kind for kind in world.BACKGROUNDS if kind != scene.background.kind])
     place = world.sample_background(rng, kind=kind)
     phrases = prompts.backgrounds(kind, place.colour)
@@ -92,7 +93,7 @@ def reworded(scene: world.Scene, rng: random.Random) -> Case:
 
 
 def like_another(scene: world.Scene, rng: random.Random) -> Case:
-    """The clothes' colours and the place of a second picture, which was taken in another kind of place."""
+    """The clothes' colours and the place of a second image from another kind of place."""
     kind = rng.choice([kind for kind in world.BACKGROUNDS if kind != scene.background.kind])
     reference = world.sample(rng, background=kind)
     model = world.person_of(reference)
@@ -107,7 +108,7 @@ def shirt(_: Judge, case: Case, picture: np.ndarray) -> str:
 
 
 def held(judge: Judge, case: Case, picture: np.ndarray) -> str:
-    """What is in one hand or the other."""
+    """The object in either hand."""
     return judge.held([picture], [world.person_of(case.truth)])[0]
 
 
@@ -137,7 +138,7 @@ def likeness(_: Judge, case: Case, picture: np.ndarray) -> str:
 
 TASKS = {
     "appearance": Task("appearance_editing", "the shirt has the colour asked for", 95, recoloured, shirt, True),
-    "add": Task("appearance_editing", "a hand holds what was asked for", 85, handed, held, True),
+    "add": Task("appearance_editing", "a hand holds the requested object", 85, handed, held, True),
     "remove": Task("appearance_editing", "the glasses are gone", 85, without_glasses, glasses, True),
     "scene": Task("semantic_editing", "shows the place asked for", 90, elsewhere, place, False),
     "text": Task("text_editing", "the shirt says the word asked for", 70, reworded, word, True),

@@ -14,7 +14,7 @@ from imgedit.local.supervisor import Stack, demo_environment_of
 
 @contextmanager
 def running(models: Path) -> Iterator[tuple[SyncEditClient, str]]:
-    """The services with these checkpoints: a client of theirs, and the address of the PromptService."""
+    """The services with these checkpoints: a client, and the PromptService's address."""
     ports = Ports.free()
     with tempfile.TemporaryDirectory() as logs:
         stack = Stack(ports, Path(logs), demo_environment_of(ports, models))

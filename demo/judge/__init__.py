@@ -1,8 +1,7 @@
-"""Says what is in a picture of the demo's world: the place, things beside the person, what is held, glasses.
+"""Classifiers for images of the demo's world: place, objects, hands, glasses.
 
-Small classifiers, trained on the world's training seeds (`python -m demo.judge`), and `measures`, which compare pixels
-with a scene drawn anew. They measure the demo's checkpoints and are no product: production never imports this, and they
-know nothing but this world.
+Small networks, trained on the world's training seeds (`python -m demo.judge`), and `measures`, which compare pixels
+with a redrawn scene. They measure the demo checkpoints only.
 """
 
 from demo.judge.judge import WEIGHTS, Judge, place_of

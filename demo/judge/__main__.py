@@ -1,4 +1,7 @@
-"""`python -m demo.judge`: train the classifiers on training seeds, measure them on held-out ones, write the weights."""
+"""`python -m demo.judge`.
+
+Train the classifiers on training seeds, measure them on held-out ones, write the weights.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,10 @@ LEARNING_RATE = 3e-3
 
 @dataclass(frozen=True)
 class Course:
-    """How one classifier is taught: its pictures, from which seeds, for how many steps, judged by which loss."""
+    """How one classifier is taught.
+
+    Its pictures, from which seeds, for how many steps, judged by which loss.
+    """
 
     example: Callable[[range], TrainingExample]
     seeds: range

@@ -1,4 +1,4 @@
-"""What the classifiers learn from: drawn scenes with their answers, worn down as painted pictures are."""
+"""Training data of the classifiers: degraded drawings with answers."""
 
 from __future__ import annotations
 
@@ -39,7 +39,10 @@ def scenes(seeds: range) -> TrainingExample:
 
 
 def regions(seeds: range) -> TrainingExample:
-    """Strips of scenes at full height. Answers: 1 for each thing that stands in them."""
+    """Strips of scenes at full height.
+
+    Answers: 1 for each object in them.
+    """
     drawn = [region(seed) for seed in seeds]
     answers = [[float(kind in there) for kind in PROPS] for _, there in drawn]
     return TrainingExample(stacked([strip for strip, _ in drawn]), torch.tensor(answers))
@@ -68,7 +71,10 @@ def person(seed: int) -> tuple[np.ndarray, Person]:
 
 
 def region(seed: int, height: int = SIDE) -> tuple[np.ndarray, frozenset[str]]:
-    """A strip of a scene, (H, W, 3) uint8, and the things in it; things out of it are out of it wholly."""
+    """A strip of a scene, (H, W, 3) uint8, and the things in it.
+
+    Things out of it are out of it wholly.
+    """
     rng = random.Random(seed)
     width = round(height * rng.uniform(0.25, 0.6))
     scene = world.sample(rng, width=2 * height, height=height)
@@ -84,7 +90,7 @@ def region(seed: int, height: int = SIDE) -> tuple[np.ndarray, frozenset[str]]:
 
 
 def worn(pictures: Tensor, generator: torch.Generator) -> Tensor:
-    """(B, 3, S, S) uint8 -> [0, 1], blurred, coarsened, tinted and made noisy, each by chance."""
+    """(B, 3, S, S) uint8 -> [0, 1], randomly blurred, coarsened, tinted and noised."""
     x = pictures.float() / 255
     x = torch.cat([_softened(picture, generator) for picture in torch.split(x, 8)])
     count = len(x)
@@ -97,7 +103,7 @@ def worn(pictures: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _softened(x: Tensor, generator: torch.Generator) -> Tensor:
-    """Blurred by a Gaussian, or seen at a lower resolution, as what an autoencoder gives back."""
+    """Blurred by a Gaussian, or reduced in resolution, like an autoencoder's output."""
     kind = float(torch.rand((), generator=generator))
     if kind < 0.3:
         return x
@@ -121,7 +127,10 @@ def batches(count: int, size: int, generator: torch.Generator) -> Iterator[Tenso
 
 
 def _kind(seed: int) -> str | None:
-    """Every place as often as every plain colour would be too rare a place: two thirds places, one third plain."""
+    """Every place as often as every plain colour would be too rare a place.
+
+    Two thirds places, one third plain.
+    """
     return "plain" if seed % 3 == 0 else None
 
 

@@ -38,9 +38,9 @@ class Judge:
         return [PLACES[int(best)] for best in self._scores("scene", pictures).argmax(1)]
 
     def held(self, pictures: Sequence[np.ndarray], people: Sequence[Person]) -> list[str]:
-        """What the person of each picture holds in either hand, the surer answer where the hands differ.
+        """The object in either hand of each person, the more certain answer first.
 
-        people: where they are, not what they hold.
+        people: scenes with the person's pose.
         """
         both = [
             cut(picture, box)
@@ -60,7 +60,7 @@ class Judge:
         return [bool(score > 0) for score in self._scores("face", faces)[:, 0]]
 
     def props(self, regions: Sequence[np.ndarray]) -> list[frozenset[str]]:
-        """Which things stand in each region: a part of a picture, cut out at its full height."""
+        """The objects in each region, a part of an image at full height."""
         return [
             frozenset(kind for kind, score in zip(PROPS, scores, strict=True) if score > 0)
             for scores in self._scores("region", regions)
@@ -79,7 +79,7 @@ def _loaded(tensors: dict[str, Tensor], prefix: str, answers: int) -> Classifier
 
 
 def cut(picture: np.ndarray, box: Box) -> np.ndarray:
-    """What the box shows; where it reaches over the edge, the edge's pixels are repeated."""
+    """The content of the box, with edge pixels repeated beyond the border."""
     left, top, right, bottom = box
     height, width = picture.shape[:2]
     rows = np.arange(top, bottom).clip(0, height - 1)

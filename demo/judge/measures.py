@@ -1,7 +1,6 @@
-"""Says by comparing pixels what the shirt looks like, and how near two pictures are in their colours.
+"""Pixel measures of shirts and colours against a redrawn scene.
 
-What is compared with is the same scene drawn anew, so that pose, light and shade are the same on both sides. Needs no
-training; knows nothing but this world.
+The redrawn scene has the same pose, light and shade. No training is needed.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from demo.judge.judge import cut
 from demo.world import COLOURS, WORDS, Background, Scene, person_of, render, text_box, with_person
 
 MAX_SHIFT = 2
-"""Pixels that a word may stand beside where it would be drawn, in each direction."""
+"""Pixels that a word may be off its place, in each direction."""
 
 REST_MARGIN = 4
 """Pixels around the shirt that are neither shirt nor rest: an autoencoder carries a new colour over the edge."""
@@ -28,10 +27,10 @@ QUANTILES = 128
 
 
 def shirt_colour(picture: np.ndarray, scene: Scene) -> str:
-    """The colour of the world in which the shirt of `picture`, (H, W, 3) uint8, is drawn most nearly.
+    """The nearest shirt colour in `picture`, (H, W, 3) uint8.
 
-    scene: how the picture should look. Its shirt is drawn in each colour, and the nearest mean colour wins: of the
-    pixels that are wholly shirt, without the box of its text.
+    scene: the target. Its shirt is drawn in each colour, and the nearest mean colour wins, over the pixels that are
+    wholly shirt, without the text box.
     """
     inside = shirt_mask(scene) == 255
     if person_of(scene).shirt_text:
@@ -43,7 +42,7 @@ def shirt_colour(picture: np.ndarray, scene: Scene) -> str:
 
 
 def rest_change(picture: np.ndarray, original: np.ndarray, scene: Scene) -> float:
-    """Mean difference of two pictures outside the shirt of the scene, as a share of the range of a pixel."""
+    """Mean difference of two images outside the shirt, as a share of a pixel's range."""
     shirt = Image.fromarray(shirt_mask(scene))
     rest = np.asarray(shirt.filter(ImageFilter.MaxFilter(2 * REST_MARGIN + 1))) == 0
     return float(np.abs(picture.astype(int) - original)[rest].mean() / 255)
@@ -55,10 +54,10 @@ def shirt_mask(scene: Scene) -> np.ndarray:
 
 
 def word(picture: np.ndarray, scene: Scene) -> str:
-    """The word of the world that stands on the shirt most clearly; there is always one.
+    """The clearest word on the shirt; there is always one.
 
-    scene: how the picture should look. Each word is drawn into it, and the box of its text is looked for in `picture`
-    by the normalised cross-correlation of luminance, at shifts up to `MAX_SHIFT`.
+    scene: the target. Each word is drawn into it, and its text box is searched in `picture` by normalised
+    cross-correlation of luminance, at shifts up to `MAX_SHIFT`.
     """
     left, top, right, bottom = text_box(person_of(scene), scene.width, scene.height)
     wide = (left - MAX_SHIFT, top - MAX_SHIFT, right + MAX_SHIFT, bottom + MAX_SHIFT)
@@ -68,10 +67,10 @@ def word(picture: np.ndarray, scene: Scene) -> str:
 
 
 def palette_distance(a: np.ndarray, b: np.ndarray) -> float:
-    """How far the colours of two pictures are apart, wherever they stand, in levels of 255.
+    """The distance between the colours of two images, in levels of 255.
 
     The sliced earth mover's distance of their pixels as points in RGB (Bonneel et al., "Sliced and Radon Wasserstein
-    Barycenters of Measures", 2015): along each of some directions, the mean difference of the quantiles.
+    Barycenters of Measures", 2015): the mean quantile difference along several directions.
     """
     return float(np.abs(_quantiles(a) - _quantiles(b)).mean())
 
@@ -93,7 +92,10 @@ def _directions() -> np.ndarray:
 
 
 def _correlation(windows: np.ndarray, template: np.ndarray) -> np.ndarray:
-    """(A, B) of `template` (H, W) with each of `windows` (A, B, H, W); 0 where one of the two is flat."""
+    """(A, B) of `template` (H, W) with each of `windows` (A, B, H, W).
+
+    0 where one of the two is flat.
+    """
     windows = windows - windows.mean((2, 3), keepdims=True)
     template = template - template.mean()
     size = np.sqrt((windows**2).sum((2, 3)) * (template**2).sum())

@@ -1,4 +1,4 @@
-"""The classifier: a picture of any size, seen at 96 × 96, becomes one score per answer. Knows no answers."""
+"""The classifier: an image, scaled to 96 × 96, becomes one score per answer."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ SIDE = 96
 
 
 class Classifier(nn.Module):
-    """Convolutions that halve the picture four times; the mean and the greatest of each feature decide."""
+    """Convolutions that halve the picture four times.
+
+    The mean and the greatest of each feature decide.
+    """
 
     def __init__(self, answers: int, width: int = 16) -> None:
         super().__init__()

@@ -1,4 +1,6 @@
-"""Writes tiny checkpoints of all three models: `python -m demo.tiny --out DIR [--seed N]`.
+"""Writes tiny checkpoints of all three models.
+
+`python -m demo.tiny --out DIR [--seed N]`.
 
 Real classes, real file layouts, seeded weights, no network; some seconds and a few megabytes. A checkpoint that is
 already there and current is left alone. Knows where the folders go and when they are stale; each model's module knows
@@ -24,7 +26,10 @@ NAMES = ("BEN2", "FLUX.1-Fill-dev", "Qwen-Image-Edit-2509")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Build what is missing or stale under `--out`; the exit status is 0 when everything is in place."""
+    """Build what is missing or stale under `--out`.
+
+    The exit status is 0 when everything is in place.
+    """
     parser = argparse.ArgumentParser(prog="python -m demo.tiny", description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="folder that receives one subfolder per model")
     parser.add_argument("--seed", type=int, default=DEFAULT_SEED, help="seed of the random weights (%(default)s)")
@@ -38,7 +43,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def write_checkpoint(folder: Path, seed: int) -> bool:
-    """Build the model that `folder` is named after, unless it is current already; True when it was built.
+    """Build the model that `folder` is named after, unless it is current already.
+
+    True when it was built.
 
     The folder appears complete or not at all: it is written beside its place and moved there. A second process that
     wants the same folder waits.
@@ -73,7 +80,10 @@ def _write_locked(folder: Path, seed: int) -> bool:
 
 
 def builder(name: str) -> Callable[[Path, int], None]:
-    """The build function of the model called `name`; imports torch only now, so that a current folder costs nothing."""
+    """The build function of the model called `name`.
+
+    Imports torch only now, so that a current folder costs nothing.
+    """
     if name == "BEN2":
         from demo.tiny import ben2
 
@@ -88,7 +98,10 @@ def builder(name: str) -> Callable[[Path, int], None]:
 
 
 def fingerprint(seed: int) -> str:
-    """Changes with anything that changes a checkpoint: the seed, the sources that make it, the libraries' versions."""
+    """Changes with anything that changes a checkpoint.
+
+    The seed, the sources that make it, the libraries' versions.
+    """
     digest = hashlib.sha256(str(seed).encode())
     taken = (file for part in LANGUAGE_PARTS for file in sorted((LANGUAGE_MODEL / part).iterdir()))
     for source in (*sorted(Path(__file__).parent.glob("*.py")), *taken):

@@ -1,9 +1,9 @@
-"""A tiny BEN2: the real class at toy sizes with seeded random weights, in the official file layout.
+"""A tiny BEN2: the real class at toy sizes with seeded random weights.
 
-Random weights find no subject, and a map of pure noise would make every example unreadable. So the layers of the output
-head are arranged: they look at single pixels, and the deep features reach them only faintly. The mask then follows the
-picture's colours: soft, about evenly split on a photograph, and empty on a picture of one colour (BEN2 normalises each
-picture, so anything else would blow up rounding noise into a subject). It means nothing.
+Random weights find no subject, and a map of pure noise would make every example unreadable. So the output head is set
+by hand: it looks at single pixels, and deep features reach it only faintly. The mask then follows the image's colours:
+soft, about evenly split on a photograph, and empty on a plain image (BEN2 normalises each image, so anything else would
+amplify rounding noise into a subject). It has no meaning.
 """
 
 import json
@@ -36,14 +36,17 @@ POINTWISE = ("shallow.0.weight", "upsample1.0.weight", "upsample2.0.weight", "ou
 
 
 def build(folder: Path, seed: int) -> None:
-    """Write `model.safetensors`, `config.json` and the card into the existing `folder`; a seed gives the same bytes."""
+    """Write the weights, `config.json` and the card into the existing `folder`.
+
+    A seed gives the same bytes.
+    """
     save_file(tiny_weights(seed), folder / "model.safetensors")
     (folder / "config.json").write_text(json.dumps(asdict(CONFIG), indent=2) + "\n")
     write_card(folder, "BEN2", seed)
 
 
 def tiny_weights(seed: int) -> dict[str, torch.Tensor]:
-    """The state dict: seeded noise at the scale that keeps activations even, the output head as told above."""
+    """The state dict: seeded noise at an even activation scale, and the output head."""
     generator = torch.Generator().manual_seed(seed)
     with torch.device("meta"):
         entries = BEN2(CONFIG).state_dict()
@@ -59,7 +62,10 @@ def tiny_weights(seed: int) -> dict[str, torch.Tensor]:
 
 
 def _pointwise(kernel: torch.Tensor) -> torch.Tensor:
-    """(O, I, 3, 3) with the centre tap alone; the zero padding at the picture's edge then has no effect."""
+    """(O, I, 3, 3) with the centre tap alone.
+
+    The zero padding at the picture's edge then has no effect.
+    """
     centre = torch.zeros_like(kernel, memory_format=torch.contiguous_format)
     centre[:, :, 1, 1] = kernel[:, :, 1, 1]
     return centre

@@ -1,7 +1,7 @@
-"""A tiny FLUX.1-Fill: its real classes at toy width with seeded random weights, in the diffusers folder layout.
+"""A tiny FLUX.1-Fill: its real classes at toy width with seeded random weights.
 
-Same as the real one: 384 input channels (64 latent + 64 masked-image latent + 256 mask), 64 out, guidance embedding,
-16 latent channels at one eighth of the size, CLIP and T5 with 512 text positions, the scheduler's settings.
+Like the real one: 384 input channels (64 latent + 64 masked-image latent + 256 mask), 64 out, guidance embedding, 16
+latent channels at one eighth of the size, CLIP and T5 with 512 text positions, the scheduler's settings.
 """
 
 from pathlib import Path
@@ -28,7 +28,10 @@ COMPONENTS = {
 
 
 def build(folder: Path, seed: int) -> None:
-    """Write the checkpoint into the existing, empty `folder`; the same seed gives the same weights."""
+    """Write the checkpoint into the existing, empty `folder`.
+
+    The same seed gives the same weights.
+    """
     clip_tokenizer, t5_tokenizer = tokenizers.clip(), tokenizers.t5()
     with seeded(seed):
         transformer_model().save_pretrained(folder / "transformer")
@@ -59,7 +62,10 @@ def transformer_model() -> FluxTransformer2DModel:
 
 
 def vae_model() -> AutoencoderKL:
-    """FLUX's VAE layout at 8 to 16 channels; its decoder's last layer is louder, so that noise shows as colour."""
+    """FLUX's VAE layout at 8 to 16 channels.
+
+    Its decoder's last layer is louder, so that noise shows as colour.
+    """
     vae = AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * 4,
         up_block_types=("UpDecoderBlock2D",) * 4,
@@ -80,7 +86,10 @@ def vae_model() -> AutoencoderKL:
 
 
 def clip_model(vocabulary: int) -> CLIPTextModel:
-    """CLIP's text tower, two layers, 77 positions; the end marker is the vocabulary's last piece, as in CLIP-L."""
+    """CLIP's text tower, two layers, 77 positions.
+
+    The end marker is the vocabulary's last piece, as in CLIP-L.
+    """
     config = CLIPTextConfig(
         vocab_size=vocabulary,
         hidden_size=CLIP_WIDTH,

@@ -1,4 +1,6 @@
-"""How a tiny checkpoint folder is written: the seeded random weights, the index file, the model card.
+"""How a tiny checkpoint folder is written.
+
+The seeded random weights, the index file, the model card.
 
 Knows the diffusers layout (`model_index.json`, one subfolder per component); knows no model.
 """
@@ -27,7 +29,10 @@ Written by `python -m demo.tiny` with seed {seed}.
 
 @contextlib.contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Inside the block torch's CPU random state starts from `seed`; afterwards it is what it was before."""
+    """Inside the block torch's CPU random state starts from `seed`.
+
+    Afterwards it is what it was before.
+    """
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
@@ -35,7 +40,10 @@ def seeded(seed: int) -> Iterator[None]:
 
 
 def write_index(folder: Path, pipeline: str, components: Mapping[str, tuple[str, str]]) -> None:
-    """Write `model_index.json`: the pipeline's class and, per component, the library and class that load it."""
+    """Write `model_index.json`.
+
+    The pipeline's class and, per component, the library and class that load it.
+    """
     index = {"_class_name": pipeline, "_diffusers_version": "0.42.1", **{k: list(v) for k, v in components.items()}}
     (folder / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")
 

@@ -1,4 +1,7 @@
-"""Where the tiny Qwen-Image-Edit's language model comes from. Imports no torch: a current checkpoint costs nothing."""
+"""Where the tiny Qwen-Image-Edit's language model comes from.
+
+Imports no torch: a current checkpoint costs nothing.
+"""
 
 from pathlib import Path
 

@@ -1,9 +1,11 @@
-"""A tiny Qwen-Image-Edit-2509: its real classes at toy width, in the diffusers layout.
+"""A tiny Qwen-Image-Edit-2509.
+
+Its real classes at toy width, in the diffusers layout.
 
 Same as the real one: 64 packed latent channels in and out, the causal 3-D VAE with its latent mean and deviation, a
-Qwen2.5-VL that sees images through windowed vision blocks, Qwen's byte-level tokenizer, the scheduler's settings.
-The transformer and the VAE have seeded random weights. The Qwen2.5-VL is the demo's trained one: it answers the same
-on every processor, whereas weights that are trained at build time depend on how the processor rounds.
+Qwen2.5-VL that sees images through windowed vision blocks, Qwen's byte-level tokenizer, the scheduler's settings. The
+transformer and the VAE have seeded random weights. The Qwen2.5-VL is the demo's trained one: it answers the same on
+every processor, whereas weights that are trained at build time depend on how the processor rounds.
 """
 
 import shutil
@@ -29,7 +31,10 @@ COMPONENTS = {
 
 
 def build(folder: Path, seed: int) -> None:
-    """Write the checkpoint into the existing, empty `folder`; the same seed gives the same weights."""
+    """Write the checkpoint into the existing, empty `folder`.
+
+    The same seed gives the same weights.
+    """
     with seeded(seed):
         transformer_model().save_pretrained(folder / "transformer")
         vae_model().save_pretrained(folder / "vae")
@@ -54,7 +59,10 @@ def transformer_model() -> QwenImageTransformer2DModel:
 
 
 def vae_model() -> AutoencoderKLQwenImage:
-    """Qwen-Image's VAE at 4 to 16 channels; its decoder's last layer is louder, so that noise shows as colour."""
+    """Qwen-Image's VAE at 4 to 16 channels.
+
+    Its decoder's last layer is louder, so that noise shows as colour.
+    """
     vae = AutoencoderKLQwenImage(base_dim=4, z_dim=16, dim_mult=[1, 2, 4, 4], num_res_blocks=1)
     with torch.no_grad():
         vae.decoder.conv_out.weight.mul_(3.0)

@@ -1,1 +1,4 @@
-"""Trains the demo's checkpoints on the demo world: real classes and layouts, small, within minutes on a processor."""
+"""Trains the demo's checkpoints on the demo world.
+
+Real classes and layouts, small, within minutes on a processor.
+"""

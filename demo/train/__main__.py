@@ -1,11 +1,8 @@
-"""Trains the demo's checkpoints: `python -m demo.train PART [--out DIR] [--minutes N | --steps N] [--resume]`.
+"""Train the demo checkpoints: `python -m demo.train PART [OPTIONS]`.
 
-`torchrun --standalone --nproc-per-node 2 -m demo.train PART …` does it with a process on each of two cores, which
-learn from twice the batches in a step (`shared/distributed.py`).
-
-The parts of one model build on one another: `vae`, then `flux_fill`, then `fast`; and `qwen_language`, then `qwen_vae`,
-`qwen_decoder`, `qwen_edit` and `qwen_fast`. Knows what can be trained and what a run is asked for; each part's module
-knows how.
+`torchrun --standalone --nproc-per-node 2 -m demo.train PART …` uses one process per core with separate batches
+(`shared/distributed.py`). The parts of one model build on one another: `vae`, then `flux_fill`, then `fast`; and
+`qwen_language`, then `qwen_vae`, `qwen_decoder`, `qwen_edit` and `qwen_fast`.
 """
 
 from __future__ import annotations
@@ -41,11 +38,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m demo.train", description=__doc__.splitlines()[0])
     parser.add_argument("part", choices=PARTS)
     parser.add_argument("--out", type=Path, default=Path("demo/models"), help="folder of the model folders")
-    parser.add_argument("--scratch", type=Path, default=Path("build/train"), help="states to go on from, and sheets")
+    parser.add_argument("--scratch", type=Path, default=Path("build/train"), help="states to resume from, and sheets")
     parser.add_argument("--minutes", type=float, help="length of the run (a part has its own)")
     parser.add_argument("--steps", type=int, help="length of the run in steps instead")
     parser.add_argument("--seed", type=int, default=DEFAULT_SEED)
-    parser.add_argument("--resume", action="store_true", help="go on from the state in --scratch")
+    parser.add_argument("--resume", action="store_true", help="resume from the state in --scratch")
     given = parser.parse_args(arguments)
     module, minutes = PARTS[given.part]
     budget = Budget(steps=given.steps) if given.steps else Budget(minutes=given.minutes or minutes)

@@ -1,6 +1,6 @@
-"""The demo's world: scenes with a person in sportswear, drawn from a seed, with the truth about every pixel.
+"""The demo's world: seeded scenes of a person in sportswear, with ground truth.
 
-`sample` invents a scene, `render` draws it, `prompts` says in Korean and English what could be asked of it.
+`sample` invents a scene, `render` draws it, `prompts` phrases edits in Korean and English.
 """
 
 from demo.world.figure import face_box, hand_box, hand_boxes, holds_at_the_left, is_symmetric, text_box

@@ -1,4 +1,7 @@
-"""The places, in units of a hundredth of the picture's height: clear gradients and a handful of big shapes each."""
+"""The places, in units of a hundredth of the picture's height.
+
+Clear gradients and a handful of big shapes each.
+"""
 
 from __future__ import annotations
 
@@ -271,7 +274,7 @@ def _fir(sketch: Sketch, x: float, floor: float, size: float) -> None:
 
 
 def running_track(sketch: Sketch, rng: random.Random, width: float) -> None:
-    """A red track whose lanes run to a point, a green field, a stand below the sky."""
+    """A red track with converging lanes, a green field, a grandstand and the sky."""
     horizon = rng.uniform(52, 58)
     _band(sketch, 0, horizon, width, (120, 190, 240), (222, 240, 250))
     _clouds(sketch, rng, width, WHITE)

@@ -1,7 +1,7 @@
-"""The person: about 100 units high, feet at (0, 0), y downwards, drawn limb by limb in painting order.
+"""The person, drawn limb by limb in painting order.
 
-Each shape belongs to one part (`PARTS`). The same drawing serves for the picture and for the parts' masks: for a mask
-every shape is filled with its part's flat colour instead of its own.
+About 100 units high, feet at (0, 0), y downwards. Each shape belongs to one part (`PARTS`). The same drawing serves for
+the image and for the parts' masks, in which every shape has its part's flat colour.
 """
 
 from __future__ import annotations
@@ -47,7 +47,10 @@ Arm = tuple[Point, Point, Point]
 
 @dataclass(frozen=True)
 class Stance:
-    """Angles in degrees from straight down, outwards positive: (upper, lower) of each arm and leg."""
+    """Angles in degrees from straight down, outwards positive.
+
+    (upper, lower) of each arm and leg.
+    """
 
     left_arm: tuple[float, float]
     right_arm: tuple[float, float]
@@ -68,7 +71,7 @@ STANCES = {
 
 
 class Figure:
-    """Draws one person; `masks` gives the flat colour of each part instead of the person's own colours."""
+    """Draws one person; `masks` gives each part's flat colour instead of its own."""
 
     def __init__(self, sketch: Sketch, person: Person, masks: Mapping[str, RGB] | None = None) -> None:
         self.sketch = sketch
@@ -105,7 +108,7 @@ class Figure:
         self.sketch.close()
 
     def arms(self) -> tuple[Arm, Arm]:
-        """The arm that the pose moves, whose hand holds what is held in front of everything, and the other one."""
+        """The arm with the held object, drawn in front, and the other one."""
         stance = STANCES[self.person.pose]
         side = -1 if self.mirrored else 1
         return self._arm(side, stance.right_arm), self._arm(-side, stance.left_arm)
@@ -273,7 +276,7 @@ class Figure:
             self.sketch.line(((x + side * 8.9, y - 0.6), (x + side * 11, y - 1)), frame, 1.2)
         self.sketch.line(((x - 1.2, y - 0.2), (x + 1.2, y - 0.2)), frame, 1.2)
 
-    # What is held
+    # Held objects
 
     def _held(self, hand: Point) -> None:
         if self.person.holding == "dumbbell":
@@ -311,19 +314,22 @@ class Figure:
 
 
 def text_colour(shirt: RGB) -> RGB:
-    """What can be read on a shirt of that colour."""
+    """A readable text colour on a shirt of that colour."""
     brightness = 0.3 * shirt[0] + 0.59 * shirt[1] + 0.11 * shirt[2]
     return (32, 32, 42) if brightness > 150 else (248, 248, 246)
 
 
 def text_box(person: Person, width: int, height: int) -> Box:
-    """The box in pixels in which the shirt's text stands, with a little room around it."""
+    """The pixel box of the shirt's text, with a small margin."""
     half = TEXT_SIZE[0] / 2 * 1.08 + 1.5, TEXT_SIZE[1] / 2 + 1.5
     return _box(person, width, height, TEXT_CENTRE, half)
 
 
 def hand_box(person: Person, width: int, height: int) -> Box:
-    """The square box in pixels around the hand that holds something, or would; it may reach over the picture's edge."""
+    """The square box in pixels around the hand that holds something, or would.
+
+    It may reach over the picture's edge.
+    """
     return hand_boxes(person, width, height)[0]
 
 
@@ -334,7 +340,7 @@ def hand_boxes(person: Person, width: int, height: int) -> tuple[Box, Box]:
 
 
 def holds_at_the_left(person: Person) -> bool:
-    """Whether both arms do the same, so that nobody can tell that the hand at the picture's left is the busy one."""
+    """Whether both arms have the same pose, so that left and right look alike."""
     return is_symmetric(person) and Figure(Sketch(), person).mirrored
 
 

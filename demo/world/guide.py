@@ -1,4 +1,4 @@
-"""The guide's prompts with the English that the demo's language model is taught to give for them."""
+"""The guide's prompts with their expected English translations."""
 
 from __future__ import annotations
 
@@ -40,4 +40,4 @@ EXPANSIONS = {
     "change the background": "Change the background to a bright modern gym with steel equipment, soft daylight",
     "make it pretty": "A professional and clean style, bright and soft lighting",
 }
-"""The guide's vague prompts and what it makes of them, in Korean and in English."""
+"""The guide's vague prompts and their improved forms, in Korean and in English."""

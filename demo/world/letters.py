@@ -1,4 +1,7 @@
-"""The letters of shirts as strokes, so that no font is needed. A letter fills a box 4 wide and 6 high, y downwards."""
+"""The letters of shirts as strokes, so that no font is needed.
+
+A letter fills a box 4 wide and 6 high, y downwards.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,10 @@ LETTERS: dict[str, tuple[Stroke, ...]] = {
 
 
 def strokes(word: str, *, centre: Point, width: float, height: float) -> list[Stroke]:
-    """The word's strokes in a box about `centre`, at most `width` wide; letters keep their shape down to a third."""
+    """The word's strokes in a box about `centre`, at most `width` wide.
+
+    Letters keep their shape down to a third.
+    """
     advance = 5.6
     own_width = advance * len(word) - (advance - 4)
     unit_y = height / 6

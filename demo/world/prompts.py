@@ -1,7 +1,7 @@
-"""What people ask for, in Korean and in English: every kind of edit, in several wordings each, with the same meaning.
+"""Prompts for every kind of edit, in Korean and English, in several wordings.
 
-The English is what a translator should write. A fixed share of the combinations is held out: teaching skips them,
-measures use them. No single word is held out, so that whatever is in a held-out phrase could be learnt from others.
+The English is the expected translation. A fixed share of the combinations is held out: training skips them, measures
+use them. No single word is held out, so every word of a held-out phrase occurs in others.
 """
 
 from __future__ import annotations
@@ -148,19 +148,22 @@ def extensions(wanted: str, side: str) -> tuple[Phrase, ...]:
 
 
 def place(kind: str, colour: str = "") -> Phrase:
-    """What this place is called; `colour` is that of a plain one."""
+    """The name of this place; `colour` is that of a plain one."""
     if kind == "plain":
         return Phrase(f"{KOREAN_COLOURS[colour]} 단색", f"plain {colour}")
     return Phrase(*_PLACES[kind])
 
 
 def held(holding: str) -> Phrase:
-    """What this is called that is in the hand."""
+    """The name of the held object."""
     return Phrase(*_HELD[holding])
 
 
 def recolour(old: str | None, new: str, rng: random.Random) -> Phrase:
-    """Asks for another colour of the sportswear's top; `old` names the one it has, where that is said."""
+    """Asks for another colour of the sportswear's top.
+
+    `old` names the one it has, where that is said.
+    """
     return rng.choice(recolours(old, new))
 
 
@@ -249,11 +252,11 @@ GUIDE = (
     Phrase("흐릿함, 낮은 품질, 왜곡, 못생김, 변형", "blurry, low quality, distorted, ugly, deformed"),
     Phrase("흐릿함, 여분의 손가락, 이상한 손", "blurry, extra fingers, bad hands"),
 )
-"""What the guide writes that no template gives: vague requests and negative prompts. Never held out."""
+"""Phrases of the guide without a template: vague requests and negative prompts. Never held out."""
 
 
 def negative(rng: random.Random) -> Phrase:
-    """What the picture should not be: two to five words of a negative prompt."""
+    """A negative prompt of two to five words."""
     chosen = rng.sample(tuple(_NEGATIVES), rng.randint(2, 5))
     return Phrase(", ".join(chosen), ", ".join(_NEGATIVES[word] for word in chosen))
 
@@ -280,7 +283,10 @@ def sample(rng: random.Random) -> Phrase:
 
 
 def is_held_out(phrase: Phrase) -> bool:
-    """Whether this combination is kept for measuring: about 15% of those whose words others teach too."""
+    """Whether this combination is kept for measuring.
+
+    About 15% of those whose words others teach too.
+    """
     if phrase in _NEVER_HELD_OUT:
         return False
     digest = hashlib.sha256(phrase.korean.encode()).digest()
@@ -299,7 +305,10 @@ def _with_article(english: str) -> str:
 
 
 def _last_consonant(word: str) -> int:
-    """The number of the final consonant of a Korean word's last syllable; 0 means that it ends with a vowel."""
+    """The number of the final consonant of a Korean word's last syllable.
+
+    0 means that it ends with a vowel.
+    """
     return (ord(word[-1]) - 0xAC00) % 28
 
 

@@ -1,4 +1,7 @@
-"""Things that stand on the floor beside a person, drawn around (0, 0) on the floor, in hundredths of the height."""
+"""Objects on the floor beside a person.
+
+Drawn around (0, 0) on the floor, in hundredths of the height.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""From a scene to pixels, and to the truth about them: the person's alpha and the masks of its parts."""
+"""From a scene to pixels, and to the truth about them.
+
+The person's alpha and the masks of its parts.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +19,8 @@ from demo.world.svg import Sketch
 class Rendered:
     """A drawn scene.
 
-    `rgb` is (H, W, 3) uint8. `alpha` is (H, W) uint8: how much of each pixel is the person, with what they hold.
-    `parts` is empty unless it was asked for; the parts of the person add up to `alpha`, "props" is what is seen of the
-    things behind.
+    `rgb` is (H, W, 3) uint8. `alpha` is (H, W) uint8: the person's share of each pixel, held objects included. `parts`
+    is empty unless requested; the parts of the person add up to `alpha`, "props" are the visible objects behind.
     """
 
     rgb: np.ndarray
@@ -57,7 +59,7 @@ def _ground(scene: Scene, *, shadow: bool) -> np.ndarray:
 
 
 def _parts(scene: Scene, alpha: np.ndarray) -> dict[str, np.ndarray]:
-    """Each part's share of every pixel, painted three parts at a time as red, green and blue."""
+    """Each part's share of every pixel, painted three parts at a time as RGB."""
     masks = {part: np.zeros_like(alpha) for part in PARTS}
     if scene.person is not None:
         for first in range(0, len(PARTS), 3):

@@ -1,4 +1,6 @@
-"""`python -m demo.world.samples`: write the sample pictures of `demo/samples`, a handful of held-out scenes.
+"""`python -m demo.world.samples`.
+
+Write the sample pictures of `demo/samples`, a handful of held-out scenes.
 
 Each is invented from a held-out seed and then given what the guide's examples ask about: blue sportswear, glasses, a
 word on the shirt, an empty hand. One is a JPEG that a camera held sideways would have written.

@@ -1,7 +1,7 @@
-"""What a scene is: a person in sportswear, things beside them, a place. Plain values; how they look is drawn elsewhere.
+"""A scene as plain values: a person in sportswear, objects, a place.
 
-A scene is changed with `dataclasses.replace`. Every part draws its free variation from a seed of its own, so that what
-is not replaced stays where it is, pixel for pixel.
+Change a scene with `dataclasses.replace`. Every part draws its variation from its own seed, so unchanged parts stay
+identical, pixel for pixel.
 """
 
 from __future__ import annotations
@@ -58,12 +58,15 @@ POSES = (
 
 TRAINING_SEEDS = range(10_000_000)
 HELD_OUT_SEEDS = range(10_000_000, 20_000_000)
-"""Whatever is measured comes from seeds that nothing was trained with."""
+"""Measurements use seeds that no training uses."""
 
 
 @dataclass(frozen=True)
 class Person:
-    """Someone in sportswear. `position` is 0–1 across the picture, `scale` the share of its height."""
+    """Someone in sportswear.
+
+    `position` is 0–1 across the picture, `scale` the share of its height.
+    """
 
     skin: str
     hair: str
@@ -81,7 +84,10 @@ class Person:
 
 @dataclass(frozen=True)
 class Background:
-    """A place. `colour` is "" unless it is plain; `seed` varies light, counts and positions."""
+    """A place.
+
+    `colour` is "" unless it is plain; `seed` varies light, counts and positions.
+    """
 
     kind: str
     colour: str
@@ -90,7 +96,10 @@ class Background:
 
 @dataclass(frozen=True)
 class Prop:
-    """Something that stands on the floor. `position` is 0–1 across the picture, `scale` is about 1."""
+    """An object on the floor.
+
+    `position` is 0–1 across the image, `scale` is about 1.
+    """
 
     kind: str
     position: float
@@ -122,7 +131,10 @@ def with_person(scene: Scene, **changes: object) -> Scene:
 
 
 def sample(rng: random.Random, *, width: int = 256, height: int = 256, background: str | None = None) -> Scene:
-    """A scene in which anything may be so or otherwise; `background` fixes the kind of place."""
+    """A scene in which anything may be so or otherwise.
+
+    `background` fixes the kind of place.
+    """
     person = sample_person(rng, aspect=width / height)
     place = sample_background(rng, kind=background)
     props = tuple(sample_prop(rng, beside=person.position) for _ in range(rng.choice((0, 0, 1, 1, 1, 2))))
@@ -160,7 +172,7 @@ def sample_background(rng: random.Random, *, kind: str | None = None) -> Backgro
 
 
 def sample_prop(rng: random.Random, *, beside: float | None = None, kind: str | None = None) -> Prop:
-    """A thing that stands somewhere, at the roomier side of a person at `beside` more often than not."""
+    """An object, usually at the roomier side of a person at `beside`."""
     position = rng.uniform(0.08, 0.92)
     if beside is not None and abs(position - beside) < 0.25:
         position = (

@@ -1,4 +1,4 @@
-"""A small SVG writer: shapes, gradients and colours, in painting order. Knows nothing of scenes."""
+"""A small SVG writer: shapes, gradients and colours, in painting order."""
 
 from __future__ import annotations
 
@@ -102,7 +102,10 @@ class Sketch:
         )
 
     def linear(self, start: Point, end: Point, stops: Sequence[Stop]) -> str:
-        """A gradient between two points of the drawing; returns the paint that refers to it."""
+        """A gradient between two points of the drawing.
+
+        Returns the paint that refers to it.
+        """
         name = f"g{len(self._definitions)}"
         self._definitions.append(
             f'<linearGradient id="{name}" gradientUnits="userSpaceOnUse" x1="{start[0]:.2f}" y1="{start[1]:.2f}" '
@@ -111,7 +114,10 @@ class Sketch:
         return f"url(#{name})"
 
     def radial(self, centre: Point, radius: float, stops: Sequence[Stop], *, of_shape: bool = False) -> str:
-        """A round gradient; with `of_shape` in the box of what it fills (centre and radius in [0, 1])."""
+        """A radial gradient; with `of_shape` relative to the filled shape's box.
+
+        Centre and radius in [0, 1].
+        """
         name = f"g{len(self._definitions)}"
         units = "objectBoundingBox" if of_shape else "userSpaceOnUse"
         self._definitions.append(
@@ -121,7 +127,7 @@ class Sketch:
         return f"url(#{name})"
 
     def shadow(self, x: float, y: float, rx: float, ry: float, strength: float = 0.38) -> None:
-        """The soft shadow of something that stands on the floor."""
+        """The soft shadow of an object on the floor."""
         dark = (12, 12, 30)
         fill = self.radial(
             (0.5, 0.5), 0.5, ((0, dark, strength), (0.55, dark, strength * 0.6), (1, dark, 0)), of_shape=True
@@ -129,7 +135,10 @@ class Sketch:
         self.ellipse(x, y, rx, ry, fill)
 
     def pixels(self, width: int, height: int) -> np.ndarray:
-        """The drawing, whose height is 100 units, as (height, width, 4) uint8 with straight alpha."""
+        """The drawing as (height, width, 4) uint8 with straight alpha.
+
+        Its height is 100 units.
+        """
         units = 100 * width / height
         text = (
             f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
@@ -141,7 +150,10 @@ class Sketch:
 
 @lru_cache(maxsize=16)
 def _rasterised(svg: str) -> np.ndarray:
-    """(height, width, 4) uint8, read-only. Scenes that differ in the person alone share their ground."""
+    """(height, width, 4) uint8, read-only.
+
+    Scenes that differ in the person alone share their ground.
+    """
     png = resvg_py.svg_to_bytes(svg_string=svg, skip_system_fonts=True)
     with Image.open(io.BytesIO(png)) as picture:
         pixels = np.asarray(picture.convert("RGBA"))

@@ -1,1 +1,4 @@
-"""Envoy's part of the deployment: the edge, the orchestrator's sidecar, and the files that they read."""
+"""Envoy's part of the deployment.
+
+The edge, the orchestrator's sidecar, and their files.
+"""

@@ -91,11 +91,19 @@ local BODIES = {
   {path = "^/v1/edits/[^/]+%:cancel$", message = "CancelEditRequest"},
 }
 local FIELDS = {
-  EditRequest = {experiment_id = "value", input_image_base64 = "bytes", prompt = "value", feature_id = "value", negative_prompt = "value", steps = "value", guidance_scale = "value", strength = "value", seed = "value", profile = "value", mask_image_base64 = "bytes", mask_options = "MaskOptions", outpaint = "Outpaint", reference_images_base64 = "bytes", background = "value", negative_scale = "value", output = "OutputOptions", postprocess = "value", preview_every = "value", request_id = "value", expand_prompt = "value"},
+  EditRequest = {experiment_id = "value", input_image_base64 = "bytes", prompt = "value", feature_id = "value", negative_prompt = "value", steps = "value", guidance_scale = "value", strength = "value", seed = "value", profile = "Profile", mask_image_base64 = "bytes", mask_options = "MaskOptions", outpaint = "Outpaint", reference_images_base64 = "bytes", background = "Background", negative_scale = "value", output = "OutputOptions", postprocess = "Postprocess", preview_every = "value", request_id = "value", expand_prompt = "value"},
   CancelEditRequest = {request_id = "value"},
-  MaskOptions = {subject = "value", invert = "value", threshold = "value", fill_holes = "value", grow_px = "value", feather_px = "value"},
+  MaskOptions = {subject = "MaskSubject", invert = "value", threshold = "value", fill_holes = "value", grow_px = "value", feather_px = "value"},
   Outpaint = {left = "value", right = "value", top = "value", bottom = "value", aspect = "value"},
-  OutputOptions = {format = "value", quality = "value", omit = "value"},
+  OutputOptions = {format = "OutputFormat", quality = "value", omit = "OutputOmit"},
+}
+local ENUMS = {
+  Profile = {"PROFILE_UNSPECIFIED", "PROFILE_FAST", "PROFILE_BALANCED", "PROFILE_HIGH"},
+  Background = {"BACKGROUND_UNSPECIFIED", "BACKGROUND_WHOLE", "BACKGROUND_KEEP", "BACKGROUND_REMOVE", "BACKGROUND_TRANSPARENT"},
+  Postprocess = {"POSTPROCESS_UNSPECIFIED", "POSTPROCESS_ON", "POSTPROCESS_OFF"},
+  MaskSubject = {"MASK_SUBJECT_UNSPECIFIED", "MASK_SUBJECT_SUBJECT", "MASK_SUBJECT_BACKGROUND"},
+  OutputFormat = {"OUTPUT_FORMAT_UNSPECIFIED", "OUTPUT_FORMAT_PNG", "OUTPUT_FORMAT_JPEG", "OUTPUT_FORMAT_WEBP"},
+  OutputOmit = {"OUTPUT_OMIT_UNSPECIFIED", "OUTPUT_OMIT_CUTOUT", "OUTPUT_OMIT_MASK"},
 }
 -- The protos' own names, which are taken too.
 local ALIASES = {
@@ -103,7 +111,8 @@ local ALIASES = {
 }
 
 -- A JSON body, before the transcoder reads it, which drops keys that it does not know: a misspelt one would change the edit
--- without a word. Knows JSON and the fields' names; values are the transcoder's to judge, but for base64.
+-- without a word. Knows JSON, the fields' names and those of enums; other values are the transcoder's to judge, but for
+-- base64.
 
 -- Of values and quotation marks; a picture is one value. Millions would hold Envoy's thread for minutes.
 local MAX_DEPTH, MAX_PARTS = 32, 100000
@@ -232,10 +241,23 @@ function Reader:value(kind, path)
   elseif character == '"' then
     local first, last = self:string("a string")
     if kind == "bytes" then self:base64(first, last, path) end
+    if ENUMS[kind] then self:enum(ENUMS[kind], first, last, path) end
   else
     self:literal()
   end
   self.depth = self.depth - 1
+end
+
+-- The name of an enum's value; the transcoder would refuse another one without saying which there are.
+function Reader:enum(names, first, last, path)
+  local given, known = self.text:sub(first, last), {}
+  for _, name in ipairs(names) do
+    if name == given then return end
+    if not name:find("_UNSPECIFIED$") then known[#known + 1] = name end
+  end
+  local choices = table.concat(known, ", ")
+  fail(path, ("must be one of %s; it is %s"):format(choices, quoted(given)),
+    ("%s 필드는 다음 중 하나여야 합니다: %s"):format(path, choices))
 end
 
 local WORDS = {["true"] = true, ["false"] = true, ["null"] = true}

@@ -1,7 +1,7 @@
-"""What Envoy reads: made from the protos and the two configurations.
+"""Generate Envoy's files from the protos and the two configurations.
 
-api.binpb and openapi.json, the scripts out of lua/, and cluster/, the configurations with a cluster's addresses. All
-are committed, so that neither a cluster nor `imgedit up --gateway` needs a compiler.
+api.binpb and openapi.json, the scripts from lua/, and cluster/, the configurations with a cluster's addresses. All are
+committed, so that neither a cluster nor `imgedit up --gateway` needs a compiler.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ FROM_EDGE = Mutual(
 )
 TO_MODEL_SERVICES = Mutual(MOUNTED, True, {row.name: row.image for row in MODEL_SERVICES})
 
-# Errors with details answer an empty body unless Envoy knows the messages in them.
+# Envoy returns an empty body for errors with details unless it knows their messages.
 SOURCES = ("imgedit/v1/edit.proto", "google/rpc/error_details.proto", "google/rpc/status.proto")
 
 
 def files() -> dict[Path, bytes]:
-    """What each file must hold."""
+    """The expected content of each file."""
     compiled = compile_protos()
     document = OpenApi(compiled, version=__version__).describe(SERVICE)
     openai_paths.add(document)
@@ -70,7 +70,7 @@ def files() -> dict[Path, bytes]:
 
 
 def cluster_edge(upstream: Mutual | None = None) -> gateway.Config:
-    """The edge of a cluster: open to all, every orchestrator behind its headless Service."""
+    """The edge of a cluster: public, with all orchestrators of a headless Service."""
     return gateway.edge(
         public=Address(8080, EVERYWHERE),
         metrics=Address(9100, EVERYWHERE),
@@ -83,7 +83,10 @@ def cluster_edge(upstream: Mutual | None = None) -> gateway.Config:
 
 
 def cluster_sidecar(upstream: Mutual | None = None) -> gateway.Config:
-    """The sidecar of a cluster: listens for the orchestrator in its pod, every replica behind a headless Service."""
+    """The sidecar of a cluster.
+
+    Local to its pod, with all replicas of headless Services.
+    """
     return gateway.sidecar(
         listeners={row.name: Address(SIDECAR_PORT + place) for place, row in enumerate(MODEL_SERVICES)},
         replicas={row.name: [Address(row.port, row.image)] for row in MODEL_SERVICES},
@@ -99,7 +102,7 @@ def _text(document: gateway.Config, indent: int | None = 0) -> bytes:
 
 
 def compile_protos(sources: Sequence[str] = SOURCES) -> FileDescriptorSet:
-    """The protos and all that they import, with the comments."""
+    """The protos and all their imports, with comments."""
     includes = Path(next(iter(google.api.__path__))).parents[1]
     with tempfile.TemporaryDirectory() as scratch:
         target = Path(scratch, "api.binpb")

@@ -1,6 +1,6 @@
-"""The OpenAPI 3.1 description of the REST paths, made from the compiled protos and the comments in them.
+"""Generate the OpenAPI 3.1 description from compiled protos and their comments.
 
-Knows google.api.http annotations and proto3's JSON mapping; knows no path, message or field by name.
+Uses google.api.http annotations and proto3's JSON mapping.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _WELL_KNOWN: dict[str, Json] = {
 class OpenApi:
     """Builds one description from a descriptor set that was compiled with source info.
 
-    version: of the API's implementation, for the title block.
+    version: of the implementation, for the title block.
     """
 
     def __init__(self, files: FileDescriptorSet, *, version: str) -> None:
@@ -59,7 +59,7 @@ class OpenApi:
             self._index(file)
 
     def describe(self, service: str) -> Json:
-        """The document for one service, named in full: its HTTP paths and every message that they use."""
+        """The document for one service: its HTTP paths and their messages."""
         package, _, name = service.rpartition(".")
         services = [item for file in self._files if file.package == package for item in file.service]
         found = next(item for item in services if item.name == name)
@@ -86,7 +86,7 @@ class OpenApi:
         }
 
     def _index(self, file: FileDescriptorProto) -> None:
-        """Note every message, enum and comment of a file by its full name, with a dot in front."""
+        """Index messages, enums and comments of a file by full name with a leading dot."""
         base = f".{file.package}"
         for location in file.source_code_info.location:
             if location.leading_comments and (name := _named_by(file, list(location.path))):
@@ -97,7 +97,10 @@ class OpenApi:
             self._enums[f"{base}.{enum.name}"] = enum
 
     def _add_path(self, paths: Json, name: str, method: MethodDescriptorProto, route: Route, number: int) -> None:
-        """number: the route's place among the method's, from 1; an operation's id must be unique."""
+        """Describe one route.
+
+        number: the route's position among the method's, from 1; an operation's id must be unique.
+        """
         in_path = re.findall(r"\{(\w+)\}", route.path)
         operation: Json = {
             "operationId": method.name + (str(number) if number > 1 else ""),
@@ -136,12 +139,12 @@ class OpenApi:
         }
 
     def _reference(self, name: str) -> Json:
-        """A reference to a message's or an enum's schema, which is built on first use."""
+        """A reference to the schema of a message or an enum, built on first use."""
         if name in _WELL_KNOWN:
             return _WELL_KNOWN[name]
         short = name.rsplit(".", 1)[-1]
         if short not in self._schemas:
-            self._schemas[short] = {}  # a message may hold itself
+            self._schemas[short] = {}  # a message may contain itself
             self._schemas[short] = self._enum(name) if name in self._enums else self._message(name)
         return {"$ref": f"#/components/schemas/{short}"}
 
@@ -182,7 +185,7 @@ class OpenApi:
 
 
 def _named_by(file: FileDescriptorProto, path: list[int]) -> str | None:
-    """The name, within the file's package, of what a source location's path leads to; None = nothing with a name."""
+    """The name, within the package, behind a source location's path; None = no name."""
     node: Any = file
     names = []
     for number, index in zip(path[::2], path[1::2], strict=False):

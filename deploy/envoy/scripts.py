@@ -1,6 +1,6 @@
-"""The edge's Lua scripts: the hand-written parts in lua/ with tables made from the protos and the error classes.
+"""Generate the edge's Lua scripts: the hand-written parts in lua/ with tables.
 
-Knows google.api.http annotations; knows no path, message or field by name.
+The tables come from the protos, their google.api.http annotations and the error classes.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from imgedit.errors import ImgeditError, ScopeMissing, ServiceUnavailable, Unaut
 
 FOLDER = Path(__file__).parent / "lua"
 
-# What the check of a credential can end with.
+# The possible results of a credential check.
 _ERRORS: tuple[type[ImgeditError], ...] = (Unauthenticated, ScopeMissing, ServiceUnavailable)
 
 
 def headers(files: FileDescriptorSet, service: str) -> bytes:
-    """The script that judges a call before its body is read."""
+    """The script that checks a call before its body is read."""
     return _joined(_part("refuse"), _errors(), _calls(files, service), _part("headers"))
 
 
 def body(files: FileDescriptorSet, service: str) -> bytes:
-    """The script that judges the keys of a JSON body."""
+    """The script that checks the keys of a JSON body."""
     return _joined(_part("refuse"), _bodies(files, service), _part("body"))
 
 
@@ -52,7 +52,7 @@ def _number(code: grpc.StatusCode) -> int:
 
 
 def _calls(files: FileDescriptorSet, service: str) -> str:
-    """The calls that have one body, as Lua patterns of their paths, and the RPC of each."""
+    """The calls with one body, as Lua patterns of their paths, and the RPC of each."""
     lines = []
     for method in _methods(files, service):
         rpc = f"/{service}/{method.name}"
@@ -64,8 +64,16 @@ def _calls(files: FileDescriptorSet, service: str) -> str:
 
 
 def _bodies(files: FileDescriptorSet, service: str) -> str:
-    """The JSON paths and their messages; of each message the fields: "bytes", "value", or the message in it."""
-    paths, pending = [], []
+    """The JSON paths, their messages' fields and the names of enums.
+
+    A field is "bytes", "value", an enum or a message.
+    """
+    paths, pending, enums = [], [], {}
+    names = {
+        f".{file.package}.{enum.name}": ", ".join(f'"{value.name}"' for value in enum.value)
+        for file in files.file
+        for enum in file.enum_type
+    }
     for method in _methods(files, service):
         for route in routes(method):
             if not route.has_body:
@@ -82,17 +90,20 @@ def _bodies(files: FileDescriptorSet, service: str) -> str:
             continue
         fields[found.name] = ", ".join(f'{field.json_name} = "{_kind(field)}"' for field in found.field)
         pending += [field.type_name for field in found.field if field.type == FieldDescriptorProto.TYPE_MESSAGE]
+        used = [field.type_name for field in found.field if field.type == FieldDescriptorProto.TYPE_ENUM]
+        enums |= {name.rpartition(".")[2]: names[name] for name in used}
         others = [f'{field.name} = "{field.json_name}"' for field in found.field if field.name != field.json_name]
         if others:
             aliases.append(f"  {found.name} = {{{', '.join(others)}}},")
     lines = ["-- The JSON paths and their messages.", "local BODIES = {", *paths, "}"]
     lines += ["local FIELDS = {", *(f"  {name} = {{{text}}}," for name, text in fields.items()), "}"]
+    lines += ["local ENUMS = {", *(f"  {name} = {{{text}}}," for name, text in enums.items()), "}"]
     lines += ["-- The protos' own names, which are taken too.", "local ALIASES = {", *aliases, "}", ""]
     return "\n".join(lines)
 
 
 def _kind(field: FieldDescriptorProto) -> str:
-    if field.type == FieldDescriptorProto.TYPE_MESSAGE:
+    if field.type in (FieldDescriptorProto.TYPE_MESSAGE, FieldDescriptorProto.TYPE_ENUM):
         return field.type_name.rpartition(".")[2]
     return "bytes" if field.type == FieldDescriptorProto.TYPE_BYTES else "value"
 
@@ -109,5 +120,5 @@ def _methods(files: FileDescriptorSet, service: str) -> list[MethodDescriptorPro
 
 
 def _escaped(path: str) -> str:
-    """A path as a Lua pattern; braces stay as they are."""
+    """A path as a Lua pattern with unchanged braces."""
     return re.sub(r"([^\w/{}])", r"%\1", path)

@@ -1,7 +1,6 @@
-"""The three dashboards: Edits, Model services, Capacity. Knows the metrics; knows nothing of Grafana.
+"""The three dashboards: Edits, Model services, Capacity.
 
-Rates of counters and ratios of sums throughout: an average of ratios would give a quiet replica the weight of a busy
-one.
+Uses rates of counters and ratios of sums: an average of ratios would give a quiet replica the weight of a busy one.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ def rate(counter: str, by: str = "", where: str = "") -> str:
 
 
 def share(counter: str, where: str, by: str = "") -> str:
-    """The part of a counter's events that `where` picks, per group."""
+    """The share of a counter's events that match `where`, per group."""
     return f"{rate(counter, by, where)} / ({rate(counter, by)} > 0)"
 
 
@@ -157,7 +156,7 @@ EDITS = (
                 runbook="imgediteditsslow",
             ),
             Panel(
-                "단계별 시간",
+                "스테이지별 시간",
                 "Time by stage",
                 [(mean("imgedit_stage_duration_seconds", "stage"), "{{stage}}")],
                 unit="s",
@@ -185,7 +184,7 @@ EDITS = (
                 runbook="imgediteditsslow",
             ),
             Panel(
-                "다시 실행된 단계",
+                "다시 실행된 스테이지",
                 "Stages run again",
                 [(rate("imgedit_stage_reruns_total", "stage"), "{{stage}}")],
                 unit="ops",
@@ -381,7 +380,7 @@ SERVICES = (
                 runbook="imgeditworkrefused",
             ),
             Panel(
-                "취소로 아낀 단계",
+                "취소로 아낀 스텝",
                 "Steps saved by cancelling",
                 [(rate("imgedit_engine_steps_saved_total", "service"), "{{service}}")],
                 unit="ops",
@@ -422,7 +421,7 @@ SERVICES = (
         "Work",
         [
             Panel(
-                "단계 시간 P50",
+                "스텝 시간 P50",
                 "Step, P50",
                 [(quantile(0.5, "imgedit_engine_step_seconds", "service"), "{{service}}")],
                 unit="s",
@@ -454,7 +453,7 @@ SERVICES = (
                 runbook="scale",
             ),
             Panel(
-                "생략한 단계",
+                "생략한 스텝",
                 "Steps skipped by the step cache",
                 [(rate("imgedit_engine_step_cache_skips_total", "service"), "{{service}}")],
                 unit="ops",

@@ -1,4 +1,4 @@
-"""What a panel says, and how it becomes one of Grafana's. Knows the SDK; knows no metric."""
+"""A panel's content, and its conversion to Grafana's SDK."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ WIDTH, HEIGHT = 24, 8
 
 @dataclass(frozen=True)
 class Panel:
-    """One panel: titles in Korean and English, Grafana's name of the unit, and queries with their legends.
+    """One panel: titles in Korean and English, a unit, and queries with their legends.
 
     kind: lines, stacked lines, or one number. width: of the dashboard's 24 columns. help: in both languages. runbook:
     the section of docs/operations.md that says what to do about it.
@@ -72,7 +72,7 @@ def build(uid: str, korean: str, english: str, rows: Sequence[Row]) -> Dashboard
     made = dashboard.Dashboard(f"imgedit · {korean} · {english}").uid(uid).tags(["imgedit"])
     made.refresh("30s").time("now-6h", "now").timezone("browser").readonly()
     made.with_variable(dashboard.DatasourceVariable("datasource").label("Prometheus").type("prometheus"))
-    numbers = itertools.count(1)  # of the panels: Grafana tells them apart by it
+    numbers = itertools.count(1)  # of the panels: Grafana identifies them by it
     y = 0
     for row in rows:
         heading = (

@@ -1,1 +1,1 @@
-"""The command `imgedit`: one module per command, and what commands share. Nothing outside this package imports it."""
+"""The command `imgedit`: one module per subcommand, and their shared code."""

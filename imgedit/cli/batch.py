@@ -1,4 +1,4 @@
-"""The command `imgedit batch`: every picture of a folder, several at once, to be gone on with after an end."""
+"""The command `imgedit batch`: edit a folder of images, in parallel and resumable."""
 
 from __future__ import annotations
 
@@ -74,14 +74,14 @@ def batch(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
     lang: Lang = None,
 ) -> None:
-    """Edit every picture of a folder in the same way.
+    """Edit every image of a folder with the same options.
 
     What is done is noted in imgedit-batch.jsonl beside the results: the same command again, after Ctrl-C or a fault,
     edits only what is missing or has changed. Other files are written over only after a question or with --force, and
     inputs never.
 
-    Exit code 0: every picture is done; 3: some are not; 1: none is, or the command is wrong; 4: none is, since no
-    server answers or has room; 130: ended by Ctrl-C.
+    Exit code 0: all images are done; 3: some failed; 1: all failed, or the command is wrong; 4: none is done, because
+    no server responds or has capacity; 130: ended by Ctrl-C.
     """
     options = ask()
     ending = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}[format]
@@ -113,7 +113,7 @@ def batch(
 
 
 def _with_own(found: list[Job], masks: Path | None, prompts: Path | None, options: EditOptions) -> list[Job]:
-    """The jobs with what each is asked for alone."""
+    """The jobs with their own options."""
     if masks is not None:
         if options.get("mask") is not None:
             raise PerPictureError("--mask and --masks do not go together: one mask for all, or one for each")

@@ -1,4 +1,4 @@
-"""The commands `imgedit catalogue check`, `import` and `schema`, which run the orchestrator's own code as a process."""
+"""The commands `imgedit catalogue check` and `schema`, run in the orchestrator."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import typer
 from rich.markup import escape
 
 from imgedit import installation, output_files
-from imgedit.cli import trial
 from imgedit.cli.console import (
     Lang,
     err,
@@ -98,7 +97,7 @@ def import_(
         _check_new(path)
     text = _imported(file, experiment_id, save_node)
     if is_checked:
-        _try(text, picture or trial.SAMPLE, base_port, timeout, check_output)
+        _try(text, picture, base_port, timeout, check_output)
     if out is None:
         print(text, end="")
         return
@@ -108,7 +107,7 @@ def import_(
 
 @app.command(cls=Command)
 def schema() -> None:
-    """Print the JSON Schema of a catalogue file, for editors that complete and check YAML."""
+    """Print the JSON Schema of a catalogue file, for YAML editors."""
     _run("schema")
 
 
@@ -139,10 +138,13 @@ def _imported(file: Path, experiment_id: str | None, save_node: str | None) -> s
     return done.stdout
 
 
-def _try(text: str, picture: Path, base_port: int, timeout: float, check_output: Path | None) -> None:
+def _try(text: str, picture: Path | None, base_port: int, timeout: float, check_output: Path | None) -> None:
     """Edit the sample; the command ends here where that fails."""
+    # NumPy and Pillow take a quarter of a second, which no other command should wait for.
+    from imgedit.cli import trial
+
     try:
-        found = trial.run(text, picture, base_port, timeout)
+        found = trial.run(text, picture or trial.SAMPLE, base_port, timeout)
     except SettingsError as error:
         fail(error.message)
     except ImgeditError as error:

@@ -1,6 +1,6 @@
-"""What a shell completes that only the server knows: the ids of experiments and features.
+"""Shell completion of experiment and feature ids from the server.
 
-Nothing is offered where no server answers within a second; a completion never prints an error.
+Without a response within a second it offers nothing; it never prints an error.
 """
 
 from __future__ import annotations

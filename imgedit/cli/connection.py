@@ -1,6 +1,6 @@
-"""The options by which a command reaches its server: where it is, whom to trust, what to show.
+"""The connection options of the commands: target, TLS, credentials.
 
-There is none for the token itself: whoever lists the processes of a machine reads their options.
+The token itself is not an option, because process lists show options.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Where the commands write: results to standard output, everything about them to standard error."""
+"""Where the commands write.
+
+Results to standard output, everything about them to standard error.
+"""
 
 from __future__ import annotations
 
@@ -81,7 +84,7 @@ def say(text: str, **values: object) -> str:
 
 
 _SIGNS = {"–": "-", "…": "...", "·": "-", "→": "->", "×": "x", "•": "*"}
-"""Typographic signs of ours, for terminals that lack them."""
+"""Replacements for typographic signs that terminals lack."""
 
 
 def _replaced(error: UnicodeError) -> tuple[str | bytes, int]:
@@ -93,7 +96,7 @@ def _replaced(error: UnicodeError) -> tuple[str | bytes, int]:
 
 
 def adapt_streams() -> None:
-    """Have output show what its encoding lacks (CP949, ASCII …) in other signs, instead of ending the command."""
+    """Escape characters that the output's encoding (CP949, ASCII …) lacks."""
     codecs.register_error("imgedit", _replaced)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -101,12 +104,15 @@ def adapt_streams() -> None:
 
 
 def shown(text: str) -> str:
-    """A text of which a part may be a file's name; bytes that are no text are shown in hexadecimal."""
+    """A text that may contain a file name; undecodable bytes appear in hexadecimal."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def plain(text: str) -> str:
-    """A text from elsewhere, for a terminal: without markup, control characters but line ends, marks of direction."""
+    """Sanitise foreign text for a terminal.
+
+    No markup, control or direction characters.
+    """
     signs = (
         sign if sign.isprintable() or sign == "\n" else sign.encode("unicode_escape").decode("ascii") for sign in text
     )
@@ -123,12 +129,12 @@ def message(error: Exception) -> str:
 
 
 def print_json(content: Any) -> None:
-    """One JSON document on standard output, on one line, whatever the terminal's width and encoding."""
+    """Print one JSON document on one line, whatever the terminal's width and encoding."""
     print(json_line(content, sys.stdout.encoding))
 
 
 def print_path(path: Path) -> None:
-    """A path on standard output, for programs: byte for byte where the encoding of the output lacks a character."""
+    """Print a path for programs, byte for byte if the encoding lacks a character."""
     try:
         str(path).encode(sys.stdout.encoding)
     except UnicodeError:

@@ -1,6 +1,6 @@
-"""The command `imgedit models convert`, which runs the converter of a model's own service as a process.
+"""The command `imgedit models convert`, which runs a service's converter.
 
-Knows which converter a file is for, and that what is converted stands in `models.lock`; knows no format.
+It chooses the converter for a file and records the result in `models.lock`.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def _converter(source: Path, target: Path, config: Path | None) -> tuple[str, st
         content = json.loads(path.read_text(encoding="utf-8"))
         name = content["_class_name"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ValueError(f"{path} is no configuration of a transformer ({error})") from error
+        raise ValueError(f"{path} is not the configuration of a transformer ({error})") from error
     if name not in CONVERTERS:
         raise ValueError(f"{path} is of {str(name)[:80]!r}; {' and '.join(CONVERTERS)} can be converted")
     return CONVERTERS[name]

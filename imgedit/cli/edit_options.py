@@ -1,4 +1,4 @@
-"""The options of `imgedit edit` and `imgedit batch` that say what is asked for, and the EditOptions that they make."""
+"""The edit options of `imgedit edit` and `imgedit batch`, and their EditOptions."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def _options(
     profile: Annotated[Profile | None, typer.Option(help="Speed against quality. [default: balanced]")] = None,
     background: Annotated[
         Background | None,
-        typer.Option(help="What becomes of the picture around the subject (Qwen). [default: the feature's]"),
+        typer.Option(help="Treatment of the area around the subject (Qwen). [default: the feature's]"),
     ] = None,
     postprocess: Annotated[bool, typer.Option(help="Match the painted region's tone to its surroundings.")] = True,
     reference: Annotated[list[Path] | None, typer.Option(help="A reference picture; may be given twice.")] = None,
@@ -103,7 +103,7 @@ def _options(
         str | None, typer.Option(help="Extend to this aspect, for instance 16:9.", rich_help_panel=OUTPAINT)
     ] = None,
 ) -> EditOptions:
-    """What an edit is asked for, but for its output."""
+    """The options of an edit, except its output."""
     for name, text in (("prompt", prompt), ("negative-prompt", negative_prompt), ("experiment", experiment)):
         _check_text(name, text)
     for name, text in (("feature", feature), ("aspect", aspect)):
@@ -139,12 +139,15 @@ def _options(
 
 
 def _check_text(name: str, text: str | None) -> None:
-    """Refuse bytes that the terminal's encoding does not know; they reach a program as lone surrogates."""
+    """Refuse bytes that the terminal's encoding does not know.
+
+    They reach a program as lone surrogates.
+    """
     try:
         (text or "").encode()
     except UnicodeEncodeError as error:
         encoding = sys.getfilesystemencoding()
-        raise typer.BadParameter(f"--{name}: character {error.start + 1} is no text in {encoding}") from None
+        raise typer.BadParameter(f"--{name}: character {error.start + 1} is not text in {encoding}") from None
 
 
 asking = instead_of("ask", _options)

@@ -1,4 +1,7 @@
-"""What the commands end with. Part of the interface: scripts decide by it."""
+"""The exit codes of the commands.
+
+They are part of the interface: scripts use them.
+"""
 
 from __future__ import annotations
 
@@ -37,5 +40,5 @@ def may_pass_later(error: ImgeditError) -> bool:
 
 
 def of(error: ImgeditError) -> ExitCode:
-    """What a command ends with that failed by this error."""
+    """The exit code for this error."""
     return ExitCode.TRY_LATER if may_pass_later(error) else ExitCode.FAILED

@@ -1,4 +1,4 @@
-"""The command `imgedit inspect`: what a result says of its own making, and the same edit once more."""
+"""The command `imgedit inspect`: show the record of a result, or repeat the edit."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def _text(value: Any) -> str:
 
 
 def _differences(before: Record, after: Record | None) -> list[str]:
-    """What was used otherwise this time, for instance another model, or a default that has changed."""
+    """The parameters that differ this time: another model, a new default."""
     if after is None:
         return ["the new result holds no record"]
     names = {**before.effective, **after.effective}

@@ -121,7 +121,7 @@ HELP: dict[str, str] = {
     "How far from the picture, 0.0 to 1.0.": "원본에서 바뀌는 정도, 0.0~1.0.",
     "The same seed gives the same picture.": "시드가 같으면 결과도 같습니다.",
     "Speed against quality. [default: balanced]": "속도와 품질의 균형. [기본값: balanced]",
-    "What becomes of the picture around the subject (Qwen). [default: the feature's]": (
+    "Treatment of the area around the subject (Qwen). [default: the feature's]": (
         "인물 주변을 어떻게 할지(Qwen). [기본값: 기능에 따름]"
     ),
     "Match the painted region's tone to its surroundings.": "다시 그린 영역의 색조를 주변에 맞춥니다.",
@@ -157,12 +157,12 @@ HELP: dict[str, str] = {
         "https_proxy나 http_proxy의 프록시를 거쳐 접속하거나 전혀 쓰지 않습니다. [기본값: 서버가 이 컴퓨터나 같은 "
         "클러스터에 있으면 쓰지 않음]"
     ),
-    "Edit every picture of a folder in the same way.\n\n"
+    "Edit every image of a folder with the same options.\n\n"
     "What is done is noted in imgedit-batch.jsonl beside the results: the same command again, after Ctrl-C or a fault,"
     "\nedits only what is missing or has changed. Other files are written over only after a question or with --force, "
     "and\ninputs never.\n\n"
-    "Exit code 0: every picture is done; 3: some are not; 1: none is, or the command is wrong; 4: none is, since no\n"
-    "server answers or has room; 130: ended by Ctrl-C.": (
+    "Exit code 0: all images are done; 3: some failed; 1: all failed, or the command is wrong; 4: none is done, "
+    "because\nno server responds or has capacity; 130: ended by Ctrl-C.": (
         "폴더의 모든 이미지를 같은 방법으로 편집합니다.\n\n"
         "끝난 작업은 결과 옆의 imgedit-batch.jsonl에 기록됩니다. Ctrl-C나 오류 뒤에 같은 명령을 다시 실행하면 "
         "빠졌거나 바뀐 이미지만 편집합니다. 다른 파일은 물어본 뒤나 --force를 줄 때만 덮어쓰고, 입력 파일은 절대 "
@@ -207,8 +207,8 @@ HELP: dict[str, str] = {
         "`imgedit up`이 실행 중인 서비스를 어느 터미널에서나 끝냅니다. 진행 중인 편집에는 몇 초를 줍니다.\n\n"
         "종료 코드 0: 종료했거나 실행 중인 것이 없음."
     ),
-    "Look at this machine: Python, packages, devices, memory, disk, ports, weights, licences; say what to do.\n\n"
-    "Exit code 0: nothing is in the way, WARN and NOTE aside; 1: something is (FAIL).": (
+    "Check Python, packages, devices, memory, disk, ports, weights and licences.\n\n"
+    "Prints advice for each finding. Exit code 0: no FAIL; 1: a FAIL.": (
         "이 컴퓨터의 Python, 패키지, 장치, 메모리, 디스크, 포트, 모델, 라이선스를 살피고 할 일을 알려 줍니다.\n\n"
         "종료 코드 0: WARN과 NOTE 말고는 문제 없음, 1: 문제 있음(FAIL)."
     ),
@@ -343,16 +343,16 @@ HELP: dict[str, str] = {
         "종료 코드 0: 오류 없음, 1: 오류 있음."
     ),
     "Catalogue files (YAML).": "카탈로그 파일(YAML).",
-    "Print the JSON Schema of a catalogue file, for editors that complete and check YAML.": (
+    "Print the JSON Schema of a catalogue file, for YAML editors.": (
         "카탈로그 파일의 JSON Schema를 출력합니다. YAML을 자동 완성하고 검사하는 편집기에 씁니다."
     ),
     "Make the tokens by which callers of the public API are known.": "공개 API를 부를 때 쓰는 토큰을 만듭니다.",
-    "Make a token. It is printed once and kept nowhere; servers are given the line with its hash.\n\n"
+    "Make a token.\n\nIt is printed once and kept nowhere; servers are given the line with its hash.\n\n"
     "The first line of the output is the token. Without --append the second one is the line for the file of tokens.": (
-        "토큰을 만듭니다. 토큰은 한 번만 출력되고 어디에도 저장되지 않으며, 서버에는 해시가 담긴 줄만 줍니다.\n\n"
+        "토큰을 만듭니다.\n\n토큰은 한 번만 출력되고 어디에도 저장되지 않으며, 서버에는 해시가 담긴 줄만 줍니다.\n\n"
         "출력의 첫 줄이 토큰입니다. --append가 없으면 둘째 줄이 토큰 파일에 넣을 줄입니다."
     ),
-    "Who will use it; stands in the logs.": "사용자 이름. 로그에 남습니다.",
+    "The caller's name, shown in the logs.": "사용자 이름. 로그에 남습니다.",
     "edit, list or admin; may be given several times.": "edit, list, admin 중 하나. 여러 번 지정할 수 있습니다.",
     "Add the line to this file of tokens, which is made where it is not there.": (
         "토큰 파일에 줄을 덧붙입니다. 파일이 없으면 만듭니다."

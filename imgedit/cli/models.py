@@ -1,4 +1,6 @@
-"""The commands `imgedit models list`, `pull` and `verify`: words for what `models` and `models_pull` do.
+"""The commands `imgedit models list`, `pull` and `verify`.
+
+Words for what `models` and `models_pull` do.
 
 `models convert` is in `convert`, `models adopt` in `adopt`.
 """
@@ -45,7 +47,7 @@ Folder = Annotated[
 
 
 class Name(StrEnum):
-    """What can be pulled."""
+    """The downloadable models."""
 
     BEN2 = "ben2"
     FLUX_FILL = "flux-fill"

@@ -1,4 +1,7 @@
-"""Options that several commands share: written once, as the parameters of a function, and given to each command."""
+"""Options that several commands share.
+
+Written once, as the parameters of a function, and given to each command.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,9 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def instead_of(parameter: str, build: Callable[..., Any]) -> Callable[[Command], Command]:
-    """Give a command the parameters of `build` as options instead of its own `parameter`.
+    """Replace a command's `parameter` by the parameters of `build` as options.
 
-    The command gets there what calls `build` with them, so that it decides when.
+    The command receives a function that calls `build` with them.
     """
 
     def decorate(command: Command) -> Command:

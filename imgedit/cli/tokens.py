@@ -23,18 +23,20 @@ app = typer.Typer(
 
 @app.callback()
 def group() -> None:
-    """Keeps `new` a command of its own while it is the only one."""
+    """Keeps `new` a subcommand while it is the only one."""
 
 
 @app.command(cls=Command)
 def new(
-    name: Annotated[str, typer.Option(help="Who will use it; stands in the logs.")],
+    name: Annotated[str, typer.Option(help="The caller's name, shown in the logs.")],
     scope: Annotated[list[str], typer.Option(help="edit, list or admin; may be given several times.")],
     append: Annotated[
         Path | None, typer.Option(help="Add the line to this file of tokens, which is made where it is not there.")
     ] = None,
 ) -> None:
-    """Make a token. It is printed once and kept nowhere; servers are given the line with its hash.
+    """Make a token.
+
+    It is printed once and kept nowhere; servers are given the line with its hash.
 
     The first line of the output is the token. Without --append the second one is the line for the file of tokens.
     """

@@ -1,1 +1,1 @@
-"""Image files: the door for untrusted ones, their containers, decoding, colour, encoding, provenance. No models."""
+"""Image files: checks, containers, decoding, colour, encoding, provenance."""

@@ -1,7 +1,8 @@
-"""What a decoder gives, as upright 8-bit sRGB: colour profiles, CMYK, palettes, alpha, EXIF turn.
+"""Convert a decoder's output to upright 8-bit sRGB.
 
-Works in bands of rows, so that a large picture is held once by the decoder and once as the result. Knows the modes
-that Pillow's JPEG and WebP decoders and `imgedit.imaging.png_samples` give; judges nothing.
+Handles colour profiles, CMYK, palettes, alpha and EXIF orientation. Works in bands of rows, so that a large image is
+held once by the decoder and once as the result. Accepts the modes of Pillow's JPEG and WebP decoders and of
+`imgedit.imaging.png_samples`.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ _SPACES = {"L": ("GRAY", "RGB "), "RGB": ("RGB ",), "CMYK": ("CMYK",)}
 
 
 def upright(image: Image.Image, orientation: int) -> tuple[Pixels, Pixels | None]:
-    """A decoded image as (H, W, 3) and its alpha (H, W), or None where its mode has none."""
+    """A decoded image as (H, W, 3) and its alpha (H, W), or None without alpha."""
     has_alpha = image.mode in ("RGBA", "LA") or "transparency" in image.info
     width, height = image.size
     rgb = _blank((height, width, 3), orientation)
@@ -42,13 +43,13 @@ def upright(image: Image.Image, orientation: int) -> tuple[Pixels, Pixels | None
 
 
 def _blank(shape: tuple[int, ...], orientation: int) -> Pixels:
-    """Room for a picture that is stored as `shape` and turned by `orientation`."""
+    """A buffer for an image stored as `shape` and rotated by `orientation`."""
     turned = (shape[1], shape[0], *shape[2:]) if orientation >= 5 else shape
     return np.empty(turned, np.uint8)
 
 
 def _stored(upright: Pixels, orientation: int) -> Pixels:
-    """A view of an upright picture whose rows and columns are those of the file."""
+    """A view of an upright image in the file's row and column order."""
     view = upright.swapaxes(0, 1) if orientation >= 5 else upright
     if orientation in (3, 4, 6, 7):
         view = view[::-1]
@@ -58,7 +59,10 @@ def _stored(upright: Pixels, orientation: int) -> Pixels:
 
 
 def _colours_of(image: Image.Image) -> Colours:
-    """By the colour profile; one that is unreadable, or of another colour space, is taken for sRGB as browsers do."""
+    """Convert by the colour profile.
+
+    An unreadable or mismatched profile counts as sRGB, as in browsers.
+    """
     mode = {"1": "L", "L": "L", "LA": "L", "CMYK": "CMYK"}.get(image.mode, "RGB")
     profile = image.info.get("icc_profile")
     if not profile:
@@ -88,7 +92,7 @@ def _transformed(transform: ImageCms.ImageCmsTransform, band: Image.Image) -> Im
 
 
 def _is_identity(transform: ImageCms.ImageCmsTransform) -> bool:
-    """Whether a transform changes no colour by more than rounding: the profile is sRGB under whatever name."""
+    """Whether a transform changes colours only by rounding: the profile is sRGB."""
     steps = np.linspace(0, 255, 18).astype(np.uint8)
     cube = np.stack(np.meshgrid(steps, steps, steps), -1).reshape(18, -1, 3)
     seen = np.asarray(_transformed(transform, Image.fromarray(cube)))

@@ -1,4 +1,4 @@
-"""What a picture file says of itself, read without a decoder: format, size, frames, and whether it is whole.
+"""Read an image file's format, size, frames and integrity without a decoder.
 
 Walks the container only, in time bounded by the number of its parts, and allocates next to nothing. Judges nothing
 but what no decoder should be shown; `imgedit.imaging.images` does. Nothing here trusts a length that the file gives.
@@ -37,16 +37,16 @@ _NO_METADATA = 0b1101_0011
 _HAS_PROFILE = 0b10_0000
 _WEBP_KEPT = (b"VP8X", b"VP8 ", b"VP8L", b"ALPH")
 _PROFILE, _PROFILE_PLACE = b"acsp", 36
-"""What every colour profile has there; colours without one are taken for sRGB, as those with an unreadable one."""
+"""The signature of every colour profile; colours without a readable one count as sRGB."""
 
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says of itself.
+    """A file's own metadata.
 
-    fault: why it cannot be decoded, in words for the caller; None where the container is sound. scans: passes over
-    the picture that a JPEG makes the decoder do. orientation: EXIF's, 1 to 8. profile_bytes: of its colour profile,
-    as it is stored. png: its structure; kept: for the others, start and end of what its decoder needs to see.
+    fault: why it cannot be decoded, for the caller; None for a sound container. scans: passes of a JPEG. orientation:
+    EXIF's, 1 to 8. profile_bytes: stored size of its colour profile. png: its structure; kept: for other formats, start
+    and end of the parts that the decoder needs.
     """
 
     format: Format
@@ -61,7 +61,7 @@ class Header:
     kept: tuple[tuple[int, int], ...] = ()
 
     def essence(self, data: bytes) -> bytes:
-        """The file without what a still picture does not need, so that no decoder parses it."""
+        """The file reduced to the parts of a still image, so no decoder parses the rest."""
         if self.png is not None:
             return self.png.essence(data)
         parts = b"".join(data[start:end] for start, end in self.kept)
@@ -69,23 +69,29 @@ class Header:
 
 
 def is_picture(start: bytes) -> bool:
-    """Whether a file that begins so, in its first 12 bytes or more, is a PNG, JPEG or WebP file."""
+    """Whether a file starts like a PNG, JPEG or WebP file.
+
+    Needs its first 12 bytes.
+    """
     if start.startswith(b"RIFF"):
         return start[8:12] == b"WEBP"
     return any(start.startswith(magic) for magic in _READERS)
 
 
 def read(data: bytes) -> Header | None:
-    """The header of a PNG, JPEG or WebP file; None for anything else, or where not even its size can be read."""
+    """The header of a PNG, JPEG or WebP file.
+
+    None for other files, or if even the size is unreadable.
+    """
     reader = next((reader for magic, reader in _READERS.items() if data.startswith(magic)), None)
     return reader(data) if reader else None
 
 
 def is_lossy(data: bytes) -> bool:
-    """Whether these bytes of a PNG, JPEG or WebP file hold colours that were rounded by a lossy codec."""
+    """Whether a PNG, JPEG or WebP file was compressed by a lossy codec."""
     if data.startswith(b"\xff\xd8\xff"):
         return True
-    chunk = 12  # behind RIFF, size, WEBP
+    chunk = 12  # after RIFF, size, WEBP
     while data[:4] == b"RIFF" and chunk + 8 <= len(data):
         if data[chunk : chunk + 4] in (b"VP8 ", b"VP8L"):
             return data[chunk : chunk + 4] == b"VP8 "
@@ -94,7 +100,10 @@ def is_lossy(data: bytes) -> bool:
 
 
 def orientation(exif: bytes) -> int:
-    """The EXIF orientation, 1 to 8, of a TIFF block with or without the "Exif" prefix; 1 where it has no valid one."""
+    """The EXIF orientation, 1 to 8, of a TIFF block with or without the "Exif" prefix.
+
+    1 if it has no valid one.
+    """
     block = exif.removeprefix(b"Exif\0\0")
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(block[:4])
     if order is None or len(block) < 8:
@@ -156,10 +165,13 @@ def _read_jpeg(data: bytes) -> Header | None:
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """(marker, start, end) of each segment's body, from after SOI up to the first scan. Ends where the file is off."""
+    """(marker, start, end) of each segment's body, from SOI to the first scan.
+
+    Stops at a malformed part.
+    """
     place = 2
     for _ in range(MAX_PARTS):
-        place = data.find(b"\xff", place)  # bytes between segments are passed over, as decoders do
+        place = data.find(b"\xff", place)  # bytes between segments are skipped, as in decoders
         if place < 0 or place + 4 > len(data):
             return
         marker = data[place + 1]
@@ -180,7 +192,7 @@ def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
 
 
 def _scans(data: bytes, place: int) -> tuple[int, bool]:
-    """How many scans follow up to the end of the image, the one at `place` included, and whether that end is there."""
+    """Count the scans from `place` to the end of the image, and whether that exists."""
     scans = 1
     while match := _MARKER.search(data, place):
         marker = match[1][0]
@@ -225,7 +237,10 @@ def _read_webp(data: bytes) -> Header | None:
 
 @dataclass
 class _WebpParts:
-    """The chunks of a WebP file. is_sound: whether they fill the file. kept: start and end of those that are needed."""
+    """The chunks of a WebP file.
+
+    is_sound: whether they fill the file. kept: start and end of the needed ones.
+    """
 
     frames: int = 0
     exif: bytes = b""
@@ -257,7 +272,7 @@ def _webp_parts(data: bytes, end: int) -> _WebpParts:
 
 
 def _as_webp(chunks: bytes, *, has_profile: bool) -> bytes:
-    """A WebP file of these chunks, among which are none of EXIF or XMP."""
+    """A WebP file of these chunks, without EXIF and XMP."""
     if chunks.startswith(b"VP8X"):
         flags = chunks[8] & _NO_METADATA | (_HAS_PROFILE if has_profile else 0)
         chunks = chunks[:8] + bytes([flags]) + chunks[9:]

@@ -1,7 +1,7 @@
-"""Decode untrusted pictures in subprocesses, whose crashes, hangs and memory do not affect this process.
+"""Decode untrusted images in subprocesses, isolated from crashes and hangs.
 
-`Decoders` keeps a few such processes warm and replaces those that end. It knows how to ask them;
-`imgedit.imaging.images` alone judges, here by the container and there by the pixels.
+`Decoders` keeps a few processes warm and replaces those that end. `imgedit.imaging.images` checks the container here
+and the pixels there.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _PASSED_ON = ("LANG", "LD_LIBRARY_PATH", "PATH", "PYTHONDONTWRITEBYTECODE", "PYT
 """Of the environment; no secret is."""
 
 _RUNS = 2
-"""A picture whose process is ended from outside is decoded once more."""
+"""An image whose process is killed from outside is decoded again."""
 
 _OWN_SIGNALS = {
     signal.SIGPROF,
@@ -62,10 +62,10 @@ as the SIGKILL of a kernel that is out of memory."""
 
 
 class Decoders:
-    """Decodes up to `processes` pictures at once, each for up to `seconds` of processor time.
+    """Decodes up to `processes` images at once, each for up to `seconds` of CPU time.
 
-    Callers take turns, and one alone never has all the processes, so nobody else waits behind all of its pictures.
-    `on_lost` is called for each process that ended and was replaced.
+    Callers take turns, and none has all processes, so nobody waits behind all images of another. `on_lost` is called
+    for each replaced process.
     """
 
     def __init__(self, processes: int, seconds: float, *, on_lost: Callable[[], None] = lambda: None) -> None:
@@ -76,7 +76,10 @@ class Decoders:
         self._idle: queue.SimpleQueue[_Decoder] = queue.SimpleQueue()
 
     async def start(self) -> None:
-        """Start the processes and wait until they can decode. Without it each starts with its first picture."""
+        """Start the processes and wait until they can decode.
+
+        Otherwise each starts with its first image.
+        """
         for _ in range(self._processes):
             self._idle.put(_Decoder(self._seconds))
         data = encode_png(np.zeros((images.MIN_SIDE, images.MIN_SIDE, 3), np.uint8))
@@ -84,9 +87,10 @@ class Decoders:
         await asyncio.gather(*(self.open(data, field="warm-up", max_pixels=1024, caller=n) for n in numbers))
 
     async def open(self, data: bytes, *, field: str, max_pixels: int, caller: Hashable = "") -> Picture:
-        """As `images.open_untrusted`. Raises `ImageRejected`, also where decoding breaks a limit or the process.
+        """Check and decode like `images.open_untrusted`.
 
-        Raises `ServiceUnavailable` where processes were ended from outside, which says nothing of the picture.
+        Raises `ImageRejected`, also if decoding breaks a limit or the process, and `ServiceUnavailable` if processes
+        were killed from outside, which says nothing about the image.
         """
         try:
             header = await asyncio.to_thread(images.check, data, field=field, max_pixels=max_pixels)
@@ -98,14 +102,17 @@ class Decoders:
     def open_in_thread(
         self, data: bytes, *, field: str, max_pixels: int, caller: Hashable, patience: float
     ) -> tuple[Picture, Header]:
-        """As `open`, for a thread, which waits. Also raises `QueueFull` when `patience` seconds have passed."""
+        """Like `open`, for a thread, which blocks.
+
+        Also raises `QueueFull` after `patience` seconds.
+        """
         header = images.check(data, field=field, max_pixels=max_pixels)
         return self.decode_in_thread(data, header, field=field, caller=caller, patience=patience), header
 
     def decode_in_thread(
         self, data: bytes, header: Header, *, field: str, caller: Hashable, patience: float
     ) -> Picture:
-        """As `open_in_thread`, for a file whose header the caller has checked against other limits."""
+        """Like `open_in_thread`, for a file whose header the caller has checked itself."""
         return _waited_for(self._submit(caller, data, header, field), data, field, patience)
 
     def convert_in_thread(self, data: bytes, *, field: str, max_bytes: int, caller: Hashable, patience: float) -> Photo:
@@ -149,7 +156,10 @@ class Decoders:
         )
 
     def _idle_one(self) -> _Decoder:
-        """There are as many threads as processes: where none is idle, one has not been started yet."""
+        """Take an idle process, or start one.
+
+        There are as many threads as processes.
+        """
         with suppress(queue.Empty):
             worker = self._idle.get_nowait()
             if worker.is_alive:
@@ -165,12 +175,15 @@ class Decoders:
     def _replace(self, worker: _Decoder) -> None:
         worker.end()
         self._on_lost()
-        with suppress(OSError):  # the next picture starts another
+        with suppress(OSError):  # the next image starts another process
             self._idle.put(_Decoder(self._seconds))
 
 
 class _Lost(Exception):
-    """A decoder ended while it worked on a picture. rejection: None where that was not the picture's doing."""
+    """A decoder ended while it worked on an image.
+
+    rejection: None if the image did not cause it.
+    """
 
     def __init__(self, rejection: ImageRejected | None) -> None:
         super().__init__()
@@ -178,7 +191,10 @@ class _Lost(Exception):
 
 
 class _Decoder:
-    """One process and the socket to it. Started by exec, never by a bare fork, which gRPC's threads do not survive."""
+    """One process and the socket to it.
+
+    Started by exec, never by a bare fork, which gRPC's threads do not survive.
+    """
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
@@ -216,7 +232,7 @@ class _Decoder:
                 return read(answer)
         except TimeoutError:  # without using its processor time: stopped, or the machine stands still
             raise _Lost(None) from None
-        except (OSError, ValueError, KeyError, EOFError):  # gone, or out of its mind
+        except (OSError, ValueError, KeyError, EOFError):  # gone or malfunctioning
             answer = None
         if answer is None:
             raise _Lost(self._autopsy(field))
@@ -244,10 +260,13 @@ class _Decoder:
         return Photo(bytes(file), (int(width), int(height)), (int(original[0]), int(original[1])), str(answer["kind"]))
 
     def _autopsy(self, field: str) -> ImageRejected | None:
-        """Why the process ended, as the caller may know it; None where something else ended it."""
+        """Why the process ended, as the rejection for the caller.
+
+        None if something else ended it.
+        """
         try:
             code = self._process.wait(timeout=1)
-        except subprocess.TimeoutExpired:  # it answers, but not what was asked
+        except subprocess.TimeoutExpired:  # a response that does not fit the request
             return _over_memory(field)
         if code == -signal.SIGPROF:
             return ImageRejected.field(
@@ -277,7 +296,7 @@ def _waited_for(work: Future[T], data: bytes, field: str, patience: float) -> T:
 
 
 def _log_refused(data: bytes, field: str) -> None:
-    """Enough to find the file again where it is kept, and nothing of what is in it."""
+    """Identify the file without its content, to find it again."""
     digest = hashlib.sha256(data).hexdigest()
     _log.info("picture refused", extra={"field": field, "bytes": len(data), "sha256": digest})
 

@@ -1,8 +1,8 @@
-"""The process that decodes untrusted pictures: `python -m imgedit.imaging.decode_process FD SECONDS`.
+"""The process that decodes untrusted images.
 
-Takes jobs from a socket, one at a time, and gives back pixels or the refusal. Each job runs under a limit of memory and
-of processor time, beyond which the process ends; `decode_pool.py` then starts another. Ends with its parent. What it is
-asked and what it answers is a length, a JSON object of that length, and raw bytes.
+`python -m imgedit.imaging.decode_process FD SECONDS`. It takes jobs from a socket, one at a time, and returns pixels or
+a rejection. Each job has a memory and CPU-time limit, beyond which the process ends; `decode_pool.py` then starts
+another. It ends with its parent. A message is a length, a JSON object of that length, and raw bytes.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from imgedit.imaging import containers, images, photos
 from imgedit.imaging.images import Picture
 
 BYTES_PER_PIXEL = 24
-"""What decoding may take: WebP's decoder holds up to 16 bytes a pixel, a progressive JPEG's 12; then the result."""
+"""Memory for decoding: WebP's decoder holds up to 16 bytes a pixel, a progressive JPEG's 12; then the result."""
 
 SPARE_BYTES = 96 * 1024 * 1024
 """On top of that, whatever the size: the file, its colour profile's tables, what the libraries take."""
@@ -55,7 +55,7 @@ def send(connection: socket.socket, message: dict[str, Any], *parts: memoryview)
 
 
 def receive(connection: socket.socket) -> dict[str, Any] | None:
-    """A message without its raw bytes; None where the other end is closed."""
+    """A message without its raw bytes; None if the socket is closed."""
     length = receive_exactly(connection, _LENGTH.size)
     if len(length) < _LENGTH.size:
         return None
@@ -64,13 +64,13 @@ def receive(connection: socket.socket) -> dict[str, Any] | None:
 
 
 def receive_exactly(connection: socket.socket, count: int) -> bytearray:
-    """So many bytes; none where the other end is closed before."""
+    """This many bytes; empty if the socket closes first."""
     received = bytearray(count)
     return received if receive_into(connection, memoryview(received)) else bytearray()
 
 
 def receive_into(connection: socket.socket, room: memoryview) -> bool:
-    """Fill `room`; False where the other end is closed before."""
+    """Fill the buffer; False if the socket closes first."""
     place = 0
     while place < len(room):
         count = connection.recv_into(room[place:], 0, socket.MSG_WAITALL)
@@ -81,7 +81,7 @@ def receive_into(connection: socket.socket, room: memoryview) -> bool:
 
 
 def _answer(data: bytearray, job: dict[str, Any]) -> tuple[Any, ...]:
-    """The header was judged by the parent; what it says is read again here."""
+    """Decode a file; the parent has checked its header, which is parsed again here."""
     file = bytes(data)
     try:
         if "convert" in job:
@@ -90,7 +90,7 @@ def _answer(data: bytearray, job: dict[str, Any]) -> tuple[Any, ...]:
             return described, memoryview(photo.data)
         header = containers.read(file)
         if header is None:
-            raise ImageRejected.field(job["field"], "is no PNG, JPEG or WebP file")
+            raise ImageRejected.field(job["field"], "is not a PNG, JPEG or WebP file")
         picture = images.decode(file, header, field=job["field"])
     except ImageRejected as refusal:
         return ({"rejected": refusal.violations[0].description, "korean": refusal.korean},)
@@ -106,15 +106,15 @@ def _raw(pixels: images.Pixels) -> memoryview:
 
 
 def _confine() -> None:
-    """No core files, nothing written, no further files beyond a few."""
+    """Forbid core files, writing, and more than a few open files."""
     for limit, value in ((resource.RLIMIT_CORE, 0), (resource.RLIMIT_FSIZE, 0), (resource.RLIMIT_NOFILE, 64)):
         resource.setrlimit(limit, (value, value))
 
 
 def _limit(pixels: int, bytes_per_pixel: int, seconds: float) -> None:
-    """Limits of one job, from here. Past its processor time the process is ended by SIGPROF, even inside a library.
+    """Set the limits of one job.
 
-    The limit of memory is Linux's; other systems do not enforce one.
+    SIGPROF ends the process after its CPU time, even inside a library. The memory limit needs Linux.
     """
     signal.setitimer(signal.ITIMER_PROF, seconds)
     if not _STATM.exists():
@@ -125,7 +125,7 @@ def _limit(pixels: int, bytes_per_pixel: int, seconds: float) -> None:
 
 
 def _warm_up() -> None:
-    """Load what the first picture would load."""
+    """Load the code that the first image would load."""
     for format in ("PNG", "JPEG", "WEBP"):
         buffer = io.BytesIO()
         Image.new("RGB", (16, 16)).save(buffer, format)

@@ -1,7 +1,7 @@
-"""Pixels to files on the way out: PNG, JPEG and WebP, with what is to be known of them beside the pixels.
+"""Encode pixels as PNG, JPEG and WebP with metadata.
 
-The same pixels and metadata give the same bytes on the same machine: nothing here reads a clock. This module knows
-nothing of edits; `imgedit.imaging.provenance` says what the metadata holds.
+The same pixels and metadata give the same bytes on the same machine: no clock is read. `imgedit.imaging.provenance`
+provides the metadata.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ from __future__ import annotations
 import io
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
 import numpy as np
 from isal import isal_zlib
 from PIL import Image
 
 from imgedit.imaging.images import Picture, Pixels
+from imgedit.imaging.metadata import Metadata
 
 MAX_WEBP_SIDE = 16_383
 """Of the format."""
@@ -30,20 +30,8 @@ _COLOUR_TYPES = {1: 0, 3: 2, 4: 6}
 _UP = 2
 
 
-@dataclass(frozen=True)
-class Metadata:
-    """What a file carries beside its pixels.
-
-    xmp: an XMP packet, UTF-8. exif: a TIFF block without the "Exif" prefix. text: keyword → UTF-8 text, for PNG.
-    """
-
-    xmp: bytes
-    exif: bytes
-    text: dict[str, str] = field(default_factory=dict)
-
-
 def encode_png(rgb: Pixels, alpha: Pixels | None = None, metadata: Metadata | None = None) -> bytes:
-    """A PNG of `rgb` (H, W, 3) or a single channel (H, W), with `alpha` (H, W) where given. Lossless.
+    """A lossless PNG of (H, W, 3) or (H, W), with optional `alpha` (H, W).
 
     One filter for all rows and ISA-L's deflate: about ten times as fast as Pillow's level 1, and no larger.
     """
@@ -60,12 +48,15 @@ def encode_png(rgb: Pixels, alpha: Pixels | None = None, metadata: Metadata | No
 
 
 def encode_jpeg(picture: Picture, quality: int, metadata: Metadata | None = None) -> bytes:
-    """A JPEG at full colour resolution (4:4:4), with alpha laid on white. `quality` is 1 to 100."""
+    """A JPEG at full colour resolution (4:4:4), with alpha laid on white.
+
+    `quality` is 1 to 100.
+    """
     return _saved(picture.over_white(), "JPEG", metadata, quality=quality, subsampling=0)
 
 
 def encode_webp(picture: Picture, quality: int | None, metadata: Metadata | None = None) -> bytes:
-    """A WebP; lossless where `quality` (1 to 100) is None, also under transparent pixels."""
+    """A WebP; lossless if `quality` (1 to 100) is None, also under transparent pixels."""
     pixels = picture.rgb if picture.alpha is None else np.dstack([picture.rgb, picture.alpha])
     if quality is None:
         # Here `quality` is effort: 0 takes a third of the time of the default and makes files 15% larger.
@@ -82,7 +73,7 @@ def _saved(pixels: Pixels, format: str, metadata: Metadata | None, **options: ob
 
 
 def _deflated(rgb: Pixels, alpha: Pixels | None) -> Iterator[bytes]:
-    """The zlib stream of the filtered rows, in bands, so that a large picture is never copied whole."""
+    """The zlib stream of the filtered rows, in bands, without copying large images."""
     deflate = isal_zlib.compressobj(level=1)
     above = None
     for top in range(0, len(rgb), _BAND):
@@ -101,7 +92,7 @@ def _deflated(rgb: Pixels, alpha: Pixels | None) -> Iterator[bytes]:
 
 
 def _text(keyword: str, text: str) -> bytes:
-    """The body of an iTXt chunk: not compressed, no language."""
+    """The body of an iTXt chunk: uncompressed, without a language."""
     return keyword.encode("latin-1") + b"\0\0\0\0\0" + text.encode()
 
 

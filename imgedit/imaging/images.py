@@ -1,8 +1,7 @@
-"""The one door for untrusted picture bytes.
+"""The only entry point for untrusted image bytes.
 
-`open_untrusted` and `open_mask` judge bytes that a caller sent; nothing else in the project does. Size, frames and
-container are judged by `check` before any decoder sees the file. What passes is 8-bit sRGB with the EXIF orientation
-applied. This module knows nothing of RPCs, models or stages, nor in which process it runs.
+`open_untrusted` and `open_mask` check bytes from a caller; no other code does. `check` tests size, frames and container
+before any decoder sees the file. The result is 8-bit sRGB with the EXIF orientation applied.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ _CHECKED_STREAM = 32_000_000
 of the time and in constant memory."""
 
 DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, OverflowError, struct.error, zlib.error)
-"""What Pillow raises on damaged files."""
+"""Pillow's exceptions for damaged files."""
 
 _DECODERS: dict[str, type[ImageFile.ImageFile]] = {
     "JPEG": JpegImagePlugin.JpegImageFile,
@@ -78,7 +77,10 @@ _CLEANED: Pixels = np.rint(np.clip((np.arange(256) - LOSSY_NOISE) / (255 - 2 * L
 
 @dataclass(frozen=True)
 class Picture:
-    """A decoded picture: `rgb` (H, W, 3) uint8 sRGB; `alpha` (H, W) uint8, or None where the file has none."""
+    """A decoded image: `rgb` (H, W, 3) uint8 sRGB.
+
+    `alpha` (H, W) uint8, or None.
+    """
 
     rgb: Pixels
     alpha: Pixels | None = None
@@ -90,21 +92,24 @@ class Picture:
         return width, height
 
     def over_white(self) -> Pixels:
-        """(H, W, 3) uint8: the picture on a white ground, which is what the models see."""
+        """(H, W, 3) uint8: the image on white, as the models see it."""
         if self.alpha is None:
             return self.rgb
         return blend(self.rgb, np.full((1, 1, 3), 255, np.uint8), self.alpha[:, :, None])
 
 
 def open_untrusted(data: bytes, *, field: str, max_pixels: int = DEFAULT_MAX_PIXELS) -> Picture:
-    """Judge and decode a PNG, JPEG or WebP file that a caller sent. Raises `ImageRejected`, which names `field`."""
+    """Check and decode a PNG, JPEG or WebP file from a caller.
+
+    Raises `ImageRejected`, which names `field`.
+    """
     return decode(data, check(data, field=field, max_pixels=max_pixels), field=field)
 
 
 def check(data: bytes, *, field: str, max_pixels: int = DEFAULT_MAX_PIXELS, max_side: int = MAX_SIDE) -> Header:
-    """Judge a file by its container, before any decoder sees it. Raises `ImageRejected`, which names `field`.
+    """Check a file by its container, before any decoder sees it.
 
-    Takes milliseconds and next to no memory, whatever the file.
+    Raises `ImageRejected`, which names `field`. Takes milliseconds and almost no memory, whatever the file.
     """
     if not data:
         raise ImageRejected.field(
@@ -152,7 +157,10 @@ def check(data: bytes, *, field: str, max_pixels: int = DEFAULT_MAX_PIXELS, max_
 
 
 def decode(data: bytes, header: Header, *, field: str) -> Picture:
-    """The pixels of a file that `check` has passed. Raises `ImageRejected`, which names `field`."""
+    """The pixels of a file that passed `check`.
+
+    Raises `ImageRejected`, which names `field`.
+    """
     try:
         return Picture(*colour.upright(_loaded(data, header), header.orientation))
     except DECODE_ERRORS:
@@ -162,18 +170,20 @@ def decode(data: bytes, header: Header, *, field: str) -> Picture:
 def open_mask(data: bytes, *, field: str, size: tuple[int, int], max_pixels: int = DEFAULT_MAX_PIXELS) -> Pixels:
     """Decode a caller's mask into (H, W) uint8, 255 = repaint.
 
-    With an alpha channel that is not opaque everywhere, transparent = repaint; otherwise white = repaint. Holes smaller
-    than `STRAY` do not count where black and white are drawn: an editor left them there. A lossy file's black and white
-    are only nearly so, which would touch pixels that are to be kept: there 32 to 223 is stretched to 0 to 255.
-
-    Raises `ImageRejected` for unreadable bytes and `InvalidArgument` for a mask that is not of `size` (width, height).
+    With an alpha channel that is not opaque everywhere, transparent = repaint; otherwise white = repaint. In a mask
+    drawn in black and white, holes smaller than `STRAY` are ignored: an editor left them. Lossy files are
+    contrast-stretched (32–223 → 0–255), because their black and white are inexact. Raises `ImageRejected` for
+    unreadable bytes and `InvalidArgument` for a mask that is not of `size` (width, height).
     """
     mask = open_untrusted(data, field=field, max_pixels=max_pixels)
     return mask_of(mask, field=field, size=size, is_lossy=containers.is_lossy(data))
 
 
 def mask_of(mask: Picture, *, field: str, size: tuple[int, int], is_lossy: bool) -> Pixels:
-    """The second half of `open_mask`, for a file that was decoded elsewhere. Raises `InvalidArgument`."""
+    """The second half of `open_mask`, for a decoded file.
+
+    Raises `InvalidArgument`.
+    """
     if mask.size != size:
         raise InvalidArgument.field(
             field,
@@ -188,7 +198,10 @@ def mask_of(mask: Picture, *, field: str, size: tuple[int, int], is_lossy: bool)
 
 
 def _is_drawn(mask: Picture, alpha: Pixels, grey: Pixels) -> bool:
-    """Whether black and white are the mask, in spite of an alpha channel: it has next to no holes, they are drawn."""
+    """Whether black and white are the mask, despite an alpha channel.
+
+    Then alpha has almost no holes, and both colours occur.
+    """
     if np.count_nonzero(alpha < 128) > STRAY * alpha.size:
         return False
     is_colourless = int(np.ptp(mask.rgb, axis=2).max()) <= LOSSY_NOISE
@@ -196,10 +209,10 @@ def _is_drawn(mask: Picture, alpha: Pixels, grey: Pixels) -> bool:
 
 
 def blend(over: Pixels, under: Pixels, weight: Pixels) -> Pixels:
-    """`over` where the weight is 255, exactly `under` where it is 0, rounded to nearest between.
+    """`over` where the alpha is 255, exactly `under` where it is 0, rounded between.
 
     uint8 arrays of shapes that broadcast to that of `over`, whose first axis is rows. Bands of rows keep the 16-bit
-    intermediates of a large picture small.
+    intermediates small.
     """
     result = np.empty_like(over)
     for top in range(0, len(over), _BAND):
@@ -211,7 +224,10 @@ def blend(over: Pixels, under: Pixels, weight: Pixels) -> Pixels:
 
 
 def resized(pixels: Pixels, size: tuple[int, int], resample: Image.Resampling) -> Pixels:
-    """(H, W, 3) or (H, W) at `size` (width, height); the array itself where it has that size already."""
+    """(H, W, 3) or (H, W) at `size` (width, height).
+
+    The array itself if it has that size.
+    """
     if (pixels.shape[1], pixels.shape[0]) == size:
         return pixels
     return np.asarray(Image.fromarray(np.ascontiguousarray(pixels)).resize(size, resample))

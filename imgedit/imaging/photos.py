@@ -20,7 +20,7 @@ MAX_PIXELS = 120_000_000
 """Of a file that is reduced. The largest cameras of phones have 108 and 200 megapixels, and save 50 or fewer."""
 
 BYTES_PER_PIXEL = 12
-"""What decoding one may take: libheif holds planes of 16 bits, then the result comes, and half a copy to reduce it."""
+"""Memory for decoding: libheif's planes of 16 bits, the result, and half a copy to reduce it."""
 
 QUALITIES = (95, 88, 75)
 """Of the JPEG file, the first that stays below the limit of bytes."""
@@ -32,7 +32,10 @@ _BRANDS = {b"avif": "AVIF", b"avis": "AVIF"} | dict.fromkeys(
 
 @dataclass(frozen=True)
 class Photo:
-    """A converted file. size: (width, height); original: the same of the file that came, upright; kind: its format."""
+    """A converted file.
+
+    size: (width, height); original: the uploaded file's size, upright; kind: its format.
+    """
 
     data: bytes
     size: tuple[int, int]
@@ -50,7 +53,7 @@ def kind_of(data: bytes) -> str | None:
 
 
 def is_to_be_converted(data: bytes, *, max_bytes: int, max_pixels: int = images.DEFAULT_MAX_PIXELS) -> bool:
-    """Whether the API would refuse the file for its format or its size, and `convert` may make another of it."""
+    """Whether the API rejects the file's format or size, so that `convert` may help."""
     if kind_of(data):
         return True
     header = containers.read(data)
@@ -61,7 +64,10 @@ def is_to_be_converted(data: bytes, *, max_bytes: int, max_pixels: int = images.
 
 
 def convert(data: bytes, *, field: str, max_bytes: int, max_pixels: int = images.DEFAULT_MAX_PIXELS) -> Photo:
-    """Decode a file, reduce it to `max_pixels` and sides of 16,384 px, and encode it. Raises `ImageRejected`."""
+    """Decode a file, reduce it to `max_pixels` and sides of 16,384 px, and encode it.
+
+    Raises `ImageRejected`.
+    """
     try:
         rgb, alpha, original, kind = _decoded(data, field, max_pixels)
     except ModuleNotFoundError:
@@ -95,7 +101,10 @@ def _decoded(data: bytes, field: str, max_pixels: int) -> tuple[Pixels, Pixels |
 
 
 def _own(data: bytes, field: str, max_pixels: int) -> tuple[Pixels, Pixels | None, tuple[int, int], str]:
-    """One of the API's formats, over its limits. A JPEG is decoded at a half, a quarter or an eighth of its size."""
+    """Decode a file of an API format over the limits.
+
+    A JPEG is decoded at a half, a quarter or an eighth of its size.
+    """
     header = images.check(data, field=field, max_pixels=MAX_PIXELS, max_side=2 * images.MAX_SIDE)
     original = (header.width, header.height)
     if header.format == "JPEG":

@@ -1,6 +1,6 @@
-"""The structure of a PNG file, read without decoding: its chunks, their checksums, and whether its stream is whole.
+"""Parse a PNG file without decoding: chunks, checksums, stream integrity.
 
-Written from the PNG specification (third edition). Knows nothing of colours or limits.
+Written from the PNG specification (third edition).
 """
 
 from __future__ import annotations
@@ -24,7 +24,10 @@ _PIECE, _BLOCK = 1 << 16, 1 << 20
 
 @dataclass(frozen=True)
 class Structure:
-    """A sound PNG. chunks: kind, start and end, frame included, of what a still picture needs, in order."""
+    """A sound PNG.
+
+    chunks: kind, start and end, frame included, of a still image's chunks, in order.
+    """
 
     width: int
     height: int
@@ -38,20 +41,20 @@ class Structure:
 
     @property
     def row_bytes(self) -> int:
-        """Bytes of a row with its filter type; for pictures that are not interlaced."""
+        """Bytes of a row with its filter type, for non-interlaced images."""
         return 1 + (self.width * self.depth * SAMPLES[self.colour] + 7) // 8
 
     def essence(self, data: bytes) -> bytes:
-        """The file without what a still picture does not need: no text, no further frames, nothing after the end."""
+        """The file reduced to a still image: no text, no further frames, no trailing data."""
         first, last = self.chunks[0][1], self.chunks[-1][2]
         if last - first == sum(end - start for _, start, end in self.chunks):
             return data[: len(SIGNATURE)] + data[first:last] if last < len(data) else data
         return b"".join((SIGNATURE, *(data[start:end] for _, start, end in self.chunks)))
 
     def is_stream_whole(self, data: bytes) -> bool:
-        """Whether the image data inflates to all rows, each with a known filter type. Takes constant memory.
+        """Whether the data inflates to all rows with valid filter types.
 
-        For pictures that are not interlaced.
+        For non-interlaced images. Takes constant memory.
         """
         rows, held = 0, b""
         try:
@@ -82,7 +85,10 @@ class Structure:
 
 
 def walk(data: bytes, max_chunks: int) -> tuple[Structure | None, str | None]:
-    """The structure, or why there is none. Checks order, lengths and the checksums of all that is used."""
+    """The structure, or the fault.
+
+    Checks order, lengths and the checksums of all used chunks.
+    """
     chunks: list[tuple[bytes, int, int]] = []
     seen: dict[bytes, bytes] = {}
     place = len(SIGNATURE)

@@ -1,6 +1,8 @@
-"""The samples of a PNG where Pillow alone would lose some: 16 bits are rounded, not cut, and one colour may be clear.
+"""PNG samples that Pillow would lose.
 
-Gives 8-bit images of Pillow's modes 1, L, LA, P, RGB and RGBA. Knows nothing of colour profiles or EXIF.
+16 bits are rounded, and one colour may be clear.
+
+Returns 8-bit images of Pillow's modes 1, L, LA, P, RGB and RGBA.
 """
 
 from __future__ import annotations
@@ -24,7 +26,10 @@ _LOW_BYTES = {"RGB;16B": "RGB;16L", "RGBA;16B": "RGBA;16L"}
 
 
 def load(data: bytes, structure: Structure) -> Image.Image:
-    """The decoded picture; its `info` holds the profile and EXIF as Pillow gives them. Raises what Pillow raises."""
+    """The decoded image; its `info` holds Pillow's profile and EXIF.
+
+    Raises Pillow's errors.
+    """
     if structure.depth == 16:
         return _load_16_bits(data, structure)
     image: Image.Image = PngImagePlugin.PngImageFile(io.BytesIO(data))
@@ -37,9 +42,10 @@ def load(data: bytes, structure: Structure) -> Image.Image:
 
 
 def round_16_bits(high: Pixels, low: Pixels) -> None:
-    """Make `high`, the high bytes of 16-bit samples, the nearest 8-bit samples: v / 257, rounded.
+    """Round 16-bit samples to 8 bits in place in `high`, their high bytes.
 
-    v = 257 × high + (low − high), so that difference decides whether the nearest is one more or one less.
+    v / 257, rounded. v = 257 × high + (low − high), so that difference decides whether the nearest is one more or one
+    less.
     """
     for top in range(0, len(high), _BAND):
         rows = high[top : top + _BAND]
@@ -69,7 +75,7 @@ def _two_bytes(data: bytes, image: PngImagePlugin.PngImageFile, structure: Struc
     if structure.colour == _GREY:
         deep = np.asarray(image)
         return (deep >> 8).astype(np.uint8), deep.astype(np.uint8)
-    if structure.colour == _GREY_ALPHA:  # four bytes, which fit the four bands of one picture as they are
+    if structure.colour == _GREY_ALPHA:  # four bytes, which fit the four bands of one image
         _read_as(image, "RGBA")
         both = np.asarray(image)
         return both[:, :, ::2].copy(), both[:, :, 1::2]

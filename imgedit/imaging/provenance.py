@@ -1,8 +1,9 @@
-"""What a result says of its own making: the edit's parameters, and that a model painted it.
+"""The record of an edit inside its result.
 
-Written into the file as an XMP packet (PNG, JPEG, WebP), as EXIF (JPEG, WebP) and as text of its own (PNG); read back
-from the packet, which stands uncompressed in all three. Holds no time, duration or id, so the same edit gives the same
-bytes. Knows the messages of the API; decodes no picture.
+Parameters, and that a model painted it.
+
+Written as an XMP packet (PNG, JPEG, WebP), as EXIF (JPEG, WebP) and as a text chunk (PNG); read from the packet, which
+is uncompressed in all three. Contains no time, duration or id, so the same edit gives the same bytes.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from xml.sax.saxutils import escape
 from google.protobuf.json_format import MessageToDict, ParseDict, ParseError
 from PIL import ExifTags, Image
 
-from imgedit.imaging.encoding import Metadata
+from imgedit.imaging.metadata import Metadata
 from imgedit.v1 import edit_pb2
 
 TRAINED_ALGORITHMIC_MEDIA = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
@@ -45,7 +46,7 @@ _NOT_KEPT = (
 )
 _PACKET_START, _PACKET_END = re.compile(rb"<x:xmpmeta[ >]"), b"</x:xmpmeta>"
 _NOT_PLAIN = re.compile("[<\x7f-\x9f\ufffe\uffff]")
-"""What XML cannot hold, and "<": EXIF and PNG hold the record as it is, where a prompt could pose as a packet."""
+"""Characters forbidden in XML, and "<": in EXIF and PNG a prompt could otherwise pose as a packet."""
 
 _XMP = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <x:xmpmeta xmlns:x="adobe:ns:meta/">
@@ -63,10 +64,10 @@ _SOURCE = "\n   <Iptc4xmpExt:DigitalSourceType>{uri}</Iptc4xmpExt:DigitalSourceT
 
 @dataclass(frozen=True)
 class Record:
-    """How a result was made.
+    """The record of an edit.
 
-    request: the fields of EditRequest as they were asked for, without pictures, prompts and ids. effective: every
-    parameter as used. inputs: field → SHA-256 of the file that was sent, or a list of them. Plain JSON values.
+    request: the requested fields of EditRequest, without images, prompts and ids. effective: every parameter as used.
+    inputs: field → SHA-256 of the input file, or a list of them. Plain JSON values.
     """
 
     generator: str
@@ -87,12 +88,12 @@ class Record:
         return "prompt" in self.effective
 
     def without_prompts(self) -> Record:
-        """The same with nothing of what the caller wrote."""
+        """The record without the caller's words."""
         kept = {name: value for name, value in self.effective.items() if name not in _PROMPTS}
         return replace(self, effective=kept)
 
     def json(self, *, ascii_only: bool = False) -> str:
-        """One line, keys in order; nothing in it that XML cannot hold or that begins a tag."""
+        """One line of JSON with sorted keys, safe inside XML."""
         text = json.dumps(asdict(self), ensure_ascii=ascii_only, sort_keys=True, separators=(",", ":"))
         return _NOT_PLAIN.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
@@ -100,7 +101,7 @@ class Record:
 def record_of(
     request: edit_pb2.EditRequest, effective: edit_pb2.EffectiveParameters, *, generator: str, with_prompts: bool
 ) -> Record:
-    """The record of an edit, from what was asked and what was used."""
+    """The record of an edit, from its request and its parameters as used."""
     asked = {name: value for name, value in _as_dict(_without_pictures(request)).items() if name not in _NOT_KEPT}
     asked |= {"feature_id": effective.feature_id, "seed": effective.seed}
     inputs: dict[str, Any] = {"input_image": _sha256(request.input_image)}
@@ -113,7 +114,7 @@ def record_of(
 
 
 def metadata_of(record: Record) -> Metadata:
-    """The record in the forms that files carry."""
+    """The record in each file format's metadata."""
     packet = _packet(record)
     if len(packet) > MAX_SEGMENT_BYTES:
         record = record.without_prompts()
@@ -122,7 +123,7 @@ def metadata_of(record: Record) -> Metadata:
 
 
 def read(data: bytes) -> Record | None:
-    """The record in a PNG, JPEG or WebP file, or None where there is none, or none that can be read."""
+    """The record in a PNG, JPEG or WebP file; None if it is missing or unreadable."""
     for packet in _packets(data):
         text = _element(packet, f"{{{_NAMESPACE}}}Parameters")
         if text is not None:
@@ -131,7 +132,7 @@ def read(data: bytes) -> Record | None:
 
 
 def source_type(data: bytes) -> str | None:
-    """The DigitalSourceType in a file's XMP, whoever wrote it."""
+    """The DigitalSourceType in a file's XMP, from any author."""
     found = (_element(packet, f"{{{_EXTENSION}}}DigitalSourceType") for packet in _packets(data))
     return next((text for text in found if text), None)
 
@@ -139,9 +140,9 @@ def source_type(data: bytes) -> str | None:
 def request_of(
     record: Record, image: bytes, *, mask: bytes = b"", references: Sequence[bytes] = (), prompt: str | None = None
 ) -> edit_pb2.EditRequest:
-    """The request that makes the same edit again.
+    """The request that repeats the edit.
 
-    Raises ValueError, which says what is missing, where a picture is not the one that was edited or no prompt is known.
+    Raises ValueError, which names the missing part, if an image differs from the original input or no prompt is known.
     """
     _check_inputs(record, {"input_image": image, "mask_image": mask}, references)
     used = record.effective
@@ -173,7 +174,7 @@ def _check_inputs(record: Record, pictures: dict[str, bytes], references: Sequen
 
 
 def _without_pictures(request: edit_pb2.EditRequest) -> edit_pb2.EditRequest:
-    """A copy, field by field, so that megabytes of pictures are not copied."""
+    """A copy, field by field, to avoid copying megabytes of images."""
     copy = edit_pb2.EditRequest()
     for descriptor, value in request.ListFields():
         if descriptor.name in _NOT_KEPT:
@@ -205,7 +206,7 @@ def _packet(record: Record) -> bytes:
 
 
 def _exif(record: Record) -> bytes:
-    """Software, and the parameters as the user's comment where they fit."""
+    """EXIF Software, and the parameters as UserComment if they fit."""
     exif = Image.Exif()
     exif[ExifTags.Base.Software] = record.generator
     comment = b"ASCII\0\0\0" + record.json(ascii_only=True).encode("ascii")
@@ -215,7 +216,7 @@ def _exif(record: Record) -> bytes:
 
 
 def _packets(data: bytes) -> Iterator[bytes]:
-    """The XMP packets of a file, in time that grows with its length alone."""
+    """The XMP packets of a file, in linear time."""
     end = 0
     while (start := _PACKET_START.search(data, end)) and (place := data.find(_PACKET_END, start.end())) >= 0:
         end = place + len(_PACKET_END)
@@ -223,8 +224,8 @@ def _packets(data: bytes) -> Iterator[bytes]:
 
 
 def _element(packet: bytes, name: str) -> str | None:
-    """The text of the first such element of a packet that some file brought."""
-    if b"<!DOCTYPE" in packet:  # nothing that expands
+    """The text of the first such element of an untrusted packet."""
+    if b"<!DOCTYPE" in packet:  # no entity expansion
         return None
     try:
         found = ElementTree.fromstring(packet).find(f".//{name}")  # noqa: S314  # no document type, see above

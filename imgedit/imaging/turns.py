@@ -1,4 +1,4 @@
-"""Threads that take work in turns: each caller's next piece, so that no caller waits for all of another's work."""
+"""Threads that serve callers in turn, so that none waits for all work of another."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ class _Piece:
             return
         try:
             self.result.set_result(self.work())
-        except BaseException as error:  # noqa: BLE001  # whoever waits for the result raises it
+        except BaseException as error:  # noqa: BLE001  # the caller who waits for the result raises it
             self.result.set_exception(error)
 
 
 class Turns:
-    """Runs up to `threads` pieces of work at once, and of one caller up to `per_caller`.
+    """Runs up to `threads` jobs at once, and up to `per_caller` of one caller.
 
-    Callers take turns: behind a piece of one caller's comes the oldest piece of the caller who has waited longest.
+    After a job of one caller comes the oldest job of the caller who has waited longest.
     """
 
     def __init__(self, threads: int, per_caller: int, name: str) -> None:
@@ -44,7 +44,10 @@ class Turns:
         self._threads: list[threading.Thread] = []
 
     def submit(self, caller: Hashable, work: Callable[[], T]) -> Future[T]:
-        """Have `work` done in the caller's turn. One that is cancelled before is passed over."""
+        """Run `work` in the caller's turn.
+
+        A job cancelled before its turn is skipped.
+        """
         result: Future[T] = Future()
         with self._news:
             if self._is_closed:
@@ -56,7 +59,7 @@ class Turns:
         return result
 
     def close(self) -> None:
-        """Take no more work, cancel what waits, and wait for what runs."""
+        """Accept no more work, cancel waiting jobs, and wait for running ones."""
         with self._news:
             self._is_closed = True
             for piece in itertools.chain.from_iterable(self._waiting.values()):
@@ -80,7 +83,10 @@ class Turns:
                 self._give_back(caller)
 
     def _take(self) -> tuple[Hashable, _Piece] | None:
-        """The next piece and whose it is; waits for one. None after the end."""
+        """The next job and its caller; blocks until there is one.
+
+        None after the end.
+        """
         with self._news:
             while not self._is_closed:
                 caller = next((one for one in self._waiting if self._running.get(one, 0) < self._per_caller), None)
@@ -90,7 +96,7 @@ class Turns:
                 pieces = self._waiting.pop(caller)
                 piece = pieces.popleft()
                 if pieces:
-                    self._waiting[caller] = pieces  # behind the others
+                    self._waiting[caller] = pieces  # after the others
                 self._running[caller] = self._running.get(caller, 0) + 1
                 return caller, piece
         return None

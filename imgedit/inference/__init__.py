@@ -1,1 +1,4 @@
-"""The API of the model services, for callers inside a cluster; the public API is `imgedit.v1`."""
+"""The API of the model services, for callers inside a cluster.
+
+The public API is `imgedit.v1`.
+"""

@@ -1,1 +1,1 @@
-"""What `imgedit up` and `imgedit doctor` need: processes, ports and Envoy on this machine. No image work."""
+"""Processes, ports and Envoy on this machine: `imgedit up` and `imgedit doctor`."""

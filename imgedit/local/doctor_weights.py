@@ -1,6 +1,6 @@
-"""Are the checkpoints in the models folder complete, and under which licences? For `imgedit doctor`.
+"""Check the models folder for complete checkpoints and their licences.
 
-Looks at names, sizes and headers; reads no weights. `imgedit models verify` compares the bytes with what was pulled.
+For `imgedit doctor`. Reads names, sizes and headers, not weights. `imgedit models verify` compares the bytes.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ BEN2_FILES = ("model.safetensors", "BEN2_Base.pth")
 
 
 def weights(models: Path | None) -> Iterator[Finding]:
-    """The three models, one finding or two for each, and those that may take their places, where they are there."""
+    """One or two findings per model, and for replacements that are present."""
     if models is None:
         advice = "name the folder by --models or IMGEDIT_MODELS; `imgedit models pull` fills it"
         yield Finding("weights", "NOTE", "no folder is named, so `imgedit up` takes the demo's checkpoints", advice)
@@ -75,7 +75,10 @@ def _absent(models: Path, source: Source, name: str, pull: str) -> Finding:
 
 
 def _gap(folder: Path, source: Source) -> str:
-    """What is missing, empty where nothing is. Raises ModelLoadError for what no setting makes up for."""
+    """The missing parts, empty if complete.
+
+    Raises ModelLoadError for parts that no setting can replace.
+    """
     if source.required == "model_index.json":
         return _diffusers(folder)
     if source.key == "ben2":
@@ -108,7 +111,7 @@ def _ben2(folder: Path) -> str:
 
 
 def _diffusers(folder: Path) -> str:
-    """What is missing that something else may replace, in words; empty where all is there."""
+    """The missing parts that a setting may replace, in words; empty if complete."""
     for path in sorted(folder.rglob("*")):
         if path.suffix in CODE_SUFFIXES and path.suffix != ".bin":
             raise ModelLoadError(f"{path}: code or a pickle, with which the service refuses the folder; remove it")
@@ -126,7 +129,10 @@ def _diffusers(folder: Path) -> str:
 
 
 def _check_network(folder: Path) -> bool:
-    """Whether there are weights; raises for those that are not whole."""
+    """Whether there are weights.
+
+    Raises for incomplete ones.
+    """
     for index in folder.glob("*.safetensors.index.json"):
         mapped = _object(index).get("weight_map")
         for shard in sorted(set(mapped.values())) if isinstance(mapped, dict) else []:

@@ -1,7 +1,7 @@
-"""Envoy in front of the services on this machine: the edge (REST and gRPC on one port) and the sidecar (replicas).
+"""Envoy on this machine: the edge (REST and gRPC on one port) and the sidecar.
 
-Takes the configurations of deploy/envoy and changes addresses, ports and file paths in them, nothing else; the cluster
-does the same by its own overlay. Knows where those values stand; knows nothing of routes, limits or messages.
+Takes the configurations of deploy/envoy and changes only addresses, ports and file paths; the cluster does the same in
+its overlay.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ OPENAI_CLUSTER = "openai_api"
 Config = dict[str, Any]
 
 _ANY_SERVICE = "model_service"
-"""What stands in the sidecar's configuration for each of the model services."""
+"""The template for model services in the sidecar's configuration."""
 
 _WATCHED_TYPE = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
 
 
 @dataclass(frozen=True)
 class Address:
-    """Where something listens."""
+    """A listening address."""
 
     port: int
     host: str = "127.0.0.1"
@@ -46,10 +46,10 @@ class Address:
 
 @dataclass(frozen=True)
 class Mutual:
-    """How Envoy shows itself to the services behind it, and tells that they are the right ones.
+    """Envoy's TLS towards the services behind it.
 
     secrets: folder of the files (see `secret_files`) that name certificate, key and authorities; Envoy watches them.
-    shows_certificate: False = the services ask for none. names: the DNS name in the certificate of each service.
+    shows_certificate: False = the services require none. names: the DNS name in each service's certificate.
     """
 
     secrets: Path
@@ -59,7 +59,10 @@ class Mutual:
 
 @dataclass(frozen=True)
 class Tls:
-    """Files of the edge's certificate and its key; Envoy reads them anew when they are replaced."""
+    """The edge's certificate and key.
+
+    Envoy reloads them when they change.
+    """
 
     certificate: Path
     key: Path
@@ -76,7 +79,7 @@ def edge(
     tls: tuple[Tls, Path] | None = None,
     upstream: Mutual | None = None,
 ) -> Config:
-    """The edge's configuration: it listens on `public` for JSON and gRPC and forwards to the orchestrators.
+    """The edge's configuration: JSON and gRPC on `public`, forwarded to orchestrators.
 
     openai: where OpenAI's image API listens; empty = its paths answer that nothing serves them. files: the folder where
     Envoy will find api.binpb, openapi.json and the scripts. tls: the certificate, and a folder for the file through
@@ -109,7 +112,7 @@ def sidecar(
     admin: Address,
     upstream: Mutual | None = None,
 ) -> Config:
-    """The sidecar's configuration: for each model service a port here, and the replicas behind it."""
+    """The sidecar's configuration: one port per model service, with its replicas."""
     config = _read("sidecar.yaml")
     _move_admin(config, admin)
     _listen(config, "metrics", metrics)
@@ -124,7 +127,10 @@ def sidecar(
 
 
 def secret_files(certificate: Path, key: Path, authorities: Path) -> dict[str, Config]:
-    """The files, by name, through which Envoy watches certificates that change; one holds one secret."""
+    """The secret files, by name, through which Envoy watches certificates.
+
+    Each holds one secret.
+    """
     watched = {"watched_directory": {"path": str(certificate.parent)}}
     pair = {"certificate_chain": {"filename": str(certificate)}, "private_key": {"filename": str(key)}, **watched}
     trusted = {"trusted_ca": {"filename": str(authorities)}, **watched}
@@ -144,9 +150,9 @@ ENVIRONMENT = {"TZ": "UTC"}
 
 
 def command(config: Config, path: Path, *, log: str = "warning") -> list[str]:
-    """Write the configuration to `path` and give the command that runs Envoy with it.
+    """Write the configuration to `path` and return the command that runs Envoy.
 
-    Raises `SettingsError` where Envoy is not installed.
+    Raises `SettingsError` if Envoy is not installed.
     """
     path.write_text(json.dumps(config, ensure_ascii=False, indent=1), encoding="utf-8")
     # Its own base id: two Envoys on one machine would fight for the same shared memory otherwise.
@@ -169,19 +175,19 @@ def _binary() -> str:
 
 def _read(name: str) -> Config:
     try:
-        import yaml  # late: what a client installs has no YAML
+        import yaml  # late: the client's installation has no YAML
     except ImportError:
         raise SettingsError("PyYAML is not installed; run `pip install pyyaml`") from None
     if not CONFIGURATIONS.is_dir():
         raise SettingsError(f"there is no {CONFIGURATIONS}: Envoy's configurations come with a checkout of the project")
     config: Config = yaml.safe_load((CONFIGURATIONS / name).read_text(encoding="utf-8"))
-    # Anchored parts are one object in memory; each place gets its own, so that a change stays where it is made.
+    # Anchored parts are one object in memory; each use gets its own copy, so that changes stay local.
     copied: Config = json.loads(json.dumps(config))
     return copied
 
 
 def _write_out(items: list[Config], services: Iterable[str]) -> None:
-    """Put one copy for each service in the place of what stands for any of them."""
+    """Replace the template for model services by one copy per service."""
     text = json.dumps(_named(items, _ANY_SERVICE))
     place = items.index(_named(items, _ANY_SERVICE))
     items[place : place + 1] = [json.loads(text.replace(f'"{_ANY_SERVICE}"', f'"{name}"')) for name in services]
@@ -211,7 +217,7 @@ def _named(items: list[Config], name: str) -> Config:
 
 
 def _holders(node: Any, keys: Sequence[str]) -> list[Config]:
-    """Every mapping in the configuration that has one of these keys."""
+    """Every mapping in the configuration with one of these keys."""
     if isinstance(node, list):
         return [found for item in node for found in _holders(item, keys)]
     if not isinstance(node, dict):
@@ -221,7 +227,10 @@ def _holders(node: Any, keys: Sequence[str]) -> list[Config]:
 
 
 def _secure(config: Config, upstream: Mutual) -> None:
-    """TLS towards every cluster that `upstream` names; the name must be in the certificate of whoever answers."""
+    """Add TLS to every cluster in `upstream`.
+
+    The server's certificate must carry the name.
+    """
     for cluster, name in upstream.names.items():
         matcher = {"san_type": "DNS", "matcher": {"exact": name}}
         common: Config = {
@@ -240,13 +249,14 @@ def _secure(config: Config, upstream: Mutual) -> None:
 
 
 def _watched(folder: Path, name: str) -> Config:
-    """A secret that Envoy takes from its file, and again when the certificate is replaced."""
+    """A secret that Envoy loads from its file and reloads on change."""
     return {"name": name, "sds_config": {"path_config_source": {"path": str(folder / f"{name}.json")}}}
 
 
 def _downstream_tls(tls: Tls, folder: Path) -> Config:
-    """HTTP/2 and HTTP/1.1 over TLS 1.2 or later. The certificate comes as a secret of its own file in `folder`: only
-    such a one is read anew when the certificate is replaced.
+    """HTTP/2 and HTTP/1.1 over TLS 1.2 or later.
+
+    The certificate comes as a secret file in `folder`, because Envoy reloads only such files.
     """
     certificate, key = tls.certificate.resolve(), tls.key.resolve()
     own = secret_files(certificate, key, authorities=certificate)["own.json"]

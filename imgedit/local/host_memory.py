@@ -1,4 +1,4 @@
-"""Main memory of this machine, or of the control group (a container's limit) where that has less."""
+"""Main memory of this machine, or the control group's (a container's) if smaller."""
 
 from __future__ import annotations
 
@@ -18,14 +18,20 @@ LIMITS = (
 
 @dataclass(frozen=True)
 class HostMemory:
-    """Bytes. available: what can still be had, cached files that the system would drop for it counted in."""
+    """Memory in bytes.
+
+    available: free memory, including reclaimable file caches.
+    """
 
     total: int
     available: int
 
 
 def host_memory(proc: Path = PROC, groups: Path = GROUPS) -> HostMemory | None:
-    """What there is now; None where it cannot be read. proc, groups: where Linux shows both."""
+    """The current memory; None if unreadable.
+
+    proc, groups: Linux's folders.
+    """
     try:
         lines = dict(line.split(":", 1) for line in (proc / "meminfo").read_text().splitlines())
         total, available = (int(lines[name].split()[0]) * 1024 for name in ("MemTotal", "MemAvailable"))
@@ -37,13 +43,13 @@ def host_memory(proc: Path = PROC, groups: Path = GROUPS) -> HostMemory | None:
 
 
 def _group(groups: Path) -> Iterator[tuple[int, int]]:
-    """The control group's limit and what is left of it; nothing where there is none."""
+    """The control group's limit and its remainder; None without one."""
     for limit_file, usage_file, kinds_file in LIMITS:
         try:
             limit = int((groups / limit_file).read_text())
             usage = int((groups / usage_file).read_text())
             kinds = dict(line.split() for line in (groups / kinds_file).read_text().splitlines())
             files = int(kinds["active_file"]) + int(kinds["inactive_file"])
-        except (OSError, KeyError, ValueError):  # "max" is no number: there is no limit
+        except (OSError, KeyError, ValueError):  # "max" means that there is no limit
             continue
         yield limit, max(0, limit - max(0, usage - files))

@@ -1,4 +1,4 @@
-"""Where everything of one machine's stack listens. Knows names and numbers, no process."""
+"""The ports of a stack on one machine."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _BLOCK = 120
 
 @dataclass(frozen=True)
 class Ports:
-    """Where the services listen: gRPC from `base`, metrics from `metrics_base` on, in the order of the table.
+    """The services' ports: gRPC from `base`, metrics from `metrics_base`.
 
     Further replicas and Envoy use numbers up to `base + 51` and `metrics_base + 49`. replicas: how many of a service
     there are, where it is not one. gateway: port of the edge, behind which the OpenAI API listens at the next port;
@@ -58,10 +58,9 @@ class Ports:
     def free(
         cls, *, replicas: Mapping[str, int] = MappingProxyType({}), gateway: bool = False, studio: bool = False
     ) -> Ports:
-        """Ports that nothing listens on now, out of a block that no other call gets as long as this process lives.
+        """Free ports from a block reserved for this process.
 
-        They lie below those that the system gives to outgoing connections (32768 and up). Raises `OSError` where none
-        are left.
+        They are below the system's ephemeral ports (32768 and up). Raises `OSError` if none are left.
         """
         half = _BLOCK // 2
         for base in range(20000, 32000, _BLOCK):
@@ -73,7 +72,7 @@ class Ports:
 
     @property
     def has_sidecar(self) -> bool:
-        """Whether calls of the model services go through a balancer."""
+        """Whether calls of the model services pass a balancer."""
         return any(count > 1 for service, count in self.replicas.items() if service != "orchestrator")
 
     def names(self, service: str) -> list[str]:
@@ -99,7 +98,7 @@ class Ports:
         return self._port(name, self.metrics_base + place, self.metrics_base + _METRICS_FURTHER)
 
     def listener_port(self, service: str) -> int:
-        """The port at which the sidecar takes calls for a model service."""
+        """The sidecar's port for a model service."""
         return self.base + _LISTENERS + SERVICES.index(service) - 1
 
     def admin_port(self, name: str) -> int:
@@ -111,7 +110,10 @@ class Ports:
         return f"127.0.0.1:{self.grpc_port(name)}"
 
     def target(self, service: str) -> str:
-        """Where the orchestrator calls a model service: its only replica, or the sidecar before several."""
+        """The orchestrator's address for a model service.
+
+        Its only replica, or the sidecar before several.
+        """
         return f"127.0.0.1:{self.listener_port(service)}" if self.has_sidecar else self.address(service)
 
     def all(self) -> Iterator[int]:
@@ -119,7 +121,7 @@ class Ports:
         return (port for _, port in self.named())
 
     def named(self) -> Iterator[tuple[str, int]]:
-        """The same, with what each is for."""
+        """The same, with each port's purpose."""
         for service in SERVICES:
             for name in self.names(service):
                 yield f"gRPC of {name}", self.grpc_port(name)
@@ -139,7 +141,7 @@ class Ports:
             yield "the page", self.studio
 
     def check(self) -> None:
-        """Raise `ValueError` where two things would listen at one port, or a number is no port."""
+        """Raise `ValueError` for two listeners on one port, or an invalid port."""
         taken: dict[int, str] = {}
         for name, port in self.named():
             if not 1 <= port <= MAX_PORT:
@@ -157,9 +159,9 @@ class Ports:
 
 
 def _claim(base: int) -> bool:
-    """Reserve the range that begins at `base` for this process; False where somebody has it.
+    """Reserve the range that begins at `base` for this process.
 
-    The lock's descriptor stays open on purpose: the system unlocks it when the process ends, however it ends.
+    False if it is taken. The lock's descriptor stays open on purpose: the system unlocks it when the process ends.
     """
     path = Path(tempfile.gettempdir(), f"imgedit-ports-{base}.lock")
     try:
@@ -175,6 +177,6 @@ def _claim(base: int) -> bool:
 
 
 def is_free(port: int) -> bool:
-    """Whether nothing on this machine listens there."""
+    """Whether no process on this machine listens there."""
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) != 0

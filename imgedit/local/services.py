@@ -1,9 +1,8 @@
-"""The services of a stack, in one table.
+"""The table of the services of a stack.
 
-Whatever starts, finds, watches or describes services takes their names and ports here: the supervisor, the
-orchestrator's settings, Envoy's configurations, the reference of settings. Compose, the manifests, the Dockerfile and
-Prometheus's jobs are files that people edit; `tests/deploy/test_service_table.py` holds them to this table. How to add
-a service: docs/extending.md.
+The supervisor, the orchestrator's settings, Envoy's configurations and the settings reference take names and ports from
+it. Compose, the manifests, the Dockerfile and Prometheus's jobs are edited by hand;
+`tests/deploy/test_service_table.py` checks them against this table. docs/extending.md explains how to add a service.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ MODEL_SERVICES = (
     ServiceRow("fill", 50053, 9103, "FLUX.1-Fill-dev"),
     ServiceRow("qwen_edit", 50054, 9104, "Qwen-Image-Edit-2509"),
 )
-"""What the orchestrator calls."""
+"""The services that the orchestrator calls."""
 
 OPENAI_API = ServiceRow("openai_api", 8081, 9105, speaks="http")
 """Another protocol for the orchestrator's callers. The edge alone calls it, and it goes where the edge goes."""

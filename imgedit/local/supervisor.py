@@ -1,7 +1,6 @@
-"""The services as processes on this machine: what `imgedit up` starts, watches and ends.
+"""Run the services as processes on this machine, for `imgedit up`.
 
-Each is `python -m services.<name>`, set through its environment as in the cluster; Envoy stands before them where it is
-asked for. This module knows commands, logs and process ends; it knows nothing of models or edits.
+Each is `python -m services.<name>`, configured by its environment as in the cluster, behind Envoy if requested.
 """
 
 from __future__ import annotations
@@ -59,15 +58,18 @@ QUICK_SECONDS = 60.0
 
 
 class StackError(Exception):
-    """A service could not be started; the message says which, why, and where its log is."""
+    """A service could not be started.
+
+    The message names service, cause and log.
+    """
 
 
 @dataclass(frozen=True)
 class Program:
     """One process of the stack.
 
-    address: where it listens. ready_at: port and path at which it says in plain HTTP whether it is ready, whatever its
-    gRPC port asks of callers; None = the health of `address` counts.
+    address: where it listens. ready_at: port and path of its plain HTTP readiness, independent of credentials; None =
+    the health of `address` counts.
     """
 
     name: str
@@ -78,7 +80,7 @@ class Program:
     further_addresses: tuple[str, ...] = ()
 
     def fault(self) -> str | None:
-        """Why it does not serve yet; None when it does."""
+        """Why it is not serving yet; None when it is."""
         if self.ready_at is None:
             faults = map(serving_fault, (self.address, *self.further_addresses))
             return next((fault for fault in faults if fault is not None), None)
@@ -115,7 +117,10 @@ class Stack:
 
     @property
     def processes(self) -> dict[str, subprocess.Popen[bytes]]:
-        """The process of each program: services by name, "fill-2" for a second replica, "sidecar", "edge", "studio"."""
+        """The process of each program.
+
+        Services by name, "fill-2" for a second replica, "sidecar", "edge", "studio".
+        """
         return {name: process.popen for name, process in self._processes.items()}
 
     @property
@@ -124,13 +129,13 @@ class Stack:
         return {name: process.program.address for name, process in self._processes.items()}
 
     def address(self, name: str) -> str:
-        """Where a program listens."""
+        """The address of a program."""
         return self._processes[name].program.address
 
     def start(self) -> None:
-        """Start everything; returns at once. The model services come first: they need the longest.
+        """Start everything without waiting; model services first, since they take longest.
 
-        Raises `StackError` where another program has one of the ports, `SettingsError` where Envoy is needed and not
+        Raises `StackError` if another program has one of the ports, `SettingsError` if Envoy is needed and not
         installed.
         """
         for port in self.ports.all():
@@ -146,9 +151,10 @@ class Stack:
     def wait_until_serving(
         self, timeout: float = START_SECONDS, on_wait: Callable[[str], None] = lambda _: None
     ) -> Iterator[str]:
-        """Yield each program as it begins to serve. Raises `StackError` when one ends or takes too long.
+        """Yield each program as it begins to serve.
 
-        `on_wait` is told every 15 s what is waited for, and why it does not serve yet.
+        Raises `StackError` when one ends or takes too long. `on_wait` is called every 15 s with the pending programs
+        and their reasons.
         """
         deadline = time.monotonic() + timeout
         tell_at = time.monotonic() + REPORT_SECONDS
@@ -186,9 +192,12 @@ class Stack:
                 yield from self._mourn(process, now)
 
     def stop(self) -> None:
-        """End everything, what stands in front first, and wait; what does not end in time is killed."""
+        """Stop everything, the frontmost first, and wait.
+
+        Kills processes that do not stop in time.
+        """
         running = [p.popen for p in self._processes.values() if p.popen.poll() is None]
-        for popen in reversed(running):  # started last, ended first
+        for popen in reversed(running):  # started last, stopped first
             popen.send_signal(signal.SIGTERM)
         deadline = time.monotonic() + STOP_SECONDS
         for popen in running:
@@ -199,14 +208,14 @@ class Stack:
                 popen.wait()
 
     def reload(self) -> None:
-        """Have every orchestrator read its catalogue again."""
+        """Have every orchestrator reload its catalogue."""
         for name in self.ports.names(SERVICES[0]):
             process = self._processes.get(name)
             if process is not None and process.popen.poll() is None:
                 process.popen.send_signal(signal.SIGHUP)
 
     def _programs(self) -> Iterator[Program]:
-        """In the order in which they are started."""
+        """The programs in start order."""
         for service in SERVICES[1:]:
             yield from (self._service(service, name) for name in self.ports.names(service))
         if self.ports.has_sidecar:
@@ -238,7 +247,7 @@ class Stack:
             f"{prefix}PORT": str(port),
             f"{prefix}METRICS_PORT": str(self.ports.metrics_port(name)),
             f"{prefix}EXIT_WITH_PARENT": "true",
-            # On one machine no balancer has to notice, and nobody waits for an edit after Ctrl-C.
+            # On one machine there is no balancer to wait for, and nobody waits for an edit after Ctrl-C.
             f"{prefix}DRAIN_SECONDS": "0",
             f"{prefix}GRACE_SECONDS": "3",
         }
@@ -300,7 +309,7 @@ class Stack:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                start_new_session=True,  # Ctrl-C reaches this process alone, which then ends the others in order
+                start_new_session=True,  # Ctrl-C reaches only this process, which stops the others in order
             )
 
     def _log(self, name: str) -> Path:
@@ -316,13 +325,13 @@ def _with_parent(command: list[str]) -> list[str]:
 
 
 def environment_of(ports: Ports, models: Path, *, max_work_pixels: int | None = None) -> dict[str, str]:
-    """What the services of one stack share: where the models are and where each finds the others."""
+    """The environment of all services of a stack: models, and each other's addresses."""
     environment = {
         **malloc.SERVICE,
-        # Several processes share the cores: torch's threads must not spin while they wait (10 times slower otherwise).
+        # Processes share the cores: torch's threads must not spin while they wait (10 times slower otherwise).
         "OMP_WAIT_POLICY": "PASSIVE",
         "HF_HUB_OFFLINE": "1",
-        "PYTHONIOENCODING": "utf-8",  # of their logs, whatever the terminal has
+        "PYTHONIOENCODING": "utf-8",  # of their logs, independent of the terminal
     }
     for service in SERVICES[1:]:
         environment[f"IMGEDIT_{service.upper()}_MODELS"] = str(models.resolve())
@@ -336,9 +345,9 @@ def environment_of(ports: Ports, models: Path, *, max_work_pixels: int | None = 
 def demo_environment_of(
     ports: Ports, models: Path = DEMO_MODELS, *, max_work_pixels: int = DEMO_WORK_PIXELS
 ) -> dict[str, str]:
-    """`environment_of` for the demo's checkpoints: the sizes that they know, and their few-step LoRAs.
+    """`environment_of` for the demo checkpoints, with their sizes and few-step LoRAs.
 
-    Without such a file the profile `fast` is refused, as everywhere.
+    Without a LoRA file the profile `fast` is rejected, as everywhere.
     """
     environment = environment_of(ports, models, max_work_pixels=max_work_pixels)
     environment["IMGEDIT_QWEN_EDIT_REFERENCE_PIXELS"] = str(DEMO_REFERENCE_PIXELS)
@@ -349,8 +358,9 @@ def demo_environment_of(
 
 
 def credentials_of(tokens: Path) -> dict[str, str]:
-    """What makes the services ask for credentials: callers for a token of this file, the model services for one that
-    the orchestrator alone is given.
+    """The settings that require credentials.
+
+    Callers need a token of this file, the orchestrator a generated one for the model services.
     """
     service_token = secrets.token_hex(32)
     environment = {f"IMGEDIT_{service.upper()}_SERVICE_TOKEN": service_token for service in SERVICES}
@@ -358,12 +368,12 @@ def credentials_of(tokens: Path) -> dict[str, str]:
 
 
 def is_serving(address: str, *, timeout: float = 1.0) -> bool:
-    """Whether the service at `address` says SERVING; False where nothing answers."""
+    """Whether the service at `address` is SERVING; False without a response."""
     return serving_fault(address, timeout=timeout) is None
 
 
 def serving_fault(address: str, *, timeout: float = 1.0) -> str | None:
-    """Why the service at `address` does not say SERVING; None when it does."""
+    """Why the service at `address` is not SERVING; None when it is."""
     with grpc.insecure_channel(address, options=proxy_options(address)) as channel:
         try:
             answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=timeout)

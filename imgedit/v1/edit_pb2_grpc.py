@@ -26,10 +26,10 @@ if _version_not_supported:
 
 
 class EditServiceStub:
-    """Edits pictures with the experiments of the catalogue.
+    """Edits images with the experiments of the catalogue.
 
     Every error carries google.rpc.ErrorInfo (domain "imgedit", a reason of ErrorReason), a Korean LocalizedMessage and,
-    for a field at fault, BadRequest. The metadata key "x-imgedit-request-id" returns the request id.
+    for an invalid field, BadRequest. The metadata key "x-imgedit-request-id" returns the request id.
     """
 
     def __init__(self, channel):
@@ -71,56 +71,55 @@ class EditServiceStub:
 
 
 class EditServiceServicer:
-    """Edits pictures with the experiments of the catalogue.
+    """Edits images with the experiments of the catalogue.
 
     Every error carries google.rpc.ErrorInfo (domain "imgedit", a reason of ErrorReason), a Korean LocalizedMessage and,
-    for a field at fault, BadRequest. The metadata key "x-imgedit-request-id" returns the request id.
+    for an invalid field, BadRequest. The metadata key "x-imgedit-request-id" returns the request id.
     """
 
     def Edit(self, request, context):
-        """Edits one picture and answers when it is done. A deadline of 300 s applies where the caller sets none.
+        """Edits one image and responds when it is done. Without a deadline of the caller, 300 s apply.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def EditStream(self, request, context):
-        """The same edit with reports on the way. The stream ends with exactly one `result` or `error` event.
-        Closing it cancels the edit.
+        """The same edit with progress events. The stream ends with exactly one `result` or `error` event. Closing it cancels
+        the edit.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def EditBatch(self, request_iterator, context):
-        """Many edits over one stream: an EditRequest in, and the events of all of them out, told apart by `request_id`; each
-        request ends with exactly one `result` or `error`, in the order in which they finish, and a failed one does not end
-        the stream. A request without an id gets one: the call's own id, "-" and its place in the stream from 1. A bounded
-        number runs at once; the server reads no further ahead. gRPC only.
+        """Runs many edits over one stream and returns the events of all, distinguished by `request_id`. Each request ends
+        with exactly one `result` or `error`, in order of completion. A failed edit does not end the stream. A request
+        without an id gets the call's own id, "-" and its position from 1. A bounded number runs at once; the server reads
+        no further ahead. gRPC only.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CancelEdit(self, request, context):
-        """Cancels an edit of the same caller, queued or running: nothing more is computed for it and its call ends with
-        CANCELLED. NOT_FOUND (REQUEST_NOT_FOUND) for an id that this server does not hold.
+        """Cancels an edit of the same caller, queued or running: its work stops and its call ends with CANCELLED. NOT_FOUND
+        (REQUEST_NOT_FOUND) for an id that this server does not hold.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetEdit(self, request, context):
-        """Tells where an edit of the same caller is: queued, running, or how it ended, with its answer while that is kept.
-        An edit is remembered for some minutes after its end. NOT_FOUND (REQUEST_NOT_FOUND) for an id that this server does
-        not hold.
+        """Returns the state of an edit of the same caller: queued, running, or ended, with its response while cached. The
+        server keeps the state for some minutes after the end. NOT_FOUND (REQUEST_NOT_FOUND) for an unknown id.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListExperiments(self, request, context):
-        """Lists the experiments, their features, and the parameters of each with type, range, default and help.
+        """Lists the experiments, their features, and each parameter with type, range, default and help.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -168,10 +167,10 @@ def add_EditServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class EditService:
-    """Edits pictures with the experiments of the catalogue.
+    """Edits images with the experiments of the catalogue.
 
     Every error carries google.rpc.ErrorInfo (domain "imgedit", a reason of ErrorReason), a Korean LocalizedMessage and,
-    for a field at fault, BadRequest. The metadata key "x-imgedit-request-id" returns the request id.
+    for an invalid field, BadRequest. The metadata key "x-imgedit-request-id" returns the request id.
     """
 
     @staticmethod

@@ -1,1 +1,1 @@
-"""Checkpoints on disk: the registry of models, downloads, the headers of weight files. Needs no torch."""
+"""Checkpoints on disk: model registry, downloads, weight file headers."""

@@ -1,4 +1,4 @@
-"""The header of a GGUF file, read with a bound on everything, so that a hostile or truncated file is refused at once.
+"""Read a GGUF file's header with limits, so that a hostile file is rejected early.
 
 Nothing in the file is believed before it is checked: counts, lengths, types, shapes, offsets, the file's own size. No
 tensor data is read. Layout, versions 2 and 3, little-endian: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
@@ -53,7 +53,10 @@ UINT32, STRING, ARRAY = 4, 8, 9
 
 @dataclass(frozen=True)
 class TensorEntry:
-    """Where one tensor lies in the file. shape: outermost dimension first. offset: in bytes from the file's start."""
+    """The position of one tensor in the file.
+
+    shape: outermost dimension first. offset: in bytes from the file's start.
+    """
 
     name: str
     shape: tuple[int, ...]
@@ -63,7 +66,7 @@ class TensorEntry:
 
 
 class _Reader:
-    """Reads little-endian values and refuses to go past the header's bound or the file's end."""
+    """Reads little-endian values within the header's limit and the file's end."""
 
     def __init__(self, file: BinaryIO, path: Path, size: int) -> None:
         self._file = file
@@ -109,7 +112,10 @@ class _Reader:
 
 
 def read_header(path: Path) -> dict[str, TensorEntry]:
-    """The tensors of a GGUF file by name. Raises `ModelLoadError` for anything that is not in order; well under 1 s."""
+    """The tensors of a GGUF file by name.
+
+    Raises `ModelLoadError` for an invalid file; takes well under 1 s.
+    """
     try:
         refuse_pointer(path)
         size = path.stat().st_size
@@ -135,7 +141,7 @@ def _parse(reader: _Reader, size: int) -> dict[str, TensorEntry]:
 
 
 def _read_metadata(reader: _Reader, count: int) -> int:
-    """Skip the metadata; its one interesting value is the alignment of the tensor data."""
+    """Skip the metadata; only the alignment of the tensor data is used."""
     alignment = DEFAULT_ALIGNMENT
     for _ in range(count):
         key = reader.text("a metadata key", 65_535)
@@ -161,7 +167,7 @@ def _skip_value(reader: _Reader, kind: int) -> None:
 
 
 def _skip_array(reader: _Reader) -> None:
-    """An array of scalars or strings; arrays in arrays are refused."""
+    """An array of scalars or strings; nested arrays are rejected."""
     kind = reader.uint32()
     if kind == STRING:
         count = reader.count("strings in arrays", reader.strings_left)
@@ -175,7 +181,7 @@ def _skip_array(reader: _Reader) -> None:
 
 
 def _read_entry(reader: _Reader) -> TensorEntry:
-    """One tensor's name, shape, type and offset (still relative to the start of the data)."""
+    """One tensor's name, shape, type and offset (still relative to the data's start)."""
     name = reader.text("a tensor's name", MAX_NAME_BYTES)
     dimensions = reader.uint32()
     if not 1 <= dimensions <= MAX_DIMENSIONS:
@@ -195,7 +201,7 @@ def _read_entry(reader: _Reader) -> TensorEntry:
 
 
 def _check_places(reader: _Reader, entries: list[TensorEntry], alignment: int, start: int, size: int) -> None:
-    """Every tensor lies in the file, aligned, and over no other; no name stands twice."""
+    """Check that every tensor is in the file, aligned, unique and without overlap."""
     end = start
     for entry in sorted(entries, key=lambda entry: entry.offset):
         if (entry.offset - start) % alignment or entry.offset < end:

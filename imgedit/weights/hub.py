@@ -37,7 +37,7 @@ MAX_LISTING_BYTES = 64 << 20
 MAX_FILE_BYTES = 1 << 50
 
 RETRIES = 5
-"""How often a transfer is taken up again without a new byte in between."""
+"""How often a transfer is resumed without a new byte in between."""
 
 _LATER = (408, 429, 500, 502, 503, 504)
 """What an HTTP server answers with that the same request may not meet again."""
@@ -49,7 +49,10 @@ _TOKEN = re.compile("[!-~]+")
 
 @dataclass(frozen=True)
 class HubFile:
-    """A file as the hub describes it. sha256: stated for large files only; git_sha1: the blob id otherwise."""
+    """A file as the hub describes it.
+
+    sha256: stated for large files only; git_sha1: the blob id otherwise.
+    """
 
     path: str
     size: int
@@ -70,17 +73,23 @@ class HubFile:
         return path.is_file() and path.stat().st_size == self.size and self.identity_of(path) == self.identity
 
     def locked(self, path: Path) -> LockedFile:
-        """What to record of the checked file here."""
+        """The record of the checked file."""
         if self.sha256:
             return LockedFile(self.size, self.sha256, "hub")
         return LockedFile(self.size, sha256_of(path), "computed", self.git_sha1)
 
 
 class Hub:
-    """One hub at an address like https://huggingface.co; used as a context. Raises `ModelDownloadError`."""
+    """One hub at an address like https://huggingface.co; used as a context.
+
+    Raises `ModelDownloadError`.
+    """
 
     def __init__(self, endpoint: str, *, send_token: bool = False) -> None:
-        """`send_token`: send the access token to `endpoint` even if that is not https://huggingface.co."""
+        """Open the hub.
+
+        `send_token`: send the access token to `endpoint` even if that is not https://huggingface.co.
+        """
         self.endpoint = endpoint.rstrip("/")
         self._origin = _origin(self.endpoint)
         if self._origin is None:
@@ -130,7 +139,10 @@ class Hub:
         return commit, [files[path] for path in sorted(files)]
 
     def transfer(self, source: Source, commit: str, file: HubFile, output: BinaryIO) -> None:
-        """Append what `output` lacks of the file, never more than the stated size; broken connections are resumed."""
+        """Append what `output` lacks of the file, never more than the stated size.
+
+        Broken connections are resumed.
+        """
         import httpx2
         from huggingface_hub.utils.tqdm import tqdm
 
@@ -157,7 +169,10 @@ class Hub:
                     time.sleep(1)
 
     def _body(self, source: Source, url: str, output: BinaryIO) -> Iterator[bytes]:
-        """The bytes from the end of `output` on; where the hub begins anew, `output` is emptied."""
+        """The bytes after the end of `output`.
+
+        If the hub restarts from zero, `output` is emptied.
+        """
         done = output.tell()
         with self._client.stream("GET", url, headers={"Range": f"bytes={done}-"} if done else {}) as response:
             self._check_answer(source, response)
@@ -234,7 +249,7 @@ class Hub:
         )
 
     def _refusal(self, source: Source, status: int, code: str) -> str:
-        """What an HTTP status means for someone who wants a model."""
+        """The meaning of an HTTP status for someone who wants a model."""
         withheld = ""
         if self.withholds_token:
             withheld = f". HF_TOKEN was not sent, since {self.endpoint} is not {PUBLIC_HUB}: --send-token sends it"
@@ -271,7 +286,10 @@ class Hub:
 
 
 def quoted(value: object) -> str:
-    """A stranger's value for a message: on one line, ASCII only, at most 100 characters."""
+    """A stranger's value for a message.
+
+    On one line, ASCII only, at most 100 characters.
+    """
     text = ascii(value) if isinstance(value, str | int | float) else type(value).__name__
     return text if len(text) <= 100 else f"{text[:99]}…"
 

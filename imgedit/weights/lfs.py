@@ -1,4 +1,4 @@
-"""Git LFS pointers: the small text files that a clone without Git LFS leaves in the place of large ones."""
+"""Git LFS pointers: text files in place of large ones, after a clone without LFS."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ BEGINNING = b"version https://git-lfs"
 
 
 def refuse_pointer(path: Path) -> None:
-    """`ModelLoadError` that says so where the file is a pointer. Raises `OSError` where it cannot be read."""
+    """Raise `ModelLoadError` if the file is a pointer.
+
+    Raises `OSError` if it cannot be read.
+    """
     with path.open("rb") as file:
         if file.read(len(BEGINNING)) == BEGINNING:
             raise ModelLoadError(f"{path}: a Git LFS pointer, not the file itself; run `git lfs pull` in its folder")

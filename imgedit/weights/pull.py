@@ -1,4 +1,6 @@
-"""Downloading a model's files from the Hugging Face hub: only what is wanted, resumable, checked.
+"""Downloading a model's files from the Hugging Face hub.
+
+Only what is wanted, resumable, checked.
 
 `imgedit.weights.hub` speaks to the hub and checks its answers. An unfinished file is kept here under the digest of its
 content until it is whole and right. Nothing is written through symbolic links.
@@ -27,11 +29,11 @@ Say = Callable[[str], None]
 
 
 def pull(source: Source, models: Path, *, endpoint: str, say: Say, send_token: bool = False) -> LockedModel:
-    """Bring the wanted files of `source` below `models` and record them in `models.lock`; returns the record.
+    """Download the wanted files of `source` and record them in `models.lock`.
 
-    Files that are there and right are not transferred again; wrong ones are replaced. `say` is told each step. The
-    access token goes to https://huggingface.co, elsewhere only with `send_token`. Raises `ModelDownloadError` saying
-    what to do; what was downloaded until then is kept.
+    Returns the record. Correct files are not downloaded again; wrong ones are replaced. `say` receives each step. The
+    access token goes to https://huggingface.co, elsewhere only with `send_token`. Raises `ModelDownloadError` with
+    advice; partial downloads are kept.
     """
     _check_library()
     with _explained(source, endpoint), Hub(endpoint, send_token=send_token) as hub, _alone(models):
@@ -72,7 +74,7 @@ def _check_address(source: Source) -> None:
     try:
         validate_repo_id(source.repo)
     except HFValidationError as error:
-        raise ModelDownloadError(f"{source.repo} is no repository's address; OWNER/NAME is expected") from error
+        raise ModelDownloadError(f"{source.repo} is not a repository's address; expected OWNER/NAME") from error
 
 
 @contextlib.contextmanager
@@ -128,7 +130,10 @@ def _partial(models: Path, file: HubFile) -> Path:
 
 
 def _resume_size(partial: Path, file: HubFile) -> int:
-    """How many bytes of the file are here; 0 when what is here cannot be its beginning."""
+    """How many bytes of the file are here.
+
+    0 when what is here cannot be its beginning.
+    """
     try:
         status = partial.lstat()
     except FileNotFoundError:
@@ -138,7 +143,10 @@ def _resume_size(partial: Path, file: HubFile) -> int:
 
 
 def _open_partial(partial: Path, file: HubFile) -> BinaryIO:
-    """The unfinished file, at its end; a new one where there is none, or none that can be continued."""
+    """The unfinished file, at its end.
+
+    A new one where there is none, or none that can be continued.
+    """
     done = _resume_size(partial, file)
     if not done:
         partial.unlink(missing_ok=True)
@@ -148,7 +156,10 @@ def _open_partial(partial: Path, file: HubFile) -> BinaryIO:
 
 
 def _download(source: Source, commit: str, file: HubFile, models: Path, hub: Hub) -> None:
-    """Continue or begin the download of one file; it takes its place only when its bytes are the hub's."""
+    """Continue or begin the download of one file.
+
+    It takes its place only when its bytes are the hub's.
+    """
     partial, target = _partial(models, file), source.path_in(models, file.path)
     partial.parent.mkdir(exist_ok=True)
     with _open_partial(partial, file) as output:
@@ -165,7 +176,7 @@ def _download(source: Source, commit: str, file: HubFile, models: Path, hub: Hub
 
 
 def _record(source: Source, commit: str, wanted: list[HubFile], models: Path, endpoint: str) -> LockedModel:
-    """Write the record; files of the same commit that an earlier pull brought stay in it."""
+    """Write the record, keeping files of the same commit from an earlier download."""
     lock = read_lock(models)
     files = {file.path: file.locked(source.path_in(models, file.path)) for file in wanted}
     old = lock.get(source.key)
@@ -201,7 +212,7 @@ def _explained(source: Source, endpoint: str) -> Iterator[None]:
         ) from error
     except OSError as error:
         raise ModelDownloadError(
-            f"{error.filename or source.repo}: {error.strerror or error}. What was downloaded is kept: pull again to "
+            f"{error.filename or source.repo}: {error.strerror or error}. Downloaded data is kept: pull again to "
             "continue"
         ) from error
 

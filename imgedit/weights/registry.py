@@ -1,7 +1,7 @@
-"""The weights: which models there are, what was pulled of them, and whether the files still are what was pulled.
+"""The model registry: known models, downloaded files, and their verification.
 
 `models.lock` beside the model folders records repository, commit, and each file's size and SHA-256; `verify` compares
-the folders with it. Works offline and without `huggingface_hub`; `imgedit.weights.pull` is what downloads.
+the folders with it. Works offline and without `huggingface_hub`; `imgedit.weights.pull` downloads.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ DATA_SUFFIXES = (".gguf", ".jinja", ".json", ".model", ".safetensors", ".txt")
 """The only kinds of files that are ever pulled: weights, configurations, vocabularies."""
 
 CODE_SUFFIXES = (".bin", ".pickle", ".pkl", ".pt", ".pth", ".py", ".pyc", ".so")
-"""What can carry code; the services refuse most of it."""
+"""File types that can carry code; the services reject most of them."""
 
 
 MAX_PATH_CHARACTERS = 1000
@@ -55,7 +55,10 @@ class Source:
     use: str = ""
 
     def wants(self, path: str) -> bool:
-        """Whether a file of the repository belongs to the checkpoint. Paths that are not plain never do."""
+        """Whether a file of the repository belongs to the checkpoint.
+
+        Paths that are not plain never do.
+        """
         if not is_plain(path) or not path.endswith(DATA_SUFFIXES):
             return False
         return any(fnmatch(path, pattern) for pattern in self.wanted) and not any(
@@ -68,9 +71,9 @@ class Source:
 
 
 def is_plain(path: str) -> bool:
-    """Whether a path stays below the folder that it is joined to, and can be printed as it is.
+    """Whether a path stays below its folder and is printable.
 
-    Hidden names, backslashes, colons, control characters and names over 255 bytes are not plain.
+    Hidden names, backslashes, colons, control characters and names over 255 bytes are rejected.
     """
     parts = path.split("/")
     return (
@@ -89,7 +92,7 @@ INDEX = "model_index.json"
 """What every folder in diffusers layout has."""
 
 _QWEN_EDIT_FOLDER = _diffusers_folder("processor", "scheduler", "text_encoder", "tokenizer", "transformer", "vae")
-"""What both versions of Qwen-Image-Edit consist of."""
+"""The components of both versions of Qwen-Image-Edit."""
 
 _LIGHTNING = "Qwen-Image-Edit-2509/Qwen-Image-Edit-2509-Lightning-8steps-V1.0-bf16.safetensors"
 
@@ -157,11 +160,14 @@ CATALOGUE = {
         ),
     )
 }
-"""What can be pulled, by name, in the order in which `all` pulls: the gated one last."""
+"""The downloadable models by name, in the order of `all`: the gated one last."""
 
 
 def gguf_source(file: str, repo: str = GGUF_REPO, revision: str = "main") -> Source:
-    """One GGUF file of FLUX's transformer, into the models folder itself, where `IMGEDIT_FILL_GGUF` looks."""
+    """One GGUF file of FLUX's transformer, in the models folder itself.
+
+    `IMGEDIT_FILL_GGUF` looks there.
+    """
     return Source(GGUF_KEY, repo, ".", (file,), file, FLUX_LICENCE, revision=revision)
 
 
@@ -206,7 +212,7 @@ _ORIGINS = {"hub": "", "computed": "checksum computed when pulled", "converted":
 
 
 def read_lock(models: Path) -> dict[str, LockedModel]:
-    """What was pulled into `models`, by key; empty where there is no `models.lock`."""
+    """The downloads recorded in `models`, by key; empty without a `models.lock`."""
     path = models / LOCK_NAME
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -246,7 +252,10 @@ def _locked_file(path: str, entry: dict[str, Any]) -> LockedFile:
 
 
 def write_lock(models: Path, locked: Mapping[str, LockedModel]) -> None:
-    """Write `models.lock`, keys sorted, in one step: a reader sees the old file or the new one."""
+    """Write `models.lock`, keys sorted, in one step.
+
+    A reader sees the old file or the new one.
+    """
     content = {"format": LOCK_FORMAT, "models": {key: _as_json(model) for key, model in locked.items()}}
     scratch = models / f"{LOCK_NAME}.new"
     scratch.unlink(missing_ok=True)
@@ -271,7 +280,10 @@ def sha256_of(path: Path) -> str:
 
 
 def git_sha1_of(path: Path) -> str:
-    """The id that git gives to a file's content: SHA-1 over `blob <size>`, a zero byte, and the bytes."""
+    """The id that git gives to a file's content.
+
+    SHA-1 over `blob <size>`, a zero byte, and the bytes.
+    """
     digest = hashlib.sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False)
     with path.open("rb") as file:
         while block := file.read(1 << 20):
@@ -280,7 +292,7 @@ def git_sha1_of(path: Path) -> str:
 
 
 def record_converted(models: Path, made: Mapping[Path, LockedFile]) -> list[str]:
-    """Add files that were made here to the record of the model whose folder they are in; returns those models' keys.
+    """Record converted files with the model whose folder holds them; return the keys.
 
     A file outside all recorded folders needs no record: `verify` does not look there.
     """
@@ -303,7 +315,10 @@ State = Literal["OK", "CHANGED", "MISSING", "EXTRA"]
 
 @dataclass(frozen=True)
 class FileReport:
-    """What `verify` found. path: below the models folder."""
+    """A finding of `verify`.
+
+    path: below the models folder.
+    """
 
     state: State
     path: str
@@ -364,5 +379,5 @@ def readable(size: int) -> str:
 
 
 def bytes_in(folder: Path) -> int:
-    """What the files in a folder take, in bytes; 0 where there is none."""
+    """The total size of the files in a folder; 0 without one."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

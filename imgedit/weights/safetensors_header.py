@@ -1,4 +1,6 @@
-"""The header of a safetensors file, read with a bound on everything: whether the file is whole, and what is in it.
+"""The header of a safetensors file, read with a bound on everything.
+
+Whether the file is whole, and what is in it.
 
 Nothing is believed before it is checked; no tensor data is read. Layout: 8 bytes, little-endian, the length of a JSON
 object {name: {"dtype", "shape", "data_offsets": [begin, end]}}, then the data, without gaps.
@@ -54,13 +56,13 @@ def read_header(path: Path) -> dict[str, Entry]:
     except OSError as error:
         raise ModelLoadError(f"{path}: cannot be read ({error.strerror})") from error
     except (ValueError, RecursionError) as error:
-        raise _refused(path, "its header is no JSON") from error
+        raise _refused(path, "its header is not JSON") from error
     return _entries(path, header, size - 8 - length)
 
 
 def _entries(path: Path, header: Any, data_bytes: int) -> dict[str, Entry]:
     if not isinstance(header, dict) or len(header) > MAX_TENSORS:
-        raise _refused(path, f"its header is no object of at most {MAX_TENSORS} tensors")
+        raise _refused(path, f"its header is not an object of at most {MAX_TENSORS} tensors")
     spans = []
     found = {}
     for name, described in header.items():

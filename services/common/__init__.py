@@ -1,1 +1,1 @@
-"""What every imgedit server shares. It knows no model, no edit and no service."""
+"""Code that every imgedit server shares."""

@@ -1,6 +1,6 @@
-"""Who may call what: bearer tokens, judged before a request's body is read.
+"""Access control by bearer tokens, checked before a request's body is read.
 
-A gate answers with the caller's name or raises. Client certificates are judged by the transport (`tls.py`).
+A gate returns the caller's name or raises. The transport checks client certificates (`tls.py`).
 """
 
 from __future__ import annotations
@@ -33,14 +33,17 @@ class Gate(Protocol):
 
     @property
     def asks(self) -> bool:
-        """Whether a credential is needed at all."""
+        """Whether a credential is required."""
 
     def admit(self, method: str, metadata: Metadata) -> str:
-        """The caller's name. Raises `Unauthenticated` or `ScopeMissing`."""
+        """The caller's name.
+
+        Raises `Unauthenticated` or `ScopeMissing`.
+        """
 
 
 class OpenGate:
-    """Lets everybody in."""
+    """Admits every caller."""
 
     asks = False
 
@@ -50,10 +53,10 @@ class OpenGate:
 
 
 class TokenGate:
-    """Asks for an API token whose scopes allow the RPC. `scopes` maps an RPC's short name to the scope it needs.
+    """Requires an API token whose scopes allow the RPC.
 
-    "admin" allows everything; what `scopes` does not name needs it, so that a new RPC is not open by oversight.
-    Reflection needs "list".
+    `scopes` maps an RPC's short name to its scope. RPCs that are not listed need "admin", which allows everything, so a
+    new RPC is not open by oversight. Reflection needs "list".
     """
 
     asks = True
@@ -80,7 +83,7 @@ class TokenGate:
 
 
 class ServiceGate:
-    """Asks for one of the shared tokens, which only the orchestrator has."""
+    """Requires one of the shared tokens, which only the orchestrator has."""
 
     asks = True
 
@@ -96,7 +99,10 @@ class ServiceGate:
 
 
 def bearer(metadata: Metadata) -> str:
-    """The token of a call. Raises `Unauthenticated` where there is none, or more than one."""
+    """The token of a call.
+
+    Raises `Unauthenticated` if there is none, or more than one.
+    """
     values = [value for key, value in metadata if key == "authorization"]
     match = _BEARER.fullmatch(str(values[0])) if len(values) == 1 else None
     if match is None:
@@ -105,7 +111,10 @@ def bearer(metadata: Metadata) -> str:
 
 
 def find(credentials: Sequence[Credential], token: str) -> Credential | None:
-    """The credential of a token. Compares with every one, in a time that does not depend on the token's characters."""
+    """The credential of a token.
+
+    Compares with every entry, in constant time.
+    """
     given = tokens.digest(token)
     found = None
     for credential in credentials:
@@ -115,7 +124,7 @@ def find(credentials: Sequence[Credential], token: str) -> Credential | None:
 
 
 def service_gate(settings: ModelSettings) -> Gate:
-    """The gate of a model service: its shared tokens, where there are any."""
+    """The gate of a model service, with its shared tokens if there are any."""
     service_tokens = credentials.from_settings(settings, "service_token", credentials.read_service_tokens)
     return ServiceGate(service_tokens) if service_tokens else OpenGate()
 

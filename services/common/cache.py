@@ -1,7 +1,4 @@
-"""What was computed before, by content: bounded in bytes, the least recently used forgotten first.
-
-Knows neither what is remembered nor how it is made.
-"""
+"""A cache of computed values by content, with LRU eviction and a bound in bytes."""
 
 from __future__ import annotations
 
@@ -19,9 +16,9 @@ V = TypeVar("V")
 
 
 class ByteCache(Generic[K, V]):
-    """Values by key, at most `max_bytes` of them; 0 remembers nothing. Any thread may use it.
+    """Values by key, at most `max_bytes` of them; 0 disables the cache.
 
-    `size_of` says how many bytes a value takes. Values are shared and must not be written to.
+    Thread-safe. `size_of` returns the bytes of a value. Values are shared and must not be modified.
     """
 
     def __init__(self, max_bytes: int, size_of: Callable[[V], int]) -> None:
@@ -33,18 +30,21 @@ class ByteCache(Generic[K, V]):
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all that is remembered."""
+        """Bytes of all cached values."""
         return self._nbytes
 
     def get(self, key: K) -> V | None:
-        """The value, which is now the most recently used one; None when there is none."""
+        """The value, now the most recently used one; None if absent."""
         with self._lock:
             if key in self._entries:
                 self._entries.move_to_end(key)
             return self._entries.get(key)
 
     def put(self, key: K, value: V) -> None:
-        """Remember a value in the place of the key's old one; one that is larger than the whole cache is not kept."""
+        """Store a value, replacing the key's old one.
+
+        A value larger than the whole cache is not stored.
+        """
         size = self._size_of(value)
         with self._lock:
             if key in self._entries:
@@ -57,14 +57,14 @@ class ByteCache(Generic[K, V]):
             self._nbytes += size
 
     def clear(self) -> None:
-        """Forget everything, to free its memory."""
+        """Clear the cache to free its memory."""
         with self._lock:
             self._entries.clear()
             self._nbytes = 0
 
 
 def content_key(*arrays: NDArray[Any]) -> str:
-    """A digest of arrays' contents, shapes and types: equal exactly when the arrays are."""
+    """A digest of arrays' contents, shapes and types."""
     digest = hashlib.blake2b(digest_size=16)
     for array in arrays:
         digest.update(f"{array.shape}{array.dtype}".encode())

@@ -1,4 +1,4 @@
-"""Who makes the current call, and until when."""
+"""Caller and deadline of the current call."""
 
 from __future__ import annotations
 
@@ -19,6 +19,6 @@ LONGEST_SECONDS = 86_400.0
 
 
 def deadline_of(context: Context) -> float | None:
-    """When the caller's time is over, on the `time.monotonic` clock; None where it set no deadline."""
+    """The caller's deadline on the `time.monotonic` clock; None if unset."""
     remaining = context.time_remaining()
     return None if remaining is None else time.monotonic() + min(remaining, LONGEST_SECONDS)

@@ -1,6 +1,6 @@
-"""The call that the current task serves, or the part of one: counted, timed and logged; its errors made known ones.
+"""The current call or sub-call: counted, timed, logged, with mapped errors.
 
-Knows nothing of gRPC's handlers and of any one service.
+Unexpected exceptions become InternalError.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _log = logging.getLogger(__name__)
 class Call:
     """One call.
 
-    answered: errors that were sent as messages instead of as its status. until_sent: closed when its answer was taken.
+    answered: errors that were sent as messages instead of the status. until_sent: closed when the response was read.
     """
 
     service: str
@@ -51,14 +51,17 @@ class Call:
 
     @contextmanager
     def observed(self) -> Iterator[None]:
-        """Count, time and log what runs inside. What it raises, but for its end, comes out as a known error."""
+        """Count, time and log the code inside.
+
+        Unexpected exceptions become known errors.
+        """
         started = time.perf_counter()
         error: ImgeditError | None = None
         in_flight = metrics.RPC_IN_FLIGHT.labels(self.service, self.rpc)
         in_flight.inc()
         try:
             yield
-        except (asyncio.CancelledError, GeneratorExit):  # the latter where a stream waits to send
+        except (asyncio.CancelledError, GeneratorExit):  # the latter while a stream waits to send
             error = self._why_cancelled()
             raise
         except Exception as raised:  # noqa: BLE001  # the one place that turns errors into a status
@@ -66,11 +69,11 @@ class Call:
             raise error from None
         finally:
             in_flight.dec()
-            # An error that was answered is the call's end, also where the caller leaves as soon as it has read it.
+            # A reported error ends the call, even if the caller leaves right after reading it.
             self.record(next(iter(self.answered), None) or error, time.perf_counter() - started)
 
     def record(self, error: ImgeditError | None, seconds: float) -> None:
-        """Count and log how the call ended."""
+        """Count and log the end of the call."""
         code = error.code.name if error else "OK"
         metrics.RPC_SECONDS.labels(self.service, self.rpc, code).observe(seconds)
         fields = {
@@ -98,9 +101,9 @@ current: ContextVar[Call] = ContextVar("current")
 
 @contextmanager
 def part(request_id: str) -> Iterator[None]:
-    """One request of the current call, which streams many: an id, a count, a time and a log line of its own.
+    """A sub-call: one request of a streaming call, with its own id and log line.
 
-    For a task that serves this part alone. Its `rpc` is the call's with "Item" behind it.
+    For a task that serves only this sub-call. Its `rpc` is the call's plus "Item".
     """
     call = current.get()
     item = replace(call, rpc=f"{call.rpc}Item", answered=[])
@@ -111,7 +114,10 @@ def part(request_id: str) -> Iterator[None]:
 
 
 def answered_error(raised: Exception) -> status_pb2.Status:
-    """The status of an error that a handler answers as a message of its stream, so that it is logged and counted."""
+    """The status of an error that a handler sends as a stream message.
+
+    Logged and counted.
+    """
     error = _known(raised)
     current.get().answered.append(error)
     tracing.failed(error)
@@ -120,14 +126,14 @@ def answered_error(raised: Exception) -> status_pb2.Status:
 
 
 def status_of(error: BaseException, request_id: str) -> status_pb2.Status:
-    """The status that a call of this id ended with, or would have; logs and counts nothing."""
+    """The status of a call with this id, without logging or counting it."""
     known = error if _is_known(error) else _internal(request_id)
     known.metadata.setdefault("request_id", request_id)
     return to_status(known)
 
 
 def refuse_too_large(request: Message) -> None:
-    """Raise `RequestTooLarge` for a message over what the current call's server accepts."""
+    """Raise `RequestTooLarge` for a message over the current server's limit."""
     size, accepted = request.ByteSize(), current.get().max_request_bytes
     if size <= accepted:
         return
@@ -142,7 +148,7 @@ def refuse_too_large(request: Message) -> None:
 
 
 def _known(raised: Exception) -> ImgeditError:
-    """The error itself, or an `InternalError` that tells the caller nothing but the request id."""
+    """The error itself, or an `InternalError` with only the request id."""
     if _is_known(raised):
         return raised
     _log.error("unexpected error", exc_info=raised)
@@ -158,7 +164,7 @@ def _internal(request_id: str) -> InternalError:
 
 
 def _weight(value: Any) -> int:
-    """About how many bytes a field's value takes."""
+    """The approximate size of a field's value in bytes."""
     if isinstance(value, Message):
         return value.ByteSize()
     if isinstance(value, bytes | str):

@@ -55,9 +55,9 @@ def number(field: str, value: float, minimum: float, maximum: float) -> None:
 
 
 def prompt(field: str, text: str, *, may_be_blank: bool = False) -> None:
-    """Raise `PromptRejected` for text over 2000 characters, or blank text where it may not be blank.
+    """Raise `PromptRejected` for text over 2000 characters, or forbidden blank text.
 
-    Characters are counted as people see them: composed, and without those that mean nothing.
+    Characters are counted in composed form, without invisible ones.
     """
     if not may_be_blank and not texts.comparable(text).strip():
         raise PromptRejected(

@@ -1,6 +1,6 @@
-"""The connections of a server's callers, and the end of one over which no answer is taken.
+"""The connections of a server's callers, and closing one that reads no response.
 
-gRPC's server can end a call whose answer is not read only with its connection.
+gRPC's server can end a call with an unread response only by closing its connection.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _OPEN_FILES = Path("/proc/self/fd")
 
 
 class Connections:
-    """Counts the calls of each connection, and those that wait for their caller to read."""
+    """Counts each connection's calls, and those that wait for their caller to read."""
 
     def __init__(self) -> None:
         self._calls: Counter[str] = Counter()
@@ -35,12 +35,15 @@ class Connections:
 
     @contextmanager
     def stuck(self, peer: str) -> Iterator[None]:
-        """A call of this peer that waits for its answer to be read."""
+        """A call of this peer that waits for its response to be read."""
         with _counted(self._stuck, peer):
             yield
 
     def close_if_stuck(self, peer: str) -> None:
-        """Close the connection, unless one of its calls goes on: over a proxy's come the calls of many."""
+        """Close the connection, unless another of its calls makes progress.
+
+        A proxy's connection carries the calls of many callers.
+        """
         if self._stuck[peer] >= self._calls[peer] and _close(peer):
             _log.warning("connection closed: its answers were not read", extra={"peer": peer})
 
@@ -57,7 +60,10 @@ def _counted(counter: Counter[str], peer: str) -> Iterator[None]:
 
 
 def _close(peer: str) -> bool:
-    """Shut the socket of this process down whose other end is `peer`. Linux only; False where there is none."""
+    """Shut the socket of this process down whose other end is `peer`.
+
+    Linux only; False where there is none.
+    """
     wanted = _address(peer)
     if wanted is None or not _OPEN_FILES.exists():
         return False
@@ -69,11 +75,11 @@ def _close(peer: str) -> bool:
 
 
 def _is_of(fd: int, wanted: tuple[str, int]) -> bool:
-    """Whether a file is the socket to that address, which is then shut down."""
+    """Shut down the file if it is the socket to that address; return whether it was."""
     copy = os.dup(fd)
     try:
         connection = socket.socket(fileno=copy)
-    except OSError:  # no socket
+    except OSError:  # not a socket
         os.close(copy)
         return False
     with connection:

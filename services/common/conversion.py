@@ -1,7 +1,7 @@
-"""What the converters of weights share: their arguments, their answer, and that a file appears whole or not at all.
+"""The shared part of the weight converters: arguments, result, atomic output.
 
-A converter is a process of its own, `python -m services.<x>.convert SOURCE TARGET`, which `imgedit models convert`
-starts. Its standard output is one JSON object: the files that were written, or the error. Knows no format.
+A converter is a subprocess, `python -m services.<x>.convert SOURCE TARGET`, started by `imgedit models convert`. Its
+standard output is one JSON object: the written files, or the error.
 """
 
 from __future__ import annotations
@@ -30,7 +30,10 @@ HEADROOM = 64 * 1024 * 1024
 
 @dataclass(frozen=True)
 class Order:
-    """What is to be converted. config: folder with the network's `config.json`. type: number format of the result."""
+    """The arguments of a conversion.
+
+    config: folder with the network's `config.json`. type: number format of the result.
+    """
 
     source: Path
     target: Path
@@ -41,14 +44,17 @@ class Order:
 
 Advance = Callable[[int], None]
 Begin = Callable[[int], Advance]
-"""Told the bytes that will be written, before the first; gives what is told of each that was."""
+"""Called with the number of bytes before writing; returns the callback for written bytes."""
 
 Convert = Callable[[Order, Path, Begin], Path]
 """Writes the files into the folder that it is handed; returns the folder where they belong."""
 
 
 def run(convert: Convert, types: Sequence[str], arguments: Sequence[str] | None = None) -> int:
-    """Convert as the command line says; the exit status is 0 when the files are in their place."""
+    """Run the conversion from the command line.
+
+    The exit status is 0 when the files are in place.
+    """
     parser = argparse.ArgumentParser()
     parser.add_argument("source", type=Path)
     parser.add_argument("target", type=Path)
@@ -70,7 +76,7 @@ def run(convert: Convert, types: Sequence[str], arguments: Sequence[str] | None 
 
 
 def converted(convert: Convert, order: Order, *, quiet: bool) -> dict[str, Any]:
-    """Convert, and say what was read and written, with sizes and SHA-256."""
+    """Convert, and report the read and written files with sizes and SHA-256."""
     started = time.monotonic()
     source = None if order.source.is_dir() else checked(order.source, order.sha256)
     with _scratch(order.target) as scratch, _bar(quiet) as bar:
@@ -88,7 +94,10 @@ def converted(convert: Convert, order: Order, *, quiet: bool) -> dict[str, Any]:
 
 
 def checked(path: Path, sha256: str | None) -> dict[str, Any]:
-    """A file as the answer tells of it. Raises `ModelLoadError` where it is not there, or has not this SHA-256."""
+    """A file as the result describes it.
+
+    Raises `ModelLoadError` if it is missing or has another SHA-256.
+    """
     if not path.is_file():
         raise ModelLoadError(f"there is no file {path}")
     found = described(path)
@@ -105,7 +114,7 @@ def described(path: Path) -> dict[str, Any]:
 
 
 def refuse_existing(paths: Sequence[Path]) -> None:
-    """`ModelLoadError` where a file stands in the way; nothing is ever written over."""
+    """Raise `ModelLoadError` if the target exists; files are never overwritten."""
     for path in paths:
         if path.exists():
             raise ModelLoadError(f"{path} is there already; move it away, or choose another target")
@@ -113,14 +122,14 @@ def refuse_existing(paths: Sequence[Path]) -> None:
 
 def _placed(path: Path, folder: Path) -> dict[str, Any]:
     folder.mkdir(parents=True, exist_ok=True)
-    path.chmod(0o644)  # safetensors writes files that nobody else may read; a service is often another user
+    path.chmod(0o644)  # safetensors writes private files; a service often runs as another user
     described_path = described(path)
     return {**described_path, "path": str(path.replace(folder / path.name))}
 
 
 @contextmanager
 def _scratch(target: Path) -> Iterator[Path]:
-    """A folder on the disk of the target that is gone in the end."""
+    """A temporary folder on the target's disk."""
     target.parent.mkdir(parents=True, exist_ok=True)
     folder = target.parent / f".{target.name}.{os.getpid()}"
     folder.mkdir()

@@ -1,6 +1,6 @@
-"""The credentials that a server accepts, from a setting or from a file that may change meanwhile.
+"""The credentials that a server accepts, from a setting or from a reloaded file.
 
-Knows their text form; `access.py` decides on calls.
+`access.py` uses them to decide on calls.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ Read = Callable[[Sequence[str], str], T]
 
 
 def from_settings(settings: ServiceSettings, name: str, read: Read[T]) -> Callable[[], T] | None:
-    """What the setting `name` holds, or the file that the setting `name`_file names; None where neither is set.
+    """The credentials in the setting `name`, or in the file that `name`_file names.
 
-    Raises `SettingsError` where both are, or where what they hold is at fault. The file is read again when it changes.
+    None if neither is set. Raises `SettingsError` if both are set or their content is invalid. A changed file is
+    reloaded.
     """
     value, file = getattr(settings, name), getattr(settings, f"{name}_file")
     if value and file:
@@ -46,9 +47,9 @@ def from_settings(settings: ServiceSettings, name: str, read: Read[T]) -> Callab
 
 
 def read_credentials(lines: Sequence[str], source: str) -> tuple[Credential, ...]:
-    """Credentials of lines "NAME sha256:HEX SCOPE,SCOPE"; '#' begins a comment. One name may have several tokens.
+    """Parse credential lines "NAME sha256:HEX SCOPE,SCOPE"; '#' begins a comment.
 
-    Raises `SettingsError` that says which line is at fault.
+    One name may have several tokens. Raises `SettingsError` that names the invalid line.
     """
     found: dict[bytes, Credential] = {}
     for number, line in enumerate(lines, 1):
@@ -60,7 +61,7 @@ def read_credentials(lines: Sequence[str], source: str) -> tuple[Credential, ...
         except SettingsError as error:
             raise SettingsError(f"{source}:{number}: {error.message}") from None
         if credential.digest in found:
-            raise SettingsError(f"{source}:{number}: this token stands here twice")
+            raise SettingsError(f"{source}:{number}: duplicate token")
         found[credential.digest] = credential
     if not found:
         raise SettingsError(f"{source}: holds no token, so nobody could call; make one with `imgedit tokens new`")
@@ -78,7 +79,10 @@ def _read_line(words: Sequence[str]) -> Credential:
 
 
 def read_service_tokens(lines: Sequence[str], source: str) -> tuple[str, ...]:
-    """Service tokens, one a line; the first is the one to send, all are accepted. Raises `SettingsError`."""
+    """Parse service tokens, one per line.
+
+    The first is sent, all are accepted. Raises `SettingsError`.
+    """
     found = [line.strip() for line in lines if line.strip()]
     if not found:
         raise SettingsError(f"{source}: holds no token")

@@ -1,4 +1,4 @@
-"""The one line about a weights file whose entries are not those of its network. Knows no format and no library."""
+"""The one-line message about a weights file that does not fit its network."""
 
 from __future__ import annotations
 
@@ -12,12 +12,15 @@ SHOWN = 3
 
 
 def refuse_unfit(path: Path, network: str, found: Mapping[str, Sequence[str]]) -> None:
-    """`ModelLoadError` about the entries at fault, by kind of fault; nothing is done where there are none."""
+    """Raise `ModelLoadError` about the invalid entries, by kind of fault.
+
+    Without entries it does nothing.
+    """
     listed = [f"{len(entries)} {kind} ({shortened(entries)})" for kind, entries in found.items() if entries]
     if listed:
         raise ModelLoadError(f"{path}: not the weights of {network}: {'; '.join(listed)}")
 
 
 def shortened(entries: Sequence[str]) -> str:
-    """The first few of the entries."""
+    """The first few entries as text."""
     return ", ".join(entries[:SHOWN]) + (", …" if len(entries) > SHOWN else "")

@@ -1,6 +1,7 @@
-"""What surrounds every RPC: credential, request id, in-flight gauge, timing, access log, errors turned into a status.
+"""The interceptor around every RPC.
 
-Handlers raise `ImgeditError`; nothing but this interceptor talks status. It knows nothing of any one service.
+Handles credential, request id, in-flight gauge, timing, access log, and errors as statuses. Handlers raise
+`ImgeditError`; only this interceptor deals with status.
 """
 
 from __future__ import annotations
@@ -39,11 +40,11 @@ CREDENTIAL_CHECK = "x-imgedit-credential-check"
 
 
 class RequestInterceptor(grpc.aio.ServerInterceptor):
-    """Wraps the handlers of `service` for those whom `gate` admits.
+    """Wraps the handlers of `service` for callers that `gate` admits.
 
-    Health is open to all and reflection to those admitted; both pass through unobserved. Where a caller shows a
-    certificate, it must have one of `client_names`, unless there are none. Every call is served as one of streams,
-    since gRPC itself would wait for a message without end, and hand an answer over unseen.
+    Health is open to all and reflection to admitted callers; both pass through unobserved. A client certificate must
+    carry one of `client_names`, if there are any. Every call is served as a stream, because gRPC would otherwise wait
+    for a message without a limit and send a response unobserved.
     """
 
     def __init__(
@@ -66,7 +67,10 @@ class RequestInterceptor(grpc.aio.ServerInterceptor):
         self._ended = asyncio.Event()
 
     async def close(self) -> bool:
-        """Refuse new calls from now on and wait for those that run. False where none ran."""
+        """Reject new calls from now on and wait for running ones.
+
+        Returns False if none ran.
+        """
         self._is_closed = True
         had_calls = self._running > 0
         while self._running:
@@ -79,7 +83,7 @@ class RequestInterceptor(grpc.aio.ServerInterceptor):
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> grpc.RpcMethodHandler[Any, Any] | None:
-        """Called by gRPC once per call."""
+        """Intercept a call; called by gRPC once per call."""
         handler: Any = await continuation(handler_call_details)
         method = handler_call_details.method
         if handler is None:
@@ -107,7 +111,10 @@ class RequestInterceptor(grpc.aio.ServerInterceptor):
         return wrap(method, handler, name)
 
     def _refusal(self, rpc: str, error: ImgeditError, *metadata: tuple[str, str]) -> grpc.RpcMethodHandler[Any, Any]:
-        """Answers any kind of RPC with `error`. Declared as one that takes a stream, so that no request is read."""
+        """Ends any kind of RPC with `error`.
+
+        Declared as a streaming handler, so that no request is read.
+        """
 
         async def refuse(_requests: AsyncIterator[bytes], context: Context) -> None:
             logs.request_id.set(given_request_id(None, context) or uuid.uuid4().hex)
@@ -181,14 +188,20 @@ class RequestInterceptor(grpc.aio.ServerInterceptor):
         return _as_streams(handler, answered)
 
     def _arrival(self, method: str, name: str, context: Context) -> _Arrival:
-        """Asks the context now: once the caller has gone, asking it for its peer reads freed memory."""
+        """Reads the context now.
+
+        After the caller has gone, asking for its peer reads freed memory.
+        """
         certified = tls.peer_names(context)
-        # A token says more than the certificate of the machine that sent it.
+        # A token says more than the machine's certificate.
         caller = name if self._gate.asks or not certified else certified[0]
         return _Arrival(method, caller, context.peer(), tuple(certified))
 
     async def _received(self, arrival: _Arrival, context: Context) -> Message | None:
-        """The request of a call that sends one; None where the caller has gone. Ends the call where there is none."""
+        """The request of a unary call; None if the caller has gone.
+
+        A call without a message ends here.
+        """
         started = time.perf_counter()
         try:
             self._refuse_stranger(arrival.certified)
@@ -239,7 +252,10 @@ async def _admitted(_requests: AsyncIterator[bytes], _context: Context) -> bytes
 
 @dataclass(frozen=True)
 class _Arrival:
-    """A call as it came in. certified: the names in the caller's certificate."""
+    """An incoming call.
+
+    certified: the names in the caller's certificate.
+    """
 
     method: str
     caller: str
@@ -254,7 +270,10 @@ class _Arrival:
 def _as_streams(
     handler: Any, behaviour: Callable[[AsyncIterator[Message], Context], Awaitable[None]]
 ) -> grpc.RpcMethodHandler[Any, Any]:
-    """The same on the wire, whatever kind of RPC it is; `behaviour` reads and writes by itself."""
+    """The same RPC on the wire.
+
+    `behaviour` reads and writes by itself.
+    """
     return grpc.stream_stream_rpc_method_handler(
         behaviour,
         handler.request_deserializer,
@@ -263,7 +282,10 @@ def _as_streams(
 
 
 def given_request_id(request: Message | None, context: Context) -> str | None:
-    """The caller's id, from the request or else from the metadata; None where there is none or it is malformed."""
+    """The caller's request id, from the request or else from the metadata.
+
+    None if it is missing or malformed.
+    """
     metadata = dict(context.invocation_metadata() or ())
     for candidate in (getattr(request, "request_id", ""), metadata.get(REQUEST_ID_KEY, "")):
         if isinstance(candidate, str) and REQUEST_ID_PATTERN.fullmatch(candidate):

@@ -1,8 +1,7 @@
-"""The language of a prompt, told by its script, and the text in it that stands in quotation marks.
+"""The language of a prompt by its script, and its quoted text.
 
-A script says which languages are possible, not which one it is: Latin letters count as English, Han without kana as
-Chinese. Quoted text is something to paint, not something to say, so it has no part in the decision. Nothing here knows
-a model.
+A script only limits the possible languages: Latin letters count as English, Han without kana as Chinese. Quoted text
+will be painted, so it does not count.
 """
 
 from __future__ import annotations
@@ -42,19 +41,22 @@ _QUOTED = re.compile(
 
 
 def quoted(text: str) -> list[str]:
-    """What stands in quotation marks, without the marks, in order: '…', "…", ‘…’, “…”, 「…」, 『…』, «…», 《…》."""
+    """The quoted texts without their marks, in order.
+
+    '…', "…", ‘…’, “…”, 「…」, 『…』, «…», 《…》.
+    """
     return [match[match.lastgroup or 0] for match in _QUOTED.finditer(text)]
 
 
 def unquoted(text: str) -> str:
-    """The text with all quoted text left out."""
+    """The text without quoted parts."""
     return _QUOTED.sub(" ", text)
 
 
 def language_of(text: str) -> str:
-    """The language that the text outside quotation marks is written in, as ISO 639-1 code.
+    """The language of the unquoted text, as ISO 639-1 code.
 
-    "und" where it has no letters, or none of a script that is known here.
+    "und" if it has no letters, or none of a known script.
     """
     scripts = {script_of(letter) for letter in _letters(unquoted(text))}
     if scripts & {"HIRAGANA", "KATAKANA"} and "HANGUL" not in scripts:
@@ -63,18 +65,21 @@ def language_of(text: str) -> str:
 
 
 def foreign_letter(text: str, languages: Sequence[str]) -> str:
-    """The first letter, quoted or not, of a script that none of these languages is written with; "" = there is none."""
+    """The first letter outside the scripts of these languages; "" = none.
+
+    Quoted text counts too.
+    """
     known = {script for language in languages for script in SCRIPTS[language]} | {""}
     return next((letter for letter in _letters(text) if script_of(letter) not in known), "")
 
 
 @lru_cache(maxsize=4096)
 def script_of(letter: str) -> str:
-    """The script of one letter by its Unicode name, for instance "HANGUL"; "" for one that belongs to none."""
+    """The script of a letter by its Unicode name, for instance "HANGUL"; "" = none."""
     script = unicodedata.name(letter, "UNKNOWN").split()[0]
     return _ALIASES.get(script, script)
 
 
 def _letters(text: str) -> Iterator[str]:
-    """Full-width and other compatibility forms count as the letters that they stand for."""
+    """Map full-width and other compatibility forms to their letters."""
     return (letter for letter in unicodedata.normalize("NFKC", text) if letter.isalpha())

@@ -1,4 +1,4 @@
-"""Loading a model at the start of a service: timed, shown in the metrics, and not used before it is there."""
+"""Loading a model at the start of a service: timed, and shown in the metrics."""
 
 from __future__ import annotations
 
@@ -17,29 +17,35 @@ _log = logging.getLogger(__name__)
 
 
 class ModelSlot(Generic[T]):
-    """Where a servicer finds its model: empty while it loads, since the server already listens for health checks."""
+    """The servicer's reference to its model.
+
+    Empty while it loads, when the server already answers health checks.
+    """
 
     def __init__(self) -> None:
         self._model: T | None = None
 
     def fill(self, model: T) -> None:
-        """From now on `get` returns `model`."""
+        """Set the model that `get` returns."""
         self._model = model
 
     @property
     def is_filled(self) -> bool:
-        """Whether the model is there."""
+        """Whether the model is loaded."""
         return self._model is not None
 
     def get(self) -> T:
-        """The model. Raises `ServiceUnavailable` while it loads."""
+        """The model.
+
+        Raises `ServiceUnavailable` while it loads.
+        """
         if self._model is None:
             raise ServiceUnavailable("the model is still loading; ask again when the service is SERVING")
         return self._model
 
 
 def load_model(service: str, load: Callable[[], T], *, name: Callable[[T], str], revision: Callable[[T], str]) -> T:
-    """Run `load`, which loads and warms up; record how long it took and what was loaded."""
+    """Run `load`, which loads and warms up, and record its duration and model."""
     metrics.MODEL_LOADED.labels(service).set(0)
     started = time.perf_counter()
     model = load()

@@ -1,7 +1,7 @@
 """Logs as one JSON object per line on standard error.
 
-Values are encoded and bounded, so a caller can neither forge a line nor flood one. Nothing that runs in a server writes
-to standard error in another way.
+Values are encoded and bounded, so a caller can neither forge nor flood lines. Servers write to standard error only
+through this module.
 """
 
 from __future__ import annotations
@@ -30,11 +30,14 @@ _log = logging.getLogger(__name__)
 
 _GRPC = "grpc._cython.cygrpc"
 _UNSAFE = re.compile("[\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
-"""What JSON lets through and a terminal or a line splitter obeys: C1 controls, separators, marks of direction."""
+"""Characters that JSON keeps and terminals obey: C1 controls, separators, direction marks."""
 
 
 def _quotes_no_header(record: logging.LogRecord) -> bool:
-    """Whether it is not gRPC writing down a header that is no UTF-8: a token, say, and one byte too many."""
+    """Whether the record is not gRPC's copy of a header that is invalid UTF-8.
+
+    Such a header may be a token.
+    """
     return not str(record.msg).startswith("Invalid encoding")
 
 
@@ -61,7 +64,10 @@ class _Formatter(JsonFormatter):  # type: ignore[misc]  # its module has no type
 
 
 def configure(service: str, level: str) -> None:
-    """Send all logs of this process to standard error, labelled with the service. Called once, in `__main__`."""
+    """Send all logs of this process to standard error, labelled with the service.
+
+    Called once, in `__main__`.
+    """
     handler = logging.StreamHandler(sys.stderr)
     handler.addFilter(_RequestIdFilter())
     handler.setFormatter(
@@ -75,12 +81,15 @@ def configure(service: str, level: str) -> None:
     logging.captureWarnings(True)
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     logging.getLogger(_GRPC).addFilter(_quotes_no_header)
-    # Accounts are kept whatever the level.
+    # Usage is logged at every level.
     logging.getLogger("imgedit.usage").setLevel(logging.INFO)
 
 
 def claim_standard_error() -> None:
-    """Log failures that nobody caught, too. Called once, in `__main__`; `services` itself keeps gRPC's core quiet."""
+    """Log uncaught exceptions too.
+
+    Called once, in `__main__`; `services` itself silences gRPC's core.
+    """
     sys.excepthook = lambda kind, error, frames: _log.critical("uncaught", exc_info=(kind, error, frames))
     threading.excepthook = lambda uncaught: _log.critical("uncaught in a thread", exc_info=uncaught.exc_value)
 

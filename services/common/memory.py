@@ -1,7 +1,6 @@
-"""Memory that nothing uses any more goes back to the system. Knows no service.
+"""Return unused memory to the system.
 
-The C library keeps what was freed between blocks that are in use, to be quick when it is asked again: after pictures of
-many megapixels that is hundreds of megabytes, and other ones after other pictures.
+After large images, the C library keeps hundreds of megabytes of freed memory between used blocks.
 """
 
 from __future__ import annotations
@@ -20,18 +19,20 @@ WORK_SECONDS = 0.1
 
 
 def release() -> Callable[[], object] | None:
-    """What gives all unused memory of this process back: glibc's `malloc_trim`. None = another C library, no such way.
+    """The C library's `malloc_trim`, which releases all unused memory.
 
-    It holds no lock of Python's; the next large picture pays for it with page faults.
+    None = not glibc.
+
+    It does not hold the GIL. The next large image pays for it with page faults.
     """
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
     return None if trim is None else lambda: trim(ctypes.c_size_t(0))
 
 
 async def release_regularly() -> None:
-    """Every few seconds, until cancelled, release what a process that has worked since does not use.
+    """Release unused memory every few seconds, if the process has worked since.
 
-    Work decides, not the resident size: what an edit frees after a release stays resident, and the size does not tell.
+    Runs until cancelled. Work is the trigger, because the resident size does not show freed memory.
     """
     give_back = release()
     if give_back is None:

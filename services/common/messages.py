@@ -1,7 +1,7 @@
-"""Messages of calls taken and handed over within limits, so that what callers leave half done does not pile up.
+"""Receive and send messages within limits, so that unfinished ones do not pile up.
 
-A message that is being received may hold its whole size before any handler knows of it, and so does an answer that
-its caller does not read. Neither a read nor a write is ever cancelled: gRPC would go on using what Python has freed.
+A message being received may hold its whole size before any handler sees it, and so does an unread response. Reads and
+writes are never cancelled: gRPC would continue to use memory that Python has freed.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Limits:
-    """receive_seconds: that a message may take, its wait for a place included; at_once, per_caller: received at once.
+    """Limits on messages.
 
-    send_seconds: that a caller may take to read a message of an answer.
+    receive_seconds: per message, including the wait for a slot. at_once, per_caller: concurrent receptions.
+    send_seconds: for a caller to read one message.
     """
 
     receive_seconds: float = 60.0
@@ -43,7 +44,10 @@ HEALTH_LIMITS = Limits(receive_seconds=10.0, at_once=16, per_caller=4)
 
 
 class Messages:
-    """Takes and hands over the messages of one server's calls. Belongs to one event loop."""
+    """Receives and sends the messages of one server's calls.
+
+    Belongs to one event loop.
+    """
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
@@ -54,10 +58,10 @@ class Messages:
         self._connections = connections.Connections()
 
     async def receive(self, context: Context, caller: Hashable) -> Any:
-        """The one message of a call; None where the caller has gone.
+        """The single message of a call; None if the caller has gone.
 
-        Raises `DeadlineExceeded` where it takes too long, `QueueFull` where too many are being received, and
-        `InvalidArgument` for what is no message of the call's.
+        Raises `DeadlineExceeded` if it takes too long, `QueueFull` if too many are being received, and
+        `InvalidArgument` for an invalid message.
         """
         ends_at = asyncio.get_running_loop().time() + self._limits.receive_seconds
         async with self._place(caller):
@@ -66,7 +70,10 @@ class Messages:
 
     @contextmanager
     def streaming(self, caller: Hashable) -> Iterator[None]:
-        """A call that sends many messages, one of which may be half received. Raises `QueueFull`."""
+        """A call with many messages, one of which may be partly received.
+
+        Raises `QueueFull`.
+        """
         if self._streams[caller] >= self._limits.per_caller:
             raise QueueFull(
                 f"{self._limits.per_caller} streams of this caller are open already, which is the most at once",
@@ -87,9 +94,9 @@ class Messages:
             yield
 
     async def send(self, context: Context, message: Any, peer: str) -> None:
-        """Hand a message over: done when all but the last few KB have been taken.
+        """Send a message; done when all but the last few KB have been read.
 
-        A connection on which nothing is taken in the time it may take is closed.
+        Closes a connection that reads nothing for too long.
         """
         writing = asyncio.ensure_future(context.write(message))
         if not await _is_done(writing, self._limits.send_seconds):
@@ -107,7 +114,7 @@ class Messages:
 
     @contextmanager
     def _places_of(self, caller: Hashable) -> Iterator[asyncio.Semaphore]:
-        """The caller's share of the places; forgotten when nobody uses it."""
+        """The caller's slots; dropped when unused."""
         own = self._own_places.setdefault(caller, asyncio.Semaphore(self._limits.per_caller))
         self._users[caller] += 1
         try:
@@ -172,7 +179,10 @@ async def _next(messages: AsyncIterator[T]) -> T | None:
 
 
 async def _is_done(work: asyncio.Future[Any], seconds: float) -> bool:
-    """Whether `work` ends within so many seconds; it goes on where not, and its fault is nobody's then."""
+    """Whether `work` ends within so many seconds.
+
+    If not, it continues, and its error is dropped.
+    """
     work.add_done_callback(_heard)
     await asyncio.wait({work}, timeout=seconds)
     return work.done()

@@ -1,6 +1,6 @@
-"""Prometheus metrics that every server has, and the small HTTP server that shows them.
+"""The Prometheus metrics of every server, and their HTTP server.
 
-Labels come from closed sets only: never a prompt, a user or a request id. Services add constants of their own.
+Labels are closed sets: never a prompt, a user or a request id. Services add their own constants.
 """
 
 from __future__ import annotations
@@ -59,9 +59,10 @@ class _SilentHandler(WSGIRequestHandler):
 
 
 class MetricsServer:
-    """Serves /metrics, /livez and /readyz from a thread of its own, so that it answers while the event loop is busy.
+    """Serves /metrics, /livez and /readyz from its own thread.
 
-    /livez is 200 while the process lives, /readyz is 200 when `is_ready()` says so and 503 otherwise.
+    It answers while the event loop is busy. /livez is 200 while the process lives, /readyz is 200 when `is_ready()`
+    returns true and 503 otherwise.
     """
 
     def __init__(self, host: str, port: int, is_ready: Callable[[], bool]) -> None:
@@ -76,7 +77,7 @@ class MetricsServer:
         return int(self._server.server_port)
 
     def start(self) -> None:
-        """Begin to serve."""
+        """Start serving."""
         self._thread.start()
 
     def stop(self) -> None:

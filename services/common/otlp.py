@@ -1,7 +1,7 @@
-"""Spans by OpenTelemetry, sent to a collector by OTLP over gRPC. Imported only where tracing is on.
+"""OpenTelemetry spans, exported by OTLP over gRPC.
 
-Sampling follows the caller; where the caller says nothing, a part of the traces is kept. Spans are sent from a thread
-of their own; those that a collector cannot take in time are dropped, and no edit waits for it.
+Imported only when tracing is on. Sampling follows the caller; without a decision, a fraction of the traces is kept. A
+background thread exports spans; when the collector is too slow, spans are dropped and no edit waits.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ EXPORT_SECONDS = 3.0
 """For one batch of spans, with what is tried again."""
 
 CLOSE_SECONDS = 5.0
-"""For all that is left when the process ends."""
+"""Time for the remaining spans when the process ends."""
 
-# `tracestate` is not read and so not passed on: it is text of the caller's.
+# `tracestate` is ignored: it is caller-controlled text.
 _header = TraceContextTextMapPropagator()
 
 
 class OtlpSpan:
-    """A span of OpenTelemetry as `services.common.tracing` knows it."""
+    """An OpenTelemetry span behind the interface of `services.common.tracing`."""
 
     def __init__(self, span: trace.Span) -> None:
         self.context = trace.set_span_in_context(span, Context())
@@ -50,7 +50,7 @@ class OtlpSpan:
 
     @property
     def traceparent(self) -> str:
-        """The header of the W3C."""
+        """The W3C header."""
         carrier: dict[str, str] = {}
         _header.inject(carrier, self.context)
         return carrier[TRACEPARENT]
@@ -73,9 +73,9 @@ class OtlpSpan:
 
 
 class OtlpTracer:
-    """Makes spans of `service` and sends them to `endpoint`, http://HOST:PORT or https://…
+    """Creates spans of `service` and exports them to `endpoint`, http(s)://HOST:PORT.
 
-    ratio: the part of the traces that is kept where the caller has not decided.
+    ratio: the fraction of traces kept without a caller's decision.
     """
 
     def __init__(self, service: str, endpoint: str, ratio: float) -> None:
@@ -86,7 +86,7 @@ class OtlpTracer:
                 "service.instance.id": f"{socket.gethostname()}:{os.getpid()}",
             }
         )
-        # Not on exit: `close` ends it, and does not wait long for a collector that is gone.
+        # Not on exit: `close` ends it without waiting long for an unreachable collector.
         self._provider = TracerProvider(
             sampler=ParentBased(TraceIdRatioBased(ratio)), resource=resource, shutdown_on_exit=False
         )
@@ -105,12 +105,12 @@ class OtlpTracer:
         return OtlpSpan(self._tracer.start_span(name, context, attributes=attributes))
 
     def serve(self, name: str, traceparent: str | None, **attributes: Attribute) -> OtlpSpan:
-        """A span of a call from outside; a header that is malformed is as good as none."""
+        """A span of an incoming call; a malformed header is ignored."""
         context = _header.extract({TRACEPARENT: traceparent} if traceparent else {}, Context())
         return OtlpSpan(self._tracer.start_span(name, context, SpanKind.SERVER, attributes))
 
     def close(self) -> None:
-        """Send what is left; after `CLOSE_SECONDS` it is lost."""
+        """Export the remaining spans; after `CLOSE_SECONDS` they are dropped."""
         closing = threading.Thread(target=self._provider.shutdown, name="tracing-close", daemon=True)
         closing.start()
         closing.join(CLOSE_SECONDS)

@@ -1,4 +1,7 @@
-"""`imgedit.inference.v1.Image` messages to arrays and back: the edge between protos and pixels in every service."""
+"""`imgedit.inference.v1.Image` messages to arrays and back.
+
+The boundary between proto types and pixels in every service.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,10 @@ def png_message(rgb: Pixels, alpha: Pixels | None = None) -> image_pb2.Image:
 
 
 def read_rgb(message: image_pb2.Image, *, field: str, max_pixels: int) -> Pixels:
-    """(H, W, 3) uint8 of any encoding; alpha is laid on white. Raises `ImageRejected` or `InvalidArgument`."""
+    """(H, W, 3) uint8 of any encoding; alpha is laid on white.
+
+    Raises `ImageRejected` or `InvalidArgument`.
+    """
     if message.encoding in _CHANNELS:
         pixels = _read_raw(message, field, max_pixels)
         return pixels if pixels.ndim == 3 else np.repeat(pixels[:, :, None], 3, axis=2)
@@ -39,7 +45,10 @@ def read_rgb(message: image_pb2.Image, *, field: str, max_pixels: int) -> Pixels
 
 
 def read_mask(message: image_pb2.Image, *, field: str, size: tuple[int, int], max_pixels: int) -> Pixels:
-    """(H, W) uint8 of any encoding; it must be of `size` (width, height). Raises as `read_rgb` does."""
+    """(H, W) uint8 of any encoding; it must be of `size` (width, height).
+
+    Raises as `read_rgb` does.
+    """
     if message.encoding in _CHANNELS:
         pixels = _read_raw(message, field, max_pixels)
         mask = pixels if pixels.ndim == 2 else np.array(PILImage.fromarray(pixels).convert("L"))
@@ -51,7 +60,10 @@ def read_mask(message: image_pb2.Image, *, field: str, size: tuple[int, int], ma
 
 
 def decode_answer(message: image_pb2.Image) -> Pixels:
-    """Pixels of an answer of one of our own services: (H, W, 3) or (H, W) for RAW, (H, W, 3 or 4) for a PNG."""
+    """Pixels from a response of another service.
+
+    (H, W, 3) or (H, W) for RAW, (H, W, 3 or 4) for a PNG.
+    """
     if message.encoding in _CHANNELS:
         return _read_raw(message, "image", images.MAX_SIDE * images.MAX_SIDE)
     return np.asarray(PILImage.open(BytesIO(message.data), formats=("PNG",)))

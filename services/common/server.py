@@ -1,6 +1,6 @@
-"""The one way a server starts, serves and ends: health, reflection, limits, keepalive, metrics, drain.
+"""Start, serve and stop a server: health, limits, keepalive, metrics, drain.
 
-`run(make_service, settings_class)` is the whole of a `__main__`. Knows nothing of what the service does.
+`run(make_service, settings_class)` is the whole of a `__main__`.
 """
 
 from __future__ import annotations
@@ -49,12 +49,12 @@ async def _never() -> None:
 
 @dataclass(frozen=True)
 class Service:
-    """What `run` needs to know of a service.
+    """The parts of a service for `run`.
 
-    `rpc_services` are full names for health and reflection; `register` adds the
-    servicers; `start` (load, warm up) is awaited before the service says SERVING; `stop` after the last call.
-    `ended_by_itself` comes back when nothing can be served any more; the process then ends with exit code 1, so that it
-    is started again. `reload` is awaited on SIGHUP. `gate` decides on callers.
+    `rpc_services`: full names for health and reflection. `register` adds the servicers. `start` (load, warm up) is
+    awaited before the service is SERVING, `stop` after the last call. `ended_by_itself` returns when the service can no
+    longer serve; the process then exits with 1, so that it is restarted. `reload` is awaited on SIGHUP. `gate` checks
+    callers.
     """
 
     rpc_services: tuple[str, ...]
@@ -67,10 +67,13 @@ class Service:
 
 
 class RunningServer:
-    """A started server: its ports, its health, and the way to drain it."""
+    """A started server: its ports, its health, and its drain."""
 
     def __init__(self, service: Service, settings: ServiceSettings) -> None:
-        """Raises `SettingsError` for credentials at fault, and for none where other machines can call."""
+        """Create the server.
+
+        Raises `SettingsError` for invalid credentials, or for none if other machines can call.
+        """
         access.check_exposure(settings, service.gate)
         metrics.RELOAD_FAILURES.labels(settings.service, "tls")  # rates start at zero, not at the first event
         self._service = service
@@ -100,7 +103,7 @@ class RunningServer:
         return self._metrics.port
 
     async def start(self) -> None:
-        """Listen, say NOT_SERVING, let the service start, then say SERVING."""
+        """Listen as NOT_SERVING, let the service start, then report SERVING."""
         names = (*self._service.rpc_services, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name)
         self._service.register(self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
@@ -122,7 +125,7 @@ class RunningServer:
         _log.info("serving", extra={"port": self.port, "metrics_port": self.metrics_port})
 
     async def drain(self) -> None:
-        """Say NOT_SERVING, give balancers time to notice, finish running calls, end."""
+        """Report NOT_SERVING, wait for balancers, finish running calls, and stop."""
         if self._ready:
             self._ready = False
             await self._set_health(_NOT_SERVING)
@@ -130,24 +133,24 @@ class RunningServer:
         with suppress(TimeoutError):
             async with asyncio.timeout(self._settings.grace_seconds):
                 if await self._interceptor.close():
-                    # What a connection holds when it is closed can be lost: give the last answers time to leave.
+                    # Closing a connection can lose its buffered data: give the last responses time to leave.
                     await asyncio.sleep(_LEAVE_SECONDS)
         await self._server.stop(_LEAVE_SECONDS)
         await self._service.stop()
         self._metrics.stop()
 
     async def ended_by_itself(self) -> None:
-        """Wait until gRPC's server ends without having been told to. Raises what ended it."""
+        """Wait until gRPC's server stops unexpectedly, and raise the cause."""
         await self._server.wait_for_termination()
 
     async def fall(self) -> None:
-        """End what is left when gRPC's server has ended by itself."""
+        """Clean up after gRPC's server has stopped unexpectedly."""
         self._ready = False
         await self._service.stop()
         self._metrics.stop()
 
     async def abandon(self) -> None:
-        """End a server whose start failed."""
+        """Stop a server whose start failed."""
         await self._server.stop(None)
         self._metrics.close()
 
@@ -220,11 +223,11 @@ async def _serve(service: Service, settings: ServiceSettings, stop: asyncio.Even
             return 1
         lost.cancel()
         if ended.done():
-            # A path that is not UTF-8 does that to grpc.aio. Nobody could call any more, so let us be started again.
+            # A path that is not UTF-8 does that to grpc.aio. Nobody can call any more, so exit and be restarted.
             _log.critical("gRPC's server ended by itself", exc_info=ended.exception())
             await server.fall()
             return 1
-        # Left alone: its end is the server's, and cancelling it would cancel what the drain below waits for.
+        # Not cancelled: its end is the server's, and cancelling it would cancel the drain below.
     _log.info("draining")
     starting.cancel()
     with suppress(asyncio.CancelledError):
@@ -261,11 +264,11 @@ def _options(settings: ServiceSettings) -> list[tuple[str, int]]:
     return [
         ("grpc.max_receive_message_length", settings.max_receive_bytes),
         ("grpc.max_send_message_length", settings.max_send_bytes),
-        # Without these three, clients that ping during an 80 s edit are cut off with GOAWAY too_many_pings.
+        # Without these three, GOAWAY too_many_pings cuts off clients that ping during an 80 s edit.
         ("grpc.http2.min_recv_ping_interval_without_data_ms", 5000),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.max_ping_strikes", 0),
-        # Of one connection: a caller who resets streams as fast as it opens them has so many that are not cleared away.
+        # Per connection: a caller that resets streams quickly leaves many that are not cleaned up yet.
         ("grpc.max_concurrent_streams", 256),
         # Two servers on one port would silently share it.
         ("grpc.so_reuseport", 0),

@@ -1,6 +1,6 @@
-"""Settings of a service: one frozen object, read from the environment once, in `__main__`.
+"""Settings of a service: one frozen object, read once in `__main__`.
 
-Knows the fields that every server has; each service adds its own. A bad value stops the start and names the variable.
+Each service adds its own fields. An invalid value stops the start and names the variable.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class ServerSettings(BaseSettings):
     """The service's name, which labels its logs and metrics."""
 
     credential_settings: ClassVar[tuple[str, ...]] = ("tls_client_ca",)
-    """The settings that make it ask callers for a credential."""
+    """The settings that require a credential from callers."""
 
     host: str = Field("127.0.0.1", description="address to listen on, for callers and metrics")
     port: int = Field(ge=0, le=65535, description="port for callers; 0 = any free one")
@@ -35,21 +35,21 @@ class ServerSettings(BaseSettings):
     max_pixels: int = Field(25_000_000, ge=256, description="most pixels of a picture, checked before it is decoded")
     drain_seconds: float = Field(3.0, ge=0, description="wait between NOT_SERVING and refusing new calls, on SIGTERM")
     grace_seconds: float = Field(150.0, ge=0, description="longest wait for running calls, on SIGTERM")
-    exit_with_parent: bool = Field(False, description="drain and exit when the process that started this one is gone")
+    exit_with_parent: bool = Field(False, description="drain and exit when the parent process ends")
     tls_certificate: str = Field("", description="PEM file of the server's certificate chain; empty = no TLS")
     tls_key: str = Field("", description="PEM file of the certificate's key, without a password")
     tls_client_ca: str = Field(
-        "", description="PEM file of the authorities whose certificates callers must show; empty = none is asked for"
+        "", description="PEM file of the authorities whose certificates callers must show; empty = none required"
     )
     tracing: str = Field(
         "",
         pattern=r"^(https?://[^/\s]+)?$",
-        description="OTLP collector that is sent spans, http://HOST:4317 or https://…; empty = none is made",
+        description="OTLP collector for spans, http://HOST:4317 or https://…; empty = tracing is off",
     )
     tracing_ratio: float = Field(
-        1.0, ge=0, le=1, description="part of the traces that is kept where the caller has not decided, 0 to 1"
+        1.0, ge=0, le=1, description="fraction of traces to keep without a decision of the caller, 0 to 1"
     )
-    insecure: bool = Field(False, description="listen beyond this machine though nothing asks callers for a credential")
+    insecure: bool = Field(False, description="allow listening beyond this machine without credentials")
 
     @classmethod
     def variable(cls, name: str) -> str:
@@ -77,14 +77,14 @@ class ServiceSettings(ServerSettings):
 
 
 class ModelSettings(ServiceSettings):
-    """What every model service reads besides."""
+    """The additional settings of every model service."""
 
     credential_settings = ("service_token_file", "tls_client_ca")
 
     service_token_file: str = Field(
-        "", description="file of the tokens that the orchestrator may show, one a line; empty = none is asked for"
+        "", description="file of the accepted orchestrator tokens, one per line; empty = none required"
     )
-    service_token: str = Field("", repr=False, description="the same as a value; several are separated by ;")
+    service_token: str = Field("", repr=False, description="the tokens themselves, separated by ;")
     models: Path = Field(Path("/models"), description="folder that holds the model folders")
     device: str = Field(
         "auto",
@@ -95,20 +95,20 @@ class ModelSettings(ServiceSettings):
 
 
 class DiffusionSettings(ModelSettings):
-    """What the two diffusion services read besides."""
+    """The additional settings of the two diffusion services."""
 
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field(
         "auto",
-        description="number format of the model; auto = bfloat16 on cuda, float32 on cpu; the VAE never takes float16",
+        description="number format of the model; auto = bfloat16 on cuda, float32 on cpu; the VAE never uses float16",
     )
-    max_pixels: int = Field(2_097_152, ge=256, description="largest work area, in pixels; the orchestrator sends less")
+    max_pixels: int = Field(2_097_152, ge=256, description="largest work area in pixels; the orchestrator sends less")
     max_batch: int = Field(
-        4, ge=1, le=16, description="most jobs in one forward, where the cost model says that it pays; 1 = batching off"
+        4, ge=1, le=16, description="most jobs in one forward, if the cost model predicts a gain; 1 = no batching"
     )
     max_waiting_bytes: int = Field(
-        256 * MIB, ge=1, description="bytes of the pictures of all jobs before QUEUE_FULL; a single job is always taken"
+        256 * MIB, ge=1, description="image bytes of all jobs; more fail with QUEUE_FULL, but a single job never does"
     )
-    cache_bytes: int = Field(256 * MIB, ge=0, description="memory for remembered prompts and pictures; 0 = none")
+    cache_bytes: int = Field(256 * MIB, ge=0, description="memory for cached prompts and images; 0 = no cache")
     gguf: str = Field("", description="GGUF file of the transformer inside `models`; empty = the folder's own")
     gguf_sha256: str = Field("", pattern="^([0-9a-fA-F]{64})?$", description="digest that the GGUF file must have")
     weights: Literal["auto", "dense", "stored", "gguf"] = Field(
@@ -126,11 +126,11 @@ class DiffusionSettings(ModelSettings):
     )
     offload: Literal["none", "model", "group", "sequential"] = Field(
         "none",
-        description="where weights rest: none = on the device; model = one network at a time is there; group = the "
-        "transformer's blocks come one after another; sequential = every layer comes when it runs",
+        description="placement of idle weights: none = on the device; model = one network at a time on the device; "
+        "group = the transformer block by block; sequential = layer by layer",
     )
     vae_tiling: bool = Field(False, description="encode and decode in overlapping tiles, for less memory")
-    vae_slicing: bool = Field(False, description="encode and decode one picture of a batch at a time")
+    vae_slicing: bool = Field(False, description="encode and decode one image of a batch at a time")
     attention: str = Field(
         "", description="a diffusers attention backend (native, flash, sage ...); empty = torch's own"
     )
@@ -143,9 +143,9 @@ class DiffusionSettings(ModelSettings):
     )
     cfg_batch: Literal["auto", "on", "off"] = Field(
         "auto",
-        description="the two passes of a negative prompt as one forward; auto = below 2,048 tokens, by size alone",
+        description="run both passes of a negative prompt as one forward; auto = below 2,048 tokens",
     )
-    lora_fast: str = Field("", description="LoRA file of profile fast inside `models`; empty = the profile is refused")
+    lora_fast: str = Field("", description="LoRA file of profile fast inside `models`; empty = the profile is rejected")
     compile: Literal["off", "regional"] = Field("off", description="compile the transformer's repeated block")
     region_steps: bool = Field(
         False,
@@ -166,7 +166,7 @@ P = TypeVar("P", bound=ServerSettings)
 def load(settings_class: type[P]) -> P:
     """Read the settings of a service from the environment.
 
-    Raises `SettingsError` that names the variable, for a bad value as for a variable that no setting has.
+    Raises `SettingsError` that names the variable, for an invalid value or an unknown variable.
     """
     prefix = str(settings_class.model_config.get("env_prefix", ""))
     known = {settings_class.variable(name) for name in settings_class.model_fields}

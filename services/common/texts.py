@@ -1,7 +1,7 @@
-"""Texts in a normal form: what looks the same to a person is the same text, however a keyboard or a file wrote it.
+"""Unicode normalisation: texts that look the same compare as equal.
 
-macOS writes Hangul as single letters (NFD), Korean and Japanese keyboards can write full-width letters, and copied
-text holds characters without a width. Knows nothing of languages or models.
+macOS writes Hangul as single letters (NFD), Korean and Japanese keyboards can write full-width letters, and copied text
+contains zero-width characters.
 """
 
 from __future__ import annotations
@@ -20,10 +20,16 @@ _INVISIBLE = re.compile(
 
 
 def normal(text: str) -> str:
-    """The same text, composed (NFC) and without characters that mean nothing; joiners of emoji and scripts stay."""
+    """The composed text (NFC) without invisible characters.
+
+    Joiners of emoji and scripts stay.
+    """
     return unicodedata.normalize("NFC", _WITHOUT_MEANING.sub("", text))
 
 
 def comparable(text: str) -> str:
-    """A text to look for words in: compatibility forms as what they stand for (NFKC), without invisible characters."""
+    """The text for word search.
+
+    Compatibility forms mapped (NFKC), without invisible characters.
+    """
     return unicodedata.normalize("NFKC", _INVISIBLE.sub("", text))

@@ -1,4 +1,7 @@
-"""TLS of a server from files, which are read again when they change; running connections stay up."""
+"""Server TLS from files, reloaded when they change.
+
+Running connections stay up.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +20,10 @@ from services.common.settings import ServiceSettings
 
 
 def server_credentials(settings: ServiceSettings) -> grpc.ServerCredentials | None:
-    """What the settings name; None where they name no certificate. Raises `SettingsError` for a file at fault.
+    """The TLS credentials from the settings; None without a certificate.
 
-    With a client CA, a connection without a certificate of that CA is refused in its handshake.
+    Raises `SettingsError` for an invalid file. With a client CA, the handshake rejects connections without a
+    certificate from it.
     """
     _check_complete(settings)
     if not settings.tls_certificate:
@@ -32,7 +36,7 @@ def server_credentials(settings: ServiceSettings) -> grpc.ServerCredentials | No
         on_fault=metrics.RELOAD_FAILURES.labels(settings.service, "tls").inc,
     )
     first = watched.get()
-    # gRPC asks before every handshake; a connection keeps what it was made with.
+    # gRPC asks before every handshake; existing connections keep their certificate.
     return grpc.dynamic_ssl_server_credentials(
         first,
         _Renewals(watched, first),  # type: ignore[arg-type]  # the stubs leave out None
@@ -41,16 +45,16 @@ def server_credentials(settings: ServiceSettings) -> grpc.ServerCredentials | No
 
 
 def peer_names(context: Context) -> Sequence[str]:
-    """Names in the caller's certificate, the common name first; empty where it showed none."""
+    """Names in the caller's certificate, the common name first; empty without one."""
     properties = context.auth_context() or {}
     keys = ("x509_common_name", "x509_subject_alternative_name")
     return [name.decode("utf-8", "replace") for key in keys for name in properties.get(key, ())]
 
 
 class _Renewals:
-    """Answers gRPC with a renewed certificate once, and with None while nothing has changed.
+    """Returns a renewed certificate once, and None while nothing has changed.
 
-    gRPC takes the contents of what it is given, so the same object must not be given twice.
+    gRPC takes ownership of the object's contents, so an object must not be returned twice.
     """
 
     def __init__(

@@ -1,9 +1,8 @@
-"""Spans of what this process does, for one trace of an edit over all services.
+"""Spans of this process, part of one trace per edit across all services.
 
-The current span travels with the task, like the request id, and between services as the header `traceparent` of the
-W3C. Off until `configure` is told where a collector is: then every call here is a check for None, and OpenTelemetry is
-not imported. Spans hold names, ids, sizes and codes; never a prompt, a picture or a text of the caller's, so an error
-is its code and reason, without its message.
+The current span travels with the task, and between services in the W3C header `traceparent`. Off until `configure` gets
+a collector: then every call here is a check for None, and OpenTelemetry is not imported. Spans hold names, ids, sizes
+and codes; never a prompt, an image or a caller's text, so an error is its code and reason without its message.
 """
 
 from __future__ import annotations
@@ -24,37 +23,37 @@ Attribute = str | int | float | bool | Sequence[int]
 
 
 class Span(Protocol):
-    """Something that takes time; may be used on any thread."""
+    """A timed operation; usable on any thread."""
 
     @property
     def trace_id(self) -> str:
-        """Of the trace that it belongs to, 32 hex digits."""
+        """The id of its trace, 32 hex digits."""
 
     @property
     def traceparent(self) -> str:
         """The header that makes a call to another service its child."""
 
     def note(self, **attributes: Attribute) -> None:
-        """Add to what is known of it."""
+        """Add attributes."""
 
     def fail(self, code: str, reason: str) -> None:
-        """It failed in this way; the first one counts."""
+        """Mark it as failed; the first failure counts."""
 
     def end(self) -> None:
-        """It is over."""
+        """End it."""
 
 
 class Tracer(Protocol):
-    """Makes spans and sends those that have ended to a collector."""
+    """Creates spans and exports finished ones to a collector."""
 
     def begin(self, name: str, parent: Span | None, **attributes: Attribute) -> Span:
-        """A span that begins now; without a parent, a new trace."""
+        """A new span; without a parent, a new trace."""
 
     def serve(self, name: str, traceparent: str | None, **attributes: Attribute) -> Span:
-        """The span of a call that came in with this header."""
+        """The span of an incoming call with this header."""
 
     def close(self) -> None:
-        """Send what is left, within a bounded time."""
+        """Export the remaining spans, within a bounded time."""
 
 
 _tracer: Tracer | None = None
@@ -65,7 +64,7 @@ _NOTHING = nullcontext()
 def configure(settings: ServerSettings) -> None:
     """Trace from now on where the settings name a collector. Called once, in `__main__`.
 
-    Raises `SettingsError` where OpenTelemetry is not installed.
+    Called once, in `__main__`. Raises `SettingsError` if OpenTelemetry is not installed.
     """
     global _tracer
     if not settings.tracing:
@@ -78,7 +77,7 @@ def configure(settings: ServerSettings) -> None:
 
 
 def close() -> None:
-    """Send what is left and trace no more."""
+    """Export the remaining spans and stop tracing."""
     global _tracer
     tracer, _tracer = _tracer, None
     if tracer is not None:
@@ -86,7 +85,7 @@ def close() -> None:
 
 
 def span(name: str, **attributes: Attribute) -> AbstractContextManager[None]:
-    """What runs inside, as a child of the current span."""
+    """Run the code inside as a child of the current span."""
     if _tracer is None:
         return _NOTHING
     return _entered(_tracer.begin(name, _current.get(), **attributes))
@@ -95,9 +94,9 @@ def span(name: str, **attributes: Attribute) -> AbstractContextManager[None]:
 def served(
     method: str, metadata: Callable[[], Iterable[tuple[str, str | bytes]] | None], **attributes: Attribute
 ) -> AbstractContextManager[None]:
-    """A call of `method` ("/package.Service/Rpc"), as a child of the caller's span where its metadata names one.
+    """A call of `method` ("/package.Service/Rpc") as a child of the caller's span.
 
-    `metadata` is asked only where tracing is on.
+    `metadata` is read only when tracing is on.
     """
     if _tracer is None:
         return _NOTHING
@@ -109,35 +108,35 @@ def served(
 
 
 def begin(name: str, parent: Span, **attributes: Attribute) -> Span | None:
-    """A span that whoever begins it ends, on any thread; None where tracing has ended meanwhile."""
+    """A span that its creator ends, on any thread; None if tracing has stopped."""
     return None if _tracer is None else _tracer.begin(name, parent, **attributes)
 
 
 def current() -> Span | None:
-    """The span that the current task is in; None outside one, so always where tracing is off."""
+    """The span of the current task; None outside one, or when tracing is off."""
     return _current.get()
 
 
 def note(**attributes: Attribute) -> None:
-    """Add to what is known of the current span."""
+    """Add attributes to the current span."""
     if (here := _current.get()) is not None:
         here.note(**attributes)
 
 
 def failed(error: BaseException) -> None:
-    """The current span ends with this error."""
+    """End the current span with this error."""
     if (here := _current.get()) is not None:
         here.fail(*code_and_reason(error))
 
 
 def metadata() -> tuple[tuple[str, str], ...]:
-    """What a call to another service carries, so that its spans are children of the current one."""
+    """The metadata that makes a call's spans children of the current one."""
     here = _current.get()
     return () if here is None else ((TRACEPARENT, here.traceparent),)
 
 
 def code_and_reason(error: BaseException) -> tuple[str, str]:
-    """What a span tells of an error; its message may quote a caller."""
+    """The span attributes of an error, without its message, which may quote a caller."""
     if isinstance(error, ImgeditError) and error.reason:
         return error.code.name, error.reason
     if isinstance(error, asyncio.CancelledError | GeneratorExit):
@@ -155,6 +154,6 @@ def _entered(span: Span) -> Iterator[None]:
         span.fail(*code_and_reason(error))
         raise
     finally:
-        # Not by a token: a stream that its reader leaves is closed in another context, where a token is worth nothing.
+        # Not by a token: an abandoned stream is closed in another context, where a token is invalid.
         _current.set(outer)
         span.end()

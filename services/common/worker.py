@@ -1,7 +1,7 @@
-"""One thread that owns a device, and the bounded queue before it.
+"""One thread that owns a device, behind a bounded queue.
 
-For work that is one piece, such as a BEN2 forward; the denoising engine of `services.diffusion` schedules step by step
-instead. Knows nothing of torch or of what the work is.
+For indivisible work, such as a BEN2 forward. The denoising engine of `services.diffusion` schedules step by step
+instead.
 """
 
 from __future__ import annotations
@@ -23,23 +23,26 @@ T = TypeVar("T")
 
 
 class DeviceLost(Exception):
-    """The device answers no call any more; only a new process can use it again."""
+    """The device no longer responds; only a new process can use it again."""
 
 
 class Alarm:
-    """A signal that nothing can be served here any more: given from any thread, awaited on any event loop."""
+    """An event that the service can no longer serve.
+
+    Set from any thread, awaited on any event loop.
+    """
 
     def __init__(self) -> None:
         self._given: Future[None] = Future()
 
     def give(self) -> None:
-        """Give it; a second time is like the first."""
+        """Set the event; setting it twice has no effect."""
         if not self._given.done():
             self._given.set_result(None)
 
     async def wait(self) -> None:
-        """Wait until it is given."""
-        await asyncio.shield(asyncio.wrap_future(self._given))  # whoever stops waiting leaves it to the others
+        """Wait until it is set."""
+        await asyncio.shield(asyncio.wrap_future(self._given))  # cancelling one waiter leaves the event to the others
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,10 +54,10 @@ class _Job:
 
 
 class Worker:
-    """Runs one piece of work at a time, first come first served, on a thread that nothing else uses.
+    """Runs one job at a time, in arrival order, on its own thread.
 
-    `max_waiting` jobs may wait. Work that is cancelled or out of time before its turn is never run. After work that
-    raises `DeviceLost` no other is run, and `ended_by_itself` comes back.
+    `max_waiting` jobs may wait. Jobs that are cancelled or late before their turn never run. After a job raises
+    `DeviceLost` no other runs, and `ended_by_itself` returns.
     """
 
     def __init__(self, service: str, *, max_waiting: int) -> None:
@@ -65,16 +68,16 @@ class Worker:
         self._is_closed = False
         self._ended = Alarm()
         self._mean_seconds = 1.0
-        # A daemon: a process that is told to stop during a long load does not wait for it.
+        # A daemon thread: a process that must stop during a long load does not wait for it.
         self._thread = threading.Thread(target=self._loop, name=f"{service}-worker", daemon=True)
         self._thread.start()
 
     async def run(self, work: Callable[[], T], *, deadline: Callable[[], float] = lambda: math.inf) -> T:
         """Queue `work` and wait for its result.
 
-        `deadline` is asked when the work's turn comes, for a time on the `time.monotonic` clock. Raises `QueueFull`,
-        `DeadlineExceeded`, `ServiceUnavailable` after `close`, or what the work raises. Cancelling the caller removes
-        work that still waits.
+        `deadline` is called when the job's turn comes and returns a time on the `time.monotonic` clock. Raises
+        `QueueFull`, `DeadlineExceeded`, `ServiceUnavailable` after `close`, or the job's error. Cancelling the caller
+        removes a waiting job.
         """
         job = _Job(work, deadline, Future(), time.monotonic())
         self._enqueue(job)
@@ -89,7 +92,7 @@ class Worker:
         await self._ended.wait()
 
     def close(self) -> None:
-        """End the thread after the jobs that are queued now."""
+        """End the thread after the queued jobs."""
         with self._changed:
             self._is_closed = True
             self._changed.notify()
@@ -130,7 +133,7 @@ class Worker:
         while (job := self._next()) is not None:
             if job.future.set_running_or_notify_cancel():
                 self._run(job)
-            del job  # while this thread waits, it must not keep the last job's pictures alive
+            del job  # while this thread waits, it must not keep the last job's images alive
 
     def _run(self, job: _Job) -> None:
         started = time.monotonic()
@@ -151,7 +154,7 @@ class Worker:
         job.future.set_result(result)
 
     def _lose_device(self) -> None:
-        """Run nothing more; what waits may run in another process."""
+        """Stop running jobs; waiting ones may run in another process."""
         with self._changed:
             self._is_closed = True
             left, self._waiting = [*self._waiting], deque()

@@ -1,4 +1,4 @@
-"""What the diffusion services share: the engine (which job runs next), the networks and their weights, streaming.
+"""The common part of the diffusion services: engine, networks, weights, streaming.
 
-No model of its own: what belongs to one of them lives in services.fill or services.qwen_edit.
+Code of a single model lives in services.fill or services.qwen_edit.
 """

@@ -1,4 +1,7 @@
-"""`python -m services.diffusion.probe`: what torch finds on this machine, as one JSON object. For `imgedit doctor`."""
+"""`python -m services.diffusion.probe`: torch's view of this machine, as JSON.
+
+For `imgedit doctor`.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +19,9 @@ def main() -> int:
 
 
 def found() -> dict[str, Any]:
-    """The build of torch, its devices, and what the processor multiplies in.
+    """The build of torch, its devices, and the CPU's matrix formats.
 
-    cuda_build: the CUDA version that torch was built for, None = the build for processors only. Memory is in bytes.
+    cuda_build: the CUDA version that torch was built for, None = a CPU build. Memory is in bytes.
     """
     capabilities = torch.cpu.get_capabilities()
     return {

@@ -1,4 +1,7 @@
-"""A model service on the engine: load the adapter, start the engine, drain it. Shared by fill and qwen_edit."""
+"""A model service on the engine: load the adapter, start the engine, drain it.
+
+Shared by fill and qwen_edit.
+"""
 
 from __future__ import annotations
 
@@ -23,16 +26,16 @@ def make_diffusion_service(
     load_adapter: Callable[[], Any],
     add_servicers: Callable[[EngineSlot, grpc.aio.Server], None],
 ) -> Service:
-    """The service, not started; the engine is made when the model is loaded.
+    """The service, not started; the engine is created when the model is loaded.
 
-    `rpc_services`: full names of what is served. `load_adapter` loads the model (an `Adapter` with `warm_up`);
+    `rpc_services`: full names of the served RPC services. `load_adapter` loads the model (an `Adapter` with `warm_up`);
     `add_servicers` adds the servicers, which find their engine in the slot.
     """
     slot: EngineSlot = ModelSlot()
     name = settings.service
 
     def load_engine() -> Engine[Any, Any, Any]:
-        from services.diffusion.networks.device import advising  # late: with it comes torch
+        from services.diffusion.networks.device import advising  # late, because it imports torch
 
         with advising(_advice(settings)):
             adapter = load_adapter()
@@ -47,7 +50,7 @@ def make_diffusion_service(
         )
 
     async def start() -> None:
-        # On a worker of its own: its thread is a daemon, so a process told to stop does not wait for a long load.
+        # On a daemon thread, so a process that must stop does not wait for a long load.
         loader = Worker(name, max_waiting=1)
         engine = await loader.run(
             lambda: load_model(
@@ -76,7 +79,7 @@ def make_diffusion_service(
 
 
 def _advice(settings: DiffusionSettings) -> str:
-    """What needs less memory, by the names of the settings."""
+    """Settings that save memory, by name."""
     gguf, weights, offload = (settings.variable(name) for name in ("gguf", "weights", "offload"))
     batch, tiling = settings.variable("max_batch"), settings.variable("vae_tiling")
     return (

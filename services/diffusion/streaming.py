@@ -1,4 +1,4 @@
-"""Engine events as messages of a stream: the edge that FillService and QwenEditService share."""
+"""Engine events as stream messages, for FillService and QwenEditService."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FAST_LORA = "fast"
 
 
 class MakeEvent(Protocol[EventT]):
-    """FillEvent or QwenEditEvent: the same shape with a result of its own."""
+    """FillEvent or QwenEditEvent: the same shape with different results."""
 
     def __call__(
         self,
@@ -35,7 +35,7 @@ class MakeEvent(Protocol[EventT]):
         progress: steps_pb2.Progress | None = None,
         preview: progress_pb2.Preview | None = None,
     ) -> EventT:
-        """Make the message with the one field set."""
+        """Create the message with this one field set."""
 
 
 async def relay(
@@ -80,7 +80,10 @@ class Profiles:
         return cls(bool(settings.lora_fast), settings.step_cache_threshold > 0, settings.region_steps)
 
     def lora(self, profile: int) -> str | None:
-        """The name of the LoRA to use. Raises `FailedPrecondition` for FAST without one."""
+        """The name of the LoRA to use.
+
+        Raises `FailedPrecondition` for FAST without one.
+        """
         if profile != profile_pb2.PROFILE_FAST:
             return None
         if not self.has_fast_lora:
@@ -112,5 +115,5 @@ class Profiles:
 
 
 def draw_seed() -> int:
-    """A seed for a caller who sent none: 0 to 2³² − 1."""
+    """A random seed: 0 to 2³² − 1."""
     return secrets.randbits(32)

@@ -1,1 +1,1 @@
-"""The fill service: FLUX.1-Fill repaints the masked part of a picture."""
+"""The fill service: FLUX.1-Fill repaints the masked part of an image."""

@@ -1,4 +1,7 @@
-"""`python -m services.fill.convert SOURCE TARGET`: FLUX.1-Fill's transformer from GGUF to safetensors and back."""
+"""`python -m services.fill.convert SOURCE TARGET`.
+
+FLUX.1-Fill's transformer from GGUF to safetensors and back.
+"""
 
 import sys
 from functools import partial

@@ -1,7 +1,7 @@
-"""The names that FLUX's transformer has in GGUF files.
+"""The names of FLUX's transformer tensors in GGUF files.
 
-They are the original ones, where query, key and value are one matrix; diffusers' modules have names of their own and
-keep them apart. The tables below are that difference.
+GGUF files use the original names, where query, key and value are one matrix. diffusers uses other names and separate
+matrices. The tables below map them.
 """
 
 from collections.abc import Mapping
@@ -53,7 +53,10 @@ HALVES_SWAPPED = "final_layer.adaLN_modulation.1."
 
 
 def name_table(config: Mapping[str, Any], shapes: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
-    """GGUF tensor name → the diffusers parameters that its rows make up, in order; only what the model has."""
+    """GGUF tensor name → its diffusers parameters in row order.
+
+    Only the model's own tensors.
+    """
     table: dict[str, tuple[str, ...]] = {}
     groups: list[tuple[str, str, dict[str, tuple[str, ...]], dict[str, str]]] = [("", "", OUTER, {})]
     groups += [

@@ -1,8 +1,8 @@
-"""FLUX.1-Fill: repaint the masked part of a picture. Loads the model and runs its jobs step by step for the engine.
+"""FLUX.1-Fill: load the model, and run its jobs step by step for the engine.
 
-A job's numbers are those of diffusers' `FluxFillPipeline.__call__` for the same seed. Two things are ours: every mask
-weight above 0 is repainted (the pipeline cuts at one half), and an explicit negative prompt runs true classifier-free
-guidance, a second pass per step. Knows nothing of requests, queues or how the result is blended back.
+A job's numbers equal those of diffusers' `FluxFillPipeline.__call__` for the same seed, with two differences. Every
+mask alpha above 0 is repainted (the pipeline cuts at one half). An explicit negative prompt adds classifier-free
+guidance, a second pass per step.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -85,7 +85,10 @@ REGION_SCHEDULE = RegionSchedule(spacing=1.0, rim=1)
 
 @dataclass
 class Conditioning:
-    """A prompt as the transformer reads it: T5's tokens (1, T, D), T = 512, and CLIP's pooled vector (1, P)."""
+    """An encoded prompt.
+
+    T5's tokens (1, T, D), T = 512, and CLIP's pooled vector (1, P).
+    """
 
     tokens: torch.Tensor
     pooled: torch.Tensor
@@ -93,7 +96,10 @@ class Conditioning:
 
 @dataclass(eq=False)
 class FillState(FlowState[Conditioning]):
-    """A job between steps. fixed: (1, N, 320), masked image and mask."""
+    """A job between steps.
+
+    fixed: (1, N, 320), masked image and mask.
+    """
 
     fixed: torch.Tensor
     guidance_scale: float
@@ -130,7 +136,10 @@ class FillAdapter(FlowAdapter[FillState, Conditioning]):
         self._tokens = TokenCounter(pipeline.tokenizer, pipeline.tokenizer_2, self._text_tokens)
 
     def plan(self, spec: FillSpec) -> Plan:
-        """Judge the spec and size its work; `InvalidArgument` names the field at fault."""
+        """Check the spec and estimate its work.
+
+        Raises `InvalidArgument` that names the field.
+        """
         vae_pixels.check_sides("image", spec.image, MULTIPLE)
         if spec.mask.shape != spec.image.shape[:2]:
             raise InvalidArgument.field("mask", f"must be as large as the image, {spec.image.shape[:2]}")
@@ -184,7 +193,7 @@ class FillAdapter(FlowAdapter[FillState, Conditioning]):
 
     @torch.inference_mode()
     def prepare(self, spec: FillSpec) -> FillState:
-        """Encode prompt and pictures, draw the noise."""
+        """Encode prompt and images, draw the noise."""
         height, width, _ = spec.image.shape
         generator = torch.Generator("cpu").manual_seed(spec.seed)
         plan = self.plan(spec)
@@ -194,7 +203,7 @@ class FillAdapter(FlowAdapter[FillState, Conditioning]):
         negative = None if uncond is None else self._conditioning(uncond)
         pixels = vae_pixels.to_tensor(spec.image)  # (1, 3, H, W) in [-1, 1]
         mask = torch.from_numpy((spec.mask > 0).astype(np.float32))[None, None]  # (1, 1, H, W), 1 = repaint
-        # The order of the draws is the pipeline's: the picture's posterior, the noise, the masked picture's posterior.
+        # The draws follow the pipeline's order: the image's posterior, the noise, the masked image's posterior.
         clean = self._sample(pixels, content_key(spec.image), generator)
         noise = vae_pixels.randn(tuple(clean.shape), generator, self._device, self._dtype)
         latents = flow.pack(flow.noised(clean, noise, sigmas[start]))
@@ -227,12 +236,15 @@ class FillAdapter(FlowAdapter[FillState, Conditioning]):
 
     @torch.inference_mode()
     def decode(self, state: FillState) -> NDArray[np.uint8]:
-        """The finished picture, (H, W, 3) uint8."""
+        """The finished image, (H, W, 3) uint8."""
         return vae_pixels.to_uint8(self.decode_float(state))
 
     @torch.inference_mode()
     def decode_float(self, state: FillState) -> torch.Tensor:
-        """The finished picture before rounding: (1, 3, H, W), about [-1, 1]. Raises `NumericFailure`."""
+        """The finished image before rounding: (1, 3, H, W), about [-1, 1].
+
+        Raises `NumericFailure`.
+        """
         vae = self._pipeline.vae
 
         def decode(latents: torch.Tensor) -> torch.Tensor:
@@ -242,7 +254,7 @@ class FillAdapter(FlowAdapter[FillState, Conditioning]):
         return finite.decoded(SERVICE, vae, unpacked(state), decode)
 
     def warm_up(self) -> None:
-        """Run one tiny job from end to end, so that the first request pays for no initialisation."""
+        """Run one tiny job from start to end, so that the first request is not slower."""
         image = np.full((64, 64, 3), 128, np.uint8)
         mask = np.full((64, 64), 255, np.uint8)
         spec = FillSpec(image, mask, "warm up", None, 1.0, steps=1, guidance_scale=3.5, strength=1.0, seed=0)
@@ -278,9 +290,10 @@ class FillAdapter(FlowAdapter[FillState, Conditioning]):
         return Conditioning(*self._cache.get("prompt", prompt, encode))
 
     def _sample(self, pixels: torch.Tensor, key: str, generator: torch.Generator) -> torch.Tensor:
-        """Sample the VAE's posterior of pixels (1, 3, H, W): (1, 16, H/8, W/8), scaled as the transformer wants it.
+        """Sample the VAE's posterior of pixels (1, 3, H, W): (1, 16, H/8, W/8).
 
-        key: the content of the pixels; the posterior is remembered, the sample is drawn anew.
+        Scaled for the transformer. key: the content of the pixels; the posterior is cached, the sample is drawn each
+        time.
         """
         (moments,) = self._cache.get("image", key, lambda: (self._moments(pixels),))
         return self._scaled(DiagonalGaussianDistribution(moments).sample(generator))
@@ -305,21 +318,29 @@ class FillAdapter(FlowAdapter[FillState, Conditioning]):
 
 
 def active_negative(spec: FillSpec) -> str | None:
-    """The negative prompt that the job will use; at a guidance of 1 or less it has no effect and costs no pass."""
+    """The job's negative prompt.
+
+    At a guidance of 1 or less it has no effect and costs no pass.
+    """
     return spec.negative_prompt if spec.negative_scale > 1 else None
 
 
 def pack_mask(mask: torch.Tensor) -> torch.Tensor:
-    """(1, 1, H, W) → (1, H/16 × W/16, 256): the 8×8 mask pixels of each latent become channels, then 2×2 patches."""
+    """(1, 1, H, W) → (1, H/16 × W/16, 256).
+
+    The 8×8 mask pixels of each latent become channels, then 2×2 patches.
+    """
     _, _, height, width = mask.shape
     blocks = mask.view(1, height // 8, 8, width // 8, 8).permute(0, 2, 4, 1, 3)
     return flow.pack(blocks.reshape(1, 64, height // 8, width // 8))
 
 
 def position_ids(height: int, width: int) -> torch.Tensor:
-    """(H/16 × W/16, 3) float32: 0, row and column of each token, for the rotary embedding.
+    """(H/16 × W/16, 3) float32.
 
-    In bfloat16, which diffusers uses, neighbours beyond the 256th would have one place.
+    0, row and column of each token, for the rotary embedding.
+
+    In bfloat16, which diffusers uses, positions beyond the 256th would collide.
     """
     rows, columns = torch.meshgrid(torch.arange(height // 16), torch.arange(width // 16), indexing="ij")
     return torch.stack([torch.zeros_like(rows), rows, columns], dim=-1).reshape(-1, 3).float()
@@ -338,7 +359,7 @@ def load(
     loras: Mapping[str, LoraFile] = MappingProxyType({}),
     runtime: RuntimeOptions = DEFAULT_RUNTIME,
 ) -> FillAdapter:
-    """Load FLUX.1-Fill from a local folder in diffusers layout; nothing is downloaded, no code is run from it.
+    """Load FLUX.1-Fill from a local folder, without downloads or foreign code.
 
     gguf, gguf_sha256, weights: see `loading.Source`. device, dtype, loras, runtime, errors: see `loading.load`.
     text_encoder_weights: of T5, see `reading.Held`; CLIP is small and stays dense. cache_bytes: device

@@ -1,7 +1,7 @@
-"""How much of a prompt FLUX.1-Fill reads: its tokens counted before CLIP and T5 cut them off.
+"""How much of a prompt FLUX.1-Fill reads: tokens counted before truncation.
 
-Counts on copies of the tokenizers, since cutting off is a state of theirs and they are in use on the worker thread; so
-this may be called from any thread.
+Thread-safe: it counts on copies of the tokenizers, because truncation is part of their state and the worker thread uses
+them.
 """
 
 import copy
@@ -17,7 +17,7 @@ class TokenCounter:
         self._clip, self._t5, self._t5_tokens = copy.deepcopy(clip), copy.deepcopy(t5), t5_tokens
 
     def warnings(self, spec: FillSpec) -> tuple[str, ...]:
-        """What of the spec's prompts has no effect, in English; empty where all of them is read."""
+        """The parts of the spec's prompts without effect, in English; empty = none."""
         texts = {"prompt": spec.prompt, "negative_prompt": spec.negative_prompt or ""}
         return tuple(warning for field, text in texts.items() for warning in self._unread(field, text))
 
@@ -29,7 +29,7 @@ class TokenCounter:
         if clip > self._clip.model_max_length:
             found.append(
                 f"{field}: it has {clip} CLIP tokens and CLIP, which sets the overall look, read the first "
-                f"{self._clip.model_max_length}; T5 reads up to {self._t5_tokens} of its own"
+                f"{self._clip.model_max_length}; T5 reads up to {self._t5_tokens} tokens"
             )
         if len(t5) > self._t5_tokens:
             found.append(

@@ -1,4 +1,7 @@
-"""FillService: decode → queue → encode. Knows proto types and the engine, not torch."""
+"""FillService: decode → queue → encode.
+
+Knows proto types and the engine, not torch.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,7 @@ class FillServicer(fill_pb2_grpc.FillServiceServicer):
         self._profiles = profiles
 
     async def Fill(self, request: fill_pb2.FillRequest, context: Context) -> AsyncIterator[fill_pb2.FillEvent]:
-        """Repaint one region, reporting on the way."""
+        """Repaint one region with progress events."""
         engine = self._slot.get()
         adapter = cast("FillAdapter", engine.adapter)
         spec = await asyncio.to_thread(read_spec, request, self._max_pixels, self._profiles)
@@ -66,7 +69,10 @@ class FillServicer(fill_pb2_grpc.FillServiceServicer):
 
 
 def read_spec(request: fill_pb2.FillRequest, max_pixels: int, profiles: streaming.Profiles) -> FillSpec:
-    """Check a request and decode its pictures. Raises `InvalidArgument` naming the field."""
+    """Check a request and decode its images.
+
+    Raises `InvalidArgument` that names the field.
+    """
     checks.prompt("prompt", request.prompt)
     checks.prompt("negative_prompt", request.negative_prompt, may_be_blank=True)
     _check_script("prompt", request.prompt)
@@ -103,7 +109,10 @@ def read_spec(request: fill_pb2.FillRequest, max_pixels: int, profiles: streamin
 
 
 def _check_script(field: str, text: str) -> None:
-    """Refuse letters that T5 has no pieces for: every such word would become the same unknown one."""
+    """Reject letters without T5 tokens.
+
+    Every such word would become the same unknown token.
+    """
     if letter := languages.foreign_letter(text, READ):
         script = languages.script_of(letter).capitalize()
         description = f"T5 reads Latin letters only, and this holds {script} ({letter!r}); write it in English"

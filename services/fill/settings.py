@@ -7,7 +7,7 @@ from services.common.settings import DiffusionSettings
 
 
 class FillSettings(DiffusionSettings):
-    """What the service reads; docs/reference/settings.md lists it."""
+    """The service's settings; docs/reference/settings.md lists them."""
 
     model_config = SettingsConfigDict(frozen=True, env_prefix="IMGEDIT_FILL_")
     service = "fill"

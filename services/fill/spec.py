@@ -9,7 +9,7 @@ from imgedit.imaging.images import Pixels
 
 @dataclass(frozen=True)
 class FillSpec:
-    """What to repaint.
+    """The inputs of a fill job.
 
     image: (H, W, 3) uint8, H and W multiples of 16. mask: (H, W) uint8, every weight above 0 is repainted.
     negative_prompt: None = none, else true classifier-free guidance at `negative_scale`, a second pass per step.

@@ -1,1 +1,4 @@
-"""The orchestrator: the public API, which chains the model services per experiment. Needs no torch."""
+"""The orchestrator: the public API, which chains the model services.
+
+Needs no torch.
+"""

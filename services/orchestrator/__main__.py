@@ -7,7 +7,7 @@ import signal
 import sys
 
 if __name__ == "__main__":
-    # Before the other imports, which take a while: SIGHUP waits until it is listened for, and ends nothing.
+    # Before the other imports, which take a while: SIGHUP must wait for its handler, not end the process.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
 
 import grpc
@@ -28,10 +28,13 @@ from services.orchestrator.settings import OrchestratorSettings
 
 
 class Orchestrator:
-    """What one server consists of."""
+    """The parts of one server."""
 
     def __init__(self, settings: OrchestratorSettings) -> None:
-        """Raises `SettingsError` for a catalogue or a policy at fault."""
+        """Create the parts.
+
+        Raises `SettingsError` for an invalid catalogue or policy.
+        """
         self._settings = settings
         self.source = CatalogueSource(settings.experiments)
         self._policy = policy.load(settings.content_policy) if settings.content_policy else None
@@ -39,7 +42,10 @@ class Orchestrator:
         self._decoders = Decoders(settings.decode_processes, settings.decode_seconds, on_lost=metrics.DECODERS_LOST.inc)
 
     def register(self, server: grpc.aio.Server) -> None:
-        """Add the servicer. Channels to the model services are opened here, since they belong to the event loop."""
+        """Add the servicer.
+
+        Channels to the model services open here, because they belong to the event loop.
+        """
         settings, rules = self._settings, prompt_rules(self._settings)
         self._backends = Backends(
             settings.addresses, self._open_channel, rerun_wait_seconds=settings.rerun_wait_seconds
@@ -74,11 +80,11 @@ class Orchestrator:
         edit_pb2_grpc.add_EditServiceServicer_to_server(servicer, server)
 
     async def start(self) -> None:
-        """Start what decodes, and watch the model services."""
+        """Start the decoder processes and watch the model services."""
         await asyncio.gather(self._decoders.start(), self._availability.start())
 
     async def stop(self) -> None:
-        """End all of it, once the last call has ended."""
+        """Stop everything, after the last call has ended."""
         await self._availability.stop()
         await self._backends.close()
         if self._policy:
@@ -87,7 +93,10 @@ class Orchestrator:
 
 
 def make_service(settings: OrchestratorSettings) -> Service:
-    """The service, not started. It is ready even while a model service is not: an edit then names the stage."""
+    """The service, not started.
+
+    It is ready even while a model service is not: an edit then names the failed stage.
+    """
     made = Orchestrator(settings)
     return Service(
         (edit_pb2.DESCRIPTOR.services_by_name["EditService"].full_name,),
@@ -100,7 +109,7 @@ def make_service(settings: OrchestratorSettings) -> Service:
 
 
 def prompt_rules(settings: OrchestratorSettings) -> PromptRules:
-    """Which languages are read and rewritten, as the settings say."""
+    """The languages that models read and that are translated, from the settings."""
     return PromptRules(
         read={
             "fill": tuple(settings.fill_languages.split(",")),

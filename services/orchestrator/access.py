@@ -1,4 +1,4 @@
-"""Who may call the public API, and how the orchestrator shows itself to the model services."""
+"""Access to the public API, and credentials for the model services."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ SCOPES = {
 
 
 def public_gate(settings: OrchestratorSettings) -> Gate:
-    """The gate of the public API: its tokens, where there are any."""
+    """The authenticator of the public API, with its tokens if there are any."""
     known = credentials.from_settings(settings, "tokens", credentials.read_credentials)
     return TokenGate(known, SCOPES) if known else OpenGate()
 
 
 def service_channels(settings: OrchestratorSettings) -> Callable[[str], grpc.aio.Channel]:
-    """Opens a channel to the model service at an address, with the credentials that the settings name.
+    """Open a channel to a model service with the configured credentials.
 
-    Raises `SettingsError` where they are at fault, or where the token would leave this machine without TLS.
+    Raises `SettingsError` for invalid credentials, or if the token would cross the network without TLS.
     """
     tokens = credentials.from_settings(settings, "service_token", credentials.read_service_tokens)
     tls = _tls(settings)

@@ -1,8 +1,7 @@
-"""What each edit took: its time in the metrics, and a line for its caller in the log `imgedit.usage`, however it ended.
+"""Usage of each edit: duration metrics, and one line in the log `imgedit.usage`.
 
-The line says who, what kind of edit, how long and how much of a device; never a prompt or a picture. The device time
-is what the model services measured themselves, added up over the stages; of a stage that ended without an answer, the
-time from its first finished step to its end.
+The line has caller, kind of edit, duration and device time; never a prompt or an image. Model services measure the
+device time, summed over the stages. A stage without a response counts from its first finished step to its end.
 """
 
 from __future__ import annotations
@@ -28,7 +27,10 @@ _log = logging.getLogger("imgedit.usage")
 
 @dataclass
 class Usage:
-    """One edit, filled in while it runs. `pixels` are those of the picture that came in."""
+    """The usage of one edit, filled in while it runs.
+
+    `pixels`: of the input image.
+    """
 
     experiment: str = "unknown"
     feature: str = "unknown"
@@ -42,7 +44,7 @@ _current: ContextVar[Usage] = ContextVar("usage")
 
 @contextmanager
 def recorded() -> Iterator[Usage]:
-    """One edit, counted and logged at its end with what its tasks `spent`."""
+    """Count and log one edit at its end, with the usage of its tasks."""
     usage = Usage()
     _current.set(usage)
     code = InternalError.code.name
@@ -75,36 +77,39 @@ def _record(usage: Usage, code: str) -> None:
 
 
 def took(pixels: int) -> None:
-    """Note the size of the current edit's picture."""
+    """Record the size of the current edit's image."""
     _current.get(Usage()).pixels = pixels
 
 
 def spent(timings: Iterable[progress_pb2.Timing]) -> None:
-    """Add what a model service measured to the current edit; outside an edit nothing is kept."""
+    """Add a model service's measurement to the current edit.
+
+    Outside an edit it is dropped.
+    """
     seconds = sum(timing.seconds for timing in timings if timing.name in DEVICE_PHASES)
     _current.get(Usage()).gpu_seconds += seconds
 
 
 @dataclass
 class Meter:
-    """One call that answers with steps and, at its end, with what it measured."""
+    """One call that reports steps and finally its measurements."""
 
     first_step: float | None = None
     is_measured: bool = False
 
     def stepped(self) -> None:
-        """A step is done."""
+        """Record a finished step."""
         self.first_step = self.first_step or time.monotonic()
 
     def measured(self, timings: Iterable[progress_pb2.Timing]) -> None:
-        """The answer is there."""
+        """Record the response."""
         spent(timings)
         self.is_measured = True
 
 
 @contextmanager
 def metered() -> Iterator[Meter]:
-    """Account for a call, also where it is cancelled or lost in the middle."""
+    """Account for a call, even if it is cancelled or lost."""
     meter = Meter()
     try:
         yield meter

@@ -1,4 +1,7 @@
-"""Prometheus metrics of the orchestrator. The labels come from the catalogue and from closed sets."""
+"""Prometheus metrics of the orchestrator.
+
+The labels come from the catalogue and from closed sets.
+"""
 
 from prometheus_client import Counter, Gauge, Histogram
 
@@ -24,7 +27,7 @@ IMAGE_PIXELS = Histogram(
 CUTOUT_FAILURES = Counter("imgedit_cutout_failures_total", "Edits answered without a cut-out, since it failed.")
 POLICY_VERDICTS = Counter(
     "imgedit_policy_verdicts_total",
-    "What the content policy decided; failed = it could not judge, and the edit was refused.",
+    "Decisions of the content policy; failed = no verdict, and the edit was refused.",
     ["subject", "decision"],
 )
 DECODERS_LOST = Counter(
@@ -56,7 +59,7 @@ CATALOGUE_READ = Gauge(
     "imgedit_catalogue_read_timestamp_seconds", "When the catalogue in force was read, as Unix time."
 )
 
-# Every series from the start, so that rates begin at zero and not at the first event.
+# Create every series at the start, so that rates begin at zero.
 for _outcome in ("done", "failed"):
     CATALOGUE_RELOADS.labels(_outcome)
 for _subject in ("prompt", "result"):

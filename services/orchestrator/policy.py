@@ -1,6 +1,6 @@
-"""The operator's content policy: a callable of their own that may allow, flag or refuse a prompt or a result.
+"""The operator's content policy.
 
-Fails closed: while the callable cannot judge, nothing is returned. Knows nothing of what is forbidden.
+A callable that allows, flags or refuses a prompt or a result. Without a verdict nothing is returned.
 
     # house/rules.py, with IMGEDIT_ORCHESTRATOR_CONTENT_POLICY=house.rules:judge
     from services.orchestrator.policy import ALLOW, Review, Verdict
@@ -38,10 +38,10 @@ _log = logging.getLogger("imgedit.policy")
 
 @dataclass(frozen=True)
 class Review:
-    """What is to be judged: the prompt alone, before any work; or, with `picture`, the result (H, W, 3) uint8.
+    """The prompt before any work, or, with `picture`, the result (H, W, 3) uint8.
 
-    `picture` cannot be written to. `negative_prompt` is None where there is none. `model_prompt` comes with a picture:
-    the prompt as the model saw it, which differs from the caller's where it was translated or written out.
+    `picture` is read-only. `negative_prompt` is None if there is none. `model_prompt` comes with a picture: the prompt
+    as the model saw it, after translation or expansion.
     """
 
     caller: str
@@ -54,13 +54,16 @@ class Review:
 
     @property
     def subject(self) -> Literal["prompt", "result"]:
-        """What is judged, as a word."""
+        """The subject of the review, as a word."""
         return "prompt" if self.picture is None else "result"
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """The decision. `message` and `korean` go to the caller of a refused edit; `message` also goes to the log."""
+    """The decision.
+
+    `message` and `korean` go to the caller of a rejected edit; `message` also goes to the log.
+    """
 
     decision: Literal["allow", "flag", "refuse"]
     message: str = ""
@@ -73,16 +76,19 @@ Judge = Callable[[Review], Verdict | Awaitable[Verdict]]
 
 
 class Policy:
-    """Asks `judge`. A plain function runs in threads of its own, so that a slow one delays only edits."""
+    """Calls `judge`.
+
+    A plain function runs in separate threads, so a slow one delays only edits.
+    """
 
     def __init__(self, judge: Judge) -> None:
         self._judge = judge
         self._threads = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="policy")
 
     async def check(self, review: Review) -> None:
-        """Return where the review is allowed or flagged.
+        """Return if the review is allowed or flagged.
 
-        Raises `ContentRefused` where it is refused, and `InternalError` where `judge` fails or answers no verdict.
+        Raises `ContentRefused` if it is refused, `InternalError` if `judge` fails or returns no verdict.
         """
         verdict = await self._verdict(review)
         metrics.POLICY_VERDICTS.labels(review.subject, verdict.decision).inc()
@@ -94,7 +100,7 @@ class Policy:
             raise ContentRefused(message[:MAX_MESSAGE_CHARACTERS], korean=verdict.korean)
 
     def close(self) -> None:
-        """Wait for no judge that still thinks."""
+        """Shut down without waiting for running policy calls."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def _verdict(self, review: Review) -> Verdict:
@@ -137,7 +143,10 @@ def review(
 
 
 def load(name: str) -> Policy:
-    """The policy that "package.module:function" names. Raises `SettingsError` where there is none."""
+    """Load the policy named "package.module:function".
+
+    Raises `SettingsError` if there is none.
+    """
     module_name, _, attribute = name.partition(":")
     try:
         judge = getattr(importlib.import_module(module_name), attribute)

@@ -1,7 +1,4 @@
-"""EditService: calls of the public API. Who waits for which edit, and how an edit's end reaches them.
-
-The edge between gRPC and `editor.py`, which carries an edit out.
-"""
+"""EditService: the calls of the public API, their subscriptions and their ends."""
 
 from __future__ import annotations
 
@@ -33,7 +30,7 @@ ATTEMPT_KEY = "x-envoy-attempt-count"
 """Set by the edge: one hop's retry must not multiply with another's."""
 
 _ATTEMPT = re.compile(r"[0-9]{1,4}")
-"""Longer numbers are no proxy's; int() raises beyond 4,300 digits."""
+"""A proxy sends no longer numbers; int() raises beyond 4,300 digits."""
 
 MAX_BATCH_ID_LENGTH = 54
 """Of a batch's own id: "-" and a number go behind it, and ids have up to 64 characters."""
@@ -67,13 +64,16 @@ class EditServicer(edit_pb2_grpc.EditServiceServicer):
         self._max_in_batch = max_in_batch
 
     async def Edit(self, request: edit_pb2.EditRequest, context: Context) -> edit_pb2.EditResponse:
-        """Edit one picture."""
+        """Edit one image."""
         joined = self._joined(request, _call_context(request, context))
         edit = await calls.current.get().until_sent.enter_async_context(joined)
         return await edit.response()
 
     async def EditStream(self, request: edit_pb2.EditRequest, context: Context) -> AsyncGenerator[edit_pb2.EditEvent]:
-        """Edit one picture, reporting on the way; exactly one result or error ends the stream."""
+        """Edit one image with progress events.
+
+        Exactly one result or error ends the stream.
+        """
         call = _call_context(request, context)
         async with aclosing(_stream(call.request_id, lambda: self._joined(request, call))) as events:
             async for event in events:
@@ -82,7 +82,10 @@ class EditServicer(edit_pb2_grpc.EditServiceServicer):
     async def EditBatch(
         self, request_iterator: AsyncIterator[edit_pb2.EditRequest], context: Context
     ) -> AsyncGenerator[edit_pb2.EditEvent]:
-        """Edit many pictures; every request ends with exactly one result or error, as it is ready."""
+        """Edit many images.
+
+        Every request ends with exactly one result or error.
+        """
         call = _call_context(None, context)
         if len(call.request_id) > MAX_BATCH_ID_LENGTH:
             raise InvalidArgument.field(REQUEST_ID_KEY, f"must have at most {MAX_BATCH_ID_LENGTH} characters here")
@@ -116,7 +119,7 @@ class EditServicer(edit_pb2_grpc.EditServiceServicer):
 
     @asynccontextmanager
     async def _joined(self, request: edit_pb2.EditRequest, call: CallContext) -> AsyncIterator[EditHandle]:
-        """The edit that this request asks for, running or kept."""
+        """The running or cached edit for this request."""
         joined = self._registry.join(
             Key(caller.get(), call.request_id),
             partial(fingerprint, request) if call.is_id_given else None,
@@ -129,7 +132,7 @@ class EditServicer(edit_pb2_grpc.EditServiceServicer):
 
     @contextmanager
     def _counted(self, edit: EditHandle) -> Iterator[None]:
-        """Inside, an answer that is there counts as the edit did, since the caller has not taken it yet."""
+        """Count a cached response like an edit until its caller has read it."""
         whose, is_over = caller.get(), False
         with ExitStack() as counted:
 
@@ -165,14 +168,17 @@ class EditServicer(edit_pb2_grpc.EditServiceServicer):
 
 
 def _key(request_id: str) -> Key:
-    """The caller's own edit of this id. Raises `InvalidArgument` for what no id can be."""
+    """The caller's own edit with this id.
+
+    Raises `InvalidArgument` for a malformed id.
+    """
     if not REQUEST_ID_PATTERN.fullmatch(request_id):
         raise InvalidArgument.field("request_id", "must be 1 to 64 letters, digits, '.', '_' or '-'")
     return Key(caller.get(), request_id)
 
 
 async def _stream(request_id: str, joined: Joining) -> AsyncGenerator[edit_pb2.EditEvent]:
-    """The events of an edit, the last of which is its result, or the error that Edit would have raised."""
+    """The events of an edit, ending with its result or with Edit's error."""
     try:
         async with joined() as edit:
             async with aclosing(edit.events()) as events:
@@ -184,7 +190,7 @@ async def _stream(request_id: str, joined: Joining) -> AsyncGenerator[edit_pb2.E
 
 
 def fingerprint(request: edit_pb2.EditRequest) -> bytes:
-    """A digest of all fields that are set, but for the id."""
+    """A digest of all set fields except the id."""
     digest = hashlib.sha256()
     for field, value in request.ListFields():
         if field.name == "request_id":
@@ -204,7 +210,7 @@ def _bytes_of(value: object) -> bytes:
 
 
 def _call_context(request: edit_pb2.EditRequest | None, context: Context) -> CallContext:
-    """The id that the interceptor found or made, and the caller's deadline."""
+    """The request id and the caller's deadline."""
     return CallContext(
         request_id=logs.request_id.get(),
         is_id_given=interceptors.given_request_id(request, context) is not None,
@@ -214,7 +220,7 @@ def _call_context(request: edit_pb2.EditRequest | None, context: Context) -> Cal
 
 
 def _attempt(context: Context) -> int:
-    """Which attempt of a proxy this call is, from 1."""
+    """The proxy's attempt number of this call, from 1."""
     count = str(dict(context.invocation_metadata() or ()).get(ATTEMPT_KEY, "1"))
     return int(count) if _ATTEMPT.fullmatch(count) else 1
 

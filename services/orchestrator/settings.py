@@ -33,7 +33,7 @@ ModelAddresses = create_model("ModelAddresses", __base__=ServiceSettings, **_ADD
 
 
 class OrchestratorSettings(ModelAddresses):
-    """What the service reads; docs/reference/settings.md lists it."""
+    """The service's settings; docs/reference/settings.md lists them."""
 
     model_config = SettingsConfigDict(frozen=True, env_prefix="IMGEDIT_ORCHESTRATOR_")
     service = "orchestrator"
@@ -44,65 +44,67 @@ class OrchestratorSettings(ModelAddresses):
     experiments: Path = Field(SHIPPED, description="the experiment catalogue")
     prompt: str = Field(
         "qwen_edit",
-        description="address of the PromptService; qwen_edit = that service's; empty = prompts are not rewritten",
+        description="address of the PromptService; qwen_edit = that service; empty = no prompt rewriting",
     )
     fill_languages: Languages = Field("en", description="languages that FLUX.1-Fill reads")
     qwen_edit_languages: Languages = Field("ko,en,zh", description="languages that Qwen-Image-Edit reads")
     rewritten_languages: Languages = Field(
-        "ko,ja,zh,ru,ar,th", description="languages that the PromptService translates for a model that reads others"
+        "ko,ja,zh,ru,ar,th", description="languages that the PromptService translates if the model does not read them"
     )
     max_work_pixels: int = Field(
-        1_048_576, ge=4096, description="most pixels that a model is sent; the answer keeps the input's size"
+        1_048_576, ge=4096, description="most pixels of a model's input; the result keeps the input's size"
     )
     fill_min_work_pixels: int = Field(
-        524_288, ge=1, description="a smaller picture or region is enlarged to this for FLUX.1-Fill, and scaled back"
+        524_288, ge=1, description="smaller images and regions are enlarged to this for FLUX.1-Fill, and scaled back"
     )
     qwen_edit_min_work_pixels: int = Field(
         1_048_576,
         ge=1,
-        description="the same for Qwen-Image-Edit; neither counts for more than `max_work_pixels`",
+        description="the same for Qwen-Image-Edit; both are capped at `max_work_pixels`",
     )
     decode_processes: int = Field(
-        2, ge=1, le=64, description="processes that decode callers' pictures; one caller has at most all but one"
+        2, ge=1, le=64, description="processes that decode images; one caller uses at most all but one"
     )
     decode_seconds: float = Field(
-        10.0, gt=0, description="processor time that decoding one picture may take; past it the picture is refused"
+        10.0, gt=0, description="CPU time to decode one image; beyond it the image is rejected"
     )
     metadata_prompt: bool = Field(True, description="write the prompts into the metadata of results")
     tokens_file: str = Field("", description="file of API tokens, hashed; empty = callers need none")
-    tokens: str = Field("", repr=False, description="the same lines as a value, separated by ;")
-    service_token_file: str = Field("", description="file whose first line is the token that model services ask for")
-    service_token: str = Field("", repr=False, description="the same as a value")
+    tokens: str = Field("", repr=False, description="the lines themselves, separated by ;")
+    service_token_file: str = Field("", description="file whose first line is the token for the model services")
+    service_token: str = Field("", repr=False, description="the token itself")
     services_tls_ca: str = Field("", description="PEM file of the authorities of the model services; empty = no TLS")
-    services_tls_certificate: str = Field("", description="PEM file of the certificate that is shown to model services")
+    services_tls_certificate: str = Field("", description="PEM file of the client certificate for the model services")
     services_tls_key: str = Field("", description="PEM file of that certificate's key, without a password")
-    services_insecure: bool = Field(False, description="send the service token to other machines without TLS, too")
-    max_in_batch: int = Field(4, ge=1, description="edits of one EditBatch call that run at once; no further are read")
-    kept_answer_seconds: float = Field(
-        300.0, ge=0, description="how long an ended edit is remembered, and its answer kept for the same request id"
+    services_insecure: bool = Field(False, description="allow sending the service token to other machines without TLS")
+    max_in_batch: int = Field(
+        4, ge=1, description="concurrent edits of one EditBatch call; no further requests are read"
     )
-    max_kept_answers: int = Field(4096, ge=1, description="most ended edits that are remembered; the oldest go first")
+    kept_answer_seconds: float = Field(
+        300.0, ge=0, description="how long the response of an ended edit is cached for its request id"
+    )
+    max_kept_answers: int = Field(4096, ge=1, description="most cached edits; the oldest are evicted first")
     max_kept_bytes: int = Field(
-        256 * MIB, ge=0, description="most bytes of answers that are kept; the oldest go first; 0 = none is kept"
+        256 * MIB, ge=0, description="most bytes of cached responses; the oldest are evicted first; 0 = no cache"
     )
     content_policy: str = Field(
-        "", description="package.module:function that judges prompts and results; empty = none (docs/security.md)"
+        "", description="content policy as package.module:function; empty = none (docs/security.md)"
     )
     rerun_wait_seconds: float = Field(
-        5.0, ge=0, description="how long a model service that was lost during a stage may take to serve again"
+        5.0, ge=0, description="how long a model service lost during a stage may take to come back"
     )
-    max_edits: int = Field(32, ge=1, description="most edits that run at once; more are refused with TOO_MANY_EDITS")
+    max_edits: int = Field(32, ge=1, description="most concurrent edits; more fail with TOO_MANY_EDITS")
     max_edits_per_caller: int = Field(
-        16, ge=1, description="most of them of one caller; callers without a token are one"
+        16, ge=1, description="per-caller limit on concurrent edits; callers without a token count as one"
     )
     max_edit_bytes: int = Field(
-        4096 * MIB, ge=1, description="most bytes that requests and edits take at once, by the size of their pictures"
+        4096 * MIB, ge=1, description="most bytes of concurrent requests and edits, by the size of their images"
     )
-    max_edit_bytes_per_caller: int = Field(2048 * MIB, ge=1, description="most of them of one caller")
+    max_edit_bytes_per_caller: int = Field(2048 * MIB, ge=1, description="per-caller limit on these bytes")
 
     @property
     def addresses(self) -> dict[str, str]:
-        """Where the model services are, and the PromptService as "prompt" where there is one."""
+        """The addresses of the model services, and of the PromptService as "prompt"."""
         models = {row.name: str(getattr(self, row.name)) for row in MODEL_SERVICES}
         if not self.prompt:
             return models
@@ -110,5 +112,5 @@ class OrchestratorSettings(ModelAddresses):
 
     @property
     def work_pixels(self) -> WorkPixels:
-        """How many pixels the models are sent."""
+        """The pixel limits for the models' inputs."""
         return WorkPixels(self.max_work_pixels, self.fill_min_work_pixels, self.qwen_edit_min_work_pixels)

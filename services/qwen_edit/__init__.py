@@ -1,1 +1,1 @@
-"""The qwen_edit service: Qwen-Image-Edit-2509 edits a picture by instruction."""
+"""The qwen_edit service: Qwen-Image-Edit-2509 edits an image by instruction."""

@@ -1,7 +1,7 @@
-"""What a job of Qwen-Image-Edit is conditioned on: prompts and pictures as Qwen2.5-VL sees them, pictures as latents.
+"""The conditioning of a Qwen-Image-Edit job: Qwen2.5-VL features and latents.
 
-Each is remembered by its content, so another seed costs no encoding. Sizes and numbers are those of diffusers'
-`QwenImageEditPlusPipeline`, but for the first picture, which is encoded at its own size. Belongs to the worker thread.
+Both are cached by content, so another seed costs no encoding. Sizes and numbers equal those of diffusers'
+`QwenImageEditPlusPipeline`, except that the first image is encoded at its own size. Belongs to the worker thread.
 """
 
 import math
@@ -34,7 +34,7 @@ Shape = tuple[int, int, int]
 class Conditioner:
     """Encodes for one pipeline.
 
-    reference_pixels, condition_pixels: areas at which references are encoded and at which all pictures are looked at.
+    reference_pixels: area at which references are encoded. condition_pixels: area at which Qwen2.5-VL sees all images.
     """
 
     def __init__(
@@ -55,29 +55,35 @@ class Conditioner:
         self._cache = cache
 
     def shapes(self, images: Sequence[NDArray[np.uint8]]) -> list[Shape]:
-        """(1, rows, columns) of the answer and of each picture, in tokens."""
+        """(1, rows, columns) of the result and of each image, in tokens."""
         first = images[0].shape[:2]
         sizes = [first, first, *(self._reference_size(image) for image in images[1:])]
         return [(1, height // MULTIPLE, width // MULTIPLE) for height, width in sizes]
 
     def tokens(self, images: Sequence[NDArray[np.uint8]]) -> int:
-        """About how many tokens one transformer pass over these pictures has, without the prompt."""
+        """The approximate tokens of a transformer pass over these images, without prompt."""
         seen = sum(math.prod(size_for(self._condition_pixels, image)) // PATCH_PIXELS for image in images)
         return sum(math.prod(shape) for shape in self.shapes(images)) + seen
 
     def prompt(self, prompt: str, images: Sequence[NDArray[np.uint8]]) -> torch.Tensor:
-        """(1, L, D): what Qwen2.5-VL makes of the prompt and the pictures."""
+        """Qwen2.5-VL's features of the prompt and the images: (1, L, D)."""
         key = f"{content_key(*images)} {prompt}"
         (features,) = self._cache.get("prompt", key, lambda: (self._look(prompt, images),))
         return features
 
     def pictures(self, images: Sequence[NDArray[np.uint8]]) -> list[torch.Tensor]:
-        """(1, 16, h, w) of each picture, normalised: the first as it is, the others at their encoding size."""
+        """(1, 16, h, w) of each image, normalised.
+
+        The first at its own size, the others at their encoding size.
+        """
         return [self._latents(index, image) for index, image in enumerate(images)]
 
     @torch.inference_mode()
     def encode(self, pixels: torch.Tensor) -> torch.Tensor:
-        """The VAE's most likely latents of pixels (1, 3, h, w): (1, 16, h/8, w/8), normalised."""
+        """The VAE's most likely latents of pixels (1, 3, h, w).
+
+        (1, 16, h/8, w/8), normalised.
+        """
         mean, deviation = self._latent_scale()
         clip = pixels.to(self._device, mean.dtype)[:, :, None]  # (1, 3, 1, h, w): a video of one frame
         latents: torch.Tensor = self._pipeline.vae.encode(clip).latent_dist.mode()[:, :, 0]
@@ -85,7 +91,10 @@ class Conditioner:
 
     @torch.inference_mode()
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
-        """The opposite of `encode`: (1, 16, h/8, w/8) → (1, 3, h, w), about [-1, 1]. Raises `NumericFailure`."""
+        """The opposite of `encode`: (1, 16, h/8, w/8) → (1, 3, h, w), about [-1, 1].
+
+        Raises `NumericFailure`.
+        """
         vae = self._pipeline.vae
 
         def decode(latents: torch.Tensor) -> torch.Tensor:
@@ -97,20 +106,20 @@ class Conditioner:
         return finite.decoded(self._cache.service, vae, latents, decode)
 
     def forget(self) -> None:
-        """Forget what is remembered, to free its memory."""
+        """Clear the caches to free their memory."""
         self._cache.clear()
 
     def _look(self, prompt: str, images: Sequence[NDArray[np.uint8]]) -> torch.Tensor:
-        """(1, L, D): Qwen2.5-VL's last hidden states, without those of the template's system part."""
+        """(1, L, D): Qwen2.5-VL's last hidden states, without the template's system part."""
         text = self._pipeline.prompt_template_encode.format(presented(prompt, len(images)))
         seen = [scaled(image, self._condition_pixels) for image in images]
         inputs = self._pipeline.processor(
             text=[text], images=seen, padding=True, return_mm_token_type_ids=True, return_tensors="pt"
         )
         output = self._pipeline.text_encoder(
-            **inputs.to(self._device),  # all: without mm_token_type_ids a picture's tokens stand in a row, as text
+            **inputs.to(self._device),  # all: without mm_token_type_ids an image's tokens get text positions in a row
             output_hidden_states=True,
-            logits_to_keep=1,  # nobody reads the (L, vocabulary) logits
+            logits_to_keep=1,  # skip the unused (L, vocabulary) logits
             use_cache=False,
         )
         features: torch.Tensor = output.hidden_states[-1][:, self._pipeline.prompt_template_encode_start_idx :].to(
@@ -124,7 +133,10 @@ class Conditioner:
         return latents
 
     def _vae_pixels(self, index: int, image: NDArray[np.uint8]) -> torch.Tensor:
-        """(1, 3, h, w) in [-1, 1]: the first picture as it is, a reference at its encoding size."""
+        """(1, 3, h, w) in [-1, 1].
+
+        The first image at its own size, a reference at its encoding size.
+        """
         if index > 0:
             height, width = self._reference_size(image)
             image = np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS))
@@ -144,19 +156,19 @@ class Conditioner:
 
 
 def presented(prompt: str, pictures: int) -> str:
-    """The prompt behind so many pictures, as Qwen2.5-VL is shown them."""
+    """The prompt after so many images, in Qwen2.5-VL's format."""
     places = (f"Picture {number}: <|vision_start|><|image_pad|><|vision_end|>" for number in range(1, pictures + 1))
     return "".join(places) + prompt
 
 
 def size_for(area: int, image: NDArray[np.uint8]) -> tuple[int, int]:
-    """(height, width) of about `area` pixels with the picture's aspect, both multiples of 32 and at least 32."""
+    """(height, width) of about `area` pixels in the image's aspect, multiples of 32."""
     aspect = image.shape[1] / image.shape[0]
     width = math.sqrt(area * aspect)
     return max(32, round(width / aspect / 32) * 32), max(32, round(width / 32) * 32)
 
 
 def scaled(image: NDArray[np.uint8], area: int) -> Image.Image:
-    """The picture at about this area, for Qwen2.5-VL to look at."""
+    """The image scaled to about this area, for Qwen2.5-VL."""
     height, width = size_for(area, image)
     return Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS)

@@ -1,5 +1,6 @@
-"""`python -m services.qwen_edit.convert SOURCE TARGET`: Qwen-Image-Edit's transformer from GGUF to safetensors and
-back.
+"""`python -m services.qwen_edit.convert SOURCE TARGET`.
+
+Qwen-Image-Edit's transformer from GGUF to safetensors and back.
 """
 
 import sys

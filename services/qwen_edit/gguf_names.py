@@ -1,4 +1,7 @@
-"""The names that Qwen-Image-Edit's transformer has in GGUF files: those of diffusers' modules."""
+"""The names of Qwen-Image-Edit's transformer tensors in GGUF files.
+
+Diffusers' own.
+"""
 
 from collections.abc import Iterable
 from typing import Any
@@ -9,7 +12,7 @@ from services.diffusion.weights.layout import Layout
 
 
 def name_table(_config: Any, names: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """GGUF tensor name → the one parameter that it is."""
+    """GGUF tensor name → its parameter."""
     return {name: (name,) for name in names}
 
 

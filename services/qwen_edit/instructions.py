@@ -1,6 +1,6 @@
-"""What Qwen2.5-VL is asked when it rewrites a prompt: the instructions of each mode, and the chat around them.
+"""The instructions for Qwen2.5-VL to rewrite a prompt, and the chat around them.
 
-The chat has ChatML's form, which the model was trained on. Imports neither torch nor proto types.
+The chat is ChatML, the model's training format. Imports neither torch nor proto types.
 """
 
 from __future__ import annotations
@@ -29,7 +29,10 @@ PICTURE = "<|vision_start|><|image_pad|><|vision_end|>"
 
 @dataclass(frozen=True)
 class RewriteSpec:
-    """One prompt to rewrite. max_tokens: of the answer. images: 0 to 3 pictures (H, W, 3) uint8 that it speaks of."""
+    """One prompt to rewrite.
+
+    max_tokens: limit of the output. images: 0 to 3 images (H, W, 3) uint8 as context.
+    """
 
     mode: Mode
     prompt: str
@@ -38,7 +41,10 @@ class RewriteSpec:
 
 
 def chat(mode: Mode, prompt: str, pictures: int = 0) -> str:
-    """The chat up to where the model's answer begins; one mark per picture, before the prompt."""
+    """The chat up to the start of the model's output.
+
+    One placeholder per image, before the prompt.
+    """
     shown = "".join(f"Picture {number}: {PICTURE}" for number in range(1, pictures + 1))
     return (
         f"<|im_start|>system\n{SYSTEM[mode]}<|im_end|>\n"

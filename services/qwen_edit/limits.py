@@ -1,4 +1,7 @@
-"""What Qwen2.5-VL refuses to read, refused by field before it is asked. No torch."""
+"""Reject inputs that Qwen2.5-VL cannot read, by field.
+
+Imports no torch.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,7 @@ def check_prompt(field: str, text: str) -> None:
 
 
 def check_aspect(field: str, image: Pixels) -> None:
-    """Raise `ImageRejected` for a picture (H, W, 3) that is too long and narrow."""
+    """Raise `ImageRejected` for an image (H, W, 3) that is too long and narrow."""
     height, width = image.shape[:2]
     if max(width, height) > MAX_ASPECT * min(width, height):
         description = f"is {width}x{height} px; this model reads pictures up to {MAX_ASPECT}:1"

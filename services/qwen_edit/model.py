@@ -1,10 +1,9 @@
-"""Qwen-Image-Edit-2509 and -2511: edit a picture by instruction. Loads the model, runs its jobs for the engine.
+"""Qwen-Image-Edit-2509 and -2511: load the model, and run its jobs for the engine.
 
-A job's numbers are those of diffusers' `QwenImageEditPlusPipeline.__call__` for the same seed. Four things are ours:
-the first picture is encoded at its own size, which is also the answer's, so that nothing shifts or zooms; the answer
-follows the first picture, not the last; `strength` below 1 starts from the first picture's latents instead of pure
-noise; and a mask keeps all outside it on the first picture. Knows nothing of requests, queues or how the orchestrator
-lays the result back.
+A job's numbers equal those of diffusers' `QwenImageEditPlusPipeline.__call__` for the same seed, with four differences.
+The first image is encoded at its own size, so nothing shifts or zooms. The result follows the first image, not the
+last. `strength` below 1 starts from the first image's latents instead of pure noise. A mask keeps everything outside it
+on the first image.
 """
 
 import functools
@@ -83,8 +82,8 @@ GLANCE_PIXELS = 224 * 224
 class QwenEditState(FlowState[torch.Tensor]):
     """A job between steps; its prompts are features (1, L, D).
 
-    pictures: (1, M, 64), the encoded inputs, one after another. shapes: (1, rows, columns) of the answer and of each
-    input, in tokens. region: where the mask lets it edit, None = everywhere.
+    pictures: (1, M, 64), the encoded inputs, one after another. shapes: (1, rows, columns) of the result and of each
+    input, in tokens. region: the editable region, None = everywhere.
     """
 
     pictures: torch.Tensor
@@ -95,7 +94,7 @@ class QwenEditState(FlowState[torch.Tensor]):
 class QwenEditAdapter(FlowAdapter[QwenEditState, torch.Tensor]):
     """Qwen-Image-Edit's jobs for the engine.
 
-    masks_prompts: whether the transformer's attention takes a mask over the padding of the shorter prompts of a batch.
+    masks_prompts: whether the transformer's attention accepts a mask over the padding of a batch's shorter prompts.
     """
 
     def __init__(
@@ -129,7 +128,10 @@ class QwenEditAdapter(FlowAdapter[QwenEditState, torch.Tensor]):
         self._writer = PromptRewriter(pipeline.text_encoder, pipeline.processor, target, service=SERVICE)
 
     def plan(self, spec: QwenEditSpec) -> Plan:
-        """Judge the spec and size its work; `InvalidArgument` names the field at fault."""
+        """Check the spec and estimate its work.
+
+        Raises `InvalidArgument` that names the field.
+        """
         if not 1 <= len(spec.images) <= MAX_IMAGES:
             raise InvalidArgument.field("images", f"1 to {MAX_IMAGES} are expected, not {len(spec.images)}")
         vae_pixels.check_sides("images[0]", spec.images[0], MULTIPLE)
@@ -188,7 +190,7 @@ class QwenEditAdapter(FlowAdapter[QwenEditState, torch.Tensor]):
 
     @torch.inference_mode()
     def prepare(self, spec: QwenEditSpec) -> QwenEditState:
-        """Encode prompt and pictures, draw the noise."""
+        """Encode prompt and images, draw the noise."""
         height, width, _ = spec.images[0].shape
         generator = torch.Generator("cpu").manual_seed(spec.seed)
         plan = self.plan(spec)
@@ -227,21 +229,24 @@ class QwenEditAdapter(FlowAdapter[QwenEditState, torch.Tensor]):
         return TokenRegion.of(plan.region, region, tokens, passes=plan.passes)
 
     def decode(self, state: QwenEditState) -> NDArray[np.uint8]:
-        """The finished picture, (H, W, 3) uint8; outside the mask its pixels are the first picture's."""
+        """The finished image, (H, W, 3) uint8, with original pixels outside the mask."""
         painted = vae_pixels.to_uint8(self.decode_float(state))
         return painted if state.region is None else state.region.laid_over(painted)
 
     @torch.inference_mode()
     def decode_float(self, state: QwenEditState) -> torch.Tensor:
-        """What the VAE makes of the latents, before rounding and without the mask: (1, 3, H, W), about [-1, 1]."""
+        """The decoded latents before rounding and without the mask.
+
+        (1, 3, H, W), about [-1, 1].
+        """
         return self._conditioner.decode(unpacked(state))
 
     def rewrite(self, spec: RewriteSpec, should_stop: Callable[[], bool]) -> str:
-        """What Qwen2.5-VL answers; see `services.qwen_edit.rewriting.PromptRewriter.write`."""
+        """Qwen2.5-VL's output; see `services.qwen_edit.rewriting.PromptRewriter.write`."""
         return self._writer.write(spec, [scaled(image, GLANCE_PIXELS) for image in spec.images], should_stop)
 
     def warm_up(self) -> None:
-        """Run one tiny job from end to end, so that the first request pays for no initialisation."""
+        """Run one tiny job from start to end, so that the first request is not slower."""
         image = np.full((64, 64, 3), 128, np.uint8)
         state = self.prepare(QwenEditSpec((image,), "warm up", " ", true_cfg_scale=2.0, steps=1, strength=1.0, seed=0))
         self.denoise([state])
@@ -316,7 +321,7 @@ def load(
     loras: Mapping[str, LoraFile] = MappingProxyType({}),
     runtime: RuntimeOptions = DEFAULT_RUNTIME,
 ) -> QwenEditAdapter:
-    """Load Qwen-Image-Edit-2509 or -2511 from a local folder in diffusers layout; no download, no code from the folder.
+    """Load Qwen-Image-Edit from a local folder, without downloads or foreign code.
 
     gguf, gguf_sha256, weights: see `loading.Source`. device, dtype, loras, runtime, errors: see `loading.load`.
     text_encoder_weights: see `reading.Held`. text_encoder_attention: one of transformers', empty = its choice.
@@ -374,9 +379,12 @@ def load(
 
 
 def remember_few_places(transformer: Any, _folder: Path) -> None:
-    """Keep the rotary angles of `PLACES` pictures on the device, 2 to 4 MB each; diffusers would keep those of 128."""
+    """Keep the rotary angles of `PLACES` images on the device, 2 to 4 MB each.
+
+    diffusers would keep those of 128.
+    """
     embedding = transformer.pos_embed
-    compute = type(embedding)._compute_video_freqs.__wrapped__  # as it is written, without diffusers' own cache
+    compute = type(embedding)._compute_video_freqs.__wrapped__  # the plain function, without diffusers' own cache
     embedding._compute_video_freqs = functools.lru_cache(PLACES)(functools.partial(compute, embedding))
 
 
@@ -393,12 +401,12 @@ RECIPE = Recipe(
 
 
 def name_of(config: Mapping[str, Any]) -> str:
-    """What the model is called whose transformer has this configuration."""
+    """The name of the model whose transformer has this configuration."""
     return f"Qwen-Image-Edit-{2511 if config.get(NEWER) else 2509}"
 
 
 def check_mask(spec: QwenEditSpec) -> None:
-    """`InvalidArgument` unless the spec has no mask, or one of the first picture's size that is not black all over."""
+    """Raise `InvalidArgument` for a mask of another size, or one that is all black."""
     if spec.mask is None:
         return
     height, width = spec.images[0].shape[:2]
@@ -421,12 +429,18 @@ def region_tokens(spec: QwenEditSpec, rim: int) -> NDArray[np.int64]:
 
 
 def active_negative(spec: QwenEditSpec) -> str | None:
-    """The negative prompt that the job will use: a blank one counts, and none is used at a guidance of 1 or less."""
+    """The job's negative prompt.
+
+    A blank one counts, but none at a guidance of 1 or less.
+    """
     return spec.negative_prompt if spec.true_cfg_scale > 1 else None
 
 
 def guided(positive: torch.Tensor, negative: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
-    """Classifier-free guidance with the length of the positive prediction kept, token by token (Qwen-Image's rule)."""
+    """Classifier-free guidance that keeps the positive prediction's norm per token.
+
+    Qwen-Image's rule.
+    """
     combined = extrapolated(positive, negative, scale)
     target = torch.linalg.vector_norm(positive, dim=-1, keepdim=True)
     rescaled: torch.Tensor = combined * (target / torch.linalg.vector_norm(combined, dim=-1, keepdim=True))
@@ -434,7 +448,10 @@ def guided(positive: torch.Tensor, negative: torch.Tensor, scale: torch.Tensor) 
 
 
 def padded(prompts: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Prompt features (1, L, D) of several jobs as one (B, max L, D) and its mask; no mask when all have one length."""
+    """Join prompt features (1, L, D) of several jobs as (B, max L, D) with a mask.
+
+    No mask if all have one length.
+    """
     lengths = [prompt.shape[1] for prompt in prompts]
     if len(set(lengths)) == 1:
         return torch.cat(list(prompts)), None

@@ -1,6 +1,6 @@
-"""Qwen2.5-VL's processor for pictures and text only.
+"""Qwen2.5-VL's processor for images and text only.
 
-transformers' own one wants a video processor, and with it torchvision, even where no video is ever seen.
+transformers' own requires a video processor, and with it torchvision.
 """
 
 from pathlib import Path
@@ -18,7 +18,10 @@ VIDEO_TOKEN = "<|video_pad|>"  # noqa: S105
 
 
 class PictureProcessor(Qwen2VLProcessor):
-    """Turns a text with `<|image_pad|>` marks and its pictures into token ids and pixel patches."""
+    """Turns a text with image marks and its images into token ids and patches.
+
+    A mark is `<|image_pad|>`.
+    """
 
     def __init__(self, image_processor: Any, tokenizer: Any, chat_template: str | None = None) -> None:
         self.image_token, self.video_token = IMAGE_TOKEN, VIDEO_TOKEN
@@ -29,6 +32,6 @@ class PictureProcessor(Qwen2VLProcessor):
 
 
 def load_processor(folder: Path, tokenizer: Qwen2Tokenizer) -> PictureProcessor:
-    """The processor of a checkpoint's `processor` folder, with the checkpoint's tokenizer."""
+    """The processor of a checkpoint's `processor` folder, with its tokenizer."""
     image_processor = load_part(Qwen2VLImageProcessorPil, folder)
     return PictureProcessor(image_processor, tokenizer, chat_template=tokenizer.chat_template)

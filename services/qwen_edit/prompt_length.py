@@ -1,6 +1,6 @@
-"""How many positions a prompt takes beside its pictures, and how many Qwen-Image-Edit's transformer has for them.
+"""The positions of a prompt beside its images, and the transformer's limit.
 
-Counts on a copy of the tokenizer, which is in use on the worker thread; so this may be called from any thread.
+Thread-safe: it counts on a copy of the tokenizer, which the worker thread uses.
 """
 
 import copy
@@ -39,14 +39,14 @@ class TokenCounter:
         self._count = count
 
     def work(self, prompts: Sequence[str], images: Sequence[NDArray[np.uint8]]) -> int:
-        """Text tokens of the longest of these prompts, rounded up, for the estimate of a job's work."""
+        """Tokens of the longest of these prompts, rounded up, for the work estimate."""
         longest = max(self._text_tokens(prompt, images) for prompt in prompts)
         return -(-longest // TEXT_STEP) * TEXT_STEP
 
     def check(self, field: str, prompt: str, images: Sequence[NDArray[np.uint8]], shapes: Sequence[Shape]) -> None:
-        """Raise `PromptRejected` for a prompt that the transformer has not positions enough for.
+        """Raise `PromptRejected` for a prompt that exceeds the transformer's positions.
 
-        shapes: (1, rows, columns) of what the transformer sees of the pictures: text positions begin behind theirs.
+        shapes: (1, rows, columns) of the images; text positions follow theirs.
         """
         sides = [max(shape[1:]) for shape in shapes]
         first = max(side // 2 if self._is_centred else side for side in sides)
@@ -63,11 +63,11 @@ class TokenCounter:
         )
 
     def _text_tokens(self, prompt: str, images: Sequence[NDArray[np.uint8]]) -> int:
-        """Without those of the template's system part, and those that stand for the pictures."""
+        """Tokens of the prompt, without the template's system part and the images."""
         text: str = self._template.format(presented(prompt, len(images)))
         return self._count(text) - int(self._dropped) - len(images)
 
     def _seen(self, images: Sequence[NDArray[np.uint8]]) -> int:
-        """Tokens that Qwen2.5-VL makes of the pictures."""
+        """Qwen2.5-VL's tokens of the images."""
         patches = (self._images.get_number_of_image_patches(*size_for(self._condition_pixels, i), {}) for i in images)
         return int(sum(patches)) // int(self._images.merge_size) ** 2

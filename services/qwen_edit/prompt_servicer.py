@@ -1,4 +1,7 @@
-"""PromptService: one prompt in, one that the models can read out. Knows proto types and the engine, not torch."""
+"""PromptService: rewrites a prompt so that the models can read it.
+
+Knows proto types and the engine, not torch.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,7 @@ _OUTCOMES: dict[Mode, prompt_pb2.RewriteOutcome] = {
 class PromptServicer(prompt_pb2_grpc.PromptServiceServicer):
     """Serves RewritePrompt with the language model inside the engine's adapter.
 
-    max_tokens: of an answer. max_seconds: for one prompt, with its wait for the device.
+    max_tokens: per output. max_seconds: per prompt, including its wait for the device.
     """
 
     def __init__(self, slot: EngineSlot, *, max_pixels: int, max_tokens: int, max_seconds: float) -> None:
@@ -48,8 +51,8 @@ class PromptServicer(prompt_pb2_grpc.PromptServiceServicer):
     async def RewritePrompt(
         self, request: prompt_pb2.RewritePromptRequest, context: Context
     ) -> prompt_pb2.RewritePromptResponse:
-        """Rewrite one prompt, between two steps of the edits that run."""
-        self._slot.get()  # a service that is still loading says so, whatever is asked
+        """Rewrite one prompt between two steps of the running edits."""
+        self._slot.get()  # a service that is still loading says so first
         spec = await asyncio.to_thread(read_spec, request, self._max_pixels, self._max_tokens)
         language = languages.language_of(spec.prompt)
         if spec.mode == "translate" and is_readable(spec.prompt):
@@ -91,12 +94,18 @@ class PromptServicer(prompt_pb2_grpc.PromptServiceServicer):
 
 
 def is_readable(prompt: str) -> bool:
-    """Whether the prompt is in the target language already; what it quotes stays as it is anyway."""
+    """Whether the prompt is in the target language already.
+
+    Quoted text does not count.
+    """
     return not languages.foreign_letter(languages.unquoted(prompt), READ)
 
 
 def read_spec(request: prompt_pb2.RewritePromptRequest, max_pixels: int, max_tokens: int) -> RewriteSpec:
-    """Check a request and decode its pictures. Raises `InvalidArgument` naming the field."""
+    """Check a request and decode its images.
+
+    Raises `InvalidArgument` that names the field.
+    """
     if request.mode not in _MODES:
         raise InvalidArgument.field("mode", f"must be REWRITE_MODE_TRANSLATE or REWRITE_MODE_EXPAND, is {request.mode}")
     mode = _MODES[request.mode]

@@ -1,4 +1,4 @@
-"""Judges what Qwen2.5-VL wrote: whether its answer can stand in for the prompt. Knows text only."""
+"""Validate Qwen2.5-VL's output as a replacement for the prompt."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ BROKEN = "\N{REPLACEMENT CHARACTER}"
 
 
 def judged(answer: str, prompt: str) -> str:
-    """The answer as the prompt to use, without blanks or quotation marks around the whole of it.
+    """The output as the prompt to use, without surrounding blanks and quotation marks.
 
-    Raises `RewriteFailed` where it is empty, too long, holds broken characters or letters of another script than Latin
-    that are not quoted in the prompt, or lacks a text that the prompt quotes.
+    Raises `RewriteFailed` if it is empty, too long, has broken characters or unquoted non-Latin letters, or lacks a
+    text that the prompt quotes.
     """
     wanted = languages.quoted(prompt)
     text = answer.strip()
@@ -36,11 +36,11 @@ def judged(answer: str, prompt: str) -> str:
     if foreign := languages.foreign_letter(own, READ):
         raise failed(f"it still holds {languages.script_of(foreign).capitalize()} ({foreign!r})")
     if lost := Counter(wanted) - Counter(languages.quoted(text)):
-        # Said by its place: errors are logged, prompts are not.
+        # Named by position: errors are logged, prompts are not.
         raise failed(f"it lost the quoted text number {wanted.index(next(iter(lost))) + 1} of {len(wanted)}")
     return text
 
 
 def failed(why: str) -> RewriteFailed:
-    """The error for an answer that is of no use, with what to do."""
+    """The error for an unusable output, with advice."""
     return RewriteFailed(f"prompt: the language model's English version cannot be used: {why}; write it in English")

@@ -1,6 +1,6 @@
-"""Rewrites prompts with the Qwen2.5-VL that the pipeline holds as its text encoder: no second copy, no sampling.
+"""Rewrite prompts with the pipeline's own Qwen2.5-VL: no second copy, no sampling.
 
-Belongs to the worker thread. Knows nothing of requests or of what makes an answer good.
+Belongs to the worker thread.
 """
 
 from collections.abc import Callable
@@ -25,10 +25,10 @@ FILLER = "<|endoftext|>"
 
 
 class PromptRewriter:
-    """Generates answers.
+    """Generates outputs.
 
-    model: a `Qwen2_5_VLForConditionalGeneration`. processor: text and pictures → token ids and patches. device: where
-    the model computes. service: named where numbers are not finite.
+    model: a `Qwen2_5_VLForConditionalGeneration`. processor: text and images → token ids and patches. device: where the
+    model computes. service: named when numbers are not finite.
     """
 
     def __init__(self, model: Any, processor: Any, device: torch.device, *, service: str) -> None:
@@ -39,11 +39,10 @@ class PromptRewriter:
 
     @torch.inference_mode()
     def write(self, spec: RewriteSpec, pictures: list[Image.Image], should_stop: Callable[[], bool]) -> str:
-        """The model's answer, greedy, so that a prompt always becomes the same one.
+        """The model's greedy output, so the same prompt always gives the same output.
 
-        pictures: those of the spec at the size at which they are looked at. Gives up at the next token, with what there
-        is, when `should_stop` turns true. Raises `RewriteFailed` when the answer has not come to its end by then, and
-        `NumericFailure`.
+        pictures: those of the spec at the size for Qwen2.5-VL. Stops at the next token when `should_stop` returns true.
+        Raises `RewriteFailed` if the output is not complete by then, and `NumericFailure`.
         """
         text = chat(spec.mode, spec.prompt, len(pictures))
         inputs = self._processor(text=[text], images=pictures or None, return_tensors="pt").to(self._device)
@@ -60,7 +59,7 @@ class PromptRewriter:
         return written
 
     def _greedy(self, max_tokens: int) -> GenerationConfig:
-        """Spelt out, since a checkpoint's own generation settings sample and penalise repetition."""
+        """Explicit settings, since a checkpoint's own sample and penalise repetition."""
         return GenerationConfig(  # type: ignore[no-untyped-call]
             do_sample=False,
             num_beams=1,
@@ -75,7 +74,7 @@ class PromptRewriter:
 
 
 class _AreFinite(LogitsProcessor):
-    """Ends the writing where the scores of the next token are no numbers: the greatest of them would mean nothing."""
+    """Stops the generation when the next token's scores are not finite."""
 
     def __init__(self, service: str) -> None:
         self._service = service

@@ -1,4 +1,7 @@
-"""QwenEditService: decode → queue → encode. Knows proto types and the engine, not torch."""
+"""QwenEditService: decode → queue → encode.
+
+Knows proto types and the engine, not torch.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,7 @@ class QwenEditServicer(qwen_edit_pb2_grpc.QwenEditServiceServicer):
     async def Edit(
         self, request: qwen_edit_pb2.QwenEditRequest, context: Context
     ) -> AsyncIterator[qwen_edit_pb2.QwenEditEvent]:
-        """Edit one picture, reporting on the way."""
+        """Edit one image with progress events."""
         engine = self._slot.get()
         adapter = cast("QwenEditAdapter", engine.adapter)
         spec = await asyncio.to_thread(read_spec, request, self._max_pixels, self._profiles)
@@ -66,7 +69,10 @@ class QwenEditServicer(qwen_edit_pb2_grpc.QwenEditServiceServicer):
 
 
 def read_spec(request: qwen_edit_pb2.QwenEditRequest, max_pixels: int, profiles: streaming.Profiles) -> QwenEditSpec:
-    """Check a request and decode its pictures. Raises `InvalidArgument` naming the field."""
+    """Check a request and decode its images.
+
+    Raises `InvalidArgument` that names the field.
+    """
     if not 1 <= len(request.images) <= MAX_IMAGES:
         raise InvalidArgument.field("images", f"must hold 1 to {MAX_IMAGES} pictures, holds {len(request.images)}")
     checks.prompt("prompt", request.prompt)
@@ -104,7 +110,10 @@ def read_spec(request: qwen_edit_pb2.QwenEditRequest, max_pixels: int, profiles:
 
 
 def read_mask(request: qwen_edit_pb2.QwenEditRequest, picture: Pixels, max_pixels: int) -> Pixels:
-    """The request's mask, (H, W) uint8 of the first picture's size. Raises `InvalidArgument` naming the field."""
+    """The request's mask, (H, W) uint8 of the first image's size.
+
+    Raises `InvalidArgument` that names the field.
+    """
     if request.mask.encoding != image_pb2.ENCODING_RAW_L8:
         raise InvalidArgument.field("mask.encoding", f"must be ENCODING_RAW_L8 (5), is {request.mask.encoding}")
     height, width = picture.shape[:2]

@@ -7,7 +7,7 @@ from services.common.settings import DiffusionSettings
 
 
 class QwenEditSettings(DiffusionSettings):
-    """What the service reads; docs/reference/settings.md lists it."""
+    """The service's settings; docs/reference/settings.md lists them."""
 
     model_config = SettingsConfigDict(frozen=True, env_prefix="IMGEDIT_QWEN_EDIT_")
     service = "qwen_edit"
@@ -19,7 +19,7 @@ class QwenEditSettings(DiffusionSettings):
         1_048_576, ge=1024, description="area at which reference pictures are encoded, whatever their own size"
     )
     text_encoder_attention: str = Field(
-        "", description="a transformers attention (sdpa, eager, flash_attention_2 ...); empty = its own choice"
+        "", description="a transformers attention (sdpa, eager, flash_attention_2 ...); empty = its default"
     )
     rewrite_tokens: int = Field(512, ge=16, le=2048, description="most tokens of a rewritten prompt")
-    rewrite_seconds: float = Field(30.0, gt=0, description="longest time for rewriting one prompt, with its wait")
+    rewrite_seconds: float = Field(30.0, gt=0, description="time limit for rewriting one prompt, waiting included")

@@ -1,4 +1,4 @@
-"""Loading Qwen2.5-VL, the text encoder, with the settings that are its own: weights and attention."""
+"""Load Qwen2.5-VL, the text encoder, with its own weight and attention settings."""
 
 from pathlib import Path
 from typing import Any

@@ -1,8 +1,8 @@
-"""Qwen-Image's VAE for single pictures: its causal 3-D convolutions as the 2-D ones that a first frame needs.
+"""Qwen-Image's VAE for single images, with 2-D instead of causal 3-D convolutions.
 
-The network was made for videos. Of a video's first frame, each convolution sees the frame and two frames of zeros
-before it, so that only the last slice in time of its kernel counts. Leaving out the rest gives the same numbers for a
-third of the work and of the weights, and needs no copies of every layer's input for a next frame.
+The network was made for videos. At a video's first frame, each convolution sees that frame after two frames of zeros,
+so only the last time slice of its kernel counts. Dropping the rest gives the same numbers for a third of the work and
+weights, without cached inputs for a next frame.
 """
 
 from __future__ import annotations
@@ -21,7 +21,10 @@ from services.qwen_edit import vae_names
 
 
 class PictureConv(nn.Conv2d):
-    """What a causal 3-D convolution does to the only frame of (B, C, 1, H, W); its weights are copied."""
+    """A causal 3-D convolution applied to the only frame of (B, C, 1, H, W).
+
+    Its weights are copied.
+    """
 
     def __init__(self, causal: QwenImageCausalConv3d) -> None:
         super().__init__(
@@ -40,12 +43,15 @@ class PictureConv(nn.Conv2d):
         self.requires_grad_(causal.weight.requires_grad)
 
     def forward(self, frame: Tensor, *_: Any) -> Tensor:
-        """As the 3-D convolution, which may also be given a cache of earlier frames: a picture has none."""
+        """Convolve, ignoring the optional cache of earlier frames, which an image lacks."""
         return super().forward(frame[:, :, 0])[:, :, None]
 
 
 def replace_convolutions(network: nn.Module) -> None:
-    """Put a `PictureConv` in the place of each causal 3-D convolution; those over time alone never see a picture."""
+    """Replace each causal 3-D convolution by a `PictureConv`.
+
+    Those over time alone never see an image.
+    """
     for name, module in list(network.named_modules()):
         if isinstance(module, QwenImageCausalConv3d):
             parent, _, own = name.rpartition(".")
@@ -54,10 +60,16 @@ def replace_convolutions(network: nn.Module) -> None:
 
 
 class PictureVae(AutoencoderKLQwenImage):  # type: ignore[misc]
-    """AutoencoderKLQwenImage that takes pictures, (B, C, 1, H, W), and no videos. Made by `load`."""
+    """AutoencoderKLQwenImage for images, (B, C, 1, H, W), not videos.
+
+    Made by `load`.
+    """
 
     def clear_cache(self) -> None:
-        """Called before and after each picture or tile: no layer keeps its input for a next frame."""
+        """Do nothing: no layer keeps its input for a next frame.
+
+        Called before and after each image or tile.
+        """
         self._feat_map = self._enc_feat_map = None
         self._conv_idx, self._enc_conv_idx = [0], [0]
 

@@ -1,1 +1,1 @@
-"""The segmentation service: BEN2 finds the subject of a picture."""
+"""The segmentation service: BEN2 finds the subject of an image."""

@@ -19,7 +19,10 @@ NAME = "segmentation"
 
 
 def make_service(settings: SegmentationSettings) -> Service:
-    """The service, not started; the model is loaded on the worker thread that will own it."""
+    """The service, not started.
+
+    The worker thread that will own the model loads it.
+    """
     worker = Worker(NAME, max_waiting=settings.max_waiting)
     slot: ModelSlot[Segments] = ModelSlot()
 

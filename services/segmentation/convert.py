@@ -1,6 +1,7 @@
-"""`python -m services.segmentation.convert FILE.pth FILE.safetensors`: BEN2's weights without the pickle.
+"""`python -m services.segmentation.convert FILE.pth FILE.safetensors`.
 
-Read with `weights_only` after the archive is checked; the entries must be those of the network.
+BEN2's weights without the pickle, read with `weights_only` after the archive is checked. The entries must be those of
+the network.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""From the alpha to pictures: the mask, and the subject on a ground of one colour.
+"""From the alpha to images: the mask, and the subject on one colour.
 
-NumPy only. The module does not know where the alpha is from.
+NumPy only.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ def to_mask(alpha: NDArray[np.float32]) -> Pixels:
 
 
 def on_ground(image: Pixels, mask: Pixels, rgb: int) -> Pixels:
-    """Takes image (H, W, 3) and mask (H, W), 255 = subject -> (H, W, 3): the subject on the colour 0xRRGGBB.
+    """The subject on the colour 0xRRGGBB: (H, W, 3).
 
-    Exactly the image where the mask is 255, exactly the colour where it is 0, rounded to nearest between.
+    Takes image (H, W, 3) and mask (H, W), 255 = subject. Exactly the image where the mask is 255, exactly the colour
+    where it is 0, rounded to nearest between.
     """
     colour = np.array([[[rgb >> 16, rgb >> 8 & 0xFF, rgb & 0xFF]]], np.uint8)
     return blend(image, colour, mask[:, :, None])

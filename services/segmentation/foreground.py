@@ -1,10 +1,9 @@
-"""The subject's own colours at soft edges: blur-fusion foreground estimation. NumPy only.
+"""The subject's own colours at soft edges: blur-fusion foreground estimation.
 
-A pixel at a soft edge mixes the subject with the old background; laid over a new ground it would show a fringe of the
-old one. The formula estimates what the subject alone looks like there: Forte, "Approximate Fast Foreground Colour
-Estimation" (ICIP 2021), in two passes with the radii that BEN2 uses. The module does not know where the alpha is from.
-
-Away from edges the formula has a plain answer (the image's colour, or black), so only tiles near edges are computed.
+A pixel at a soft edge mixes the subject with the old background, which would show as a fringe on a new one. The formula
+estimates the subject's colour: Forte, "Approximate Fast Foreground Colour Estimation" (ICIP 2021), in two passes with
+BEN2's radii. Away from edges the result is the image's colour or black, so only tiles near edges are computed. NumPy
+only.
 """
 
 from __future__ import annotations
@@ -29,10 +28,10 @@ Floats = NDArray[np.float32]
 
 
 def estimate_foreground(image: Pixels, alpha: NDArray[np.float32]) -> Pixels:
-    """The subject's colours (H, W, 3) for an image (H, W, 3) in sRGB and its alpha (H, W) in [0, 1].
+    """The subject's colours (H, W, 3) for an image (H, W, 3) in sRGB and its alpha.
 
-    Where alpha is 1 these are the image's; away from the subject they are black. Raises ValueError for an alpha of
-    another size.
+    alpha: (H, W) in [0, 1]. Where it is 1 these are the image's colours; away from the subject they are black. Raises
+    ValueError for an alpha of another size.
     """
     if alpha.shape != image.shape[:2]:
         raise ValueError(f"the alpha is {alpha.shape} and the image {image.shape[:2]}")
@@ -49,7 +48,10 @@ def estimate_foreground(image: Pixels, alpha: NDArray[np.float32]) -> Pixels:
 
 
 def _edges(alpha: Floats) -> Iterator[tuple[slice, slice]]:
-    """Rows and columns of all tiles whose narrow boxes see more than only 0 or only 1; neighbours in a row as one."""
+    """Rows and columns of all tiles whose narrow boxes see both 0 and 1.
+
+    Neighbours in a row are joined.
+    """
     height, width = alpha.shape
     for rows in _tiles(height):
         band = alpha[_seen(height, NARROW, rows)]
@@ -76,7 +78,7 @@ def _estimate(image: Pixels, alpha: Floats, rows: slice, columns: slice) -> Pixe
 
 
 def _wide_means(image: Pixels, alpha: Floats, rows: slice, columns: slice) -> Floats:
-    """The first pass's means (h, 7, w); the image stands for both foreground and background."""
+    """The first pass's means (h, 7, w), the image as both foreground and background."""
     seen_rows, seen_columns = _seen(alpha.shape[0], WIDE, rows), _seen(alpha.shape[1], WIDE, columns)
     weight, colours = alpha[seen_rows, None, seen_columns], _unit(image[seen_rows, :, seen_columns])
     layers = np.empty((len(weight), 7, weight.shape[2]), np.float32)
@@ -91,7 +93,10 @@ def _unit(pixels: Pixels) -> Floats:
 
 
 def _fuse(image: Floats, alpha: Floats, means: Floats) -> tuple[Floats, Floats]:
-    """Both colours (h, 3, w), from the image's, the alpha (h, 1, w) and the means (h, 7, w), which are overwritten."""
+    """Both colours (h, 3, w), from the image's, the alpha (h, 1, w) and the means.
+
+    The means (h, 7, w) are overwritten.
+    """
     coverage, foreground, background = means[:, :1], means[:, 1:4], means[:, 4:]
     foreground /= coverage + EPSILON
     background /= 1 - coverage + EPSILON
@@ -103,10 +108,10 @@ def _fuse(image: Floats, alpha: Floats, means: Floats) -> tuple[Floats, Floats]:
 
 
 def box_means(layers: Floats, side: int) -> Floats:
-    """Means over all boxes of side x side pixels that lie inside: (H, n, W) -> (H - side + 1, n, W - side + 1).
+    """Means over all boxes of side x side pixels that fit inside.
 
-    The sum over a box is put together from sums over powers of two: few additions, and of non-negative numbers only, so
-    that float32 keeps the relative accuracy that the differences of running sums lose.
+    (H, n, W) -> (H - side + 1, n, W - side + 1). A box sum is composed of sums over powers of two: few additions, of
+    non-negative numbers only, so float32 keeps the relative accuracy that running sums lose.
     """
     down = _sums(layers.reshape(len(layers), -1).T, side).T.reshape(-1, *layers.shape[1:])
     means = _sums(down, side)
@@ -130,9 +135,10 @@ def _sums(x: Floats, side: int) -> Floats:
 
 
 def _mirrored(layers: Floats, shape: tuple[int, ...], side: int, rows: slice, columns: slice) -> Floats:
-    """What the boxes of some places see, of which `layers` is the part inside the picture of `shape`.
+    """The region that the boxes of some places cover.
 
-    Beyond its border the picture is mirrored without repeating the border pixel.
+    `layers` is its part inside the image of `shape`. Beyond the border the image is mirrored without repeating the
+    border pixel.
     """
     (above, below), (left, right) = (
         (max(0, side // 2 - places.start), max(0, places.stop + side - 1 - side // 2 - length))
@@ -148,5 +154,8 @@ def _tiles(length: int) -> Iterator[slice]:
 
 
 def _seen(length: int, side: int, places: slice) -> slice:
-    """What the boxes of some places see of the picture: side // 2 before them, one less behind."""
+    """The range of the image that the boxes of some places cover.
+
+    side // 2 before them, one less after.
+    """
     return slice(max(0, places.start - side // 2), min(length, places.stop + side - 1 - side // 2))

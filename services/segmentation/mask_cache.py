@@ -1,6 +1,6 @@
-"""Masks that were made before or are being made now, so that no picture goes through the network twice.
+"""Cached and in-flight masks, so that no image passes the network twice.
 
-Belongs to the event loop. Knows neither requests nor the network.
+Belongs to the event loop.
 """
 
 from __future__ import annotations
@@ -21,7 +21,10 @@ Deadline = Callable[[], float]
 
 @dataclass(frozen=True)
 class Found:
-    """A mask (H, W) uint8, not to be written to. `seconds` that making it took, by part; empty on a cache hit."""
+    """A mask (H, W) uint8, read-only.
+
+    `seconds`: its computation time, by part; empty on a cache hit.
+    """
 
     mask: Pixels
     seconds: Mapping[str, float] = field(default_factory=dict)
@@ -29,21 +32,21 @@ class Found:
 
 
 Make = Callable[[Deadline], Awaitable[Found]]
-"""Makes a mask; is told until when somebody waits for it, on the `time.monotonic` clock."""
+"""Computes a mask; its argument returns the latest deadline of the callers, on the `time.monotonic` clock."""
 
 
 class MaskCache:
-    """At most `max_bytes` of masks, the least recently used forgotten first; 0 remembers nothing."""
+    """At most `max_bytes` of masks, with LRU eviction; 0 disables the cache."""
 
     def __init__(self, max_bytes: int) -> None:
         self._masks: ByteCache[str, Pixels] = ByteCache(max_bytes, lambda mask: mask.nbytes)
         self._flights: dict[str, _Flight] = {}
 
     async def get(self, key: str, make: Make, *, deadline: float | None) -> Found:
-        """The mask of `key`, made where it is not remembered; simultaneous callers wait for one `make`.
+        """The mask of `key`, computed on a miss.
 
-        A caller that is cancelled leaves the others theirs; when the last one goes, `make` is cancelled. Raises what
-        `make` raises, to all who wait; a failure is not remembered.
+        Simultaneous callers share one `make`. A cancelled caller does not disturb the others; when the last one leaves,
+        `make` is cancelled. `make`'s error is raised for all callers and not cached.
         """
         mask = self._masks.get(key)
         if mask is not None:
@@ -68,13 +71,13 @@ class MaskCache:
         try:
             return await flight.wait(math.inf if deadline is None else deadline)
         finally:
-            # Over or abandoned: whoever asks now starts anew.
+            # Finished or abandoned: a new caller starts again.
             if flight.is_over and self._flights.get(key) is flight:
                 del self._flights[key]
 
 
 class _Flight:
-    """One mask in the making, and until when each of those who wait for it does."""
+    """An in-flight mask and the deadlines of its callers."""
 
     def __init__(self, make: Make) -> None:
         self._deadlines: list[float] = []
@@ -86,7 +89,10 @@ class _Flight:
         return self._task.done() or not self._deadlines
 
     async def wait(self, deadline: float) -> Found:
-        """The mask. Leaving early as the last one cancels the making."""
+        """The mask.
+
+        The last caller to leave cancels the computation.
+        """
         self._deadlines.append(deadline)
         try:
             return await asyncio.shield(self._task)

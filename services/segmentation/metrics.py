@@ -1,10 +1,10 @@
-"""Prometheus metrics of the segmentation service, beside those that every server has."""
+"""Prometheus metrics of the segmentation service, in addition to every server's."""
 
 from prometheus_client import Counter, Gauge
 
 PRECISION_RETRIES = Counter(
     "imgedit_segmentation_precision_retries_total",
-    "Masks computed once more in float32, because the half-precision one was not finite.",
+    "Masks recomputed in float32, because the half-precision one was not finite.",
 )
 CACHE_LOOKUPS = Counter(
     "imgedit_mask_cache_lookups_total",

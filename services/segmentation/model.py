@@ -1,8 +1,8 @@
-"""BEN2 as the segmentation service runs it: a picture in, the subject's alpha out.
+"""BEN2 for the segmentation service: an image in, the subject's alpha out.
 
 Chooses device and precision, prepares the network once, resizes in and out. Everything here is synchronous and belongs
-to one worker thread. The module does not know requests, image files, caches or thresholds: the alpha it returns is the
-network's own, neither stretched nor cut (the mask stage of the orchestrator does that).
+to one worker thread. The alpha is the network's own, neither stretched nor cut; the orchestrator's mask stage does
+that.
 """
 
 from __future__ import annotations
@@ -47,15 +47,13 @@ def prepare(
     compile_blocks: bool = False,
     on_retry: Callable[[], None] | None = None,
 ) -> Network:
-    """The network as a callable of the same signature, as fast as `device` ("cpu", "cuda", …) runs it.
+    """The network as a callable, optimised for `device` ("cpu", "cuda", …).
 
-    It takes (B, 3, S, S), ImageNet-normalised, and returns (B, 1, S, S) float32 alpha in [0, 1]; it reuses its buffers,
-    so one thread at a time. `precision` is "auto" (see `auto_precision`), "fp32", "bf16" or, off the CPU, "fp16". A
-    half-precision result that is not finite is computed once more in float32, after a call of `on_retry`, on the same
-    device, which from then on holds that copy too; NumericFailure when that is not finite either. `compile_blocks`
-    compiles the repeated blocks on an accelerator.
-
-    Raises SettingsError for a precision that the device does not have.
+    It takes (B, 3, S, S), ImageNet-normalised, and returns (B, 1, S, S) float32 alpha in [0, 1]. It reuses its buffers:
+    one thread at a time. `precision` is "auto" (see `auto_precision`), "fp32", "bf16" or, off the CPU, "fp16". A
+    half-precision result that is not finite is computed again in float32 on the same device, after a call of
+    `on_retry`; NumericFailure if that is not finite either. `compile_blocks` compiles the repeated blocks on an
+    accelerator. Raises SettingsError for an unsupported precision.
     """
     precision = auto_precision(device) if precision == "auto" else precision
     if precision not in PRECISIONS or (device == "cpu" and precision == "fp16"):
@@ -69,7 +67,7 @@ def prepare(
 
     @functools.cache
     def exact() -> Network:
-        """The network in float32 on the same device; made when it is first needed."""
+        """The network in float32 on the same device; made on first use."""
         return network if device == "cpu" else AcceleratedBEN2(network, device, torch.float32)
 
     def run(x: Tensor) -> Tensor:
@@ -91,10 +89,9 @@ def prepare(
 
 
 def auto_precision(device: str) -> str:
-    """The number format that suits `device`.
+    """The number format for `device`.
 
-    bf16 where the hardware multiplies in it (a processor with AMX or AVX512-BF16, a recent GPU), else fp32 on a
-    processor and fp16 on an accelerator.
+    bf16 with hardware support (AMX, AVX512-BF16, a recent GPU), else fp32 on a CPU and fp16 on an accelerator.
     """
     if device == "cpu":
         features = torch.cpu.get_capabilities()
@@ -126,8 +123,8 @@ class Segmenter:
     ) -> Segmenter:
         """Load the weights in `folder` and prepare them (see `prepare`).
 
-        `device` "auto" is cuda where there is one, else cpu. Raises ModelLoadError for weights that are missing or
-        damaged, SettingsError for a device that is not there or a precision that it does not have.
+        `device` "auto" is cuda if available, else cpu. Raises ModelLoadError for missing or damaged weights,
+        SettingsError for an unavailable device or precision.
         """
         target = device_named(device)
         precision = auto_precision(target.type) if precision == "auto" else precision
@@ -137,16 +134,15 @@ class Segmenter:
         return cls(run, side=network.config.image_size, device=target, precision=precision, revision=weights)
 
     def warm_up(self) -> None:
-        """Run the network once on a grey picture, so that the first request pays nothing extra."""
+        """Run the network once on a grey image, so that the first request is not slower."""
         self.alpha(np.full((self._side, self._side, 3), 128, np.uint8))
 
     def alpha(self, image: Pixels) -> NDArray[np.float32]:
-        """(H, W, 3) sRGB uint8 -> (H, W) float32 in [0, 1], 1 where the subject is: the network's sigmoid.
+        """(H, W, 3) sRGB uint8 -> (H, W) float32 in [0, 1], 1 = subject.
 
-        A picture of the network's own size is not resized. The published code stretches the map so that its least
-        value becomes 0 and its greatest 1; here the values stay, so a picture without a subject stays without one.
-        Raises OutOfMemory, after which the next picture works, NumericFailure for a map that is not finite, and
-        DeviceLost, after which none works.
+        The network's sigmoid, without stretching to 0–1, so an image without a subject stays without one. An image of
+        the network's size is not resized. Raises OutOfMemory, after which the next image works, NumericFailure for a
+        map that is not finite, and DeviceLost, after which none works.
         """
         try:
             height, width = image.shape[:2]
@@ -157,13 +153,16 @@ class Segmenter:
                     raise DeviceLost(f"the device answers no call any more: {error}") from error
                 raise
             _log.warning("out of memory: %s", error)
-        # Only here the error is gone, and with it the frames that held the tensors.
+        # Only here the error is released, and with it the frames that held the tensors.
         free_memory(self._device)
         raise OutOfMemory("The device ran out of memory. Send a smaller picture (2048 → 1024).")
 
 
 def to_input(image: Pixels, side: int) -> Tensor:
-    """(H, W, 3) sRGB uint8 -> (1, 3, side, side) float32, ImageNet-normalised; Lanczos where the size differs."""
+    """(H, W, 3) sRGB uint8 -> (1, 3, side, side) float32, ImageNet-normalised.
+
+    Lanczos if the size differs.
+    """
     if image.shape[:2] != (side, side):
         image = np.asarray(Image.fromarray(image).resize((side, side), Image.Resampling.LANCZOS))
     pixels = torch.empty(1, 3, side, side)
@@ -175,7 +174,10 @@ def to_input(image: Pixels, side: int) -> Tensor:
 
 
 def from_map(alpha: Tensor, height: int, width: int) -> NDArray[np.float32]:
-    """(1, 1, S, S) alpha -> (height, width) float32 in [0, 1] on the CPU; bilinear where the size differs."""
+    """(1, 1, S, S) alpha -> (height, width) float32 in [0, 1] on the CPU.
+
+    Bilinear if the size differs.
+    """
     if alpha.shape[-2:] != (height, width):
         alpha = functional.interpolate(alpha, size=(height, width), mode="bilinear")
     out: NDArray[np.float32] = alpha[0, 0].cpu().numpy()

@@ -1,4 +1,7 @@
-"""SegmentationService: decode → cache or queue → encode. Knows proto types and the queue, not torch."""
+"""SegmentationService: decode → cache or queue → encode.
+
+Knows proto types and the queue, not torch.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,7 @@ _FOREGROUND = segmentation_pb2.SEGMENT_OUTPUT_FOREGROUND
 
 
 class Segments(Protocol):
-    """What the servicer needs of `services.segmentation.model.Segmenter`."""
+    """The interface of `services.segmentation.model.Segmenter`."""
 
     @property
     def revision(self) -> str:
@@ -41,14 +44,17 @@ class Segments(Protocol):
 
     @property
     def precision(self) -> str:
-        """Number format that the network runs in."""
+        """The network's number format."""
 
     def alpha(self, image: Pixels) -> NDArray[np.float32]:
-        """(H, W, 3) uint8 → (H, W) float32 in [0, 1], 1 = subject. Runs on the worker thread."""
+        """(H, W, 3) uint8 → (H, W) float32 in [0, 1], 1 = subject.
+
+        Runs on the worker thread.
+        """
 
 
 class SegmentationServicer(segmentation_pb2_grpc.SegmentationServiceServicer):
-    """Serves Segment with a model that one worker thread owns, and remembers up to `cache_bytes` of masks."""
+    """Serves Segment with a model on one worker thread and a bounded mask cache."""
 
     def __init__(self, slot: ModelSlot[Segments], worker: Worker, *, max_pixels: int, cache_bytes: int) -> None:
         self._slot = slot
@@ -59,7 +65,7 @@ class SegmentationServicer(segmentation_pb2_grpc.SegmentationServiceServicer):
     async def Segment(
         self, request: segmentation_pb2.SegmentRequest, context: Context
     ) -> segmentation_pb2.SegmentResponse:
-        """Segment one picture."""
+        """Segment one image."""
         model = self._slot.get()
         outputs = _outputs(request)
         image, content = await asyncio.to_thread(self._read, request.image)
@@ -72,12 +78,15 @@ class SegmentationServicer(segmentation_pb2_grpc.SegmentationServiceServicer):
         return await asyncio.to_thread(_answer, request, outputs, image, found, model.revision)
 
     def _read(self, message: image_pb2.Image) -> tuple[Pixels, str]:
-        """The picture, and a key of its pixels: the same ones in another file format are the same picture."""
+        """The image, and a key of its pixels, which does not depend on the file format."""
         image = pixels.read_rgb(message, field="image", max_pixels=self._max_pixels)
         return image, content_key(image)
 
     async def _make(self, model: Segments, image: Pixels, latest: Deadline) -> Found:
-        """Queue the picture for the network; it is not run when its turn comes after `latest`."""
+        """Queue the image for the network.
+
+        It is dropped if its turn comes after `latest`.
+        """
         arrived = time.perf_counter()
         with tracing.span("network"):
             alpha, started, ended = await self._worker.run(lambda: _timed_alpha(model, image), deadline=latest)
@@ -87,14 +96,14 @@ class SegmentationServicer(segmentation_pb2_grpc.SegmentationServiceServicer):
 
 
 def _timed_alpha(model: Segments, image: Pixels) -> tuple[NDArray[np.float32], float, float]:
-    """(alpha, when it began, when it ended)."""
+    """(alpha, start time, end time)."""
     started = time.perf_counter()
     alpha = model.alpha(image)
     return alpha, started, time.perf_counter()
 
 
 def _outputs(request: segmentation_pb2.SegmentRequest) -> set[int]:
-    """Which pictures to return; refuses what the request cannot mean."""
+    """The images to return; rejects contradictory requests."""
     outputs: set[int] = set(request.outputs) or {_MASK}
     if not outputs <= {_MASK, _CUTOUT, _FOREGROUND}:
         raise InvalidArgument.field(
@@ -117,7 +126,7 @@ def _outputs(request: segmentation_pb2.SegmentRequest) -> set[int]:
 def _answer(
     request: segmentation_pb2.SegmentRequest, outputs: set[int], image: Pixels, found: Found, revision: str
 ) -> segmentation_pb2.SegmentResponse:
-    """The asked-for pictures of a mask."""
+    """The requested images of a mask."""
     response = segmentation_pb2.SegmentResponse(
         model=progress_pb2.ModelInfo(model_id=MODEL_ID, revision=revision),
         timings=[progress_pb2.Timing(name=name, seconds=seconds) for name, seconds in found.seconds.items()],
@@ -130,7 +139,7 @@ def _answer(
         with _timed(response, "foreground"):
             estimated = estimate_foreground(image, found.mask.astype(np.float32) / np.float32(255))
     if _FOREGROUND in outputs:
-        # Away from the subject the estimate is black; nothing there is the subject's.
+        # Away from the subject the estimate is black and unused.
         foreground = np.where((found.mask == 0)[:, :, None], image, estimated)
         response.foreground.CopyFrom(pixels.to_message(foreground))
     if _CUTOUT in outputs:
@@ -148,7 +157,7 @@ def _timed(response: segmentation_pb2.SegmentResponse, name: str) -> Iterator[No
 
 
 def _cut_out(request: segmentation_pb2.SegmentRequest, subject: Pixels, mask: Pixels) -> image_pb2.Image:
-    """A PNG of the subject, transparent around it, or on a ground of one colour."""
+    """A PNG of the subject, on transparency or on one colour."""
     if request.HasField("cutout_ground_rgb"):
         return pixels.png_message(on_ground(subject, mask, request.cutout_ground_rgb))
     return pixels.png_message(subject, mask)

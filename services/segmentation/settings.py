@@ -9,7 +9,7 @@ from services.common.settings import MIB, ModelSettings
 
 
 class SegmentationSettings(ModelSettings):
-    """What the service reads; docs/reference/settings.md lists it."""
+    """The service's settings; docs/reference/settings.md lists them."""
 
     model_config = SettingsConfigDict(frozen=True, env_prefix="IMGEDIT_SEGMENTATION_")
     service = "segmentation"
@@ -18,6 +18,6 @@ class SegmentationSettings(ModelSettings):
     metrics_port: int = Field(9102, ge=0, le=65535, description="port of /metrics, /livez and /readyz")
     folder: str = Field("BEN2", description="folder of the model inside `models`")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
-        "auto", description="number format; auto = bf16 where the device multiplies in it; fp16 on cuda alone"
+        "auto", description="number format; auto = bf16 with hardware support; fp16 only on cuda"
     )
-    cache_bytes: int = Field(256 * MIB, ge=0, description="memory for remembered masks, one byte per pixel; 0 = none")
+    cache_bytes: int = Field(256 * MIB, ge=0, description="memory for cached masks, one byte per pixel; 0 = no cache")

@@ -1,7 +1,7 @@
-"""Small components of our own: a brush for masks, a slider between two pictures, pictures to choose from.
+"""Custom components: a mask brush, a comparison slider, a gallery.
 
-Each is the HTML, CSS and JavaScript beside this file, which Streamlit mounts in a shadow root; nothing is loaded from
-elsewhere, and what people entered reaches the page as text, never as HTML.
+Each is the HTML, CSS and JavaScript beside this file, mounted by Streamlit in a shadow root. They load no external
+resource, and user input is inserted as text, never as HTML.
 """
 
 from __future__ import annotations
@@ -32,7 +32,10 @@ _arrive = st.components.v2.component("imgedit_arrive", js=(_HERE / "arrive.js").
 
 @dataclass(frozen=True)
 class Item:
-    """One picture of a gallery. chosen: None where nothing is chosen in it."""
+    """One image of a gallery.
+
+    chosen: None if the gallery has no selection.
+    """
 
     id: str
     picture: bytes
@@ -42,7 +45,10 @@ class Item:
 
 
 def brush(words: Words, picture: bytes, size: tuple[int, int], *, id: str, key: str) -> str:
-    """Paint a mask over a picture that is shown at `size`; the mask as a data URL of a PNG, "" = nothing is painted."""
+    """Paint a mask over an image shown at `size`.
+
+    Returns the mask as a data URL of a PNG, "" = nothing painted.
+    """
     names = ("label", "size", "paint", "erase", "undo", "redo", "clear", "full")
     texts = {name: words(f"brush.{name}") for name in names} | {"covered": words("brush.covered", percent="{percent}")}
     data = {"id": id, "picture": data_url(picture), "width": size[0], "height": size[1], "words": texts}
@@ -50,13 +56,16 @@ def brush(words: Words, picture: bytes, size: tuple[int, int], *, id: str, key: 
 
 
 def compare(words: Words, before: bytes, after: bytes, *, key: str) -> None:
-    """Two pictures of one size, with a slider between them."""
+    """Two images of one size, with a slider between them."""
     texts = {"before": words("original"), "after": words("edited"), "label": words("compare.label")}
     _compare(data={"before": data_url(before), "after": data_url(after), "words": texts}, key=key)
 
 
 def gallery(items: list[Item], *, label: str, key: str, side: str = "5.5rem") -> str | None:
-    """Pictures to choose from; the id of the one that was just chosen, or None. `side` is the least width of each."""
+    """A gallery; returns the id of the image just chosen, or None.
+
+    `side`: the minimum width of each.
+    """
     shown = [
         {
             "id": item.id,
@@ -73,15 +82,18 @@ def gallery(items: list[Item], *, label: str, key: str, side: str = "5.5rem") ->
 
 
 def still(picture: bytes, *, alt: str, key: str, kind: str = "webp") -> None:
-    """A picture that changes often. (Streamlit's own forgets the file of the one before while it may still load.)"""
+    """A frequently updated image.
+
+    Streamlit's own drops the previous file while it may still load.
+    """
     _still(data={"picture": data_url(picture, kind), "alt": alt}, key=key)
 
 
 def page(words: Words, *, visit: str, is_busy: bool, notify: bool) -> None:
-    """The page as a whole: language, id of the visit, keys, pasted and dropped pictures, and the end of an edit.
+    """The page-wide component: language, session id, keys, pasted and dropped images.
 
-    visit: the id as it is known here. is_busy: whether an edit runs, before whose end the page asks whether to be left.
-    notify: whether to say at its end, to somebody who looks elsewhere, that it has come.
+    It also reports the end of an edit. visit: the known id. is_busy: whether an edit runs, so that the page asks before
+    it is left. notify: whether to notify a user who looks elsewhere at the end.
     """
     texts = {"ended": words("notify.ended")}
     data = {"language": words.language, "visit": visit, "is_busy": is_busy, "notify": notify, "words": texts}
@@ -96,10 +108,10 @@ def visit() -> str:
 
 
 def arrive(*, key: str) -> None:
-    """Bring what is drawn here into sight, once for each key."""
+    """Scroll the following content into view, once per key."""
     with st.container(key="arrive", height=1, gap=None):
         _arrive(key=key, data={"id": key})
 
 
 def _nothing() -> None:
-    """Streamlit gives a component only those values for which there is a callback."""
+    """Do nothing: Streamlit passes a component only values with a callback."""

@@ -1,4 +1,4 @@
-"""A real Envoy with the shipped edge in front of an EditService that answers at once and notes what reached it."""
+"""A real Envoy with the shipped edge before an EditService that records calls."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class Orchestrator(edit_pb2_grpc.EditServiceServicer):
 
 @asynccontextmanager
 async def edge(orchestrator: Orchestrator, folder: Path, *others: Orchestrator) -> AsyncIterator[Address]:
-    """The edge in front of the orchestrators, which it starts; yields where it listens."""
+    """Start the edge before the orchestrators; yields its address."""
     orchestrators = (orchestrator, *others)
     for one in orchestrators:
         await one.start()

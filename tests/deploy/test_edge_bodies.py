@@ -1,4 +1,7 @@
-"""The edge and what JSON callers send: unknown keys, base64, RFC-legal forms, and the texts of refusals."""
+"""The edge and what JSON callers send.
+
+Unknown keys, base64, RFC-legal forms, and the texts of refusals.
+"""
 
 from __future__ import annotations
 
@@ -26,6 +29,22 @@ UNKNOWN = [
     (STREAM, {"output": {"formats": "OUTPUT_FORMAT_PNG"}}, "output.formats", "format"),
     (STREAM, {"outpaint": {"lefft": 3}}, "outpaint.lefft", "left"),
     (CANCEL, {"request": "x"}, "request", "request_id"),
+]
+
+NO_CHOICE = [
+    (EDIT, {"profile": "fast"}, "profile", "PROFILE_FAST, PROFILE_BALANCED, PROFILE_HIGH; it is 'fast'"),
+    (
+        EDIT,
+        {"output": {"omit": ["OUTPUT_OMIT_MASK", "MASK"]}},
+        "output.omit[1]",
+        "OUTPUT_OMIT_CUTOUT, OUTPUT_OMIT_MASK; it is 'MASK'",
+    ),
+    (
+        STREAM,
+        {"mask_options": {"subject": ""}},
+        "mask_options.subject",
+        "MASK_SUBJECT_SUBJECT, MASK_SUBJECT_BACKGROUND; it is ''",
+    ),
 ]
 
 NOT_JSON = [
@@ -69,6 +88,15 @@ def refusal(answer: httpx2.Response) -> dict[str, Any]:
     assert (body["code"], details["ErrorInfo"]["reason"]) == (3, "INVALID_FIELD")
     assert any("가" <= char <= "힣" for char in details["LocalizedMessage"]["message"])
     return {"message": body["message"], **details}
+
+
+async def test_a_choice_that_there_is_not_is_refused_with_those_that_there_are(tmp_path: Path) -> None:
+    async with client_of(tmp_path) as (client, orchestrator):
+        for path, body, field, choices in NO_CHOICE:
+            said = refusal(await client.post(path, json=body))
+            assert said["BadRequest"]["fieldViolations"][0]["field"] == field
+            assert said["message"] == f"{field}: must be one of {choices}"
+        assert not orchestrator.requests
 
 
 async def test_an_unknown_key_is_refused_with_the_nearest_known_one(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The edge and headers that gRPC cannot parse: their sender is told, and nobody else's calls suffer."""
+"""Unparsable headers at the edge: the sender gets an error, other calls continue."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The edge's budgets: what one caller holds open or leaves half sent takes no other caller's place."""
+"""The edge's limits: open or half-sent calls of one caller block no other caller."""
 
 from __future__ import annotations
 
@@ -46,7 +46,10 @@ def gate() -> TokenGate:
 async def half_sent(
     public: Address, path: str, content_type: str, token: str | None = None, *, method: str = "POST", sent: int = 2
 ) -> AsyncIterator[bytes]:
-    """A request whose body does not end; yields what is answered at once, which may be nothing."""
+    """A request whose body does not end.
+
+    Yields what is answered at once, which may be nothing.
+    """
     reader, writer = await asyncio.open_connection(public.host, public.port)
     credential = f"authorization: Bearer {token}\r\n" if token else ""
     kind = f"te: trailers\r\ncontent-type: {content_type}\r\ncontent-length: 5000\r\n"

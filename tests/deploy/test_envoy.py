@@ -1,4 +1,7 @@
-"""Envoy's configurations: valid by themselves and as they are filled in, and in step with the API."""
+"""Envoy's configurations.
+
+Valid by themselves and as they are filled in, and in step with the API.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Envoy with certificates: the edge towards callers, the sidecar towards the services behind it."""
+"""Envoy with certificates.
+
+The edge towards callers, the sidecar towards the services behind it.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +56,10 @@ def wait_for(condition: Callable[[], object], log: Path, seconds: float = 20) ->
 
 
 def serial(port: int, authority: Authority) -> int:
-    """The serial number of the certificate that is shown there; 0 while nobody answers."""
+    """The serial number of the certificate that is shown there.
+
+    0 while nobody answers.
+    """
     context = ssl.create_default_context(cafile=str(authority.certificate))
     with (
         suppress(ConnectionError),
@@ -98,7 +104,10 @@ def test_the_edge_speaks_tls_and_shows_a_renewed_certificate(tmp_path: Path) -> 
 
 @contextmanager
 def service_behind_mutual_tls(authority: Authority, name: str) -> Iterator[int]:
-    """A server of the health service that asks callers for a certificate; yields its port."""
+    """A server of the health service that asks callers for a certificate.
+
+    Yields its port.
+    """
     pair = authority.issue(name)
     credentials = grpc.ssl_server_credentials(
         [(pair.key.read_bytes(), pair.certificate.read_bytes())],
@@ -119,7 +128,10 @@ def service_behind_mutual_tls(authority: Authority, name: str) -> Iterator[int]:
 
 @contextmanager
 def sidecar(folder: Path, own: Pair, trusted: Path, name: str, port: int) -> Iterator[tuple[str, Path]]:
-    """A sidecar before a service of this name; yields where it listens for fill, and its log."""
+    """A sidecar before a service of this name.
+
+    Yields where it listens for fill, and its log.
+    """
     folder.mkdir()
     for file, content in gateway.secret_files(own.certificate, own.key, trusted).items():
         (folder / file).write_text(json.dumps(content))

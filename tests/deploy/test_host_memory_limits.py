@@ -1,4 +1,7 @@
-"""With OFFLOAD=group the host holds the transformer twice for a while: the pods' limits have room for that."""
+"""With OFFLOAD=group the host holds the transformer twice for a while.
+
+The pods' limits have room for that.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -26,7 +29,10 @@ def limit(service: str) -> int:
 
 
 def locked(sizes: list[int], round_up_to: float) -> int:
-    """Page-locked bytes of tensors of these sizes: torch rounds each up to a power of two, up to this size."""
+    """Page-locked bytes of tensors of these sizes.
+
+    Torch rounds each up to a power of two, up to this size.
+    """
     return sum(1 << (size - 1).bit_length() if size <= round_up_to else size for size in sizes)
 
 

@@ -1,4 +1,4 @@
-"""The container images, without an engine: their steps are run here in a clean environment.
+"""The container images: their steps run in a clean environment, without an engine.
 
 `make test-images` builds and runs the images themselves.
 """
@@ -65,7 +65,7 @@ def environment(stage: str) -> dict[str, str]:
 
 
 def copy_into(folder: Path, instructions: list[str]) -> None:
-    """What the stage copies from the project."""
+    """The project files that the stage copies."""
     for arguments in words(instructions, "COPY"):
         for source in arguments[:-1] if not arguments[0].startswith("--from") else ():
             path, target = ROOT / source, folder / source
@@ -78,7 +78,7 @@ def copy_into(folder: Path, instructions: list[str]) -> None:
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The orchestrator's environment as its build stage makes it, in a folder of its own."""
+    """The orchestrator's environment of its build stage, in a separate folder."""
     return install("build-orchestrator", tmp_path_factory.mktemp("context"))
 
 
@@ -207,18 +207,24 @@ def test_an_image_runs_as_nobody_in_particular_and_has_no_tools_that_it_does_not
 
 
 def normal(extra: str) -> str:
-    """An extra's name as wheels write it: https://packaging.python.org/en/latest/specifications/name-normalization/."""
+    """An extra's name as wheels write it.
+
+    Https://packaging.python.org/en/latest/specifications/name-normalization/.
+    """
     return re.sub(r"[-_.]+", "-", extra).lower()
 
 
 def extras_in(text: str) -> list[str]:
-    """Every extra of this project that a text asks for, as in `.[fill,tracing]` and `imgedit-serving[models]`."""
+    """Every extra of this project in a text, as in `.[fill,tracing]`.
+
+    Also `imgedit-serving[models]`.
+    """
     asked = re.findall(r"(?:\.|imgedit-serving)\[([a-zA-Z_.,-]+)\]", text)
     return [extra for group in asked for extra in group.split(",")]
 
 
 def test_every_extra_is_written_as_every_pip_finds_it() -> None:
-    """pip before 23.1 compares names as they are written, and only warns about one that it does not find."""
+    """Names are compared literally: pip before 23.1 only warns about a mismatch."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     declared = project["optional-dependencies"]
     assert [extra for extra in declared if extra != normal(extra)] == []
@@ -243,7 +249,10 @@ def test_a_build_stage_fails_where_what_its_image_runs_cannot_be_imported(target
 
 @pytest.mark.parametrize("stage", [stage for stage in stages() if stage.startswith("build-")])
 def test_a_change_of_the_code_reinstalls_no_package(stage: str) -> None:
-    """What is copied before the last package is installed names the packages, and nothing else changes it."""
+    """Files copied before the last package installation name packages only.
+
+    Other changes do not invalidate that layer.
+    """
     instructions = lineage(stage)
     last = max(i for i, line in enumerate(instructions) if "pip install" in line)
     copied = {source for line in words(instructions[:last], "COPY") for source in line[:-1]}

@@ -1,4 +1,7 @@
-"""The Kubernetes manifests: they render, they are valid, and they mean what they should."""
+"""The Kubernetes manifests.
+
+They render, they are valid, and they mean what they should.
+"""
 
 from __future__ import annotations
 
@@ -214,7 +217,7 @@ def settings_in(objects: list[Object]) -> dict[str, ServerSettings]:
 
 
 def pulled_by(job: Object, monkeypatch: pytest.MonkeyPatch) -> list[registry.Source]:
-    """What the command of the Job would pull."""
+    """The downloads of the Job's command."""
     sources: list[registry.Source] = []
 
     def pull(source: registry.Source, *_: object, **__: object) -> registry.LockedModel:
@@ -257,7 +260,10 @@ def test_what_is_scaled_states_no_number_of_replicas(production: list[Object]) -
 
 
 def test_weights_are_pulled_when_somebody_says_so_and_an_apply_can_change_how(production: list[Object]) -> None:
-    """A Job's template cannot be changed: the next tag would stop the apply. A CronJob's can."""
+    """A Job's template cannot be changed: the next tag would stop the apply.
+
+    A CronJob's can.
+    """
     assert not of_kind(production, "Job")
     [item] = of_kind(production, "CronJob")
     assert item["spec"]["suspend"] is True
@@ -449,7 +455,10 @@ def test_model_services_take_calls_from_the_orchestrator_alone(objects: list[Obj
 
 
 def test_the_policies_allow_what_the_services_call(objects: list[Object]) -> None:
-    """What one side may send, the other must take: the orchestrator to each model service, the others to it."""
+    """Message limits match: a receiver accepts what its sender may send.
+
+    The orchestrator to each model service, edge and page to it.
+    """
     policies = {item["metadata"]["name"]: item["spec"] for item in of_kind(objects, "NetworkPolicy")}
     for source, target, port in (
         ("imgedit-edge", "imgedit-orchestrator", 50051),

@@ -1,4 +1,7 @@
-"""Rules, alerts and dashboards: each alert is tested and has its runbook, each name is one that exists."""
+"""Rules, alerts and dashboards.
+
+Each alert is tested and has its runbook, each name is one that exists.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What people edit by hand names every service of the one table, with its ports: `imgedit/local/services.py`."""
+"""Files edited by hand name every service of the table with its ports.
+
+The table is `imgedit/local/services.py`.
+"""
 
 from __future__ import annotations
 

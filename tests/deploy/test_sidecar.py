@@ -1,4 +1,4 @@
-"""A real sidecar in front of two real servers: what a replica never began is handed to the other one."""
+"""A real sidecar before two real servers: calls that never began go to the other."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Counting(edit_pb2_grpc.EditServiceServicer):
 
 
 class Replica:
-    """A server whose health says SERVING to its end, as a balancer sees one that has just begun to stop."""
+    """A server whose health stays SERVING, like one that has just begun to stop."""
 
     def __init__(self) -> None:
         self.interceptor = RequestInterceptor("fill", max_request_bytes=2**20, gate=OpenGate())

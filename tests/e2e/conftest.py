@@ -1,4 +1,7 @@
-"""One real stack for the session: four server processes with tiny checkpoints of the real classes."""
+"""One real stack for the session.
+
+Four server processes with tiny checkpoints of the real classes.
+"""
 
 from __future__ import annotations
 

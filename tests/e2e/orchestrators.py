@@ -1,4 +1,4 @@
-"""An orchestrator of a test's own, with a catalogue of its own, in front of the session's model services."""
+"""A separate orchestrator and catalogue per test, before the session's models."""
 
 from __future__ import annotations
 

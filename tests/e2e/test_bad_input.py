@@ -1,4 +1,7 @@
-"""Bad input at the public RPC: the right code, the field, what to do; and the next request works."""
+"""Bad input at the public RPC: the right code, the field, what to do.
+
+And the next request works.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""`imgedit batch` as people run it: many files, a broken one, an end in the middle, and on again."""
+"""`imgedit batch` as people run it.
+
+Many files, a broken one, an end in the middle, and on again.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ OPTIONS = ("-e", "ben2_flux_fill", "-p", "a gym", "--steps", "10", "--strength",
 
 @pytest.fixture
 def folder(tmp_path: Path, photo: Path) -> Path:
-    """Five pictures in four formats of name, one of them broken, one in a folder below."""
+    """Five images in four name formats, one broken, one in a subfolder."""
     pictures = tmp_path / "pictures"
     (pictures / "below").mkdir(parents=True)
     with Image.open(photo) as opened:

@@ -1,4 +1,7 @@
-"""SIGHUP: the catalogue is read again, whatever runs meanwhile; a file with faults changes nothing."""
+"""SIGHUP: the catalogue is read again, whatever runs meanwhile.
+
+A file with faults changes nothing.
+"""
 
 from __future__ import annotations
 

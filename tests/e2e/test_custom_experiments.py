@@ -1,4 +1,7 @@
-"""Experiments that are YAML and nothing else: the two examples, run with real services."""
+"""Experiments that are YAML and nothing else.
+
+The two examples, run with real services.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The demo's checkpoints really edit: a few held-out scenes of the rows of `benchmarks.demo_quality`.
+"""The demo's checkpoints really edit.
+
+A few held-out scenes of the rows of `benchmarks.demo_quality`.
 
 Few scenes scatter, so the thresholds are below the table's (docs/demo.md).
 """

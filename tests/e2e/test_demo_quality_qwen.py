@@ -1,4 +1,6 @@
-"""The demo's Qwen-Image-Edit really edits: a few held-out scenes of the rows of `benchmarks.demo_quality`.
+"""The demo's Qwen-Image-Edit really edits.
+
+A few held-out scenes of the rows of `benchmarks.demo_quality`.
 
 Few scenes scatter, so the thresholds are below the table's (docs/demo.md).
 """
@@ -55,7 +57,7 @@ def test_what_is_not_the_person_stays_pixel_for_pixel(edits: QwenEdits) -> None:
 
 
 def test_english_gives_what_korean_gives(edits: QwenEdits) -> None:
-    """With the profile `fast`, which reads the prompts as the others do, in a seventh of the time."""
+    """With profile `fast`: the same prompts in a seventh of the time."""
     same = [
         korean.seen == english.seen != ""
         for task in TASKS

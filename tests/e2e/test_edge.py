@@ -1,4 +1,4 @@
-"""The edge: a real Envoy with the shipped configuration in front of the real services."""
+"""The edge: a real Envoy with the shipped configuration before the real services."""
 
 from __future__ import annotations
 
@@ -237,6 +237,9 @@ def test_a_batch_is_not_buffered(edge: str) -> None:
 
 
 def _then_wait(requests: list[edit_pb2.EditRequest], answered: threading.Event) -> Iterator[edit_pb2.EditRequest]:
-    """Requests whose stream stays open until the first is answered; if it never is, the test ends by its timeout."""
+    """Requests whose stream stays open until the first is answered.
+
+    If it never is, the test ends by its timeout.
+    """
     yield from requests
     answered.wait(200)

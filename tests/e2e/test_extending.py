@@ -1,4 +1,4 @@
-"""The lists of docs/extending.md are complete: what its blocks add to a copy of the project works there."""
+"""The lists of docs/extending.md are complete: their blocks work in a copy."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ experiments:
 
 
 def changed(text: str, diff: str) -> str:
-    """The text with every hunk of the diff applied; the lines that a hunk expects stand there once."""
+    """The text with every hunk of the diff applied; each must match exactly once."""
     for hunk in diff.split("@@\n"):
         lines = hunk.splitlines(keepends=True)
         before = "".join(line[1:] for line in lines if line[0] in " -")
@@ -108,7 +108,7 @@ def running(project: Path, name: str, environment: dict[str, str]) -> Iterator[N
 
 @pytest.fixture(scope="module")
 def extended(project: Path, stack: RunningStack) -> Iterator[SyncEditClient]:
-    """A client of the copy's orchestrator, which calls the running model services and the copy's new one."""
+    """A client of the copy's orchestrator, with running and new model services."""
     ports = Ports.free()
     sharpen = f"127.0.0.1:{ports.base + 1}"
     environment = {

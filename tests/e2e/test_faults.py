@@ -1,4 +1,7 @@
-"""Faults with real processes: a service killed, a client gone, a deadline, Ctrl-C on `imgedit up`."""
+"""Faults with real processes.
+
+A service killed, a client gone, a deadline, Ctrl-C on `imgedit up`.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +59,7 @@ def test_a_killed_service_is_named_and_edits_work_when_it_is_back(fragile: Stack
             client.edit(photo, experiment="ben2_flux_fill", prompt="a gym", steps=10)
         assert caught.value.stage == "fill"
         assert address in caught.value.message
-        # The others go on meanwhile.
+        # The others continue meanwhile.
         assert client.edit(photo, experiment="ben2_qwen_image", prompt="a gym", steps=10, strength=0.2).success
 
         messages: list[str] = []

@@ -1,4 +1,7 @@
-"""Faults with real processes while an edit runs: nothing hangs or is lost, and the next edit's bytes are the same."""
+"""Faults with real processes while an edit runs.
+
+Nothing hangs or is lost, and the next edit's bytes are the same.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +66,7 @@ def tended(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
 
 @pytest.fixture(scope="module")
 def wanted(tended: Stack, photo: Path) -> dict[str, bytes]:
-    """What an undisturbed edit answers, by experiment."""
+    """The responses of undisturbed edits, by experiment."""
     with client_of(tended) as client:
         return {str(edit["experiment"]): client.edit(photo, **edit).output_image for edit in (FILL, QWEN)}
 
@@ -96,7 +99,7 @@ def test_a_service_killed_in_mid_stage_is_waited_for_and_the_answer_is_the_same(
     tended: Stack, wanted: dict[str, bytes], photo: Path, service: str
 ) -> None:
     stage, edit = OF_SERVICE[service]
-    if service == "segmentation":  # its work is too short to be hit while it goes on
+    if service == "segmentation":  # its work is too short to be hit while it runs
         os.kill(pid(tended, service), signal.SIGSTOP)
 
     def kill() -> None:

@@ -1,4 +1,4 @@
-"""The examples of README and manual run as they stand there, against a real stack."""
+"""The examples of README and manual run unchanged against a real stack."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A real Prometheus scrapes the real stack: every query of every panel and rule finds data; no metric goes unseen."""
+"""A real Prometheus scrapes the real stack.
+
+Every query of every panel and rule finds data; no metric goes unseen.
+"""
 
 from __future__ import annotations
 
@@ -90,7 +93,10 @@ def wait_until_scraped(client: httpx2.Client, jobs: int) -> None:
 
 
 def wait_until_recorded(client: httpx2.Client) -> None:
-    """Until everything has the samples that rates and trends need; after a minute the tests say what has not."""
+    """Until everything has the samples that rates and trends need.
+
+    After a minute the tests say what has not.
+    """
     needed = [*(f"count_over_time({name}[1m]) >= 2" for name in rules("record")), *expressions().values()]
     for _ in range(300):
         needed = [query for query in needed if not results(client, query)]
@@ -140,7 +146,10 @@ def test_every_recording_rule_records(prometheus: httpx2.Client) -> None:
 
 
 def test_every_alert_asks_for_series_that_exist(prometheus: httpx2.Client) -> None:
-    """An alert is silent in a healthy stack; without its comparisons it must find something."""
+    """An alert is silent in a healthy stack.
+
+    Without its comparisons it must find something.
+    """
     for alert, expression in rules("alert").items():
         for selector in set(re.findall(r"(?:imgedit|envoy)[a-z_:0-9]*(?:\{[^}]*\})?|up\{[^}]*\}", expression)):
             bare = re.sub(r'outcome=~"[^"]*"', 'outcome!=""', selector)

@@ -1,4 +1,4 @@
-"""What operators and tools see: the catalogue, reflection, health, metrics, the command line."""
+"""The operators' view: catalogue, reflection, health, metrics, command line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Korean prompts through the whole stack: rewritten where the painting model does not read them, and told."""
+"""Korean prompts through the whole stack.
+
+Rewritten where the painting model does not read them, and told.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A result tells how it was made, nothing of its input's metadata, and can be made again."""
+"""A result records its parameters, no metadata of the input, and can be repeated."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Edits by instruction through the public RPC: sizes, what is reported as unused, and broken references."""
+"""Edits by instruction through the public RPC.
+
+Sizes, what is reported as unused, and broken references.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Two replicas of fill behind the sidecar, the edge in front: one replica goes, and no edit is lost."""
+"""Two replicas of fill behind the sidecar, the edge in front.
+
+One replica goes, and no edit is lost.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ CALLERS = 3
 
 @pytest.fixture(scope="module")
 def replicated(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """A stack of its own, whose second fill replica can be lost and brought back."""
+    """A separate stack whose second fill replica can be lost and restored."""
     ports = Ports.free(replicas={"fill": 2}, gateway=True)
     environment = environment_of(ports, models, max_work_pixels=WORK_PIXELS)
     environment["IMGEDIT_FILL_MAX_BATCH"] = "1"  # bytes are compared, and a batch rounds otherwise
@@ -40,7 +43,7 @@ def replicated(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 
 class Load:
-    """Callers that edit through the edge, one picture after another, until they are told to stop."""
+    """Callers that edit through the edge, one image after another, until stopped."""
 
     def __init__(self, stack: Stack, photo: Path) -> None:
         self.answers: list[edit_pb2.EditResponse] = []
@@ -60,7 +63,7 @@ class Load:
         self._pool.shutdown()
 
     def _call(self) -> None:
-        # No retries of the client's own: what is lost on the way is to be mended on the way.
+        # No client retries: the edge and the sidecar must recover by themselves.
         with SyncEditClient(self._target, retries=0) as client:
             while not self._ended.is_set():
                 try:
@@ -78,7 +81,7 @@ def is_computing(stack: Stack, name: str) -> bool:
 
 
 def lose(stack: Stack, photo: Path, strike: Callable[[], None]) -> Load:
-    """Load the stack, strike one replica while it works, and go on for a while."""
+    """Load the stack, hit one replica at work, and continue for a while."""
     with Load(stack, photo) as load:
         wait_for(lambda: len(load.answers) >= CALLERS, 120)
         wait_for(lambda: is_computing(stack, "fill-2"), 60)

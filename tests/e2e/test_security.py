@@ -1,4 +1,4 @@
-"""Whole edits behind the doors: who used how much, what the content policy stops, which starts are refused."""
+"""Whole edits with security on: usage, content policy, refused starts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One trace of an edit, from the edge through every stage and model service, as a collector gets it."""
+"""One trace of an edit across all services, as received by a collector."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ PROMPT = "a zebra in a gym, the words MARZIPAN 1984"
 
 
 class Traced:
-    """A stack of its own, every service of which sends its spans to `spans`."""
+    """A separate stack whose services send their spans to `spans`."""
 
     def __init__(self, running: Stack, ports: Ports, spans: Collector) -> None:
         self.running, self.ports, self.spans = running, ports, spans

@@ -1,4 +1,7 @@
-"""A certificate authority for tests: certificates and keys as PEM files, valid for 127.0.0.1."""
+"""A certificate authority for tests.
+
+Certificates and keys as PEM files, valid for 127.0.0.1.
+"""
 
 from __future__ import annotations
 

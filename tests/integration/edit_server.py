@@ -1,4 +1,4 @@
-"""An EditService in threads of this process, for commands that run as programs of their own."""
+"""An EditService in threads of this process, for commands run as programs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A Hugging Face hub on loopback: what `huggingface_hub` asks of the real one, with faults on request.
+"""A Hugging Face hub on loopback with faults on request.
 
 Large files (by suffix) are LFS: the listing states their SHA-256, and their download is redirected to another host
 name, as to the real hub's storage. The listing comes in pages.
@@ -45,10 +45,11 @@ class Transfer:
 
 @dataclass
 class Hub:
-    """info_as, entries_as: what it says instead of the truth. more_bytes: sent after a file's end, without a length.
+    """Create the hub.
 
-    storage: where large files are redirected to. next_page: link to a further page of every listing. encoding: claimed
-    of every file. tokens: path and Authorization of each request that had one.
+    info_as, entries_as: false statements. more_bytes: sent after a file's end, without a length. storage: redirect
+    target of large files. next_page: link to a further page of every listing. encoding: claimed of every file. tokens:
+    path and Authorization of each request that had one.
     """
 
     port: int
@@ -185,7 +186,10 @@ class Handler(BaseHTTPRequestHandler):
             pass
 
     def hang_up(self, fault: Literal["cut", "reset"]) -> None:
-        """End the connection before its time; `reset` once the client has read what was sent."""
+        """End the connection before its time.
+
+        `reset` once the client has read what was sent.
+        """
         self.wfile.flush()
         self.close_connection = True
         if fault == "reset":
@@ -214,7 +218,7 @@ class HubServer(ThreadingHTTPServer):
     hub: Hub
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that hangs up is no fault of the hub's."""
+        """A client that hangs up is not the hub's fault."""
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Calls by callers who do not keep to gRPC's manners, as bytes of HTTP/2 on a socket."""
+"""Misbehaving gRPC calls as bytes of HTTP/2 on a socket."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _CANCEL = struct.pack(">I", 8)
 
 
 class RawCall:
-    """One call on a connection of its own: its message half sent, or its answer never read (`window` 0).
+    """One call on its own connection, half sent or never read (`window` 0).
 
-    A message has up to 60 KB, which is what the other side takes before it is asked for more.
+    A message has up to 60 KB, the initial window of the other side.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class RawCall:
 
 
 def open_and_reset(port: int, method: str, stop: threading.Event) -> None:
-    """Open streams on one connection and reset each at once, until told to stop or cut off."""
+    """Open streams on one connection and reset each at once, until stopped or cut off."""
     block = _headers(method)
     with socket.create_connection(("127.0.0.1", port)) as connection, suppress(OSError):
         threading.Thread(target=_drain, args=(connection,), daemon=True).start()

@@ -1,4 +1,4 @@
-"""An orchestrator over real gRPC, before model services whose behaviour a test writes down."""
+"""An orchestrator over real gRPC before model services with scripted behaviour."""
 
 from __future__ import annotations
 
@@ -42,7 +42,10 @@ class ScriptedSettings(ServiceSettings):
 
 @dataclass
 class Script:
-    """What a model service does: the faults of its next calls (None = none), and a gate that its calls wait at."""
+    """The behaviour of a model service.
+
+    The faults of its next calls (None = none), and a gate for its calls.
+    """
 
     faults: list[grpc.StatusCode | None] = field(default_factory=list)
     fault_step: int = 1
@@ -149,7 +152,7 @@ class QwenEdit(qwen_edit_pb2_grpc.QwenEditServiceServicer):
 
 @dataclass
 class World:
-    """The running orchestrator, its public API, and the scripts of the services behind it."""
+    """The running orchestrator, its public API, and the scripts of its model services."""
 
     orchestrator: RunningServer
     stub: edit_pb2_grpc.EditServiceStub
@@ -236,7 +239,7 @@ def joined() -> float:
 
 
 async def eventually(condition: Any, seconds: float = 60) -> None:
-    """Wait until the condition holds."""
+    """Poll until the condition is true."""
     async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110  # what the test waits for is no event
+        while not condition():  # noqa: ASYNC110  # what the test waits for is not an event
             await asyncio.sleep(0.01)

@@ -1,4 +1,4 @@
-"""Tokens and certificates at real servers: who gets in, who does not, and what a change of the files does."""
+"""Tokens and certificates at real servers: admission, rejection, file changes."""
 
 from __future__ import annotations
 
@@ -226,7 +226,7 @@ async def test_a_refused_call_is_logged_and_counted_without_its_token(
 async def test_a_stranger_is_refused_before_the_body_is_read(tmp_path: Path) -> None:
     path, _ = token_file(tmp_path, ("studio", ["edit"]))
     async with serving(tokens_file=str(path)) as address, grpc.aio.insecure_channel(address) as channel:
-        # Nothing is ever written: a server that waited for the request would wait for ever.
+        # Nothing is ever written: a server that waited for the request would wait forever.
         silent = channel.stream_stream("/imgedit.v1.EditService/Edit")()
         assert await asyncio.wait_for(silent.code(), 10) == grpc.StatusCode.UNAUTHENTICATED
 
@@ -277,7 +277,7 @@ HEX = "ab" * 32
         (f"studio sha256:{HEX} edit,root", "'root' is not"),
         (f"anonymous sha256:{HEX} edit", "'anonymous'"),
         (f"a\x1b[31m sha256:{HEX} edit", "the name"),
-        (f"a sha256:{HEX} edit\nb sha256:{HEX} list", ":2: this token stands here twice"),
+        (f"a sha256:{HEX} edit\nb sha256:{HEX} list", ":2: duplicate token"),
     ],
 )
 def test_a_bad_token_file_stops_the_start_and_names_the_line(lines: str, fault: str, tmp_path: Path) -> None:

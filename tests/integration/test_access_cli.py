@@ -1,4 +1,7 @@
-"""Credentials at the command line: tokens made, shown to a server, and kept out of the list of processes."""
+"""Credentials at the command line.
+
+Tokens made, shown to a server, and kept out of the list of processes.
+"""
 
 from __future__ import annotations
 

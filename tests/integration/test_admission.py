@@ -1,4 +1,7 @@
-"""Limits on edits and bytes at once, over real gRPC: refused fast, before anything is decoded, with a time to retry."""
+"""Limits on edits and bytes at once, over real gRPC.
+
+Refused fast, before anything is decoded, with a time to retry.
+"""
 
 from __future__ import annotations
 

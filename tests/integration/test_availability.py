@@ -1,4 +1,7 @@
-"""Which services serve, watched over real gRPC: one that does, one that does not, one that is gone, one that hangs."""
+"""Which services serve, watched over real gRPC.
+
+One that does, one that does not, one that is gone, one that hangs.
+"""
 
 from __future__ import annotations
 

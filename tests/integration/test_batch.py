@@ -1,4 +1,7 @@
-"""EditBatch over real gRPC: many edits in one stream, a bounded number at once, each with one end."""
+"""EditBatch over real gRPC.
+
+Many edits in one stream, a bounded number at once, each with one end.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The client against a real gRPC server of this test's own: retries, timeouts, progress, batches, cancelling."""
+"""The client against a real gRPC server of this test's own.
+
+Retries, timeouts, progress, batches, cancelling.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +62,10 @@ LOOKED_UP = {
 
 @dataclass
 class Servicer(edit_pb2_grpc.EditServiceServicer):
-    """Answers the first calls with `errors`, one each, and the others well; remembers what it was sent."""
+    """Answers the first calls with `errors`, one each, and the others well.
+
+    Remembers what it was sent.
+    """
 
     errors: list[ImgeditError] = field(default_factory=list)
     as_event: bool = False

@@ -1,4 +1,7 @@
-"""The command line as a program for programs: exit codes, JSON, completion in each shell."""
+"""The command line as a program for programs.
+
+Exit codes, JSON, completion in each shell.
+"""
 
 from __future__ import annotations
 
@@ -106,7 +109,7 @@ def test_with_json_an_error_is_one_object_too(photo: Path, tmp_path: Path) -> No
 
 
 class Endless(edit_pb2_grpc.EditServiceServicer):
-    """Works on an edit for ever, and notes when the caller has left."""
+    """Works on an edit forever, and records when the caller has left."""
 
     def __init__(self) -> None:
         self.has_begun, self.was_left = asyncio.Event(), asyncio.Event()

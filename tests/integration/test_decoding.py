@@ -1,4 +1,4 @@
-"""Decoding in processes of their own: the same pixels, and whatever befalls a process is the picture's refusal only."""
+"""Decoding in subprocesses gives the same pixels and rejects images that break it."""
 
 from __future__ import annotations
 
@@ -268,7 +268,10 @@ SEEDS = {
 
 
 def mutated(rng: np.random.Generator, data: bytes) -> bytes:
-    """One file, spoilt: bytes changed, cut out, doubled, or the end lost; a PNG's checksums are often put right."""
+    """One file, spoilt: bytes changed, cut out, doubled, or the end lost.
+
+    A PNG's checksums are often put right.
+    """
     spoilt = bytearray(data)
     for _ in range(rng.integers(1, 6)):
         place = int(rng.integers(0, len(spoilt)))

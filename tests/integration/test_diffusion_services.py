@@ -1,4 +1,4 @@
-"""FillService and QwenEditService with real gRPC and the tiny checkpoints of the real classes."""
+"""FillService and QwenEditService with real gRPC and tiny real checkpoints."""
 
 from __future__ import annotations
 

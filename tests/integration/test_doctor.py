@@ -1,4 +1,4 @@
-"""`imgedit doctor`: each fault of a machine or a checkpoint is found, and something to do stands beside it."""
+"""`imgedit doctor` finds each fault of a machine or a checkpoint, with advice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""GetEdit over real gRPC: where an edit is, how it ended, its answer while that is kept, and for whom."""
+"""GetEdit over real gRPC: state, end, cached response, and access."""
 
 from __future__ import annotations
 

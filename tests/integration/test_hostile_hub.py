@@ -1,4 +1,7 @@
-"""`imgedit models pull` against a hub that lies: one clear line, and nothing outside the models folder."""
+"""`imgedit models pull` against a hub that lies.
+
+One clear line, and nothing outside the models folder.
+"""
 
 from __future__ import annotations
 

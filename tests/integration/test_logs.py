@@ -1,4 +1,4 @@
-"""What a caller sends can forge no line of the log and flood none, and neither prompts nor pictures get there."""
+"""Callers can neither forge nor flood logs, and prompts and images are not logged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`imgedit models convert`: weights change their form and nothing else; what is not exactly the model is refused."""
+"""`imgedit models convert` changes only the form and rejects other models."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ WEIGHTS = "diffusion_pytorch_model.safetensors"
 
 
 def service(target: object, source: object) -> Callable[..., int]:
-    """What `python -m services.<x>.convert` runs for these files, in this process: torch is imported once."""
+    """Run `python -m services.<x>.convert` in this process, which imports torch once."""
     if str(source).endswith(".pth"):
         return partial(run, convert_pickle, ("auto",))
     layout = (qwen_names.LAYOUT, "qwen_image") if "Qwen" in f"{source}{target}" else (gguf_names.LAYOUT, "flux")
@@ -162,7 +162,7 @@ def test_a_pickle_that_holds_code_or_unpacks_to_more_than_it_is_is_refused(model
         archive.writestr("archive/data.pkl", b"\0" * 5_000_000)
     assert "compressed" in refusal(packed, tmp_path / "b.safetensors")
     plain.write_bytes(b"no archive")
-    assert "no zip archive" in refusal(plain, tmp_path / "c.safetensors")
+    assert "not a zip archive" in refusal(plain, tmp_path / "c.safetensors")
     assert not list(tmp_path.glob("*.safetensors"))
 
 

@@ -1,4 +1,7 @@
-"""`imgedit models` against a hub on loopback: real downloads of tiny files, real faults."""
+"""`imgedit models` against a hub on loopback.
+
+Real downloads of tiny files, real faults.
+"""
 
 from __future__ import annotations
 
@@ -65,7 +68,7 @@ def hub() -> Iterator[Hub]:
 
 @pytest.fixture(autouse=True)
 def online(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """The library as a user has it, but with chunks that tiny files are long enough for."""
+    """The library as installed, but with chunks short enough for tiny files."""
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 1024)
@@ -85,7 +88,10 @@ def models(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def run(hub: Hub, models: Path) -> Run:
-    """Run `imgedit models …` against the hub; checks that no command ends in a traceback."""
+    """Run `imgedit models …` against the hub.
+
+    Checks that no command ends in a traceback.
+    """
 
     def run(*arguments: str) -> Result:
         environment = {"HF_ENDPOINT": hub.address, "IMGEDIT_MODELS": str(models), "COLUMNS": "200"}
@@ -387,7 +393,7 @@ def test_a_path_of_the_listing_that_leads_out_of_the_folder_is_not_written(run: 
     ("arguments", "words"),
     [
         (("--repo", "nobody/nothing"), "has no such file or repository in nobody/nothing (404); check --repo"),
-        (("--repo", "a/b/c"), "OWNER/NAME is expected"),
+        (("--repo", "a/b/c"), "expected OWNER/NAME"),
         (("--revision", "v9"), "has no revision v9"),
         (("--repo", "YarvixPA/FLUX.1-Fill-dev-GGUF"), "has no model.safetensors"),
     ],

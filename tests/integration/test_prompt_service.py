@@ -1,4 +1,7 @@
-"""PromptService with real gRPC: the tiny Qwen2.5-VL generates what it has learnt, beside the edits of its service."""
+"""PromptService with real gRPC.
+
+The tiny Qwen2.5-VL generates what it has learnt, beside the edits of its service.
+"""
 
 from __future__ import annotations
 

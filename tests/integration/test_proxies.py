@@ -1,4 +1,4 @@
-"""A proxy in the environment: what is near never goes through it, unless asked; what is far does."""
+"""An environment proxy is used for distant servers, and for near ones on request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`make release`: in a repository of its own, a release is whole, or refused in one line with nothing changed."""
+"""`make release` releases a whole version or refuses in one line, unchanged."""
 
 from __future__ import annotations
 
@@ -75,7 +75,11 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     stated = dict.fromkeys(release.PLACES, "image: imgedit-fill:0.1.0\nimage: envoy:0.1.0\nnewTag: 0.1.0\n")
     generators = {f"{module.replace('.', '/')}.py": GENERATOR for module in release.REGENERATE}
     generators |= {f"{module.partition('.')[0]}/__init__.py": "" for module in release.REGENERATE}
-    others = {"README.md": "", "LICENSE": "", "made.txt": "0.1.0", ".gitignore": "build/\n__pycache__/\n"}
+    others = dict.fromkeys(release.ADDRESSED, "") | {
+        "LICENSE": "",
+        "made.txt": "0.1.0",
+        ".gitignore": "build/\n__pycache__/\n",
+    }
     write(root, stated | generators | others)
     write(root, {"imgedit/__init__.py": '__version__ = "0.1.0"\n', "CHANGELOG.md": CHANGES})
     write(root, {"SECURITY.md": "security@example.com"})
@@ -125,8 +129,8 @@ def edited(name: str, old: str, new: str) -> Callable[[Path], None]:
         (edited("CHANGELOG.md", "[Unreleased]\n", "[Unreleased]\n\n- A fix.\n"), "0.2.0", "[Unreleased]"),
         (edited("CHANGELOG.md", " - 2030-01-31", ""), "0.2.0", "YYYY-MM-DD"),
         (edited("CHANGELOG.md", "- A thing.", ""), "0.2.0", "has no entries"),
-        (edited("SECURITY.md", "example.com", release.PLACEHOLDER), "0.2.0", "SECURITY.md: replace"),
-        (edited("pyproject.toml", "example.com", release.PLACEHOLDER), "0.2.0", "pyproject.toml: replace"),
+        (edited("SECURITY.md", "example.com", "example.org"), "0.2.0", "SECURITY.md: replace"),
+        (edited("pyproject.toml", "example.com", "example.org"), "0.2.0", "pyproject.toml: replace"),
     ],
     ids=["none", "form", "older", "section", "changes", "tag", "unreleased", "date", "empty", "mail", "address"],
 )
@@ -164,3 +168,11 @@ def test_every_place_that_states_the_version_is_bumped() -> None:
     pattern = rf'(__version__ = "|imgedit-[a-z-]+:|newTag: ){re.escape(current)}'
     found = git(ROOT, "grep", "--name-only", "--extended-regexp", pattern, "--", ":!tests").splitlines()
     assert set(found) == set(release.PLACES)
+
+
+def test_every_hand_written_file_with_a_placeholder_is_known() -> None:
+    """Dashboards are generated from pyproject.toml."""
+    patterns = [word for address in release.PLACEHOLDERS for word in ("-e", address)]
+    places = (":!tests", ":!tools", ":!deploy/grafana/dashboards/*.json")
+    found = git(ROOT, "grep", "--name-only", "--fixed-strings", *patterns, "--", *places).splitlines()
+    assert set(found) == set(release.ADDRESSED)

@@ -1,4 +1,7 @@
-"""A stage whose service is lost is run again once, and only then; deadlines reach every stage."""
+"""A stage whose service is lost is run again once, and only then.
+
+Deadlines reach every stage.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The segmentation service as its callers see it: a real server on a free port, with a tiny BEN2 of the real class."""
+"""The segmentation service as its callers see it.
+
+A real server on a free port, with a tiny BEN2 of the real class.
+"""
 
 from __future__ import annotations
 
@@ -69,7 +72,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def segmenter(models: Path) -> Segmenter:
-    """What the service is compared with."""
+    """The reference result."""
     return Segmenter.load(models / "BEN2", device="cpu", precision="fp32")
 
 
@@ -83,7 +86,10 @@ def picture(width: int = 90, height: int = 70, *, seed: int = 0) -> Pixels:
 
 @dataclass
 class Spy:
-    """Stands before the prepared network: counts its runs, holds them at a gate, or makes them fail."""
+    """Stands before the prepared network.
+
+    Counts its runs, holds them at a gate, or makes them fail.
+    """
 
     runs: int = 0
     faults: list[Exception] = field(default_factory=list)

@@ -1,4 +1,7 @@
-"""The common server with real gRPC: errors over the wire, request ids, logs, metrics, health, drain."""
+"""The common server with real gRPC.
+
+Errors over the wire, request ids, logs, metrics, health, drain.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Files and terminals as other people have them: CP949 names and encodings, .jfif, folders that cannot be written."""
+"""Files and terminals as other people have them.
+
+CP949 names and encodings, .jfif, folders that cannot be written.
+"""
 
 from __future__ import annotations
 
@@ -231,7 +234,7 @@ def test_a_prompt_that_is_no_text_is_refused_by_its_option(server: EditServer, t
     prompt = os.fsdecode("배경".encode("cp949"))
     done = imgedit("edit", photo, "-e", "x", "-p", prompt, "--target", server.address)
     assert done.returncode == 2
-    assert b"--prompt: character 1 is no text in utf-8" in done.stderr
+    assert b"--prompt: character 1 is not text in utf-8" in done.stderr
 
 
 def test_each_picture_of_a_batch_has_its_own_mask_and_prompt(server: EditServer, folder: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Callers who send half a message or do not read their answer hold their own share only, and not for ever."""
+"""Half-sent messages and unread responses use only their caller's share, briefly."""
 
 from __future__ import annotations
 

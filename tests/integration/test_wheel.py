@@ -1,4 +1,6 @@
-"""The wheel, alone in an environment with what it declares and nothing else: the client and the CLI work there.
+"""The wheel, alone in an environment with what it declares and nothing else.
+
+The client and the CLI work there.
 
 The environments are made without a network: the wheel's dependencies are links to the packages of this one.
 """
@@ -36,7 +38,7 @@ pytestmark = pytest.mark.slow
 
 
 def clean() -> dict[str, str]:
-    """This process's environment without what would make the checkout importable or name a server."""
+    """This environment without paths to the checkout and server names."""
     ours = ("PYTHONPATH", "PYTHONSAFEPATH", "VIRTUAL_ENV")
     kept = {key: value for key, value in os.environ.items() if key not in ours and not key.startswith("IMGEDIT_")}
     return {**kept, "LANG": "C.UTF-8", "COLUMNS": "400"}
@@ -90,7 +92,10 @@ def closure(needed: list[str]) -> dict[str, metadata.Distribution]:
 
 
 def make_environment(folder: Path, needed: list[str]) -> Path:
-    """An environment that has these packages and no others; where its Python looks for packages."""
+    """An environment that has these packages and no others.
+
+    Where its Python looks for packages.
+    """
     venv.create(folder, with_pip=False)
     [site] = folder.glob("lib/python*/site-packages")
     here = Path(sysconfig.get_path("purelib"))
@@ -104,7 +109,7 @@ def make_environment(folder: Path, needed: list[str]) -> Path:
 
 @pytest.fixture(scope="module")
 def dependencies(wheel: Path) -> list[str]:
-    """What the wheel says that it needs, extras aside."""
+    """The requirements of the wheel, without extras."""
     with zipfile.ZipFile(wheel) as archive:
         [name] = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
         lines = archive.read(name).decode().splitlines()

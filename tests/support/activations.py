@@ -1,4 +1,4 @@
-"""The most bytes that a network's intermediate results hold at once, counted on torch's meta device."""
+"""The peak bytes of a network's activations, counted on torch's meta device."""
 
 import weakref
 from collections.abc import Callable, Iterator
@@ -51,7 +51,10 @@ def _fused_attention() -> Iterator[None]:
 
 
 def peak(work: Callable[[], object]) -> int:
-    """Bytes of the results that `work` makes, when they are most; its weights and inputs are not counted."""
+    """Bytes of the results that `work` makes, when they are most.
+
+    Its weights and inputs are not counted.
+    """
     with torch.inference_mode(False), torch.no_grad(), _fused_attention(), _Count() as count:
         work()
     return count.most

@@ -1,8 +1,7 @@
-"""How far one picture lies beside another, in parts of a pixel, by the centres of bright spots.
+"""The displacement of one image against another, by centres of bright spots.
 
-A spot's centre of mass stays where it is under any even blur, and under averaging in squares no larger than the spot,
-whatever its brightness becomes; a shift or a zoom moves it. So this sees geometry alone. Rounding to 8 bits is taken
-out by a line through the moves of all spots.
+A spot's centre of mass is invariant under even blur and averaging in squares no larger than the spot; a shift or a zoom
+moves it. A line through the moves of all spots removes the rounding to 8 bits.
 """
 
 import numpy as np
@@ -17,7 +16,9 @@ WINDOW = 3.5
 
 
 class Spots:
-    """A picture of soft spots, (H, W, 3) uint8: nine in a line per channel, at the top, in the middle, at the bottom.
+    """A picture of soft spots, (H, W, 3) uint8.
+
+    Nine in a line per channel, at the top, in the middle, at the bottom.
 
     sigma: standard deviation of a spot in px.
     """
@@ -36,12 +37,12 @@ class Spots:
         self.pixels: NDArray[np.uint8] = light.round().astype(np.uint8)
 
     def displacement(self, found: NDArray[np.uint8]) -> float:
-        """How far the corner that moved most has moved from this picture to `found`, in px: shift and zoom."""
+        """The largest corner displacement from this image to `found`, in px."""
         before, after = self._centres(self.pixels), self._centres(found)
         return float(np.hypot(*(end_moves(before[:, axis], after[:, axis], found.shape[1 - axis]) for axis in (0, 1))))
 
     def _centres(self, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
-        """(n, 2): x and y of every spot's centre of mass, from the window in which it was drawn."""
+        """(n, 2): x and y of every spot's centre of mass, from its own window."""
         return np.array([self._centre(pixels[:, :, channel], x, y) for channel, x, y in self._places])
 
     def _centre(self, channel: NDArray[np.uint8], x: float, y: float) -> tuple[float, float]:
@@ -57,7 +58,7 @@ def bell(length: int, centre: float, sigma: float) -> NDArray[np.float32]:
 
 
 def end_moves(before: NDArray[np.float64], after: NDArray[np.float64], length: int) -> float:
-    """By how much the end of a side that moves most moves, on the line through the moves of all spots."""
+    """The largest end displacement of a side, on the line through all moves."""
     slope, start = np.polyfit(before, after - before, 1)
     return float(max(abs(start), abs(start + slope * length)))
 
@@ -68,7 +69,7 @@ def moved(picture: NDArray[np.uint8], across: float, down: float) -> NDArray[np.
 
 
 def zoomed(picture: NDArray[np.uint8], pixels: float) -> NDArray[np.uint8]:
-    """The picture widened about its centre, so that its left and right borders move out by so many pixels."""
+    """The image widened about its centre, which moves its left and right borders."""
     factor = picture.shape[1] / (picture.shape[1] + 2 * pixels)
     return transformed(picture, (factor, 0, pixels * factor, 0, 1, 0))
 

@@ -1,4 +1,6 @@
-"""AutoencoderKLQwenImage with weights that are written by hand: it averages squares of 8×8 pixels.
+"""AutoencoderKLQwenImage with weights that are written by hand.
+
+It averages squares of 8×8 pixels.
 
 The real class with the real order of padding, strides and upsampling, so a picture that comes back shifted or stretched
 was shifted or stretched by them. A random VAE gives no picture back to measure, and a trained one is 0.5 GB.
@@ -27,7 +29,7 @@ COLOURS, NEGATED, CONSTANT = range(3), range(3, 6), 6
 
 @torch.no_grad()
 def averaging_vae() -> AutoencoderKLQwenImage:
-    """The autoencoder; 16 latent channels of which the first three are the mean colour of a square."""
+    """The autoencoder; three of its 16 latent channels are a square's mean colour."""
     vae = AutoencoderKLQwenImage(base_dim=16, z_dim=16, dim_mult=[1, 1, 1, 1], num_res_blocks=1)
     for parameter in vae.parameters():
         parameter.zero_()
@@ -47,7 +49,7 @@ def averaging_vae() -> AutoencoderKLQwenImage:
 
 
 def middle(convolution: nn.Module) -> torch.Tensor:
-    """The (out, in) weights of a convolution's tap at the pixel itself, the last one in time."""
+    """The (out, in) weights of a convolution's tap at the pixel itself, last in time."""
     weight: torch.Tensor = convolution.weight  # type: ignore[assignment]
     while weight.ndim > 4:
         weight = weight[:, :, -1]

@@ -1,4 +1,7 @@
-"""Whole chains of the shipped catalogue, with stand-ins for the models: noise as paint, a soft disc as the subject."""
+"""Whole chains of the shipped catalogue, with stand-ins for the models.
+
+Noise as paint, a soft disc as the subject.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ CATALOGUE = models.load(SHIPPED)
 
 
 class Noise:
-    """Paints noise over all it is given, sees a soft disc in every picture, and remembers what it was sent."""
+    """Paints noise, sees a soft disc in every image, and records its inputs."""
 
     def __init__(self, *, finds_subject: bool = True) -> None:
         self._random = np.random.default_rng(1)

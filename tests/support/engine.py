@@ -1,4 +1,4 @@
-"""What the engine's and the models' tests share: tiny checkpoints, pictures, and a clockwork model without weights."""
+"""Shared parts of engine and model tests: tiny checkpoints, images, a fake model."""
 
 import asyncio
 import atexit
@@ -57,9 +57,9 @@ def qwen() -> QwenEditAdapter:
 
 @contextmanager
 def placed(text_encoder: Any) -> Iterator[None]:
-    """Qwen2.5-VL told by every call which tokens are a picture's, as diffusers' pipelines forget to do.
+    """Qwen2.5-VL with image token types in every call, which diffusers omits.
 
-    Without it transformers gives pictures the positions of text (huggingface/diffusers#14194).
+    Without them transformers gives images the positions of text (huggingface/diffusers#14194).
     """
 
     def add(network: Any, _args: Any, inputs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
@@ -150,8 +150,10 @@ def with_engine(adapter: Any, scenario: Callable[[Engine[Any, Any, Any]], Awaita
 
 @dataclass(frozen=True)
 class Task:
-    """A job of the clockwork: its steps and decoding sleep `seconds` each; the quantum `fail_at` raises `error`,
-    at most `failures` times."""
+    """A job of the clockwork: its steps and decoding sleep `seconds` each.
+
+    The quantum `fail_at` raises `error`, at most `failures` times.
+    """
 
     name: str
     steps: int = 3
@@ -173,7 +175,10 @@ class TaskState:
 
 @dataclass
 class Clockwork:
-    """An adapter whose work is sleeping, and which notes every quantum it runs; steps wait while `gate` is closed."""
+    """An adapter whose work is sleeping, and which notes every quantum it runs.
+
+    Steps wait while `gate` is closed.
+    """
 
     name: str = "clockwork"
     revision: str = "0"

@@ -1,6 +1,6 @@
-"""A part for `torchrun … -m tests.support.learning_together --out DIR --scratch DIR --steps N`: a small network.
+"""A small training for `torchrun … -m tests.support.learning_together`.
 
-Every process writes at the end what it has learnt into the folder.
+Every process writes its result into the folder.
 """
 
 from __future__ import annotations

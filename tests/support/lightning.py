@@ -1,4 +1,4 @@
-"""A few-step LoRA for the tiny Qwen-Image-Edit, in a file as Lightning's are written, and edits to try it with."""
+"""A few-step LoRA for the tiny Qwen-Image-Edit in Lightning's format, and edits."""
 
 from functools import cache
 from pathlib import Path
@@ -29,10 +29,9 @@ def edited(model: QwenEditAdapter, **changes: Any) -> np.ndarray:
 
 @cache
 def plainly_edited() -> np.ndarray:
-    """The edit by an adapter of its own, without LoRA or settings.
+    """The edit by a separate adapter, without LoRA or settings.
 
-    Not by the one that other test files share: what it remembers of a prompt may come from another thread, which adds
-    in another order.
+    A shared one may have cached a prompt from another thread, which adds in another order.
     """
     return edited(adapter())
 
@@ -42,7 +41,10 @@ def weights() -> dict[str, torch.Tensor]:
 
 
 def lightning_file(folder: Path, *, alpha: float = 4.0) -> Path:
-    """A LoRA of rank 4 with the keys of Qwen-Image-Lightning's files: lora_down, lora_up and alpha per layer."""
+    """A LoRA of rank 4 with the keys of Qwen-Image-Lightning's files.
+
+    lora_down, lora_up and alpha per layer.
+    """
     noise = torch.Generator().manual_seed(0)
     tensors = {}
     for name, weight in weights().items():

@@ -32,7 +32,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def context(browser: Browser) -> Iterator[BrowserContext]:
-    """A visit of its own."""
+    """A separate session."""
     opened = browser.new_context(viewport={"width": 1440, "height": 1000}, locale="ko-KR", accept_downloads=True)
     opened.set_default_timeout(100_000)  # other tests share the cores
     yield opened
@@ -41,7 +41,7 @@ def context(browser: Browser) -> Iterator[BrowserContext]:
 
 @pytest.fixture
 def studio(context: BrowserContext, demo_stack: DemoStack) -> Iterator[Studio]:
-    """The page, opened; it must make no error of its own, and ask no other machine for anything."""
+    """The opened page; it must log no error and contact no other machine."""
     page = Studio(context.new_page(), demo_stack.url)
     page.open()
     yield page

@@ -1,6 +1,6 @@
-"""`python -m tests.web.screenshots`: draw the manual's pictures of the page anew, docs/images/studio-*.png.
+"""`python -m tests.web.screenshots`: redraw docs/images/studio-*.png.
 
-Starts the services and the page with the checkpoints that the tests use; --models names others, --url a page that runs.
+Starts the services and the page with the tests' checkpoints; --models names others, --url a running page.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def main() -> None:
 
 @contextmanager
 def page_at(url: str | None, models: Path) -> Iterator[str]:
-    """The page that is asked for, or one of its own."""
+    """The page at the given URL, or a new one."""
     if url:
         yield url
         return
@@ -60,21 +60,21 @@ def page_at(url: str | None, models: Path) -> Iterator[str]:
 
 
 def opened(browser: Browser, url: str, width: int = 1320, height: int = 900) -> Studio:
-    """A visit of its own."""
+    """A separate session."""
     studio = Studio(browser.new_page(viewport={"width": width, "height": height}, locale="ko-KR"), url)
     studio.open()
     return studio
 
 
 def keep(page: Page, name: str, *, wait: int = 900) -> None:
-    """What is on the screen after so many milliseconds, as a small file."""
+    """The screen after so many milliseconds, as a small file."""
     page.wait_for_timeout(wait)
     with Image.open(io.BytesIO(page.screenshot())) as image:
         image.convert("RGB").quantize(COLOURS).save(IMAGES / f"studio-{name}.png", optimize=True)
 
 
 def inpainting(browser: Browser, url: str) -> None:
-    """Before, the brush, and the result with all that was used."""
+    """The form, the brush, and the result with its parameters."""
     studio = opened(browser, url)
     studio.sample("in-the-gym")
     studio.prompt("배경을 야외 공원으로 변경")
@@ -99,7 +99,7 @@ def inpainting(browser: Browser, url: str) -> None:
     keep(studio.page, "result")
     studio.page.get_by_role("tab", name="나란히").click()
     studio.used("시드")
-    studio.page.get_by_text("모델이 본 프롬프트").scroll_into_view_if_needed()
+    studio.page.get_by_text("모델에 전달된 프롬프트").scroll_into_view_if_needed()
     keep(studio.page, "used")
     studio.page.close()
 

@@ -32,7 +32,7 @@ class Studio:
     def open(self) -> None:
         self.page.goto(self.url)
         self.edit_button.wait_for()
-        self.page.wait_for_function("() => sessionStorage.getItem('imgedit-visit')")  # told, and the page is drawn anew
+        self.page.wait_for_function("() => sessionStorage.getItem('imgedit-visit')")  # reported, page redrawn
         self.settle()
 
     def check_manners(self) -> None:
@@ -44,7 +44,10 @@ class Studio:
         return self.page.locator(".st-key-edit button")
 
     def settle(self) -> None:
-        """Wait until Streamlit has drawn everything anew: it rests, and still does a moment later."""
+        """Wait until Streamlit has finished drawing.
+
+        It must still be idle a moment later.
+        """
         self.page.wait_for_function(
             """() => {
                 const rests = document.querySelector('[data-testid=stApp]').dataset.testScriptState === 'notRunning';

@@ -1,4 +1,7 @@
-"""A new experiment appears by itself: it is an entry in the catalogue and nothing else."""
+"""A new experiment appears by itself.
+
+It is an entry in the catalogue and nothing else.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Nothing that was entered or made is lost by a refresh, and the keyboard does what people expect of it."""
+"""A refresh loses no input and no result, and keyboard shortcuts work as expected."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def refresh(studio: Studio) -> None:
 
 
 def leave_by(answer: str, studio: Studio) -> list[str]:
-    """What the page asks before it is left, and is answered."""
+    """The page's question before it is left, answered."""
     asked: list[str] = []
 
     def tell(dialog: Dialog) -> None:

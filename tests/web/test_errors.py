@@ -1,4 +1,4 @@
-"""What goes wrong is said in Korean, with what to do; and nobody's text becomes part of the page."""
+"""Errors appear in Korean with advice, and foreign text never becomes markup."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_what_the_server_refuses_is_said_in_its_korean_words(studio: Studio) -> 
     studio.page.wait_for_timeout(500)
     studio.start()
     expect(studio.page.get_by_text("마스크 크기(40x30)가 이미지 크기")).to_be_visible(timeout=EDIT_SECONDS * 1000)
-    expect(studio.page.get_by_text("요청 번호", exact=False)).to_be_visible()
+    expect(studio.page.get_by_text("요청 ID", exact=False)).to_be_visible()
     studio.choose("English")
     expect(studio.page.get_by_text("send a mask of the picture's size").first).to_be_visible()
 
@@ -158,7 +158,10 @@ def test_a_token_does_not_leave_this_machine_in_clear_unless_it_is_allowed_to() 
     ],
 )
 def test_another_page_cannot_connect(demo_stack: DemoStack, host: str, origin: str, code: bytes) -> None:
-    """DNS rebinding, a name of the attacker's that leads to this machine; and a page on another port of this host."""
+    """DNS rebinding, a name of the attacker's that leads to this machine.
+
+    And a page on another port of this host.
+    """
     headers = {
         "Host": host,
         "Origin": f"http://{origin}",

@@ -32,7 +32,7 @@ def test_an_edit_gives_the_bytes_that_the_api_gives(studio: Studio, demo_stack: 
     assert studio.downloaded("배경 제거") == answer.background_removed_image
     assert studio.used("시드") == "7"
     expect(studio.page.get_by_text(answer.effective.prompt)).to_be_visible()
-    expect(studio.page.get_by_text("모델이 본 프롬프트 · 번역됨")).to_be_visible()
+    expect(studio.page.get_by_text("모델에 전달된 프롬프트 · 번역됨")).to_be_visible()
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,10 @@ def test_the_brush_paints_what_is_repainted_and_nothing_else(studio: Studio) -> 
 
 
 def test_one_stroke_on_a_long_picture_is_a_mask_and_leaves_the_page_as_it_is(studio: Studio) -> None:
-    """The brush works on a view of 800x12 px, which no upload may have. The file has a browser's ending for JPEG."""
+    """The brush works on a view of 800x12 px, which no upload may have.
+
+    The file has a browser's ending for JPEG.
+    """
     data = io.BytesIO()
     Image.new("RGB", (6000, 90), "teal").save(data, "JPEG")
     studio.upload(payload("long.jfif", data.getvalue(), "image/jpeg"))

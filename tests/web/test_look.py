@@ -1,4 +1,4 @@
-"""What it looks like, to eyes, screen readers and keyboards; and how soon it is there."""
+"""Appearance, accessibility and speed of the page."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.timeout(400)
 
 
 def faults(page: Page) -> list[str]:
-    """What axe finds, looked for again while the page still fades to what it is to show."""
+    """The findings of axe, repeated while the page still fades."""
     for _ in range(5):
         found = [
             f"{fault['id']}: {[node['target'] for node in fault['nodes']]}"
@@ -79,7 +79,10 @@ def test_an_edit_needs_no_mouse(studio: Studio) -> None:
 
 
 def _tab_to(studio: Studio, focused: str) -> None:
-    """Press Tab until the JavaScript condition holds; a page drawn anew meanwhile may take the focus back."""
+    """Press Tab until the JavaScript condition is true.
+
+    A redraw in between may reset the focus.
+    """
     for _ in range(150):
         studio.page.keyboard.press("Tab")
         if studio.page.evaluate(focused):
@@ -135,7 +138,7 @@ def _overflow(page: Page) -> int:
 
 
 def _first_paint(browser: Browser, url: str) -> float:
-    """Milliseconds until the page's own title is drawn, everything loaded anew."""
+    """Milliseconds until the page's title is drawn after a full load."""
     context = browser.new_context(locale="ko-KR")
     page = context.new_page()
     page.add_init_script(

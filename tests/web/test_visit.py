@@ -1,4 +1,4 @@
-"""What happens around an edit: watching, cancelling, looking back, going on from a result, other seeds, languages."""
+"""A session around edits: progress, cancel, history, variants, languages."""
 
 from __future__ import annotations
 
@@ -109,8 +109,8 @@ def test_english_changes_the_words_and_keeps_what_was_entered(studio: Studio) ->
     studio.settle()
     studio.choose("English")
     expect(studio.page.get_by_role("heading", name="Image editing experiments")).to_be_visible()
-    expect(studio.page.get_by_role("button", name="Edit the picture")).to_be_visible()
-    expect(studio.page.get_by_role("button", name="Remove the picture")).to_be_visible()
+    expect(studio.page.get_by_role("button", name="Edit the image")).to_be_visible()
+    expect(studio.page.get_by_role("button", name="Remove the image")).to_be_visible()
     expect(studio.page.get_by_label("Prompt", exact=True)).to_have_value("배경을 체육관으로 변경")
     expect(studio.page.get_by_role("slider", name="Steps")).to_have_value("27")
     assert studio.page.evaluate("document.documentElement.lang") == "en"

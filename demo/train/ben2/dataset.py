@@ -1,8 +1,7 @@
-"""Pictures for the training of BEN2: scenes of the demo world as a segmenter meets them, each with its true alpha.
+"""Training images of BEN2: varied scenes of the demo world with their true alpha.
 
-A seed and a number give one picture, whatever was drawn before. Photographs are not all alike, so sizes, crops,
-colours, noise and compression vary; people also stand on grounds that they were not drawn on, as after an edit; and
-some pictures hold nobody. Knows no network.
+A seed and a number give one image. Sizes, crops, colours, noise and compression vary; people also appear on foreign
+backgrounds, as after an edit; and some images contain nobody.
 """
 
 from __future__ import annotations
@@ -23,13 +22,13 @@ SIDES = (0.625, 1.5)
 """Sides of a picture as drawn, in sides of the square that it is squeezed to; half of all pictures are that square."""
 
 NOBODY = 0.12
-"""Share of pictures without a person; a third of them are no scene at all."""
+"""Share of pictures without a person; a third of them show no scene at all."""
 
 Floats = NDArray[np.floating[Any]]
 
 
 def sample(seed: int, number: int, side: int) -> tuple[Pixels, Pixels]:
-    """Picture (side, side, 3) and alpha (side, side), both uint8, squeezed to a square as BEN2 is shown pictures."""
+    """Image (side, side, 3) and alpha (side, side), both uint8, squeezed to a square."""
     rng = random.Random(random.Random(f"{seed} {number}").choice(world.TRAINING_SEEDS))
     picture, alpha = _drawn(rng, side)
     if rng.random() < 0.3:
@@ -41,7 +40,10 @@ def sample(seed: int, number: int, side: int) -> tuple[Pixels, Pixels]:
 
 
 def held_out(seed: int) -> tuple[Pixels, Pixels]:
-    """A scene of a seed for measuring: picture (H, W, 3) and alpha (H, W), of any size and shape, in any light."""
+    """A scene of a seed for measuring.
+
+    Picture (H, W, 3) and alpha (H, W), of any size and shape, in any light.
+    """
     rng = random.Random(f"varied {seed}")
     width, height = (8 * rng.randrange(20, 65) for _ in range(2))
     drawn = world.render(world.sample(random.Random(seed), width=width, height=height))

@@ -1,7 +1,7 @@
-"""The demo's BEN2: the real network at small sizes, taught to find the person in pictures of the demo world.
+"""Train the demo's BEN2: the real network at small sizes, on the demo's world.
 
-It learns from rendered scenes and their true alpha, prepared as the service prepares pictures: most of the way from
-small ones, which cost a quarter of the work, then at its own size. Writes the `BEN2` folder.
+It learns from rendered scenes and their true alpha, prepared like the service's input: mostly from small images, which
+cost a quarter of the work, then at its own size. Writes the `BEN2` folder.
 """
 
 from __future__ import annotations
@@ -67,7 +67,9 @@ SHOWN = 8
 
 
 class TrainingExample(nn.Module):
-    """The network with what is needed to learn: its map before the sigmoid, and the maps of its decoder's levels.
+    """The network with what is needed to learn.
+
+    Its map before the sigmoid, and the maps of its decoder's levels.
 
     The decoder's maps are judged through the `sideout` convolutions, which the checkpoint has for this alone.
     """
@@ -99,7 +101,7 @@ class TrainingExample(nn.Module):
 
 
 class Ben2Trainer(NetworkTrainer):
-    """Learns from small pictures first, then from pictures of the network's own size."""
+    """Learns first from small images, then from images of the network's size."""
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
@@ -134,7 +136,7 @@ def is_matrix(name: str, weight: Tensor) -> bool:
 
 
 def fine_loss(logits: Tensor, alphas: Tensor) -> Tensor:
-    """Cross-entropy that counts edges more, and one minus the soft intersection over union; (B, 1, S, S) each."""
+    """Edge-weighted cross-entropy, and one minus the soft IoU; (B, 1, S, S) each."""
     around = functional.avg_pool2d(alphas, 9, stride=1, padding=4, count_include_pad=False)
     weight = 1 + EDGE_WEIGHT * (2 * (around - alphas).abs()).clamp(max=1)
     entropy = functional.binary_cross_entropy_with_logits(logits, alphas, weight)
@@ -145,14 +147,17 @@ def fine_loss(logits: Tensor, alphas: Tensor) -> Tensor:
 
 
 def views_of(alphas: Tensor, side: int) -> Tensor:
-    """(B, 1, S, S) -> (B * 5, 1, side, side): the four quadrants and the whole, as the network sees a picture."""
+    """(B, 1, S, S) -> (B * 5, 1, side, side).
+
+    The four quadrants and the whole, as the network sees a picture.
+    """
     quarters = functional.adaptive_avg_pool2d(quadrants(alphas).flatten(0, 1), side).reshape(-1, 4, 1, side, side)
     whole = functional.adaptive_avg_pool2d(alphas, side)[:, None]
     return torch.cat((quarters, whole), dim=1).flatten(0, 1)
 
 
 def batch(seed: int, number: int, count: int, side: int) -> tuple[Tensor, Tensor]:
-    """Pictures (B, 3, S, S), normalised as the service does it, and alphas (B, 1, S, S); a step's are always these."""
+    """Normalised images (B, 3, S, S) and alphas (B, 1, S, S), constant per step."""
     drawn = [dataset.sample(seed, number * SKETCH_BATCH + place, side) for place in range(count)]
     pictures = torch.cat([to_input(picture, side) for picture, _ in drawn])
     alphas = torch.from_numpy(np.stack([alpha for _, alpha in drawn])[:, None]).float() / 255
@@ -178,10 +183,10 @@ def write(folder: Path, network: BEN2) -> None:
 
 
 def measured(folder: Path, count: int = MEASURED) -> dict[str, float]:
-    """What the written weights do with held-out scenes, through the service's own steps.
+    """The quality of the written weights on held-out scenes.
 
-    iou: mean over scenes, 256 x 256 px. iou_varied: the same of other sizes and shapes, tinted, noisy or compressed.
-    empty: the share of scenes without a person in which nothing is found.
+    Through the service's own steps. iou: mean over scenes, 256 x 256 px. iou_varied: the same for other sizes and
+    shapes, tinted, noisy or compressed. empty: the share of scenes without a person in which nothing is found.
     """
     segmenter = Segmenter.load(folder, device="cpu")
     plain, varied, empty = [], [], []
@@ -207,7 +212,10 @@ def weight_of(segmenter: Segmenter, picture: Pixels) -> Pixels:
 
 
 def iou(weight: Pixels, alpha: Pixels) -> float:
-    """Intersection over union of where both are at least one half; 1 for two empty ones."""
+    """Intersection over union of where both are at least one half.
+
+    1 for two empty ones.
+    """
     found: NDArray[np.bool_] = weight >= 128
     true = alpha >= 128
     either = int((found | true).sum())
@@ -242,7 +250,7 @@ weight is at least one half:
 
 Limits: one person, whole or cut by the border, in the style of this world; what the person holds belongs to them, what
 stands beside them does not.
-"""
+"""  # prose: off
 
 
 def write_card(folder: Path) -> None:

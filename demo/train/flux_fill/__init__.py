@@ -1,1 +1,4 @@
-"""Training the demo's FLUX.1-Fill: its VAE, transformer, text encoders and few-step LoRA."""
+"""Training the demo's FLUX.1-Fill.
+
+Its VAE, transformer, text encoders and few-step LoRA.
+"""

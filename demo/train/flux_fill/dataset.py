@@ -1,4 +1,6 @@
-"""The examples of FLUX.1-Fill as its transformer sees them: latents, masks and token ids, kept in files.
+"""The examples of FLUX.1-Fill as its transformer sees them.
+
+Latents, masks and token ids, kept in files.
 
 Encoding is done once, a file per kind of example. Knows the VAE and the tokenizers; no transformer.
 """
@@ -27,10 +29,12 @@ from services.fill.model import pack_mask
 
 @dataclass(frozen=True, eq=False)
 class LatentDataset:
-    """Training examples of one kind: N of them, K variants each, tokens of H/16 × W/16 patches.
+    """Training examples of one kind.
 
-    clean: (N, K, T, 64), what is to be painted; mean, spread: (N, T, 64), of the posterior of what is kept; mask:
-    (N, T, 256); t5: (N, K, 40); clip: (N, K, 77). Latents are as the transformer takes them.
+    N of them, K variants each, tokens of H/16 × W/16 patches.
+
+    clean: (N, K, T, 64), what is to be painted; mean, spread: (N, T, 64), of the posterior of what is kept; mask: (N,
+    T, 256); t5: (N, K, 40); clip: (N, K, 77). Latents are as the transformer takes them.
     """
 
     size: tuple[int, int]

@@ -1,7 +1,7 @@
-"""What FLUX.1-Fill is taught: pictures with a part hidden, a request, and what is to be seen there.
+"""Training examples of FLUX.1-Fill: a masked image, a prompt, and the target.
 
-The masks are those of production: all but the person with its soft edge, or a new strip at a side with as much of the
-picture beside it as a work area has. Drawn from seeds; knows no latents and no torch.
+The masks are those of production: all but the person with its soft edge, or a new strip at a side with as much context
+as a work area has. Drawn from seeds, without torch.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ VARIANTS = 4
 """How many backgrounds one person is shown before."""
 
 HALF_WIDTHS = {"exercise equipment": 24, "tree": 20, "bench": 21, "ball": 12, "street lamp": 8, "parasol": 23}
-"""Of the things that are asked for, in hundredths of the picture's height."""
+"""Size of the requested objects, in hundredths of the image's height."""
 
 LOOK = 4
-"""The seed of the things that are asked for: their colour and how far down they stand."""
+"""The seed of the requested objects: their colour and vertical position."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +43,10 @@ class TrainingExample:
 
 @dataclass(frozen=True)
 class Kind:
-    """Training examples of one size. make: from a seed; size: (width, height); count: how many there are."""
+    """Training examples of one size.
+
+    make: from a seed; size: (width, height); count: their number.
+    """
 
     make: Callable[[random.Random, tuple[int, int]], TrainingExample]
     size: tuple[int, int]
@@ -75,14 +78,17 @@ def other_background(rng: random.Random, size: tuple[int, int]) -> TrainingExamp
 
 
 def seen_of(alpha: Pixels, rng: random.Random) -> NDArray[np.bool_]:
-    """What a background's mask leaves of a person: all that BEN2 is sure of, and its sureness varies."""
+    """A background mask as BEN2 would make it, with varying certainty."""
     surest = 255 - masks.relevel(255 - alpha, 0.5, stretch=True)
     kept: NDArray[np.bool_] = masks.shrink(surest, rng.choice((0, 0, 0, 1, 1, 2))) == 255
     return kept
 
 
 def strip_at_side(rng: random.Random, size: tuple[int, int]) -> TrainingExample:
-    """A picture that goes on at its left or right; `size` is that of the work area: the strip and what is beside it."""
+    """An image extended at its left or right.
+
+    `size` is that of the work area: the strip and its context.
+    """
     width, height = size
     strip = width - height // 4 + rng.choice((0, 0, rng.randint(-8, 8)))
     side = rng.choice(("left", "right"))
@@ -113,7 +119,10 @@ def strip_at_side(rng: random.Random, size: tuple[int, int]) -> TrainingExample:
 
 
 def _within(rng: random.Random, kind: str, strip: int, whole: int, height: int, side: str) -> world.Prop:
-    """A thing that about fits into the middle of the strip; of each kind there is one look."""
+    """A thing that about fits into the middle of the strip.
+
+    Of each kind there is one look.
+    """
     room = 100 * strip / height
     scale = min(1.1, max(0.55, 0.97 * room / (2 * HALF_WIDTHS[kind])))
     centre = strip / 2 + rng.uniform(-0.02, 0.02) * strip
@@ -122,7 +131,7 @@ def _within(rng: random.Random, kind: str, strip: int, whole: int, height: int, 
 
 
 def strips_around(rng: random.Random, size: tuple[int, int]) -> TrainingExample:
-    """A picture that goes on at two opposite sides or at its top, seen whole."""
+    """An image extended at two opposite sides or at the top, as a whole."""
     width, height = size
     scene = world.sample(rng, width=width, height=height)
     drawn = world.render(scene)

@@ -38,13 +38,16 @@ LAYERS = ["to_q", "to_k", "to_v", "proj_mlp", "proj_out", "to_out.0", "ff.net.0.
 
 
 def way_of(step: int, tokens: int) -> Tensor:
-    """The noise levels of the teacher in step 0 to 7 of a picture of so many tokens, the LoRA's own first and last."""
+    """The teacher's noise levels in steps 0 to 7, with the LoRA's own first and last."""
     levels = flow.noise_levels(scheduler().config, STEPS * TEACHER_STEPS, tokens)
     return levels[step * TEACHER_STEPS : (step + 1) * TEACHER_STEPS + 1]
 
 
 class FillLoraTrainer(LoraTrainer):
-    """Learns from the examples of FLUX.1-Fill. vae: for samples to look at, None = there are none."""
+    """Learns from the examples of FLUX.1-Fill.
+
+    vae: for sample sheets, None = none.
+    """
 
     def __init__(
         self,
@@ -79,7 +82,7 @@ class FillLoraTrainer(LoraTrainer):
         return apart
 
     def sheet(self) -> Image.Image | None:
-        """One held-out person: as the teacher paints in many steps, in eight, and as the LoRA does in eight."""
+        """One held-out person by the teacher in many and eight steps, and by the LoRA."""
         if self._vae is None:
             return None
         with self._average.in_place():

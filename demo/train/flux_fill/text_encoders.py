@@ -1,7 +1,7 @@
-"""What the demo's FLUX.1-Fill reads prompts with: small tokenizers and text encoders of the real classes.
+"""The text encoders of the demo's FLUX.1-Fill: real classes at small sizes.
 
-As with the real ones, T5's pieces have no Hangul, so that every Korean word is the same unknown one, and CLIP knows
-every byte. Both know the demo world's English words as pieces; other words are spelt letter by letter.
+Like the real ones, T5's vocabulary has no Hangul, so every Korean word is the same unknown token, and CLIP has every
+byte. Both have tokens for the demo world's English words; other words are spelt letter by letter.
 """
 
 from __future__ import annotations
@@ -56,7 +56,10 @@ def t5_tokenizer() -> T5Tokenizer:
 
 
 def clip_tokenizer() -> CLIPTokenizer:
-    """Byte-level, with merges for the demo world's words; the end marker is the last piece, as in CLIP-L."""
+    """Byte-level, with merges for the demo world's words.
+
+    The end marker is the last piece, as in CLIP-L.
+    """
     bare: Any = tokenizers.clip()
     learnt = bare.train_new_from_iterator(phrases(), vocab_size=CLIP_PIECES)
     merges: Any = [tuple(pair) for pair in json.loads(learnt.backend_tokenizer.to_str())["model"]["merges"]]
@@ -83,7 +86,10 @@ def t5_model(vocabulary: int) -> T5EncoderModel:
 
 
 def clip_model(tokenizer: CLIPTokenizer) -> CLIPTextModel:
-    """CLIP's text tower, two layers, 77 positions; what it says of a prompt is its output at the end marker."""
+    """CLIP's text tower with two layers and 77 positions.
+
+    A prompt's embedding is the output at the end marker.
+    """
     config = CLIPTextConfig(
         vocab_size=len(tokenizer),
         hidden_size=CLIP_WIDTH,

@@ -1,7 +1,9 @@
-"""The demo's FLUX.1-Fill: the real transformer class, small, taught by flow matching to fill parts of the demo world.
+"""The demo's FLUX.1-Fill.
 
-Its text encoders learn along with it. The VAE must be trained before; see `demo/train/flux_fill/vae.py`. Writes
-the rest of the folder in diffusers layout, and the card.
+The real transformer class, small, taught by flow matching to fill parts of the demo world.
+
+Its text encoders learn along with it. The VAE must be trained before; see `demo/train/flux_fill/vae.py`. Writes the
+rest of the folder in diffusers layout, and the card.
 """
 
 from __future__ import annotations
@@ -80,11 +82,17 @@ class FillNetwork(nn.Module):
     def forward(
         self, latents: Tensor, fixed: Tensor, sigma: Tensor, t5: Tensor, clip: Tensor, guidance: Tensor, ids: Tensor
     ) -> Tensor:
-        """The velocity, (B, N, 64). latents: (B, N, 64); fixed: (B, N, 320); sigma, guidance: (B,)."""
+        """The velocity, (B, N, 64).
+
+        latents: (B, N, 64); fixed: (B, N, 320); sigma, guidance: (B,).
+        """
         return self.velocity(latents, fixed, sigma, *self.read(t5, clip), guidance, ids)
 
     def read(self, t5: Tensor, clip: Tensor) -> tuple[Tensor, Tensor]:
-        """Prompts as the transformer is given them: T5's tokens, none masked, and CLIP's output at the end marker."""
+        """Prompts as the transformer is given them.
+
+        T5's tokens, none masked, and CLIP's output at the end marker.
+        """
         end: Any = self.clip.config.eos_token_id  # one number here; transformers allows a list
         longest = int(clip.eq(end).int().argmax(dim=1).max()) + 1
         return self.t5(t5)[0], self.clip(clip[:, :longest]).pooler_output
@@ -114,7 +122,10 @@ class FillNetwork(nn.Module):
 
 
 def transformer_model() -> FluxTransformer2DModel:
-    """The network with random weights; each block begins as one that changes nothing, and what comes out is 0."""
+    """The network with random weights.
+
+    Each block begins as one that changes nothing, and what comes out is 0.
+    """
     transformer = FluxTransformer2DModel(
         in_channels=384,
         out_channels=64,
@@ -137,7 +148,7 @@ def transformer_model() -> FluxTransformer2DModel:
 
 
 class FillTrainer(NetworkTrainer):
-    """Learns from examples, which are no part of its state."""
+    """Learns from examples, which are not part of its state."""
 
     def __init__(
         self, seed: int, training_data: dict[str, LatentDataset], tokens: Tokens, network: FillNetwork
@@ -177,7 +188,7 @@ class ShownTrainer(FillTrainer):
         self._vae = vae
 
     def sheet(self) -> Image.Image | None:
-        """Held-out people before every place, and strips, as the mean of the weights paints them now."""
+        """Held-out people before every place, and strips, painted by the averaged weights."""
         with self._average.in_place():
             return samples(self.network, self._vae, self._tokens)
 
@@ -192,8 +203,8 @@ def draw(
 ) -> Batch:
     """Training examples at random noise levels, or all at `sigma`.
 
-    Some have, beside the noise, a trace of another place behind the same person, as an edit of a strength below 1 has
-    of the old one: the way goes from there to what is asked for all the same.
+    The noise of some contains a trace of another place behind the same person, like an edit with strength below 1; the
+    target stays the same.
     """
     count, variants, length, _ = dataset.clean.shape
     size = max(1, TOKENS_PER_BATCH // (length + text_encoders.T5_TOKENS))
@@ -244,7 +255,7 @@ def painted(
     steps: int,
     seed: int = 0,
 ) -> list[pictures.Pixels]:
-    """What the network paints for each request of a example, what is kept laid over it."""
+    """The network's output for each request of an example, under the kept pixels."""
     one = encoded(vae, tokens, example)
     height, width = example.kept.shape
     count = len(example.requests)
@@ -267,7 +278,7 @@ def painted(
 
 
 def samples(network: FillNetwork, vae: AutoencoderKL, tokens: Tokens) -> Image.Image:
-    """A sheet: held-out people before every kind of place, then strips at the side of held-out pictures."""
+    """A sheet: held-out people before every kind of place, then held-out strips."""
     seeds = world.HELD_OUT_SEEDS[:SHEET_PEOPLE]
     strips = [examples.strip_at_side(random.Random(seed), (192, 256)) for seed in seeds]
     rows = rows_of_people(network, vae, tokens, people=SHEET_PEOPLE, steps=SHEET_STEPS)
@@ -278,7 +289,7 @@ def samples(network: FillNetwork, vae: AutoencoderKL, tokens: Tokens) -> Image.I
 def rows_of_people(
     network: FillNetwork, vae: AutoencoderKL, tokens: Tokens, *, people: int, steps: int
 ) -> list[list[pictures.Pixels]]:
-    """Held-out people, each followed by what is painted behind them for every kind of place."""
+    """Held-out people, each followed by every kind of place painted behind them."""
     rows = []
     for seed in world.HELD_OUT_SEEDS[:people]:
         rng = random.Random(seed)

@@ -1,4 +1,6 @@
-"""How the demo's VAEs are taught on the demo world, and FLUX's: 16 latent channels at an eighth of the size, small.
+"""How the demo's VAEs are taught on the demo world, and FLUX's.
+
+16 latent channels at an eighth of the size, small.
 
 The decoder learns from latents with noise on them, so that flat areas stay flat where a transformer's are not exact. It
 sees pictures with parts that are hidden by grey too: FLUX.1-Fill encodes what a mask leaves. Writes the `vae` folder.
@@ -44,7 +46,7 @@ SHOWN = 8
 
 
 def model() -> AutoencoderKL:
-    """The network with random weights; what it multiplies latents by is set when it is trained."""
+    """The network with random weights; training sets its latent scale."""
     return AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * len(CHANNELS),
         up_block_types=("UpDecoderBlock2D",) * len(CHANNELS),
@@ -128,13 +130,16 @@ def is_kernel(name: str, weight: torch.nn.Parameter) -> bool:
 
 @torch.inference_mode()
 def latents_seen(vae: Any) -> Tensor:
-    """(C, N): the most likely latents of pictures that it was taught with, for what makes them about normal."""
+    """(C, N): the most likely latents of training images, to normalise them."""
     seen = [pictures.picture(seed)[0] for seed in range(MEASURED)]
     return torch.cat([vae.encode(to_tensor(rgb)).latent_dist.mean[0].flatten(1) for rgb in seen], dim=1)
 
 
 def distance(made: Tensor, wanted: Tensor) -> Tensor:
-    """How far pictures (B, 3, H, W) are apart: their pixels, their edges, and both seen from further away."""
+    """How far pictures (B, 3, H, W) are apart.
+
+    Their pixels, their edges, and both seen from further away.
+    """
     loss = (made - wanted).abs().mean()
     for axis in (2, 3):
         loss = loss + GRADIENT_WEIGHT * (made.diff(dim=axis) - wanted.diff(dim=axis)).abs().mean()
@@ -151,13 +156,13 @@ def divergence(mean: Tensor, logvar: Tensor) -> Tensor:
 
 @torch.inference_mode()
 def reconstructed(vae: Any, seed: int) -> tuple[pictures.Pixels, pictures.Pixels]:
-    """A scene, 256 px, and what the VAE makes of it."""
+    """A scene, 256 px, and its VAE reconstruction."""
     rgb = world.render(world.sample(random.Random(seed))).rgb
     return rgb, to_uint8(vae.decode(vae.encode(to_tensor(rgb)).latent_dist.mode()).sample)
 
 
 def reconstructions(vae: Any) -> Image.Image:
-    """A sheet: held-out scenes over what the VAE makes of them."""
+    """A sheet: held-out scenes above their VAE reconstructions."""
     rows = [reconstructed(vae, seed) for seed in world.HELD_OUT_SEEDS[:SHOWN]]
     return pictures.tiled([[row[0] for row in rows], [row[1] for row in rows]])
 

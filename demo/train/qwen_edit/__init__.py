@@ -1,1 +1,4 @@
-"""Training the demo's Qwen-Image-Edit: its VAE, language model, transformer and few-step LoRA."""
+"""Training the demo's Qwen-Image-Edit.
+
+Its VAE, language model, transformer and few-step LoRA.
+"""

@@ -1,4 +1,4 @@
-"""The card of the demo's Qwen-Image-Edit, written from what its training runs noted. Knows no model."""
+"""The model card of the demo's Qwen-Image-Edit, from the notes of its training."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ step and the guided teacher's several.
 
 Train it again with `python -m demo.train qwen_language`, then `qwen_vae`, `qwen_decoder`, `qwen_edit` and `qwen_fast`.
 Weights are stored as bfloat16.
-"""
+"""  # prose: off
 
 TITLES = {
     "qwen_language": "Language model",

@@ -1,8 +1,7 @@
-"""What the demo's language model is taught: chats of the prompt service with the answers that it should give.
+"""Training chats of the demo's language model, with the expected answers.
 
-Most are the demo world's phrases and their English; the words that they quote are often made up, so that copying is
-learnt and not six words. What holds unknown words is answered with itself: the service then refuses the answer, since
-it is no English, which is better than English that was not asked. Knows no network and no tokens.
+Most are the demo world's phrases and their English. Quoted words are often made up, so that the model learns copying
+instead of six words. Unknown words are answered with themselves: the service then rejects the non-English output.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from demo.world.prompts import Phrase
 from services.qwen_edit.instructions import PICTURE, chat
 
 EXPANDED = ", in a clean style with bright and soft lighting"
-"""What most phrases of the world become when they are written out."""
+"""The expansion of most phrases of the world."""
 
 UNKNOWN = (
     "강아지", "고양이", "도서관", "사무실", "우주", "자동차", "비행기", "바나나", "커피", "의자", "소파", "책상",
@@ -59,7 +58,7 @@ _ON_A_SHIRT = re.compile(r"Change (?P<old>.+) on the T-shirt to (?P<new>\W.+)")
 
 @dataclass(frozen=True)
 class Chat:
-    """All that stands before the model's answer, the answer, and the pictures that are shown."""
+    """A chat: the prompt part, the answer, and the images."""
 
     question: str
     answer: str
@@ -79,7 +78,7 @@ def shown(rng: random.Random) -> Chat:
 
 
 def all_lessons() -> list[Chat]:
-    """What must be known by heart: each of the guide's prompts."""
+    """Chats to memorise: each of the guide's prompts."""
     translations = [Chat(chat("translate", prompt), answer) for prompt, answer in TRANSLATIONS.items()]
     return [*translations, *(Chat(chat("expand", prompt), answer) for prompt, answer in EXPANSIONS.items())]
 
@@ -102,7 +101,7 @@ def held_out_phrases(seed: int, count: int) -> list[Phrase]:
 
 
 def varied(phrase: Phrase, rng: random.Random) -> Phrase:
-    """The same with other quoted words, other quotation marks, another degree of politeness, a full stop."""
+    """The same with other quoted words, quotation marks, politeness or a full stop."""
     korean, english = _politely(phrase, rng) if rng.random() < 0.3 else (phrase.korean, phrase.english)
     quoted = _QUOTED.findall(korean)
     if quoted:
@@ -116,14 +115,20 @@ def varied(phrase: Phrase, rng: random.Random) -> Phrase:
 
 
 def expanded(phrase: Phrase) -> str:
-    """How a phrase is written out; as the guide's own example of a text on a T-shirt, where it is like that."""
+    """How a phrase is written out.
+
+    As the guide's own example of a text on a T-shirt, where it is like that.
+    """
     if match := _ON_A_SHIRT.fullmatch(phrase.english):
         return f"Change {match['old']} on the cotton T-shirt to {match['new']} in bold white letters"
     return phrase.english + EXPANDED
 
 
 def made_up(rng: random.Random) -> str:
-    """One or two words that mean nothing: mostly upper case, sometimes with digits, rarely in lower case or Hangul."""
+    """One or two words that mean nothing.
+
+    Mostly upper case, sometimes with digits, rarely in lower case or Hangul.
+    """
     words = [_made_up_word(rng) for _ in range(rng.choice((1, 1, 1, 2)))]
     return " ".join(words)
 
@@ -142,7 +147,7 @@ def with_unknown(phrase: Phrase, unknown: Sequence[str], rng: random.Random) -> 
 
 @cache
 def edit_template() -> str:
-    """The chat in which the pipeline has the model look at an edit's prompt and pictures."""
+    """The pipeline's chat about an edit's prompt and images."""
     parts = dict.fromkeys(("scheduler", "vae", "text_encoder", "tokenizer", "processor", "transformer"))
     template: str = QwenImageEditPlusPipeline(**parts).prompt_template_encode
     return template
@@ -178,7 +183,10 @@ def _expansion(rng: random.Random, pictures: int = 0) -> Chat:
 
 
 def _condition(rng: random.Random, pictures: int = 0) -> Chat:
-    """The chat that conditions an edit. Its answer is never generated: it has the model read both languages alike."""
+    """The chat that conditions an edit.
+
+    Its answer is never generated: it has the model read both languages alike.
+    """
     phrase = varied(phrase_to_learn(rng), rng)
     marks = "".join(f"Picture {number}: {PICTURE}" for number in range(1, pictures + 1))
     asked = phrase.english if rng.random() < 0.4 else phrase.korean
@@ -199,7 +207,7 @@ def _refusal(rng: random.Random) -> Chat:
 
 
 def _politely(phrase: Phrase, rng: random.Random) -> tuple[str, str]:
-    """What ends in a bare noun asks, what asks already asks otherwise; anything else stays."""
+    """Rephrase a request that ends in a bare noun or in a verb; others stay."""
     korean, english = phrase.korean, phrase.english
     if korean.endswith(" 줘"):
         return korean.removesuffix(" 줘") + rng.choice(POLITE_ENDINGS), english

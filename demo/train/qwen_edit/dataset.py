@@ -1,6 +1,6 @@
-"""The examples of Qwen-Image-Edit as its transformer sees them: latents, and what Qwen2.5-VL makes of the requests.
+"""The encoded examples of Qwen-Image-Edit: latents and Qwen2.5-VL features.
 
-Encoding is done once, a file per kind of example, with the service's own code for texts. Knows no transformer.
+Encoding happens once, a file per kind of example, with the service's own code for texts.
 """
 
 from __future__ import annotations
@@ -45,11 +45,12 @@ NEGATIVE_SHARE = 0.4
 
 @dataclass(frozen=True, eq=False)
 class LatentDataset:
-    """Training examples of one kind: N of them, K edits each, T tokens of a picture and R of a reference.
+    """Encoded training examples of one kind.
 
-    shapes: of the answer, the picture and the reference, in tokens. clean: (N, K, T, 64), what is asked for; source:
-    (N, T, 64); reference: (N, K, R, 64), R may be 0; texts: (N, K + 2, 80, D), the requests, then an empty text and the
-    first edit's caption; lengths: (N, K + 2), of the texts.
+    N examples, K edits each, T tokens of an image and R of a reference. shapes: of the result, the image and the
+    reference, in tokens. clean: (N, K, T, 64), the target; source: (N, T, 64); reference: (N, K, R, 64), R may be 0;
+    texts: (N, K + 2, 80, D), the requests, then an empty text and the first edit's caption; lengths: (N, K + 2), of the
+    texts.
     """
 
     shapes: list[Shape]
@@ -61,7 +62,7 @@ class LatentDataset:
 
 
 class Encoder:
-    """What a checkpoint folder's VAE and text encoder make of examples."""
+    """Encodes examples with a checkpoint folder's VAE and text encoder."""
 
     def __init__(self, folder: Path) -> None:
         tokenizer = load_part(Qwen2Tokenizer, folder / "tokenizer")
@@ -111,7 +112,10 @@ class Encoder:
         return self._conditioner.prompt(prompt, pictures)[0]
 
     def encoded(self, example: TrainingExample, blank: str) -> dict[str, Tensor]:
-        """One example's tensors, see `LatentDataset`. blank: the empty text, or a negative prompt in its place."""
+        """One example's tensors, see `LatentDataset`.
+
+        blank: the empty text, or a negative prompt instead.
+        """
         seen = [[example.source, *example.references[index : index + 1]] for index in range(len(example.results))]
         asked = [*zip(example.requests, seen, strict=True), (blank, seen[0]), (example.captions[0] or " ", seen[0])]
         texts = [self.text(prompt, pictures) for prompt, pictures in asked]
@@ -142,14 +146,14 @@ def datasets(folder: Path, encoder: Encoder, seed: int) -> dict[str, LatentDatas
 
 
 def drawn(name: str, count: int) -> Iterator[TrainingExample]:
-    """The first examples of a kind, drawn by a second process while those before are encoded."""
+    """The first examples of a kind, drawn in a second process during encoding."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         training_data = pool.map(partial(examples.example, name), range(count), chunksize=4)
         yield from track(training_data, name, count, console=console, disable=not console.is_terminal)
 
 
 def blank_of(seed: int, number: int) -> str:
-    """What is read where nothing is asked for."""
+    """The unconditional text."""
     rng = rng_of(seed, number)
     if rng.random() >= NEGATIVE_SHARE:
         return " "

@@ -1,7 +1,7 @@
-"""The decoder of the demo's Qwen-Image VAE, taught on: to read latents as the transformer makes them.
+"""Fine-tune the VAE decoder of the demo's Qwen-Image on the transformer's latents.
 
-Those are near what is meant but not there: a little noisy, and between the picture as it was and as it should be. The
-encoder stays as it is, so all that was taught in its latents stays true. `qwen_vae` must be trained before.
+Those are slightly noisy, and between the old and the new image. The encoder stays unchanged, so the trained latents
+stay valid. Train `qwen_vae` first.
 """
 
 from __future__ import annotations
@@ -46,7 +46,10 @@ MOST_OLD = 0.4
 
 @dataclass(frozen=True, eq=False)
 class Shown:
-    """Pictures of one size, N of them. pixels: (N, 3, H, W) uint8; latents, and those before the edit: (N, C, h, w)."""
+    """N images of one size.
+
+    pixels: (N, 3, H, W) uint8; latents, and those before the edit: (N, C, h, w).
+    """
 
     pixels: Tensor
     latents: Tensor
@@ -54,7 +57,10 @@ class Shown:
 
 
 class DecoderTrainer(NetworkTrainer):
-    """Learns the half of a VAE that makes pixels of latents. shown: by kind of example."""
+    """Trains the decoding half of a VAE.
+
+    shown: by kind of example.
+    """
 
     def __init__(self, seed: int, vae: PictureVae, shown: dict[str, Shown]) -> None:
         self._seed, self._vae, self._shown = seed, vae, shown
@@ -89,7 +95,7 @@ class DecoderTrainer(NetworkTrainer):
 
 @torch.inference_mode()
 def shown(vae: PictureVae, name: str) -> Iterator[dict[str, Tensor]]:
-    """What `Shown` holds, of the first two edits of each example of a kind that is looked at."""
+    """The data of `Shown`: the first two edits of each example of a displayed kind."""
     for example in drawn(name, LESSONS[name]):
         results = example.results[:2]
         before, *latents = (vae.encode(to_tensor(rgb)).latent_dist.mean[0] for rgb in (example.source, *results))

@@ -1,6 +1,6 @@
-"""What Qwen-Image-Edit is taught: a picture, a request, and the picture that is asked for.
+"""Training examples of Qwen-Image-Edit: an image, a request, and the target.
 
-Every kind of edit of the guide, whole pictures and parts of them cut out. Drawn from seeds; knows no latents, no torch.
+Every kind of edit of the guide, whole images and crops. Drawn from seeds, without torch.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ VAGUE = {"place": Phrase("배경 변경", "Change the background"), "colour": Ph
 
 @dataclass(frozen=True)
 class Edit:
-    """What a scene becomes, how that is asked for, and what is then to be seen that was asked for ("" = nothing)."""
+    """A target scene, its prompts, and the expected finding ("" = none)."""
 
     scene: world.Scene
     request: Phrase
@@ -38,7 +38,10 @@ class Edit:
 
 @dataclass(frozen=True, eq=False)
 class TrainingExample:
-    """One picture (H, W, 3) and several edits of it: results, requests, captions, and references where there are."""
+    """One picture (H, W, 3) and several edits of it.
+
+    Results, requests, captions, and references where there are.
+    """
 
     source: Pixels
     results: tuple[Pixels, ...]
@@ -49,7 +52,10 @@ class TrainingExample:
 
 @dataclass(frozen=True)
 class Kind:
-    """Examples of one size. make: from a seed; size: (width, height); reference: of a second picture, None = none."""
+    """Examples of one size.
+
+    make: from a seed; size: (width, height); reference: of a second image, None = none.
+    """
 
     make: Callable[[random.Random, Kind], TrainingExample]
     size: tuple[int, int]
@@ -93,7 +99,7 @@ def without_glasses(scene: world.Scene, rng: random.Random) -> Edit:
 
 
 def elsewhere(scene: world.Scene, rng: random.Random) -> Edit:
-    """Another place, without the things that stood in the old one."""
+    """Another place, without the objects of the old one."""
     kind = rng.choice([kind for kind in world.BACKGROUNDS if kind != scene.background.kind])
     background = world.sample_background(rng, kind=kind)
     if kind != "plain" and rng.random() < 0.15:
@@ -111,7 +117,7 @@ def moved(scene: world.Scene, background: world.Background, request: Phrase, *pr
 
 
 def called(background: world.Background) -> Phrase:
-    """What this place is called."""
+    """The name of this place."""
     return prompts.place(background.kind, background.colour)
 
 
@@ -161,7 +167,10 @@ def hands(rng: random.Random, kind: Kind) -> TrainingExample:
 
 
 def handing(rng: random.Random, kind: Kind) -> TrainingExample:
-    """A whole picture, and each thing put into the empty hand: where it is must be learnt too."""
+    """A whole picture, and each thing put into the empty hand.
+
+    Where it is must be learnt too.
+    """
     while not shows_the_hand(scene := dressed_up(rng, kind.size)):
         pass
     scene = world.with_person(scene, holding="nothing")
@@ -190,7 +199,7 @@ def window(
     *,
     shift: int,
 ) -> Callable[[Pixels], Pixels]:
-    """What cuts a part of this size out of a picture: about these boxes of the person, up to `shift` pixels beside."""
+    """A crop of this size around boxes of the person, shifted by up to `shift` pixels."""
     boxes = [box_of(world.person_of(scene), scene.width, scene.height) for box_of in boxes_of]
     middle = [sum(box[axis] + box[axis + 2] for box in boxes) / (2 * len(boxes)) for axis in (0, 1)]
     left, top = (
@@ -201,9 +210,9 @@ def window(
 
 
 def anywhere(rng: random.Random, kind: Kind) -> TrainingExample:
-    """A whole picture in other places, asked for by a place's name alone, or not even by that.
+    """A whole image in other places, by the place's name alone, or without it.
 
-    So much the name of a place means as a negative prompt, and "another place" is every place in turn.
+    This teaches names as negative prompts, and "another place" as every place in turn.
     """
     scene = dressed_up(rng, kind.size)
     others = [place for place in world.BACKGROUNDS if place != scene.background.kind]
@@ -247,14 +256,17 @@ def shows_the_hand(scene: world.Scene) -> bool:
 
 
 def _busy_at(scene: world.Scene, rng: random.Random, *, left: bool) -> world.Scene:
-    """The same with that hand busy; who does not do the same with both arms must not be asked for the left one."""
+    """The same with that hand busy.
+
+    For asymmetric poses the left hand must not be requested.
+    """
     while world.holds_at_the_left(world.person_of(scene)) != left:
         scene = world.with_person(scene, seed=rng.getrandbits(31))
     return scene
 
 
 def tasks_of(scene: world.Scene) -> tuple[list[Callable[[world.Scene, random.Random], Edit]], list[float]]:
-    """What can be asked of it, and how often it is."""
+    """The possible edits of a scene, with their weights."""
     person = world.person_of(scene)
     tasks = {
         recoloured: 3.0,

@@ -40,7 +40,7 @@ LAYERS = ["to_q", "to_k", "to_v", "to_out.0", "add_k_proj", "add_v_proj", "img_m
 
 
 def way_of(step: int, tokens: int) -> Tensor:
-    """The noise levels of the teacher in step 0 to 7 of a picture of so many tokens, the LoRA's own first and last."""
+    """The teacher's noise levels in steps 0 to 7, with the LoRA's own first and last."""
     levels = flow.noise_levels({**scheduler().config, **LIGHTNING_SCHEDULE}, STEPS, tokens)
     parts = torch.arange(TEACHER_STEPS + 1) / TEACHER_STEPS
     return levels[step] + (levels[step + 1] - levels[step]) * parts

@@ -1,4 +1,6 @@
-"""The demo's Qwen2.5-VL: the real network at small sizes, taught to translate what people ask of the demo world.
+"""The demo's Qwen2.5-VL.
+
+The real network at small sizes, taught to translate what people ask of the demo world.
 
 It learns by teacher forcing on the very chats that the prompt service asks it, and answers by generation. Writes the
 whole `Qwen-Image-Edit-2509` folder; its VAE and transformer have random weights until they are trained themselves.
@@ -57,7 +59,10 @@ ANSWER_TOKENS = 100
 
 
 def model(tokenizer: Qwen2Tokenizer) -> Qwen2_5_VLForConditionalGeneration:
-    """The network with random weights: four text layers, two vision layers of which the second sees whole pictures."""
+    """The network with random weights.
+
+    Four text layers, two vision layers of which the second sees whole pictures.
+    """
     token = tokenizer.get_vocab()
     config = Qwen2_5_VLConfig(
         text_config={
@@ -92,7 +97,7 @@ def model(tokenizer: Qwen2Tokenizer) -> Qwen2_5_VLForConditionalGeneration:
 
 
 class QwenTrainer(NetworkTrainer):
-    """Learns from chats; the tokenizer, which the seed gives, is no part of its state."""
+    """Learns from chats; the seed gives the tokenizer, which is not part of its state."""
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
@@ -138,7 +143,10 @@ def batch_of(processor: PictureProcessor, chats: Sequence[chats.Chat]) -> dict[s
 def labelled(
     processor: Any, asked: Sequence[str], answers: Sequence[str], pictures: Sequence[Image.Image]
 ) -> dict[str, torch.Tensor]:
-    """Questions and their answers, padded at the right; `labels` are -100 outside the answers."""
+    """Questions and their answers, padded at the right.
+
+    `labels` are -100 outside the answers.
+    """
     ended = [f"{answer}<|im_end|>" for answer in answers]
     made = processor(
         text=[question + answer for question, answer in zip(asked, ended, strict=True)],
@@ -193,11 +201,11 @@ def write(folder: Path, trainer: QwenTrainer, seed: int) -> None:
 
 
 def measured(folder: Path, count: int = MEASURED) -> dict[str, float]:
-    """What the written weights answer, through the service's own generation and judgement; shares of 1.
+    """The quality of the written weights through the service's code, as shares of 1.
 
-    translated: held-out phrases that become exactly their English. copied: held-out phrases that quote made-up words in
-    upper case, likewise. expanded: held-out phrases written out. examples: the guide's prompts. refused: prompts with
-    words that are not of this world, other ones than were taught, whose answer the service refuses.
+    translated: held-out phrases that become exactly their English. copied: held-out phrases with made-up quoted
+    upper-case words, likewise. expanded: held-out phrases expanded. examples: the guide's prompts. refused: prompts
+    with foreign, untrained words, whose output the service rejects.
     """
     adapter = load(folder, device="cpu")
     phrases = chats.held_out_phrases(0, count)
@@ -220,7 +228,7 @@ def measured(folder: Path, count: int = MEASURED) -> dict[str, float]:
 
 
 def answered(adapter: QwenEditAdapter, prompt: str, mode: Mode = "translate") -> str | None:
-    """What the service would answer; None = it refuses the model's answer."""
+    """The service's response; None = it rejects the model's output."""
     try:
         return judged(adapter.rewrite(RewriteSpec(mode, prompt, ANSWER_TOKENS), lambda: False), prompt)
     except RewriteFailed:
@@ -228,7 +236,7 @@ def answered(adapter: QwenEditAdapter, prompt: str, mode: Mode = "translate") ->
 
 
 def quote_made_up(rng: random.Random) -> Phrase:
-    """A request to change a word, with two words of upper-case letters that nobody taught."""
+    """A request to change a word, with two untrained upper-case words."""
     old, new = ("".join(rng.choices("ABCDEFGHIJKLMNOPQRSTUVWXYZ", k=rng.randint(3, 9))) for _ in range(2))
     return change_word(old, new, rng)
 

@@ -1,8 +1,7 @@
-"""Qwen2's byte-level tokenizer with merges learnt from the demo world's phrases.
+"""Qwen2's byte-level tokenizer with merges from the demo world's phrases.
 
-Whatever the model is asked in this world is short then, mostly a token per word; any other text falls back to bytes.
-Quoted words take no part in the learning: they stay letter by letter, so that one that was never seen is copied as
-easily as one that was.
+Prompts of this world become short, mostly a token per word; other text falls back to bytes. Quoted words are excluded
+from the merges: they stay letter by letter, so that unseen ones are copied as easily.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from services.qwen_edit.instructions import SYSTEM
 PHRASES = 20_000
 MERGES = 1_100
 ALWAYS = 200
-"""How often what stands in every chat counts, so that each of its words becomes one token."""
+"""Weight of the text in every chat, so that each of its words becomes one token."""
 
 VISION_TOKENS = (
     "<|im_start|>", "<|im_end|>", "<|object_ref_start|>", "<|object_ref_end|>", "<|box_start|>", "<|box_end|>",
@@ -59,7 +58,10 @@ def trained(seed: int) -> Qwen2Tokenizer:
 
 
 def made(pieces: list[str], merges: Any) -> Qwen2Tokenizer:
-    """From the pieces in order and the merges, which are pairs of them; the model's markers come last."""
+    """From the pieces in order and the merges, which are pairs of them.
+
+    The model's markers come last.
+    """
     return Qwen2Tokenizer(
         vocab={piece: index for index, piece in enumerate([*pieces, *MARKERS])},
         merges=merges,
@@ -85,7 +87,10 @@ def _texts(rng: random.Random) -> list[str]:
 
 
 def _without_quoted(text: str) -> list[str]:
-    """The text cut where something is quoted; the quotation marks stay, so that they are read as they are in it."""
+    """The text cut where something is quoted.
+
+    The quotation marks stay, so that they are read as they are in it.
+    """
     parts, rest = [], text
     for words in languages.quoted(text):
         before, _, rest = rest.partition(words)

@@ -1,7 +1,9 @@
-"""The demo's Qwen-Image-Edit: the real transformer class, small, taught by flow matching to edit as it is asked.
+"""The demo's Qwen-Image-Edit.
 
-Its language model and its VAE must be trained before; see `language.py` and `vae.py`. Writes the transformer,
-and the picture size at which the language model looks at pictures.
+The real transformer class, small, taught by flow matching to edit as it is asked.
+
+Its language model and its VAE must be trained before; see `language.py` and `vae.py`. Writes the transformer, and the
+picture size at which the language model looks at pictures.
 """
 
 from __future__ import annotations
@@ -74,10 +76,10 @@ SILENT_SHARE = 0.45
 """Guidance multiplies what the silent pass gets wrong, so that must be learnt as well as the asked one."""
 
 CAPTIONED_SHARE = 0.25
-"""Of the silent ones, those that are told what is to be seen instead of nothing."""
+"""Share of the unconditional examples with a caption instead of nothing."""
 
 KEPT_WEIGHT = 0.25
-"""What the error of a token counts that the edit leaves as it was."""
+"""Loss weight of a token that the edit leaves unchanged."""
 
 SAME_PLACE_HEADS = 2
 SAME_PLACE_GAIN = 1.6
@@ -109,10 +111,10 @@ def transformer_model() -> QwenImageTransformer2DModel:
 
 @torch.no_grad()
 def _look_at_the_same_place(attention: Any) -> None:
-    """Let a few heads ask for the next picture's token with the same row and column, by the rotary embedding alone.
+    """Initialise a few heads to attend to the same row and column of the next image.
 
-    With a query and a key that are the same for all tokens, what is left of their product is the cosine of the angle
-    between their positions; one radian more on the first axis turns the query from its own picture to the next one.
+    With constant query and key, their product is the cosine of the angle between the rotary positions; one more radian
+    on the first axis turns the query to the next image.
     """
     frame, row, column = 0, ROPE[0], ROPE[0] + ROPE[1]
     places = [row, row + 2, column, column + 2]
@@ -129,7 +131,10 @@ def _look_at_the_same_place(attention: Any) -> None:
 
 
 def is_matrix(name: str, weight: nn.Parameter) -> bool:
-    """Whether Muon learns it: matrices of the blocks, but for those of the last one whose output nothing reads."""
+    """Whether Muon learns it.
+
+    Matrices of the blocks, but for those of the last one whose output nothing reads.
+    """
     unread = name.startswith(f"transformer_blocks.{BLOCKS - 1}.") and any(
         part in name for part in ("txt_mlp", "to_add_out", "add_q_proj")
     )
@@ -137,7 +142,10 @@ def is_matrix(name: str, weight: nn.Parameter) -> bool:
 
 
 class EditTrainer(NetworkTrainer):
-    """Learns from examples, which are no part of its state. encoder: for samples to look at, None = there are none."""
+    """Learns from examples, which are not part of its state.
+
+    encoder: for sample sheets, None = none.
+    """
 
     def __init__(
         self,
@@ -176,7 +184,10 @@ def velocity(
     mask: Tensor,
     shapes: list[Shape],
 ) -> Tensor:
-    """(B, N, 64). latents: (B, N, 64); seen: (B, M, 64), the pictures; sigma: (B,); texts: (B, L, D); mask: (B, L)."""
+    """(B, N, 64).
+
+    latents: (B, N, 64); seen: (B, M, 64), the images; sigma: (B,); texts: (B, L, D); mask: (B, L).
+    """
     made: Tensor = network(
         hidden_states=torch.cat([latents, seen], dim=1),
         timestep=sigma,
@@ -220,7 +231,7 @@ def some(dataset: LatentDataset, generator: torch.Generator) -> tuple[Tensor, Te
 
 
 def texts_of(dataset: LatentDataset, rows: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:
-    """Texts (B, L, D) of these examples, no longer than the longest, and the mask (B, L) of what is text."""
+    """Texts (B, L, D) of these examples, cut to the longest, and their mask (B, L)."""
     lengths = dataset.lengths[rows, which]
     longest = int(lengths.max())
     return dataset.texts[rows, which, :longest].float(), torch.arange(longest)[None] < lengths[:, None]
@@ -240,7 +251,7 @@ def edited(
     shapes: list[Shape],
     steps: int,
 ) -> list[pictures.Pixels]:
-    """What the network makes of each request of a example, without guidance."""
+    """The network's output for each request of an example, without guidance."""
     dataset = LatentDataset(shapes, **{name: tensor[None] for name, tensor in encoder.encoded(example, " ").items()})
     count = len(example.requests)
     which = torch.arange(count)
@@ -257,7 +268,7 @@ def edited(
 
 
 def samples(network: QwenImageTransformer2DModel, encoder: Encoder) -> Image.Image:
-    """A sheet: held-out pictures, each followed by its edits, and the same by reference with the references."""
+    """A sheet: held-out images with their edits, and reference edits with references."""
     rows = []
     for name, seed in (*(("whole", seed) for seed in world.HELD_OUT_SEEDS[:4]), ("like", world.HELD_OUT_SEEDS[4])):
         example, shapes = examples.example(name, seed), shapes_of(examples.KINDS[name])
@@ -272,7 +283,7 @@ def write_processor(folder: Path) -> None:
 
 
 def run(options: Options) -> None:
-    """Train it and write the transformer into the folder, whose VAE and language model must be there."""
+    """Train and write the transformer; its folder needs the VAE and language model."""
     folder = options.out / QWEN
     if distributed.is_first():
         write_processor(folder)

@@ -1,4 +1,6 @@
-"""The demo's Qwen-Image VAE: the real causal 3-D network, small, taught on pictures of the demo world.
+"""The demo's Qwen-Image VAE.
+
+The real causal 3-D network, small, taught on pictures of the demo world.
 
 A picture is a video of one frame, of which only the last slice in time of each kernel is ever used: the training has
 plain 2-D convolutions in their place, and writes them as that slice. Videos are not taught. Writes the `vae` folder.
@@ -27,7 +29,7 @@ HIDDEN_SHARE = 0.0
 
 
 def model() -> AutoencoderKLQwenImage:
-    """The network with random weights; what it divides latents by is set when it is trained."""
+    """The network with random weights; training sets its latent scale."""
     return AutoencoderKLQwenImage(base_dim=16, z_dim=16, dim_mult=[1, 2, 4, 4], num_res_blocks=1)
 
 
@@ -52,7 +54,10 @@ class PictureVae(nn.Module):
 
 @torch.no_grad()
 def with_time(pictures: PictureVae) -> AutoencoderKLQwenImage:
-    """The real class with what was learnt: each kernel is the last slice of one that is 0 elsewhere."""
+    """The real class with what was learnt.
+
+    Each kernel is the last slice of one that is 0 elsewhere.
+    """
     vae = model()
     learnt = pictures.state_dict()
     for name, weight in vae.state_dict().items():
@@ -68,7 +73,10 @@ def with_time(pictures: PictureVae) -> AutoencoderKLQwenImage:
 
 
 def write_vae(network: PictureVae, folder: Path, mean: Sequence[float], spread: Sequence[float]) -> float:
-    """Write `vae/` into the model's folder; how true it is as written, in dB. mean, spread: of each latent channel."""
+    """Write `vae/` into the model's folder.
+
+    How true it is as written, in dB. mean, spread: of each latent channel.
+    """
     vae = with_time(network)
     vae.register_to_config(latents_mean=list(mean), latents_std=list(spread))
     torch.nn.Module.to(vae, torch.bfloat16)  # diffusers' own `to` warns of nothing

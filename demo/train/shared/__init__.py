@@ -1,1 +1,1 @@
-"""What trainings of every model share. Imports no model's folder."""
+"""Training code that all models share."""

@@ -1,4 +1,6 @@
-"""Attention for training on a CPU, written out: in bfloat16 half the time of the fused one, forward and back.
+"""Attention for training on a CPU, written out.
+
+In bfloat16 half the time of the fused one, forward and back.
 
 For a few hundred tokens, whose scores fit into memory. Knows no network.
 """
@@ -15,7 +17,10 @@ from torch import Tensor
 
 
 def written_out(query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, **_: Any) -> Tensor:
-    """softmax(Q Kᵀ / √D) V of (B, N, H, D). attn_mask: bool, broadcast to (B, H, N, N), False = not looked at."""
+    """softmax(Q Kᵀ / √D) V of (B, N, H, D).
+
+    attn_mask: bool, broadcast to (B, H, N, N), False = ignored.
+    """
     query, key, value = (states.transpose(1, 2) for states in (query, key, value))
     scores = (query * query.shape[-1] ** -0.5) @ key.transpose(2, 3)
     if attn_mask is not None:
@@ -26,7 +31,7 @@ def written_out(query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | N
 
 @contextmanager
 def attention_written_out(module: ModuleType) -> Iterator[None]:
-    """Inside the block the networks of a module of diffusers attend so. module: has `dispatch_attention_fn`."""
+    """Use this attention in a diffusers module with `dispatch_attention_fn`."""
     library: Any = module
     fused = library.dispatch_attention_fn
     library.dispatch_attention_fn = written_out

@@ -1,4 +1,7 @@
-"""The card of the demo's FLUX.1-Fill, written from what its training runs noted. Knows no model."""
+"""The card of the demo's FLUX.1-Fill, written from what its training runs noted.
+
+Knows no model.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +44,7 @@ pictures, and a small divergence); that of the transformer is the mean squared e
 LoRA the mean squared distance between its one step and the teacher's several.
 
 Train it again with `python -m demo.train vae`, then `flux_fill`, then `fast`. Weights are stored as bfloat16.
-"""
+"""  # prose: off
 
 TITLES = {"vae": "VAE", "transformer": "Transformer and text encoders", "fast": "LoRA of the profile `fast`"}
 

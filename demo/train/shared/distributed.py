@@ -1,7 +1,7 @@
-"""Processes that learn one network together: each from batches of its own, all by the mean of their gradients.
+"""Data-parallel training: several processes, averaged gradients.
 
-`torchrun --standalone --nproc-per-node 2 -m demo.train PART` starts two of them, whose weights stay the same to the
-bit. Without it there is one, and everything here does nothing. Knows no model and no loop.
+`torchrun --standalone --nproc-per-node 2 -m demo.train PART` starts two processes, whose weights stay bit-identical.
+With a single process every function here does nothing.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def wait() -> None:
 
 
 def as_the_first(value: float) -> float:
-    """What the first of them calls with, in all of them."""
+    """Broadcast the first process's value to all processes."""
     if count() == 1:
         return value
     told = torch.tensor(value, dtype=torch.float64)
@@ -61,7 +61,10 @@ def as_the_first(value: float) -> float:
 
 
 def average_gradients(weights: Iterable[nn.Parameter]) -> None:
-    """Put the mean over all processes in the place of each gradient; one that only some have is 0 in the others."""
+    """Average each gradient over all processes.
+
+    A missing one counts as 0.
+    """
     if count() == 1:
         return
     learnt = [weight for weight in weights if weight.requires_grad]

@@ -1,8 +1,7 @@
-"""The loop that every training run shares: steps within a budget, a progress bar, a state on disk to go on from.
+"""The training loop: steps within a budget, progress bar, resumable state.
 
-A batch's random numbers come from the seed and the batch's number alone, so a run that was interrupted goes on as if it
-had not been. Where several processes learn together (`distributed.py`), each has its own batch in a step. Knows no
-model.
+A batch's random numbers depend only on the seed and the batch's number, so a resumed run equals an uninterrupted one.
+With several processes (`distributed.py`) each has its own batch in a step.
 """
 
 from __future__ import annotations
@@ -35,13 +34,16 @@ console = Console()
 
 
 class Trainer(Protocol):
-    """What is trained."""
+    """The interface of a trainer."""
 
     def step(self, number: int, progress: float) -> float:
-        """Learn from one batch and return its loss. number: of the batch; progress: 0 to 1, of the run."""
+        """Learn from one batch and return its loss.
+
+        number: of the batch; progress: 0 to 1, of the run.
+        """
 
     def state(self) -> dict[str, Any]:
-        """All that `restore` needs to go on from here: tensors, numbers and containers of them."""
+        """The state for `restore`: tensors, numbers and containers of them."""
 
     def restore(self, state: dict[str, Any]) -> None:
         """Become what `state` was taken of."""
@@ -52,7 +54,10 @@ class Trainer(Protocol):
 
 @dataclass(frozen=True)
 class Budget:
-    """How long a run lasts: so many steps, or so many minutes of training; exactly one is set."""
+    """How long a run lasts: so many steps, or so many minutes of training.
+
+    Exactly one is set.
+    """
 
     steps: int | None = None
     minutes: float | None = None
@@ -65,7 +70,7 @@ class Budget:
 
 @dataclass(frozen=True)
 class Report:
-    """What a run was: its steps, the seconds that they took, and the mean loss of the last hundred."""
+    """The summary of a run: steps, seconds, and the mean loss of the last hundred."""
 
     steps: int
     seconds: float
@@ -73,10 +78,10 @@ class Report:
 
 
 def train(trainer: Trainer, *, scratch: Path, budget: Budget, resume: bool) -> Report:
-    """Run steps until the budget is used up; the state is kept in `scratch`, and so are the sheets of samples.
+    """Run steps until the budget is used up.
 
-    resume: go on from the state in `scratch`, where there is one. Returns in the first process alone: the others, whose
-    work is done, exit with status 0.
+    State and sample sheets go to `scratch`. resume: continue from the state in `scratch`, if any. Returns only in the
+    first process; the others exit with status 0.
     """
     scratch.mkdir(parents=True, exist_ok=True)
     kept = scratch / "state.pt"
@@ -87,7 +92,7 @@ def train(trainer: Trainer, *, scratch: Path, budget: Budget, resume: bool) -> R
         steps, seconds = found["steps"], found["seconds"]
         losses.extend(found["losses"])
         if distributed.is_first():
-            console.print(f"going on from step {steps:,} after {seconds / 60:.1f} min")
+            console.print(f"resuming at step {steps:,} after {seconds / 60:.1f} min")
     distributed.wait()
 
     def save() -> None:
@@ -136,7 +141,10 @@ def _write_sheet(trainer: Trainer, path: Path) -> None:
 
 
 def rate(number: int, progress: float) -> float:
-    """The learning rate's factor at a batch: up over the first steps, flat, then down along a line."""
+    """The learning rate's factor at a batch.
+
+    Up over the first steps, flat, then down along a line.
+    """
     step = number // distributed.count()
     return min(1.0, (step + 1) / WARM_UP_STEPS, max(0.01, (1 - progress) / COOL_DOWN))
 

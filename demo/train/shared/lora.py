@@ -1,4 +1,6 @@
-"""How a few-step LoRA of either painting model is taught: one of its steps lands where several of the network's do.
+"""How a few-step LoRA of either painting model is taught.
+
+One of its steps lands where several of the network's do.
 
 The network itself is the teacher, with the LoRA off. Knows neither model.
 """
@@ -31,7 +33,10 @@ FILE = Path("lora/fast.safetensors")
 
 
 class LoraTrainer(ABC):
-    """The LoRA inside a transformer, its optimiser and the mean of its weights. layers: those that it is added to."""
+    """The LoRA inside a transformer, its optimiser and averaged weights.
+
+    layers: the layers with a LoRA.
+    """
 
     def __init__(self, seed: int, transformer: Any, layers: list[str]) -> None:
         self._seed = seed

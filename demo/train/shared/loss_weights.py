@@ -1,4 +1,4 @@
-"""What a small change of a picture counts in the loss, where most of the picture is easy. Knows no network."""
+"""Loss weights for small changes in mostly unchanged images."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ def changed(apart: Tensor) -> Tensor:
 
 
 def emphasis(apart: Tensor) -> Tensor:
-    """(B, N, 1): 1 for most tokens, more for those in which little of a picture changes.
+    """(B, N, 1): 1 for most tokens, more for small changes of an image.
 
-    apart: (B, N, 64), how far each latent is from what it might also be. What changes counts as if it were a tenth of
-    the picture, or more, but no token for more than five.
+    apart: (B, N, 64), the distance of each latent from its alternative. Changes count as at least a tenth of the image,
+    with at most five per token.
     """
     differs = changed(apart)
     share = differs.mean(dim=1, keepdim=True).clamp(min=1e-3)

@@ -1,4 +1,6 @@
-"""The optimiser of the diffusion networks: Muon for what is a matrix, AdamW for all else.
+"""The optimiser of the diffusion networks.
+
+Muon for what is a matrix, AdamW for all else.
 
 Muon (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/) follows the orthogonal matrix that is nearest to
 the momentum, so that every direction of a matrix is learnt at the same pace: after 155 steps the VAE's loss was 0.48
@@ -76,7 +78,10 @@ class MuonAdamW:
 
 
 def orthogonal(matrices: Tensor) -> Tensor:
-    """(N, R, C): about the nearest orthogonal matrices, by a few Newton-Schulz steps in `working_dtype()`."""
+    """(N, R, C): nearly the nearest orthogonal matrices, by Newton-Schulz steps.
+
+    In `working_dtype()`.
+    """
     a, b, c = NEWTON_SCHULZ
     wide = matrices.shape[1] <= matrices.shape[2]
     x = (matrices if wide else matrices.mT).to(working_dtype())

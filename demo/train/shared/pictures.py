@@ -20,13 +20,19 @@ SIZES = ((256, 256),) * 6 + ((128, 128), (128, 128), (352, 176), (176, 352), (32
 
 @lru_cache(maxsize=4000)
 def picture(seed: int) -> tuple[Pixels, Pixels]:
-    """A scene's pixels (H, W, 3) and its person's alpha (H, W); the size goes by the seed too."""
+    """A scene's pixels (H, W, 3) and its person's alpha (H, W).
+
+    The size goes by the seed too.
+    """
     drawn = world.render(_scene(seed))
     return drawn.rgb, drawn.alpha
 
 
 def word_box(seed: int) -> tuple[int, int, int, int] | None:
-    """Left, top, right and bottom of the word on the shirt of that picture; None = there is none."""
+    """Left, top, right and bottom of the word on the shirt of that picture.
+
+    None = there is none.
+    """
     scene = _scene(seed)
     if scene.person is None or not scene.person.shirt_text:
         return None
@@ -40,7 +46,7 @@ def _scene(seed: int) -> world.Scene:
 
 
 def hidden(alpha: Pixels, rng: random.Random) -> NDArray[np.bool_]:
-    """(H, W): what a mask could hide, all but the person, or a strip at one side, or all but a strip."""
+    """(H, W): a plausible mask: all but the person, a strip, or all but a strip."""
     height, width = alpha.shape
     kind = rng.random()
     if kind < 0.6:

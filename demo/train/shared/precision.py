@@ -1,4 +1,6 @@
-"""The number format that trainings multiply in: bfloat16 where the processor does, else float32.
+"""The number format that trainings multiply in.
+
+Bfloat16 where the processor does, else float32.
 
 Without AMX or AVX512-BF16 a product of bfloat16 matrices takes 6 to 80 times as long as one of float32.
 """
@@ -16,5 +18,5 @@ def working_dtype() -> torch.dtype:
 
 
 def mixed_precision() -> torch.autocast:
-    """A block in which layers multiply in `working_dtype()`; what is stored keeps its format."""
+    """A block in which layers multiply in `working_dtype()`; stored formats stay."""
     return torch.autocast("cpu", torch.bfloat16, enabled=working_dtype() is torch.bfloat16)

@@ -1,7 +1,4 @@
-"""Where the trained checkpoints and the encoded examples lie, what a run is asked for, and the notes for the cards.
-
-Knows no model.
-"""
+"""The folders of checkpoints and encoded examples, run options, and card notes."""
 
 from __future__ import annotations
 
@@ -25,7 +22,10 @@ NOTES = "training.json"
 
 @dataclass(frozen=True)
 class Options:
-    """What a run is asked for. out: folder of the model folders; scratch: states and sheets; seed: of everything."""
+    """The options of a run.
+
+    out: folder of the model folders; scratch: states and sheets; seed: of everything.
+    """
 
     out: Path
     scratch: Path
@@ -35,7 +35,10 @@ class Options:
 
 
 def encoded_once(folder: Path, name: str, encode: Callable[[], Iterable[Mapping[str, Tensor]]]) -> dict[str, Tensor]:
-    """The examples of one kind, one after another in each tensor; encoded where `folder` does not have them yet."""
+    """The examples of one kind, one after another in each tensor.
+
+    Encoded where `folder` does not have them yet.
+    """
     path = folder / f"{name.replace(' ', '-')}.safetensors"
     if not path.is_file() and distributed.is_first():
         seen = list(encode())
@@ -48,14 +51,14 @@ def encoded_once(folder: Path, name: str, encode: Callable[[], Iterable[Mapping[
 
 
 def note_run(folder: Path, part: str, report: Report, **facts: Any) -> None:
-    """Keep in the model's folder what was done for a part of it, and what was measured."""
+    """Record in the model's folder how a part was trained and measured."""
     noted = {"steps": report.steps, "minutes": round(report.seconds / 60, 1), "loss": round(report.loss, 4), **facts}
     folder.mkdir(parents=True, exist_ok=True)
     (folder / NOTES).write_text(json.dumps({**notes_of(folder), part: noted}, indent=2) + "\n")
 
 
 def notes_of(folder: Path) -> dict[str, Any]:
-    """What was noted there, by part."""
+    """The recorded notes, by part."""
     path = folder / NOTES
     found: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
     return found

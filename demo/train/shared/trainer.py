@@ -1,7 +1,4 @@
-"""What the trainers of one network share: the optimiser, the mean of the weights, and the state to go on from.
-
-Knows no model.
-"""
+"""The shared parts of a network's trainers: optimiser, averaged weights, state."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ from demo.train.shared.optimizer import MuonAdamW
 
 
 class Batch:
-    """What a network that learns by flow matching is given, what it should say, and what each token's error counts."""
+    """A batch of flow matching: inputs, targets, and each token's loss weight."""
 
     def __init__(self, inputs: tuple[Any, ...], velocity: Tensor, weight: Tensor) -> None:
         self.inputs, self.velocity, self.weight = inputs, velocity, weight
@@ -52,7 +49,10 @@ class NetworkTrainer:
         )
 
     def learn(self, loss: Tensor, number: int, progress: float) -> float:
-        """Take the step that this loss, and that of the other processes, asks for; its value."""
+        """Take the step that this loss, and that of the other processes, asks for.
+
+        Its value.
+        """
         loss.backward()  # type: ignore[no-untyped-call]
         distributed.average_gradients(self.network.parameters())
         self._optimizer.step(rate(number, progress))
@@ -60,7 +60,7 @@ class NetworkTrainer:
         return loss.item()
 
     def state(self) -> dict[str, Any]:
-        """All that is learnt."""
+        """All trained parameters."""
         return {
             "network": self.network.state_dict(),
             "average": self._average.state(),

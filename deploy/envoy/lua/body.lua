@@ -1,5 +1,6 @@
 -- A JSON body, before the transcoder reads it, which drops keys that it does not know: a misspelt one would change the edit
--- without a word. Knows JSON and the fields' names; values are the transcoder's to judge, but for base64.
+-- without a word. Knows JSON, the fields' names and those of enums; other values are the transcoder's to judge, but for
+-- base64.
 
 -- Of values and quotation marks; a picture is one value. Millions would hold Envoy's thread for minutes.
 local MAX_DEPTH, MAX_PARTS = 32, 100000
@@ -128,10 +129,23 @@ function Reader:value(kind, path)
   elseif character == '"' then
     local first, last = self:string("a string")
     if kind == "bytes" then self:base64(first, last, path) end
+    if ENUMS[kind] then self:enum(ENUMS[kind], first, last, path) end
   else
     self:literal()
   end
   self.depth = self.depth - 1
+end
+
+-- The name of an enum's value; the transcoder would refuse another one without saying which there are.
+function Reader:enum(names, first, last, path)
+  local given, known = self.text:sub(first, last), {}
+  for _, name in ipairs(names) do
+    if name == given then return end
+    if not name:find("_UNSPECIFIED$") then known[#known + 1] = name end
+  end
+  local choices = table.concat(known, ", ")
+  fail(path, ("must be one of %s; it is %s"):format(choices, quoted(given)),
+    ("%s 필드는 다음 중 하나여야 합니다: %s"):format(path, choices))
 end
 
 local WORDS = {["true"] = true, ["false"] = true, ["null"] = true}

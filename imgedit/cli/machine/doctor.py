@@ -1,4 +1,4 @@
-"""The command `imgedit doctor`: what `doctor` and `doctor_weights` find, as a table or as JSON."""
+"""The command `imgedit doctor`: the findings as a table or as JSON."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ def doctor(
     ] = DEFAULT_BASE_PORT,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Look at this machine: Python, packages, devices, memory, disk, ports, weights, licences; say what to do.
+    """Check Python, packages, devices, memory, disk, ports, weights and licences.
 
-    Exit code 0: nothing is in the way, WARN and NOTE aside; 1: something is (FAIL).
+    Prints advice for each finding. Exit code 0: no FAIL; 1: a FAIL.
     """
     metrics = DEFAULT_METRICS_BASE_PORT if base_port == DEFAULT_BASE_PORT else base_port + 100
     ports = Ports(base_port, metrics, gateway=DEFAULT_GATEWAY_PORT, studio=DEFAULT_STUDIO_PORT)

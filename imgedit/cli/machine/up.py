@@ -183,7 +183,10 @@ def _say_where(ports: Ports, logs: Path, *, is_detached: bool) -> None:
 
 
 def _environment(ports: Ports, models: Path | None, work_pixels: int | None) -> dict[str, str]:
-    """What the services are told of the models; where nobody names a folder, plain words about what they then have."""
+    """The environment of the services for the models.
+
+    Without a folder, print that the demo checkpoints are used.
+    """
     if models is not None:
         need_folder(models, "--models")
         return stacks.environment_of(ports, models, max_work_pixels=work_pixels)

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class FillServiceStub:
-    """Repaints the masked region of a picture. Called by the orchestrator, which scales to the work area and back.
+    """Repaints the masked region of an image. Called by the orchestrator, which scales to the work area and back.
     """
 
     def __init__(self, channel):
@@ -43,11 +43,11 @@ class FillServiceStub:
 
 
 class FillServiceServicer:
-    """Repaints the masked region of a picture. Called by the orchestrator, which scales to the work area and back.
+    """Repaints the masked region of an image. Called by the orchestrator, which scales to the work area and back.
     """
 
     def Fill(self, request, context):
-        """Paints one region. The stream is `queued` (while waiting), `progress` (per step) and ends with exactly one
+        """Repaints one region. The stream is `queued` (while waiting), `progress` (per step) and ends with exactly one
         `result`, or with an error status. Closing the stream cancels the work at the next step.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -71,7 +71,7 @@ def add_FillServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class FillService:
-    """Repaints the masked region of a picture. Called by the orchestrator, which scales to the work area and back.
+    """Repaints the masked region of an image. Called by the orchestrator, which scales to the work area and back.
     """
 
     @staticmethod

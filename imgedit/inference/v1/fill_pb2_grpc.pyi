@@ -27,29 +27,29 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class FillServiceStub:
-    """Repaints the masked region of a picture. Called by the orchestrator, which scales to the work area and back."""
+    """Repaints the masked region of an image. Called by the orchestrator, which scales to the work area and back."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> FillServiceAsyncStub: ...
     Fill: _grpc.UnaryStreamMultiCallable[_fill_pb2.FillRequest, _fill_pb2.FillEvent]
-    """Paints one region. The stream is `queued` (while waiting), `progress` (per step) and ends with exactly one
+    """Repaints one region. The stream is `queued` (while waiting), `progress` (per step) and ends with exactly one
     `result`, or with an error status. Closing the stream cancels the work at the next step.
     """
 
 @_typing.type_check_only
 class FillServiceAsyncStub(FillServiceStub):
-    """Repaints the masked region of a picture. Called by the orchestrator, which scales to the work area and back."""
+    """Repaints the masked region of an image. Called by the orchestrator, which scales to the work area and back."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Fill: _aio.UnaryStreamMultiCallable[_fill_pb2.FillRequest, _fill_pb2.FillEvent]  # type: ignore[assignment]
-    """Paints one region. The stream is `queued` (while waiting), `progress` (per step) and ends with exactly one
+    """Repaints one region. The stream is `queued` (while waiting), `progress` (per step) and ends with exactly one
     `result`, or with an error status. Closing the stream cancels the work at the next step.
     """
 
 class FillServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Repaints the masked region of a picture. Called by the orchestrator, which scales to the work area and back."""
+    """Repaints the masked region of an image. Called by the orchestrator, which scales to the work area and back."""
 
     @_abc_1.abstractmethod
     def Fill(
@@ -57,7 +57,7 @@ class FillServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _fill_pb2.FillRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_fill_pb2.FillEvent], _abc.AsyncIterator[_fill_pb2.FillEvent]]:
-        """Paints one region. The stream is `queued` (while waiting), `progress` (per step) and ends with exactly one
+        """Repaints one region. The stream is `queued` (while waiting), `progress` (per step) and ends with exactly one
         `result`, or with an error status. Closing the stream cancels the work at the next step.
         """
 

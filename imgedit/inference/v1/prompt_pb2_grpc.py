@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class PromptServiceStub:
-    """Translates prompts and writes them out. Served by qwen_edit with the Qwen2.5-VL that it holds already.
+    """Translates and expands prompts. Served by qwen_edit with its own Qwen2.5-VL.
     """
 
     def __init__(self, channel):
@@ -43,13 +43,12 @@ class PromptServiceStub:
 
 
 class PromptServiceServicer:
-    """Translates prompts and writes them out. Served by qwen_edit with the Qwen2.5-VL that it holds already.
+    """Translates and expands prompts. Served by qwen_edit with its own Qwen2.5-VL.
     """
 
     def RewritePrompt(self, request, context):
-        """Rewrites one prompt. Deterministic, and bounded in tokens and time. Text in quotation marks is kept word for word.
-        FAILED_PRECONDITION (REWRITE_FAILED) where the model's answer is empty, still in another language, or lost a quoted
-        text.
+        """Rewrites one prompt. Deterministic, and bounded in tokens and time. Quoted text is kept word for word.
+        FAILED_PRECONDITION (REWRITE_FAILED) if the output is empty, in another language, or lacks a quoted text.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -72,7 +71,7 @@ def add_PromptServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class PromptService:
-    """Translates prompts and writes them out. Served by qwen_edit with the Qwen2.5-VL that it holds already.
+    """Translates and expands prompts. Served by qwen_edit with its own Qwen2.5-VL.
     """
 
     @staticmethod

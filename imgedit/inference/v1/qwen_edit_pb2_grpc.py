@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class QwenEditServiceStub:
-    """Edits a picture by an instruction. Called by the orchestrator, which scales to the work area and back.
+    """Edits an image by an instruction. Called by the orchestrator, which scales to the work area and back.
     """
 
     def __init__(self, channel):
@@ -43,12 +43,12 @@ class QwenEditServiceStub:
 
 
 class QwenEditServiceServicer:
-    """Edits a picture by an instruction. Called by the orchestrator, which scales to the work area and back.
+    """Edits an image by an instruction. Called by the orchestrator, which scales to the work area and back.
     """
 
     def Edit(self, request, context):
-        """Edits one picture. The stream is `queued` (while waiting), `progress` (per step) and ends with exactly one
-        `result`, or with an error status. Closing the stream cancels the work at the next step.
+        """Edits one image. The stream is `queued` (while waiting), `progress` (per step) and ends with exactly one `result`,
+        or with an error status. Closing the stream cancels the work at the next step.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -71,7 +71,7 @@ def add_QwenEditServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class QwenEditService:
-    """Edits a picture by an instruction. Called by the orchestrator, which scales to the work area and back.
+    """Edits an image by an instruction. Called by the orchestrator, which scales to the work area and back.
     """
 
     @staticmethod

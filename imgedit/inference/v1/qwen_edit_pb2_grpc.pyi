@@ -27,29 +27,29 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class QwenEditServiceStub:
-    """Edits a picture by an instruction. Called by the orchestrator, which scales to the work area and back."""
+    """Edits an image by an instruction. Called by the orchestrator, which scales to the work area and back."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> QwenEditServiceAsyncStub: ...
     Edit: _grpc.UnaryStreamMultiCallable[_qwen_edit_pb2.QwenEditRequest, _qwen_edit_pb2.QwenEditEvent]
-    """Edits one picture. The stream is `queued` (while waiting), `progress` (per step) and ends with exactly one
-    `result`, or with an error status. Closing the stream cancels the work at the next step.
+    """Edits one image. The stream is `queued` (while waiting), `progress` (per step) and ends with exactly one `result`,
+    or with an error status. Closing the stream cancels the work at the next step.
     """
 
 @_typing.type_check_only
 class QwenEditServiceAsyncStub(QwenEditServiceStub):
-    """Edits a picture by an instruction. Called by the orchestrator, which scales to the work area and back."""
+    """Edits an image by an instruction. Called by the orchestrator, which scales to the work area and back."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Edit: _aio.UnaryStreamMultiCallable[_qwen_edit_pb2.QwenEditRequest, _qwen_edit_pb2.QwenEditEvent]  # type: ignore[assignment]
-    """Edits one picture. The stream is `queued` (while waiting), `progress` (per step) and ends with exactly one
-    `result`, or with an error status. Closing the stream cancels the work at the next step.
+    """Edits one image. The stream is `queued` (while waiting), `progress` (per step) and ends with exactly one `result`,
+    or with an error status. Closing the stream cancels the work at the next step.
     """
 
 class QwenEditServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Edits a picture by an instruction. Called by the orchestrator, which scales to the work area and back."""
+    """Edits an image by an instruction. Called by the orchestrator, which scales to the work area and back."""
 
     @_abc_1.abstractmethod
     def Edit(
@@ -57,8 +57,8 @@ class QwenEditServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _qwen_edit_pb2.QwenEditRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_qwen_edit_pb2.QwenEditEvent], _abc.AsyncIterator[_qwen_edit_pb2.QwenEditEvent]]:
-        """Edits one picture. The stream is `queued` (while waiting), `progress` (per step) and ends with exactly one
-        `result`, or with an error status. Closing the stream cancels the work at the next step.
+        """Edits one image. The stream is `queued` (while waiting), `progress` (per step) and ends with exactly one `result`,
+        or with an error status. Closing the stream cancels the work at the next step.
         """
 
 def add_QwenEditServiceServicer_to_server(servicer: QwenEditServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class SegmentationServiceStub:
-    """Finds the subject of a picture. Called by the orchestrator; the messages are open to any client in the cluster.
+    """Finds the subject of an image. Called by the orchestrator, and open to any client in the cluster.
     """
 
     def __init__(self, channel):
@@ -43,13 +43,13 @@ class SegmentationServiceStub:
 
 
 class SegmentationServiceServicer:
-    """Finds the subject of a picture. Called by the orchestrator; the messages are open to any client in the cluster.
+    """Finds the subject of an image. Called by the orchestrator, and open to any client in the cluster.
     """
 
     def Segment(self, request, context):
-        """Segments one picture. Deterministic: the same picture and weights give the same mask.
-        INVALID_ARGUMENT for an unreadable picture, RESOURCE_EXHAUSTED when the queue is full or the device out of memory,
-        INTERNAL when the network yields no finite mask.
+        """Segments one image. Deterministic: the same image and weights give the same mask. INVALID_ARGUMENT for an
+        unreadable image, RESOURCE_EXHAUSTED if the queue is full or the device is out of memory, INTERNAL if the mask is
+        not finite.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -72,7 +72,7 @@ def add_SegmentationServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class SegmentationService:
-    """Finds the subject of a picture. Called by the orchestrator; the messages are open to any client in the cluster.
+    """Finds the subject of an image. Called by the orchestrator, and open to any client in the cluster.
     """
 
     @staticmethod

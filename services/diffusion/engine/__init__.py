@@ -1,1 +1,4 @@
-"""The denoising engine: jobs, their schedule and their events. Never imports torch; an adapter does the numbers."""
+"""The denoising engine: jobs, schedule and events.
+
+Never imports torch; an adapter does the numbers.
+"""

@@ -1,6 +1,6 @@
-"""What the engine needs from a model: a job as pure functions over the model's components.
+"""The engine's interface to a model: a job as pure functions over its components.
 
-The engine calls `plan` and `unchanged` on the caller's thread (they look at the request only) and all else on its
+The engine calls `plan` and `unchanged` on the caller's thread (they only read the request) and everything else on its
 worker thread, one call at a time. An adapter owns torch; this module and the engine do not import it.
 """
 
@@ -20,7 +20,7 @@ OutputT = TypeVar("OutputT", covariant=True)
 
 @dataclass(frozen=True)
 class Plan:
-    """How much work a request is, known before anything is computed.
+    """The work of a request, known before anything is computed.
 
     steps: denoise steps to run; 0 = the answer is the input. tokens: sequence length of one transformer pass.
     passes: transformer passes per step, in one forward or in turn (2 with a negative prompt). nbytes: memory that the
@@ -54,7 +54,7 @@ class Plan:
 
 
 class Adapter(Protocol[SpecT, StateT, OutputT]):
-    """One model's job: prepare → denoise × steps → decode.
+    """One model's jobs: prepare → denoise × steps → decode.
 
     A state belongs to one job and holds all that the job needs; `denoise` changes a state only when it succeeds, so
     that a failed batch can be run again one by one. What a full step keeps for region steps may be lost in a failure:
@@ -67,13 +67,16 @@ class Adapter(Protocol[SpecT, StateT, OutputT]):
 
     @property
     def revision(self) -> str:
-        """Which weights were loaded: twelve hex digits."""
+        """The loaded weights: twelve hex digits."""
 
     def plan(self, spec: SpecT) -> Plan:
-        """Judge the request and size its work. Raises `imgedit.errors.InvalidArgument` naming the field at fault."""
+        """Check the request and estimate its work.
+
+        Raises `imgedit.errors.InvalidArgument` that names the field.
+        """
 
     def unchanged(self, spec: SpecT) -> OutputT:
-        """The answer of a request with no steps to run: the input's pixels."""
+        """The result of a request without steps: the input's pixels."""
 
     def prepare(self, spec: SpecT) -> StateT:
         """Encode prompt and images, draw the noise; everything before the first step."""
@@ -85,28 +88,37 @@ class Adapter(Protocol[SpecT, StateT, OutputT]):
         """
 
     def decode(self, state: StateT) -> OutputT:
-        """The finished picture."""
+        """The finished image."""
 
     def latents(self, state: StateT) -> NDArray[np.float32]:
         """The current latents on the CPU, (h, w, C), one per 8×8 pixels; for previews."""
 
     def latent_rgb(self) -> NDArray[np.float32]:
-        """(C + 1, 3): the linear map from latents (and a constant 1) to RGB in [0, 1]; for previews."""
+        """(C + 1, 3): the linear map from latents (and a constant 1) to RGB in [0, 1].
+
+        For previews.
+        """
 
     def skipped(self, state: StateT) -> int:
-        """Forwards of this job that a step cache has answered so far; 0 without one."""
+        """This job's forwards that a step cache has answered; 0 without one."""
 
     def release(self, state: StateT) -> None:
-        """Forget whatever is kept for this job outside its state; called once, however the job ended."""
+        """Drop all data kept for this job outside its state.
+
+        Called once, however the job ended.
+        """
 
     def is_out_of_memory(self, error: Exception) -> bool:
-        """Whether this exception means that the device (or the host) had no memory left."""
+        """Whether this exception means that device or host memory ran out."""
 
     def device_works(self) -> bool:
-        """Whether the device still answers; asked after an exception that is neither of ours nor for want of memory."""
+        """Whether the device still responds.
+
+        Called after an unexpected exception that is not about memory.
+        """
 
     def free_memory(self) -> None:
-        """Give cached device memory back after an out-of-memory failure."""
+        """Release cached device memory after an out-of-memory failure."""
 
     def peak_memory(self) -> int:
-        """Most device memory used at once since the process began, in bytes; 0 where the device does not count."""
+        """Peak device memory of the process in bytes; 0 if the device does not count."""

@@ -1,4 +1,4 @@
-"""How long a job takes: what its shape took before, else seconds as a linear function of tokens × passes.
+"""The cost model: expected durations of jobs.
 
 A job is prepare + steps × step + decode; each of the three is learnt by itself while serving, region steps beside full
 ones. The model answers three questions: when will this job be done, can it meet its deadline, and does it pay to run
@@ -35,7 +35,7 @@ MAX_SHAPES = 512
 
 @dataclass(frozen=True)
 class Estimate:
-    """Seconds of some work: as expected, and what it takes at least as far as the model can be trusted."""
+    """Seconds of some work: the expected value and a lower bound."""
 
     seconds: float
     least: float
@@ -44,7 +44,7 @@ class Estimate:
         return Estimate(self.seconds + other.seconds, self.least + other.least)
 
     def times(self, count: int) -> "Estimate":
-        """The same work so many times."""
+        """The same work `times` times."""
         return Estimate(count * self.seconds, count * self.least)
 
 
@@ -53,9 +53,9 @@ NOTHING = Estimate(0.0, 0.0)
 
 @dataclass
 class Line:
-    """seconds ≈ fixed + rate × work, fitted by exponentially weighted least squares; never negative.
+    """seconds ≈ fixed + rate × work, fitted by exponentially weighted least squares.
 
-    error: by what part of itself a prediction is usually off, learnt before each observation; 0 to 1.
+    Never negative. error: the usual relative error of a prediction, learned before each observation; 0 to 1.
     """
 
     weight: float = 0.0
@@ -67,7 +67,7 @@ class Line:
     error: float = DOUBT
 
     def observe(self, work: float, seconds: float) -> None:
-        """Learn from one measured duration of so much work (work > 0)."""
+        """Learn from one measured duration of this much work (work > 0)."""
         expected = self.predict(work)
         if expected:
             self.error += 0.1 * (min(1.0, abs(seconds - expected) / expected) - self.error)
@@ -81,7 +81,7 @@ class Line:
         self.count += 1
 
     def predict(self, work: float) -> float | None:
-        """Expected seconds for so much work; None before the first observation."""
+        """Expected seconds for this much work; None before the first observation."""
         if not self.count:
             return None
         fixed, rate = self._coefficients()
@@ -89,7 +89,7 @@ class Line:
 
     @property
     def knows_overhead(self) -> bool:
-        """Whether different amounts of work were seen, so that the fixed part can be told from the rate."""
+        """Whether different amounts of work were seen, to separate fixed part and rate."""
         return self._spread() > 1e-3 * self.sum_xx
 
     def _spread(self) -> float:
@@ -110,7 +110,7 @@ class Line:
 
 @dataclass
 class Phase:
-    """One kind of work: the last durations of every shape that was seen, and a line for those that were not."""
+    """One kind of work: recent durations per known shape, and a line for other shapes."""
 
     line: Line = field(default_factory=Line)
     _seen: dict[Hashable, deque[float]] = field(default_factory=dict)
@@ -123,11 +123,14 @@ class Phase:
             del self._seen[next(iter(self._seen))]
 
     def count(self, shape: Hashable) -> int:
-        """How many durations of this shape are remembered."""
+        """How many durations of this shape are stored."""
         return len(self._seen.get(shape, ()))
 
     def estimate(self, shape: Hashable, work: float) -> Estimate | None:
-        """The median of what this shape took, at least the quickest of it; else the line's guess; None = no idea."""
+        """The median and minimum of this shape's durations, else the line's guess.
+
+        None = unknown.
+        """
         seen = self._seen.get(shape)
         if seen:
             return Estimate(statistics.median(seen), min(seen) * (1.0 if len(seen) >= TRUSTED else DOUBT))
@@ -137,7 +140,7 @@ class Phase:
 
 @dataclass
 class CostModel:
-    """What one model's work costs on this machine."""
+    """The costs of one model's work on this machine."""
 
     prepare: Phase = field(default_factory=Phase)
     step: Phase = field(default_factory=Phase)
@@ -145,7 +148,7 @@ class CostModel:
     _forbidden: set[Hashable] = field(default_factory=set)
 
     def left(self, plan: Plan, *, prepared: bool = False, steps_done: int = 0) -> Estimate | None:
-        """The work from here to the end, running alone; None while a part is unknown."""
+        """The remaining work, unbatched; None while a part is unknown."""
         prepare = NOTHING if prepared else self.prepare.estimate((plan.tokens, plan.passes), plan.tokens)
         decode = self.decode.estimate(plan.tokens, plan.tokens) or NOTHING
         full = plan.full_steps(steps_done, plan.steps)
@@ -182,8 +185,8 @@ class CostModel:
     def batch_pays(self, plan: Plan, size: int, *, full: bool = True) -> bool:
         """Whether `size` jobs like this are worth running as one forward.
 
-        What was measured for this key and size decides; a size that was tried is tried until there is enough of it.
-        Before, the line's prediction; while that has seen a single amount of work, a batch of two is tried.
+        Measurements for this key and size decide; a size under trial is tried until there are enough. Before that the
+        line predicts; while it has seen a single amount of work, a batch of two is tried.
         """
         if plan.batch_key is None or not self.step.line.count or slot(plan, size, full=full) in self._forbidden:
             return False

@@ -1,13 +1,13 @@
-"""The step engine: many jobs, one device, and a decision before every denoise step.
+"""The step engine: many jobs, one device, a decision before every denoise step.
 
-A job is prepare → N denoise steps → decode. One worker thread owns the device. At each turn it ends the jobs that were
-cancelled or are too late, takes the job that is due first, and runs one quantum of it: its preparation, one step
-(together with other jobs of the same batch key where the cost model says it pays), or its decoding. So a cancel, a
-deadline or a more urgent job waits for one step at most, and nothing is computed for a caller who has gone. Side tasks,
-small urgent work that is no job, run before the quantum.
+A job is prepare → N denoise steps → decode. One worker thread owns the device. At each turn it ends cancelled and late
+jobs, takes the job with the earliest due time, and runs one work item of it: its preparation, one step (batched with
+jobs of the same batch key if the cost model says it pays), or its decoding. So a cancel, a deadline or a more urgent
+job waits for at most one step, and no work is done for a disconnected caller. Side tasks, short urgent work, run before
+the work item.
 
-Knows no model: an `Adapter` brings the functions. Does not import torch. Jobs do not touch each other: a job's result
-is the same alone, interleaved and after a neighbour's failure, and in a batch up to rounding.
+An `Adapter` provides the model; the engine does not import torch. Jobs are independent: a job's result is the same
+alone, interleaved and after a neighbour's failure, and in a batch up to rounding.
 """
 
 import asyncio
@@ -93,15 +93,15 @@ class Engine(Generic[SpecT, StateT, OutputT]):
 
     @property
     def alive(self) -> bool:
-        """Whether the worker is there to take jobs."""
+        """Whether the worker accepts jobs."""
         return self._worker.is_alive() and not self._closing and not self._is_lost
 
     async def ended_by_itself(self) -> None:
-        """Wait until the worker ends without having been told to: of a fault of ours, or because its device is lost."""
+        """Wait until the worker stops unexpectedly: by a bug, or a lost device."""
         await self._ended.wait()
 
     async def aclose(self) -> None:
-        """Take no more jobs, finish those that are here, end the worker."""
+        """Accept no more jobs, finish the present ones, stop the worker."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
@@ -112,14 +112,13 @@ class Engine(Generic[SpecT, StateT, OutputT]):
     async def run(
         self, spec: SpecT, *, deadline: float | None = None, preview_every: int = 0
     ) -> AsyncGenerator[Event[OutputT], None]:
-        """Run one job and tell how it goes; the last event is `Finished`.
+        """Run one job and yield its events; the last one is `Finished`.
 
-        deadline: on `time.monotonic()`; None = whenever. preview_every: a preview after every so many steps, 0 = none.
-        Closing the generator or cancelling the task cancels the job at its next step edge.
+        deadline: on `time.monotonic()`; None = none. preview_every: a preview after every so many steps, 0 = none.
+        Closing the generator or cancelling the task cancels the job at its next step.
 
-        Raises `InvalidArgument` (a spec that the model cannot take), `QueueFull`, `WouldMissDeadline` (refused at
-        once), `DeadlineExceeded`, `OutOfMemory`, `ServiceUnavailable` (the engine is closing), or what the adapter
-        raised.
+        Raises `InvalidArgument` (an unsupported spec), `QueueFull`, `WouldMissDeadline` (rejected up front),
+        `DeadlineExceeded`, `OutOfMemory`, `ServiceUnavailable` (the engine is closing), or the adapter's error.
         """
         plan = self.adapter.plan(spec)
         if plan.steps == 0:
@@ -140,13 +139,13 @@ class Engine(Generic[SpecT, StateT, OutputT]):
                 self._changed.notify_all()
 
     async def run_between_steps(self, work: Work[ResultT], *, deadline: float | None = None) -> ResultT:
-        """Run `work` on the worker thread before any job's next step, and give its result.
+        """Run `work` on the worker thread before any job's next step; return its result.
 
-        deadline: on `time.monotonic()`; None = whenever. The work should take no longer than a few steps; it is handed
-        a function that turns true when it should return at once, because the caller has left or the deadline has
-        passed. Those that wait run one after another, the earliest deadline first; then the jobs get a turn.
+        deadline: on `time.monotonic()`; None = none. The work should take no longer than a few steps. Its argument is a
+        function that returns true when it must return, because the caller has left or the deadline has passed. Waiting
+        tasks run one after another, the earliest deadline first; then the jobs get a turn.
 
-        Raises `QueueFull`, `DeadlineExceeded`, `OutOfMemory`, `ServiceUnavailable`, or what the work raised.
+        Raises `QueueFull`, `DeadlineExceeded`, `OutOfMemory`, `ServiceUnavailable`, or the work's error.
         """
         with self._changed:
             self._refuse_if_ended()
@@ -160,7 +159,7 @@ class Engine(Generic[SpecT, StateT, OutputT]):
             side_task.left = True
 
     def _enter(self, spec: SpecT, plan: Plan, deadline: float | None, preview_every: int) -> Job[SpecT, StateT]:
-        """Admit a job, or refuse it."""
+        """Admit a job, or reject it."""
         with self._changed:
             self._refuse_if_ended()
             now, expected = time.monotonic(), self.cost.left(plan)
@@ -213,7 +212,10 @@ class Engine(Generic[SpecT, StateT, OutputT]):
             )
 
     def _announce(self) -> None:
-        """Tell waiting jobs their position where it changed; update the gauges. The lock is held."""
+        """Report changed positions to waiting jobs, and update the gauges.
+
+        The lock is held.
+        """
         for position, (job, eta) in enumerate(self._schedule.forecast(self._jobs).items()):
             if job.state is None and job.position != position:
                 job.position = position
@@ -231,7 +233,7 @@ class Engine(Generic[SpecT, StateT, OutputT]):
                 self._turn()
         finally:
             with self._changed:
-                self._is_lost = not self._closing  # also when the worker died of a fault of ours: nobody may wait
+                self._is_lost = not self._closing  # also when the worker crashed: nobody may wait
             try:
                 self._fail_what_is_left()
             finally:
@@ -239,23 +241,29 @@ class Engine(Generic[SpecT, StateT, OutputT]):
                     self._ended.give()
 
     def _fail_what_is_left(self) -> None:
-        """Answer every caller. Work that had not begun cannot be what ended the worker: it may run elsewhere."""
+        """Fail all callers.
+
+        Work that had not begun cannot have crashed the worker: it may run elsewhere.
+        """
         stopped = InternalError("The engine stopped.")
         not_begun = ServiceUnavailable("The engine stopped before the work began; send the request again.")
         for job in list(self._jobs):
-            job.state, has_begun = None, "queue" in job.timings  # without `release`: the device may not answer
+            job.state, has_begun = None, "queue" in job.timings  # without `release`: the device may not respond
             self._end(job, stopped if has_begun else not_begun, "failed")
         for side_task in self._side_tasks.in_order():
             side_task.fail(stopped if side_task.began else not_begun)
 
     def _wait_for_work(self) -> bool:
-        """Block until there is something to do; False when the engine is closing and all is done."""
+        """Block until there is work.
+
+        False when the engine is closing and all work is done.
+        """
         with self._changed:
             self._changed.wait_for(lambda: self._jobs or self._side_tasks or self._closing)
             return bool(self._jobs or self._side_tasks)
 
     def _run_side_tasks(self) -> None:
-        """Run the side tasks that are here now; those that come meanwhile wait for the jobs' turn."""
+        """Run the present side tasks; new ones wait for the jobs' turn."""
         with self._changed:
             waiting = self._side_tasks.in_order()
         for side_task in waiting:
@@ -266,7 +274,7 @@ class Engine(Generic[SpecT, StateT, OutputT]):
                 self._give_memory_back()
 
     def _turn(self) -> None:
-        """One decision and one quantum."""
+        """Make one decision and run one work item."""
         self._end_the_dead()
         with self._changed:
             ranked = self._with_room(self._schedule.forecast(self._jobs))
@@ -301,7 +309,7 @@ class Engine(Generic[SpecT, StateT, OutputT]):
         return sum(job.plan.kept_bytes for job in self._jobs if job.state is not None)
 
     def _end_the_dead(self) -> None:
-        """End every job that was cancelled, whose deadline has passed, or which can no longer meet it."""
+        """End every job that is cancelled, late, or certain to miss its deadline."""
         for job in list(self._jobs):
             if job.cancelled:
                 self._end(job, EditCancelled("The job was cancelled."), "cancelled")
@@ -358,7 +366,7 @@ class Engine(Generic[SpecT, StateT, OutputT]):
             self._send_preview(job)
 
     def _send_preview(self, job: Job[SpecT, StateT]) -> None:
-        """Every k steps: fetch the latents here, make the JPEG on the preview thread."""
+        """Every k steps: fetch the latents here, encode the JPEG on the preview thread."""
         if not job.preview_every or job.steps_done % job.preview_every or not job.steps_left:
             return
 
@@ -388,9 +396,10 @@ class Engine(Generic[SpecT, StateT, OutputT]):
         self._end(job, Finished(results[0], job.timings, job.steps_done, full_steps), "finished")
 
     def _attempt(self, jobs: list[Job[SpecT, StateT]], quantum: Callable[[], None]) -> float | None:
-        """Run a quantum; its seconds, or None when it failed: a lone job then ends, a batch is not made again.
+        """Run a work item and return its seconds, or None if it failed.
 
-        A lone job that runs out of memory has one more try, since giving memory back may have made room.
+        A failed unbatched job ends; a failed batch is split. An unbatched job that runs out of memory is retried once,
+        because released memory may suffice.
         """
         started = time.monotonic()
         try:
@@ -417,7 +426,10 @@ class Engine(Generic[SpecT, StateT, OutputT]):
         self.adapter.free_memory()
 
     def _describe(self, error: Exception) -> tuple[Exception, str]:
-        """What the caller is told, and the outcome; after an error that is no job's own, whether the device is lost."""
+        """The caller's error and the outcome.
+
+        After an unexpected error also check whether the device is lost.
+        """
         out_of_memory = self.adapter.is_out_of_memory(error)
         if not out_of_memory and not isinstance(error, ImgeditError) and not self.adapter.device_works():
             log.critical("%s: the device answers no call any more", self._name)
@@ -425,7 +437,7 @@ class Engine(Generic[SpecT, StateT, OutputT]):
         return describe(error, self._name, out_of_memory=out_of_memory)
 
     def _end(self, job: Job[SpecT, StateT], message: Finished[Any] | Exception, outcome: str) -> None:
-        """Take the job out, free what it holds, tell its caller."""
+        """Remove the job, free its memory, and notify its caller."""
         state, job.state = job.state, None
         if state is not None:
             self.adapter.release(state)

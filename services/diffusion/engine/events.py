@@ -1,6 +1,8 @@
-"""What a job tells its caller while the engine works on it, in order: Queued …, Progress …, Preview …, Finished.
+"""Events of a job for its caller, in order.
 
-Plain values, safe to hand between threads. Knows nothing of models, tensors or transport.
+Queued …, Progress …, Preview …, Finished.
+
+Plain values, safe to pass between threads.
 """
 
 from dataclasses import dataclass, field
@@ -11,10 +13,10 @@ OutputT = TypeVar("OutputT")
 
 @dataclass(frozen=True)
 class Queued:
-    """The job waits. Sent at once on entry, and again whenever the position changes.
+    """The job waits.
 
-    position: how many jobs go first, 0 or more. eta_seconds: until this job is finished; None while the cost model
-    has seen nothing yet.
+    Sent immediately on entry, and whenever the position changes. position: number of jobs ahead, 0 or more.
+    eta_seconds: until this job is finished; None before the cost model has data.
     """
 
     position: int
@@ -23,7 +25,10 @@ class Queued:
 
 @dataclass(frozen=True)
 class Progress:
-    """Denoise step `step` of `steps` is done (1 ≤ step ≤ steps). eta_seconds: until finished; None when unknown."""
+    """Denoise step `step` of `steps` is done (1 ≤ step ≤ steps).
+
+    eta_seconds: until finished; None if unknown.
+    """
 
     step: int
     steps: int
@@ -32,7 +37,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Preview:
-    """A rough look at the picture so far: a JPEG file of at most 256 pixels a side."""
+    """A rough preview: a JPEG file of at most 256 pixels per side."""
 
     jpeg: bytes
 

@@ -1,4 +1,7 @@
-"""What a job or a side task raised, as its caller is told: with advice where memory ran out, and without tensors."""
+"""Turn exceptions of jobs and side tasks into errors for their callers.
+
+Out-of-memory errors carry advice; tensors are released.
+"""
 
 import logging
 
@@ -17,7 +20,10 @@ log = logging.getLogger(__name__)
 
 
 def describe(error: Exception, service: str, *, out_of_memory: bool) -> tuple[Exception, str]:
-    """The error to hand to the caller, and the outcome to count: out_of_memory or failed. Logs what happened."""
+    """The caller's error and the outcome to count: out_of_memory or failed.
+
+    Logs the failure.
+    """
     if out_of_memory:
         log.warning("%s: out of memory: %s", service, without_frames(error))
         return OutOfMemory(ADVICE, korean=ADVICE_KOREAN), "out_of_memory"
@@ -29,7 +35,7 @@ def describe(error: Exception, service: str, *, out_of_memory: bool) -> tuple[Ex
 
 
 def without_frames(error: Exception) -> Exception:
-    """The error, and those that led to it, without their frames, which hold tensors."""
+    """Drop the frames of the error and its causes, because they hold tensors."""
     link: BaseException | None = error
     while link is not None:
         link.__traceback__ = None

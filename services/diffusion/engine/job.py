@@ -1,7 +1,4 @@
-"""One request on its way through the engine, and the order in which requests go.
-
-Knows how to reach its caller's event loop; knows neither model nor schedule.
-"""
+"""A request inside the engine, and the order of requests."""
 
 import asyncio
 import time
@@ -19,13 +16,14 @@ PATIENCE = 4.0
 """A job without a deadline is treated as due after this many times its expected duration (see `due_time`)."""
 
 UNKNOWN_SECONDS = 30.0
-"""Expected duration of a job while the cost model knows nothing."""
+"""Expected duration of a job before the cost model has data."""
 
 
 def due_time(entered: float, deadline: float | None, expected_seconds: float | None) -> float:
-    """When a job is due, on the monotonic clock: its deadline, or, without one, a multiple of its duration from entry.
+    """The due time of a job on the monotonic clock.
 
-    So a short job overtakes a long one, and none starves: the time is fixed at entry, and later jobs are due later.
+    Its deadline, else a multiple of its expected duration after entry. So a short job overtakes a long one, and none
+    starves: the time is fixed at entry.
     """
     if deadline is not None:
         return deadline
@@ -34,12 +32,11 @@ def due_time(entered: float, deadline: float | None, expected_seconds: float | N
 
 @dataclass(eq=False)
 class Job(Generic[SpecT, StateT]):
-    """A request, what has been done for it, and the way back to its caller.
+    """A request, its progress, and the connection to its caller.
 
-    Times are seconds on the monotonic clock. `cancelled` is set by the caller's thread; all else is the worker's.
-    `alone`: a batch with this job has failed, so it runs by itself from then on. `retried`: it has run out of memory
-    once. `spans`: None = the call is not
-    traced.
+    Times are seconds on the monotonic clock. The caller's thread sets `cancelled`; everything else belongs to the
+    worker. `alone`: a batch with this job has failed, so it runs unbatched. `retried`: it has run out of memory once.
+    `spans`: None = the call is not traced.
     """
 
     spec: SpecT
@@ -62,12 +59,12 @@ class Job(Generic[SpecT, StateT]):
 
     @property
     def rank(self) -> tuple[float, int]:
-        """Jobs run in this order: earliest due first, then first come first served."""
+        """Earliest due time first, then arrival order."""
         return self.due, self.number
 
     @property
     def steps_left(self) -> int:
-        """Denoise steps still to run."""
+        """The remaining denoise steps."""
         return self.plan.steps - self.steps_done
 
     @property
@@ -76,7 +73,7 @@ class Job(Generic[SpecT, StateT]):
         return self.plan.is_full(self.steps_done)
 
     def can_join(self, other: "Job[SpecT, StateT]") -> bool:
-        """Whether this job's steps may run in one forward with the other's."""
+        """Whether the two jobs can share a forward."""
         key = self.plan.batch_key
         return key is not None and key == other.plan.batch_key and not (self.alone or other.alone)
 
@@ -85,21 +82,21 @@ class Job(Generic[SpecT, StateT]):
         return self.can_join(other) and self.next_is_full == other.next_is_full
 
     def time_left(self) -> float:
-        """Seconds until the deadline, negative when it has passed; infinite without one."""
+        """Seconds until the deadline, negative after it; infinite without one."""
         return float("inf") if self.deadline is None else self.deadline - time.monotonic()
 
     def begin(self, phase: str) -> None:
-        """A phase begins, or goes on."""
+        """Begin or resume a phase."""
         if self.spans is not None:
             self.spans.begin(phase)
 
     def spend(self, phase: str, seconds: float, *, jobs: int = 1) -> None:
-        """Add to the time that a phase has taken, for so many jobs at once."""
+        """Add to a phase's duration; `jobs` is the batch size."""
         self.timings[phase] = self.timings.get(phase, 0.0) + seconds
         if self.spans is not None:
             self.spans.work_done(seconds, jobs)
 
     def post(self, message: Event[Any] | Exception) -> None:
-        """Hand an event, or the error that ends the job, to the caller's loop from any thread."""
+        """Send an event, or the final error, to the caller's loop from any thread."""
         if not self.loop.is_closed():
             self.loop.call_soon_threadsafe(self.events.put_nowait, message)

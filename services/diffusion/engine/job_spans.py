@@ -1,7 +1,7 @@
-"""The phases of one job as spans under the call that asked for it: prepare, denoise, decode, one each.
+"""The spans of one job below its call: prepare, denoise, decode, one each.
 
-A denoise phase is one span however many steps it has; between them the device may have worked for other jobs, so the
-span also says how long it worked for this one. Made only where tracing is on. Knows neither engine nor model.
+All denoise steps share one span. Between steps the device may work for other jobs, so the span also records its time
+for this one. Created only when tracing is on.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from services.common.tracing import Span
 
 
 class JobSpans:
-    """The spans of one job of so many denoise steps, children of `parent`. Used by the worker thread alone.
+    """The spans of one job, children of `parent`, for the worker thread.
 
-    skipped: forwards that a step cache has answered so far.
+    skipped: forwards that a step cache has answered.
     """
 
     def __init__(self, parent: Span, steps: int) -> None:
@@ -27,25 +27,25 @@ class JobSpans:
 
     @classmethod
     def of_current_call(cls, steps: int) -> JobSpans | None:
-        """None where the call is not traced."""
+        """The job's spans; None if the call is not traced."""
         parent = tracing.current()
         return None if parent is None else cls(parent, steps)
 
     def begin(self, name: str) -> None:
-        """A phase begins, or goes on."""
+        """Begin or resume a phase."""
         if name != self._name:
             self._name, self._batch_sizes, self._seconds = name, [], 0.0
             self._open = tracing.begin(name, self._parent)
 
     def work_done(self, seconds: float, jobs: int) -> None:
-        """The phase's work is done, or one step of it, in one go for so many jobs."""
+        """Record finished work of the phase, or one step of it, for this batch size."""
         self._seconds += seconds
         self._batch_sizes.append(jobs)
         if self._name != "denoise" or len(self._batch_sizes) == self._steps:
             self._end()
 
     def close(self, error: Exception | None) -> None:
-        """The job has left; with an error, in the midst of a phase or between two."""
+        """End the spans; with an error, inside a phase or between two."""
         if error is not None and self._open is not None:
             self._open.fail(*tracing.code_and_reason(error))
         self._end()

@@ -1,7 +1,6 @@
 """Prometheus metrics of the engine; the label `service` is the engine's name.
 
-Module constants in the default registry; depth and wait of the queue are `services.common.metrics`'s, which every
-service has. Knows nothing of how they are served.
+Queue depth and wait are `services.common.metrics`'s, which every service has.
 """
 
 from prometheus_client import Counter, Gauge, Histogram
@@ -54,7 +53,7 @@ SIDE_TASK_OUTCOMES = ("finished", "failed", "cancelled", "deadline", "refused_fu
 
 
 def declare(service: str) -> None:
-    """Create every series of one service, so that rates start at zero instead of at the first event."""
+    """Create every series of one service, so that rates start at zero."""
     for outcome in OUTCOMES:
         JOBS.labels(service, outcome)
     for outcome in SIDE_TASK_OUTCOMES:

@@ -1,4 +1,7 @@
-"""Latents to a small JPEG: a linear map to RGB, no decoder. Runs off the worker thread; needs no torch."""
+"""Latents to a small JPEG by a linear map to RGB, without a decoder or torch.
+
+Runs off the worker thread.
+"""
 
 import io
 
@@ -10,7 +13,10 @@ MAX_SIDE = 256
 
 
 def jpeg_of(latents: NDArray[np.float32], latent_rgb: NDArray[np.float32]) -> bytes:
-    """The JPEG file of latents (h, w, C) under the map (C + 1, 3) to RGB in [0, 1]; at most 256 pixels a side."""
+    """The JPEG file of latents (h, w, C), at most 256 pixels per side.
+
+    Takes the map (C + 1, 3) to RGB in [0, 1].
+    """
     rgb = latents @ latent_rgb[:-1] + latent_rgb[-1]  # (h, w, 3)
     image = Image.fromarray((np.clip(rgb, 0.0, 1.0) * 255.0).round().astype(np.uint8))
     scale = MAX_SIDE / max(image.size)
@@ -21,7 +27,10 @@ def jpeg_of(latents: NDArray[np.float32], latent_rgb: NDArray[np.float32]) -> by
 
 
 def fit_latent_rgb(latents: NDArray[np.float32], pixels: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The (C + 1, 3) map that best turns latents (n, C) into colours (n, 3) in [0, 1], by least squares."""
+    """The least-squares map (C + 1, 3) from latents (n, C) to colours (n, 3).
+
+    Colours are in [0, 1].
+    """
     design = np.concatenate([latents, np.ones((len(latents), 1), np.float32)], axis=1)
     solution: NDArray[np.float32] = np.linalg.lstsq(design, pixels, rcond=1e-4)[0].astype(np.float32)
     return solution

@@ -1,8 +1,8 @@
-"""Which job goes next, with whom, and when each will be done.
+"""The schedule: the next job, its batch, and forecasts.
 
-Earliest deadline first while all can be met. Under overload that order would spend steps on job after job that is then
-too late, so the jobs that cost the most and cannot all be met are set aside (Moore 1968: the fewest late jobs): they
-run only where nothing else does. Jobs without a deadline are never set aside. Decides; runs nothing, has no thread.
+Earliest deadline first while all deadlines can be met. Under overload that order would waste steps on late jobs, so the
+longest competing jobs are set aside (Moore 1968: fewest late jobs) and run only when the device is idle. Jobs without a
+deadline are never set aside.
 """
 
 from collections.abc import Iterable, Sequence
@@ -15,22 +15,27 @@ AnyJob = Job[Any, Any]
 
 
 class Schedule:
-    """Decisions over the jobs of one engine by what the cost model knows. max_batch: most jobs in one forward."""
+    """Decisions over the jobs of one engine, by the cost model.
+
+    max_batch: most jobs in one forward.
+    """
 
     def __init__(self, cost: CostModel, max_batch: int) -> None:
         self._cost = cost
         self._max_batch = max_batch
 
     def needed(self, job: AnyJob) -> Estimate | None:
-        """The job's remaining work, running alone; None when not known."""
+        """The job's remaining work, unbatched; None if unknown."""
         if job.cancelled:
             return NOTHING
         return self._cost.left(job.plan, prepared=job.state is not None, steps_done=job.steps_done)
 
     def forecast(self, jobs: Iterable[AnyJob]) -> dict[AnyJob, float | None]:
-        """The jobs in the order in which they should run, each with the seconds until it is finished; None = unknown.
+        """The jobs in execution order, each with the seconds until its end.
 
-        First those that can be on time, by their due time; then the rest.
+        None = unknown.
+
+        First those that can be on time, by due time; then the rest.
         """
         on_time, aside = self._split(jobs)
         forecast: dict[AnyJob, float | None] = {}
@@ -62,16 +67,16 @@ class Schedule:
         return on_time, sorted(aside, key=lambda job: job.rank)
 
     def least(self, job: AnyJob, others: Iterable[AnyJob]) -> float:
-        """Seconds that pass at least until this job is finished beside the others, as far as is known for certain.
+        """A lower bound on the seconds until this job ends, with the other jobs.
 
-        It waits for those that are due before it and can be on time; what a batch would save is taken off.
+        It waits for earlier jobs that can be on time; possible savings by batching are subtracted.
         """
         on_time, _ = self._split([*others, job])
         line = [*(other for other in on_time if other.rank < job.rank), job]
         return sum(self._least_alone(member) * self._share(member, line) for member in line)
 
     def is_hopeless(self, job: AnyJob) -> bool:
-        """Whether the job will miss its deadline even if it gets the device for itself."""
+        """Whether the job misses its deadline even with the device for itself."""
         return self._least_alone(job) > job.time_left()
 
     def _least_alone(self, job: AnyJob) -> float:
@@ -82,7 +87,7 @@ class Schedule:
         return self._cost.share(job.plan, self._max_batch) if shared else 1.0
 
     def batch(self, first: AnyJob, ranked: Iterable[AnyJob]) -> list[AnyJob]:
-        """The jobs that step together with the first one: as many as pay, as long as it can afford to wait for them."""
+        """The batch of the first job: as many as pay and as it can afford to wait for."""
         batch = [first]
         for job in ranked:
             if job is first or job.state is None or not job.steps_left or not job.can_step_with(first):

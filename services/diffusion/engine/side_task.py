@@ -1,7 +1,6 @@
-"""Small urgent work for the device between two quanta of the jobs: what it is, who waits, how its caller hears of it.
+"""Side tasks: short urgent work on the device between two work items of jobs.
 
-Knows neither the engine nor a model. A side task looks at `should_stop` between its own small steps and returns when it
-is true; what it then returns is thrown away.
+A side task checks `should_stop` between its own small steps and returns when it is true; its result is then dropped.
 """
 
 import itertools
@@ -17,15 +16,15 @@ from services.diffusion.engine import metrics
 ResultT = TypeVar("ResultT")
 
 Work = Callable[[Callable[[], bool]], ResultT]
-"""What a side task runs on the device's thread; its argument is `should_stop`."""
+"""A side task's function on the device's thread; its argument is `should_stop`."""
 
 
 @dataclass(eq=False)
 class SideTask:
-    """One side task and the way back to its caller.
+    """One side task and the connection to its caller.
 
-    Times are seconds on the monotonic clock; deadline: None = whenever. `left` is set by the caller's thread when it no
-    longer waits; all else is the worker's.
+    Times are seconds on the monotonic clock; deadline: None = none. The caller's thread sets `left` when it stops
+    waiting; everything else belongs to the worker.
     """
 
     work: Work[Any]
@@ -39,19 +38,23 @@ class SideTask:
 
     @property
     def rank(self) -> tuple[float, int]:
-        """Side tasks run in this order: earliest deadline first, then first come first served."""
+        """Earliest deadline first, then arrival order."""
         return (float("inf") if self.deadline is None else self.deadline), self.number
 
     def should_stop(self) -> bool:
-        """Whether nobody needs the result any more: the caller has left or the deadline has passed."""
+        """Whether the result is no longer needed.
+
+        The caller has left or the deadline has passed.
+        """
         late = self.deadline is not None and time.monotonic() >= self.deadline
         self.stopped = self.stopped or self.left or late
         return self.stopped
 
     def run(self, describe: Callable[[Exception], tuple[Exception, str]]) -> str:
-        """Do the work and answer the caller; the outcome to count: finished, cancelled, deadline, or `describe`'s.
+        """Run the work and send the result; return the outcome to count.
 
-        describe: turns what the work raised into the error for the caller and its outcome.
+        The outcome is finished, cancelled, deadline, or `describe`'s. describe: turns an exception into the caller's
+        error and its outcome.
         """
         self.began = time.monotonic()
         if not self.answer.set_running_or_notify_cancel():
@@ -69,7 +72,7 @@ class SideTask:
         return outcome
 
     def fail(self, error: Exception) -> None:
-        """Answer a caller whose side task will never run."""
+        """Fail a caller whose side task will never run."""
         if not self.answer.done():
             self._answer(None, error)
 
@@ -81,7 +84,10 @@ class SideTask:
 
 
 class SideTasks:
-    """The side tasks of one engine that wait or run, at most so many. All methods want the engine's lock held."""
+    """The waiting and running side tasks of one engine, with a limit.
+
+    All methods need the engine's lock.
+    """
 
     def __init__(self, service: str, most: int) -> None:
         self._service = service
@@ -93,7 +99,10 @@ class SideTasks:
         return bool(self._present)
 
     def add(self, work: Work[Any], deadline: float | None) -> SideTask:
-        """Take one more. Raises `QueueFull`; those whose caller has left do not count."""
+        """Add a task.
+
+        Raises `QueueFull`; tasks of disconnected callers do not count.
+        """
         waiting = sum(not side_task.left for side_task in self._present)
         if waiting >= self._most:
             metrics.SIDE_TASKS.labels(self._service, "refused_full").inc()
@@ -103,11 +112,11 @@ class SideTasks:
         return side_task
 
     def in_order(self) -> list[SideTask]:
-        """Those that are here, in the order in which they should run."""
+        """The tasks in execution order."""
         return sorted(self._present, key=lambda side_task: side_task.rank)
 
     def remove(self, side_task: SideTask, outcome: str) -> None:
-        """Let go of one that was run, and count it."""
+        """Remove a finished task, and count it."""
         self._present.remove(side_task)
         metrics.SIDE_TASKS.labels(self._service, outcome).inc()
         metrics.SIDE_TASK_WAIT.labels(self._service).observe(side_task.began - side_task.entered)

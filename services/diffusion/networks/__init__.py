@@ -1,1 +1,1 @@
-"""What runs on the device: networks, flow matching, guidance, LoRA, placement. Knows no requests and no queue."""
+"""Code on the device: networks, flow matching, guidance, LoRA, placement."""

@@ -1,6 +1,6 @@
-"""What was encoded before: prompt features and picture latents by content, the least recently used forgotten first.
+"""A cache of encoded prompts and images by content, with LRU eviction.
 
-Bounded in bytes. Belongs to the worker thread: no locks. Entries are shared between jobs and must not be written to.
+Bounded in bytes. Belongs to the worker thread: no locks. Entries are shared between jobs and must not be modified.
 """
 
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 
 from services.common.cache import ByteCache
-from services.common.cache import content_key as content_key  # keys of what is remembered here
+from services.common.cache import content_key as content_key  # cache keys
 from services.diffusion.engine import metrics
 from services.diffusion.networks import finite
 
@@ -17,7 +17,9 @@ Tensors = tuple[torch.Tensor, ...]
 
 
 class ConditioningCache:
-    """Tensors by kind ("prompt" or "image") and key, at most `max_bytes` of them; 0 remembers nothing.
+    """Tensors by kind ("prompt" or "image") and key, at most `max_bytes`.
+
+    0 = disabled.
 
     service: the label of the metrics.
     """
@@ -28,13 +30,13 @@ class ConditioningCache:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all that is remembered."""
+        """Bytes of all cached values."""
         return self._entries.nbytes
 
     def get(self, kind: Literal["prompt", "image"], key: str, make: Callable[[], Tensors]) -> Tensors:
-        """The entry; made and, if it fits, remembered when it is not there. What `make` raises is not remembered.
+        """The entry, computed by `make` on a miss and cached if it fits.
 
-        Raises `NumericFailure` for numbers that are not finite, which are not remembered either.
+        Raises `make`'s error, and `NumericFailure` for numbers that are not finite; neither is cached.
         """
         slot = (kind, key)
         found = self._entries.get(slot)
@@ -48,7 +50,7 @@ class ConditioningCache:
         return made
 
     def clear(self) -> None:
-        """Forget everything, to free its memory."""
+        """Clear the cache to free its memory."""
         self._entries.clear()
         metrics.CACHE_BYTES.labels(self.service).set(0)
 

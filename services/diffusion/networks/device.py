@@ -1,4 +1,4 @@
-"""Device and number format by name, and what running out of memory looks like."""
+"""Devices and number formats by name, and detection of exhausted memory."""
 
 import gc
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ EXHAUSTED = (
     *("out of memory", "can't allocate memory", "not enough memory", "alloc_failed"),
     *("cublas_status_not_initialized", "cudnn_status_internal_error", "unable to find an engine"),
 )
-"""What the messages say where torch raises a plain RuntimeError instead of OutOfMemoryError: the CPU, cuBLAS, cuDNN.
+"""Messages of plain RuntimeErrors that torch raises instead of OutOfMemoryError: the CPU, cuBLAS, cuDNN.
 
 The last three are raised where there is no room for a workspace.
 """
@@ -41,7 +41,10 @@ def device_named(name: str) -> torch.device:
 
 
 def dtype_named(name: str, device: torch.device) -> torch.dtype:
-    """The number format of a setting: `auto` (bfloat16 on CUDA, float32 on the CPU) or a name of DTYPES."""
+    """The number format of a setting.
+
+    `auto` (bfloat16 on CUDA, float32 on the CPU) or a name of DTYPES.
+    """
     if name == "auto":
         return torch.bfloat16 if device.type == "cuda" else torch.float32
     if name not in DTYPES:
@@ -50,7 +53,10 @@ def dtype_named(name: str, device: torch.device) -> torch.dtype:
 
 
 def vae_dtype(number: torch.dtype, device: torch.device) -> torch.dtype:
-    """The VAE's number format beside networks in `number`: never float16, in which it overflows to black pictures."""
+    """The VAE's number format beside networks in `number`.
+
+    Never float16, in which it overflows to black images.
+    """
     if number != torch.float16:
         return number
     has_bfloat16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
@@ -67,7 +73,7 @@ def is_out_of_memory(error: Exception) -> bool:
 def works(device: torch.device) -> bool:
     """Whether a number can be written to the device and read back.
 
-    After an illegal access, for instance, CUDA fails every later call of the process.
+    After an illegal access CUDA fails every later call of the process.
     """
     try:
         return torch.ones(1, device=device).item() == 1
@@ -77,7 +83,7 @@ def works(device: torch.device) -> bool:
 
 @contextmanager
 def advising(advice: str) -> Iterator[None]:
-    """Where memory runs out within, which means while a model is loaded: `ModelLoadError` that ends with the advice."""
+    """Turn exhausted memory during loading into a `ModelLoadError` with the advice."""
     try:
         yield
     except Exception as error:
@@ -88,25 +94,31 @@ def advising(advice: str) -> Iterator[None]:
 
 
 def free_memory(device: torch.device) -> None:
-    """Return cached, unused blocks to the device, also those of an exception's frames that refer to one another."""
+    """Return cached, unused blocks to the device.
+
+    Also those of an exception's frames in reference cycles.
+    """
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
 
 
 def peak_memory(device: torch.device) -> int:
-    """Most bytes allocated on the device at once; 0 on the CPU, which torch does not count."""
+    """Peak bytes allocated on the device; 0 on the CPU, which torch does not count."""
     return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0
 
 
 def finish(device: torch.device) -> None:
-    """Wait until the device has done what was queued, so that a step's edge is really its end."""
+    """Wait until the device has finished its queue, so that a step really ends."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def free_bytes(device: torch.device) -> int:
-    """Memory that can still be had on the device; on the CPU of the machine or, if less, of the control group."""
+    """Free memory of the device.
+
+    On the CPU, of the machine or of the control group, whichever is less.
+    """
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     memory = host_memory()

@@ -1,4 +1,4 @@
-"""Numbers that are none: NaN and infinity end the work that they arise in, instead of becoming a black picture.
+"""NaN and infinity end their job instead of becoming a black image.
 
 Half precision overflows, and some attention backends make NaN of a mask. Every such result is counted.
 """
@@ -19,7 +19,10 @@ log = logging.getLogger(__name__)
 
 
 def check(service: str, part: Part, *tensors: torch.Tensor) -> None:
-    """`NumericFailure` unless every number is finite. service: its settings are named in the advice."""
+    """Raise `NumericFailure` unless every number is finite.
+
+    service: its settings are named in the advice.
+    """
     if not _are_finite(tensors):
         metrics.NOT_FINITE.labels(service, part).inc()
         prefix = f"IMGEDIT_{service.upper()}"
@@ -32,15 +35,14 @@ def check(service: str, part: Part, *tensors: torch.Tensor) -> None:
 def decoded(
     service: str, vae: Any, latents: torch.Tensor, decode: Callable[[torch.Tensor], torch.Tensor]
 ) -> torch.Tensor:
-    """What `decode` makes of the latents with the VAE, once more in float32 where it is not finite.
+    """Decode the latents, again in float32 if the result is not finite.
 
-    The VAE then returns to its own number format, in which no weight has changed. Raises `NumericFailure` when the
-    result is not finite in float32 either.
+    The VAE then returns to its own number format. Raises `NumericFailure` if the float32 result is not finite either.
     """
     pixels = decode(latents.to(vae.dtype))
     dtype: torch.dtype = vae.dtype
     if dtype != torch.float32 and not _are_finite((pixels,)):
-        log.warning("%s: the decoded picture is not finite in %s; once more in float32", service, dtype)
+        log.warning("%s: the decoded picture is not finite in %s; again in float32", service, dtype)
         metrics.NOT_FINITE.labels(service, "decode").inc()
         vae.to(torch.float32)
         try:

@@ -1,6 +1,8 @@
-"""Flow matching, as FLUX and Qwen-Image use it: noise levels, noising, the Euler step, packed latents.
+"""Flow matching of FLUX and Qwen-Image.
 
-Pure functions; a job's noise levels are its own. Knows neither model nor text.
+Sigmas, noising, Euler step, packed latents.
+
+Pure functions; each job has its own noise levels.
 """
 
 from collections.abc import Mapping
@@ -16,7 +18,10 @@ from services.diffusion.weights.checkpoint import read_json
 
 
 def schedule_config(folder: Path) -> dict[str, Any]:
-    """The settings in a checkpoint's `scheduler` folder; only the deterministic Euler method is known here."""
+    """The settings in a checkpoint's `scheduler` folder.
+
+    Only the deterministic Euler method is supported.
+    """
     path = folder / "scheduler_config.json"
     config = read_json(path)
     if config.get("_class_name") != "FlowMatchEulerDiscreteScheduler" or config.get("stochastic_sampling"):
@@ -25,14 +30,15 @@ def schedule_config(folder: Path) -> dict[str, Any]:
 
 
 def skipped_steps(steps: int, strength: float) -> int:
-    """How many of `steps` an image-to-image strength in [0, 1] skips: int(n - n × strength)."""
+    """The number of steps that a strength in [0, 1] skips: int(n - n × strength)."""
     return int(steps - min(steps * strength, steps))
 
 
 def noise_levels(config: Mapping[str, Any], steps: int, image_tokens: int) -> torch.Tensor:
-    """The sigmas of a run, (steps + 1,) float32 on the CPU, from 1 down to 0, shifted for the picture's token count.
+    """The sigmas of a run, (steps + 1,) float32 on the CPU, from 1 down to 0.
 
-    A run of one step goes from 1 to 0 straight; `shift_terminal`, which bends a run's last level, has no meaning there.
+    Shifted for the image's token count. A run of one step goes straight from 1 to 0, where `shift_terminal`, which
+    bends the last level, has no meaning.
     """
     settings = dict(config) if steps > 1 else {**config, "shift_terminal": None}
     scheduler = FlowMatchEulerDiscreteScheduler.from_config(settings)
@@ -43,7 +49,10 @@ def noise_levels(config: Mapping[str, Any], steps: int, image_tokens: int) -> to
 
 
 def shift_exponent(config: Mapping[str, Any], image_tokens: int) -> float:
-    """The time shift's mu: linear in the token count between two anchor points (Esser et al. 2024, section 5.3.2)."""
+    """The time shift's mu: linear in the token count between two anchor points.
+
+    Esser et al. 2024, section 5.3.2.
+    """
     low, high = config.get("base_image_seq_len", 256), config.get("max_image_seq_len", 4096)
     at_low, at_high = config.get("base_shift", 0.5), config.get("max_shift", 1.15)
     slope = (at_high - at_low) / (high - low)
@@ -51,7 +60,10 @@ def shift_exponent(config: Mapping[str, Any], image_tokens: int) -> float:
 
 
 def noised(clean: torch.Tensor, noise: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
-    """Latents at noise level sigma: sigma × noise + (1 - sigma) × clean, in the latents' number format."""
+    """Latents at noise level sigma: sigma × noise + (1 - sigma) × clean.
+
+    In the latents' number format.
+    """
     level = sigma.to(clean)
     return level * noise + (1.0 - level) * clean
 
@@ -59,7 +71,10 @@ def noised(clean: torch.Tensor, noise: torch.Tensor, sigma: torch.Tensor) -> tor
 def euler_step(
     latents: torch.Tensor, velocity: torch.Tensor, sigma: torch.Tensor, following: torch.Tensor
 ) -> torch.Tensor:
-    """One step from noise level sigma to the following one, computed in float32, returned in the latents' format."""
+    """One Euler step from noise level sigma to the next.
+
+    Computed in float32, returned in the latents' format.
+    """
     step = (following - sigma).to(latents.device)
     return (latents.float() + step * velocity).to(velocity.dtype)
 

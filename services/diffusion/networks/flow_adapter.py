@@ -1,7 +1,6 @@
-"""What adapters of flow-matching transformers share: the step, guidance, previews and memory.
+"""The common part of flow-matching adapters: step, guidance, previews and memory.
 
-A subclass says what its model is conditioned on; see `services.diffusion.engine.adapter.Adapter` for what the
-engine asks of it. Knows diffusers' parts, and no model by name.
+A subclass adds its model's conditioning; see `services.diffusion.engine.adapter.Adapter` for the interface.
 """
 
 import math
@@ -86,9 +85,10 @@ class FlowAdapter(ABC, Generic[StateT, PromptT]):
 
     @torch.inference_mode()
     def denoise(self, states: Sequence[StateT]) -> None:
-        """Advance every state by one step; a negative prompt is a second pass, in the same forward for small shapes.
+        """Advance every state by one step.
 
-        Raises `NumericFailure` for latents that are not finite: further steps would only spread it.
+        A negative prompt adds a second pass, in the same forward for small shapes. Raises `NumericFailure` for latents
+        that are not finite: further steps would only spread it.
         """
         positives = [state.positive for state in states]
         negatives = [state.negative for state in states if state.negative is not None]
@@ -110,7 +110,7 @@ class FlowAdapter(ABC, Generic[StateT, PromptT]):
                 state.tokens.advance(row)
 
     def latents(self, state: StateT) -> NDArray[np.float32]:
-        """The latents of the picture so far on the CPU, (H/8, W/8, 16) float32."""
+        """The current latents on the CPU, (H/8, W/8, 16) float32."""
         return vae_pixels.latent_grid(unpacked(state))
 
     def latent_rgb(self) -> NDArray[np.float32]:
@@ -133,16 +133,16 @@ class FlowAdapter(ABC, Generic[StateT, PromptT]):
         return devices.is_out_of_memory(error)
 
     def device_works(self) -> bool:
-        """Whether the device still answers."""
+        """Whether the device still responds."""
         return devices.works(self._device)
 
     def free_memory(self) -> None:
-        """Forget remembered conditioning and return cached memory to the device."""
+        """Clear the conditioning cache and return cached memory to the device."""
         self._forget()
         devices.free_memory(self._device)
 
     def peak_memory(self) -> int:
-        """Most bytes of device memory used at once; 0 on the CPU."""
+        """Peak bytes of device memory; 0 on the CPU."""
         return devices.peak_memory(self._device)
 
     @abstractmethod
@@ -154,11 +154,14 @@ class FlowAdapter(ABC, Generic[StateT, PromptT]):
 
     @abstractmethod
     def _encode_mode(self, pixels: torch.Tensor) -> torch.Tensor:
-        """The VAE's likeliest latents of (1, 3, H, W) in [-1, 1], scaled for the transformer: (1, 16, H/8, W/8)."""
+        """The VAE's most likely latents of (1, 3, H, W) in [-1, 1]: (1, 16, H/8, W/8).
+
+        Scaled for the transformer.
+        """
 
     @abstractmethod
     def _forget(self) -> None:
-        """Forget remembered conditioning."""
+        """Clear the conditioning cache."""
 
     def _guided(self, cond: torch.Tensor, uncond: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
         """Classifier-free guidance of velocities (B, N, 64) by scales (B, 1, 1) float32."""
@@ -169,7 +172,7 @@ class FlowAdapter(ABC, Generic[StateT, PromptT]):
         return flow.euler_step(state.latents, velocity, state.sigmas[state.step], state.sigmas[state.step + 1])
 
     def _levels(self, states: Sequence[StateT]) -> torch.Tensor:
-        """Each state's noise level in [0, 1] as the transformer takes it, (B,)."""
+        """Each state's noise level in [0, 1] in the transformer's format, (B,)."""
         levels = torch.cat([(state.sigmas[state.step] * 1000).to(self._dtype)[None] for state in states])
         return levels.to(self._device) / 1000
 
@@ -216,7 +219,7 @@ class FlowAdapter(ABC, Generic[StateT, PromptT]):
 
 
 def unpacked(state: FlowState[Any]) -> torch.Tensor:
-    """A job's latents as a picture, (1, 16, H/8, W/8)."""
+    """A job's latents as an image, (1, 16, H/8, W/8)."""
     return flow.unpack(state.latents, state.height // 8, state.width // 8)
 
 

@@ -1,8 +1,7 @@
-"""True classifier-free guidance is two passes per step, away from the negative prompt and towards the positive one.
+"""Classifier-free guidance: two passes per step, positive and negative.
 
-Small shapes leave a device half idle, so there the two passes run as one forward of twice the batch. Which it is is a
-matter of the job's size and the service's settings alone, never of measured times: the same request always takes the
-same arithmetic. Knows no model.
+Small shapes leave a device half idle, so their two passes run as one forward of twice the batch. Only the job's size
+and the settings decide, never measured times: the same request always uses the same arithmetic.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,7 +20,10 @@ PromptT = TypeVar("PromptT")
 
 
 def joins_passes(cfg_batch: CfgBatch, tokens: int, *, passes: int, step_cache: bool) -> bool:
-    """Whether a job's two passes run as one forward. A step cache remembers each pass for itself, so it never does."""
+    """Whether a job's two passes run as one forward.
+
+    Never with a step cache, which stores each pass separately.
+    """
     if passes < 2 or step_cache:
         return False
     return cfg_batch == "on" or (cfg_batch == "auto" and tokens < SMALL_TOKENS)
@@ -35,10 +37,10 @@ def velocities(
     *,
     joined: bool,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """What the model predicts under the positive and under the negative prompts, (B, N, C) each.
+    """The predictions under the positive and the negative prompts, (B, N, C) each.
 
-    run: one forward over states under as many prompts; its last argument is the sign, "positive" or "negative", which
-    names the memory of a step cache.
+    run: one forward over states with as many prompts; its last argument is the sign, "positive" or "negative", which
+    names a step cache's memory.
     """
     if not joined:
         return run(states, positives, "positive"), run(states, negatives, "negative")
@@ -47,8 +49,9 @@ def velocities(
 
 
 def extrapolated(cond: torch.Tensor, uncond: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
-    """The guided velocity, uncond + scale · (cond - uncond), of velocities (B, N, C) by scales (B, 1, 1) float32.
+    """The guided velocity, uncond + scale · (cond - uncond).
 
-    In half precision only the product is rounded, as with a plain number: the scale itself is exact.
+    Velocities (B, N, C), scales (B, 1, 1) float32. In half precision only the product is rounded, as with a plain
+    number: the scale itself is exact.
     """
     return uncond + (scale * (cond - uncond)).to(uncond.dtype)

@@ -1,4 +1,4 @@
-"""Loading a diffusion model: what FLUX.1-Fill and Qwen-Image-Edit have in common, from folder to network."""
+"""Load a diffusion model: the common part of FLUX.1-Fill and Qwen-Image-Edit."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ pipeline without its transformer."""
 
 @dataclass(frozen=True)
 class Recipe:
-    """What is particular to one model.
+    """The specifics of one model.
 
     pipeline, parts: what the folder's `model_index.json` must name. networks: the components with weights. layout: of
     its transformer's original files. activations: memory that its work takes. keep_keys: has the transformer's
@@ -52,7 +52,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Source:
-    """Where the weights are: a folder in diffusers layout, and where it is given a GGUF file of the transformer.
+    """The location of the weights: a diffusers folder, and optionally a GGUF file.
 
     The transformer's sizes come from the folder. sha256: hex digest that the file must have. weights: auto, dense or
     stored, for a GGUF file and for 8-bit floats, see `gguf_weights.choose_weights`.
@@ -83,7 +83,10 @@ class Source:
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model on its device. schedule: the scheduler's configuration. dtype: of the networks but the VAE."""
+    """A model on its device.
+
+    schedule: the scheduler's configuration. dtype: of all networks but the VAE.
+    """
 
     pipeline: Any
     schedule: dict[str, Any]
@@ -104,11 +107,11 @@ def load(
     loras: Mapping[str, LoraFile],
     runtime: RuntimeOptions,
 ) -> Loaded:
-    """Load a model; nothing is downloaded, no code is run from the folder.
+    """Load a model, without downloads or code from the folder.
 
     device: auto, cpu, cuda, cuda:N. dtype: auto (bfloat16 on CUDA, float32 on the CPU), bfloat16, float16 (not the
-    VAE), float32. pictures: pixels of all pictures of the largest job. loras: by the name that specs use. Raises
-    `ModelLoadError` naming the path at fault, `SettingsError` for a device, dtype or setting that cannot be had.
+    VAE), float32. pictures: pixels of all images of the largest job. loras: by the names in specs. Raises
+    `ModelLoadError` that names the path, `SettingsError` for an unavailable device, dtype or setting.
     """
     target = devices.device_named(device)
     number = devices.dtype_named(dtype, target)

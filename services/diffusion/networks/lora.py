@@ -1,7 +1,7 @@
-"""LoRA files beside a transformer: loaded once, switched on for one forward at a time.
+"""LoRAs of a transformer: loaded once, switched per forward.
 
-A LoRA that is off leaves the base weights' numbers untouched to the last bit. Only the transformer is changed: text
-encoders keep what they remember of prompts for jobs with and without the LoRA. Knows neither model nor job.
+An inactive LoRA leaves the base weights' numbers bit-identical. Only the transformer is changed, so cached prompts
+serve jobs with and without a LoRA.
 """
 
 import logging
@@ -20,7 +20,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class LoraFile:
-    """A LoRA on disk, safetensors. scale: its strength. schedule: scheduler settings that it was distilled for."""
+    """A LoRA on disk, safetensors.
+
+    scale: its strength. schedule: scheduler settings that it was distilled for.
+    """
 
     path: Path
     scale: float = 1.0
@@ -28,10 +31,10 @@ class LoraFile:
 
 
 class LoraRegistry:
-    """The LoRAs of one transformer, at most one of them active. Belongs to the worker thread.
+    """The LoRAs of one transformer, at most one of them active.
 
-    layout: the names of its layers. narrow: layers that LoRAs may have been made for with fewer inputs, and how many.
-    Raises `ModelLoadError` naming the file that does not fit.
+    Belongs to the worker thread. layout: the names of its layers. narrow: layers for which LoRAs may have fewer inputs,
+    and how many. Raises `ModelLoadError` that names the file that does not fit.
     """
 
     def __init__(
@@ -56,21 +59,24 @@ class LoraRegistry:
             transformer.disable_adapters()
 
     def check(self, name: str | None) -> None:
-        """`InvalidArgument` unless the name is None or that of a LoRA here."""
+        """Raise `InvalidArgument` unless the name is None or that of a loaded LoRA."""
         if name is not None and name not in self._files:
             known = ", ".join(sorted(self._files)) or "none"
             raise InvalidArgument.field("profile", f"its LoRA {name!r} is not loaded; loaded are: {known}")
 
     def warnings(self, name: str | None) -> tuple[str, ...]:
-        """What the caller of a job with this LoRA should know; may be called from any thread."""
+        """Warnings for the caller of a job with this LoRA.
+
+        Thread-safe.
+        """
         return () if name is None else self._warnings.get(name, ())
 
     def schedule(self, name: str | None, base: Mapping[str, Any]) -> dict[str, Any]:
-        """The scheduler settings for a job with this LoRA: the checkpoint's own, and the LoRA's over them."""
+        """The scheduler settings of a job: the checkpoint's, overridden by the LoRA's."""
         return {**base, **(self._files[name].schedule if name is not None else {})}
 
     def use(self, name: str | None) -> None:
-        """Make this LoRA, or none, the active one; nothing is done when it is already."""
+        """Activate this LoRA, or none."""
         if name == self._active:
             return
         if name is None:
@@ -82,7 +88,10 @@ class LoraRegistry:
 
 
 def load(transformer: Any, name: str, path: Path, matrices: dict[str, Any]) -> None:
-    """Add one LoRA's matrices to the transformer. Raises `ModelLoadError` naming the file."""
+    """Add one LoRA's matrices to the transformer.
+
+    Raises `ModelLoadError` that names the file.
+    """
     try:
         transformer.load_lora_adapter(matrices, prefix=None, adapter_name=name, low_cpu_mem_usage=True)
     except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:

@@ -1,4 +1,4 @@
-"""How much memory the transformer's weights may take: what is there, less what must be there besides."""
+"""The memory budget of the transformer's weights."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,9 +17,9 @@ HOST = torch.device("cpu")
 
 @dataclass(frozen=True)
 class Activations:
-    """Bytes of intermediate results at once, in a number format of two bytes; counted on torch's meta device.
+    """Bytes of activations in a two-byte format, counted on torch's meta device.
 
-    decode: of the VAE, per pixel. step: of the transformer, per pixel of all pictures that one job looks at.
+    decode: of the VAE, per pixel. step: of the transformer, per pixel of all images of one job.
     """
 
     decode: int
@@ -28,7 +28,7 @@ class Activations:
 
 @dataclass(frozen=True)
 class Headroom:
-    """Bytes of intermediate results at once: of the largest batch's step, and of the largest picture's decoding."""
+    """Bytes of activations: the largest batch's step, the largest image's decoding."""
 
     step: int
     decode: int
@@ -57,14 +57,14 @@ def headroom(
 def room_for_transformer(
     others: Mapping[str, Any], offloads: Mapping[str, Offload], device: torch.device, beside: Headroom
 ) -> int:
-    """Bytes that the transformer's weights may take where they rest, once all else has what it needs; can be negative.
+    """The bytes left for the transformer's weights; can be negative.
 
-    others: the pipeline's other networks by name, on the host or on the device. offloads: where each network rests.
-    beside: what the work takes.
+    others: the pipeline's other networks by name, on the host or on the device. offloads: the placement of each
+    network. beside: the activations.
     """
     own = offloads["transformer"]
     if own in ("group", "sequential"):
-        # With a stream, which is used on CUDA, each block of a group is there twice: as it was read, and page-locked.
+        # With a stream, which CUDA uses, each block of a group exists twice: as read, and page-locked.
         twice = own == "group" and device.type == "cuda"
         return devices.free_bytes(HOST) // (2 if twice else 1)
     free = devices.free_bytes(device) - WORKSPACE
@@ -88,5 +88,5 @@ def _is_on(network: torch.nn.Module, device: torch.device) -> bool:
 
 
 def _come(others: Mapping[str, Any], offloads: Mapping[str, Offload], offload: Offload, size: Any) -> int:
-    """The largest that comes and goes in this way."""
+    """The largest of the networks with this placement."""
     return max((size(part) for name, part in others.items() if offloads[name] == offload), default=0)

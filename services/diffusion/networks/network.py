@@ -1,9 +1,9 @@
 """A transformer with what may differ from one forward to the next: LoRA, kept keys, First Block Cache.
 
-First Block Cache (https://github.com/chengzeyi/ParaAttention) skips all blocks but the first where the first block's
-residual has hardly changed since the previous step. diffusers' hook keeps that memory per named context; here each job
-has its own contexts, other jobs run in a context that is thrown away at once, and forgetting one job leaves the others'
-memory alone. Belongs to the worker thread.
+First Block Cache (https://github.com/chengzeyi/ParaAttention) skips all blocks but the first if the first block's
+residual has hardly changed since the previous step. diffusers' hook keeps its memory per named context. Here each job
+has its own contexts, other jobs run in a temporary context, and dropping one job keeps the others' memory. Belongs to
+the worker thread.
 """
 
 import itertools
@@ -61,7 +61,7 @@ class Network:
             raise InvalidArgument.field("region_steps", "is turned off on this server")
 
     def new_context(self) -> str:
-        """A name for a job's step cache that no other job has."""
+        """A unique name for a job's step cache."""
         return f"job{next(self._names)}"
 
     def run(
@@ -78,12 +78,12 @@ class Network:
         return output
 
     def forget(self, context: str) -> None:
-        """Drop the memory of a job: of its context and of those whose name begins with it and a colon."""
+        """Drop a job's memory: its context, and those named after it with a colon."""
         for names in (self._memory or {}, self._skips):
             _drop(names, context)
 
     def skipped(self, context: str) -> int:
-        """How many forwards of a job its step cache has answered after the first block."""
+        """How many of a job's forwards its step cache has answered."""
         return sum(count for name, count in self._skips.items() if _is_of(name, context))
 
     @contextmanager
@@ -99,7 +99,7 @@ class Network:
                 metrics.STEP_CACHE_SKIPS.labels(self.service).inc()
                 self._skips[name] += 1
         except BaseException:
-            _drop(self._memory, name.partition(":")[0])  # half a forward's values: a second try begins anew
+            _drop(self._memory, name.partition(":")[0])  # half a forward's values: a retry starts from scratch
             raise
         finally:
             self._memory.pop(THROWAWAY, None)
@@ -115,7 +115,10 @@ def _is_of(name: str, context: str) -> bool:
 
 
 def block_memory(transformer: Any) -> dict[str, Any]:
-    """What diffusers' First Block Cache hook remembers, by context name (all blocks share it)."""
+    """The memory of diffusers' First Block Cache hook, by context.
+
+    All blocks share it.
+    """
     first = next(iter(transformer.transformer_blocks))
     hooks = HookRegistry.check_if_exists_or_initialize(first).hooks.values()
     memory: dict[str, Any] = next(hook.state_manager._state_cache for hook in hooks if hasattr(hook, "state_manager"))

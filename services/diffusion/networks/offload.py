@@ -1,7 +1,7 @@
-"""Where networks rest while they do not run, and how their weights come to the device. Knows no model by name.
+"""Placement of idle networks, and how their weights reach the device.
 
-Weights never change, so the host keeps its copy while another is on the device: nothing is ever copied back. A copy
-that is a mapped file stays one, and takes no memory that the system could not have back.
+Weights never change, so the host keeps its copy while another is on the device, and no weights are copied back. A
+mapped file stays one, which costs no memory that the system cannot reclaim.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,9 +17,9 @@ one after another, other networks as a whole; sequential = every layer comes whe
 
 
 def place(pipeline: Any, offloads: Mapping[str, Offload], device: torch.device) -> None:
-    """Move the pipeline's networks to the device, or arrange that they move when they are used.
+    """Move the pipeline's networks to the device, or hook them to move on use.
 
-    offloads: component name → where it rests, in the order of use.
+    offloads: component name → placement, in order of use.
     """
     staying, taking_turns = [], []
     for name, offload in offloads.items():
@@ -52,14 +52,17 @@ def largest_layer(network: torch.nn.Module) -> int:
 
 
 class SwappedTensors:
-    """Tensors of a network that are on the host, and at times on the device as well."""
+    """Tensors of a network on the host, temporarily also on the device."""
 
     def __init__(self, tensors: Iterable[torch.Tensor]) -> None:
         self._tensors = [*tensors]
         self._on_host: list[tuple[torch.Tensor, torch.Tensor]] = []
 
     def bring(self, device: torch.device) -> None:
-        """Copy all of them to the device; when it has no room, none stays there and torch's error is raised."""
+        """Copy all of them to the device.
+
+        If there is no room, none stays there and torch's error is raised.
+        """
         if self._on_host:
             return
         try:
@@ -71,41 +74,41 @@ class SwappedTensors:
             raise
 
     def drop(self) -> None:
-        """Let go of the device's copies; the host's are in use again."""
+        """Drop the device's copies and use the host's again."""
         for tensor, on_host in self._on_host:
             tensor.data = on_host
         self._on_host = []
 
 
 class ComesToRun(ModelHook):  # type: ignore[misc]
-    """Brings the tensors of one layer to the device for the time of its forward."""
+    """Brings one layer's tensors to the device for its forward."""
 
     def __init__(self, device: torch.device, weights: SwappedTensors) -> None:
         self._device, self._weights = device, weights
 
     @classmethod
     def attach(cls, network: torch.nn.Module, device: torch.device) -> None:
-        """Let each layer of a network on the host come by itself."""
+        """Load each layer of a host network on demand."""
         for module in network.modules():
             tensors = [*module.parameters(recurse=False), *module.buffers(recurse=False)]
             if tensors:
                 add_hook_to_module(module, cls(device, SwappedTensors(tensors)))
 
     def pre_forward(self, _module: Any, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
-        """Called before the layer's forward: its tensors and inputs come."""
+        """Move the layer's tensors and inputs to the device before its forward."""
         self._weights.bring(self._device)
         return send_to_device(args, self._device), send_to_device(kwargs, self._device)
 
     def post_forward(self, _module: Any, output: Any) -> Any:
-        """Called after the layer's forward: its tensors go."""
+        """Drop the layer's device tensors after its forward."""
         self._weights.drop()
         return output
 
 
 class TakesTurns(ModelHook):  # type: ignore[misc]
-    """Brings a network to the device when it is used, in the place of the one that was there before.
+    """Brings a network to the device on use, replacing the previous one.
 
-    present: the network that is there, shared by all that take turns. weights: its own, None = it is always there.
+    present: the current network, shared by all hooks. weights: its own, None = always resident.
     """
 
     def __init__(
@@ -117,7 +120,7 @@ class TakesTurns(ModelHook):  # type: ignore[misc]
     def attach(cls, parts: Sequence[Any], staying: Sequence[Any], device: torch.device) -> None:
         """Let `parts` share the device's memory; all of them start on the host.
 
-        A single one has nobody to make room for, so it goes home when one of those that are always there is used.
+        A single one leaves the device when a resident network runs.
         """
         present: dict[Any, SwappedTensors] = {}
         for part in parts:
@@ -128,7 +131,10 @@ class TakesTurns(ModelHook):  # type: ignore[misc]
                 add_hook_to_module(part, cls(device, present, None))
 
     def pre_forward(self, module: Any, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
-        """Called before the network's forward (a VAE's encode and decode too): swap, and move the inputs along."""
+        """Swap networks and move the inputs, before the forward.
+
+        Also before a VAE's encode and decode.
+        """
         if module not in self._present:
             while self._present:
                 self._present.popitem()[1].drop()

@@ -1,6 +1,6 @@
-"""Memory and speed settings of a pipeline: where weights rest, how the VAE and attention work, what is compiled.
+"""Memory and speed options of a pipeline: placement, VAE, attention, compilation.
 
-Each is off by default and changes no result beyond rounding. Knows no model by name.
+Each is off by default and changes no result beyond rounding.
 """
 
 import os
@@ -21,7 +21,7 @@ from services.diffusion.networks.offload import Offload, place
 
 @dataclass(frozen=True)
 class RuntimeOptions:
-    """offload: where weights rest, see `services.diffusion.networks.offload`.
+    """offload: placement of weights, see `services.diffusion.networks.offload`.
 
     text_encoder_offload: the same for the text encoders alone (not group), None = as `offload` says.
     vae_tiling: encode and decode in overlapping tiles. vae_slicing: one picture of a batch at a time. attention: a
@@ -60,7 +60,10 @@ beyond which torch runs a block without compiling it."""
 
 
 def runtime_of(settings: DiffusionSettings) -> RuntimeOptions:
-    """What the service's settings ask for; `SettingsError` where this machine cannot do it."""
+    """The options of the service's settings.
+
+    Raises `SettingsError` if this machine cannot provide them.
+    """
     if settings.compile == "regional":
         _check_compiler(settings)
     if settings.region_steps:
@@ -99,7 +102,7 @@ def _check_region_steps(settings: DiffusionSettings) -> None:
 
 
 def _check_compiler(settings: DiffusionSettings) -> None:
-    """Refuse before the weights are loaded what torch would find out at the first step."""
+    """Reject before loading what torch would reject at the first step."""
     if settings.offload == "sequential":
         raise SettingsError(
             f"{settings.variable('compile')}=regional does not go with {settings.variable('offload')}=sequential: a "
@@ -117,7 +120,7 @@ def _check_compiler(settings: DiffusionSettings) -> None:
 
 
 def apply(runtime: RuntimeOptions, pipeline: Any, networks: Sequence[str], device: torch.device) -> None:
-    """Put the pipeline's networks (component names, in order of use) where they belong and set them up."""
+    """Place and configure the pipeline's networks (component names, in order of use)."""
     if runtime.attention:
         set_attention(pipeline.transformer, runtime.attention)
     if runtime.vae_tiling:
@@ -128,10 +131,10 @@ def apply(runtime: RuntimeOptions, pipeline: Any, networks: Sequence[str], devic
 
 
 def compile_blocks(transformer: Any) -> None:
-    """Have each repeated block's own `forward` compiled on first use: one graph for all blocks of a class.
+    """Compile each repeated block's `forward` on first use: one graph per class.
 
-    Call it before anything is hooked into the blocks. A hook runs outside the graph then; inside, a graph would be made
-    for every value that it reads, for instance for each job's step cache, until torch stops compiling at all.
+    Call it before anything is hooked into the blocks, so hooks run outside the graph. Inside, each value that a hook
+    reads, such as a job's step cache, would trigger a new graph until torch stops compiling.
     """
     torch.compiler.config.recompile_limit = GRAPHS
     for block in transformer.modules():
@@ -140,7 +143,10 @@ def compile_blocks(transformer: Any) -> None:
 
 
 def set_attention(transformer: Any, backend: str) -> None:
-    """Choose diffusers' attention backend; `SettingsError` when it is unknown or not installed."""
+    """Set diffusers' attention backend.
+
+    Raises `SettingsError` if it is unknown or not installed.
+    """
     try:
         transformer.set_attention_backend(backend)
     except (ValueError, RuntimeError, ImportError) as error:
@@ -148,15 +154,16 @@ def set_attention(transformer: Any, backend: str) -> None:
 
 
 def takes_masks(backend: str) -> bool:
-    """Whether this attention backend, empty = diffusers' choice, is known to keep a mask of booleans as it is meant.
+    """Whether this attention backend handles boolean masks correctly.
 
-    torch's own does. Of the others, some refuse a mask, and some add it to the logits as zeros and ones.
+    Empty = default. torch's own does. Of the others, some reject a mask, and some add it to the logits as zeros and
+    ones.
     """
     return (backend or DIFFUSERS_ATTN_BACKEND) == "native"
 
 
 def offloads(runtime: RuntimeOptions, networks: Sequence[str]) -> dict[str, Offload]:
-    """Where the weights of each of these components of a pipeline rest."""
+    """The placement of each component's weights."""
     return {name: _offload_of(name, runtime) for name in networks}
 
 

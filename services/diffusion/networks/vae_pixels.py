@@ -1,4 +1,4 @@
-"""Pixels in and out of a VAE, request checks that both models share, and the preview's colour map."""
+"""VAE pixels in and out, common request checks, and the preview's colour map."""
 
 from collections.abc import Callable
 
@@ -11,7 +11,10 @@ from services.diffusion.engine.preview import fit_latent_rgb
 
 
 def check_sides(field: str, image: NDArray[np.uint8], multiple: int) -> None:
-    """`InvalidArgument` unless the image is (H, W, 3) uint8 with sides that are multiples of `multiple`."""
+    """Raise `InvalidArgument` unless the image is (H, W, 3) uint8 in valid sizes.
+
+    Sides must be multiples of `multiple`.
+    """
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         raise InvalidArgument.field(field, f"must be (height, width, 3) of uint8, not {image.shape} of {image.dtype}")
     height, width, _ = image.shape
@@ -20,7 +23,10 @@ def check_sides(field: str, image: NDArray[np.uint8], multiple: int) -> None:
 
 
 def check_steps(steps: int, strength: float) -> None:
-    """`InvalidArgument` unless steps ≥ 1 and 0 ≤ strength ≤ 1 (NaN is refused)."""
+    """Raise `InvalidArgument` unless steps ≥ 1 and 0 ≤ strength ≤ 1.
+
+    NaN is rejected.
+    """
     if steps < 1:
         raise InvalidArgument.field("steps", f"must be at least 1, not {steps}")
     if not 0.0 <= strength <= 1.0:
@@ -41,7 +47,7 @@ def to_uint8(pixels: torch.Tensor) -> NDArray[np.uint8]:
 
 
 def randn(shape: tuple[int, ...], generator: torch.Generator, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
-    """Standard normal noise drawn on the CPU, so that a seed means the same on every device."""
+    """Standard normal noise from the CPU, so that a seed is device-independent."""
     return torch.randn(shape, generator=generator, dtype=dtype).to(device)
 
 
@@ -52,10 +58,10 @@ def latent_grid(latents: torch.Tensor) -> NDArray[np.float32]:
 
 
 def measure_latent_rgb(encode: Callable[[torch.Tensor], torch.Tensor]) -> NDArray[np.float32]:
-    """The linear map from a VAE's latents to colours, by encoding a chart of 256 patches of 16×16 pixels.
+    """The linear map from a VAE's latents to colours, fitted on a colour chart.
 
     encode: (1, 3, 256, 256) in [-1, 1] → (1, C, 32, 32). Fitted rather than tabulated, so it suits any VAE. The chart
-    is the same every time: low-discrepancy colours (Roberts' R3 sequence).
+    is constant: 256 low-discrepancy colours (Roberts' R3 sequence) in patches of 16×16 pixels.
     """
     index = np.arange(256)[:, None]
     colours = (0.5 + index * np.array([0.8191725, 0.6710436, 0.5497005])) % 1.0  # (256, 3)

@@ -1,1 +1,1 @@
-"""Weight files: judged, compared with their network, read, converted. Runs no network."""
+"""Weight files: checked, compared with their network, read, converted."""

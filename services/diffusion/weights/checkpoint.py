@@ -1,7 +1,7 @@
-"""Loading the components of a checkpoint folder: local files, safetensors, no code from the folder.
+"""Load the components of a checkpoint folder: local safetensors, no foreign code.
 
-Knows the diffusers layout (`model_index.json`, one subfolder per component); knows no model. Every network is compared
-with its files before it is loaded, see `stored_weights`.
+Expects the diffusers layout (`model_index.json`, one subfolder per component). Every network is compared with its files
+before loading, see `stored_weights`.
 """
 
 import hashlib
@@ -30,9 +30,9 @@ CPU = torch.device("cpu")
 
 
 def check_folder(folder: Path, pipeline: str, components: Iterable[str]) -> None:
-    """Refuse a folder that is not a complete checkpoint of this pipeline, or that brings code along.
+    """Reject a folder that is not a complete checkpoint of the pipeline, or has code.
 
-    Raises `ModelLoadError` naming the path at fault.
+    Raises `ModelLoadError` that names the path.
     """
     if not folder.is_dir():
         raise ModelLoadError(
@@ -55,7 +55,10 @@ def check_folder(folder: Path, pipeline: str, components: Iterable[str]) -> None
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file; `ModelLoadError` when there is none."""
+    """The object in a JSON file.
+
+    Raises `ModelLoadError` if there is none.
+    """
     try:
         refuse_pointer(path)
         content = json.loads(path.read_text())
@@ -69,7 +72,10 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def load_part(cls: Any, folder: Path, **options: Any) -> Any:
-    """`cls.from_pretrained` on one component's folder, offline; `ModelLoadError` names the folder when it fails."""
+    """`cls.from_pretrained` on one component's folder, offline.
+
+    Raises `ModelLoadError` that names the folder.
+    """
     with _named(cls, folder):
         return cls.from_pretrained(str(folder), local_files_only=True, **options)
 
@@ -109,7 +115,7 @@ def check(
 
 @contextmanager
 def _named(cls: Any, folder: Path) -> Iterator[None]:
-    """What a library raises about a component's folder becomes a `ModelLoadError` of one line that names it."""
+    """Turn a library's error about a component into a one-line `ModelLoadError`."""
     try:
         yield
     except (OSError, ValueError, KeyError, RuntimeError, TypeError, SafetensorError) as error:
@@ -118,9 +124,9 @@ def _named(cls: Any, folder: Path) -> Iterator[None]:
 
 
 def join_logs() -> None:
-    """Let diffusers and transformers report errors in the log of the process, and nothing else.
+    """Let diffusers and transformers log errors only.
 
-    They write plain lines to standard error, and where a prompt is too long a warning that repeats its end.
+    They write plain lines to standard error, and a warning about a long prompt repeats its end.
     """
     for library in (diffusers.utils.logging, transformers.utils.logging):
         library.disable_progress_bar()
@@ -130,9 +136,9 @@ def join_logs() -> None:
 
 
 def revision_of(paths: Iterable[Path]) -> str:
-    """Twelve hex digits that change with the weights: from each file's name, size, first and last 64 KiB.
+    """Twelve hex digits from each file's name, size, first and last 64 KiB.
 
-    Quick on files of any size; not a checksum (verifying a download is another tool's work).
+    Fast on files of any size; not a checksum (another tool verifies downloads).
     """
     digest = hashlib.sha256()
     for path in sorted(paths):

@@ -1,7 +1,7 @@
-"""A transformer from a GGUF file to safetensors and back, tensor by tensor.
+"""Convert a transformer between GGUF and safetensors, tensor by tensor.
 
-The header of the source is checked against the network of `config.json` before anything is read: a file that is not
-exactly this transformer is refused. Knows no model: a `Layout` says what the tensors are called.
+The source's header is checked against the network of `config.json` first: any other file is rejected. A `Layout` names
+the tensors.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ BLOCKS = re.compile(r"blocks\.\d+\.")
 
 
 def convert(layout: Layout, architecture: str, order: Order, scratch: Path, begin: Begin) -> Path:
-    """In the direction that the names say; see `services.common.conversion.Convert`."""
+    """Convert in the direction of the names; see `services.common.conversion.Convert`."""
     if order.source.suffix == ".gguf":
         return to_dense(layout, order, scratch, begin)
     if order.target.suffix == ".gguf" and order.source.is_dir():
@@ -55,7 +55,7 @@ def convert(layout: Layout, architecture: str, order: Order, scratch: Path, begi
 
 
 def to_dense(layout: Layout, order: Order, scratch: Path, begin: Begin) -> Path:
-    """A GGUF file as a folder of safetensors, in shards of at most 5 GB; the target is the folder."""
+    """Convert a GGUF file to a folder of safetensors, in shards of at most 5 GB."""
     kind = "BF16" if order.type == "auto" else order.type
     if kind not in DENSE_TYPES:
         raise ModelLoadError(f"safetensors are written as {', '.join(DENSE_TYPES)}, not as {kind}")
@@ -86,7 +86,7 @@ def to_dense(layout: Layout, order: Order, scratch: Path, begin: Begin) -> Path:
 
 
 def _shards(parts: list[str], shapes: Shapes, itemsize: int) -> dict[str, list[str]]:
-    """The files by name, and the parameters in each, in the order in which the source has them."""
+    """The files by name, and the parameters in each, in source order."""
     groups: list[list[str]] = [[]]
     size = 0
     for part in parts:
@@ -102,7 +102,7 @@ def _shards(parts: list[str], shapes: Shapes, itemsize: int) -> dict[str, list[s
 
 
 def to_gguf(layout: Layout, architecture: str, order: Order, scratch: Path, begin: Begin) -> Path:
-    """A folder of safetensors as one GGUF file, under the names that such files have; the target is the file."""
+    """Convert a folder of safetensors to one GGUF file with GGUF tensor names."""
     kind = gguf.GGMLQuantizationType["Q8_0" if order.type == "auto" else order.type]
     refuse_existing([order.target])
     files = _headers(order.source)
@@ -140,7 +140,7 @@ def to_gguf(layout: Layout, architecture: str, order: Order, scratch: Path, begi
 
 
 def _headers(folder: Path) -> dict[str, tuple[Path, Entry]]:
-    """Where each tensor of the folder's safetensors files is."""
+    """The position of each tensor in the folder's safetensors files."""
     found: dict[str, tuple[Path, Entry]] = {}
     for path in sorted(folder.glob("*.safetensors")):
         for name, entry in read_header(path).items():
@@ -153,7 +153,7 @@ def _headers(folder: Path) -> dict[str, tuple[Path, Entry]]:
 
 
 def _check(folder: Path, files: Mapping[str, tuple[Path, Entry]], network: Any, model: str) -> None:
-    """Exactly this network's parameters, as floating-point numbers."""
+    """Check that these are exactly the network's parameters, as floats."""
     entries = {name: entry for name, (_, entry) in files.items()}
     refuse_unfit(folder, f"the {model} transformer", stored_weights.faults(entries, network.state_dict()))
 
@@ -175,7 +175,7 @@ def _joined(
     names: Mapping[str, tuple[str, ...]],
     halves_swapped: tuple[str, ...],
 ) -> Iterator[tuple[str, NDArray[np.float32]]]:
-    """Each tensor of the GGUF file in float32: the parameters that its rows make up, one below the other."""
+    """Each tensor of the GGUF file in float32: its parameters, stacked by rows."""
     opened: dict[Path, Any] = {path: safe_open(path, "pt") for path in {path for path, _ in files.values()}}
     for name, parts in names.items():
         dense = torch.cat([opened[files[part][0]].get_tensor(part).float() for part in parts])

@@ -1,7 +1,7 @@
-"""A transformer from a GGUF file: tensor by tensor, dequantised once or kept as it is stored.
+"""A transformer from a GGUF file, dequantised once or kept quantised.
 
-Blocks are dequantised by diffusers' functions, so the dense weights are those that diffusers would compute at every
-step. The width is the configuration's, any width. Knows no model: a `Layout` says what the tensors are called.
+Blocks are dequantised by diffusers' functions, so dense weights equal those that diffusers would compute at every step.
+The configuration gives the width; a `Layout` names the tensors.
 """
 
 import hashlib
@@ -48,7 +48,7 @@ def load_transformer(
 
     config: the folder with `config.json` (its sizes). weights: dense = dequantised now; stored = kept quantised and
     dequantised by every layer at every step, slower and smaller; auto = dense if that takes at most `room` bytes.
-    sha256: hex digest that the file must have. Raises `ModelLoadError` for a file that is not in order.
+    sha256: required hex digest of the file. Raises `ModelLoadError` for an invalid file.
     """
     entries, transformer = open_file(layout, path, config)
     if sha256 is not None:
@@ -72,9 +72,9 @@ def load_transformer(
 
 
 def open_file(layout: Layout, path: Path, config: Path) -> tuple[dict[str, TensorEntry], Any]:
-    """The file's tensors by the model's names, and the network of the configuration, still without weights.
+    """The file's tensors by the model's names, and the network without weights.
 
-    Raises `ModelLoadError` unless the header is in order and lists exactly this network's tensors; reads no weights.
+    Raises `ModelLoadError` unless the header is valid and lists exactly this network's tensors; reads no weights.
     """
     entries = without_prefix(read_header(path))
     with init_empty_weights():
@@ -156,7 +156,7 @@ def parameter_rows(
 
 
 def as_stored(rows: torch.Tensor, kind: int, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
-    """Stored rows as a quantised parameter, or as a plain tensor where they are not in blocks."""
+    """Stored rows as a quantised parameter, or as a plain tensor if unquantised."""
     if TYPES[kind][1] == 1:
         return dequantised(rows, kind, shape, dtype)
     quantised: torch.Tensor = GGUFParameter(rows.clone(), quant_type=kind)
@@ -164,7 +164,10 @@ def as_stored(rows: torch.Tensor, kind: int, shape: tuple[int, ...], dtype: torc
 
 
 def dequantised(rows: torch.Tensor, kind: int, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
-    """Stored rows (n, bytes) of GGUF type `kind` as a dense tensor of this shape and dtype, a few rows at a time."""
+    """Dequantise stored rows (n, bytes) of GGUF type `kind` into a dense tensor.
+
+    A few rows at a time, into this shape and dtype.
+    """
     plain = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}.get(TYPES[kind][0])
     if plain is not None:
         return rows.contiguous().view(plain).reshape(shape).to(dtype, copy=True)
@@ -177,7 +180,7 @@ def dequantised(rows: torch.Tensor, kind: int, shape: tuple[int, ...], dtype: to
 
 
 def check_digest(path: Path, sha256: str) -> None:
-    """`ModelLoadError` unless the file has this SHA-256; reads the whole file."""
+    """Raise `ModelLoadError` unless the file has this SHA-256; reads the whole file."""
     with path.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != sha256.lower():

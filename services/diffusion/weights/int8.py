@@ -1,7 +1,9 @@
-"""Linear layers with 8-bit weights: half the memory of bfloat16 for the text encoder, which runs once per picture.
+"""Linear layers with 8-bit weights.
 
-Each row of a weight has one scale, that of its largest value, so a weight is off by 0.4 % of it at most. The product is
-computed in the input's number format, in which the 255 values are exact. Knows no model; nothing but torch is needed.
+Half of bfloat16's memory, for the text encoder.
+
+Each row has one scale, set by its largest value, so a weight is off by at most 0.4% of it. The product is computed in
+the input's number format, in which the 255 values are exact.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Reads a LoRA file: the names of every common trainer, each entry accounted for.
 
-A file pairs two matrices, down (r, in) and up (out, r), with each layer that it changes. The entries are called after
-the layers of diffusers' transformer or after those of the original model (where query, key and value are one), with
-dots or underscores, behind one of several prefixes. Whatever is for the transformer must fit it wholly; the part for
-text encoders is left out. Knows no model: a `Layout` says what the original layers are called.
+A file pairs two matrices, down (r, in) and up (out, r), with each layer that it changes. Entries use the layer names of
+diffusers' transformer or of the original model (where query, key and value are one), with dots or underscores, behind
+one of several prefixes. All transformer entries must fit; the part for text encoders is ignored. A `Layout` names the
+original layers.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ PAIRED = re.compile(
 )
 ALPHA = ".alpha"
 OTHER_KINDS = {"lokr_": "a LoKr", "hada_": "a LoHa", "dora_scale": "a DoRA", "lora_magnitude_vector": "a DoRA"}
-"""What else such files may hold, by a part of the entries' names."""
+"""Other known entries of such files, by a part of their names."""
 
 METADATA = "lora_adapter_metadata"
 PEFT_FILE, PEFT_CONFIG = "adapter_model.safetensors", "adapter_config.json"
@@ -48,10 +48,10 @@ PEFT_FILE, PEFT_CONFIG = "adapter_model.safetensors", "adapter_config.json"
 
 @dataclass(frozen=True)
 class Target:
-    """Where a pair of matrices belongs: to layers whose outputs are, one below the other, the rows of `up`.
+    """The target of a matrix pair: layers whose stacked outputs are the rows of `up`.
 
-    halves_swapped: the rows of `up` have their halves in the opposite order. narrow: inputs of the model that the LoRA
-    may have been made for instead, which are the first ones of this layer; None = no others.
+    halves_swapped: the rows of `up` have swapped halves. narrow: a smaller number of inputs that the LoRA may have, the
+    first ones of this layer; None = not allowed.
     """
 
     layers: tuple[str, ...]
@@ -63,7 +63,10 @@ class Target:
 
 @dataclass(frozen=True)
 class LoraWeights:
-    """The matrices for `load_lora_adapter`, with alpha multiplied in; left_out: entries for text encoders."""
+    """The matrices for `load_lora_adapter`, with alpha multiplied in.
+
+    left_out: entries for text encoders.
+    """
 
     matrices: dict[str, torch.Tensor]
     left_out: tuple[str, ...]
@@ -71,7 +74,10 @@ class LoraWeights:
 
 @dataclass
 class _Pair:
-    """What a file has for one layer so far: two tensors, and alpha as a float (a tensor where it is not one number)."""
+    """A file's entries for one layer: two tensors, and alpha.
+
+    alpha is a float, or a tensor if it is not one number.
+    """
 
     down: Any = None
     up: Any = None
@@ -79,7 +85,10 @@ class _Pair:
 
 
 def targets_of(transformer: Any, layout: Layout, narrow: Mapping[str, int]) -> dict[str, Target]:
-    """Every layer that a LoRA can change, by all its names. narrow: see `Target`, by the layer's name."""
+    """Every layer that a LoRA can change, by all its names.
+
+    narrow: see `Target`, by the layer's name.
+    """
     linear = {name: module for name, module in transformer.named_modules() if isinstance(module, nn.Linear)}
     groups: dict[str, tuple[str, ...]] = {name: (name,) for name in linear}
     for name, parts in layout.names(transformer.config, shapes_of(transformer)).items():
@@ -98,7 +107,10 @@ def targets_of(transformer: Any, layout: Layout, narrow: Mapping[str, int]) -> d
 
 
 def read(path: Path, targets: Mapping[str, Target], model: str) -> LoraWeights:
-    """A LoRA file for a transformer with these layers. Raises `ModelLoadError`, one line that names the file."""
+    """Read a LoRA file for a transformer with these layers.
+
+    Raises `ModelLoadError`, one line that names the file.
+    """
     if path.suffix != ".safetensors" or not path.is_file():
         raise ModelLoadError(f"{path}: a LoRA must be an existing .safetensors file")
     entries = read_header(path)
@@ -135,7 +147,10 @@ def _refuse_other_kinds(path: Path, entries: Mapping[str, Entry]) -> None:
 
 
 def _place(name: str, targets: Mapping[str, Target]) -> tuple[str, str] | None:
-    """The layer of an entry, by one of its names, and what the entry is of it: down, up or alpha; None for none."""
+    """The layer of an entry, by one of its names, and its role: down, up or alpha.
+
+    None for an unknown entry.
+    """
     match = PAIRED.fullmatch(name)
     if match is None and not name.endswith(ALPHA):
         return None
@@ -165,7 +180,7 @@ def _pairs(path: Path, places: Mapping[str, tuple[str, str]]) -> tuple[dict[str,
 
 
 def _faults(pairs: Mapping[str, _Pair], targets: Mapping[str, Target]) -> dict[str, list[str]]:
-    """What of the matrices does not fit, by kind of fault."""
+    """The misfits of the matrices, by kind of fault."""
     owners: dict[str, list[str]] = {}
     for name in pairs:
         for layer in targets[name].layers:
@@ -194,7 +209,7 @@ def _shape(tensor: Any) -> list[int]:
 
 
 def _fits(pair: _Pair, target: Target) -> bool:
-    """Whether a whole pair has the target's shape, and its alpha is one number."""
+    """Whether a pair is complete, fits the target's shape, and alpha is one number."""
     down, up = _shape(pair.down), _shape(pair.up)
     ranks_agree = len(down) == len(up) == 2 and down[0] == up[1] > 0
     return (
@@ -206,7 +221,10 @@ def _fits(pair: _Pair, target: Target) -> bool:
 
 
 def _matrices(pair: _Pair, target: Target, scale: _Scale) -> dict[str, torch.Tensor]:
-    """A whole pair as diffusers' layers take it: alpha multiplied into `down`, `up` cut into the layers' rows."""
+    """A pair in diffusers' form.
+
+    alpha is multiplied into `down`, `up` is cut into the layers' rows.
+    """
     down, up = pair.down, pair.up
     if target.halves_swapped:
         up = up.roll(len(up) // 2, dims=0)
@@ -221,7 +239,7 @@ def _matrices(pair: _Pair, target: Target, scale: _Scale) -> dict[str, torch.Ten
 
 @dataclass(frozen=True)
 class _Scale:
-    """How strong each pair is: by its own alpha, else by what the file's metadata says, else 1.
+    """The strength of each pair: its own alpha, else the metadata's, else 1.
 
     alphas: by patterns of layer names, as PEFT matches them. rank_stabilised: alpha / √r instead of alpha / r.
     """
@@ -232,7 +250,7 @@ class _Scale:
 
     @classmethod
     def of(cls, path: Path, metadata: Mapping[str, str]) -> _Scale:
-        """From the file's metadata, as diffusers writes it, or from the configuration that PEFT writes beside it."""
+        """Read the strengths from diffusers' metadata or PEFT's configuration file."""
         beside = path.with_name(PEFT_CONFIG)
         try:
             if path.name == PEFT_FILE and beside.is_file():
@@ -249,7 +267,10 @@ class _Scale:
             raise ModelLoadError(f"{path}: its metadata cannot be read") from error
 
     def of_layer(self, layer: str, rank: int, alpha: float | None) -> float:
-        """The factor of one pair. alpha: its own, None = none."""
+        """The factor of one pair.
+
+        alpha: its own, None = none.
+        """
         if alpha is None:
             matching = (value for name, value in self.alphas.items() if _matches(name, layer))
             alpha = next(matching, self.alpha)
@@ -263,7 +284,7 @@ def _matches(pattern: str, layer: str) -> bool:
 
 
 def without_text_encoders(path: Path, left_out: Sequence[str]) -> str:
-    """What callers are told of the part of a LoRA that is left out."""
+    """The warning about the ignored part of a LoRA."""
     return (
         f"profile: the LoRA {path.name} has a part for text encoders ({len(left_out)} of its entries), which is not "
         "used; the picture may differ from other tools' pictures"

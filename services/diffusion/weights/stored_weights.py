@@ -1,4 +1,4 @@
-"""The safetensors files of one network of a checkpoint folder, compared with the network before anything heavy is read.
+"""Compare a network's safetensors files with the network before reading the data.
 
 transformers and diffusers only warn about entries that are missing or left over, and run on random numbers. Here every
 entry must be the network's own, in a number format that it can be read from. A file has the names of the library's
@@ -171,7 +171,7 @@ def files_of(network: Any, folder: Path) -> list[Path]:
 
 
 def _shards(index: Path) -> set[str]:
-    """The file names in an index; none of them leads out of the folder."""
+    """The file names in an index; none of them leaves the folder."""
     try:
         mapped = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
         shards = set(mapped.values())
@@ -183,7 +183,10 @@ def _shards(index: Path) -> set[str]:
 
 
 def entries_of(files: Iterable[Path]) -> dict[str, Entry]:
-    """The entries of all files by name. Raises `ModelLoadError` for a damaged file and for a name that stands twice."""
+    """The entries of all files by name.
+
+    Raises `ModelLoadError` for a damaged file or a duplicate name.
+    """
     found: dict[str, Entry] = {}
     for path in files:
         entries = read_header(path)
@@ -217,7 +220,7 @@ def network_names(network: Any, entries: Mapping[str, N], *, sharded: bool) -> d
 
 
 def tied(network: Any) -> list[set[str]]:
-    """Groups of names that share one tensor: one of each group is enough in a file."""
+    """Groups of names that share one tensor: a file needs one of each group."""
     groups: dict[str, set[str]] = {}
     for name, source in getattr(network, "all_tied_weights_keys", {}).items():
         groups.setdefault(source, {source}).add(name)
@@ -230,7 +233,10 @@ def faults(
     shared: Sequence[set[str]] = (),
     formats: Sequence[str] = FORMATS,
 ) -> dict[str, list[str]]:
-    """What of the entries does not fit, by kind of fault, each described with its name. shared: see `tied`."""
+    """The misfits of the entries, by kind of fault, each described with its name.
+
+    shared: see `tied`.
+    """
     given = {name for group in shared if group & found.keys() for name in group}
     both = [name for name in wanted if name in found]
     return {

@@ -1,1 +1,1 @@
-"""Clients of the model services. Knows no chain and no public request."""
+"""Clients of the model services."""

@@ -1,7 +1,6 @@
 """Typed calls of the model services over their stubs.
 
-Turns arrays into messages and back. Knows proto types and addresses; knows nothing of experiments or chains, nor how a
-call is made and made again (`stage_calls.py`).
+Converts arrays to messages and back. `stage_calls.py` makes and repeats the calls.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ _PICTURES = {
 _SEGMENTATION_FIELDS = {"image": "input_image"}
 _FILL_FIELDS = {"image": "input_image", "mask": "mask_image"}
 _QWEN_EDIT_FIELDS = _PICTURES | {"mask": "mask_image", "true_cfg_scale": "guidance_scale"}
-"""What an edit's caller calls the fields of the services' requests."""
+"""The services' request fields → the caller's names for them."""
 
 
 @dataclass(frozen=True)
@@ -58,9 +57,9 @@ class ModelUse:
 
 @dataclass(frozen=True)
 class Segmented:
-    """(H, W) uint8 alpha, 255 = subject, at the size that was sent.
+    """(H, W) uint8 alpha, 255 = subject, at the size of the request.
 
-    foreground: (H, W, 3) uint8, the subject's own colours where the alpha is soft; None where it was not asked for.
+    foreground: (H, W, 3) uint8, the subject's own colours where the alpha is soft; None if not requested.
     """
 
     alpha: Pixels
@@ -83,7 +82,7 @@ class Painted:
 
 @dataclass(frozen=True)
 class PaintOptions:
-    """What a model paints and how, whichever it is.
+    """Prompts and numbers for a painting model.
 
     guidance_scale: distilled guidance of FLUX.1-Fill, true classifier-free guidance of Qwen-Image-Edit. negative_scale:
     true classifier-free guidance of FLUX.1-Fill; None = the service's default. preview_every: steps, 0 = no previews.
@@ -110,14 +109,14 @@ class PaintOptions:
 
 @dataclass(frozen=True)
 class Rewritten:
-    """A prompt to use, and who wrote it; None = nobody had to."""
+    """A prompt and the model that rewrote it; None = unchanged."""
 
     text: str
     model: ModelUse | None
 
 
 class OnProgress(Protocol):
-    """Told how a call goes on; exactly one argument is set."""
+    """Receives the progress of a call; each report sets exactly one argument."""
 
     def __call__(
         self,
@@ -127,14 +126,17 @@ class OnProgress(Protocol):
         preview: progress_pb2.Preview | None = None,
         restarted: bool = False,
     ) -> None:
-        """Take one report. `restarted`: the service was lost, and the work begins anew."""
+        """Handle one report.
+
+        `restarted`: the service was lost, and the work restarts.
+        """
 
 
 class Backends:
     """One channel per model service, made by `open_channel`.
 
-    `addresses` maps "segmentation", "fill", "qwen_edit" and, where there is one, "prompt" to host:port. A service that
-    is lost during a call may take `rerun_wait_seconds` to come back.
+    `addresses` maps "segmentation", "fill", "qwen_edit" and optionally "prompt" to host:port. A service that is lost
+    during a call has `rerun_wait_seconds` to come back.
     """
 
     def __init__(
@@ -149,12 +151,12 @@ class Backends:
         self._segmentation = segmentation_pb2_grpc.SegmentationServiceStub(self._channels["segmentation"])
         self._fill = fill_pb2_grpc.FillServiceStub(self._channels["fill"])
         self._qwen_edit = qwen_edit_pb2_grpc.QwenEditServiceStub(self._channels["qwen_edit"])
-        # Of the same address as qwen_edit, it shares that connection underneath.
+        # With the same address as qwen_edit, it shares the connection.
         self._prompt = prompt_pb2_grpc.PromptServiceStub(self._channels["prompt"]) if "prompt" in addresses else None
 
     @property
     def channels(self) -> Mapping[str, grpc.aio.Channel]:
-        """The channel of each model service, for what is asked of all of them."""
+        """The channel of each model service, for health checks."""
         return self._channels
 
     async def close(self) -> None:
@@ -162,13 +164,13 @@ class Backends:
         await asyncio.gather(*(channel.close() for channel in self._channels.values()))
 
     def without_reruns(self) -> Backends:
-        """The same, for an edit that is itself run a second time: a stage that is lost ends it."""
+        """The same clients without reruns, for an edit that is itself a second attempt."""
         single = copy.copy(self)
         single._calls = self._calls.without_reruns()
         return single
 
     async def segment(self, rgb: Pixels, *, wants_foreground: bool, deadline: float) -> Segmented:
-        """The subject's alpha of (H, W, 3) uint8, and its own colours where they are wanted."""
+        """The alpha of the subject in (H, W, 3) uint8, optionally with foreground colours."""
         outputs = [segmentation_pb2.SEGMENT_OUTPUT_MASK]
         if wants_foreground:
             outputs.append(segmentation_pb2.SEGMENT_OUTPUT_FOREGROUND)
@@ -193,7 +195,10 @@ class Backends:
         field: str,
         deadline: float,
     ) -> Rewritten:
-        """The prompt in English, or written out with a look at up to 3 pictures (H, W, 3) uint8. field: whose it is."""
+        """Translate or expand a prompt, with up to 3 images (H, W, 3) uint8.
+
+        field: the request field of the prompt, for errors.
+        """
         stub = self._prompt
         if stub is None:
             raise ServiceUnavailable("no PromptService is configured")
@@ -232,7 +237,10 @@ class Backends:
         deadline: float,
         on_progress: OnProgress,
     ) -> Painted:
-        """Edit the first of 1 to 3 pictures (H, W, 3) uint8 by the prompt, where (H, W) uint8 `mask` is above 0."""
+        """Edit the first of 1 to 3 images (H, W, 3) uint8, where `mask` is above 0.
+
+        mask: (H, W) uint8.
+        """
         request = qwen_edit_pb2.QwenEditRequest(
             images=[pixels.to_message(image) for image in images],
             mask=None if mask is None else pixels.to_message(mask),
@@ -250,7 +258,10 @@ class Backends:
         deadline: float,
         on_progress: OnProgress,
     ) -> Painted:
-        """The result of a streamed call, whose stage has the service's name; run again once where it was lost."""
+        """The result of a streamed call, rerun once if the service was lost.
+
+        The stage has the service's name.
+        """
         return await self._calls.run(
             service,
             service,
@@ -262,7 +273,10 @@ class Backends:
 
 
 async def _follow(call: Any, on_progress: OnProgress) -> Painted:
-    """Read a stub's stream to its end. Leaving early cancels the call, so the service stops at its next step."""
+    """Read a stub's stream to its end.
+
+    Leaving early cancels the call, so the service stops at its next step.
+    """
     painted: Painted | None = None
     try:
         with metering.metered() as meter:

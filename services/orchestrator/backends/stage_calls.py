@@ -1,7 +1,7 @@
-"""The call of a model service for one stage: the time left, the request id, and a second run when it was lost.
+"""Call a model service for one stage: deadline, request id, and one rerun.
 
-A run that ends with UNAVAILABLE, and no other, is done again once, within the deadline and with the same request, so
-the answer is the same. Knows addresses and gRPC; knows nothing of what is sent.
+Only a call that ends with UNAVAILABLE is repeated, once, within the deadline and with the same request, so the result
+is the same.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ MARGIN_SECONDS = 0.1
 """Kept back of the time left, so that a stage's refusal still reaches the caller."""
 
 REFUSED_WAIT_SECONDS = 0.5
-"""How long a service where nothing listens may take to come back; whoever waits for it should know soon."""
+"""How long a service without a listener may take to come back; its callers should know soon."""
 
 _HEALTH_POLL_SECONDS = 0.1
 
@@ -51,8 +51,8 @@ _log = logging.getLogger(__name__)
 class StageCalls:
     """Calls of the model services over their channels.
 
-    A service that was lost during a call may take `rerun_wait_seconds` to be SERVING again; a balancer in front of
-    several makes it so at once. `is_rerun_allowed` False = the whole edit is a second run already.
+    A service that was lost during a call has `rerun_wait_seconds` to become SERVING; behind a balancer with several
+    replicas that is immediate. `is_rerun_allowed` False: the whole edit is a second attempt.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class StageCalls:
         self._is_rerun_allowed = is_rerun_allowed
 
     def without_reruns(self) -> StageCalls:
-        """The same, but every call is made once."""
+        """The same calls without reruns."""
         return StageCalls(
             self._channels, self._addresses, rerun_wait_seconds=self._rerun_wait_seconds, is_rerun_allowed=False
         )
@@ -84,9 +84,10 @@ class StageCalls:
         fields: Mapping[str, str] = MappingProxyType({}),
         on_rerun: Callable[[], None] = lambda: None,
     ) -> T:
-        """One call, or two. Raises the class that the service raised, with the stage in its metadata.
+        """Make one call, or two.
 
-        fields: what the caller of the edit calls the fields of the service, where that differs.
+        Raises the service's error with the stage in its metadata. fields: maps the service's field names to the
+        request's, where they differ.
         """
         was_connected = self._state(service) is grpc.ChannelConnectivity.READY
         try:
@@ -110,13 +111,16 @@ class StageCalls:
         return self._channels[service].get_state()
 
     def _wait_until(self, service: str, deadline: float, *, was_connected: bool) -> float:
-        """Until when a second run may begin: soon where nothing listened, later where the service broke down."""
+        """The time limit for a rerun: shorter if nothing listened than after a crash."""
         nothing_listened = not was_connected and self._state(service) is grpc.ChannelConnectivity.TRANSIENT_FAILURE
         wait = REFUSED_WAIT_SECONDS if nothing_listened else self._rerun_wait_seconds
         return min(time.monotonic() + wait, deadline - MARGIN_SECONDS)
 
     async def _is_back(self, service: str, until: float) -> bool:
-        """Wait until the service says SERVING. A balancer that does not answer such a question is taken for ready."""
+        """Wait until the service is SERVING.
+
+        A balancer that does not answer health checks counts as ready.
+        """
         health = health_pb2_grpc.HealthStub(self._channels[service])
         while (left := until - time.monotonic()) > 0:
             try:
@@ -134,11 +138,11 @@ class StageCalls:
         error = error_of(raised, address)
         _rename(error, fields)
         if isinstance(error, EditCancelled | ServiceUnavailable):
-            # CANCELLED that we did not ask for: the service ended during the call.
+            # CANCELLED without our request: the service ended during the call.
             error = ServiceUnavailable(
                 f"stage {stage}: the {service} service at {address} cannot be reached or was lost "
                 f"({raised.details()}); start it, or retry when its health is SERVING",
-                korean=f"'{stage}' 단계의 {service} 서비스에 연결할 수 없습니다. 잠시 후 다시 시도하세요.",
+                korean=f"{service} 서비스가 응답하지 않습니다(작업: {stage}). 잠시 후 다시 시도하세요.",
             )
         if isinstance(error, Unauthenticated | PermissionDenied):
             _log.error("the service refuses the orchestrator", extra={"stage": stage, "error": error.message})
@@ -150,7 +154,7 @@ class StageCalls:
 
 
 def _rename(error: ImgeditError, fields: Mapping[str, str]) -> None:
-    """Name the fields at fault as the edit's caller does, in the texts, too."""
+    """Rename the violated fields to the request's names, in the texts too."""
     violations = []
     for violation in error.violations:
         inner = violation.field

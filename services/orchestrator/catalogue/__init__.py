@@ -1,1 +1,1 @@
-"""The experiment catalogue: its models, its checks, its sources. Knows no request."""
+"""The experiment catalogue: models, checks and sources."""

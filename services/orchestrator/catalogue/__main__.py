@@ -31,7 +31,7 @@ def main(arguments: list[str]) -> int:
     schema = commands.add_parser("schema", help="Print the JSON Schema of a catalogue file, for editors.")
     schema.set_defaults(run=lambda _: _schema())
     options = parser.parse_args(arguments)
-    logging.basicConfig(format="%(message)s")  # what a file says in vain
+    logging.basicConfig(format="%(message)s")  # fields without effect
     return int(options.run(options))
 
 

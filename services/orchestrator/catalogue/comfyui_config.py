@@ -1,4 +1,4 @@
-"""The ComfyUI prototype's configuration file, which loads unchanged: what it leaves out is added here.
+"""The ComfyUI prototype's configuration file, which loads unchanged.
 
 Knows its keys, as plain values; the catalogue's own form is `models.py`.
 """
@@ -10,7 +10,7 @@ from typing import Any
 
 
 def adopt_chains(values: dict[str, Any], shipped: dict[str, Any]) -> None:
-    """Give the features that name no stages, and have the ids of shipped ones, the shipped ones' chains."""
+    """Give features without stages the chains of the shipped features with their ids."""
     known = {
         (experiment["id"], feature["id"]): feature
         for experiment in shipped["experiments"]

@@ -1,4 +1,4 @@
-"""What pydantic finds wrong with a catalogue, in words for the person who wrote the file."""
+"""Turn pydantic's errors into messages for the author of a catalogue file."""
 
 from __future__ import annotations
 
@@ -13,18 +13,21 @@ from services.orchestrator.catalogue.yaml_file import Key, YamlFile
 
 
 def fault(message: str, *keys: Key) -> PydanticCustomError:
-    """What a validator of a whole object raises; `keys` lead from that object to what is at fault."""
+    """Raised by validators of whole objects; `keys` lead from there to the fault."""
     return PydanticCustomError("catalogue", "{message}", {"message": message, "keys": keys})
 
 
 def lines(file: YamlFile, error: ValidationError, root: type[BaseModel]) -> Iterator[str]:
-    """One line of text per fault: file, line, field, and what is wrong. root: the model of the whole file."""
+    """One line of text per fault: file, line, field and problem.
+
+    root: the model of the whole file.
+    """
     details = error.errors()
     locations = [found["loc"] for found in details]
     for found in details:
         loc = found["loc"]
         if found["type"] == "too_short" and any(other[: len(loc)] == loc != other for other in locations):
-            continue  # the list is not empty: its items were refused, each with a fault of its own
+            continue  # the list is not empty: each rejected item has its own fault
         yield file.fault((*loc, *found.get("ctx", {}).get("keys", ())), _message(found, root))
 
 
@@ -46,7 +49,7 @@ def _message(found: ErrorDetails, root: type[BaseModel]) -> str:
 
 
 def _shown(value: object) -> str:
-    """A value that is short enough to be named; a whole number of thousands of digits has no text at all."""
+    """A value short enough to quote; an integer with thousands of digits has no text."""
     is_short = value is None or isinstance(value, str | float) or (isinstance(value, int) and value.bit_length() < 64)
     return f", is {value!r:.80}" if is_short else ""
 
@@ -58,7 +61,7 @@ def _no_such_key(key: str, known: Sequence[str]) -> str:
 
 
 def _keys_at(root: type[BaseModel], loc: Sequence[Key]) -> list[str]:
-    """The keys that the mapping at this place of the file may have, in the order of the models."""
+    """The allowed keys of the mapping at this place of the file, in model order."""
     models = [root]
     for part in loc:
         if isinstance(part, int):
@@ -70,7 +73,7 @@ def _keys_at(root: type[BaseModel], loc: Sequence[Key]) -> list[str]:
 
 
 def _models_in(model: type[BaseModel], field: str) -> list[type[BaseModel]]:
-    """The models among the types of a field, however deep in unions and lists."""
+    """The models among a field's types, inside unions and lists too."""
     found: list[type[BaseModel]] = []
     left: list[Any] = [model.model_fields[field].annotation]
     while left:

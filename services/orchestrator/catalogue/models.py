@@ -1,8 +1,7 @@
-"""The experiment catalogue: the YAML file as checked, frozen models, and the faults of a file by line and field.
+"""The experiment catalogue: the checked YAML file as frozen models.
 
-Everything about ranges, defaults and chains comes from here and nowhere else. The guide's own file, which has neither
-stages nor parameters, loads unchanged: its features get those of the shipped file. This module knows the stage kinds
-and their options, not how a stage works.
+The only source of ranges, defaults and chains. The prototype's file, which has neither stages nor parameters, loads
+unchanged: its features get those of the shipped file.
 """
 
 from __future__ import annotations
@@ -48,7 +47,10 @@ class _Strict(BaseModel):
 
 
 class SegmentStage(_Strict):
-    """BEN2 finds the subject. Runs beside the stages that do not need it."""
+    """BEN2 finds the subject.
+
+    Runs in parallel with stages that do not need it.
+    """
 
     kind: Literal["segment"] = "segment"
 
@@ -63,7 +65,7 @@ class OwnMask(_Strict):
 
 
 class MaskStage(_Strict):
-    """The mask alpha of the composite: the caller's mask, or the part of BEN2's that `choose` names.
+    """The mask alpha: the caller's mask, or the part of BEN2's that `choose` names.
 
     Its options are the defaults of `EditRequest.mask_options` for BEN2's mask; those of `own`, for the caller's.
     """
@@ -77,7 +79,7 @@ class MaskStage(_Strict):
 
 
 class ExtendStage(_Strict):
-    """Margins around the picture, as asked for; else these margins; else by the direction word in the prompt."""
+    """Margins around the image, from the request or from the prompt's direction words."""
 
     kind: Literal["extend"] = "extend"
     direction_fraction: float = Field(0.25, gt=0, le=1, description="margin by direction word, of the side's length")
@@ -94,9 +96,9 @@ class ExtendStage(_Strict):
 
 
 class RewritePromptStage(_Strict):
-    """The PromptService makes the prompts English, also for a model that reads other languages, or writes them out.
+    """The PromptService translates or expands the prompts.
 
-    Runs beside the stages that do not need it. Where it is not in a chain, it is added for an edit that needs it.
+    Runs in parallel with stages that do not need it. If the chain lacks it, it is added for an edit that needs it.
     """
 
     kind: Literal["rewrite_prompt"] = "rewrite_prompt"
@@ -104,7 +106,10 @@ class RewritePromptStage(_Strict):
 
 
 class PaintStage(_Strict):
-    """A stage whose model paints. What stands here takes the place of what the request says."""
+    """A stage with a painting model.
+
+    Values set here replace the request's.
+    """
 
     prompt: str | None = Field(
         None,
@@ -135,7 +140,7 @@ Background = Literal["whole", "keep", "remove", "transparent"]
 
 
 class QwenEditStage(PaintStage):
-    """Qwen-Image-Edit edits the picture by the prompt."""
+    """Qwen-Image-Edit edits the image by the prompt."""
 
     kind: Literal["qwen_edit"] = "qwen_edit"
     max_references: int = Field(0, ge=0, le=2)
@@ -144,7 +149,7 @@ class QwenEditStage(PaintStage):
 
 
 class CompositeStage(_Strict):
-    """The painted pixels over the input's, by the mask alpha."""
+    """Combines painted and input pixels by the mask alpha."""
 
     kind: Literal["composite"] = "composite"
 
@@ -181,7 +186,10 @@ Stage = Annotated[
 
 
 class NumberRange(_Strict):
-    """Default and range of a number; `recommended` is the part of the range that the guide advises."""
+    """Default and range of a number.
+
+    `recommended`: the part of the range that the guide recommends.
+    """
 
     default: float
     min: float
@@ -201,7 +209,7 @@ class NumberRange(_Strict):
 
 
 class Parameters(_Strict):
-    """The numbers that a feature takes from the request: those that some stage which paints leaves open."""
+    """The numbers that a feature takes from the request, because no stage fixes them."""
 
     steps: NumberRange | None = None
     guidance_scale: NumberRange | None = None
@@ -217,7 +225,10 @@ class Parameters(_Strict):
 
 
 class Profile(_Strict):
-    """What a profile sets instead of the defaults. Its values need not lie in the ranges, which bind callers."""
+    """The values that a profile sets instead of the defaults.
+
+    They may lie outside the ranges, which bind callers.
+    """
 
     steps: int | None = Field(None, ge=1, le=100)
     guidance_scale: float | None = Field(None, ge=0, le=100)
@@ -260,7 +271,10 @@ class Defaults(_Strict):
 
 
 class Model(_Strict):
-    """A model that an experiment uses. `path` is informational: a model service's own settings decide."""
+    """A model that an experiment uses.
+
+    `path` is informational: the service's settings decide.
+    """
 
     model_id: str = Field(min_length=1)
     path: str | None = None
@@ -323,7 +337,10 @@ class Feature(_Strict):
 
     @cached_property
     def passes(self) -> tuple[tuple[Stage, ...], ...]:
-        """The stages up to each composite: each paints once, from what the one before made."""
+        """The stages up to each composite.
+
+        Each paints once, from what the one before made.
+        """
         ends = [index for index, stage in enumerate(self.stages, start=1) if isinstance(stage, CompositeStage)]
         starts = [0, *ends[:-1]]
         return tuple(self.stages[start:end] for start, end in zip(starts, ends or [len(self.stages)], strict=True))
@@ -335,12 +352,18 @@ class Feature(_Strict):
 
     @cached_property
     def prompt_stage(self) -> FillStage | QwenEditStage | None:
-        """The stage that reads the request's prompt; None where each has a prompt of its own, or nothing paints."""
+        """The stage that reads the request's prompt.
+
+        None if every stage fixes its prompt, or nothing paints.
+        """
         return next((stage for stage in self.paint_stages if stage.prompt is None), None)
 
     @cached_property
     def primary_stage(self) -> FillStage | QwenEditStage | None:
-        """The stage whose parameters an answer tells: the one that reads the prompt, else the last that paints."""
+        """The stage whose parameters the response reports.
+
+        The one that reads the prompt, else the last that paints.
+        """
         return self.prompt_stage or next(reversed(self.paint_stages), None)
 
     def has(self, kind: type[_Strict]) -> bool:
@@ -368,7 +391,7 @@ class Experiment(_Strict):
 
 
 class Comfyui(_Strict):
-    """What the ComfyUI prototype's file says of its server."""
+    """The server section of the ComfyUI prototype's file."""
 
     base_url: str | None = Field(None, description="ignored: no ComfyUI is called any more")
     timeout: float | None = Field(None, gt=0, description="the deadline in seconds of an edit whose caller sets none")
@@ -391,7 +414,7 @@ class Catalogue(_Strict):
     def find(self, experiment_id: str, feature_id: str | None) -> tuple[Experiment, Feature]:
         """The experiment and the feature; without `feature_id`, its first one.
 
-        Raises `ExperimentNotFound` or `FeatureNotFound`, which say what there is.
+        Raises `ExperimentNotFound` or `FeatureNotFound`, which list the known ids.
         """
         experiment = next((e for e in self.experiments if e.id == experiment_id), None)
         if experiment is None:
@@ -420,14 +443,17 @@ class Catalogue(_Strict):
 
 
 def _check_unique(field: str, ids: list[str]) -> None:
-    """Names the second one of a pair."""
+    """Report the second of two equal ids."""
     for index, name in enumerate(ids):
         if name in ids[:index]:
             raise fault(f"{name!r} is the id of another one already; ids must be unique", field, index, "id")
 
 
 def load(path: Path) -> Catalogue:
-    """Read and check a catalogue file. Raises `SettingsError` with file, line and field of every fault."""
+    """Read and check a catalogue file.
+
+    Raises `SettingsError` with file, line and field of every fault.
+    """
     file = yaml_file.read(path)
     if not isinstance(file.values, dict):
         raise SettingsError(f"{path}:1: file: must be a mapping with the key 'experiments'")
@@ -441,7 +467,7 @@ def load(path: Path) -> Catalogue:
 
 
 def _with_guide_settings(loaded: Catalogue) -> Catalogue:
-    """Take from the guide's `comfyui` what still has a meaning."""
+    """Take the effective values from the prototype's `comfyui` section."""
     if loaded.comfyui is None:
         return loaded
     if loaded.comfyui.base_url is not None:

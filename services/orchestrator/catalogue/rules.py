@@ -1,4 +1,4 @@
-"""Which orders of stages make a chain. Knows the kinds by name, not what they do to pixels."""
+"""The valid orders of stages in a chain."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from services.orchestrator.catalogue.faults import fault
 PAINTERS = ("fill", "qwen_edit")
 
 FINISHING: tuple[str, ...] = ()
-"""Stages behind the last composite, which work on the whole result. What they change is the result's, mask or not."""
+"""Stages behind the last composite, which work on the whole result. They may change any pixel of the result."""
 
 
 def check(kinds: Sequence[str]) -> None:
-    """Raise a fault of the field `stages` for an order that makes no chain."""
+    """Raise a fault of the field `stages` for an invalid order."""
     if not set(PAINTERS) & set(kinds):
         _check_unpainted(kinds)
         return
@@ -29,7 +29,7 @@ def check(kinds: Sequence[str]) -> None:
 
 
 def _check_unpainted(kinds: Sequence[str]) -> None:
-    """A chain that only cuts out: segment, and what is to be made of its mask."""
+    """Check a chain that only cuts out: segment, then optionally mask."""
     if list(kinds) not in (["segment"], ["segment", "mask"]):
         raise fault(
             "a chain has fill or qwen_edit, which paint; one that only cuts the subject out is [segment] or "
@@ -43,13 +43,13 @@ def _check_stage(kind: str, index: int, before: Sequence[str]) -> None:
     since_composite = before[len(before) - before[::-1].index("composite") :] if "composite" in before else before
     match kind:
         case "segment" if "mask" in before:
-            raise _at(index, "segment stands before the mask that is taken from it")
+            raise _at(index, "segment must precede the mask that is taken from it")
         case "mask" | "extend" if {"mask", "extend"} & set(before) - {kind}:
             raise _at(index, "mask and extend do not go together: each makes the mask")
         case "extend" if painted:
-            raise _at(index, "extend stands before everything that paints")
+            raise _at(index, "extend must precede everything that paints")
         case "rewrite_prompt" if painted:
-            raise _at(index, "rewrite_prompt stands before everything that paints")
+            raise _at(index, "rewrite_prompt must precede everything that paints")
         case "fill" | "qwen_edit" if painted and painted[-1] != "composite":
             raise _at(index, f"a composite stands between {painted[-1]} and {kind}")
         case "fill" if not {"mask", "extend"} & set(since_composite):

@@ -1,6 +1,6 @@
-"""The JSON Schema of a catalogue file, for editors: made from the models, in the form in which a file is written.
+"""The JSON Schema of a catalogue file, for editors, generated from the models.
 
-It says what an editor can check while one types. Orders of stages and ranges within ranges are for `load` alone.
+It checks what an editor can check while you type. `load` also checks orders of stages and nested ranges.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def make() -> dict[str, Any]:
     for kind, cls in STAGES.items():
         del definitions[cls.__name__]["properties"]["kind"]
         if kind in BARE:
-            definitions[cls.__name__]["type"] = ["object", "null"]  # `fill:` with nothing behind it is `fill`
+            definitions[cls.__name__]["type"] = ["object", "null"]  # `fill:` without a value is `fill`
     feature = definitions["Feature"]
     feature["properties"]["stages"]["items"] = {"$ref": "#/$defs/Stage"}
     feature["required"].remove("stages")
@@ -57,5 +57,5 @@ def _stage() -> dict[str, Any]:
 
 
 def _shipped_features() -> list[str]:
-    """The features that may leave their stages out, as the ComfyUI prototype's file does."""
+    """The features that may omit their stages, as the ComfyUI prototype's file does."""
     return [feature.id for experiment in models.load(SHIPPED).experiments for feature in experiment.features]

@@ -1,6 +1,6 @@
-"""The catalogue in force, and the reading of its file again.
+"""The catalogue in force, and its reload.
 
-A new catalogue takes the place of the old one as a whole: an edit that has begun goes on with the one it began with.
+A new catalogue replaces the old one as a whole: a running edit keeps its own.
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ _log = logging.getLogger(__name__)
 
 
 class CatalogueSource:
-    """A catalogue file. Raises `SettingsError` where it cannot be used at the start."""
+    """A catalogue file.
+
+    Raises `SettingsError` if it is invalid at the start.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -28,11 +31,17 @@ class CatalogueSource:
 
     @property
     def current(self) -> Catalogue:
-        """The catalogue in force. To be asked for once per call: the next one may be another."""
+        """The catalogue in force.
+
+        Get it once per call: a reload may replace it.
+        """
         return self._current
 
     async def reload(self) -> None:
-        """Read the file again; one with faults is logged, and the catalogue in force stays."""
+        """Reload the file.
+
+        Faults are logged, and the catalogue in force stays.
+        """
         async with self._reading:
             try:
                 self._current = await asyncio.to_thread(models.load, self._path)

@@ -1,7 +1,6 @@
-"""A YAML file as plain values, with the line of each. What PyYAML takes in silence is refused here: a key that stands
-twice, an alias that multiplies, a file or a nesting without end.
+"""A YAML file as plain values, with the line of each.
 
-Knows nothing of experiments.
+Rejects what PyYAML accepts silently: duplicate keys, expanding aliases, and unbounded files or nesting.
 """
 
 from __future__ import annotations
@@ -32,7 +31,10 @@ _KEY_TAGS = ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge")
 
 
 class _Loader(yaml.SafeLoader):
-    """Ends at what is nested or counted without end as soon as it comes: the scanner alone takes the square of it."""
+    """Ends at what is nested or counted without end as soon as it comes.
+
+    The scanner alone takes the square of it.
+    """
 
     _nodes = 0
 
@@ -46,7 +48,7 @@ class _Loader(yaml.SafeLoader):
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         self._nodes += 1
-        if self._nodes > 2 * MAX_VALUES:  # keys are nodes, too
+        if self._nodes > 2 * MAX_VALUES:  # keys are nodes too
             raise yaml.MarkedYAMLError(problem=f"over {MAX_VALUES} values", problem_mark=self.get_mark())
         return super().compose_node(parent, index)
 
@@ -65,14 +67,14 @@ class _Loader(yaml.SafeLoader):
 
 @dataclass(frozen=True)
 class YamlFile:
-    """A parsed file: its values, and the nodes that know their lines."""
+    """A parsed file: its values, and the nodes with their lines."""
 
     path: Path
     values: Any
     root: yaml.Node
 
     def line_of(self, keys: Sequence[Key]) -> int:
-        """The line, from 1, of the innermost value that `keys` lead to."""
+        """The line, from 1, of the innermost value under `keys`."""
         node, line = self.root, self.root.start_mark.line + 1
         for key in keys:
             found = _child(node, key)
@@ -82,13 +84,16 @@ class YamlFile:
         return line
 
     def fault(self, keys: Sequence[Key], message: str) -> str:
-        """One line of text: file, line, field, and what is wrong."""
+        """One line of text: file, line, field and problem."""
         field = ".".join(str(key) for key in keys) or "file"
         return f"{self.path}:{self.line_of(keys)}: {field}: {message}"
 
 
 def read(path: Path) -> YamlFile:
-    """Parse a file. Raises `SettingsError` with file and line, of every key that stands twice also with its field."""
+    """Parse a file.
+
+    Raises `SettingsError` with file and line, of every key that stands twice also with its field.
+    """
     loader = _loader(path)
     try:
         root = loader.get_single_node()
@@ -123,7 +128,7 @@ def _loader(path: Path) -> yaml.SafeLoader:
 
 
 def _faults(path: Path, root: yaml.Node) -> list[str]:
-    """What is wrong with the nodes: wrong keys, or more values than are read."""
+    """The faults of the nodes: wrong keys, or too many values."""
     faults = []
     for count, (keys, node) in enumerate(_walk(root, ()), start=1):
         if count > MAX_VALUES:
@@ -140,7 +145,7 @@ def _faults(path: Path, root: yaml.Node) -> list[str]:
 
 
 def _walk(node: yaml.Node, keys: tuple[Key, ...]) -> Iterator[tuple[tuple[Key, ...], yaml.Node]]:
-    """Every value with the keys that lead to it, aliases followed, one level deeper than is read."""
+    """Every value with its keys, aliases followed, one level deeper than is read."""
     yield keys, node
     if len(keys) > MAX_DEPTH:
         return
@@ -153,13 +158,13 @@ def _walk(node: yaml.Node, keys: tuple[Key, ...]) -> Iterator[tuple[tuple[Key, .
 
 
 def _wrong_keys(node: yaml.Node) -> Iterator[tuple[yaml.Node, str]]:
-    """The keys of a mapping that are no text, or that stood before, and what is wrong with them."""
+    """The keys of a mapping that are duplicates or not text, with the fault."""
     seen: dict[str, int] = {}
     for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
         if key.tag not in _KEY_TAGS:
             yield key, "a key must be text; a number or a word such as `yes` needs quotation marks"
         elif key.value in seen:
-            yield key, f"this key stands here twice, first in line {seen[key.value]}"
+            yield key, f"duplicate key, first in line {seen[key.value]}"
         else:
             seen[key.value] = _line(key.start_mark)
 

@@ -1,1 +1,1 @@
-"""The stages of an edit and the chain that runs them. Knows no public request."""
+"""The stages of an edit and the chain that runs them."""

@@ -1,4 +1,7 @@
-"""The end of a chain: the painted pixels over the picture's, by the mask alpha. Pure functions of arrays."""
+"""The end of a chain: combine painted and original pixels by the mask alpha.
+
+Pure functions of arrays.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +16,10 @@ from services.orchestrator.imaging.foreground_colours import ForegroundColours, 
 
 
 def composited(state: ChainState, *, postprocess: bool) -> ChainState:
-    """What was painted over the picture by its mask alpha; where that is 0 the picture's bytes are untouched.
+    """The painted image over the original, by its mask alpha.
 
-    postprocess: match the painted region's tone to what is kept around it, and keep the subject in its own colours at
-    soft edges. Nothing painted = nothing changes.
+    Where the mask alpha is 0 the original bytes are untouched. postprocess: match the painted region's tone to its
+    surroundings, and keep the subject in its own colours at soft edges. If nothing was painted, nothing changes.
     """
     painted, mask_alpha = state.painted, state.mask_alpha
     if painted is None:
@@ -36,14 +39,17 @@ def composited(state: ChainState, *, postprocess: bool) -> ChainState:
 
 
 def cut_out(rgb: Pixels, alpha: Pixels, foreground_colours: ForegroundColours | None) -> Picture:
-    """The subject of (H, W, 3) `rgb`, transparent around it, in its own colours where there are any."""
+    """The subject of (H, W, 3) `rgb` on transparency, in its own colours if available."""
     if foreground_colours is not None:
         rgb = foreground_colours.relaid(rgb, share_of_cutout(alpha))
     return Picture(rgb, alpha)
 
 
 def _matched(state: ChainState, painted: Pixels, mask_alpha: Pixels) -> Pixels:
-    """`painted` in the tone of the picture; only the work area was painted, so only there is anything to match."""
+    """`painted` in the tone of the original image.
+
+    Only the work area is matched, because only it was painted.
+    """
     if state.area is None:
         return painted
     box = state.area.box.slices

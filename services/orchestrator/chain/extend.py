@@ -1,4 +1,7 @@
-"""The extended state: the picture with its margins, pre-filled by reflection. Pure functions of arrays."""
+"""The extended image: margins pre-filled by reflection.
+
+Pure functions of arrays.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from services.orchestrator.request.margins import Margins
 
 
 def check_canvas(size: tuple[int, int], margins: Margins, max_pixels: int) -> None:
-    """Refuse an extended picture that would not be accepted as one."""
+    """Reject an extended image that exceeds the limits for images."""
     width, height = margins.around(size)
     if width * height <= max_pixels and max(width, height) <= MAX_SIDE:
         return
@@ -27,7 +30,7 @@ def check_canvas(size: tuple[int, int], margins: Margins, max_pixels: int) -> No
 
 
 def extended(state: ChainState, margins: Margins, feather_px: int) -> ChainState:
-    """The seam is feathered inside the margins, over a third of the smallest one at most."""
+    """Feather the seam inside the margins, over at most a third of the smallest one."""
     smallest = min(side for side in (margins.left, margins.right, margins.top, margins.bottom) if side > 0)
     feather_px = min(feather_px, smallest // 3)
     around = ((margins.top, margins.bottom), (margins.left, margins.right))

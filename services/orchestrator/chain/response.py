@@ -1,7 +1,4 @@
-"""A finished edit as an EditResponse: its pictures encoded, and every parameter as it was used.
-
-The edge between the chain's outcome and the wire. Knows nothing of how the chain got there.
-"""
+"""A finished edit as an EditResponse: encoded images and all parameters as used."""
 
 from __future__ import annotations
 
@@ -12,8 +9,8 @@ import numpy as np
 
 from imgedit import __version__
 from imgedit.imaging import provenance
-from imgedit.imaging.encoding import Metadata
 from imgedit.imaging.images import Picture
+from imgedit.imaging.metadata import Metadata
 from imgedit.v1 import edit_pb2, progress_pb2
 from services.common import logs
 from services.orchestrator import metrics
@@ -44,11 +41,13 @@ async def build_response(
     with_prompts: bool,
     max_bytes: int,
 ) -> edit_pb2.EditResponse:
-    """The answer. with_prompts: the metadata of its result holds them. max_bytes: what it may have; pictures beside
-    the result are left out, with a warning, where they do not fit.
+    """Build the response.
 
-    Raises `InvalidArgument` for a picture too large for the format that was asked for, `RequestTooLarge` for one whose
-    file no answer can hold.
+    with_prompts: include the prompts in the result's metadata. max_bytes: size limit; mask and cut-out that do not fit
+    are omitted with a warning.
+
+    Raises `InvalidArgument` for an image too large for the requested format, `RequestTooLarge` for a result that
+    exceeds every response.
     """
     state = outcome.state
     height, width = state.rgb.shape[:2]
@@ -86,7 +85,7 @@ def _metadata(request: edit_pb2.EditRequest, effective: edit_pb2.EffectiveParame
 
 
 def _cutout(picture: Picture, outcome: Outcome) -> Picture | None:
-    """The picture under the subject's alpha, no more opaque than it was."""
+    """The image under the subject's alpha, no more opaque than before."""
     subject = outcome.subject
     if subject is None:
         if outcome.warnings:
@@ -97,7 +96,7 @@ def _cutout(picture: Picture, outcome: Outcome) -> Picture | None:
 
 
 def _texts(feature: Feature, edit: EditContext, outcome: Outcome) -> dict[str, Any]:
-    """The prompts as the model saw them, and as they were asked where that differs."""
+    """The prompts as the model saw them, and as requested if different."""
     if feature.prompt_stage is None:
         lead = edit.parameters.at(feature.primary_stage) if feature.primary_stage else edit.parameters
         return {"prompt": lead.prompt, "negative_prompt": lead.negative_prompt}

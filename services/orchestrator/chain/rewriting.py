@@ -1,4 +1,4 @@
-"""The stage that rewrites an edit's prompts: what the PromptService is asked, and what the model then sees."""
+"""The stage that rewrites an edit's prompts through the PromptService."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ GLANCE_PIXELS = 448 * 448
 
 
 async def rewrite_prompts(edit: EditContext) -> Texts:
-    """The prompts as the model is to see them, one after the other: the service writes one at a time anyway.
+    """Rewrite the prompts one after the other, as the service does anyway.
 
-    Raises `PromptLanguageUnsupported` where nobody is there to rewrite what the model does not read.
+    Raises `PromptLanguageUnsupported` if a prompt needs rewriting and no service can do it.
     """
     asked, rewriting = edit.parameters, edit.rewriting
     prompt = Rewritten(asked.prompt, None)
@@ -39,7 +39,7 @@ async def rewrite_prompts(edit: EditContext) -> Texts:
 
 
 async def _rewritten(edit: EditContext, field: str, text: str, mode: Mode) -> Rewritten:
-    """A text that is written out is written with a look at the pictures."""
+    """Expand a text with the images as context."""
     shown = (edit.picture.over_white(), *edit.references) if mode == "expand" else ()
     images = [await asyncio.to_thread(looked_at, image, GLANCE_PIXELS) for image in shown]
     return await edit.backends.rewrite_prompt(text, mode, images, field=field, deadline=edit.deadline)

@@ -1,6 +1,6 @@
-"""The walk along a feature's chain, stage by stage; segmenting and rewriting prompts run beside the other stages.
+"""Run a feature's chain stage by stage, and time every stage.
 
-Times every stage. Knows nothing of what a stage does to pixels.
+Segmentation and prompt rewriting run in parallel with the other stages.
 """
 
 from __future__ import annotations
@@ -35,7 +35,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Outcome:
-    """A finished edit. texts: the prompts as the model saw them. seconds: per stage, in the order of their start."""
+    """A finished edit.
+
+    texts: the prompts as the model saw them. seconds: per stage, in start order.
+    """
 
     state: ChainState
     subject: Subject | None
@@ -46,12 +49,15 @@ class Outcome:
 
 @dataclass
 class Clock:
-    """Measures stages; a stage that runs beside others is measured by itself, two of a kind together."""
+    """Measures stages.
+
+    A parallel stage is measured by itself; two stages of a kind are added.
+    """
 
     seconds: dict[str, float] = field(default_factory=dict)
 
     async def measure(self, stage: str, work: Callable[[], Awaitable[T]]) -> T:
-        """Do `work` and note how long it took."""
+        """Run `work` and record its duration."""
         started = time.perf_counter()
         try:
             with tracing.span(f"stage {stage}"):
@@ -61,7 +67,10 @@ class Clock:
 
 
 async def run_chain(feature: Feature, edit: EditContext) -> Outcome:
-    """Walk the chain. Leaving early, by an error or a cancel, ends all that still runs."""
+    """Run the chain.
+
+    An error or a cancellation ends all running tasks.
+    """
     state = ChainState(edit.picture.rgb, edit.picture.alpha)
     mask_alphas: list[Pixels] = []
     clock = Clock()
@@ -69,7 +78,7 @@ async def run_chain(feature: Feature, edit: EditContext) -> Outcome:
         walked = _walked(feature, edit)
         for index, stage in enumerate(walked, start=1):
             edit.on_stage(stage.kind, index, len(walked))
-            clock.seconds.setdefault(stage.kind, 0.0)  # holds its place in the order of the stages
+            clock.seconds.setdefault(stage.kind, 0.0)  # keeps its place in the order of the stages
             if isinstance(stage, SegmentStage):
                 segment = partial(stages.segment, edit, wants_colours=_wants_colours(feature, edit))
                 work = asyncio.create_task(clock.measure(stage.kind, segment))
@@ -80,7 +89,7 @@ async def run_chain(feature: Feature, edit: EditContext) -> Outcome:
                 texts.add_done_callback(_retrieve)
                 edit.pending.texts = texts
             else:
-                await _waited_for(stage, edit)  # before the clock: it is the time of what runs beside
+                await _waited_for(stage, edit)  # before the clock starts: this is the time of parallel tasks
                 step = partial(stages.OF_KIND[type(stage)], state, stage, edit)
                 state = await clock.measure(stage.kind, step)
             if isinstance(stage, CompositeStage) and state.mask_alpha is not None:
@@ -88,7 +97,7 @@ async def run_chain(feature: Feature, edit: EditContext) -> Outcome:
                 if any(isinstance(later, CompositeStage) for later in walked[index:]):
                     state = state.as_picture()
         state = await _finished(state, feature, edit, clock)
-        if len(mask_alphas) > 1:  # changed is what any of them changed
+        if len(mask_alphas) > 1:  # the union of all composites' changes
             state = replace(state, mask_alpha=np.maximum.reduce(mask_alphas))
         subject, warnings = await _settled_subject(edit)
         texts_seen = edit.pending.texts
@@ -101,7 +110,7 @@ async def run_chain(feature: Feature, edit: EditContext) -> Outcome:
 
 
 def _walked(feature: Feature, edit: EditContext) -> list[Stage]:
-    """The stages that this edit needs, with a rewriting of its prompts where the chain has none."""
+    """The stages that this edit needs, with prompt rewriting if the chain lacks it."""
     walked = [stage for stage in feature.stages if _is_needed(stage, feature, edit)]
     if edit.rewriting.is_needed and not feature.has(RewritePromptStage):
         walked.insert(int(isinstance(walked[0], SegmentStage)), RewritePromptStage())
@@ -109,7 +118,7 @@ def _walked(feature: Feature, edit: EditContext) -> list[Stage]:
 
 
 async def _finished(state: ChainState, feature: Feature, edit: EditContext, clock: Clock) -> ChainState:
-    """Cut out where that is all that the chain does, or where the result is to be transparent."""
+    """Cut out if the chain does only that, or if the result must be transparent."""
     if not feature.paint_stages:
         return await stages.finish_unpainted(state, edit)
     if edit.parameters.region.background == "transparent":
@@ -118,7 +127,10 @@ async def _finished(state: ChainState, feature: Feature, edit: EditContext, cloc
 
 
 def _is_needed(stage: Stage, feature: Feature, edit: EditContext) -> bool:
-    """All but what the edit has no use for: a mask, a rewriting, a segmentation that nobody waits for or shows."""
+    """Whether the edit needs the stage.
+
+    A mask, a rewriting or a segmentation may be unused.
+    """
     if isinstance(stage, RewritePromptStage):
         return edit.rewriting.is_needed
     region = edit.parameters.region
@@ -130,20 +142,23 @@ def _is_needed(stage: Stage, feature: Feature, edit: EditContext) -> bool:
 
 
 def _wants_colours(feature: Feature, edit: EditContext) -> bool:
-    """Whether the answer, or what a model is given, will show soft edges of the subject that BEN2 finds."""
+    """Whether the response or a model's input shows soft edges of BEN2's subject."""
     used = edit.parameters
     shows = edit.mask is None and any(use.cuts_out or use.options.keeps_subject for use in used.region.masks)
     return used.postprocess and (used.output.cutout or shows or not feature.paint_stages)
 
 
 def _retrieve(work: asyncio.Task[Any]) -> None:
-    """Look at a failure that nothing awaited, because another stage failed first; asyncio would log it as lost."""
+    """Retrieve the failure of a task that nobody awaits after another failure.
+
+    asyncio would log it as never retrieved.
+    """
     if not work.cancelled():
         work.exception()
 
 
 async def _waited_for(stage: Stage, edit: EditContext) -> None:
-    """Wait for what the stage needs of the tasks beside it."""
+    """Wait for the parallel tasks that the stage needs."""
     if isinstance(stage, MaskStage) and edit.pending.subject is not None and edit.mask is None:
         await edit.pending.subject
     if isinstance(stage, PaintStage) and stage.prompt is None and edit.pending.texts is not None:
@@ -151,7 +166,10 @@ async def _waited_for(stage: Stage, edit: EditContext) -> None:
 
 
 async def _settled_subject(edit: EditContext) -> tuple[Subject | None, tuple[str, ...]]:
-    """The segmentation; its failure is a warning, since what depended on it would have failed before."""
+    """The segmentation.
+
+    Its failure becomes a warning, since a stage that needs it would have failed before.
+    """
     if edit.pending.subject is None:
         return None, ()
     try:

@@ -1,7 +1,6 @@
-"""The stages of a chain, each one async function: what the edit has made so far in, one thing more out.
+"""The stages of a chain, one async function each: chain state in, chain state out.
 
-Pixels are arrays; proto types, the catalogue's file and the wire are unknown here, and so is the order of the stages.
-Array work runs in threads, so the event loop stays free.
+Pixels are arrays here, without proto types. Array work runs in threads, so the event loop stays free.
 """
 
 from __future__ import annotations
@@ -39,12 +38,12 @@ SEGMENT_SIDE = 1024
 
 
 async def segment(edit: EditContext, *, wants_colours: bool) -> Subject:
-    """What BEN2 finds in the picture, and its own colours where they are wanted."""
+    """Run BEN2 on the image, with foreground colours if needed."""
     return await _subject_of(edit.picture, edit, wants_colours=wants_colours)
 
 
 async def mask(state: ChainState, stage: MaskStage, edit: EditContext) -> ChainState:
-    """The mask_alpha: the caller's mask or a part of BEN2's, worked on as asked; or the cut-out that it makes."""
+    """Compute the mask alpha from the caller's mask or from BEN2's, or cut out by it."""
     use = edit.parameters.region.use_of(stage)
     if use is None:
         raise InternalError("mask: the edit does not use this stage")
@@ -53,7 +52,7 @@ async def mask(state: ChainState, stage: MaskStage, edit: EditContext) -> ChainS
         mask_alpha = await asyncio.to_thread(mask_checks.of_subject, found.alpha, use.options)
         state = replace(state, mask_options=use.options, mask_source="segmentation")
         remarks = mask_checks.remarks_on_subject
-        if state.rgb is edit.picture.rgb:  # what was painted over it since has edges of its own
+        if state.rgb is edit.picture.rgb:  # the composite since then has its own edges
             state = await asyncio.to_thread(_with_colours, state, found, use.options)
     else:
         mask_alpha = await asyncio.to_thread(mask_checks.of_request, edit.mask, use.options)
@@ -66,7 +65,7 @@ async def mask(state: ChainState, stage: MaskStage, edit: EditContext) -> ChainS
 
 
 async def extend(state: ChainState, stage: ExtendStage, edit: EditContext) -> ChainState:
-    """Margins around the picture, pre-filled by reflection; the mask alpha is the margins."""
+    """Add margins, pre-filled by reflection; they become the mask alpha."""
     if edit.parameters.extension is None:
         raise InternalError("extend: the edit says nothing of margins")
     margins = edit.parameters.extension.margins_of(edit.picture.size, stage.direction_fraction)
@@ -93,7 +92,7 @@ async def fill(state: ChainState, stage: FillStage, edit: EditContext) -> ChainS
 
 
 async def qwen_edit(state: ChainState, stage: QwenEditStage, edit: EditContext) -> ChainState:
-    """Qwen-Image-Edit edits the work area by the prompt, with the references beside it."""
+    """Qwen-Image-Edit edits the work area by the prompt, with the references."""
     parameters = await _parameters(stage, edit)
     if parameters.steps_run == 0:
         return state
@@ -141,7 +140,7 @@ def _painted(state: ChainState, stage: PaintStage, full: Pixels, area: WorkArea,
 
 
 async def _parameters(stage: FillStage | QwenEditStage, edit: EditContext) -> EditParameters:
-    """What this stage runs with; the request's prompts as they were rewritten."""
+    """The options of this stage, with rewritten prompts."""
     parameters = edit.parameters.at(stage)
     if edit.pending.texts is None or stage.prompt is not None:
         return parameters
@@ -150,12 +149,12 @@ async def _parameters(stage: FillStage | QwenEditStage, edit: EditContext) -> Ed
 
 
 async def composite(state: ChainState, _stage: CompositeStage, edit: EditContext) -> ChainState:
-    """What was painted over the picture, by the mask alpha."""
+    """The painted image over the original, by the mask alpha."""
     return await asyncio.to_thread(composited, state, postprocess=edit.parameters.postprocess)
 
 
 async def finish_transparent(state: ChainState, edit: EditContext) -> ChainState:
-    """The result, transparent around the subject that BEN2 finds in it."""
+    """The result on transparency, cut out by BEN2."""
     found = await _subject_of(Picture(state.rgb), edit, wants_colours=edit.parameters.postprocess)
     alpha = await asyncio.to_thread(mask_checks.of_subject, found.alpha, MaskOptions("subject"))
     cut = await asyncio.to_thread(cut_out, state.rgb, alpha, found.foreground_colours)
@@ -163,7 +162,10 @@ async def finish_transparent(state: ChainState, edit: EditContext) -> ChainState
 
 
 async def finish_unpainted(state: ChainState, edit: EditContext) -> ChainState:
-    """The end of a chain that paints nothing: the picture, transparent where the mask or the subject's alpha is 0."""
+    """The end of a chain that does not paint.
+
+    The image, transparent where the mask or the subject's alpha is 0.
+    """
     mask_alpha, foreground_colours = state.mask_alpha, state.foreground_colours if state.kept_subject is None else None
     if mask_alpha is None:
         found = await _found_subject(edit)
@@ -184,7 +186,7 @@ OF_KIND: dict[type, Callable[[ChainState, Any, EditContext], Awaitable[ChainStat
 
 
 async def _subject_of(picture: Picture, edit: EditContext, *, wants_colours: bool) -> Subject:
-    """What BEN2 finds in `picture`, at its size."""
+    """BEN2's result for `picture`, at its size."""
     seen = await asyncio.to_thread(_as_segmented, picture)
     found = await edit.backends.segment(seen, wants_foreground=wants_colours, deadline=edit.deadline)
     alpha = await asyncio.to_thread(resized, found.alpha, picture.size, Image.Resampling.BILINEAR)
@@ -209,15 +211,21 @@ async def _found_subject(edit: EditContext) -> Subject:
 
 
 def _with_colours(state: ChainState, found: Subject, options: MaskOptions) -> ChainState:
-    """What is needed to keep the subject, or to cut it out, in its own colours."""
+    """The foreground colours, if the subject is kept or cut out.
+
+    The model may change all of it.
+    """
     kept = 255 - masks.levelled(found.alpha, options) if options.keeps_subject else None
     return replace(state, kept_subject=kept, foreground_colours=found.foreground_colours)
 
 
 def _on_plain_ground(state: ChainState, mask_alpha: Pixels) -> ChainState:
-    """The white part of the mask, cut out and laid on white: all of it is the model's."""
+    """The white part of the mask on a white ground.
+
+    The model may change all of it.
+    """
     rgb = Picture(state.rgb, state.alpha).over_white()
-    # Where the subject is what is left out, the edge is the background's.
+    # If the subject is left out, the edge belongs to the background.
     cut = cut_out(rgb, mask_alpha, state.foreground_colours if state.kept_subject is None else None)
     return replace(
         state, rgb=cut.over_white(), alpha=None, mask_source="whole", kept_subject=None, foreground_colours=None
@@ -225,7 +233,7 @@ def _on_plain_ground(state: ChainState, mask_alpha: Pixels) -> ChainState:
 
 
 def _area_and_mask(state: ChainState, max_pixels: int, min_pixels: int) -> tuple[WorkArea, Pixels | None]:
-    """Where a model works that can do without a mask, and the mask that it is sent."""
+    """The work area for a model that can work without a mask, and its mask."""
     if state.mask_alpha is None:
         return WorkArea.of(_size(state.rgb), max_pixels, min_pixels), None
     area = WorkArea.around(state.mask_alpha, max_pixels, min_pixels)
@@ -233,7 +241,7 @@ def _area_and_mask(state: ChainState, max_pixels: int, min_pixels: int) -> tuple
 
 
 def _check_aspects(state: ChainState, edit: EditContext) -> None:
-    """Refuse what Qwen2.5-VL refuses to look at."""
+    """Reject images that Qwen2.5-VL cannot read."""
     named = [("input_image", state.rgb), *((f"reference_images[{i}]", r) for i, r in enumerate(edit.references))]
     for name, rgb in named:
         width, height = _size(rgb)

@@ -1,4 +1,4 @@
-"""What an edit is given, and what its chain has made so far. Frozen data; knows no stage."""
+"""The inputs of an edit and the state of its chain, as frozen data."""
 
 from __future__ import annotations
 
@@ -22,9 +22,11 @@ MaskSource = Literal["whole", "segmentation", "request", "margins"]
 
 @dataclass(frozen=True)
 class Subject:
-    """What BEN2 finds in a picture: (H, W) uint8 alpha at the picture's size, 255 = subject.
+    """BEN2's result for an image.
 
-    foreground_colours: None where they were not asked for.
+    (H, W) uint8 alpha at the image's size, 255 = subject.
+
+    foreground_colours: None if not requested.
     """
 
     alpha: Pixels
@@ -34,7 +36,10 @@ class Subject:
 
 @dataclass(frozen=True)
 class Texts:
-    """The prompts as the model sees them. models: who rewrote them, at most one."""
+    """The prompts as the model sees them.
+
+    models: the model that rewrote them, at most one.
+    """
 
     prompt: str
     negative_prompt: str | None
@@ -43,13 +48,16 @@ class Texts:
 
 @dataclass
 class Pending:
-    """The tasks that run beside the stages, and that a stage awaits where it needs them. None = not begun."""
+    """The parallel tasks, which stages await if they need them.
+
+    None = not started.
+    """
 
     subject: asyncio.Task[Subject] | None = None
     texts: asyncio.Task[Texts] | None = None
 
     def cancel(self) -> None:
-        """End what still runs."""
+        """Cancel all running tasks."""
         for task in (self.subject, self.texts):
             if task is not None:
                 task.cancel()
@@ -57,12 +65,11 @@ class Pending:
 
 @dataclass(frozen=True)
 class EditContext:
-    """What stays the same during one edit.
+    """The constant inputs of one edit.
 
-    mask: the caller's, as (H, W) uint8 mask alpha, or None. parameters: with the prompts as they were asked; rewriting:
-    what is to be done to them. max_pixels bounds an extended picture. deadline: on the `time.monotonic` clock.
-    on_stage(name, index, count) is called when a stage begins, on_progress(stage) gives the listener for a stage's own
-    reports.
+    mask: the caller's, as (H, W) uint8 mask alpha, or None. parameters: with the requested prompts; rewriting: how to
+    rewrite them. max_pixels bounds an extended image. deadline: on the `time.monotonic` clock. on_stage(name, index,
+    count) is called when a stage begins, on_progress(stage) returns the listener for a stage's reports.
     """
 
     picture: Picture
@@ -81,7 +88,7 @@ class EditContext:
 
 @dataclass(frozen=True)
 class ChainState:
-    """What the chain has made so far.
+    """The state of the chain.
 
     rgb, alpha: the picture, with its margins once it is extended, or its cut-out on a plain ground. mask_alpha: (H, W)
     uint8 of the composite, None = the whole picture. mask_options: those of the last mask. kept_subject: (H, W) uint8,
@@ -105,7 +112,7 @@ class ChainState:
     full_steps: tuple[tuple[PaintStage, int], ...] = ()
 
     def as_picture(self) -> ChainState:
-        """For the stages behind a composite: they start from the picture as it is now."""
+        """The state for the stages after a composite: they start from its result."""
         return replace(
             self, mask_alpha=None, mask_source="whole", kept_subject=None, foreground_colours=None, painted=None
         )

@@ -1,1 +1,1 @@
-"""Edits under way: admission, joining, progress, and the editor that makes one. Everything else serves this."""
+"""Running edits: admission, joining, progress, and the editor."""

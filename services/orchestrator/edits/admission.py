@@ -1,6 +1,6 @@
-"""How many edits, and how many bytes for them, this server takes on at once: in all, and per caller.
+"""Limits on concurrent edits and their bytes, in total and per caller.
 
-What is over a limit is refused before anything is decoded. Knows nothing of requests or pictures.
+Requests over a limit are rejected before decoding.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _NEWEST_SHARE = 0.2
 
 @dataclass(frozen=True)
 class Limit:
-    """The most edits and bytes, in all or of one caller."""
+    """The limits on edits and bytes, in total or per caller."""
 
     edits: int
     nbytes: int
@@ -36,14 +36,20 @@ class _Load:
         self.nbytes += nbytes
 
     def exceeds(self, limit: Limit, edits: int, nbytes: int) -> str:
-        """Which limit would be passed: "edits", "bytes" or "". Whatever its bytes, an edit that is alone is taken."""
+        """The exceeded limit: "edits", "bytes" or "".
+
+        A single edit is always admitted.
+        """
         if self.edits + edits > limit.edits:
             return "edits"
         return "bytes" if self.edits and self.nbytes + nbytes > limit.nbytes else ""
 
 
 class Admission:
-    """Counts what is here now. Belongs to one event loop."""
+    """Counts the current edits.
+
+    Belongs to one event loop.
+    """
 
     def __init__(self, total: Limit, per_caller: Limit) -> None:
         self._total_limit = total
@@ -54,7 +60,10 @@ class Admission:
 
     @contextmanager
     def edit(self, caller: str, nbytes: int) -> Iterator[None]:
-        """One edit that takes about so many bytes while it runs. Raises `TooManyEdits`."""
+        """Admit one edit of about this many bytes while it runs.
+
+        Raises `TooManyEdits`.
+        """
         started = time.monotonic()
         with self._taken(caller, 1, nbytes):
             yield
@@ -62,13 +71,19 @@ class Admission:
 
     @contextmanager
     def request(self, caller: str, nbytes: int) -> Iterator[None]:
-        """A request that is held while its caller waits, whether or not it starts an edit. Raises `TooManyEdits`."""
+        """Count a request that is held while its caller waits.
+
+        Raises `TooManyEdits`.
+        """
         with self._taken(caller, 0, nbytes):
             yield
 
     @contextmanager
     def answer(self, caller: str, nbytes: int) -> Iterator[None]:
-        """An answer until its caller has taken it: it keeps the place that the edit had, and is never refused."""
+        """Count a response until its caller has read it.
+
+        It keeps the edit's place and is never rejected.
+        """
         self._add(caller, 1, nbytes)
         try:
             yield

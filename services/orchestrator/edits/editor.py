@@ -1,7 +1,4 @@
-"""One edit as a story: request → feature and parameters → pictures → chain → answer.
-
-Knows nothing of calls: who waits for the edit, and how, is the servicer's business.
-"""
+"""One edit from start to end: request → parameters → images → chain → response."""
 
 from __future__ import annotations
 
@@ -37,10 +34,10 @@ from services.orchestrator.request.prompts import PromptRules
 
 @dataclass(frozen=True)
 class CallContext:
-    """Under what an edit runs.
+    """The context of an edit.
 
-    is_id_given: the caller chose the id, so the same request may come again under it. is_second_run: a proxy sends the
-    request again, so no stage of it is run twice. deadline: on the `time.monotonic` clock; None = the catalogue's.
+    is_id_given: the caller chose the id, so the request may come again under it. is_second_run: a proxy retried the
+    request, so no stage is rerun. deadline: on the `time.monotonic` clock; None = the catalogue's.
     """
 
     request_id: str
@@ -78,9 +75,9 @@ class Editor:
         self._policy = policy
 
     async def edit(self, request: edit_pb2.EditRequest, call: CallContext, events: EventLog) -> edit_pb2.EditResponse:
-        """Carry out one edit within its time."""
+        """Run one edit within its deadline."""
         arrived = time.monotonic()
-        catalogue = self._source.current  # for the whole edit, whatever is read meanwhile
+        catalogue = self._source.current  # one catalogue for the whole edit, even after a reload
         deadline = call.deadline or arrived + catalogue.timeout_seconds
         with tracing.span("edit", request_id=call.request_id), metering.recorded() as used:
             experiment, feature = catalogue.find(request.experiment_id, request.feature_id)
@@ -109,7 +106,7 @@ class Editor:
         judged = partial(policy.review, experiment.id, feature.id, resolved.prompt, resolved.negative_prompt)
         if self._policy:
             await self._policy.check(judged())
-            # A preview would show what the policy has not judged yet.
+            # A preview would show pixels before the policy has judged them.
             resolved = replace(resolved, preview_every=0)
         pictures = await inputs.decode(request, self._decoders, self._max_pixels, caller.get())
         resolved.output.check_size(pictures.picture.size)
@@ -152,7 +149,7 @@ class Editor:
 
 @asynccontextmanager
 async def _within(deadline: float) -> AsyncIterator[None]:
-    """End what runs inside when its time is over."""
+    """Cancel the inner work at the deadline."""
     seconds = deadline - time.monotonic()
     try:
         async with asyncio.timeout(seconds):

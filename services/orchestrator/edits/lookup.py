@@ -1,4 +1,4 @@
-"""Where an edit is, as GetEdit tells it: from the events of one that runs, or from how one ended."""
+"""The state of an edit for GetEdit, from its events or its end."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from services.common import calls
 
 
 def of_running(request_id: str, events: Iterable[edit_pb2.EditEvent]) -> edit_pb2.GetEditResponse:
-    """The state after these events. It is queued while a model service's queue is the last that was heard of it."""
+    """The state after these events.
+
+    QUEUED while the latest event is from a model service's queue.
+    """
     found = edit_pb2.GetEditResponse(request_id=request_id, state=edit_pb2.EDIT_STATE_QUEUED)
     for event in events:
         match event.WhichOneof("event"):

@@ -1,7 +1,4 @@
-"""Many pieces of work from one stream of requests, a bounded number at once, their events in one stream.
-
-Knows nothing of what the requests and the events are.
-"""
+"""Run the requests of one stream, a bounded number at once, into one event stream."""
 
 from __future__ import annotations
 
@@ -19,11 +16,11 @@ E = TypeVar("E")
 async def merged(
     requests: AsyncIterator[R], run: Callable[[int, R], AsyncIterator[E]], *, limit: int, idle_seconds: float
 ) -> AsyncGenerator[E]:
-    """The events of `run(number, request)` for every request, numbered from 1, as they come.
+    """The events of `run(number, request)` for every request, numbered from 1.
 
-    No request is read while `limit` are at work, and none counts as done before its last event was taken; so neither
-    requests nor answers pile up. After the last request it ends when all are done; leaving early cancels them.
-    Raises `DeadlineExceeded` when none comes for `idle_seconds` while none is at work.
+    At most `limit` requests are in progress, and a request is in progress until its last event is read, so neither
+    requests nor responses pile up. The stream ends after the last request. Leaving early cancels running requests.
+    Raises `DeadlineExceeded` if no request arrives for `idle_seconds` while none is in progress.
     """
     events: asyncio.Queue[E | Exception | None] = asyncio.Queue(maxsize=1)
     feeder = asyncio.create_task(_feed(requests, run, limit, idle_seconds, events))
@@ -64,7 +61,7 @@ async def _feed(
                     request = await anext(arriving)
                 except StopAsyncIteration:
                     break
-                except ImgeditError as error:  # what has begun ends well before
+                except ImgeditError as error:  # a started request ends normally
                     fault = error
                     break
                 number += 1

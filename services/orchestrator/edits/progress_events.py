@@ -1,7 +1,4 @@
-"""What an edit reports on its way, as EditEvents: stages, queues, steps, previews.
-
-Knows the events of the public API and of the model services; nothing of pictures or chains.
-"""
+"""An edit's progress as EditEvents: stages, queues, steps, previews."""
 
 from __future__ import annotations
 
@@ -23,12 +20,15 @@ class ProgressEvents:
         self._stages: dict[str, edit_pb2.StageStarted] = {}
 
     def on_stage(self, name: str, index: int, count: int) -> None:
-        """A stage begins."""
+        """Report that a stage begins."""
         self._stages[name] = edit_pb2.StageStarted(name=name, index=index, count=count)
         self._send(stage=self._stages[name])
 
     def on_progress(self, stage: str) -> OnProgress:
-        """The listener for a stage's own reports; a stage that begins anew is told as one that begins."""
+        """The listener for a stage's reports.
+
+        A stage that restarts is reported as one that begins.
+        """
 
         def listen(
             *,

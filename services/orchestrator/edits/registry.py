@@ -1,4 +1,4 @@
-"""The edits that run here and those that ended lately, by caller and request id.
+"""Running and recently finished edits, by caller and request id.
 
 The same request under the same id joins the running edit or takes the cached response. An edit is cancelled when its
 last subscriber leaves.
@@ -27,7 +27,7 @@ Work = Callable[["EventLog"], Coroutine[Any, Any, edit_pb2.EditResponse]]
 
 @dataclass(frozen=True)
 class Key:
-    """Who asked, and under which id: an id means nothing to another caller."""
+    """Caller and request id: ids are scoped to their caller."""
 
     caller: str
     request_id: str
@@ -35,7 +35,7 @@ class Key:
 
 @dataclass(frozen=True)
 class Limits:
-    """How long, how many and in how many bytes ended edits are kept."""
+    """Limits on cached responses: age, count and bytes."""
 
     seconds: float
     count: int
@@ -43,9 +43,9 @@ class Limits:
 
 
 class EditHandle:
-    """An edit that runs, or one that has ended and whose answer is kept, for all who asked for it.
+    """A running or cached edit, shared by all its subscribers.
 
-    `fingerprint` is None for an id that was made up here.
+    `fingerprint` is None for a generated id.
     """
 
     def __init__(
@@ -59,7 +59,10 @@ class EditHandle:
 
     @contextmanager
     def subscribed(self) -> Iterator[None]:
-        """Wait for it inside; when the last one who waits leaves too early, the edit is cancelled."""
+        """Subscribe while inside.
+
+        The edit is cancelled when its last subscriber leaves early.
+        """
         self._subscribers += 1
         try:
             yield
@@ -69,7 +72,7 @@ class EditHandle:
                 self.cancel("left")
 
     def cancel(self, cause: Literal["left", "asked"]) -> None:
-        """End it; whoever asks for the same from now on starts anew."""
+        """Cancel it; the same request then starts a new edit."""
         metrics.EDITS_CANCELLED.labels(cause).inc()
         self.is_abandoned = True
         self.task.cancel()
@@ -84,21 +87,27 @@ class EditHandle:
         return self._events.so_far
 
     async def response(self) -> edit_pb2.EditResponse:
-        """Its response, once it has ended. Raises what the edit raised, or `EditCancelled`."""
+        """Its response, once it has ended.
+
+        Raises the edit's error, or `EditCancelled`.
+        """
         await asyncio.wait({self.task})
         if self.task.cancelled():
             raise EditCancelled("the edit was cancelled")
         return self.task.result()
 
     def cached(self) -> EditHandle | None:
-        """What is kept of it once it has ended: its answer, without the events; None where it may not be kept."""
+        """The cached response of the ended edit, without its events.
+
+        None if it must not be cached.
+        """
         if self.fingerprint is None or self.task.cancelled() or self.task.exception() is not None:
             return None
         return EditHandle(self.task, self.fingerprint, EventLog(is_ended=True))
 
 
 class EventLog:
-    """The events of one edit, which any number of followers read from the first to the last."""
+    """The events of one edit, for any number of readers."""
 
     def __init__(self, *, is_ended: bool = False) -> None:
         self._log: list[edit_pb2.EditEvent] = []
@@ -106,12 +115,12 @@ class EventLog:
         self._news = asyncio.Event()
 
     def add(self, event: edit_pb2.EditEvent) -> None:
-        """One more."""
+        """Append one event."""
         self._log.append(event)
         self._wake()
 
     def end(self) -> None:
-        """No more will come."""
+        """Mark the end of the events."""
         self._is_ended = True
         self._wake()
 
@@ -121,7 +130,7 @@ class EventLog:
         return self._log
 
     async def follow(self) -> AsyncGenerator[edit_pb2.EditEvent]:
-        """Those there are, then those that come, until the end."""
+        """All events so far, then new ones until the end."""
         seen = 0
         while seen < len(self._log) or not self._is_ended:
             if seen < len(self._log):
@@ -137,7 +146,10 @@ class EventLog:
 
 @dataclass
 class _Finished:
-    """An edit that has ended; `edit` is None where no answer is kept. told: how it ended, without the answer."""
+    """An ended edit; `edit` is None if no response is cached.
+
+    told: its end, without the response.
+    """
 
     edit: EditHandle | None
     nbytes: int
@@ -145,35 +157,38 @@ class _Finished:
 
 
 class EditRegistry:
-    """What runs and what ended. Belongs to one event loop.
+    """The registry of running and ended edits.
 
-    A failed edit is not kept: the same request under its id runs again, and a corrected one may use the id.
+    Belongs to one event loop. A failed edit is not cached: its request runs again, and a corrected one may use the id.
     """
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._running: dict[Key, EditHandle] = {}
         self._ended: OrderedDict[Key, _Finished] = OrderedDict()
-        self._tasks: set[asyncio.Task[edit_pb2.EditResponse]] = set()  # asyncio itself holds tasks weakly
+        self._tasks: set[asyncio.Task[edit_pb2.EditResponse]] = set()  # asyncio holds tasks only weakly
 
     @property
     def kept_bytes(self) -> int:
-        """Bytes of the answers that are kept."""
+        """Bytes of the cached responses."""
         return sum(ended.nbytes for ended in self._ended.values())
 
     @asynccontextmanager
     async def join(self, key: Key, fingerprint: Fingerprint | None, work: Work) -> AsyncIterator[EditHandle]:
-        """The edit under this key: the one that runs or ended well, else a new one that does `work`.
+        """The edit under this key.
 
-        `fingerprint` None = the id was made up here, so nobody can ask for it again and no answer is kept.
-        Raises `RequestIdInUse` when the id is another request's.
+        The running or cached one, else a new one that runs `work`. `fingerprint` None: the id was generated, so nobody
+        can repeat it and no response is cached. Raises `RequestIdInUse` if the id belongs to another request.
         """
         edit = await self._find(key, fingerprint) or self._start(key, fingerprint, work)
         with edit.subscribed():
             yield edit
 
     async def cancel(self, key: Key) -> bool:
-        """End an edit: True when it ran until now, False when it had ended before. Raises `RequestNotFound`."""
+        """Cancel an edit.
+
+        True if it was running, False if it had ended. Raises `RequestNotFound`.
+        """
         edit = self._running.get(key)
         if edit is not None:
             if not edit.is_abandoned:
@@ -185,7 +200,10 @@ class EditRegistry:
         raise _not_found(key, "; closing an edit's call always cancels it")
 
     async def look_up(self, key: Key) -> edit_pb2.GetEditResponse:
-        """Where an edit is, with its answer while that is kept. Raises `RequestNotFound`."""
+        """The state of an edit, with its response while cached.
+
+        Raises `RequestNotFound`.
+        """
         edit = self._running.get(key)
         if edit is not None and edit.is_abandoned:
             await asyncio.wait({edit.task})
@@ -205,13 +223,13 @@ class EditRegistry:
         if self._held(key) is None:
             return None
         mine = await asyncio.to_thread(fingerprint) if fingerprint is not None else None
-        edit = self._held(key)  # asked again: it may have ended meanwhile
+        edit = self._held(key)  # checked again: it may have ended meanwhile
         if edit is None:
             return None
         theirs = await asyncio.shield(edit.fingerprint) if edit.fingerprint is not None else None
         if mine is None or mine != theirs:
             raise RequestIdInUse(
-                f"request_id: {key.request_id!r} is the id of another request of yours; use a new id for each request",
+                f"request_id: {key.request_id!r} is already the id of another request; use a new id for each request",
                 resource=Resource("edit", key.request_id),
             )
         if edit.is_abandoned:
@@ -250,7 +268,7 @@ class EditRegistry:
         metrics.KEPT_ANSWER_BYTES.set(self.kept_bytes)
 
     def _shrink(self) -> None:
-        """Forget the oldest ones over the count, and the answers of the oldest over the bytes."""
+        """Evict the oldest entries over the count and the oldest responses over the size."""
         while len(self._ended) > self._limits.count:
             self._ended.popitem(last=False)
         surplus = self.kept_bytes - self._limits.nbytes
@@ -268,8 +286,8 @@ class EditRegistry:
 
 def _not_found(key: Key, advice: str = "") -> RequestNotFound:
     return RequestNotFound(
-        f"this server holds no edit with the request id {key.request_id!r} of yours: it may be at another replica, "
-        f"or long finished{advice}",
-        korean="이 서버에는 그 요청 번호의 작업이 없습니다. 다른 서버에 있거나 이미 오래전에 끝났을 수 있습니다.",
+        f"this server holds no edit of this caller with the request id {key.request_id!r}: it may be at another "
+        f"replica, or long finished{advice}",
+        korean="이 서버에는 그 요청 ID의 작업이 없습니다. 다른 서버에 있거나 이미 오래전에 끝났을 수 있습니다.",
         resource=Resource("edit", key.request_id),
     )

@@ -1,1 +1,1 @@
-"""Array work on masks and pictures. Plain NumPy: no requests, no stages, no network."""
+"""Array operations on masks and images, in plain NumPy."""

@@ -1,7 +1,7 @@
-"""Colour matching: a painted region takes on the tone of the picture around it, so that no seam shows.
+"""Match the tone of a painted region to its surroundings, so that no seam shows.
 
-A model's autoencoder shifts colours a little, everywhere it worked. Where pixels are kept, that shift can be measured;
-it is carried smoothly into the painted region and taken back there. Pure functions of arrays.
+A model's autoencoder shifts colours slightly. The shift is measured at kept pixels, interpolated smoothly into the
+painted region and subtracted there. Pure functions of arrays.
 """
 
 from __future__ import annotations
@@ -29,11 +29,12 @@ Field = NDArray[np.float32]
 
 
 def match_colours(painted: Pixels, original: Pixels, mask_alpha: Pixels) -> Pixels:
-    """(H, W, 3) `painted` with the tone of `original` (H, W, 3); unchanged where nothing is painted or nothing kept.
+    """(H, W, 3) `painted` with the tone of `original` (H, W, 3).
 
-    mask_alpha: (H, W), 0 = kept, where both pictures should be equal. The mean difference per cell is spread into the
-    cells without kept pixels by pull-push interpolation (Gortler et al., "The Lumigraph", SIGGRAPH 1996), so it is
-    smooth.
+    Unchanged if nothing is painted or nothing kept.
+
+    mask_alpha: (H, W), 0 = kept, where both images should be equal. The mean difference per cell spreads into cells
+    without kept pixels by pull-push interpolation (Gortler et al., "The Lumigraph", SIGGRAPH 1996).
     """
     if mask_alpha.all() or not mask_alpha.any():
         return painted
@@ -51,7 +52,10 @@ def match_colours(painted: Pixels, original: Pixels, mask_alpha: Pixels) -> Pixe
 
 
 def _measured(painted: Pixels, original: Pixels, mask_alpha: Pixels) -> tuple[Field, Field]:
-    """Per cell the sum of what kept pixels differ by, (h, w, 3), and their number, (h, w), of all the cell's pixels."""
+    """Sums of differences of kept pixels per cell, and shares of kept pixels.
+
+    (h, w, 3) and (h, w).
+    """
     height, width = mask_alpha.shape
     columns = np.arange(0, width, CELL_PX)
     shifts, shares = [], []
@@ -66,7 +70,10 @@ def _measured(painted: Pixels, original: Pixels, mask_alpha: Pixels) -> tuple[Fi
 
 
 def _pull_push(weighted: Field, share: Field) -> Field:
-    """Values (weighted / share) where the share is above 0; elsewhere those of the next coarser level, blended in."""
+    """Values (weighted / share) where the share is above 0.
+
+    Elsewhere those of the next coarser level, blended in.
+    """
     if share.size == 1 or share.min() >= 1:
         return np.divide(weighted, np.maximum(share, np.float32(1e-6)), dtype=np.float32)
     half = (-(-share.shape[1] // 2), -(-share.shape[0] // 2))

@@ -1,7 +1,7 @@
-"""Holes of a mask: black that white encloses. NumPy only, and in a time that does not depend on how a mask winds.
+"""Holes of a mask: black regions that white encloses.
 
-The black pixels of a row form runs; runs that touch in neighbouring rows belong together. What does not hang together
-with the picture's border is a hole. Knows nothing of where a mask is from.
+NumPy only, in time independent of the mask's shape. Black pixels of a row form runs; touching runs of neighbouring rows
+belong together. A component that does not touch the border is a hole.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ Flags = NDArray[np.bool_]
 Numbers = NDArray[np.int64]
 
 OUTSIDE = 0
-"""The number of all that lies beyond the border; runs are numbered from 1."""
+"""The label of everything beyond the border; runs are labelled from 1."""
 
 
 def fill_holes(mask_alpha: Pixels) -> Pixels:
     """(H, W) uint8 with its holes white.
 
-    A hole is below one half and enclosed by one half and more, corners included. Where pure white encloses it, its soft
-    edge is filled with it.
+    A hole is below one half and enclosed by one half and more, corners included. If pure white encloses it, its soft
+    edge is filled too.
     """
     filled = mask_alpha.copy()
     for level in (128, 255):
@@ -33,7 +33,7 @@ def fill_holes(mask_alpha: Pixels) -> Pixels:
 
 
 def enclosed(black: Flags) -> Flags:
-    """Where (H, W) `black` is set and no path of set pixels, side by side, leads to the border."""
+    """The set pixels of (H, W) `black` without a 4-connected path to the border."""
     runs = _Runs.of(black)
     upper, lower = runs.touching()
     border = runs.at_border()
@@ -47,9 +47,9 @@ def enclosed(black: Flags) -> Flags:
 
 @dataclass(frozen=True)
 class _Runs:
-    """Runs of set pixels, by their first place and the one behind their last, in rows laid end to end.
+    """Runs of set pixels as start and end offsets, in rows laid end to end.
 
-    Each row has one unset place more than the picture has columns, so that no run goes on in the next row.
+    Each row has one extra unset column, so no run continues into the next row.
     """
 
     starts: Numbers
@@ -76,13 +76,13 @@ class _Runs:
         return upper, np.repeat(first, counts) + place
 
     def at_border(self) -> Numbers:
-        """The runs that hold a pixel of the picture's border."""
+        """The runs that touch the border."""
         rows, columns = np.divmod(self.starts, self.width + 1)
         at_side = (columns == 0) | (self.ends % (self.width + 1) == self.width)
         return np.flatnonzero(at_side | (rows == 0) | (rows == self.height - 1))
 
     def painted(self, chosen: Flags) -> Flags:
-        """(H, W), set where a chosen run is."""
+        """(H, W), set in the chosen runs."""
         steps = np.zeros(self.height * (self.width + 1) + 1, np.int8)
         steps[self.starts[chosen]] = 1
         steps[self.ends[chosen]] = -1
@@ -91,9 +91,10 @@ class _Runs:
 
 
 def _roots(count: int, one: Numbers, other: Numbers) -> Numbers:
-    """The least number that each of `count` numbers hangs together with, by the links (one[i], other[i]).
+    """The smallest label connected to each of `count` labels.
 
-    Hooking and pointer jumping (Shiloach and Vishkin, "An O(log n) parallel connectivity algorithm", 1982).
+    Links are pairs (one[i], other[i]). Hooking and pointer jumping (Shiloach and Vishkin, "An O(log n) parallel
+    connectivity algorithm", 1982).
     """
     root = np.arange(count)
     while one.size:

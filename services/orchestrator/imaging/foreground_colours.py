@@ -1,8 +1,8 @@
-"""The subject's own colours at soft edges, at the picture's full size. Pure functions of arrays.
+"""The subject's own colours at soft edges, at full size.
 
-A pixel at a soft edge mixes the subject with the old background. BEN2's service estimates what the subject alone looks
-like, at the size that it looks at; here that is taken as a correction, scaled up and added to the full-size picture,
-which so keeps its detail. Knows nothing of how the estimate is made.
+A pixel at a soft edge mixes subject and old background. BEN2's service estimates the subject's colours at its own
+resolution. The difference is scaled up and added to the full-size image, which keeps its detail. Pure functions of
+arrays.
 """
 
 from __future__ import annotations
@@ -21,15 +21,18 @@ Places = NDArray[np.intp]
 
 @dataclass(frozen=True)
 class ForegroundColours:
-    """A picture as BEN2 saw it, and the same in the subject's own colours where its mask is soft; (h, w, 3) uint8."""
+    """An image as BEN2 saw it, and with the subject's own colours at soft edges.
+
+    (h, w, 3) uint8 each.
+    """
 
     seen: Pixels
     foreground: Pixels
 
     def relaid(self, rgb: Pixels, share: Pixels) -> Pixels:
-        """(H, W, 3) `rgb`, moved towards the subject's own colours by `share` / 255; where that is 0 it is untouched.
+        """(H, W, 3) `rgb`, moved towards the subject's own colours by `share` / 255.
 
-        share: (H, W) uint8.
+        share: (H, W) uint8; 0 leaves the pixel unchanged.
         """
         correction = self.foreground.astype(np.int16) - self.seen
         result = rgb.copy()
@@ -42,7 +45,7 @@ class ForegroundColours:
 
 
 def _sampled(small: NDArray[np.int16], rows: Places, columns: Places, shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """(h, w, 3) `small` at pixels of a picture of `shape` (H, W), bilinear: (n, 3)."""
+    """Bilinear samples (n, 3) of (h, w, 3) `small` at pixels of `shape` (H, W)."""
     (above, below, down), (left, right, across) = (
         _neighbours(places, length, of)
         for places, length, of in ((rows, shape[0], small.shape[0]), (columns, shape[1], small.shape[1]))
@@ -55,18 +58,21 @@ def _sampled(small: NDArray[np.int16], rows: Places, columns: Places, shape: tup
 
 
 def _neighbours(places: Places, length: int, of: int) -> tuple[Places, Places, NDArray[np.float32]]:
-    """The two pixels, of `of` along an axis, on which places of `length` lie, and how far from the first, (n, 1)."""
+    """Neighbouring indices along an axis and the distance from the first, (n, 1).
+
+    Maps places of `length` to pixels of `of`.
+    """
     middles = np.clip((places + 0.5) * (of / length) - 0.5, 0, of - 1)
     first = middles.astype(np.intp)
     return first, np.minimum(first + 1, of - 1), (middles - first).astype(np.float32)[:, None]
 
 
 def share_of_subject(mask_alpha: Pixels, kept: Pixels) -> Pixels:
-    """How much of what a soft pixel keeps is subject, so that `relaid` leaves just that; (H, W) uint8.
+    """The subject's share in what a soft pixel keeps, as (H, W) uint8 for `relaid`.
 
-    mask_alpha: (H, W) of the composite; it keeps k = 1 − mask_alpha. kept: (H, W), the subject's alpha a; the old
-    picture is a F + (1 − a) B there. Up to a, all that is kept is subject, F. Beyond, the rest is old background, kept
-    on purpose by a feather: k K = a F + (k − a) B, which is K = I + s (F − I) with s = a (1 − k) / (k (1 − a)).
+    mask_alpha: (H, W) of the composite, which keeps k = 1 − mask_alpha. kept: (H, W), the subject's alpha a; the old
+    pixel is a F + (1 − a) B. Up to a, the kept part is subject, F. Beyond, it is old background that a feather keeps on
+    purpose: k K = a F + (k − a) B, which is K = I + s (F − I) with s = a (1 − k) / (k (1 − a)).
     """
     share = np.zeros_like(mask_alpha)
     soft = np.nonzero((mask_alpha > 0) & (mask_alpha < 255) & (kept > 0))
@@ -77,5 +83,8 @@ def share_of_subject(mask_alpha: Pixels, kept: Pixels) -> Pixels:
 
 
 def share_of_cutout(alpha: Pixels) -> Pixels:
-    """The share for a cut-out by (H, W) `alpha`: all of the correction where the edge is soft."""
+    """The share for a cut-out by (H, W) `alpha`.
+
+    The full correction where the edge is soft.
+    """
     return np.where((alpha > 0) & (alpha < 255), np.uint8(255), np.uint8(0))

@@ -1,7 +1,4 @@
-"""The alpha that a mask makes, and the errors of a mask with which nothing can be done.
-
-Knows the steps of `masks.py` and what a caller can change; nothing of stages.
-"""
+"""Turn a mask into an alpha, and reject empty masks with an explanation."""
 
 from __future__ import annotations
 
@@ -20,12 +17,12 @@ MUCH_OF_REQUEST, MUCH_OF_SUBJECT = 0.9, 0.99
 
 
 def remarks_on_request(mask_alpha: Pixels) -> tuple[str, ...]:
-    """The warning for a caller's mask that repaints almost all or almost nothing, in English."""
+    """The English warning for a mask that repaints almost everything or nothing."""
     return _remarks(mask_alpha, MUCH_OF_REQUEST, "mask_image", "white, or where it has alpha transparent, is repainted")
 
 
 def remarks_on_subject(mask_alpha: Pixels) -> tuple[str, ...]:
-    """The same for BEN2's mask."""
+    """The same warning for BEN2's mask."""
     return _remarks(mask_alpha, MUCH_OF_SUBJECT, "mask", "look at mask_image of the answer")
 
 
@@ -37,7 +34,10 @@ def _remarks(mask_alpha: Pixels, much: float, field: str, advice: str) -> tuple[
 
 
 def of_request(mask: Pixels, options: MaskOptions) -> Pixels:
-    """A caller's mask, worked on. Raises `InvalidArgument` where nothing is left to repaint."""
+    """The alpha of a caller's mask.
+
+    Raises `InvalidArgument` if nothing is left to repaint.
+    """
     mask_alpha = masks.shaped(masks.levelled(mask, options), options)
     if not mask_alpha.any():
         worked_on = (
@@ -52,7 +52,10 @@ def of_request(mask: Pixels, options: MaskOptions) -> Pixels:
 
 
 def of_subject(alpha: Pixels, options: MaskOptions) -> Pixels:
-    """The chosen part of BEN2's alpha, worked on. Raises `NoSubjectFound` for an empty or a full mask."""
+    """The alpha of the chosen part of BEN2's mask.
+
+    Raises `NoSubjectFound` for an empty or a full mask.
+    """
     mask_alpha = masks.levelled(alpha, options)
     subject = 255 - mask_alpha if options.keeps_subject else mask_alpha
     if subject.max() < 128:

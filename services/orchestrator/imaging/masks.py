@@ -1,8 +1,7 @@
-"""Masks as mask_alphas of the composite: (H, W) uint8, 255 = repaint. Pure functions of arrays.
+"""Masks as the composite's mask alpha: (H, W) uint8, 255 = repaint.
 
-The order is: choose subject or background → invert → threshold → fill holes → grow → feather. `levelled` does the first
-three and `shaped` the rest, so that a caller can look at what was found between them. Knows nothing of pictures,
-requests or who made a mask.
+Order: choose subject or background → invert → threshold → fill holes → grow → feather. `levelled` does the first three
+and `shaped` the rest, so a caller can check the mask in between. Pure functions of arrays.
 """
 
 from __future__ import annotations
@@ -27,10 +26,10 @@ MaskSubject = Literal["subject", "background"]
 
 @dataclass(frozen=True)
 class MaskOptions:
-    """How a mask is worked on.
+    """Options of a mask.
 
-    subject: the part of BEN2's alpha to take; None = the mask is the caller's own. threshold: in (0, 1), the level
-    that becomes one half. grow_px, feather_px: 0 to 256.
+    subject: the part of BEN2's alpha to take; None = a caller's mask. threshold: in (0, 1), the level that becomes one
+    half. grow_px, feather_px: 0 to 256.
     """
 
     subject: MaskSubject | None
@@ -42,14 +41,15 @@ class MaskOptions:
 
     @property
     def keeps_subject(self) -> bool:
-        """Whether the subject is what is black in BEN2's mask, and so keeps its pixels."""
+        """Whether the mask keeps the subject, which is then black in it."""
         return self.subject is not None and (self.subject == "background") != self.invert
 
 
 def levelled(mask: Pixels, options: MaskOptions) -> Pixels:
-    """Choose, invert, threshold. mask: BEN2's alpha (255 = subject), or a caller's mask where no subject is chosen.
+    """Choose, invert and threshold.
 
-    Only an alpha is stretched: the caller's black and white are exact.
+    mask: BEN2's alpha (255 = subject), or a caller's mask if no subject is chosen. Only an alpha is stretched: a
+    caller's black and white are exact.
     """
     mask_alpha = 255 - mask if (options.subject == "background") != options.invert else mask
     return relevel(mask_alpha, options.threshold, stretch=options.subject is not None)
@@ -62,7 +62,9 @@ def shaped(mask_alpha: Pixels, options: MaskOptions) -> Pixels:
 
 
 def relevel(alpha: Pixels, threshold: float, *, stretch: bool) -> Pixels:
-    """Re-level a soft (H, W) uint8 so that `threshold` becomes one half; `stretch` then maps 0.02–0.98 to 0–1.
+    """Re-level a soft (H, W) uint8 so that `threshold` becomes one half.
+
+    `stretch` then maps 0.02–0.98 to 0–1.
 
     threshold: in (0, 1); 0.5 changes nothing. Piecewise linear through (0, 0), (threshold, 0.5) and (1, 1).
     """
@@ -79,15 +81,18 @@ def grow(mask_alpha: Pixels, radius: int) -> Pixels:
 
 
 def shrink(mask_alpha: Pixels, radius: int) -> Pixels:
-    """Shrink by `radius` px (0 to 256), square neighbourhood; the picture's border is no edge."""
+    """Shrink by `radius` px (0 to 256), square neighbourhood.
+
+    The image border does not count as an edge.
+    """
     return _windowed(_windowed(mask_alpha, radius, np.minimum, axis=0), radius, np.minimum, axis=1)
 
 
 def feather(mask_alpha: Pixels, radius: int) -> Pixels:
-    """Soften the edge over `radius` px (0 to 256) inward: the result is nowhere above `mask_alpha`.
+    """Soften the edge inward over `radius` px (0 to 256).
 
-    The mean of the mask and its shrunken selves, up to the radius: it rises evenly from the edge, and what is thinner
-    than the radius turns faint but does not vanish.
+    The result never exceeds `mask_alpha`. It is the mean of the mask and its eroded versions up to the radius: it rises
+    evenly from the edge, and parts thinner than the radius become faint but do not vanish.
     """
     if radius == 0:
         return mask_alpha
@@ -104,7 +109,7 @@ def feather(mask_alpha: Pixels, radius: int) -> Pixels:
 
 
 def _windowed(mask_alpha: Pixels, radius: int, extreme: np.ufunc, *, axis: int) -> Pixels:
-    """The extreme of all windows of 2 × radius + 1 along an axis, in as many steps as the radius has binary digits."""
+    """Window extremes of 2 × radius + 1 along an axis, in log₂(radius) steps."""
     if radius == 0:
         return mask_alpha
     around = [(0, 0), (0, 0)]
@@ -118,6 +123,6 @@ def _windowed(mask_alpha: Pixels, radius: int, extreme: np.ufunc, *, axis: int) 
 
 
 def _without(mask_alpha: Pixels, count: int, axis: int, *, last: bool = False) -> Pixels:
-    """All but the first (or the last) `count` rows (axis 0) or columns (axis 1)."""
+    """All but the first (or last) `count` rows (axis 0) or columns (axis 1)."""
     kept = slice(0, mask_alpha.shape[axis] - count) if last else slice(count, None)
     return mask_alpha[kept] if axis == 0 else mask_alpha[:, kept]

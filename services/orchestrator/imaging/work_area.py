@@ -1,9 +1,8 @@
-"""The work area: what of a picture a model is sent, and the way back to full size. No torch.
+"""The work area: a model's input, and the way back to full size.
 
-A model is sent about as many pixels as it was made for: a picture with more than `max_pixels` is scaled down, one with
-fewer than `min_pixels` up, by one factor, then padded at the right and bottom to multiples of 16, never stretched, so
-what comes back lies where it was. A small mask gets a work area of its own: its box with some context around it, cut
-out at a higher resolution than the whole picture would have.
+A model gets about as many pixels as it was trained on. An image above `max_pixels` is scaled down, one below
+`min_pixels` up, by one factor, then padded right and below to multiples of 16. It is never stretched, so the result
+lies in the same place. A small mask gets its own work area: its box with context, cropped at a higher resolution.
 """
 
 from __future__ import annotations
@@ -33,7 +32,10 @@ WORTH_CROPPING = 0.8
 
 @dataclass(frozen=True)
 class WorkPixels:
-    """How many pixels a model is sent. most counts where a least is above it."""
+    """Pixel limits for a model's input.
+
+    `most` wins over a larger `least`.
+    """
 
     most: int
     least_of_fill: int
@@ -42,7 +44,7 @@ class WorkPixels:
 
 @dataclass(frozen=True)
 class Box:
-    """A rectangle of a picture in pixels; right and bottom are outside."""
+    """A rectangle of an image in pixels; right and bottom are exclusive."""
 
     left: int
     top: int
@@ -56,13 +58,16 @@ class Box:
 
     @property
     def slices(self) -> tuple[slice, slice]:
-        """(rows, columns) to index an array with."""
+        """Slices (rows, columns) for an array."""
         return slice(self.top, self.bottom), slice(self.left, self.right)
 
 
 @dataclass(frozen=True)
 class WorkArea:
-    """Where the model works: `box` of the picture, scaled to `content`, padded to `padded` (width, height)."""
+    """The work area.
+
+    `box` of the image, scaled to `content`, padded to `padded` (width, height).
+    """
 
     box: Box
     content: tuple[int, int]
@@ -70,12 +75,15 @@ class WorkArea:
 
     @classmethod
     def of(cls, size: tuple[int, int], max_pixels: int, min_pixels: int = 1) -> WorkArea:
-        """The work area of a whole picture of `size` (width, height). min_pixels above `max_pixels` counts as that."""
+        """The work area of a whole image of `size` (width, height)."""
         return cls._of_box(Box(0, 0, *size), max_pixels, min_pixels)
 
     @classmethod
     def around(cls, mask_alpha: Pixels, max_pixels: int, min_pixels: int = 1) -> WorkArea:
-        """The work area of the region of (H, W) `mask_alpha` that is above 0: cut out where that is worth it."""
+        """The work area of the region of (H, W) `mask_alpha` above 0.
+
+        Cropped if that pays.
+        """
         height, width = mask_alpha.shape
         crop = _with_context(_box_of(mask_alpha), width, height)
         crop_width, crop_height = crop.size
@@ -89,22 +97,28 @@ class WorkArea:
         most, least = (math.sqrt(pixels / (width * height)) for pixels in (max_pixels, min_pixels))
         largest = max(1.0, MAX_ENLARGED_SIDE / max(width, height))
         scale = min(max(1.0, least), most, largest)
-        round_side = math.ceil if scale > 1 else round  # rounded down, it would miss min_pixels
+        round_side = math.ceil if scale > 1 else round  # rounding down would miss min_pixels
         content = (max(1, round_side(width * scale)), max(1, round_side(height * scale)))
         return cls(box, content, (_up(content[0]), _up(content[1])))
 
     def enter(self, rgb: Pixels) -> Pixels:
-        """(H, W, 3) at full size → (padded height, padded width, 3); the padding repeats the edge."""
+        """(H, W, 3) at full size → (padded height, padded width, 3).
+
+        The padding repeats the edge.
+        """
         return self._pad(resized(rgb[self.box.slices], self.content, Image.Resampling.LANCZOS))
 
     def enter_mask(self, mask_alpha: Pixels) -> Pixels:
-        """(H, W) mask alpha → (padded height, padded width), 255 wherever a pixel with a mask alpha above 0 falls."""
+        """(H, W) mask alpha → (padded height, padded width).
+
+        255 wherever a pixel with a mask alpha above 0 falls.
+        """
         touched = np.where(mask_alpha[self.box.slices] > 0, np.uint8(255), np.uint8(0))
         scaled = resized(touched, self.content, Image.Resampling.BOX)
         return self._pad(np.where(scaled > 0, np.uint8(255), np.uint8(0)))
 
     def leave(self, painted: Pixels, onto: Pixels) -> Pixels:
-        """What the model painted, scaled back and laid into a copy of the full-size (H, W, 3) `onto`."""
+        """Scale the model's result back and paste it into a copy of (H, W, 3) `onto`."""
         width, height = self.content
         full = onto.copy()
         inside = np.ascontiguousarray(painted[:height, :width])
@@ -117,7 +131,10 @@ class WorkArea:
 
 
 def _box_of(mask_alpha: Pixels) -> Box:
-    """The smallest box that holds every mask alpha above 0; the whole picture where there is none."""
+    """The smallest box around every mask alpha above 0.
+
+    The whole image if there is none.
+    """
     rows, columns = np.flatnonzero(mask_alpha.any(axis=1)), np.flatnonzero(mask_alpha.any(axis=0))
     if not rows.size:
         return Box(0, 0, mask_alpha.shape[1], mask_alpha.shape[0])
@@ -139,7 +156,10 @@ def _up(side: int) -> int:
 
 
 def looked_at(rgb: Pixels, max_pixels: int) -> Pixels:
-    """A picture as Qwen2.5-VL is shown it: within `max_pixels`, and not made longer than it reads."""
+    """An image as Qwen2.5-VL sees it.
+
+    Within `max_pixels` and its longest side.
+    """
     width, height = WorkArea.of((rgb.shape[1], rgb.shape[0]), max_pixels).content
-    least = math.ceil(max(width, height) / MAX_ASPECT)  # a short side that is rounded down makes it longer
+    least = math.ceil(max(width, height) / MAX_ASPECT)  # rounding down the short side makes it longer
     return resized(rgb, (max(width, least), max(height, least)), Image.Resampling.LANCZOS)

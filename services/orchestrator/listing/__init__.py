@@ -1,1 +1,1 @@
-"""What `ListExperiments` answers: pages, parameter specifications, availability."""
+"""The response of `ListExperiments`: pages, parameter specs, availability."""

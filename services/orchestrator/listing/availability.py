@@ -1,4 +1,7 @@
-"""Which model services serve now, from their health, asked for in the background: whoever wants to know never waits."""
+"""The available model services, from health checks in the background.
+
+Readers never wait.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,10 @@ REWRITE_SERVICE = "qwen_edit"
 
 
 class Availability:
-    """Asks every service for its health, once a second. What does not answer within a second counts as down."""
+    """Checks every service's health once a second.
+
+    A service without a response within a second is down.
+    """
 
     def __init__(self, channels: Mapping[str, grpc.aio.Channel]) -> None:
         self._stubs = {name: health_pb2_grpc.HealthStub(channel) for name, channel in channels.items()}
@@ -31,18 +37,18 @@ class Availability:
         self._watches: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
-        """Ask once, and go on asking in the background."""
+        """Check once, then continue in the background."""
         await asyncio.gather(*(self._ask(name) for name in self._stubs))
         self._watches = [asyncio.create_task(self._watch(name)) for name in self._stubs]
 
     async def stop(self) -> None:
-        """Ask no more."""
+        """Stop checking."""
         for watch in self._watches:
             watch.cancel()
         await asyncio.gather(*self._watches, return_exceptions=True)
 
     def missing(self, features: Sequence[Feature]) -> list[str]:
-        """The services that these features need and that do not serve now, in the order of the stages."""
+        """The unavailable services among those that these features need, in stage order."""
         needed = dict.fromkeys(service for feature in features for service in needs(feature))
         return [service for service in needed if not self._serving[service]]
 
@@ -61,7 +67,7 @@ class Availability:
 
 
 def needs(feature: Feature) -> list[str]:
-    """The services without which an edit that leaves everything unset fails, in the order of the stages.
+    """The services required by an edit with only defaults, in stage order.
 
     A stage that has the name of a service calls it. A segmentation that only the cut-out depends on is not among them,
     nor is a prompt's translation, which not every prompt needs.

@@ -1,7 +1,6 @@
-"""The catalogue as ListExperiments shows it, page by page, with what can be used now.
+"""The catalogue as ListExperiments shows it, page by page, with availability.
 
-A page begins behind the last experiment of the page before, so a catalogue that was read again in between neither
-repeats nor fails.
+A page begins after the previous page's last experiment, so a reload in between neither repeats nor fails.
 """
 
 from __future__ import annotations
@@ -28,7 +27,10 @@ def page(
     availability: Availability,
     prompts: PromptRules,
 ) -> edit_pb2.ListExperimentsResponse:
-    """The page that is asked for. Raises `InvalidArgument` for a size or a token that no page has."""
+    """The requested page.
+
+    Raises `InvalidArgument` for an invalid size or token.
+    """
     if not 0 <= request.page_size <= MAX_PAGE_SIZE:
         raise InvalidArgument.field("page_size", f"must be 0 to {MAX_PAGE_SIZE}, is {request.page_size}")
     first = _start(experiments, request.page_token)
@@ -41,7 +43,7 @@ def page(
 
 
 def describe(experiment: Experiment, availability: Availability, prompts: PromptRules) -> edit_pb2.Experiment:
-    """All that a client needs to offer an experiment."""
+    """Everything that a client needs to offer an experiment."""
     missing = availability.missing(experiment.features)
     return edit_pb2.Experiment(
         id=experiment.id,
@@ -80,7 +82,10 @@ def _describe_profile(feature: Feature, name: ProfileName) -> edit_pb2.ProfileSp
 
 
 def _token(position: int, last: Experiment) -> str:
-    """Where the next page begins: behind `last`, or at `position` where that is gone by then."""
+    """The start of the next page.
+
+    After `last`, or at `position` if that experiment is gone.
+    """
     return base64.urlsafe_b64encode(f"{position}:{last.id}".encode()).decode()
 
 

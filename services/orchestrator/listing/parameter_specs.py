@@ -1,6 +1,6 @@
-"""The parameters of a feature described for forms: type, constraint, default and help in Korean and English.
+"""Descriptions of a feature's parameters for forms.
 
-What ListExperiments returns. Takes every range and default from the catalogue.
+Type, range, default and help in Korean and English, from the catalogue.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from services.orchestrator.request.parameters import (
 
 
 def specs(feature: Feature) -> list[edit_pb2.ParameterSpec]:
-    """The parameters that the feature takes, with all that a form needs."""
+    """The parameters of the feature with all form data."""
     used = optional_fields(feature)
     found = [*_general_specs(feature), *_picture_specs(feature)]
     return [spec for spec in found if used.get(spec.name, True)]
@@ -74,7 +74,7 @@ def _picture_specs(feature: Feature) -> Iterator[edit_pb2.ParameterSpec]:
 
 
 def _mask_specs(feature: Feature) -> list[edit_pb2.ParameterSpec]:
-    """How the mask is worked on; the defaults are those for BEN2's mask, where the chain has it."""
+    """The mask options, with the defaults for BEN2's mask."""
     stage = next((stage for stage in feature.stages if isinstance(stage, MaskStage)), None)
     if stage is None:
         return []
@@ -180,72 +180,75 @@ def _text_value(text: str) -> Value:
 
 
 _HELP = {
-    "input_image": ("편집할 이미지(PNG, JPG, WebP)", "The picture to edit (PNG, JPEG or WebP)."),
+    "input_image": ("편집할 이미지(PNG, JPG, WebP)", "The image to edit (PNG, JPEG or WebP)."),
     "prompt": (
         "원하는 편집 내용. 구체적으로, 대상과 스타일을 함께 쓰세요.",
-        "What to do. Be specific; name the object and the style.",
+        "The edit. Be specific; name the object and the style.",
     ),
     "expand_prompt": (
-        "프롬프트를 먼저 구체적으로 다듬습니다(대상, 스타일, 조명). 결과는 영어로 쓰입니다.",
-        "Have the prompt written out first: specific, the object described, the style named. It becomes English.",
+        "짧은 프롬프트를 자세히 다시 씁니다(대상, 스타일, 조명). 결과는 영어입니다.",
+        "Expand the prompt first: object, place and style in detail. The result is English.",
     ),
-    "negative_prompt": ("피하고 싶은 내용", "What to avoid."),
+    "negative_prompt": ("피하고 싶은 내용", "Things to avoid."),
     "steps": (
-        "추론 단계. 10-15 빠른 테스트, 20-30 일반 편집, 35-50 고품질.",
+        "스텝 수. 10-15 빠른 테스트, 20-30 일반 편집, 35-50 고품질.",
         "Denoise steps. 10-15 for a quick test, 20-30 for most edits, 35-50 for high quality.",
     ),
     "guidance_scale": (
         "프롬프트 반영 정도. 3.0-5.0 권장, 10 이상은 아티팩트가 생길 수 있습니다.",
-        "How strongly the prompt is followed. 3 to 5 is balanced; above 10 artefacts may appear.",
+        "How strongly the model follows the prompt. 3 to 5 is balanced; above 10 artefacts may appear.",
     ),
     "strength": (
         "변화 강도. 0.0-0.3 미세 조정, 0.4-0.7 중간 변화, 0.8-1.0 큰 변화.",
-        "How far the result may go from the picture. 0.0-0.3 subtle, 0.4-0.7 medium, 0.8-1.0 large.",
+        "How far the result may differ from the image. 0.0-0.3 subtle, 0.4-0.7 medium, 0.8-1.0 large.",
     ),
     "negative_scale": (
         "부정 프롬프트의 세기. 부정 프롬프트를 직접 지정했을 때만 쓰입니다.",
-        "Weight of an explicit negative prompt; a second pass per step.",
+        "Weight of an explicit negative prompt. Adds a second pass per step.",
     ),
-    "seed": ("같은 시드는 같은 결과를 냅니다. 비우면 무작위.", "The same seed gives the same result. Unset = random."),
+    "seed": (
+        "같은 시드는 같은 결과를 냅니다. '무작위'를 고르면 매번 달라집니다.",
+        "The same seed gives the same result. Unset = random.",
+    ),
     "profile": (
-        "속도와 품질의 균형: FAST 빠름(적은 단계), BALANCED 기본, HIGH 고품질.",
-        "Speed against quality: FAST runs few steps, BALANCED the defaults, HIGH more steps.",
+        "빠름(FAST)은 스텝 수가 적고, 균형(BALANCED)이 기본, 고품질(HIGH)은 가장 느립니다.",
+        "Speed or quality: FAST runs few steps, BALANCED the default, HIGH more steps.",
     ),
     "postprocess": (
         "후처리: 인물 가장자리의 색을 다듬고 다시 그린 영역의 색을 주변에 맞춥니다. OFF는 조금 더 빠릅니다.",
         "Refine the subject's edge colours and match the painted region's tone to its surroundings. OFF is faster.",
     ),
-    "preview_every": ("몇 단계마다 미리보기를 보낼지. 비우면 보내지 않습니다.", "A preview after every so many steps."),
+    "preview_every": ("몇 스텝마다 미리보기를 보낼지. 비우면 보내지 않습니다.", "Steps between previews."),
     "mask_image": (
         "다시 그릴 영역(흰색). 비우면 BEN2가 자동으로 만듭니다.",
-        "What to repaint (white). Unset = the mask that BEN2 finds.",
+        "The region to repaint (white). Unset = BEN2's mask.",
     ),
-    "mask_options.subject": ("BEN2 마스크에서 바꿀 부분: 인물 또는 배경", "Which part of BEN2's mask to repaint."),
+    "mask_options.subject": ("BEN2 마스크에서 바꿀 부분: 인물 또는 배경", "The part of BEN2's mask to repaint."),
     "mask_options.invert": ("마스크의 흰색과 검은색을 바꿉니다.", "Swap white and black."),
     "mask_options.threshold": (
         "마스크로 볼 기준값(0과 1 사이). 낮을수록 넓어집니다.",
-        "The level, between 0 and 1, that becomes one half: lower takes more in.",
+        "The level, between 0 and 1, that becomes one half. Lower includes more.",
     ),
-    "mask_options.fill_holes": ("마스크 안의 검은 구멍을 채웁니다.", "Fill black holes that white encloses."),
+    "mask_options.fill_holes": ("마스크 안의 검은 구멍을 채웁니다.", "Fill black holes inside the mask."),
     "mask_options.grow_px": (
         "마스크를 넓힐 픽셀 수. 직접 올린 마스크의 기본값은 0.",
         "Pixels to grow the mask by. 0 for your own mask.",
     ),
     "mask_options.feather_px": (
         "마스크 가장자리를 안쪽으로 부드럽게 할 픽셀 수. 직접 올린 마스크의 기본값은 0.",
-        "Pixels over which the mask's edge is softened, inward. 0 for your own mask.",
+        "Width in pixels of the soft inner edge. 0 for your own mask.",
     ),
     "background": (
         "인물 주변: WHOLE 이미지 전체를 편집, KEEP 배경 유지, REMOVE 흰 배경, TRANSPARENT 투명 배경",
-        "Around the subject: WHOLE = edited too, KEEP = as it was, REMOVE = plain white, TRANSPARENT = cut out.",
+        "Around the subject: WHOLE = edited too, KEEP = unchanged, REMOVE = plain white, TRANSPARENT = cut out.",
     ),
     "outpaint": (
         "확장할 여백(px) 또는 비율. 비우면 프롬프트의 방향(왼쪽, 오른쪽, 위쪽, 아래쪽, 양옆, 사방)을 따릅니다.",
-        "Margins in pixels, or an aspect. Unset = the direction in the prompt (left, top, both sides, all sides …).",
+        "Margins in pixels, or an aspect. Unset = the prompt's direction words (left, top, both sides, all sides …).",
     ),
     "output": (
         "결과 형식(PNG, JPEG, WebP)과 품질, 생략할 이미지. 비우면 PNG로 모두 보냅니다.",
-        "File format (PNG, JPEG, WebP) and quality of the result, and pictures to leave out. Unset = PNG, all of them.",
+        "Format (PNG, JPEG, WebP) and quality of the result, and images to omit. Unset = PNG, all images.",
     ),
-    "reference_images": ("참조 이미지(2장까지)", "Reference pictures, up to 2."),
+    "reference_images": ("참조 이미지(2장까지)", "Reference images, up to 2."),
 }

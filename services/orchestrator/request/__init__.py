@@ -1,1 +1,1 @@
-"""From a public request to checked values: parameters, mask, margins, prompts, files. Runs nothing."""
+"""From a request to checked values: parameters, mask, margins, prompts, files."""

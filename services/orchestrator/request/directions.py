@@ -1,9 +1,9 @@
-"""Where a prompt asks a picture to be extended: its direction words, Korean and English.
+"""Direction words of an outpainting prompt, Korean and English.
 
-A word counts where it names a direction: not inside another word (위치, bright, laptop), and not where it means a part
-of the body (왼쪽 손, left hand), a gaze (오른쪽을 바라보는), a place on a thing (테이블 위에), a garment (tank top)
-or a passage of the text (아래와 같이). Patterns, no grammar: what is in doubt does not count, since an edit without a
-direction is refused with an explanation, and one with a wrong direction is not.
+A word counts where it names a direction. It does not count inside another word (위치, bright, laptop), nor for a part
+of the body (왼쪽 손, left hand), a gaze (오른쪽을 바라보는), a place on an object (테이블 위에), a garment (tank top)
+or a passage of the text (아래와 같이). The rules are patterns without a grammar. Ambiguous words are ignored: an edit
+without a direction is rejected with an explanation, one with a wrong direction is not.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SIDES: tuple[Side, ...] = get_args(Side)
 
 @dataclass(frozen=True)
 class Directions:
-    """The sides, in the order left, right, top, bottom, and the words that named them, in that of the prompt."""
+    """Left, right, top and bottom as flags, and the direction words in prompt order."""
 
     sides: tuple[Side, ...] = ()
     words: tuple[str, ...] = ()
@@ -33,7 +33,7 @@ class Directions:
 
 @dataclass(frozen=True)
 class _Word:
-    """A direction word and where it stands in the prompt."""
+    """A direction word and its position in the prompt."""
 
     start: int
     end: int
@@ -42,9 +42,9 @@ class _Word:
 
 
 def read(prompt: str) -> Directions:
-    """The sides that the prompt names; empty where it names none. What it rules out (왼쪽 말고) is taken away.
+    """The sides that the prompt names, without excluded ones (왼쪽 말고).
 
-    Read in a normal form, so that 왼쪽 in single letters, ｌｅｆｔ and the like count.
+    The prompt is normalised first, so decomposed Hangul and full-width letters count.
     """
     prompt = texts.comparable(prompt)
     words = list(_direction_words(prompt))
@@ -58,7 +58,7 @@ def read(prompt: str) -> Directions:
 
 
 def _direction_words(prompt: str) -> Iterator[_Word]:
-    """In the order of the prompt; of words that overlap (상하 in 상하좌우) the longest."""
+    """The words in prompt order; of overlapping words (상하 in 상하좌우) the longest."""
     matches = [
         (match, meaning.sides)
         for meaning in _MEANINGS
@@ -83,7 +83,10 @@ def _is_ruled_out(word: _Word, prompt: str) -> bool:
 
 
 def _ends_with(prompt: str, end: int, pattern: re.Pattern[str]) -> bool:
-    """Whether the prompt up to `end` ends with the pattern; only the last words are looked at, so it takes no time."""
+    """Whether the prompt up to `end` ends with the pattern.
+
+    Only the last words are checked, which bounds the time.
+    """
     return pattern.search(prompt, max(0, end - CONTEXT), end) is not None
 
 
@@ -93,7 +96,10 @@ def _pattern(text: str) -> re.Pattern[str]:
 
 @dataclass(frozen=True)
 class _Meaning:
-    """A pattern of words that name sides; `only_behind`: what the prompt up to the word must end with."""
+    """A pattern for direction words.
+
+    `only_behind`: the required end of the text before the word.
+    """
 
     sides: tuple[Side, ...]
     word: re.Pattern[str]
@@ -104,9 +110,9 @@ class _Meaning:
         return cls(sides, _pattern(word), _pattern(f"(?:{only_behind})$"))
 
 
-# No Hangul before, so that 순위로 and 비상단추 do not count; but 맨위로 and 이미지상단 do.
+# No Hangul before: 순위로 and 비상단추 do not count, but 맨위로 and 이미지상단 do.
 _ALONE = r"(?:(?<![가-힣])|(?<=맨)|(?<=쪽)|(?<=사진)|(?<=화면)|(?<=그림)|(?<=이미지))"
-# Behind 위 and 아래 where they stand for a side: a particle, or another side, or what is to be done there.
+# 위 and 아래 need a particle, another side or a verb of direction behind them.
 _AS_SIDE = (
     r"(?=에(?!서)|[를을만]|[와랑]\s|하고\s|\s*(?:$|[,./·&+])"
     r"|\s+(?:및|\d|왼|오른|좌|우|확장|여백|공간|추가|늘|넓|연장))"
@@ -122,7 +128,7 @@ _EDGE_BEHIND = (
 
 
 def _edges(sides: tuple[Side, ...], word: str, way: str) -> tuple[_Meaning, ...]:
-    """`top` or `bottom`, which are nouns of many things, and the way (up, down) after a word such as extend."""
+    """`top` and `bottom`, also common nouns, and up or down after a verb like extend."""
     return (
         _Meaning.of(sides, rf"\b{word}\b{_EDGE_BEHIND}", only_behind=r"\b(?:the|at|on|to|from)\s+"),
         _Meaning.of(sides, rf"\b{word}\b(?={_AND}{_SIDE}\b)"),

@@ -1,7 +1,6 @@
-"""The pictures of a request, judged and decoded: the only way that untrusted pictures come in.
+"""Check and decode the images of a request.
 
-Knows which fields hold pictures; `decode_pool.py` knows where they are decoded, `imgedit.imaging.images` what is
-accepted.
+The only entry for untrusted images. `decode_pool.py` decodes, `imgedit.imaging.images` checks.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from services.orchestrator.catalogue.models import ExtendStage
 from services.orchestrator.request.parameters import EditParameters
 
 BYTES_PER_PIXEL = 28
-"""What an edit takes at its peak for each pixel of its pictures; measured at 12 megapixels."""
+"""Peak memory of an edit per pixel of its images; measured at 12 megapixels."""
 
 _HEADER_BYTES = 65_536
 """Read for an estimate on the event loop: a walk along the whole file would hold up the others."""
@@ -30,7 +29,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Inputs:
-    """The pictures of a request. mask: (H, W) uint8, 255 = repaint; references: (H, W, 3) uint8 on white."""
+    """The images of a request.
+
+    mask: (H, W) uint8, 255 = repaint; references: (H, W, 3) uint8 on white.
+    """
 
     picture: Picture
     mask: Pixels | None
@@ -40,7 +42,7 @@ class Inputs:
 def working_bytes(
     request: edit_pb2.EditRequest, parameters: EditParameters, extend: ExtendStage | None, max_pixels: int
 ) -> int:
-    """About how many bytes an edit takes at its peak, by what its files and parameters say, before they are judged."""
+    """The estimated peak memory of an edit, from stated sizes and parameters."""
     width, height = _declared_size(request.input_image, max_pixels)
     if parameters.extension is not None and extend is not None:
         width, height = parameters.extension.size_about((width, height), extend.direction_fraction)
@@ -52,7 +54,10 @@ def working_bytes(
 
 
 def _declared_size(data: bytes, max_pixels: int) -> tuple[int, int]:
-    """What the beginning of a file says. A JPEG may say it later: then the largest; (0, 0) for what is no picture."""
+    """The size stated by the beginning of a file.
+
+    A JPEG may state it later: then the largest size; (0, 0) for other data.
+    """
     start = data[:_HEADER_BYTES]
     header = containers.read(start)
     if header is not None:
@@ -61,9 +66,9 @@ def _declared_size(data: bytes, max_pixels: int) -> tuple[int, int]:
 
 
 async def decode(request: edit_pb2.EditRequest, decoders: Decoders, max_pixels: int, caller: str) -> Inputs:
-    """Decode all pictures, in turn with those of other callers.
+    """Decode all images, taking turns with other callers.
 
-    Raises `ImageRejected` or `InvalidArgument` for the first field at fault.
+    Raises `ImageRejected` or `InvalidArgument` for the first invalid field.
     """
     fields = {"input_image": request.input_image}
     if request.mask_image:
@@ -84,7 +89,10 @@ async def decode(request: edit_pb2.EditRequest, decoders: Decoders, max_pixels: 
 
 
 async def _all(work: Iterable[Awaitable[T]]) -> list[T]:
-    """The results in order. Where several fail, the first in that order is raised, so an answer does not vary."""
+    """The results in order.
+
+    If several fail, the first in that order is raised, so the error is deterministic.
+    """
     results = await asyncio.gather(*work, return_exceptions=True)
     for result in results:
         if isinstance(result, BaseException):

@@ -1,7 +1,4 @@
-"""How far a picture is to be extended: `EditRequest.outpaint` checked, or else the direction words of the prompt.
-
-The edge between Outpaint and `Margins`. Knows nothing of pixels.
-"""
+"""The margins of a request: `outpaint`, checked, or the prompt's direction words."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ from services.orchestrator.request.directions import Directions
 
 @dataclass(frozen=True)
 class Margins:
-    """Pixels to add at each side."""
+    """Pixels to add on each side."""
 
     left: int = 0
     right: int = 0
@@ -29,20 +26,26 @@ class Margins:
         return any((self.left, self.right, self.top, self.bottom))
 
     def around(self, size: tuple[int, int]) -> tuple[int, int]:
-        """The (width, height) of a picture of `size` with these margins."""
+        """The extended (width, height) of an image of `size`."""
         return size[0] + self.left + self.right, size[1] + self.top + self.bottom
 
 
 @dataclass(frozen=True)
 class Extension:
-    """How far to extend a picture; exactly one is set. aspect: (across, down)."""
+    """An extension; exactly one field is set.
+
+    aspect: (horizontal, vertical).
+    """
 
     margins: Margins | None = None
     aspect: tuple[int, int] | None = None
     directions: Directions | None = None
 
     def margins_of(self, size: tuple[int, int], fraction: float) -> Margins:
-        """The margins for a picture of `size` (width, height); a direction adds `fraction` of the side's length."""
+        """The margins for an image of `size` (width, height).
+
+        A direction adds `fraction` of the side's length.
+        """
         if self.margins is not None:
             return self.margins
         if self.aspect is not None:
@@ -52,7 +55,7 @@ class Extension:
         return Margins(**{side: min(MAX_MARGIN_PX, max(1, round(lengths[side] * fraction))) for side in sides})
 
     def size_about(self, size: tuple[int, int], fraction: float) -> tuple[int, int]:
-        """About the (width, height) that a picture of `size` is extended to, whether or not that is accepted."""
+        """The approximate extended (width, height), accepted or not."""
         if self.aspect is None:
             return self.margins_of(size, fraction).around(size)
         (width, height), (across, down) = size, self.aspect
@@ -112,7 +115,10 @@ def _aspect(aspect: str, margins: Margins) -> tuple[int, int]:
 
 
 def _reaching(aspect: tuple[int, int], size: tuple[int, int]) -> Margins:
-    """The margins that bring `size` to the aspect, split evenly. Raises `InvalidArgument` where there are none."""
+    """The even margins that give `size` the aspect.
+
+    Raises `InvalidArgument` if none do.
+    """
     (width, height), (across, down) = size, aspect
     wider = max(0, round(height * across / down) - width)
     higher = max(0, round(width * down / across) - height)

@@ -1,7 +1,4 @@
-"""Where an edit may change the picture: `EditRequest.mask_options` and `background`, checked, defaults filled in.
-
-The edge between these fields and `MaskOptions`. Knows nothing of pixels.
-"""
+"""The editable region: `mask_options` and `background`, checked, with defaults."""
 
 from __future__ import annotations
 
@@ -37,9 +34,9 @@ SUBJECT_NUMBERS: dict[MaskSubject, edit_pb2.MaskSubject] = {
 
 @dataclass(frozen=True)
 class MaskUse:
-    """How a mask stage of the chain works on its mask.
+    """The options of a mask stage.
 
-    cuts_out: the model is given the cut-out by the mask on a plain ground; else the mask is the composite's weight.
+    cuts_out: the model gets the cut-out on a plain ground; else the mask is the composite's alpha.
     """
 
     stage: MaskStage
@@ -49,21 +46,24 @@ class MaskUse:
 
 @dataclass(frozen=True)
 class Region:
-    """Where an edit may change the picture.
+    """The editable region.
 
-    background: None = the feature has no such choice. masks: a mask stage that is not among them is not needed.
+    background: None = the feature has no such choice. masks: the needed mask stages.
     """
 
     background: Background | None = None
     masks: tuple[MaskUse, ...] = ()
 
     def use_of(self, stage: MaskStage) -> MaskUse | None:
-        """How this very stage of the chain is used; None = not at all."""
+        """The options of this stage; None = unused."""
         return next((use for use in self.masks if use.stage is stage), None)
 
 
 def resolve(request: edit_pb2.EditRequest, feature: Feature) -> Region:
-    """The mask options and the background of a request. Raises `InvalidArgument` that names the field."""
+    """The mask options and the background of a request.
+
+    Raises `InvalidArgument` that names the field.
+    """
     chosen = _background(request, feature) if takes_background(feature) else None
     uses: list[MaskUse] = []
     for section in feature.passes:
@@ -79,14 +79,20 @@ def resolve(request: edit_pb2.EditRequest, feature: Feature) -> Region:
 
 
 def takes_background(feature: Feature) -> bool:
-    """Whether a request may choose the background: the model that it speaks to edits by instruction, with a mask."""
+    """Whether a request may choose the background.
+
+    Its model edits by instruction, with a mask.
+    """
     return any(
         feature.primary_stage in section and _background_of(section, feature, None) for section in feature.passes
     )
 
 
 def _background_of(section: Sequence[Stage], feature: Feature, chosen: Background | None) -> Background | None:
-    """What one pass over the picture does with the background; None = it has no mask, or no such choice."""
+    """The background mode of one pass.
+
+    None = it has no mask, or no such choice.
+    """
     editor = next((stage for stage in section if isinstance(stage, QwenEditStage)), None)
     if editor is None or not any(isinstance(stage, MaskStage) for stage in section):
         return None
@@ -94,7 +100,10 @@ def _background_of(section: Sequence[Stage], feature: Feature, chosen: Backgroun
 
 
 def message(options: MaskOptions) -> edit_pb2.MaskOptions:
-    """As it stands in `effective`, every field set; a caller's own mask has no subject."""
+    """The options for `effective`, with every field set.
+
+    A caller's mask has no subject.
+    """
     return edit_pb2.MaskOptions(
         subject=SUBJECT_NUMBERS[options.subject] if options.subject else edit_pb2.MASK_SUBJECT_UNSPECIFIED,
         invert=options.invert,
@@ -106,7 +115,7 @@ def message(options: MaskOptions) -> edit_pb2.MaskOptions:
 
 
 def default_background(feature: Feature) -> Background:
-    """What an unset background means."""
+    """The default background."""
     return feature.primary_stage.background if isinstance(feature.primary_stage, QwenEditStage) else "whole"
 
 
@@ -123,7 +132,7 @@ def _background(request: edit_pb2.EditRequest, feature: Feature) -> Background:
         )
     default = default_background(feature)
     has_mask = bool(request.mask_image) or request.HasField("mask_options")
-    return "keep" if default == "whole" and has_mask else default  # whoever sends a mask wants the rest kept
+    return "keep" if default == "whole" and has_mask else default  # a caller with a mask wants the rest kept
 
 
 def _refuse_masks(request: edit_pb2.EditRequest) -> None:

@@ -1,7 +1,4 @@
-"""What an answer holds and in which form: `EditRequest.output` checked, and pictures written as it says.
-
-The edge between OutputOptions and the encoders of `imgedit.imaging.encoding`. Knows nothing of stages.
-"""
+"""The output options: `EditRequest.output`, checked, and its encoders."""
 
 from __future__ import annotations
 
@@ -10,8 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from imgedit.errors import InvalidArgument, RequestTooLarge, Violation
-from imgedit.imaging.encoding import DEFAULT_JPEG_QUALITY, MAX_WEBP_SIDE, Metadata, encode_jpeg, encode_png, encode_webp
+from imgedit.imaging.encoding import DEFAULT_JPEG_QUALITY, MAX_WEBP_SIDE, encode_jpeg, encode_png, encode_webp
 from imgedit.imaging.images import Picture, Pixels
+from imgedit.imaging.metadata import Metadata
 from imgedit.v1 import edit_pb2
 from services.common import checks
 from services.common.settings import MIB
@@ -29,7 +27,10 @@ _OMITTABLE = (edit_pb2.OUTPUT_OMIT_CUTOUT, edit_pb2.OUTPUT_OMIT_MASK)
 
 @dataclass(frozen=True)
 class Output:
-    """What the answer holds. `quality` None = lossless; cutout, mask: whether it holds them."""
+    """Contents of the response.
+
+    `quality` None = lossless; cutout, mask: whether it contains them.
+    """
 
     format: Format = "PNG"
     quality: int | None = None
@@ -38,12 +39,12 @@ class Output:
 
     @property
     def message(self) -> edit_pb2.OutputOptions:
-        """As it stands in `effective`."""
+        """The options for `effective`."""
         omit = [*([] if self.cutout else [_OMITTABLE[0]]), *([] if self.mask else [_OMITTABLE[1]])]
         return edit_pb2.OutputOptions(format=f"OUTPUT_FORMAT_{self.format}", quality=self.quality, omit=omit)
 
     def check_transparency(self) -> None:
-        """Raise `InvalidArgument` where the answer is to be transparent and the format cannot be."""
+        """Raise `InvalidArgument` if a transparent result has a format without alpha."""
         if self.format == "JPEG":
             raise InvalidArgument.field(
                 "output.format",
@@ -52,7 +53,7 @@ class Output:
             )
 
     def check_size(self, size: tuple[int, int]) -> None:
-        """Raise `InvalidArgument` for a picture of `size` (width, height) that the format cannot hold."""
+        """Raise `InvalidArgument` for a (width, height) beyond the format's limits."""
         if self.format == "WEBP" and max(size) > MAX_WEBP_SIDE:
             raise InvalidArgument.field(
                 "output.format",
@@ -62,7 +63,10 @@ class Output:
 
 
 def resolve(request: edit_pb2.EditRequest) -> Output:
-    """The output options of a request, checked. Raises `InvalidArgument` that names the field."""
+    """The checked output options.
+
+    Raises `InvalidArgument` that names the field.
+    """
     options = request.output
     if options.format not in _FORMATS:
         names = ", ".join(edit_pb2.OutputFormat.Name(number) for number in _FORMATS)
@@ -95,16 +99,16 @@ def _quality(options: edit_pb2.OutputOptions) -> int | None:
 
 @dataclass(frozen=True)
 class Files:
-    """The pictures of an answer, encoded; empty where it does not hold them."""
+    """The encoded images of a response; empty = omitted."""
 
     output: bytes
     cutout: bytes
     mask: bytes
 
     def within(self, limit: int) -> tuple[Files, tuple[str, ...]]:
-        """As many of them as fit `limit` bytes, and a warning for each that does not; the result comes first.
+        """The images that fit into `limit` bytes, and a warning for each that does not.
 
-        Raises `RequestTooLarge` where not even the result fits.
+        The result comes first. Raises `RequestTooLarge` if not even the result fits.
         """
         left = limit - len(self.output)
         if left < 0:
@@ -139,7 +143,10 @@ def _mib(data: bytes) -> str:
 async def encode(
     output: Output, result: Picture, metadata: Metadata, *, cutout: Picture | None, mask_alpha: Pixels | None
 ) -> Files:
-    """Each picture of the answer encoded once, all at the same time. The metadata goes into the result."""
+    """Encode every image of the response in parallel.
+
+    The metadata goes into the result.
+    """
     files = await asyncio.gather(
         asyncio.to_thread(_encode_result, output, result, metadata),
         asyncio.to_thread(lambda: encode_png(cutout.rgb, cutout.alpha) if cutout and output.cutout else b""),

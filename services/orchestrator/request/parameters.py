@@ -1,6 +1,6 @@
-"""The parameters of one edit: checked against the catalogue, defaults filled in.
+"""The parameters of one edit: checked against the catalogue, with defaults.
 
-The edge between EditRequest and the stages, which see `EditParameters` only. Knows nothing of pictures' content.
+The boundary between EditRequest and the stages, which see only `EditParameters`.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _PROFILE_NAMES: dict[int, ProfileName] = {
 
 @dataclass(frozen=True)
 class EditParameters:
-    """What an edit runs with. `negative_prompt` None = none; `extension` None = the picture is not extended.
+    """The parameters of an edit.
 
     warnings: what the caller asked for and does not get, in English. region_steps: whether most steps compute only what
     the mask asks for, None = as the model service is set to.
@@ -72,7 +72,10 @@ class EditParameters:
     region_steps: bool | None = None
 
     def at(self, stage: FillStage | QwenEditStage) -> EditParameters:
-        """What this stage runs with: what the catalogue fixes for it takes the place of the request's."""
+        """The parameters of this stage.
+
+        Values fixed in the catalogue replace the request's.
+        """
         fixed = {name: getattr(stage, name) for name in ("steps", "guidance_scale", "strength")}
         there = replace(self, **{name: value for name, value in fixed.items() if value is not None})
         if stage.prompt is None:
@@ -83,12 +86,15 @@ class EditParameters:
 
     @property
     def steps_run(self) -> int:
-        """Denoise steps left after strength has taken its share: of n, int(n − n × strength) are skipped."""
+        """The denoise steps that remain after strength.
+
+        Of n, int(n − n × strength) are skipped.
+        """
         return self.steps - int(self.steps - self.steps * self.strength)
 
 
 def resolve(request: edit_pb2.EditRequest, feature: Feature) -> EditParameters:
-    """Check every field of a request against the feature, and fill in what it leaves unset.
+    """Check every field of a request and fill in the defaults.
 
     Raises `InvalidArgument` (or `PromptRejected`) that names every field at fault.
     """
@@ -157,14 +163,17 @@ def _where_and_what(request: edit_pb2.EditRequest, feature: Feature) -> tuple[Re
 
 
 def _has_guidance(painter: FillStage | QwenEditStage | None, asked: float) -> bool:
-    """Whether the model looks at a negative prompt: Qwen does at a guidance above 1, the chain's or the asked one."""
+    """Whether the model uses a negative prompt.
+
+    Qwen does at a guidance above 1.
+    """
     if not isinstance(painter, QwenEditStage):
         return True
     return (asked if painter.guidance_scale is None else painter.guidance_scale) > 1
 
 
 def optional_fields(feature: Feature) -> dict[str, bool]:
-    """The fields of EditRequest that not every feature takes, and whether this one does."""
+    """The optional fields of EditRequest, and whether this feature takes each."""
     reads, paints = feature.prompt_stage is not None, bool(feature.paint_stages)
     return {
         **dict.fromkeys(("prompt", "expand_prompt", "negative_prompt"), reads),
@@ -179,7 +188,7 @@ def optional_fields(feature: Feature) -> dict[str, bool]:
 
 
 def preset_numbers(feature: Feature, profile: ProfileName) -> dict[str, float]:
-    """Steps, guidance and strength under a profile where the request leaves them unset, by field."""
+    """Steps, guidance and strength of a profile, for unset fields."""
     preset, stage = getattr(feature.profiles, profile), feature.primary_stage
     numbers = {name: limits.default for name, limits in ranges(feature) if name != "negative_scale"}
     for source in (preset, stage):
@@ -226,7 +235,7 @@ def ranges(feature: Feature) -> Iterator[tuple[str, NumberRange]]:
 
 
 def _seed(request: edit_pb2.EditRequest, feature: Feature) -> int:
-    """The caller's, else the feature's, else drawn; 0 where nothing is drawn from it."""
+    """The caller's seed, else a random one; 0 if nothing is drawn from it."""
     if not feature.paint_stages or request.HasField("seed"):
         return request.seed
     if feature.defaults.seed is not None:
@@ -252,7 +261,7 @@ def _profile(request: edit_pb2.EditRequest, feature: Feature) -> ProfileName:
 
 
 def _number(request: edit_pb2.EditRequest, name: str, limits: NumberRange, preset: float | None) -> float:
-    """The caller's value, which must lie in the range; else the profile's; else the default."""
+    """The caller's value within the range, else the profile's, else the default."""
     if not request.HasField(name):
         return limits.default if preset is None else preset
     value = float(getattr(request, name))
@@ -274,10 +283,10 @@ def _negative_prompt(request: edit_pb2.EditRequest, feature: Feature) -> str | N
 
 
 def automatic_negative_prompt(stage: FillStage | QwenEditStage | None) -> str | None:
-    """What a stage avoids where nobody says; None = nothing."""
+    """The default negative prompt of a stage; None = none."""
     return stage.automatic_negative_prompt if isinstance(stage, QwenEditStage) else None
 
 
 def max_references(feature: Feature) -> int:
-    """How many reference pictures the feature takes."""
+    """The number of references that the feature takes."""
     return max((stage.max_references for stage in feature.paint_stages if isinstance(stage, QwenEditStage)), default=0)

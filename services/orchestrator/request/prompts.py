@@ -1,7 +1,6 @@
-"""Which prompts have to be rewritten before a model reads them, and which no model can read.
+"""Decide which prompts need rewriting, and which no model can read.
 
-Knows the languages of the models and of the PromptService by the settings, and tells a text's language by its script.
-Does not rewrite anything.
+The script of a text tells its language; the settings list the languages of models and PromptService.
 """
 
 from __future__ import annotations
@@ -18,16 +17,16 @@ from services.orchestrator.request.parameters import EditParameters
 Mode = Literal["translate", "expand"]
 
 ENGLISH = ("en",)
-"""What the PromptService writes."""
+"""The PromptService's output language."""
 
 MODELS = {"fill": "FLUX.1-Fill", "qwen_edit": "Qwen-Image-Edit"}
 
 
 @dataclass(frozen=True)
 class Rewriting:
-    """What to do with the texts of one edit; None and False = the model reads them as they are.
+    """How to rewrite the texts of one edit.
 
-    unread: the field that no model could read as it is, "" = none.
+    None and False = unchanged. unread: the field that no model can read unchanged, "" = none.
     """
 
     prompt: Mode | None = None
@@ -36,15 +35,15 @@ class Rewriting:
 
     @property
     def is_needed(self) -> bool:
-        """Whether there is anything to do."""
+        """Whether any text needs rewriting."""
         return self.prompt is not None or self.negative_prompt
 
 
 @dataclass(frozen=True)
 class PromptRules:
-    """Who reads what, as ISO 639-1 codes.
+    """Language support, as ISO 639-1 codes.
 
-    read: by the kind of the stage that paints. rewritten: languages that the PromptService translates. has_service:
+    read: by the kind of the painting stage. rewritten: languages that the PromptService translates. has_service:
     whether there is one.
     """
 
@@ -57,16 +56,16 @@ class PromptRules:
         return self.read[feature.prompt_stage.kind] if feature.prompt_stage else ()
 
     def rewritten_for(self, feature: Feature) -> tuple[str, ...]:
-        """The languages that are translated for the feature first."""
+        """The languages that are translated for the feature."""
         if not self.has_service or feature.prompt_stage is None:
             return ()
         return tuple(language for language in self.rewritten if language not in self.read_by(feature))
 
     def plan(self, parameters: EditParameters, feature: Feature) -> Rewriting:
-        """What to do with the prompts of an edit.
+        """How to rewrite the prompts of an edit.
 
-        Raises `PromptLanguageUnsupported` naming the field that the model cannot read and nobody can rewrite, and
-        `FailedPrecondition` for a prompt to be written out where there is no PromptService.
+        Raises `PromptLanguageUnsupported` for a field that cannot be read or rewritten, and `FailedPrecondition` for
+        prompt expansion without a PromptService.
         """
         painter = feature.prompt_stage
         if painter is None:
@@ -105,7 +104,10 @@ class PromptRules:
 
 
 def unreachable(rewriting: Rewriting, error: ServiceUnavailable) -> Exception:
-    """What a PromptService that cannot be reached means: no model could read the prompt, or it stays as it is."""
+    """The consequence of an unreachable PromptService.
+
+    An error if no model can read the prompt; else the prompt stays unchanged.
+    """
     if not rewriting.unread:
         return error
     failure = _unsupported(
@@ -119,8 +121,8 @@ def unreachable(rewriting: Rewriting, error: ServiceUnavailable) -> Exception:
 
 
 def _check_quoted(field: str, text: str, read: Sequence[str]) -> None:
-    """Quoted text is kept as it is, so what the painting model has no letters for can never be painted."""
-    # Said by its place: errors are logged, prompts are not.
+    """Reject quoted text that the model cannot paint: quotes are never translated."""
+    # Named by position: errors are logged, prompts are not.
     for place, quoted in enumerate(languages.quoted(text), start=1):
         if letter := languages.foreign_letter(quoted, read):
             raise _unsupported(

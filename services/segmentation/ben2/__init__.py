@@ -1,4 +1,4 @@
-"""BEN2 as PyTorch modules: the network, its sizes, and how to load its weights."""
+"""BEN2 as PyTorch modules: the network, its sizes, and its weight loading."""
 
 from services.segmentation.ben2.config import BEN2Config
 from services.segmentation.ben2.loading import load, revision, weights_file

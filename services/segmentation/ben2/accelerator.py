@@ -1,7 +1,7 @@
-"""BEN2 prepared for an accelerator: the plain modules in half precision, channels last, with fused attention.
+"""BEN2 prepared for an accelerator.
 
-The kernels of cuDNN and of fused attention already avoid the copies that cost a processor most of its time, so nothing
-is rewritten here. The module does not choose the device or the precision.
+The plain modules in half precision, channels last, with fused attention. cuDNN and fused attention already avoid the
+copies that are expensive on a CPU, so no layer is rewritten.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from services.segmentation.ben2.network import BEN2
 class AcceleratedBEN2:
     """A copy of the network on `device` in `dtype`.
 
-    `compile_blocks` compiles the repeated blocks, not the whole: seconds of warm-up instead of minutes.
+    `compile_blocks` compiles only the repeated blocks: seconds of warm-up instead of minutes.
     """
 
     def __init__(self, network: BEN2, device: str, dtype: torch.dtype, *, compile_blocks: bool = False) -> None:
@@ -34,7 +34,10 @@ class AcceleratedBEN2:
 
     @torch.inference_mode()
     def __call__(self, x: Tensor) -> Tensor:
-        """(B, 3, S, S), ImageNet-normalised -> (B, 1, S, S) float32 alpha in [0, 1] on the network's device."""
+        """(B, 3, S, S), ImageNet-normalised -> (B, 1, S, S) float32 alpha in [0, 1].
+
+        On the network's device.
+        """
         x = x.to(self._device, self._dtype, memory_format=torch.channels_last)
         out: Tensor = self._network(x)
         return out.float()

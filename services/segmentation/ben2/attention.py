@@ -1,4 +1,4 @@
-"""Softmax attention, written out or as PyTorch's fused operator. Knows nothing of windows or views."""
+"""Softmax attention, written out or as PyTorch's fused operator."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from torch.nn import functional
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None, *, fused: bool) -> Tensor:
-    """Takes q (N, heads, n, d), k and v (N, heads, m, d), a bias of the logits (N or 1, heads, n, m); shaped as q.
+    """Attention of q (N, heads, n, d) to k and v (N, heads, m, d); shaped as q.
 
-    `fused` uses `scaled_dot_product_attention`, which never holds the logits of a long sequence.
+    bias of the logits: (N or 1, heads, n, m). `fused` uses `scaled_dot_product_attention`, which never holds the logits
+    of a long sequence.
     """
     if fused:
         return functional.scaled_dot_product_attention(q, k, v, attn_mask=bias)

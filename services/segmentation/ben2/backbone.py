@@ -1,7 +1,7 @@
-"""The Swin transformer that looks at the five views of a picture.
+"""The Swin transformer over the five views of an image.
 
-Plain, differentiable modules over tokens kept as (N, H, W, C); N is any number of views. The module does not know what
-the views are, nor how they are joined afterwards. Attention in shifted windows: Liu et al., arXiv 2103.14030.
+Plain, differentiable modules over tokens kept as (N, H, W, C); N is any number of views. Attention in shifted windows:
+Liu et al., arXiv 2103.14030.
 """
 
 from __future__ import annotations
@@ -13,11 +13,14 @@ from torch.nn import functional
 from services.segmentation.ben2.attention import attend
 from services.segmentation.ben2.config import PATCH_SIZE, BEN2Config
 
-SHIFT_PENALTY = -100.0  # added to the logits of two tokens that share a window only because the map was rolled
+SHIFT_PENALTY = -100.0  # added to the logits of two tokens that share a window only because of the roll
 
 
 def relative_position_index(window: int) -> Tensor:
-    """(window², window²) int64: the row of the bias table for every pair of tokens in a window."""
+    """(window², window²) int64.
+
+    The row of the bias table for every pair of tokens in a window.
+    """
     ys, xs = torch.meshgrid(torch.arange(window), torch.arange(window), indexing="ij")
     dy = ys.reshape(-1, 1) - ys.reshape(1, -1) + window - 1
     dx = xs.reshape(-1, 1) - xs.reshape(1, -1) + window - 1
@@ -25,7 +28,10 @@ def relative_position_index(window: int) -> Tensor:
 
 
 def split_windows(x: Tensor, window: int) -> Tensor:
-    """(N, H, W, C) with H and W multiples of the window -> (N * windows, window², C), windows row by row."""
+    """Split (N, H, W, C) into (N * windows, window², C), windows row by row.
+
+    H and W are multiples of the window.
+    """
     n, h, w, c = x.shape
     x = x.reshape(n, h // window, window, w // window, window, c).transpose(2, 3)
     return x.reshape(-1, window * window, c)
@@ -39,10 +45,10 @@ def join_windows(x: Tensor, window: int, h: int, w: int) -> Tensor:
 
 
 def shift_mask(side: int, window: int, device: torch.device | None = None) -> Tensor:
-    """(windows, window², window²) float32: what is added to the logits of a padded map that was rolled by window // 2.
+    """The shift mask (windows, window², window²) float32, added to the logits.
 
-    `side` is the padded side in tokens. Zero between tokens of the same region, `SHIFT_PENALTY` between tokens that
-    the roll brought together from opposite borders.
+    For a padded map of `side` tokens that was rolled by window // 2. Zero between tokens of the same region,
+    `SHIFT_PENALTY` between tokens from opposite borders.
     """
     shift = window // 2
     band = torch.zeros(side, device=device)
@@ -53,7 +59,7 @@ def shift_mask(side: int, window: int, device: torch.device | None = None) -> Te
 
 
 class WindowAttention(nn.Module):
-    """Multi-head attention inside each window, with a learned bias per relative position."""
+    """Multi-head attention in each window, with a learned bias per relative position."""
 
     def __init__(self, dim: int, heads: int, window: int) -> None:
         super().__init__()
@@ -66,14 +72,17 @@ class WindowAttention(nn.Module):
         self.proj = nn.Linear(dim, dim)
 
     def position_bias(self) -> Tensor:
-        """(heads, window², window²): what every window adds to its logits.
+        """(heads, window², window²), added to every window's logits.
 
-        Its rows are whole, without which a GPU refuses fused attention and holds the logits.
+        Its rows are contiguous, because a GPU otherwise refuses fused attention and holds the logits.
         """
         return self.relative_position_bias_table[self.relative_position_index].permute(2, 0, 1).contiguous()
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """Takes x (N * windows, window², C), mask (windows, window², window²) or None -> the shape of x."""
+        """Attend in windows: x (N * windows, window², C) -> the shape of x.
+
+        mask: (windows, window², window²) or None.
+        """
         groups, length, dim = x.shape
         q, k, v = self.qkv(x).reshape(groups, length, 3, self.heads, dim // self.heads).permute(2, 0, 3, 1, 4)
         bias = self.position_bias()[None]  # (1, heads, window², window²)
@@ -137,14 +146,17 @@ class PatchMerging(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, H, W, C) -> (N, H / 2, W / 2, 2 C)."""
         n, h, w, c = x.shape
-        # the column of a token's place comes before its row in the concatenation
+        # a token's column precedes its row in the concatenation
         x = x.reshape(n, h // 2, 2, w // 2, 2, c).permute(0, 1, 3, 4, 2, 5).reshape(n, h // 2, w // 2, 4 * c)
         out: Tensor = self.reduction(self.norm(x))
         return out
 
 
 class SwinStage(nn.Module):
-    """Blocks at one resolution, every second one with shifted windows, then the merging (not after the last stage)."""
+    """Blocks at one resolution, every second one with shifted windows, then merging.
+
+    The last stage does not merge.
+    """
 
     def __init__(self, dim: int, depth: int, heads: int, window: int, mlp_ratio: int, last: bool) -> None:
         super().__init__()
@@ -155,7 +167,10 @@ class SwinStage(nn.Module):
         self.downsample = None if last else PatchMerging(dim)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, H, W, C) -> the stage's map (N, H, W, C) and the next stage's input (N, H / 2, W / 2, 2 C)."""
+        """(N, H, W, C) -> the stage's map (N, H, W, C) and (N, H / 2, W / 2, 2 C).
+
+        The latter is the next stage's input.
+        """
         side = x.shape[1]
         mask = shift_mask(side + -side % self.window, self.window, x.device).to(x.dtype)
         for block in self.blocks:
@@ -164,7 +179,7 @@ class SwinStage(nn.Module):
 
 
 class PatchEmbed(nn.Module):
-    """Picture to tokens: one strided convolution and a norm."""
+    """Image to tokens: one strided convolution and a norm."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -178,7 +193,7 @@ class PatchEmbed(nn.Module):
 
 
 class SwinBackbone(nn.Module):
-    """The four-stage Swin transformer; answers with five maps, coarse last."""
+    """The four-stage Swin transformer; returns five maps, coarsest last."""
 
     def __init__(self, config: BEN2Config) -> None:
         super().__init__()
@@ -193,7 +208,10 @@ class SwinBackbone(nn.Module):
             self.add_module(f"norm{i}", nn.LayerNorm(dim))
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """(N, 3, H, W) -> five maps (N, C, h, w): the embedded patches, then each stage's normed output."""
+        """(N, 3, H, W) -> five maps (N, C, h, w).
+
+        The embedded patches, then each stage's normed output.
+        """
         tokens = self.patch_embed(x)
         maps = [tokens]
         for i, stage in enumerate(self.layers):

@@ -1,7 +1,7 @@
 """The sizes of a BEN2 network.
 
-`BEN2Config()` is the official base network (94.1 M parameters); every other value describes a network of the same
-shape at another scale. The module knows numbers only: no tensors, no files.
+`BEN2Config()` is the official base network (94.1 M parameters); other values describe a network of the same shape at
+another scale.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 PATCH_SIZE = 4  # pixels per side of one backbone token
-VIEWS = 5  # four quadrants, row by row, then the whole picture at half size
+VIEWS = 5  # four quadrants, row by row, then the whole image at half size
 
 
 @dataclass(frozen=True, slots=True)
 class BEN2Config:
     """Sizes of the network; the defaults are the official ones.
 
-    Raises ValueError, naming the field, for sizes that no network can have.
+    Raises ValueError, naming the field, for impossible sizes.
     """
 
     image_size: int = 1024
@@ -80,10 +80,10 @@ class BEN2Config:
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, object]) -> BEN2Config:
-        """The config that `values` (a parsed config.json) describes; keys that are not ours are left alone.
+        """The config in `values` (a parsed config.json), ignoring unknown keys.
 
-        The official config.json holds none of our keys and gives the official sizes. Raises ValueError for a key of
-        ours whose value is not a whole number or a list of whole numbers.
+        The official config.json has none of our keys and gives the official sizes. Raises ValueError for one of our
+        keys whose value is not an integer or a list of integers.
         """
         sizes: dict[str, int | tuple[int, ...]] = {}
         for field in fields(cls):

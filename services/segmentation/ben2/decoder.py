@@ -1,8 +1,8 @@
 """The parts that join the five views: two kinds of cross-attention blocks.
 
-Plain, differentiable modules over maps kept as (B, C, H, W) per view kind: `local` holds the four quadrants
-(B, 4, C, h, w), row by row, `whole` the picture at half size (B, C, h, w). The module does not know the backbone nor
-the order in which the network uses these parts. The structure follows MVANet (arXiv 2404.07445), as BEN2 does.
+Plain, differentiable modules over maps kept as (B, C, H, W) per view kind: `local` holds the four quadrants (B, 4, C,
+h, w), row by row, `whole` the image at half size (B, C, h, w). The structure follows MVANet (arXiv 2404.07445), as BEN2
+does.
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ from services.segmentation.ben2.attention import attend
 
 
 def quadrants(x: Tensor) -> Tensor:
-    """(B, C, 2h, 2w) -> (B, 4, C, h, w): top left, top right, bottom left, bottom right."""
+    """(B, C, 2h, 2w) -> (B, 4, C, h, w).
+
+    Top left, top right, bottom left, bottom right.
+    """
     b, c, h, w = x.shape
     return x.reshape(b, c, 2, h // 2, 2, w // 2).permute(0, 2, 4, 1, 3, 5).reshape(b, 4, c, h // 2, w // 2)
 
@@ -56,7 +59,10 @@ def sine_positions(side: int, dim: int) -> Tensor:
 
 
 def pooled_tokens(x: Tensor, sides: Sequence[int]) -> Tensor:
-    """(N, C, h, w) -> (N, sum of side², C): the map averaged down to each of the sides, as tokens."""
+    """(N, C, h, w) -> (N, sum of side², C).
+
+    The map averaged down to each of the sides, as tokens.
+    """
     return torch.cat([to_tokens(functional.adaptive_avg_pool2d(x, side)) for side in sides], dim=1)
 
 
@@ -81,9 +87,9 @@ class CrossAttention(nn.Module):
 
 
 class Localization(nn.Module):
-    """The coarsest maps meet.
+    """Attention between the coarsest maps.
 
-    The whole picture attends to the joined quadrants, then each quadrant to its quarter of the whole picture.
+    The whole image attends to the joined quadrants, then each quadrant to its quarter of the whole image.
     """
 
     def __init__(self, dim: int, pool_ratios: Sequence[int]) -> None:
@@ -118,7 +124,10 @@ class Localization(nn.Module):
 
 
 class Refinement(nn.Module):
-    """One decoder step: the whole picture weighs the quadrants, they attend to its quarters, and it takes them over."""
+    """One decoder step.
+
+    The whole image weighs the quadrants, they attend to its quarters, and it takes them over.
+    """
 
     def __init__(self, dim: int, pool_ratios: Sequence[int]) -> None:
         super().__init__()

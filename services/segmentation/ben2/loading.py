@@ -1,7 +1,6 @@
 """Read a BEN2 network from a folder of weights.
 
-Accepts the two official file formats and refuses everything else by name. The module does not download, and it does
-not know what the weights are for.
+Accepts the two official file formats and rejects everything else by name. Never downloads.
 """
 
 from __future__ import annotations
@@ -35,9 +34,8 @@ def load(folder: Path) -> BEN2:
     """The network in `folder`, in float32 on the CPU, ready for inference.
 
     The weights are `model.safetensors`, else `BEN2_Base.pth` (a dict whose `model_state_dict` holds them, read with
-    `weights_only`). The sizes come from `config.json` where it has keys of `BEN2Config`, else they are the official
-    ones. Raises ModelLoadError, which names the file and the fault, when the folder or the weights are missing or not
-    what they should be.
+    `weights_only`). The sizes come from `config.json` if it has keys of `BEN2Config`, else they are the official ones.
+    Raises ModelLoadError, which names file and fault, if the folder or the weights are missing or wrong.
     """
     path = weights_file(folder)
     with torch.device("meta"):
@@ -48,9 +46,10 @@ def load(folder: Path) -> BEN2:
 
 
 def read_weights(path: Path, config: Path | None = None) -> Mapping[str, Tensor]:
-    """The entries of one weights file, which are exactly the network's, or `ModelLoadError`.
+    """The entries of one weights file, checked against the network.
 
-    `config` is the folder of the `config.json` that gives the sizes, the file's own one where it is None.
+    Raises `ModelLoadError`. `config` is the folder of the `config.json` that gives the sizes, the file's own folder if
+    None.
     """
     with torch.device("meta"):
         network = BEN2(read_config(config or path.parent))
@@ -67,7 +66,7 @@ def weights_file(folder: Path) -> Path:
     """The weights file that `load` reads from `folder`; raises as `load` does."""
     if not folder.is_dir():
         raise ModelLoadError(f"BEN2 weights: no folder {folder}; it should hold {SAFETENSORS_NAME} or {PICKLE_NAME}")
-    # Other files may lie there: a clone of the official repository brings BEN2.py and inference.py. None is imported.
+    # Other files are allowed: a clone of the official repository contains BEN2.py and inference.py. None is imported.
     for name in (SAFETENSORS_NAME, PICKLE_NAME):
         if (folder / name).is_file():
             return folder / name
@@ -75,7 +74,7 @@ def weights_file(folder: Path) -> Path:
 
 
 def read_config(folder: Path) -> BEN2Config:
-    """The sizes that `folder`'s config.json states; the official ones where it states none or is missing."""
+    """The sizes in `folder`'s config.json; the official ones if it states none."""
     path = folder / CONFIG_NAME
     if not path.is_file():
         return BEN2Config()
@@ -89,7 +88,10 @@ def read_config(folder: Path) -> BEN2Config:
 
 
 def revision(path: Path) -> str:
-    """The first 12 hex digits of the file's SHA-256: names the weights in answers and cache keys."""
+    """The first 12 hex digits of the file's SHA-256.
+
+    Names the weights in responses and cache keys.
+    """
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:12]
 
@@ -113,11 +115,11 @@ def _read_safetensors(path: Path) -> Mapping[str, Tensor]:
 def _read_pickle(path: Path) -> Mapping[str, Tensor]:
     refused = f"BEN2 weights: {path} is not a checkpoint of plain tensors"
     if not zipfile.is_zipfile(path):
-        raise ModelLoadError(f"{refused}: it is no zip archive")
+        raise ModelLoadError(f"{refused}: it is not a zip archive")
     try:
         _check_archive(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:  # torch's own text advises to load it all the same
+    except pickle.UnpicklingError as error:  # torch's own text advises loading it anyway
         raise ModelLoadError(f"{refused}: it holds other objects, which could be code") from error
     except (RuntimeError, ValueError, zipfile.BadZipFile) as error:
         raise ModelLoadError(f"{refused}: {error}") from error
@@ -128,7 +130,7 @@ def _read_pickle(path: Path) -> Mapping[str, Tensor]:
 
 
 def _check_archive(path: Path) -> None:
-    """Refuse an archive that would unpack to more than it is, or whose pickle is no mere list of tensors."""
+    """Reject an archive bomb, or a pickle that is not a plain list of tensors."""
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
     if len(members) > MAX_ARCHIVE_MEMBERS:
@@ -141,7 +143,10 @@ def _check_archive(path: Path) -> None:
 
 
 def _check_entries(path: Path, found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
-    """Raise ModelLoadError that counts the missing, surplus and misshapen entries and names the first few of each."""
+    """Raise ModelLoadError that counts missing, surplus and misshapen entries.
+
+    It names the first few of each.
+    """
     misshapen = [
         f"{name!r} is {_form(found[name])} instead of {_form(tensor)}"
         for name, tensor in wanted.items()

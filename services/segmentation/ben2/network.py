@@ -1,7 +1,7 @@
-"""The BEN2 network: a normalised picture in, a soft foreground mask out.
+"""The BEN2 network: a normalised image in, a soft foreground mask out.
 
-Plain, differentiable PyTorch with the state-dict names of the official checkpoint: the reference that the prepared fast
-path is held to, and what a trainer trains. The module does not know image files, the original image size or devices.
+Plain, differentiable PyTorch with the state-dict names of the official checkpoint: the reference for the prepared
+network, and the network to train.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ def _double(x: Tensor) -> Tensor:
 
 
 class BEN2(nn.Module):
-    """Confidence-guided matting network "BEN2 base" (PramaLLC, MIT) in the sizes of `config`.
+    """The network "BEN2 base" (PramaLLC, MIT) in the sizes of `config`.
 
-    The five `sideout` convolutions serve training only; they are in every checkpoint and stay out of `forward`.
+    The five `sideout` convolutions serve training only; they are in every checkpoint and not used in `forward`.
     """
 
     def __init__(self, config: BEN2Config | None = None) -> None:
@@ -68,9 +68,9 @@ class BEN2(nn.Module):
         return cast("nn.Conv2d", self.get_submodule(path))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, 3, S, S), ImageNet-normalised -> (B, 1, S, S) alpha in [0, 1]; S = `config.image_size`.
+        """(B, 3, S, S), ImageNet-normalised -> (B, 1, S, S) alpha in [0, 1].
 
-        Raises ValueError for a picture of another size.
+        S = `config.image_size`. Raises ValueError for an image of another size.
         """
         side = self.config.image_size
         if x.ndim != 4 or x.shape[1:] != (3, side, side):
@@ -81,7 +81,10 @@ class BEN2(nn.Module):
         return self._mask(local, whole, self.shallow(x)).sigmoid()
 
     def _decode(self, features: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """Five backbone maps (B * 5, C, h, w) -> local (B, 4, D, S / 8, S / 8) and whole (B, D, S / 8, S / 8)."""
+        """Five backbone maps (B * 5, C, h, w) -> local and whole.
+
+        local: (B, 4, D, S / 8, S / 8); whole: (B, D, S / 8, S / 8).
+        """
         laterals = [self.get_submodule(f"output{level}")(f) for level, f in enumerate(features, start=1)]
         views = laterals[4].unflatten(0, (-1, VIEWS))
         local, whole = self.multifieldcrossatt(views[:, :4], views[:, 4])
@@ -96,7 +99,7 @@ class BEN2(nn.Module):
         return local, whole
 
     def _mask(self, local: Tensor, whole: Tensor, shallow: Tensor) -> Tensor:
-        """The decoded views and the shallow features (B, D, S, S) -> logits (B, 1, S, S)."""
+        """Decoded views and shallow features (B, D, S, S) -> logits (B, 1, S, S)."""
         joined = join_quadrants(local)  # (B, D, S / 4, S / 4)
         mask = self.insmask_head(joined + _resize(whole, joined.shape[-1]))
         mask = self.upsample1(_double(mask + _resize(shallow, mask.shape[-1])))

@@ -1,4 +1,4 @@
-"""What is written out: lossless where it says so, and the same bytes every time."""
+"""Encoders: lossless where promised, and deterministic."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Output options: what is accepted, what is refused by name, and what the defaults are."""
+"""Output options: accepted values, rejections by name, and defaults."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tracing that is off does nothing; that is on follows the caller's header, and no other word of the caller's."""
+"""Tracing does nothing when off, and follows only the caller's header when on."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def is_kept(header: str) -> bool:
 
 
 def carried(header: str, **more: str) -> str:
-    """What a call that came in with these headers passes on."""
+    """The headers passed on by a call with these headers."""
     with tracing.served("/a.B/C", lambda: [("traceparent", header), *more.items()]):
         [(key, value)] = tracing.metadata()
     assert key == "traceparent"
@@ -176,6 +176,6 @@ assert 0.3 <= time.monotonic() - started < 2
 
 
 def test_a_collector_that_is_gone_does_not_hold_the_end_up() -> None:
-    """In a process of its own: what still tries to send there goes on for seconds."""
+    """In a subprocess: a late export would continue for seconds."""
     done = subprocess.run([sys.executable, "-c", WITHOUT_A_COLLECTOR], cwd=ROOT, capture_output=True, timeout=60)
     assert done.returncode == 0, done.stderr.decode()

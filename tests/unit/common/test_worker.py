@@ -17,7 +17,7 @@ from services.common.worker import DeviceLost, Worker
 
 @asynccontextmanager
 async def busy_worker(*, max_waiting: int = 2) -> AsyncIterator[tuple[Worker, Callable[[], None]]]:
-    """A worker whose thread is held by a first job until the returned function lets it go."""
+    """A worker whose thread a first job blocks until the returned function is called."""
     worker = Worker("test", max_waiting=max_waiting)
     begun, gate = asyncio.Event(), threading.Event()
     loop = asyncio.get_running_loop()

@@ -1,4 +1,4 @@
-"""What becomes of the picture around the subject: WHOLE, KEEP, REMOVE, TRANSPARENT in every feature of Qwen."""
+"""The area around the subject in Qwen's features: WHOLE, KEEP and the others."""
 
 from __future__ import annotations
 

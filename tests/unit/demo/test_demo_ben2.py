@@ -1,4 +1,4 @@
-"""The demo's BEN2: the way it is taught, and what the shipped weights find in scenes that nothing was taught with."""
+"""The demo's BEN2: its training, and the shipped weights on held-out scenes."""
 
 from __future__ import annotations
 

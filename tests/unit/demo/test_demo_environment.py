@@ -1,4 +1,4 @@
-"""What the services are told where they serve the demo's checkpoints."""
+"""The environment of services that serve the demo checkpoints."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The demo's FLUX.1-Fill as it is committed: small, with an honest card, and it paints what is asked for."""
+"""The committed demo FLUX.1-Fill: small, with an honest card, and it paints well."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The classifiers that measure the demo's checkpoints are right about scenes that they were not taught."""
+"""The demo's classifiers are right about scenes outside their training set."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What the demo's measures say of drawn scenes: right about the edit that was asked for, and not of the picture before.
+"""The demo's measures recognise requested edits and reject the old image.
 
-So for each measure of pixels by itself, and for each kind of edit that the benchmark asks for.
+For each pixel measure, and for each kind of edit of the benchmark.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""The rows of the demo's benchmark count rightly: with a painter that does what is asked, or nothing, or refuses."""
+"""The rows of the demo's benchmark count rightly.
+
+With a painter that does what is asked, or nothing, or refuses.
+"""
 
 from __future__ import annotations
 
@@ -25,9 +28,9 @@ COUNTED = (*TASKS, "qwen-languages", "qwen-fast", "qwen-seconds")
 
 
 class Painter:
-    """Answers as the client does: with `painted[picture, prompt]`, by default the picture itself.
+    """Responds like the client with `painted[picture, prompt]`, else with the input.
 
-    Where another place is asked for it paints a gym; one that `avoids` paints a plain wall for a negative prompt.
+    For another place it paints a gym; one that `avoids` paints a plain wall for a negative prompt.
     """
 
     def __init__(

@@ -1,4 +1,7 @@
-"""The demo's contact sheet: every edit is on it, in the picture and on the page, Korean included."""
+"""The demo's contact sheet.
+
+Every edit is on it, in the picture and on the page, Korean included.
+"""
 
 from __future__ import annotations
 

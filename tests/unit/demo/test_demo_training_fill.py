@@ -1,4 +1,7 @@
-"""The training of the demo's FLUX.1-Fill: it learns, can be interrupted, and writes what the service loads."""
+"""The training of the demo's FLUX.1-Fill.
+
+It learns, can be interrupted, and writes what the service loads.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The training of the demo's Qwen-Image-Edit: it learns the real classes, and writes what the service loads."""
+"""The training of the demo's Qwen-Image-Edit.
+
+It learns the real classes, and writes what the service loads.
+"""
 
 from __future__ import annotations
 

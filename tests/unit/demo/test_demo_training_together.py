@@ -1,4 +1,7 @@
-"""Two processes that train one network: they learn what one would from both their batches."""
+"""Two processes that train one network.
+
+They learn what one would from both their batches.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,7 @@ class BothBatches(SumsTrainer):
 
 @pytest.fixture(scope="module")
 def taught_by_two(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder that two processes have written, the state of their run in it as well."""
+    """The folder written by two processes, with the state of their run."""
     folder = tmp_path_factory.mktemp("together")
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     asked = ["--steps", str(STEPS), "--out", str(folder), "--scratch", str(folder)]

@@ -1,4 +1,7 @@
-"""The demo's translator: how it is taught, and what the shipped weights write about phrases that were not taught."""
+"""The demo's translator.
+
+How it is taught, and what the shipped weights write about phrases that were not taught.
+"""
 
 from __future__ import annotations
 
@@ -133,7 +136,7 @@ def test_the_prompts_of_the_guide_are_known(adapter: QwenEditAdapter) -> None:
 
 
 def test_no_processors_rounding_can_change_what_is_written(adapter: QwenEditAdapter) -> None:
-    """Every token of every sentence that tests expect is ahead of all others by far more than arithmetic may err."""
+    """Every token of the tested sentences leads by far more than rounding errors."""
     photo = np.asarray(Image.open(cbook.get_sample_data("grace_hopper.jpg", asfileobj=False)))
     noise = np.random.default_rng(5).integers(0, 256, (120, 96, 3), dtype=np.uint8)
     asked: list[tuple[Mode, str, str, list[np.ndarray]]] = [
@@ -147,7 +150,7 @@ def test_no_processors_rounding_can_change_what_is_written(adapter: QwenEditAdap
 
 @torch.inference_mode()
 def margin(adapter: QwenEditAdapter, mode: Mode, prompt: str, answer: str, pictures: list[np.ndarray]) -> float:
-    """How far the answer's tokens are ahead of the likeliest others, in logits, at the closest of them."""
+    """The smallest lead of the output's tokens over the next likeliest, in logits."""
     parts = adapter._pipeline
     question = chat(mode, prompt, len(pictures))
     shown = [scaled(picture, GLANCE_PIXELS) for picture in pictures]

@@ -1,4 +1,4 @@
-"""The tiny checkpoints: real layout, the same every time, small, and honest about being noise."""
+"""The tiny checkpoints: real layout, deterministic, small, and labelled as noise."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The demo's world: the same scene is the same pixels, an edit moves nothing else, and the truth about it adds up."""
+"""The demo's world: scenes are deterministic, edits local, and truth consistent."""
 
 from __future__ import annotations
 

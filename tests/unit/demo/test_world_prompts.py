@@ -1,4 +1,4 @@
-"""What people ask for in the demo's world: two languages, one meaning, a fixed share kept for measuring."""
+"""Prompts of the demo's world: two languages, one meaning, a held-out share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The byte-bounded cache, and the mask cache that runs the network once per picture."""
+"""The byte-bounded cache, and the mask cache that runs the network once per image."""
 
 from __future__ import annotations
 
@@ -89,7 +89,10 @@ def test_content_keys_tell_contents_shapes_and_types_apart() -> None:
 
 
 class Network:
-    """Makes masks, slowly when a gate is shut; counts how often it was asked and how often it was stopped."""
+    """Makes masks, slowly when a gate is shut.
+
+    Counts how often it was asked and how often it was stopped.
+    """
 
     def __init__(self, error: Exception | None = None) -> None:
         self.error = error

@@ -1,4 +1,7 @@
-"""Regional compilation on the CPU with the tiny models: really compiled, and the same numbers."""
+"""Regional compilation on the CPU with the tiny models.
+
+Really compiled, and the same numbers.
+"""
 
 import functools
 import shutil

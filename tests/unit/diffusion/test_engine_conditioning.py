@@ -1,4 +1,7 @@
-"""The conditioning cache: bounded, by content, and without any influence on the numbers."""
+"""The conditioning cache.
+
+Bounded, by content, and without any influence on the numbers.
+"""
 
 from collections.abc import Callable
 

@@ -183,7 +183,7 @@ def test_a_batch_that_failed_never_pays_again() -> None:
 
 
 def run_three(model: Clockwork, **options: Any) -> list[str]:
-    """An engine that knows the clockwork's overhead and rate, and three jobs that could share a batch."""
+    """An engine with learned durations, and three jobs that could share a batch."""
 
     async def scenario(engine: Engine[Any, Any, Any]) -> None:
         for tokens in (50, 400) * 20:
@@ -204,7 +204,10 @@ def test_jobs_of_one_shape_share_their_steps_where_it_pays() -> None:
 
 
 def test_jobs_run_alone_where_a_batch_saves_nothing() -> None:
-    """Looked at in the first step of each job: later ones are judged by how long the steps took on this machine."""
+    """Looked at in the first step of each job.
+
+    Later ones are judged by how long the steps took on this machine.
+    """
     steps = [entry.removeprefix("step ") for entry in run_three(Clockwork(overhead=0.0)) if entry.startswith("step")]
     for name in "abc":
         assert next(step for step in steps if name in step) == name

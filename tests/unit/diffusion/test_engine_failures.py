@@ -1,4 +1,7 @@
-"""One job's failure is its own: exceptions and exhausted memory, alone and in a batch."""
+"""One job's failure is its own.
+
+Exceptions and exhausted memory, alone and in a batch.
+"""
 
 import asyncio
 import gc

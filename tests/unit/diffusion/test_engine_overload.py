@@ -1,6 +1,6 @@
-"""More jobs than can be met: which go on, which are set aside, which are refused.
+"""Overload: which jobs continue, are set aside, or are rejected.
 
-The schedule is asked about jobs of many minutes, so that the clock does not matter.
+The jobs take many minutes, so that the clock does not matter.
 """
 
 import itertools
@@ -25,7 +25,7 @@ numbers = itertools.count()
 
 
 def model(batch_of_two: float | None = None) -> CostModel:
-    """A cost model that has seen single steps, and steps of two jobs that took `batch_of_two` seconds."""
+    """A cost model with single steps, and batches of two that took `batch_of_two` s."""
     cost = CostModel()
     plan = job(1).plan
     cost.observe_prepare(plan, 1e-9)
@@ -37,7 +37,7 @@ def model(batch_of_two: float | None = None) -> CostModel:
 
 
 def job(steps: int, patience: float | None = None, *, done: int = 0) -> Job[Any, Any]:
-    """A job of so many steps, of which some are done, whose caller waits for so many seconds from now."""
+    """A job with so many steps, some done, and a deadline in seconds from now."""
     now = time.monotonic()
     deadline = None if patience is None else now + patience
     made: Job[Any, Any] = Job(

@@ -1,4 +1,4 @@
-"""What the engine shows of its work: previews, and metrics with labels from closed sets."""
+"""Previews of the engine, and metrics with labels from closed sets."""
 
 import asyncio
 import io

@@ -1,4 +1,7 @@
-"""Which job runs when: deadlines, order, bounds, cancels. The model is clockwork, so every quantum can be named."""
+"""Which job runs when: deadlines, order, bounds, cancels.
+
+The model is clockwork, so every quantum can be named.
+"""
 
 import asyncio
 import itertools
@@ -74,7 +77,7 @@ def test_an_urgent_job_waits_for_one_step_at_most() -> None:
         await finish(engine, Task("urgent", steps=2), deadline=soon(60))
         long.cancel()
         first = model.log.index("prepare urgent")
-        # The submission itself is no moment: the loop may be kept from it while a step or two more begin.
+        # The submission is not an instant: a step or two more may begin before the loop continues.
         assert model.log[:first].count("step long") <= before + 3
 
     with_engine(model, scenario)

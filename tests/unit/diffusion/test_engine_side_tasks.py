@@ -26,7 +26,7 @@ def side_tasks(name: str, outcome: str) -> float:
 
 
 def until_told(log: list[str]) -> Callable[[ShouldStop], str]:
-    """A side task that works until it is told to stop, and notes when it begins and ends."""
+    """A side task that works until stopped, and records its start and end."""
 
     def work(should_stop: ShouldStop) -> str:
         log.append("begin")

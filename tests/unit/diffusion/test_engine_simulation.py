@@ -1,7 +1,7 @@
-"""The engine's decisions over hundreds of jobs in simulated time, against the same jobs behind a lock.
+"""The engine's decisions over hundreds of jobs in simulated time, against a lock.
 
-Schedule and cost model are the real ones; the clock is a number, and every duration is drawn with 12% of noise around
-what its shape takes. The very first step is four times as slow, as first steps are.
+Schedule and cost model are real; the clock is a number, and every duration has 12% of noise. The very first step is
+four times as slow, as first steps are.
 """
 
 from dataclasses import dataclass
@@ -57,7 +57,10 @@ def met_behind_a_lock(requests: list[Arrival]) -> int:
 
 
 class Simulation:
-    """One engine without its thread: the same decisions in the same order, in simulated time."""
+    """One engine without its thread.
+
+    The same decisions in the same order, in simulated time.
+    """
 
     def __init__(self, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 0.0

@@ -1,4 +1,7 @@
-"""NaN and infinity, wherever they arise, end their own job as an error: none becomes a black picture."""
+"""NaN and infinity, wherever they arise, end their own job as an error.
+
+None becomes a black picture.
+"""
 
 import asyncio
 import logging
@@ -34,7 +37,7 @@ def service(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def model(service: str) -> Any:
-    """An adapter of these tests' own, without a cache, whose networks they may damage for a while."""
+    """A separate adapter without a cache, whose networks a test may damage."""
     if service == "fill":
         return load_fill(checkpoint(FLUX), device="cpu", cache_bytes=0)
     return load_qwen(checkpoint(QWEN), device="cpu", reference_pixels=SMALL, condition_pixels=SMALL, cache_bytes=0)
@@ -113,7 +116,10 @@ def test_one_damaged_weight_ends_the_job(service: str, model: Any, value: float)
 
 
 def test_a_damaged_member_of_a_batch_does_not_take_the_others_along(service: str, model: Any) -> None:
-    """A row of the batch holds NaN; both jobs run again by themselves, and the sound one is finished."""
+    """A row of the batch holds NaN.
+
+    Both jobs run again by themselves, and the sound one is finished.
+    """
 
     async def scenario(engine: Engine[Any, Any, Any]) -> None:
         damaged, sound = spec_of(service, seed=1), spec_of(service, seed=2)

@@ -1,4 +1,4 @@
-"""True guidance: its two passes in one forward or in turn, by size and setting alone, with the same numbers."""
+"""Guidance: its two passes in one forward or in turn give the same numbers."""
 
 import functools
 from typing import Any

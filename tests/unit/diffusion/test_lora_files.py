@@ -1,4 +1,7 @@
-"""LoRA files of every common trainer: the same change of the same layers, each entry accounted for."""
+"""LoRA files of every common trainer.
+
+The same change of the same layers, each entry accounted for.
+"""
 
 import json
 import logging
@@ -51,7 +54,10 @@ def pair(inputs: int, outputs: int, seed: int) -> Pair:
 
 
 def pairs_for(network: Any, layers: list[str]) -> dict[str, Pair]:
-    """A pair for each layer; those of one attention share `down`, as they do where they are one matrix."""
+    """A pair for each layer.
+
+    Those of one attention share `down`, as they do where they are one matrix.
+    """
     modules = {layer: network.get_submodule(layer) for layer in layers}
     made = {layer: pair(m.in_features, m.out_features, seed) for seed, (layer, m) in enumerate(modules.items())}
     for layer in (K, V):
@@ -71,7 +77,10 @@ def named(pairs: dict[str, Pair], name: Callable[[str], str], down: str, up: str
 
 
 def with_original_names(pairs: dict[str, Pair]) -> dict[str, Pair]:
-    """The same pairs for the layers of the original FLUX: query, key and value are one, the norm's halves swapped."""
+    """The same pairs for the layers of the original FLUX.
+
+    Query, key and value are one, the norm's halves swapped.
+    """
     return {
         "double_blocks.0.img_attn.qkv": (pairs[Q][0], torch.cat([pairs[layer][1] for layer in (Q, K, V)])),
         "double_blocks.0.img_mlp.0": pairs[MLP],
@@ -87,7 +96,7 @@ def shelf_of(network: Any, path: Path, layout: Layout = flux_names.LAYOUT) -> Lo
 
 
 def deltas(network: Any) -> Tensors:
-    """What the active LoRA adds to the weights, by layer."""
+    """The weight change of the active LoRA, by layer."""
     return {
         name: module.scaling["x"] * module.lora_B["x"].weight @ module.lora_A["x"].weight
         for name, module in network.named_modules()

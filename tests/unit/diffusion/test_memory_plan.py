@@ -1,4 +1,7 @@
-"""How much room the transformer gets: nothing that another network or the work needs is promised to it."""
+"""How much room the transformer gets.
+
+Nothing that another network or the work needs is promised to it.
+"""
 
 from typing import Any
 
@@ -49,7 +52,10 @@ def room(monkeypatch: pytest.MonkeyPatch, free: int, beside: Headroom, **runtime
 def test_auto_keeps_the_room_that_the_text_encoder_and_the_work_need(
     card: int, runtime: dict[str, Any], expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of Qwen-Image-Edit's published sizes, on cards of so many 10^9 bytes less what CUDA itself takes."""
+    """Qwen-Image-Edit's published sizes on cards of so many 10^9 bytes.
+
+    Less CUDA's share.
+    """
     beside = headroom(qwen.ACTIVATIONS, answer=2**21, pictures=6 * 2**20, jobs=4, dtype=BF16, vae_dtype=BF16)
     found = room(monkeypatch, (card - 1) * GB, beside, **runtime)
     assert choose_weights("auto", QWEN_TRANSFORMER, BF16, found) == expected
@@ -97,7 +103,10 @@ def empty(*shape: int) -> torch.Tensor:
 
 @pytest.fixture(scope="module")
 def flux() -> tuple[Any, Any]:
-    """The VAE, and of the transformer two blocks of each kind: what one holds is gone before the next."""
+    """The VAE, and two blocks of each kind of the transformer.
+
+    One block's tensors are freed before the next.
+    """
     with torch.device("meta"):
         vae = AutoencoderKL(
             block_out_channels=(128, 256, 512, 512),

@@ -1,6 +1,6 @@
-"""Where weights rest: they are on the device when they are used, and nothing is copied back or left behind.
+"""Placement: weights are on the device in use, and nothing is copied back.
 
-The device is made of the CPU here: what is moved to it is copied.
+The CPU plays the device here: moves to it copy.
 """
 
 import functools
@@ -66,7 +66,7 @@ def weights_of(model: Any) -> dict[str, int]:
 
 
 class Device(TorchFunctionMode):
-    """Moving copies, as it does to a real device, and fails at the given one of the moves to come."""
+    """Count moves, as copies like on a real device, and fail at the given one."""
 
     def __init__(self, fail_at: int | None = None) -> None:
         super().__init__()

@@ -1,4 +1,7 @@
-"""A job's spans as spans: one each, with what the engine did for it, however it ended."""
+"""A job's spans as spans.
+
+One each, with what the engine did for it, however it ended.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,7 @@ def spans() -> Iterator[Collector]:
 
 
 async def asked(engine: Any, spec: Any) -> None:
-    """Run a job in a call of its own, which is named after it."""
+    """Run a job in a separate call named after it."""
     with tracing.span(getattr(spec, "name", "job")):
         await finish(engine, spec)
 

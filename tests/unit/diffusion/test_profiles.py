@@ -1,4 +1,4 @@
-"""What a profile means to a model service: a LoRA, a step cache, or neither, by its settings."""
+"""Profiles in a model service: a LoRA, a step cache, or neither, by its settings."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,7 @@
-"""Prompts of different lengths in one batch: masked where attention takes a mask, and never together elsewhere."""
+"""Prompts of different lengths in one batch.
+
+Masked where attention takes a mask, and never together elsewhere.
+"""
 
 from typing import Any
 

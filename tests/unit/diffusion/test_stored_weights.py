@@ -1,4 +1,7 @@
-"""Every network of a checkpoint is compared with its files before it is loaded: names, shapes, number formats."""
+"""Every network of a checkpoint is compared with its files before it is loaded.
+
+Names, shapes, number formats.
+"""
 
 import json
 import logging
@@ -278,7 +281,10 @@ PUBLISHED = {
 
 @pytest.mark.parametrize("published", PUBLISHED)
 def test_the_published_names_are_the_networks(published: str) -> None:
-    """Of the published sizes, on the meta device: nothing is missing or left over after the library's renamings."""
+    """Of the published sizes, on the meta device.
+
+    Nothing is missing or left over after the library's renamings.
+    """
     cls, config, name_in_file, count = PUBLISHED[published]
     with torch.device("meta"):
         network = cls(config)

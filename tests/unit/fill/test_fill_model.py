@@ -1,4 +1,4 @@
-"""FLUX.1-Fill's adapter against diffusers' own pipeline, on a tiny checkpoint with the real classes."""
+"""FLUX.1-Fill's adapter against diffusers' pipeline on a tiny real checkpoint."""
 
 import asyncio
 from typing import Any
@@ -18,7 +18,7 @@ from tests.support.engine import box_mask, checkpoint, fill, fill_spec, finish, 
 
 
 def pipeline_output(spec: FillSpec) -> torch.Tensor:
-    """What `FluxFillPipeline.__call__` makes of the spec: (1, 3, H, W) before rounding, in [0, 1]."""
+    """`FluxFillPipeline.__call__`'s result: (1, 3, H, W) before rounding, in [0, 1]."""
     parts = dict(fill()._pipeline.components)
     parts["scheduler"] = FlowMatchEulerDiscreteScheduler.from_pretrained(checkpoint("FLUX.1-Fill-dev") / "scheduler")
     pipeline = FluxFillPipeline(**parts)

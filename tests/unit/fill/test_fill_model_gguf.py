@@ -1,4 +1,4 @@
-"""GGUF files: hostile ones are refused at once, good ones give the numbers that diffusers' own GGUF layers give."""
+"""GGUF files: hostile ones are rejected, good ones equal diffusers' GGUF layers."""
 
 import hashlib
 import struct
@@ -39,7 +39,7 @@ def config() -> Path:
 
 
 def original_tensors() -> dict[str, np.ndarray]:
-    """The tiny transformer's weights under the original names, by the inverse of the loader's table."""
+    """The tiny transformer's weights under their original names."""
     tensors = load_file(config() / "diffusion_pytorch_model.safetensors")
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     joined = {

@@ -1,7 +1,7 @@
-"""Whole GGUF files of every published quantisation, from disk to picture, checked against the gguf package.
+"""GGUF files of every published quantisation, checked against the gguf package.
 
-The transformer is FLUX's with one block of each kind, as narrow as K-quants allow: their blocks have 256 elements.
-gguf writes no K-quants, so the blocks are made up: random quants and small scales.
+The transformer is FLUX's with one block of each kind, as narrow as K-quants allow: their blocks have 256 elements. gguf
+writes no K-quants, so the blocks are made up: random quants and small scales.
 """
 
 import functools
@@ -56,7 +56,10 @@ def empty() -> FluxTransformer2DModel:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint whose transformer has a configuration and no weights: those come from the GGUF file."""
+    """A checkpoint whose transformer has a configuration and no weights.
+
+    Those come from the GGUF file.
+    """
     copy = tmp_path_factory.mktemp("kquants") / "FLUX.1-Fill-dev"
     shutil.copytree(checkpoint("FLUX.1-Fill-dev"), copy)
     shutil.rmtree(copy / "transformer")
@@ -75,9 +78,9 @@ def made_up(shape: tuple[int, int], kind: str, noise: np.random.Generator) -> np
 
 
 def write(path: Path, kind: str, prefix: str = "") -> dict[str, torch.Tensor]:
-    """Write a whole file of this kind; the parameters that diffusers' network should get, by the gguf package.
+    """Write a whole file of this kind; return the expected parameters.
 
-    As in published files, what is no matrix is F32, and a matrix whose rows do not fill blocks is F16.
+    As in published files, tensors that are not matrices are F32, and a matrix whose rows do not fill blocks is F16.
     """
     noise, number = np.random.default_rng(0), gguf.GGMLQuantizationType[kind]
     shapes = {name: tuple(tensor.shape) for name, tensor in empty().state_dict().items()}

@@ -1,4 +1,7 @@
-"""Loading a checkpoint folder: complete, local, without code, and every fault named with its path."""
+"""Loading a checkpoint folder.
+
+Complete, local, without code, and every fault named with its path.
+"""
 
 import json
 import shutil

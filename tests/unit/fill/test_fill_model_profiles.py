@@ -1,4 +1,4 @@
-"""LoRAs, the step cache and the memory settings: what each may change, and that other jobs never notice."""
+"""LoRAs, step cache and memory settings change only their own jobs."""
 
 import asyncio
 from pathlib import Path

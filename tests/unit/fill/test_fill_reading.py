@@ -1,4 +1,4 @@
-"""What FLUX.1-Fill does not read of a prompt is told, with the real tokenizers' classes."""
+"""Warnings about unread parts of FLUX.1-Fill prompts, with real tokenizer classes."""
 
 from __future__ import annotations
 

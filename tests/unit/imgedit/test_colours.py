@@ -1,4 +1,4 @@
-"""What the door makes of colours, depths, profiles, alpha and turns, by the values of pixels."""
+"""Colours, depths, profiles, alpha and rotations of files, by pixel value."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def test_grey_with_alpha_keeps_both() -> None:
 
 
 def test_cmyk_is_read_as_adobe_writes_it() -> None:
-    """With its samples turned over, which is what every program does that writes such files."""
+    """With inverted samples, as all programs write such files."""
     for ink, colour in (
         ((0, 0, 0, 0), 255),
         ((0, 0, 0, 255), 0),

@@ -1,4 +1,4 @@
-"""The error tree: one code and one reason per class, and the way over the wire and back."""
+"""The error tree: one code and reason per class, over the wire and back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The header of a GGUF file is judged by its counts before they are worked through."""
+"""A GGUF header's counts are checked before they are used."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Hostile and odd files: each refused for its reason or accepted at its size, in the time and memory it may take."""
+"""Hostile and odd files.
+
+Each refused for its reason or accepted at its size, in the time and memory it may take.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,10 @@ DECODING_SECONDS, DECODING_BYTES = 2.0, 64 * MB
 
 
 def judged(*arguments: str) -> dict[str, dict[str, Any]]:
-    """What became of the files, in a process of its own; freed memory goes back, so that growth is growth."""
+    """The results for the files in a subprocess.
+
+    Freed memory is returned, so growth is real.
+    """
     environment = {**os.environ, "MALLOC_TRIM_THRESHOLD_": "65536", "MALLOC_MMAP_THRESHOLD_": "65536"}
     command = [sys.executable, "-W", "error", "-m", "tests.judge", *arguments]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900, check=False, env=environment)
@@ -61,7 +67,7 @@ def test_a_file_meets_its_fate_within_its_limits(found: dict[str, dict[str, Any]
 
 @pytest.mark.slow
 def test_the_measurement_sees_a_bomb_go_off() -> None:
-    """The control: opened without limits, the same file takes ten times what a refusal may."""
+    """The control: without limits, the same file takes ten times a rejection's memory."""
     name = "PNG of 620 KB that becomes 634 MB"
     assert len(CASES[name].make()) < 700_000
     assert judged("naively", name)[name]["bytes"] > 600 * MB

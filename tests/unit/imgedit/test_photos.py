@@ -1,4 +1,4 @@
-"""Photos of phones become files that the API takes; what is none, or made to exhaust, is refused by name."""
+"""Phone photos become files for the API; hostile and foreign ones are rejected."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a result says of its making: written into every format, well-formed, read back, and enough to make it again."""
+"""The record of a result: in every format, well-formed, readable, and repeatable."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The header of a safetensors file is read with a bound on everything; what is not in order is refused at once."""
+"""A safetensors header is read with limits, and an invalid one is rejected."""
 
 from __future__ import annotations
 

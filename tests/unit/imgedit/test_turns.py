@@ -1,4 +1,4 @@
-"""Work in turns: round robin over callers, a bound for each, and an end that leaves nobody waiting."""
+"""Turns: round robin over callers, a limit for each, and an end without waiters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a batch takes, where its results go, and what it remembers."""
+"""A batch's requests, results and record."""
 
 from __future__ import annotations
 

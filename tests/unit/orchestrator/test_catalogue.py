@@ -1,4 +1,4 @@
-"""The catalogue: the shipped file, the guide's own file, and faults by line and field."""
+"""The catalogue: shipped file, prototype's file, faults by line and field."""
 
 from __future__ import annotations
 
@@ -173,8 +173,8 @@ def test_every_fault_is_reported_at_once(tmp_path: Path) -> None:
         ("experiments:\n- 5\n", 2, "experiments.0: must be a mapping, is 5"),
         (f"experiments: 0x{'f' * 9000}\n", 1, "experiments: must be a list"),
         ("{}\n", 1, "experiments: is missing"),
-        ("timeout_seconds: 1\nexperiments: []\ntimeout_seconds: 2\n", 3, "timeout_seconds: this key stands here twice"),
-        ("experiments:\n- id: a\n  id: b\n", 3, "experiments.0.id: this key stands here twice, first in line 2"),
+        ("timeout_seconds: 1\nexperiments: []\ntimeout_seconds: 2\n", 3, "timeout_seconds: duplicate key"),
+        ("experiments:\n- id: a\n  id: b\n", 3, "experiments.0.id: duplicate key, first in line 2"),
         ("experiments: &a\n- *a\n", 1, "contains itself"),
         ("experiments: !!python/name:os.system\n", 1, "could not determine a constructor"),
         ("experiments: *unknown\n", 1, "undefined alias"),
@@ -321,8 +321,8 @@ def test_a_chain_that_makes_sense_is_accepted(tmp_path: Path, stages: str, param
         ("[extend, fill: {prompt: a}, composite, fill, composite]", OPEN, "stages.3", "since the last composite"),
         ("[extend, fill, composite, qwen_edit, composite]", OPEN, "stages.1", "one stage reads"),
         ("[extend, segment, mask: {choose: subject}, fill, composite]", OPEN, "stages.2", "mask and extend"),
-        ("[mask: {choose: subject}, segment, fill, composite]", OPEN, "stages.1", "before the mask"),
-        ("[qwen_edit: {prompt: a}, composite, extend, fill, composite]", OPEN, "stages.2", "before everything"),
+        ("[mask: {choose: subject}, segment, fill, composite]", OPEN, "stages.1", "must precede the mask"),
+        ("[qwen_edit: {prompt: a}, composite, extend, fill, composite]", OPEN, "stages.2", "must precede everything"),
         ("[extend, extend, fill, composite]", OPEN, "stages.1", "one extend at most"),
         ("[qwen_edit, composite]", "{}", "parameters", "steps is missing"),
         (f"[qwen_edit: {{{FIXED}}}, composite]", OPEN, "parameters.steps", "leave it out"),

@@ -1,4 +1,4 @@
-"""Colour matching: a shifted painting comes back to the tone of its surroundings, and nothing else moves."""
+"""Colour matching restores the tone of a shifted painting and moves nothing else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ListExperiments says: all that a form needs, in Korean and in English, and what can be used now."""
+"""ListExperiments: form data in Korean and English, and availability."""
 
 from __future__ import annotations
 

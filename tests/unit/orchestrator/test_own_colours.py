@@ -1,4 +1,7 @@
-"""The subject's own colours: no old background shines through its soft edge, whatever size BEN2 looked at."""
+"""The subject's own colours.
+
+No old background shines through its soft edge, whatever size BEN2 looked at.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,7 @@ def mixed(alpha: Pixels, subject: tuple[int, ...], ground: tuple[int, ...]) -> P
 
 
 def repainted_blue(side: int, seen_side: int, *, postprocess: bool, options: MaskOptions = BACKGROUND) -> ChainState:
-    """A red disc on green, of which BEN2 saw `seen_side` pixels, laid on a ground that was painted blue."""
+    """A red disc on green, of which BEN2 saw `seen_side` pixels, laid on blue."""
     alpha = subject_alpha(side)
     rgb = mixed(alpha, RED, GREEN)
     seen, seen_alpha = (resized(image, (seen_side, seen_side), Image.Resampling.BOX) for image in (rgb, alpha))
@@ -94,7 +97,7 @@ def test_a_feather_that_keeps_old_background_on_purpose_goes_over_into_it_evenly
 @settings(max_examples=200, deadline=None)
 @given(mask_alpha=st.integers(1, 254), kept=st.integers(1, 254))
 def test_what_a_pixel_keeps_beyond_the_subject_is_old_background(mask_alpha: int, kept: int) -> None:
-    """k K = a F + (k − a) B, checked with F and B as they are, where I = a F + (1 − a) B."""
+    """k K = a F + (k − a) B, checked with given F and B, where I = a F + (1 − a) B."""
     f, b = 200.0, 40.0
     a, k = kept / 255, 1 - mask_alpha / 255
     share = float(share_of_subject(np.array([[mask_alpha]], np.uint8), np.array([[kept]], np.uint8))[0, 0]) / 255

@@ -1,4 +1,7 @@
-"""The parameters of an edit: defaults, profiles, ranges, and what a feature has no use for."""
+"""The parameters of an edit.
+
+Defaults, profiles, ranges, and what a feature has no use for.
+"""
 
 from __future__ import annotations
 

@@ -105,7 +105,7 @@ def test_a_stage_in_the_chain_makes_every_prompt_english() -> None:
 
 
 def _written(stage: dict[str, Any]) -> dict[str, Any]:
-    """A stage as it stands in YAML."""
+    """A stage as written in YAML."""
     if len(stage) == 1 and "kind" not in stage:
         return stage
     return {stage["kind"]: {key: value for key, value in stage.items() if key != "kind" and value is not None}}

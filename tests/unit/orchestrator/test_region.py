@@ -1,4 +1,4 @@
-"""Mask options and backgrounds of a request: what is unset, what is refused, what the answer tells."""
+"""Mask options and backgrounds of a request: defaults, rejections, and reports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Pixels of mask alpha 0 are the input's, whatever is asked for: the whole chain, with noise for every model."""
+"""Pixels of mask alpha 0 equal the input's for every request.
+
+The whole chain, with noise for every model.
+"""
 
 from __future__ import annotations
 

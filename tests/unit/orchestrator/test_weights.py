@@ -1,4 +1,4 @@
-"""A mask that repaints almost all or almost nothing is remarked on, with the share that it repaints."""
+"""The warning for a mask that repaints almost everything or nothing."""
 
 from __future__ import annotations
 

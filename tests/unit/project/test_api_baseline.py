@@ -1,4 +1,4 @@
-"""`buf breaking` against the committed baseline: the API of today passes, and a planted break is refused by name."""
+"""The checks of the API pass today's and reject a planted break by name."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ import google.api
 import pytest
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
+from tools import rest_baseline
+
 PROTOS = Path(__file__).parents[3] / "protos"
 BUF = Path(sys.executable).with_name("buf")
 EDIT, STEPS = "imgedit/v1/edit.proto", "imgedit/inference/v1/steps.proto"
 
 
-def breaks(folder: Path, file: str = "", was: str = "", becomes: str = "") -> str:
-    """What `make lint` says of the protos with one text in place of another; "" where it lets them pass."""
+def compiled(folder: Path, file: str = "", was: str = "", becomes: str = "") -> Path:
+    """The protos, with one text replaced, as a descriptor set."""
     protos = folder / "protos"
     shutil.copytree(PROTOS, protos)
     if file:
@@ -28,6 +30,12 @@ def breaks(folder: Path, file: str = "", was: str = "", becomes: str = "") -> st
     sources = sorted(str(path) for path in protos.rglob("*.proto"))
     command = [sys.executable, "-m", "grpc_tools.protoc", f"-I{protos}", f"-I{includes}", "--include_imports"]
     subprocess.run([*command, f"--descriptor_set_out={api}", *sources], check=True, timeout=60)
+    return api
+
+
+def breaks(folder: Path, file: str = "", was: str = "", becomes: str = "") -> str:
+    """buf's message about the protos with one text replaced; "" if it passes."""
+    api = compiled(folder, file, was, becomes)
     options = ["--against", str(PROTOS / "baseline.binpb"), "--config", str(PROTOS / "buf.yaml")]
     done = subprocess.run([BUF, "breaking", api, *options], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode == 0) == (not done.stdout), done.stderr
@@ -63,6 +71,23 @@ def test_a_planted_break_is_refused_by_name(tmp_path: Path, was: str, becomes: s
 )
 def test_what_breaks_no_client_passes(tmp_path: Path, file: str, was: str, becomes: str) -> None:
     assert breaks(tmp_path, file, was, becomes) == ""
+
+
+@pytest.mark.parametrize(
+    ("was", "becomes", "named"),
+    [
+        ('get: "/v1/edits/{request_id}"', 'get: "/v1/edit/{request_id}"', ["GET /v1/edits/{request_id}"]),
+        ('"/api/edit_with_comfyui"', '"/api/edit"', ["POST /api/edit_with_comfyui"]),
+        ('get: "/v1/edits/{request_id}"', 'get: "/v1/edits/{request_id}", additional_bindings {get: "/new"}', []),
+    ],
+    ids=["path changed", "the guide's path changed", "path added"],
+)
+def test_a_rest_path_that_clients_would_miss_is_refused(
+    tmp_path: Path, was: str, becomes: str, named: list[str]
+) -> None:
+    api = compiled(tmp_path, EDIT, was, becomes).read_bytes()
+    lines = rest_baseline.missing(api, (PROTOS / "baseline.binpb").read_bytes())
+    assert [line.partition(" no longer ")[0] for line in lines] == named
 
 
 def test_the_baseline_is_the_public_package_and_what_it_imports() -> None:

@@ -1,4 +1,7 @@
-"""The capacity benchmark's parts: replicas, balancing, KEDA's rules, a day, and the prediction of a real run."""
+"""The capacity benchmark's parts.
+
+Replicas, balancing, KEDA's rules, a day, and the prediction of a real run.
+"""
 
 import itertools
 import json

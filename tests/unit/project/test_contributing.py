@@ -1,4 +1,4 @@
-"""What contributors meet first is right: targets exist, forms can be filled in, owners own something."""
+"""Contributor files are right: targets exist, forms are valid, owners own files."""
 
 from __future__ import annotations
 

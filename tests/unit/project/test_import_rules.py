@@ -1,4 +1,7 @@
-"""Imports go one way: imgedit ← services.common ← services.diffusion ← services.<x>; studio imports imgedit only."""
+"""Imports go one way: imgedit ← services.common ← services.diffusion ← the rest.
+
+studio imports only imgedit.
+"""
 
 from __future__ import annotations
 
@@ -80,7 +83,7 @@ def module_name(path: Path) -> str:
 
 
 def statements(body: list[ast.stmt], *, inside_functions: bool) -> Iterator[ast.stmt]:
-    """All statements; without `inside_functions`, those that run when the module is imported."""
+    """All statements, or without `inside_functions` only those that run at import."""
     for statement in body:
         yield statement
         is_function = isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef)
@@ -93,7 +96,10 @@ def statements(body: list[ast.stmt], *, inside_functions: bool) -> Iterator[ast.
 
 
 def imported(path: Path, *, inside_functions: bool) -> Iterator[str]:
-    """The dotted names that a file imports; `from a import b` counts as a.b, since b may be a module."""
+    """The dotted names that a file imports.
+
+    `from a import b` counts as a.b, since b may be a module.
+    """
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for statement in statements(tree.body, inside_functions=inside_functions):
         if isinstance(statement, ast.Import):
@@ -108,7 +114,7 @@ def is_within(name: str, packages: tuple[str, ...]) -> bool:
 
 
 def import_without(blocked: tuple[str, ...], modules: list[str]) -> None:
-    """Import the modules in a process of their own, in which the blocked packages do not exist."""
+    """Import the modules in a subprocess in which the blocked packages do not exist."""
     code = IMPORT_WITHOUT.format(blocked=blocked, modules=modules)
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""The manual is whole: every block runs or says why not, every link leads somewhere, both languages say the same."""
+"""The manual is whole: blocks run or explain why not, links work, languages match."""
 
 from __future__ import annotations
 

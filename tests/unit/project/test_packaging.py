@@ -1,4 +1,4 @@
-"""What pip sees of the project: its name, its lower bounds, and advice that installs this project and no other."""
+"""The package's name, its lower bounds, and correct installation advice."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_no_text_has_people_install_the_other_project_called_imgedit() -> None:
 
 
 def test_the_images_remove_the_project_by_its_name_for_pip() -> None:
-    """pip only warns about a name that is not installed, and the image would hold the package twice."""
+    """An uninstalled name only causes a warning, and the image would hold two copies."""
     text = (ROOT / "deploy" / "docker" / "Dockerfile").read_text(encoding="utf-8")
     assert set(re.findall(r"^RUN pip uninstall --yes (.+)$", text, re.MULTILINE)) == {installation.DISTRIBUTION}
 

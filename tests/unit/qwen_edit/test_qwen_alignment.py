@@ -1,7 +1,7 @@
-"""An edited picture lies where the picture was: no shift, no zoom, through the work area and the VAE and back.
+"""An edited image stays in place: no shift, no zoom, through work area and VAE.
 
-The transformer is skipped, so all that comes back has only been scaled, padded, encoded and decoded. The VAE is the
-real class with weights that average (`averaging_vae.py`). The work area is a quarter of the default one, to be quick.
+The transformer is skipped, so the result was only scaled, padded, encoded and decoded. The VAE is the real class with
+averaging weights (`averaging_vae.py`). The work area is a quarter of the default one, to be quick.
 """
 
 import functools
@@ -69,7 +69,7 @@ def test_the_answer_has_the_pictures_size_and_lies_on_it(size: tuple[int, int]) 
 
 @each_size
 def test_the_measure_would_see_half_a_pixel(size: tuple[int, int]) -> None:
-    """The control: a shift by 0.5 px either way, and a zoom that moves the borders by 0.5 px."""
+    """The control: shifts by 0.5 px, and a zoom that moves the borders by 0.5 px."""
     spots, answer = there_and_back(size)
     for wrong in (moved(answer, 0.5, 0), moved(answer, 0, -0.5), zoomed(answer, 0.5)):
         assert spots.displacement(wrong) > 0.4
@@ -84,7 +84,7 @@ def test_tiles_of_the_vae_show_no_seam() -> None:
 @pytest.mark.parametrize("size", [*SIZES, (16, 16), (16, 3200), (4096, 4096), (1024, 1024), (5000, 5000), (1999, 17)])
 @pytest.mark.parametrize("work_pixels", [WORK_PIXELS, 1024 * 1024])
 def test_the_work_area_has_the_pictures_aspect_to_half_a_pixel(size: tuple[int, int], work_pixels: int) -> None:
-    """What the model sees is scaled by one factor; sides in whole pixels are at most half a pixel off it."""
+    """The model's input is scaled by one factor, up to half a pixel per side."""
     area = WorkArea.of(size, work_pixels)
     factor = min(1.0, math.sqrt(work_pixels / (size[0] * size[1])))
     for side, content, padded in zip(size, area.content, area.padded, strict=True):

@@ -1,4 +1,7 @@
-"""Qwen-Image-Edit's jobs in the engine: cancelled at every phase, beside a working fill engine, and encoded once."""
+"""Qwen-Image-Edit's jobs in the engine.
+
+Cancelled at every phase, beside a working fill engine, and encoded once.
+"""
 
 import asyncio
 import threading
@@ -27,7 +30,7 @@ PICTURES = (photo(64, 96, seed=1), photo(96, 64, seed=2), photo(160, 224, seed=3
 
 
 class Watch:
-    """Counts the forwards of a model's networks, and holds one of them in the middle where it is told to."""
+    """Counts the forwards of a model's networks, and blocks one of them on request."""
 
     def __init__(self, model: QwenEditAdapter) -> None:
         self.forwards: Counter[str] = Counter()

@@ -1,4 +1,7 @@
-"""Profile fast of Qwen-Image-Edit: the files of Lightning, its schedule, its passes, and base weights left alone."""
+"""Profile fast of Qwen-Image-Edit.
+
+The files of Lightning, its schedule, its passes, and base weights left alone.
+"""
 
 from pathlib import Path
 
@@ -59,7 +62,7 @@ def test_a_fast_edit_equals_the_pipeline_with_the_same_file_and_schedule(
 
 
 def delta(folder: Path, *, alpha: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """What the LoRA adds to one layer's output, by the loaded model and by hand: alpha / rank × up × down."""
+    """The LoRA's change of one layer's output equals alpha / rank × up × down."""
     path = lightning_file(folder, alpha=alpha)
     model = adapter(loras={"fast": LoraFile(path)})
     layer = model._pipeline.transformer.transformer_blocks[0].attn.to_q

@@ -1,4 +1,4 @@
-"""Qwen-Image-Edit's mask: what it keeps, what it lets change, and which masks are refused."""
+"""Qwen-Image-Edit's mask: kept pixels, changed pixels, and rejected masks."""
 
 from typing import Any
 
@@ -77,7 +77,10 @@ def test_around_the_region_every_step_sees_the_noised_picture() -> None:
 
 
 def test_what_is_painted_depends_on_what_surrounds_it() -> None:
-    """The blend is in the latents too: pasting a whole edit into the mask would give other pixels."""
+    """The blend is in the latents too.
+
+    Pasting a whole edit into the mask would give other pixels.
+    """
     mask = box_mask()
     assert not np.array_equal(edited(mask=mask)[mask == 255], edited()[mask == 255])
 

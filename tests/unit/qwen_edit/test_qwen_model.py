@@ -1,4 +1,4 @@
-"""Qwen-Image-Edit's adapter against diffusers' own pipeline, on a tiny checkpoint with the real classes."""
+"""Qwen-Image-Edit's adapter against diffusers' pipeline on a tiny real checkpoint."""
 
 import asyncio
 import functools
@@ -34,7 +34,7 @@ def small_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def pipeline_output(spec: QwenEditSpec, adapter: QwenEditAdapter | None = None) -> torch.Tensor:
-    """What `QwenImageEditPlusPipeline.__call__` makes of the spec: (1, 3, H, W) before rounding, in [0, 1]."""
+    """The pipeline's result for the spec: (1, 3, H, W) before rounding, in [0, 1]."""
     parts = dict((adapter or qwen())._pipeline.components)
     folder = checkpoint("Qwen-Image-Edit-2509")
     parts["scheduler"] = FlowMatchEulerDiscreteScheduler.from_pretrained(folder / "scheduler")
@@ -69,7 +69,7 @@ def unit(pixels: torch.Tensor) -> torch.Tensor:
 
 @functools.cache
 def adapters() -> dict[CfgBatch, QwenEditAdapter]:
-    """The model with both passes of small shapes in one forward, as by default, and in turn, as in the pipeline."""
+    """The model with both passes in one forward (the default), and in turn."""
     folder = checkpoint("Qwen-Image-Edit-2509")
     in_turn = load(
         folder, device="cpu", reference_pixels=SMALL, condition_pixels=SMALL, runtime=RuntimeOptions(cfg_batch="off")
@@ -120,7 +120,7 @@ def test_a_job_equals_the_diffusers_pipeline(changes: dict[str, Any], cfg_batch:
 
 @pytest.fixture(scope="module")
 def newer(tmp_path_factory: pytest.TempPathFactory) -> QwenEditAdapter:
-    """The model as a checkpoint of Qwen-Image-Edit-2511, whose inputs count as noiseless at every step."""
+    """The model as a Qwen-Image-Edit-2511 checkpoint, whose inputs count as noiseless."""
     folder = Path(shutil.copytree(checkpoint("Qwen-Image-Edit-2509"), tmp_path_factory.mktemp("newer") / "any-name"))
     config = folder / "transformer" / "config.json"
     config.write_text(json.dumps({**json.loads(config.read_text()), "zero_cond_t": True}))

@@ -1,8 +1,8 @@
-"""Where Qwen2.5-VL thinks that the tokens of a prompt and its pictures stand.
+"""Qwen2.5-VL's positions of prompt and image tokens.
 
-A token of text stands at the same place on all three axes (time, rows, columns). Those of a picture share one time, and
-spread over rows and columns from there; the text after it goes on behind the longer of its sides. See
-"Multimodal Rotary Position Embedding", https://arxiv.org/abs/2409.12191, section 2.1.
+A text token has the same position on all three axes (time, rows, columns). The tokens of an image share one time, and
+spread over rows and columns from there; the following text continues after the longer side. See "Multimodal Rotary
+Position Embedding", https://arxiv.org/abs/2409.12191, section 2.1.
 """
 
 from __future__ import annotations
@@ -23,12 +23,15 @@ from tests.support.engine import SMALL, checkpoint, photo
 
 @pytest.fixture(scope="module")
 def adapter() -> QwenEditAdapter:
-    """One of its own: what the others remember of a prompt is not looked at again."""
+    """A separate adapter: others have cached prompts that would not run again."""
     return load(checkpoint("Qwen-Image-Edit-2509"), device="cpu", reference_pixels=SMALL, condition_pixels=SMALL)
 
 
 def expected(tokens: list[int], grids: list[tuple[int, int]], marker: int) -> torch.Tensor:
-    """(3, L) by hand. grids: (rows, columns) of each picture, in tokens. marker: the id of a picture's token."""
+    """(3, L) by hand.
+
+    grids: (rows, columns) of each image, in tokens. marker: the id of an image token.
+    """
     places: list[tuple[int, int, int]] = []
     at, index, left = 0, 0, list(grids)
     while index < len(tokens):
@@ -46,7 +49,7 @@ def expected(tokens: list[int], grids: list[tuple[int, int]], marker: int) -> to
 
 @contextmanager
 def places_seen(model: QwenEditAdapter) -> Iterator[list[torch.Tensor]]:
-    """The positions that the language model's rotary embedding is given at each call, (3, L)."""
+    """The positions for the language model's rotary embedding at each call, (3, L)."""
     found: list[torch.Tensor] = []
     rotary = model._pipeline.text_encoder.model.language_model.rotary_emb
 
@@ -97,7 +100,10 @@ def test_a_prompt_written_out_with_a_picture_sees_it_in_rows_and_columns_too(ada
 
 
 def test_a_look_at_pictures_leaves_no_positions_behind(adapter: QwenEditAdapter) -> None:
-    """transformers remembers how far pictures moved the text; an answer about text alone must begin at 0."""
+    """transformers remembers how far pictures moved the text.
+
+    An answer about text alone must begin at 0.
+    """
     adapter._conditioner.forget()
     adapter._conditioner.prompt("make it red", [photo()])
     with places_seen(adapter) as seen:

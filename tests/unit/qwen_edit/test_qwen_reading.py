@@ -1,4 +1,4 @@
-"""Prompts that Qwen-Image-Edit has no positions for are refused before anything runs; others count as what they are."""
+"""Prompts beyond Qwen-Image-Edit's positions are rejected; others are counted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Qwen-Image's VAE with 2-D convolutions gives the numbers of the library's on pictures, whole and in tiles."""
+"""Qwen-Image's 2-D VAE equals the library's on images, whole and in tiles."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SIZES = [(64, 96), (48, 40), (16, 16)]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint with random weights, and biases and norms that are not those of a new network."""
+    """A checkpoint with random weights, biases and norms unlike a new network's."""
     torch.manual_seed(3)
     network = AutoencoderKLQwenImage(base_dim=8, z_dim=16, dim_mult=[1, 2, 4, 4], num_res_blocks=2)
     with torch.no_grad():

@@ -29,7 +29,7 @@ CPU = torch.device("cpu")
 
 
 def write_gguf(path: Path, tensors: dict[str, torch.Tensor]) -> Path:
-    """Matrices as Q8_0, the rest as F32, under diffusers' names, as published Qwen-Image files are."""
+    """Matrices as Q8_0, the rest as F32, like published Qwen-Image files."""
     kind = gguf.GGMLQuantizationType.Q8_0
     writer = gguf.GGUFWriter(path, "qwen_image")
     for name, tensor in tensors.items():
@@ -112,7 +112,10 @@ def test_a_gguf_file_of_another_model_is_refused_by_tensor_name(change: str, tmp
 @pytest.mark.parametrize("marked", [True, False])
 @pytest.mark.parametrize("newer", [True, False])
 def test_a_gguf_file_and_its_configuration_are_of_one_version(newer: bool, marked: bool, tmp_path: Path) -> None:
-    """Files of the newer model say so by an empty tensor; with the other configuration pictures would be wrong."""
+    """Files of the newer model say so by an empty tensor.
+
+    With the other configuration pictures would be wrong.
+    """
     marker = {"__index_timestep_zero__": torch.ones(0)} if marked else {}
     path = write_gguf(tmp_path / "some.gguf", {**weights(), **marker})
     config = tmp_path / "transformer" / "config.json"
@@ -182,7 +185,10 @@ def test_the_text_encoder_rests_where_its_own_setting_says_and_no_pixel_changes(
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # by torch itself, on its first compilation
 def test_regional_compilation_is_of_the_transformers_blocks_alone() -> None:
-    """Whether a module was compiled is torch's own mark; compiling for real takes half a minute."""
+    """Whether a module was compiled is torch's own mark.
+
+    Compiling for real takes half a minute.
+    """
     model = adapter(runtime=RuntimeOptions(compile="regional"))
     assert compiled(model._pipeline.transformer) == {QwenImageTransformerBlock}
     assert not compiled(model._pipeline.text_encoder)

@@ -1,4 +1,4 @@
-"""What makes an answer of the language model fit to stand in for a prompt."""
+"""The conditions for a language model's output to replace the prompt."""
 
 import pytest
 

@@ -1,4 +1,7 @@
-"""Generation with the pipeline's own text encoder: greedy whatever the checkpoint says, under every offload setting."""
+"""Generation with the pipeline's own text encoder.
+
+Greedy whatever the checkpoint says, under every offload setting.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The foreground estimation equals the published blur-fusion formula and takes the old background out of soft edges."""
+"""Foreground estimation equals the published formula and removes old background."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The plain network and its two prepared forms compute the same function, at every size."""
+"""The plain network and its two prepared forms agree at every size."""
 
 from dataclasses import replace
 
@@ -31,7 +31,7 @@ def noise(*shape: int, seed: int = 0) -> Tensor:
 
 
 def random_network(config: BEN2Config) -> BEN2:
-    """Every parameter matters and the logits are about one, so that the sigmoid hides nothing."""
+    """Every parameter matters and logits are about one, so the sigmoid hides nothing."""
     network = BEN2(config)
     generator = torch.Generator().manual_seed(5)
     for parameter in network.parameters():

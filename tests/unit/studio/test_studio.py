@@ -1,4 +1,7 @@
-"""Parts of the page that need no browser: pictures, settings, words, the ZIP of a batch."""
+"""Parts of the page that need no browser.
+
+Pictures, settings, words, the ZIP of a batch.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""BEN2 prepared for processors: the same function as `services.segmentation.ben2.network`, several times faster."""
+"""BEN2 prepared for CPUs.
+
+The same function as the plain network, several times faster.
+"""
 
 from services.segmentation.ben2.cpu.network import PreparedBEN2
 

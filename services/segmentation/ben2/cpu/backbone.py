@@ -1,8 +1,8 @@
-"""The Swin backbone over rows of tokens, with every copy that windows need folded into one gather each way.
+"""The Swin backbone over rows of tokens, with one gather per direction.
 
 A stage's tokens stay in one matrix (views * side², C), view by view and row by row. Padding, rolling, splitting into
-windows and splitting into heads are one table of row numbers; joining and rolling back another. The position bias and
-the shift mask are one additive table per kind of window. The module does not know what the five views are.
+windows and splitting into heads are one table of row numbers; joining and rolling back another. Position bias and shift
+mask are one additive table per kind of window.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from services.segmentation.ben2.backbone import (
 from services.segmentation.ben2.cpu.rows import Linear, Norm, chunks, gelu_
 from services.segmentation.ben2.cpu.scratch import Scratch
 
-LOGITS_PER_GROUP = 2**22  # windows are attended to in groups of about this many logits, to stay in the cache
+LOGITS_PER_GROUP = 2**22  # windows are processed in groups of about this many logits, to stay in the cache
 
 
 class Windows:
-    """Where the tokens of a square map go when it is cut into windows, for one shift and head count."""
+    """The window layout of a square map's tokens, for one shift and head count."""
 
     def __init__(self, side: int, window: int, shift: int, heads: int) -> None:
         self.heads = heads
@@ -43,7 +43,7 @@ class Windows:
         self._tables: dict[int, tuple[Tensor, Tensor, Tensor]] = {}
 
     def _masks(self, padded: int, window: int, shift: int) -> tuple[Tensor, Tensor]:
-        """The different shift masks (kinds, window², window²) and each window's kind (windows,)."""
+        """The distinct shift masks (kinds, window², window²) and each window's kind."""
         if not shift:
             return torch.zeros(1, self.length, self.length), torch.zeros(self.count, dtype=torch.int64)
         masks, kinds = torch.unique(shift_mask(padded, window).flatten(1), dim=0, return_inverse=True)
@@ -52,9 +52,10 @@ class Windows:
     def tables(self, views: int) -> tuple[Tensor, Tensor, Tensor]:
         """The row numbers for that many views, int32.
 
-        Where q, k and v of each window, head and token lie among the head-sized pieces of the qkv matrix (3, views *
-        windows, heads * window²), whose row after the last token stands for padding; where each token and head lies
-        among the attended pieces (views * side² * heads,); each window's kind (views * windows,).
+        First the position of q, k and v of each window, head and token among the head-sized pieces of the qkv matrix
+        (3, views * windows, heads * window²), whose row after the last token stands for padding; then the position of
+        each token and head among the attended pieces (views * side² * heads,); then each window's kind (views *
+        windows,).
         """
         if views not in self._tables:
             self._tables = {views: self._build(views)}  # one batch size at a time
@@ -108,7 +109,10 @@ class Block:
             self._fc2.onto(part, gelu_(hidden))
 
     def _project(self, x: Tensor) -> Tensor:
-        """(tokens, C) -> (tokens + 1, 3 C); the last row is what padding (zeros after the norm) becomes."""
+        """(tokens, C) -> (tokens + 1, 3 C).
+
+        The last row is the value of padding (zeros after the norm).
+        """
         qkv = self._scratch.take("qkv", len(x) + 1, 3 * x.shape[1])
         for part, out in chunks(qkv.shape[1], x, qkv[:-1]):
             self._qkv.into(out, self._norm1(part))
@@ -180,9 +184,9 @@ class Backbone:
         return [Block(block, windows[i % 2], self._scratch) for i, block in enumerate(blocks)]
 
     def maps(self, patches: Tensor, views: int) -> Iterator[Tensor]:
-        """Takes patches (views * side², 48) -> the embedded patches, then each stage's normed map: (views * side², C).
+        """Takes patches (views * side², 48) -> the embedded patches and each stage's map.
 
-        A map is valid until the next one is asked for.
+        Maps are (views * side², C), normalised, and valid until the next one is requested.
         """
         side = self._side
         x = self._scratch.take("tokens0", len(patches), self._embed.weight.shape[1])

@@ -1,8 +1,8 @@
-"""3 x 3 convolutions over rows of pixels, as matrix products, and the norm that follows them.
+"""3 x 3 convolutions over rows of pixels as matrix products, and their norm.
 
-A picture is a matrix of rows (one pixel each, channels last) inside a border of zeros; strips of it are laid out as
-one row of nine neighbours per pixel and multiplied by the weights. That runs at the speed of the matrix product, which
-on processors with matrix units is several times that of their convolution. The module does not know the network.
+An image is a matrix of rows (one pixel each, channels last) inside a border of zeros. Strips of it are laid out as one
+row of nine neighbours per pixel and multiplied by the weights. On CPUs with matrix units this is several times as fast
+as their convolution.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from services.segmentation.ben2.cpu.scratch import Scratch
 
 EPSILON = 1e-5  # of InstanceNorm
 
-# What a 3-tap filter over a picture doubled in size (each pixel repeated) is to the two original pixels around it:
+# A 3-tap filter over an image doubled in size (each pixel repeated), applied to the two original pixels around it:
 # [parity of the place, original pixel, tap].
 DOUBLED_TAPS = torch.tensor([[[1.0, 1.0, 0.0], [0.0, 0.0, 1.0]], [[1.0, 0.0, 0.0], [0.0, 1.0, 1.0]]])
 
 
 def bordered(scratch: Scratch, name: str, views: int, side: int, channels: int) -> tuple[Tensor, Tensor]:
-    """A buffer (views, side + 2, side + 2, channels) whose border is zero, and its inside, to be written.
+    """A buffer (views, side + 2, side + 2, channels) with a zero border.
 
-    The inside is a view (views, side, side, channels) of the buffer.
+    Also returns its inside, a view (views, side, side, channels), to be written.
     """
     whole = scratch.take(name, views, side + 2, side + 2, channels)
     clear_border(whole)
@@ -39,7 +39,7 @@ def clear_border(x: Tensor) -> None:
 
 
 class Conv3:
-    """A 3 x 3 convolution; `normed` says that an InstanceNorm follows, which would take the bias away again."""
+    """A 3 x 3 convolution; `normed`: an InstanceNorm follows, which cancels the bias."""
 
     def __init__(self, layer: nn.Conv2d, scratch: Scratch, *, normed: bool = True) -> None:
         weight = layer.weight.detach()  # (outputs, inputs, 3, 3)
@@ -49,15 +49,18 @@ class Conv3:
         self.channels = len(weight)
 
     def __call__(self, x: Tensor, out: Tensor) -> Tensor:
-        """Takes x (views, side + 2, side + 2, inputs), its border zero -> out (views, side², outputs)."""
+        """Convolve x (views, side + 2, side + 2, inputs) -> out (views, side², outputs).
+
+        The border of x is zero.
+        """
         return convolve(x, self._weight, self._bias, 3, out, self._scratch)
 
 
 class DoubledConv3:
-    """A 3 x 3 convolution of a picture doubled in size (nearest), computed at the original size.
+    """A 3 x 3 convolution of an image doubled in size (nearest), at the original size.
 
     Each output pixel sees only 2 x 2 original ones, so four products with a quarter of the pixels each and 4 of 9 taps
-    do the work of the doubled picture.
+    do the work.
     """
 
     def __init__(self, layer: nn.Conv2d, scratch: Scratch) -> None:
@@ -68,16 +71,20 @@ class DoubledConv3:
         self._weight = folded.reshape(4 * inputs, 4 * outputs).to(scratch.dtype)
 
     def __call__(self, x: Tensor, out: Tensor) -> Tensor:
-        """Takes x (1, n + 2, n + 2, inputs), its border zero -> out (1, (n + 1)², 4 * outputs).
+        """Convolve x (1, n + 2, n + 2, inputs) -> out (1, (n + 1)², 4 * outputs).
 
-        Row (p, q) of `out` holds the 2 x 2 output pixels (2 p + a, 2 q + b) of the picture of side 2 n inside a border
-        of one pixel, in the order (a, b, channel). What falls on the border is not part of the picture.
+        The border of x is zero. Row (p, q) of `out` holds the 2 x 2 output pixels (2 p + a, 2 q + b) of the image of
+        side 2 n inside a border of one pixel, in the order (a, b, channel). Pixels on the border are not part of the
+        image.
         """
         return convolve(x, self._weight, None, 2, out, self._scratch)
 
 
 def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, taps: int, out: Tensor, scratch: Scratch) -> Tensor:
-    """Takes x (views, H, W, C), weight (taps² C, outputs) -> out (views, (H - taps + 1) (W - taps + 1), outputs)."""
+    """Convolve x (views, H, W, C) with weight (taps² C, outputs).
+
+    -> out (views, (H - taps + 1) (W - taps + 1), outputs).
+    """
     neighbours = x.unfold(1, taps, 1).unfold(2, taps, 1).permute(0, 1, 2, 4, 5, 3)  # (views, h, w, taps, taps, C)
     views, h, w = neighbours.shape[:3]
     step = max(1, chunk(len(weight)) // w)
@@ -94,14 +101,14 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, taps: int, out: Ten
 
 
 def instance_affine(x: Tensor, excluded: int = 0) -> tuple[Tensor, Tensor]:
-    """(pixels, C) -> scale and shift (C,) in its dtype, with which x * scale + shift is InstanceNorm of x.
+    """(pixels, C) -> scale and shift (C,) of its InstanceNorm, x * scale + shift.
 
-    `excluded` pixels of x are zeros that are not part of the picture.
+    `excluded` pixels of x are zeros that are not part of the image.
     """
     pixels, channels = x.shape
     mean = torch.zeros(channels)
     variance = torch.zeros(channels)
-    # momentum 1: the "running" statistics are this picture's, in float32 whatever the dtype of x
+    # momentum 1: the "running" statistics are this image's, in float32 for every dtype of x
     torch.batch_norm_update_stats(x.view(1, 1, pixels, channels).permute(0, 3, 1, 2), mean, variance, 1.0)
     total = mean.double() * pixels
     squares = variance.double() * (pixels - 1) + total * mean

@@ -1,7 +1,4 @@
-"""The refinement block over rows of pixels, in place.
-
-The module does not know the rest of the decoder.
-"""
+"""The refinement block over rows of pixels, in place."""
 
 from __future__ import annotations
 
@@ -20,8 +17,8 @@ from services.segmentation.ben2.decoder import CrossAttention, Refinement
 class FoldedAttention:
     """Single-head attention whose keys and values are the same rows.
 
-    With one head, softmax(q kᵀ) v W is linear on both sides of the softmax: the key weights go into the query's, the
-    value weights into the output's, and what is constant over the keys falls out of the softmax.
+    With one head, softmax(q kᵀ) v W is linear on both sides of the softmax: the key weights fold into the query's and
+    the value weights into the output's, and constants over the keys cancel in the softmax.
     """
 
     def __init__(self, attention: CrossAttention, dtype: torch.dtype) -> None:
@@ -57,14 +54,17 @@ class Refine:
             self._take_over(local, whole, side)
 
     def _weigh(self, local: Tensor, whole: Tensor, side: int) -> None:
-        """Multiply every pixel of the quadrants by the saliency of its place in the whole picture."""
+        """Multiply every pixel of the quadrants by its saliency in the whole image."""
         half = side // 2
         saliency = torch.addmm(self._saliency.bias, whole, self._saliency.weight).sigmoid_()
         saliency = saliency.view(2, half, 1, 2, half, 1).permute(0, 3, 1, 2, 4, 5)
         local *= saliency.expand(2, 2, half, 2, half, 2).reshape(4, side * side, 1)
 
     def _pools(self, whole: Tensor, side: int) -> list[Tensor]:
-        """Per quarter of the whole picture (side², C): its averages at every ratio as rows (m, C)."""
+        """The averages of each quarter of the whole image (side², C), as rows (m, C).
+
+        One set per ratio.
+        """
         quarters = whole.view(2, side // 2, 2, side // 2, -1).transpose(1, 2).flatten(0, 1).permute(0, 3, 1, 2)
         pools = [functional.avg_pool2d(quarters, ratio // 2).flatten(2) for ratio in self._pool_ratios]
         return list(torch.cat(pools, 2).transpose(1, 2).contiguous())
@@ -87,7 +87,7 @@ class Refine:
             part.copy_(self._norm2(self._linear4.onto(part, gelu_(hidden))))
 
     def _take_over(self, local: Tensor, whole: Tensor, side: int) -> None:
-        """Add every second pixel of the joined quadrants to the whole picture."""
+        """Add every second pixel of the joined quadrants to the whole image."""
         half = side // 2
         target = whole.view(2, half, 2, half, -1).transpose(1, 2)
         target += local.view(2, 2, side, side, -1)[:, :, ::2, ::2]

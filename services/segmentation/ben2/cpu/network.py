@@ -1,8 +1,8 @@
-"""BEN2 over rows of pixels and tokens: the whole forward pass with weights prepared once.
+"""The BEN2 forward pass over rows of pixels and tokens, with prepared weights.
 
-Computes the same function as `services.segmentation.ben2.network.BEN2` in float32 or bfloat16, for inference on a
-processor. What is exact algebra is folded: the shallow features are computed only at the places that are looked at,
-convolutions of doubled pictures at the original size. The module does not know image files or devices.
+Computes the same function as `services.segmentation.ben2.network.BEN2` in float32 or bfloat16, for inference on a CPU.
+Exact algebra is folded: shallow features are computed only where they are used, convolutions of doubled images at the
+original size.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from services.segmentation.ben2.network import BEN2
 
 
 class PreparedBEN2:
-    """The prepared network; owned by one thread, since its buffers are reused from call to call."""
+    """The prepared network; owned by one thread, because it reuses its buffers."""
 
     def __init__(self, network: BEN2, dtype: torch.dtype) -> None:
         config = network.config
@@ -53,7 +53,10 @@ class PreparedBEN2:
         return self._mask(x, patches[:, :4], views)
 
     def _patches(self, x: Tensor) -> Tensor:
-        """(B, 3, S, S) -> (B, 5, side², 48): the 4 x 4 patches of the four quadrants and of the half-size picture."""
+        """(B, 3, S, S) -> (B, 5, side², 48).
+
+        The 4 x 4 patches of the four quadrants and of the half-size image.
+        """
         side = self._config.stage_sides[0]
         patches = self._scratch.take("patches", len(x), VIEWS, side, side, 3, PATCH_SIZE, PATCH_SIZE)
         quadrants = x.view(-1, 3, 2, side, PATCH_SIZE, 2, side, PATCH_SIZE).permute(0, 2, 5, 3, 6, 1, 4, 7)
@@ -87,7 +90,7 @@ class PreparedBEN2:
         return norm_gelu(conv(padded, self._scratch.take(name, views, side * side, conv.channels)))
 
     def _localized(self, x: Tensor, side: int) -> Tensor:
-        """The coarsest views (B * 5, side², D) after they met."""
+        """The coarsest views (B * 5, side², D) after localization."""
         maps = x.float().transpose(1, 2).reshape(-1, VIEWS, x.shape[-1], side, side)
         local, whole = self._localize(maps[:, :4], maps[:, 4])
         joined = torch.cat((local, whole[:, None]), dim=1).flatten(0, 1)
@@ -95,10 +98,10 @@ class PreparedBEN2:
 
 
 class MaskHead:
-    """From decoded views to the mask: the part that works at the picture's own resolution.
+    """From decoded views to the mask, at the image's own resolution.
 
-    It takes the pictures of a batch one after the other: one alone keeps every core busy with matrices of 100,000 rows
-    and more, and its full-size map is by far the largest buffer.
+    It processes a batch image by image: one alone keeps every core busy, and its full-size map is by far the largest
+    buffer.
     """
 
     def __init__(self, network: BEN2, scratch: Scratch) -> None:
@@ -113,7 +116,10 @@ class MaskHead:
         self._output_bias = 0.0 if output.bias is None else float(output.bias)
 
     def __call__(self, x: Tensor, patches: Tensor, views: Tensor) -> Tensor:
-        """Takes x (B, 3, S, S), its patches (B, 4, (S / 8)², 48), views (B * 5, (S / 8)², D) -> (B, 1, S, S)."""
+        """Compute the masks (B, 1, S, S).
+
+        x: (B, 3, S, S); its patches (B, 4, (S / 8)², 48); views (B * 5, (S / 8)², D).
+        """
         size = x.shape[-1]
         out = torch.empty(len(x), 1, size, size)
         decoded_views = views.view(len(x), VIEWS, *views.shape[1:])
@@ -124,7 +130,10 @@ class MaskHead:
         return out
 
     def _quarter_size(self, views: Tensor, patches: Tensor, side: int) -> Tensor:
-        """Views (5, side², D) and patches (4, side², 48) -> (1, 2 side + 2, 2 side + 2, D) inside a zero border."""
+        """Join views (5, side², D) and patches (4, side², 48) inside a zero border.
+
+        -> (1, 2 side + 2, 2 side + 2, D).
+        """
         dim = views.shape[-1]
         padded, inside = bordered(self._scratch, "bordered", 1, 2 * side, dim)
         whole = _resized(views[4:], side, 2 * side).view(inside.shape)
@@ -140,7 +149,10 @@ class MaskHead:
         return padded
 
     def _half_size(self, x: Tensor, picture: Tensor) -> Tensor:
-        """Takes x (1, n + 2, n + 2, D) and the picture (3, 4 n, 4 n) -> (1, 2 n + 2, 2 n + 2, D), its border zero."""
+        """Double x (1, n + 2, n + 2, D) to (1, 2 n + 2, 2 n + 2, D), adding the image.
+
+        The image is (3, 4 n, 4 n). The border is zero.
+        """
         n, dim = x.shape[1] - 2, x.shape[3]
         rows = self._upsample1(x, self._scratch.take("head0", 1, (n + 1) ** 2, 4 * dim))
         blocks = rows.view(n + 1, n + 1, 2, 2, dim)
@@ -151,7 +163,7 @@ class MaskHead:
         seen = around.unfold(1, PATCH_SIZE, 2).unfold(2, PATCH_SIZE, 2).permute(1, 2, 0, 3, 4)  # (2n + 2, 2n + 2, …)
         step = max(1, chunk(dim) // (4 * n + 4))
         for top in range(0, n + 1, step):
-            part = blocks[top : top + step].transpose(1, 2)  # (step, 2, n + 1, 2, D): rows of the doubled picture
+            part = blocks[top : top + step].transpose(1, 2)  # (step, 2, n + 1, 2, D): rows of the doubled image
             target = doubled[0, 2 * top : 2 * (top + step)]
             gelu_(torch.addcmul(shift, part, scale, out=target.view(part.shape)))
             strip = seen[2 * top : 2 * (top + step)]
@@ -182,7 +194,10 @@ class MaskHead:
 
 
 def _clear_block_border(blocks: Tensor, top: int, n: int) -> None:
-    """Zero what lies on the border in rows `top` and on of `DoubledConv3`'s output (rows, n + 1, 2, 2, C)."""
+    """Zero the border in rows from `top` of `DoubledConv3`'s output.
+
+    (rows, n + 1, 2, 2, C).
+    """
     if top == 0:
         blocks[0, :, 0] = 0
     if top + len(blocks) == n + 1:
@@ -205,9 +220,10 @@ def _resized(x: Tensor, side: int, to: int) -> Tensor:
 
 
 def _shallow_at_centres(layer: nn.Conv2d, dtype: torch.dtype) -> Linear:
-    """The shallow 3 x 3 convolution followed by the mean of a 2 x 2 block, as one product with a 4 x 4 patch.
+    """The shallow 3 x 3 convolution and the mean of a 2 x 2 block, as one product.
 
-    Bilinear reduction to a half or a quarter looks at nothing but the 2 x 2 block in the middle of each place.
+    Bilinear reduction to a half or a quarter uses only the 2 x 2 block in the middle of each place, so the product
+    takes a 4 x 4 patch.
     """
     weight = functional.pad(layer.weight.detach(), (0, 1, 0, 1))  # (D, 3, 4, 4)
     moved = torch.stack([weight.roll((dy, dx), (2, 3)) for dy in (0, 1) for dx in (0, 1)])

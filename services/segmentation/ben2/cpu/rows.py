@@ -1,7 +1,6 @@
-"""Matrix steps over rows of channels, written in place or into given buffers.
+"""Matrix steps over rows of channels, in place or into given buffers.
 
-Everything in the prepared network is a matrix of rows (one token or pixel each) times a small weight. The module knows
-rows only, neither windows nor pictures.
+The prepared network is matrices of rows (one token or pixel each) times small weights.
 """
 
 from __future__ import annotations
@@ -16,15 +15,15 @@ CHUNK_ELEMENTS = 2**22
 
 
 def chunk(width: int) -> int:
-    """How many rows go through a chain of steps together when the widest step has `width` columns.
+    """Rows per chunk for a chain of steps whose widest has `width` columns.
 
-    Few enough to stay in the cache from step to step, enough that the threads seldom wait for each other.
+    Few enough to stay in the cache, enough that threads seldom wait for each other.
     """
     return max(256, CHUNK_ELEMENTS // width)
 
 
 def chunks(width: int, *matrices: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """The matching rows of matrices with as many rows each, `chunk(width)` at a time."""
+    """Matching rows of matrices of equal height, `chunk(width)` at a time."""
     return zip(*(torch.split(matrix, chunk(width)) for matrix in matrices), strict=True)
 
 

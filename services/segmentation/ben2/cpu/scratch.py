@@ -1,8 +1,7 @@
 """Buffers that outlive a call.
 
-A large tensor that is allocated anew costs more in page faults than most layers cost in arithmetic, so every large
-intermediate result of the prepared network is written into a named buffer that stays. The module does not know what the
-names stand for: two results may share a name when they are never needed at the same time.
+Allocating a large tensor costs more in page faults than most layers cost in arithmetic, so every large intermediate
+result goes into a named buffer. Two results may share a name if they are never needed at the same time.
 """
 
 from __future__ import annotations
@@ -14,17 +13,20 @@ from torch import Tensor
 
 
 class Scratch:
-    """Named buffers of one dtype; grown when asked for more, never shrunk, owned by one thread."""
+    """Named buffers of one dtype, owned by one thread.
+
+    They grow on demand and never shrink.
+    """
 
     def __init__(self, dtype: torch.dtype) -> None:
         self.dtype = dtype
         self._buffers: dict[str, Tensor] = {}
 
     def take(self, name: str, *shape: int) -> Tensor:
-        """A contiguous tensor of `shape` over the buffer `name`; its content is whatever was left there."""
+        """A contiguous tensor of `shape` over the buffer `name`, with arbitrary content."""
         size = math.prod(shape)
         buffer = self._buffers.get(name)
         if buffer is None or buffer.numel() < size:
-            self._buffers.pop(name, None)  # free the old one before the new one is there
+            self._buffers.pop(name, None)  # free the old buffer before allocating the new one
             buffer = self._buffers[name] = torch.empty(size, dtype=self.dtype)
         return buffer[:size].view(shape)

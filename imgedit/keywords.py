@@ -34,6 +34,12 @@ def refusing_unknown(*further: str) -> Callable[[Callable[P, R]], Callable[P, R]
     return decorate
 
 
+def refusing_unknown_fields(cls: type[R]) -> type[R]:
+    """Have a dataclass raise TypeError for unknown fields."""
+    cls.__init__ = refusing_unknown()(cls.__init__)  # type: ignore[method-assign]
+    return cls
+
+
 def accepting(options: type[Any]) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Spell out a function's `**options` as the keys of a TypedDict.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from imgedit import output_files
+from imgedit.call_errors import in_python
 from imgedit.errors import ImgeditError, from_status
 from imgedit.progress import Progress
 from imgedit.v1 import edit_pb2, progress_pb2
@@ -31,6 +33,9 @@ class EditResult:
     """
 
     message: edit_pb2.EditResponse
+
+    def __hash__(self) -> int:
+        return hash((self.request_id, self.seed))  # a message has no hash
 
     def __repr__(self) -> str:
         size = f"{self.width}x{self.height}"
@@ -68,15 +73,17 @@ class EditResult:
     def save(self, path: str | Path) -> Path:
         """Write the file of the result, whole or not at all; returns its path.
 
-        Raises ValueError where the name's ending says another format, OSError where it cannot be written.
+        The name must have an ending of the result's format: .png, .jpg, .jpeg, .jfif or .webp. Raises ValueError for
+        another ending or none, OSError where the file cannot be written.
         """
         path = Path(path)
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "is a folder; name a file in it", str(path))
         wanted = _ENDINGS.get(path.suffix.lower())
-        if wanted is not None and wanted != self.format:
-            raise ValueError(
-                f"{path}: the result is a {self.format} file; name it so, or ask for "
-                f"output=Output(format={wanted.lower()!r})"
-            )
+        if wanted != self.format:
+            endings = " or ".join(ending for ending, format in _ENDINGS.items() if format == self.format)
+            other = f", or ask for output=Output(format={wanted.lower()!r})" if wanted else ""
+            raise ValueError(f"{path}: the result is a {self.format} file; its name must end in {endings}{other}")
         output_files.write_whole(path, self.output_image)
         return path
 
@@ -160,8 +167,11 @@ class EditResult:
 class EditStatus:
     """Where an edit is.
 
-    progress: while it is queued or runs. result: once it has succeeded and while the server keeps the answer. error:
-    why it failed or was cancelled.
+    state: "queued", "running", "succeeded", "failed" or "cancelled".
+    is_over: whether it has ended, in one of the last three states.
+    progress: while it is queued or runs.
+    result: once it has succeeded and while the server keeps the answer.
+    error: why it failed or was cancelled.
     """
 
     request_id: str
@@ -172,7 +182,7 @@ class EditStatus:
 
     @property
     def is_over(self) -> bool:
-        """Whether it has ended, however."""
+        """Whether it has ended: "succeeded", "failed" or "cancelled"."""
         return self.state not in ("queued", "running")
 
 
@@ -206,7 +216,7 @@ def status_of(found: edit_pb2.GetEditResponse) -> EditStatus:
         state=state,
         progress=progress if state in ("queued", "running") else None,
         result=EditResult(found.result) if found.HasField("result") else None,
-        error=from_status(found.error) if found.HasField("error") else None,
+        error=in_python(from_status(found.error)) if found.HasField("error") else None,
     )
 
 

@@ -22,7 +22,7 @@ from rich.markup import escape
 from imgedit import installation
 from imgedit.cli import exit_codes, field_names, korean
 from imgedit.cli.exit_codes import ExitCode
-from imgedit.errors import ImgeditError
+from imgedit.errors import ImgeditError, LocalError
 from imgedit.json_text import json_line
 
 out = Console()
@@ -125,7 +125,8 @@ def plain(text: str) -> str:
 def message(error: Exception) -> str:
     """An error's message in the reader's language."""
     if isinstance(error, ImgeditError):
-        return field_names.in_options(error.korean if language() == "ko" else error.message)
+        is_translated = not isinstance(error, LocalError) or error.korean != error.default_korean
+        return field_names.in_options(error.korean if language() == "ko" and is_translated else error.message)
     if isinstance(error, OSError) and error.filename:
         return f"{error.filename}: {error.strerror}"
     return str(error) or type(error).__name__
@@ -159,7 +160,12 @@ def fail(text: str, code: ExitCode = ExitCode.FAILED) -> NoReturn:
 def need_servers() -> None:
     """End with exit code 1 if only the client is installed."""
     if not installation.has_servers():
-        fail(installation.NO_SERVERS)
+        fail(
+            say(
+                "this command needs code of the servers, and only the client is installed here; run it in a checkout "
+                "(git clone, then make install) or in a container image of the project"
+            )
+        )
 
 
 def is_there(path: Path) -> bool:

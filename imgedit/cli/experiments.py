@@ -112,9 +112,14 @@ def _print_features(features: Sequence[edit_pb2.Feature]) -> None:
     column = max((cell_len(feature.id) for feature in features), default=0) + 2
     for feature in features:
         state = "" if feature.available else say(" (not available now)")
-        name, *rest = wrapped(feature.name + state, width() - column - 2) or [""]
+        name, *rest = wrapped(_name(feature) + state, width() - column - 2) or [""]
         _print([f"  {feature.id}{' ' * (column - cell_len(feature.id))}{name}"])
         _print(" " * (2 + column) + line for line in rest)
+
+
+def _name(feature: edit_pb2.Feature) -> str:
+    """The catalogue's name, and what it is used for in the reader's language."""
+    return " – ".join(dict.fromkeys(filter(None, (feature.name, feature.task.get(language(), "")))))
 
 
 def _print_options(features: Sequence[edit_pb2.Feature]) -> None:
@@ -124,12 +129,20 @@ def _print_options(features: Sequence[edit_pb2.Feature]) -> None:
     for feature in features:
         out.print()
         _print_features([feature])
+        _print_examples(feature)
         _print_rows({option: text for option, text in rows[feature.id].items() if (option, text) not in common})
     if common:
         out.print()
         _print([f"  {say('Every feature of this experiment also takes:')}"])
         first = next(iter(rows.values()))
         _print_rows({option: text for option, text in first.items() if (option, text) in common})
+
+
+def _print_examples(feature: edit_pb2.Feature) -> None:
+    prompts = filter(None, (example.prompt.get(language(), "") for example in feature.examples))
+    for prompt in prompts:
+        text = say("for example: {prompt}", prompt=prompt)
+        _print(f"{_INDENT}{line}" for line in wrapped(text, width() - len(_INDENT)))
 
 
 def _print_rows(rows: dict[str, str]) -> None:

@@ -373,6 +373,11 @@ HELP: dict[str, str] = {
 """Of usage lines, descriptions, options and groups."""
 
 MESSAGES: dict[str, str] = {
+    "this command needs code of the servers, and only the client is installed here; run it in a checkout "
+    "(git clone, then make install) or in a container image of the project": (
+        "이 명령에는 서버의 코드가 필요한데 여기에는 클라이언트만 설치되어 있습니다. "
+        "체크아웃(git clone 후 make install)이나 프로젝트의 컨테이너 이미지에서 실행하세요"
+    ),
     "{path} is an input of this command, which is never written over; name another file": (
         "{path}은(는) 이 명령의 입력 파일이라 덮어쓰지 않습니다. 다른 파일을 지정하세요"
     ),
@@ -400,6 +405,7 @@ MESSAGES: dict[str, str] = {
         "기능별 옵션은 `imgedit experiments ID`로 볼 수 있습니다. 예: {id}"
     ),
     "not available now: {services} not serving": "지금은 쓸 수 없습니다: {services} 서비스가 응답하지 않습니다",
+    "for example: {prompt}": "예: {prompt}",
     " (not available now)": " (지금은 쓸 수 없음)",
     "required": "필수",
     "default {value}": "기본값 {value}",

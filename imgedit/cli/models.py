@@ -18,7 +18,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from imgedit.cli import adopt, convert, exit_codes
-from imgedit.cli.console import fail, need_folder, out, print_json
+from imgedit.cli.console import fail, message, need_folder, out, print_json
 from imgedit.cli.exit_codes import ExitCode
 from imgedit.cli.help_layout import Command, Group
 from imgedit.errors import ModelDownloadError
@@ -188,7 +188,7 @@ def _pull(source: model_registry.Source, folder: Path, endpoint: str, *, send_to
             source, folder, endpoint=endpoint, say=lambda line: _tell(f"  {line}"), send_token=send_token
         )
     except ModelDownloadError as error:
-        fail(error.message, exit_codes.exit_code_of(error))
+        fail(message(error), exit_codes.exit_code_of(error))
     computed = sum(file.sha256_from == "computed" for file in locked.files.values())
     target = (folder / source.folder).as_posix()
     _tell(

@@ -26,7 +26,8 @@ _ATTEMPTS, _PAUSE_SECONDS = 10, 0.05
 class Record:
     """A running stack.
 
-    started: seconds since 1970. programs: their addresses. ready: whether all of them have served.
+    started: seconds since 1970. programs: where each listens. ready_at: port and path of the plain HTTP readiness of
+    those that have one. ready: whether all have served.
     """
 
     base_port: int
@@ -35,6 +36,7 @@ class Record:
     logs: str
     programs: dict[str, str] = field(default_factory=dict)
     ready: bool = False
+    ready_at: dict[str, tuple[int, str]] = field(default_factory=dict)
 
 
 class InUse(Exception):

@@ -9,6 +9,7 @@ import grpc
 
 from imgedit.errors import (
     ContentRefused,
+    DeadlineExceeded,
     ExperimentNotFound,
     FeatureNotFound,
     ImgeditError,
@@ -55,8 +56,8 @@ def status(error: ImgeditError) -> int:
 
 
 def headers(error: ImgeditError) -> dict[str, str]:
-    """Headers that tell OpenAI's SDKs whether and when to retry."""
-    may_help = isinstance(error, TryLater) and not isinstance(error, OutOfMemory)
+    """The headers that tell OpenAI's SDKs whether and when to retry."""
+    may_help = isinstance(error, TryLater) and not isinstance(error, OutOfMemory | DeadlineExceeded)
     found = {"x-should-retry": "true" if may_help else "false"}
     if error.retry_after_seconds is not None:
         found["retry-after-ms"] = str(round(error.retry_after_seconds * 1000))

@@ -51,7 +51,10 @@ def length(parts: Parts) -> int:
 
 
 def slices(parts: Parts) -> Iterator[bytes]:
-    """The text in pieces of at most 256 KiB, since each waits in memory until its caller reads it."""
+    """The text in pieces of at most 256 KiB.
+
+    Each waits in memory until its caller reads it.
+    """
     for part in parts:
         view = memoryview(part if isinstance(part, bytes) else part.data)
         for start in range(0, len(view), _SLICE):

@@ -82,7 +82,7 @@ async def test_the_models_are_the_experiments_and_their_features(at: Door) -> No
     found = [model.id async for model in at.client.models.list()]
     assert found[:3] == ["ben2_flux_fill", INPAINTING, OUTPAINTING]
     assert APPEARANCE in found
-    assert len(found) == len(set(found)) == 8
+    assert len(found) == len(set(found)) == 10
 
 
 async def test_a_prompt_alone_edits_by_instruction_and_the_answer_says_with_what(at: Door) -> None:

@@ -17,8 +17,8 @@ import typer
 from imgedit.cli.console import fail, out, plain, print_json, say
 from imgedit.cli.exit_codes import ExitCode
 from imgedit.local import running
-from imgedit.local.ports import is_free
-from imgedit.local.supervisor import STOP_SECONDS, serving_fault
+from imgedit.local.services import SERVICES
+from imgedit.local.supervisor import STOP_SECONDS, readiness_fault, serving_fault
 
 BasePort = Annotated[
     int | None, typer.Option(help="Port of the orchestrator of one stack. [default: every stack of this user]")
@@ -76,17 +76,18 @@ def _records(base_port: int | None) -> list[running.Record]:
 
 def _faults(record: running.Record) -> dict[str, str | None]:
     """Why each program does not serve; None where it does."""
-    return {name: _fault(name, address) for name, address in record.programs.items()}
+    return {name: _fault(record, name) for name in record.programs}
 
 
-def _fault(name: str, address: str) -> str | None:
-    """A program's fault, or None.
+def _fault(record: running.Record, name: str) -> str | None:
+    """The fault of a program, or None.
 
-    The health of gRPC services is checked; the page and the edge must accept a connection.
+    A gRPC service is checked by its health at its public address, any other program as `up` checks it.
     """
-    if name not in ("studio", "edge"):
-        return serving_fault(address)
-    return f"{address}: nothing listens" if is_free(int(address.rpartition(":")[2])) else None
+    speaks_grpc = name.partition("-")[0] in SERVICES
+    if speaks_grpc or name not in record.ready_at:
+        return serving_fault(record.programs[name])
+    return readiness_fault(*record.ready_at[name])
 
 
 def _print(record: running.Record, faults: dict[str, str | None]) -> None:
@@ -106,4 +107,5 @@ def _described(record: running.Record, faults: dict[str, str | None]) -> dict[st
         name: {"address": record.programs[name], "serving": fault is None, **({"reason": fault} if fault else {})}
         for name, fault in faults.items()
     }
-    return {**asdict(record), "programs": programs}
+    told = {key: value for key, value in asdict(record).items() if key != "ready_at"}
+    return {**told, "programs": programs}

@@ -165,7 +165,7 @@ def _now() -> str:
 def _start(stack: stacks.Stack, held: running.Held) -> None:
     """Start all and name each when it serves."""
     stack.start()
-    held.write(replace(held.record, programs=stack.addresses))
+    held.write(replace(held.record, programs=stack.addresses, ready_at=stack.ready_at))
     with out.status("loading models …") as status:
         for name in stack.wait_until_serving(on_wait=lambda reasons: out.print(escape(f"waiting for {reasons}"))):
             out.print(f"[green]SERVING[/] {name:13} {stack.address(name)}")

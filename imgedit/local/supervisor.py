@@ -11,7 +11,7 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
@@ -104,13 +104,15 @@ class _Process:
 class Stack:
     """The running services.
 
-    `environment` is added to every service's own; `devices` holds the device of a replica by its name.
+    `environment` is added to every service's own; `devices` holds the device of a replica by its name. `services` are
+    the model services that run.
     """
 
     ports: Ports
     logs: Path
     environment: Mapping[str, str]
     devices: Mapping[str, str] = field(default_factory=dict)
+    services: Collection[str] = SERVICES[1:]
     _processes: dict[str, _Process] = field(default_factory=dict)
 
     @property
@@ -220,7 +222,7 @@ class Stack:
 
     def _programs(self) -> Iterator[Program]:
         """The programs in start order."""
-        for service in SERVICES[1:]:
+        for service in self.services:
             yield from (self._service(service, name) for name in self.ports.names(service))
         if self.ports.has_sidecar:
             yield self._sidecar()

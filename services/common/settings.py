@@ -100,6 +100,7 @@ class ModelSettings(ServiceSettings):
 class DiffusionSettings(ModelSettings):
     """The additional settings of the two diffusion services."""
 
+    folder: str = Field(description="folder of the model inside `models`, in diffusers layout")
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field(
         "auto",
         description="number format of the model; auto = bfloat16 on cuda, float32 on cpu; the VAE never uses float16",

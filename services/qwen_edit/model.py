@@ -37,7 +37,6 @@ from services.diffusion.networks.guidance import CfgBatch, extrapolated
 from services.diffusion.networks.kept_keys import KeyedForward
 from services.diffusion.networks.loading import Recipe, Source
 from services.diffusion.networks.lora import LoraFile
-from services.diffusion.networks.memory_plan import Activations
 from services.diffusion.networks.network import Network
 from services.diffusion.networks.runtime_options import DEFAULT_RUNTIME, RuntimeOptions, takes_masks
 from services.diffusion.networks.token_region import TokenRegion, keyed_forward, tokens_of
@@ -48,6 +47,7 @@ from services.qwen_edit import gguf_names, vae
 from services.qwen_edit.attention import keep_keys
 from services.qwen_edit.conditioning import CONDITION_PIXELS, MULTIPLE, REFERENCE_PIXELS, Conditioner, scaled
 from services.qwen_edit.latent_mask import LatentMask
+from services.qwen_edit.memory_needs import ACTIVATIONS, MAX_IMAGES
 from services.qwen_edit.processor import load_processor
 from services.qwen_edit.prompt_length import TokenCounter
 from services.qwen_edit.prompt_rewriter import PromptRewriter
@@ -59,9 +59,6 @@ SERVICE = "qwen_edit"
 PIPELINE = "QwenImageEditPlusPipeline"
 PARTS = ("processor", "scheduler", "text_encoder", "tokenizer", "transformer", "vae")
 NETWORKS = ("text_encoder", "vae", "transformer")
-MAX_IMAGES = 3
-ACTIVATIONS = Activations(decode=1_350, step=375)
-"""Of the published sizes; a job looks at its answer, the first picture, of the same size, and the references."""
 
 CACHE_BYTES = 256 * 1024 * 1024
 

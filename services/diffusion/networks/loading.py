@@ -11,11 +11,12 @@ import torch
 
 from imgedit.errors import ModelLoadError
 from services.common.weights_faults import shortened
+from services.diffusion.activations import Activations
 from services.diffusion.networks import device as devices
 from services.diffusion.networks import flow
 from services.diffusion.networks.kept_keys import KeyKeeper
 from services.diffusion.networks.lora import LoraFile, LoraRegistry
-from services.diffusion.networks.memory_plan import Activations, Headroom, headroom, room_for_transformer
+from services.diffusion.networks.memory_plan import Headroom, headroom, room_for_transformer
 from services.diffusion.networks.network import Network
 from services.diffusion.networks.runtime_options import RuntimeOptions, compile_blocks, offloads
 from services.diffusion.networks.runtime_options import apply_runtime_options as apply_runtime

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from services.diffusion.activations import Activations
 from services.diffusion.networks import device as devices
 from services.diffusion.networks.offload import Offload, largest_layer, nbytes
 
@@ -13,17 +14,6 @@ WORKSPACE = 1024**3
 """Bytes for the workspaces of CUDA's libraries, remembered prompts and pictures, and gaps between tensors."""
 
 HOST = torch.device("cpu")
-
-
-@dataclass(frozen=True)
-class Activations:
-    """Bytes of activations in a two-byte format, counted on torch's meta device.
-
-    decode: of the VAE, per pixel. step: of the transformer, per pixel of all images of one job.
-    """
-
-    decode: int
-    step: int
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from imgedit.errors import ModelLoadError
 from imgedit.weights.gguf_header import TYPES, TensorEntry, read_header
 from services.common.weights_faults import refuse_unfit
 from services.diffusion.weights.checkpoint import read_json
+from services.diffusion.weights.gguf_linear import use_stored_linear
 from services.diffusion.weights.original_names import Layout, Shapes, joined_shape, prefix_of, shapes_of
 from services.diffusion.weights.reading import Meter, place
 
@@ -66,6 +67,7 @@ def load_transformer(
             for name, kind, raw in rows
         }
         _replace_with_gguf_linear(transformer, dtype, stored)
+        use_stored_linear(transformer)
         for name, tensor in stored.items():
             place(transformer, name, tensor)
     return transformer.eval().requires_grad_(False)

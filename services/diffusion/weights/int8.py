@@ -13,6 +13,8 @@ from torch import nn
 from torch.nn import functional
 
 LARGEST = 127
+CHUNK = 1024 * 1024
+"""Elements that are rounded at once, a bound on the scratch memory."""
 
 
 class Int8Linear(nn.Module):
@@ -37,11 +39,19 @@ class Int8Linear(nn.Module):
             self.hold(linear.weight.detach(), linear.weight.dtype)
 
     def hold(self, weight: torch.Tensor, dtype: torch.dtype) -> None:
-        """Round a dense weight to 8 bits. dtype: the layer's number format."""
-        numbers = weight.float()
-        scale = numbers.abs().amax(dim=1).clamp_min(torch.finfo(torch.float32).tiny) / LARGEST
-        self.weight = (numbers / scale[:, None]).round().to(torch.int8)
-        self.scale = scale.to(dtype)
+        """Round a dense weight to 8 bits, a few rows at a time.
+
+        dtype: the layer's number format.
+        """
+        held = torch.empty(weight.shape, dtype=torch.int8, device=weight.device)
+        scales = torch.empty(len(weight), dtype=dtype, device=weight.device)
+        step = max(1, CHUNK // weight.shape[1])
+        for begin in range(0, len(weight), step):
+            numbers = weight[begin : begin + step].to(torch.float32, copy=True)
+            scale = numbers.abs().amax(dim=1).clamp_min(torch.finfo(torch.float32).tiny) / LARGEST
+            held[begin : begin + step] = numbers.div_(scale[:, None]).round_()
+            scales[begin : begin + step] = scale
+        self.weight, self.scale = held, scales
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """(…, in) → (…, out)."""

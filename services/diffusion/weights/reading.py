@@ -10,7 +10,6 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal
 
@@ -61,7 +60,7 @@ def fill(stored: StoredNetwork, dtype: torch.dtype, device: torch.device, held: 
         if isinstance(layer, fp8.Fp8Linear):
             layer.hold(tensor, scale)
         elif layer is not None:
-            layer.hold(fp8.dense(tensor, scale, torch.float32), number)
+            layer.hold(tensor if scale is None else fp8.dense(tensor, scale, torch.float32), number)
         else:
             parameter = nn.Parameter(fp8.dense(tensor, scale, number), requires_grad=False)
             for each in shared.get(name, {name}):
@@ -72,28 +71,33 @@ def fill(stored: StoredNetwork, dtype: torch.dtype, device: torch.device, held: 
 def rows(stored: StoredNetwork, device: torch.device) -> Iterator[tuple[str, torch.Tensor, torch.Tensor | None]]:
     """Yield each parameter as stored, on the device, with its scale or None.
 
-    A scale is (1,) or (rows, 1) float32.
+    A scale is (1,) or (rows, 1) float32. One file is open at a time: the pages of a shard count as memory of
+    this process until it is closed.
     """
     meter = Meter(stored.folder, stored.nbytes)
     shapes = shapes_of(stored.network)
-    with ExitStack() as stack:
-        opened = {path: stack.enter_context(_opened(path)) for path in dict.fromkeys(stored.files.values())}
+    for path in dict.fromkeys(stored.files.values()):
+        with _opened(path) as file:
+            for entry in [name for name in stored.parts if stored.files[name] == path]:
+                tensor, scale = file.get_tensor(entry).to(device), _scale_of(entry, stored, device)
+                if entry in stored.swapped:
+                    tensor, scale = _halves_swapped(tensor), None if scale is None else _halves_swapped(scale)
+                start = 0
+                for part in stored.parts[entry]:
+                    stop = start + math.prod(shapes[part][:1])
+                    own = scale if scale is None or len(scale) == 1 else scale[start:stop]
+                    yield part, (tensor[start:stop] if shapes[part] else tensor).reshape(shapes[part]), own
+                    start = stop
+                meter.advance(stored.entries[entry].nbytes)
 
-        def read(entry: str) -> torch.Tensor:
-            tensor: torch.Tensor = opened[stored.files[entry]].get_tensor(entry)
-            return tensor.to(device)
 
-        for entry in sorted(stored.parts, key=lambda name: [*opened].index(stored.files[name])):
-            tensor, scale = read(entry), _scale(read(stored.scales[entry])) if entry in stored.scales else None
-            if entry in stored.swapped:
-                tensor, scale = _halves_swapped(tensor), None if scale is None else _halves_swapped(scale)
-            start = 0
-            for part in stored.parts[entry]:
-                stop = start + math.prod(shapes[part][:1])
-                own = scale if scale is None or len(scale) == 1 else scale[start:stop]
-                yield part, (tensor[start:stop] if shapes[part] else tensor).reshape(shapes[part]), own
-                start = stop
-            meter.advance(stored.entries[entry].nbytes)
+def _scale_of(entry: str, stored: StoredNetwork, device: torch.device) -> torch.Tensor | None:
+    """The entry's scale, which may be in another file."""
+    if entry not in stored.scales:
+        return None
+    name = stored.scales[entry]
+    with _opened(stored.files[name]) as file:
+        return _scale(file.get_tensor(name).to(device))
 
 
 def _opened(path: Path) -> Any:

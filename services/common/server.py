@@ -196,9 +196,10 @@ def run_process(
 
 
 def _left(code: int) -> int:
-    """Return the exit code, or end the process if a thread still computes.
+    """Return the exit code, or end the process if a device's thread computes.
 
-    Such a thread may be loading a large model. torch aborts if the interpreter ends under it, which looks like a crash.
+    A large model may be half loaded. torch aborts if the interpreter ends under such a thread, and that looks like a
+    crash.
     """
     if any(thread.name.endswith(DEVICE_THREADS) for thread in threading.enumerate()):
         logging.shutdown()

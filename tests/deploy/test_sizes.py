@@ -10,8 +10,8 @@ import torch
 from deploy import sizes
 from services.common.settings import DiffusionSettings
 from services.diffusion.networks import memory_plan
-from services.fill import model as fill
-from services.qwen_edit import model as qwen_edit
+from services.fill import memory_needs as fill
+from services.qwen_edit import memory_needs as qwen_edit
 from tests.deploy.kubernetes import K8S, Object, of_kind, pod, quantity, render
 from tests.deploy.test_kubernetes import rendered_with, settings_in
 from tests.support.published import FLUX, PARTS, QWEN

@@ -497,7 +497,7 @@ async def test_a_client_sends_no_token_in_clear_to_another_machine() -> None:
         with pytest.raises(SettingsError, match="without TLS"):
             EditClient(target, token="secret")
     with pytest.raises(SettingsError, match="without TLS") as caught:
-        SyncEditClient("edit.example.com", token="secret")
+        SyncEditClient("edit.example.com:50051", token="secret")
     assert "secret" not in str(caught.value)
     for target in ("localhost:50051", "[::1]:50051", "ipv6:[::1]:50051", "dns:///127.0.0.1:50051", "unix:/run/x"):
         await EditClient(target, token="secret").close()

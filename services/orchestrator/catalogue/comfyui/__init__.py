@@ -1,4 +1,5 @@
 """Import ComfyUI workflows as experiments.
 
 A file is read, its graph checked, the chain planned, and the plan written as YAML with reasons.
+Nothing here runs a workflow or imports a node.
 """

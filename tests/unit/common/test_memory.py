@@ -19,7 +19,7 @@ kept = blocks[::10]
 full = resident()
 del blocks
 before = resident()
-memory.release()()
+memory.memory_release()()
 print(full, before, resident(), len(kept))
 """
 

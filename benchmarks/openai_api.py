@@ -1,9 +1,9 @@
-"""What OpenAI's image API adds to an edit: the same edit over it and over gRPC, turn about.
+"""Measure the cost of OpenAI's image API: an edit over it and over gRPC, in turn.
 
     python -m benchmarks.openai_api [--megapixels 1] [--rounds 60]
 
-An EditService in a separate process answers at once with a picture that it was started with, so what is measured is
-all that the service adds: the credential's check, the form, the call behind it, base64, and the bytes in between. The
+An EditService in a separate process answers at once with a fixed picture. So the difference is the service's whole
+cost: the credential's check, the form, the call behind it, base64, and the bytes in between. The
 caller sends ready bytes and reads to the end, so its own work does not count. Paired differences, their median and
 quartiles, and the service's processor time per request. Ends with one JSON object.
 """

@@ -40,7 +40,7 @@ def main() -> int:
 
 
 def made() -> dict[Path, bytes]:
-    """What each file must hold."""
+    """The contents of each generated file."""
     prometheus = FOLDER / "prometheus"
     made_rules = {prometheus / "rules.yaml": rules.rules(), prometheus / "prometheusrule.yaml": prometheus_rule()}
     return {**envoy.files(), **dashboards(), **made_rules}

@@ -1,4 +1,4 @@
-"""What the project's own description says, for files that have to name it."""
+"""Facts from pyproject.toml for generated files."""
 
 from __future__ import annotations
 

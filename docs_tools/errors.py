@@ -10,7 +10,7 @@ import grpc
 from deploy.envoy.build import compile_protos
 from docs_tools.markdown import code, table, titled
 from docs_tools.protos import comments
-from imgedit.errors import DeadlineExceeded, RequestError, TryLater, by_reason
+from imgedit.errors import RequestError, TryLater, by_reason
 
 HTTP = {
     grpc.StatusCode.INVALID_ARGUMENT: HTTPStatus.BAD_REQUEST,
@@ -36,7 +36,8 @@ says what to do, and the Korean one below. `request_id` in its metadata finds th
 that comes without details was set by the transport. The edge answers 413 by itself where a body is too large for it,
 and 503 where no orchestrator is there.
 
-*change*: change the request, then send it again. *later*: the same request may pass later; `RetryInfo` may say when.
+*change*: a `RequestError`; change the request, then send it again. *later*: a `TryLater`; the same request may pass
+later, after a missed deadline with more time. `RetryInfo` may say when. All classes are an `ImgeditError`.
 
 """
 
@@ -51,7 +52,7 @@ def page(folder: Path) -> dict[Path, str]:
         reason = value.name.removeprefix("ERROR_REASON_")
         cls = by_reason()[reason]
         decision = "change" if issubclass(cls, RequestError) else ""
-        decision = "later" if issubclass(cls, TryLater | DeadlineExceeded) else decision
+        decision = "later" if issubclass(cls, TryLater) else decision
         code_name, _, when = said[f"{enum.name}.{value.name}"].partition(". ")
         if not code_name.startswith(cls.code.name):
             raise ValueError(f"the comment of {value.name} names another code than its class")

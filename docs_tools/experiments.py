@@ -41,11 +41,16 @@ def _feature(feature: dict[str, Any]) -> str:
             f"{_number(spec['min'])} – {_number(spec['max'])}",
             " – ".join(dict.fromkeys(_number(value) for value in spec.get("recommended", []))),
         )
-        for name, spec in feature["parameters"].items()
+        for name, spec in feature.get("parameters", {}).items()
     ]
     profiles = "; ".join(f"`{name}`: {_values(values)}" for name, values in feature.get("profiles", {}).items())
-    numbers = table(["parameter", "default", "range", "recommended"], rows)
-    return f"### {feature['id']}\n\n{feature['name']}: {stages}\n\n{numbers}Profiles: {profiles}.\n\n"
+    numbers = table(["parameter", "default", "range", "recommended"], rows) if rows else "It takes no prompt.\n\n"
+    head = f"### {feature['id']}\n\n{feature['name']}: {stages}. {_task(feature)}\n\n{numbers}"
+    return head + (f"Profiles: {profiles}.\n\n" if profiles else "")
+
+
+def _task(feature: dict[str, Any]) -> str:
+    return f"Task on the page: {feature['task']['ko']} ({feature['task']['en']})."
 
 
 def _values(values: dict[str, Any]) -> str:

@@ -1,4 +1,6 @@
-"""The figure of docs/models.md: which tokens are computed at which step of a job with region steps.
+"""Draw the figure of region steps in docs/models.md.
+
+It shows the tokens that each step of a job with region steps computes.
 
     python -m docs_tools.region_steps [--out docs/images/region-steps.svg]
 

@@ -1,6 +1,15 @@
-"""imgedit: image editing as gRPC microservices. This package is what a client installs; it needs no torch.
+"""imgedit: image editing as gRPC microservices. Clients need no torch.
 
-Its names are loaded when they are used first: the command line must be able to begin without them.
+    EditClient, SyncEditClient      call a server, from asyncio or from plain code
+    EditOptions                     the options of an edit, as a TypedDict
+    Mask, Outpaint, Output          values of three of these options
+    EditResult                      a finished edit: its pictures, its seed, what was used
+    EditStatus                      where an edit is: the answer of `get_edit`
+    Progress, ManyProgress          what `on_progress` of `edit` and of `edit_many` is called with
+    edit_request                    the API's own message, for `edit_stream` and `edit_batch`
+    imgedit.errors                  every exception of a server
+
+Names are loaded at their first use, so that the command line starts quickly.
 """
 
 from __future__ import annotations
@@ -9,6 +18,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from imgedit import errors as errors
     from imgedit.client import EditClient
     from imgedit.progress import Progress
     from imgedit.request import EditOptions, edit_request
@@ -46,8 +56,17 @@ _HOMES = {
     "edit_request": "imgedit.request",
 }
 
+_ERRORS = "errors"
+"""A module that is available without its own import."""
+
 
 def __getattr__(name: str) -> Any:
+    if name == _ERRORS:
+        return import_module("imgedit.errors")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*(name for name in globals() if name.startswith("__")), *__all__, _ERRORS})

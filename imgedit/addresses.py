@@ -17,22 +17,27 @@ _URL = re.compile(r"https?://", re.IGNORECASE)
 _MAX_PORT = 65_535
 _PORT = re.compile(r":\d+$")
 _CLUSTER_ENDINGS = (".svc", ".local", ".internal")
-"""svc and cluster.local are Kubernetes' own; .local and .internal are reserved for networks of one's own."""
+"""Kubernetes uses .svc and cluster.local; .local and .internal are reserved for private networks."""
 
 
 def check_target(target: str) -> None:
-    """Raise `SettingsError` for what a browser takes and gRPC does not: a URL, or a port that is no number."""
+    """Raise `SettingsError` for an address that gRPC does not take.
+
+    Examples: a URL, no port, or a port that is not a number.
+    """
     shown = target[:200]
     if _URL.match(target):
         rest = _URL.sub("", target).rstrip("/")[:200]
+        rest += "" if _PORT.search(rest) else ":PORT"
         raise SettingsError(f"the address {shown!r} must be HOST:PORT, without http:// or https://: {rest!r}")
     if target.strip() != target or not target:
         raise SettingsError(f"the address {shown!r} must be HOST:PORT, without spaces")
     if not target.startswith(("unix:", "unix-abstract:")):
         for host in _SCHEME.sub("", target, count=1).split(","):
-            _, colon, port = host.rpartition(":")
-            is_v6 = host.count(":") > 1 and "]" not in host
-            if colon and not is_v6 and "]" not in port and not (port.isdecimal() and 0 < int(port) <= _MAX_PORT):
+            name, _, port = host.rpartition(":")
+            if ":" in name and not name.endswith("]"):
+                raise SettingsError(f"the address {shown!r} must be HOST:PORT; an IPv6 address as [::1]:PORT")
+            if not name or not (port.isascii() and port.isdecimal() and 0 < int(port) <= _MAX_PORT):
                 raise SettingsError(f"the address {shown!r} must be HOST:PORT, the port 1 to {_MAX_PORT}")
 
 

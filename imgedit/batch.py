@@ -206,17 +206,20 @@ class Batch:
             await asyncio.to_thread(output_files.check_output, job.output)
             result = await self._edit(image, options)
             await asyncio.to_thread(self._keep, job, digest, result)
-        except Exception as error:  # noqa: BLE001  # whatever it is, the other pictures go on
+        except Exception as error:  # noqa: BLE001  # whatever it is, the other pictures continue
             return Outcome(job, "failed", error)
         return Outcome(job, "done")
 
     def _keep(self, job: Job, digest: str, result: EditResult) -> None:
-        """Write a result and note it: in one go, so that Ctrl-C leaves no file that nobody knows."""
+        """Write and record a result in one call, so that Ctrl-C leaves no unrecorded file."""
         output_files.write_or_keep(job.output, result.output_image)
         self.state.add(job, digest, seed=result.seed, seconds=round(result.elapsed_time, 3))
 
     async def _edit(self, image: bytes, options: EditOptions) -> EditResult:
-        """One edit; while a model service's queue is full, wait and ask again; the client does so for TooManyEdits."""
+        """One edit, retried while a model service's queue is full.
+
+        The client itself retries after TooManyEdits.
+        """
         ends_at = time.monotonic() + self.timeout
         while True:
             try:

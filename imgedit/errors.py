@@ -23,17 +23,20 @@
     │   ├── QueueFull
     │   ├── TooManyEdits              the limit on concurrent edits or bytes is reached, for all or for this caller
     │   ├── OutOfMemory               retry with a smaller picture
-    │   └── ServiceUnavailable        `stage` names the part that cannot be reached
-    ├── DeadlineExceeded              the caller's time is over
-    │   └── WouldMissDeadline         refused at once: the work cannot be done in the time left
+    │   ├── ServiceUnavailable        `stage` names the part that cannot be reached
+    │   └── DeadlineExceeded          the caller's time is over; retry with more time
+    │       └── WouldMissDeadline     refused at once: the work cannot be done in the time left
     ├── EditCancelled                 the caller went away or asked for the end
     ├── InternalError                 a bug of the server; quote `request_id`
     │   └── NumericFailure            the model's numbers were not finite; the operator should change dtype or attention
     └── LocalError                    never on the wire
         ├── SettingsError             a setting or a configuration file is wrong
+        ├── ForkError                 a client is used in a process that was forked after gRPC had started
         ├── ModelLoadError            a checkpoint cannot be loaded
         └── ModelDownloadError        weights cannot be pulled or compared with what was pulled
             └── HubUnavailable        their hub does not answer, or not now
+
+Catch `RequestError` to change the request, `TryLater` to send it again, and `ImgeditError` for everything else.
 
 Each wire class has exactly one gRPC code and one reason of `error_reason.proto`; `to_status` and `from_status` turn an
 error into a `google.rpc.Status` and back.
@@ -49,6 +52,8 @@ import grpc
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2, status_pb2
+
+from imgedit.option_names import option_of
 
 DOMAIN = "imgedit"
 
@@ -74,6 +79,11 @@ class Violation:
     field: str
     description: str
 
+    @property
+    def option(self) -> str:
+        """The option of `EditClient.edit` that sets the field: "mask" for `mask_image`."""
+        return option_of(self.field)
+
 
 @dataclass(frozen=True)
 class Resource:
@@ -86,7 +96,8 @@ class Resource:
 class ImgeditError(Exception):
     """Base of every error here.
 
-    `message` is English advice; `korean` says the same for users of the page.
+    `message` is English advice with the API's field names; `korean` says the same for users of the page. `str(error)`
+    is the message; where a client raised the error, it names the client's options instead of the fields.
     """
 
     code: ClassVar[grpc.StatusCode] = grpc.StatusCode.INTERNAL
@@ -290,7 +301,7 @@ class ServiceUnavailable(TryLater):
     default_korean = "필요한 서비스에 연결할 수 없습니다. 잠시 후 다시 시도하세요."
 
 
-class DeadlineExceeded(ImgeditError):
+class DeadlineExceeded(TryLater):
     """The caller's deadline passed."""
 
     code = grpc.StatusCode.DEADLINE_EXCEEDED
@@ -358,7 +369,7 @@ class ModelDownloadError(LocalError):
 
 
 class HubUnavailable(ModelDownloadError):
-    """The hub that has the weights does not answer, breaks off or is busy; the same pull may work later."""
+    """The hub does not answer, breaks off or is busy. Retry later."""
 
 
 def _descendants(cls: type[ImgeditError]) -> Iterator[type[ImgeditError]]:

@@ -1,6 +1,6 @@
-"""Pictures as callers have them, and the bytes that are sent: files, file objects, PIL images, arrays.
+"""Read a caller's pictures: files, file objects, PIL images, arrays.
 
-Imports Pillow and NumPy only once a caller hands over a picture of theirs.
+Imports Pillow and NumPy only for a caller who passes their objects.
 """
 
 from __future__ import annotations
@@ -8,8 +8,9 @@ from __future__ import annotations
 import io
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, Union
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeGuard, Union
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,7 +27,7 @@ class BinaryFile(Protocol):
     """A file object that was opened in binary mode."""
 
     def read(self) -> bytes:
-        """All that is left of it."""
+        """The rest of the file."""
 
 
 ImageSource: TypeAlias = Union[bytes, str, Path, BinaryFile, "Image.Image", "np.ndarray[Any, Any]"]
@@ -40,14 +41,14 @@ def read_source(source: ImageSource, name: str) -> bytes:
     """The file that is sent for a picture; `name` is the option's, for errors.
 
     A PIL image keeps its colour profile and is turned as its EXIF orientation says, as the server turns a file.
-    Raises OSError for a file that cannot be read, TypeError for what is no picture.
+    Raises OSError for a file that cannot be read, TypeError for other objects, ValueError for a PIL image or an
+    open file that gives no data.
     """
     if isinstance(source, bytes | bytearray | memoryview):
         return bytes(source)
     if isinstance(source, str | os.PathLike):
         return Path(source).read_bytes()
-    pillow = sys.modules.get("PIL.Image")  # where nobody has imported it, this is no image of its
-    if pillow is not None and isinstance(source, pillow.Image):
+    if _is_pil(source):
         return _of_image(source, name)
     if hasattr(source, "__array_interface__"):
         return _of_array(source, name)
@@ -59,8 +60,38 @@ def read_source(source: ImageSource, name: str) -> bytes:
     )
 
 
+def several(name: str, pictures: Any) -> list[Any]:
+    """The members of a list of pictures.
+
+    Raises TypeError for one picture in place of a list.
+    """
+    check_several(name, pictures)
+    return list(pictures)
+
+
+def check_several(name: str, pictures: Any) -> None:
+    """Raise TypeError for one picture in place of a list."""
+    if isinstance(pictures, Mapping) or _is_one(pictures) or not hasattr(pictures, "__iter__"):
+        raise TypeError(f"{name} must be a list of pictures, is {type(pictures).__name__}")
+
+
+def _is_one(source: Any) -> bool:
+    """Whether this is one picture, which may be iterable: a text, an array, a file."""
+    is_data = isinstance(source, str | bytes | bytearray | memoryview | os.PathLike)
+    # PIL images and arrays have the interface; their classes are asked because PIL copies the pixels for it.
+    return is_data or hasattr(type(source), "__array_interface__") or hasattr(source, "read")
+
+
+def _is_pil(source: Any) -> TypeGuard[Image.Image]:
+    pillow = sys.modules.get("PIL.Image")  # if it was not imported, this is not one of its images
+    return pillow is not None and isinstance(source, pillow.Image)
+
+
 def _of_file(file: Any, name: str) -> bytes:
-    data = file.read()
+    try:
+        data = file.read()
+    except ValueError as error:  # it is closed
+        raise ValueError(f"{name}: the file cannot be read: {error}") from error
     if not isinstance(data, bytes):
         raise TypeError(f"{name}: the file gives {type(data).__name__}; open it in binary mode, open(path, 'rb')")
     return data
@@ -69,7 +100,13 @@ def _of_file(file: Any, name: str) -> bytes:
 def _of_image(image: Image.Image, name: str) -> bytes:
     from PIL import ImageOps
 
-    turned = ImageOps.exif_transpose(image)
+    try:
+        turned = ImageOps.exif_transpose(image)
+        turned.load()
+    except Exception as error:  # Pillow's readers raise many kinds for a closed or truncated file
+        raise ValueError(
+            f"{name}: the PIL.Image cannot be read; its file is closed, truncated or damaged: {error}"
+        ) from error
     profile = turned.info.get("icc_profile")
     if turned.mode not in _SENT_AS_THEY_ARE:
         if turned.mode in ("F", "I") or turned.mode.startswith("I;"):

@@ -17,11 +17,6 @@ ROOT = Path(__file__).resolve().parents[1]
 MARK = f'PROJECT = "{DISTRIBUTION}"'
 """A line of our `services/__init__.py`. In site-packages, a folder of that name is another project's."""
 
-NO_SERVERS = (
-    "this command runs the project's servers, and only the client is installed here; run it from a checkout "
-    "(git clone, then make install) or in a container image of the project"
-)
-
 
 def has_servers() -> bool:
     """Whether our own package `services` is beside this one, without importing it."""
@@ -41,7 +36,7 @@ def environment() -> dict[str, str]:
 
 
 def to_install(extra: str) -> str:
-    """The advice on how to install an extra of this project.
+    """The advice on how to install an extra of this project in a checkout.
 
     No package index has the project.
     """

@@ -34,8 +34,16 @@ def refusing_unknown(*further: str) -> Callable[[Callable[P, R]], Callable[P, R]
     return decorate
 
 
+def refusing_unknown_fields(cls: type[R]) -> type[R]:
+    """Have a dataclass raise TypeError for unknown fields."""
+    cls.__init__ = refusing_unknown()(cls.__init__)  # type: ignore[method-assign]
+    return cls
+
+
 def accepting(options: type[Any]) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Let a function's `**options` be the keys of a TypedDict, in its checks, its signature and its help.
+    """Spell out a function's `**options` as the keys of a TypedDict.
+
+    They appear in its checks, its signature and its help.
 
     The function raises TypeError for other keywords, and where a required one is missing.
     """
@@ -59,7 +67,7 @@ def accepting(options: type[Any]) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
 
 def _spelled_out(function: Callable[..., Any], options: type[Any]) -> inspect.Signature:
-    """The signature with each option as a keyword of its own instead of `**options`."""
+    """The signature with one keyword per option instead of `**options`."""
     signature = inspect.signature(function)
     own = [one for one in signature.parameters.values() if one.kind is not one.VAR_KEYWORD]
     keywords = [

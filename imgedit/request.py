@@ -1,6 +1,6 @@
 """The options of an edit as Python keywords, and their EditRequest.
 
-Judges no number: the server does, and answers with the field at fault.
+Judges types, choices and what no request can hold. The server judges ranges and answers with the field at fault.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ import uuid
 from collections.abc import Sequence
 from typing import Any, TypedDict, Unpack
 
-from imgedit.image_source import ImageSource, read_source
+from imgedit.arguments import UINT32, flag, needed_text, number, text, whole
+from imgedit.image_source import ImageSource, check_several, read_source, several
 from imgedit.keywords import accepting
 from imgedit.v1 import edit_pb2
 from imgedit.values import Background, Mask, Outpaint, Output, Profile, check_choice, label
@@ -20,11 +21,13 @@ class _RequiredOptions(TypedDict):
 
 
 class EditOptions(_RequiredOptions, total=False):
-    """Options of an edit. What is left out, or None, takes the feature's default; only `experiment` is required.
+    """Options of an edit. An unset option, or None, takes the feature's default.
+
+    Only `experiment` is required.
 
     experiment: id of the experiment; `experiments()` lists them with their features, ranges and defaults.
     feature: id of the feature. Unset = the experiment's first one.
-    prompt: what to do, 1 to 2,000 characters. A feature that paints nothing, or has a prompt of its own, does without.
+    prompt: what to do, 1 to 2,000 characters. Optional for a feature that paints nothing or has a default prompt.
     expand_prompt: True = have a language model write the prompt out first.
     negative_prompt: what to avoid; "" is a blank one, and counts.
     negative_scale: weight of the negative prompt, 1.0 to 10.0; FLUX only.
@@ -41,7 +44,7 @@ class EditOptions(_RequiredOptions, total=False):
     postprocess: False = do not match the painted region's tone to its surroundings.
     output: an `imgedit.Output`: format and quality of the result, and pictures to leave out.
     preview_every: a preview after every so many steps, 0 to 100; `on_event` is called with them.
-    request_id: an id of your own, 1 to 64 letters, digits, ".", "_" or "-". Unset = made up.
+    request_id: your own id, 1 to 64 letters, digits, ".", "_" or "-". Unset = generated.
     """
 
     feature: str | None
@@ -65,6 +68,8 @@ class EditOptions(_RequiredOptions, total=False):
     request_id: str | None
 
 
+_REQUEST_ID = 'a str of 1 to 64 letters, digits, ".", "_" or "-"'
+
 EDIT_OPTIONS = tuple(EditOptions.__annotations__)
 """The names of all options."""
 
@@ -73,37 +78,51 @@ EDIT_OPTIONS = tuple(EditOptions.__annotations__)
 def edit_request(image: ImageSource, **options: Unpack[EditOptions]) -> edit_pb2.EditRequest:
     """The EditRequest of one edit, with a request id.
 
-    Raises OSError for an unreadable file, TypeError for an unknown option or a missing `experiment`.
+    Raises OSError for an unreadable file, TypeError for an unknown option, a missing `experiment` or an argument of
+    another type, ValueError for a value that no request can hold.
     """
-    mask, postprocess = options.get("mask"), options.get("postprocess")
+    request = _without_pictures(options)
+    mask, references = options.get("mask"), options.get("references")
+    request.input_image = read_source(image, "image")
+    if mask is not None:
+        request.mask_image = read_source(mask, "mask")
+    if references is not None:
+        named = enumerate(several("references", references))
+        request.reference_images.extend(read_source(reference, f"references[{place}]") for place, reference in named)
+    return request
+
+
+def check_options(options: EditOptions) -> None:
+    """Raise TypeError or ValueError for an option at fault, without reading a picture."""
+    _without_pictures(options)
+    if (references := options.get("references")) is not None:
+        check_several("references", references)
+
+
+def _without_pictures(options: EditOptions) -> edit_pb2.EditRequest:
     profile, background = options.get("profile"), options.get("background")
     check_choice("profile", profile, Profile)
     check_choice("background", background, Background)
+    postprocess = flag("postprocess", options.get("postprocess"))
     return edit_pb2.EditRequest(
-        experiment_id=options["experiment"],
-        feature_id=options.get("feature"),
-        input_image=read_source(image, "image"),
-        prompt=options.get("prompt") or "",
-        expand_prompt=bool(options.get("expand_prompt")),
-        negative_prompt=options.get("negative_prompt"),
-        negative_scale=options.get("negative_scale"),
-        steps=options.get("steps"),
-        guidance_scale=options.get("guidance_scale"),
-        strength=options.get("strength"),
-        seed=options.get("seed"),
+        experiment_id=needed_text("experiment", options["experiment"], "a str, an id of experiments()"),
+        feature_id=text("feature", options.get("feature"), "a str, an id of experiments()"),
+        prompt=text("prompt", options.get("prompt"), "a str of 1 to 2,000 characters") or "",
+        expand_prompt=bool(flag("expand_prompt", options.get("expand_prompt"))),
+        negative_prompt=text("negative_prompt", options.get("negative_prompt"), "a str of up to 2,000 characters"),
+        negative_scale=number("negative_scale", options.get("negative_scale"), "usually 1.0 to 10.0"),
+        steps=whole("steps", options.get("steps"), "usually 10 to 50"),
+        guidance_scale=number("guidance_scale", options.get("guidance_scale"), "usually 1.0 to 15.0"),
+        strength=number("strength", options.get("strength"), "0.0 to 1.0"),
+        seed=whole("seed", options.get("seed"), f"0 to {UINT32[1]}", UINT32),
         profile=label("PROFILE", profile),
-        mask_image=read_source(mask, "mask") if mask is not None else b"",
         mask_options=_sent("mask_options", options.get("mask_options"), Mask, edit_pb2.MaskOptions),
         background=label("BACKGROUND", background),
         outpaint=_sent("outpaint", options.get("outpaint"), Outpaint, edit_pb2.Outpaint),
-        reference_images=[
-            read_source(reference, f"references[{place}]")
-            for place, reference in enumerate(options.get("references") or ())
-        ],
-        postprocess="POSTPROCESS_OFF" if postprocess is not None and not postprocess else None,
+        postprocess="POSTPROCESS_OFF" if postprocess is False else None,
         output=_sent("output", options.get("output"), Output, edit_pb2.OutputOptions),
-        preview_every=options.get("preview_every"),
-        request_id=options.get("request_id") or uuid.uuid4().hex,
+        preview_every=whole("preview_every", options.get("preview_every"), "0 to 100"),
+        request_id=text("request_id", options.get("request_id"), _REQUEST_ID) or uuid.uuid4().hex,
     )
 
 

@@ -1,7 +1,8 @@
-"""What a caller gets back: the result of an edit, where one is, and how far many are."""
+"""The results of the client's calls: edits, their state, and progress."""
 
 from __future__ import annotations
 
+import errno
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from imgedit import output_files
+from imgedit.call_errors import in_python
 from imgedit.errors import ImgeditError, from_status
 from imgedit.progress import Progress
 from imgedit.v1 import edit_pb2, progress_pb2
@@ -32,6 +34,9 @@ class EditResult:
 
     message: edit_pb2.EditResponse
 
+    def __hash__(self) -> int:
+        return hash((self.request_id, self.seed))  # a message has no hash
+
     def __repr__(self) -> str:
         size = f"{self.width}x{self.height}"
         kilobytes = f"{len(self.output_image) / 1000:.0f} kB"
@@ -44,7 +49,10 @@ class EditResult:
         return self.output_image
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, object]:
-        """For notebooks, which show the picture; the keywords choose among forms, and there is one."""
+        """For notebooks, which show the picture.
+
+        The keywords choose among formats; there is one.
+        """
         return {f"image/{self.format.lower()}": self.output_image, "text/plain": repr(self)}
 
     def image(self) -> Image.Image:
@@ -56,21 +64,26 @@ class EditResult:
         return _opened(self.background_removed_image) if self.background_removed_image else None
 
     def mask(self) -> Image.Image | None:
-        """The mask alpha, an L image: 0 = the picture's own pixel, 255 = painted; None where the answer holds none."""
+        """The mask alpha, an L image; None if the response has none.
+
+        0 = the picture's own pixel, 255 = painted.
+        """
         return _opened(self.mask_image) if self.mask_image else None
 
     def save(self, path: str | Path) -> Path:
         """Write the file of the result, whole or not at all; returns its path.
 
-        Raises ValueError where the name's ending says another format, OSError where it cannot be written.
+        The name must have an ending of the result's format: .png, .jpg, .jpeg, .jfif or .webp. Raises ValueError for
+        another ending or none, OSError where the file cannot be written.
         """
         path = Path(path)
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "is a folder; name a file in it", str(path))
         wanted = _ENDINGS.get(path.suffix.lower())
-        if wanted is not None and wanted != self.format:
-            raise ValueError(
-                f"{path}: the result is a {self.format} file; name it so, or ask for "
-                f"output=Output(format={wanted.lower()!r})"
-            )
+        if wanted != self.format:
+            endings = " or ".join(ending for ending, format in _ENDINGS.items() if format == self.format)
+            other = f", or ask for output=Output(format={wanted.lower()!r})" if wanted else ""
+            raise ValueError(f"{path}: the result is a {self.format} file; its name must end in {endings}{other}")
         output_files.write_whole(path, self.output_image)
         return path
 
@@ -106,7 +119,7 @@ class EditResult:
 
     @property
     def mask_image(self) -> bytes:
-        """The mask alpha of the final composite, a grey PNG file; empty where there is none."""
+        """The mask alpha of the final composite, a grey PNG file; empty if absent."""
         return self.message.mask_image
 
     @property
@@ -141,7 +154,7 @@ class EditResult:
 
     @property
     def warnings(self) -> Sequence[str]:
-        """What the caller should know, in English."""
+        """Notes for the caller, in English."""
         return self.message.warnings
 
     @property
@@ -154,8 +167,11 @@ class EditResult:
 class EditStatus:
     """Where an edit is.
 
-    progress: while it is queued or runs. result: once it has succeeded and while the server keeps the answer. error:
-    why it failed or was cancelled.
+    state: "queued", "running", "succeeded", "failed" or "cancelled".
+    is_over: whether it has ended, in one of the last three states.
+    progress: while it is queued or runs.
+    result: once it has succeeded and while the server keeps the answer.
+    error: why it failed or was cancelled.
     """
 
     request_id: str
@@ -166,7 +182,7 @@ class EditStatus:
 
     @property
     def is_over(self) -> bool:
-        """Whether it has ended, however."""
+        """Whether it has ended: "succeeded", "failed" or "cancelled"."""
         return self.state not in ("queued", "running")
 
 
@@ -189,7 +205,7 @@ _STATES: dict[int, State] = {
 
 
 def status_of(found: edit_pb2.GetEditResponse) -> EditStatus:
-    """What GetEdit says."""
+    """GetEdit's response as an `EditStatus`."""
     state = _STATES[found.state]
     progress = Progress()
     for name in ("stage", "queued", "progress"):
@@ -200,7 +216,7 @@ def status_of(found: edit_pb2.GetEditResponse) -> EditStatus:
         state=state,
         progress=progress if state in ("queued", "running") else None,
         result=EditResult(found.result) if found.HasField("result") else None,
-        error=from_status(found.error) if found.HasField("error") else None,
+        error=in_python(from_status(found.error)) if found.HasField("error") else None,
     )
 
 

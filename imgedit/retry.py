@@ -19,19 +19,21 @@ FIRST_WAIT_SECONDS = 0.5
 LONGEST_WAIT_SECONDS = 8.0
 
 
-async def retried(call: Callable[[float], Awaitable[T]], *, retries: int, timeout: float) -> T:
-    """`await call(seconds left)`, again after `ServiceUnavailable` and `TooManyEdits`, all within `timeout` seconds.
+async def retried(call: Callable[[float | None], Awaitable[T]], *, retries: int, timeout: float | None) -> T:
+    """Retry `call(seconds left)` within `timeout` seconds; None = no limit.
+
+    Errors that are retried: `ServiceUnavailable` and `TooManyEdits`.
 
     After `ServiceUnavailable` up to `retries` more times, with waits of 0.5 s, 1 s, 2 s … to 8 s, each shortened by up
     to half at random so that callers do not come back all at once, or as long as the server asks for. After
     `TooManyEdits` as often as there is time, each time after the wait that the server asks for. `retries` 0 = nothing
     is called again. Raises the last error where no time is left for another call.
     """
-    ends_at = time.monotonic() + timeout
+    ends_at = float("inf") if timeout is None else time.monotonic() + timeout
     lost = full = 0
     while True:
         try:
-            return await call(ends_at - time.monotonic())
+            return await call(None if timeout is None else ends_at - time.monotonic())
         except ServiceUnavailable as error:
             wait = max(wait_seconds(lost), error.retry_after_seconds or 0)
             lost += 1

@@ -11,8 +11,10 @@ from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterable, 
 from types import TracebackType
 from typing import Any, TypeVar, Unpack
 
+from imgedit.arguments import seconds
 from imgedit.channels import check_process
 from imgedit.client import (
+    CLOSED,
     DEFAULT_PARALLEL,
     DEFAULT_TIMEOUT,
     CancelOutcome,
@@ -46,6 +48,8 @@ class SyncEditClient:
     def __init__(self, target: str | None = None, **options: Unpack[ClientOptions]) -> None:
         """The target and the options are those of `EditClient`."""
         check_process()
+        self._is_closed = False
+        self._closing = threading.Lock()
         self._loop = asyncio.new_event_loop()
         self._process = os.getpid()
         self._thread = threading.Thread(target=self._loop.run_forever, name="imgedit-client", daemon=True)
@@ -53,6 +57,7 @@ class SyncEditClient:
         try:
             self._client = self._run(_make(target, options))
         except BaseException:
+            self._is_closed = True
             self._end()
             raise
 
@@ -67,11 +72,16 @@ class SyncEditClient:
     def close(self) -> None:
         """Close the connection and end the thread.
 
-        In a forked process there is nothing to close.
+        Calls that still run on other threads end with RuntimeError. In a forked process there is nothing to close.
         """
         if self._process != os.getpid():
             return
-        self._run(self._client.close())
+        self._refuse_callback()
+        with self._closing:
+            if self._is_closed:
+                return
+            self._is_closed = True
+        asyncio.run_coroutine_threadsafe(self._client.close(), self._loop).result()
         self._end()
 
     def _end(self) -> None:
@@ -85,7 +95,7 @@ class SyncEditClient:
         self,
         image: ImageSource,
         *,
-        timeout: float = DEFAULT_TIMEOUT,
+        timeout: float | None = DEFAULT_TIMEOUT,
         on_event: OnEvent | None = None,
         on_progress: OnProgress | None = None,
         **options: Unpack[EditOptions],
@@ -104,14 +114,14 @@ class SyncEditClient:
         images: Iterable[ImageSource | Mapping[str, Any]],
         *,
         max_parallel: int = DEFAULT_PARALLEL,
-        timeout: float = DEFAULT_TIMEOUT,
+        timeout: float | None = DEFAULT_TIMEOUT,
         on_progress: OnManyProgress | None = None,
         **options: Unpack[EditOptions],
     ) -> list[EditResult | Exception]:
-        """Edit many pictures with the same options, several at once, as `EditClient.edit_many`.
+        """Edit many pictures with the same options, like `EditClient.edit_many`.
 
-        The answer has, in the order of `images`, the result of each or the exception that it ended with. `on_progress`
-        is called on the client's thread. `timeout` is in seconds for each picture.
+        Returns, in the order of `images`, each result or its exception. `on_progress` is called on the client's thread.
+        `timeout` is in seconds for each picture.
         """
         work = self._client.edit_many(
             images, max_parallel=max_parallel, timeout=timeout, on_progress=on_progress, **options
@@ -120,7 +130,7 @@ class SyncEditClient:
 
     @refusing_unknown()
     def edit_stream(
-        self, request: edit_pb2.EditRequest, *, timeout: float = DEFAULT_TIMEOUT
+        self, request: edit_pb2.EditRequest, *, timeout: float | None = DEFAULT_TIMEOUT
     ) -> Iterator[edit_pb2.EditEvent]:
         """`EditClient.edit_stream`; leaving the loop early cancels the edit."""
         return self._each(self._client.edit_stream(request, timeout=timeout), timeout)
@@ -133,56 +143,77 @@ class SyncEditClient:
         return self._each(self._client.edit_batch(_from_thread(iter(requests)), timeout=timeout), timeout)
 
     @refusing_unknown()
-    def cancel(self, request_id: str, *, timeout: float = 10.0) -> CancelOutcome:
+    def cancel(self, request_id: str, *, timeout: float | None = 10.0) -> CancelOutcome:
         """`EditClient.cancel`."""
         return self._run(self._client.cancel(request_id, timeout=timeout), timeout)
 
     @refusing_unknown()
-    def get_edit(self, request_id: str, *, timeout: float = 10.0) -> EditStatus:
+    def get_edit(self, request_id: str, *, timeout: float | None = 10.0) -> EditStatus:
         """`EditClient.get_edit`."""
         return self._run(self._client.get_edit(request_id, timeout=timeout), timeout)
 
     @refusing_unknown()
-    def experiments(self, *, timeout: float = 10.0) -> list[edit_pb2.Experiment]:
+    def experiments(self, *, timeout: float | None = 10.0) -> list[edit_pb2.Experiment]:
         """`EditClient.experiments`."""
         return self._run(self._client.experiments(timeout=timeout), timeout)
 
     @refusing_unknown()
-    def is_serving(self, *, timeout: float = 5.0) -> bool:
+    def is_serving(self, *, timeout: float | None = 5.0) -> bool:
         """`EditClient.is_serving`."""
         return self._run(self._client.is_serving(timeout=timeout), timeout)
 
     def _each(self, events: AsyncGenerator[T, None], timeout: float | None) -> Iterator[T]:
+        seconds("timeout", timeout)
         ends_at = None if timeout is None else time.monotonic() + timeout
         try:
             while True:
                 left = None if ends_at is None else max(0.0, ends_at - time.monotonic())
-                if (event := self._run(_next(events), left)) is None:
+                if (event := self._result(_next(events), left)) is None:
                     return
                 yield event
         finally:
-            self._run(events.aclose())
+            if not self._is_closed:  # closing has ended it
+                self._result(events.aclose())
+
+    def _refuse_callback(self) -> None:
+        if threading.current_thread() is self._thread:
+            raise RuntimeError("a callback of the client cannot call it: it runs on the client's thread")
 
     def _run(self, work: Coroutine[Any, Any, T], timeout: float | None = None) -> T:
+        """The result of the work of one call, whose timeout is judged here too."""
+        try:
+            seconds("timeout", timeout)
+        except BaseException:
+            work.close()
+            raise
+        return self._result(work, timeout)
+
+    def _result(self, work: Coroutine[Any, Any, T], left: float | None = None) -> T:
         """The result of the work.
 
         The call itself enforces the timeout; here it matters only if its thread is blocked.
         """
         try:
             check_process()
-            if threading.current_thread() is self._thread:
-                raise RuntimeError("a callback of the client cannot call it: it runs on the client's thread")
+            self._refuse_callback()
+            with self._closing:  # what is submitted before the end is cancelled by it
+                if self._is_closed:
+                    raise RuntimeError(CLOSED)
+                future = asyncio.run_coroutine_threadsafe(work, self._loop)
         except BaseException:
             work.close()
             raise
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
-            return future.result(None if timeout is None else timeout + HELD_UP_SECONDS)
+            return future.result(None if left is None else left + HELD_UP_SECONDS)
         except concurrent.futures.TimeoutError:
             future.cancel()
             if future.done() and not future.cancelled():
                 raise  # the work's own
-            raise DeadlineExceeded(f"no answer within {timeout:g} s: the client's thread is held up") from None
+            raise DeadlineExceeded(f"no answer within {left:g} s: the client's thread is held up") from None
+        except concurrent.futures.CancelledError:
+            if self._is_closed:
+                raise RuntimeError(f"{CLOSED}; this call had not ended") from None
+            raise
         except BaseException:
             future.cancel()
             raise

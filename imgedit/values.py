@@ -1,6 +1,7 @@
-"""Values that an edit takes: how a mask is worked on, margins, and what the answer holds.
+"""Frozen values for edits: mask options, margins, and the response's contents.
 
-Frozen. Their fields have the names of the API; the server judges the numbers and answers with the field at fault.
+Frozen. Their fields have the names of the API. Types and choices are judged here; the server judges the ranges and
+answers with the field at fault.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+from imgedit.arguments import flag, number, text, whole
+from imgedit.keywords import refusing_unknown_fields
 from imgedit.v1 import edit_pb2
 
 Profile = Literal["fast", "balanced", "high"]
@@ -18,11 +21,13 @@ Format = Literal["png", "jpeg", "webp"]
 Omit = Literal["cutout", "mask"]
 
 
+@refusing_unknown_fields
 @dataclass(frozen=True, kw_only=True)
 class Mask:
-    """How the mask is worked on, in the order of the fields. What is left out is as the feature says.
+    """Mask options, applied in the order of the fields.
 
-    subject: which part of BEN2's mask to repaint; not with a mask of your own. invert: swap white and black.
+    subject: "subject" or "background": which part of BEN2's mask to repaint; not with your own mask.
+    invert: swap white and black.
     threshold: the level between 0 and 1 that becomes one half; lower takes more in. fill_holes: fill black holes that
     white encloses. grow_px, feather_px: pixels, 0 to 256, to grow the mask by and to soften its edge over, inward.
     """
@@ -36,6 +41,11 @@ class Mask:
 
     def __post_init__(self) -> None:
         check_choice("Mask.subject", self.subject, Subject)
+        flag("Mask.invert", self.invert)
+        number("Mask.threshold", self.threshold, "above 0.0 and below 1.0")
+        flag("Mask.fill_holes", self.fill_holes)
+        whole("Mask.grow_px", self.grow_px, "0 to 256")
+        whole("Mask.feather_px", self.feather_px, "0 to 256")
 
     @property
     def message(self) -> edit_pb2.MaskOptions:
@@ -50,9 +60,13 @@ class Mask:
         )
 
 
+@refusing_unknown_fields
 @dataclass(frozen=True, kw_only=True)
 class Outpaint:
-    """Margins to add, in pixels, 0 to 4096 each; or an aspect such as "16:9", split evenly."""
+    """Margins to add, in pixels, 0 to 4096 each.
+
+    Or an aspect such as "16:9", split evenly.
+    """
 
     left: int = 0
     right: int = 0
@@ -60,18 +74,26 @@ class Outpaint:
     bottom: int = 0
     aspect: str | None = None
 
+    def __post_init__(self) -> None:
+        for side in ("left", "right", "top", "bottom"):
+            whole(f"Outpaint.{side}", getattr(self, side), "0 to 4096")
+        text("Outpaint.aspect", self.aspect, 'a str such as "16:9"')
+
     @property
     def message(self) -> edit_pb2.Outpaint:
         """As it is sent."""
         return edit_pb2.Outpaint(left=self.left, right=self.right, top=self.top, bottom=self.bottom, aspect=self.aspect)
 
 
+@refusing_unknown_fields
 @dataclass(frozen=True, kw_only=True)
 class Output:
-    """What the answer holds.
+    """Contents of the response.
 
-    format: of the result. quality: 1 to 100, of JPEG (95 unless given) and WebP (lossless unless given). omit: pictures
-    to leave out of the answer, which saves their encoding.
+    format: "png", "jpeg" or "webp", of the result.
+    quality: 1 to 100, of JPEG (95 unless given) and WebP (lossless unless given).
+    omit: pictures to leave out of the answer, which saves their encoding: a list or tuple of "cutout" and "mask". It
+    is kept as a tuple.
     """
 
     format: Format = "png"
@@ -80,10 +102,8 @@ class Output:
 
     def __post_init__(self) -> None:
         check_choice("Output.format", self.format, Format)
-        if isinstance(self.omit, str):
-            raise ValueError(f"Output.omit must be a list or tuple of {_listed(Omit)}, is {self.omit!r}")
-        for what in self.omit:
-            check_choice("Output.omit", what, Omit)
+        whole("Output.quality", self.quality, "1 to 100")
+        object.__setattr__(self, "omit", _omitted(self.omit))
 
     @property
     def message(self) -> edit_pb2.OutputOptions:
@@ -95,9 +115,23 @@ class Output:
         )
 
 
+def _omitted(given: Any) -> tuple[Omit, ...]:
+    wanted = f"Output.omit must be a list or tuple of {_listed(Omit)}, is {given!r}"
+    if isinstance(given, str):
+        raise ValueError(wanted)
+    if given is not None and not hasattr(given, "__iter__"):
+        raise TypeError(wanted)
+    omitted = tuple(given or ())
+    for what in omitted:
+        if what is None:
+            raise ValueError(wanted)
+        check_choice("Output.omit", what, Omit)
+    return omitted
+
+
 def check_choice(name: str, value: Any, choices: Any) -> None:
-    """Raise ValueError, which names the choices, for a value that is none of them; None is left out."""
-    if value is not None and value not in get_args(choices):
+    """Raise ValueError with the choices for any other value but None."""
+    if value is not None and not (isinstance(value, str) and value in get_args(choices)):
         raise ValueError(f"{name} must be one of {_listed(choices)}, is {value!r}")
 
 

@@ -55,7 +55,7 @@ def options(settings: Settings) -> dict[str, str | int | bool]:
         "client.showErrorDetails": "none",
         "client.showErrorLinks": False,
         "logger.messageFormat": "%(asctime)sZ %(levelname)-7s %(name)s: %(message)s",
-        # A widget with a default may be told another value: after a refresh, or by a result's settings.
+        # A refresh or a result's settings may set another value for a widget with a default.
         "global.disableWidgetStateDuplicationWarning": True,
     }
     return {**found, "secrets.files": settings.secrets} if settings.secrets else found

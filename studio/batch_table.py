@@ -2,44 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import streamlit as st
 
 from studio import errors
-from studio.batch_zip import BatchZip
-from studio.runs import Run, Task
+from studio.runs import Task
 from studio.text import Words
 
 
-def show_batch(words: Words, run: Run) -> None:
-    """One line for the batch, and one row per image."""
-    done = sum(task.ended is not None for task in run.tasks)
-    failed = sum(task.state == "failed" for task in run.tasks)
-    text = words("batch.progress", done=done, count=len(run.tasks))
-    if failed:
-        text += f" · {words('batch.failed', count=failed)}"
-    st.progress(sum(task.share for task in run.tasks) / len(run.tasks), text=f"**{text}**")
+def show_batch(words: Words, tasks: Sequence[Task]) -> None:
+    """The whole batch in one line, and each image in one row."""
+    text = total(words, tasks)
+    st.progress(sum(task.share for task in tasks) / len(tasks), text=f"**{text}**")
+    has_notes = any(task.state == "failed" for task in tasks)
     st.dataframe(
-        [_row(words, task, has_notes=failed > 0) for task in run.tasks],
+        [_row(words, task, has_notes=has_notes) for task in tasks],
         hide_index=True,
         column_config=_columns(words),
         alt=text,
     )
 
 
-def download(words: Words, zipped: BatchZip) -> None:
-    """The button for the ZIP file."""
-    st.download_button(
-        words("batch.zip"),
-        zipped.read,
-        "imgedit.zip",
-        "application/zip",
-        icon=":material/folder_zip:",
-        type="primary",
-        key="zip",
-        on_click="ignore",
-    )
+def total(words: Words, tasks: Sequence[Task]) -> str:
+    """The number of finished and failed edits."""
+    done = sum(task.ended is not None for task in tasks)
+    failed = sum(task.state == "failed" for task in tasks)
+    text = words("batch.progress", done=done, count=len(tasks))
+    return f"{text} · {words('batch.failed', count=failed)}" if failed else text
 
 
 def _row(words: Words, task: Task, *, has_notes: bool) -> dict[str, Any]:

@@ -80,6 +80,10 @@ class Form:
         self.feature = feature
         self._left = {spec.name: spec for spec in feature.parameters}
 
+    def has(self, name: str) -> bool:
+        """Whether the parameter exists and is not drawn yet."""
+        return name in self._left
+
     def take(self, name: str) -> edit_pb2.ParameterSpec | None:
         """Take a parameter out of the rest; None if the feature lacks it."""
         return self._left.pop(name, None)

@@ -15,6 +15,7 @@ from imgedit.values import Format, Output
 from studio import fields, inputs, prompt, region, sliders
 from studio.catalogue import Form
 from studio.input_images import InputImage
+from studio.repainted import Masking
 from studio.session import Session
 from studio.text import Words
 
@@ -26,29 +27,33 @@ PREVIEWS = 8
 class EditForm:
     """The form's values: images and edit options.
 
-    missing: what to do first, if anything. is_asked: the button was pressed with nothing missing.
+    takes_prompt: whether the feature reads one. missing: what to do first, if anything. is_asked: the button was
+    pressed with nothing missing. masking: the source of the mask, if the feature has one.
     """
 
     inputs: list[InputImage] = field(default_factory=list)
     options: EditOptions | None = None
+    takes_prompt: bool = True
     missing: str | None = None
     is_asked: bool = False
+    masking: Masking | None = None
 
 
 def draw_form(words: Words, session: Session, form: Form, *, is_busy: bool) -> EditForm:
     """The whole form, the button last."""
-    edit_form = EditForm()
+    edit_form = EditForm(takes_prompt=form.has("prompt"))
     options: dict[str, Any] = {"experiment": form.experiment.id, "feature": form.feature.id}
     with st.container(border=True, key="card-picture"):
         edit_form.inputs = inputs.draw_inputs(words, session, form)
         inputs.draw_references(words, session, form, options)
     first = edit_form.inputs[0] if len(edit_form.inputs) == 1 else None
-    with st.container(border=True, key="card-prompt"):
-        prompt.draw_prompt(words, form, options)
-        region.draw_margins(words, form, options, first)
+    if edit_form.takes_prompt or form.has("outpaint"):
+        with st.container(border=True, key="card-prompt"):
+            prompt.draw_prompt(words, form, options)
+            region.draw_margins(words, form, options, first)
     with st.container(border=True, key="card-parameters"):
         sliders.draw_sliders(words, form, options)
-        region.draw_mask(words, form, options, first)
+        edit_form.masking = region.draw_mask(words, form, options, first)
         _advanced(words, form, options)
     edit_form.options = cast("EditOptions", options)
     edit_form.missing = _missing(words, form, edit_form)
@@ -65,7 +70,7 @@ def _missing(words: Words, form: Form, edit_form: EditForm) -> str | None:
     needs_prompt = any(spec.name == "prompt" and spec.required for spec in form.feature.parameters)
     if not edit_form.inputs:
         return words("picture.none")
-    options: dict[str, Any] = {**(edit_form.options or {})}
+    options: dict[str, Any] = dict(edit_form.options or {})
     prompt = str(options.get("prompt") or "")
     longest = next((spec.length.max for spec in form.feature.parameters if spec.name == "prompt"), len(prompt))
     if len(prompt) > longest:

@@ -24,6 +24,9 @@ VIEW_SIDE = 1280
 """Longest side of what is shown, in pixels."""
 THUMB_SIDE = 224
 
+RED = "#e11d48"
+"""The colour of the area to repaint, also in the brush."""
+
 _QUALITY = 86
 _CHECK = 12
 
@@ -56,6 +59,7 @@ class InputImage:
     view: bytes
     thumb: bytes
     reduced_from: tuple[int, int] | None = None
+    original: InputImage | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -165,9 +169,33 @@ def mask_over(view: bytes, mask: bytes, visit: Hashable = "") -> bytes:
     """
     judged, _ = _decoded(mask, "mask_image", visit)
     weight = Image.fromarray(images.mask_of(judged, field="mask_image", size=judged.size, is_lossy=False))
+    return _reddened(_read(view), weight)
+
+
+def reddened(view: bytes, mask: bytes | None) -> bytes:
+    """The image with a server's mask in red; None = all of it."""
     picture = _read(view)
-    red = Image.blend(picture, Image.new("RGB", picture.size, "#e11d48"), 0.55)
+    return _reddened(picture, _grey(mask) if mask else Image.new("L", picture.size, 255))
+
+
+def _reddened(picture: Image.Image, weight: Image.Image) -> bytes:
+    red = Image.blend(picture, Image.new("RGB", picture.size, RED), 0.55)
     return webp(Image.composite(red, picture, weight.resize(picture.size)))
+
+
+def layer(mask: bytes, side: int) -> bytes:
+    """A server's mask as a layer for the brush: red, transparent where it is black."""
+    weight = _fitted(_grey(mask), side)
+    red = Image.new("RGB", weight.size, RED)
+    red.putalpha(weight)
+    buffer = io.BytesIO()
+    red.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _grey(mask: bytes) -> Image.Image:
+    with Image.open(io.BytesIO(mask)) as image:
+        return image.convert("L")
 
 
 def mask_at(drawn: bytes, size: tuple[int, int], *, max_side: int, visit: Hashable = "") -> bytes | None:

@@ -38,17 +38,23 @@ def draw_inputs(words: Words, session: Session, form: Form) -> list[InputImage]:
     if len(found) > 1:
         st.info(words("batch.many", count=len(found)), icon=":material/photo_library:")
     elif found:
-        _now(words, found[0])
+        _now(words, session, found[0])
     return found
 
 
-def _now(words: Words, picture: InputImage) -> None:
-    """The images to edit, always visible."""
+def _now(words: Words, session: Session, picture: InputImage) -> None:
+    """The image to edit, and the way back from a result to its original."""
     with st.container(horizontal=True, vertical_alignment="center", key="input-now"):
         with st.container(width=112, key="input-thumb"):
             components.still(picture.thumb, alt=words("picture.alt"), key="input-still")
         size = words("picture.size", width=picture.width, height=picture.height, kind=picture.kind)
-        st.caption(f"{plain(picture.name)}  \n{size}")
+        with st.container(gap=None, key="input-text"):
+            st.caption(f"{plain(picture.name)}  \n{size}")
+            if picture.original and st.button(
+                words("picture.back"), type="tertiary", icon=":material/undo:", key="original"
+            ):
+                session.choose(picture.original)
+                st.rerun()
     if picture.reduced_from:
         width, height = picture.reduced_from
         st.caption(f":material/info: {words('picture.reduced', width=width, height=height)}")

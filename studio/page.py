@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import cast
+from zoneinfo import ZoneInfo
 
 import streamlit as st
 
@@ -13,8 +15,21 @@ from imgedit.errors import ImgeditError, TryLater
 from imgedit.request import EditOptions
 from imgedit.v1 import edit_pb2
 from imgedit.values import Output
-from studio import batch_table, catalogue, components, errors, form, history, login, progress, results, widget_values
-from studio.batch_zip import BatchZip
+from studio import (
+    batch_results,
+    catalogue,
+    components,
+    errors,
+    form,
+    history,
+    login,
+    progress,
+    repainted,
+    results,
+    tasks,
+    widget_values,
+)
+from studio.batch import Batch, zip_name
 from studio.catalogue import Form
 from studio.form import EditForm
 from studio.runs import Result, Run, Task, Values
@@ -44,6 +59,7 @@ def show_page() -> None:
     _header(words)
     login.require(words, settings)
     offered = _offered(words)
+    tasks.draw(words, offered)
     chosen = _chosen_form(words, offered)
     left, right = st.columns([5, 7], gap="medium")
     with left:
@@ -171,23 +187,18 @@ def _feature(words: Words, experiment: edit_pb2.Experiment) -> edit_pb2.Feature:
         list(features),
         default=experiment.features[0].id,
         required=True,
-        format_func=lambda name: _feature_name(words, features[name]),
-        key=f"feature-{experiment.id}",
+        format_func=lambda name: plain(tasks.feature_name(words, features[name])),
+        key=tasks.feature_key(experiment),
         persist_state="session",
     )
     return features.get(str(picked), experiment.features[0])
-
-
-def _feature_name(words: Words, feature: edit_pb2.Feature) -> str:
-    """The catalogue's own name in Korean; in English the table's, if it has one."""
-    return plain(feature.name) if words.language == "ko" else plain(words.named("name", feature.id))
 
 
 def _begin_if_asked(session: Session, edit_form: EditForm) -> None:
     if not edit_form.is_asked or edit_form.options is None:
         return
     if len(edit_form.inputs) == 1:
-        session.zipped = None
+        session.batch = None
         _begin(session, [Task(edit_form.inputs[0], edit_form.options)])
     else:
         _begin_batch(session, edit_form)
@@ -198,12 +209,18 @@ def _begin_batch(session: Session, edit_form: EditForm) -> None:
     asked = options.get("output")
     output = asked if isinstance(asked, Output) else Output()
     options["output"] = replace(output, omit=("cutout", "mask"))
-    session.zipped = BatchZip()
-    _begin(session, [Task(picture, options) for picture in edit_form.inputs])
+    tasks = [Task(picture, options, values=session.values) for picture in edit_form.inputs]
+    session.batch = Batch(tasks, zip_name(str(options.get("feature")), _now()))
+    _begin(session, tasks)
+
+
+def _now() -> datetime:
+    """The time on the visitor's clock."""
+    return datetime.now(ZoneInfo(st.context.timezone or "UTC"))
 
 
 def _begin_variants(session: Session, result: Result) -> None:
-    session.zipped = None
+    session.batch = None
     seeds = random.sample(range(2**32), VARIANTS)
     tasks = [Task(result.source, cast("EditOptions", {**result.options, "seed": seed})) for seed in seeds]
     _begin(session, tasks, result.values)
@@ -213,7 +230,7 @@ def _begin(session: Session, tasks: list[Task], entered: Values | None = None) -
     for task in tasks:
         task.number = next(session.numbers)
         task.values = session.values if entered is None else entered
-    run = Run(tasks, keep=session.zipped.add if session.zipped else None)
+    run = Run(tasks, keep=session.batch.keep if session.batch else None)
     session.begin(run)
     run.start(catalogue.client(), catalogue.configuration().timeout)
     st.rerun()
@@ -225,8 +242,8 @@ def _settle(session: Session) -> None:
     if run is None or not run.is_over:
         return
     session.run = None
-    if session.zipped is not None:
-        session.finished_batch = run
+    if session.batch is not None:
+        session.is_batch_shown = True
         return
     found = [task.result for task in run.tasks if task.result]
     failed = next((task for task in run.tasks if task.error), None)
@@ -241,32 +258,43 @@ def _workbench(words: Words, session: Session, edit_form: EditForm) -> None:
     """Draw one scroll target and one card, each replacing the previous one."""
     if edit_form.options != session.failed_options:
         session.failed = None  # the failed request differs from the current one
+    is_masking = repainted.show(words, session, edit_form.masking, edit_form.options)
     if session.run is not None:
         progress.show_progress(words, session, session.run)
-    elif session.finished_batch is not None and session.zipped is not None:
-        components.arrive(key=f"arrive-{id(session.finished_batch)}")
-        with st.container(border=True, key="card-result"):
-            st.header(words("batch"), anchor=False)
-            batch_table.show_batch(words, session.finished_batch)
-            batch_table.download(words, session.zipped)
+    elif session.batch is not None and session.is_batch_shown:
+        components.arrive(key=f"arrive-{max(task.number for task in session.batch.tasks)}-batch")
+        _batch(words, session, session.batch)
     elif session.failed is not None:
         components.arrive(key=f"arrive-{id(session.failed)}")
         with st.container(key="failed"):
             errors.show_error(words, session.failed)
-        _result(words, session, edit_form)
+        _result(words, session, edit_form, is_masking=is_masking)
     else:
         if session.shown is not None:
             components.arrive(key=f"arrive-{session.shown.number}")
         else:
             st.empty()
-        _result(words, session, edit_form)
+        _result(words, session, edit_form, is_masking=is_masking)
+    if session.run is None and session.batch is not None and not session.is_batch_shown:
+        session.is_batch_shown = st.button(words("batch.back"), icon=":material/photo_library:", key="batch-back")
+        if session.is_batch_shown:
+            st.rerun()
     history.show_history(words, session)
 
 
-def _result(words: Words, session: Session, edit_form: EditForm) -> None:
-    """The current result; before there is one, the input."""
+def _batch(words: Words, session: Session, batch: Batch) -> None:
+    with st.container(border=True, key="card-result"):
+        st.header(words("batch"), anchor=False)
+        again = batch_results.show(words, batch)
+    if again:
+        _begin(session, batch.again(again))
+
+
+def _result(words: Words, session: Session, edit_form: EditForm, *, is_masking: bool) -> None:
+    """The current result, or else the input, unless its mask is displayed."""
     if session.shown is None:
-        _nothing_yet(words, edit_form)
+        if not is_masking:
+            _nothing_yet(words, edit_form)
         return
     with st.container(border=True, key="card-result"):
         is_again = results.show_result(words, session, session.shown)
@@ -282,4 +310,4 @@ def _nothing_yet(words: Words, edit_form: EditForm) -> None:
             st.caption(words("picture.size", width=picture.width, height=picture.height, kind=picture.kind))
         else:
             st.header(words("empty.title"), anchor=False)
-            st.markdown(words("empty.text"))
+            st.markdown(words("empty.text" if edit_form.takes_prompt else "empty.no_prompt"))

@@ -26,10 +26,10 @@ def _look(words: Words, session: Session, run: Run) -> None:
     if run.is_over or session.run is not run:
         st.rerun()
     with st.container(border=True, key="progress"):
-        if len(run.tasks) == 1:
+        if session.batch is not None:
+            batch_table.show_batch(words, session.batch.tasks)
+        elif len(run.tasks) == 1:
             _one(words, run.tasks[0])
-        elif session.zipped is not None:
-            batch_table.show_batch(words, run)
         else:
             _several(words, run)
         with st.container(horizontal=True, vertical_alignment="center"):

@@ -48,13 +48,14 @@ def _tips(words: Words) -> None:
 
 
 def _examples(words: Words, form: Form) -> None:
-    examples = words.list(f"examples.{form.feature.id}")
+    """Those of the catalogue that are in the reader's language."""
+    examples = list(filter(None, (example.prompt.get(words.language, "") for example in form.feature.examples)))
     if not examples:
         return
     with st.container(key="examples", gap="xsmall"):
         for place, example in enumerate(examples):
             st.button(
-                example,
+                plain(example),
                 type="tertiary",
                 icon=":material/arrow_outward:",
                 key=f"example-{form.feature.id}-{place}",

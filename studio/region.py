@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from typing import Any
 
 import streamlit as st
 from google.protobuf.json_format import MessageToDict
 
-from imgedit.errors import ImageRejected, ImgeditError
+from imgedit.errors import ImgeditError
 from imgedit.values import Mask, Outpaint
-from studio import components, errors, fields, input_images, session
+from studio import components, errors, fields, input_images, repainted, session
 from studio.catalogue import Form
 from studio.input_images import InputImage
+from studio.repainted import Masking
 from studio.text import Words
 
 ASPECTS = ("1:1", "4:3", "3:4", "16:9", "9:16", "21:9")
 MAX_MARGIN = 1024
 """Of the sliders; the API takes more."""
-
-BRUSH_SIDE = 800
-"""Longest side of the picture that the brush works on, in pixels."""
 
 
 def draw_margins(words: Words, form: Form, options: dict[str, Any], picture: InputImage | None) -> None:
@@ -91,12 +87,12 @@ def _margins_drawn(view: bytes, size: tuple[int, int], margins: input_images.Mar
     return input_images.margins_drawn(view, size, margins, "#4338ca")
 
 
-def draw_mask(words: Words, form: Form, options: dict[str, Any], picture: InputImage | None) -> None:
-    """The source of the mask, and its options."""
+def draw_mask(words: Words, form: Form, options: dict[str, Any], picture: InputImage | None) -> Masking | None:
+    """The source of the mask, and its options; None if the feature has no mask."""
     spec = form.take("mask_image")
     worked = [spec for spec in form.rest() if spec.name.startswith("mask_options.")]
     if spec is None and not worked:
-        return
+        return None
     choices = ["brush", "upload"] if spec is not None and spec.required else ["auto", "brush", "upload"]
     with st.expander(words("mask"), icon=":material/brush:", key=form.key("mask-box")):
         how = st.segmented_control(
@@ -110,49 +106,17 @@ def draw_mask(words: Words, form: Form, options: dict[str, Any], picture: InputI
             persist_state="session",
         )
         if how == "brush":
-            _brush(words, form, picture)
-            fields.set_option(options, "mask", _brushed(words, form, picture))
+            st.caption(words("mask.brush_where" if picture else "mask.needs_picture"))
+            fields.set_option(options, "mask", repainted.brushed(words, form, picture))
         elif how == "upload":
             fields.set_option(options, "mask", _uploaded_mask(words, form, picture))
         _mask_options(words, form, options, is_own=how != "auto")
-
-
-def _brush_key(form: Form) -> str:
-    return form.key("brush")
-
-
-@st.fragment
-def _brush(words: Words, form: Form, picture: InputImage | None) -> None:
-    """The mask as a fragment: a stroke redraws nothing else."""
-    if picture is None:
-        st.caption(words("mask.needs_picture"))
-        return
-    scale = min(1.0, BRUSH_SIDE / max(picture.size))
-    size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
-    mask = components.brush(words, picture.view, size, id=_identity(picture), key=_brush_key(form))
-    if not mask:
-        st.caption(words("mask.empty"))
-
-
-def _brushed(words: Words, form: Form, picture: InputImage | None) -> bytes | None:
-    state: Any = st.session_state.get(_brush_key(form))
-    drawn = state.get("mask") if state else None
-    if not drawn or picture is None:
-        return None
-    try:
-        return _mask_at(base64.b64decode(drawn.partition(",")[2]), picture.size, session.current().visit)
-    except (ImgeditError, binascii.Error) as error:
-        errors.show_error(words, error if isinstance(error, ImgeditError) else ImageRejected(f"mask_image: {error}"))
-        return None
-
-
-@st.cache_data(show_spinner=False, max_entries=8)
-def _mask_at(drawn: bytes, size: tuple[int, int], _visit: object) -> bytes | None:
-    return input_images.mask_at(drawn, size, max_side=BRUSH_SIDE, visit=_visit)
-
-
-def _identity(picture: InputImage) -> str:
-    return f"{picture.name}-{picture.width}-{picture.height}-{hash(picture.thumb)}"
+        is_asked = (
+            how != "brush"
+            and picture is not None
+            and st.button(words("mask.ask"), icon=":material/visibility:", key=form.key("mask-ask"))
+        )
+    return Masking(form, picture, str(how), is_asked)
 
 
 def _uploaded_mask(words: Words, form: Form, picture: InputImage | None) -> bytes | None:

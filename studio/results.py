@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mimetypes
 from collections.abc import Iterator
+from dataclasses import replace
 
 import streamlit as st
 
@@ -36,7 +37,10 @@ def _views(words: Words, result: Result) -> None:
         components.compare(words, result.before, result.after, key=f"compare-{result.number}")
     with beside:
         views = [(result.source.view, "original"), (result.cutout, "cutout"), (result.after, "edited")]
-        for view, name, column in ((v, n, c) for (v, n), c in zip(views, st.columns(3), strict=True) if v):
+        if not result.is_painted:
+            del views[1]  # it is the result
+        columns = st.columns(len(views))
+        for view, name, column in ((v, n, c) for (v, n), c in zip(views, columns, strict=True) if v):
             column.image(view, caption=words(name), alt=words(name), width="stretch")
     for tab in mask:
         if result.mask:
@@ -45,11 +49,11 @@ def _views(words: Words, result: Result) -> None:
 
 def _edit_further(words: Words, session: Session, result: Result) -> None:
     try:
-        picture = input_images.open_image(result.file_name, result.answer.output_image, session.visit)
+        opened = input_images.open_image(result.file_name, result.answer.output_image, session.visit)
     except ImgeditError as error:
         errors.show_error(words, error)
         return
-    session.choose(picture)
+    session.choose(replace(opened, original=result.source.original or result.source))
     st.rerun()
 
 
@@ -59,15 +63,15 @@ def _actions(words: Words, session: Session, result: Result) -> bool:
         _download(words("download"), answer.output_image, result.file_name, key="download", is_main=True)
         if st.button(words("use_result"), icon=":material/input:", key="use-result"):
             _edit_further(words, session, result)
-        is_again = st.button(words("again"), icon=":material/casino:", key="again")
+        is_again = result.is_painted and st.button(words("again"), icon=":material/casino:", key="again")
         if result.values and st.button(words("load"), icon=":material/tune:", key="load"):
             session.load(result)
             st.rerun()
-        if answer.background_removed_image:
-            name = f"{result.stem}-cutout-{answer.seed}.png"
+        if answer.background_removed_image and result.is_painted:
+            name = f"{result.stem}-cutout{result.mark}.png"
             _download(words("download.cutout"), answer.background_removed_image, name, key="download-cutout")
         if answer.mask_image:
-            name = f"{result.stem}-mask-{answer.seed}.png"
+            name = f"{result.stem}-mask{result.mark}.png"
             _download(words("download.mask"), answer.mask_image, name, key="download-mask")
     return is_again
 
@@ -104,7 +108,8 @@ def _variants(words: Words, session: Session, result: Result) -> None:
 
 def _details(words: Words, result: Result) -> None:
     used = result.answer.effective
-    _prompts(words, used)
+    if result.is_painted:
+        _prompts(words, used)
     facts, times = st.columns([3, 2])
     with facts:
         rows = "\n".join(f"| {name} | {plain(value)} |" for name, value in _facts(words, result))
@@ -139,18 +144,11 @@ def _prompts(words: Words, used: edit_pb2.EffectiveParameters) -> None:
 def _facts(words: Words, result: Result) -> Iterator[tuple[str, str]]:
     """Every parameter as it was used, by name."""
     answer, used = result.answer, result.answer.effective
-    yield words("value.seed"), str(used.seed)
-    yield words("value.steps"), str(used.steps)
-    yield words("value.steps_run"), str(used.steps_run)
-    if used.full_steps < used.steps_run:
-        yield words("value.full_steps"), str(used.full_steps)
-    yield words("value.guidance_scale"), f"{used.guidance_scale:g}"
-    yield words("value.strength"), f"{used.strength:g}"
-    if used.HasField("negative_scale"):
-        yield words("parameter.negative_scale"), f"{used.negative_scale:g}"
-    yield words("value.profile"), words.named("choice", profile_pb2.Profile.Name(used.profile))
+    if result.is_painted:
+        yield from _painting(words, used)
     yield words("value.size"), f"{answer.width} × {answer.height} px"
-    yield words("value.work_size"), f"{used.work_width} × {used.work_height} px"
+    if used.work_width:
+        yield words("value.work_size"), f"{used.work_width} × {used.work_height} px"
     yield words("value.mask_source"), words.named("choice", edit_pb2.MaskSource.Name(used.mask_source))
     if used.background:
         yield words("value.background"), words.named("choice", edit_pb2.Background.Name(used.background))
@@ -161,3 +159,17 @@ def _facts(words: Words, result: Result) -> Iterator[tuple[str, str]]:
         yield words("references"), str(used.reference_count)
     yield words("value.models"), ", ".join(f"{model.model_id} ({model.revision})" for model in used.models)
     yield words("value.request_id"), answer.request_id
+
+
+def _painting(words: Words, used: edit_pb2.EffectiveParameters) -> Iterator[tuple[str, str]]:
+    """How it was painted."""
+    yield words("value.seed"), str(used.seed)
+    yield words("value.steps"), str(used.steps)
+    yield words("value.steps_run"), str(used.steps_run)
+    if used.full_steps < used.steps_run:
+        yield words("value.full_steps"), str(used.full_steps)
+    yield words("value.guidance_scale"), f"{used.guidance_scale:g}"
+    yield words("value.strength"), f"{used.strength:g}"
+    if used.HasField("negative_scale"):
+        yield words("parameter.negative_scale"), f"{used.negative_scale:g}"
+    yield words("value.profile"), words.named("choice", profile_pb2.Profile.Name(used.profile))

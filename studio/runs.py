@@ -48,7 +48,10 @@ class Result:
 
     @cached_property
     def byte_count(self) -> int:
-        """What it holds in memory, about. Counted once: protobuf writes the whole answer to tell its size."""
+        """About how many bytes it holds in memory.
+
+        Cached: protobuf serializes the whole response to get its size.
+        """
         return self.answer.ByteSize() + len(self.source.data) + len(self.before) + len(self.after)
 
     def without_pictures(self) -> Result:
@@ -63,7 +66,17 @@ class Result:
     @property
     def file_name(self) -> str:
         """A name for the downloaded file."""
-        return f"{self.stem}-{self.answer.effective.feature_id}-{self.answer.seed}.{_ending(self.answer.output_image)}"
+        return f"{self.stem}-{self.answer.effective.feature_id}{self.mark}.{_ending(self.answer.output_image)}"
+
+    @property
+    def is_painted(self) -> bool:
+        """Whether a model painted. A mere cut-out has no prompt, steps or seed."""
+        return self.answer.effective.steps > 0
+
+    @property
+    def mark(self) -> str:
+        """The seed in the names of its files, if it has one."""
+        return f"-{self.answer.seed}" if self.is_painted else ""
 
     @property
     def stem(self) -> str:

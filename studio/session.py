@@ -17,7 +17,7 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile
 from imgedit.errors import ImgeditError, TryLater
 from imgedit.request import EditOptions
 from studio import input_images
-from studio.batch_zip import BatchZip
+from studio.batch import Batch
 from studio.input_images import InputImage
 from studio.runs import Result, Run, Values
 
@@ -28,16 +28,29 @@ MAX_REMEMBERED, MAX_REMEMBERED_BYTES = 64, 512 * 1024**2
 """Uploads that are kept opened, so that a rerun does not decode them again, and the bytes of their files."""
 
 
+@dataclass(frozen=True)
+class Repainted:
+    """A preview of the area to repaint, red on the image.
+
+    key: identifies the image and the options. caption: the key of its text.
+    """
+
+    key: tuple[object, ...]
+    view: bytes
+    caption: str
+
+
 @dataclass
 class Session:
     """The state of a session; its end cancels running edits.
 
     chosen: an input that is not an upload: a sample, an earlier result, or the upload before a refresh. upload_round:
     increases to empty the uploader. inputs, references, mask: the form's files at its last drawing. kept_references,
-    kept_mask: those before a refresh. values: the form's values; pending: values for the next drawing. shown: the
-    displayed result. variants: those of "other seeds". numbers: of the edits. zipped, finished_batch: the results of
-    the last batch. failed: why the last edit has no result; failed_options: its options. visit: identifies this
-    session. id: the tab's id.
+    kept_mask: those before a refresh. repainted: the last mask preview. brush_base: the brush's initial mask, with the
+    id of its request. values: the form's values; pending: values for the next drawing. shown: the displayed result.
+    variants: those of "other seeds". numbers: of the edits. batch: the last batch; is_batch_shown: it is displayed.
+    failed: why the last edit has no result; failed_options: its options. visit: identifies this session. id: the tab's
+    id.
     """
 
     chosen: list[InputImage] = field(default_factory=list)
@@ -47,12 +60,14 @@ class Session:
     kept_references: list[InputImage] = field(default_factory=list)
     mask: bytes | None = None
     kept_mask: bytes | None = None
+    repainted: Repainted | None = None
+    brush_base: tuple[str, bytes | None] | None = None
     values: Values = field(default_factory=dict)
     pending: Values = field(default_factory=dict)
     id: str = ""
     run: Run | None = None
-    zipped: BatchZip | None = None
-    finished_batch: Run | None = None
+    batch: Batch | None = None
+    is_batch_shown: bool = False
     failed: ImgeditError | None = None
     failed_options: EditOptions | None = None
     shown: Result | None = None
@@ -77,7 +92,10 @@ class Session:
         return self._opened[upload.file_id]
 
     def _forget_opened(self, *, but: str) -> None:
-        """The oldest uploads, until what is remembered is within its limits; Streamlit may have dropped them long."""
+        """Forget the oldest uploads until the rest is within its limits.
+
+        Streamlit may have dropped them long before.
+        """
         sizes = {id: _size(opened) for id, opened in self._opened.items()}
         for id in [*sizes]:
             if len(sizes) <= MAX_REMEMBERED and sum(sizes.values()) <= MAX_REMEMBERED_BYTES:
@@ -98,7 +116,7 @@ class Session:
         if [id(picture) for picture in inputs] != [id(picture) for picture in self.inputs]:
             self.inputs = inputs
             if self.run is None:
-                self.shown = self.failed = self.finished_batch = None
+                self.shown = self.failed = self.batch = None
 
     def come_back(self) -> None:
         """Continue in another page: keep the files, since its uploaders are empty."""
@@ -110,17 +128,18 @@ class Session:
         """Restore the image and settings of a result, with its seed."""
         self.choose(result.source)
         self.inputs = self.chosen
-        seed: Values = {"seed-how": "fixed", "seed": result.answer.seed}
+        seed: Values = {"seed-how": "fixed", "seed": result.answer.seed} if result.is_painted else {}
         self.pending = {key: value for key, value in result.values.items() if key not in OF_THE_PAGE} | seed
 
     @property
     def byte_count(self) -> int:
-        """What its pictures hold in memory, about: each once, those of uploads that are not in use, too.
+        """About how many bytes the session's images hold in memory.
 
-        Asked from the threads of other visits, which must not see a dictionary change under them.
+        Each counts once; unused uploads count too. Threads of other visits call this, so it iterates over a copy.
         """
         opened = [picture for picture in [*self._opened.values()] if isinstance(picture, InputImage)]
         found = [*opened, *self.chosen, *self.inputs, *self.references, *self.kept_references]
+        found += [picture.original for picture in found if picture.original is not None]
         pictures = {id(picture): _size(picture) for picture in found}
         shown = [self.shown] if self.shown else []
         results = {id(result): result.byte_count for result in (*self.history, *self.variants, *shown)}
@@ -130,7 +149,8 @@ class Session:
     def begin(self, run: Run) -> None:
         """Follow this run from now on."""
         self.run = run
-        self.failed = self.finished_batch = None
+        self.failed = None
+        self.is_batch_shown = False
         self._runs[:] = [run]
 
     def add(self, results: Sequence[Result], limit: int) -> None:
@@ -149,7 +169,8 @@ class Session:
     def look_at(self, result: Result) -> None:
         """Show an earlier result."""
         self.shown = result
-        self.failed = self.finished_batch = None
+        self.failed = None
+        self.is_batch_shown = False
 
     def forget(self) -> None:
         """Drop the results of this session."""

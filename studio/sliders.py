@@ -54,7 +54,7 @@ def _preset_number(words: Words, form: Form, spec: edit_pb2.ParameterSpec, profi
 
 
 def _seed(words: Words, form: Form, spec: edit_pb2.ParameterSpec, options: dict[str, Any]) -> None:
-    """Random or fixed; a feature with a seed of its own starts at that one."""
+    """Random or fixed; a feature's own seed is the default."""
     own = default_of(spec)
     start, suffix = (42, "") if own is None else (int(own), f"-{form.key('seed')}")
     with st.container(horizontal=True, vertical_alignment="bottom"):

@@ -26,6 +26,9 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.pop("COLUMNS", None)
 os.environ.pop("LINES", None)
 
+collect_ignore = ["images"]
+"""`make test-images` names the folder: its tests build images for half an hour, and need a container engine."""
+
 GROUPS = {
     "tests/e2e/test_demo_quality": "demo stack",
     "tests/e2e/test_faults_in_mid_edit.py": "mended stack",

@@ -2,10 +2,7 @@
 
 Prints FILE:LINE and the fix, and exits with 1. It reads paragraphs of Markdown, comments of protos and the Makefile,
 and docstrings, comments and strings of Python. In tests, strings are data and are skipped. `# prose: off` at the end of
-a line skips the text that begins there.
-
-Without FILE, it skips the files in `tools/prose_pending.txt`: every file with findings when the check was added, most
-of them `.py` and `.proto` files.
+a line skips the text that begins there. Without FILE, it reads every tracked file but generated ones.
 """
 
 from __future__ import annotations
@@ -23,8 +20,6 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 SKIPPED = ("imgedit/v1/", "imgedit/inference/v1/", "docs/reference/", "demo/models/", "tools/prose.py")
 """Generated files, and the examples in this one."""
-PENDING = ROOT / "tools/prose_pending.txt"
-"""Files that predate the rules and still break them, one per line. Reword a file, then remove its line."""
 MAX_SUMMARY = 80
 OFF = "prose: off"
 
@@ -285,10 +280,7 @@ def files() -> list[str]:
         text=True,
         check=True,
     )
-    pending = PENDING.read_text(encoding="utf-8").split()
-    return [
-        name for name in dict.fromkeys(done.stdout.splitlines()) if not name.startswith(SKIPPED) and name not in pending
-    ]
+    return [name for name in dict.fromkeys(done.stdout.splitlines()) if not name.startswith(SKIPPED)]
 
 
 def main(names: list[str]) -> int:

@@ -1,4 +1,4 @@
-"""Region steps: what they save at the published sizes, and what they cost in quality on the demo's world.
+"""Benchmarks of region steps.
 
-The models are called directly, without the services.
+Their savings at the published sizes, and their loss of quality in the demo's world.
 """

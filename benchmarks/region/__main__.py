@@ -1,4 +1,4 @@
-"""`python -m benchmarks.region`: what region steps save, and how near their results come.
+"""Measure the speed and the quality of region steps.
 
     python -m benchmarks.region speed [--model flux qwen] [--side 1024] [--blocks 2 4] [--masks 0.2 0.5 0.8]
                                       [--repeats 7] [--steps 28] [--threads 2]

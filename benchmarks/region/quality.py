@@ -1,4 +1,4 @@
-"""How near results with region steps come to those without, on held-out scenes of the demo's world."""
+"""Compare results with and without region steps on held-out scenes of the demo."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ IDENTICAL = 99.0
 
 @dataclass(frozen=True)
 class Way:
-    """How a job saves work: by region steps of a schedule, or by a step cache of a threshold."""
+    """A way to save work: a region schedule, or a step cache with a threshold."""
 
     name: str
     schedule: RegionSchedule | None = None
@@ -37,9 +37,10 @@ class Way:
 
 @dataclass
 class Found:
-    """What the jobs of one task came to in one way.
+    """Results of one task's jobs in one way.
 
-    psnr: inside the mask. work: as a part of every step in full. right: whether a judge sees what was asked for.
+    psnr: inside the mask. work: relative to a job whose steps are all full. right: whether a judge sees the requested
+    edit.
     """
 
     right: list[bool] = field(default_factory=list)
@@ -102,7 +103,7 @@ def psnr(one: np.ndarray, other: np.ndarray, inside: np.ndarray) -> float:
 
 
 def _run(adapter: Any, spec: Spec) -> tuple[np.ndarray, int]:
-    """The result before rounding, (H, W, 3) in [0, 1], and the forwards that a step cache answered."""
+    """The result before rounding, (H, W, 3) in [0, 1], and the number of cached steps."""
     state = adapter.prepare(spec)
     for _ in range(adapter.workload(spec).steps):
         adapter.denoise([state])
@@ -113,7 +114,7 @@ def _run(adapter: Any, spec: Spec) -> tuple[np.ndarray, int]:
 
 
 def _shown(picture: np.ndarray, spec: Spec) -> np.ndarray:
-    """What the caller sees of a result: uint8, laid over the picture by the mask."""
+    """The caller's view of a result: uint8, laid over the picture by the mask."""
     painted = (picture * 255).round().astype(np.uint8)
     original = spec.image if isinstance(spec, FillSpec) else spec.images[0]
     return painted if spec.mask is None else blend(painted, original, spec.mask[:, :, None])

@@ -1,4 +1,7 @@
-"""Jobs of the demo's world for the diffusion models themselves: what is asked of them, and where it may be painted."""
+"""Jobs of the demo's world for the diffusion models themselves.
+
+Each has a request, and the area that may be painted.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ from services.fill.spec import FillSpec
 from services.qwen_edit.spec import QwenEditSpec
 
 GROWN_PX = 16
-"""What the shipped chains grow the subject's mask by."""
+"""The shipped chains' growth of the subject's mask."""
 
 MARGIN = 128
 NEGATIVE = "blurry, low quality, distorted, ugly, deformed"
@@ -30,8 +33,8 @@ Spec = FillSpec | QwenEditSpec
 class Case:
     """One job in full, as profile balanced runs it.
 
-    inside: (H, W) bool, where its result counts. is_right: whether a picture, (H, W, 3) uint8, shows what was asked
-    for.
+    inside: (H, W) bool, where its result counts. is_right: whether a picture, (H, W, 3) uint8, shows the requested
+    edit.
     """
 
     spec: Spec
@@ -70,7 +73,7 @@ def outpainting(number: int) -> Case:
 
 
 def box(number: int) -> Case:
-    """FLUX: the place once more, within a box over a fifth of the picture."""
+    """FLUX: the same place again, within a box over a fifth of the picture."""
     rng, scene = _scene(number, "box")
     rendered = world.render(scene)
     height, width = rendered.alpha.shape
@@ -87,7 +90,7 @@ def box(number: int) -> Case:
 
 
 def by_instruction(task: str) -> Callable[[int], Case]:
-    """Qwen: one of the tasks of `benchmarks.demo_quality`, with the mask that the shipped chains make."""
+    """Qwen: a task of `benchmarks.demo_quality` with the shipped chains' mask."""
 
     def case(number: int) -> Case:
         rng, scene = _scene(number, task)

@@ -1,4 +1,6 @@
-"""A full and a region step of FLUX.1-Fill's and Qwen-Image-Edit's transformers at their published widths.
+"""Time full and region steps of FLUX.1-Fill and Qwen-Image-Edit.
+
+Their transformers have the published widths.
 
 The weights are random and the blocks few: all blocks of a kind take equally long, so a job's ratio is that of one block
 of each kind where as many of both are timed as in the published proportion, and nearly so otherwise.

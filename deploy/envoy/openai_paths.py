@@ -1,4 +1,7 @@
-"""OpenAI's image API in the OpenAPI description: its paths and schemas, from the parameters that the service reads."""
+"""OpenAI's image API in the OpenAPI description.
+
+Paths and schemas come from the service's parameters.
+"""
 
 from __future__ import annotations
 
@@ -24,8 +27,8 @@ def _paths() -> Json:
             "post": {
                 "operationId": "ImagesEdits",
                 "tags": [_TAG],
-                "description": "Edits a picture, as OpenAI's API of the same path does. What cannot be honoured is "
-                "refused by its name. Leaving cancels the edit.",
+                "description": "Edits a picture, as OpenAI's API of the same path does. Unsupported parameters are "
+                "rejected by name. Disconnecting cancels the edit.",
                 "requestBody": {
                     "required": True,
                     "content": {"multipart/form-data": {"schema": {"$ref": "#/components/schemas/ImageEditForm"}}},
@@ -47,7 +50,7 @@ def _paths() -> Json:
             "get": {
                 "operationId": "ImagesResults",
                 "tags": [_TAG],
-                "description": "A result whose URL was answered, for some minutes. Whoever knows the URL may fetch it.",
+                "description": "A result, for some minutes after its URL was returned. The URL is the only credential.",
                 "security": [{}],
                 "parameters": [
                     {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
@@ -63,7 +66,7 @@ def _paths() -> Json:
             "get": {
                 "operationId": "Models",
                 "tags": [_TAG],
-                "description": "What `model` may be: each experiment, and each of its features as experiment/feature.",
+                "description": "The values of `model`: experiments, and their features as experiment/feature.",
                 "responses": {
                     "200": {
                         "description": "The list.",
@@ -90,7 +93,7 @@ def _schemas() -> Json:
     result = {
         "b64_json": {**text, "contentEncoding": "base64"},
         "url": text,
-        "revised_prompt": {**text, "description": "What the model saw, where that was not the prompt."},
+        "revised_prompt": {**text, "description": "The prompt that the model saw, if it differs from the request's."},
         "seed": {"type": "integer"},
         "model": {**text, "description": "experiment/feature"},
         "request_id": text,

@@ -68,7 +68,8 @@ def _bodies(files: FileDescriptorSet, service: str) -> str:
 
     A field is "bytes", "value", an enum or a message.
     """
-    paths, pending, enums = [], [], {}
+    paths, pending = [], []
+    enums: dict[str, str] = {}
     names = {
         f".{file.package}.{enum.name}": ", ".join(f'"{value.name}"' for value in enum.value)
         for file in files.file

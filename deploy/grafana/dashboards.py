@@ -476,7 +476,7 @@ SERVICES = (
                 "Results that were not finite",
                 [(rate("imgedit_engine_not_finite_total", "service, part"), "{{service}} {{part}}")],
                 unit="ops",
-                help="NaN이나 무한대가 나온 계산 · decode runs once more in float32; all else ends the job.",
+                help="NaN이나 무한대가 나온 계산 · decode is repeated in float32; other parts end the job.",
                 runbook="imgeditnumbersnotfinite",
             ),
             Panel(
@@ -486,7 +486,7 @@ SERVICES = (
                 unit="ops",
                 help=(
                     "낮은 정밀도에서 값이 깨져 float32로 다시 계산한 마스크 · "
-                    "Masks that held NaN or infinity in the low precision, and were computed once more."
+                    "Masks that held NaN or infinity in the low precision, and were computed again."
                 ),
                 runbook="imgeditnumbersnotfinite",
             ),

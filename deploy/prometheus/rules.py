@@ -1,4 +1,4 @@
-"""The rules and alerts: the template with the limits in their places. Knows YAML; knows no metric but one."""
+"""The recording rules and alerts: the template with the limits filled in."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ LIMITS = FOLDER / "limits.yaml"
 TEMPLATE = FOLDER / "rules.template.yaml"
 
 SLOW_SECONDS = (1, 5, 10, 15, 20, 25, 30, 40, 50, 60, 75, 90, 120, 180, 240, 300, 600)
-"""What `slow_edit_seconds` may be: the whole bounds of the buckets of imgedit_edit_duration_seconds."""
+"""The valid values of `slow_edit_seconds`.
+
+They are the whole bucket bounds of imgedit_edit_duration_seconds.
+"""
 
 _PLACE = re.compile("<<([a-z_]+)>>")
 

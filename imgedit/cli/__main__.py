@@ -1,6 +1,6 @@
-"""`python -m imgedit.cli` and the script `imgedit`: the command line, which Ctrl-C ends cleanly from its first moment.
+"""Run the command line: the script `imgedit`, or `python -m imgedit.cli`.
 
-Loading the commands takes a second, in which an interrupt would end in a traceback.
+Loading the commands takes a second. Ctrl-C within it ends the program without a traceback, too.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The command `imgedit models adopt`: words for what `imgedit.weights.adopt` finds and does."""
+"""The command `imgedit models adopt`: link ComfyUI's weights, print a report."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def adopt(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Make model folders of the weights files that ComfyUI has; nothing is downloaded or converted.
+    """Make model folders from ComfyUI's weights files.
 
-    Each file's model is told by its tensors. Configurations are written, tokenizers copied from ComfyUI's own code. The
-    exit code is 0 when every model of which something was found is complete, else 1.
+    Nothing is downloaded or converted. Files are identified by their tensors. Configurations are written; tokenizers
+    are copied from ComfyUI's own code. Exit code 0: each model of which a file was found is complete; 1: otherwise.
     """
     try:
         report = adopting.adopt(source, models, take=tuple(take or ()), copy=copy, dry=dry_run)

@@ -62,12 +62,12 @@ def batch(
     ] = None,
     prompts: Annotated[
         Path | None,
-        typer.Option(help="CSV file with the columns picture and prompt, and negative_prompt and seed if wanted."),
+        typer.Option(help="CSV file with the columns picture and prompt, optionally negative_prompt and seed."),
     ] = None,
-    recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Take the folders below, too.")] = False,
+    recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Include subfolders.")] = False,
     format: Annotated[Literal["png", "jpeg", "webp"], typer.Option(help="File format of the results.")] = "png",
     quality: Quality = None,
-    parallel: Annotated[int, typer.Option("--parallel", "-n", help="Pictures at once.", min=1, max=64)] = 4,
+    parallel: Annotated[int, typer.Option("--parallel", "-n", help="Pictures to edit in parallel.", min=1, max=64)] = 4,
     force: Force = False,
     timeout: Annotated[float, typer.Option(help="Longest wait per picture, in seconds.", min=0.1)] = DEFAULT_TIMEOUT,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object.")] = False,
@@ -76,9 +76,9 @@ def batch(
 ) -> None:
     """Edit every image of a folder with the same options.
 
-    What is done is noted in imgedit-batch.jsonl beside the results: the same command again, after Ctrl-C or a fault,
-    edits only what is missing or has changed. Other files are written over only after a question or with --force, and
-    inputs never.
+    Finished images are recorded in imgedit-batch.jsonl beside the results. The same command again, after Ctrl-C or a
+    failure, edits only missing or changed images. Other existing files are overwritten only after a question or with
+    --force, inputs never.
 
     Exit code 0: all images are done; 3: some failed; 1: all failed, or the command is wrong; 4: none is done, because
     no server responds or has capacity; 130: ended by Ctrl-C.
@@ -123,7 +123,7 @@ def _with_own(found: list[Job], masks: Path | None, prompts: Path | None, option
 
 
 def _state(found: list[Job], inputs: list[Path], out_folder: Path, *, force: bool) -> State:
-    """What is done already. Ends the command where results cannot be written, or may not."""
+    """The finished jobs. Ends the command if results cannot or may not be written."""
     try:
         out_folder.mkdir(parents=True, exist_ok=True)
         state = State(out_folder / STATE_NAME)

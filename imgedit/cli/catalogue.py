@@ -40,7 +40,9 @@ app = typer.Typer(
 
 @app.command(cls=Command)
 def check(files: Annotated[list[Path], typer.Argument(help="Catalogue files (YAML).")]) -> None:
-    """Check catalogue files as the orchestrator does; every fault is printed with its line and field.
+    """Check catalogue files as the orchestrator does.
+
+    Prints every fault with its line and field.
 
     Exit code 0: no fault; 1: a fault.
     """
@@ -78,17 +80,18 @@ def import_(
     timeout: Annotated[float, typer.Option(help="Longest wait for the sample, in seconds.", min=0.1)] = DEFAULT_TIMEOUT,
     lang: Lang = None,
 ) -> None:
-    """Turn a ComfyUI workflow into an experiment: YAML on standard output, with a comment per decision.
+    """Turn a ComfyUI workflow into an experiment.
 
-    Save the workflow in API format: "Workflow > Export (API)", in older versions "Save (API Format)".
-    The graph is read backwards from its SaveImage. Nodes become stages; what they fix (steps, cfg, guidance, denoise,
-    seed, prompts, a LoRA) becomes the defaults of the feature, and ranges are widened where they must be. Whatever no
-    chain can do is refused with its node, field, value and range, and nothing is written then.
+    The experiment is printed as YAML, with a comment per decision. Save the workflow in API format: "Workflow > Export
+    (API)", in older versions "Save (API Format)". The graph is read backwards from its SaveImage. Nodes become stages.
+    Their values (steps, cfg, guidance, denoise, seed, prompts, a LoRA) become the feature's defaults, and ranges are
+    widened where necessary. An unsupported node or value is rejected with node, field, value and range, and nothing is
+    written.
 
     Example: imgedit catalogue import workflow_api.json --id my_gym --out my_gym.yaml --check
     Then: IMGEDIT_ORCHESTRATOR_EXPERIMENTS=my_gym.yaml imgedit up, and imgedit edit PHOTO --experiment my_gym
 
-    Exit code 0: done; 1: refused, or the sample failed; 4: --check finds no service that it needs.
+    Exit code 0: done; 1: rejected, or the sample failed; 4: --check lacks a service that it needs.
     """
     need_servers()
     if not is_checked and (picture or check_output):

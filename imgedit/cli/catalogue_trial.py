@@ -1,4 +1,7 @@
-"""An experiment that no server knows yet, tried once: an orchestrator of its own before the running model services."""
+"""Try a new experiment once.
+
+A separate orchestrator with this experiment uses the running model services.
+"""
 
 from __future__ import annotations
 
@@ -28,10 +31,10 @@ from imgedit.sync_client import SyncEditClient
 from imgedit.v1 import edit_pb2
 
 SAMPLE = installation.ROOT / "demo" / "samples" / "blue-in-the-park.png"
-"""Of a checkout: a scene that the demo's checkpoints know, and photographs' models can edit."""
+"""A scene in a checkout that the demo's checkpoints know and photographs' models can edit."""
 
 PROMPT = "a bright modern gym"
-"""Where an experiment has none of its own."""
+"""The prompt for an experiment without a default one."""
 
 START_SECONDS = 60.0
 
@@ -43,7 +46,7 @@ _OWN_DOOR = ("TOKENS", "TOKENS_FILE", "TLS_CERTIFICATE", "TLS_KEY", "TLS_CLIENT_
 
 @dataclass(frozen=True)
 class Trial:
-    """What came of it."""
+    """The result of a trial."""
 
     result: EditResult
     experiment_id: str
@@ -51,10 +54,10 @@ class Trial:
 
 
 def run_trial(catalogue: str, picture: Path, base_port: int, timeout: float) -> Trial:
-    """Edit a picture with the first feature of a catalogue's text, everything left at its default.
+    """Edit a picture with the first feature of a catalogue's text, with its defaults.
 
-    base_port: that of the running stack. Raises `ImgeditError`: `ServiceUnavailable` where a model service that the
-    feature needs does not serve, and what the edit failed by.
+    base_port: that of the running stack. Raises `ServiceUnavailable` if a required model service does not serve, and
+    the error of a failed edit.
     """
     data = picture.read_bytes()
     size = images.open_untrusted(data, field=str(picture)).size
@@ -76,7 +79,7 @@ def run_trial(catalogue: str, picture: Path, base_port: int, timeout: float) -> 
 
 
 def _options(experiment_id: str, feature: edit_pb2.Feature, picture: bytes, size: tuple[int, int]) -> EditOptions:
-    """As little as the feature takes: a prompt and a mask where it must have them, and as many references as it may."""
+    """The fewest options that the feature accepts, with as many references as it may."""
     options = EditOptions(experiment=experiment_id)
     specs = {spec.name: spec for spec in feature.parameters}
     if "prompt" in specs and specs["prompt"].required:
@@ -100,7 +103,10 @@ def _mask(size: tuple[int, int]) -> bytes:
 
 @contextmanager
 def _orchestrator(catalogue: str, running: Ports) -> Iterator[str]:
-    """An orchestrator with this catalogue, for the model services of a running stack; its address."""
+    """Run an orchestrator with this catalogue and the running model services.
+
+    Yields its address.
+    """
     own = Ports.free()
     with tempfile.TemporaryDirectory(prefix="imgedit-") as name:
         folder = Path(name)
@@ -127,7 +133,10 @@ def _orchestrator(catalogue: str, running: Ports) -> Iterator[str]:
 
 
 def _environment(catalogue: Path, own: Ports, running: Ports) -> dict[str, str]:
-    """This process's, in which the trial's orchestrator is a door of its own; pictures as small as the demo's."""
+    """This process's environment with the settings of the trial's orchestrator.
+
+    Pictures may be as small as the demo's.
+    """
     inherited = {k: v for k, v in installation.environment().items() if k.removeprefix(_PREFIX) not in _OWN_DOOR}
     addresses = {f"{_PREFIX}{row.name.upper()}": _address(row.name, running) for row in MODEL_SERVICES}
     settings: dict[str, Any] = {
@@ -151,7 +160,10 @@ def _address(service: str, running: Ports) -> str:
 
 
 def _serving(process: subprocess.Popen[bytes], target: str, log: Path) -> str:
-    """The address once it serves. Raises `ImgeditError` with the end of the log where it does not."""
+    """Wait until it serves; return its address.
+
+    Raises `ImgeditError` with the end of the log if it does not.
+    """
     deadline = time.monotonic() + START_SECONDS
     while process.poll() is None and time.monotonic() < deadline:
         if stacks.serving_fault(target) is None:

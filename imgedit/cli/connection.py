@@ -98,7 +98,7 @@ def _options(
         typer.Option(
             "--use-proxy/--no-proxy",
             help="Reach the server through the proxy that https_proxy or http_proxy names, or never. "
-            "[default: not where the server is on this machine or in its cluster]",
+            "[default: the proxy, except for servers on this machine or in its cluster]",
             envvar="IMGEDIT_USE_PROXY",
             rich_help_panel=CONNECTION,
         ),

@@ -22,7 +22,7 @@ from rich.markup import escape
 from imgedit import installation
 from imgedit.cli import exit_codes, field_names, korean
 from imgedit.cli.exit_codes import ExitCode
-from imgedit.errors import ImgeditError
+from imgedit.errors import ImgeditError, LocalError
 from imgedit.json_text import json_line
 
 out = Console()
@@ -33,13 +33,13 @@ Language = Literal["en", "ko"]
 _ERROR: dict[Language, str] = {"en": "error", "ko": "오류"}
 
 Lang = Annotated[
-    Language | None, typer.Option(help="Language of help and messages. [default: ko where LANG says so, else en]")
+    Language | None, typer.Option(help="Language of help and messages. [default: ko if LANG is Korean, else en]")
 ]
 
 
 @dataclass(frozen=True)
 class _Manner:
-    """How this call wants to be spoken to, whatever its command takes and wherever it fails."""
+    """How to speak to this call's user: the language, and JSON or text."""
 
     language: Language
     is_json: bool
@@ -49,7 +49,10 @@ _manner: ContextVar[_Manner | None] = ContextVar("manner", default=None)
 
 
 def set_manner(arguments: Sequence[str]) -> None:
-    """Take from the words of the command line, before they are parsed, what even a fault in them is told by."""
+    """Read the language and --json before the command line is parsed.
+
+    Errors of the parsing itself need them.
+    """
     given = list(arguments)
     chosen: Language | None = None
     for word, following in zip(given, [*given, ""][1:], strict=True):
@@ -78,7 +81,7 @@ def _of_environment() -> Language:
 
 
 def say(text: str, **values: object) -> str:
-    """A text of ours in the reader's language, with the values in their places."""
+    """A message of the command line in the reader's language, with its values."""
     found = korean.MESSAGES.get(text, text) if language() == "ko" else text
     return found.format(**values)
 
@@ -120,9 +123,10 @@ def plain(text: str) -> str:
 
 
 def message(error: Exception) -> str:
-    """What went wrong, in the language of the reader."""
+    """An error's message in the reader's language."""
     if isinstance(error, ImgeditError):
-        return field_names.in_options(error.korean if language() == "ko" else error.message)
+        is_translated = not isinstance(error, LocalError) or error.korean != error.default_korean
+        return field_names.in_options(error.korean if language() == "ko" and is_translated else error.message)
     if isinstance(error, OSError) and error.filename:
         return f"{error.filename}: {error.strerror}"
     return str(error) or type(error).__name__
@@ -154,9 +158,14 @@ def fail(text: str, code: ExitCode = ExitCode.FAILED) -> NoReturn:
 
 
 def need_servers() -> None:
-    """End with exit code 1 where only the client is installed: the command needs code of the servers."""
+    """End with exit code 1 if only the client is installed."""
     if not installation.has_servers():
-        fail(installation.NO_SERVERS)
+        fail(
+            say(
+                "this command needs code of the servers, and only the client is installed here; run it in a checkout "
+                "(git clone, then make install) or in a container image of the project"
+            )
+        )
 
 
 def is_there(path: Path) -> bool:
@@ -181,13 +190,15 @@ def need_file(path: Path) -> None:
 
 
 def need_folder(path: Path, option: str = "") -> None:
-    """End with exit code 1 where there is no such folder. option: the one that names it."""
+    """End with exit code 1 if there is no such folder. option: the one that names it."""
     if not is_folder(path):
         fail((f"{option}: " if option else "") + say("there is no folder {path}", path=path))
 
 
 def fail_with(error: ImgeditError) -> NoReturn:
-    """Print an error of the server, with what finds it in its log, and end with the exit code that fits it.
+    """Print a server's error and end with its exit code.
+
+    The output includes the ids that find the error in the server's log.
 
     Every field at fault has a line, under the name of its option. The English message names field, value and range, so
     it is there in Korean too.

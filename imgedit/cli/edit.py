@@ -1,4 +1,4 @@
-"""The command `imgedit edit`: one file in, one file out; or from one program to the next."""
+"""The command `imgedit edit`: edit one file, or a picture from a pipe."""
 
 from __future__ import annotations
 
@@ -66,9 +66,10 @@ def edit(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
     lang: Lang = None,
 ) -> None:
-    """Edit one picture. `imgedit experiments` lists what there is, with ranges and defaults.
+    """Edit one picture.
 
-    The picture itself is never written over, any other file only after a question or with --force.
+    `imgedit experiments` lists the experiments, with ranges and defaults. The picture itself is never overwritten, any
+    other existing file only after a question or with --force.
     """
     options = ask()
     if is_folder(image):

@@ -17,7 +17,7 @@ from imgedit.values import Background, Format, Mask, Omit, Outpaint, Output, Pro
 Ask = Callable[[], EditOptions]
 
 FORMATS: dict[str, Format] = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".jfif": "jpeg", ".webp": "webp"}
-"""What the ending of a result's name asks the server for."""
+"""The format of a result by the ending of its name."""
 
 Quality = Annotated[
     int | None,
@@ -34,7 +34,7 @@ def _options(
         typer.Option("--experiment", "-e", help="Id of the experiment.", autocompletion=completion.experiments),
     ],
     prompt: Annotated[
-        str | None, typer.Option("--prompt", "-p", help="What to do. Needed where the feature has none of its own.")
+        str | None, typer.Option("--prompt", "-p", help="What to do. Required unless the feature has a default prompt.")
     ] = None,
     feature: Annotated[
         str | None,
@@ -46,7 +46,7 @@ def _options(
         ),
     ] = None,
     expand_prompt: Annotated[
-        bool, typer.Option("--expand-prompt", help="Have a language model write the prompt out first.")
+        bool, typer.Option("--expand-prompt", help="Have a language model expand the prompt first.")
     ] = False,
     negative_prompt: Annotated[str | None, typer.Option(help="What to avoid.")] = None,
     negative_scale: Annotated[float | None, typer.Option(help="Weight of the negative prompt (FLUX).")] = None,
@@ -55,7 +55,7 @@ def _options(
         float | None,
         typer.Option("--guidance-scale", "--guidance", help="How strongly the prompt is followed, 1 to 15."),
     ] = None,
-    strength: Annotated[float | None, typer.Option(help="How far from the picture, 0.0 to 1.0.")] = None,
+    strength: Annotated[float | None, typer.Option(help="How much the picture may change, 0.0 to 1.0.")] = None,
     seed: Annotated[
         int | None, typer.Option(help="The same seed gives the same picture.", min=0, max=2**32 - 1)
     ] = None,
@@ -74,7 +74,7 @@ def _options(
     ] = None,
     mask_subject: Annotated[
         Subject | None,
-        typer.Option(help="Which part of BEN2's mask to take. [default: the feature's]", rich_help_panel=MASK),
+        typer.Option(help="Which part of BEN2's mask to repaint. [default: the feature's]", rich_help_panel=MASK),
     ] = None,
     mask_invert: Annotated[
         bool, typer.Option("--mask-invert", help="Swap white and black.", rich_help_panel=MASK)
@@ -82,7 +82,7 @@ def _options(
     mask_threshold: Annotated[
         float | None,
         typer.Option(
-            help="The level between 0 and 1 that becomes one half; lower takes more in.", rich_help_panel=MASK
+            help="The level between 0 and 1 that becomes one half; a lower one selects more.", rich_help_panel=MASK
         ),
     ] = None,
     mask_fill_holes: Annotated[
@@ -162,7 +162,7 @@ def given_files(options: EditOptions) -> Iterator[Path]:
 
 
 def output_options(ending: str, quality: int | None, *, has_cutout: bool = False, has_mask: bool = False) -> Output:
-    """What the files to write ask of the answer: their format, and nothing that would not be written."""
+    """The output options for the files to write: their format, and no other images."""
     wanted: dict[Omit, bool] = {"cutout": has_cutout, "mask": has_mask}
     omit = tuple(what for what, is_wanted in wanted.items() if not is_wanted)
     return Output(format=FORMATS[ending], quality=quality, omit=omit)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-from imgedit.errors import DeadlineExceeded, HubUnavailable, ImgeditError, TryLater
+from imgedit.errors import HubUnavailable, ImgeditError, TryLater
 
 
 class ExitCode(IntEnum):
@@ -36,7 +36,7 @@ EPILOG = "Exit codes:\n\n" + "\n".join(f"  {code.value:<4} {meaning}" for code, 
 
 def may_pass_later(error: ImgeditError) -> bool:
     """Whether the same command may do what it could not do now."""
-    return isinstance(error, TryLater | DeadlineExceeded | HubUnavailable)
+    return isinstance(error, TryLater | HubUnavailable)
 
 
 def exit_code_of(error: ImgeditError) -> ExitCode:

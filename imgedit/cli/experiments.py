@@ -1,4 +1,4 @@
-"""The command `imgedit experiments`: the catalogue, under the names that one types."""
+"""The command `imgedit experiments`: show the catalogue as command-line options."""
 
 from __future__ import annotations
 
@@ -36,7 +36,10 @@ def experiments(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, as the REST API does.")] = False,
     lang: Lang = None,
 ) -> None:
-    """List the experiments and their features, and whether they can be used now; with ID, what each takes."""
+    """List the experiments and their features, and whether they are available.
+
+    With ID, list the options of each feature.
+    """
     with connect().open() as client:
         try:
             found = client.experiments()
@@ -62,7 +65,7 @@ def experiments(
 def _chosen(
     found: Sequence[edit_pb2.Experiment], experiment: str | None, feature: str | None
 ) -> list[edit_pb2.Experiment]:
-    """The experiments that were asked for, with the features that were asked for."""
+    """The requested experiments and features."""
     chosen = [one for one in found if experiment in (None, one.id)]
     if not chosen and experiment is not None:
         known = ", ".join(one.id for one in found) or "–"
@@ -109,24 +112,37 @@ def _print_features(features: Sequence[edit_pb2.Feature]) -> None:
     column = max((cell_len(feature.id) for feature in features), default=0) + 2
     for feature in features:
         state = "" if feature.available else say(" (not available now)")
-        name, *rest = wrapped(feature.name + state, width() - column - 2) or [""]
+        name, *rest = wrapped(_name(feature) + state, width() - column - 2) or [""]
         _print([f"  {feature.id}{' ' * (column - cell_len(feature.id))}{name}"])
         _print(" " * (2 + column) + line for line in rest)
 
 
+def _name(feature: edit_pb2.Feature) -> str:
+    """The catalogue's name, and what it is used for in the reader's language."""
+    return " – ".join(dict.fromkeys(filter(None, (feature.name, feature.task.get(language(), "")))))
+
+
 def _print_options(features: Sequence[edit_pb2.Feature]) -> None:
-    """What all features take alike once, then what each takes besides."""
+    """Print the options that all features share once, and each feature's other ones."""
     rows = {feature.id: dict(_row(spec) for spec in feature.parameters if _is_told(spec)) for feature in features}
     common = set.intersection(*(set(found.items()) for found in rows.values())) if len(features) > 1 else set()
     for feature in features:
         out.print()
         _print_features([feature])
+        _print_examples(feature)
         _print_rows({option: text for option, text in rows[feature.id].items() if (option, text) not in common})
     if common:
         out.print()
         _print([f"  {say('Every feature of this experiment also takes:')}"])
         first = next(iter(rows.values()))
         _print_rows({option: text for option, text in first.items() if (option, text) in common})
+
+
+def _print_examples(feature: edit_pb2.Feature) -> None:
+    prompts = filter(None, (example.prompt.get(language(), "") for example in feature.examples))
+    for prompt in prompts:
+        text = say("for example: {prompt}", prompt=prompt)
+        _print(f"{_INDENT}{line}" for line in wrapped(text, width() - len(_INDENT)))
 
 
 def _print_rows(rows: dict[str, str]) -> None:
@@ -142,7 +158,7 @@ def _is_told(spec: edit_pb2.ParameterSpec) -> bool:
 
 
 def _row(spec: edit_pb2.ParameterSpec) -> tuple[str, str]:
-    """The option, and in one text what it takes, its default, what is recommended, and what it is for."""
+    """The option, and a text with its range, default, recommendation and purpose."""
     option = (
         field_names.option_of(spec.name).partition(", ")[0]
         if spec.name in field_names.GROUPS
@@ -176,7 +192,7 @@ def _default(spec: edit_pb2.ParameterSpec) -> str:
 
 
 def _accepted(spec: edit_pb2.ParameterSpec) -> str:
-    """The range of a number, the lengths of a text, how many files, or the names to choose from."""
+    """The accepted values: a range, lengths, a number of files, or names."""
     match spec.WhichOneof("constraint"):
         case "range":
             return f"{_number(spec.range.min)}–{_number(spec.range.max)}"

@@ -1,4 +1,7 @@
-"""How fields of an edit are called on the command line: `outpaint.left` is `--left`, `PROFILE_FAST` is `fast`."""
+"""Translate fields and choices of an edit into command-line options.
+
+`outpaint.left` becomes `--left`, `PROFILE_FAST` becomes `fast`.
+"""
 
 from __future__ import annotations
 
@@ -46,14 +49,14 @@ GROUPS = {
 
 _INDEX = re.compile(r"\[\d+\]")
 _TOLD_APART = sorted((re.escape(field) for field in OPTIONS if re.search("[._]", field)), reverse=True)
-"""Fields whose names are no English words."""
+"""Fields whose names are not English words."""
 
 _FIELD = re.compile(rf"\b({'|'.join(_TOLD_APART)})\b")
 _CHOICE = re.compile(r"\b(?:PROFILE|BACKGROUND|MASK_SUBJECT|POSTPROCESS|OUTPUT_FORMAT)_([A-Z]+)\b")
 
 
 def option_of(field: str) -> str:
-    """The option that sets a field of a request, by its path; the path itself where none does."""
+    """The option that sets a field of a request; the field itself if none does."""
     bare = _INDEX.sub("", field)
     if bare in GROUPS:
         return ", ".join(GROUPS[bare])
@@ -61,10 +64,10 @@ def option_of(field: str) -> str:
 
 
 def in_options(text: str) -> str:
-    """A server's text, with the options and choices of the command line in place of fields and enum values."""
+    """A server's text with the command line's options and choices."""
     return _CHOICE.sub(lambda found: choice(found[0]), _FIELD.sub(lambda found: OPTIONS[found[1]], text))
 
 
 def choice(value: str) -> str:
-    """What is typed for an enum value."""
+    """The command-line name of an enum value."""
     return _CHOICE.sub(lambda found: found[1].lower(), value)

@@ -1,4 +1,4 @@
-"""The command `imgedit health`: whether a server serves, and all that its experiments need."""
+"""The command `imgedit health`: check a server and its experiments' services."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ RESPONSE_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class _Report:
-    """What one look found. experiments: None = the server does not tell this caller. reason: why it does not serve."""
+    """The result of one check.
+
+    experiments: None = the server does not show them to this caller. reason: why it does not serve.
+    """
 
     serving: bool
     experiments: Sequence[edit_pb2.Experiment] | None = None
@@ -36,11 +39,11 @@ class _Report:
 @connecting
 def health(
     connect: Connect,
-    wait: Annotated[float, typer.Option(help="Wait so many seconds for all services to serve.", min=0)] = 0,
+    wait: Annotated[float, typer.Option(help="Seconds to wait for all services to serve.", min=0)] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     lang: Lang = None,
 ) -> None:
-    """Show whether the server and every service that its experiments need serve.
+    """Check that the server and all services of its experiments are serving.
 
     Exit code 0: all do; 4: not all. `imgedit status` shows the processes of a stack on this machine.
     """

@@ -1,6 +1,6 @@
-"""The commands' help: at most 100 columns wide, in the reader's language, options in groups.
+"""Lay out help: at most 100 columns, in the reader's language, options in groups.
 
-Also sees to it that with --json a wrong option, and an end by Ctrl-C, is told as one object like everything else.
+With --json, wrong options and Ctrl-C are also reported as one JSON object.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from imgedit.cli.exit_codes import ExitCode
 
 NARROWEST, WIDEST = 40, 100
 NAME_COLUMNS = 28
-"""Of the names of options; what is longer stands on a line of its own."""
+"""The width of the column of option names; a longer name has a separate line."""
 
 CONNECTION = "Server"
 """The group of the options that name a server and what it is shown."""
@@ -70,7 +70,7 @@ class Group(TyperGroup):
 
 @contextmanager
 def _one_object() -> Iterator[None]:
-    """With --json, say as JSON, too, what ends the command before it could speak itself."""
+    """With --json, also print JSON for errors before the command itself runs."""
     try:
         yield
     except KeyboardInterrupt:
@@ -84,7 +84,7 @@ def _one_object() -> Iterator[None]:
 
 
 def described(parameter: Any) -> str:
-    """What an option or argument is for: its help, and what may be given."""
+    """The help of an option or argument, with its accepted values."""
     text = translated(parameter.help or "")
     if (names := choices(parameter)) and len("|".join(names)) > _LONGEST_METAVAR:
         text += f" {translated('One of')} {', '.join(names)}."
@@ -94,7 +94,7 @@ def described(parameter: Any) -> str:
 
 
 def choices(parameter: Any) -> list[str]:
-    """The names that an option takes, where it takes names: those of an enum or a Literal."""
+    """The names that an option accepts, from an enum or a Literal; none for others."""
     annotation = parameter.type_descriptor.annotation
     if isinstance(annotation, type) and issubclass(annotation, Enum):
         return [str(member.value) for member in annotation]
@@ -148,7 +148,7 @@ def _first_sentence(text: str) -> str:
 
 
 def _full(parameter: Any) -> str:
-    """What it is for, its default and its variable."""
+    """Its purpose, its default and its variable."""
     notes = []
     if parameter.required:
         notes.append(translated("required"))
@@ -211,7 +211,10 @@ def _text(text: str) -> list[str]:
 
 
 def wrapped(text: str, width: int) -> list[str]:
-    """The text in lines of at most `width` columns, counting a wide character as two; a longer word is cut."""
+    """Wrap a text to `width` columns.
+
+    A wide character counts as two; a longer word is cut.
+    """
     lines = [""]
     for part in text.split():
         word = part

@@ -45,7 +45,10 @@ def inspect(
     timeout: Annotated[float, typer.Option(help="Longest wait, in seconds.", min=0.1)] = DEFAULT_TIMEOUT,
     lang: Lang = None,
 ) -> None:
-    """Show how a result was made; with --replay make it again and say whether it is the same."""
+    """Show how a result was made.
+
+    With --replay make it again and compare the two.
+    """
     need_file(file)
     data = file.read_bytes()
     record = provenance.read_record(data)

@@ -1,4 +1,7 @@
-"""The Korean of the command line, by the English text. A test sees to it that none is missing and none left over."""
+"""The command line's Korean texts, by the English text.
+
+A test finds missing and unused texts.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ HELP: dict[str, str] = {
     "to": "~",
     "Show this message and exit.": "이 도움말을 보여 줍니다.",
     "Show the version and exit.": "버전을 보여 줍니다.",
-    "Language of help and messages. [default: ko where LANG says so, else en]": (
+    "Language of help and messages. [default: ko if LANG is Korean, else en]": (
         "도움말과 메시지의 언어. [기본값: LANG이 한국어이면 ko, 아니면 en]"
     ),
     "Install completion for the current shell.": "현재 셸에 자동 완성을 설치합니다.",
@@ -38,21 +41,21 @@ HELP: dict[str, str] = {
     "  130  ended by Ctrl-C": (
         "종료 코드:\n\n"
         "  0    성공, 이상 없음\n"
-        "  1    거절 또는 실패: 메시지가 가리키는 요청, 파일, 설정을 고치세요\n"
+        "  1    거부 또는 실패: 메시지가 가리키는 요청, 파일, 설정을 고치세요\n"
         "  2    옵션이나 인자가 잘못됨\n"
         "  3    batch: 일부 이미지만 실패하고 나머지는 완료\n"
         "  4    요청에는 문제 없음: 서버가 응답하지 않거나 가득 찼거나 시간 초과\n"
         "  130  Ctrl-C로 종료"
     ),
     "Run all services on this machine until Ctrl-C.\n\n"
-    "`imgedit status` shows what runs, `imgedit stop` ends it from elsewhere. SIGHUP has the orchestrator read its\n"
-    "catalogue again; it ends everything where the terminal has closed.": (
+    "`imgedit status` shows the services, and `imgedit stop` ends them from another terminal. SIGHUP reloads the\n"
+    "orchestrator's catalogue; if the terminal has closed, it ends everything.": (
         "이 컴퓨터에서 모든 서비스를 실행합니다. Ctrl-C로 끝냅니다.\n\n"
         "`imgedit status`는 실행 상태를 보여 주고, `imgedit stop`은 다른 터미널에서 서비스를 끝냅니다. SIGHUP을 받으면 "
         "orchestrator가 카탈로그를 다시 읽고, 터미널이 닫혔다면 모두 종료합니다."
     ),
-    "Folder that holds BEN2, FLUX.1-Fill-dev and Qwen-Image-Edit-2509. Left out: the demo's small checkpoints of a "
-    "checkout, which know drawn scenes only.": (
+    "Folder that holds BEN2, FLUX.1-Fill-dev and Qwen-Image-Edit-2509. Without it, a checkout's small demo "
+    "checkpoints are used, which know drawn scenes only.": (
         "BEN2, FLUX.1-Fill-dev, Qwen-Image-Edit-2509가 있는 폴더. 생략하면 저장소에 들어 있는 작은 데모 모델을 쓰며, "
         "이 모델은 그림으로 된 장면만 다룹니다."
     ),
@@ -62,10 +65,10 @@ HELP: dict[str, str] = {
     "First of four ports for /metrics. [default: 9101, or base port + 100]": (
         "/metrics에 쓸 네 포트 중 첫 번째. [기본값: 9101 또는 base port + 100]"
     ),
-    "Most pixels that a model is sent. [default: 1048576; 65536 with the demo's checkpoints]": (
+    "Maximum pixels sent to a model. [default: 1048576; 65536 with the demo's checkpoints]": (
         "모델에 보내는 최대 픽셀 수. [기본값: 1048576, 데모 모델은 65536]"
     ),
-    "Run several of a service, balanced by Envoy: fill=2. May be given for each.": (
+    "Replicas of a service, balanced by Envoy, such as fill=2. Repeatable.": (
         "한 서비스를 여러 개 실행하고 Envoy로 나눕니다. 예: fill=2. 서비스마다 지정할 수 있습니다."
     ),
     "Also run the edge (Envoy: REST, gRPC, OpenAI's image API) on --gateway-port.": (
@@ -74,9 +77,9 @@ HELP: dict[str, str] = {
     "Port of the edge; the next one is OpenAI's API behind it.": (
         "게이트웨이의 포트. 그다음 포트는 게이트웨이 뒤의 OpenAI API가 씁니다."
     ),
-    "Also run the page for people on --studio-port.": "웹 페이지도 --studio-port에서 실행합니다.",
+    "Also run the web page on --studio-port.": "웹 페이지도 --studio-port에서 실행합니다.",
     "Port of the page.": "웹 페이지의 포트.",
-    "File of API tokens, made by `imgedit tokens new`; callers then need one. [default: none]": (
+    "File of API tokens, made by `imgedit tokens new`; callers then need a token. [default: none]": (
         "`imgedit tokens new`로 만든 API 토큰 파일. 지정하면 호출할 때 토큰이 필요합니다. [기본값: 없음]"
     ),
     "Folder for the services' logs. Each is kept to 5 files of 20 MiB.": (
@@ -85,10 +88,12 @@ HELP: dict[str, str] = {
     "Return when all services serve; they run on until `imgedit stop`.": (
         "모든 서비스가 준비되면 터미널로 돌아옵니다. 서비스는 `imgedit stop`까지 계속 실행됩니다."
     ),
-    "Edit one picture. `imgedit experiments` lists what there is, with ranges and defaults.\n\n"
-    "The picture itself is never written over, any other file only after a question or with --force.": (
-        "이미지 한 장을 편집합니다. 실험과 값의 범위, 기본값은 `imgedit experiments`가 보여 줍니다.\n\n"
-        "원본 이미지는 절대 덮어쓰지 않고, 다른 파일은 물어본 뒤나 --force를 줄 때만 덮어씁니다."
+    "Edit one picture.\n\n"
+    "`imgedit experiments` lists the experiments, with ranges and defaults. The picture itself is never "
+    "overwritten, any\nother existing file only after a question or with --force.": (
+        "이미지 한 장을 편집합니다.\n\n"
+        "실험과 값의 범위, 기본값은 `imgedit experiments`가 보여 줍니다. 원본 이미지는 절대 덮어쓰지 않고, 다른 파일은 "
+        "물어본 뒤나 --force를 줄 때만 덮어씁니다."
     ),
     "The picture: PNG, JPEG or WebP. - is standard input.": "편집할 이미지(PNG, JPEG, WebP). -는 표준 입력입니다.",
     "Result file; its ending chooses the format. - is standard output. [default: NAME.edited.png, or the next free "
@@ -102,36 +107,36 @@ HELP: dict[str, str] = {
     ),
     "Also write the subject without background here (PNG).": "배경을 제거한 이미지도 이 파일에 씁니다(PNG).",
     "Also write the composite's mask alpha here (PNG).": "합성에 쓴 마스크도 이 파일에 씁니다(PNG).",
-    "Write over files that are there, without a question.": "이미 있는 파일을 묻지 않고 덮어씁니다.",
+    "Overwrite existing files without a question.": "이미 있는 파일을 묻지 않고 덮어씁니다.",
     "Longest wait, in seconds.": "최대 대기 시간(초).",
     "Print one JSON object: what was made and used, or the error.": (
         "결과와 사용된 값 또는 오류를 JSON 객체 하나로 출력합니다."
     ),
     "No progress bar.": "진행 표시줄을 그리지 않습니다.",
     "Id of the experiment.": "실험의 ID.",
-    "What to do. Needed where the feature has none of its own.": (
+    "What to do. Required unless the feature has a default prompt.": (
         "편집할 내용. 기능에 정해진 프롬프트가 없으면 필요합니다."
     ),
     "Id of the feature. [default: the experiment's first]": "기능의 ID. [기본값: 실험의 첫 번째 기능]",
-    "Have a language model write the prompt out first.": "언어 모델이 프롬프트를 먼저 구체적으로 다듬습니다.",
+    "Have a language model expand the prompt first.": "언어 모델이 프롬프트를 먼저 구체적으로 다듬습니다.",
     "What to avoid.": "피하고 싶은 내용.",
     "Weight of the negative prompt (FLUX).": "부정 프롬프트의 세기(FLUX).",
     "Denoise steps, 10 to 50.": "스텝 수, 10~50.",
     "How strongly the prompt is followed, 1 to 15.": "프롬프트를 따르는 정도, 1~15.",
-    "How far from the picture, 0.0 to 1.0.": "원본에서 바뀌는 정도, 0.0~1.0.",
+    "How much the picture may change, 0.0 to 1.0.": "원본에서 바뀌는 정도, 0.0~1.0.",
     "The same seed gives the same picture.": "시드가 같으면 결과도 같습니다.",
     "Speed against quality. [default: balanced]": "속도와 품질의 균형. [기본값: balanced]",
     "Treatment of the area around the subject (Qwen). [default: the feature's]": (
-        "인물 주변을 어떻게 할지(Qwen). [기본값: 기능에 따름]"
+        "피사체 주변을 처리하는 방법(Qwen). [기본값: 기능에 따름]"
     ),
     "Match the painted region's tone to its surroundings.": "다시 그린 영역의 색조를 주변에 맞춥니다.",
     "A reference picture; may be given twice.": "참조 이미지. 두 번까지 지정할 수 있습니다.",
     "What to repaint, white, at the picture's size. [default: found by BEN2]": (
         "다시 그릴 곳이 흰색인, 원본과 같은 크기의 이미지. [기본값: BEN2가 찾음]"
     ),
-    "Which part of BEN2's mask to take. [default: the feature's]": "BEN2 마스크에서 쓸 부분. [기본값: 기능에 따름]",
+    "Which part of BEN2's mask to repaint. [default: the feature's]": "BEN2 마스크에서 쓸 부분. [기본값: 기능에 따름]",
     "Swap white and black.": "흰색과 검은색을 바꿉니다.",
-    "The level between 0 and 1 that becomes one half; lower takes more in.": (
+    "The level between 0 and 1 that becomes one half; a lower one selects more.": (
         "마스크로 볼 기준값(0과 1 사이). 낮을수록 넓어집니다."
     ),
     "Fill holes that the mask encloses.": "마스크 안쪽 구멍을 채웁니다.",
@@ -152,17 +157,17 @@ HELP: dict[str, str] = {
     "Use TLS, trusting the authorities of this PEM file.": "이 PEM 파일의 인증 기관을 신뢰하는 TLS를 씁니다.",
     "PEM file of the certificate to show.": "제시할 클라이언트 인증서의 PEM 파일.",
     "PEM file of that certificate's key.": "그 인증서의 키가 있는 PEM 파일.",
-    "Reach the server through the proxy that https_proxy or http_proxy names, or never. [default: not where the "
-    "server is on this machine or in its cluster]": (
+    "Reach the server through the proxy that https_proxy or http_proxy names, or never. [default: the proxy, except "
+    "for servers on this machine or in its cluster]": (
         "https_proxy나 http_proxy의 프록시를 거쳐 접속하거나 전혀 쓰지 않습니다. [기본값: 서버가 이 컴퓨터나 같은 "
         "클러스터에 있으면 쓰지 않음]"
     ),
     "Edit every image of a folder with the same options.\n\n"
-    "What is done is noted in imgedit-batch.jsonl beside the results: the same command again, after Ctrl-C or a fault,"
-    "\nedits only what is missing or has changed. Other files are written over only after a question or with --force, "
-    "and\ninputs never.\n\n"
-    "Exit code 0: all images are done; 3: some failed; 1: all failed, or the command is wrong; 4: none is done, "
-    "because\nno server responds or has capacity; 130: ended by Ctrl-C.": (
+    "Finished images are recorded in imgedit-batch.jsonl beside the results. The same command again, after "
+    "Ctrl-C or a\nfailure, edits only missing or changed images. Other existing files are overwritten only "
+    "after a question or with\n--force, inputs never.\n\n"
+    "Exit code 0: all images are done; 3: some failed; 1: all failed, or the command is wrong; 4: none is "
+    "done, because\nno server responds or has capacity; 130: ended by Ctrl-C.": (
         "폴더의 모든 이미지를 같은 방법으로 편집합니다.\n\n"
         "끝난 작업은 결과 옆의 imgedit-batch.jsonl에 기록됩니다. Ctrl-C나 오류 뒤에 같은 명령을 다시 실행하면 "
         "빠졌거나 바뀐 이미지만 편집합니다. 다른 파일은 물어본 뒤나 --force를 줄 때만 덮어쓰고, 입력 파일은 절대 "
@@ -173,38 +178,41 @@ HELP: dict[str, str] = {
     "Folder of PNG, JPEG and WebP files.": "PNG, JPEG, WebP 파일이 있는 폴더.",
     "Folder for the results.": "결과를 둘 폴더.",
     "Folder with a mask for each picture, of the same name.": "이미지마다 같은 이름의 마스크가 있는 폴더.",
-    "CSV file with the columns picture and prompt, and negative_prompt and seed if wanted.": (
+    "CSV file with the columns picture and prompt, optionally negative_prompt and seed.": (
         "picture, prompt 열과 필요하면 negative_prompt, seed 열이 있는 CSV 파일."
     ),
-    "Take the folders below, too.": "하위 폴더도 포함합니다.",
+    "Include subfolders.": "하위 폴더도 포함합니다.",
     "File format of the results.": "결과 파일의 형식.",
-    "Pictures at once.": "동시에 편집할 이미지 수.",
+    "Pictures to edit in parallel.": "동시에 편집할 이미지 수.",
     "Longest wait per picture, in seconds.": "이미지 한 장의 최대 대기 시간(초).",
     "Print the summary as one JSON object.": "요약을 JSON 객체 하나로 출력합니다.",
-    "List the experiments and their features, and whether they can be used now; with ID, what each takes.": (
-        "실험과 기능, 지금 쓸 수 있는지를 보여 줍니다. ID를 주면 받는 값도 보여 줍니다."
+    "List the experiments and their features, and whether they are available.\n\n"
+    "With ID, list the options of each feature.": (
+        "실험과 기능, 지금 쓸 수 있는지를 보여 줍니다.\n\nID를 주면 기능마다 쓸 수 있는 옵션을 보여 줍니다."
     ),
     "Id of one experiment, to see the options of its features.": "기능별 옵션을 볼 실험의 ID.",
     "Id of one feature, to see its options alone.": "이 기능의 옵션만 봅니다.",
     "Print one JSON object, as the REST API does.": "REST API와 같은 JSON 객체 하나를 출력합니다.",
-    "Show whether the server and every service that its experiments need serve.\n\n"
+    "Check that the server and all services of its experiments are serving.\n\n"
     "Exit code 0: all do; 4: not all. `imgedit status` shows the processes of a stack on this machine.": (
         "서버와 실험에 필요한 모든 서비스가 준비되었는지 보여 줍니다.\n\n"
         "종료 코드 0: 모두 준비됨, 4: 아님. 이 컴퓨터에서 실행 중인 프로세스는 `imgedit status`가 보여 줍니다."
     ),
-    "Wait so many seconds for all services to serve.": "모든 서비스가 준비될 때까지 기다릴 시간(초).",
+    "Seconds to wait for all services to serve.": "모든 서비스가 준비될 때까지 기다릴 시간(초).",
     "Print one JSON object.": "JSON 객체 하나를 출력합니다.",
-    "Show the stacks that `imgedit up` runs on this machine: their services, addresses and logs.\n\n"
-    "Exit code 0: a stack runs and everything in it serves; 4: not so.": (
+    "Show the stacks on this machine: their services, addresses and logs.\n\n"
+    "Exit code 0: a stack runs and everything in it serves; 4: otherwise.": (
         "`imgedit up`이 이 컴퓨터에서 실행 중인 서비스와 주소, 로그 위치를 보여 줍니다.\n\n"
         "종료 코드 0: 실행 중이고 모두 준비됨, 4: 아님."
     ),
     "Port of the orchestrator of one stack. [default: every stack of this user]": (
         "대상의 orchestrator 포트. [기본값: 이 사용자가 실행한 모두]"
     ),
-    "End the stack that `imgedit up` runs on this machine, from any terminal; running edits get a few seconds.\n\n"
+    "End a stack on this machine, started from any terminal.\n\n"
+    "Running edits get a few seconds.\n\n"
     "Exit code 0: it has ended, or none ran.": (
-        "`imgedit up`이 실행 중인 서비스를 어느 터미널에서나 끝냅니다. 진행 중인 편집에는 몇 초를 줍니다.\n\n"
+        "`imgedit up`으로 실행한 서비스를 종료합니다. 어느 터미널에서 시작했든 상관없습니다.\n\n"
+        "진행 중인 편집은 몇 초 동안 기다립니다.\n\n"
         "종료 코드 0: 종료했거나 실행 중인 것이 없음."
     ),
     "Check Python, packages, devices, memory, disk, ports, weights and licences.\n\n"
@@ -216,8 +224,8 @@ HELP: dict[str, str] = {
         "BEN2, FLUX.1-Fill-dev, Qwen-Image-Edit-2509가 있는 폴더."
     ),
     "Port of the orchestrator, as for `imgedit up`.": "`imgedit up`에 준 것과 같은 orchestrator 포트.",
-    "Show how a result was made; with --replay make it again and say whether it is the same.": (
-        "결과가 어떻게 만들어졌는지 보여 줍니다. --replay를 주면 다시 만들어 같은지 알려 줍니다."
+    "Show how a result was made.\n\nWith --replay make it again and compare the two.": (
+        "결과가 어떻게 만들어졌는지 보여 줍니다.\n\n--replay를 주면 다시 만들어 둘을 비교합니다."
     ),
     "A result: PNG, JPEG or WebP.": "결과 파일(PNG, JPEG, WebP).",
     "Make the same edit again, from this picture, which must be the one that was edited.": (
@@ -229,13 +237,13 @@ HELP: dict[str, str] = {
     "Result of --replay. [default: NAME.replay.SUFFIX, or the next free NAME.replay-2.SUFFIX …]": (
         "--replay의 결과. [기본값: NAME.replay.확장자, 이미 있으면 NAME.replay-2.확장자 …]"
     ),
-    "Get the weights, check that they are what was pulled, convert them.": "모델을 내려받고, 검사하고, 변환합니다.",
+    "Download, verify and convert weights.": "모델을 내려받고, 검사하고, 변환합니다.",
     "Convert weights: GGUF to safetensors and back, or BEN2's .pth to safetensors.\n\n"
     "The source is checked against the model before it is read, and refused when it is not exactly that model. "
     "Nothing\nis written over, and a result appears whole or not at all. The licence of the weights stays what it "
     "was.": (
         "모델 파일을 변환합니다. GGUF와 safetensors 사이, 또는 BEN2의 .pth에서 safetensors로 바꿉니다.\n\n"
-        "원본이 정확히 그 모델인지 먼저 확인하고 아니면 거절합니다. 아무것도 덮어쓰지 않으며, 결과는 "
+        "원본이 정확히 그 모델인지 먼저 확인하고 아니면 거부합니다. 아무것도 덮어쓰지 않으며, 결과는 "
         "온전히 만들어지거나 아예 만들어지지 않습니다. 모델의 라이선스는 그대로입니다."
     ),
     "FILE.gguf, a transformer's folder of safetensors, or FILE.pth.": (
@@ -251,15 +259,16 @@ HELP: dict[str, str] = {
     "Digest that the source file must have. [default: that of registry.lock, if any]": (
         "원본 파일의 SHA-256 값. [기본값: registry.lock에 있으면 그 값]"
     ),
-    "List the models, their licences and, with --models, what is there of them.": (
+    "List the models and their licences; with --models also the downloaded files.": (
         "모델과 라이선스를 보여 줍니다. --models를 주면 그 폴더에 있는 것도 보여 줍니다."
     ),
-    "Make model folders of the weights files that ComfyUI has; nothing is downloaded or converted.\n\n"
-    "Each file's model is told by its tensors. Configurations are written, tokenizers copied from ComfyUI's own code. "
-    "The\nexit code is 0 when every model of which something was found is complete, else 1.": (
-        "ComfyUI에 있는 가중치 파일로 모델 폴더를 만듭니다. 내려받거나 변환하지 않습니다.\n\n"
-        "파일이 어느 모델인지는 텐서로 알아냅니다. 설정은 새로 쓰고 토크나이저는 ComfyUI의 코드에서 복사합니다. "
-        "하나라도 찾은 모델이 모두 온전하면 종료 코드 0, 아니면 1입니다."
+    "Make model folders from ComfyUI's weights files.\n\n"
+    "Nothing is downloaded or converted. Files are identified by their tensors. Configurations are written; "
+    "tokenizers\nare copied from ComfyUI's own code. Exit code 0: each model of which a file was found is "
+    "complete; 1: otherwise.": (
+        "ComfyUI에 있는 가중치 파일로 모델 폴더를 만듭니다.\n\n"
+        "내려받거나 변환하지 않습니다. 파일이 어느 모델인지는 텐서로 알아냅니다. 설정은 새로 쓰고 토크나이저는 "
+        "ComfyUI의 코드에서 복사합니다. 종료 코드 0: 파일을 하나라도 찾은 모델이 모두 온전함, 1: 아님."
     ),
     "The models folder of ComfyUI, or any folder with such files.": (
         "ComfyUI의 models 폴더, 또는 그런 파일이 있는 폴더."
@@ -274,20 +283,20 @@ HELP: dict[str, str] = {
         "가중치가 다른 곳에 있을 때 설정과 어휘 파일만 받습니다."
     ),
     "Also show what is there.": "이 폴더에 무엇이 있는지도 보여 줍니다.",
-    "Download models from the Hugging Face hub; an interrupted download is continued.\n\n"
+    "Download models from the Hugging Face hub; interrupted downloads resume.\n\n"
     "Only weights, configurations and vocabularies, never code. DIR/models.lock records the commit and the checksums.\n"
     "The access token for gated models is read from HF_TOKEN; it goes to the public hub alone.": (
         "Hugging Face에서 모델을 내려받습니다. 끊긴 다운로드는 이어받습니다.\n\n"
         "가중치, 설정, 어휘 파일만 받고 코드는 받지 않습니다. 커밋과 체크섬은 DIR/models.lock에 기록됩니다. "
         "접근 승인이 필요한 모델의 토큰은 HF_TOKEN에서 읽고 공식 Hugging Face에만 보냅니다."
     ),
-    "Which models. all: the three that the services use by default.": (
+    "Models to download. all: the three that the services use by default.": (
         "모델 이름. all은 서비스가 기본으로 쓰는 세 모델입니다."
     ),
     "Folder that holds, or will hold, BEN2, FLUX.1-Fill-dev and Qwen-Image-Edit-2509.": (
         "BEN2, FLUX.1-Fill-dev, Qwen-Image-Edit-2509가 있거나 받을 폴더."
     ),
-    "Take it from this repository, OWNER/NAME.": "이 저장소에서 받습니다(OWNER/NAME).",
+    "Download from this repository, OWNER/NAME.": "이 저장소에서 받습니다(OWNER/NAME).",
     "Branch, tag or commit of the repository.": "저장소의 브랜치, 태그 또는 커밋.",
     "flux-fill: take the transformer's weights from this GGUF file of --gguf-repo instead.": (
         "flux-fill: transformer의 가중치를 --gguf-repo의 이 GGUF 파일로 대신합니다."
@@ -298,13 +307,13 @@ HELP: dict[str, str] = {
     "Send the access token to --endpoint, even if that is not https://huggingface.co.": (
         "--endpoint가 https://huggingface.co가 아니어도 토큰을 보냅니다."
     ),
-    "Compare the files with DIR/models.lock, offline; exit code 0 if all are as they were pulled, else 1.": (
-        "네트워크 없이 파일을 DIR/models.lock과 비교합니다. 모두 받은 그대로이면 종료 코드 0, 아니면 1입니다."
+    "Compare the files with DIR/models.lock, offline.\n\nExit code 0: all files are unchanged; 1: otherwise.": (
+        "네트워크 없이 파일을 DIR/models.lock과 비교합니다.\n\n종료 코드 0: 모두 그대로임, 1: 아님."
     ),
     "Check the experiment catalogue before it is used; make experiments.": (
         "실험 카탈로그를 쓰기 전에 검사하고, 실험을 만듭니다."
     ),
-    "The workflow, saved in API format (JSON).": "API 형식(JSON)으로 저장한 워크플로.",
+    "The workflow, saved in API format (JSON).": "API 형식(JSON)으로 저장한 워크플로우.",
     "Id of the experiment: a to z, digits and _. [default: from the file's name]": (
         "실험의 ID: a~z, 숫자, _. [기본값: 파일 이름에서 정함]"
     ),
@@ -319,27 +328,30 @@ HELP: dict[str, str] = {
     "Also write the edited sample here (PNG).": "편집한 샘플도 이 파일에 씁니다(PNG).",
     "--base-port of the running stack.": "실행 중인 서비스의 --base-port.",
     "Longest wait for the sample, in seconds.": "샘플 편집의 최대 대기 시간(초).",
-    "Turn a ComfyUI workflow into an experiment: YAML on standard output, with a comment per decision.\n\n"
-    'Save the workflow in API format: "Workflow > Export (API)", in older versions "Save (API Format)".\n'
-    "The graph is read backwards from its SaveImage. Nodes become stages; what they fix (steps, cfg, guidance, denoise,"
-    "\nseed, prompts, a LoRA) becomes the defaults of the feature, and ranges are widened where they must be. Whatever "
-    "no\nchain can do is refused with its node, field, value and range, and nothing is written then.\n\n"
-    "Example: imgedit catalogue import workflow_api.json --id my_gym --out my_gym.yaml --check\n"
-    "Then: IMGEDIT_ORCHESTRATOR_EXPERIMENTS=my_gym.yaml imgedit up, and imgedit edit PHOTO --experiment my_gym\n\n"
-    "Exit code 0: done; 1: refused, or the sample failed; 4: --check finds no service that it needs.": (
-        "ComfyUI 워크플로를 실험으로 바꿉니다. 결정마다 주석을 단 YAML을 표준 출력으로 보냅니다.\n\n"
-        '워크플로는 API 형식으로 저장하세요: "Workflow > Export (API)", 이전 버전에서는 "Save (API Format)". '
+    "Turn a ComfyUI workflow into an experiment.\n\n"
+    "The experiment is printed as YAML, with a comment per decision. Save the workflow in API format: "
+    '"Workflow > Export\n(API)", in older versions "Save (API Format)". The graph is read backwards from its '
+    "SaveImage. Nodes become stages.\nTheir values (steps, cfg, guidance, denoise, seed, prompts, a LoRA) "
+    "become the feature's defaults, and ranges are\nwidened where necessary. An unsupported node or value is "
+    "rejected with node, field, value and range, and nothing is\nwritten.\n\n"
+    "Example: imgedit catalogue import workflow_api.json --id my_gym --out my_gym.yaml --check\nThen: "
+    "IMGEDIT_ORCHESTRATOR_EXPERIMENTS=my_gym.yaml imgedit up, and imgedit edit PHOTO --experiment my_gym\n\n"
+    "Exit code 0: done; 1: rejected, or the sample failed; 4: --check lacks a service that it needs.": (
+        "ComfyUI 워크플로우를 실험으로 바꿉니다.\n\n"
+        "실험은 결정마다 주석을 단 YAML로 출력합니다. "
+        '워크플로우는 API 형식으로 저장하세요: "Workflow > Export (API)", 이전 버전에서는 "Save (API Format)". '
         "그래프는 SaveImage부터 거꾸로 읽습니다. 노드는 단계가 되고, 노드에 정해진 값(steps, cfg, guidance, denoise, "
-        "seed, 프롬프트, LoRA)은 기능의 기본값이 되며, 범위는 필요한 만큼 넓힙니다. 할 수 없는 것은 노드, 필드, 값, "
-        "범위를 밝히며 거절하고, 그때는 아무것도 쓰지 않습니다.\n\n"
+        "seed, 프롬프트, LoRA)은 기능의 기본값이 되며, 범위는 필요한 만큼 넓힙니다. 지원하지 않는 노드나 값은 노드, "
+        "필드, 값, 범위를 밝히며 거부하고, 그때는 아무것도 쓰지 않습니다.\n\n"
         "예: imgedit catalogue import workflow_api.json --id my_gym --out my_gym.yaml --check\n"
         "다음: IMGEDIT_ORCHESTRATOR_EXPERIMENTS=my_gym.yaml imgedit up, 그리고 imgedit edit PHOTO --experiment my_gym"
         "\n\n"
-        "종료 코드 0: 성공, 1: 거절되었거나 샘플 편집이 실패, 4: --check에 필요한 서비스가 없음."
+        "종료 코드 0: 성공, 1: 거부되었거나 샘플 편집이 실패, 4: --check에 필요한 서비스가 없음."
     ),
-    "Check catalogue files as the orchestrator does; every fault is printed with its line and field.\n\n"
+    "Check catalogue files as the orchestrator does.\n\n"
+    "Prints every fault with its line and field.\n\n"
     "Exit code 0: no fault; 1: a fault.": (
-        "orchestrator와 똑같이 카탈로그 파일을 검사하고, 모든 오류를 줄과 항목 이름으로 알려 줍니다.\n\n"
+        "orchestrator와 똑같이 카탈로그 파일을 검사합니다.\n\n모든 오류를 줄과 항목 이름으로 알려 줍니다.\n\n"
         "종료 코드 0: 오류 없음, 1: 오류 있음."
     ),
     "Catalogue files (YAML).": "카탈로그 파일(YAML).",
@@ -361,6 +373,11 @@ HELP: dict[str, str] = {
 """Of usage lines, descriptions, options and groups."""
 
 MESSAGES: dict[str, str] = {
+    "this command needs code of the servers, and only the client is installed here; run it in a checkout "
+    "(git clone, then make install) or in a container image of the project": (
+        "이 명령에는 서버의 코드가 필요한데 여기에는 클라이언트만 설치되어 있습니다. "
+        "체크아웃(git clone 후 make install)이나 프로젝트의 컨테이너 이미지에서 실행하세요"
+    ),
     "{path} is an input of this command, which is never written over; name another file": (
         "{path}은(는) 이 명령의 입력 파일이라 덮어쓰지 않습니다. 다른 파일을 지정하세요"
     ),
@@ -388,6 +405,7 @@ MESSAGES: dict[str, str] = {
         "기능별 옵션은 `imgedit experiments ID`로 볼 수 있습니다. 예: {id}"
     ),
     "not available now: {services} not serving": "지금은 쓸 수 없습니다: {services} 서비스가 응답하지 않습니다",
+    "for example: {prompt}": "예: {prompt}",
     " (not available now)": " (지금은 쓸 수 없음)",
     "required": "필수",
     "default {value}": "기본값 {value}",

@@ -18,7 +18,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from imgedit.cli import adopt, convert, exit_codes
-from imgedit.cli.console import fail, need_folder, out, print_json
+from imgedit.cli.console import fail, message, need_folder, out, print_json
 from imgedit.cli.exit_codes import ExitCode
 from imgedit.cli.help_layout import Command, Group
 from imgedit.errors import ModelDownloadError
@@ -29,7 +29,7 @@ app = typer.Typer(
     cls=Group,
     rich_markup_mode=None,
     no_args_is_help=True,
-    help="Get the weights, check that they are what was pulled, convert them.",
+    help="Download, verify and convert weights.",
 )
 app.command("convert", cls=Command)(convert.convert)
 app.command("adopt", cls=Command)(adopt.adopt)
@@ -65,7 +65,7 @@ def list_models(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the models, their licences and, with --models, what is there of them."""
+    """List the models and their licences; with --models also the downloaded files."""
     if folder:
         need_folder(folder, "--models")
     locked = _read_lock(folder) if folder else {}
@@ -87,9 +87,11 @@ def list_models(
 
 @app.command(cls=Command)
 def pull(
-    names: Annotated[list[Name], typer.Argument(help="Which models. all: the three that the services use by default.")],
+    names: Annotated[
+        list[Name], typer.Argument(help="Models to download. all: the three that the services use by default.")
+    ],
     folder: Folder,
-    repo: Annotated[str | None, typer.Option(help="Take it from this repository, OWNER/NAME.")] = None,
+    repo: Annotated[str | None, typer.Option(help="Download from this repository, OWNER/NAME.")] = None,
     revision: Annotated[str, typer.Option(help="Branch, tag or commit of the repository.")] = "main",
     gguf: Annotated[
         str | None,
@@ -107,7 +109,7 @@ def pull(
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
 ) -> None:
-    """Download models from the Hugging Face hub; an interrupted download is continued.
+    """Download models from the Hugging Face hub; interrupted downloads resume.
 
     Only weights, configurations and vocabularies, never code. DIR/models.lock records the commit and the checksums.
     The access token for gated models is read from HF_TOKEN; it goes to the public hub alone.
@@ -147,7 +149,10 @@ def _is_named(source: model_registry.Source, names: list[Name]) -> bool:
 
 @app.command(cls=Command)
 def verify(folder: Folder, as_json: AsJson = False) -> None:
-    """Compare the files with DIR/models.lock, offline; exit code 0 if all are as they were pulled, else 1."""
+    """Compare the files with DIR/models.lock, offline.
+
+    Exit code 0: all files are unchanged; 1: otherwise.
+    """
     need_folder(folder, "--models")
     faults = 0
     reports = []
@@ -183,7 +188,7 @@ def _pull(source: model_registry.Source, folder: Path, endpoint: str, *, send_to
             source, folder, endpoint=endpoint, say=lambda line: _tell(f"  {line}"), send_token=send_token
         )
     except ModelDownloadError as error:
-        fail(error.message, exit_codes.exit_code_of(error))
+        fail(message(error), exit_codes.exit_code_of(error))
     computed = sum(file.sha256_from == "computed" for file in locked.files.values())
     target = (folder / source.folder).as_posix()
     _tell(

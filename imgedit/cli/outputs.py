@@ -1,4 +1,7 @@
-"""Where results go: standard output or files, which never take the place of an input, nor unasked of any other file."""
+"""Write results to standard output or files.
+
+Inputs are never overwritten, other files only after a question or with --force.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ STANDARD = Path("-")
 
 MAX_INPUT_BYTES = dict(CHANNEL_OPTIONS)["grpc.max_send_message_length"]
 
-Force = Annotated[bool, typer.Option("--force", help="Write over files that are there, without a question.")]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite existing files without a question.")]
 
 
 def read_standard_input() -> bytes:
@@ -49,13 +52,13 @@ def write_standard_output(data: bytes) -> None:
 
 
 def free_name(path: Path) -> Path:
-    """The path, or where there is such a file already, the first of `NAME-2.SUFFIX`, `NAME-3.SUFFIX` … that is free."""
+    """The path, or the first free one of `NAME-2.SUFFIX`, `NAME-3.SUFFIX` …."""
     names = (path.with_name(f"{path.stem}-{number}{path.suffix}") for number in count(2))
     return path if not is_there(path) else next(name for name in names if not is_there(name))
 
 
 def settle(outputs: Sequence[Path], inputs: Iterable[Path], *, force: bool) -> None:
-    """End before the work where a result would take an input's place, may not be written, or cannot be.
+    """End before the work if a result would overwrite an input or cannot be written.
 
     Asks before files that are there; where nobody can be asked, only `force` writes over them.
     """

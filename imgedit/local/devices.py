@@ -1,4 +1,7 @@
-"""Which GPU each model service of a stack on one machine takes. Asks the driver's files; loads no library."""
+"""Assign the GPUs of one machine to the model services of its stack.
+
+The GPUs are counted in the driver's files, without loading a library.
+"""
 
 from __future__ import annotations
 
@@ -18,17 +21,22 @@ LIGHT = ("segmentation",)
 
 
 def gpus(environment: Mapping[str, str] = os.environ, driver: Path = DRIVER) -> int:
-    """How many GPUs the services will see: CUDA_VISIBLE_DEVICES, else all that the driver has."""
+    """The number of GPUs that the services will see.
+
+    CUDA_VISIBLE_DEVICES decides, else the driver's count.
+    """
     visible = environment.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         named = [name for name in visible.split(",") if name.strip()]
-        # CUDA takes the names up to the first that is none.
+        # CUDA takes the names before the first invalid one.
         return next((place for place, name in enumerate(named) if name.strip() == "-1"), len(named))
     return sum(1 for _ in driver.iterdir()) if driver.is_dir() else 0
 
 
 def placed(ports: Ports, available: int, environment: Mapping[str, str]) -> dict[str, str]:
-    """The device of each replica, by its name: in turn over the GPUs, every service's first replica before any second.
+    """The device of each replica, by its name, in turn over the GPUs.
+
+    The first replicas of all services precede any second one.
 
     Light services come last. Empty where there are less than two GPUs; a service whose DEVICE is set has no place here.
     """

@@ -62,7 +62,10 @@ def _model(models: Path, source: Source) -> Iterator[Finding]:
 
 
 def _absent(models: Path, source: Source, name: str, pull: str) -> Finding:
-    """A model without a folder; GGUF files beside the folders are told apart by what their tensors are of."""
+    """The finding for a model without a folder.
+
+    A GGUF file of the model beside the folders is recognised by its tensors.
+    """
     for path in sorted(models.glob("*.gguf")):
         identity, _ = identified(path)
         if identity is not None and source.folder in identity.models:

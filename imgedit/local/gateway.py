@@ -146,7 +146,7 @@ LOG_FORMAT = "[%Y-%m-%dT%T.%e%z][%l][%n] %v"
 """Of Envoy's own lines, with the zone; its access log has one anyway."""
 
 ENVIRONMENT = {"TZ": "UTC"}
-"""What Envoy is run with, so that its times are those of the services."""
+"""Envoy's environment, which gives its times the services' zone."""
 
 
 def envoy_command(config: Config, path: Path, *, log: str = "warning") -> list[str]:

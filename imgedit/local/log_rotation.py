@@ -1,4 +1,4 @@
-"""Bounds for the logs of a stack on one machine: a file over its size is put aside, and the oldest is dropped.
+"""Rotate the logs of a stack on one machine by size, and drop the oldest.
 
 The programs keep their files open for appending, so a file is copied and emptied in its place, as logrotate's
 copytruncate does it.
@@ -16,7 +16,10 @@ KEPT_LOGS = 4
 
 
 def rotate(log: Path, *, max_bytes: int = MAX_LOG_BYTES, kept: int = KEPT_LOGS) -> bool:
-    """Put a log over `max_bytes` aside; whether that was done. Lines that come meanwhile are copied, too."""
+    """Rotate a log over `max_bytes`; return whether it was rotated.
+
+    Lines that arrive during the copy are copied too.
+    """
     try:
         if log.stat().st_size <= max_bytes:
             return False

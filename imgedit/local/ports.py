@@ -151,7 +151,10 @@ class Ports:
             taken[port] = name
 
     def _port(self, name: str, first: int, further: int) -> int:
-        """`first` for the first replica of a service; those of all services follow one another from `further` on."""
+        """The port of a replica: `first` for a service's first one.
+
+        The further replicas of all services are numbered consecutively from `further`.
+        """
         service, _, number = name.partition("-")
         if not number:
             return first

@@ -1,7 +1,7 @@
-"""The stacks that run on this machine: what `imgedit up` writes down and `imgedit status` and `stop` read.
+"""Records of the stacks that run on this machine.
 
-A record is a file in the folder for temporary files that its stack holds locked. The system unlocks it however the
-stack ends, so a record that nobody holds is of none that runs.
+`imgedit up` writes them; `imgedit status` and `imgedit stop` read them. A record is a file in the folder for temporary
+files, which its stack holds locked. The system unlocks it however the stack ends, so an unlocked record is stale.
 """
 
 from __future__ import annotations
@@ -24,7 +24,11 @@ _ATTEMPTS, _PAUSE_SECONDS = 10, 0.05
 
 @dataclass(frozen=True)
 class Record:
-    """A running stack. started: seconds since 1970. programs: where each listens. ready: whether all have served."""
+    """A running stack.
+
+    started: seconds since 1970. programs: where each listens. ready_at: port and path of the plain HTTP readiness of
+    those that have one. ready: whether all have served.
+    """
 
     base_port: int
     pid: int
@@ -32,6 +36,7 @@ class Record:
     logs: str
     programs: dict[str, str] = field(default_factory=dict)
     ready: bool = False
+    ready_at: dict[str, tuple[int, str]] = field(default_factory=dict)
 
 
 class InUse(Exception):
@@ -55,7 +60,10 @@ class Held:
 
 @contextlib.contextmanager
 def held_record(record: Record) -> Iterator[Held]:
-    """Hold the record of a stack as long as it runs. Raises `InUse`, and OSError where it cannot be written."""
+    """Hold the record of a stack while it runs.
+
+    Raises `InUse`, and OSError if the record cannot be written.
+    """
     path = _path(record.base_port)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
@@ -93,7 +101,7 @@ def _lock(descriptor: int, base_port: int) -> None:
     for _ in range(_ATTEMPTS):
         with contextlib.suppress(BlockingIOError):
             return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        time.sleep(_PAUSE_SECONDS)  # whoever only reads the record holds it for an instant
+        time.sleep(_PAUSE_SECONDS)  # readers hold the record for an instant only
     raise InUse(f"`imgedit up` runs already on port {base_port}; `imgedit stop` ends it")
 
 
@@ -102,7 +110,7 @@ def _path(base_port: int | str) -> Path:
 
 
 def _read(path: Path) -> Record | None:
-    """What a record says that a running stack of this user holds; None for any other file."""
+    """The record that a running stack of this user holds; None for any other file."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:

@@ -9,8 +9,9 @@ import secrets
 import signal
 import subprocess
 import sys
+import textwrap
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
@@ -51,6 +52,9 @@ DEMO_REFERENCE_PIXELS = 128 * 128
 REPORT_SECONDS = 15.0
 """How often a wait says what it waits for."""
 
+MAX_DETAILS = 500
+"""Characters of gRPC's reason for a failed call that a message repeats."""
+
 STOP_SECONDS = 10.0
 RESTART_SECONDS = 5.0
 MAX_QUICK_DEATHS = 3
@@ -84,16 +88,7 @@ class Program:
         if self.ready_at is None:
             faults = map(serving_fault, (self.address, *self.further_addresses))
             return next((fault for fault in faults if fault is not None), None)
-        port, path = self.ready_at
-        asked = HTTPConnection("127.0.0.1", port, timeout=1.0)
-        try:
-            asked.request("GET", path)
-            status = asked.getresponse().status
-            return None if status == HTTPStatus.OK else f"port {port} answers {path} with {status}, not ready"
-        except (OSError, HTTPException) as error:
-            return f"port {port} does not answer: {error or type(error).__name__}"
-        finally:
-            asked.close()
+        return readiness_fault(*self.ready_at)
 
 
 @dataclass
@@ -107,12 +102,17 @@ class _Process:
 
 @dataclass
 class Stack:
-    """The running services. `environment` is added to that of every service; `devices`: of replicas, by name."""
+    """The running services.
+
+    `environment` is added to every service's own; `devices` holds the device of a replica by its name. `services` are
+    the model services that run.
+    """
 
     ports: Ports
     logs: Path
     environment: Mapping[str, str]
     devices: Mapping[str, str] = field(default_factory=dict)
+    services: Collection[str] = SERVICES[1:]
     _processes: dict[str, _Process] = field(default_factory=dict)
 
     @property
@@ -127,6 +127,12 @@ class Stack:
     def addresses(self) -> dict[str, str]:
         """Where each program listens."""
         return {name: process.program.address for name, process in self._processes.items()}
+
+    @property
+    def ready_at(self) -> dict[str, tuple[int, str]]:
+        """Port and path of the HTTP readiness of the programs that have one."""
+        programs = [process.program for process in self._processes.values()]
+        return {program.name: program.ready_at for program in programs if program.ready_at is not None}
 
     def address(self, name: str) -> str:
         """The address of a program."""
@@ -178,9 +184,9 @@ class Stack:
             time.sleep(0.2)
 
     def tend(self) -> Iterator[str]:
-        """One look at the processes: what happened since the last one, as messages. Brings back what died.
+        """Check the processes once, restart dead ones, and yield messages of the changes.
 
-        Logs that have grown over their bound are put aside.
+        Logs over their size limit are rotated.
         """
         now = time.monotonic()
         for process in self._processes.values():
@@ -216,7 +222,7 @@ class Stack:
 
     def _programs(self) -> Iterator[Program]:
         """The programs in start order."""
-        for service in SERVICES[1:]:
+        for service in self.services:
             yield from (self._service(service, name) for name in self.ports.names(service))
         if self.ports.has_sidecar:
             yield self._sidecar()
@@ -372,13 +378,27 @@ def is_serving(address: str, *, timeout: float = 1.0) -> bool:
     return serving_fault(address, timeout=timeout) is None
 
 
+def readiness_fault(port: int, path: str) -> str | None:
+    """The reason why a program of this machine is not ready over HTTP; None if it is."""
+    asked = HTTPConnection("127.0.0.1", port, timeout=1.0)
+    try:
+        asked.request("GET", path)
+        status = asked.getresponse().status
+        return None if status == HTTPStatus.OK else f"port {port} answers {path} with {status}, not ready"
+    except (OSError, HTTPException) as error:
+        return f"port {port} does not answer: {error or type(error).__name__}"
+    finally:
+        asked.close()
+
+
 def serving_fault(address: str, *, timeout: float = 1.0) -> str | None:
     """Why the service at `address` is not SERVING; None when it is."""
     with grpc.insecure_channel(address, options=proxy_options(address)) as channel:
         try:
             response = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=timeout)
         except grpc.RpcError as error:
-            return f"{address}: {error.code().name}, {' '.join(str(error.details()).split())[:200]}"
+            details = textwrap.shorten(str(error.details()), MAX_DETAILS, placeholder=" …")
+            return f"{address}: {error.code().name}, {details}"
     if response.status == health_pb2.HealthCheckResponse.SERVING:
         return None
     return f"{address}: {health_pb2.HealthCheckResponse.ServingStatus.Name(response.status)}"

@@ -413,7 +413,14 @@ class Experiment(_message.Message):
     def __init__(self, id: _Optional[str] = ..., name: _Optional[str] = ..., description: _Optional[str] = ..., features: _Optional[_Iterable[_Union[Feature, _Mapping]]] = ..., model_ids: _Optional[_Iterable[str]] = ..., available: _Optional[bool] = ..., unavailable_services: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Feature(_message.Message):
-    __slots__ = ("id", "name", "requires_mask", "stages", "parameters", "prompt_languages", "rewritten_languages", "rewrite_service", "available", "profiles")
+    __slots__ = ("id", "name", "requires_mask", "stages", "parameters", "prompt_languages", "rewritten_languages", "rewrite_service", "available", "profiles", "task", "examples")
+    class TaskEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
     ID_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     REQUIRES_MASK_FIELD_NUMBER: _ClassVar[int]
@@ -424,6 +431,8 @@ class Feature(_message.Message):
     REWRITE_SERVICE_FIELD_NUMBER: _ClassVar[int]
     AVAILABLE_FIELD_NUMBER: _ClassVar[int]
     PROFILES_FIELD_NUMBER: _ClassVar[int]
+    TASK_FIELD_NUMBER: _ClassVar[int]
+    EXAMPLES_FIELD_NUMBER: _ClassVar[int]
     id: str
     name: str
     requires_mask: bool
@@ -434,7 +443,22 @@ class Feature(_message.Message):
     rewrite_service: str
     available: bool
     profiles: _containers.RepeatedCompositeFieldContainer[ProfileSpec]
-    def __init__(self, id: _Optional[str] = ..., name: _Optional[str] = ..., requires_mask: _Optional[bool] = ..., stages: _Optional[_Iterable[str]] = ..., parameters: _Optional[_Iterable[_Union[ParameterSpec, _Mapping]]] = ..., prompt_languages: _Optional[_Iterable[str]] = ..., rewritten_languages: _Optional[_Iterable[str]] = ..., rewrite_service: _Optional[str] = ..., available: _Optional[bool] = ..., profiles: _Optional[_Iterable[_Union[ProfileSpec, _Mapping]]] = ...) -> None: ...
+    task: _containers.ScalarMap[str, str]
+    examples: _containers.RepeatedCompositeFieldContainer[PromptExample]
+    def __init__(self, id: _Optional[str] = ..., name: _Optional[str] = ..., requires_mask: _Optional[bool] = ..., stages: _Optional[_Iterable[str]] = ..., parameters: _Optional[_Iterable[_Union[ParameterSpec, _Mapping]]] = ..., prompt_languages: _Optional[_Iterable[str]] = ..., rewritten_languages: _Optional[_Iterable[str]] = ..., rewrite_service: _Optional[str] = ..., available: _Optional[bool] = ..., profiles: _Optional[_Iterable[_Union[ProfileSpec, _Mapping]]] = ..., task: _Optional[_Mapping[str, str]] = ..., examples: _Optional[_Iterable[_Union[PromptExample, _Mapping]]] = ...) -> None: ...
+
+class PromptExample(_message.Message):
+    __slots__ = ("prompt",)
+    class PromptEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    PROMPT_FIELD_NUMBER: _ClassVar[int]
+    prompt: _containers.ScalarMap[str, str]
+    def __init__(self, prompt: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class ProfileSpec(_message.Message):
     __slots__ = ("profile", "steps", "guidance_scale", "strength")

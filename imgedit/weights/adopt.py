@@ -1,4 +1,4 @@
-"""Making model folders of the files that ComfyUI has: each is named by its tensors and linked to where it is read.
+"""Make model folders from ComfyUI's files: identify them by tensors and link them.
 
 Nothing is converted: the services read these files as they are. Small configurations are written from
 `small_files.json`, the tokenizers are ComfyUI's own copies, beside its models. Nothing that is there is changed.
@@ -35,7 +35,7 @@ BPE = ("vocab.json", "merges.txt")
 
 @dataclass(frozen=True)
 class Recipe:
-    """What makes a model's folder whole.
+    """The files of a complete model folder.
 
     networks: component → the files by which people know it. tokenizers: component → ComfyUI's folder of it, and the
     files that are taken. small: whose small files are written. key: its name in `imgedit models pull`.
@@ -86,7 +86,10 @@ RECIPES = {
 
 @dataclass(frozen=True)
 class Found:
-    """A weights file of the source. path: in the source. fault: what is wrong with a damaged one."""
+    """A weights file of the source.
+
+    path: in the source. fault: the damage of a damaged file.
+    """
 
     path: Path
     size: int
@@ -95,7 +98,7 @@ class Found:
 
     @property
     def described(self) -> str:
-        """What the file is, and in which form, for people."""
+        """The file's model and form, for people."""
         return "" if self.identity is None else f"{self.identity.what} ({self.identity.form})"
 
 
@@ -121,7 +124,10 @@ class Model:
 
 @dataclass
 class Report:
-    """What was found and done. left_out: known files that are of no use here, or of which another was taken."""
+    """The files that were found and adopted.
+
+    left_out: known files that are unused, or superseded by another one.
+    """
 
     models: list[Model] = field(default_factory=list)
     loras: list[Placed] = field(default_factory=list)
@@ -130,7 +136,9 @@ class Report:
 
 
 def adopt(source: Path, target: Path, *, take: tuple[Path, ...] = (), copy: bool = False, dry: bool = False) -> Report:
-    """Link the source's weights into model folders below `target`, and say what is there, missing and unknown.
+    """Link the source's weights into model folders below `target`, and report.
+
+    The report lists placed, missing and unknown files.
 
     take: files that are preferred where several are of one network; else the largest one is taken. copy: copy instead
     of linking. dry: change nothing. Raises `ModelLoadError` for folders that cannot be worked with.
@@ -183,7 +191,7 @@ def _check_taken(take: tuple[Path, ...]) -> set[Path]:
 
 
 def _files(source: Path, target: Path) -> Iterator[Found]:
-    """The source's weights files: of the folders that are looked into, of the source itself, and BEN2's."""
+    """Yield the source's weights files: in it, in its known folders, and BEN2's."""
     seen: set[Path] = set()
     paths = [*source.iterdir(), *source.rglob("BEN2*.pth"), *source.glob("BEN2/*")]
     for name in FOLDERS:
@@ -274,7 +282,10 @@ def _placed(origin: Path, place: Path, what: str, copy: bool, dry: bool) -> Plac
 
 
 def _make_folder(folder: Path) -> None:
-    """The folder, and those above it; none of the last two may be a link, which could lead anywhere."""
+    """Make the folder and those above it.
+
+    Neither it nor its parent may be a symbolic link, which could lead anywhere.
+    """
     for each in (folder.parent, folder):
         if each.is_symlink():
             raise ModelLoadError(f"{each} is a symbolic link, and nothing is written through links")

@@ -40,7 +40,7 @@ RETRIES = 5
 """How often a transfer is resumed without a new byte in between."""
 
 _LATER = (408, 429, 500, 502, 503, 504)
-"""What an HTTP server answers with that the same request may not meet again."""
+"""HTTP status codes of temporary errors."""
 
 _COMMIT = re.compile("[0-9a-f]{40}")
 _SHA256 = re.compile("[0-9a-f]{64}")

@@ -1,7 +1,7 @@
-"""Which model a weights file is of: by the names and shapes of its tensors, and by its own name where they are shared.
+"""Identify the model of a weights file by its tensors' names and shapes.
 
-Reads headers, no weights. The services compare every tensor when they load; here a few that only this model has are
-looked at.
+The file's name distinguishes models that share them. Only the header is read. The services compare every tensor when
+they load; here a few tensors that only this model has are checked.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 @dataclass(frozen=True)
 class Identity:
-    """What a file is.
+    """The identity of a file.
 
     models: the folders that can use it; none = it is known, and of no use here. component: the network's folder, ""
     for the model's folder itself, "loras" for a LoRA. what, form: for people, as in "T5-XXL", "float8 with scales".
@@ -114,7 +114,10 @@ MARKER_2511 = "__index_timestep_zero__"
 
 
 def identify(path: Path) -> Identity | None:
-    """What the file is; None = its tensors are of no known model. Raises `ModelLoadError` for a damaged file."""
+    """The file's identity; None = its tensors are of no known model.
+
+    Raises `ModelLoadError` for a damaged file.
+    """
     if path.name in PICKLES:
         return Identity((BEN2,), "", "BEN2", "pickle")
     shapes, form = _read(path)
@@ -141,7 +144,10 @@ def _as_it_is(_name: str, _shapes: Shapes, identity: Identity) -> Identity:
 
 
 def _qwen_transformer(name: str, shapes: Shapes, identity: Identity) -> Identity:
-    """The releases of Qwen-Image differ in their numbers alone; the newest has a marker."""
+    """Identify the release of Qwen-Image.
+
+    The releases share their tensors' names and shapes; the newest has a marker.
+    """
     if MARKER_2511 in shapes or "2511" in name:
         return Identity((QWEN_2511,), identity.component, f"{identity.what}-2511", identity.form)
     if "2509" in name:
@@ -168,7 +174,7 @@ SAME_NAMES: Mapping[str, Callable[[str, Shapes, Identity], Identity]] = {
     "the VAE of Qwen-Image": _qwen_vae,
     "the VAE of FLUX.1": _flux_vae,
 }
-"""Networks that another model has as well, and how they are told apart."""
+"""Networks whose tensors another model shares, and how to distinguish them."""
 
 
 def _lora(shapes: Shapes) -> Identity | None:

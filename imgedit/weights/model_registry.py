@@ -89,7 +89,7 @@ def _diffusers_folder(*components: str) -> tuple[str, ...]:
 
 
 INDEX = "model_index.json"
-"""What every folder in diffusers layout has."""
+"""A file that every folder in diffusers layout has."""
 
 _QWEN_EDIT_FOLDER = _diffusers_folder("processor", "scheduler", "text_encoder", "tokenizer", "transformer", "vae")
 """The components of both versions of Qwen-Image-Edit."""
@@ -172,7 +172,7 @@ def gguf_source(file: str, repo: str = GGUF_REPO, revision: str = "main") -> Sou
 
 
 def without_transformer_weights(flux: Source) -> Source:
-    """The same folder for use with a GGUF file: the transformer's configuration stays, its weights do not come."""
+    """The same folder without the transformer's weights, for use with a GGUF file."""
     return replace(flux, unwanted=(*flux.unwanted, "transformer/*.safetensors", "transformer/*.index.json"))
 
 

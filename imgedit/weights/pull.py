@@ -25,6 +25,9 @@ from imgedit.weights.model_registry import LockedModel, Source, is_plain, read_l
 PARTIAL_FOLDER = ".incomplete"
 """Below the models folder: what has not been downloaded to its end."""
 
+LIBRARY = "huggingface_hub>=2.4"
+"""The package that the extra `models` installs."""
+
 Say = Callable[[str], None]
 
 
@@ -60,8 +63,10 @@ def _check_library() -> None:
     try:
         from huggingface_hub import constants
     except ImportError as error:
+        how = installation.to_install("models") if installation.has_servers() else f"pip install '{LIBRARY}'"
         raise ModelDownloadError(
-            f"pulling models needs huggingface_hub; {installation.to_install('models')}"
+            f"pulling models needs huggingface_hub; {how}",
+            korean=f"모델을 받으려면 huggingface_hub가 필요합니다. 설치: {how}",
         ) from error
     if constants.HF_HUB_OFFLINE:
         raise ModelDownloadError(f"HF_HUB_OFFLINE is set, so nothing is downloaded; unset it, or {_BY_HAND}")
@@ -208,7 +213,7 @@ def _explained(source: Source, endpoint: str) -> Iterator[None]:
     except httpx2.HTTPError as error:
         what = quoted(str(error) or type(error).__name__)
         raise HubUnavailable(
-            f"the download from {source.repo} broke off: {what}. What was downloaded is kept: pull again to continue"
+            f"the download from {source.repo} broke off: {what}. Downloaded data is kept: pull again to continue"
         ) from error
     except OSError as error:
         raise ModelDownloadError(

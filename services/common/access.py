@@ -130,7 +130,7 @@ def service_gate(settings: ModelSettings) -> Gate:
 
 
 def check_exposure(settings: ServerSettings, gate: Gate) -> None:
-    """Raise `SettingsError` where other machines could call a server that asks nobody for a credential."""
+    """Raise `SettingsError` if other machines could call without a credential."""
     if is_loopback(settings.host):
         return
     host = settings.variable("host")

@@ -17,7 +17,7 @@ MAX_PROMPT_CODE_POINTS = 8 * MAX_PROMPT_CHARACTERS
 
 
 class Together:
-    """Runs independent checks and raises what all of them found as one error, so that a caller mends all at once."""
+    """Runs independent checks and raises all their faults as one error."""
 
     def __init__(self) -> None:
         self._found: list[InvalidArgument] = []
@@ -32,7 +32,7 @@ class Together:
         return True
 
     def end(self) -> None:
-        """Raise the fault, or an `InvalidArgument` with all of them, each field once; return where there is none."""
+        """Raise the faults, if any: one `InvalidArgument` that names each field once."""
         if not self._found:
             return
         violations: dict[str, Violation] = {}

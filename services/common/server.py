@@ -11,6 +11,7 @@ import os
 import re
 import signal
 import sys
+import threading
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -34,6 +35,9 @@ _log = logging.getLogger(__name__)
 M = TypeVar("M")
 
 _LEAVE_SECONDS = 0.5
+
+DEVICE_THREADS = ("-worker", "-engine")
+"""How the names of threads end that own a device: those of `Worker` and of the diffusion engine."""
 
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -160,14 +164,17 @@ class RunningServer:
 
 
 def run_service(make_service: Callable[[S], Service], settings_class: type[S]) -> int:
-    """Serve until SIGTERM or SIGINT. Returns the exit code: 0 after a clean end, 1 when the start failed."""
+    """Serve until SIGTERM or SIGINT.
+
+    Returns the exit code: 0 after a clean shutdown, 1 if the start failed.
+    """
     return run_process(settings_class, make_service, _serve)
 
 
 def run_process(
     settings_class: type[P], make: Callable[[P], M], serve: Callable[[M, P, asyncio.Event], Awaitable[int]]
 ) -> int:
-    """The whole of a server's process: settings, logs, signals; then what `make` makes of the settings is served.
+    """Run a server's whole process: settings, logs, signals, and `serve`.
 
     `serve` gets an event that is set once the process is to end, and returns the exit code.
     """
@@ -179,12 +186,26 @@ def run_process(
         metrics.BUILD.info({"version": __version__, "service": settings.service})
         made = make(settings)
         tracing.configure(settings)
-        return asyncio.run(_until_stopped(made, settings, serve))
+        code = asyncio.run(_until_stopped(made, settings, serve))
     except ImgeditError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 1
+        code = 1
     finally:
         tracing.close()
+    return _left(code)
+
+
+def _left(code: int) -> int:
+    """Return the exit code, or end the process if a device's thread computes.
+
+    A large model may be half loaded. torch aborts if the interpreter ends under such a thread, and that looks like a
+    crash.
+    """
+    if any(thread.name.endswith(DEVICE_THREADS) for thread in threading.enumerate()):
+        logging.shutdown()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
 
 
 async def _until_stopped(made: M, settings: P, serve: Callable[[M, P, asyncio.Event], Awaitable[int]]) -> int:
@@ -237,7 +258,7 @@ async def _serve(service: Service, settings: ServiceSettings, stop: asyncio.Even
 
 
 def listen_for_sighup(read_again: Callable[[], Awaitable[None]], stop: asyncio.Event) -> None:
-    """SIGHUP ends the service once its terminal has closed, and has it read its configuration again otherwise."""
+    """Reload the configuration on SIGHUP, or stop if the terminal has closed."""
     terminal = sighup.Terminal()
     reloads: set[asyncio.Task[None]] = set()
 

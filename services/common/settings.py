@@ -18,7 +18,10 @@ MIB = 1024 * 1024
 
 
 class ServerSettings(BaseSettings):
-    """What every server reads, whatever it speaks. A subclass sets `env_prefix`, for instance IMGEDIT_FILL_."""
+    """Settings of every server, whatever its protocol.
+
+    A subclass sets `env_prefix`, for instance IMGEDIT_FILL_.
+    """
 
     model_config = SettingsConfigDict(frozen=True)
 
@@ -58,14 +61,14 @@ class ServerSettings(BaseSettings):
 
 
 class ServiceSettings(ServerSettings):
-    """What every gRPC server reads besides."""
+    """Further settings of every gRPC server."""
 
     max_request_bytes: int = Field(32 * MIB, ge=1, description="largest message that the handler accepts")
     max_receive_bytes: int = Field(48 * MIB, ge=1, description="largest message that the transport accepts")
     receive_seconds: float = Field(60.0, gt=0, description="how long a caller may take to send a message")
     max_receiving: int = Field(32, ge=1, description="most messages that are received at once; others wait")
     max_receiving_per_caller: int = Field(
-        8, ge=1, description="most of them, and most open streams of requests, of one caller"
+        8, ge=1, description="per-caller limit on these messages, and on open request streams"
     )
     send_seconds: float = Field(
         300.0, gt=0, description="how long a caller may take to read a message; then its connection is closed"
@@ -97,6 +100,7 @@ class ModelSettings(ServiceSettings):
 class DiffusionSettings(ModelSettings):
     """The additional settings of the two diffusion services."""
 
+    folder: str = Field(description="folder of the model inside `models`, in diffusers layout")
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field(
         "auto",
         description="number format of the model; auto = bfloat16 on cuda, float32 on cpu; the VAE never uses float16",
@@ -149,13 +153,13 @@ class DiffusionSettings(ModelSettings):
     compile: Literal["off", "regional"] = Field("off", description="compile the transformer's repeated block")
     region_steps: bool = Field(
         False,
-        description="profiles fast and balanced compute only the tokens that the mask asks for in most steps",
+        description="in most steps, profiles fast and balanced compute only the mask's tokens",
     )
     region_bytes: int = Field(
         12288 * MIB,
         ge=1,
-        description="memory of the device for keys and values of all other tokens, kept between the steps of the jobs "
-        "under way; a job that needs more by itself computes every token in every step",
+        description="device memory for the keys and values of other tokens, which running jobs keep between steps; "
+        "a job that alone needs more computes every token in every step",
     )
 
 

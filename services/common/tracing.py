@@ -62,7 +62,7 @@ _NOTHING = nullcontext()
 
 
 def configure(settings: ServerSettings) -> None:
-    """Trace from now on where the settings name a collector. Called once, in `__main__`.
+    """Start tracing if the settings name a collector.
 
     Called once, in `__main__`. Raises `SettingsError` if OpenTelemetry is not installed.
     """

@@ -1,4 +1,7 @@
-"""FLUX's attention where keys and values are kept for region steps; see `services.diffusion.networks.kept_keys`."""
+"""FLUX's attention with kept keys and values, for region steps.
+
+See `services.diffusion.networks.kept_keys`.
+"""
 
 from typing import Any
 
@@ -9,7 +12,10 @@ from services.diffusion.networks.kept_keys import KeyKeeper, Tables
 
 
 class KeepingAttention:
-    """The processor of one block's attention. usual: diffusers' own, which runs where nothing is kept or used."""
+    """The attention processor of one block.
+
+    usual: diffusers' processor, which runs if no keys are kept or used.
+    """
 
     def __init__(self, usual: Any, keeper: KeyKeeper, block: int) -> None:
         self._usual, self._keeper, self._block = usual, keeper, block
@@ -22,7 +28,10 @@ class KeepingAttention:
         attention_mask: torch.Tensor | None = None,
         image_rotary_emb: tuple[torch.Tensor, torch.Tensor] | None = None,
     ) -> Any:
-        """Attention of text and picture; a single block has both in `hidden_states`, the text first."""
+        """Attention of text and picture.
+
+        A single block has both in `hidden_states`, the text first.
+        """
         forward = self._keeper.forward
         if forward is None or image_rotary_emb is None:
             return self._usual(attn, hidden_states, encoder_hidden_states, attention_mask, image_rotary_emb)
@@ -45,7 +54,7 @@ class KeepingAttention:
 
 
 def keep_keys(transformer: Any, keeper: KeyKeeper) -> None:
-    """Have the attention of every block keep and use keys and values as the keeper says."""
+    """Let the attention of every block keep and use keys as the keeper directs."""
     for number, block in enumerate([*transformer.transformer_blocks, *transformer.single_transformer_blocks]):
         block.attn.set_processor(KeepingAttention(block.attn.processor, keeper, number))
 

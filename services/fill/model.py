@@ -35,7 +35,6 @@ from services.diffusion.networks.flow_adapter import (
 from services.diffusion.networks.guidance import CfgBatch
 from services.diffusion.networks.loading import Recipe, Source
 from services.diffusion.networks.lora import LoraFile
-from services.diffusion.networks.memory_plan import Activations
 from services.diffusion.networks.network import Network
 from services.diffusion.networks.runtime_options import DEFAULT_RUNTIME, RuntimeOptions
 from services.diffusion.networks.token_region import TokenRegion, keyed_forward, tokens_of
@@ -45,6 +44,7 @@ from services.diffusion.weights.reading import Held
 from services.diffusion.weights.stored_weights import Ignored
 from services.fill import gguf_names, vae_names
 from services.fill.attention import keep_keys
+from services.fill.memory_needs import ACTIVATIONS, TEXT_TOKENS
 from services.fill.prompt_length import TokenCounter
 from services.fill.spec import FillSpec
 
@@ -56,9 +56,6 @@ NETWORKS = ("text_encoder", "text_encoder_2", "vae", "transformer")
 MULTIPLE = 16
 NARROW = {"x_embedder": 64}
 """LoRAs for FLUX.1-dev know the latents only, which are the first 64 of Fill's 384 input channels."""
-
-TEXT_TOKENS = 512
-"""The most T5 tokens of a prompt, as `FluxFillPipeline` has it; fewer where the checkpoint's tokenizer says so."""
 
 OF_WHOLE_CLIP = "the file is of a whole CLIP, of which FLUX uses the text model alone"
 CLIP_IGNORED = {
@@ -73,9 +70,6 @@ T5_IGNORED = {
     "lm_head.": "the file is of a whole T5, of which FLUX uses the encoder alone",
 }
 """Entries, by the beginning of their names, that the files of text encoders may have beyond the network's."""
-
-ACTIVATIONS = Activations(decode=1_540, step=475)
-"""Of the published sizes; a job looks at its answer alone, whose channels hold the masked picture as well."""
 
 CACHE_BYTES = 256 * 1024 * 1024
 
@@ -162,7 +156,7 @@ class FillAdapter(FlowAdapter[FillState, Conditioning]):
         )
 
     def warnings(self, spec: FillSpec) -> tuple[str, ...]:
-        """What of the prompts the model does not read, of its LoRA does not use, and of the mask has no room.
+        """Warn of unread prompt text, unused LoRA settings and a too large region.
 
         May be called from any thread.
         """

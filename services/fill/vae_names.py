@@ -1,6 +1,7 @@
-"""The names that FLUX's VAE has in files of the original layout (`ae.safetensors`): those of latent diffusion.
+"""Names of FLUX's VAE in files of the original layout (`ae.safetensors`).
 
-Its attention has 1x1 convolutions there where diffusers has matrices; the decoder counts its blocks from the other end.
+They are those of latent diffusion. Its attention has 1x1 convolutions where diffusers has matrices; its decoder counts
+blocks from the other end.
 """
 
 from __future__ import annotations

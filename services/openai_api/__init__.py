@@ -1,1 +1,4 @@
-"""OpenAI's image API in front of EditService: a form in, JSON or server-sent events out. No model, no torch."""
+"""OpenAI's image API in front of EditService, without models or torch.
+
+A multipart form comes in; JSON or server-sent events go out.
+"""

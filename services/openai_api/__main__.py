@@ -1,4 +1,7 @@
-"""`python -m services.openai_api`: serve OpenAI's image API in front of an orchestrator."""
+"""Serve OpenAI's image API in front of an orchestrator.
+
+`python -m services.openai_api` starts it.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The paths of this service, and what surrounds each request: id, count, time, log line, errors in OpenAI's shape."""
+"""The paths of this service.
+
+Each request gets an id, metrics, a log line, and errors in OpenAI's format.
+"""
 
 from __future__ import annotations
 
@@ -84,7 +87,7 @@ class OpenAiApi:
         await exchange.answer_json(200, responses.models(features, self._began))
 
     async def _result(self, exchange: Exchange) -> None:
-        """GET /v1/images/results/…: a file to whoever knows its name, which nobody can guess."""
+        """GET /v1/images/results/…: return a file; its name is an unguessable secret."""
         name = exchange.path_parameter("name")
         kept = self._results.get(name) if self._results else None
         if kept is None:
@@ -119,7 +122,7 @@ class _Observed:
         try:
             await self._serve(exchange)
         except ImgeditError as error:
-            # The rest of what a slow sender has is not waited for once more.
+            # Do not wait for a slow sender a second time.
             if not (exchange.has_begun or exchange.is_broken or isinstance(error, DeadlineExceeded)):
                 with suppress(TooManyEdits), self._discarded.taken(None):
                     await exchange.discard_body(_DISCARDED_BYTES * self._settings.max_request_bytes)

@@ -1,4 +1,7 @@
-"""EditService for this service: the one module that knows its messages. Plain values in, plain values out."""
+"""The adapter between plain values and EditService's messages.
+
+No other module of this service uses the messages.
+"""
 
 from __future__ import annotations
 
@@ -45,15 +48,15 @@ FIELDS = {
     "output.quality": "output_compression",
     "preview_every": "partial_images",
 }
-"""What a caller of this API calls the fields that an error names."""
+"""This API's names for the fields that errors name."""
 
 
 @dataclass(frozen=True)
 class Feature:
-    """A feature of the catalogue. takes: the fields that a request may carry.
+    """A feature of the catalogue.
 
-    max_references: pictures besides the first. numbers: denoise steps and strength of each profile, of "" without one.
-    seed: of an edit whose caller chooses none; None = drawn.
+    takes: the fields that a request may carry. max_references: pictures after the first. numbers: denoise steps and
+    strength by profile; the key "" holds the default. seed: the seed of an edit whose caller sets none; None = random.
     """
 
     experiment: str
@@ -70,7 +73,7 @@ class Feature:
         return f"{self.experiment}/{self.name}"
 
     def steps_run(self, profile: str | None, steps: int | None, strength: float | None) -> int:
-        """Denoise steps that an edit with these numbers runs, after strength has taken its share."""
+        """Denoise steps that an edit runs, after its strength has skipped the first ones."""
         usual, share = self.numbers.get(profile or "", self.numbers[""])
         chosen, part = usual if steps is None else steps, share if strength is None else strength
         return chosen - int(chosen - chosen * part)
@@ -78,7 +81,10 @@ class Feature:
 
 @dataclass(frozen=True)
 class EditSpec:
-    """One edit. previews: one after every so many steps; 0 = none. own: our parameters, "outpaint.left" and so on."""
+    """One edit.
+
+    previews: steps between previews; 0 = none. own: our additional parameters, for instance "outpaint.left".
+    """
 
     experiment: str
     feature: str | None
@@ -111,7 +117,10 @@ class Preview:
 
 @dataclass(frozen=True)
 class Result:
-    """A finished edit. revised_prompt: what the model saw, where that was not the caller's prompt."""
+    """A finished edit.
+
+    revised_prompt: the prompt that the model saw, if it differs from the caller's.
+    """
 
     image: bytes
     format: str
@@ -129,7 +138,7 @@ Report = Progress | Preview | Result
 
 
 class Edits:
-    """Calls the orchestrator on behalf of callers, each with the caller's own credential."""
+    """Calls the orchestrator with each caller's own credential."""
 
     def __init__(self, target: str, *, tls: TlsFiles | None) -> None:
         """Raises `SettingsError` for a file at fault."""
@@ -143,12 +152,12 @@ class Edits:
         await self._channel.close()
 
     async def admit(self, authorization: str | None, request_id: str) -> None:
-        """Raise what the orchestrator has against the credential, before a picture is read for it."""
+        """Raise the orchestrator's rejection of a credential, before pictures are read."""
         metadata = (*_metadata(authorization, request_id), (CREDENTIAL_CHECK, "1"))
         await self._asked(self._check(b"", metadata=metadata, timeout=_LIST_SECONDS))
 
     async def features(self, authorization: str | None, request_id: str) -> list[Feature]:
-        """The features of all experiments, in the order of the catalogue. Needs the scope "list"."""
+        """The features of all experiments in catalogue order. Needs the scope "list"."""
         found: list[Feature] = []
         request = edit_pb2.ListExperimentsRequest()
         ends_at = time.monotonic() + _LIST_SECONDS
@@ -162,9 +171,10 @@ class Edits:
             request.page_token = page.next_page_token
 
     async def reports(self, edit: EditSpec, authorization: str | None, ends_at: float) -> AsyncGenerator[Report, None]:
-        """The reports of one edit, the last of which is its result. Closing the generator cancels the edit.
+        """Yield the reports of one edit; the last one is its result.
 
-        An edit whose orchestrator was lost before its first report is sent once more, under the same request id.
+        Closing the generator cancels the edit. If the orchestrator is lost before its first report, the edit is sent
+        again with the same request id.
         """
         request = _message(edit)
         for attempt in range(1, _ATTEMPTS + 1):
@@ -229,7 +239,7 @@ def _message(edit: EditSpec) -> edit_pb2.EditRequest:
 
 
 def _set(request: edit_pb2.EditRequest, name: str, value: Any) -> None:
-    """Set one of our own parameters."""
+    """Set one of our additional parameters."""
     match name.split("."):
         case ["mask_options", "subject"]:
             request.mask_options.subject = _SUBJECTS[value]
@@ -246,7 +256,10 @@ def _set(request: edit_pb2.EditRequest, name: str, value: Any) -> None:
 
 
 def _report(event: edit_pb2.EditEvent) -> Report | None:
-    """What an event says; None for one that nobody here wants. Raises the error that ends an edit."""
+    """An event as a report; None for other events.
+
+    Raises the error that ends an edit.
+    """
     match event.WhichOneof("event"):
         case "error":
             raise from_status(event.error)

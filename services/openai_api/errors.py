@@ -1,4 +1,7 @@
-"""Our errors as OpenAI's: a status of HTTP, and {"error": {"message", "type", "param", "code"}}."""
+"""Our errors in OpenAI's format.
+
+An HTTP status, and {"error": {"message", "type", "param", "code"}}.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import grpc
 
 from imgedit.errors import (
     ContentRefused,
+    DeadlineExceeded,
     ExperimentNotFound,
     FeatureNotFound,
     ImgeditError,
@@ -52,8 +56,8 @@ def status(error: ImgeditError) -> int:
 
 
 def headers(error: ImgeditError) -> dict[str, str]:
-    """What tells OpenAI's SDKs, which send again by themselves, whether that can help, and when."""
-    may_help = isinstance(error, TryLater) and not isinstance(error, OutOfMemory)
+    """The headers that tell OpenAI's SDKs whether and when to retry."""
+    may_help = isinstance(error, TryLater) and not isinstance(error, OutOfMemory | DeadlineExceeded)
     found = {"x-should-retry": "true" if may_help else "false"}
     if error.retry_after_seconds is not None:
         found["retry-after-ms"] = str(round(error.retry_after_seconds * 1000))
@@ -77,7 +81,7 @@ def body(error: ImgeditError) -> Json:
 
 
 def param(field: str) -> str:
-    """What the caller calls a field: "outpaint[left]" for "outpaint.left"."""
+    """The caller's name for a field: "outpaint[left]" for "outpaint.left"."""
     known = FIELDS.get(field)
     if known:
         return known

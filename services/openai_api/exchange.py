@@ -1,4 +1,7 @@
-"""One HTTP request and its answer: sent in pieces to a caller who keeps up, and ended when the caller leaves."""
+"""One HTTP request and its response.
+
+The response is sent in pieces with backpressure, and ends when the caller disconnects.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +61,10 @@ class Exchange:
 
     @property
     def authorization(self) -> str | None:
-        """The caller's credential as it came; None = none. Raises `Unauthenticated` for what gRPC cannot carry."""
+        """The caller's credential as received; None = none.
+
+        Raises `Unauthenticated` for a value that gRPC cannot carry.
+        """
         value = self.headers.get("authorization")
         if value is not None and not re.fullmatch(r"[\x21-\x7e]+( +[\x21-\x7e]+)*", value):
             raise Unauthenticated("the header authorization must be 'Bearer TOKEN' in ASCII")
@@ -71,7 +77,7 @@ class Exchange:
         return str(self._request.path_params[name])
 
     def ends_at(self, default_seconds: float) -> float:
-        """When the caller's time is over, on the `time.monotonic` clock: after `grpc-timeout`, as everywhere."""
+        """The caller's deadline, from `grpc-timeout`, on the `time.monotonic` clock."""
         value = self.headers.get("grpc-timeout")
         if value is None:
             return time.monotonic() + default_seconds
@@ -84,7 +90,10 @@ class Exchange:
         return time.monotonic() + min(int(match[1]) * _SECONDS_OF_UNIT[match[2]], LONGEST_SECONDS)
 
     async def body(self) -> AsyncIterator[bytes]:
-        """The request's body as it comes. Raises `EditCancelled` where the caller leaves before its end."""
+        """Yield the request's body as it arrives.
+
+        Raises `EditCancelled` if the caller disconnects first.
+        """
         while not self._is_body_read:
             chunk = await self._next_of_body()
             if chunk:
@@ -92,7 +101,7 @@ class Exchange:
                 yield chunk
 
     async def discard_body(self, most: int) -> None:
-        """Read what is left of the body, up to `most` bytes and for a short time, and keep nothing of it."""
+        """Read and discard the rest of the body, up to `most` bytes and for a short time."""
         left = most
         with suppress(TimeoutError, EditCancelled):
             async with asyncio.timeout(DISCARDED_SECONDS):
@@ -109,7 +118,10 @@ class Exchange:
         return chunk
 
     async def while_connected(self, work: Coroutine[Any, Any, T]) -> T:
-        """What `work` returns; it is cancelled when the caller leaves. For after the body."""
+        """The result of `work`, which is cancelled if the caller disconnects.
+
+        Call it after the body is read.
+        """
         working, leaving = asyncio.ensure_future(work), asyncio.ensure_future(self._until_left())
         try:
             await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
@@ -160,7 +172,7 @@ class Exchange:
         await self._send({"type": "http.response.start", "status": status, "headers": raw})
 
     async def _pass_on(self, parts: Parts, *, is_end: bool = False) -> None:
-        """Send parts, which waits for a caller who reads slowly, but not for ever: then the connection is cut."""
+        """Send parts. A caller who reads them too slowly is cut off."""
         try:
             async with asyncio.timeout(self._send_seconds):
                 for piece in responses.slices(parts):
@@ -178,7 +190,10 @@ class Exchange:
 
 
 def given_request_id(headers: Headers) -> str | None:
-    """The caller's id for the request; None where there is none. Raises `InvalidArgument` for a malformed one."""
+    """The caller's id for the request; None if it sends none.
+
+    Raises `InvalidArgument` for a malformed one.
+    """
     value = headers.get(REQUEST_ID_KEY)
     if value is not None and not REQUEST_ID_PATTERN.fullmatch(value):
         raise InvalidArgument.field(

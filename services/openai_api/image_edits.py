@@ -118,7 +118,10 @@ class ImageEdits:
         return f"{self._settings.public_url}/v1/images/results/{request_id}/{name}"
 
     async def _stream(self, exchange: Exchange, asked: ImageEdit, authorization: str | None, ends_at: float) -> None:
-        """Answer with events. What fails before the first one is refused as ever, and is the last event afterwards."""
+        """Stream the events of an edit.
+
+        An error before the first event becomes an ordinary error response; a later one becomes the last event.
+        """
         [spec] = await self._specs(exchange, asked, authorization)
         shown = 0
         try:
@@ -178,7 +181,7 @@ class ImageEdits:
             ) from None
 
     async def _check_picture(self, asked: ImageEdit) -> None:
-        """Refuse a size or a background that the result will not have, before anything is computed."""
+        """Reject an impossible size or background before anything is computed."""
         if asked.size is not None:
             if any(name.startswith("outpaint.") for name in asked.own):
                 raise InvalidArgument.field("size", "must be auto with outpaint, whose margins decide the size")
@@ -202,7 +205,10 @@ class ImageEdits:
 
 
 def _check_origin(exchange: Exchange) -> None:
-    """A web page of any origin can send a form without asking first, so forms of browsers are not taken."""
+    """Reject forms from browsers.
+
+    Any web page could send one without a CORS preflight.
+    """
     if "origin" in exchange.headers:
         raise InvalidArgument.field(
             "origin", "must not be sent: this path takes no form of a web page; call it from a server or a program"
@@ -234,14 +240,17 @@ def _named(model: str) -> tuple[str, str]:
 
 
 def _numbered(edit: EditSpec, place: int, feature: Feature | None) -> EditSpec:
-    """One of several edits: an id of its own and, where the caller or the feature fixes the first one's, a seed."""
+    """One of several edits, with its own id.
+
+    If the caller or the feature fixes the first seed, the others count up from it.
+    """
     seed = edit.own.get("seed", feature.seed if feature else None)
     own = edit.own if seed is None else {**edit.own, "seed": (seed + place) % (parameters.MAX_SEED + 1)}
     return replace(edit, request_id=f"{edit.request_id}-{place + 1}", own=own)
 
 
 def _previews(asked: ImageEdit, feature: Feature) -> int:
-    """After how many steps there is a preview, so that the wanted ones lie evenly within the edit."""
+    """Steps between previews, so that the requested number is spread evenly."""
     if not asked.partial_images:
         return 0
     steps = feature.steps_run(asked.own.get("profile"), asked.own.get("steps"), asked.own.get("strength"))

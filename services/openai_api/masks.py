@@ -1,4 +1,7 @@
-"""OpenAI's masks as ours. Theirs: transparent = repaint, whatever the colours. Ours: white = repaint."""
+"""Translate OpenAI's masks to ours.
+
+Theirs: transparent = repaint, whatever the colours. Ours: white = repaint.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from imgedit.imaging.images import Picture
 
 
 class Masks:
-    """Translates masks, which are decoded in a process of its own: they are strangers' files."""
+    """Translates masks; a separate process decodes these untrusted files."""
 
     def __init__(self, decode_seconds: float, max_pixels: int) -> None:
         self._decoders = Decoders(1, decode_seconds)
@@ -29,7 +32,7 @@ class Masks:
     async def translated(self, mask: bytes, caller: Hashable) -> bytes:
         """A PNG file that is white where `mask` is transparent. Callers take turns.
 
-        Raises `ImageRejected` for what is no picture, `InvalidArgument` where nothing is transparent.
+        Raises `ImageRejected` for a file that is not a picture, `InvalidArgument` if nothing is transparent.
         """
         picture = await self._decoders.open(mask, field="mask", max_pixels=self._max_pixels, caller=caller)
         return await asyncio.to_thread(_white_where_transparent, picture)

@@ -1,4 +1,7 @@
-"""The service's own metrics; those of `services.common.metrics` count its requests as RPCs."""
+"""Metrics of this service.
+
+`services.common.metrics` counts its requests as RPCs.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Which feature a request means: the one that `model` names, or the first of the catalogue that fits the request."""
+"""Choose the feature for a request.
+
+It is the feature that `model` names, or the first one in the catalogue that fits the request.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +13,12 @@ from services.openai_api.parameters import ImageEdit
 
 
 def is_named(model: str | None) -> bool:
-    """Whether the model is experiment and feature, so that no catalogue is needed to tell what is meant."""
+    """Whether the model is "experiment/feature" and so needs no catalogue."""
     return model is not None and "/" in model
 
 
 def choose(asked: ImageEdit, features: Sequence[Feature]) -> Feature:
-    """The feature that a request means. Raises `NotFound` for a model that there is not."""
+    """The feature for a request. Raises `NotFound` for an unknown model."""
     if asked.model is None:
         found = _first_fitting(features, asked)
         if found is None:
@@ -46,16 +49,19 @@ def choose(asked: ImageEdit, features: Sequence[Feature]) -> Feature:
 
 
 def _first_fitting(features: Sequence[Feature], asked: ImageEdit) -> Feature | None:
-    """The first feature for such a request; with a mask, those that always work on one come before the others."""
+    """The first feature that fits.
+
+    If the request has a mask, features that require one come first.
+    """
     carried = set(_carried(asked))
     found = [feature for feature in features if _fits(feature, carried, len(asked.images) - 1)]
     return min(found, key=lambda feature: feature.requires_mask != ("mask_image" in carried), default=None)
 
 
 def _fits(feature: Feature, carried: set[str], references: int) -> bool:
-    """Whether the feature takes all that a request carries, and has what it works on.
+    """Whether the feature takes every field of a request and has what it requires.
 
-    One that repaints a mask is for a request with one; one that extends the picture, for a request with margins.
+    A feature that repaints a mask requires a mask; one that extends the picture requires margins.
     """
     if not carried <= feature.takes or references > feature.max_references:
         return False

@@ -1,4 +1,4 @@
-"""A multipart/form-data body, read as it comes and kept within limits. Knows no parameter by name."""
+"""Read multipart/form-data bodies within limits, chunk by chunk."""
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ _PLAIN = (b"", b"7bit", b"8bit", b"binary")
 
 @dataclass(frozen=True)
 class Limits:
-    """max_bytes: of the whole body. max_parts: how many it may have. max_field_bytes: of a part that is no file."""
+    """Limits of a body.
+
+    max_bytes: size of the whole body. max_parts: number of parts. max_field_bytes: size of a part that is not a file.
+    """
 
     max_bytes: int
     max_parts: int
@@ -41,7 +44,10 @@ class Form:
 
 
 async def read_form(content_type: str, body: AsyncIterator[bytes], limits: Limits) -> Form:
-    """The parts of a body. Raises `InvalidArgument` or `RequestTooLarge` as soon as it breaks a rule."""
+    """The parts of a body.
+
+    Raises `InvalidArgument` or `RequestTooLarge` as soon as the body breaks a rule.
+    """
     kind, options = parse_options_header(content_type)
     if kind != b"multipart/form-data":
         raise InvalidArgument.field(
@@ -60,7 +66,7 @@ async def read_form(content_type: str, body: AsyncIterator[bytes], limits: Limit
             parser.write(chunk)
         parser.finalize()
     except FormParserError as error:
-        raise InvalidArgument.field("body", f"is no valid multipart/form-data: {_plain(str(error))}") from None
+        raise InvalidArgument.field("body", f"is not valid multipart/form-data: {_plain(str(error))}") from None
     if not reader.is_whole:
         raise InvalidArgument.field("body", "ends before the last boundary; send it again")
     return reader.form
@@ -84,7 +90,7 @@ class _Reader:
 
     @property
     def callbacks(self) -> MultipartCallbacks:
-        """What the parser calls."""
+        """The parser's callbacks."""
         return {
             "on_part_begin": self._begin_part,
             "on_header_field": lambda data, start, end: self._header.extend(data[start:end]),

@@ -1,6 +1,6 @@
-"""The parameters of POST /v1/images/edits: OpenAI's and our own, each read from its text or refused by its name.
+"""The parameters of POST /v1/images/edits: OpenAI's and our own.
 
-Ranges are the orchestrator's to judge, which answers with the field at fault. Knows nothing of HTTP and of messages.
+Each is parsed from its text or rejected by name. The orchestrator checks ranges and names the field at fault.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ MAX_SEED = 2**32 - 1
 MAX_USER_CHARACTERS = 256
 
 MAX_IMAGES = 16
-"""What OpenAI takes; how many a feature takes is its own matter."""
+"""OpenAI's limit; a feature may have a lower one."""
 
 
 @dataclass(frozen=True)
 class ImageEdit:
-    """What a caller asks for. None = not said.
+    """A caller's request; None = not set.
 
     mask: OpenAI's, transparent = repaint; own_mask: ours, white = repaint. size: (width, height). background: theirs or
     ours. own: our parameters by the names of the API, those of a message as "outpaint.left".
@@ -54,7 +54,10 @@ class ImageEdit:
 
 @dataclass(frozen=True)
 class Parameter:
-    """One parameter as the documentation shows it. read: its value from (name, text); raises `InvalidArgument`."""
+    """A parameter and its documentation.
+
+    read: parses the value from (name, text); raises `InvalidArgument`.
+    """
 
     help: str
     kind: Literal["string", "integer", "number", "boolean"]
@@ -64,9 +67,9 @@ class Parameter:
 
 
 def read_parameters(form: Form, *, has_urls: bool) -> ImageEdit:
-    """What a form asks for. `has_urls`: whether results can be put behind URLs.
+    """Parse a form into a request. `has_urls`: whether results can be put behind URLs.
 
-    Raises `InvalidArgument` for a parameter that is not known, cannot be honoured, or has no such value.
+    Raises `InvalidArgument` for an unknown or unsupported parameter and for an invalid value.
     """
     _check_names(form)
     theirs = {name: _single(form, name, parameter) for name, parameter in THEIRS.items()}
@@ -106,8 +109,8 @@ def _check_names(form: Form) -> None:
             nearest = next(iter(difflib.get_close_matches(name, _KNOWN, 1, 0.0)))
             raise InvalidArgument.field(
                 name[:80],
-                f"is no parameter of this API; the nearest is {nearest}",
-                korean=f"그런 매개변수는 없습니다. 비슷한 이름은 {nearest}입니다.",
+                f"is not a parameter of this API; the nearest is {nearest}",
+                korean=f"그런 파라미터는 없습니다. 비슷한 이름은 {nearest}입니다.",
             )
     for name in form.fields:
         if name in FILES:
@@ -118,7 +121,7 @@ def _check_names(form: Form) -> None:
 
 
 def _single(form: Form, name: str, parameter: Parameter) -> Any:
-    """The value of a parameter, by its name or by one that others have for it; None where it is not said."""
+    """The value of a parameter, given by its name or an alias; None if it is not set."""
     names = [name, *(alias for alias, meant in ALIASES.items() if meant == name)]
     given = [(found, text) for found in names for text in form.fields.get(found, [])]
     if len(given) > 1:
@@ -277,15 +280,15 @@ FILES = {
 THEIRS = {
     "prompt": Parameter("What to do, up to 2000 characters.", "string", _text),
     "model": Parameter(
-        "An experiment or `experiment/feature` of GET /v1/models. Left out: the first feature that fits the request; "
+        "An experiment or `experiment/feature` of GET /v1/models. Default: the first feature that fits the request; "
         "with a mask, one that repaints a mask.",
         "string",
         _text,
     ),
-    "n": Parameter("Results: each has a seed of its own.", "integer", _small, range=(1, MAX_RESULTS)),
+    "n": Parameter("Number of results, each with its own seed.", "integer", _small, range=(1, MAX_RESULTS)),
     "size": Parameter("`auto`, or the picture's own size as WIDTHxHEIGHT; no other.", "string", _size),
     "response_format": _choosing("`url` only where the server has a public URL.", "b64_json", "url"),
-    "output_format": _choosing("File format of the results; png where it is left out.", "png", "jpeg", "webp"),
+    "output_format": _choosing("File format of the results (default png).", "png", "jpeg", "webp"),
     "output_compression": Parameter(
         "Quality of jpeg (default 95) and webp (default lossless).", "integer", _small, range=(1, 100)
     ),
@@ -297,12 +300,12 @@ THEIRS = {
     "quality": _choosing("low, medium and high are the profiles fast, balanced and high.", *QUALITIES),
     "stream": Parameter("Answer with server-sent events.", "boolean", _boolean),
     "partial_images": Parameter(
-        "Previews on the way, with stream: JPEG files of at most 256 px a side.",
+        "Number of previews, with stream: JPEG files of at most 256 px per side.",
         "integer",
         _small,
         range=(0, MAX_PARTIAL_IMAGES),
     ),
-    "user": Parameter("Whom the caller acts for; stands in the server's log.", "string", _user),
+    "user": Parameter("The caller's end user; written to the server's log.", "string", _user),
     "safety_identifier": Parameter("The same, by OpenAI's newer name.", "string", _user),
 }  # fmt: skip
 """OpenAI's parameters, without the files."""
@@ -315,17 +318,20 @@ OWN: dict[str, tuple[str, Parameter]] = {
         "guidance_scale",
         Parameter("How strongly the prompt is followed. Also as `true_cfg_scale`.", "number", _number),
     ),
-    "strength": ("strength", Parameter("How far the result may go from the picture, 0 to 1.", "number", _number)),
+    "strength": ("strength", Parameter("How much the picture may change, 0 to 1.", "number", _number)),
     "seed": ("seed", Parameter("The same seed gives the same picture; of n results the first's.", "integer", _seed)),
-    "profile": ("profile", _choosing("Speed against quality; what `quality` sets.", "fast", "balanced", "high")),
+    "profile": ("profile", _choosing("Speed against quality; `quality` sets the same.", "fast", "balanced", "high")),
     "postprocess": (
         "postprocess",
         Parameter("Match the painted region's tone to its surroundings.", "boolean", _boolean),
     ),
-    "expand_prompt": ("expand_prompt", Parameter("Have the prompt written out first.", "boolean", _boolean)),
+    "expand_prompt": (
+        "expand_prompt",
+        Parameter("Have a language model expand the prompt first.", "boolean", _boolean),
+    ),
     "mask_options[subject]": (
         "mask_options.subject",
-        _choosing("Which part of BEN2's mask to take.", "subject", "background"),
+        _choosing("Which part of BEN2's mask to repaint.", "subject", "background"),
     ),
     "mask_options[invert]": ("mask_options.invert", Parameter("Swap white and black.", "boolean", _boolean)),
     "mask_options[threshold]": (
@@ -344,7 +350,7 @@ OWN: dict[str, tuple[str, Parameter]] = {
 """Our parameters by the names of the form, as the SDKs write `extra_body`; with each its field of an edit."""
 
 ALIASES = {"num_inference_steps": "steps", "true_cfg_scale": "guidance_scale"}
-"""What vLLM-Omni and SGLang-Diffusion call parameters of ours."""
+"""vLLM-Omni's and SGLang-Diffusion's names for our parameters."""
 
 REFUSED = {
     "input_fidelity": "strength says how far the result may go from the picture",

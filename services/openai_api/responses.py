@@ -1,4 +1,7 @@
-"""What is answered, as OpenAI writes it: JSON, and server-sent events. Pictures become base64 while they are sent."""
+"""Responses in OpenAI's format: JSON and server-sent events.
+
+Pictures are encoded as base64 while they are sent.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,10 @@ NO_TOKENS: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Base64:
-    """A picture within a text, which is encoded slice by slice: whole it would take a third more memory again."""
+    """A picture within a text, base64-encoded slice by slice.
+
+    Encoding it whole would need another third of its memory.
+    """
 
     data: bytes
 
@@ -45,7 +51,10 @@ def length(parts: Parts) -> int:
 
 
 def slices(parts: Parts) -> Iterator[bytes]:
-    """The text in pieces of at most 256 KiB: what is handed over waits in memory until its caller reads it."""
+    """The text in pieces of at most 256 KiB.
+
+    Each waits in memory until its caller reads it.
+    """
     for part in parts:
         view = memoryview(part if isinstance(part, bytes) else part.data)
         for start in range(0, len(view), _SLICE):
@@ -54,7 +63,7 @@ def slices(parts: Parts) -> Iterator[bytes]:
 
 
 def images(asked: ImageEdit, results: Sequence[Result], urls: Sequence[str]) -> Parts:
-    """An ImagesResponse: of each result its picture, or its URL where there are `urls`."""
+    """An ImagesResponse with each result's picture, or with its URL if `urls` is set."""
     first = results[0]
     head = {
         "created": int(time.time()),
@@ -114,7 +123,7 @@ def failed(error: Mapping[str, Any]) -> Parts:
 
 
 def comment(progress: Progress) -> Parts:
-    """A line that clients pass over and that keeps proxies from taking the connection for dead."""
+    """An SSE comment: clients ignore it, and proxies keep the connection open."""
     return [f": {progress.stage} {progress.step}/{progress.steps}\n\n".encode()]
 
 
@@ -135,7 +144,7 @@ def _event(kind: str, fields: Mapping[str, Any], picture: bytes) -> Parts:
 
 
 def _said(result: Result) -> dict[str, Any]:
-    """What we say of a result besides."""
+    """Our additional fields of a result."""
     revised = {"revised_prompt": result.revised_prompt} if result.revised_prompt is not None else {}
     return {
         **revised,

@@ -1,4 +1,7 @@
-"""Results behind URLs that nobody can guess, in memory and bounded in bytes and time."""
+"""Results behind unguessable URLs.
+
+They are kept in memory, bounded in bytes and time.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,10 @@ class Kept:
 
 
 class Results:
-    """Keeps files for a while. Where there are too many bytes, the oldest of the caller who has most go first."""
+    """Keeps files for a while.
+
+    Above the limit of bytes, the oldest files of the caller with the most bytes go first.
+    """
 
     def __init__(self, seconds: float, max_bytes: int) -> None:
         self._seconds = seconds
@@ -33,7 +39,10 @@ class Results:
         self._bytes: Counter[Hashable] = Counter()
 
     def put(self, data: bytes, format: str, owner: Hashable = None) -> str:
-        """Keep a file; the name under which it is found. Raises `RequestTooLarge` for one that does not fit at all."""
+        """Keep a file and return its name.
+
+        Raises `RequestTooLarge` for a file above the whole limit.
+        """
         if len(data) > self._max_bytes:
             limit = self._max_bytes / MIB
             raise RequestTooLarge(

@@ -1,4 +1,4 @@
-"""uvicorn as a server of ours: readiness, metrics, TLS that is renewed in place, and a drained end."""
+"""Serve with uvicorn: readiness, metrics, TLS renewal and graceful shutdown."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class RunningHttpServer:
         await asyncio.shield(self._serving)
 
     async def drain(self) -> None:
-        """Say that no more should come, give the edge time to notice, finish running requests, end."""
+        """Become not ready, let the edge notice, finish running requests, then stop."""
         if self._api.is_ready:
             self._api.is_ready = False
             await asyncio.sleep(self._settings.drain_seconds)
@@ -135,7 +135,10 @@ class RunningHttpServer:
 
 
 def _certificate(settings: OpenAiApiSettings) -> Watched[object] | None:
-    """Changes when the certificate's files do; None where there is none. Raises `SettingsError` for one at fault."""
+    """A watch of the certificate's files; None if none is set.
+
+    Raises `SettingsError` for an invalid one.
+    """
     if not settings.tls_certificate:
         return None
     certificate, key = Path(settings.tls_certificate), Path(settings.tls_key)

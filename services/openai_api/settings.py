@@ -15,7 +15,7 @@ from services.common.settings import MIB, ServerSettings
 
 
 class OpenAiApiSettings(ServerSettings):
-    """What the service reads; docs/reference/settings.md lists it."""
+    """Settings of the service; docs/reference/settings.md lists them."""
 
     model_config = SettingsConfigDict(frozen=True, env_prefix="IMGEDIT_OPENAI_API_")
     service = "openai_api"
@@ -27,7 +27,7 @@ class OpenAiApiSettings(ServerSettings):
     orchestrator: str = Field(f"127.0.0.1:{ORCHESTRATOR.port}", description="address of the orchestrator")
     orchestrator_tls_ca: str = Field("", description="PEM file of the orchestrator's authorities; empty = no TLS")
     tokens_in_clear: bool = Field(
-        False, description="hand callers' tokens on to another machine without TLS, in a network of one's own"
+        False, description="forward callers' tokens to another machine without TLS, in a private network"
     )
     edit_seconds: float = Field(300.0, gt=0, description="time for a request whose caller sends no grpc-timeout")
     receive_seconds: float = Field(60.0, gt=0, description="how long a caller may take to send a request")
@@ -37,10 +37,8 @@ class OpenAiApiSettings(ServerSettings):
     head_seconds: float = Field(15.0, gt=0, description="how long a caller may take to send a request's headers")
     max_request_bytes: int = Field(32 * MIB, ge=1, description="most bytes of a request's pictures and fields")
     max_parts: int = Field(64, ge=1, description="most parts of a request")
-    max_field_bytes: int = Field(64 * 1024, ge=1, description="most bytes of a part that is no file")
-    max_requests: int = Field(
-        16, ge=1, description="most requests that are received and answered at once; others are refused"
-    )
+    max_field_bytes: int = Field(64 * 1024, ge=1, description="most bytes of a part that is not a file")
+    max_requests: int = Field(16, ge=1, description="most concurrent requests; others are rejected")
     max_requests_per_caller: int = Field(8, ge=1, description="most of them with one credential")
     max_edits: int = Field(
         24, ge=4, description="most results in the making and not yet read at once, of which a request has `n`"
@@ -52,7 +50,7 @@ class OpenAiApiSettings(ServerSettings):
         pattern=r"^(https?://[^\s?#]*[^\s?#/])?$",
         description="URL under which callers reach the edge, https://HOST; empty = response_format url is refused",
     )
-    url_seconds: float = Field(600.0, gt=0, description="how long the URL of a result is good for")
+    url_seconds: float = Field(600.0, gt=0, description="how long a result's URL is valid")
     max_url_bytes: int = Field(256 * MIB, ge=1, description="most bytes of results behind URLs; the oldest go first")
 
     @property
@@ -61,7 +59,7 @@ class OpenAiApiSettings(ServerSettings):
         return TlsFiles(Path(self.orchestrator_tls_ca)) if self.orchestrator_tls_ca else None
 
     def check(self) -> None:
-        """Raise `SettingsError` where strangers could call, or tokens would cross the network unencrypted."""
+        """Raise `SettingsError` for an open port or a token sent unencrypted."""
         if bool(self.tls_certificate) != bool(self.tls_key):
             raise SettingsError(f"{self.variable('tls_certificate')} and {self.variable('tls_key')}: set both")
         if self.tls_client_ca and not self.tls_certificate:

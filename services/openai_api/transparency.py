@@ -4,7 +4,10 @@ from __future__ import annotations
 
 
 def may_be_transparent(data: bytes) -> bool:
-    """Whether a PNG or WebP file declares transparency; JPEG has none. Malformed files are not judged here."""
+    """Whether a PNG or WebP file declares transparency; JPEG has none.
+
+    It does not detect malformed files.
+    """
     if data.startswith(b"\x89PNG"):
         has_channel = data[25:26] in (b"\x04", b"\x06")  # the colour types with alpha
         return has_channel or b"tRNS" in data[: data.find(b"IDAT")]

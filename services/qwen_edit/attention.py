@@ -12,7 +12,10 @@ from services.diffusion.networks.kept_keys import KeyKeeper, Tables
 
 
 class KeepingAttention:
-    """The processor of one block's attention. usual: diffusers' own, which runs where nothing is kept or used."""
+    """The attention processor of one block.
+
+    usual: diffusers' processor, which runs if no keys are kept or used.
+    """
 
     def __init__(self, usual: Any, keeper: KeyKeeper, block: int) -> None:
         self._usual, self._keeper, self._block = usual, keeper, block
@@ -26,7 +29,10 @@ class KeepingAttention:
         attention_mask: torch.Tensor | None = None,
         image_rotary_emb: tuple[torch.Tensor, torch.Tensor] | None = None,
     ) -> Any:
-        """Attention of pictures (`hidden_states`) and text; encoder_hidden_states_mask: the text tokens that count."""
+        """Attention of pictures (`hidden_states`) and text.
+
+        encoder_hidden_states_mask: the text tokens that count.
+        """
         forward = self._keeper.forward
         if forward is None or image_rotary_emb is None:
             return self._usual(
@@ -57,10 +63,13 @@ class KeepingAttention:
 
 
 def keep_keys(transformer: Any, keeper: KeyKeeper) -> None:
-    """Have the attention of every block keep and use keys and values as the keeper says."""
+    """Let the attention of every block keep and use keys as the keeper directs."""
 
     def shortened(_block: Any, args: Any, inputs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-        """Which tokens are modulated as noiseless (-2511), for those alone that are computed: none of them is."""
+        """Shorten the index of noiseless tokens (-2511) to the computed tokens.
+
+        None of those is noiseless.
+        """
         index = inputs.get("modulate_index")
         if index is not None and keeper.forward is not None:
             inputs["modulate_index"] = index[:, : inputs["hidden_states"].shape[1]]

@@ -37,7 +37,6 @@ from services.diffusion.networks.guidance import CfgBatch, extrapolated
 from services.diffusion.networks.kept_keys import KeyedForward
 from services.diffusion.networks.loading import Recipe, Source
 from services.diffusion.networks.lora import LoraFile
-from services.diffusion.networks.memory_plan import Activations
 from services.diffusion.networks.network import Network
 from services.diffusion.networks.runtime_options import DEFAULT_RUNTIME, RuntimeOptions, takes_masks
 from services.diffusion.networks.token_region import TokenRegion, keyed_forward, tokens_of
@@ -48,6 +47,7 @@ from services.qwen_edit import gguf_names, vae
 from services.qwen_edit.attention import keep_keys
 from services.qwen_edit.conditioning import CONDITION_PIXELS, MULTIPLE, REFERENCE_PIXELS, Conditioner, scaled
 from services.qwen_edit.latent_mask import LatentMask
+from services.qwen_edit.memory_needs import ACTIVATIONS, MAX_IMAGES
 from services.qwen_edit.processor import load_processor
 from services.qwen_edit.prompt_length import TokenCounter
 from services.qwen_edit.prompt_rewriter import PromptRewriter
@@ -59,9 +59,6 @@ SERVICE = "qwen_edit"
 PIPELINE = "QwenImageEditPlusPipeline"
 PARTS = ("processor", "scheduler", "text_encoder", "tokenizer", "transformer", "vae")
 NETWORKS = ("text_encoder", "vae", "transformer")
-MAX_IMAGES = 3
-ACTIVATIONS = Activations(decode=1_350, step=375)
-"""Of the published sizes; a job looks at its answer, the first picture, of the same size, and the references."""
 
 CACHE_BYTES = 256 * 1024 * 1024
 
@@ -161,7 +158,10 @@ class QwenEditAdapter(FlowAdapter[QwenEditState, torch.Tensor]):
         )
 
     def warnings(self, spec: QwenEditSpec) -> tuple[str, ...]:
-        """What the job's LoRA does not use, and of its pictures has no room; may be called from any thread."""
+        """Warn of unused LoRA settings and a too large region.
+
+        May be called from any thread.
+        """
         return (*self._network.loras.warnings(spec.lora), *self._region_warnings(self._region_of(spec)))
 
     def _sequence_length(self, spec: QwenEditSpec) -> int:
@@ -242,7 +242,7 @@ class QwenEditAdapter(FlowAdapter[QwenEditState, torch.Tensor]):
         return self._conditioner.decode(unpacked(state))
 
     def rewrite(self, spec: RewriteSpec, should_stop: Callable[[], bool]) -> str:
-        """Qwen2.5-VL's output; see `services.qwen_edit.rewriting.PromptRewriter.write`."""
+        """Qwen2.5-VL's output; see `services.qwen_edit.prompt_rewriter.PromptRewriter`."""
         return self._writer.write(spec, [scaled(image, GLANCE_PIXELS) for image in spec.images], should_stop)
 
     def warm_up(self) -> None:
@@ -278,7 +278,10 @@ class QwenEditAdapter(FlowAdapter[QwenEditState, torch.Tensor]):
         self._pipeline.transformer.pos_embed._compute_video_freqs.cache_clear()
 
     def _velocity(self, states: Sequence[QwenEditState], prompts: Sequence[torch.Tensor], sign: str) -> torch.Tensor:
-        """See above. Where attention takes no mask, only prompts of one length share a forward."""
+        """See above.
+
+        Where attention takes no mask, only prompts of one length share a forward.
+        """
         if self._masks_prompts:
             return self._forward(states, prompts, sign, keyed_forward([state.tokens for state in states], sign))
         rows: dict[int, torch.Tensor] = {}
@@ -433,7 +436,10 @@ def check_mask(spec: QwenEditSpec) -> None:
 
 
 def region_tokens(spec: QwenEditSpec, rim: int) -> NDArray[np.int64]:
-    """The answer's tokens that region steps compute: the mask's with a rim, without a mask all of them."""
+    """The result's tokens that region steps compute: the mask's, with a rim.
+
+    Without a mask they are all tokens.
+    """
     height, width, _ = spec.images[0].shape
     return np.arange(height * width // MULTIPLE**2) if spec.mask is None else tokens_of(spec.mask, rim)
 

@@ -75,7 +75,10 @@ class SingleImageVae(AutoencoderKLQwenImage):  # type: ignore[misc]
 
 
 def load_vae(folder: Path, dtype: torch.dtype, device: torch.device = checkpoint.CPU) -> SingleImageVae:
-    """The VAE of a checkpoint's `vae` folder, ready for inference. Raises `ModelLoadError`."""
+    """Load the VAE of a checkpoint's `vae` folder, ready for inference.
+
+    Raises `ModelLoadError`.
+    """
     layout = Layout("Qwen-Image's VAE", SingleImageVae, vae_names.name_table)
     vae: SingleImageVae = checkpoint.load_network(SingleImageVae, folder, dtype, layout=layout, device=device)
     replace_convolutions(vae)

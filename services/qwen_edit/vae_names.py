@@ -1,6 +1,7 @@
-"""The names of Qwen-Image's VAE in files of the original layout (`qwen_image_vae.safetensors`): those of Wan's VAE.
+"""Names of Qwen-Image's VAE in files of the original layout.
 
-Its blocks are counted through there, and the layers of a residual block are numbered.
+`qwen_image_vae.safetensors` has the names of Wan's VAE: its blocks are counted through, and the layers of a residual
+block are numbered.
 """
 
 from __future__ import annotations

@@ -19,6 +19,11 @@ _HERE = Path(__file__).parent
 
 _PAGE = "page"
 
+BRUSH_TEXTS = (
+    *("label", "brushing", "rectangle", "lasso", "hand", "paint", "erase", "size", "undo", "redo", "invert", "clear"),
+    *("start", "starting", "zoom_in", "zoom_out", "zoom_fit", "full"),
+)
+
 
 def _component(name: str) -> Any:
     html, css, js = ((_HERE / f"{name}.{kind}").read_text(encoding="utf-8") for kind in ("html", "css", "js"))
@@ -32,27 +37,52 @@ _arrive = st.components.v2.component("imgedit_arrive", js=(_HERE / "arrive.js").
 
 @dataclass(frozen=True)
 class Item:
-    """One image of a gallery.
+    """One image of a gallery, or an icon of Material Symbols.
 
     chosen: None if the gallery has no selection.
     """
 
     id: str
-    picture: bytes
+    picture: bytes | None
     title: str
     caption: str = ""
     chosen: bool | None = None
+    icon: str = ""
 
 
-def brush(words: Words, picture: bytes, size: tuple[int, int], *, id: str, key: str) -> str:
+def brush(
+    words: Words,
+    picture: bytes,
+    size: tuple[int, int],
+    *,
+    id: str,
+    key: str,
+    base: tuple[str, bytes | None] | None,
+) -> str:
     """Paint a mask over an image shown at `size`.
 
-    Returns the mask as a data URL of a PNG, "" = nothing painted.
+    Returns the id, a space, and the mask as a data URL of a PNG; "" = nothing painted. base: the requested initial
+    mask, with the id of the request.
     """
-    names = ("label", "size", "paint", "erase", "undo", "redo", "clear", "full")
-    texts = {name: words(f"brush.{name}") for name in names} | {"covered": words("brush.covered", percent="{percent}")}
+    texts = {name: words(f"brush.{name}") for name in BRUSH_TEXTS}
+    texts["covered"] = words("brush.covered", percent="{percent}")
+    answer = base and {"id": base[0], "layer": data_url(base[1], "png") if base[1] else ""}
     data = {"id": id, "picture": data_url(picture), "width": size[0], "height": size[1], "words": texts}
-    return str(_brush(data=data, key=key, default={"mask": ""}, on_mask_change=_nothing).mask or "")
+    state = _brush(
+        data={**data, "base": answer},
+        key=key,
+        default={"mask": ""},
+        on_mask_change=_nothing,
+        on_start_change=_nothing,
+    )
+    return str(state.mask or "")
+
+
+def asked(*, key: str) -> str | None:
+    """The id of the brush's new request for an initial mask, if any."""
+    state: Any = st.session_state.get(key)
+    found = state.get("start") if state else None
+    return None if found is None else str(found)
 
 
 def compare(words: Words, before: bytes, after: bytes, *, key: str) -> None:
@@ -69,7 +99,8 @@ def gallery(items: list[Item], *, label: str, key: str, side: str = "5.5rem") ->
     shown = [
         {
             "id": item.id,
-            "picture": data_url(item.picture),
+            "picture": data_url(item.picture) if item.picture else "",
+            "icon": item.icon,
             "title": item.title,
             "caption": item.caption,
             **({} if item.chosen is None else {"chosen": item.chosen}),
@@ -107,10 +138,10 @@ def visit() -> str:
     return str(state.get("visit") or "") if state else ""
 
 
-def arrive(*, key: str) -> None:
-    """Scroll the following content into view, once per key."""
-    with st.container(key="arrive", height=1, gap=None):
-        _arrive(key=key, data={"id": key})
+def arrive(*, key: str, place: str = "arrive") -> None:
+    """Scroll the following content into view, when the key of this place changes."""
+    with st.container(key=place, height=1, gap=None):
+        _arrive(key=key, data={"id": key, "place": place})
 
 
 def _nothing() -> None:

@@ -14,10 +14,7 @@ export default function ({ parentElement, data, setTriggerValue }) {
       button.title = item.title;
       button.setAttribute("aria-label", item.title);
       if (item.chosen !== undefined) button.setAttribute("aria-pressed", String(item.chosen));
-      const picture = document.createElement("img");
-      picture.src = item.picture;
-      picture.alt = "";
-      button.append(picture);
+      button.append(item.icon ? icon(item.icon) : picture(item.picture));
       if (item.caption) {
         const caption = document.createElement("span");
         caption.textContent = item.caption;
@@ -27,4 +24,18 @@ export default function ({ parentElement, data, setTriggerValue }) {
       return button;
     }),
   );
+}
+
+function picture(source) {
+  const image = document.createElement("img");
+  image.src = source;
+  image.alt = "";
+  return image;
+}
+
+function icon(name) {
+  const sign = document.createElement("i");
+  sign.textContent = name; // a ligature of the font
+  sign.setAttribute("aria-hidden", "true");
+  return sign;
 }

@@ -1,4 +1,4 @@
-"""OpenAI's image API through the edge: answers stream, a caller who leaves cancels, errors keep their shape."""
+"""OpenAI's image API through the edge: streaming, cancellation, error format."""
 
 from __future__ import annotations
 

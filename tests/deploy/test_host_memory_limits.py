@@ -11,12 +11,10 @@ import torch
 import yaml
 from diffusers import FluxTransformer2DModel, QwenImageTransformer2DModel
 
+from deploy.sizes import PROCESS
 from imgedit.local import malloc
 
 BASE = Path(__file__).parents[2] / "deploy/k8s/base"
-PROCESS = 4 * 10**9
-"""Bytes of torch, CUDA's libraries, and the pictures of the jobs that wait."""
-
 NETWORKS = {
     "fill": (FluxTransformer2DModel, {"in_channels": 384, "out_channels": 64, "guidance_embeds": True}),
     "qwen-edit": (QwenImageTransformer2DModel, {}),

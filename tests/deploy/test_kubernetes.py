@@ -10,6 +10,7 @@ import json
 import re
 from pathlib import Path
 
+import jsonschema
 import kubernetes_validate
 import pytest
 import yaml
@@ -28,6 +29,7 @@ from services.qwen_edit.settings import QwenEditSettings
 from services.segmentation.settings import SegmentationSettings
 from studio import settings as studio_settings
 from studio.settings import Settings
+from tests.deploy import custom_kinds
 from tests.deploy.kubernetes import (
     COMPONENTS,
     K8S,
@@ -52,11 +54,6 @@ SETTINGS: dict[str, type[ServerSettings]] = {
     "imgedit-qwen-edit": QwenEditSettings,
     "imgedit-openai-api": OpenAiApiSettings,
 }
-
-# Kinds that the validator has no schema for; their fields are tested here.
-CUSTOM_KINDS = {
-    "ServiceMonitor", "PodMonitor", "PrometheusRule", "ScaledObject", "Certificate", "Issuer", "HTTPRoute", "GRPCRoute",
-}  # fmt: skip
 
 LONGEST_EDIT = 330
 PAGE = "imgedit-studio"
@@ -97,7 +94,7 @@ def test_every_object_is_valid_by_the_strict_schema(objects: list[Object], versi
         try:
             kubernetes_validate.validate(item, version, strict=True)
         except kubernetes_validate.SchemaNotFoundError:
-            assert item["kind"] in CUSTOM_KINDS, name(item)
+            custom_kinds.validate(item)
 
 
 def test_the_validator_sees_a_mistake(objects: list[Object]) -> None:
@@ -105,6 +102,40 @@ def test_the_validator_sees_a_mistake(objects: list[Object]) -> None:
     item["spec"]["replica"] = 1
     with pytest.raises(kubernetes_validate.ValidationError):
         kubernetes_validate.validate(item, "1.34", strict=True)
+
+
+def test_every_custom_kind_of_the_components_is_valid_by_its_projects_schema() -> None:
+    found = [
+        item for component in COMPONENTS for item in rendered_with(component) if item["kind"] in custom_kinds.KINDS
+    ]
+    for item in found:
+        custom_kinds.validate(item)
+    assert {item["kind"] for item in found} == custom_kinds.KINDS
+
+
+@pytest.mark.parametrize(
+    ("kind", "path", "value", "message"),
+    [
+        ("ScaledObject", ("spec", "maxReplicaCont"), 8, "maxReplicaCont"),
+        ("ScaledObject", ("spec", "triggers"), "prometheus", "is not of type 'array'"),
+        ("Certificate", ("spec", "privateKey", "algorithm"), "DSA", "is not one of"),
+        ("ServiceMonitor", ("spec", "endpoints", 0, "intervall"), "5s", "intervall"),
+        ("PrometheusRule", ("spec", "groups", 0, "rules", 0, "expr"), None, "is not valid"),
+        ("GRPCRoute", ("spec", "parentRefs", 0, "names"), "x", "names"),
+    ],
+)
+def test_a_mistake_in_a_custom_kind_is_seen(
+    kind: str, path: tuple[str | int, ...], value: object, message: str
+) -> None:
+    found = (item for component in COMPONENTS for item in rendered_with(component) if item["kind"] == kind)
+    item = copy.deepcopy(next(found))
+    *parents, last = path
+    place = item
+    for key in parents:
+        place = place[key]
+    place[last] = value
+    with pytest.raises(jsonschema.ValidationError, match=message):
+        custom_kinds.validate(item)
 
 
 def test_every_selector_picks_exactly_its_own_pods(objects: list[Object]) -> None:
@@ -171,7 +202,7 @@ def test_every_variable_is_a_setting_with_a_value_that_it_takes(objects: list[Ob
 
 
 def settings_in(objects: list[Object]) -> dict[str, ServerSettings]:
-    """What each service is told, by its Deployment's name."""
+    """Each service's settings, by the name of its Deployment."""
     maps = {item["metadata"]["name"]: item["data"] for item in of_kind(objects, "ConfigMap") if "data" in item}
     found = {}
     for item in of_kind(objects, "Deployment"):

@@ -1,4 +1,4 @@
-"""The systemd unit: what it starts exists, and it may write where the services write."""
+"""The systemd unit: its program exists, and the services' folders are writable."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ def test_a_new_catalogue_serves_the_next_edit_and_the_running_one_keeps_its_own(
         assert client.edit(photo, experiment="my_qwen_image", prompt="a gym", steps=10, strength=0.1).success
         with pytest.raises(ExperimentNotFound, match="my_qwen_image"):
             client.edit(photo, experiment="ben2_qwen_image", prompt="a gym")
-        assert [experiment.id for experiment in client.experiments()] == ["ben2_flux_fill", "my_qwen_image"]
+        assert [experiment.id for experiment in client.experiments()] == ["ben2_flux_fill", "my_qwen_image", "ben2"]
     assert running.metric("imgedit_catalogue_read_timestamp_seconds") > read_at
 
 
@@ -102,7 +102,7 @@ def test_a_file_with_faults_keeps_the_old_catalogue_and_names_every_fault(
     wait_for(lambda: reloads(running, "failed") == 2)
     assert running.process.poll() is None
     with SyncEditClient(running.target) as client:
-        assert len(client.experiments()) == 2
+        assert len(client.experiments()) == 3
     catalogue.write_text(SHIPPED.read_text(encoding="utf-8"), encoding="utf-8")
     running.hang_up()
     wait_for(lambda: reloads(running, "done") == 1)
@@ -124,13 +124,13 @@ def test_pages_go_on_behind_the_last_experiment_when_the_catalogue_changes_in_be
         token = first.next_page_token
         second = stub.ListExperiments(edit_pb2.ListExperimentsRequest(page_size=1, page_token=token))
         assert [experiment.id for experiment in second.experiments] == ["ben2_qwen_image"]
-        assert not second.next_page_token
+        assert second.next_page_token
 
         replace(catalogue, '"ben2_flux_fill"', '"another"')
         running.hang_up()
         wait_for(lambda: reloads(running, "done") == 2)
         gone = stub.ListExperiments(edit_pb2.ListExperimentsRequest(page_size=100, page_token=token))
-        assert [experiment.id for experiment in gone.experiments] == ["another", "ben2_qwen_image"]
+        assert [experiment.id for experiment in gone.experiments] == ["another", "ben2_qwen_image", "ben2"]
 
         for forged in ("1", "%%%", "a" * 100, token[:-3], "LTE6YQ=="):
             with pytest.raises(grpc.RpcError) as caught:
@@ -180,19 +180,20 @@ def test_without_any_model_service_the_orchestrator_is_ready_and_says_what_is_mi
         assert client.is_serving()
         client.experiments()
         started = time.monotonic()
-        flux, qwen = client.experiments()
+        flux, qwen, cut_out = client.experiments()
         assert time.monotonic() - started < 5  # 0.05 s on a machine with nothing else to do
         assert not flux.available
         assert list(flux.unavailable_services) == ["segmentation", "fill"]
         assert list(qwen.unavailable_services) == ["segmentation", "qwen_edit"]
-        assert not any(feature.available for experiment in (flux, qwen) for feature in experiment.features)
+        assert list(cut_out.unavailable_services) == ["segmentation"]
+        assert not any(feature.available for experiment in (flux, qwen, cut_out) for feature in experiment.features)
 
 
 def test_with_every_service_all_is_available_and_profiles_are_told(client: SyncEditClient) -> None:
-    flux, qwen = client.experiments()
-    assert flux.available
-    assert qwen.available
+    flux, qwen, cut_out = client.experiments()
+    assert all(experiment.available for experiment in (flux, qwen, cut_out))
     assert all(feature.available for feature in (*flux.features, *qwen.features))
+    assert not cut_out.features[0].profiles  # nothing paints
     told = {spec.profile: (spec.steps, spec.guidance_scale, spec.strength) for spec in qwen.features[0].profiles}
     assert told == {
         profile_pb2.PROFILE_FAST: (8, 1.0, 1.0),

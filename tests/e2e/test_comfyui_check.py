@@ -1,4 +1,7 @@
-"""`imgedit catalogue import --check`: an imported experiment edits a sample with the services that run."""
+"""`imgedit catalogue import --check` on running services.
+
+It edits a sample with the imported experiment.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,10 @@ DATA = Path(__file__).parents[1] / "data" / "comfyui"
 def imported(
     folder: Path, name: str, stack_port: int, **inputs: int
 ) -> tuple[subprocess.CompletedProcess[str], Path, Path]:
-    """The command on a workflow of ours with fewer steps: its end, and where its files would be."""
+    """Run the command on a test workflow with fewer steps.
+
+    Returns its exit and the paths of its files.
+    """
     nodes = json.loads((DATA / f"{name}.json").read_text(encoding="utf-8"))
     for node in nodes.values():
         if node["class_type"] == "KSampler":

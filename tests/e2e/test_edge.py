@@ -81,7 +81,7 @@ def test_the_guides_edit_works_as_written(rest: httpx2.Client, stack: RunningSta
 
 def test_the_guides_list_works_as_written(rest: httpx2.Client) -> None:
     body = rest.get("/api/image_editing/experiments").json()
-    flux, qwen = body["experiments"]
+    flux, qwen, cut_out = body["experiments"]
     assert (flux["id"], flux["name"]) == ("ben2_flux_fill", "BEN2 + FLUX.1-Fill")
     assert flux["description"] == "배경 제거 후 인페인팅/아웃페인팅"
     assert [(f["id"], f["name"]) for f in flux["features"]] == [
@@ -89,6 +89,7 @@ def test_the_guides_list_works_as_written(rest: httpx2.Client) -> None:
         ("outpainting", "이미지 확장"),
     ]
     assert [f["name"] for f in qwen["features"]] == ["외관 편집", "의미론적 편집", "텍스트 편집", "다중 이미지 편집"]
+    assert cut_out["features"][0]["task"] == {"ko": "배경 제거", "en": "Remove the background"}
 
 
 def test_an_edit_of_v1_can_be_looked_up_with_its_answer(rest: httpx2.Client, stack: RunningStack) -> None:

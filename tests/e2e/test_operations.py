@@ -58,11 +58,12 @@ def command(stack: RunningStack, *arguments: str) -> subprocess.CompletedProcess
     )
 
 
-def test_the_experiments_are_those_of_the_guide(client: SyncEditClient) -> None:
+def test_the_experiments_are_those_of_the_guide_and_the_cut_out(client: SyncEditClient) -> None:
     found = client.experiments()
     assert [(e.id, e.name, e.description) for e in found] == [
         ("ben2_flux_fill", "BEN2 + FLUX.1-Fill", "배경 제거 후 인페인팅/아웃페인팅"),
         ("ben2_qwen_image", "BEN2 + Qwen-Image", "배경 제거 후 정밀 편집"),
+        ("ben2", "BEN2", "배경 제거"),
     ]
     assert [(f.id, f.name) for e in found for f in e.features] == [
         ("inpainting", "영역 채우기"),
@@ -71,11 +72,16 @@ def test_the_experiments_are_those_of_the_guide(client: SyncEditClient) -> None:
         ("semantic_editing", "의미론적 편집"),
         ("text_editing", "텍스트 편집"),
         ("multi_image_editing", "다중 이미지 편집"),
+        ("background_removal", "배경 제거"),
     ]
+    removal = found[-1].features[0]
+    assert (removal.task["ko"], removal.task["en"]) == ("배경 제거", "Remove the background")
+    assert found[0].features[0].examples[1].prompt["ko"] == "배경을 현대적인 체육관으로 변경"
 
 
 def test_each_parameter_has_what_a_form_needs(client: SyncEditClient) -> None:
-    for feature in (feature for experiment in client.experiments() for feature in experiment.features):
+    painting = [one for one in client.experiments() if one.id != "ben2"]
+    for feature in (feature for experiment in painting for feature in experiment.features):
         specs = {spec.name: spec for spec in feature.parameters}
         steps, guidance, strength = specs["steps"], specs["guidance_scale"], specs["strength"]
         assert (steps.default.number_value, steps.range.min, steps.range.max) == (28, 10, 50)
@@ -93,7 +99,7 @@ def test_pages_of_the_catalogue_add_up(stack: RunningStack, client: SyncEditClie
     with grpc.insecure_channel(stack.target) as channel:
         stub = edit_pb2_grpc.EditServiceStub(channel)
         first = stub.ListExperiments(edit_pb2.ListExperimentsRequest(page_size=1))
-        second = stub.ListExperiments(edit_pb2.ListExperimentsRequest(page_size=1, page_token=first.next_page_token))
+        second = stub.ListExperiments(edit_pb2.ListExperimentsRequest(page_size=2, page_token=first.next_page_token))
     assert [e.id for e in (*first.experiments, *second.experiments)] == [e.id for e in client.experiments()]
     assert not second.next_page_token
 
@@ -176,7 +182,7 @@ def test_the_shell_is_offered_what_the_server_has(stack: RunningStack) -> None:
         assert not done.stderr
         return set(done.stdout.split())
 
-    assert offered("imgedit edit -e ") == {"ben2_flux_fill", "ben2_qwen_image"}
+    assert offered("imgedit edit -e ") == {"ben2_flux_fill", "ben2_qwen_image", "ben2"}
     assert offered("imgedit edit -e ben2_flux_fill -f ") == {"inpainting", "outpainting"}
     assert offered("imgedit batch -f text") == {"text_editing"}
     assert offered("imgedit edit -e ", "127.0.0.1:1") == set()
@@ -195,7 +201,7 @@ def test_with_json_the_command_line_prints_one_object(stack: RunningStack, photo
     assert (refused.returncode, error["reason"], error["violations"][0]["field"]) == (1, "INVALID_FIELD", "steps")
     assert error["request_id"]
     listed = json.loads(command(stack, "experiments", "--json").stdout)["experiments"]
-    assert [experiment["id"] for experiment in listed] == ["ben2_flux_fill", "ben2_qwen_image"]
+    assert [experiment["id"] for experiment in listed] == ["ben2_flux_fill", "ben2_qwen_image", "ben2"]
     assert listed[0]["features"][0]["parameters"]
     health = json.loads(command(stack, "health", "--json").stdout)
     assert (health["target"], health["serving"]) == (stack.target, True)

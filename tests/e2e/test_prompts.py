@@ -100,9 +100,11 @@ def test_a_failed_rewriting_names_its_stage(client: SyncEditClient, photo: Path)
 
 
 def test_the_list_tells_who_reads_and_who_translates(client: SyncEditClient) -> None:
-    fill, qwen = [experiment.features[0] for experiment in client.experiments()]
+    fill, qwen, cut_out = [experiment.features[0] for experiment in client.experiments()]
     assert list(fill.prompt_languages) == ["en"]
     assert {"ko", "zh"} <= set(fill.rewritten_languages)
     assert fill.rewrite_service == "qwen_edit"
     assert set(qwen.prompt_languages) == {"ko", "en", "zh"}
     assert not {"ko", "en", "zh"} & set(qwen.rewritten_languages)
+    assert [*cut_out.prompt_languages, *cut_out.rewritten_languages] == []
+    assert not cut_out.HasField("rewrite_service")

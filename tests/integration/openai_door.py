@@ -1,4 +1,7 @@
-"""OpenAI's image API over real HTTP, before a scripted orchestrator, and the `openai` package as its caller."""
+"""OpenAI's image API over HTTP, called by the `openai` package.
+
+The orchestrator behind it is scripted.
+"""
 
 from __future__ import annotations
 

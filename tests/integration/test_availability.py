@@ -18,7 +18,7 @@ from services.orchestrator.catalogue import experiments
 from services.orchestrator.catalogue.experiments import SHIPPED
 from services.orchestrator.listing.availability import Availability
 
-FLUX, QWEN = experiments.load_catalogue(SHIPPED).experiments
+FLUX, QWEN, _ = experiments.load_catalogue(SHIPPED).experiments
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
 
 

@@ -1,4 +1,4 @@
-"""`imgedit catalogue import` as people type it: what is printed and written, and its exit codes."""
+"""`imgedit catalogue import` on the command line: output, files, exit codes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DATA = Path(__file__).parents[1] / "data" / "comfyui"
 
 
 def run(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """The command in a folder of its own."""
+    """Run the command in its own folder."""
     environment = {**os.environ, "PYTHONPATH": str(DATA.parents[2]), "COLUMNS": "400", **variables}
     command = [sys.executable, "-m", "imgedit.cli", "catalogue", "import", *arguments]
     return subprocess.run(

@@ -1,4 +1,7 @@
-"""What the command line reads and writes: pipes, files that are there already, inputs, folders; and who it talks to."""
+"""Files and addresses of the command line.
+
+Pipes, existing files, inputs, folders, and the server that it calls.
+"""
 
 from __future__ import annotations
 
@@ -230,13 +233,31 @@ async def test_the_async_client_refuses_an_address_that_is_a_url() -> None:
 
 
 @pytest.mark.parametrize(
-    "target", ["127.0.0.1:1", "[::1]:1", "::1", "host", "dns:///host:1", "unix:/a:b", "ipv4:1.1.1.1:1,2.2.2.2:2"]
+    "target",
+    ["127.0.0.1:1", "[::1]:1", "host:1", "dns:///host:1", "unix:/a:b", "ipv4:1.1.1.1:1,2.2.2.2:2", "ipv6:[::1]:1"],
 )
 def test_addresses_of_grpc_are_taken(target: str) -> None:
     check_target(target)
 
 
-@pytest.mark.parametrize("target", ["", " host:1", "https://host", "host:port", "host:0", "host:65536"])
+@pytest.mark.parametrize(
+    "target",
+    [
+        "",
+        " host:1",
+        "https://host",
+        "host:port",
+        "host:0",
+        "host:65536",
+        "host",
+        "127.0.0.1",
+        "[::1]",
+        "::1",
+        ":1",
+        "dns:///host",
+        "ipv4:1.1.1.1:1,2.2.2.2",
+    ],
+)
 def test_what_is_no_address_is_refused(target: str) -> None:
     with pytest.raises(SettingsError, match="must be HOST:PORT"):
         check_target(target)

@@ -39,6 +39,7 @@ from imgedit.errors import (
     InvalidArgument,
     QueueFull,
     RequestNotFound,
+    RequestTooLarge,
     ServiceUnavailable,
     TooManyEdits,
     from_status,
@@ -319,7 +320,20 @@ async def test_no_more_than_max_parallel_edits_run_at_once() -> None:
     ("asked", "error", "named"),
     [
         ({"stepz": 1}, TypeError, "did you mean 'steps'"),
-        ({"max_parallel": 0}, ValueError, "max_parallel must be at least 1, is 0"),
+        ({"max_parallel": 0}, ValueError, "max_parallel must be a whole number, 1 or more, is 0"),
+        ({"max_parallel": "2"}, TypeError, r"max_parallel must be a whole number, 1 or more, is '2' \(str\)"),
+        ({"images": "photo.jpg"}, TypeError, "images must be a list of pictures, is str"),
+        ({"images": b"\x89PNG"}, TypeError, "images must be a list of pictures, is bytes"),
+        ({"images": Path("photo.jpg")}, TypeError, "images must be a list of pictures, is PosixPath"),
+        ({"images": {"image": b"x"}}, TypeError, "images must be a list of pictures, is dict"),
+        ({"images": 3}, TypeError, "images must be a list of pictures, is int"),
+        ({"steps": "9"}, TypeError, "steps must be a whole number"),
+        ({"references": "photo.jpg"}, TypeError, "references must be a list of pictures, is str"),
+        ({"images": [{"image": b"x", "seed": -1}]}, ValueError, "seed must be a whole number, 0 to 4294967295, is -1"),
+        ({"images": [b"x", b"y"], "request_id": "one"}, TypeError, "the request_id 'one' is one edit's"),
+        ({"images": [{"image": b"x", "timeout": 3}]}, TypeError, "'timeout' is for all pictures together"),
+        ({"timeout": -1}, ValueError, "timeout must be a number, above 0 .*, or None for no limit, is -1"),
+        ({"on_progress": "show"}, TypeError, "on_progress must be a function, is 'show'"),
         ({"images": [{"prompt": "p"}]}, TypeError, "needs the key 'image'"),
         ({"images": [{"image": b"", "promt": "p"}]}, TypeError, "did you mean 'prompt'"),
     ],
@@ -331,6 +345,93 @@ async def test_a_mistake_in_the_call_for_many_ends_it_before_the_first_edit(
     async with EditClient("127.0.0.1:1") as client:
         with pytest.raises(error, match=named):
             await client.edit_many(**many)
+
+
+WRONG: list[tuple[Callable[[Any], Any], type[Exception], str]] = [
+    (lambda client: client.edit(b"x", experiment="e", steps=10.5), TypeError, "steps must be a whole .*, is 10.5"),
+    (lambda client: client.edit(b"x", experiment="e", timeout="3"), TypeError, r"timeout must be .* is '3' \(str\)"),
+    (lambda client: client.edit(b"x", experiment="e", timeout=0), ValueError, "timeout must be .*above 0.* is 0"),
+    (lambda client: client.edit(b"x", experiment="e", on_event=3), TypeError, "on_event must be a function, is 3"),
+    (lambda client: client.get_edit(None), TypeError, "request_id must be a str, is None"),
+    (lambda client: client.get_edit("x", timeout="3"), TypeError, "timeout must be"),
+    (lambda client: client.cancel(3), TypeError, "request_id must be a str, is 3"),
+    (lambda client: client.experiments(timeout=float("nan")), ValueError, "timeout must be .* is nan"),
+    (lambda client: client.is_serving(timeout=-1), ValueError, "timeout must be .* is -1"),
+]
+
+
+@pytest.mark.parametrize(("call", "error", "named"), WRONG)
+async def test_an_argument_at_fault_is_named_before_anything_is_sent(
+    call: Callable[[Any], Any], error: type[Exception], named: str
+) -> None:
+    async with EditClient("127.0.0.1:1") as client:
+        with pytest.raises(error, match=named):
+            await call(client)
+    with SyncEditClient("127.0.0.1:1") as plain, pytest.raises(error, match=named):
+        call(plain)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "named"),
+    [
+        ({"retries": -1}, ValueError, "retries must be a whole number, 0 or more, is -1"),
+        ({"retries": "2"}, TypeError, "retries must be"),
+        ({"target": 50051}, TypeError, "target must be a str, HOST:PORT, is 50051"),
+        ({"token": b"x"}, TypeError, "token must be a str"),
+        ({"tls": "yes"}, TypeError, "tls must be True or False, is 'yes'"),
+    ],
+)
+@pytest.mark.parametrize("make", [EditClient, SyncEditClient])
+async def test_an_option_of_a_client_at_fault_is_named(
+    make: Callable[..., Any], options: dict[str, Any], error: type[Exception], named: str
+) -> None:
+    with pytest.raises(error, match=named):
+        make(**{"target": "127.0.0.1:1", **options})
+
+
+async def test_no_timeout_is_no_limit_of_the_clients() -> None:
+    servicer = Servicer(unavailable(1))
+    async with serving(servicer) as target, EditClient(target) as client:
+        assert (await client.edit(b"x", experiment="e", timeout=None)).success
+        assert [one.id for one in await client.experiments(timeout=None)] == ["one"]
+        assert (await client.get_edit("done", timeout=None)).is_over
+        assert await client.cancel("x", timeout=None) == "cancelled"
+    assert servicer.deadlines == [None, None]
+
+
+async def test_a_closed_client_says_so() -> None:
+    client = EditClient("127.0.0.1:1")
+    await client.close()
+    await client.close()
+    for call in (
+        lambda: client.edit(b"x", experiment="e"),
+        lambda: client.edit_many([b"x"], experiment="e"),
+        lambda: anext(client.edit_stream(edit_request(b"x", experiment="e"))),
+        lambda: client.get_edit("x"),
+        client.experiments,
+        client.is_serving,
+    ):
+        with pytest.raises(RuntimeError, match=r"^the client is closed$"):
+            await call()
+
+
+async def test_an_error_names_the_options_of_python_and_keeps_the_fields() -> None:
+    error = InvalidArgument.field("mask_image", "must have the size of input_image; not with PROFILE_FAST")
+    for as_event in (True, False):
+        async with serving(Servicer([error], as_event=as_event)) as target, EditClient(target) as client:
+            with pytest.raises(
+                InvalidArgument, match=r"^mask: must have the size of image; not with 'fast'$"
+            ) as caught:
+                await client.edit(b"x", experiment="e")
+        assert caught.value.message == error.message
+        [violation] = caught.value.violations
+        assert (violation.field, violation.option) == ("mask_image", "mask")
+
+
+async def test_a_request_over_the_limit_of_the_transport_is_told_with_both_sizes() -> None:
+    async with serving(Servicer()) as target, EditClient(target) as client:
+        with pytest.raises(RequestTooLarge, match=r"has 49\.0 MiB, and the client sends 48 MiB at most; make its"):
+            await client.edit(bytes(49 * 1024 * 1024), experiment="e")
 
 
 async def test_a_file_is_read_while_the_loop_goes_on() -> None:

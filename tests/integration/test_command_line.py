@@ -153,7 +153,7 @@ async def test_ctrl_c_cancels_the_edit_and_ends_with_130(photo: Path) -> None:
 
 
 def test_ctrl_c_while_the_commands_are_loaded_ends_without_a_word(tmp_path: Path) -> None:
-    """A package that the command line needs is replaced by one that says that it is loaded, and never is."""
+    """A stub replaces a needed package: it reports its import and never ends it."""
     (tmp_path / "typer.py").write_text("import time\nprint('loading', flush=True)\ntime.sleep(600)\n")
     paths = os.pathsep.join([str(tmp_path), str(ROOT)])
     running = subprocess.Popen(

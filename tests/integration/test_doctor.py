@@ -15,9 +15,10 @@ from typing import Any
 import pytest
 
 from imgedit import installation
-from imgedit.local import doctor
+from imgedit.local import doctor, doctor_memory
 from imgedit.local.doctor import Finding
 from imgedit.local.doctor_weights import weights
+from imgedit.local.host_memory import HostMemory
 from imgedit.local.ports import Ports
 
 pytestmark = pytest.mark.slow
@@ -40,10 +41,41 @@ def test_the_command_looks_at_everything_and_names_what_is_in_the_way(models: Pa
         assert found[name]["found"]
     assert "torch 2" in found["versions"]["found"]
     assert "toy size" in found["weights of flux-fill"]["found"]
+    for service in ("fill", "qwen_edit"):
+        assert "GB of main memory at most" in found[f"memory of {service}"]["found"]
     failed = [finding for finding in answer["findings"] if finding["state"] == "FAIL"]
     assert answer["ok"] == (not failed)
     assert done.returncode == (1 if failed else 0)
     assert all(finding["advice"] for finding in answer["findings"] if finding["state"] in ("WARN", "FAIL"))
+
+
+NEEDS = {
+    "networks": {"transformer": 12 * GB, "vae": GB},
+    "weights": "stored",
+    "dtype": "float32",
+    "load": {"anonymous": 14 * GB, "resident": 18 * GB},
+    "edit": {"anonymous": 15 * GB, "resident": 15 * GB},
+    "on_device": 0,
+}
+
+
+@pytest.mark.parametrize(("available", "state"), [(16 * GB, "OK"), (14 * GB, "WARN")])
+def test_needed_memory_is_compared_with_the_free_memory(
+    available: int, state: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "FLUX.1-Fill-dev").mkdir()
+    monkeypatch.setattr(doctor_memory, "predicted", lambda *_: NEEDS)
+    monkeypatch.setattr(doctor_memory, "host_memory", lambda: HostMemory(24 * GB, available))
+    (found,) = doctor_memory.memory_needs(tmp_path, {})
+    assert (found.name, found.state) == ("memory of fill", state)
+    assert found.found.startswith("15.0 GB of main memory at most, 13.0 GB of them weights")
+    assert ("14.0 GB are free: set IMGEDIT_FILL_WEIGHTS=stored" in found.advice) == (state == "WARN")
+
+
+def test_memory_that_cannot_be_known_is_told_with_its_reason(tmp_path: Path) -> None:
+    (tmp_path / "FLUX.1-Fill-dev").mkdir()
+    (found,) = doctor_memory.memory_needs(tmp_path, {"IMGEDIT_FILL_DTYPE": "float8"})
+    assert (found.state, "IMGEDIT_FILL_DTYPE" in found.found) == ("NOTE", True)
 
 
 def test_a_taken_port_is_named_with_the_way_out() -> None:

@@ -1,4 +1,4 @@
-"""Stacks in the background: what is written down about them, how they are shown and ended, and their logs."""
+"""Stacks in the background: their records, status, end and logs."""
 
 from __future__ import annotations
 
@@ -7,12 +7,18 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import grpc
 import pytest
+from grpc_health.v1 import health_pb2_grpc
+from grpc_health.v1.health import HealthServicer
 from typer.testing import CliRunner, Result
 
 from imgedit.cli.exit_codes import ExitCode
@@ -98,6 +104,66 @@ def test_a_stack_is_shown_with_its_health_and_ended_from_elsewhere() -> None:
     assert running.running_stacks() == []
     assert imgedit("stop").stdout == "nothing runs here\n"
     assert imgedit("status").exit_code == ExitCode.TRY_LATER
+
+
+class _Ready(BaseHTTPRequestHandler):
+    """A program whose readiness is `/ready`, over HTTP."""
+
+    def do_GET(self) -> None:
+        self.send_response(200 if self.path == "/ready" else 503)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Quiet."""
+
+
+@contextmanager
+def http_program() -> Iterator[int]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Ready) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield server.server_port
+        finally:
+            server.shutdown()
+
+
+@contextmanager
+def healthy(port: int = 0) -> Iterator[str]:
+    """A gRPC server that says SERVING."""
+    server = grpc.server(ThreadPoolExecutor(2))
+    health_pb2_grpc.add_HealthServicer_to_server(HealthServicer(), server)  # type: ignore[no-untyped-call]
+    port = server.add_insecure_port(f"127.0.0.1:{port}")
+    server.start()
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        server.stop(0).wait()
+
+
+@pytest.fixture
+def as_found(monkeypatch: pytest.MonkeyPatch) -> Callable[[Record], None]:
+    return lambda record: monkeypatch.setattr(running, "found", lambda: [record])
+
+
+def test_each_program_is_asked_in_the_way_that_it_speaks(as_found: Callable[[Record], None]) -> None:
+    with healthy() as grpc_address, http_program() as port:
+        http_address = f"127.0.0.1:{port}"
+        programs = {"fill": grpc_address, "fill-2": grpc_address, "openai_api": http_address, "studio": http_address}
+        ready_at = dict.fromkeys(("openai_api", "studio"), (port, "/ready"))
+        # Of a gRPC service the health counts, although it has an HTTP readiness too; of the edge, too, which has none.
+        as_found(Record(1, 1, 0, "/logs", {**programs, "edge": grpc_address}, True, {**ready_at, "fill": (1, "/")}))
+        shown = imgedit("status")
+        assert (shown.exit_code, "(5/5)" in shown.stdout) == (ExitCode.DONE, True)
+        as_found(Record(1, 1, 0, "/logs", programs, True, {**ready_at, "openai_api": (port, "/other")}))
+        [told] = json.loads(imgedit("status", "--json").stdout)["stacks"]
+        assert [name for name, program in told["programs"].items() if not program["serving"]] == ["openai_api"]
+        assert told["programs"]["openai_api"]["reason"] == f"port {port} answers /other with 503, not ready"
+
+
+def test_the_reason_of_a_program_that_does_not_serve_is_told_to_its_end(as_found: Callable[[Record], None]) -> None:
+    as_found(Record(1, 1, 0, "/logs", {"fill": "127.0.0.1:1"}, True))
+    [told] = json.loads(imgedit("status", "--json").stdout)["stacks"]
+    assert told["programs"]["fill"]["reason"].endswith(("refused", "refused)", "exceeded"))
 
 
 def test_of_several_stacks_one_is_chosen_by_its_port() -> None:

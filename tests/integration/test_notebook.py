@@ -1,4 +1,7 @@
-"""The notebook of the manual, cell by cell, against a real orchestrator before scripted model services."""
+"""The manual's notebook, cell by cell, against an orchestrator.
+
+The model services behind it are scripted.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ TARGET = "127.0.0.1:50051"
 
 
 def run(cell: str, names: dict[str, Any]) -> Any:
-    """What the cell ends with, as a notebook would show it; None for a statement."""
+    """The cell's last expression, as a notebook would show it; None for a statement."""
     body = ast.parse(cell).body
     last = body[-1]
     if not isinstance(last, ast.Expr):
@@ -34,7 +37,7 @@ def run(cell: str, names: dict[str, Any]) -> Any:
 
 
 def run_all(target: str) -> tuple[list[Any], str]:
-    """What every code cell shows, and all that they print."""
+    """The shown values of all code cells, and their printed text."""
     names: dict[str, Any] = {"__name__": "__main__"}
     printed = io.StringIO()
     sources = ["".join(cell["source"]) for cell in CELLS if cell["cell_type"] == "code"]

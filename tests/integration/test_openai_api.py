@@ -1,4 +1,4 @@
-"""OpenAI's image API: the `openai` package edits, masks, streams, is refused, and cancels, over real HTTP and gRPC."""
+"""OpenAI's image API with the `openai` package, over real HTTP and gRPC."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ async def posted(
 
 
 async def refusal(at: Door, **parameters: Any) -> dict[str, Any]:
-    """The error object of a request that must not be served; nothing was computed for it."""
+    """The error of a rejected request; checks that nothing was computed for it."""
     with pytest.raises(openai.APIStatusError) as caught:
         await at.edit(**parameters)
     assert caught.value.response.headers["x-should-retry"] == "false"
@@ -82,7 +82,7 @@ async def test_the_models_are_the_experiments_and_their_features(at: Door) -> No
     found = [model.id async for model in at.client.models.list()]
     assert found[:3] == ["ben2_flux_fill", INPAINTING, OUTPAINTING]
     assert APPEARANCE in found
-    assert len(found) == len(set(found)) == 8
+    assert len(found) == len(set(found)) == 10
 
 
 async def test_a_prompt_alone_edits_by_instruction_and_the_answer_says_with_what(at: Door) -> None:

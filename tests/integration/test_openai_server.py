@@ -1,4 +1,4 @@
-"""The server of OpenAI's image API: TLS that is renewed in place, a drained end, and its own process."""
+"""The server of OpenAI's image API: TLS renewal, graceful shutdown, its process."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.slow
 
 
 def shown(port: int, authority: Authority) -> bytes:
-    """The certificate that a new connection is shown, which must be one of the authority's."""
+    """The certificate of a new connection, verified against the authority."""
     context = ssl.create_default_context(cafile=str(authority.certificate))
     with (
         socket.create_connection(("127.0.0.1", port), timeout=30) as plain,

@@ -9,6 +9,7 @@ import asyncio
 import json
 import logging
 import os
+import subprocess
 import sys
 import threading
 import time
@@ -369,3 +370,36 @@ async def test_a_service_that_can_serve_nothing_any_more_ends_so_that_it_is_star
     lost.set()
     assert await asyncio.wait_for(running, 10) == 1
     assert stopped.is_set()
+
+
+COMPUTING = """
+import asyncio, atexit, sys, time
+from pydantic_settings import SettingsConfigDict
+from services.common.server import run_process
+from services.common.settings import ServerSettings
+from services.common.worker import Worker
+
+class Settings(ServerSettings):
+    model_config = SettingsConfigDict(frozen=True, env_prefix="IMGEDIT_TEST_")
+    service = "test"
+
+async def serve(made, settings, stop):
+    worker = Worker("test", max_waiting=1)
+    computing = asyncio.ensure_future(worker.run(lambda: time.sleep({seconds})))
+    await asyncio.wait([computing], timeout=0.1)
+    worker.close()
+    worker._thread.join(0 if {seconds} > 1 else None)
+    return 0
+
+atexit.register(lambda: print("torn down", flush=True))
+sys.exit(run_process(Settings, lambda settings: None, serve))
+"""
+
+
+@pytest.mark.parametrize(("seconds", "ending"), [(300, ""), (0, "torn down\n")])
+def test_a_process_is_not_torn_down_under_a_thread_that_computes(seconds: int, ending: str) -> None:
+    """A large model that is half loaded, for instance: torch would abort the process."""
+    command = [sys.executable, "-c", COMPUTING.format(seconds=seconds)]
+    environment = {**os.environ, "IMGEDIT_TEST_PORT": "0", "IMGEDIT_TEST_METRICS_PORT": "0"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stdout) == (0, ending), done.stderr

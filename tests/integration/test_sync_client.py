@@ -94,6 +94,37 @@ def test_a_callback_that_calls_the_client_is_told_so(server: EditServer) -> None
         client.edit(b"x", experiment="e", on_event=lambda _: bool(client.cancel("x")) and None)
 
 
+def test_a_closed_client_says_so(server: EditServer) -> None:
+    client = SyncEditClient(server.address)
+    events = client.edit_stream(edit_request(b"x", experiment="e"))
+    assert next(events)
+    client.close()
+    client.close()
+    for call in (
+        client.experiments,
+        client.is_serving,
+        lambda: client.edit(b"x", experiment="e"),
+        lambda: next(events),
+    ):
+        with pytest.raises(RuntimeError, match=r"^the client is closed$"):
+            call()
+
+
+def test_closing_ends_the_call_of_another_thread(server: EditServer) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+    server.before = lambda: bool(go_on.wait(60)) and None
+    client = SyncEditClient(server.address)
+    with ThreadPoolExecutor(1) as pool:
+        call = pool.submit(client.edit, b"x", experiment="e", on_event=lambda _: begun.set())
+        try:
+            assert begun.wait(60)
+            client.close()
+            with pytest.raises(RuntimeError, match="the client is closed; this call had not ended"):
+                call.result(60)
+        finally:
+            go_on.set()
+
+
 def test_requests_that_come_slowly_do_not_hold_up_the_answers(server: EditServer) -> None:
     has_answer = threading.Event()
 

@@ -209,8 +209,14 @@ def test_a_command_that_needs_the_servers_ends_in_one_line(
     assert done.returncode == ExitCode.FAILED
     [line] = done.stderr.splitlines()
     assert line.startswith("error: ")
+    assert "needs code of the servers" in line
     assert "checkout" in line
     assert done.stdout == ""
+
+
+def test_the_line_is_korean_where_that_is_asked_for(installed: Path, tmp_path: Path) -> None:
+    done = run(installed / "imgedit", "--lang", "ko", "catalogue", "check", "experiments.yaml", cwd=tmp_path)
+    assert done.stderr.startswith("오류: 이 명령에는 서버의 코드가 필요한데")
 
 
 def test_the_line_is_json_where_that_is_asked_for(installed: Path, tmp_path: Path) -> None:
@@ -222,8 +228,11 @@ def test_the_line_is_json_where_that_is_asked_for(installed: Path, tmp_path: Pat
 def test_pulling_names_the_library_that_the_wheel_leaves_out(installed: Path, tmp_path: Path) -> None:
     done = run(installed / "imgedit", "models", "pull", "ben2", "--models", tmp_path, cwd=tmp_path)
     assert done.returncode == ExitCode.FAILED
-    assert "pip install -e '.[models]'" in done.stderr
+    assert "pip install 'huggingface_hub>=2.4'" in done.stderr
+    assert "checkout" not in done.stderr
     assert "Traceback" not in done.stderr
+    in_korean = run(installed / "imgedit", "--lang", "ko", "models", "pull", "ben2", "--models", tmp_path, cwd=tmp_path)
+    assert "설치: pip install 'huggingface_hub>=2.4'" in in_korean.stderr
 
 
 def test_doctor_looks_at_a_machine_that_has_the_client_only(installed: Path, tmp_path: Path) -> None:

@@ -1,4 +1,7 @@
-"""Checkpoints as ComfyUI has them: single files with original names, in half precision or in 8-bit floats."""
+"""Checkpoints in ComfyUI's format.
+
+Single files with original names, in half precision or in 8-bit floats.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +47,10 @@ def in_fp8(tensors: Tensors) -> Tensors:
 def in_scaled_fp8(
     tensors: Tensors, *, newer: bool = False, by_row: bool = False, keep: tuple[str, ...] = ()
 ) -> Tensors:
-    """Matrices in 8-bit floats with their scales, under the older names or the newer ones; the rest in bfloat16."""
+    """Matrices in 8-bit floats with scales, other tensors in bfloat16.
+
+    newer: use the newer names of scales.
+    """
     result: Tensors = {} if newer else {"scaled_fp8": torch.zeros(2, dtype=torch.float8_e4m3fn)}
     for name, tensor in tensors.items():
         if tensor.ndim != 2 or not name.endswith(".weight") or any(part in name for part in keep):
@@ -63,7 +69,7 @@ def in_scaled_fp8(
 
 
 def dense(tensors: Mapping[str, torch.Tensor]) -> Tensors:
-    """What files in 8-bit floats stand for, in float32."""
+    """The numbers of files in 8-bit floats, in float32."""
     plain = {}
     for name, tensor in tensors.items():
         layer, _, own = name.rpartition(".")

@@ -80,7 +80,7 @@ def photo(height: int = 64, width: int = 96, seed: int = 0) -> np.ndarray:
 
 
 def alike(one: np.ndarray, other: np.ndarray) -> bool:
-    """Whether two pictures of the same numbers are the same but for rounding, which depends on where numbers lie."""
+    """Whether two pictures are the same but for rounding, which depends on alignment."""
     return one.shape == other.shape and int(np.abs(one.astype(int) - other.astype(int)).max()) <= 2
 
 

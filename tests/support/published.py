@@ -1,4 +1,7 @@
-"""The checkpoints as published: their small files, networks without weights, GGUF files of the published sizes."""
+"""The published checkpoints' small files, empty networks and empty weights files.
+
+The weights files have the published sizes.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ FLUX, QWEN, BEN2 = DATA / "FLUX.1-Fill-dev", DATA / "Qwen-Image-Edit-2509", DATA
 
 
 class Part(NamedTuple):
-    """A network: its folder, its class, and how many tensors and parameters it is published with."""
+    """A network: its folder, its class, and the published tensor and parameter counts."""
 
     folder: Path
     cls: Any
@@ -53,7 +56,7 @@ def network(name: str) -> Any:
 
 
 def write_safetensors(path: Path, entries: dict[str, tuple[tuple[int, ...], str]]) -> int:
-    """A safetensors file of these shapes and number formats that is a header and a hole."""
+    """Write a safetensors file of these shapes and formats: a header and a hole."""
     described: dict[str, Any] = {}
     end = 0
     for name, (shape, dtype) in entries.items():
@@ -82,7 +85,10 @@ def gguf_kinds(layout: Layout, net: Any, mix: dict[str, str], outer: str) -> dic
 
 
 def write_gguf(path: Path, kinds: dict[str, tuple[tuple[int, ...], str]], architecture: str, prefix: str = "") -> int:
-    """A GGUF file of these tensors that is a header and a hole: as large as the whole one, and takes no room."""
+    """Write a GGUF file of these tensors: a header and a hole.
+
+    It has the full size and takes no disk space.
+    """
     logging.getLogger("gguf").setLevel(logging.WARNING)
     writer = gguf.GGUFWriter(None, architecture)
     for name, (shape, kind) in kinds.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import zipfile
 
 import pytest
@@ -26,10 +27,20 @@ def test_several_pictures_give_a_table_and_one_zip(studio: Studio) -> None:
     studio.edit()
     expect(studio.page.get_by_text("3/3장 끝남")).to_be_visible(timeout=EDIT_SECONDS * 1000)
     with zipfile.ZipFile(io.BytesIO(studio.downloaded("모두 다운로드 (ZIP)"))) as zipped:
-        names = sorted(zipped.namelist())
-        assert [name.split("-inpainting-")[0] for name in names] == sorted(path.stem for path in FILES)
-        for name, path in zip(names, sorted(FILES), strict=True):
+        names = zipped.namelist()
+        assert [name.split("-inpainting-")[0] for name in names] == [path.stem for path in FILES]
+        for name, path in zip(names, FILES, strict=True):
             assert picture(zipped.read(name)).size == picture(path).size
+    rows = studio.page.locator('[class*="st-key-batch-row-"]')
+    expect(rows).to_have_count(3)
+    expect(rows.nth(1)).to_contain_text("gym-shirt.png")
+    expect(rows.nth(1).get_by_role("img", name="편집 결과")).to_be_visible()
+    seed = rows.nth(1).inner_text().partition("시드 ")[2].split()[0]
+    rows.nth(1).get_by_role("button", name="다시 시도").click()
+    another = re.compile(rf"시드 (?!{seed}\b)\d+")
+    expect(rows.nth(1)).to_contain_text(another, timeout=EDIT_SECONDS * 1000)
+    expect(rows.nth(1)).to_contain_text("gym-shirt.png")
+    expect(rows).to_have_count(3)
 
 
 def test_a_batch_can_be_cancelled_and_keeps_what_is_done(studio: Studio) -> None:
@@ -62,3 +73,4 @@ def test_one_picture_that_fails_does_not_stop_the_others(studio: Studio) -> None
     expect(studio.page.get_by_text("2/2장 끝남 · 1장 실패")).to_be_visible(timeout=EDIT_SECONDS * 1000)
     with zipfile.ZipFile(io.BytesIO(studio.downloaded("모두 다운로드 (ZIP)"))) as zipped:
         assert len(zipped.namelist()) == 1
+    expect(studio.page.get_by_role("button", name="끝나지 않은 1장 다시 시도")).to_be_visible()

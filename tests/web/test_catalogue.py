@@ -52,6 +52,8 @@ def test_a_new_experiment_has_its_own_form(context: BrowserContext, demo_stack: 
         studio = Studio(context.new_page(), url)
         studio.open()
         expect(studio.page.get_by_role("radio", name="증명사진")).to_be_checked()
+        tiles = studio.page.get_by_role("group", name="무엇을 할까요?").get_by_role("button")
+        expect(tiles).to_contain_text(["흰 배경으로", "배경만 제거"])
         expect(studio.page.get_by_text("배경을 *하얗게*")).to_be_visible()
         steps = studio.page.get_by_role("slider", name="Steps")
         expect(steps).to_have_value("4")

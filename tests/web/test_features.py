@@ -35,6 +35,42 @@ def test_an_edit_gives_the_bytes_that_the_api_gives(studio: Studio, demo_stack: 
     expect(studio.page.get_by_text("모델에 전달된 프롬프트 · 번역됨")).to_be_visible()
 
 
+def test_a_task_chooses_its_experiment_and_feature(studio: Studio) -> None:
+    tasks = studio.page.get_by_role("group", name="무엇을 할까요?")
+    names = [
+        "배경 바꾸기",
+        "이미지 확장",
+        "색·스타일 바꾸기",
+        "사물 넣기·빼기",
+        "글자 바꾸기",
+        "참조 이미지로 편집",
+        "배경 제거",
+    ]
+    expect(tasks.get_by_role("button")).to_contain_text(names)
+    tasks.get_by_role("button", name="글자 바꾸기").click()
+    for name in (QWEN, "텍스트 편집"):
+        expect(studio.page.get_by_role("radio", name=name, exact=True)).to_be_checked()
+    expect(studio.page.get_by_role("button", name="티셔츠의 'GYM'을 'FITNESS'로 변경")).to_be_visible()
+    studio.choose("외관 편집")  # and the other way round
+    expect(tasks.get_by_role("button", name="색·스타일 바꾸기")).to_have_attribute("aria-pressed", "true")
+    studio.choose("English")
+    tasks = studio.page.get_by_role("group", name="Task")
+    expect(tasks.get_by_role("button", name="Change colours and style")).to_have_attribute("aria-pressed", "true")
+
+
+def test_the_background_is_removed_without_a_prompt(studio: Studio) -> None:
+    studio.page.get_by_role("button", name="배경 제거 (BEN2)").click()
+    expect(studio.page.get_by_label("프롬프트", exact=True)).to_have_count(0)
+    studio.sample("in-the-gym")
+    studio.edit()
+    result = studio.downloaded_image()
+    assert result.mode == "RGBA"
+    assert result.getchannel("A").getextrema() == (0, 255)
+    expect(studio.page.get_by_role("button", name="다른 결과 4장 더 만들기")).to_have_count(0)
+    assert studio.used("마스크") == "BEN2 자동"
+    expect(studio.page.get_by_role("cell", name="시드", exact=True)).to_have_count(0)
+
+
 @pytest.mark.parametrize(
     ("experiment", "feature", "example"),
     [
@@ -65,7 +101,7 @@ def test_two_reference_pictures_reach_the_model(studio: Studio) -> None:
     studio.sample("gym-shirt")
     references = studio.page.locator('[class*="st-key-"][class*="-references"] input[type=file]')
     references.set_input_files([SAMPLES / "in-the-gym.png", SAMPLES / "turned.jpg"])
-    expect(studio.page.get_by_text("Picture 3", exact=True)).to_be_visible()
+    expect(studio.page.get_by_text("InputImage 3", exact=True)).to_be_visible()
     studio.prompt("참조 이미지의 스타일로 변경")
     studio.edit()
     assert studio.used("참조 이미지") == "2"
@@ -152,11 +188,53 @@ def test_the_brush_fills_the_screen_when_asked_to(studio: Studio) -> None:
     after = canvas.bounding_box()
     assert before
     assert after
-    assert after["width"] > 1.4 * before["width"]
+    assert after["width"] > 1.2 * before["width"]
     canvas.click(position={"x": 50, "y": 50})
     expect(studio.page.locator("output")).not_to_have_text("0.0% 칠함")
     studio.press("전체 화면")
     expect(studio.page.get_by_role("button", name="전체 화면")).to_have_attribute("aria-pressed", "false")
+
+
+def test_shapes_start_from_the_automatic_mask_and_can_be_inverted_erased_and_enlarged(studio: Studio) -> None:
+    page, covered = studio.page, studio.page.locator("output")
+    studio.sample("in-the-gym")
+    studio.unfold("마스크")
+    studio.press("다시 그릴 부분 보기")
+    expect(page.get_by_role("img", name="붉은 부분을 다시 그립니다.")).to_be_visible()
+    studio.choose("브러시")
+    expect(page.get_by_role("img", name="붉은 부분을 다시 그립니다.")).to_have_count(0)
+    studio.press("사각형")
+    drag(studio, (0.25, 0.25), (0.75, 0.75))
+    expect(covered).to_have_text("25% 칠함")
+    studio.press("반전")
+    expect(covered).to_have_text("75% 칠함")
+    studio.press("실행 취소")
+    expect(covered).to_have_text("25% 칠함")
+    studio.press("지우개")
+    studio.press("올가미")
+    drag(studio, (0.1, 0.1), (0.9, 0.1), (0.9, 0.9), (0.1, 0.9))
+    expect(covered).to_have_text("0.0% 칠함")
+    studio.press("자동 마스크에서 시작")
+    expect(covered).not_to_have_text("0.0% 칠함")
+    canvas = page.get_by_role("application")
+    fitted = canvas.evaluate("canvas => canvas.clientWidth")
+    studio.press("확대")
+    expect(page.get_by_role("button", name="전체 보기")).to_have_text("150%")
+    assert abs(canvas.evaluate("canvas => canvas.clientWidth") - 1.5 * fitted) <= 2
+    studio.press("전체 보기")
+    assert canvas.evaluate("canvas => canvas.clientWidth") == fitted
+
+
+def drag(studio: Studio, *places: tuple[float, float]) -> None:
+    """Drag the mouse over the brush's image, between fractions of its size."""
+    box = studio.page.get_by_role("application").bounding_box()
+    assert box
+    mouse = studio.page.mouse
+    for place, (across, down) in enumerate(places):
+        mouse.move(box["x"] + across * box["width"], box["y"] + down * box["height"])
+        if not place:
+            mouse.down()
+    mouse.up()
 
 
 def test_an_uploaded_mask_is_shown_over_the_picture_and_used(studio: Studio) -> None:

@@ -69,9 +69,16 @@ def test_a_result_becomes_the_next_input_and_the_history_keeps_both(studio: Stud
     first = studio.downloaded()
     studio.press("이 결과에서 이어서 편집")
     expect(studio.page.get_by_text("in-the-gym-inpainting-5.png")).to_be_visible()
+    studio.press("원본으로 돌아가기")
+    expect(studio.page.get_by_text("in-the-gym-inpainting-5.png")).to_have_count(0)
+    expect(studio.page.get_by_text("in-the-gym.png")).to_be_visible()
+    history = studio.page.get_by_role("group", name="작업 기록").get_by_role("button")
+    history.last.click()
+    studio.settle()
+    studio.press("이 결과에서 이어서 편집")
+    expect(studio.page.get_by_text("in-the-gym-inpainting-5.png")).to_be_visible()
     studio.settle()
     studio.edit()
-    history = studio.page.get_by_role("group", name="작업 기록").get_by_role("button")
     expect(history).to_have_count(2)
     assert history.last.get_attribute("title") == "1번 결과 보기: 영역 채우기"
     assert studio.downloaded() != first

@@ -1,1 +1,1 @@
-"""The commands about this machine: start, show and stop the services, check the installation. No edits."""
+"""Commands about this machine: run, show and stop services, and check the setup."""

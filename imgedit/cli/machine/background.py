@@ -1,6 +1,6 @@
-"""`imgedit up --detach`: the command goes on in the background, and the terminal comes back when all is started.
+"""`imgedit up --detach`: continue in the background once all services are started.
 
-The process in the background speaks through a pipe until then, and to a log of its own from then on.
+Until then the background process writes to the terminal through a pipe, afterwards to its own log.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from imgedit.cli.exit_codes import ExitCode
 
 @dataclass(frozen=True)
 class Process:
-    """What a fork made of this process.
+    """One of the two processes after a fork.
 
-    reader: the pipe's end, of the process that waits; log: of the one that runs on.
+    reader: the pipe's end, in the waiting process. log: in the background process.
     """
 
     pid: int = 0
@@ -47,7 +47,7 @@ FOREGROUND = Process()
 
 
 def fork(log: Path) -> Process:
-    """Go on in two processes: one that runs on without the terminal, and one that waits for it.
+    """Fork into a background process without the terminal, and one that waits for it.
 
     Must be called before gRPC has begun to work. Raises OSError where the log cannot be written.
     """
@@ -71,7 +71,9 @@ def fork(log: Path) -> Process:
 
 
 def follow(process: Process, out: Console) -> ExitCode | None:
-    """Repeat what the process in the background says until it lets go; its exit code where it has ended instead.
+    """Repeat the background process's output until it lets go.
+
+    Returns its exit code if it ends before that.
 
     Ctrl-C ends it.
     """

@@ -1,4 +1,7 @@
-"""The commands `imgedit status` and `imgedit stop`: the stacks that `imgedit up` runs on this machine."""
+"""The commands `imgedit status` and `imgedit stop`.
+
+Their stacks are those that `imgedit up` runs on this machine.
+"""
 
 from __future__ import annotations
 
@@ -14,24 +17,24 @@ import typer
 from imgedit.cli.console import fail, out, plain, print_json, say
 from imgedit.cli.exit_codes import ExitCode
 from imgedit.local import running
-from imgedit.local.ports import is_free
-from imgedit.local.supervisor import STOP_SECONDS, serving_fault
+from imgedit.local.services import SERVICES
+from imgedit.local.supervisor import STOP_SECONDS, readiness_fault, serving_fault
 
 BasePort = Annotated[
     int | None, typer.Option(help="Port of the orchestrator of one stack. [default: every stack of this user]")
 ]
 
 _STOP_MARGIN_SECONDS = 5.0
-"""What a stack may take to end beyond the time that it gives its services."""
+"""Time that a stack may take to end, beyond its services' time."""
 
 
 def status(
     base_port: BasePort = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Show the stacks that `imgedit up` runs on this machine: their services, addresses and logs.
+    """Show the stacks on this machine: their services, addresses and logs.
 
-    Exit code 0: a stack runs and everything in it serves; 4: not so.
+    Exit code 0: a stack runs and everything in it serves; 4: otherwise.
     """
     found = [(record, _faults(record)) for record in _records(base_port)]
     if as_json:
@@ -46,7 +49,9 @@ def status(
 
 
 def stop(base_port: BasePort = None) -> None:
-    """End the stack that `imgedit up` runs on this machine, from any terminal; running edits get a few seconds.
+    """End a stack on this machine, started from any terminal.
+
+    Running edits get a few seconds.
 
     Exit code 0: it has ended, or none ran.
     """
@@ -71,14 +76,18 @@ def _records(base_port: int | None) -> list[running.Record]:
 
 def _faults(record: running.Record) -> dict[str, str | None]:
     """Why each program does not serve; None where it does."""
-    return {name: _fault(name, address) for name, address in record.programs.items()}
+    return {name: _fault(record, name) for name in record.programs}
 
 
-def _fault(name: str, address: str) -> str | None:
-    """GRPC services are asked for their health; the page and the edge must take a connection."""
-    if name not in ("studio", "edge"):
-        return serving_fault(address)
-    return f"{address}: nothing listens" if is_free(int(address.rpartition(":")[2])) else None
+def _fault(record: running.Record, name: str) -> str | None:
+    """The fault of a program, or None.
+
+    A gRPC service is checked by its health at its public address, any other program as `up` checks it.
+    """
+    speaks_grpc = name.partition("-")[0] in SERVICES
+    if speaks_grpc or name not in record.ready_at:
+        return serving_fault(record.programs[name])
+    return readiness_fault(*record.ready_at[name])
 
 
 def _print(record: running.Record, faults: dict[str, str | None]) -> None:
@@ -98,4 +107,5 @@ def _described(record: running.Record, faults: dict[str, str | None]) -> dict[st
         name: {"address": record.programs[name], "serving": fault is None, **({"reason": fault} if fault else {})}
         for name, fault in faults.items()
     }
-    return {**asdict(record), "programs": programs}
+    told = {key: value for key, value in asdict(record).items() if key != "ready_at"}
+    return {**told, "programs": programs}

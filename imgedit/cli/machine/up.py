@@ -1,4 +1,7 @@
-"""`imgedit up`: all services on this machine, watched over until Ctrl-C or `imgedit stop`."""
+"""`imgedit up`: run and supervise all services on this machine.
+
+Ctrl-C or `imgedit stop` ends them.
+"""
 
 from __future__ import annotations
 
@@ -40,8 +43,8 @@ def up(
     models: Annotated[
         Path | None,
         typer.Option(
-            help="Folder that holds BEN2, FLUX.1-Fill-dev and Qwen-Image-Edit-2509. Left out: the demo's "
-            "small checkpoints of a checkout, which know drawn scenes only.",
+            help="Folder that holds BEN2, FLUX.1-Fill-dev and Qwen-Image-Edit-2509. Without it, a checkout's small "
+            "demo checkpoints are used, which know drawn scenes only.",
             envvar="IMGEDIT_MODELS",
         ),
     ] = None,
@@ -53,11 +56,11 @@ def up(
     ] = None,
     work_pixels: Annotated[
         int | None,
-        typer.Option(help="Most pixels that a model is sent. [default: 1048576; 65536 with the demo's checkpoints]"),
+        typer.Option(help="Maximum pixels sent to a model. [default: 1048576; 65536 with the demo's checkpoints]"),
     ] = None,
     replicas: Annotated[
         list[str] | None,
-        typer.Option(help="Run several of a service, balanced by Envoy: fill=2. May be given for each.", metavar="N=K"),
+        typer.Option(help="Replicas of a service, balanced by Envoy, such as fill=2. Repeatable.", metavar="N=K"),
     ] = None,
     gateway: Annotated[
         bool,
@@ -66,11 +69,13 @@ def up(
     gateway_port: Annotated[
         int, typer.Option(help="Port of the edge; the next one is OpenAI's API behind it.", min=1, max=65534)
     ] = DEFAULT_GATEWAY_PORT,
-    studio: Annotated[bool, typer.Option("--studio", help="Also run the page for people on --studio-port.")] = False,
+    studio: Annotated[bool, typer.Option("--studio", help="Also run the web page on --studio-port.")] = False,
     studio_port: Annotated[int, typer.Option(help="Port of the page.", min=1, max=65535)] = DEFAULT_STUDIO_PORT,
     tokens: Annotated[
         Path | None,
-        typer.Option(help="File of API tokens, made by `imgedit tokens new`; callers then need one. [default: none]"),
+        typer.Option(
+            help="File of API tokens, made by `imgedit tokens new`; callers then need a token. [default: none]"
+        ),
     ] = None,
     logs: Annotated[
         Path, typer.Option(help="Folder for the services' logs. Each is kept to 5 files of 20 MiB.", metavar="DIR")
@@ -82,8 +87,8 @@ def up(
 ) -> None:
     """Run all services on this machine until Ctrl-C.
 
-    `imgedit status` shows what runs, `imgedit stop` ends it from elsewhere. SIGHUP has the orchestrator read its
-    catalogue again; it ends everything where the terminal has closed.
+    `imgedit status` shows the services, and `imgedit stop` ends them from another terminal. SIGHUP reloads the
+    orchestrator's catalogue; if the terminal has closed, it ends everything.
     """
     need_servers()
     if metrics_base_port is None:
@@ -120,7 +125,7 @@ def up(
 
 
 def _run(stack: stacks.Stack, process: background.Process) -> ExitCode:
-    """Start everything and watch over it until the end is asked for."""
+    """Start everything and supervise it until it must end."""
     # SIGINT too: a shell that starts a job in the background has it ignored.
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, _interrupt)
@@ -160,7 +165,7 @@ def _now() -> str:
 def _start(stack: stacks.Stack, held: running.Held) -> None:
     """Start all and name each when it serves."""
     stack.start()
-    held.write(replace(held.record, programs=stack.addresses))
+    held.write(replace(held.record, programs=stack.addresses, ready_at=stack.ready_at))
     with out.status("loading models …") as status:
         for name in stack.wait_until_serving(on_wait=lambda reasons: out.print(escape(f"waiting for {reasons}"))):
             out.print(f"[green]SERVING[/] {name:13} {stack.address(name)}")
@@ -169,7 +174,7 @@ def _start(stack: stacks.Stack, held: running.Held) -> None:
 
 
 def _say_where(ports: Ports, logs: Path, *, is_detached: bool) -> None:
-    """What runs where, and what to do next."""
+    """Print the addresses, and an example."""
     out.print(f"metrics: http://127.0.0.1:{ports.metrics_base}/metrics and the next three · logs: {logs}")
     if ports.gateway is not None:
         out.print(f"REST: http://127.0.0.1:{ports.gateway}/api/edit_with_comfyui · described by /openapi.json")

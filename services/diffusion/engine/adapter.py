@@ -56,9 +56,9 @@ class Workload:
 class Adapter(Protocol[SpecT, StateT, OutputT]):
     """One model's jobs: prepare → denoise × steps → decode.
 
-    A state belongs to one job and holds all that the job needs; `denoise` changes a state only when it succeeds, so
-    that a failed batch can be run again one by one. What a full step keeps for region steps may be lost in a failure:
-    the step that is run again is full.
+    A state belongs to one job and holds everything that the job needs. `denoise` changes a state only when it succeeds,
+    so that the jobs of a failed batch can be retried one by one. A failure may lose the keys that a full step keeps for
+    region steps; the retried step is full.
     """
 
     @property

@@ -178,7 +178,10 @@ class CostModel:
         return self.step.estimate(slot(workload, size, full=full), work)
 
     def step_seconds(self, workload: Workload, size: int, *, full: bool = True) -> float | None:
-        """Expected seconds of one forward of `size` jobs like this; full: of every token, not of the region alone."""
+        """Expected seconds of one forward of `size` such jobs.
+
+        full: every token is computed, not only the region's.
+        """
         estimate = self._step(workload, size, full=full)
         return None if estimate is None else estimate.seconds
 
@@ -199,7 +202,7 @@ class CostModel:
         return alone is not None and together is not None and together <= PAYS * size * alone
 
     def share(self, workload: Workload, most: int) -> float:
-        """What a step costs a job in the best batch of up to `most` jobs like it, as a part of a step alone; ≤ 1."""
+        """A job's step time in its best batch of up to `most`, as a share of a step alone."""
         kinds = (True,) if workload.region is None else (True, False)
         return min(self._share(workload, most, full=full) for full in kinds)
 
@@ -217,6 +220,9 @@ class CostModel:
 
 
 def slot(workload: Workload, size: int, *, full: bool = True) -> Hashable:
-    """What tells apart forwards of different cost: the batch key, or the amount of work of a job that runs alone."""
+    """A key for forwards of equal cost.
+
+    It is the batch key, or the amount of work for a job that runs alone.
+    """
     key: Hashable = (workload.tokens, workload.passes) if workload.batch_key is None else workload.batch_key
     return (key, size) if full or workload.region is None else (key, size, workload.region.tokens)

@@ -54,10 +54,10 @@ class Engine(Generic[SpecT, StateT, OutputT]):
 
     Public besides the methods: `adapter` (the model) and `cost` (what the engine has learnt of its speed).
 
-    adapter: the model. max_jobs, max_bytes: bounds on what is waiting and running; more is refused; as many side tasks
-    may be there besides. max_batch: most jobs in one forward; 1 turns batching off. max_kept_bytes: bound on what the
-    jobs under way keep for region steps; a job that would exceed it begins when others have left. name: the value of
-    the label `service` in the metrics.
+    adapter: the model. max_jobs, max_bytes: limits on queued and running jobs; more are rejected. The limit on side
+    tasks is also max_jobs. max_batch: most jobs in one forward; 1 turns batching off. max_kept_bytes: limit on the
+    memory that running jobs keep for region steps; a job that would exceed it waits for others to end. name: the value
+    of the label `service` in the metrics.
     """
 
     def __init__(
@@ -291,7 +291,7 @@ class Engine(Generic[SpecT, StateT, OutputT]):
             self._step(self._schedule.batch(first, ranked))
 
     def _with_room(self, ranked: Iterable[Job[SpecT, StateT]]) -> list[Job[SpecT, StateT]]:
-        """The jobs in their order, without those that cannot begin yet for what they would keep.
+        """The jobs in order, without those whose kept keys do not fit in memory yet.
 
         They begin in their order, so that small ones do not take the room for which a large one waits.
         """

@@ -98,7 +98,7 @@ class JobOrder:
         return batch
 
     def recruit(self, first: AnyJob, ranked: Sequence[AnyJob]) -> AnyJob | None:
-        """A waiting job that is worth preparing now so that it can step along with the first one."""
+        """A waiting job worth preparing now, so that it can join the first job's batch."""
         same = [job for job in ranked if job.steps_left and job.can_step_with(first)]
         waiting = [job for job in same if job.state is None]
         ready = [first, *(job for job in same if job is not first and job.state is not None)]

@@ -8,7 +8,7 @@ from prometheus_client import Counter, Gauge, Histogram
 from services.common.metrics import QUEUE_DEPTH, QUEUE_WAIT_SECONDS
 
 SHORT = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80)
-"""Seconds. A step on weights that are read anew each time takes more than ten."""
+"""Seconds. A step takes more than ten if its weights are reread every time."""
 
 QUEUE_BYTES = Gauge("imgedit_engine_queue_bytes", "Bytes held by the jobs in the engine.", ["service"])
 STEP = Histogram("imgedit_engine_step_seconds", "One denoise forward.", ["service"], buckets=SHORT)

@@ -1,6 +1,6 @@
-"""Which steps of a job compute every token, and how much work and memory its other steps, the region steps, take.
+"""The schedule of full steps and region steps, and the cost of region steps.
 
-Imports no torch: an adapter says which tokens are the region's, and keeps what a region step needs of the others.
+Imports no torch: an adapter chooses the region's tokens, and keeps the other tokens' keys for region steps.
 """
 
 import math
@@ -31,17 +31,19 @@ class RegionSteps:
 class RegionSchedule:
     """When every token is computed, and which tokens a region step computes.
 
-    spacing: a step is full again once the logarithm of the signal-to-noise ratio, (1 - level) / level, has risen by so
-    much. So full steps are dense where a picture takes shape and again where its details do, and strength, the number
-    of steps and the shift of the noise levels need no rules of their own. rim: how many tokens around the mask are
-    computed as well.
+    spacing: rise of the logarithm of the signal-to-noise ratio, (1 - level) / level, between full steps. Full steps are
+    therefore dense while a picture takes shape, and again while its details do. Strength, the number of steps and the
+    shift of the noise levels need no separate rules. rim: how many tokens around the mask are also computed.
     """
 
     spacing: float
     rim: int
 
     def full_steps(self, levels: Sequence[float]) -> tuple[bool, ...]:
-        """For each step whether it is full. levels: the noise level of each step, and that behind the last one."""
+        """Whether each step is full.
+
+        levels: the noise level of each step, and the final level.
+        """
         steps = len(levels) - 1
         full: list[bool] = []
         due = -math.inf
@@ -54,13 +56,13 @@ class RegionSchedule:
 
 
 def _log_ratio(level: float) -> float:
-    """Of signal to noise; levels so near to 1 or 0 that hardly anything changes are taken for less so."""
+    """The logarithm of the signal-to-noise ratio, with extreme levels clamped."""
     level = min(max(level, EXTREME), 1.0 - EXTREME)
     return math.log((1.0 - level) / level)
 
 
 def equal_work(computed: int, keys: int, width: int) -> int:
-    """How many tokens make a full step that takes as long as one of so many tokens over so many keys.
+    """Tokens of a full step that takes as long as `computed` tokens over `keys` keys.
 
     A token costs about 24 width² operations in the matrices of a block, and 4 width more for each key that it sees.
     """

@@ -22,7 +22,7 @@ The last three are raised where there is no room for a workspace.
 
 
 def device_named(name: str) -> torch.device:
-    """The device of a setting: `auto` (CUDA when there is one, else the CPU), `cpu`, `cuda`, `cuda:N`.
+    """The device of a setting: `auto` (CUDA or else the CPU), `cpu`, `cuda`, `cuda:N`.
 
     `cuda:N` also becomes the device of kernels that name none. Raises `SettingsError` for a GPU that is not there.
     """
@@ -30,12 +30,12 @@ def device_named(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     device = torch.device(name)
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise SettingsError(f"device {name!r} was asked for and CUDA is not available")
+        raise SettingsError(f"device {name!r} was requested and CUDA is not available")
     if device.index is not None:
         count = torch.cuda.device_count()
         if device.index >= count:
             there = "cuda:0 alone is" if count == 1 else f"cuda:0 to cuda:{count - 1} are"
-            raise SettingsError(f"device {name!r} was asked for and {there} there")
+            raise SettingsError(f"device {name!r} was requested and {there} available")
         torch.cuda.set_device(device)
     return device
 

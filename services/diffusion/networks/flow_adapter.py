@@ -147,9 +147,9 @@ class FlowAdapter(ABC, Generic[StateT, PromptT]):
 
     @abstractmethod
     def _velocity(self, states: Sequence[StateT], prompts: Sequence[PromptT], sign: str) -> torch.Tensor:
-        """One transformer pass over all states under these prompts: (B, N, 64), in a region step of its tokens alone.
+        """One transformer pass over all states under these prompts, (B, N, 64).
 
-        sign: for the step cache and for kept keys.
+        A region step returns its computed tokens alone. sign: for the step cache and for kept keys.
         """
 
     @abstractmethod
@@ -177,17 +177,20 @@ class FlowAdapter(ABC, Generic[StateT, PromptT]):
         return levels.to(self._device) / 1000
 
     def _levels_of(self, lora: str | None, steps: int, strength: float, tokens: int) -> tuple[torch.Tensor, int]:
-        """A run's noise levels, (steps + 1,), for a picture of so many tokens, and the step that it begins with."""
+        """Noise levels of a run, (steps + 1,), and the number of its first step.
+
+        tokens: the picture's size, which shifts the levels.
+        """
         schedule = self._network.loras.schedule(lora, self._schedule)
         return flow.noise_levels(schedule, steps, tokens), flow.skipped_steps(steps, strength)
 
     def _region_steps(
         self, levels: torch.Tensor, *, computed: int, pictures: int, text: int, passes: int
     ) -> RegionSteps | None:
-        """The region steps of a job, None where they would save nothing, however much they keep.
+        """The region steps of a job; None if they could not save any work.
 
-        levels: those of its steps, and the last. computed: tokens that a region step computes of so many of all
-        pictures.
+        levels: noise levels of the job's steps, and the final level. computed: tokens that a region step computes, of
+        the `pictures` tokens in all.
         """
         full = self._region_schedule.full_steps(levels.tolist())
         if all(full) or computed == pictures:
@@ -224,7 +227,10 @@ def unpacked(state: FlowState[Any]) -> torch.Tensor:
 
 
 def computed(states: Sequence[FlowState[Any]], inputs: torch.Tensor) -> torch.Tensor:
-    """Of tokens (B, N, C) those that the next step computes: all, or those of each state's region."""
+    """The tokens that the next step computes, of (B, N, C).
+
+    They are all tokens, or those of each state's region.
+    """
     regions = [state.tokens for state in states if state.tokens is not None and not state.tokens.is_full]
     if not regions:
         return inputs

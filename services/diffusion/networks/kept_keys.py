@@ -1,8 +1,8 @@
-"""Keys and values of tokens that a region step does not compute, kept per block from the job's last full step.
+"""Keep keys and values of tokens that a region step does not compute.
 
-A full step records them inside the attention of every block; a region step attends to its own tokens' keys and to
-those. Both go through an attention processor of the model's own (`attention.py` beside its adapter), which is there
-only where region steps are turned on, and which leaves every other forward to diffusers' processor. Knows no model.
+A full step records them inside the attention of every block. A region step attends to its own tokens' keys and to the
+recorded ones. Both use the model's attention processor (`attention.py` beside its adapter), which is installed only if
+region steps are turned on, and passes every other forward to diffusers' processor.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -20,7 +20,7 @@ Rotate = Callable[[torch.Tensor, Tables], torch.Tensor]
 
 @dataclass(eq=False)
 class KeptKeys:
-    """What one pass of one job keeps. Belongs to the job's state.
+    """The kept keys and values of one pass of one job. Belongs to the job's state.
 
     computed (m,), kept (n,): the places, among the pictures' tokens of a full step, of those that a region step
     computes and of all others. blocks: keys and values, (1, n, heads, width) each, in the order of the blocks; empty
@@ -33,10 +33,10 @@ class KeptKeys:
 
 
 class KeyedForward:
-    """One forward of rows of which each keeps keys and values, or uses those that it has kept.
+    """One forward whose rows record keys and values, or use the recorded ones.
 
-    rows: None = this row keeps nothing, in a full step alone. full: every token is computed and keys are kept; else the
-    region's tokens are computed.
+    rows: None = this row records nothing; in full steps only. full: every token is computed and keys are recorded; else
+    only the region's tokens are computed.
     """
 
     def __init__(self, rows: Sequence[KeptKeys | None], *, full: bool) -> None:
@@ -47,7 +47,9 @@ class KeyedForward:
                 row.blocks.clear()  # before the new ones come, so that no job ever holds both
 
     def rotated(self, tokens: torch.Tensor, tables: Tables, rotate: Rotate, text: int = 0) -> torch.Tensor:
-        """(B, text + computed, heads, width), each token turned by the angles of its own place in the full sequence.
+        """Rotate each token by the angles of its place in the full sequence.
+
+        Returns (B, text + computed, heads, width).
 
         text: how many tokens, and places of the tables, are of text; they come first.
         """
@@ -104,7 +106,10 @@ class KeyedForward:
 
 
 class KeyKeeper:
-    """Tells the attention processors of one transformer which forward runs. Belongs to the worker thread."""
+    """Tells one transformer's attention processors which forward runs.
+
+    Belongs to the worker thread.
+    """
 
     def __init__(self) -> None:
         self.forward: KeyedForward | None = None

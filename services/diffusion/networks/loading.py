@@ -11,11 +11,12 @@ import torch
 
 from imgedit.errors import ModelLoadError
 from services.common.weights_faults import shortened
+from services.diffusion.activations import Activations
 from services.diffusion.networks import device as devices
 from services.diffusion.networks import flow
 from services.diffusion.networks.kept_keys import KeyKeeper
 from services.diffusion.networks.lora import LoraFile, LoraRegistry
-from services.diffusion.networks.memory_plan import Activations, Headroom, headroom, room_for_transformer
+from services.diffusion.networks.memory_plan import Headroom, headroom, room_for_transformer
 from services.diffusion.networks.network import Network
 from services.diffusion.networks.runtime_options import RuntimeOptions, compile_blocks, offloads
 from services.diffusion.networks.runtime_options import apply_runtime_options as apply_runtime
@@ -64,7 +65,10 @@ class Source:
     weights: Weights = "auto"
 
     def resolved(self) -> Source:
-        """The same with the GGUF file that lies in the transformer's folder, if that holds one and no safetensors."""
+        """The source with the GGUF file in the transformer's folder, if any.
+
+        A folder with safetensors files keeps those.
+        """
         folder = self.folder / "transformer"
         inside = sorted(folder.glob("*.gguf"))
         if self.gguf is not None or not inside or any(folder.glob("*.safetensors")):
@@ -164,7 +168,10 @@ def _transformer(
     runtime: RuntimeOptions,
     beside: Headroom,
 ) -> Any:
-    """The transformer of the folder or of the GGUF file, on the device where its weights rest there."""
+    """The transformer of the folder or of the GGUF file.
+
+    It is on the target device if its weights stay there, else on the CPU.
+    """
     folder = source.folder / "transformer"
     device = target if runtime.offload == "none" else checkpoint.CPU
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from services.diffusion.activations import Activations
 from services.diffusion.networks import device as devices
 from services.diffusion.networks.offload import Offload, largest_layer, nbytes
 
@@ -13,17 +14,6 @@ WORKSPACE = 1024**3
 """Bytes for the workspaces of CUDA's libraries, remembered prompts and pictures, and gaps between tensors."""
 
 HOST = torch.device("cpu")
-
-
-@dataclass(frozen=True)
-class Activations:
-    """Bytes of activations in a two-byte format, counted on torch's meta device.
-
-    decode: of the VAE, per pixel. step: of the transformer, per pixel of all images of one job.
-    """
-
-    decode: int
-    step: int
 
 
 @dataclass(frozen=True)
@@ -44,7 +34,7 @@ def headroom(
     vae_dtype: torch.dtype,
     kept: int = 0,
 ) -> Headroom:
-    """What the largest work takes.
+    """The memory of the largest job.
 
     answer, pictures: pixels of one job, of its answer and of all its pictures. kept: bytes that stay between steps.
     """
@@ -82,7 +72,7 @@ def room_for_transformer(
 
 
 def _is_on(network: torch.nn.Module, device: torch.device) -> bool:
-    """Whether the network has been read straight to the device, so that its bytes are not free there any more."""
+    """Whether the network is already on the device and its bytes are not free there."""
     first = next(network.parameters(), None)
     return first is not None and first.device.type == device.type
 

@@ -1,4 +1,4 @@
-"""A transformer with what may differ from one forward to the next: LoRA, kept keys, First Block Cache.
+"""A transformer with its per-forward state: LoRA, kept keys, First Block Cache.
 
 First Block Cache (https://github.com/chengzeyi/ParaAttention) skips all blocks but the first if the first block's
 residual has hardly changed since the previous step. diffusers' hook keeps its memory per named context. Here each job
@@ -53,7 +53,7 @@ class Network:
             self._memory = block_memory(self._transformer)
 
     def check(self, lora: str | None, *, step_cache: bool, region_steps: bool) -> None:
-        """`InvalidArgument` when a job asks for a LoRA, a step cache or region steps that are not there."""
+        """Raise `InvalidArgument` for a LoRA, step cache or region steps that are off."""
         self.loras.check(lora)
         if step_cache and self._memory is None:
             raise InvalidArgument.field("profile", "its step cache is turned off on this server")

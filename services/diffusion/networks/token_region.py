@@ -1,4 +1,4 @@
-"""The tokens that a job's region steps compute, and what the job remembers between its steps for them."""
+"""The tokens that a job's region steps compute, and their state between steps."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,9 +18,10 @@ TOKEN_PX = 16
 
 
 def tokens_of(mask: NDArray[np.uint8], rim: int) -> NDArray[np.int64]:
-    """The tokens that a mask (H, W) touches, with so many tokens around them, as places in raster order.
+    """The tokens that a mask (H, W) touches, with a rim, as places in raster order.
 
-    Then more of those nearest to them, until their number is a multiple of 1/16 of all. H and W are multiples of 16.
+    rim: how many tokens around them are added. Then the nearest tokens are added until their number is a multiple of
+    1/16 of all tokens. H and W are multiples of 16.
     """
     height, width = mask.shape
     squares = (mask > 0).reshape(height // TOKEN_PX, TOKEN_PX, width // TOKEN_PX, TOKEN_PX)
@@ -48,7 +49,7 @@ def _grown(region: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 @dataclass(eq=False)
 class TokenRegion:
-    """What a job with region steps remembers. Belongs to its state, and goes with it.
+    """The region-step state of a job. Belongs to the job's state.
 
     steps: which of its steps are full. computed (m,): the tokens of its picture that a region step computes. passes:
     the kept keys and values by sign. velocity: (1, N, 64) of the last full step; outside the region it is used again.
@@ -63,7 +64,10 @@ class TokenRegion:
 
     @classmethod
     def from_steps(cls, steps: RegionSteps, computed: torch.Tensor, tokens: int, *, passes: int) -> "TokenRegion":
-        """For a job whose full steps compute so many tokens of pictures, the answer's first."""
+        """The state of a new job.
+
+        tokens: the picture tokens that a full step computes, the result's first.
+        """
         others = torch.ones(tokens, dtype=torch.bool, device=computed.device)
         others[computed] = False
         kept = others.nonzero()[:, 0]
@@ -80,7 +84,10 @@ class TokenRegion:
         return self.done + 1 < len(self.steps.full) and not self.steps.full[self.done + 1]
 
     def keys(self, sign: str) -> KeptKeys | None:
-        """Of a pass, for the next step; None where that need not keep any, and then nothing is kept any more."""
+        """The kept keys of a pass for the next step; None if that step need not keep any.
+
+        In that case, kept keys are dropped.
+        """
         keys = self.passes[sign]
         if not self.is_full or self.precedes_region_step:
             return keys
@@ -88,7 +95,7 @@ class TokenRegion:
         return None
 
     def whole(self, velocity: torch.Tensor) -> torch.Tensor:
-        """The next step's velocity of every token, (1, N, 64), of that of the computed ones."""
+        """The next step's velocity of every token, (1, N, 64), from the computed ones."""
         if self.is_full:
             return velocity
         if self.velocity is None:
@@ -105,7 +112,7 @@ class TokenRegion:
 
 
 def keyed_forward(regions: Sequence[TokenRegion | None], sign: str) -> KeyedForward | None:
-    """How a forward of these jobs keeps or uses keys and values; None where it does neither.
+    """The jobs' forward with kept keys; None if it neither records nor uses them.
 
     sign: of the pass; "both" = the rows of the positive prompts, then those of the negative ones.
     """

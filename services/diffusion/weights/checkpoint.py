@@ -91,11 +91,11 @@ def load_network(
     held: Held = "dense",
     dense: Sequence[str] = (),
 ) -> Any:
-    """A network with its safetensors weights in the given number format, on the device, ready for inference.
+    """Load a network with its safetensors weights, ready for inference.
 
-    ignored: entries that its files may have beyond the network's. layout: the names of the original layout, which they
-    may have as well. held, dense: see `reading.fill`; a pre-quantised folder stays as it is. Raises `ModelLoadError`
-    for all other entries, and for what is missing, misshapen or in another number format.
+    ignored: entries that its files may have beyond the network's. layout: the names of the original layout, which the
+    files may use instead. held, dense: see `reading.fill`; a pre-quantised folder stays as it is. Raises
+    `ModelLoadError` for all other entries, and for missing or misshapen ones and those in another number format.
     """
     join_logs()
     if prequantised.method_of(folder) is not None:
@@ -107,7 +107,10 @@ def load_network(
 def check_checkpoint(
     cls: Any, folder: Path, dtype: torch.dtype, ignored: Ignored = MappingProxyType({}), layout: Layout | None = None
 ) -> StoredNetwork:
-    """The folder's network, compared with its files and still without weights; see `load_network`."""
+    """The folder's network, still without weights, checked against its files.
+
+    See `load_network`.
+    """
     join_logs()
     with _named(cls, folder):
         return check_network(cls, folder, ignored, dtype, layout)
@@ -152,5 +155,5 @@ def revision_of(paths: Iterable[Path]) -> str:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The files that decide a checkpoint's numbers: safetensors, GGUF and configurations."""
+    """The files that decide a model's output: safetensors, GGUF and configurations."""
     return [path for kind in ("safetensors", "gguf", "json") for path in folder.glob(f"*/*.{kind}")]

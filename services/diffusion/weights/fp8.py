@@ -1,7 +1,7 @@
-"""8-bit floats as ComfyUI's files hold them: matrices of float8_e4m3fn, with one scale each or without.
+"""8-bit floats in ComfyUI's format: float8_e4m3fn matrices with optional scales.
 
-A weight is the stored number times its scale. The scale stands beside the weight, one number or one for each row, under
-an older and a newer name; what such files say besides is of use to kernels that multiply in 8 bits. Knows no model.
+A weight is the stored number times its scale. The scale is an entry of the same file, under an older or a newer name:
+one number, or one for each row. Such files hold more entries for kernels that multiply in 8 bits; they are skipped.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ DESCRIBED_AS = "float8_e4m3fn"
 
 
 def take_apart(entries: Mapping[str, Entry]) -> tuple[dict[str, Entry], dict[str, str], list[str]]:
-    """The entries without those that are about 8-bit matrices; each matrix's scale; the descriptions of matrices.
+    """Split entries into ordinary entries, scales by matrix, and matrix descriptions.
 
-    What stands beside no 8-bit matrix stays among the entries.
+    Scales and descriptions without an 8-bit matrix stay ordinary entries.
     """
     kept = {name: entry for name, entry in entries.items() if name.rpartition(".")[2] != MARKER}
     scales, descriptions = {}, []
@@ -49,7 +49,7 @@ def take_apart(entries: Mapping[str, Entry]) -> tuple[dict[str, Entry], dict[str
 
 
 def misfits(entries: Mapping[str, Entry], scales: Mapping[str, str]) -> list[str]:
-    """The scales that are neither one number nor one for each row of their matrix, described."""
+    """Describe the scales that do not fit: neither one number nor one per row."""
     return [
         f"{scale!r} is {entries[scale].dtype} {list(entries[scale].shape)}"
         for name, scale in scales.items()
@@ -63,7 +63,7 @@ def _fits(scale: Entry, matrix: tuple[int, ...]) -> bool:
 
 
 def check_descriptions(path: Path, names: Sequence[str]) -> None:
-    """`ModelLoadError` unless each of these entries of the file says that its matrix is plain float8_e4m3fn."""
+    """Raise `ModelLoadError` unless each entry describes plain float8_e4m3fn."""
     if not names:
         return
     with safe_open(path, "pt") as file:
@@ -71,7 +71,7 @@ def check_descriptions(path: Path, names: Sequence[str]) -> None:
             try:
                 described = json.loads(file.get_tensor(name).numpy().tobytes())["format"]
             except (ValueError, KeyError, TypeError, SafetensorError) as error:
-                raise ModelLoadError(f"{path}: {name[:80]!r} is no description of a matrix") from error
+                raise ModelLoadError(f"{path}: {name[:80]!r} is not a description of a matrix") from error
             if described != DESCRIBED_AS:
                 raise ModelLoadError(
                     f"{path}: {name[:80]!r} names the format {str(described)[:40]!r}, not {DESCRIBED_AS!r}"
@@ -86,7 +86,7 @@ def dense(tensor: torch.Tensor, scale: torch.Tensor | None, dtype: torch.dtype) 
 
 
 class Fp8Linear(nn.Linear):
-    """A linear layer whose weight (out, in) stays in 8 bits and is made dense at every call, to the same numbers.
+    """A linear layer with an 8-bit weight (out, in), made dense at every call.
 
     The bytes are held as integers: a network's number format is that of its floating-point parameters. scale: (1,) or
     (out, 1) float32, or None.

@@ -21,6 +21,7 @@ from imgedit.errors import ModelLoadError
 from imgedit.weights.gguf_header import TYPES, TensorEntry, read_header
 from services.common.weights_faults import refuse_unfit
 from services.diffusion.weights.checkpoint import read_json
+from services.diffusion.weights.gguf_linear import use_stored_linear
 from services.diffusion.weights.original_names import Layout, Shapes, joined_shape, prefix_of, shapes_of
 from services.diffusion.weights.reading import Meter, place
 
@@ -66,6 +67,7 @@ def load_transformer(
             for name, kind, raw in rows
         }
         _replace_with_gguf_linear(transformer, dtype, stored)
+        use_stored_linear(transformer)
         for name, tensor in stored.items():
             place(transformer, name, tensor)
     return transformer.eval().requires_grad_(False)
@@ -93,7 +95,9 @@ def open_file(layout: Layout, path: Path, config: Path) -> tuple[dict[str, Tenso
 def check_tensors(
     path: Path, found: Mapping[str, TensorEntry], expected: Mapping[str, tuple[int, ...]], model: str
 ) -> None:
-    """Refuse a file whose tensors are not exactly those of this model; the message tells each kind of difference.
+    """Raise `ModelLoadError` unless the file's tensors are exactly this model's.
+
+    The message lists each kind of difference.
 
     Matrices may be stored in blocks. Biases, scales and tables may not: nothing would take the blocks apart.
     """
@@ -123,7 +127,7 @@ def without_prefix(entries: dict[str, TensorEntry]) -> dict[str, TensorEntry]:
 
 
 def choose_weights(weights: Weights, shapes: Shapes, dtype: torch.dtype, room: int) -> Literal["dense", "stored"]:
-    """What `auto` means here and now: dense when that takes at most `room` bytes."""
+    """Resolve `auto`: dense if that takes at most `room` bytes."""
     if weights != "auto":
         return "dense" if weights == "dense" else "stored"
     need = sum(int(np.prod(shape)) for shape in shapes.values()) * dtype.itemsize
@@ -139,7 +143,10 @@ def parameter_rows(
     shapes: Shapes,
     halves_swapped: tuple[str, ...],
 ) -> Iterator[tuple[str, int, torch.Tensor]]:
-    """Each parameter's name, its GGUF type and its stored rows (n, bytes) uint8, in file order; one tensor is held."""
+    """Yield each parameter's name, GGUF type and stored rows (n, bytes) uint8.
+
+    They come in file order, and one tensor is in memory at a time.
+    """
     meter = Meter(path, sum(entries[name].nbytes for name in names))
     with path.open("rb") as file:
         for entry in sorted((entries[name] for name in names), key=lambda entry: entry.offset):

@@ -13,10 +13,14 @@ from torch import nn
 from torch.nn import functional
 
 LARGEST = 127
+CHUNK = 1024 * 1024
+"""Elements that are rounded at once, a bound on the scratch memory."""
 
 
 class Int8Linear(nn.Module):
-    """A linear layer: weight (out, in) int8, scale (out,) and bias (out,) or None in the layer's number format.
+    """A linear layer with an 8-bit weight.
+
+    weight: (out, in) int8. scale (out,), bias (out,) or None: in the layer's number format.
 
     Made from a layer with or without numbers; `hold` gives it others.
     """
@@ -35,11 +39,19 @@ class Int8Linear(nn.Module):
             self.hold(linear.weight.detach(), linear.weight.dtype)
 
     def hold(self, weight: torch.Tensor, dtype: torch.dtype) -> None:
-        """Take the nearest 8-bit numbers of a dense weight. dtype: the layer's number format."""
-        numbers = weight.float()
-        scale = numbers.abs().amax(dim=1).clamp_min(torch.finfo(torch.float32).tiny) / LARGEST
-        self.weight = (numbers / scale[:, None]).round().to(torch.int8)
-        self.scale = scale.to(dtype)
+        """Round a dense weight to 8 bits, a few rows at a time.
+
+        dtype: the layer's number format.
+        """
+        held = torch.empty(weight.shape, dtype=torch.int8, device=weight.device)
+        scales = torch.empty(len(weight), dtype=dtype, device=weight.device)
+        step = max(1, CHUNK // weight.shape[1])
+        for begin in range(0, len(weight), step):
+            numbers = weight[begin : begin + step].to(torch.float32, copy=True)
+            scale = numbers.abs().amax(dim=1).clamp_min(torch.finfo(torch.float32).tiny) / LARGEST
+            held[begin : begin + step] = numbers.div_(scale[:, None]).round_()
+            scales[begin : begin + step] = scale
+        self.weight, self.scale = held, scales
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """(…, in) → (…, out)."""

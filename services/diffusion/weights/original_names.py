@@ -1,6 +1,7 @@
-"""The names that a network has in files of its original layout, where they are not those of the library's modules.
+"""A network's tensor names in files of its original layout.
 
-GGUF files and single safetensors files have them: query, key and value are one matrix there. Knows no model.
+They differ from the names of the library's modules. GGUF files and single safetensors files use them: query, key and
+value are one matrix there.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ PREFIXES = ("model.diffusion_model.", "first_stage_model.", "vae.")
 
 @dataclass(frozen=True)
 class Layout:
-    """What a model's tensors are called in files of the original layout.
+    """A model's tensor names in files of the original layout.
 
     model: its name, for messages. network: its class. names: from the network's configuration and the shapes of its
     parameters, tensor name → the parameters that its rows make up, in order; only what the model has. halves_swapped:

@@ -1,7 +1,7 @@
-"""Folders whose weights another library has quantised, as `quantization_config` in their configuration says.
+"""Load folders whose weights another library has quantised.
 
-The library of the models reads them, with the quantising library; they are not compared with the network before. Knows
-no model.
+`quantization_config` in their configuration names the method. The library of the models reads them together with the
+quantising library; they are not compared with the network first.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def method_of(folder: Path) -> str | None:
 
 
 def load_prequantised(cls: Any, folder: Path, dtype: torch.dtype) -> Any:
-    """The network as it is quantised, ready for inference. Raises what the library raises."""
+    """The quantised network, ready for inference. Raises the library's errors."""
     option = "torch_dtype" if issubclass(cls, ModelMixin) else "dtype"
     network = cls.from_pretrained(str(folder), local_files_only=True, use_safetensors=True, **{option: dtype})
     return network.eval()

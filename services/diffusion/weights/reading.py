@@ -1,7 +1,7 @@
-"""Reading weights tensor by tensor, from their files to their device: one tensor is held besides what stays.
+"""Read weights tensor by tensor from their files to their device.
 
-A tensor whose number format and device do not change is not even copied: it stays a part of the file, mapped into
-memory. Knows no model.
+One tensor is held beyond those that stay. A tensor whose number format and device do not change is not copied: it stays
+a part of the file, mapped into memory.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal
 
@@ -61,7 +60,7 @@ def fill(stored: StoredNetwork, dtype: torch.dtype, device: torch.device, held: 
         if isinstance(layer, fp8.Fp8Linear):
             layer.hold(tensor, scale)
         elif layer is not None:
-            layer.hold(fp8.dense(tensor, scale, torch.float32), number)
+            layer.hold(tensor if scale is None else fp8.dense(tensor, scale, torch.float32), number)
         else:
             parameter = nn.Parameter(fp8.dense(tensor, scale, number), requires_grad=False)
             for each in shared.get(name, {name}):
@@ -70,27 +69,35 @@ def fill(stored: StoredNetwork, dtype: torch.dtype, device: torch.device, held: 
 
 
 def rows(stored: StoredNetwork, device: torch.device) -> Iterator[tuple[str, torch.Tensor, torch.Tensor | None]]:
-    """Each parameter as it is stored, on the device, with its scale, (1,) or (rows, 1) float32; None = none."""
+    """Yield each parameter as stored, on the device, with its scale or None.
+
+    A scale is (1,) or (rows, 1) float32. One file is open at a time: the pages of a shard count as memory of
+    this process until it is closed.
+    """
     meter = Meter(stored.folder, stored.nbytes)
     shapes = shapes_of(stored.network)
-    with ExitStack() as stack:
-        opened = {path: stack.enter_context(_opened(path)) for path in dict.fromkeys(stored.files.values())}
+    for path in dict.fromkeys(stored.files.values()):
+        with _opened(path) as file:
+            for entry in [name for name in stored.parts if stored.files[name] == path]:
+                tensor, scale = file.get_tensor(entry).to(device), _scale_of(entry, stored, device)
+                if entry in stored.swapped:
+                    tensor, scale = _halves_swapped(tensor), None if scale is None else _halves_swapped(scale)
+                start = 0
+                for part in stored.parts[entry]:
+                    stop = start + math.prod(shapes[part][:1])
+                    own = scale if scale is None or len(scale) == 1 else scale[start:stop]
+                    yield part, (tensor[start:stop] if shapes[part] else tensor).reshape(shapes[part]), own
+                    start = stop
+                meter.advance(stored.entries[entry].nbytes)
 
-        def read(entry: str) -> torch.Tensor:
-            tensor: torch.Tensor = opened[stored.files[entry]].get_tensor(entry)
-            return tensor.to(device)
 
-        for entry in sorted(stored.parts, key=lambda name: [*opened].index(stored.files[name])):
-            tensor, scale = read(entry), _scale(read(stored.scales[entry])) if entry in stored.scales else None
-            if entry in stored.swapped:
-                tensor, scale = _halves_swapped(tensor), None if scale is None else _halves_swapped(scale)
-            start = 0
-            for part in stored.parts[entry]:
-                stop = start + math.prod(shapes[part][:1])
-                own = scale if scale is None or len(scale) == 1 else scale[start:stop]
-                yield part, (tensor[start:stop] if shapes[part] else tensor).reshape(shapes[part]), own
-                start = stop
-            meter.advance(stored.entries[entry].nbytes)
+def _scale_of(entry: str, stored: StoredNetwork, device: torch.device) -> torch.Tensor | None:
+    """The entry's scale, which may be in another file."""
+    if entry not in stored.scales:
+        return None
+    name = stored.scales[entry]
+    with _opened(stored.files[name]) as file:
+        return _scale(file.get_tensor(name).to(device))
 
 
 def _opened(path: Path) -> Any:
@@ -112,7 +119,7 @@ def _scale(numbers: torch.Tensor) -> torch.Tensor:
 
 
 def _in_float32(network: Any, dtype: torch.dtype) -> Callable[[str], bool]:
-    """Whether a parameter stays in float32, as transformers has it for layers that overflow in half precision."""
+    """Whether a parameter stays in float32, like transformers' overflow-prone layers."""
     kept: set[str] = set()
     if dtype == torch.float16:
         kept |= set(getattr(network, "_keep_in_fp32_modules", None) or ())
@@ -122,7 +129,7 @@ def _in_float32(network: Any, dtype: torch.dtype) -> Callable[[str], bool]:
 
 
 def _replaced(stored: StoredNetwork, held: Held, stays: Callable[[str], bool]) -> dict[str, Any]:
-    """The layers that take another layer's place in the network, by the name of their weight."""
+    """Replace layers in the network; return the new ones by weight name."""
     layers: dict[str, Any] = {}
     if held == "dense":
         return layers

@@ -85,7 +85,7 @@ class _Naming:
 def check_network(
     cls: Any, folder: Path, ignored: Ignored, dtype: torch.dtype = torch.float32, layout: Layout | None = None
 ) -> StoredNetwork:
-    """The folder's network, if its weights are exactly those of `cls` as its `config.json` describes it.
+    """The folder's network, if its weights match `cls` and its `config.json` exactly.
 
     dtype: the network's number format. layout: the names of the original layout, which the files may have as well.
     Raises `ModelLoadError` with one line: the file or folder, the count and the first few of each kind of fault.
@@ -116,7 +116,7 @@ def check_network(
 def _naming(
     network: Any, names: Iterable[str], layout: Layout | None, *, sharded: bool, config: Path, path: Path
 ) -> _Naming:
-    """The library's names, or those of the original layout where more of the entries have them."""
+    """The library's names, or the original layout's if more entries match those."""
     state = network.state_dict()
     own = network_names(network, {name: name for name in names}, sharded=sharded)
     if layout is not None:
@@ -135,14 +135,14 @@ def _naming(
 
 
 def _trimmed(entry: Entry, wanted: torch.Tensor | None) -> Entry:
-    """The entry without the sides of 1 that a 1x1 convolution has and a matrix has not."""
+    """The entry without the trailing 1x1 of a convolution, if a matrix is wanted."""
     if wanted is None or wanted.ndim != 2 or entry.shape[2:] != (1, 1):
         return entry
     return replace(entry, shape=entry.shape[:2])
 
 
 def without_weights(cls: Any, folder: Path, dtype: torch.dtype = torch.float32) -> Any:
-    """The network that the folder's configuration describes, its parameters on the meta device."""
+    """The network of the folder's configuration, with parameters on the meta device."""
     with init_empty_weights():
         if issubclass(cls, ModelMixin):
             return cls.from_config(cls.load_config(str(folder), local_files_only=True))
@@ -150,7 +150,7 @@ def without_weights(cls: Any, folder: Path, dtype: torch.dtype = torch.float32) 
 
 
 def files_of(network: Any, folder: Path) -> list[Path]:
-    """The safetensors files of the folder: a single one, under any name, or the shards of an index."""
+    """The folder's safetensors files: a single one of any name, or an index's shards."""
     is_diffusers = isinstance(network, ModelMixin)
     single = folder / (DIFFUSERS_FILE if is_diffusers else TRANSFORMERS_FILE)
     index = folder / (DIFFUSERS_INDEX if is_diffusers else TRANSFORMERS_INDEX)
@@ -200,7 +200,10 @@ N = TypeVar("N")
 
 
 def network_names(network: Any, entries: Mapping[str, N], *, sharded: bool) -> dict[str, N]:
-    """The entries under the network's names: older names are changed as the library changes them when it loads."""
+    """The entries under the network's names.
+
+    Older names are converted as the library does on loading.
+    """
     if isinstance(network, ModelMixin):
         renamed = dict(entries)
         if not sharded:

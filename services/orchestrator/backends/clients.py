@@ -102,7 +102,7 @@ class PaintOptions:
 
     @property
     def shared(self) -> dict[str, Any]:
-        """What the requests of every painting service call the same."""
+        """The values that every painting service's request has under the same names."""
         names = ("prompt", "negative_prompt", "steps", "strength", "seed", "preview_every", "profile", "region_steps")
         return {name: getattr(self, name) for name in names}
 

@@ -1,6 +1,7 @@
-"""`python -m services.orchestrator.catalogue`: check catalogue files, import ComfyUI workflows, write the JSON Schema.
+"""Check catalogue files, import ComfyUI workflows, write the JSON Schema.
 
-Exit code 0: no fault; 1: a fault, each on a line of its own with file, line and field, or node; 2: wrong use.
+`python -m services.orchestrator.catalogue`. Exit code 0: no fault; 1: a fault, each on a separate line with file, line
+and field, or node; 2: wrong usage.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from typing import Any
 
 
 def adopt_chains(values: dict[str, Any], shipped: dict[str, Any]) -> None:
-    """Give features without stages the chains of the shipped features with their ids."""
+    """Give features without stages the chains and tasks of the shipped ones."""
     known = {
         (experiment["id"], feature["id"]): feature
         for experiment in shipped["experiments"]
@@ -21,7 +21,7 @@ def adopt_chains(values: dict[str, Any], shipped: dict[str, Any]) -> None:
             ids = experiment.get("id"), feature.get("id")
             found = known.get(ids) if all(isinstance(name, str) for name in ids) else None
             if found is not None and "stages" not in feature:
-                for key in ("stages", "parameters", "profiles"):
+                for key in ("stages", "parameters", "profiles", "task", "examples"):
                     feature.setdefault(key, found[key])
 
 

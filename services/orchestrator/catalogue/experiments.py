@@ -38,6 +38,7 @@ DEFAULT_TIMEOUT_SECONDS = 300.0
 MAX_SEED = 2**32 - 1
 MAX_MASK_PX = 256
 MAX_MARGIN_PX = 4096
+MAX_TASK_CHARACTERS = 40
 
 _log = logging.getLogger(__name__)
 
@@ -58,7 +59,7 @@ class SegmentStage(_Strict):
 class OwnMask(_Strict):
     """Defaults of `EditRequest.mask` for the caller's own mask."""
 
-    invert: bool = Field(False, description="black = repaint; a request's `mask.invert` swaps once more")
+    invert: bool = Field(False, description="black = repaint; a request's `mask.invert` swaps again")
     threshold: float = Field(0.5, gt=0, lt=1)
     grow_px: int = Field(0, ge=0, le=MAX_MASK_PX)
     feather_px: int = Field(0, ge=0, le=MAX_MASK_PX)
@@ -115,7 +116,7 @@ class PaintStage(_Strict):
         None,
         min_length=1,
         max_length=MAX_PROMPT_CHARACTERS,
-        description="a prompt of its own, in a language that its model reads",
+        description="the stage's own prompt, in a language that its model reads",
     )
     steps: int | None = Field(None, ge=1, le=100)
     guidance_scale: float | None = Field(None, ge=0, le=100)
@@ -255,7 +256,7 @@ class Profiles(_Strict):
 
 
 class Defaults(_Strict):
-    """What a request is taken to ask for in the fields that it leaves unset."""
+    """Values for the fields that a request leaves unset."""
 
     prompt: str | None = Field(None, min_length=1, max_length=MAX_PROMPT_CHARACTERS)
     negative_prompt: str | None = Field(None, max_length=MAX_PROMPT_CHARACTERS)
@@ -280,8 +281,16 @@ class Model(_Strict):
     path: str | None = None
 
 
+LanguageTag = Annotated[str, Field(pattern=r"^[a-z]{2,3}$")]
+"""A language as ISO 639 names it: "ko", "en"."""
+
+Task = Annotated[str, Field(min_length=1, max_length=MAX_TASK_CHARACTERS)]
+
+Example = Annotated[str, Field(min_length=1, max_length=MAX_PROMPT_CHARACTERS)]
+
+
 class Feature(_Strict):
-    """One feature: its chain and its parameters."""
+    """One feature: its chain, its parameters, its task and examples for people."""
 
     id: str = Field(pattern=r"^[a-z0-9_]{1,64}$")
     name: str = Field(min_length=1)
@@ -290,6 +299,10 @@ class Feature(_Strict):
     parameters: Parameters = Parameters()
     profiles: Profiles = Profiles()
     defaults: Defaults = Defaults()
+    task: dict[LanguageTag, Task] = Field({}, description="what people use it for, by language")
+    examples: Annotated[tuple[dict[LanguageTag, Example], ...], Strict(False)] = Field(
+        (), description="prompts that show what it does, each by language"
+    )
 
     @model_validator(mode="after")
     def _chain_fits(self) -> Feature:
@@ -333,6 +346,15 @@ class Feature(_Strict):
         for name in ("seed", "profile"):
             if getattr(self.defaults, name) is not None and not self.paint_stages:
                 raise fault("no stage paints; leave it out", "defaults", name)
+        return self
+
+    @model_validator(mode="after")
+    def _examples_fit(self) -> Feature:
+        if self.examples and self.prompt_stage is None:
+            raise fault("no stage reads the request's prompt; leave them out", "examples")
+        for index, example in enumerate(self.examples):
+            if not example:
+                raise fault("names no language", "examples", index)
         return self
 
     @cached_property

@@ -68,6 +68,8 @@ def _describe_feature(feature: Feature, availability: Availability, prompts: Pro
         rewrite_service=REWRITE_SERVICE if prompts.has_service and feature.prompt_stage else None,
         available=not availability.missing([feature]),
         profiles=[_describe_profile(feature, name) for name in (PROFILE_NUMBERS if feature.paint_stages else ())],
+        task=feature.task,
+        examples=[edit_pb2.PromptExample(prompt=example) for example in feature.examples],
     )
 
 

@@ -63,7 +63,9 @@ class Extension:
 
 
 def resolve_margins(request: edit_pb2.EditRequest, stage: ExtendStage, prompt: str) -> Extension:
-    """What a request asks for; without `outpaint`, the margins of the stage, or else what the words of `prompt` ask.
+    """The requested extension.
+
+    Without `outpaint`, the margins of the stage, or else the directions in the words of `prompt`.
 
     Raises `InvalidArgument` that names the field.
     """

@@ -148,7 +148,10 @@ def _refuse_masks(request: edit_pb2.EditRequest) -> None:
 
 
 def _mask_options(request: edit_pb2.EditRequest, stage: MaskStage, *, cuts_out: bool) -> MaskOptions:
-    """The feature's growing and feathering are for weights: a cut-out would take a rim of background along."""
+    """The mask options of a request.
+
+    The feature's growing and feathering are for weights; a cut-out would include a rim of background.
+    """
     asked, default = request.mask_options, defaults_of(stage, is_own=bool(request.mask_image))
     return MaskOptions(
         subject=_subject(request, stage),
@@ -161,7 +164,7 @@ def _mask_options(request: edit_pb2.EditRequest, stage: MaskStage, *, cuts_out: 
 
 
 def defaults_of(stage: MaskStage, *, is_own: bool) -> OwnMask:
-    """How a stage works on the caller's own mask, or on BEN2's, where the request does not say."""
+    """A stage's defaults for the caller's own mask, or for BEN2's."""
     if is_own:
         return stage.own
     return OwnMask(threshold=stage.threshold, grow_px=stage.grow_px, feather_px=stage.feather_px)

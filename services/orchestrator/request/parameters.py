@@ -270,7 +270,7 @@ def _number(request: edit_pb2.EditRequest, name: str, limits: NumberRange, prese
 
 
 def _has_negative_prompt(request: edit_pb2.EditRequest, feature: Feature) -> bool:
-    """Whether there is a negative prompt that somebody wrote: the caller, or the feature's defaults."""
+    """Whether the caller or the feature's defaults set a negative prompt."""
     return request.HasField("negative_prompt") or feature.defaults.negative_prompt is not None
 
 

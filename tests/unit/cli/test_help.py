@@ -1,4 +1,4 @@
-"""The help of every command: within 80 columns, in both languages, and under the names of options."""
+"""Every command's help: within 80 columns, in both languages, by option names."""
 
 from __future__ import annotations
 

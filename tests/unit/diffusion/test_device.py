@@ -56,10 +56,10 @@ def test_a_gpu_is_chosen_by_its_number(chosen: list[torch.device]) -> None:
 def test_a_gpu_that_is_not_there_is_refused_with_those_that_are(
     chosen: list[torch.device], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(SettingsError, match="'cuda:2' was asked for and cuda:0 to cuda:1 are there"):
+    with pytest.raises(SettingsError, match="'cuda:2' was requested and cuda:0 to cuda:1 are available"):
         device.device_named("cuda:2")
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    with pytest.raises(SettingsError, match="cuda:0 alone is there"):
+    with pytest.raises(SettingsError, match="cuda:0 alone is available"):
         device.device_named("cuda:1")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(SettingsError, match="CUDA is not available"):

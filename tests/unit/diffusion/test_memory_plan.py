@@ -9,13 +9,13 @@ import pytest
 import torch
 from diffusers import AutoencoderKL, FluxTransformer2DModel, QwenImageTransformer2DModel
 
+from services.diffusion.activations import Activations
 from services.diffusion.networks import device as devices
-from services.diffusion.networks import memory_plan
 from services.diffusion.networks.memory_plan import WORKSPACE, Headroom, headroom, room_for_transformer
 from services.diffusion.networks.runtime_options import RuntimeOptions, offloads
 from services.diffusion.weights.gguf_weights import choose_weights
-from services.fill import model as fill
-from services.qwen_edit import model as qwen
+from services.fill import memory_needs as fill_needs
+from services.qwen_edit import memory_needs as qwen_needs
 from services.qwen_edit.vae import SingleImageVae, replace_convolutions
 from tests.support import activations
 
@@ -56,7 +56,7 @@ def test_auto_keeps_the_room_that_the_text_encoder_and_the_work_need(
 
     Less CUDA's share.
     """
-    beside = headroom(qwen.ACTIVATIONS, answer=2**21, pictures=6 * 2**20, jobs=4, dtype=BF16, vae_dtype=BF16)
+    beside = headroom(qwen_needs.ACTIVATIONS, answer=2**21, pictures=6 * 2**20, jobs=4, dtype=BF16, vae_dtype=BF16)
     found = room(monkeypatch, (card - 1) * GB, beside, **runtime)
     assert choose_weights("auto", QWEN_TRANSFORMER, BF16, found) == expected
 
@@ -90,9 +90,9 @@ def test_a_network_that_is_on_the_device_already_is_not_counted_twice(monkeypatc
 
 def test_headroom_grows_with_the_work_and_the_number_format() -> None:
     small = {"answer": 1000, "pictures": 2000, "jobs": 1, "dtype": BF16, "vae_dtype": BF16}
-    one = headroom(qwen.ACTIVATIONS, **small)  # type: ignore[arg-type]
+    one = headroom(qwen_needs.ACTIVATIONS, **small)  # type: ignore[arg-type]
     assert one == Headroom(step=375 * 2000, decode=1350 * 1000)
-    many = headroom(qwen.ACTIVATIONS, **{**small, "jobs": 4, "vae_dtype": torch.float32})  # type: ignore[arg-type]
+    many = headroom(qwen_needs.ACTIVATIONS, **{**small, "jobs": 4, "vae_dtype": torch.float32})  # type: ignore[arg-type]
     assert many == Headroom(step=4 * one.step, decode=2 * one.decode)
     assert RuntimeOptions(max_batch=3, cfg_batch="on").rows == 6
 
@@ -138,7 +138,7 @@ def test_the_activations_of_flux_are_those_of_its_published_sizes(flux: tuple[An
             txt_ids=empty(512, 3).float(),
         )
 
-    check(fill.ACTIVATIONS, lambda: vae.decode(empty(1, 16, LATENT, LATENT)), step, pictures=1)
+    check(fill_needs.ACTIVATIONS, lambda: vae.decode(empty(1, 16, LATENT, LATENT)), step, pictures=1)
 
 
 def test_the_activations_of_qwen_are_those_of_its_published_sizes() -> None:
@@ -157,9 +157,9 @@ def test_the_activations_of_qwen_are_those_of_its_published_sizes() -> None:
             img_shapes=[[(1, SIDE // 16, SIDE // 16)] * 2],
         )
 
-    check(qwen.ACTIVATIONS, lambda: vae.decode(empty(1, 16, 1, LATENT, LATENT)), step, pictures=2)
+    check(qwen_needs.ACTIVATIONS, lambda: vae.decode(empty(1, 16, 1, LATENT, LATENT)), step, pictures=2)
 
 
-def check(expected: memory_plan.Activations, decode: Any, step: Any, *, pictures: int) -> None:
+def check(expected: Activations, decode: Any, step: Any, *, pictures: int) -> None:
     for counted, work, pixels in ((expected.decode, decode, SIDE**2), (expected.step, step, pictures * SIDE**2)):
         assert 0.97 * counted < activations.peak(work) / pixels <= counted

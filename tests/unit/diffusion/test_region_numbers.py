@@ -1,4 +1,7 @@
-"""Region steps of both models on tiny checkpoints: what they compute is what a full step computes there."""
+"""Region steps of both models on tiny checkpoints.
+
+They compute the same numbers as a full step.
+"""
 
 import asyncio
 import functools
@@ -58,7 +61,7 @@ def sparse_qwen() -> QwenEditAdapter:
 
 @pytest.fixture(autouse=True)
 def shipped_schedules() -> Any:
-    """Whatever schedule a test sets, the next one finds the shipped one."""
+    """Restore the shipped schedule after each test."""
     adapters: list[Any] = [sparse_fill(), sparse_qwen()]
     shipped = [adapter._region_schedule for adapter in adapters]
     yield
@@ -82,7 +85,10 @@ def random_mask(rng: random.Random, height: int, width: int) -> np.ndarray:
 
 
 def both(**changes: Any) -> list[tuple[Any, Any, Any]]:
-    """(adapter with region steps, adapter without, spec) of each model, one with guidance and one without."""
+    """(adapter with region steps, adapter without, spec) of each model.
+
+    FLUX runs with and without a negative prompt, Qwen with and without a mask and guidance.
+    """
     return [
         (sparse_fill(), fill(), fill_spec(mask=corner(), **changes)),
         (sparse_fill(), fill(), fill_spec(mask=corner(), negative_prompt="blurry", **changes)),

@@ -1,4 +1,4 @@
-"""Region steps in the engine: which steps are full, what they cost, whom they share a forward with, what they keep."""
+"""Region steps in the engine: schedule, cost, batching, memory."""
 
 import asyncio
 import math
@@ -66,7 +66,7 @@ def test_less_strength_has_fewer_full_steps() -> None:
 def test_work_counts_the_keys_that_are_not_computed() -> None:
     assert equal_work(100, 100, 64) == 100
     assert 20 < equal_work(20, 100, 64) < 100
-    assert equal_work(20, 100, 10**6) == 20  # where the matrices are all that counts
+    assert equal_work(20, 100, 10**6) == 20  # where the matrices decide
 
 
 def test_the_time_left_counts_each_kind_of_step() -> None:

@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+import inspect
+import re
+
 import grpc
 import pytest
 from google.rpc import error_details_pb2, status_pb2
 
 from imgedit import errors
-from imgedit.errors import ImgeditError, Resource, Violation, by_reason, from_status, to_status
+from imgedit.errors import (
+    DeadlineExceeded,
+    EditCancelled,
+    ImgeditError,
+    InternalError,
+    RequestError,
+    Resource,
+    TryLater,
+    Violation,
+    by_reason,
+    from_status,
+    to_status,
+)
 from imgedit.v1.error_reason_pb2 import ErrorReason
 
 WIRE_CLASSES = sorted(by_reason().values(), key=lambda cls: cls.__name__)
@@ -77,3 +92,20 @@ def test_a_foreign_domain_is_judged_by_its_code_alone() -> None:
     info.domain = "example.com"
     status.details[0].Pack(info)
     assert type(from_status(status)) is errors.RequestTooLarge
+
+
+def test_the_help_draws_every_class_under_its_base() -> None:
+    drawn: dict[str, str] = {}
+    path: list[str] = []
+    for line in (inspect.getdoc(errors) or "").splitlines():
+        if found := re.match(r"    ([│├└─ ]*)([A-Z]\w+)(?:  |$)", line):
+            path = [*path[: len(found[1]) // 4], found[2]]
+            drawn[found[2]] = path[-2] if len(path) > 1 else "Exception"
+    classes = {cls for cls in vars(errors).values() if isinstance(cls, type) and issubclass(cls, ImgeditError)}
+    assert drawn == {cls.__name__: cls.__base__.__name__ for cls in classes if cls.__base__}
+
+
+def test_every_error_that_may_pass_later_is_a_try_later() -> None:
+    assert issubclass(DeadlineExceeded, TryLater)
+    for cls in (EditCancelled, InternalError):
+        assert not issubclass(cls, TryLater | RequestError)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, ImageOps
 
-from imgedit.image_source import read_source
+from imgedit.image_source import read_source, several
 
 RGB = np.random.default_rng(1).integers(0, 256, (5, 7, 3), np.uint8)
 
@@ -97,6 +97,47 @@ def test_an_array_keeps_its_pixels(array: np.ndarray[Any, Any], pixels: np.ndarr
 def test_what_is_no_picture_is_refused_by_the_options_name(source: Any, words: str) -> None:
     with pytest.raises(TypeError, match=words):
         read_source(source, "mask")
+
+
+def closed_image() -> Image.Image:
+    image = Image.open(io.BytesIO(encoded(Image.fromarray(RGB))))
+    image.close()
+    return image
+
+
+def truncated_image() -> Image.Image:
+    return Image.open(io.BytesIO(encoded(Image.new("RGB", (64, 64)), "JPEG")[:-20]))
+
+
+def closed_file() -> io.BytesIO:
+    file = io.BytesIO(b"x")
+    file.close()
+    return file
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (closed_image, r"mask: the PIL\.Image cannot be read; its file is closed, truncated or damaged"),
+        (truncated_image, r"mask: the PIL\.Image cannot be read; .*truncated"),
+        (closed_file, "mask: the file cannot be read: I/O operation on closed file"),
+    ],
+)
+def test_a_picture_that_gives_no_data_is_refused_by_the_options_name(make: Any, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        read_source(make(), "mask")
+
+
+@pytest.mark.parametrize(
+    "one", ["a.jpg", b"x", Path("a.jpg"), io.BytesIO(b"x"), RGB, Image.fromarray(RGB), {"image": b"x"}, None, 3]
+)
+def test_one_picture_is_no_list_of_pictures(one: Any) -> None:
+    with pytest.raises(TypeError, match=f"^references must be a list of pictures, is {type(one).__name__}$"):
+        several("references", one)
+
+
+def test_any_iterable_of_pictures_is_a_list() -> None:
+    assert several("images", (name for name in ("a", "b"))) == several("images", ("a", "b")) == ["a", "b"]
 
 
 def test_the_client_imports_neither_pillow_nor_numpy() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from imgedit import EditResult
+from imgedit import EditResult, EditStatus
 from imgedit.v1 import edit_pb2
 
 
@@ -66,7 +66,7 @@ def test_a_notebook_shows_the_picture() -> None:
 
 
 @pytest.mark.parametrize(
-    ("format", "name"), [("PNG", "a.png"), ("JPEG", "a.JPG"), ("WEBP", "below/a.webp"), ("PNG", "a")]
+    ("format", "name"), [("PNG", "a.png"), ("JPEG", "a.JPG"), ("JPEG", "a.jfif"), ("WEBP", "below/a.webp")]
 )
 def test_it_is_saved_as_it_came(tmp_path: Path, format: str, name: str) -> None:
     made = result(format)
@@ -76,6 +76,21 @@ def test_it_is_saved_as_it_came(tmp_path: Path, format: str, name: str) -> None:
 
 
 def test_a_name_of_another_format_is_refused_with_what_to_ask_for(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"is a PNG file; .* output=Output\(format='jpeg'\)"):
+    with pytest.raises(ValueError, match=r"is a PNG file; .* end in \.png, or ask for output=Output\(format='jpeg'\)"):
         result().save(tmp_path / "a.jpg")
+    for name in ("a.tif", "a", "a.", ".png"):
+        with pytest.raises(ValueError, match=r"is a JPEG file; its name must end in \.jpg or \.jpeg or \.jfif$"):
+            result("JPEG").save(tmp_path / name)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_is_no_place_for_a_result(tmp_path: Path) -> None:
+    with pytest.raises(IsADirectoryError, match="is a folder; name a file in it"):
+        result().save(tmp_path)
+    with pytest.raises(IsADirectoryError):
+        result().save("./")
+
+
+def test_a_result_can_be_a_key() -> None:
+    assert {result(): 1}[result()] == 1
+    assert {EditStatus("one", "succeeded", result=result()): 1}

@@ -1,4 +1,4 @@
-"""Pictures in answers, results behind URLs, and what a file says of its transparency."""
+"""Pictures in responses, result URLs, and declared transparency."""
 
 from __future__ import annotations
 

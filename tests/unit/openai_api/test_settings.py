@@ -1,4 +1,4 @@
-"""Settings that would let strangers in, or tokens out, stop the start and are named."""
+"""Settings with an open port or unencrypted tokens stop the start and are named."""
 
 from __future__ import annotations
 

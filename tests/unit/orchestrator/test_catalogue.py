@@ -36,12 +36,24 @@ def faults_of(path: Path) -> list[str]:
     return str(caught.value).splitlines()
 
 
-def test_the_shipped_file_has_the_guides_experiments() -> None:
+def test_the_shipped_file_has_the_guides_experiments_and_the_cut_out() -> None:
     loaded = experiments.load_catalogue(SHIPPED)
     assert {e.id: [f.id for f in e.features] for e in loaded.experiments} == {
         "ben2_flux_fill": ["inpainting", "outpainting"],
         "ben2_qwen_image": ["appearance_editing", "semantic_editing", "text_editing", "multi_image_editing"],
+        "ben2": ["background_removal"],
     }
+
+
+def test_every_shipped_feature_is_a_task_in_both_languages_with_examples_where_it_reads_a_prompt() -> None:
+    loaded = experiments.load_catalogue(SHIPPED).experiments
+    features = [feature for experiment in loaded for feature in experiment.features]
+    for feature in features:
+        assert set(feature.task) == {"ko", "en"}, feature.id
+        assert all(set(example) == {"ko", "en"} for example in feature.examples), feature.id
+        assert bool(feature.examples) == (feature.prompt_stage is not None), feature.id
+    for language in ("ko", "en"):
+        assert len({feature.task[language] for feature in features}) == len(features)
 
 
 def other_timeout(tmp_path: Path) -> Path:
@@ -57,7 +69,8 @@ def test_the_guides_own_file_loads_unchanged(tmp_path: Path, caplog: pytest.LogC
     assert loaded.timeout_seconds == 300
     assert experiments.load_catalogue(other_timeout(tmp_path)).timeout_seconds == 42
     assert "base_url" in caplog.text
-    for ours, theirs in zip(shipped.experiments, loaded.experiments, strict=True):
+    assert [theirs.id for theirs in loaded.experiments] == ["ben2_flux_fill", "ben2_qwen_image"]
+    for ours, theirs in zip(shipped.experiments, loaded.experiments, strict=False):
         assert (ours.id, ours.name, ours.description) == (theirs.id, theirs.name, theirs.description)
         assert ours.features == theirs.features
     assert loaded.experiments[0].models[0].path == "/mnt/data4/models/BEN2"
@@ -122,12 +135,20 @@ FEATURE = "experiments.0.features.0"
             ".extend.size",
             "there are direction_fraction, feather",
         ),
+        ('task: {ko: "배경 바꾸기"', 'task: {Korean: "배경 바꾸기"', "task.Korean", "should match pattern"),
+        ('task: {ko: "배경 바꾸기"', f'task: {{ko: "{"배" * 41}"', "task.ko", "at most 40 characters"),
+        (
+            "          - segment  # paints nothing",
+            "          - segment\n        examples: [{ko: x}]  # paints nothing",
+            ".examples",
+            "no stage reads the request's prompt",
+        ),
     ],
 )
 def test_a_fault_is_named_by_file_line_and_field(tmp_path: Path, old: str, new: str, field: str, said: str) -> None:
     path = edited(tmp_path, (old, new))
     [fault] = faults_of(path)
-    assert fault.startswith(f"{path}:{line_of(path, new.strip())}: ")
+    assert fault.startswith(f"{path}:{line_of(path, new.splitlines()[-1].strip())}: ")
     assert field in fault.split(": ")[1]
     assert said in fault
 

@@ -1,4 +1,7 @@
-"""ComfyUI workflows as experiments: what is made of ours, and what is refused, by node, field, value and range."""
+"""ComfyUI workflows as experiments: valid ones, and rejected ones.
+
+A rejection names node, field, value and range.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +52,7 @@ def feature(nodes: Workflow, tmp_path: Path, save_node: str | None = None) -> Fe
 
 
 def with_inputs(name: str, node: str, **inputs: Any) -> Workflow:
-    """A workflow of ours in which some inputs of a node are others."""
+    """A test workflow with changed inputs of a node."""
     found = workflow(name)
     found[node]["inputs"].update(inputs)
     return found
@@ -247,7 +250,7 @@ def test_what_no_chain_does_is_refused_by_node_field_value_and_range(nodes: Work
         (b'{"nodes": [], "links": [], "version": 0.4}', '"Workflow > Export (API)"'),
         (b"\x89PNG\r\n\x1a\n", "is a picture"),
         (b"\xff\xfe{", "is not UTF-8 text: byte 0"),
-        (b'{"1": NaN}', "NaN is no number"),
+        (b'{"1": NaN}', "NaN is not a number"),
         (b'{"1": ' + b"9" * 5000 + b"}", "thousands of digits"),
         (b"[" * 100_000, "nested too deep"),
         (b'{"1": {}, "1": {}}', '"1" stands twice'),
@@ -376,7 +379,10 @@ def test_the_kept_picture_may_be_laid_on_top(tmp_path: Path) -> None:
 
 
 def test_no_workflow_ends_otherwise_than_by_an_experiment_or_a_refusal(tmp_path: Path) -> None:
-    """Nodes deleted, rewired, renamed and filled with what nobody expects: from a fixed seed, so it fails again."""
+    """Nodes deleted, rewired, renamed and filled with unexpected values.
+
+    A fixed seed makes failures repeatable.
+    """
     draw = random.Random(20)
     known = [workflow(path.stem) for path in sorted(DATA.glob("*.json"))]
     kinds = sorted({node["class_type"] for nodes in known for node in nodes.values()} | {"Reroute", "PrimitiveInt"})

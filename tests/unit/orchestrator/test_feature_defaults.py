@@ -1,4 +1,4 @@
-"""What a feature's own defaults, margins and mask options do to a request that leaves them unset."""
+"""A feature's defaults, margins and mask options for unset fields of a request."""
 
 from __future__ import annotations
 

@@ -74,6 +74,7 @@ def test_recommended_ranges_are_the_guides() -> None:
         "semantic_editing": ((25, 35), (3.0, 7.0), (0.7, 0.9)),
         "text_editing": ((20, 30), (3.0, 5.0), (0.5, 0.7)),
         "multi_image_editing": (),
+        "background_removal": (),
     }
 
 
@@ -85,4 +86,5 @@ def test_a_feature_needs_the_services_without_which_its_defaults_fail() -> None:
         "semantic_editing": ["qwen_edit"],
         "text_editing": ["segmentation", "qwen_edit"],
         "multi_image_editing": ["qwen_edit"],
+        "background_removal": ["segmentation"],
     }

@@ -14,6 +14,7 @@ from packaging.version import Version
 from imgedit import installation
 from imgedit.errors import SettingsError
 from imgedit.local import gateway
+from imgedit.weights import pull
 
 ROOT = Path(__file__).parents[3]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -80,6 +81,10 @@ def test_every_extra_that_code_advises_to_install_exists() -> None:
     texts = [path.read_text(encoding="utf-8") for path in tracked() if path.suffix == ".py" and path.exists()]
     advised = {extra for text in texts for extra in re.findall(r"to_install\(['\"]([\w-]+)['\"]\)", text)}
     assert {"models", "studio", "tracing"} <= advised <= set(PROJECT["optional-dependencies"])
+
+
+def test_the_wheels_advice_on_pulling_is_what_the_extra_names() -> None:
+    assert PROJECT["optional-dependencies"]["models"] == [pull.LIBRARY]
 
 
 def test_this_checkout_has_the_servers() -> None:

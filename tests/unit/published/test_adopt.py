@@ -1,4 +1,7 @@
-"""`imgedit models adopt`: ComfyUI's files of the published sizes, as headers, become folders that the services read."""
+"""`imgedit models adopt` makes folders that the services read.
+
+Its input are ComfyUI's files of the published sizes, as headers.
+"""
 
 from __future__ import annotations
 
@@ -136,7 +139,10 @@ def comfyui(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def write_tokenizers(comfy: Path) -> None:
-    """Small vocabularies where ComfyUI has its tokenizers, with configurations that are not ours."""
+    """Write small vocabularies into ComfyUI's tokenizer folders.
+
+    Their configurations differ from the published ones.
+    """
     clip = comfy / "sd1_tokenizer"
     clip.mkdir(parents=True)
     (clip / "vocab.json").write_text(json.dumps(tokenizers.clip().get_vocab()))

@@ -1,4 +1,7 @@
-"""Single files of the original layouts, in full precision and in 8-bit floats, load as the folders that they are of."""
+"""Single files of the original layouts load like the model's folder.
+
+In full precision and in 8-bit floats.
+"""
 
 from __future__ import annotations
 
@@ -172,7 +175,10 @@ def test_qwen_paints_the_same_from_comfyuis_files(prefix: str, tmp_path: Path) -
 
 @pytest.fixture(scope="module")
 def fp8_flux(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Path, Path]]:
-    """A folder with a transformer in 8-bit floats under original names, and one with the dense numbers of that."""
+    """A folder with a transformer in 8-bit floats, and one with its dense numbers.
+
+    The 8-bit file has the original names.
+    """
     made: dict[str, tuple[Path, Path]] = {}
 
     def make(kind: str) -> tuple[Path, Path]:

@@ -1,4 +1,4 @@
-"""Folders that another library has quantised: refused by the name of what is missing, else left to their library."""
+"""Pre-quantised folders: rejected if a library is missing, else loaded by it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Checkpoints in the published layouts, small: tokenizers, the processor's bounds, CLIP's end mark, FLUX's VAE."""
+"""Small checkpoints in the published layouts.
+
+Tokenizers, the processor's bounds, CLIP's end mark, FLUX's VAE.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,10 @@ def change(path: Path, **values: Any) -> None:
 
 
 def publish_clip_tokenizer(folder: Path) -> None:
-    """vocab.json, merges.txt and the published configuration, with the ids of the small vocabulary."""
+    """vocab.json, merges.txt and the published configuration.
+
+    The ids are the small vocabulary's.
+    """
     vocabulary = tokenizers.clip().get_vocab()
     shutil.rmtree(folder)
     shutil.copytree(published.FLUX / "tokenizer", folder)
@@ -53,7 +59,10 @@ def publish_clip_tokenizer(folder: Path) -> None:
 
 
 def publish_qwen_tokenizer(folder: Path) -> None:
-    """vocab.json, merges.txt and added tokens behind the vocabulary, under the ids that the demo's model knows."""
+    """vocab.json, merges.txt and added tokens behind the vocabulary.
+
+    The ids are the demo model's.
+    """
     whole = json.loads((folder / "tokenizer.json").read_text())
     marks = {entry["content"]: entry["id"] for entry in whole["added_tokens"]}
     vocabulary = {text: number for text, number in whole["model"]["vocab"].items() if text not in marks}
@@ -135,8 +144,10 @@ def clip_folder(target: Path, **config: Any) -> Path:
 
 
 def test_clips_published_end_mark_2_means_the_highest_id_and_is_pooled(tmp_path: Path) -> None:
-    """The published configuration has eos_token_id 2, which no prompt ends with: transformers then looks for the
-    highest id of a row, which is the first end mark."""
+    """The published configuration has eos_token_id 2, which no prompt ends with.
+
+    Transformers then looks for the highest id of a row, which is the first end mark.
+    """
     end = len(tokenizers.clip()) - 1
     ids = torch.tensor([[end - 1, 5, 6, 7, end, end, end, end], [end - 1, 5, 9, end, end, end, end, end]])
     old = load_network(CLIPTextModel, clip_folder(tmp_path / "old", eos_token_id=2, bos_token_id=0), torch.float32)
@@ -148,7 +159,7 @@ def test_clips_published_end_mark_2_means_the_highest_id_and_is_pooled(tmp_path:
 
 
 def published_vae(folder: Path, *, old_names: bool) -> AutoencoderKL:
-    """A small VAE with attention in the middle, as the published one has; its weights are in the folder."""
+    """A small VAE with attention in the middle, as published; saved to the folder."""
     config = json.loads((published.FLUX / "vae" / "config.json").read_text())
     small = {"block_out_channels": [8, 8, 16, 16], "layers_per_block": 1, "norm_num_groups": 4}
     torch.manual_seed(3)

@@ -1,4 +1,7 @@
-"""Networks of the published configurations, without weights: what is in them, under which names, in how many bytes."""
+"""Networks of the published configurations, without weights.
+
+Their tensors, names and sizes.
+"""
 
 from __future__ import annotations
 
@@ -109,7 +112,10 @@ def test_the_published_names_of_text_encoders_are_the_networks(
 
 
 def test_qwens_old_configuration_and_the_new_one_give_the_same_network(tmp_path: Path) -> None:
-    """Before transformers 4.52 the language model's sizes stood beside the vision model's, not in `text_config`."""
+    """The language model's sizes moved to `text_config` in transformers 4.52.
+
+    Before, they were beside the vision model's.
+    """
     new = json.loads((published.QWEN / "text_encoder" / "config.json").read_text())
     old = {key: value for key, value in new.items() if key != "text_config"}
     (tmp_path / "config.json").write_text(json.dumps(old))

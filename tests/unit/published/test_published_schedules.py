@@ -1,4 +1,4 @@
-"""Noise levels of the published schedulers against the formulas of the papers, written out by hand."""
+"""Published noise levels against the papers' formulas, written out by hand."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def shifted(level: float, mu: float) -> float:
 
 
 def mu(tokens: int, low: tuple[int, float], high: tuple[int, float]) -> float:
-    """On the line through (tokens, shift) of two anchors, which goes on beyond them."""
+    """The line through two anchors (tokens, shift), also beyond them."""
     slope = (high[1] - low[1]) / (high[0] - low[0])
     return low[1] + slope * (tokens - low[0])
 
@@ -32,7 +32,7 @@ def flux(steps: int, tokens: int) -> list[float]:
 
 
 def qwen(steps: int, tokens: int) -> list[float]:
-    """The same shift with other anchors; then the levels are stretched so that the last one is 0.02."""
+    """The same shift with other anchors, stretched so that the last level is 0.02."""
     shift = mu(tokens, (256, 0.5), (8192, 0.9))
     levels = [shifted(1.0 - i / steps, shift) for i in range(steps)]
     if steps > 1:

@@ -1,4 +1,4 @@
-"""Weights are read tensor by tensor: the host never holds a second copy of a network."""
+"""Weights are read tensor by tensor, without a second copy of a network in memory."""
 
 from __future__ import annotations
 
@@ -28,13 +28,16 @@ M_MMAP_THRESHOLD = -3
 
 @pytest.fixture(scope="module", autouse=True)
 def _returned_at_once() -> None:
-    """Large blocks are the allocator's to keep no longer, as in the services: what is freed is not counted."""
+    """Let the allocator return large blocks at once, as in the services.
+
+    Freed memory is then not counted.
+    """
     assert ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, MB) == 1
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A text encoder of 268 MB in bfloat16, all zeros: the file is a header and a hole."""
+    """A text encoder of 268 MB in bfloat16, all zeros: a header and a hole."""
     target = tmp_path_factory.mktemp("large")
     config = T5Config(
         vocab_size=128, d_model=1024, d_kv=64, d_ff=4096, num_layers=8, num_heads=16, feed_forward_proj="gated-gelu"
@@ -48,7 +51,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def anonymous() -> int:
-    """Bytes of this process that are no part of a file."""
+    """Bytes of this process that do not belong to a file."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon:"))
 

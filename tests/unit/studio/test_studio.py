@@ -9,6 +9,7 @@ import io
 import re
 import zipfile
 from dataclasses import fields, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,10 @@ from imgedit.imaging import images
 from imgedit.imaging.decode_pool import Decoders
 from imgedit.v1 import edit_pb2
 from studio import __main__ as start
-from studio import input_images, settings
-from studio.batch_zip import BatchZip
+from studio import batch as batches
+from studio import input_images, repainted, settings
+from studio.batch import Batch
+from studio.catalogue import Form
 from studio.request_guard import Door, is_own_page
 from studio.runs import Result, Task
 from studio.settings import Settings
@@ -203,6 +206,31 @@ def test_a_brush_that_painted_nothing_is_no_mask() -> None:
     assert input_images.mask_at(png(Image.new("RGB", (80, 60))), (800, 600), max_side=800) is None
 
 
+def test_a_mask_of_the_server_is_shown_in_red_and_is_a_layer_for_the_brush() -> None:
+    mask = Image.new("L", (40, 20))
+    mask.paste(255, (0, 0, 20, 20))
+    layer = Image.open(io.BytesIO(input_images.layer(png(mask), 20)))
+    assert layer.size == (20, 10)
+    assert (np.asarray(layer.getchannel("A"))[5, [2, 17]] == [255, 0]).all()
+    view = input_images.webp(Image.new("RGB", (80, 40), "white"))
+    red, white = np.asarray(decoded(input_images.reddened(view, png(mask)))).astype(int)[20, [10, 70]]
+    assert red[0] - red[1] > 80
+    assert white.min() > 240
+    whole = np.asarray(decoded(input_images.reddened(view, None))).astype(int)
+    assert (whole[..., 0] - whole[..., 1] > 80).all()
+
+
+def test_the_question_for_a_mask_takes_as_few_steps_as_the_ranges_allow() -> None:
+    steps = edit_pb2.ParameterSpec(name="steps", range={"min": 10, "max": 50})
+    strength = edit_pb2.ParameterSpec(name="strength", range={"min": 0, "max": 1})
+    prompt = edit_pb2.ParameterSpec(name="prompt")
+    form = Form(edit_pb2.Experiment(id="a"), edit_pb2.Feature(id="b", parameters=[steps, strength, prompt]))
+    assert repainted._one_step(form) == {"prompt": repainted.PROMPT, "steps": 10, "strength": 0.01}
+    strength.range.min = 0.5
+    form = Form(edit_pb2.Experiment(id="a"), edit_pb2.Feature(id="b", parameters=[strength]))
+    assert repainted._one_step(form) == {"strength": 0.5}
+
+
 def test_samples_are_the_pictures_of_a_folder(tmp_path: Path) -> None:
     (tmp_path / "b.png").write_bytes(png(Image.new("RGB", (40, 40))))
     (tmp_path / "a.jpg").write_bytes(b"broken")
@@ -230,7 +258,6 @@ def test_every_text_that_the_code_asks_for_exists_and_every_text_is_asked_for() 
         "brush",
         "choice",
         "description",
-        "examples",
         "mask",
         "name",
         "negative",
@@ -308,22 +335,41 @@ def test_streamlit_is_told_its_address_and_to_send_no_statistics() -> None:
     assert options["server.maxUploadSize"] == 64
 
 
-def test_a_zip_keeps_every_result_and_lets_go_of_its_pictures() -> None:
-    zipped = BatchZip()
-    for _ in range(2):
-        zipped.add(_finished("gym.png", png(Image.new("RGB", (20, 20)))))
-    task = _finished("park.png", b"RIFFxxxxWEBP")
-    zipped.add(task)
-    with zipfile.ZipFile(io.BytesIO(zipped.read())) as read:
-        assert read.namelist() == ["gym-inpainting-7.png", "gym-inpainting-7-2.png", "park-inpainting-7.webp"]
+def test_a_zip_has_every_result_in_the_order_of_the_upload_and_tasks_drop_their_images() -> None:
+    tasks = [
+        _finished("park.png", b"RIFFxxxxWEBP"),
+        *(_finished("gym.png", png(Image.new("RGB", (20, side)))) for side in (20, 30)),
+    ]
+    batch = Batch(tasks, "imgedit.zip")
+    for task in reversed(tasks):
+        batch.keep(task)
+    with zipfile.ZipFile(io.BytesIO(batch.zipped())) as read:
+        assert read.namelist() == ["park-inpainting-7.webp", "gym-inpainting-7.png", "gym-inpainting-7-2.png"]
+        assert decoded(read.read("gym-inpainting-7-2.png")).size == (20, 30)
         assert read.testzip() is None
-    assert task.result is not None
-    assert task.result.answer.output_image == b"RIFF"
-    assert task.result.file_name == "park-inpainting-7.webp"
+    assert batch.picture(tasks[0]) == b"RIFFxxxxWEBP"
+    assert tasks[0].result is not None
+    assert not tasks[0].result.answer.output_image[4:]
+
+
+def test_another_try_takes_the_place_of_the_edit_that_failed() -> None:
+    first, last = _finished("a.png", b"RIFF1"), _finished("c.png", b"RIFF3")
+    failed = replace(_finished("b.png", b""), result=None, error=QueueFull("full"), values={"prompt": "a gym"})
+    batch = Batch([first, failed, last], "imgedit.zip")
+    assert batch.unfinished == [failed]
+    [renewed] = batch.again(batch.unfinished)
+    assert batch.tasks == [first, renewed, last]
+    assert (renewed.source, renewed.options, renewed.values) == (failed.source, failed.options, {"prompt": "a gym"})
+    assert renewed.request_id != failed.request_id
+    assert renewed.state == "waiting"
+
+
+def test_the_name_of_a_zip_tells_the_feature_and_the_time() -> None:
+    assert batches.zip_name("inpainting", datetime(2026, 3, 9, 7, 5)) == "imgedit-inpainting-20260309-0705.zip"
 
 
 def _finished(name: str, output: bytes) -> Task:
     source = input_images.open_image(name, png(Image.new("RGB", (20, 20))))
-    answer = edit_pb2.EditResponse(output_image=output, seed=7, effective={"feature_id": "inpainting"})
+    answer = edit_pb2.EditResponse(output_image=output, seed=7, effective={"feature_id": "inpainting", "steps": 28})
     result = Result(1, source, {"experiment": "ben2_flux_fill"}, answer, b"", b"", b"", None, None)
     return Task(source, {"experiment": "ben2_flux_fill"}, result=result)

@@ -131,7 +131,7 @@ def test_uploads_that_are_remembered_are_bounded_in_bytes(monkeypatch: pytest.Mo
 
 def result_of(source: InputImage) -> Result:
     answer = edit_pb2.EditResponse(output_image=b"y" * 100)
-    return Result(1, source, {}, answer, before=b"b", after=b"a", thumb=b"", cutout=None, mask=None)
+    return Result(1, source, {"experiment": "x"}, answer, before=b"b", after=b"a", thumb=b"", cutout=None, mask=None)
 
 
 def uploaded(id: str, size: int) -> UploadedFile:

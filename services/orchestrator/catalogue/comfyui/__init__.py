@@ -1,4 +1,4 @@
-"""ComfyUI workflows as experiments: a file in, a checked graph, a plan of the chain, and YAML with its reasons.
+"""Import ComfyUI workflows as experiments.
 
-Runs no workflow and calls no ComfyUI.
+A file is read, its graph checked, the chain planned, and the plan written as YAML with reasons.
 """

@@ -1,6 +1,6 @@
-"""The one door for workflow files: untrusted bytes in, nodes with links out, everything else refused.
+"""Read untrusted workflow files into nodes with links; reject everything else.
 
-Knows JSON and the form of ComfyUI's API format, not what a node does.
+This module knows JSON and the form of ComfyUI's API format, not the meaning of nodes.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MAX_NAME = 200
 """Characters of an id, a class, a title or an input's name."""
 
 MAX_FAULTS = 20
-"""Faults that are told at once."""
+"""Faults that are reported at once."""
 
 EXPORT_ADVICE = (
     'save it in API format: in ComfyUI choose "Workflow > Export (API)"; older versions show "Save (API Format)" once '
@@ -39,7 +39,7 @@ class WorkflowError(SettingsError):
 
 @dataclass(frozen=True)
 class Link:
-    """What an input takes from another node: the node's id, and the number of its output."""
+    """An input's link to another node: the node's id, and the number of its output."""
 
     node: str
     output: int
@@ -60,7 +60,10 @@ class Node:
 
 
 def plain(text: str) -> str:
-    """A text from the file for a comment or a terminal: without control characters, line ends, marks of direction."""
+    """A text from the file, safe for a comment or a terminal.
+
+    Control characters, line ends and marks of direction are escaped.
+    """
     return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode("ascii") for sign in text)
 
 
@@ -80,7 +83,10 @@ def shown_value(value: object) -> str:
 
 
 def read_workflow(path: Path) -> dict[str, Node]:
-    """The nodes of a workflow file by id. Raises `WorkflowError` with a line for each fault."""
+    """The nodes of a workflow file by id.
+
+    Raises `WorkflowError` with a line for each fault.
+    """
     try:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
@@ -90,7 +96,10 @@ def read_workflow(path: Path) -> dict[str, Node]:
 
 
 def parse(data: bytes) -> dict[str, Node]:
-    """The nodes of a workflow by id. Raises `WorkflowError` with a line for each fault."""
+    """The nodes of a workflow by id.
+
+    Raises `WorkflowError` with a line for each fault.
+    """
     content = _json(data)
     if not isinstance(content, dict):
         raise WorkflowError(
@@ -140,7 +149,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise WorkflowError(f"is not JSON: {name} is no number")
+    raise WorkflowError(f"is not JSON: {name} is not a number")
 
 
 def _node(id: str, value: Any, faults: list[str]) -> Node:
@@ -194,7 +203,7 @@ def _bad_texts(node: Node) -> list[str]:
         if len(text) > MAX_CHARACTERS
     ]
     lone = [name for name, text in {**named, **values}.items() if any("\ud800" <= sign <= "\udfff" for sign in text)]
-    return [*long, *(f"{plain(name)}: holds half of a UTF-16 pair, which is no character" for name in lone)]
+    return [*long, *(f"{plain(name)}: holds half of a UTF-16 pair, which is not a character" for name in lone)]
 
 
 def bounded(message: str) -> list[str]:

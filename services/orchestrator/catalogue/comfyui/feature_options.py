@@ -1,4 +1,7 @@
-"""The parts of a plan that one pass decides: options of its stages, its ranges, the feature's id."""
+"""The parts of a plan that one pass decides.
+
+Options of its stages, its ranges, and the feature's id.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,7 @@ def requires_mask(passes: tuple[PaintPass, ...], *, own: bool) -> Choice:
 
 
 def mask_options(mask: Mask) -> dict[str, Choice]:
-    """The options of the mask stage; those of the caller's own mask lie deeper."""
+    """The options of the mask stage; `own` holds those for the caller's mask."""
     numbers = {
         "threshold": (mask.threshold, mask_nodes.NEUTRAL_THRESHOLD),
         "grow_px": (mask.grow_px, 0),
@@ -62,7 +65,10 @@ def mask_options(mask: Mask) -> dict[str, Choice]:
 
 
 def paint_options(paint_pass: PaintPass, *, is_last: bool) -> dict[str, Choice]:
-    """What stands in the chain itself: all of a pass whose prompt is not the request's, and Qwen's own options."""
+    """The options in the chain itself.
+
+    All values of a pass whose prompt is not the request's, and Qwen's special options.
+    """
     options: dict[str, Choice] = {}
     if paint_pass.stage_kind == "qwen_edit":
         if paint_pass.references:

@@ -1,6 +1,7 @@
-"""A workflow as a graph: links followed backwards through reroutes and primitives, values read and judged.
+"""A workflow as a graph, with checked values.
 
-Knows the classes of nodes by their table; not what they become.
+Links are followed backwards through reroutes and primitives. Nodes' classes come from a table; what nodes become is
+decided elsewhere.
 """
 
 from __future__ import annotations
@@ -17,7 +18,10 @@ MAX_FED = 5
 
 
 class Graph:
-    """The nodes of a workflow. What is wrong raises `WorkflowError`, which names node, field and value."""
+    """The nodes of a workflow.
+
+    A fault raises `WorkflowError`, which names node, field and value.
+    """
 
     def __init__(self, nodes: Mapping[str, Node]) -> None:
         self._nodes = nodes
@@ -28,7 +32,10 @@ class Graph:
         return [*self._nodes.values()]
 
     def end(self, chosen: str | None) -> Node:
-        """The node that saves the result; `chosen`: its id, where a workflow saves several pictures."""
+        """The node that saves the result.
+
+        chosen: its id, where a workflow saves several pictures.
+        """
         if chosen is not None:
             return self._chosen_end(chosen)
         saves = [node for node in self._nodes.values() if node.kind == "SaveImage"]
@@ -39,13 +46,13 @@ class Graph:
         if len(results) > 1 and len(painted) != 1:
             names = ", ".join(shown_value(node.id) for node in saves)
             raise WorkflowError(
-                f"there are {len(saves)} SaveImages with pictures of their own: nodes {names}; say with --save-node ID "
+                f"there are {len(saves)} SaveImages of different pictures: nodes {names}; say with --save-node ID "
                 "which one saves the result"
             )
         return painted[0] if painted else next(iter(results.values()))
 
     def _without_save(self) -> Iterator[str]:
-        """What a workflow without a SaveImage lacks; the nodes that would be refused besides."""
+        """Faults of a workflow without a SaveImage, and of its unknown nodes."""
         previews = [node for node in self._nodes.values() if node.kind == "PreviewImage"]
         hint = f", or name a PreviewImage with --save-node {plain(previews[0].id)}" if previews else ""
         yield f"there is no SaveImage, from which a workflow is read backwards; add one{hint}"
@@ -60,7 +67,7 @@ class Graph:
         return node
 
     def _origin(self, end: Node) -> tuple[str, int] | None:
-        """What a node saves, as far as it is linked."""
+        """The origin of a node's picture; None if it is not linked."""
         found = self.source(end, "images")
         return (found[0].id, found[1]) if found else None
 
@@ -72,7 +79,10 @@ class Graph:
         return (node for node in self._nodes.values() if node.kind in ENDS and node is not end)
 
     def behind(self, end: Node) -> list[Node]:
-        """A node and all that it depends on, in the file's order. Raises for links to nowhere and for cycles."""
+        """A node and its dependencies, in the file's order.
+
+        Raises for links to nowhere and for cycles.
+        """
         faults: list[str] = []
         state = {end.id: "open"}
         stack = [(end, self._links(end, faults))]
@@ -104,7 +114,7 @@ class Graph:
                 yield name, link
 
     def check(self, end: Node) -> None:
-        """Raise for every node behind `end` that is not known, or whose inputs are not those of its class."""
+        """Raise for unknown nodes behind `end`, and for wrong inputs of known ones."""
         nodes = self.behind(end)
         faults = [fault for node in nodes for fault in self._unknown(node, nodes)]
         faults = faults or [fault for node in nodes for fault in self._wrong_inputs(node)]
@@ -152,7 +162,7 @@ class Graph:
                 yield f"{node}: inputs: must hold one link, hold {len(links)}"
 
     def _wrong_type(self, link: Link, type: Type) -> str | None:
-        """What is wrong with the end of a link where a `type` is taken."""
+        """The fault of a link where a `type` is required."""
         node, output = self._followed(link)
         kind = KINDS.get(node.kind)
         if kind is None:
@@ -172,13 +182,13 @@ class Graph:
         while is_reroute(node.kind):
             inner = next((value for value in node.inputs.values() if isinstance(value, Link)), None)
             if inner is None or inner.node not in self._nodes or inner.node in seen:
-                break  # told as a fault of its own
+                break  # reported as a separate fault
             node, output = self._nodes[inner.node], inner.output
             seen.add(node.id)
         return node, output
 
     def strange_inputs(self, end: Node) -> Iterator[str]:
-        """A note for each input of a known node that its class is not known to have; ComfyUI passes over them, too."""
+        """A note for each unknown input of a known node; ComfyUI ignores them, too."""
         for node in self.behind(end):
             kind = KINDS.get(node.kind)
             if kind is None:
@@ -207,7 +217,7 @@ class Graph:
         return found
 
     def value(self, node: Node, name: str) -> Any:
-        """The value of an input, also of one that is linked to a primitive; None where it is missing."""
+        """The value of an input, or of its linked primitive; None if it is missing."""
         found = node.inputs.get(name)
         if not isinstance(found, Link):
             return found
@@ -255,7 +265,7 @@ class Graph:
         raise self.refused(node, name, f"must be {needed}, is {shown_value(value)}")
 
     def refused(self, node: Node, name: str, message: str) -> WorkflowError:
-        """What is raised for an input."""
+        """The error for an input."""
         return WorkflowError(f"{node}: {_named(name)}: {message}")
 
 

@@ -1,4 +1,4 @@
-"""Where pixels come from: the caller's picture, scaled, padded, cut out, or painted by passes before."""
+"""The origin of pixels: the caller's picture, scaled, padded, cut out or painted."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ImagePath:
-    """A picture on its way to a model. load: the LoadImage at its beginning; scales: from the beginning on."""
+    """A picture on its way to a model.
+
+    load: the LoadImage at its beginning. scales: in order from there.
+    """
 
     load: Node
     passes: tuple[PaintPass, ...] = ()

@@ -1,4 +1,7 @@
-"""A workflow file as a catalogue file, checked by the catalogue itself before anybody sees it."""
+"""Convert a workflow file to a catalogue file.
+
+The catalogue itself checks the result before it is returned.
+"""
 
 from __future__ import annotations
 

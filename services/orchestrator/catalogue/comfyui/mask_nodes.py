@@ -1,4 +1,4 @@
-"""Where a mask comes from, and what is done to it, in the order in which a chain does it."""
+"""The origin of a mask, and its processing in the order of a chain."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MASK_IMAGE = 2
 
 @dataclass(frozen=True)
 class Mask:
-    """What is repainted.
+    """The mask of a pass.
 
     source: the node that it comes from. origin: own = the caller sends it; subject = a segmenter finds it; margins =
     padding makes it. reasons: of each option that is not the neutral one, and of the source.
@@ -46,7 +46,10 @@ class Mask:
 
 
 def read_mask(graph: Graph, node: Node, name: str) -> Mask:
-    """The mask that an input of a node takes. Raises `WorkflowError` for what a chain cannot do to one."""
+    """The mask that an input of a node takes.
+
+    Raises `WorkflowError` for a mask that a chain cannot make.
+    """
     steps: list[Node] = []
     source, _ = graph.linked(node, name)
     while source.kind in ("GrowMask", "FeatherMask", "InvertMask", "ThresholdMask"):
@@ -97,7 +100,7 @@ def of_segmenter(graph: Graph, source: Node) -> Mask:
     """A segmenter's mask, with what its own inputs do to it."""
     model = source.inputs.get("model")
     is_other = isinstance(model, str) and not model.upper().startswith("BEN")
-    finds = f"BEN2 finds the subject{f', in the place of {shown_value(model)}' if is_other else ''}"
+    finds = f"BEN2 finds the subject{f', instead of {shown_value(model)}' if is_other else ''}"
     mask = Mask(source, "subject", reasons={"source": f"{source}: {finds}"})
     if source.kind not in SEGMENTERS:
         raise WorkflowError(f"{source}: gives a mask that no stage makes")
@@ -124,16 +127,17 @@ def of_segmenter(graph: Graph, source: Node) -> Mask:
 
 
 def _worked(graph: Graph, mask: Mask, step: Node) -> Mask:
-    """The mask after one more node. A chain inverts, levels, grows and feathers, in this order."""
+    """The mask after another node.
+
+    A chain inverts, levels, grows and feathers, in this order.
+    """
     if mask.origin == "margins":
         raise graph.refused(step, "mask", f"works on the margins' mask of {mask.source}; there only feathering is done")
     if mask.feather_px:
-        raise graph.refused(step, "mask", "stands behind a node that softens the mask, which a chain does last")
+        raise graph.refused(step, "mask", "follows a node that softens the mask, which a chain does last")
     if step.kind == "InvertMask":
         if mask.grow_px:
-            raise graph.refused(
-                step, "mask", "stands behind a node that grows the mask; a chain inverts before it grows"
-            )
+            raise graph.refused(step, "mask", "follows a node that grows the mask; a chain inverts before it grows")
         return mask.inverted(f"{step}")
     if step.kind == "ThresholdMask":
         return _levelled(graph, mask, step)

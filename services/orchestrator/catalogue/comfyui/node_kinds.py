@@ -1,4 +1,4 @@
-"""ComfyUI's nodes that have a counterpart here: their outputs, and the inputs that mean something.
+"""ComfyUI's nodes that have a counterpart: their outputs and relevant inputs.
 
 Names and types only; what a node becomes is decided where the chain is read.
 """
@@ -15,7 +15,10 @@ ValueType = Literal["text", "whole", "number", "switch"]
 
 @dataclass(frozen=True)
 class Kind:
-    """One class of nodes. `values` are inputs that hold no link; an optional input may be missing."""
+    """One class of nodes.
+
+    values: inputs that hold no link. An optional input may be missing.
+    """
 
     outputs: tuple[Type, ...] = ()
     links: Mapping[str, Type] = field(default_factory=dict)
@@ -201,12 +204,15 @@ KINDS: dict[str, Kind] = {
     "SaveImage": Kind(links={"images": "IMAGE"}, without_part=("filename_prefix",)),
     "PreviewImage": Kind(links={"images": "IMAGE"}),
 }
-"""Every class of nodes that is known, by its name in a workflow; reroutes and primitives besides."""
+"""Every known class of nodes by its name in a workflow, without reroutes and primitives."""
 
 PRIMITIVES = ("PrimitiveInt", "PrimitiveFloat", "PrimitiveString", "PrimitiveStringMultiline", "PrimitiveBoolean")
 """Nodes that hold one value in `value`."""
 
 
 def is_reroute(kind: str) -> bool:
-    """Whether nodes of this class hand on their only link: the reroutes of ComfyUI and of its extensions."""
+    """Whether nodes of this class pass their only link on.
+
+    These are the reroutes of ComfyUI and of its extensions.
+    """
     return kind == "Reroute" or kind.startswith(("Reroute ", "ReroutePrimitive"))

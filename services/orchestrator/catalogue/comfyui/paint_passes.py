@@ -1,4 +1,4 @@
-"""One pass over a picture, read backwards from where its result is taken: sampler, mask, prompts, model."""
+"""Read one pass over a picture backwards: sampler, mask, prompts, model."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ MAX_SIDE = 16_384
 
 @dataclass(frozen=True)
 class PaintPass:
-    """One pass. base: what is painted over. mask: None = everywhere. composite: the node that puts kept pixels back.
+    """One pass.
 
-    negative: the text that is avoided; None = none. references: further pictures that the prompt speaks of.
+    base: the picture to paint over. mask: None = everywhere. composite: the node that restores kept pixels. negative:
+    the text to avoid; None = none. references: further pictures that the prompt mentions.
     """
 
     stage_kind: PaintKind
@@ -45,7 +46,7 @@ class PaintPass:
 
 @dataclass(frozen=True)
 class _Latents:
-    """What a sampler begins with. inpaint: the node that made it, where it also conditions."""
+    """The input of a sampler. inpaint: the node that made it, if it also conditions."""
 
     base: ImagePath
     mask: Mask | None
@@ -53,7 +54,7 @@ class _Latents:
 
 
 class Reader:
-    """Reads pictures and passes of a graph. Each is read once, however often it is used."""
+    """Reads pictures and passes of a graph, each once."""
 
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
@@ -61,7 +62,10 @@ class Reader:
         self._depth = 0
 
     def picture(self, user: Node, name: str) -> ImagePath:
-        """The picture that an input takes. Raises `WorkflowError` for one that no chain makes."""
+        """The picture that an input takes.
+
+        Raises `WorkflowError` for a picture that no chain makes.
+        """
         node, output = self._graph.linked(user, name)
         key = (node.id, output)
         if key not in self._known:
@@ -107,7 +111,7 @@ class Reader:
         return replace(picture, cutout=step)
 
     def _composited(self, node: Node) -> ImagePath:
-        """A painted picture laid over the one that it was painted from, or that one over it."""
+        """A painted picture laid over its original, or the original over it."""
         graph = self._graph
         for name in ("x", "y"):
             graph.whole(node, name, 0, 0)
@@ -147,7 +151,7 @@ class Reader:
         return "painted" if found.kind == "VAEDecode" else "other"
 
     def _painted(self, decode: Node, *, composite: Node | None, mask: Mask | None) -> ImagePath:
-        """The picture that a VAEDecode gives. mask: the one by which kept pixels are put back."""
+        """The picture of a VAEDecode. mask: the one that restores kept pixels."""
         self._depth += 1
         if self._depth > MAX_PASSES:
             raise WorkflowError(f"{decode}: a chain has at most {MAX_PASSES} passes over a picture")
@@ -306,7 +310,7 @@ def seen_by(segmenter: Node) -> str:
 
 
 def check_scale(graph: Graph, node: Node) -> None:
-    """Refuse a scaling that a chain does not undo: one that crops, or to no size at all."""
+    """Reject a scaling that a chain cannot undo: a crop, or one to no size."""
     if node.kind == "ImageScale":
         if "crop" in node.inputs and (crop := graph.text(node, "crop")) != "disabled":
             raise graph.refused(

@@ -1,4 +1,4 @@
-"""An experiment that is to be written, every decision with its reason. Plain values; knows neither nodes nor YAML."""
+"""A planned experiment in plain values, every decision with its reason."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class ModelPlan:
 
 @dataclass(frozen=True)
 class Setting:
-    """A variable that the services need for the experiment to do what the workflow did."""
+    """A variable that the services need to do the same as the workflow."""
 
     variable: str
     value: str
@@ -65,4 +65,4 @@ class ExperimentPlan:
     defaults: Mapping[str, Choice] = field(default_factory=dict)
     settings: tuple[Setting, ...] = ()
     notes: tuple[str, ...] = ()
-    """What the chain does otherwise than the workflow, and what was left out."""
+    """Differences between chain and workflow, and omitted parts."""

@@ -1,4 +1,4 @@
-"""From a graph to the plan of an experiment: which stages, in which order, with which defaults."""
+"""Plan an experiment from a graph: stages, their order and defaults."""
 
 from __future__ import annotations
 
@@ -44,7 +44,10 @@ MAX_LEFT_OUT = 20
 
 
 def plan_experiment(graph: Graph, end: Node) -> ExperimentPlan:
-    """The experiment that a workflow stands for. Raises `WorkflowError` for what no chain does."""
+    """The experiment of a workflow.
+
+    Raises `WorkflowError` for a workflow that no chain can do.
+    """
     graph.check(end)
     source, output = graph.linked(end, "images")
     if source.kind in SEGMENTERS and output == 0:
@@ -108,7 +111,10 @@ class _Builder:
         )
 
     def _check_result(self, result: ImagePath) -> None:
-        """A result is of the picture's own size: scaling it back is left out, and any other scaling is refused."""
+        """Check that the result has the picture's own size.
+
+        Scaling back to it is left out; any other scaling is rejected.
+        """
         for scale in result.scales:
             if scale.kind == "ImageScaleBy" or not any(paint_pass.base.scales for paint_pass in result.passes):
                 raise self._graph.refused(
@@ -189,7 +195,7 @@ class _Builder:
                 yield StagePlan("segment", f"{paint_pass.base.cutout}: BEN2 finds the subject")
                 return
         if any(paint_pass.mask and paint_pass.mask.origin == "own" for paint_pass in passes):
-            return  # with a segment stage, BEN2's mask would stand in for a mask that the caller forgot
+            return  # a segment stage would let BEN2's mask replace a mask that the caller forgot
         for end in self._graph.side_ends(self._end):
             found = end.kind == "SaveImage" and self._saved_segmenter(end, passes[0].base.load)
             if found:
@@ -321,7 +327,7 @@ class _Builder:
             yield Setting(f"IMGEDIT_{paint_pass.stage_kind.upper()}_MAX_PIXELS", str(pixels), f"{scale}: pixels")
 
     def _left_out(self) -> Iterator[str]:
-        """What has no part in the result: inputs that are not known, and nodes that it does not depend on."""
+        """Notes of parts without effect on the result: unknown inputs and unused nodes."""
         yield from self._graph.strange_inputs(self._end)
         used = {node.id for node in self._graph.behind(self._end)}
         others = [node for node in self._graph.nodes if node.id not in used]

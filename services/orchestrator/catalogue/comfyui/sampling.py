@@ -1,4 +1,7 @@
-"""What a sampler fixes: its numbers, its model with LoRAs, its prompts. Ranges are those of the model services."""
+"""A sampler's numbers, its model with LoRAs, and its prompts.
+
+Ranges are those of the model services.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,7 @@ FAMILIES = (
     *("flux", "fill", "kontext", "schnell", "krea", "chroma", "qwen", "sdxl", "sd_xl", "sd3", "sd1", "v1-5", "wan"),
     *("hunyuan", "hidream", "z_image", "z-image", "lumina", "pixart", "auraflow", "ltx", "cosmos"),
 )
-"""What the names of other models' files hold."""
+"""Parts of the names of other models' files."""
 
 LIGHTNING_SHIFT = 3.0
 """The constant shift of the schedule that qwen_edit uses with the LoRA of profile fast."""
@@ -45,7 +48,10 @@ LIGHTNING_SHIFT = 3.0
 
 @dataclass(frozen=True)
 class Numbers:
-    """The numbers of a sampler. cfg: the weight of the negative prompt in ComfyUI's sense, 1 = none."""
+    """The numbers of a sampler.
+
+    cfg: the weight of the negative prompt in ComfyUI's sense, 1 = none.
+    """
 
     steps: Choice
     strength: Choice
@@ -55,7 +61,10 @@ class Numbers:
 
 
 def numbers(graph: Graph, sampler: Node) -> Numbers:
-    """The numbers of a sampler. Raises `WorkflowError` for one that no chain has, and for another method than Euler."""
+    """The numbers of a sampler.
+
+    Raises `WorkflowError` for a number outside a chain's range, and for another method than Euler.
+    """
     name = graph.text(sampler, "sampler_name")
     if name != "euler":
         raise graph.refused(sampler, "sampler_name", f'must be "euler", the only method here, is {shown_value(name)}')
@@ -92,7 +101,7 @@ def numbers(graph: Graph, sampler: Node) -> Numbers:
 
 
 def _part_from(graph: Graph, sampler: Node, steps: int) -> float:
-    """The strength at which as many first steps are skipped as a KSamplerAdvanced skips."""
+    """The strength that skips as many first steps as a KSamplerAdvanced."""
     for name, needed in (("add_noise", "enable"), ("return_with_leftover_noise", "disable")):
         if (found := graph.text(sampler, name)) != needed:
             raise graph.refused(
@@ -119,7 +128,7 @@ def _seed(graph: Graph, sampler: Node, name: str) -> Choice:
 
 @dataclass(frozen=True)
 class Network:
-    """A model as a sampler takes it. lora: the profile that runs it; None = there is none."""
+    """The model of a sampler. lora: the profile that runs it; None = there is none."""
 
     plan: ModelPlan
     settings: tuple[Setting, ...]
@@ -129,7 +138,7 @@ class Network:
 
 @dataclass
 class _Walk:
-    """What is found on the way from a sampler to its model."""
+    """The facts found on the way from a sampler to its model."""
 
     settings: list[Setting] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -140,7 +149,10 @@ class _Walk:
 
 
 def network(graph: Graph, sampler: Node, stage_kind: PaintKind) -> Network:
-    """The model of a sampler, which must be the stage's. Raises `WorkflowError` for any other."""
+    """The model of a sampler.
+
+    Raises `WorkflowError` for a model other than the stage's.
+    """
     walk = _Walk()
     node, _ = graph.linked(sampler, "model")
     while node.kind not in MODEL_LOADERS:
@@ -218,7 +230,7 @@ def _lora(graph: Graph, node: Node, stage_kind: PaintKind, walk: _Walk) -> None:
 
 
 def _path(name: str) -> str:
-    """A file's name as the services take it, whatever system the workflow was saved on."""
+    """A file's name as the services take it, whatever the workflow's system."""
     return name.replace("\\", "/")
 
 
@@ -251,7 +263,10 @@ def _check_name(graph: Graph, node: Node, name: str, stage_kind: PaintKind, walk
 
 @dataclass(frozen=True)
 class Conditioning:
-    """What a sampler is told. encoder: the node with the text, None = zeroed. inpaint: the node that adds a mask."""
+    """The conditioning of a sampler.
+
+    encoder: the node with the text, None = zeroed. inpaint: the node that adds a mask.
+    """
 
     encoder: Node | None
     guidance: Choice | None

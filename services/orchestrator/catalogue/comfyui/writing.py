@@ -1,4 +1,7 @@
-"""A plan as a catalogue file: YAML with a comment for every decision. A workflow's texts stay in their places."""
+"""Write a plan as a catalogue file: YAML with a comment for every decision.
+
+A workflow's texts stay within comments and quoted strings.
+"""
 
 from __future__ import annotations
 
@@ -92,7 +95,10 @@ def _line(indent: int, content: str, why: str) -> Iterator[str]:
 
 
 def _comment(indent: int, content: str) -> Iterator[str]:
-    """Comment lines; `indent` is before the sign, or behind it at the left edge of the file's head."""
+    """Yield comment lines, indented before the sign.
+
+    In the file's head, the sign is at the left edge and the indent follows it.
+    """
     start = " " * indent + "# " if indent > 2 else "# " + " " * indent
     further = start + ("  " if content.startswith("- ") else "")
     yield from textwrap.wrap(

@@ -1,0 +1,1 @@
+"""Diffusion models of the published size, with made-up weights."""

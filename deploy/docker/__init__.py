@@ -1,0 +1,1 @@
+"""Container images: build them, and run compose.yaml or the manifests from them."""

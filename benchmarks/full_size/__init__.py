@@ -1,4 +1,4 @@
 """Diffusion models of the published size, with made-up weights.
 
-They measure time and memory, never quality.
+Nothing outside `benchmarks` and its tests imports this package, and no quality of images is judged here.
 """

@@ -55,12 +55,12 @@ PHASES = ("load", "edit")
 def main(arguments: list[str] | None = None) -> int:
     """Measure, and say whether all checks passed."""
     options = _parser().parse_args(arguments)
-    for number in (signal.SIGINT, signal.SIGTERM):  # in the background a shell has SIGINT ignored
-        signal.signal(number, signal.default_int_handler)
     if options.device == "cuda" and (fault := cuda.fault(os.environ)):
         _parser().error(fault)
     if options.device == "cpu" and options.model is None:
         _parser().error("name a model, fill or qwen_edit, or --device cuda for both")
+    for number in (signal.SIGINT, signal.SIGTERM):  # in the background a shell has SIGINT ignored
+        signal.signal(number, signal.default_int_handler)
     report = Report(options.report or Path("build") / f"full_size_{options.model or 'cuda'}.json")
     try:
         if options.device == "cuda":

@@ -38,7 +38,7 @@ def end(*_):
 
 signal.signal(signal.SIGTERM, end)
 record = running.Record(int(sys.argv[1]), os.getpid(), time.time(), "/logs", {"orchestrator": sys.argv[2]}, True)
-with running.held(record):
+with running.held_record(record):
     print("held", flush=True)
     time.sleep(600)
 """

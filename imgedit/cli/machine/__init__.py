@@ -1,1 +1,4 @@
-"""Commands about this machine: run, show and stop services, and check the setup."""
+"""Commands about this machine: run, show and stop services, and check the setup.
+
+No edits.
+"""

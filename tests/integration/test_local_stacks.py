@@ -142,7 +142,7 @@ def healthy(port: int = 0) -> Iterator[str]:
 
 @pytest.fixture
 def as_found(monkeypatch: pytest.MonkeyPatch) -> Callable[[Record], None]:
-    return lambda record: monkeypatch.setattr(running, "found", lambda: [record])
+    return lambda record: monkeypatch.setattr(running, "running_stacks", lambda: [record])
 
 
 def test_each_program_is_asked_in_the_way_that_it_speaks(as_found: Callable[[Record], None]) -> None:

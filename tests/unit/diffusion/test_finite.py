@@ -164,7 +164,7 @@ def test_a_picture_that_overflows_in_half_precision_is_decoded_in_float32(
     assert vae.dtype == torch.bfloat16
     assert all(torch.equal(now, then) for now, then in zip(vae.parameters(), weights, strict=True))
     assert counted(service, "decode") == before + 1
-    assert "once more in float32" in caplog.text
+    assert "again in float32" in caplog.text
 
 
 @pytest.fixture(scope="module")

@@ -365,7 +365,8 @@ def load_fill(
 ) -> FillAdapter:
     """Load FLUX.1-Fill from a local folder, without downloads or foreign code.
 
-    gguf, gguf_sha256, weights: see `loading.Source`. device, dtype, loras, runtime, errors: see `loading.load_pipeline`.
+    gguf, gguf_sha256, weights: see `loading.Source`. device, dtype, loras, runtime, errors: see
+    `loading.load_pipeline`.
     text_encoder_weights: of T5, see `reading.Held`; CLIP is small and stays dense. cache_bytes: device
     memory for remembered prompts and pictures, 0 = none.
     """

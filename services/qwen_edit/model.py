@@ -336,7 +336,8 @@ def load_qwen_edit(
 ) -> QwenEditAdapter:
     """Load Qwen-Image-Edit from a local folder, without downloads or foreign code.
 
-    gguf, gguf_sha256, weights: see `loading.Source`. device, dtype, loras, runtime, errors: see `loading.load_pipeline`.
+    gguf, gguf_sha256, weights: see `loading.Source`. device, dtype, loras, runtime, errors: see
+    `loading.load_pipeline`.
     text_encoder_weights: see `reading.Held`. text_encoder_attention: one of transformers', empty = its choice.
     reference_pixels, condition_pixels: areas at which reference pictures are encoded and all pictures are looked at.
     cache_bytes: device memory for remembered prompts and pictures, 0 = none.

@@ -13,8 +13,8 @@ import streamlit as st
 from studio.runs import Values
 
 _OF_ALL = ("experiment", "language", "prompt", "seed", "seed-how", "notify")
-_NOT_TO_BE_SET = ("advanced", "brush", "mask-box", "mask-file", "negative", "references")
-"""Ends of the keys of boxes, uploaders and the brush: Streamlit lets nobody set them."""
+_NOT_TO_BE_SET = ("advanced", "brush", "mask-ask", "mask-box", "mask-file", "negative", "references")
+"""Ends of the keys of boxes, buttons, uploaders and the brush: Streamlit lets nobody set them."""
 
 
 def entered(experiments: Iterable[str]) -> Values:

@@ -245,7 +245,7 @@ def test_the_command_line_lists_experiments_and_health(stack: RunningStack) -> N
     assert "--mask-grow" in command(stack, "experiments", "ben2_flux_fill").stdout
     health = command(stack, "health", "--wait", "10")
     assert health.returncode == 0
-    assert health.stdout.count("SERVING") == 3
+    assert health.stdout.count("SERVING") == 4
     assert command(stack, "health", "--target", "127.0.0.1:1").returncode == 4
 
 

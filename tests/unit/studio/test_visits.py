@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ast
+from pathlib import Path
+
 import pytest
 from streamlit.proto.Common_pb2 import FileURLs
 from streamlit.runtime.uploaded_file_manager import UploadedFile, UploadedFileRec
@@ -9,6 +12,7 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile, UploadedFileRe
 from imgedit.v1 import edit_pb2
 from studio import session as session_module
 from studio import visits as visits_module
+from studio import widget_values
 from studio.input_images import InputImage
 from studio.runs import Result
 from studio.session import Session
@@ -25,6 +29,9 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
+
+
+STUDIO = Path(widget_values.__file__).parent
 
 
 def holding(count: int) -> Session:
@@ -136,3 +143,21 @@ def result_of(source: InputImage) -> Result:
 
 def uploaded(id: str, size: int) -> UploadedFile:
     return UploadedFile(UploadedFileRec(id, "a.png", "image/png", bytes(size)), FileURLs())
+
+
+def test_no_value_of_a_widget_that_cannot_be_set_is_entered_again() -> None:
+    """Setting one ends the drawing of the page after each refresh."""
+    fixed = ("button", "download_button", "expander", "file_uploader")
+    keys = [
+        ast.literal_eval(ast.unparse(keyword.value).removeprefix("form.key(").removesuffix(")"))
+        for path in STUDIO.glob("*.py")
+        for call in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr in fixed
+        for keyword in call.keywords
+        if keyword.arg == "key"
+        and isinstance(keyword.value, ast.Call)
+        and ast.unparse(keyword.value.func) == "form.key"
+    ]
+    assert {"mask-ask", "mask-file", "negative"} <= set(keys)
+    own = ("an_experiment-",)
+    assert [key for key in keys if widget_values._is_of_the_form(f"an_experiment-a_feature-{key}", own)] == []

@@ -85,7 +85,7 @@ async def test_every_edit_is_accounted_to_its_caller(
             async with EditClient(address, token=token) as client:
                 answer = await client.edit(stack.photo, **EDIT)
         async with EditClient(address, token=made[0][0]) as client:
-            with pytest.raises(Exception, match="experiment_id"):
+            with pytest.raises(Exception, match="there is no experiment"):
                 await client.edit(stack.photo, **{**EDIT, "experiment": "unknown-thing"})
     studio, shop, failed = accounts(caplog)
     assert (studio["caller"], shop["caller"], failed["caller"]) == ("studio", "shop", "studio")

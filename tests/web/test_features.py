@@ -101,7 +101,7 @@ def test_two_reference_pictures_reach_the_model(studio: Studio) -> None:
     studio.sample("gym-shirt")
     references = studio.page.locator('[class*="st-key-"][class*="-references"] input[type=file]')
     references.set_input_files([SAMPLES / "in-the-gym.png", SAMPLES / "turned.jpg"])
-    expect(studio.page.get_by_text("InputImage 3", exact=True)).to_be_visible()
+    expect(studio.page.get_by_text("Picture 3", exact=True)).to_be_visible()
     studio.prompt("참조 이미지의 스타일로 변경")
     studio.edit()
     assert studio.used("참조 이미지") == "2"

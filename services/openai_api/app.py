@@ -20,6 +20,7 @@ from starlette.types import Receive, Scope, Send
 from imgedit.errors import DeadlineExceeded, ImgeditError, InvalidArgument, NotFound, Resource, TooManyEdits, quoted
 from services.common import calls, logs, tracing
 from services.common.calls import Call
+from services.common.settings import MIB
 from services.openai_api import errors, responses
 from services.openai_api.edits import Edits
 from services.openai_api.exchange import Exchange, given_request_id
@@ -32,7 +33,7 @@ from services.openai_api.shares import Shares
 Handler = Callable[[Exchange], Awaitable[None]]
 
 _DISCARDED_BYTES = 2
-"""Times the limit of a request: how much of a refused one's body is read and dropped."""
+"""Times the limit of a request, and at least `MIB`: how much of a refused one's body is read and dropped."""
 
 MAX_DISCARDED = 16
 """Refused requests whose bodies are read at once. The answer to others may be lost to a caller who still sends."""
@@ -125,7 +126,7 @@ class _Observed:
             # Do not wait for a slow sender a second time.
             if not (exchange.has_begun or exchange.is_broken or isinstance(error, DeadlineExceeded)):
                 with suppress(TooManyEdits), self._discarded.taken(None):
-                    await exchange.discard_body(_DISCARDED_BYTES * self._settings.max_request_bytes)
+                    await exchange.discard_body(max(MIB, _DISCARDED_BYTES * self._settings.max_request_bytes))
             if not (exchange.has_begun or exchange.is_broken):
                 await exchange.answer_json(errors.status(error), errors.body(error), errors.headers(error))
 

@@ -55,7 +55,7 @@ class SumsTrainer(NetworkTrainer):
         return None
 
 
-def run(options: Options) -> None:
+def train_part(options: Options) -> None:
     trainer = SumsTrainer()
     try:
         train(trainer, scratch=options.scratch / "sums", budget=options.budget, resume=options.resume)

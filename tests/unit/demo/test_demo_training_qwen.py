@@ -206,7 +206,7 @@ def test_what_an_edit_changes_weighs_more() -> None:
 
 
 def test_the_decoder_is_taught_and_the_encoder_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decoder, "LESSONS", {"close": 2})
+    monkeypatch.setattr(decoder, "EXAMPLE_COUNTS", {"close": 2})
     folder = tmp_path / "models" / QWEN
     shutil.copytree(DEMO_MODELS / QWEN, folder)
     file = folder / "vae" / "diffusion_pytorch_model.safetensors"

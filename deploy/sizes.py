@@ -109,7 +109,7 @@ def limit_bytes(service: str) -> int:
 
 def start_seconds(service: str) -> float:
     """The longest good start: every byte read from the slowest volume."""
-    return sum(network.dense for network in NETWORKS[service].values()) / SLOWEST_VOLUME + WARM_UP_SECONDS
+    return request_bytes(service) / SLOWEST_VOLUME + WARM_UP_SECONDS
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ THUMB = 72
 """Width of a thumbnail in pixels."""
 
 
-def show(words: Words, batch: Batch) -> list[Task]:
+def show_results(words: Words, batch: Batch) -> list[Task]:
     """Draw the results in upload order; return the tasks to retry."""
     again: list[Task] = []
     with st.container(horizontal=True, vertical_alignment="center", key="batch-actions"):

@@ -10,8 +10,6 @@ from imgedit.v1 import edit_pb2
 from studio.catalogue import Form, default_of
 from studio.text import Words, plain
 
-LONG_TEXT = 80
-
 
 def name_of(words: Words, spec: edit_pb2.ParameterSpec) -> str:
     """The display name of a parameter."""

@@ -59,12 +59,12 @@ def show_page() -> None:
     _header(words)
     login.require(words, settings)
     offered = _offered(words)
-    tasks.draw(words, offered)
+    tasks.draw_tasks(words, offered)
     chosen = _chosen_form(words, offered)
     left, right = st.columns([5, 7], gap="medium")
     with left:
         edit_form = form.draw_form(words, session, chosen, is_busy=session.run is not None)
-        session.values = widget_values.entered(experiment.id for experiment in offered)
+        session.values = widget_values.entered_values(experiment.id for experiment in offered)
         _begin_if_asked(session, edit_form)
     with right.container(key="workbench"):
         _workbench(words, session, edit_form)
@@ -258,7 +258,7 @@ def _workbench(words: Words, session: Session, edit_form: EditForm) -> None:
     """Draw one scroll target and one card, each replacing the previous one."""
     if edit_form.options != session.failed_options:
         session.failed = None  # the failed request differs from the current one
-    is_masking = repainted.show(words, session, edit_form.masking, edit_form.options)
+    is_masking = repainted.show_mask(words, session, edit_form.masking, edit_form.options)
     if session.run is not None:
         progress.show_progress(words, session, session.run)
     elif session.batch is not None and session.is_batch_shown:
@@ -285,7 +285,7 @@ def _workbench(words: Words, session: Session, edit_form: EditForm) -> None:
 def _batch(words: Words, session: Session, batch: Batch) -> None:
     with st.container(border=True, key="card-result"):
         st.header(words("batch"), anchor=False)
-        again = batch_results.show(words, batch)
+        again = batch_results.show_results(words, batch)
     if again:
         _begin(session, batch.again(again))
 

@@ -51,7 +51,7 @@ class Masking:
     is_asked: bool = False
 
 
-def show(words: Words, session: Session, masking: Masking | None, options: EditOptions | None) -> bool:
+def show_mask(words: Words, session: Session, masking: Masking | None, options: EditOptions | None) -> bool:
     """Draw the brush or the preview on the large image; False if there is neither."""
     if masking is None or masking.picture is None or options is None:
         return False

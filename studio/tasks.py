@@ -24,7 +24,7 @@ ICON = "auto_fix_high"
 """The icon of other features."""
 
 
-def draw(words: Words, offered: Sequence[edit_pb2.Experiment]) -> None:
+def draw_tasks(words: Words, offered: Sequence[edit_pb2.Experiment]) -> None:
     """All tasks, with the selected one marked."""
     chosen = _chosen(offered)
     tiles = {f"{one.id}/{feature.id}": (one, feature) for one in offered for feature in one.features}

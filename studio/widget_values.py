@@ -17,7 +17,7 @@ _NOT_TO_BE_SET = ("advanced", "brush", "mask-ask", "mask-box", "mask-file", "neg
 """Ends of the keys of boxes, buttons, uploaders and the brush: Streamlit lets nobody set them."""
 
 
-def entered(experiments: Iterable[str]) -> Values:
+def entered_values(experiments: Iterable[str]) -> Values:
     """The values of the form's widgets as they are now."""
     state: Mapping[Any, Any] = st.session_state
     own = tuple(f"{experiment}-" for experiment in experiments)

@@ -7,9 +7,9 @@
 Writes a checkpoint of the published configuration and layout with made-up weights (17 GB for FLUX.1-Fill, 28 GB for
 Qwen-Image-Edit; deleted at the end unless --keep names a folder). Compares one block of each kind with the
 library's, starts the orchestrator and the model service with settings that fit 24 GiB and no GPU, and sends five edits:
-one pass of a small picture; the guided edit of 2 steps, whose every step has two passes; another seed; another prompt;
-and the first again, which must give the same bytes. A line for every step. The report is written after every edit, so
-Ctrl-C leaves what is known by then. It holds the load seconds, the seconds of every step, and the peak memory of the
+one pass of a small picture; the same again, which must give the same bytes; another seed; another prompt; and the
+guided edit of 2 steps, whose every step has two passes. A line for every step. The report is written after every edit,
+so Ctrl-C leaves what is known by then. It holds the load seconds, the seconds of every step, and the peak memory of the
 model service by phase beside what `imgedit doctor` predicts for the same settings. Exit code 1 where a check failed.
 
 With --device cuda both models run at 1024² in bfloat16, eager and compiled, see `benchmarks.full_size.cuda`.
@@ -187,7 +187,7 @@ def write(model: Model, folder: Path, options: argparse.Namespace) -> None:
 
 def _refuse_without_room(prediction: Mapping[str, Any]) -> None:
     """Raise `SystemExit` if the machine has less memory than the service needs."""
-    machine, most = host_memory(), max(prediction[phase]["anonymous"] for phase in PHASES)
+    machine, most = host_memory(), prediction["host"]
     if machine is not None and machine.available < most + OTHERS_BYTES:
         sys.exit(
             f"the service takes {most / 1e9:.1f} GB, the others {OTHERS_BYTES / 1e9:.1f}, and "

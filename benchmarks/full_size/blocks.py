@@ -12,6 +12,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -72,12 +73,8 @@ def _inputs_of_first_block(transformer: Any, dtype: torch.dtype) -> dict[str, An
         raise _Reached
 
     hook = transformer.transformer_blocks[0].register_forward_pre_hook(keep, with_kwargs=True)
-    try:
+    with hook, suppress(_Reached):
         transformer(**_forward_inputs(transformer.config, dtype))
-    except _Reached:
-        pass
-    finally:
-        hook.remove()
     return kept
 
 

@@ -71,7 +71,10 @@ STANCES = {
 
 
 class Figure:
-    """Draws one person; `masks` gives each part's flat colour instead of its own."""
+    """Draws one person.
+
+    masks: the flat colour of each part, instead of the person's colours.
+    """
 
     def __init__(self, sketch: Sketch, person: Person, masks: Mapping[str, RGB] | None = None) -> None:
         self.sketch = sketch

@@ -42,7 +42,7 @@ def _finding(service: str, models: Path, environment: Mapping[str, str]) -> Find
     except ModelLoadError as error:
         return Finding(name, "NOTE", f"not known: {error.message}")
     held = sum(needs["networks"].values())
-    most = needs["on_device"] or max(needs[phase]["anonymous"] for phase in ("load", "edit"))
+    most = needs["on_device"] or needs["host"]
     where = "of the GPU" if needs["on_device"] else "of main memory"
     found = (
         f"{most / 1e9:.1f} GB {where} at most, {held / 1e9:.1f} GB of them weights "
@@ -60,7 +60,7 @@ def _finding(service: str, models: Path, environment: Mapping[str, str]) -> Find
 
 
 def predicted(service: str, models: Path, environment: Mapping[str, str]) -> dict[str, Any]:
-    """The service's `Needs`, see `services.diffusion.memory_needs`.
+    """The service's `Needs` with its `host`, see `services.diffusion.memory_needs`.
 
     Raises `ModelLoadError` with the reason if they are not known.
     """

@@ -94,9 +94,9 @@ def span(name: str, **attributes: Attribute) -> AbstractContextManager[None]:
 def served(
     method: str, metadata: Callable[[], Iterable[tuple[str, str | bytes]] | None], **attributes: Attribute
 ) -> AbstractContextManager[None]:
-    """A call of `method` ("/package.Service/Rpc") as a child of the caller's span.
+    """Trace a call that this server handles, as a child of the caller's span.
 
-    `metadata` is read only when tracing is on.
+    method: "/package.Service/Rpc". `metadata` is read only when tracing is on.
     """
     if _tracer is None:
         return _NOTHING

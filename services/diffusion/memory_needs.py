@@ -149,13 +149,11 @@ def needs(model: Model, settings: DiffusionSettings, *, device: Device, free: in
             for part in model.parts
         }
 
-    chosen = settings.weights
-    if chosen == "auto":
-        dense = networks("dense")
-        fits = sum(part.held - part.mapped for part in dense.values()) + max(work) <= free
-        chosen = "dense" if fits or not _is_compact(files["transformer"]) else "stored"
-    chosen = "dense" if chosen == "dense" else "stored"
-    found = networks(chosen)
+    chosen, found = "dense", networks("dense")
+    if settings.weights != "dense":
+        fits = sum(part.held - part.mapped for part in found.values()) + max(work) <= free
+        if settings.weights != "auto" or (not fits and _is_compact(files["transformer"])):
+            chosen, found = "stored", networks("stored")
     load = _load(found) if device == "cpu" else Size(0, 0)
     edit = _edit(found, work) if device == "cpu" else Size(0, 0)
     return Needs(
@@ -312,5 +310,5 @@ def main(model: Model, settings_class: type[DiffusionSettings]) -> int:
     except ImgeditError as error:
         print(error.message, file=sys.stderr)
         return 1
-    print(json.dumps(asdict(found)))
+    print(json.dumps(asdict(found) | {"host": found.host}))
     return 0

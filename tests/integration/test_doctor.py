@@ -56,6 +56,7 @@ NEEDS = {
     "load": {"anonymous": 14 * GB, "resident": 18 * GB},
     "edit": {"anonymous": 15 * GB, "resident": 15 * GB},
     "on_device": 0,
+    "host": 15 * GB,
 }
 
 

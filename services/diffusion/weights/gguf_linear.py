@@ -39,7 +39,7 @@ def _q8_0(blocks: torch.Tensor) -> torch.Tensor:
 
 
 NUMBERS: Mapping[str, Callable[[torch.Tensor], torch.Tensor]] = {"Q4_0": _q4_0, "Q8_0": _q8_0}
-BLOCK_BYTES = {"Q4_0": 18, "Q8_0": 34}
+BLOCK_BYTES = {kind: nbytes for kind, _, nbytes in TYPES.values() if kind in NUMBERS}
 
 
 class StoredLinear(GGUFLinear):  # type: ignore[misc]

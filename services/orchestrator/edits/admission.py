@@ -84,11 +84,8 @@ class Admission:
 
         It keeps the edit's place and is never rejected.
         """
-        self._add(caller, 1, nbytes)
-        try:
+        with self._held(caller, 1, nbytes):
             yield
-        finally:
-            self._add(caller, -1, -nbytes)
 
     @contextmanager
     def copy_of_answer(self, caller: str, nbytes: int, *, held: int = 0) -> Iterator[None]:
@@ -101,15 +98,18 @@ class Admission:
         for whose, load, limit in self._loads(caller):
             if load.nbytes > held and load.nbytes + nbytes > limit.nbytes:
                 raise self._refusal(whose, "bytes", limit)
-        self._add(caller, 0, nbytes)
-        try:
+        with self._held(caller, 0, nbytes):
             yield
-        finally:
-            self._add(caller, 0, -nbytes)
 
     @contextmanager
     def _taken(self, caller: str, edits: int, nbytes: int) -> Iterator[None]:
         self._refuse_surplus(caller, edits, nbytes)
+        with self._held(caller, edits, nbytes):
+            yield
+
+    @contextmanager
+    def _held(self, caller: str, edits: int, nbytes: int) -> Iterator[None]:
+        """Count without a limit."""
         self._add(caller, edits, nbytes)
         try:
             yield

@@ -29,7 +29,7 @@ from imgedit.image_source import ImageSource, several
 from imgedit.keywords import accepting, check_keywords, refusing_unknown
 from imgedit.progress import OnProgress, listener
 from imgedit.request import EditOptions, check_options, edit_request
-from imgedit.result import EditResult, EditStatus, ManyProgress, status_of
+from imgedit.result import EditEstimate, EditResult, EditStatus, ManyProgress, estimate_of, status_of
 from imgedit.retry import retried
 from imgedit.v1 import edit_pb2, edit_pb2_grpc
 
@@ -40,6 +40,7 @@ TARGET_VARIABLE = "IMGEDIT_TARGET"
 
 DEFAULT_TARGET = "127.0.0.1:50051"
 DEFAULT_TIMEOUT = 300.0
+DEFAULT_ESTIMATE_TIMEOUT = 30.0
 DEFAULT_RETRIES = 2
 DEFAULT_PARALLEL = 4
 
@@ -315,6 +316,24 @@ class EditClient:
                 return await self._stub.GetEdit(request, timeout=left, metadata=_routed(request_id))
 
         return status_of(await retried(attempt, retries=self._retries, timeout=timeout))
+
+    @accepting(EditOptions)
+    async def estimate(
+        self, image: ImageSource, *, timeout: float | None = DEFAULT_ESTIMATE_TIMEOUT, **options: Unpack[EditOptions]
+    ) -> EditEstimate:
+        """How long an edit would take if it were sent now; nothing is edited.
+
+        The arguments are those of `edit`, and are checked as there. `timeout` is in seconds, for the estimate itself.
+        """
+        self._check_open()
+        seconds("timeout", timeout)
+        request = await asyncio.to_thread(edit_request, image, **options)
+
+        async def attempt(left: float | None) -> edit_pb2.EstimateEditResponse:
+            with self._translated():
+                return await self._stub.EstimateEdit(request, timeout=left)
+
+        return estimate_of(await retried(attempt, retries=self._retries, timeout=timeout))
 
     @refusing_unknown()
     async def experiments(self, *, timeout: float | None = 10.0) -> list[edit_pb2.Experiment]:

@@ -187,6 +187,19 @@ class EditStatus:
 
 
 @dataclass(frozen=True)
+class EditEstimate:
+    """The expected course of an edit that began now.
+
+    seconds: until its result; queue_seconds: of these, the wait for the model services. None = not known yet.
+    queue_position: jobs ahead of it there.
+    """
+
+    seconds: float | None
+    queue_seconds: float | None
+    queue_position: int
+
+
+@dataclass(frozen=True)
 class ManyProgress:
     """How many edits of many have ended, and how many of these failed."""
 
@@ -217,6 +230,15 @@ def status_of(found: edit_pb2.GetEditResponse) -> EditStatus:
         progress=progress if state in ("queued", "running") else None,
         result=EditResult(found.result) if found.HasField("result") else None,
         error=in_python(from_status(found.error)) if found.HasField("error") else None,
+    )
+
+
+def estimate_of(found: edit_pb2.EstimateEditResponse) -> EditEstimate:
+    """EstimateEdit's response as an `EditEstimate`."""
+    return EditEstimate(
+        seconds=found.seconds if found.HasField("seconds") else None,
+        queue_seconds=found.queue_seconds if found.HasField("queue_seconds") else None,
+        queue_position=found.queue_position,
     )
 
 

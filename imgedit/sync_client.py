@@ -15,6 +15,7 @@ from imgedit.arguments import seconds
 from imgedit.channels import check_process
 from imgedit.client import (
     CLOSED,
+    DEFAULT_ESTIMATE_TIMEOUT,
     DEFAULT_PARALLEL,
     DEFAULT_TIMEOUT,
     CancelOutcome,
@@ -28,7 +29,7 @@ from imgedit.image_source import ImageSource
 from imgedit.keywords import accepting, refusing_unknown
 from imgedit.progress import OnProgress
 from imgedit.request import EditOptions
-from imgedit.result import EditResult, EditStatus
+from imgedit.result import EditEstimate, EditResult, EditStatus
 from imgedit.v1 import edit_pb2
 
 T = TypeVar("T")
@@ -151,6 +152,13 @@ class SyncEditClient:
     def get_edit(self, request_id: str, *, timeout: float | None = 10.0) -> EditStatus:
         """`EditClient.get_edit`."""
         return self._run(self._client.get_edit(request_id, timeout=timeout), timeout)
+
+    @accepting(EditOptions)
+    def estimate(
+        self, image: ImageSource, *, timeout: float | None = DEFAULT_ESTIMATE_TIMEOUT, **options: Unpack[EditOptions]
+    ) -> EditEstimate:
+        """`EditClient.estimate`."""
+        return self._run(self._client.estimate(image, timeout=timeout, **options), timeout)
 
     @refusing_unknown()
     def experiments(self, *, timeout: float | None = 10.0) -> list[edit_pb2.Experiment]:

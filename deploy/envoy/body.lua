@@ -89,6 +89,7 @@ local BODIES = {
   {path = "^/v1/edits$", message = "EditRequest"},
   {path = "^/v1/edits%:stream$", message = "EditRequest"},
   {path = "^/v1/edits/[^/]+%:cancel$", message = "CancelEditRequest"},
+  {path = "^/v1/edits%:estimate$", message = "EditRequest"},
 }
 local FIELDS = {
   EditRequest = {experiment_id = "value", input_image_base64 = "bytes", prompt = "value", feature_id = "value", negative_prompt = "value", steps = "value", guidance_scale = "value", strength = "value", seed = "value", profile = "Profile", mask_image_base64 = "bytes", mask_options = "MaskOptions", outpaint = "Outpaint", reference_images_base64 = "bytes", background = "Background", negative_scale = "value", output = "OutputOptions", postprocess = "Postprocess", preview_every = "value", request_id = "value", expand_prompt = "value"},

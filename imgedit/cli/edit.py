@@ -22,6 +22,7 @@ from imgedit.cli.console import (
     is_json,
     message,
     need_file,
+    out,
     plain,
     print_json,
     print_path,
@@ -33,6 +34,7 @@ from imgedit.cli.outputs import STANDARD, Force
 from imgedit.client import DEFAULT_TIMEOUT
 from imgedit.errors import ImgeditError
 from imgedit.progress import Progress
+from imgedit.request import EditOptions
 from imgedit.result import EditResult
 
 
@@ -59,6 +61,9 @@ def edit(
     cutout: Annotated[Path | None, typer.Option(help="Also write the subject without background here (PNG).")] = None,
     mask_output: Annotated[Path | None, typer.Option(help="Also write the composite's mask alpha here (PNG).")] = None,
     force: Force = False,
+    estimate: Annotated[
+        bool, typer.Option("--estimate", help="Only print how long the edit would take; edit nothing.")
+    ] = False,
     timeout: Annotated[float, typer.Option(help="Longest wait, in seconds.", min=0.1)] = DEFAULT_TIMEOUT,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object: what was made and used, or the error.")
@@ -75,6 +80,9 @@ def edit(
     if is_folder(image):
         hint = shlex.join(["imgedit", "batch", str(image), "--out"])
         fail(say("{path} is a folder; `{hint} DIR` edits every picture in it", path=image, hint=hint))
+    if estimate:
+        _estimate(connect, image, options, timeout)
+        return
     output = _output(image, output)
     ending = _ending(output, format)
     for path in (cutout, mask_output):
@@ -97,6 +105,30 @@ def edit(
             bar.stop()
             fail(message(error))
     _deliver(result, output, cutout, mask_output)
+
+
+def _estimate(connect: Connect, image: Path, options: EditOptions, timeout: float) -> None:
+    """Print how long the edit would take."""
+    for file in [*([] if image == STANDARD else [image]), *given_files(options)]:
+        need_file(file)
+    picture = outputs.read_standard_input() if image == STANDARD else image
+    with connect().open() as client:
+        try:
+            found = client.estimate(picture, timeout=timeout, **options)
+        except ImgeditError as error:
+            fail_with(error)
+        except OSError as error:
+            fail(message(error))
+    if is_json():
+        print_json(vars(found))
+        return
+    if found.seconds is None or found.queue_seconds is None:
+        text = say("not known yet: the server has done no such edit since its start")
+    else:
+        text = say("about {seconds:.1f} s", seconds=found.seconds)
+    if found.queue_position:
+        text += say("; jobs ahead of it: {jobs}", jobs=found.queue_position)
+    out.print(text, highlight=False)
 
 
 def _output(image: Path, output: Path | None) -> Path:

@@ -238,6 +238,16 @@ class GetEditResponse(_message.Message):
     error: _status_pb2.Status
     def __init__(self, request_id: _Optional[str] = ..., state: _Optional[_Union[EditState, str]] = ..., queued: _Optional[_Union[_progress_pb2.Queued, _Mapping]] = ..., stage: _Optional[_Union[StageStarted, _Mapping]] = ..., progress: _Optional[_Union[StageProgress, _Mapping]] = ..., result: _Optional[_Union[EditResponse, _Mapping]] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ...) -> None: ...
 
+class EstimateEditResponse(_message.Message):
+    __slots__ = ("seconds", "queue_seconds", "queue_position")
+    SECONDS_FIELD_NUMBER: _ClassVar[int]
+    QUEUE_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    QUEUE_POSITION_FIELD_NUMBER: _ClassVar[int]
+    seconds: float
+    queue_seconds: float
+    queue_position: int
+    def __init__(self, seconds: _Optional[float] = ..., queue_seconds: _Optional[float] = ..., queue_position: _Optional[int] = ...) -> None: ...
+
 class Outpaint(_message.Message):
     __slots__ = ("left", "right", "top", "bottom", "aspect")
     LEFT_FIELD_NUMBER: _ClassVar[int]

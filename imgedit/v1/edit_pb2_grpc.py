@@ -63,6 +63,11 @@ class EditServiceStub:
                 request_serializer=imgedit_dot_v1_dot_edit__pb2.GetEditRequest.SerializeToString,
                 response_deserializer=imgedit_dot_v1_dot_edit__pb2.GetEditResponse.FromString,
                 _registered_method=True)
+        self.EstimateEdit = channel.unary_unary(
+                '/imgedit.v1.EditService/EstimateEdit',
+                request_serializer=imgedit_dot_v1_dot_edit__pb2.EditRequest.SerializeToString,
+                response_deserializer=imgedit_dot_v1_dot_edit__pb2.EstimateEditResponse.FromString,
+                _registered_method=True)
         self.ListExperiments = channel.unary_unary(
                 '/imgedit.v1.EditService/ListExperiments',
                 request_serializer=imgedit_dot_v1_dot_edit__pb2.ListExperimentsRequest.SerializeToString,
@@ -118,6 +123,14 @@ class EditServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def EstimateEdit(self, request, context):
+        """Estimates how long an edit would take, without running it. The request is checked as Edit checks it. Where
+        BEN2 would find the mask, the whole image counts as masked.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListExperiments(self, request, context):
         """Lists the experiments, their features, and each parameter with type, range, default and help.
         """
@@ -152,6 +165,11 @@ def add_EditServiceServicer_to_server(servicer, server):
                     servicer.GetEdit,
                     request_deserializer=imgedit_dot_v1_dot_edit__pb2.GetEditRequest.FromString,
                     response_serializer=imgedit_dot_v1_dot_edit__pb2.GetEditResponse.SerializeToString,
+            ),
+            'EstimateEdit': grpc.unary_unary_rpc_method_handler(
+                    servicer.EstimateEdit,
+                    request_deserializer=imgedit_dot_v1_dot_edit__pb2.EditRequest.FromString,
+                    response_serializer=imgedit_dot_v1_dot_edit__pb2.EstimateEditResponse.SerializeToString,
             ),
             'ListExperiments': grpc.unary_unary_rpc_method_handler(
                     servicer.ListExperiments,
@@ -298,6 +316,33 @@ class EditService:
             '/imgedit.v1.EditService/GetEdit',
             imgedit_dot_v1_dot_edit__pb2.GetEditRequest.SerializeToString,
             imgedit_dot_v1_dot_edit__pb2.GetEditResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EstimateEdit(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/imgedit.v1.EditService/EstimateEdit',
+            imgedit_dot_v1_dot_edit__pb2.EditRequest.SerializeToString,
+            imgedit_dot_v1_dot_edit__pb2.EstimateEditResponse.FromString,
             options,
             channel_credentials,
             insecure,

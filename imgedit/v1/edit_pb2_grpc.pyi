@@ -57,6 +57,10 @@ class EditServiceStub:
     """Returns the state of an edit of the same caller: queued, running, or ended, with its response while cached. The
     server keeps the state for some minutes after the end. NOT_FOUND (REQUEST_NOT_FOUND) for an unknown id.
     """
+    EstimateEdit: _grpc.UnaryUnaryMultiCallable[_edit_pb2.EditRequest, _edit_pb2.EstimateEditResponse]
+    """Estimates how long an edit would take, without running it. The request is checked as Edit checks it. Where
+    BEN2 would find the mask, the whole image counts as masked.
+    """
     ListExperiments: _grpc.UnaryUnaryMultiCallable[_edit_pb2.ListExperimentsRequest, _edit_pb2.ListExperimentsResponse]
     """Lists the experiments, their features, and each parameter with type, range, default and help."""
 
@@ -88,6 +92,10 @@ class EditServiceAsyncStub(EditServiceStub):
     GetEdit: _aio.UnaryUnaryMultiCallable[_edit_pb2.GetEditRequest, _edit_pb2.GetEditResponse]  # type: ignore[assignment]
     """Returns the state of an edit of the same caller: queued, running, or ended, with its response while cached. The
     server keeps the state for some minutes after the end. NOT_FOUND (REQUEST_NOT_FOUND) for an unknown id.
+    """
+    EstimateEdit: _aio.UnaryUnaryMultiCallable[_edit_pb2.EditRequest, _edit_pb2.EstimateEditResponse]  # type: ignore[assignment]
+    """Estimates how long an edit would take, without running it. The request is checked as Edit checks it. Where
+    BEN2 would find the mask, the whole image counts as masked.
     """
     ListExperiments: _aio.UnaryUnaryMultiCallable[_edit_pb2.ListExperimentsRequest, _edit_pb2.ListExperimentsResponse]  # type: ignore[assignment]
     """Lists the experiments, their features, and each parameter with type, range, default and help."""
@@ -147,6 +155,16 @@ class EditServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_edit_pb2.GetEditResponse, _abc.Awaitable[_edit_pb2.GetEditResponse]]:
         """Returns the state of an edit of the same caller: queued, running, or ended, with its response while cached. The
         server keeps the state for some minutes after the end. NOT_FOUND (REQUEST_NOT_FOUND) for an unknown id.
+        """
+
+    @_abc_1.abstractmethod
+    def EstimateEdit(
+        self,
+        request: _edit_pb2.EditRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_edit_pb2.EstimateEditResponse, _abc.Awaitable[_edit_pb2.EstimateEditResponse]]:
+        """Estimates how long an edit would take, without running it. The request is checked as Edit checks it. Where
+        BEN2 would find the mask, the whole image counts as masked.
         """
 
     @_abc_1.abstractmethod

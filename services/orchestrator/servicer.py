@@ -126,6 +126,11 @@ class EditServicer(edit_pb2_grpc.EditServiceServicer):
             found.result.CopyFrom(answer)
         return found
 
+    async def EstimateEdit(self, request: edit_pb2.EditRequest, context: Context) -> edit_pb2.EstimateEditResponse:
+        """How long an edit would take."""
+        with self._admission.request(caller.get(), request.ByteSize()):
+            return await self._editor.estimate(request, deadline_of(context))
+
     async def ListExperiments(
         self, request: edit_pb2.ListExperimentsRequest, context: Context
     ) -> edit_pb2.ListExperimentsResponse:

@@ -28,6 +28,7 @@ class EditServer(edit_pb2_grpc.EditServiceServicer):
     before: Callable[[], None] = lambda: None
     error: ImgeditError | None = None
     lacking: tuple[str, ...] = ()
+    estimate: edit_pb2.EstimateEditResponse = field(default_factory=edit_pb2.EstimateEditResponse)
 
     @property
     def address(self) -> str:
@@ -50,6 +51,10 @@ class EditServer(edit_pb2_grpc.EditServiceServicer):
             warnings=["경고 – ‘warning’"],
         )
         yield edit_pb2.EditEvent(result=answer)
+
+    def EstimateEdit(self, request: edit_pb2.EditRequest, context: Any) -> edit_pb2.EstimateEditResponse:
+        self.seen.append(request)
+        return self.estimate
 
     def EditBatch(self, requests: Iterator[edit_pb2.EditRequest], context: Any) -> Iterator[edit_pb2.EditEvent]:
         for request in requests:

@@ -55,6 +55,8 @@ class Script:
     begun: asyncio.Event = field(default_factory=asyncio.Event)
     requests: list[Any] = field(default_factory=list)
     time_left: list[float] = field(default_factory=list)
+    estimate: steps_pb2.JobEstimate = field(default_factory=steps_pb2.JobEstimate)
+    estimated: list[Any] = field(default_factory=list)
     running: int = 0
     most_running: int = 0
     cancelled: int = 0
@@ -134,6 +136,10 @@ class Fill(fill_pb2_grpc.FillServiceServicer):
         image = painted(request.image, request.seed)
         yield fill_pb2.FillEvent(result=fill_pb2.FillResult(image=image, seed=request.seed))
 
+    async def EstimateFill(self, request: fill_pb2.FillRequest, context: Any) -> steps_pb2.JobEstimate:
+        self.script.estimated.append(request)
+        return self.script.estimate
+
 
 class QwenEdit(qwen_edit_pb2_grpc.QwenEditServiceServicer):
     def __init__(self, script: Script) -> None:
@@ -148,6 +154,10 @@ class QwenEdit(qwen_edit_pb2_grpc.QwenEditServiceServicer):
                 yield qwen_edit_pb2.QwenEditEvent(preview=progress_pb2.Preview(image=look()))
         image = painted(request.images[0], request.seed)
         yield qwen_edit_pb2.QwenEditEvent(result=qwen_edit_pb2.QwenEditResult(image=image, seed=request.seed))
+
+    async def EstimateEdit(self, request: qwen_edit_pb2.QwenEditRequest, context: Any) -> steps_pb2.JobEstimate:
+        self.script.estimated.append(request)
+        return self.script.estimate
 
 
 @dataclass

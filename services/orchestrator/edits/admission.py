@@ -102,6 +102,15 @@ class Admission:
             yield
 
     @contextmanager
+    def estimate(self, caller: str, nbytes: int, *, held: int) -> Iterator[None]:
+        """Count the pictures of an estimate, which takes bytes and no place among the edits.
+
+        `held` are the bytes already counted for this call. Raises `TooManyEdits`.
+        """
+        with self.copy_of_answer(caller, nbytes, held=held):
+            yield
+
+    @contextmanager
     def _taken(self, caller: str, edits: int, nbytes: int) -> Iterator[None]:
         self._refuse_surplus(caller, edits, nbytes)
         with self._held(caller, edits, nbytes):

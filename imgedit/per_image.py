@@ -113,7 +113,10 @@ def _read(file: Path, pictures: Set[str]) -> dict[str, dict[str, Any]]:
 
 
 def _columns(file: Path, given: Sequence[str]) -> list[str]:
-    """The names of the columns. Raises `PerImageError` for an unknown, a second or a missing one."""
+    """The names of the columns.
+
+    Raises `PerImageError` for an unknown, a second or a missing one.
+    """
     columns = [name.strip().lower() for name in given]
     faults = [
         f"column {place} is {name!r}" + (", as is an earlier one" if name in COLUMNS else "")

@@ -23,6 +23,7 @@ from imgedit.client import (
     EditClient,
     OnEvent,
     OnManyProgress,
+    OnResult,
 )
 from imgedit.errors import DeadlineExceeded
 from imgedit.image_source import ImageSource
@@ -99,14 +100,18 @@ class SyncEditClient:
         timeout: float | None = DEFAULT_TIMEOUT,
         on_event: OnEvent | None = None,
         on_progress: OnProgress | None = None,
+        on_result: OnResult | None = None,
         **options: Unpack[EditOptions],
     ) -> EditResult:
         """Edit one picture and return the result, as `EditClient.edit`.
 
         `image` is the bytes or the path of a PNG, JPEG or WebP file, a file opened in binary mode, a PIL.Image or a
-        NumPy array. `timeout` is in seconds. `on_event` and `on_progress` are called on the client's thread.
+        NumPy array. `timeout` is in seconds. `on_event`, `on_progress` and `on_result` are called on the client's
+        thread.
         """
-        work = self._client.edit(image, timeout=timeout, on_event=on_event, on_progress=on_progress, **options)
+        work = self._client.edit(
+            image, timeout=timeout, on_event=on_event, on_progress=on_progress, on_result=on_result, **options
+        )
         return self._run(work, timeout)
 
     @accepting(EditOptions)

@@ -101,6 +101,9 @@ HELP: dict[str, str] = {
         "결과 파일. 확장자가 형식을 정합니다. -는 표준 출력입니다. [기본값: NAME.edited.png, 이미 있으면 "
         "NAME.edited-2.png …, 입력이 -이면 표준 출력]"
     ),
+    "Results to make, with one seed after the other; the second is OUTPUT-2.": (
+        "만들 결과의 수. 시드는 하나씩 커지고, 두 번째 파일은 OUTPUT-2입니다."
+    ),
     "Format of a result on standard output. [default: png]": "표준 출력으로 보낼 결과의 형식. [기본값: png]",
     "Quality of a JPEG (default 95) or WebP (default lossless), 1 to 100.": (
         "JPEG(기본 95) 또는 WebP(기본 무손실)의 품질, 1~100."

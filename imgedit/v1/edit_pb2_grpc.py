@@ -90,8 +90,8 @@ class EditServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def EditStream(self, request, context):
-        """The same edit with progress events. The stream ends with exactly one `result` or `error` event. Closing it cancels
-        the edit.
+        """The same edit with progress events. The stream ends with exactly one `result` event, or as many as `n` results were
+        requested, or with an `error` event. Closing it cancels the edit.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -99,7 +99,7 @@ class EditServiceServicer:
 
     def EditBatch(self, request_iterator, context):
         """Runs many edits over one stream and returns the events of all, distinguished by `request_id`. Each request ends
-        with exactly one `result` or `error`, in order of completion. A failed edit does not end the stream. A request
+        with its `result` events or an `error`, in order of completion. A failed edit does not end the stream. A request
         without an id gets the call's own id, "-" and its position from 1. A bounded number runs at once; the server reads
         no further ahead. gRPC only.
         """

@@ -40,12 +40,12 @@ class EditServiceStub:
     Edit: _grpc.UnaryUnaryMultiCallable[_edit_pb2.EditRequest, _edit_pb2.EditResponse]
     """Edits one image and responds when it is done. Without a deadline of the caller, 300 s apply."""
     EditStream: _grpc.UnaryStreamMultiCallable[_edit_pb2.EditRequest, _edit_pb2.EditEvent]
-    """The same edit with progress events. The stream ends with exactly one `result` or `error` event. Closing it cancels
-    the edit.
+    """The same edit with progress events. The stream ends with exactly one `result` event, or as many as `n` results were
+    requested, or with an `error` event. Closing it cancels the edit.
     """
     EditBatch: _grpc.StreamStreamMultiCallable[_edit_pb2.EditRequest, _edit_pb2.EditEvent]
     """Runs many edits over one stream and returns the events of all, distinguished by `request_id`. Each request ends
-    with exactly one `result` or `error`, in order of completion. A failed edit does not end the stream. A request
+    with its `result` events or an `error`, in order of completion. A failed edit does not end the stream. A request
     without an id gets the call's own id, "-" and its position from 1. A bounded number runs at once; the server reads
     no further ahead. gRPC only.
     """
@@ -76,12 +76,12 @@ class EditServiceAsyncStub(EditServiceStub):
     Edit: _aio.UnaryUnaryMultiCallable[_edit_pb2.EditRequest, _edit_pb2.EditResponse]  # type: ignore[assignment]
     """Edits one image and responds when it is done. Without a deadline of the caller, 300 s apply."""
     EditStream: _aio.UnaryStreamMultiCallable[_edit_pb2.EditRequest, _edit_pb2.EditEvent]  # type: ignore[assignment]
-    """The same edit with progress events. The stream ends with exactly one `result` or `error` event. Closing it cancels
-    the edit.
+    """The same edit with progress events. The stream ends with exactly one `result` event, or as many as `n` results were
+    requested, or with an `error` event. Closing it cancels the edit.
     """
     EditBatch: _aio.StreamStreamMultiCallable[_edit_pb2.EditRequest, _edit_pb2.EditEvent]  # type: ignore[assignment]
     """Runs many edits over one stream and returns the events of all, distinguished by `request_id`. Each request ends
-    with exactly one `result` or `error`, in order of completion. A failed edit does not end the stream. A request
+    with its `result` events or an `error`, in order of completion. A failed edit does not end the stream. A request
     without an id gets the call's own id, "-" and its position from 1. A bounded number runs at once; the server reads
     no further ahead. gRPC only.
     """
@@ -121,8 +121,8 @@ class EditServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _edit_pb2.EditRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_edit_pb2.EditEvent], _abc.AsyncIterator[_edit_pb2.EditEvent]]:
-        """The same edit with progress events. The stream ends with exactly one `result` or `error` event. Closing it cancels
-        the edit.
+        """The same edit with progress events. The stream ends with exactly one `result` event, or as many as `n` results were
+        requested, or with an `error` event. Closing it cancels the edit.
         """
 
     @_abc_1.abstractmethod
@@ -132,7 +132,7 @@ class EditServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_edit_pb2.EditEvent], _abc.AsyncIterator[_edit_pb2.EditEvent]]:
         """Runs many edits over one stream and returns the events of all, distinguished by `request_id`. Each request ends
-        with exactly one `result` or `error`, in order of completion. A failed edit does not end the stream. A request
+        with its `result` events or an `error`, in order of completion. A failed edit does not end the stream. A request
         without an id gets the call's own id, "-" and its position from 1. A bounded number runs at once; the server reads
         no further ahead. gRPC only.
         """

@@ -44,7 +44,7 @@ class ScriptedSettings(ServiceSettings):
 class Script:
     """The behaviour of a model service.
 
-    The faults of its next calls (None = none), and a gate for its calls.
+    The faults of its next calls (None = none), a gate for its calls, and further gates by seed.
     """
 
     faults: list[grpc.StatusCode | None] = field(default_factory=list)
@@ -52,6 +52,7 @@ class Script:
     steps: int = 3
     seconds_per_step: float = 0.0
     gate: asyncio.Event = field(default_factory=asyncio.Event)
+    gates: dict[int, asyncio.Event] = field(default_factory=dict)
     begun: asyncio.Event = field(default_factory=asyncio.Event)
     requests: list[Any] = field(default_factory=list)
     time_left: list[float] = field(default_factory=list)
@@ -82,6 +83,8 @@ class Script:
                 if fault is not None and step == self.fault_step:
                     await context.abort(fault, "scripted")
                 await self.gate.wait()
+                if (own := self.gates.get(getattr(request, "seed", -1))) is not None:
+                    await own.wait()
                 await asyncio.sleep(self.seconds_per_step)
                 self.steps_done += 1
                 yield step

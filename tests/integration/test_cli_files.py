@@ -322,3 +322,15 @@ def test_an_estimate_that_is_not_known_yet_says_so(server: EditServer) -> None:
     told = json.loads(imgedit("edit", "photo.png", *ASKED, "--estimate", "--json").stdout)
     assert told == {"seconds": None, "queue_seconds": None, "queue_position": 0}
     assert imgedit("edit", "none.png", *ASKED, "--estimate").exit_code == ExitCode.FAILED
+
+
+def test_several_results_have_a_file_each(server: EditServer) -> None:
+    done = imgedit("edit", "photo.png", *ASKED, "--n", "3", "-o", "out.png")
+    assert done.stdout.split() == ["out.png", "out-2.png", "out-3.png"]
+    assert [Path(name).read_bytes() for name in done.stdout.split()] == [RESULT, RESULT + b"1", RESULT + b"2"]
+    assert server.seen[-1].n == 3
+    told = json.loads(imgedit("edit", "photo.png", *ASKED, "--n", "2", "-o", "o.png", "--json").stdout)
+    assert told["further"] == [{"output": "o-2.png", "seed": 8}]
+    assert imgedit("edit", "photo.png", *ASKED, "--n", "2", "-o", "out.png", "--json").exit_code == ExitCode.USAGE
+    assert imgedit("edit", "photo.png", *ASKED, "--n", "5", "-o", "p.png").exit_code == ExitCode.USAGE
+    assert "--n above 1" in imgedit("edit", "photo.png", *ASKED, "--n", "2", "-o", "-").stderr

@@ -38,6 +38,7 @@ from imgedit.client import CancelOutcome
 from imgedit.errors import (
     DeadlineExceeded,
     ImgeditError,
+    InternalError,
     InvalidArgument,
     QueueFull,
     RequestNotFound,
@@ -73,6 +74,7 @@ class Servicer(edit_pb2_grpc.EditServiceServicer):
     errors: list[ImgeditError] = field(default_factory=list)
     as_event: bool = False
     seconds: float = 0.0
+    most_results: int = 4
     seen: list[edit_pb2.EditRequest] = field(default_factory=list)
     deadlines: list[float] = field(default_factory=list)
     routed: list[object] = field(default_factory=list)
@@ -91,7 +93,9 @@ class Servicer(edit_pb2_grpc.EditServiceServicer):
                 await abort(context, error)
             yield edit_pb2.EditEvent(error=to_status(error))
             return
-        yield edit_pb2.EditEvent(result=edit_pb2.EditResponse(success=True, request_id=request.request_id))
+        for index in reversed(range(min(request.n or 1, self.most_results))):
+            answer = edit_pb2.EditResponse(success=True, request_id=request.request_id, seed=7 + index)
+            yield edit_pb2.EditEvent(result=answer, index=index)
 
     async def EditBatch(
         self, request_iterator: AsyncIterator[edit_pb2.EditRequest], context: Context
@@ -269,6 +273,25 @@ async def test_an_edit_can_be_looked_up() -> None:
         assert (failed.state, type(failed.error)) == ("failed", InvalidArgument)
         with pytest.raises(RequestNotFound):
             await client.get_edit("nowhere")
+
+
+async def test_several_results_come_as_they_finish_and_together_in_order() -> None:
+    async with serving(Servicer()) as target, EditClient(target) as client:
+        seen: list[int] = []
+        result = await client.edit(b"x", experiment="e", n=3, on_result=lambda one: seen.append(one.seed))
+        assert seen == [9, 8, 7]
+        assert [one.seed for one in result.results] == [7, 8, 9]
+        assert (result.seed, len(result.results[1].results)) == (7, 1)
+        alone = await client.edit(b"x", experiment="e", on_result=lambda one: seen.append(one.seed))
+        assert (alone.results, seen) == ([alone], [9, 8, 7, 7])
+        with pytest.raises(TypeError, match="n must be"):
+            await client.edit(b"x", experiment="e", n="two")
+
+
+async def test_a_stream_without_all_of_its_results_is_a_fault_of_the_server() -> None:
+    async with serving(Servicer(most_results=2)) as target, EditClient(target) as client:
+        with pytest.raises(InternalError, match="2 of 3 results"):
+            await client.edit(b"x", experiment="e", n=3)
 
 
 async def test_an_edit_is_estimated_with_the_arguments_of_an_edit() -> None:

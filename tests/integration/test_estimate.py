@@ -1,4 +1,7 @@
-"""EstimateEdit over real gRPC: the services are asked for the course of a job, and none runs."""
+"""EstimateEdit over real gRPC.
+
+The services tell the expected course of a job, and none runs.
+"""
 
 from __future__ import annotations
 

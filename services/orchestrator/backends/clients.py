@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal, Protocol
 
@@ -90,6 +90,10 @@ class JobEstimate:
     position: int
     queue_seconds: float | None
     work_seconds: float | None
+
+    def times(self, jobs: int) -> JobEstimate:
+        """So many of these jobs, one after another."""
+        return replace(self, work_seconds=None if self.work_seconds is None else jobs * self.work_seconds)
 
 
 @dataclass(frozen=True)

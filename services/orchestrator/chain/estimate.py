@@ -1,7 +1,7 @@
-"""Estimate a chain without running it: its painting stages ask their services for the course of their jobs.
+"""Estimate a chain without running it.
 
-BEN2 and the PromptService are not called: without a mask of its own the whole image is masked, and a placeholder stands
-for a rewritten prompt.
+Its painting stages ask their services for the expected course of their jobs. BEN2 and the PromptService are not called:
+without the caller's mask the whole image is masked, and a placeholder stands for a rewritten prompt.
 """
 
 from __future__ import annotations

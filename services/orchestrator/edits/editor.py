@@ -12,6 +12,7 @@ from functools import partial
 from imgedit.errors import DeadlineExceeded
 from imgedit.imaging.decode_pool import Decoders
 from imgedit.imaging.images import Picture
+from imgedit.result import combined
 from imgedit.v1 import edit_pb2
 from services.common import tracing
 from services.common.call_context import caller
@@ -23,7 +24,7 @@ from services.orchestrator.catalogue.source import CatalogueSource
 from services.orchestrator.chain.context import EditContext
 from services.orchestrator.chain.estimate import estimate_chain
 from services.orchestrator.chain.response import build_response
-from services.orchestrator.chain.run import run_chain
+from services.orchestrator.chain.run import Outcome, run_chain
 from services.orchestrator.edits.admission import Admission
 from services.orchestrator.edits.edit_registry import EventLog
 from services.orchestrator.edits.progress_events import ProgressEvents
@@ -32,8 +33,11 @@ from services.orchestrator.imaging.work_area import WorkPixels
 from services.orchestrator.policy import Policy
 from services.orchestrator.request import inputs, parameters
 from services.orchestrator.request.inputs import Inputs
+from services.orchestrator.request.output import SharedFiles
 from services.orchestrator.request.parameters import EditParameters
 from services.orchestrator.request.prompts import PromptRules, Rewriting
+
+_NO_PREVIEWS = "preview_every: no previews, since the content policy judges finished pictures"
 
 
 @dataclass(frozen=True)
@@ -89,9 +93,12 @@ class Editor:
             used.experiment, used.feature = experiment.id, feature.id
             tracing.note(experiment=experiment.id, feature=feature.id)
             resolved = parameters.resolve_parameters(request, feature)
-            with self._admission.edit(caller.get(), self._working_bytes(request, resolved, feature)):
+            needed = self._working_bytes(request, resolved, feature)
+            with self._admission.edit(caller.get(), needed, resolved.n):
                 async with _within(deadline):
-                    response = await self._edit_feature(request, resolved, call, experiment, feature, deadline, events)
+                    response = await self._edit_feature(
+                        request, resolved, call, experiment, feature, arrived, deadline, events
+                    )
             response.elapsed_time = time.monotonic() - arrived
             self._observe(request, response, feature, used.pixels)
             return response
@@ -106,19 +113,21 @@ class Editor:
         experiment, feature = catalogue.find(request.experiment_id, request.feature_id)
         resolved = parameters.resolve_parameters(request, feature)
         rewriting = self._prompts.rewriting_for(resolved, feature)
-        needed = self._working_bytes(request, resolved, feature)
+        needed = self._working_bytes(request, replace(resolved, n=1), feature)
         with tracing.span("estimate"), self._admission.estimate(caller.get(), needed, held=request.ByteSize()):
             async with _within(deadline or ends_at):
                 pictures = await self._decoded(request, resolved)
                 edit = self._context(pictures, resolved, rewriting, self._backends.without_reruns(), ends_at)
-                jobs = await estimate_chain(feature, edit)
+                jobs = [job.times(resolved.n) for job in await estimate_chain(feature, edit)]
         kind = _kind(request, experiment.id, feature.id, is_rewritten=rewriting.is_needed)
         return _estimate(jobs, self._rest.usual(kind, _pixels(pictures.picture)))
 
     def _observe(
         self, request: edit_pb2.EditRequest, response: edit_pb2.EditResponse, feature: Feature, pixels: int
     ) -> None:
-        """Learn the seconds beside painting from a finished edit."""
+        """Learn the seconds beside painting from a finished edit with one result."""
+        if response.further_results:
+            return
         seconds = {timing.name: timing.seconds for timing in response.stage_timings}
         painting = sum(seconds.get(kind, 0.0) for kind in {stage.kind for stage in feature.paint_stages})
         kind = _kind(request, response.experiment_id, feature.id, is_rewritten="rewrite_prompt" in seconds)
@@ -164,6 +173,7 @@ class Editor:
         call: CallContext,
         experiment: Experiment,
         feature: Feature,
+        arrived: float,
         deadline: float,
         events: EventLog,
     ) -> edit_pb2.EditResponse:
@@ -178,26 +188,40 @@ class Editor:
         metrics.IMAGE_PIXELS.observe(pixels)
         metering.set_pixels(pixels)
         tracing.note(pixels=pixels)
-        progress = ProgressEvents(events.add, call.request_id)
         backends = self._backends.without_reruns() if call.is_second_run else self._backends
-        edit = self._context(pictures, resolved, rewriting, backends, deadline, progress.on_stage, progress.on_progress)
-        outcome = await run_chain(feature, edit)
-        for stage, seconds in outcome.seconds.items():
-            metrics.STAGE_SECONDS.labels(stage).observe(seconds)
-        if self._policy:
-            await self._policy.check(judged(outcome.picture.rgb, outcome.prompts.prompt))
-        response = await build_response(
-            request,
-            experiment,
-            feature,
-            edit,
-            outcome,
-            with_prompts=self._metadata_prompt,
-            max_bytes=self._max_response_bytes,
-        )
-        if self._policy and request.preview_every:
-            response.warnings.append("preview_every: no previews, since the content policy judges finished pictures")
-        return response
+        edits = []
+        for index in range(resolved.n):
+            progress = ProgressEvents(events.add, call.request_id, index)
+            own = resolved.of_result(index)
+            edits.append(
+                self._context(pictures, own, rewriting, backends, deadline, progress.on_stage, progress.on_progress)
+            )
+        responses: dict[int, edit_pb2.EditResponse] = {}
+        shared = SharedFiles()
+
+        async def finish(index: int, outcome: Outcome) -> None:
+            for stage, seconds in outcome.seconds.items():
+                metrics.STAGE_SECONDS.labels(stage).observe(seconds)
+            if self._policy:
+                await self._policy.check(judged(outcome.picture.rgb, outcome.prompts.prompt))
+            responses[index] = response = await build_response(
+                request,
+                experiment,
+                feature,
+                edits[index],
+                outcome,
+                with_prompts=self._metadata_prompt,
+                max_bytes=self._max_response_bytes // resolved.n,
+                shared=shared,
+            )
+            if self._policy and request.preview_every:
+                response.warnings.append(_NO_PREVIEWS)
+            if resolved.n > 1:
+                response.elapsed_time = time.monotonic() - arrived
+                events.add(edit_pb2.EditEvent(request_id=call.request_id, index=index, result=response))
+
+        await run_chain(feature, edits, finish)
+        return combined([responses[index] for index in range(resolved.n)])
 
 
 def _pixels(picture: Picture) -> int:

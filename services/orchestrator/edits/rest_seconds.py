@@ -1,4 +1,7 @@
-"""The usual seconds of an edit beside painting: decoding, segmentation, rewriting, composite, encoding."""
+"""The usual seconds of an edit beside painting.
+
+Decoding, segmentation, rewriting, composite, encoding.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,10 @@ MAX_KINDS = 256
 
 
 class RestSeconds:
-    """Means by kind of edit and, within a factor of two, by pixels. Belongs to one event loop."""
+    """Means by kind of edit and, within a factor of two, by pixels.
+
+    Belongs to one event loop.
+    """
 
     def __init__(self) -> None:
         self._means: dict[Hashable, dict[int, float]] = {}

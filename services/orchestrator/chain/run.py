@@ -122,7 +122,8 @@ class Walk:
 async def run_chain(feature: Feature, edits: Sequence[EditContext], finish: Finish) -> None:
     """Run the chain for the results of one request.
 
-    edits: alike but for seed and listeners. `finish` is called with each outcome and its place. An error or a cancellation ends all running tasks.
+    edits: alike but for seed and listeners. `finish` is called with each outcome and its place. An error or a
+    cancellation ends all running tasks.
     """
     first = edits[0]
     walked = _walked(feature, first)

@@ -105,7 +105,8 @@ class Admission:
     def estimate(self, caller: str, nbytes: int, *, held: int) -> Iterator[None]:
         """Count the pictures of an estimate.
 
-        They take bytes and no place among the edits. `held` are the bytes already counted for this call. Raises `TooManyEdits`.
+        They take bytes and no place among the edits. `held` are the bytes already counted for this call. Raises
+        `TooManyEdits`.
         """
         with self.copy_of_answer(caller, nbytes, held=held):
             yield

@@ -40,7 +40,8 @@ def result(format: str = "PNG", **fields: object) -> EditResult:
 def test_every_field_of_the_answer_is_a_property() -> None:
     made = result(mask_image=b"mask", background_removed_image=b"cut-out")
     for field in edit_pb2.EditResponse.DESCRIPTOR.fields:
-        assert getattr(made, field.name) == getattr(made.message, field.name)
+        if field.name != "further_results":  # `results` has them
+            assert getattr(made, field.name) == getattr(made.message, field.name)
 
 
 def test_the_result_is_there_as_bytes_and_as_an_image() -> None:

@@ -1,4 +1,7 @@
-"""Several results of one request over real gRPC: what they share, and how they answer, count and end."""
+"""Several results of one request over real gRPC.
+
+They share stages, answer as they finish, count for the limits and end together.
+"""
 
 from __future__ import annotations
 

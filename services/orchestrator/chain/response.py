@@ -14,7 +14,6 @@ from imgedit.imaging.images import Picture
 from imgedit.imaging.metadata import Metadata
 from imgedit.v1 import edit_pb2, progress_pb2
 from services.common import logs
-from services.orchestrator import metrics
 from services.orchestrator.catalogue.experiments import Experiment, Feature
 from services.orchestrator.chain import composite
 from services.orchestrator.chain.context import EditContext
@@ -63,8 +62,6 @@ async def build_response(
         mask_alpha=outcome.mask_alpha,
         shared=shared,
     )
-    if outcome.cutout_warnings:
-        metrics.CUTOUT_FAILURES.inc()
     files, left_out = files.within(max_bytes - _REST_BYTES)
     return edit_pb2.EditResponse(
         success=True,

@@ -189,19 +189,18 @@ class Editor:
         metering.set_pixels(pixels)
         tracing.note(pixels=pixels)
         backends = self._backends.without_reruns() if call.is_second_run else self._backends
-        edits = []
-        for index in range(resolved.n):
-            progress = ProgressEvents(events.add, call.request_id, index)
-            own = resolved.of_result(index)
-            edits.append(
-                self._context(pictures, own, rewriting, backends, deadline, progress.on_stage, progress.on_progress)
+        progress = [ProgressEvents(events.add, call.request_id, index) for index in range(resolved.n)]
+        edits = [
+            self._context(
+                pictures, resolved.of_result(index), rewriting, backends, deadline, its.on_stage, its.on_progress
             )
+            for index, its in enumerate(progress)
+        ]
         responses: dict[int, edit_pb2.EditResponse] = {}
         shared = SharedFiles()
 
         async def finish(index: int, outcome: Outcome) -> None:
-            for stage, seconds in outcome.seconds.items():
-                metrics.STAGE_SECONDS.labels(stage).observe(seconds)
+            _measure(outcome, feature, is_first=index == 0)
             if self._policy:
                 await self._policy.check(judged(outcome.picture.rgb, outcome.prompts.prompt))
             responses[index] = response = await build_response(
@@ -222,6 +221,19 @@ class Editor:
 
         await run_chain(feature, edits, finish)
         return combined([responses[index] for index in range(resolved.n)])
+
+
+def _measure(outcome: Outcome, feature: Feature, *, is_first: bool) -> None:
+    """Measure the stages of a result.
+
+    The stages that all results share are measured with the first.
+    """
+    own = {stage.kind for stage in feature.paint_stages} | {"composite"}
+    for stage, seconds in outcome.seconds.items():
+        if is_first or stage in own:
+            metrics.STAGE_SECONDS.labels(stage).observe(seconds)
+    if is_first and outcome.cutout_warnings:
+        metrics.CUTOUT_FAILURES.inc()
 
 
 def _pixels(picture: Picture) -> int:

@@ -2,7 +2,7 @@
 
     EditClient, SyncEditClient      call a server, from asyncio or from plain code
     EditOptions                     the options of an edit, as a TypedDict
-    Mask, Outpaint, Output          values of three of these options
+    Lora, Mask, Outpaint, Output    values of four of these options
     EditResult                      a finished edit: its pictures, its seed, what was used
     EditStatus                      where an edit is: the answer of `get_edit`
     Progress, ManyProgress          what `on_progress` of `edit` and of `edit_many` is called with
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from imgedit.request import EditOptions, edit_request
     from imgedit.result import EditResult, EditStatus, ManyProgress
     from imgedit.sync_client import SyncEditClient
-    from imgedit.values import Mask, Outpaint, Output
+    from imgedit.values import Lora, Mask, Outpaint, Output
 
 __version__ = "0.1.0"
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "EditOptions",
     "EditResult",
     "EditStatus",
+    "Lora",
     "ManyProgress",
     "Mask",
     "Outpaint",
@@ -47,6 +48,7 @@ _HOMES = {
     "EditOptions": "imgedit.request",
     "EditResult": "imgedit.result",
     "EditStatus": "imgedit.result",
+    "Lora": "imgedit.values",
     "ManyProgress": "imgedit.result",
     "Mask": "imgedit.values",
     "Outpaint": "imgedit.values",

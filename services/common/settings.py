@@ -150,6 +150,12 @@ class DiffusionSettings(ModelSettings):
         description="run both passes of a negative prompt as one forward; auto = below 2,048 tokens",
     )
     lora_fast: str = Field("", description="LoRA file of profile fast inside `models`; empty = the profile is rejected")
+    loras: str = Field(
+        "", description="folder of LoRA files inside `models` that requests may name; empty = none; read while serving"
+    )
+    lora_bytes: int = Field(
+        2048 * MIB, ge=1, description="memory for the LoRAs that requests name; the least recently used are unloaded"
+    )
     compile: Literal["off", "regional"] = Field("off", description="compile the transformer's repeated block")
     region_steps: bool = Field(
         False,

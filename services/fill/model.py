@@ -145,7 +145,7 @@ class FillAdapter(FlowAdapter[FillState, Conditioning]):
         passes = 1 if active_negative(spec) is None else 2
         region = self._region_of(spec)
         region = region if self._fits(region) else None
-        key = (height, width, passes, spec.lora, None if region is None else region.tokens)
+        key = (height, width, passes, spec.lora, spec.loras, None if region is None else region.tokens)
         return Workload(
             steps=spec.steps - flow.skipped_steps(spec.steps, spec.strength),
             tokens=height * width // MULTIPLE**2 + self._text_tokens,
@@ -187,7 +187,8 @@ class FillAdapter(FlowAdapter[FillState, Conditioning]):
 
     @torch.inference_mode()
     def prepare(self, spec: FillSpec) -> FillState:
-        """Encode prompt and images, draw the noise."""
+        """Load the request's LoRAs, encode prompt and images, draw the noise."""
+        self._network.loras.load(spec.loras)
         height, width, _ = spec.image.shape
         generator = torch.Generator("cpu").manual_seed(spec.seed)
         workload = self.workload(spec)
@@ -215,6 +216,7 @@ class FillAdapter(FlowAdapter[FillState, Conditioning]):
             guidance_scale=spec.guidance_scale,
             joined=self._joins(workload, step_cache=spec.step_cache),
             lora=spec.lora,
+            loras=spec.loras,
             context=self._network.new_context() if spec.step_cache else None,
             tokens=self._token_region(spec, workload),
         )
@@ -273,6 +275,7 @@ class FillAdapter(FlowAdapter[FillState, Conditioning]):
         inputs = torch.cat([torch.cat([state.latents, state.fixed], dim=2) for state in states])  # (B, N, 384)
         return self._network.forward(
             lora=first.lora,
+            loras=first.loras,
             context=step_context(first, sign),
             keys=keyed_forward([state.tokens for state in states], sign),
             hidden_states=computed(states, inputs),

@@ -147,7 +147,7 @@ class QwenEditAdapter(FlowAdapter[QwenEditState, torch.Tensor]):
         tokens = self._sequence_length(spec)
         region = self._region_of(spec)
         region = region if self._fits(region) else None
-        key = (*shapes, tokens, passes, spec.lora, None if region is None else region.tokens)
+        key = (*shapes, tokens, passes, spec.lora, spec.loras, None if region is None else region.tokens)
         return Workload(
             steps=spec.steps - flow.skipped_steps(spec.steps, spec.strength),
             tokens=tokens,
@@ -190,7 +190,8 @@ class QwenEditAdapter(FlowAdapter[QwenEditState, torch.Tensor]):
 
     @torch.inference_mode()
     def prepare(self, spec: QwenEditSpec) -> QwenEditState:
-        """Encode prompt and images, draw the noise."""
+        """Load the request's LoRAs, encode prompt and images, draw the noise."""
+        self._network.loras.load(spec.loras)
         height, width, _ = spec.images[0].shape
         generator = torch.Generator("cpu").manual_seed(spec.seed)
         workload = self.workload(spec)
@@ -215,6 +216,7 @@ class QwenEditAdapter(FlowAdapter[QwenEditState, torch.Tensor]):
             region=None if spec.mask is None else LatentMask.from_mask(spec.images[0], spec.mask, encoded[0], noise),
             joined=self._joins(workload, step_cache=spec.step_cache),
             lora=spec.lora,
+            loras=spec.loras,
             context=self._network.new_context() if spec.step_cache else None,
             tokens=self._token_region(spec, workload),
         )
@@ -305,6 +307,7 @@ class QwenEditAdapter(FlowAdapter[QwenEditState, torch.Tensor]):
         features, mask = padded(prompts)
         output = self._network.forward(
             lora=first.lora,
+            loras=first.loras,
             context=step_context(first, sign),
             keys=keys,
             hidden_states=torch.cat([latents, torch.cat([state.pictures for state in states])], dim=1)

@@ -13,8 +13,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from services.common.loras import Scales
 from services.diffusion.engine.adapter import Workload
 from services.diffusion.engine.region_steps import RegionSchedule, RegionSteps, equal_work
+from services.diffusion.job_options import LoraUse
 from services.diffusion.networks import device as devices
 from services.diffusion.networks import finite, flow, vae_pixels
 from services.diffusion.networks.guidance import CfgBatch, extrapolated, joins_passes, velocities
@@ -29,8 +31,8 @@ class FlowState(Generic[PromptT]):
     """A job between steps.
 
     latents: (1, N, 64), N = H/16 × W/16. negative: None = one pass per step. cfg_scale: how far from the negative
-    prompt. joined: both passes in one forward. context: the name of the job's step cache, None = without. tokens: what
-    its region steps need, None = it has none.
+    prompt. joined: both passes in one forward. lora, loras: the profile's and the request's. context: the name of the
+    job's step cache, None = without. tokens: what its region steps need, None = it has none.
     """
 
     height: int
@@ -43,6 +45,7 @@ class FlowState(Generic[PromptT]):
     cfg_scale: float
     joined: bool
     lora: str | None
+    loras: tuple[LoraUse, ...]
     context: str | None
     tokens: TokenRegion | None
 
@@ -54,8 +57,8 @@ class FlowAdapter(ABC, Generic[StateT, PromptT]):
     """One model's jobs for the engine.
 
     name, revision: what was loaded. region_schedule: which steps of a job with region steps are full. region_bytes: the
-    most that a job may keep for them; one that needs more has none. All methods but `workload`, `unchanged` and
-    `warnings` belong to one worker thread.
+    most that a job may keep for them; one that needs more has none. All methods but `workload`, `unchanged`,
+    `warnings` and those that name LoRAs belong to one worker thread.
     """
 
     def __init__(
@@ -82,6 +85,20 @@ class FlowAdapter(ABC, Generic[StateT, PromptT]):
         self._device = target
         self._dtype: torch.dtype = pipeline.transformer.dtype
         self._rgb: NDArray[np.float32] | None = None
+
+    def lora_names(self) -> tuple[str, ...]:
+        """The LoRAs that requests may name, sorted.
+
+        May be called from any thread.
+        """
+        return self._network.loras.names()
+
+    def chosen_loras(self, asked: Scales) -> tuple[LoraUse, ...]:
+        """The LoRAs of a job, by the names and strengths of its request.
+
+        May be called from any thread. Raises `InvalidArgument` that names the field.
+        """
+        return self._network.loras.chosen(asked)
 
     @torch.inference_mode()
     def denoise(self, states: Sequence[StateT]) -> None:
@@ -137,8 +154,9 @@ class FlowAdapter(ABC, Generic[StateT, PromptT]):
         return devices.works(self._device)
 
     def free_memory(self) -> None:
-        """Clear the conditioning cache and return cached memory to the device."""
+        """Clear the conditioning cache, unload requests' LoRAs, and return cached memory to the device."""
         self._forget()
+        self._network.loras.unload()
         devices.free_memory(self._device)
 
     def peak_memory(self) -> int:

@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -30,7 +31,8 @@ class RuntimeOptions:
     `services.diffusion.networks.network`; 0 = off. cfg_batch: see `services.diffusion.networks.guidance`. max_pixels,
     max_batch: the largest answer and the most jobs of one forward, for which memory is kept. region_steps: whether jobs
     may run region steps, see `services.diffusion.networks.token_region`. region_bytes: the most keys and values that
-    are kept for them.
+    are kept for them. loras: folder of the LoRAs that requests may name, None = none. lora_bytes: the most that those
+    take that are loaded.
     """
 
     offload: Offload = "none"
@@ -45,11 +47,18 @@ class RuntimeOptions:
     max_batch: int = 4
     region_steps: bool = False
     region_bytes: int = 12 * 1024**3
+    loras: Path | None = None
+    lora_bytes: int = 2 * 1024**3
 
     @property
     def rows(self) -> int:
         """The most rows of one forward."""
         return self.max_batch * (2 if self.cfg_batch == "on" else 1)
+
+    @property
+    def kept(self) -> int:
+        """The most bytes beside the networks that stay between forwards."""
+        return (self.region_bytes if self.region_steps else 0) + (self.lora_bytes if self.loras else 0)
 
 
 DEFAULT_RUNTIME = RuntimeOptions()
@@ -81,6 +90,8 @@ def runtime_of(settings: DiffusionSettings) -> RuntimeOptions:
         max_batch=settings.max_batch,
         region_steps=settings.region_steps,
         region_bytes=settings.region_bytes,
+        loras=settings.models / settings.loras if settings.loras else None,
+        lora_bytes=settings.lora_bytes,
     )
 
 

@@ -95,7 +95,11 @@ async def fill(state: ChainState, stage: FillStage, edit: EditContext) -> PaintR
     rgb = await asyncio.to_thread(lambda: area.enter(state.picture.over_white()))
     mask_alpha = await asyncio.to_thread(area.enter_mask, state.mask.alpha)
     painted = await edit.backends.fill(
-        rgb, mask_alpha, _options(parameters), deadline=edit.deadline, on_progress=edit.on_progress(stage.kind)
+        rgb,
+        mask_alpha,
+        _options(parameters, stage, edit),
+        deadline=edit.deadline,
+        on_progress=edit.on_progress(stage.kind),
     )
     return await asyncio.to_thread(_at_full_size, painted, area, state.picture, stage)
 
@@ -117,14 +121,14 @@ async def qwen_edit(state: ChainState, stage: QwenEditStage, edit: EditContext) 
     painted = await edit.backends.qwen_edit(
         [rgb, *references],
         mask_alpha,
-        _options(parameters),
+        _options(parameters, stage, edit),
         deadline=edit.deadline,
         on_progress=edit.on_progress(stage.kind),
     )
     return await asyncio.to_thread(_at_full_size, painted, area, state.picture, stage)
 
 
-def _options(parameters: EditParameters) -> PaintOptions:
+def _options(parameters: EditParameters, stage: PaintStage, edit: EditContext) -> PaintOptions:
     return PaintOptions(
         prompt=parameters.prompt,
         negative_prompt=parameters.negative_prompt,
@@ -136,6 +140,7 @@ def _options(parameters: EditParameters) -> PaintOptions:
         preview_every=parameters.preview_every,
         profile=PROFILE_NUMBERS[parameters.profile],
         region_steps=parameters.region_steps,
+        loras=edit.loras.get(stage.kind, ()),
     )
 
 

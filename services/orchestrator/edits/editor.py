@@ -17,6 +17,7 @@ from services.common.call_context import caller
 from services.common.settings import MIB
 from services.orchestrator import metering, metrics, policy
 from services.orchestrator.backends.clients import Backends
+from services.orchestrator.backends.lora_lists import LoraLists
 from services.orchestrator.catalogue.experiments import Experiment, ExtendStage, Feature
 from services.orchestrator.catalogue.source import CatalogueSource
 from services.orchestrator.chain.context import EditContext
@@ -59,6 +60,7 @@ class Editor:
         max_pixels: int,
         work_pixels: WorkPixels,
         prompts: PromptRules,
+        loras: LoraLists,
         max_response_bytes: int = 128 * MIB,
         metadata_prompt: bool = True,
         policy: Policy | None = None,
@@ -72,6 +74,7 @@ class Editor:
         self._max_response_bytes = max_response_bytes
         self._metadata_prompt = metadata_prompt
         self._prompts = prompts
+        self._loras = loras
         self._policy = policy
 
     async def edit(self, request: edit_pb2.EditRequest, call: CallContext, events: EventLog) -> edit_pb2.EditResponse:
@@ -84,6 +87,7 @@ class Editor:
             used.experiment, used.feature = experiment.id, feature.id
             tracing.note(experiment=experiment.id, feature=feature.id)
             resolved = parameters.resolve_parameters(request, feature)
+            await self._loras.check(resolved.loras, [stage.kind for stage in feature.paint_stages])
             extend = next((stage for stage in feature.stages if isinstance(stage, ExtendStage)), None)
             needed = inputs.working_bytes(request, resolved, extend, self._max_pixels)
             with self._admission.edit(caller.get(), needed):
@@ -122,6 +126,7 @@ class Editor:
             parameters=resolved,
             backends=self._backends.without_reruns() if call.is_second_run else self._backends,
             rewriting=rewriting,
+            loras=self._loras.of_services(resolved.loras),
             max_pixels=self._max_pixels,
             work_pixels=self._work_pixels,
             deadline=deadline,

@@ -14,6 +14,7 @@ from imgedit.errors import InvalidArgument
 from imgedit.v1 import edit_pb2, profile_pb2
 from services.common import checks, texts
 from services.common.interceptors import REQUEST_ID_PATTERN
+from services.common.loras import Scales, read_loras
 from services.orchestrator.catalogue.experiments import (
     ExtendStage,
     Feature,
@@ -51,7 +52,7 @@ class EditParameters:
     """The parameters of an edit.
 
     warnings: what the caller asked for and does not get, in English. region_steps: whether most steps compute only what
-    the mask asks for, None = as the model service is set to.
+    the mask asks for, None = as the model service is set to. loras: names and strengths, in the request's order.
     """
 
     prompt: str
@@ -70,6 +71,7 @@ class EditParameters:
     warnings: tuple[str, ...] = ()
     expand_prompt: bool = False
     region_steps: bool | None = None
+    loras: Scales = ()
 
     def at(self, stage: FillStage | QwenEditStage) -> EditParameters:
         """The parameters of this stage.
@@ -122,6 +124,7 @@ def resolve_parameters(request: edit_pb2.EditRequest, feature: Feature) -> EditP
         output=what,
         expand_prompt=request.expand_prompt,
         region_steps=preset.region_steps,
+        loras=read_loras(request.loras),
         warnings=() if has_guidance or not request.HasField("negative_prompt") else (NO_GUIDANCE,),
     )
 
@@ -131,6 +134,7 @@ def _check(request: edit_pb2.EditRequest, feature: Feature) -> None:
     together = checks.Together()
     together.check(_check_request_id, request)
     together.check(_check_references, request, feature)
+    together.check(read_loras, request.loras)
     present = {field.name for field, _ in request.ListFields()}
     for name, is_used in optional_fields(feature).items():
         if name in present and not is_used:
@@ -177,7 +181,7 @@ def optional_fields(feature: Feature) -> dict[str, bool]:
     reads, paints = feature.prompt_stage is not None, bool(feature.paint_stages)
     return {
         **dict.fromkeys(("prompt", "expand_prompt", "negative_prompt"), reads),
-        **dict.fromkeys(("seed", "profile", "preview_every"), paints),
+        **dict.fromkeys(("seed", "profile", "preview_every", "loras"), paints),
         **{name: getattr(feature.parameters, name) is not None for name in Parameters.model_fields},
         "mask_image": feature.has(MaskStage),
         "mask_options": feature.has(MaskStage),

@@ -28,7 +28,7 @@ class LoraServicer(lora_pb2_grpc.LoraServiceServicer):
 
     async def ListLoras(self, _request: lora_pb2.ListLorasRequest, _context: Context) -> lora_pb2.ListLorasResponse:
         """The files that fit."""
-        adapter = self._slot.get().adapter
+        adapter: Any = self._slot.get().adapter
         names = await asyncio.to_thread(adapter.lora_names)
         model_id = self._model_id(adapter)
         return lora_pb2.ListLorasResponse(loras=[public_pb2.Lora(name=name, model_id=model_id) for name in names])

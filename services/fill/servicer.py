@@ -35,7 +35,7 @@ DEFAULT_NEGATIVE_SCALE = 3.0
 class FillServicer(fill_pb2_grpc.FillServiceServicer):
     """Serves Fill with an engine that owns the model."""
 
-    def __init__(self, slot: EngineSlot, *, max_pixels: int, profiles: Profiles, choose_loras: ChooseLoras) -> None:
+    def __init__(self, slot: EngineSlot, *, max_pixels: int, profiles: Profiles) -> None:
         self._slot = slot
         self._max_pixels = max_pixels
         self._profiles = profiles

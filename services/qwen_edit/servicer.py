@@ -33,7 +33,7 @@ DEFAULT_TRUE_CFG_SCALE = 4.0
 class QwenEditServicer(qwen_edit_pb2_grpc.QwenEditServiceServicer):
     """Serves Edit with an engine that owns the model."""
 
-    def __init__(self, slot: EngineSlot, *, max_pixels: int, profiles: Profiles, choose_loras: ChooseLoras) -> None:
+    def __init__(self, slot: EngineSlot, *, max_pixels: int, profiles: Profiles) -> None:
         self._slot = slot
         self._max_pixels = max_pixels
         self._profiles = profiles

@@ -254,9 +254,7 @@ def _is_number(alpha: Entry | None) -> bool:
     return alpha is None or math.prod(alpha.shape) == 1
 
 
-def _matrices(
-    pair: _Pair, target: Target, scale: _Scale, tensors: Mapping[str, torch.Tensor]
-) -> dict[str, torch.Tensor]:
+def _matrices(pair: _Pair, target: Target, scale: _Scale, tensors: Mapping[str, Any]) -> dict[str, torch.Tensor]:
     """A pair in diffusers' form.
 
     alpha is multiplied into `down`, `up` is cut into the layers' rows.

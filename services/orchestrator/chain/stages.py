@@ -128,7 +128,7 @@ async def qwen_edit(state: ChainState, stage: QwenEditStage, edit: EditContext) 
     return await asyncio.to_thread(_at_full_size, painted, area, state.picture, stage)
 
 
-def _options(parameters: EditParameters, stage: PaintStage, edit: EditContext) -> PaintOptions:
+def _options(parameters: EditParameters, stage: FillStage | QwenEditStage, edit: EditContext) -> PaintOptions:
     return PaintOptions(
         prompt=parameters.prompt,
         negative_prompt=parameters.negative_prompt,

@@ -17,7 +17,10 @@ STRONGEST = 2.0
 
 
 def draw_loras(words: Words, form: Form, options: dict[str, Any]) -> None:
-    """The choice, and a slider for each chosen one; nothing where the server has none for the feature."""
+    """The choice, and a slider for each chosen one.
+
+    Nothing is drawn if the server has none for the feature.
+    """
     spec = form.take("loras")
     names = [*dict.fromkeys(lora.name for lora in form.feature.loras)]
     if spec is None or not names:

@@ -32,7 +32,10 @@ def features(ctx: typer.Context) -> Offer:
 
 
 def loras(ctx: typer.Context) -> Offer:
-    """Names with models: of the experiment and feature that are chosen already, else of all."""
+    """Names with models.
+
+    Of the experiment and feature that are chosen already, else of all.
+    """
     experiment, feature = ctx.params.get("experiment"), ctx.params.get("feature")
     listed = [found for found in _found(ctx.params) if experiment in (None, found.id)]
     chosen = [one for found in listed for one in found.features if feature in (None, one.id)]

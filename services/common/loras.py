@@ -44,7 +44,10 @@ def read_loras(uses: Collection[lora_pb2.LoraUse]) -> Scales:
 
 
 def check_known(names: Iterable[str], known: Collection[str]) -> None:
-    """Raise `InvalidArgument` for the names that are not known, each with the nearest known one."""
+    """Raise `InvalidArgument` for unknown names.
+
+    Each is named with the nearest known one.
+    """
     together = checks.Together()
     for index, name in enumerate(names):
         together.check(_check_known, index, name, known)

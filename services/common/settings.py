@@ -157,6 +157,15 @@ class DiffusionSettings(ModelSettings):
         2048 * MIB, ge=1, description="memory for the LoRAs that requests name; the least recently used are unloaded"
     )
     compile: Literal["off", "regional"] = Field("off", description="compile the transformer's repeated block")
+    compile_cache: str = Field(
+        "",
+        description="folder of compiled blocks, which a restart loads; may be a volume; empty = torch's own, in /tmp",
+    )
+    warm_sizes: str = Field(
+        "",
+        description="work areas to run at the start, WIDTHxHEIGHT in pixels, separated by commas; with `compile` no edit "
+        "of these sizes waits for a compilation",
+    )
     region_steps: bool = Field(
         False,
         description="in most steps, profiles fast and balanced compute only the mask's tokens",

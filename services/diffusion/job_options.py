@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class LoraUse:
-    """A LoRA of the service's folder in a job: its name, the version of its file, and its strength, not 0."""
+    """A LoRA of the service's folder in a job.
+
+    version: of its file. scale: its strength, not 0.
+    """
 
     name: str
     version: str

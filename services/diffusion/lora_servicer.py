@@ -20,7 +20,10 @@ RPC_SERVICE = lora_pb2.DESCRIPTOR.services_by_name["LoraService"].full_name
 
 
 class LoraServicer(lora_pb2_grpc.LoraServiceServicer):
-    """Serves ListLoras with the loaded model's folder. model_id: of the model, as results name it."""
+    """Serves ListLoras with the loaded model's folder.
+
+    model_id: from the adapter, as results name the model.
+    """
 
     def __init__(self, slot: EngineSlot, model_id: Callable[[Any], str]) -> None:
         self._slot = slot

@@ -251,23 +251,25 @@ class FillAdapter(FlowAdapter[FillState, Conditioning]):
 
     def warm_up(self) -> None:
         """Run one tiny job from start to end, so that the first request is not slower."""
-        image = np.full((64, 64, 3), 128, np.uint8)
-        mask = np.full((64, 64), 255, np.uint8)
+        state = self._warm_state(64, 64, lora=None, is_guided=False)
+        self.denoise([state])
+        self.decode(state)
+        self.latent_rgb()
+
+    def _warm_state(self, width: int, height: int, *, lora: str | None, is_guided: bool) -> FillState:
         spec = FillSpec(
-            image=image,
-            mask=mask,
+            image=np.full((height, width, 3), 128, np.uint8),
+            mask=np.full((height, width), 255, np.uint8),
             prompt="warm up",
-            negative_prompt=None,
-            negative_scale=1.0,
+            negative_prompt="blurry" if is_guided else None,
+            negative_scale=2.0 if is_guided else 1.0,
             steps=1,
             guidance_scale=3.5,
             strength=1.0,
             seed=0,
+            lora=lora,
         )
-        state = self.prepare(spec)
-        self.denoise([state])
-        self.decode(state)
-        self.latent_rgb()
+        return self.prepare(spec)
 
     def _velocity(self, states: Sequence[FillState], prompts: Sequence[Conditioning], sign: str) -> torch.Tensor:
         guidance = torch.tensor([state.guidance_scale for state in states], dtype=torch.float32, device=self._device)

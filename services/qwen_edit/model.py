@@ -249,21 +249,23 @@ class QwenEditAdapter(FlowAdapter[QwenEditState, torch.Tensor]):
 
     def warm_up(self) -> None:
         """Run one tiny job from start to end, so that the first request is not slower."""
-        image = np.full((64, 64, 3), 128, np.uint8)
-        state = self.prepare(
-            QwenEditSpec(
-                images=(image,),
-                prompt="warm up",
-                negative_prompt=" ",
-                true_cfg_scale=2.0,
-                steps=1,
-                strength=1.0,
-                seed=0,
-            )
-        )
+        state = self._warm_state(64, 64, lora=None, is_guided=True)
         self.denoise([state])
         self.decode(state)
         self.latent_rgb()
+
+    def _warm_state(self, width: int, height: int, *, lora: str | None, is_guided: bool) -> QwenEditState:
+        spec = QwenEditSpec(
+            images=(np.full((height, width, 3), 128, np.uint8),),
+            prompt="warm up",
+            negative_prompt=" " if is_guided else None,
+            true_cfg_scale=2.0 if is_guided else 1.0,
+            steps=1,
+            strength=1.0,
+            seed=0,
+            lora=lora,
+        )
+        return self.prepare(spec)
 
     def _guided(self, cond: torch.Tensor, uncond: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
         return guided(cond, uncond, scale)

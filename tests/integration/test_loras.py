@@ -1,4 +1,7 @@
-"""LoRAs of requests, from ListExperiments to the model service, with an orchestrator over real gRPC."""
+"""LoRAs of requests, from ListExperiments to the model service.
+
+With an orchestrator over real gRPC.
+"""
 
 from __future__ import annotations
 

@@ -3,10 +3,12 @@
 A subclass adds its model's conditioning; see `services.diffusion.engine.adapter.Adapter` for the interface.
 """
 
+import logging
 import math
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -22,6 +24,8 @@ from services.diffusion.networks import finite, flow, vae_pixels
 from services.diffusion.networks.guidance import CfgBatch, extrapolated, joins_passes, velocities
 from services.diffusion.networks.network import Network
 from services.diffusion.networks.token_region import TokenRegion
+
+log = logging.getLogger(__name__)
 
 PromptT = TypeVar("PromptT")
 
@@ -85,6 +89,23 @@ class FlowAdapter(ABC, Generic[StateT, PromptT]):
         self._device = target
         self._dtype: torch.dtype = pipeline.transformer.dtype
         self._rgb: NDArray[np.float32] | None = None
+
+    @torch.inference_mode()
+    def warm_sizes(self, sizes: Sequence[tuple[int, int]], *, jobs: int) -> None:
+        """Run a step of every kind at these sizes, (width, height).
+
+        The first job of such a size then waits for no compilation. Kinds: without and with a negative prompt, with each profile's LoRA, and in batches of up to `jobs`.
+        """
+        for width, height in sizes:
+            started = time.monotonic()
+            for lora in (None, *self._network.loras.profiles):
+                for is_guided in (False, True):
+                    state = self._warm_state(width, height, lora=lora, is_guided=is_guided)
+                    for count in range(1, jobs + 1):
+                        self.denoise([replace(state) for _ in range(count)])
+            self.decode(state)
+            seconds = round(time.monotonic() - started, 2)
+            log.info("warmed up", extra={"width": width, "height": height, "seconds": seconds})
 
     def lora_names(self) -> tuple[str, ...]:
         """The LoRAs that requests may name, sorted.
@@ -154,7 +175,7 @@ class FlowAdapter(ABC, Generic[StateT, PromptT]):
         return devices.works(self._device)
 
     def free_memory(self) -> None:
-        """Clear the conditioning cache, unload requests' LoRAs, and return cached memory to the device."""
+        """Clear the conditioning cache, unload requests' LoRAs, free cached memory."""
         self._forget()
         self._network.loras.unload()
         devices.free_memory(self._device)
@@ -162,6 +183,10 @@ class FlowAdapter(ABC, Generic[StateT, PromptT]):
     def peak_memory(self) -> int:
         """Peak bytes of device memory; 0 on the CPU."""
         return devices.peak_memory(self._device)
+
+    @abstractmethod
+    def decode(self, state: StateT) -> NDArray[np.uint8]:
+        """The finished image, (H, W, 3) uint8."""
 
     @abstractmethod
     def _velocity(self, states: Sequence[StateT], prompts: Sequence[PromptT], sign: str) -> torch.Tensor:
@@ -176,6 +201,10 @@ class FlowAdapter(ABC, Generic[StateT, PromptT]):
 
         Scaled for the transformer.
         """
+
+    @abstractmethod
+    def _warm_state(self, width: int, height: int, *, lora: str | None, is_guided: bool) -> StateT:
+        """A prepared job of one step at this size."""
 
     @abstractmethod
     def _forget(self) -> None:

@@ -141,7 +141,7 @@ def load_pipeline(
     transformer = _transformer(recipe, source, pipeline, target, number, runtime, beside)
     recipe.prepare(transformer, source.folder)
     if runtime.compile == "regional":
-        compile_blocks(transformer)  # before LoRAs and the step cache change the blocks
+        compile_blocks(transformer, runtime.compile_cache)  # before LoRAs and the step cache change the blocks
     pipeline.register_modules(transformer=transformer)
     folder = _lora_folder(recipe, runtime, target)
     registry = LoraRegistry(transformer, loras, recipe.layout, recipe.narrow, folder)

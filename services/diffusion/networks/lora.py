@@ -1,7 +1,7 @@
-"""LoRAs of a transformer: a profile's, loaded at the start, and those that requests name; switched per forward.
+"""LoRAs of a transformer, switched per forward.
 
-LoRAs that are off leave the base weights' numbers bit-identical. Only the transformer is changed, so cached prompts
-serve jobs with and without LoRAs.
+A profile's are loaded at the start, those that requests name on first use. LoRAs that are off leave the base weights'
+numbers bit-identical. Only the transformer is changed, so cached prompts serve jobs with and without LoRAs.
 """
 
 import logging
@@ -93,6 +93,11 @@ class LoraRegistry:
                 log.warning("%s: its part for text encoders is left out (%d entries)", file.path, len(weights.left_out))
         self._turn_off()
 
+    @property
+    def profiles(self) -> tuple[str, ...]:
+        """The names of the profiles' LoRAs."""
+        return tuple(self._files)
+
     def names(self) -> tuple[str, ...]:
         """The LoRAs that requests may name, sorted.
 
@@ -124,11 +129,14 @@ class LoraRegistry:
         return () if name is None else self._warnings.get(name, ())
 
     def schedule(self, name: str | None, base: Mapping[str, Any]) -> dict[str, Any]:
-        """The scheduler settings of a job: the checkpoint's, overridden by those of the profile's LoRA."""
+        """The checkpoint's scheduler settings, overridden by those of the profile's LoRA."""
         return {**base, **(self._files[name].schedule if name is not None else {})}
 
     def use(self, name: str | None, uses: Sequence[LoraUse] = ()) -> None:
-        """Activate the profile's LoRA of this name, or none, and those of a request, loaded if they are not."""
+        """Activate the profile's LoRA of this name, or none, and those of a request.
+
+        Loads those that are not loaded, as `load` does.
+        """
         active = [] if name is None else [(name, self._files[name].scale)]
         active += zip(self.load(uses), (use.scale for use in uses), strict=True)
         if tuple(active) == self._active:
@@ -152,7 +160,10 @@ class LoraRegistry:
         return self._cache.adapters(uses)
 
     def unload(self) -> None:
-        """Free the memory of the LoRAs that requests named; a later forward loads what it needs."""
+        """Unload the LoRAs that requests named.
+
+        A later forward loads what it needs.
+        """
         if self._cache is not None:
             self._cache.clear()
 

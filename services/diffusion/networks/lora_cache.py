@@ -1,4 +1,4 @@
-"""LoRAs that requests name, in the transformer: loaded on first use, bounded in bytes.
+"""LoRAs that requests name, loaded on first use and bounded in bytes.
 
 Belongs to the worker thread.
 """
@@ -25,9 +25,10 @@ Key = tuple[str, str]
 
 
 class LoraCache:
-    """The LoRAs of a folder in a transformer, at most `max_bytes`; the least recently used are unloaded.
+    """The LoRAs of a folder in a transformer, at most `max_bytes`.
 
-    device: where their matrices are put; None = with the layers that they change. turn_off: turns all adapters off.
+    The least recently used are unloaded. device: where their matrices are put; None = with the layers that they change.
+    turn_off: turns all adapters off.
     """
 
     def __init__(

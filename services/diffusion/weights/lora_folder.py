@@ -26,7 +26,10 @@ MAX_NAME = 100
 
 @dataclass(frozen=True)
 class OfferedLora:
-    """A file that fits. nbytes: of its matrices in the transformer. version: changes with the file."""
+    """A file that fits.
+
+    version: changes with the file. nbytes: of its matrices in the transformer.
+    """
 
     name: str
     path: Path
@@ -132,7 +135,7 @@ class LoraFolder:
 
 
 def _version(path: Path) -> str | None:
-    """A mark of the file's content; None for what is no file (any more)."""
+    """A mark of the file's content; None if the file is gone, or is a folder."""
     try:
         status = path.stat()
     except OSError:

@@ -23,7 +23,10 @@ TIMEOUT_SECONDS = 2.0
 
 
 class LoraLists:
-    """The LoRAs of each diffusion service, asked when it is serving, and again every 30 seconds."""
+    """The LoRAs of each diffusion service.
+
+    Each is asked as soon as it is serving, and again every 30 seconds.
+    """
 
     def __init__(self, channels: Mapping[str, grpc.aio.Channel], is_serving: Callable[[str], bool]) -> None:
         self._stubs = {
@@ -57,7 +60,10 @@ class LoraLists:
         }
 
     async def check(self, asked: Scales, services: Collection[str]) -> None:
-        """Raise `InvalidArgument` for a name that none of these services has, with the nearest known one."""
+        """Raise `InvalidArgument` for a name that none of these services has.
+
+        The error names the nearest known one.
+        """
         names = [name for name, _ in asked]
         if not set(names) <= self._names(services):
             await asyncio.gather(*(self.refresh(service) for service in self._stubs if service in services))

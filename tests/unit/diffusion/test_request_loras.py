@@ -1,4 +1,7 @@
-"""LoRAs that a request names: offered where they fit, loaded on use, bounded, and without a trace afterwards."""
+"""LoRAs that a request names.
+
+They are offered where they fit, loaded on use, bounded in bytes, and leave no trace.
+"""
 
 import asyncio
 import logging

@@ -158,13 +158,12 @@ class DiffusionSettings(ModelSettings):
     )
     compile: Literal["off", "regional"] = Field("off", description="compile the transformer's repeated block")
     compile_cache: str = Field(
-        "",
-        description="folder of compiled blocks, which a restart loads; may be a volume; empty = torch's own, in /tmp",
+        "", description="folder of compiled blocks that a restart loads; may be a volume; empty = torch's own in /tmp"
     )
     warm_sizes: str = Field(
         "",
-        description="work areas to run at the start, WIDTHxHEIGHT in pixels, separated by commas; with `compile` no edit "
-        "of these sizes waits for a compilation",
+        description="work areas to run at the start, WIDTHxHEIGHT in pixels, separated by commas; with `compile` no "
+        "edit of these sizes waits for a compilation",
     )
     region_steps: bool = Field(
         False,

@@ -94,7 +94,8 @@ class FlowAdapter(ABC, Generic[StateT, PromptT]):
     def warm_sizes(self, sizes: Sequence[tuple[int, int]], *, jobs: int) -> None:
         """Run a step of every kind at these sizes, (width, height).
 
-        The first job of such a size then waits for no compilation. Kinds: without and with a negative prompt, with each profile's LoRA, and in batches of up to `jobs`.
+        The first job of such a size then waits for no compilation. Kinds: without and with a negative prompt, with each
+        profile's LoRA, and in batches of up to `jobs`.
         """
         for width, height in sizes:
             started = time.monotonic()

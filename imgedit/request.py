@@ -135,7 +135,9 @@ def _loras(given: Any) -> list[lora_pb2.LoraUse]:
         return []
     if isinstance(given, str | Mapping) or not isinstance(given, Iterable):
         raise TypeError(f"loras must be a list of names or imgedit.Lora values, is {type(given).__name__}")
-    named = (Lora(one) if isinstance(one, str) else one for one in given)
+    named = [Lora(one) if isinstance(one, str) else one for one in given]
+    if None in named:
+        raise TypeError(f"loras[{named.index(None)}] must be a name or an imgedit.Lora, is None")
     return [_sent(f"loras[{index}]", one, Lora, lora_pb2.LoraUse) for index, one in enumerate(named)]
 
 

@@ -31,7 +31,6 @@ def draw_loras(words: Words, form: Form, options: dict[str, Any]) -> None:
     chosen = st.multiselect(
         words("loras"),
         names,
-        format_func=plain,
         max_selections=MOST,
         placeholder=words("loras.none"),
         help=fields.help_of(words, spec),

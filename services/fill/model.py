@@ -162,7 +162,7 @@ class FillAdapter(FlowAdapter[FillState, Conditioning]):
         """
         return (
             *self._tokens.warnings(spec),
-            *self._network.loras.warnings(spec.lora),
+            *self._network.loras.warnings(spec.lora, spec.loras),
             *self._region_warnings(self._region_of(spec)),
         )
 

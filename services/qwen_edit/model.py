@@ -162,7 +162,7 @@ class QwenEditAdapter(FlowAdapter[QwenEditState, torch.Tensor]):
 
         May be called from any thread.
         """
-        return (*self._network.loras.warnings(spec.lora), *self._region_warnings(self._region_of(spec)))
+        return (*self._network.loras.warnings(spec.lora, spec.loras), *self._region_warnings(self._region_of(spec)))
 
     def _sequence_length(self, spec: QwenEditSpec) -> int:
         """About how many tokens one pass has."""

@@ -89,7 +89,7 @@ class LoraRegistry:
             weights = lora_file.read_lora(file.path, targets, layout.model)
             load_lora(transformer, name, file.path, weights.matrices)
             if weights.left_out:
-                self._warnings[name] = (lora_file.without_text_encoders(file.path, weights.left_out),)
+                self._warnings[name] = (lora_file.without_text_encoders("profile", file.path.name, weights.left_out),)
                 log.warning("%s: its part for text encoders is left out (%d entries)", file.path, len(weights.left_out))
         self._turn_off()
 
@@ -121,12 +121,13 @@ class LoraRegistry:
             known = ", ".join(sorted(self._files)) or "none"
             raise InvalidArgument.field("profile", f"its LoRA {name!r} is not loaded; loaded are: {known}")
 
-    def warnings(self, name: str | None) -> tuple[str, ...]:
-        """Warnings for the caller of a job with this profile's LoRA.
+    def warnings(self, name: str | None, uses: Sequence[LoraUse]) -> tuple[str, ...]:
+        """Warnings for the caller of a job with this profile's LoRA and these of its request.
 
         Thread-safe.
         """
-        return () if name is None else self._warnings.get(name, ())
+        of_profile = () if name is None else self._warnings.get(name, ())
+        return of_profile if self._cache is None else (*of_profile, *self._cache.folder.warnings(uses))
 
     def schedule(self, name: str | None, base: Mapping[str, Any]) -> dict[str, Any]:
         """The checkpoint's scheduler settings, overridden by those of the profile's LoRA."""

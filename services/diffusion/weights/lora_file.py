@@ -318,9 +318,12 @@ def _matches(pattern: str, layer: str) -> bool:
     return re.fullmatch(rf"(.*\.)?({pattern})", layer) is not None
 
 
-def without_text_encoders(path: Path, left_out: Sequence[str]) -> str:
-    """The warning about the ignored part of a LoRA."""
+def without_text_encoders(field: str, name: str, left_out: Sequence[str]) -> str:
+    """The warning about the ignored part of a LoRA.
+
+    field: of the request. name: as the caller knows it.
+    """
     return (
-        f"profile: the LoRA {path.name} has a part for text encoders ({len(left_out)} of its entries), which is not "
+        f"{field}: the LoRA {name} has a part for text encoders ({len(left_out)} of its entries), which is not "
         "used; the picture may differ from other tools' pictures"
     )

@@ -9,14 +9,14 @@ from __future__ import annotations
 import logging
 import threading
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from imgedit.errors import FailedPrecondition, InvalidArgument, ModelLoadError
 from services.common.loras import Scales, check_known
 from services.diffusion.job_options import LoraUse
-from services.diffusion.weights.lora_file import Target, check_lora
+from services.diffusion.weights.lora_file import Target, check_lora, without_text_encoders
 
 log = logging.getLogger(__name__)
 
@@ -28,13 +28,14 @@ MAX_NAME = 100
 class OfferedLora:
     """A file that fits.
 
-    version: changes with the file. nbytes: of its matrices in the transformer.
+    version: changes with the file. nbytes: of its matrices in the transformer. left_out: its entries for text encoders.
     """
 
     name: str
     path: Path
     version: str
     nbytes: int
+    left_out: tuple[str, ...]
 
 
 class LoraFolder:
@@ -90,6 +91,13 @@ class LoraFolder:
             )
         return found
 
+    def warnings(self, uses: Sequence[LoraUse]) -> tuple[str, ...]:
+        """What a caller of these LoRAs does not get, in English."""
+        found = [self._refreshed().get(use.name) for use in uses]
+        return tuple(
+            without_text_encoders("loras", repr(lora.name), lora.left_out) for lora in found if lora and lora.left_out
+        )
+
     def withdraw(self, lora: OfferedLora, error: ModelLoadError) -> None:
         """Offer this version of a file no longer: its numbers were found to be unusable."""
         log.warning("%s; it is not offered", error.message)
@@ -124,14 +132,15 @@ class LoraFolder:
                 raise ModelLoadError(
                     f"{str(path)!r}: a LoRA's name must have at most {MAX_NAME} printable characters and no colon"
                 )
-            nbytes = check_lora(path, self._targets, self._model).numbers * self._itemsize
+            plan = check_lora(path, self._targets, self._model)
+            nbytes = plan.numbers * self._itemsize
             if nbytes > self._max_bytes:
                 raise ModelLoadError(f"{path}: takes {nbytes:,} bytes, and LoRAs may take {self._max_bytes:,}")
         except ModelLoadError as error:
             log.warning("%s; it is not offered", error.message)
             return None
         log.info("LoRA offered", extra={"lora": name, "bytes": nbytes})
-        return OfferedLora(name, path, version, nbytes)
+        return OfferedLora(name, path, version, nbytes, plan.left_out)
 
 
 def _version(path: Path) -> str | None:

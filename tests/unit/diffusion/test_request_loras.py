@@ -222,6 +222,15 @@ def test_numbers_that_are_not_finite_are_found_at_the_first_use(
     assert adapter.lora_names() == ()
 
 
+def test_a_part_for_text_encoders_is_left_out_with_a_warning(tmp_path: Path) -> None:
+    path = write(tmp_path / "ink.safetensors", fill()._pipeline.transformer, 0)
+    save_file({**load_file(path), "lora_te1_text_model.layer.lora_down.weight": torch.ones(4, 4)}, path)
+    adapter = load_fill(checkpoint(FLUX), device="cpu", runtime=RuntimeOptions(loras=tmp_path))
+    [warning] = adapter.warnings(fill_spec(loras=chosen(adapter, "ink")))
+    assert "loras: the LoRA 'ink' has a part for text encoders (1 of its entries)" in warning
+    assert adapter.warnings(fill_spec()) == ()
+
+
 def test_a_folder_that_is_not_there_stops_the_start(tmp_path: Path) -> None:
     with pytest.raises(ModelLoadError, match="no such folder of LoRAs"):
         load_fill(checkpoint(FLUX), device="cpu", runtime=RuntimeOptions(loras=tmp_path / "none"))

@@ -122,9 +122,9 @@ class LoraRegistry:
             raise InvalidArgument.field("profile", f"its LoRA {name!r} is not loaded; loaded are: {known}")
 
     def warnings(self, name: str | None, uses: Sequence[LoraUse]) -> tuple[str, ...]:
-        """Warnings for the caller of a job with this profile's LoRA and these of its request.
+        """Warnings for the caller of a job with these LoRAs.
 
-        Thread-safe.
+        name: the profile's. uses: the request's. Thread-safe.
         """
         of_profile = () if name is None else self._warnings.get(name, ())
         return of_profile if self._cache is None else (*of_profile, *self._cache.folder.warnings(uses))

@@ -92,7 +92,7 @@ class LoraFolder:
         return found
 
     def warnings(self, uses: Sequence[LoraUse]) -> tuple[str, ...]:
-        """What a caller of these LoRAs does not get, in English."""
+        """Warnings for the caller of a job with these LoRAs, in English."""
         found = [self._refreshed().get(use.name) for use in uses]
         return tuple(
             without_text_encoders("loras", repr(lora.name), lora.left_out) for lora in found if lora and lora.left_out

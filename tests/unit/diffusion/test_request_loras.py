@@ -26,7 +26,7 @@ from tests.support.engine import SMALL, checkpoint, fill, fill_spec, finish, qwe
 FLUX, QWEN = "FLUX.1-Fill-dev", "Qwen-Image-Edit-2509"
 RANK = 2
 LAYERS = [f"transformer_blocks.0.attn.to_{part}" for part in "qkv"]
-QWEN_ONLY = "transformer_blocks.0.img_mod.1"
+FLUX_ONLY, QWEN_ONLY = "single_transformer_blocks.0.proj_out", "transformer_blocks.0.img_mod.1"
 
 
 def write(path: Path, transformer: Any, seed: int, *others: str) -> Path:
@@ -48,7 +48,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("loras")
     flux, qwen_transformer = fill()._pipeline.transformer, qwen()._pipeline.transformer
     for seed, name in enumerate(("ink", "oil", "수채화")):
-        write(made / f"{name}.safetensors", flux, seed)
+        write(made / f"{name}.safetensors", flux, seed, FLUX_ONLY)
     write(made / "neon.safetensors", qwen_transformer, 3, QWEN_ONLY)
     (made / "broken.safetensors").write_bytes(b"no header")
     (made / "notes.txt").write_text("not a LoRA")

@@ -2,7 +2,7 @@
 
     EditClient, SyncEditClient      call a server, from asyncio or from plain code
     EditOptions                     the options of an edit, as a TypedDict
-    Mask, Outpaint, Output          values of three of these options
+    Lora, Mask, Outpaint, Output    values of four of these options
     EditResult                      a finished edit: its pictures, its seed, what was used
     EditStatus                      where an edit is: the answer of `get_edit`
     EditEstimate                    how long an edit would take: the answer of `estimate`
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from imgedit.request import EditOptions, edit_request
     from imgedit.result import EditEstimate, EditResult, EditStatus, ManyProgress
     from imgedit.sync_client import SyncEditClient
-    from imgedit.values import Mask, Outpaint, Output
+    from imgedit.values import Lora, Mask, Outpaint, Output
 
 __version__ = "0.1.0"
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "EditOptions",
     "EditResult",
     "EditStatus",
+    "Lora",
     "ManyProgress",
     "Mask",
     "Outpaint",
@@ -50,6 +51,7 @@ _HOMES = {
     "EditOptions": "imgedit.request",
     "EditResult": "imgedit.result",
     "EditStatus": "imgedit.result",
+    "Lora": "imgedit.values",
     "ManyProgress": "imgedit.result",
     "Mask": "imgedit.values",
     "Outpaint": "imgedit.values",

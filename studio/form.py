@@ -12,7 +12,7 @@ import streamlit as st
 
 from imgedit.request import EDIT_OPTIONS, EditOptions
 from imgedit.values import Format, Output
-from studio import fields, inputs, prompt, region, sliders
+from studio import fields, inputs, loras, prompt, region, sliders
 from studio.catalogue import Form
 from studio.input_images import InputImage
 from studio.repainted import Masking
@@ -53,6 +53,7 @@ def draw_form(words: Words, session: Session, form: Form, *, is_busy: bool) -> E
             region.draw_margins(words, form, options, first)
     with st.container(border=True, key="card-parameters"):
         sliders.draw_sliders(words, form, options)
+        loras.draw_loras(words, form, options)
         edit_form.masking = region.draw_mask(words, form, options, first)
         _advanced(words, form, options)
     edit_form.options = cast("EditOptions", options)

@@ -21,6 +21,8 @@ OPTIONS = {
     "seed": "--seed",
     "n": "--n",
     "profile": "--profile",
+    "loras.name": "--lora",
+    "loras.scale": "--lora",
     "background": "--background",
     "postprocess": "--postprocess",
     "reference_images": "--reference",
@@ -45,6 +47,7 @@ GROUPS = {
     "mask_options": tuple(option for field, option in OPTIONS.items() if field.startswith("mask_options.")),
     "outpaint": tuple(option for field, option in OPTIONS.items() if field.startswith("outpaint.")),
     "output": ("--output", "--quality"),
+    "loras": ("--lora",),
 }
 """The options that fill a message of EditRequest together."""
 

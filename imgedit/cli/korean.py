@@ -130,6 +130,10 @@ HELP: dict[str, str] = {
     "How much the picture may change, 0.0 to 1.0.": "원본에서 바뀌는 정도, 0.0~1.0.",
     "The same seed gives the same picture.": "시드가 같으면 결과도 같습니다.",
     "Speed against quality. [default: balanced]": "속도와 품질의 균형. [기본값: balanced]",
+    "A LoRA of the server, and its strength (default 1); may be given three times.": (
+        "서버의 LoRA와 세기(기본값 1). 세 개까지 쓸 수 있습니다."
+    ),
+    "LoRAs: {names}": "LoRA: {names}",
     "Treatment of the area around the subject (Qwen). [default: the feature's]": (
         "피사체 주변을 처리하는 방법(Qwen). [기본값: 기능에 따름]"
     ),

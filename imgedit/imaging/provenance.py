@@ -180,7 +180,9 @@ def _without_pictures(request: edit_pb2.EditRequest) -> edit_pb2.EditRequest:
     for descriptor, value in request.ListFields():
         if descriptor.name in _NOT_KEPT:
             continue
-        if descriptor.message_type is not None:
+        if descriptor.is_repeated:
+            getattr(copy, descriptor.name).extend(value)
+        elif descriptor.message_type is not None:
             getattr(copy, descriptor.name).CopyFrom(value)
         else:
             setattr(copy, descriptor.name, value)

@@ -1,6 +1,7 @@
 from google.api import annotations_pb2 as _annotations_pb2
 from google.protobuf import struct_pb2 as _struct_pb2
 from google.rpc import status_pb2 as _status_pb2
+from imgedit.v1 import lora_pb2 as _lora_pb2
 from imgedit.v1 import profile_pb2 as _profile_pb2
 from imgedit.v1 import progress_pb2 as _progress_pb2
 from google.protobuf.internal import containers as _containers
@@ -129,7 +130,7 @@ PARAMETER_TYPE_ENUM: ParameterType
 PARAMETER_TYPE_BOOLEAN: ParameterType
 
 class EditRequest(_message.Message):
-    __slots__ = ("experiment_id", "input_image", "prompt", "feature_id", "negative_prompt", "steps", "guidance_scale", "strength", "seed", "profile", "mask_image", "mask_options", "outpaint", "reference_images", "background", "negative_scale", "output", "postprocess", "preview_every", "request_id", "expand_prompt", "n")
+    __slots__ = ("experiment_id", "input_image", "prompt", "feature_id", "negative_prompt", "steps", "guidance_scale", "strength", "seed", "profile", "mask_image", "mask_options", "outpaint", "reference_images", "background", "negative_scale", "output", "postprocess", "preview_every", "request_id", "expand_prompt", "loras", "n")
     EXPERIMENT_ID_FIELD_NUMBER: _ClassVar[int]
     INPUT_IMAGE_FIELD_NUMBER: _ClassVar[int]
     PROMPT_FIELD_NUMBER: _ClassVar[int]
@@ -151,6 +152,7 @@ class EditRequest(_message.Message):
     PREVIEW_EVERY_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     EXPAND_PROMPT_FIELD_NUMBER: _ClassVar[int]
+    LORAS_FIELD_NUMBER: _ClassVar[int]
     N_FIELD_NUMBER: _ClassVar[int]
     experiment_id: str
     input_image: bytes
@@ -173,8 +175,9 @@ class EditRequest(_message.Message):
     preview_every: int
     request_id: str
     expand_prompt: bool
+    loras: _containers.RepeatedCompositeFieldContainer[_lora_pb2.LoraUse]
     n: int
-    def __init__(self, experiment_id: _Optional[str] = ..., input_image: _Optional[bytes] = ..., prompt: _Optional[str] = ..., feature_id: _Optional[str] = ..., negative_prompt: _Optional[str] = ..., steps: _Optional[int] = ..., guidance_scale: _Optional[float] = ..., strength: _Optional[float] = ..., seed: _Optional[int] = ..., profile: _Optional[_Union[_profile_pb2.Profile, str]] = ..., mask_image: _Optional[bytes] = ..., mask_options: _Optional[_Union[MaskOptions, _Mapping]] = ..., outpaint: _Optional[_Union[Outpaint, _Mapping]] = ..., reference_images: _Optional[_Iterable[bytes]] = ..., background: _Optional[_Union[Background, str]] = ..., negative_scale: _Optional[float] = ..., output: _Optional[_Union[OutputOptions, _Mapping]] = ..., postprocess: _Optional[_Union[Postprocess, str]] = ..., preview_every: _Optional[int] = ..., request_id: _Optional[str] = ..., expand_prompt: _Optional[bool] = ..., n: _Optional[int] = ...) -> None: ...
+    def __init__(self, experiment_id: _Optional[str] = ..., input_image: _Optional[bytes] = ..., prompt: _Optional[str] = ..., feature_id: _Optional[str] = ..., negative_prompt: _Optional[str] = ..., steps: _Optional[int] = ..., guidance_scale: _Optional[float] = ..., strength: _Optional[float] = ..., seed: _Optional[int] = ..., profile: _Optional[_Union[_profile_pb2.Profile, str]] = ..., mask_image: _Optional[bytes] = ..., mask_options: _Optional[_Union[MaskOptions, _Mapping]] = ..., outpaint: _Optional[_Union[Outpaint, _Mapping]] = ..., reference_images: _Optional[_Iterable[bytes]] = ..., background: _Optional[_Union[Background, str]] = ..., negative_scale: _Optional[float] = ..., output: _Optional[_Union[OutputOptions, _Mapping]] = ..., postprocess: _Optional[_Union[Postprocess, str]] = ..., preview_every: _Optional[int] = ..., request_id: _Optional[str] = ..., expand_prompt: _Optional[bool] = ..., loras: _Optional[_Iterable[_Union[_lora_pb2.LoraUse, _Mapping]]] = ..., n: _Optional[int] = ...) -> None: ...
 
 class MaskOptions(_message.Message):
     __slots__ = ("subject", "invert", "threshold", "fill_holes", "grow_px", "feather_px")
@@ -307,7 +310,7 @@ class FurtherResult(_message.Message):
     def __init__(self, output_image: _Optional[bytes] = ..., seed: _Optional[int] = ...) -> None: ...
 
 class EffectiveParameters(_message.Message):
-    __slots__ = ("feature_id", "prompt", "negative_prompt", "negative_scale", "steps", "steps_run", "guidance_scale", "strength", "seed", "outpaint", "reference_count", "mask_source", "work_width", "work_height", "models", "profile", "requested_prompt", "requested_negative_prompt", "prompt_rewrite", "background", "mask_options", "output", "postprocess", "direction_words", "full_steps")
+    __slots__ = ("feature_id", "prompt", "negative_prompt", "negative_scale", "steps", "steps_run", "guidance_scale", "strength", "seed", "outpaint", "reference_count", "mask_source", "work_width", "work_height", "models", "profile", "requested_prompt", "requested_negative_prompt", "prompt_rewrite", "background", "mask_options", "output", "postprocess", "direction_words", "full_steps", "loras")
     FEATURE_ID_FIELD_NUMBER: _ClassVar[int]
     PROMPT_FIELD_NUMBER: _ClassVar[int]
     NEGATIVE_PROMPT_FIELD_NUMBER: _ClassVar[int]
@@ -333,6 +336,7 @@ class EffectiveParameters(_message.Message):
     POSTPROCESS_FIELD_NUMBER: _ClassVar[int]
     DIRECTION_WORDS_FIELD_NUMBER: _ClassVar[int]
     FULL_STEPS_FIELD_NUMBER: _ClassVar[int]
+    LORAS_FIELD_NUMBER: _ClassVar[int]
     feature_id: str
     prompt: str
     negative_prompt: str
@@ -358,7 +362,8 @@ class EffectiveParameters(_message.Message):
     postprocess: Postprocess
     direction_words: _containers.RepeatedScalarFieldContainer[str]
     full_steps: int
-    def __init__(self, feature_id: _Optional[str] = ..., prompt: _Optional[str] = ..., negative_prompt: _Optional[str] = ..., negative_scale: _Optional[float] = ..., steps: _Optional[int] = ..., steps_run: _Optional[int] = ..., guidance_scale: _Optional[float] = ..., strength: _Optional[float] = ..., seed: _Optional[int] = ..., outpaint: _Optional[_Union[Outpaint, _Mapping]] = ..., reference_count: _Optional[int] = ..., mask_source: _Optional[_Union[MaskSource, str]] = ..., work_width: _Optional[int] = ..., work_height: _Optional[int] = ..., models: _Optional[_Iterable[_Union[_progress_pb2.ModelInfo, _Mapping]]] = ..., profile: _Optional[_Union[_profile_pb2.Profile, str]] = ..., requested_prompt: _Optional[str] = ..., requested_negative_prompt: _Optional[str] = ..., prompt_rewrite: _Optional[_Union[PromptRewrite, str]] = ..., background: _Optional[_Union[Background, str]] = ..., mask_options: _Optional[_Union[MaskOptions, _Mapping]] = ..., output: _Optional[_Union[OutputOptions, _Mapping]] = ..., postprocess: _Optional[_Union[Postprocess, str]] = ..., direction_words: _Optional[_Iterable[str]] = ..., full_steps: _Optional[int] = ...) -> None: ...
+    loras: _containers.RepeatedCompositeFieldContainer[_lora_pb2.LoraUse]
+    def __init__(self, feature_id: _Optional[str] = ..., prompt: _Optional[str] = ..., negative_prompt: _Optional[str] = ..., negative_scale: _Optional[float] = ..., steps: _Optional[int] = ..., steps_run: _Optional[int] = ..., guidance_scale: _Optional[float] = ..., strength: _Optional[float] = ..., seed: _Optional[int] = ..., outpaint: _Optional[_Union[Outpaint, _Mapping]] = ..., reference_count: _Optional[int] = ..., mask_source: _Optional[_Union[MaskSource, str]] = ..., work_width: _Optional[int] = ..., work_height: _Optional[int] = ..., models: _Optional[_Iterable[_Union[_progress_pb2.ModelInfo, _Mapping]]] = ..., profile: _Optional[_Union[_profile_pb2.Profile, str]] = ..., requested_prompt: _Optional[str] = ..., requested_negative_prompt: _Optional[str] = ..., prompt_rewrite: _Optional[_Union[PromptRewrite, str]] = ..., background: _Optional[_Union[Background, str]] = ..., mask_options: _Optional[_Union[MaskOptions, _Mapping]] = ..., output: _Optional[_Union[OutputOptions, _Mapping]] = ..., postprocess: _Optional[_Union[Postprocess, str]] = ..., direction_words: _Optional[_Iterable[str]] = ..., full_steps: _Optional[int] = ..., loras: _Optional[_Iterable[_Union[_lora_pb2.LoraUse, _Mapping]]] = ...) -> None: ...
 
 class EditEvent(_message.Message):
     __slots__ = ("request_id", "queued", "stage", "progress", "preview", "result", "error", "index")
@@ -437,7 +442,7 @@ class Experiment(_message.Message):
     def __init__(self, id: _Optional[str] = ..., name: _Optional[str] = ..., description: _Optional[str] = ..., features: _Optional[_Iterable[_Union[Feature, _Mapping]]] = ..., model_ids: _Optional[_Iterable[str]] = ..., available: _Optional[bool] = ..., unavailable_services: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Feature(_message.Message):
-    __slots__ = ("id", "name", "requires_mask", "stages", "parameters", "prompt_languages", "rewritten_languages", "rewrite_service", "available", "profiles", "task", "examples")
+    __slots__ = ("id", "name", "requires_mask", "stages", "parameters", "prompt_languages", "rewritten_languages", "rewrite_service", "available", "profiles", "task", "examples", "loras")
     class TaskEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -457,6 +462,7 @@ class Feature(_message.Message):
     PROFILES_FIELD_NUMBER: _ClassVar[int]
     TASK_FIELD_NUMBER: _ClassVar[int]
     EXAMPLES_FIELD_NUMBER: _ClassVar[int]
+    LORAS_FIELD_NUMBER: _ClassVar[int]
     id: str
     name: str
     requires_mask: bool
@@ -469,7 +475,8 @@ class Feature(_message.Message):
     profiles: _containers.RepeatedCompositeFieldContainer[ProfileSpec]
     task: _containers.ScalarMap[str, str]
     examples: _containers.RepeatedCompositeFieldContainer[PromptExample]
-    def __init__(self, id: _Optional[str] = ..., name: _Optional[str] = ..., requires_mask: _Optional[bool] = ..., stages: _Optional[_Iterable[str]] = ..., parameters: _Optional[_Iterable[_Union[ParameterSpec, _Mapping]]] = ..., prompt_languages: _Optional[_Iterable[str]] = ..., rewritten_languages: _Optional[_Iterable[str]] = ..., rewrite_service: _Optional[str] = ..., available: _Optional[bool] = ..., profiles: _Optional[_Iterable[_Union[ProfileSpec, _Mapping]]] = ..., task: _Optional[_Mapping[str, str]] = ..., examples: _Optional[_Iterable[_Union[PromptExample, _Mapping]]] = ...) -> None: ...
+    loras: _containers.RepeatedCompositeFieldContainer[_lora_pb2.Lora]
+    def __init__(self, id: _Optional[str] = ..., name: _Optional[str] = ..., requires_mask: _Optional[bool] = ..., stages: _Optional[_Iterable[str]] = ..., parameters: _Optional[_Iterable[_Union[ParameterSpec, _Mapping]]] = ..., prompt_languages: _Optional[_Iterable[str]] = ..., rewritten_languages: _Optional[_Iterable[str]] = ..., rewrite_service: _Optional[str] = ..., available: _Optional[bool] = ..., profiles: _Optional[_Iterable[_Union[ProfileSpec, _Mapping]]] = ..., task: _Optional[_Mapping[str, str]] = ..., examples: _Optional[_Iterable[_Union[PromptExample, _Mapping]]] = ..., loras: _Optional[_Iterable[_Union[_lora_pb2.Lora, _Mapping]]] = ...) -> None: ...
 
 class PromptExample(_message.Message):
     __slots__ = ("prompt",)

@@ -19,6 +19,7 @@ from imgedit.v1 import edit_pb2, edit_pb2_grpc
 from services.common import calls, interceptors, logs
 from services.common.call_context import Context, caller, deadline_of
 from services.common.interceptors import REQUEST_ID_KEY, REQUEST_ID_PATTERN
+from services.orchestrator.backends.lora_lists import LoraLists
 from services.orchestrator.catalogue.source import CatalogueSource
 from services.orchestrator.edits import batch_stream
 from services.orchestrator.edits.admission import Admission
@@ -65,6 +66,7 @@ class EditServicer(edit_pb2_grpc.EditServiceServicer):
         registry: EditRegistry,
         admission: Admission,
         prompts: PromptRules,
+        loras: LoraLists,
         *,
         max_in_batch: int,
     ) -> None:
@@ -74,6 +76,7 @@ class EditServicer(edit_pb2_grpc.EditServiceServicer):
         self._registry = registry
         self._admission = admission
         self._prompts = prompts
+        self._loras = loras
         self._max_in_batch = max_in_batch
 
     async def Edit(self, request: edit_pb2.EditRequest, context: Context) -> edit_pb2.EditResponse:
@@ -136,7 +139,9 @@ class EditServicer(edit_pb2_grpc.EditServiceServicer):
         self, request: edit_pb2.ListExperimentsRequest, context: Context
     ) -> edit_pb2.ListExperimentsResponse:
         """One page of the catalogue."""
-        return pages.experiments_page(self._source.current.experiments, request, self._availability, self._prompts)
+        return pages.experiments_page(
+            self._source.current.experiments, request, self._availability, self._prompts, self._loras
+        )
 
     @asynccontextmanager
     async def _joined(self, request: edit_pb2.EditRequest, call: CallContext) -> AsyncIterator[Joined]:

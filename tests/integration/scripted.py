@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import grpc
@@ -20,6 +21,8 @@ from imgedit.inference.v1 import (
     fill_pb2,
     fill_pb2_grpc,
     image_pb2,
+    lora_pb2,
+    lora_pb2_grpc,
     qwen_edit_pb2,
     qwen_edit_pb2_grpc,
     segmentation_pb2,
@@ -27,6 +30,7 @@ from imgedit.inference.v1 import (
     steps_pb2,
 )
 from imgedit.v1 import edit_pb2, edit_pb2_grpc, progress_pb2
+from imgedit.v1 import lora_pb2 as public_pb2
 from services.common import image_messages
 from services.common.server import RunningServer, Service
 from services.common.settings import ServiceSettings
@@ -44,7 +48,8 @@ class ScriptedSettings(ServiceSettings):
 class Script:
     """The behaviour of a model service.
 
-    The faults of its next calls (None = none), a gate for its calls, and further gates by seed.
+    The faults of its next calls (None = none), a gate for its calls, and further gates by seed. loras: the names that it
+    offers.
     """
 
     faults: list[grpc.StatusCode | None] = field(default_factory=list)
@@ -62,6 +67,7 @@ class Script:
     most_running: int = 0
     cancelled: int = 0
     steps_done: int = 0
+    loras: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.gate.set()
@@ -163,6 +169,15 @@ class QwenEdit(qwen_edit_pb2_grpc.QwenEditServiceServicer):
         return self.script.estimate
 
 
+class Loras(lora_pb2_grpc.LoraServiceServicer):
+    def __init__(self, script: Script, model_id: str) -> None:
+        self.script, self.model_id = script, model_id
+
+    async def ListLoras(self, request: lora_pb2.ListLorasRequest, context: Any) -> lora_pb2.ListLorasResponse:
+        offered = [public_pb2.Lora(name=name, model_id=self.model_id) for name in self.script.loras]
+        return lora_pb2.ListLorasResponse(loras=offered)
+
+
 @dataclass
 class World:
     """The running orchestrator, its public API, and the scripts of its model services."""
@@ -182,9 +197,12 @@ class World:
 
 
 @asynccontextmanager
-async def world(**settings: Any) -> AsyncIterator[World]:
-    """Three scripted services and an orchestrator with these settings."""
-    scripts = {name: Script() for name in ("segmentation", "fill", "qwen_edit")}
+async def world(*, loras: Mapping[str, list[str]] = MappingProxyType({}), **settings: Any) -> AsyncIterator[World]:
+    """Three scripted services and an orchestrator with these settings.
+
+    loras: the names that the services offer.
+    """
+    scripts = {name: Script(loras=loras.get(name, [])) for name in ("segmentation", "fill", "qwen_edit")}
     async with AsyncExitStack() as stack:
         servers = {name: await stack.enter_async_context(_model_service(name, scripts[name])) for name in scripts}
         addresses = {name: f"127.0.0.1:{server.port}" for name, server in servers.items()}
@@ -205,8 +223,10 @@ async def _model_service(name: str, script: Script) -> AsyncIterator[RunningServ
                 segmentation_pb2_grpc.add_SegmentationServiceServicer_to_server(Segmentation(script), server)
             case "fill":
                 fill_pb2_grpc.add_FillServiceServicer_to_server(Fill(script), server)
+                lora_pb2_grpc.add_LoraServiceServicer_to_server(Loras(script, "FLUX.1-Fill"), server)
             case "qwen_edit":
                 qwen_edit_pb2_grpc.add_QwenEditServiceServicer_to_server(QwenEdit(script), server)
+                lora_pb2_grpc.add_LoraServiceServicer_to_server(Loras(script, "Qwen-Image-Edit-2509"), server)
 
     settings = ScriptedSettings(drain_seconds=0, grace_seconds=0)
     async with _running(Service((), register), settings) as server:

@@ -586,6 +586,7 @@ def test_every_field_of_a_request_has_an_option() -> None:
         strength=0.5,
         seed=0,
         profile="fast",
+        loras=["ink"],
         mask=b"mask",
         mask_options=Mask(invert=True),
         background="transparent",

@@ -26,7 +26,16 @@ from imgedit.errors import (
     PromptRejected,
     ServiceUnavailable,
 )
-from imgedit.inference.v1 import fill_pb2, fill_pb2_grpc, image_pb2, qwen_edit_pb2, qwen_edit_pb2_grpc
+from imgedit.inference.v1 import (
+    fill_pb2,
+    fill_pb2_grpc,
+    image_pb2,
+    lora_pb2,
+    lora_pb2_grpc,
+    qwen_edit_pb2,
+    qwen_edit_pb2_grpc,
+)
+from imgedit.v1 import lora_pb2 as public_pb2
 from imgedit.v1 import profile_pb2
 from services.common import image_messages
 from services.common.server import RunningServer
@@ -141,6 +150,44 @@ async def test_region_steps_are_run_where_they_are_turned_on_and_counted(models:
     assert 2 <= unset.full_steps == asked.full_steps < 8
     assert forbidden.full_steps == high.full_steps == 8
     assert unset.image.data == asked.image.data != forbidden.image.data == high.image.data
+
+
+async def test_a_lora_of_the_folder_gives_what_it_gives_as_that_of_profile_fast(models: Path, tmp_path: Path) -> None:
+    transformer = FluxTransformer2DModel.from_pretrained(models / "FLUX.1-Fill-dev" / "transformer")
+    with torch.random.fork_rng(devices=[]):
+        lora = write_lora(tmp_path, transformer)
+    (tmp_path / "folder").mkdir()
+    lora.rename(tmp_path / "folder" / "잉크.safetensors")
+    settings = FillSettings(
+        models=models,
+        loras=str(tmp_path / "folder"),
+        lora_fast=str(tmp_path / "folder" / "잉크.safetensors"),
+        port=0,
+        metrics_port=0,
+        drain_seconds=0,
+        grace_seconds=5,
+    )
+    server = RunningServer(make_fill(settings), settings)
+    await server.start()
+    try:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+            listed = await lora_pb2_grpc.LoraServiceStub(channel).ListLoras(lora_pb2.ListLorasRequest())
+        named, fast, plain, off = [
+            (await run_fill(server, fill_request(**changes)))[-1].result.image.data
+            for changes in (
+                {"loras": [public_pb2.LoraUse(name="잉크")]},
+                {"profile": profile_pb2.PROFILE_FAST},
+                {},
+                {"loras": [public_pb2.LoraUse(name="잉크", scale=0.0)]},
+            )
+        ]
+        refused = await refusal(server, fill_request(loras=[public_pb2.LoraUse(name="잉")]))
+    finally:
+        await server.drain()
+    assert [(one.name, one.model_id) for one in listed.loras] == [("잉크", "FLUX.1-Fill")]
+    assert named == fast != plain == off
+    assert isinstance(refused, InvalidArgument)
+    assert "nearest is '잉크'" in refused.message
 
 
 async def test_region_steps_that_are_turned_off_cannot_be_asked_for(fill: RunningServer) -> None:

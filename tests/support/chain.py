@@ -68,6 +68,7 @@ def edited(
         references=(),
         parameters=parameters.resolve_parameters(request, feature),
         rewriting=Rewriting(),
+        loras={},
         backends=backends,  # type: ignore[arg-type]
         max_pixels=25_000_000,
         work_pixels=WorkPixels(4096, 1, 1),

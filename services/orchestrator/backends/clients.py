@@ -28,8 +28,9 @@ from imgedit.inference.v1 import (
     segmentation_pb2_grpc,
     steps_pb2,
 )
-from imgedit.v1 import profile_pb2, progress_pb2
+from imgedit.v1 import lora_pb2, profile_pb2, progress_pb2
 from services.common import image_messages
+from services.common.loras import Scales
 from services.orchestrator import metering
 from services.orchestrator.backends.stage_calls import StageCalls
 
@@ -102,7 +103,8 @@ class PaintOptions:
 
     guidance_scale: distilled guidance of FLUX.1-Fill, true classifier-free guidance of Qwen-Image-Edit. negative_scale:
     true classifier-free guidance of FLUX.1-Fill; None = the service's default. preview_every: steps, 0 = no previews.
-    region_steps: whether most steps compute only what the mask asks for, None = as the service is set to.
+    region_steps: whether most steps compute only what the mask asks for, None = as the service is set to. loras: names
+    and strengths of those that fit the service's model.
     """
 
     prompt: str
@@ -115,12 +117,14 @@ class PaintOptions:
     preview_every: int
     profile: profile_pb2.Profile
     region_steps: bool | None = None
+    loras: Scales = ()
 
     @property
     def shared(self) -> dict[str, Any]:
         """The values that every painting service's request has under the same names."""
         names = ("prompt", "negative_prompt", "steps", "strength", "seed", "preview_every", "profile", "region_steps")
-        return {name: getattr(self, name) for name in names}
+        loras = [lora_pb2.LoraUse(name=name, scale=scale) for name, scale in self.loras]
+        return {name: getattr(self, name) for name in names} | {"loras": loras}
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,7 @@ async def _masked(state: ChainState, stage: MaskStage, edit: EditContext) -> Cha
 
 async def _job(state: ChainState, stage: FillStage | QwenEditStage, edit: EditContext) -> JobEstimate:
     parameters = stages.parameters_of(state, stage, edit)
-    options, backends = stages.options_of(parameters), edit.backends
+    options, backends = stages.options_of(parameters, stage, edit), edit.backends
     if isinstance(stage, FillStage):
         area, mask_alpha = await asyncio.to_thread(stages.fill_area, state, edit)
         return await backends.estimate_fill(_blank(area), mask_alpha, options, deadline=edit.deadline)

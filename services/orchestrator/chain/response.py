@@ -12,7 +12,7 @@ from imgedit import __version__
 from imgedit.imaging import provenance
 from imgedit.imaging.images import Picture
 from imgedit.imaging.metadata import Metadata
-from imgedit.v1 import edit_pb2, progress_pb2
+from imgedit.v1 import edit_pb2, lora_pb2, progress_pb2
 from services.common import logs
 from services.orchestrator.catalogue.experiments import Experiment, Feature
 from services.orchestrator.chain import composite
@@ -139,6 +139,7 @@ def _effective(feature: Feature, edit: EditContext, outcome: Outcome) -> edit_pb
         direction_words=by_words.words if by_words else (),
         output=used.output.message,
         postprocess=edit_pb2.POSTPROCESS_ON if used.postprocess else edit_pb2.POSTPROCESS_OFF,
+        loras=[lora_pb2.LoraUse(name=name, scale=scale) for name, scale in used.loras],
         models=[progress_pb2.ModelInfo(model_id=m.model_id, revision=m.revision) for m in outcome.models],
     )
 

@@ -91,7 +91,11 @@ async def fill(state: ChainState, stage: FillStage, edit: EditContext) -> PaintR
     area, mask_alpha = await asyncio.to_thread(fill_area, state, edit)
     rgb = await asyncio.to_thread(lambda: area.enter(state.picture.over_white()))
     painted = await edit.backends.fill(
-        rgb, mask_alpha, options_of(parameters), deadline=edit.deadline, on_progress=edit.on_progress(stage.kind)
+        rgb,
+        mask_alpha,
+        options_of(parameters, stage, edit),
+        deadline=edit.deadline,
+        on_progress=edit.on_progress(stage.kind),
     )
     return await asyncio.to_thread(_at_full_size, painted, area, state.picture, stage)
 
@@ -110,14 +114,14 @@ async def qwen_edit(state: ChainState, stage: QwenEditStage, edit: EditContext) 
     painted = await edit.backends.qwen_edit(
         [rgb, *references],
         mask_alpha,
-        options_of(parameters),
+        options_of(parameters, stage, edit),
         deadline=edit.deadline,
         on_progress=edit.on_progress(stage.kind),
     )
     return await asyncio.to_thread(_at_full_size, painted, area, state.picture, stage)
 
 
-def options_of(parameters: EditParameters) -> PaintOptions:
+def options_of(parameters: EditParameters, stage: FillStage | QwenEditStage, edit: EditContext) -> PaintOptions:
     """The parameters as a painting model takes them."""
     return PaintOptions(
         prompt=parameters.prompt,
@@ -130,6 +134,7 @@ def options_of(parameters: EditParameters) -> PaintOptions:
         preview_every=parameters.preview_every,
         profile=PROFILE_NUMBERS[parameters.profile],
         region_steps=parameters.region_steps,
+        loras=edit.loras.get(stage.kind, ()),
     )
 
 

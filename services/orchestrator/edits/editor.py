@@ -19,6 +19,7 @@ from services.common.call_context import caller
 from services.common.settings import MIB
 from services.orchestrator import metering, metrics, policy
 from services.orchestrator.backends.clients import Backends, JobEstimate, OnProgress
+from services.orchestrator.backends.lora_lists import LoraLists
 from services.orchestrator.catalogue.experiments import Experiment, ExtendStage, Feature
 from services.orchestrator.catalogue.source import CatalogueSource
 from services.orchestrator.chain.context import EditContext
@@ -67,6 +68,7 @@ class Editor:
         max_pixels: int,
         work_pixels: WorkPixels,
         prompts: PromptRules,
+        loras: LoraLists,
         max_response_bytes: int = 128 * MIB,
         metadata_prompt: bool = True,
         policy: Policy | None = None,
@@ -80,6 +82,7 @@ class Editor:
         self._max_response_bytes = max_response_bytes
         self._metadata_prompt = metadata_prompt
         self._prompts = prompts
+        self._loras = loras
         self._policy = policy
         self._rest = RestSeconds()
 
@@ -93,6 +96,7 @@ class Editor:
             used.experiment, used.feature = experiment.id, feature.id
             tracing.note(experiment=experiment.id, feature=feature.id)
             resolved = parameters.resolve_parameters(request, feature)
+            await self._check_loras(resolved, feature)
             needed = self._working_bytes(request, resolved, feature)
             with self._admission.edit(caller.get(), needed, resolved.n):
                 async with _within(deadline):
@@ -113,6 +117,7 @@ class Editor:
         experiment, feature = catalogue.find(request.experiment_id, request.feature_id)
         resolved = parameters.resolve_parameters(request, feature)
         rewriting = self._prompts.rewriting_for(resolved, feature)
+        await self._check_loras(resolved, feature)
         needed = self._working_bytes(request, replace(resolved, n=1), feature)
         with tracing.span("estimate"), self._admission.estimate(caller.get(), needed, held=request.ByteSize()):
             async with _within(deadline or ends_at):
@@ -132,6 +137,9 @@ class Editor:
         painting = sum(seconds.get(kind, 0.0) for kind in {stage.kind for stage in feature.paint_stages})
         kind = _kind(request, response.experiment_id, feature.id, is_rewritten="rewrite_prompt" in seconds)
         self._rest.observe(kind, pixels, max(0.0, response.elapsed_time - painting))
+
+    async def _check_loras(self, resolved: EditParameters, feature: Feature) -> None:
+        await self._loras.check(resolved.loras, [stage.kind for stage in feature.paint_stages])
 
     def _working_bytes(self, request: edit_pb2.EditRequest, resolved: EditParameters, feature: Feature) -> int:
         extend = next((stage for stage in feature.stages if isinstance(stage, ExtendStage)), None)
@@ -159,6 +167,7 @@ class Editor:
             parameters=resolved,
             backends=backends,
             rewriting=rewriting,
+            loras=self._loras.of_services(resolved.loras),
             max_pixels=self._max_pixels,
             work_pixels=self._work_pixels,
             deadline=deadline,

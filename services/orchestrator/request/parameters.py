@@ -14,6 +14,7 @@ from imgedit.errors import InvalidArgument
 from imgedit.v1 import edit_pb2, profile_pb2
 from services.common import checks, texts
 from services.common.interceptors import REQUEST_ID_PATTERN
+from services.common.loras import Scales, read_loras
 from services.orchestrator.catalogue.experiments import (
     MAX_SEED,
     ExtendStage,
@@ -53,7 +54,8 @@ class EditParameters:
     """The parameters of an edit.
 
     warnings: what the caller asked for and does not get, in English. region_steps: whether most steps compute only what
-    the mask asks for, None = as the model service is set to. n: results to make, with seeds from `seed` on.
+    the mask asks for, None = as the model service is set to. n: results to make, with seeds from `seed` on. loras: names
+    and strengths, in the request's order.
     """
 
     prompt: str
@@ -73,6 +75,7 @@ class EditParameters:
     expand_prompt: bool = False
     region_steps: bool | None = None
     n: int = 1
+    loras: Scales = ()
 
     def at(self, stage: FillStage | QwenEditStage) -> EditParameters:
         """The parameters of this stage.
@@ -130,6 +133,7 @@ def resolve_parameters(request: edit_pb2.EditRequest, feature: Feature) -> EditP
         expand_prompt=request.expand_prompt,
         n=request.n if request.HasField("n") else 1,
         region_steps=preset.region_steps,
+        loras=read_loras(request.loras),
         warnings=() if has_guidance or not request.HasField("negative_prompt") else (NO_GUIDANCE,),
     )
 
@@ -139,6 +143,7 @@ def _check(request: edit_pb2.EditRequest, feature: Feature) -> None:
     together = checks.Together()
     together.check(_check_request_id, request)
     together.check(_check_references, request, feature)
+    together.check(read_loras, request.loras)
     present = {field.name for field, _ in request.ListFields()}
     for name, is_used in optional_fields(feature).items():
         if name in present and not is_used:
@@ -186,7 +191,7 @@ def optional_fields(feature: Feature) -> dict[str, bool]:
     reads, paints = feature.prompt_stage is not None, bool(feature.paint_stages)
     return {
         **dict.fromkeys(("prompt", "expand_prompt", "negative_prompt"), reads),
-        **dict.fromkeys(("seed", "n", "profile", "preview_every"), paints),
+        **dict.fromkeys(("seed", "n", "profile", "preview_every", "loras"), paints),
         **{name: getattr(feature.parameters, name) is not None for name in Parameters.model_fields},
         "mask_image": feature.has(MaskStage),
         "mask_options": feature.has(MaskStage),

@@ -48,8 +48,8 @@ class ScriptedSettings(ServiceSettings):
 class Script:
     """The behaviour of a model service.
 
-    The faults of its next calls (None = none), a gate for its calls, and further gates by seed. loras: the names that it
-    offers.
+    The faults of its next calls (None = none), a gate for its calls, and further gates by seed. loras: the names that
+    it offers.
     """
 
     faults: list[grpc.StatusCode | None] = field(default_factory=list)

@@ -54,8 +54,8 @@ class EditParameters:
     """The parameters of an edit.
 
     warnings: what the caller asked for and does not get, in English. region_steps: whether most steps compute only what
-    the mask asks for, None = as the model service is set to. n: results to make, with seeds from `seed` on. loras: names
-    and strengths, in the request's order.
+    the mask asks for, None = as the model service is set to. n: results to make, with seeds from `seed` on. loras:
+    names and strengths, in the request's order.
     """
 
     prompt: str

@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal
@@ -88,7 +88,7 @@ class Result:
 class Task:
     """One edit of a run, with its number in the session.
 
-    Written by the run's thread, read by the page.
+    Written by the run's thread, read by the page. not_kept: why the gallery does not hold the result, if it failed to.
     """
 
     source: InputImage
@@ -100,6 +100,7 @@ class Task:
     preview: bytes | None = None
     result: Result | None = None
     error: ImgeditError | None = None
+    not_kept: str | None = None
     started: float | None = None
     ended: float | None = None
 
@@ -138,12 +139,12 @@ class Task:
 class Run:
     """A group of edits from one button press."""
 
-    def __init__(self, tasks: Iterable[Task], *, keep: Callable[[Task], None] | None = None) -> None:
-        """`keep` is called on the run's thread with each task that has a result."""
+    def __init__(self, tasks: Iterable[Task], keepers: Sequence[Callable[[Task], None]] = ()) -> None:
+        """`keepers` are called in order, on the run's thread, with each task that has a result."""
         self.tasks = list(tasks)
         self.is_cancelled = False
         self.started = time.monotonic()
-        self._keep = keep
+        self._keepers = keepers
         self._by_id = {task.request_id: task for task in self.tasks}
         self._client: SyncEditClient | None = None
         self._thread: threading.Thread | None = None
@@ -206,7 +207,7 @@ class Run:
             case "preview":
                 task.preview = event.preview.image
             case "result":
-                self._end(task, result=_result(task, event.result))
+                self._end(task, result=result_of(task, event.result))
             case "error":
                 self._end(task, error=from_status(event.error))
 
@@ -214,11 +215,12 @@ class Run:
         task.ended = time.monotonic()
         task.error = error
         task.result = result
-        if result is not None and self._keep is not None:
-            self._keep(task)
+        for keep in self._keepers if result is not None else ():
+            keep(task)
 
 
-def _result(task: Task, answer: edit_pb2.EditResponse) -> Result:
+def result_of(task: Task, answer: edit_pb2.EditResponse) -> Result:
+    """The result of a task, with the views of the page."""
     after = input_images.to_view(answer.output_image)
     before = task.source.view
     if answer.effective.HasField("outpaint"):

@@ -49,8 +49,8 @@ class Session:
     kept_mask: those before a refresh. repainted: the last mask preview. brush_base: the brush's initial mask, with the
     id of its request. values: the form's values; pending: values for the next drawing. shown: the displayed result.
     variants: those of "other seeds". numbers: of the edits. batch: the last batch; is_batch_shown: it is displayed.
-    failed: why the last edit has no result; failed_options: its options. visit: identifies this session. id: the tab's
-    id.
+    failed: why the last edit has no result; failed_options: its options. not_kept: why the gallery does not hold the
+    last results. visit: identifies this session. id: the tab's id.
     """
 
     chosen: list[InputImage] = field(default_factory=list)
@@ -70,6 +70,7 @@ class Session:
     is_batch_shown: bool = False
     failed: ImgeditError | None = None
     failed_options: EditOptions | None = None
+    not_kept: str | None = None
     shown: Result | None = None
     variants: list[Result] = field(default_factory=list)
     history: list[Result] = field(default_factory=list)
@@ -149,7 +150,7 @@ class Session:
     def begin(self, run: Run) -> None:
         """Follow this run from now on."""
         self.run = run
-        self.failed = None
+        self.failed = self.not_kept = None
         self.is_batch_shown = False
         self._runs[:] = [run]
 
@@ -171,6 +172,12 @@ class Session:
         self.shown = result
         self.failed = None
         self.is_batch_shown = False
+
+    def drop(self, result: Result) -> None:
+        """Forget a result that was deleted."""
+        is_other = [kept.answer.request_id != result.answer.request_id for kept in self.history]
+        self.history = [kept for kept, stays in zip(self.history, is_other, strict=True) if stays]
+        self.shown, self.variants = None, []
 
     def forget(self) -> None:
         """Drop the results of this session."""

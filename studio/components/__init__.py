@@ -120,22 +120,45 @@ def still(picture: bytes, *, alt: str, key: str, kind: str = "webp") -> None:
     _still(data={"picture": data_url(picture, kind), "alt": alt}, key=key)
 
 
-def page(words: Words, *, visit: str, is_busy: bool, notify: bool) -> None:
+def page(words: Words, *, visit: str, browser: str | None, is_busy: bool, notify: bool) -> None:
     """The page-wide component: language, session id, keys, pasted and dropped images.
 
-    It also reports the end of an edit. visit: the known id. is_busy: whether an edit runs, so that the page asks before
+    It also reports the end of an edit. visit: the known id. browser: the known id of the browser, None = it is not
+    needed. is_busy: whether an edit runs, so that the page asks before
     it is left. notify: whether to notify a user who looks elsewhere at the end.
     """
     texts = {"ended": words("notify.ended")}
-    data = {"language": words.language, "visit": visit, "is_busy": is_busy, "notify": notify, "words": texts}
+    data = {
+        "language": words.language,
+        "visit": visit,
+        "browser": browser,
+        "is_busy": is_busy,
+        "notify": notify,
+        "words": texts,
+    }
     with st.container(key="page-itself"):
-        _page(key=_PAGE, data=data, default={"visit": ""}, on_visit_change=_nothing)
+        _page(
+            key=_PAGE,
+            data=data,
+            default={"visit": "", "browser": ""},
+            on_visit_change=_nothing,
+            on_browser_change=_nothing,
+        )
 
 
 def visit() -> str:
     """The id of the visit that the browser's tab has told; "" before it has."""
+    return _told("visit")
+
+
+def browser() -> str:
+    """The id of the browser, kept by it for good; "" before it was asked for and told."""
+    return _told("browser")
+
+
+def _told(name: str) -> str:
     state: Any = st.session_state.get(_PAGE)
-    return str(state.get("visit") or "") if state else ""
+    return str(state.get(name) or "") if state else ""
 
 
 def arrive(*, key: str, place: str = "arrive") -> None:

@@ -1,6 +1,8 @@
 // What belongs to the page as a whole: its language, the id of this visit, keys, pasted and dropped pictures, the
-// question before it is left, and the sign that an edit has ended. State "visit": the id, kept by this tab alone.
+// question before it is left, and the sign that an edit has ended. State "visit": the id, kept by this tab alone; state
+// "browser": an id that the browser keeps, told only where the page asks for it.
 const KEY = "imgedit-visit";
+const BROWSER_KEY = "imgedit-browser";
 const page = { data: {} };
 
 export default function ({ data, setStateValue }) {
@@ -8,6 +10,7 @@ export default function ({ data, setStateValue }) {
   page.data = data;
   document.documentElement.lang = data.language;
   if (data.visit !== visit()) setStateValue("visit", visit());
+  if (data.browser !== null && data.browser !== browser()) setStateValue("browser", browser());
   if (data.notify && !before.notify && window.Notification?.permission === "default") Notification.requestPermission();
   if (before.is_busy && !data.is_busy) ended();
   if (page.is_listening) return;
@@ -21,11 +24,19 @@ export default function ({ data, setStateValue }) {
 }
 
 function visit() {
-  let id = sessionStorage.getItem(KEY);
+  return kept(sessionStorage, KEY);
+}
+
+function browser() {
+  return kept(localStorage, BROWSER_KEY);
+}
+
+function kept(storage, key) {
+  let id = storage.getItem(key);
   if (!id) {
     const bytes = crypto.getRandomValues(new Uint8Array(16));
     id = Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
-    sessionStorage.setItem(KEY, id);
+    storage.setItem(key, id);
   }
   return id;
 }

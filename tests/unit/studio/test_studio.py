@@ -261,6 +261,7 @@ def test_every_text_that_the_code_asks_for_exists_and_every_text_is_asked_for() 
         "mask",
         "name",
         "negative",
+        "not_kept",
         "outpaint",
         "parameter",
     )
@@ -350,6 +351,17 @@ def test_a_zip_has_every_result_in_the_order_of_the_upload_and_tasks_drop_their_
     assert batch.picture(tasks[0]) == b"RIFFxxxxWEBP"
     assert tasks[0].result is not None
     assert not tasks[0].result.answer.output_image[4:]
+
+
+def test_a_batch_whose_disk_is_full_keeps_the_results_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    task = _finished("a.png", b"RIFFxxxxWEBP")
+    batch = Batch([task], "imgedit.zip")
+    with Path("/dev/full").open("r+b", buffering=0) as full:
+        monkeypatch.setattr(batch, "_file", full)
+        batch.keep(task)
+    assert batch.picture(task) == b"RIFFxxxxWEBP"
+    with zipfile.ZipFile(io.BytesIO(batch.zipped())) as read:
+        assert read.read("a-inpainting-7.webp") == b"RIFFxxxxWEBP"
 
 
 def test_another_try_takes_the_place_of_the_edit_that_failed() -> None:

@@ -19,10 +19,14 @@ MOST_WAITING = 10
 
 @dataclass(eq=False)
 class Job:
-    """One press of the button: its run, and its batch if there is one."""
+    """One press of the button: its run, and its batch if there is one.
+
+    has_company: it has waited, or another job has waited for it.
+    """
 
     run: Run
     batch: Batch | None = None
+    has_company: bool = False
 
     def asks_the_same_as(self, tasks: list[Task]) -> bool:
         """Whether it edits these images with these options."""
@@ -42,8 +46,16 @@ class Line:
     def add(self, job: Job, client: SyncEditClient, timeout: float) -> None:
         """Start a job now, or after those before it. `timeout`: seconds per edit."""
         with self._lock:
+            if self.running is not None:
+                job.has_company = self.running.has_company = True
             self._waiting.append((job, client, timeout))
             self._start_next()
+
+    @property
+    def current(self) -> Job | None:
+        """The running job, else the last one that `take_ended` has not returned yet."""
+        with self._lock:
+            return self.running or (self._ended[-1] if self._ended else None)
 
     @property
     def waiting(self) -> list[Job]:

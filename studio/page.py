@@ -19,9 +19,11 @@ from studio import (
     batch_results,
     catalogue,
     components,
+    cropping,
     errors,
     form,
     history,
+    line_card,
     login,
     progress,
     repainted,
@@ -34,6 +36,7 @@ from studio.catalogue import Form
 from studio.form import EditForm
 from studio.gallery import show
 from studio.gallery.shelf import Shelf, shelf_of
+from studio.line import Job
 from studio.runs import Result, Run, Task, Values
 from studio.session import Session, current, take
 from studio.settings import Settings
@@ -69,7 +72,7 @@ def show_page() -> None:
     chosen = _chosen_form(words, offered)
     left, right = st.columns([5, 7], gap="medium")
     with left:
-        edit_form = form.draw_form(words, session, chosen, is_busy=session.run is not None)
+        edit_form = form.draw_form(words, session, chosen)
         session.values = widget_values.entered_values(experiment.id for experiment in offered)
         _begin_if_asked(session, shelf, edit_form)
     with right.container(key="workbench"):
@@ -225,7 +228,6 @@ def _begin_if_asked(session: Session, shelf: Shelf | None, edit_form: EditForm) 
     if not edit_form.is_asked or edit_form.options is None:
         return
     if len(edit_form.inputs) == 1:
-        session.batch = None
         _begin(session, shelf, [Task(edit_form.inputs[0], edit_form.options)])
     else:
         _begin_batch(session, shelf, edit_form)
@@ -237,8 +239,7 @@ def _begin_batch(session: Session, shelf: Shelf | None, edit_form: EditForm) -> 
     output = asked if isinstance(asked, Output) else Output()
     options["output"] = replace(output, omit=("cutout", "mask"))
     tasks = [Task(picture, options, values=session.values) for picture in edit_form.inputs]
-    session.batch = Batch(tasks, zip_name(str(options.get("feature")), _now()))
-    _begin(session, shelf, tasks)
+    _begin(session, shelf, tasks, batch=Batch(tasks, zip_name(str(options.get("feature")), _now())))
 
 
 def _now() -> datetime:
@@ -247,38 +248,51 @@ def _now() -> datetime:
 
 
 def _begin_variants(session: Session, shelf: Shelf | None, result: Result) -> None:
-    session.batch = None
     seeds = random.sample(range(2**32), VARIANTS)
     tasks = [Task(result.source, cast("EditOptions", {**result.options, "seed": seed})) for seed in seeds]
     _begin(session, shelf, tasks, result.values)
 
 
-def _begin(session: Session, shelf: Shelf | None, tasks: list[Task], entered: Values | None = None) -> None:
+def _begin(
+    session: Session, shelf: Shelf | None, tasks: list[Task], entered: Values | None = None, batch: Batch | None = None
+) -> None:
+    """Start these edits, or put them in line; a second press of the same form, or a second batch, is refused."""
+    if session.line.jobs:
+        is_second_batch = batch is not None and (session.batch or any(job.batch for job in session.line.jobs))
+        is_again = any(job.asks_the_same_as(tasks) for job in session.line.jobs)
+        if is_again or is_second_batch:
+            session.refused = "line.again" if is_again else "line.batch"
+            return
+    elif batch is None:
+        session.batch = None
     for task in tasks:
         task.number = next(session.numbers)
         task.values = session.values if entered is None else entered
-    keepers = [kept.keep for kept in (shelf, session.batch) if kept is not None]  # the batch drops the pictures
-    run = Run(tasks, keepers)
-    session.begin(run)
-    run.start(catalogue.client(), catalogue.configuration().timeout)
+    keepers = [kept.keep for kept in (shelf, batch) if kept is not None]  # the batch drops the pictures
+    session.begin(Job(Run(tasks, keepers), batch), catalogue.client(), catalogue.configuration().timeout)
     st.rerun()
 
 
 def _settle(session: Session) -> None:
-    """Take over the results of a finished run."""
-    run = session.run
-    if run is None or not run.is_over:
+    """Take over the results of the runs that have ended."""
+    for job in session.line.take_ended():
+        _take_over(session, job)
+
+
+def _take_over(session: Session, job: Job) -> None:
+    session.not_kept = next((task.not_kept for task in job.run.tasks if task.not_kept), session.not_kept)
+    if job.batch is not None:
+        session.batch, session.is_batch_shown = job.batch, True
         return
-    session.run = None
-    session.not_kept = next((task.not_kept for task in run.tasks if task.not_kept), None)
-    if session.batch is not None:
-        session.is_batch_shown = True
-        return
-    found = [task.result for task in run.tasks if task.result]
-    failed = next((task for task in run.tasks if task.error), None)
-    session.failed, session.failed_options = (failed.error, failed.options) if failed else (None, None)
+    found = [task.result for task in job.run.tasks if task.result]
+    failed = next((task for task in job.run.tasks if task.error), None)
+    if failed is not None and failed.error is not None:
+        if job.has_company:
+            session.failures.append((failed.source.name, failed.error))
+        else:
+            session.failed, session.failed_options = failed.error, failed.options
     if found:
-        session.shown = found[0]
+        session.shown, session.is_batch_shown = found[0], False
         session.variants = found if len(found) > 1 else []
         session.add(found, catalogue.configuration().history_bytes)
 
@@ -288,9 +302,14 @@ def _workbench(words: Words, session: Session, shelf: Shelf | None, edit_form: E
     if edit_form.options != session.failed_options:
         session.failed = None  # the failed request differs from the current one
     show.show_not_kept(words, session)
-    is_masking = repainted.show_mask(words, session, edit_form.masking, edit_form.options)
+    is_masking = cropping.show_cropping(words, session)
+    is_masking = is_masking or repainted.show_mask(words, session, edit_form.masking, edit_form.options)
+    line_card.show_failures(words, session)
     if session.run is not None:
         progress.show_progress(words, session, session.run)
+        line_card.show_line(words, session)
+        if session.is_looking:
+            _result(words, session, shelf, edit_form, is_masking=is_masking)
     elif session.batch is not None and session.is_batch_shown:
         components.arrive(key=f"arrive-{max(task.number for task in session.batch.tasks)}-batch")
         _batch(words, session, shelf, session.batch)
@@ -318,7 +337,7 @@ def _batch(words: Words, session: Session, shelf: Shelf | None, batch: Batch) ->
         st.header(words("batch"), anchor=False)
         again = batch_results.show_results(words, batch)
     if again:
-        _begin(session, shelf, batch.again(again))
+        _begin(session, shelf, batch.again(again), batch=batch)
 
 
 def _result(words: Words, session: Session, shelf: Shelf | None, edit_form: EditForm, *, is_masking: bool) -> None:

@@ -136,6 +136,10 @@ class Task:
         return 0.0 if self.started is None else (self.ended or time.monotonic()) - self.started
 
 
+def _nothing() -> None:
+    """What happens at the end of a run that nobody waits for."""
+
+
 class Run:
     """A group of edits from one button press."""
 
@@ -154,13 +158,15 @@ class Run:
         """Whether every edit has ended and the thread is done."""
         return self._thread is not None and not self._thread.is_alive()
 
-    def start(self, client: SyncEditClient, timeout: float) -> None:
+    def start(self, client: SyncEditClient, timeout: float, on_end: Callable[[], None] = _nothing) -> None:
         """Start without waiting.
 
-        `timeout`: seconds per edit.
+        `timeout`: seconds per edit. `on_end` is called on the run's thread after its last edit.
         """
         self._client = client
-        self._thread = threading.Thread(target=self._work, args=(client, timeout), name="studio-run", daemon=True)
+        self._thread = threading.Thread(
+            target=self._work_to_the_end, args=(client, timeout, on_end), name="studio-run", daemon=True
+        )
         self._thread.start()
 
     def cancel(self) -> None:
@@ -175,6 +181,12 @@ class Run:
                     self._client.cancel(task.request_id, timeout=5)
                 except ImgeditError:
                     continue  # it has ended by then, or the server is gone: its own stream reports it
+
+    def _work_to_the_end(self, client: SyncEditClient, timeout: float, on_end: Callable[[], None]) -> None:
+        try:
+            self._work(client, timeout)
+        finally:
+            on_end()
 
     def _work(self, client: SyncEditClient, timeout: float) -> None:
         end: ImgeditError = InternalError("the stream ended without a result")

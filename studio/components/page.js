@@ -1,6 +1,6 @@
 // What belongs to the page as a whole: its language, the id of this visit, keys, pasted and dropped pictures, the
-// question before it is left, and the sign that an edit has ended. State "visit": the id, kept by this tab alone; state
-// "browser": an id that the browser keeps, told only where the page asks for it.
+// question before it is left, and the sign that an edit has ended. State "told": the id of the visit, kept by this tab
+// alone, and where the page asks for it an id that the browser keeps for good.
 const KEY = "imgedit-visit";
 const BROWSER_KEY = "imgedit-browser";
 const page = { data: {} };
@@ -9,8 +9,8 @@ export default function ({ data, setStateValue }) {
   const before = page.data;
   page.data = data;
   document.documentElement.lang = data.language;
-  if (data.visit !== visit()) setStateValue("visit", visit());
-  if (data.browser !== null && data.browser !== browser()) setStateValue("browser", browser());
+  const told = { visit: visit(), browser: data.browser === null ? "" : browser() }; // together: one redraws the page
+  if (data.visit !== told.visit || (data.browser ?? "") !== told.browser) setStateValue("told", told);
   if (data.notify && !before.notify && window.Notification?.permission === "default") Notification.requestPermission();
   if (before.is_busy && !data.is_busy) ended();
   if (page.is_listening) return;

@@ -32,7 +32,7 @@ def draft(result: Result) -> Draft:
     for name, field in _PICTURES.items():
         if picture := getattr(answer, field):
             files[name] = picture
-        answer.ClearField(field)  # type: ignore[arg-type]
+        answer.ClearField(field)
     options, asked = _split(result.options)
     details = {"name": result.source.name, "values": result.values, "options": options}
     return Draft(
@@ -74,10 +74,11 @@ def _split(options: EditOptions) -> tuple[dict[str, Any], dict[str, bytes]]:
     for name in _VALUES:
         if plain.get(name) is not None:
             plain[name] = asdict(plain[name])
-    files = {f"reference-{place}": data for place, data in enumerate(options.get("references") or (), 1)}
-    if options.get("mask") is not None:
-        files["own-mask"] = options["mask"]
-    return plain, cast("dict[str, bytes]", files)
+    given: dict[str, Any] = dict(options)  # the form's pictures are bytes
+    files = {f"reference-{place}": data for place, data in enumerate(given.get("references") or (), 1)}
+    if given.get("mask") is not None:
+        files["own-mask"] = given["mask"]
+    return plain, files
 
 
 def _joined(plain: dict[str, Any], files: Mapping[str, bytes]) -> EditOptions:

@@ -169,7 +169,7 @@ def test_a_full_database_is_told_and_the_files_of_the_new_edit_go(tmp_path: Path
             return database
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(store.sqlite3, "connect", Small())
+        patched.setattr(sqlite3, "connect", Small())
         with pytest.raises(GalleryError) as caught:
             gallery.add("kim", replace(draft("b"), thumb=b"t" * 50_000))
     assert caught.value.reason == "full"

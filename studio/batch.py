@@ -6,6 +6,7 @@ Does not import Streamlit.
 from __future__ import annotations
 
 import io
+import logging
 import tempfile
 import threading
 import weakref
@@ -16,6 +17,8 @@ from datetime import datetime
 from typing import IO
 
 from studio.runs import Task
+
+_LOG = logging.getLogger(__name__)
 
 
 class Batch:
@@ -34,18 +37,28 @@ class Batch:
         self._lock = threading.Lock()
 
     def keep(self, task: Task) -> None:
-        """Write the result of a task to disk; the task then drops its images."""
+        """Write the result of a task to disk; the task then drops its images.
+
+        If the disk fails, the task keeps them.
+        """
         if task.result is None:
             return
         data = task.result.answer.output_image
-        with self._lock:
-            offset = self._file.seek(0, io.SEEK_END)
-            self._file.write(data)
-            self._places[task.request_id] = offset, len(data)
+        try:
+            with self._lock:
+                offset = self._file.seek(0, io.SEEK_END)
+                self._file.write(data)
+                self._file.flush()
+                self._places[task.request_id] = offset, len(data)
+        except OSError as error:
+            _LOG.warning("a result of a batch stays in memory: %s", error)
+            return
         task.result = task.result.without_pictures()
 
     def picture(self, task: Task) -> bytes:
         """The file of a task's result. Raises `KeyError` for a task without one."""
+        if task.result is not None and task.request_id not in self._places:
+            return task.result.answer.output_image
         with self._lock:
             offset, length = self._places[task.request_id]
             self._file.seek(offset)

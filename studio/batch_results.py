@@ -6,7 +6,7 @@ import mimetypes
 
 import streamlit as st
 
-from studio import batch_table, errors
+from studio import batch_progress, errors
 from studio.batch import Batch
 from studio.runs import Task
 from studio.text import Words, plain
@@ -19,7 +19,7 @@ def show_results(words: Words, batch: Batch) -> list[Task]:
     """Draw the results in upload order; return the tasks to retry."""
     again: list[Task] = []
     with st.container(horizontal=True, vertical_alignment="center", key="batch-actions"):
-        st.markdown(f"**{batch_table.total(words, batch.tasks)}**", width="content")
+        st.markdown(f"**{batch_progress.total(words, batch.tasks)}**", width="content")
         if any(task.result for task in batch.tasks):
             _download_all(words, batch)
         if batch.unfinished and st.button(

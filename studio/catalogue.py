@@ -11,6 +11,7 @@ from imgedit.errors import ImgeditError
 from imgedit.sync_client import SyncEditClient
 from imgedit.v1 import edit_pb2, profile_pb2
 from studio import input_images, settings
+from studio.gallery.store import Gallery, Limits
 from studio.input_images import InputImage
 from studio.settings import Settings
 from studio.visits import Visits
@@ -63,6 +64,16 @@ def visits() -> Visits:
     """The visits that a browser may come back to."""
     configured = configuration()
     return Visits(60 * configured.keep_minutes, configured.keep_bytes)
+
+
+@st.cache_resource(show_spinner=False)
+def gallery() -> Gallery | None:
+    """The gallery on disk, if a folder is set."""
+    configured = configuration()
+    if not configured.gallery:
+        return None
+    limits = Limits(configured.gallery_bytes, configured.gallery_bytes_per_user, 86400 * configured.gallery_days)
+    return Gallery(Path(configured.gallery), limits)
 
 
 @st.cache_resource(show_spinner=False)

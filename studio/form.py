@@ -15,6 +15,7 @@ from imgedit.values import Format, Output
 from studio import fields, inputs, loras, prompt, region, sliders
 from studio.catalogue import Form
 from studio.input_images import InputImage
+from studio.line import MOST_WAITING
 from studio.repainted import Masking
 from studio.session import Session
 from studio.text import Words
@@ -39,8 +40,9 @@ class EditForm:
     masking: Masking | None = None
 
 
-def draw_form(words: Words, session: Session, form: Form, *, is_busy: bool) -> EditForm:
+def draw_form(words: Words, session: Session, form: Form) -> EditForm:
     """The whole form, the button last."""
+    is_busy, is_full = session.run is not None, len(session.line.waiting) >= MOST_WAITING
     edit_form = EditForm(takes_prompt=form.has("prompt"))
     options: dict[str, Any] = {"experiment": form.experiment.id, "feature": form.feature.id}
     with st.container(border=True, key="card-picture"):
@@ -60,7 +62,7 @@ def draw_form(words: Words, session: Session, form: Form, *, is_busy: bool) -> E
     edit_form.missing = _missing(words, form, edit_form)
     with st.container(key="act"):
         above = st.empty()
-        edit_form.is_asked = _button(words, form, edit_form, is_busy=is_busy)
+        edit_form.is_asked = _button(words, form, edit_form, is_busy=is_busy, is_full=is_full)
         if edit_form.is_asked and edit_form.missing:
             above.warning(edit_form.missing, icon=":material/edit_note:")
             edit_form.is_asked = False
@@ -79,14 +81,15 @@ def _missing(words: Words, form: Form, edit_form: EditForm) -> str | None:
     return words("prompt.missing") if needs_prompt and not prompt else None
 
 
-def _button(words: Words, form: Form, edit_form: EditForm, *, is_busy: bool) -> bool:
+def _button(words: Words, form: Form, edit_form: EditForm, *, is_busy: bool, is_full: bool) -> bool:
     count = len(edit_form.inputs)
+    what = words("edit") if count < 2 else words("edit.many", count=count)
     return st.button(
-        words("edit") if count < 2 else words("edit.many", count=count),
+        words("edit.next", what=what) if is_busy else what,
         type="primary",
         icon=":material/auto_fix_high:",
         width="stretch",
-        disabled=is_busy or not form.feature.available,
+        disabled=is_full or not form.feature.available,
         key="edit",
     )
 

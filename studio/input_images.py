@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +41,9 @@ _DECODERS = Decoders(2, DECODE_SECONDS)
 
 Margins = tuple[int, int, int, int]
 """Left, right, top, bottom, in pixels."""
+
+Box = tuple[float, float, float, float]
+"""Left, top, right, bottom, from 0 to 1."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,29 @@ def open_image(name: str, data: bytes, visit: Hashable = "") -> InputImage:
     return InputImage(name, data, *decoded.size, kind, webp(view), webp(_fitted(view, THUMB_SIDE)), reduced_from)
 
 
+def cropped(picture: InputImage, turns: int, box: Box, *, visit: Hashable = "") -> InputImage:
+    """A part of an image, turned to the right by `turns` quarters; `box` is a part of the turned image.
+
+    A photo stays a JPEG; a PNG that would be too large to send becomes one. Raises like `open_image`.
+    """
+    decoded, _ = _decoded(picture.data, "input_image", visit)
+    height, width = np.rot90(decoded.rgb, -turns).shape[:2]
+    columns = slice(round(box[0] * width), round(box[2] * width))
+    rows = slice(round(box[1] * height), round(box[3] * height))
+    rgb = np.ascontiguousarray(np.rot90(decoded.rgb, -turns)[rows, columns])
+    alpha = None if decoded.alpha is None else np.ascontiguousarray(np.rot90(decoded.alpha, -turns)[rows, columns])
+    if min(rgb.shape[:2]) < images.MIN_SIDE:
+        size = f"{rgb.shape[1]}x{rgb.shape[0]}"
+        raise ImageRejected.field(
+            "input_image", f"the part is {size} px; each side must have at least {images.MIN_SIDE} px",
+            korean=f"잘라 낸 부분이 너무 작습니다({size}). 각 변은 {images.MIN_SIDE}px 이상이어야 합니다.",
+        )  # fmt: skip
+    data = b"" if picture.kind == "JPEG" and alpha is None else encoding.encode_png(rgb, alpha)
+    if not data or (alpha is None and len(data) > MAX_FILE_BYTES):
+        data = encoding.encode_jpeg(images.Picture(rgb, None), encoding.DEFAULT_JPEG_QUALITY)
+    return replace(open_image(picture.name, data, visit), original=picture.original or picture)
+
+
 def samples(folder: Path) -> list[InputImage]:
     """The images of a folder by name; other files are skipped."""
     found = []
@@ -113,7 +139,12 @@ def to_view(data: bytes) -> bytes:
 
 def thumb(view: bytes) -> bytes:
     """A small WebP file of a displayed image."""
-    return webp(_fitted(_read(view), THUMB_SIDE))
+    return reduced(view, THUMB_SIDE)
+
+
+def reduced(view: bytes, side: int) -> bytes:
+    """A displayed image within a square of `side` pixels."""
+    return webp(_fitted(_read(view), side))
 
 
 def webp(image: Image.Image) -> bytes:

@@ -55,6 +55,8 @@ def _now(words: Words, session: Session, picture: InputImage) -> None:
             ):
                 session.choose(picture.original)
                 st.rerun()
+            if st.button(words("crop"), type="tertiary", icon=":material/crop_rotate:", key="crop"):
+                session.is_cropping = not session.is_cropping
     if picture.reduced_from:
         width, height = picture.reduced_from
         st.caption(f":material/info: {words('picture.reduced', width=width, height=height)}")

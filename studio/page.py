@@ -19,9 +19,11 @@ from studio import (
     batch_results,
     catalogue,
     components,
+    cropping,
     errors,
     form,
     history,
+    line_card,
     login,
     progress,
     repainted,
@@ -32,6 +34,9 @@ from studio import (
 from studio.batch import Batch, zip_name
 from studio.catalogue import Form
 from studio.form import EditForm
+from studio.gallery import show
+from studio.gallery.shelf import Shelf, shelf_of
+from studio.line import Job
 from studio.runs import Result, Run, Task, Values
 from studio.session import Session, current, take
 from studio.settings import Settings
@@ -55,19 +60,23 @@ def show_page() -> None:
     _words_of_streamlit(words)
     session = current()
     _settle(session)
-    components.page(words, visit=session.id, is_busy=session.run is not None, notify=_is_to_notify())
+    components.page(
+        words, visit=session.id, browser=_browser(settings), is_busy=session.run is not None, notify=_is_to_notify()
+    )
     _header(words)
     login.require(words, settings)
+    shelf = _shelf(settings)
     offered = _offered(words)
+    _forget_unknown(offered)
     tasks.draw_tasks(words, offered)
     chosen = _chosen_form(words, offered)
     left, right = st.columns([5, 7], gap="medium")
     with left:
-        edit_form = form.draw_form(words, session, chosen, is_busy=session.run is not None)
+        edit_form = form.draw_form(words, session, chosen)
         session.values = widget_values.entered_values(experiment.id for experiment in offered)
-        _begin_if_asked(session, edit_form)
+        _begin_if_asked(session, shelf, edit_form)
     with right.container(key="workbench"):
-        _workbench(words, session, edit_form)
+        _workbench(words, session, shelf, edit_form)
 
 
 def explain(error: Exception) -> bool:
@@ -96,6 +105,27 @@ def _come_back(settings: Settings) -> None:
     catalogue.visits().keep(owner, session.id, session)
     widget_values.restore_values(session.pending)
     session.pending = {}
+
+
+def _browser(settings: Settings) -> str | None:
+    """The id of the browser, where the gallery has no login to go by."""
+    return components.browser() if settings.gallery and settings.login == "off" else None
+
+
+def _shelf(settings: Settings) -> Shelf | None:
+    """The visitor's part of the gallery."""
+    return shelf_of(catalogue.gallery(), user=login.owner(settings), browser=_browser(settings) or "")
+
+
+def _forget_unknown(offered: list[edit_pb2.Experiment]) -> None:
+    """Drop choices that the catalogue no longer has; a result of long ago may have set them."""
+    features: dict[str, set[str]] = {one.id: {feature.id for feature in one.features} for one in offered}
+    if st.session_state.get("experiment") not in features:
+        st.session_state.pop("experiment", None)
+    for one in offered:
+        key = tasks.feature_key(one)
+        if st.session_state.get(key) not in features[one.id]:
+            st.session_state.pop(key, None)
 
 
 def _is_to_notify() -> bool:
@@ -194,24 +224,22 @@ def _feature(words: Words, experiment: edit_pb2.Experiment) -> edit_pb2.Feature:
     return features.get(str(picked), experiment.features[0])
 
 
-def _begin_if_asked(session: Session, edit_form: EditForm) -> None:
+def _begin_if_asked(session: Session, shelf: Shelf | None, edit_form: EditForm) -> None:
     if not edit_form.is_asked or edit_form.options is None:
         return
     if len(edit_form.inputs) == 1:
-        session.batch = None
-        _begin(session, [Task(edit_form.inputs[0], edit_form.options)])
+        _begin(session, shelf, [Task(edit_form.inputs[0], edit_form.options)])
     else:
-        _begin_batch(session, edit_form)
+        _begin_batch(session, shelf, edit_form)
 
 
-def _begin_batch(session: Session, edit_form: EditForm) -> None:
+def _begin_batch(session: Session, shelf: Shelf | None, edit_form: EditForm) -> None:
     options = cast("EditOptions", {**(edit_form.options or {}), "preview_every": None})
     asked = options.get("output")
     output = asked if isinstance(asked, Output) else Output()
     options["output"] = replace(output, omit=("cutout", "mask"))
     tasks = [Task(picture, options, values=session.values) for picture in edit_form.inputs]
-    session.batch = Batch(tasks, zip_name(str(options.get("feature")), _now()))
-    _begin(session, tasks)
+    _begin(session, shelf, tasks, batch=Batch(tasks, zip_name(str(options.get("feature")), _now())))
 
 
 def _now() -> datetime:
@@ -219,87 +247,109 @@ def _now() -> datetime:
     return datetime.now(ZoneInfo(st.context.timezone or "UTC"))
 
 
-def _begin_variants(session: Session, result: Result) -> None:
-    session.batch = None
+def _begin_variants(session: Session, shelf: Shelf | None, result: Result) -> None:
     seeds = random.sample(range(2**32), VARIANTS)
     tasks = [Task(result.source, cast("EditOptions", {**result.options, "seed": seed})) for seed in seeds]
-    _begin(session, tasks, result.values)
+    _begin(session, shelf, tasks, result.values)
 
 
-def _begin(session: Session, tasks: list[Task], entered: Values | None = None) -> None:
+def _begin(
+    session: Session, shelf: Shelf | None, tasks: list[Task], entered: Values | None = None, batch: Batch | None = None
+) -> None:
+    """Start these edits, or put them in line; a second press of the same form, or a second batch, is refused."""
+    if session.line.jobs:
+        is_second_batch = batch is not None and (session.batch or any(job.batch for job in session.line.jobs))
+        is_again = any(job.asks_the_same_as(tasks) for job in session.line.jobs)
+        if is_again or is_second_batch:
+            session.refused = "line.again" if is_again else "line.batch"
+            return
+    elif batch is None:
+        session.batch = None
     for task in tasks:
         task.number = next(session.numbers)
         task.values = session.values if entered is None else entered
-    run = Run(tasks, keep=session.batch.keep if session.batch else None)
-    session.begin(run)
-    run.start(catalogue.client(), catalogue.configuration().timeout)
+    keepers = [kept.keep for kept in (shelf, batch) if kept is not None]  # the batch drops the pictures
+    session.begin(Job(Run(tasks, keepers), batch), catalogue.client(), catalogue.configuration().timeout)
     st.rerun()
 
 
 def _settle(session: Session) -> None:
-    """Take over the results of a finished run."""
-    run = session.run
-    if run is None or not run.is_over:
+    """Take over the results of the runs that have ended."""
+    for job in session.line.take_ended():
+        _take_over(session, job)
+
+
+def _take_over(session: Session, job: Job) -> None:
+    session.not_kept = next((task.not_kept for task in job.run.tasks if task.not_kept), session.not_kept)
+    if job.batch is not None:
+        session.batch, session.is_batch_shown = job.batch, True
         return
-    session.run = None
-    if session.batch is not None:
-        session.is_batch_shown = True
-        return
-    found = [task.result for task in run.tasks if task.result]
-    failed = next((task for task in run.tasks if task.error), None)
-    session.failed, session.failed_options = (failed.error, failed.options) if failed else (None, None)
+    found = [task.result for task in job.run.tasks if task.result]
+    failed = next((task for task in job.run.tasks if task.error), None)
+    if failed is not None and failed.error is not None:
+        if job.has_company:
+            session.failures.append((failed.source.name, failed.error))
+        else:
+            session.failed, session.failed_options = failed.error, failed.options
     if found:
-        session.shown = found[0]
+        session.shown, session.is_batch_shown = found[0], False
         session.variants = found if len(found) > 1 else []
         session.add(found, catalogue.configuration().history_bytes)
 
 
-def _workbench(words: Words, session: Session, edit_form: EditForm) -> None:
+def _workbench(words: Words, session: Session, shelf: Shelf | None, edit_form: EditForm) -> None:
     """Draw one scroll target and one card, each replacing the previous one."""
     if edit_form.options != session.failed_options:
         session.failed = None  # the failed request differs from the current one
-    is_masking = repainted.show_mask(words, session, edit_form.masking, edit_form.options)
+    show.show_not_kept(words, session)
+    is_masking = cropping.show_cropping(words, session)
+    is_masking = is_masking or repainted.show_mask(words, session, edit_form.masking, edit_form.options)
+    line_card.show_failures(words, session)
     if session.run is not None:
         progress.show_progress(words, session, session.run)
+        line_card.show_line(words, session)
+        if session.is_looking:
+            _result(words, session, shelf, edit_form, is_masking=is_masking)
     elif session.batch is not None and session.is_batch_shown:
         components.arrive(key=f"arrive-{max(task.number for task in session.batch.tasks)}-batch")
-        _batch(words, session, session.batch)
+        _batch(words, session, shelf, session.batch)
     elif session.failed is not None:
         components.arrive(key=f"arrive-{id(session.failed)}")
         with st.container(key="failed"):
             errors.show_error(words, session.failed)
-        _result(words, session, edit_form, is_masking=is_masking)
+        _result(words, session, shelf, edit_form, is_masking=is_masking)
     else:
         if session.shown is not None:
             components.arrive(key=f"arrive-{session.shown.number}")
         else:
             st.empty()
-        _result(words, session, edit_form, is_masking=is_masking)
+        _result(words, session, shelf, edit_form, is_masking=is_masking)
     if session.run is None and session.batch is not None and not session.is_batch_shown:
         session.is_batch_shown = st.button(words("batch.back"), icon=":material/photo_library:", key="batch-back")
         if session.is_batch_shown:
             st.rerun()
     history.show_history(words, session)
+    show.show_gallery(words, session, shelf)
 
 
-def _batch(words: Words, session: Session, batch: Batch) -> None:
+def _batch(words: Words, session: Session, shelf: Shelf | None, batch: Batch) -> None:
     with st.container(border=True, key="card-result"):
         st.header(words("batch"), anchor=False)
         again = batch_results.show_results(words, batch)
     if again:
-        _begin(session, batch.again(again))
+        _begin(session, shelf, batch.again(again), batch=batch)
 
 
-def _result(words: Words, session: Session, edit_form: EditForm, *, is_masking: bool) -> None:
+def _result(words: Words, session: Session, shelf: Shelf | None, edit_form: EditForm, *, is_masking: bool) -> None:
     """The current result, or else the input, unless its mask is displayed."""
     if session.shown is None:
         if not is_masking:
             _nothing_yet(words, edit_form)
         return
     with st.container(border=True, key="card-result"):
-        is_again = results.show_result(words, session, session.shown)
+        is_again = results.show_result(words, session, shelf, session.shown)
     if is_again:
-        _begin_variants(session, session.shown)
+        _begin_variants(session, shelf, session.shown)
 
 
 def _nothing_yet(words: Words, edit_form: EditForm) -> None:

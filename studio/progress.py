@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from studio import batch_table, components
+from studio import batch_progress, components
 from studio.runs import Run, Task
 from studio.session import Session
 from studio.text import Words
@@ -23,11 +23,12 @@ def show_progress(words: Words, session: Session, run: Run) -> None:
 
 @st.fragment(run_every=LOOK_SECONDS)
 def _look(words: Words, session: Session, run: Run) -> None:
-    if run.is_over or session.run is not run:
+    job = session.line.running
+    if job is None or job.run is not run:
         st.rerun()
     with st.container(border=True, key="progress"):
-        if session.batch is not None:
-            batch_table.show_batch(words, session.batch.tasks)
+        if job.batch is not None:
+            batch_progress.show_batch(words, job.batch.tasks)
         elif len(run.tasks) == 1:
             _one(words, run.tasks[0])
         else:

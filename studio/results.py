@@ -11,18 +11,20 @@ import streamlit as st
 from imgedit.errors import ImgeditError
 from imgedit.v1 import edit_pb2, profile_pb2
 from studio import components, errors, input_images
+from studio.gallery import show
+from studio.gallery.shelf import Shelf
 from studio.runs import Result
 from studio.session import Session
 from studio.text import Words, plain
 
 
-def show_result(words: Words, session: Session, result: Result) -> bool:
+def show_result(words: Words, session: Session, shelf: Shelf | None, result: Result) -> bool:
     """Show the result; True when "other seeds" was pressed."""
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         st.header(words("result"), anchor=False, width="content")
         st.caption(words("result.done", time=words.seconds(result.answer.elapsed_time)), width="content")
     _views(words, result)
-    is_again = _actions(words, session, result)
+    is_again = _actions(words, session, shelf, result)
     _variants(words, session, result)
     with st.expander(words("details"), icon=":material/receipt_long:", key="details"):
         _details(words, result)
@@ -57,7 +59,7 @@ def _edit_further(words: Words, session: Session, result: Result) -> None:
     st.rerun()
 
 
-def _actions(words: Words, session: Session, result: Result) -> bool:
+def _actions(words: Words, session: Session, shelf: Shelf | None, result: Result) -> bool:
     answer = result.answer
     with st.container(horizontal=True, key="actions"):
         _download(words("download"), answer.output_image, result.file_name, key="download", is_main=True)
@@ -73,6 +75,7 @@ def _actions(words: Words, session: Session, result: Result) -> bool:
         if answer.mask_image:
             name = f"{result.stem}-mask{result.mark}.png"
             _download(words("download.mask"), answer.mask_image, name, key="download-mask")
+        show.draw_actions(words, session, shelf, result)
     return is_again
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal
@@ -88,7 +88,7 @@ class Result:
 class Task:
     """One edit of a run, with its number in the session.
 
-    Written by the run's thread, read by the page.
+    Written by the run's thread, read by the page. not_kept: why the gallery does not hold the result, if it failed to.
     """
 
     source: InputImage
@@ -100,6 +100,7 @@ class Task:
     preview: bytes | None = None
     result: Result | None = None
     error: ImgeditError | None = None
+    not_kept: str | None = None
     started: float | None = None
     ended: float | None = None
 
@@ -135,15 +136,19 @@ class Task:
         return 0.0 if self.started is None else (self.ended or time.monotonic()) - self.started
 
 
+def _nothing() -> None:
+    """What happens at the end of a run that nobody waits for."""
+
+
 class Run:
     """A group of edits from one button press."""
 
-    def __init__(self, tasks: Iterable[Task], *, keep: Callable[[Task], None] | None = None) -> None:
-        """`keep` is called on the run's thread with each task that has a result."""
+    def __init__(self, tasks: Iterable[Task], keepers: Sequence[Callable[[Task], None]] = ()) -> None:
+        """`keepers` are called in order, on the run's thread, with each task that has a result."""
         self.tasks = list(tasks)
         self.is_cancelled = False
         self.started = time.monotonic()
-        self._keep = keep
+        self._keepers = keepers
         self._by_id = {task.request_id: task for task in self.tasks}
         self._client: SyncEditClient | None = None
         self._thread: threading.Thread | None = None
@@ -153,13 +158,15 @@ class Run:
         """Whether every edit has ended and the thread is done."""
         return self._thread is not None and not self._thread.is_alive()
 
-    def start(self, client: SyncEditClient, timeout: float) -> None:
+    def start(self, client: SyncEditClient, timeout: float, on_end: Callable[[], None] = _nothing) -> None:
         """Start without waiting.
 
-        `timeout`: seconds per edit.
+        `timeout`: seconds per edit. `on_end` is called on the run's thread after its last edit.
         """
         self._client = client
-        self._thread = threading.Thread(target=self._work, args=(client, timeout), name="studio-run", daemon=True)
+        self._thread = threading.Thread(
+            target=self._work_to_the_end, args=(client, timeout, on_end), name="studio-run", daemon=True
+        )
         self._thread.start()
 
     def cancel(self) -> None:
@@ -174,6 +181,12 @@ class Run:
                     self._client.cancel(task.request_id, timeout=5)
                 except ImgeditError:
                     continue  # it has ended by then, or the server is gone: its own stream reports it
+
+    def _work_to_the_end(self, client: SyncEditClient, timeout: float, on_end: Callable[[], None]) -> None:
+        try:
+            self._work(client, timeout)
+        finally:
+            on_end()
 
     def _work(self, client: SyncEditClient, timeout: float) -> None:
         end: ImgeditError = InternalError("the stream ended without a result")
@@ -206,7 +219,7 @@ class Run:
             case "preview":
                 task.preview = event.preview.image
             case "result":
-                self._end(task, result=_result(task, event.result))
+                self._end(task, result=result_of(task, event.result))
             case "error":
                 self._end(task, error=from_status(event.error))
 
@@ -214,11 +227,12 @@ class Run:
         task.ended = time.monotonic()
         task.error = error
         task.result = result
-        if result is not None and self._keep is not None:
-            self._keep(task)
+        for keep in self._keepers if result is not None else ():
+            keep(task)
 
 
-def _result(task: Task, answer: edit_pb2.EditResponse) -> Result:
+def result_of(task: Task, answer: edit_pb2.EditResponse) -> Result:
+    """The result of a task, with the views of the page."""
     after = input_images.to_view(answer.output_image)
     before = task.source.view
     if answer.effective.HasField("outpaint"):

@@ -16,9 +16,11 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from imgedit.errors import ImgeditError, TryLater
 from imgedit.request import EditOptions
+from imgedit.sync_client import SyncEditClient
 from studio import input_images
 from studio.batch import Batch
 from studio.input_images import InputImage
+from studio.line import Job, Line
 from studio.runs import Result, Run, Values
 
 OF_THE_PAGE = ("language", "notify")
@@ -48,9 +50,11 @@ class Session:
     increases to empty the uploader. inputs, references, mask: the form's files at its last drawing. kept_references,
     kept_mask: those before a refresh. repainted: the last mask preview. brush_base: the brush's initial mask, with the
     id of its request. values: the form's values; pending: values for the next drawing. shown: the displayed result.
-    variants: those of "other seeds". numbers: of the edits. batch: the last batch; is_batch_shown: it is displayed.
-    failed: why the last edit has no result; failed_options: its options. visit: identifies this session. id: the tab's
-    id.
+    variants: those of "other seeds". numbers: of the edits. line: the running edit and those that wait. failures: of
+    edits in company, with their names. refused: the key of why the last press was refused. is_cropping: the crop tool
+    is open. is_looking: an earlier result is displayed while an edit runs. batch: the last batch; is_batch_shown: it is
+    displayed. failed: why the last edit has no result; failed_options: its options. not_kept: why the gallery does not
+    hold the last results. visit: identifies this session. id: the tab's id.
     """
 
     chosen: list[InputImage] = field(default_factory=list)
@@ -65,21 +69,31 @@ class Session:
     values: Values = field(default_factory=dict)
     pending: Values = field(default_factory=dict)
     id: str = ""
-    run: Run | None = None
+    line: Line = field(default_factory=Line)
+    failures: list[tuple[str, ImgeditError]] = field(default_factory=list)
+    refused: str | None = None
+    is_cropping: bool = False
+    is_looking: bool = False
     batch: Batch | None = None
     is_batch_shown: bool = False
     failed: ImgeditError | None = None
     failed_options: EditOptions | None = None
+    not_kept: str | None = None
     shown: Result | None = None
     variants: list[Result] = field(default_factory=list)
     history: list[Result] = field(default_factory=list)
     numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
     visit: object = field(default_factory=object)
     _opened: dict[str, InputImage | ImgeditError] = field(default_factory=dict)
-    _runs: list[Run] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        weakref.finalize(self, _cancel_all, self._runs)
+        weakref.finalize(self, _close, self.line)
+
+    @property
+    def run(self) -> Run | None:
+        """The running edits, or those that have ended since the page last looked."""
+        current = self.line.current
+        return current.run if current else None
 
     def opened(self, upload: UploadedFile) -> InputImage | ImgeditError:
         """An uploaded file as an image, or its error."""
@@ -114,7 +128,7 @@ class Session:
         A different input replaces the displayed result.
         """
         if [id(picture) for picture in inputs] != [id(picture) for picture in self.inputs]:
-            self.inputs = inputs
+            self.inputs, self.is_looking, self.is_cropping = inputs, False, False
             if self.run is None:
                 self.shown = self.failed = self.batch = None
 
@@ -139,6 +153,7 @@ class Session:
         """
         opened = [picture for picture in [*self._opened.values()] if isinstance(picture, InputImage)]
         found = [*opened, *self.chosen, *self.inputs, *self.references, *self.kept_references]
+        found += [task.source for job in self.line.jobs for task in job.run.tasks]
         found += [picture.original for picture in found if picture.original is not None]
         pictures = {id(picture): _size(picture) for picture in found}
         shown = [self.shown] if self.shown else []
@@ -146,12 +161,14 @@ class Session:
         masks = {id(mask): len(mask) for mask in (self.mask, self.kept_mask) if mask}
         return sum(pictures.values()) + sum(results.values()) + sum(masks.values())
 
-    def begin(self, run: Run) -> None:
-        """Follow this run from now on."""
-        self.run = run
-        self.failed = None
-        self.is_batch_shown = False
-        self._runs[:] = [run]
+    def begin(self, job: Job, client: SyncEditClient, timeout: float) -> None:
+        """Start an edit, or let it wait for those before it. `timeout`: seconds per edit."""
+        if not self.line.jobs:
+            self.failed = self.not_kept = None
+            self.failures.clear()
+            self.is_batch_shown = False
+        self.is_looking = False
+        self.line.add(job, client, timeout)
 
     def add(self, results: Sequence[Result], limit: int) -> None:
         """Add results to the history, the newest first.
@@ -168,9 +185,15 @@ class Session:
 
     def look_at(self, result: Result) -> None:
         """Show an earlier result."""
-        self.shown = result
+        self.shown, self.is_looking = result, True
         self.failed = None
         self.is_batch_shown = False
+
+    def drop(self, result: Result) -> None:
+        """Forget a result that was deleted."""
+        is_other = [kept.answer.request_id != result.answer.request_id for kept in self.history]
+        self.history = [kept for kept, stays in zip(self.history, is_other, strict=True) if stays]
+        self.shown, self.variants = None, []
 
     def forget(self) -> None:
         """Drop the results of this session."""
@@ -197,11 +220,10 @@ def _size(opened: InputImage | ImgeditError) -> int:
     return len(opened.data) + len(opened.view) if isinstance(opened, InputImage) else 0
 
 
-def _cancel_all(runs: list[Run]) -> None:
+def _close(line: Line) -> None:
     """Cancel on a separate thread: dropping a session must not wait for the server."""
-    for run in runs:
-        if not run.is_over:
-            threading.Thread(target=run.cancel, name="studio-cancel", daemon=True).start()
+    if line.jobs:
+        threading.Thread(target=line.close, name="studio-cancel", daemon=True).start()
 
 
 def _open(upload: UploadedFile, visit: object) -> InputImage | ImgeditError:

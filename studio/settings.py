@@ -62,6 +62,12 @@ class Settings:
     keep_bytes: int = _setting(
         2 * 1024**3, "memory for the images of all kept sessions; the least recently used go first"
     )
+    gallery: str = _setting("", "folder for the results of earlier visits; empty = nothing is written to disk")
+    gallery_bytes: int = _setting(20 * 1024**3, "disk for the gallery; the oldest go first, starred ones last")
+    gallery_bytes_per_user: int = _setting(
+        2 * 1024**3, "disk for the gallery of one user, or without a login of one browser"
+    )
+    gallery_days: float = _setting(30.0, "days to keep a result in the gallery; starred ones stay")
 
     @property
     def client_options(self) -> ClientOptions:

@@ -40,6 +40,7 @@ def serving(logs: Path) -> Iterator[DemoStack]:
     ports = Ports.free(studio=True)
     environment = demo_environment_of(ports, DEMO_MODELS, max_work_pixels=WORK_PIXELS)
     environment["IMGEDIT_STUDIO_SAMPLES"] = str(SAMPLES)
+    environment["IMGEDIT_STUDIO_GALLERY"] = str(logs / "gallery")
     stack = Stack(ports, logs, environment)
     try:
         stack.start()

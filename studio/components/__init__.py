@@ -1,4 +1,4 @@
-"""Custom components: a mask brush, a comparison slider, a gallery.
+"""Custom components: a mask brush, a comparison slider, a crop tool, a gallery.
 
 Each is the HTML, CSS and JavaScript beside this file, mounted by Streamlit in a shadow root. They load no external
 resource, and user input is inserted as text, never as HTML.
@@ -6,6 +6,7 @@ resource, and user input is inserted as text, never as HTML.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ def _component(name: str) -> Any:
     return st.components.v2.component(f"imgedit_{name}", html=html, css=css, js=js)
 
 
-_brush, _compare, _gallery, _still = (_component(name) for name in ("brush", "compare", "gallery", "still"))
+_brush, _compare, _crop, _gallery, _still = map(_component, ("brush", "compare", "crop", "gallery", "still"))
 _page = st.components.v2.component("imgedit_page", js=(_HERE / "page.js").read_text(encoding="utf-8"))
 _arrive = st.components.v2.component("imgedit_arrive", js=(_HERE / "arrive.js").read_text(encoding="utf-8"))
 
@@ -91,6 +92,19 @@ def compare(words: Words, before: bytes, after: bytes, *, key: str) -> None:
     _compare(data={"before": data_url(before), "after": data_url(after), "words": texts}, key=key)
 
 
+def crop(words: Words, picture: bytes, size: tuple[int, int], *, key: str) -> Any:
+    """Choose a part of an image of `size` pixels, and turn it.
+
+    Returns its triggers: `applied` holds the quarter turns to the right and the part, `closed` is true; else None.
+    """
+    texts: dict[str, Any] = {
+        name: words(f"crop.{name}") for name in ("left", "right", "reset", "close", "apply", "label")
+    }
+    texts["edges"] = [words(f"crop.edge.{name}") for name in ("left", "right", "top", "bottom")]
+    data = {"picture": data_url(picture), "width": size[0], "height": size[1], "words": texts}
+    return _crop(data=data, key=key, on_applied_change=_nothing, on_closed_change=_nothing)
+
+
 def gallery(items: list[Item], *, label: str, key: str, side: str = "5.5rem") -> str | None:
     """A gallery; returns the id of the image just chosen, or None.
 
@@ -120,22 +134,40 @@ def still(picture: bytes, *, alt: str, key: str, kind: str = "webp") -> None:
     _still(data={"picture": data_url(picture, kind), "alt": alt}, key=key)
 
 
-def page(words: Words, *, visit: str, is_busy: bool, notify: bool) -> None:
+def page(words: Words, *, visit: str, browser: str | None, is_busy: bool, notify: bool) -> None:
     """The page-wide component: language, session id, keys, pasted and dropped images.
 
-    It also reports the end of an edit. visit: the known id. is_busy: whether an edit runs, so that the page asks before
-    it is left. notify: whether to notify a user who looks elsewhere at the end.
+    It also reports the end of an edit. visit: the known id. browser: the known id of the browser, None = it is not
+    needed. is_busy: whether an edit runs, so that the page asks before it is left. notify: whether to notify a user who
+    looks elsewhere at the end.
     """
     texts = {"ended": words("notify.ended")}
-    data = {"language": words.language, "visit": visit, "is_busy": is_busy, "notify": notify, "words": texts}
+    data = {
+        "language": words.language,
+        "visit": visit,
+        "browser": browser,
+        "is_busy": is_busy,
+        "notify": notify,
+        "words": texts,
+    }
     with st.container(key="page-itself"):
-        _page(key=_PAGE, data=data, default={"visit": ""}, on_visit_change=_nothing)
+        _page(key=_PAGE, data=data, default={"told": {}}, on_told_change=_nothing)
 
 
 def visit() -> str:
     """The id of the visit that the browser's tab has told; "" before it has."""
+    return _told("visit")
+
+
+def browser() -> str:
+    """The id of the browser, kept by it for good; "" before it was asked for and told."""
+    return _told("browser")
+
+
+def _told(name: str) -> str:
     state: Any = st.session_state.get(_PAGE)
-    return str(state.get("visit") or "") if state else ""
+    told = state.get("told") if state else None
+    return str(told.get(name) or "") if isinstance(told, Mapping) else ""
 
 
 def arrive(*, key: str, place: str = "arrive") -> None:

@@ -1,13 +1,16 @@
 // What belongs to the page as a whole: its language, the id of this visit, keys, pasted and dropped pictures, the
-// question before it is left, and the sign that an edit has ended. State "visit": the id, kept by this tab alone.
+// question before it is left, and the sign that an edit has ended. State "told": the id of the visit, kept by this tab
+// alone, and where the page asks for it an id that the browser keeps for good.
 const KEY = "imgedit-visit";
+const BROWSER_KEY = "imgedit-browser";
 const page = { data: {} };
 
 export default function ({ data, setStateValue }) {
   const before = page.data;
   page.data = data;
   document.documentElement.lang = data.language;
-  if (data.visit !== visit()) setStateValue("visit", visit());
+  const told = { visit: visit(), browser: data.browser === null ? "" : browser() }; // together: one redraws the page
+  if (data.visit !== told.visit || (data.browser ?? "") !== told.browser) setStateValue("told", told);
   if (data.notify && !before.notify && window.Notification?.permission === "default") Notification.requestPermission();
   if (before.is_busy && !data.is_busy) ended();
   if (page.is_listening) return;
@@ -21,11 +24,19 @@ export default function ({ data, setStateValue }) {
 }
 
 function visit() {
-  let id = sessionStorage.getItem(KEY);
+  return kept(sessionStorage, KEY);
+}
+
+function browser() {
+  return kept(localStorage, BROWSER_KEY);
+}
+
+function kept(storage, key) {
+  let id = storage.getItem(key);
   if (!id) {
     const bytes = crypto.getRandomValues(new Uint8Array(16));
     id = Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
-    sessionStorage.setItem(KEY, id);
+    storage.setItem(key, id);
   }
   return id;
 }

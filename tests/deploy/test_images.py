@@ -283,7 +283,11 @@ def test_every_variable_of_the_compose_file_is_a_setting() -> None:
     known: dict[str, tuple[type[ServerSettings], str]] = {
         settings.variable(field): (settings, field) for settings in SETTINGS.values() for field in settings.model_fields
     }
-    studio_settings.load_settings(compose["services"].pop("studio")["environment"])
+    page = compose["services"].pop("studio")
+    gallery = studio_settings.load_settings(page["environment"]).gallery
+    assert page["volumes"] == [f"gallery:{gallery}"]
+    assert any(f"-o 10001 -g 10001 -m 700 {gallery}" in line for line in lineage("studio"))  # a new volume's owner
+    assert "gallery" in compose["volumes"]
     for name, service in compose["services"].items():
         for variable in service.get("environment", {}):
             if variable.startswith("IMGEDIT_"):

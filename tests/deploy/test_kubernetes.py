@@ -360,6 +360,22 @@ def test_a_login_of_the_page_is_one_component() -> None:
     assert {"ports": [{"port": 443}]} in policy["spec"]["egress"]
 
 
+def test_the_gallery_of_the_page_is_one_component_with_a_volume_of_one_pod() -> None:
+    objects = rendered_with("components/studio-gallery")
+    [data] = [item["data"] for item in of_kind(objects, "ConfigMap") if item["metadata"]["name"].startswith(PAGE)]
+    settings = studio_settings.load_settings(data)
+    [deployment] = [item for item in of_kind(objects, "Deployment") if item["metadata"]["name"] == PAGE]
+    assert (deployment["spec"]["replicas"], deployment["spec"]["strategy"]) == (1, {"type": "Recreate"})
+    [container] = pod(deployment)["spec"]["containers"]
+    assert {"name": "gallery", "mountPath": settings.gallery} in container["volumeMounts"]
+    [volume] = [volume for volume in pod(deployment)["spec"]["volumes"] if volume["name"] == "gallery"]
+    [claim] = [item for item in of_kind(objects, "PersistentVolumeClaim") if "gallery" in item["metadata"]["name"]]
+    assert volume["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
+    assert claim["spec"]["accessModes"] == ["ReadWriteOnce"]
+    storage = claim["spec"]["resources"]["requests"]["storage"]
+    assert int(storage.removesuffix("Gi")) * 1024**3 >= settings.gallery_bytes + 1024**3
+
+
 def test_every_mount_has_its_volume_and_every_reference_its_object(objects: list[Object]) -> None:
     made_elsewhere = {"imgedit-service-token", "imgedit-api-tokens", "imgedit-hub-token", "imgedit-studio-token"}
     known = {(item["kind"], item["metadata"]["name"]) for item in objects}

@@ -37,7 +37,9 @@ def test_the_unit_may_write_where_it_says() -> None:
     writable = (f"/var/lib/{found['StateDirectory']}/", f"/var/log/{found['LogsDirectory']}")
     words = shlex.split(found["ExecStart"])
     assert words[words.index("--logs") + 1].startswith(writable)
-    assert found["Environment"].removeprefix("TMPDIR=").startswith(writable)
+    variables = dict(word.split("=", 1) for word in shlex.split(found["Environment"]))
+    assert set(variables) == {"TMPDIR", "IMGEDIT_STUDIO_GALLERY"}
+    assert all(path.startswith(writable) for path in variables.values())
     assert int(found["TimeoutStopSec"]) > 10, "what `imgedit up` gives its services"
 
 

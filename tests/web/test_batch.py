@@ -49,6 +49,9 @@ def test_a_batch_can_be_cancelled_and_keeps_what_is_done(studio: Studio) -> None
     studio.prompt("a bright modern gym")
     studio.start()
     expect(studio.page.get_by_text("1/8장 끝남")).to_be_visible(timeout=EDIT_SECONDS * 1000)
+    tiles = studio.page.locator(".st-key-batch-tiles")
+    expect(tiles.get_by_role("img", name="원본")).not_to_have_count(0)
+    expect(tiles.get_by_role("img", name="편집 결과")).not_to_have_count(0)
     studio.press("취소")
     studio.wait_for_result()
     with zipfile.ZipFile(io.BytesIO(studio.downloaded("모두 다운로드 (ZIP)"))) as zipped:

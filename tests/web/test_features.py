@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 
 import numpy as np
@@ -344,3 +345,27 @@ def test_what_is_sent_to_the_browser_is_scaled_down(studio: Studio, tmp_path: Pa
     shown = studio.page.locator(".st-key-empty img")
     expect(shown).to_be_visible()
     assert shown.evaluate("image => Math.max(image.naturalWidth, image.naturalHeight)") == 1280
+
+
+def test_an_image_is_cut_and_turned_before_the_edit_and_the_original_comes_back(studio: Studio) -> None:
+    studio.upload(payload("wide.png", png(Image.new("RGB", (64, 48), "teal"))))
+    studio.press("자르기·회전")
+    tool = studio.page.locator(".st-key-card-crop")
+    expect(tool.locator("output")).to_have_text("64 × 48 px")
+    studio.press("오른쪽으로 회전")
+    tool.get_by_role("slider", name="위쪽 끝").fill("50")
+    expect(tool.locator("output")).to_have_text("48 × 32 px")
+    area = tool.get_by_role("img").bounding_box()
+    assert area
+    studio.page.mouse.move(area["x"] + 1, area["y"] + 1)
+    studio.page.mouse.down()
+    studio.page.mouse.move(area["x"] + area["width"] - 1, area["y"] + area["height"] / 2)
+    studio.page.mouse.up()
+    expect(tool.locator("output")).not_to_have_text("48 × 32 px")
+    studio.press("적용")
+    now = studio.page.locator(".st-key-input-now")
+    expect(now).to_contain_text(re.compile(r"4[5-8] × 3[0-4] px · PNG"))
+    expect(tool).to_have_count(0)
+    studio.settle()
+    studio.press("원본으로 돌아가기")
+    expect(now).to_contain_text("64 × 48 px · PNG")

@@ -11,6 +11,7 @@ from playwright.sync_api import Browser, expect
 from imgedit import SyncEditClient
 from imgedit.request import EditOptions
 from studio import input_images
+from studio.line import Job
 from studio.runs import Run, Task
 from studio.session import Session
 from tests.demo_stack import SAMPLES, DemoStack
@@ -45,9 +46,39 @@ def test_a_running_edit_shows_stage_step_time_and_preview(studio: Studio) -> Non
     expect(progress.get_by_text("/50")).to_be_visible()
     expect(progress.get_by_text("경과")).to_be_visible()
     expect(progress.get_by_role("img", name="미리보기")).to_be_visible(timeout=EDIT_SECONDS * 1000)
-    expect(studio.edit_button).to_be_disabled()
+    expect(studio.edit_button).to_contain_text("다음으로 예약: 이미지 편집")
     studio.press("취소")
-    expect(studio.edit_button).to_be_enabled(timeout=EDIT_SECONDS * 1000)
+    expect(studio.edit_button).not_to_contain_text("다음으로 예약", timeout=EDIT_SECONDS * 1000)
+
+
+def test_the_next_edits_wait_in_line_over_a_refresh_and_one_can_leave(studio: Studio) -> None:
+    slow_edit(studio)
+    running = studio.page.locator(".st-key-progress")
+    running.wait_for()
+    studio.start()
+    expect(studio.page.get_by_text("같은 편집이 진행 중이거나")).to_be_visible()
+    waiting = studio.page.locator('[class*="st-key-line-leave-"]')
+    expect(waiting).to_have_count(0)
+    uploader = studio.page.locator('[class*="st-key-upload-"] input[type=file]')
+    uploader.set_input_files([payload("small.png", (SAMPLES / "in-the-gym.png").read_bytes())])
+    expect(studio.page.locator(".st-key-input-now")).to_contain_text("small.png")
+    line = studio.page.locator(".st-key-card-line")
+    for place, prompt in enumerate(("파란색으로 변경", "초록색으로 변경"), 1):
+        studio.prompt(prompt)
+        studio.start()
+        expect(line).to_contain_text(f"{place}번째 · 외관 편집 · {prompt}")
+    studio.page.on("dialog", lambda question: question.accept())
+    studio.page.reload()
+    expect(running).to_be_visible(timeout=EDIT_SECONDS * 1000)
+    expect(waiting).to_have_count(2)
+    waiting.first.click()
+    expect(waiting).to_have_count(1)
+    expect(line).to_contain_text("1번째 · 외관 편집 · 초록색으로 변경")
+    studio.press("취소")
+    expect(studio.page.get_by_text("편집을 취소했습니다.")).to_be_visible(timeout=EDIT_SECONDS * 1000)
+    studio.wait_for_result()
+    [result] = studio.page.get_by_role("group", name="작업 기록").get_by_role("button").all()
+    expect(result).to_contain_text("초록색으로 변경")
 
 
 def test_a_cancelled_edit_says_so_and_the_next_one_works(studio: Studio) -> None:
@@ -175,9 +206,8 @@ def test_what_runs_is_cancelled_when_its_visit_is_over(demo_stack: DemoStack) ->
     options: EditOptions = {"experiment": "ben2_qwen_image", "prompt": "빨간색으로", "steps": 50, "strength": 1.0}
     run = Run([Task(large, options)])
     session = Session()
-    session.begin(run)
     with SyncEditClient(demo_stack.target) as client:
-        run.start(client, EDIT_SECONDS)
+        session.begin(Job(run), client, EDIT_SECONDS)
         wait_for(lambda: run.tasks[0].progress.step > 0)
         del session
         gc.collect()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -108,6 +109,8 @@ def up(
     environment = _environment(ports, models, work_pixels) | _credentials(tokens)
     if studio and SAMPLES.is_dir() and "IMGEDIT_STUDIO_SAMPLES" not in os.environ:
         environment["IMGEDIT_STUDIO_SAMPLES"] = str(SAMPLES.resolve())
+    if studio:
+        environment["IMGEDIT_STUDIO_GALLERY"] = gallery_folder(os.environ)
     places = devices.placed(ports, devices.gpus(), {**os.environ, **environment})
     if places:
         listed = ", ".join(f"{name} {device}" for name, device in places.items())
@@ -173,6 +176,20 @@ def _start(stack: stacks.Stack, held: running.Held) -> None:
     held.write(replace(held.record, ready=True))
 
 
+def gallery_folder(environment: Mapping[str, str]) -> str:
+    """The folder of the page's gallery: that of the setting, else the user's data folder; "" = off.
+
+    One machine's page writes results by default; a page of its own does so only where its setting names a folder.
+    """
+    if (chosen := environment.get("IMGEDIT_STUDIO_GALLERY")) is not None:
+        return chosen
+    try:
+        data = environment.get("XDG_DATA_HOME") or Path("~/.local/share").expanduser()
+    except RuntimeError:  # a user without a home
+        return ""
+    return str(Path(data) / "imgedit" / "gallery")
+
+
 def _say_where(ports: Ports, logs: Path, *, is_detached: bool) -> None:
     """Print the addresses, and an example."""
     out.print(f"metrics: http://127.0.0.1:{ports.metrics_base}/metrics and the next three · logs: {logs}")
@@ -181,6 +198,8 @@ def _say_where(ports: Ports, logs: Path, *, is_detached: bool) -> None:
         out.print(f"OpenAI's image API: http://127.0.0.1:{ports.gateway}/v1")
     if ports.studio is not None:
         out.print(f"page: http://127.0.0.1:{ports.studio}")
+        if folder := gallery_folder(os.environ):
+            out.print(f"its gallery: {escape(folder)} · IMGEDIT_STUDIO_GALLERY= turns it off", soft_wrap=True)
     example = "imgedit edit PHOTO --experiment ben2_flux_fill --prompt 'a gym'"
     out.print(f"[bold]ready[/] – edit with: {example}", soft_wrap=True)
     if not is_detached:

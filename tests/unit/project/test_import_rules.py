@@ -49,7 +49,7 @@ ROOMS: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "services/diffusion": {"networks": ("engine", "weights"), "engine": (), "weights": ()},
     "imgedit/cli": {"machine": ()},
-    "studio": {"components": ()},
+    "studio": {"gallery": ("components",), "components": ()},
     "services/orchestrator/catalogue": {"comfyui": ()},
     "services/segmentation": {"ben2": ()},
     "services/segmentation/ben2": {"cpu": ()},

@@ -23,7 +23,7 @@ from imgedit.imaging.decode_pool import Decoders
 from imgedit.v1 import edit_pb2
 from studio import __main__ as start
 from studio import batch as batches
-from studio import input_images, repainted, settings
+from studio import cropping, input_images, repainted, settings
 from studio.batch import Batch
 from studio.catalogue import Form
 from studio.request_guard import Door, is_own_page
@@ -231,6 +231,69 @@ def test_the_question_for_a_mask_takes_as_few_steps_as_the_ranges_allow() -> Non
     assert repainted._one_step(form) == {"strength": 0.5}
 
 
+QUARTERS = Image.new("RGB", (40, 80), "red")
+QUARTERS.paste("blue", (0, 40, 40, 80))
+"""Red above, blue below."""
+
+
+@pytest.mark.parametrize(
+    ("turns", "box", "size", "colours"),
+    [
+        (0, (0.0, 0.0, 1.0, 1.0), (40, 80), ("red", "blue")),
+        (0, (0.0, 0.5, 1.0, 1.0), (40, 40), ("blue", "blue")),
+        (1, (0.0, 0.0, 1.0, 1.0), (80, 40), ("blue", "red")),
+        (3, (0.5, 0.0, 1.0, 0.5), (40, 20), ("blue", "blue")),
+        (2, (0.0, 0.0, 0.5, 1.0), (20, 80), ("blue", "red")),
+    ],
+)
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_a_part_of_the_turned_image_is_a_new_input_with_its_original(
+    turns: int, box: input_images.Box, size: tuple[int, int], colours: tuple[str, str], kind: str
+) -> None:
+    buffer = io.BytesIO()
+    QUARTERS.save(buffer, kind, quality=95)
+    whole = input_images.open_image("a", buffer.getvalue())
+    cut = input_images.cropped(whole, turns, box)
+    assert (cut.size, cut.kind, cut.original) == (size, kind, whole)
+    pixels = np.asarray(decoded(cut.data).convert("RGB"))
+    for place, name in zip(((2, 2), (-3, -3)), colours, strict=True):
+        assert pixels[place].argmax() == {"red": 0, "blue": 2}[name]
+    assert input_images.cropped(cut, 0, (0.0, 0.0, 1.0, 1.0)).original == whole
+
+
+def test_a_cut_keeps_what_is_transparent_and_a_turned_photo_is_upright_first() -> None:
+    clear = Image.new("RGBA", (40, 40), (255, 0, 0, 0))
+    cut = input_images.cropped(input_images.open_image("a.png", png(clear)), 1, (0.0, 0.0, 0.5, 1.0))
+    assert decoded(cut.data).getchannel("A").getextrema() == (0, 0)
+    buffer, exif = io.BytesIO(), Image.Exif()
+    exif[0x0112] = 6
+    QUARTERS.save(buffer, "JPEG", exif=exif)
+    turned = input_images.open_image("a.jpg", buffer.getvalue())
+    cut = input_images.cropped(turned, 0, (0.0, 0.0, 0.5, 1.0))
+    assert (turned.size, cut.size) == ((80, 40), (40, 40))
+
+
+def test_a_part_that_is_too_small_is_refused_with_its_size() -> None:
+    whole = input_images.open_image("a.png", png(QUARTERS))
+    with pytest.raises(ImageRejected, match="the part is 2x80 px"):
+        input_images.cropped(whole, 0, (0.0, 0.0, 0.05, 1.0))
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        *(None, 5, [], {}, {"turns": 0}, {"turns": 0, "box": [0, 0, 1]}, {"turns": 4, "box": [0, 0, 1, 1]}),
+        *({"turns": 0, "box": box} for box in ([0.5, 0, 0.5, 1], [0, 0, 1.01, 1], [-0.1, 0, 1, 1], [0, "0", 1, 1])),
+        *({"turns": turns, "box": [0, 0, 1, 1]} for turns in (-1, 0.5, "1", None, float("nan"))),
+        {"turns": 0, "box": [0, 0, float("nan"), 1]},
+    ],
+)
+def test_what_is_no_part_of_an_image_is_refused(told: Any) -> None:
+    with pytest.raises(ImageRejected, match="no part"):
+        cropping.parsed(told)
+    assert cropping.parsed({"turns": 3, "box": [0, 0.25, 1, 0.5]}) == (3, (0.0, 0.25, 1.0, 0.5))
+
+
 def test_samples_are_the_pictures_of_a_folder(tmp_path: Path) -> None:
     (tmp_path / "b.png").write_bytes(png(Image.new("RGB", (40, 40))))
     (tmp_path / "a.jpg").write_bytes(b"broken")
@@ -257,10 +320,12 @@ def test_every_text_that_the_code_asks_for_exists_and_every_text_is_asked_for() 
         "advice",
         "brush",
         "choice",
+        "crop",
         "description",
         "mask",
         "name",
         "negative",
+        "not_kept",
         "outpaint",
         "parameter",
     )
@@ -350,6 +415,17 @@ def test_a_zip_has_every_result_in_the_order_of_the_upload_and_tasks_drop_their_
     assert batch.picture(tasks[0]) == b"RIFFxxxxWEBP"
     assert tasks[0].result is not None
     assert not tasks[0].result.answer.output_image[4:]
+
+
+def test_a_batch_whose_disk_is_full_keeps_the_results_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    task = _finished("a.png", b"RIFFxxxxWEBP")
+    batch = Batch([task], "imgedit.zip")
+    with Path("/dev/full").open("r+b", buffering=0) as full:
+        monkeypatch.setattr(batch, "_file", full)
+        batch.keep(task)
+    assert batch.picture(task) == b"RIFFxxxxWEBP"
+    with zipfile.ZipFile(io.BytesIO(batch.zipped())) as read:
+        assert read.read("a-inpainting-7.webp") == b"RIFFxxxxWEBP"
 
 
 def test_another_try_takes_the_place_of_the_edit_that_failed() -> None:

@@ -25,7 +25,7 @@ _PICTURES = {"result": "output_image", "cutout": "background_removed_image", "ma
 
 
 def draft(result: Result) -> Draft:
-    """What is written of a result."""
+    """The files and details of a result."""
     answer = edit_pb2.EditResponse()
     answer.CopyFrom(result.answer)
     files = {"source": result.source.data}

@@ -43,6 +43,7 @@ from services.diffusion.engine.adapter import Workload
 from services.fill.spec import FillSpec
 from services.orchestrator.__main__ import prompt_rules
 from services.orchestrator.backends.clients import ModelUse, Painted, Segmented
+from services.orchestrator.backends.lora_lists import LoraLists
 from services.orchestrator.catalogue.source import CatalogueSource
 from services.orchestrator.edits.admission import Admission, Limit
 from services.orchestrator.edits.edit_registry import EventLog
@@ -192,6 +193,7 @@ def direct_editor(decoders: Decoders) -> Editor:
         max_pixels=MAX_PIXELS,
         work_pixels=settings.work_pixels,
         prompts=prompt_rules(settings),
+        loras=LoraLists({}, lambda _: False),
     )
 
 

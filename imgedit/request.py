@@ -6,14 +6,14 @@ Judges types, choices and what no request can hold. The server judges ranges and
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypedDict, Unpack
 
 from imgedit.arguments import UINT32, flag, needed_text, number, text, whole
 from imgedit.image_source import ImageSource, check_several, read_source, several
 from imgedit.keywords import accepting
-from imgedit.v1 import edit_pb2
-from imgedit.values import Background, Mask, Outpaint, Output, Profile, check_choice, label
+from imgedit.v1 import edit_pb2, lora_pb2
+from imgedit.values import Background, Lora, Mask, Outpaint, Output, Profile, check_choice, label
 
 
 class _RequiredOptions(TypedDict):
@@ -35,7 +35,9 @@ class EditOptions(_RequiredOptions, total=False):
     guidance_scale: how strongly the prompt is followed, 1.0 to 15.0.
     strength: how far the result may go from the picture, 0.0 to 1.0.
     seed: 0 to 2**32 - 1; the same seed gives the same picture. Unset = the feature's own, or drawn; returned.
+    n: results to make, 1 to 4, with the seeds seed, seed + 1 and so on; `results` of the result has all.
     profile: "fast", "balanced" or "high": speed against quality. Sets steps, guidance and strength where unset.
+    loras: up to 3 LoRAs of the server: their names, or `imgedit.Lora` values with a scale.
     mask: a picture of what to repaint: white, of the picture's size. Unset = what BEN2 finds.
     mask_options: an `imgedit.Mask`: subject, invert, threshold, fill_holes, grow_px, feather_px.
     background: "whole", "keep", "remove" or "transparent": what becomes of the picture around the subject; Qwen only.
@@ -56,7 +58,9 @@ class EditOptions(_RequiredOptions, total=False):
     guidance_scale: float | None
     strength: float | None
     seed: int | None
+    n: int | None
     profile: Profile | None
+    loras: Sequence[str | Lora | lora_pb2.LoraUse] | None
     mask: ImageSource | None
     mask_options: Mask | edit_pb2.MaskOptions | None
     background: Background | None
@@ -115,7 +119,9 @@ def _without_pictures(options: EditOptions) -> edit_pb2.EditRequest:
         guidance_scale=number("guidance_scale", options.get("guidance_scale"), "usually 1.0 to 15.0"),
         strength=number("strength", options.get("strength"), "0.0 to 1.0"),
         seed=whole("seed", options.get("seed"), f"0 to {UINT32[1]}", UINT32),
+        n=whole("n", options.get("n"), "1 to 4"),
         profile=label("PROFILE", profile),
+        loras=_loras(options.get("loras")),
         mask_options=_sent("mask_options", options.get("mask_options"), Mask, edit_pb2.MaskOptions),
         background=label("BACKGROUND", background),
         outpaint=_sent("outpaint", options.get("outpaint"), Outpaint, edit_pb2.Outpaint),
@@ -124,6 +130,18 @@ def _without_pictures(options: EditOptions) -> edit_pb2.EditRequest:
         preview_every=whole("preview_every", options.get("preview_every"), "0 to 100"),
         request_id=text("request_id", options.get("request_id"), _REQUEST_ID) or uuid.uuid4().hex,
     )
+
+
+def _loras(given: Any) -> list[lora_pb2.LoraUse]:
+    """The messages of LoRAs; a name alone has the scale 1.0."""
+    if given is None:
+        return []
+    if isinstance(given, str | Mapping) or not isinstance(given, Iterable):
+        raise TypeError(f"loras must be a list of names or imgedit.Lora values, is {type(given).__name__}")
+    named = [Lora(one) if isinstance(one, str) else one for one in given]
+    if None in named:
+        raise TypeError(f"loras[{named.index(None)}] must be a name or an imgedit.Lora, is None")
+    return [_sent(f"loras[{index}]", one, Lora, lora_pb2.LoraUse) for index, one in enumerate(named)]
 
 
 def _sent(name: str, value: Any, kind: type[Any], message: type[Any]) -> Any:

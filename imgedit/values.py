@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from imgedit.arguments import flag, number, text, whole
+from imgedit.arguments import flag, needed_text, number, text, whole
 from imgedit.keywords import refusing_unknown_fields
-from imgedit.v1 import edit_pb2
+from imgedit.v1 import edit_pb2, lora_pb2
 
 Profile = Literal["fast", "balanced", "high"]
 Background = Literal["whole", "keep", "remove", "transparent"]
@@ -83,6 +83,28 @@ class Outpaint:
     def message(self) -> edit_pb2.Outpaint:
         """As it is sent."""
         return edit_pb2.Outpaint(left=self.left, right=self.right, top=self.top, bottom=self.bottom, aspect=self.aspect)
+
+
+@refusing_unknown_fields
+@dataclass(frozen=True)
+class Lora:
+    """A LoRA of the server by its name, and its strength, -4.0 to 4.0.
+
+    `experiments()` lists the names with each feature.
+    """
+
+    name: str
+    scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        needed_text("Lora.name", self.name, "a str, a LoRA of experiments()")
+        if number("Lora.scale", self.scale, "-4.0 to 4.0") is None:
+            raise TypeError("Lora.scale must be a number, -4.0 to 4.0, is None")
+
+    @property
+    def message(self) -> lora_pb2.LoraUse:
+        """As it is sent."""
+        return lora_pb2.LoraUse(name=self.name, scale=self.scale)
 
 
 @refusing_unknown_fields

@@ -12,7 +12,7 @@ import streamlit as st
 
 from imgedit.request import EDIT_OPTIONS, EditOptions
 from imgedit.values import Format, Output
-from studio import fields, inputs, prompt, region, sliders
+from studio import fields, inputs, loras, prompt, region, sliders
 from studio.catalogue import Form
 from studio.input_images import InputImage
 from studio.line import MOST_WAITING
@@ -55,6 +55,7 @@ def draw_form(words: Words, session: Session, form: Form) -> EditForm:
             region.draw_margins(words, form, options, first)
     with st.container(border=True, key="card-parameters"):
         sliders.draw_sliders(words, form, options)
+        loras.draw_loras(words, form, options)
         edit_form.masking = region.draw_mask(words, form, options, first)
         _advanced(words, form, options)
     edit_form.options = cast("EditOptions", options)
@@ -95,6 +96,7 @@ def _button(words: Words, form: Form, edit_form: EditForm, *, is_busy: bool, is_
 
 def _advanced(words: Words, form: Form, options: dict[str, Any]) -> None:
     previews, output = form.take("preview_every"), form.take("output")
+    form.take("n")  # a result has "other seeds" instead
     if previews is not None:
         options["preview_every"] = max(1, round(options.get("steps", 28) / PREVIEWS))
     rest = [spec for spec in form.rest() if spec.name in EDIT_OPTIONS]  # a newer server may know more than this client

@@ -21,7 +21,7 @@ from imgedit.v1 import edit_pb2
 from studio import input_images
 from studio.input_images import InputImage
 
-Values = dict[str, str | int | float | bool]
+Values = dict[str, str | int | float | bool | list[str]]
 """The form's values by widget key."""
 
 State = Literal["waiting", "running", "done", "failed", "cancelled"]

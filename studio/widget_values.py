@@ -24,7 +24,7 @@ def entered_values(experiments: Iterable[str]) -> Values:
     return {
         key: value
         for key, value in state.items()
-        if isinstance(key, str) and isinstance(value, str | int | float | bool) and _is_of_the_form(key, own)
+        if isinstance(key, str) and isinstance(value, str | int | float | bool | list) and _is_of_the_form(key, own)
     }
 
 

@@ -122,6 +122,7 @@ def _flux(side: int, blocks: Sequence[int]) -> tuple[Forward, int, int]:
     def forward(region: TokenRegion | None) -> Any:
         return network.forward(
             lora=None,
+            loras=(),
             context=None,
             keys=keyed_forward([region], "positive"),
             hidden_states=_part(latents, region),
@@ -153,6 +154,7 @@ def _qwen(side: int, blocks: Sequence[int]) -> tuple[Forward, int, int]:
     def forward(region: TokenRegion | None) -> Any:
         return network.forward(
             lora=None,
+            loras=(),
             context=None,
             keys=keyed_forward([region], "positive"),
             hidden_states=_part(latents, region),

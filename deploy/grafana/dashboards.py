@@ -572,11 +572,23 @@ SERVICES = (
                 [
                     ("sum by (service) (imgedit_engine_cache_bytes)", "{{service}}"),
                     ("sum by (service) (imgedit_engine_kept_bytes)", "{{service}}, region steps"),
+                    ("sum by (service) (imgedit_engine_lora_bytes)", "{{service}}, LoRAs"),
                     ("sum(imgedit_mask_cache_bytes)", "segmentation"),
                 ],
                 unit="bytes",
-                help=("캐시가 쓰는 메모리 · Memory of the caches; CACHE_BYTES bounds it."),
+                help=("캐시가 쓰는 메모리 · Memory of the caches; CACHE_BYTES and LORA_BYTES bound it."),
                 runbook="imgeditoutofmemory",
+            ),
+            Panel(
+                "LoRA 로드",
+                "LoRA loads",
+                [(rate("imgedit_engine_lora_loads_total", "service"), "{{service}}")],
+                unit="ops",
+                help=(
+                    "요청에 쓰려고 읽은 LoRA. 계속 높으면 LORA_BYTES를 늘리세요 · "
+                    "LoRAs that were read for requests. If this stays high, raise LORA_BYTES."
+                ),
+                runbook="imgediteditsslow",
             ),
         ],
     ),

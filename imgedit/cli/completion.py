@@ -31,6 +31,17 @@ def features(ctx: typer.Context) -> Offer:
     return [(feature.id, feature.name) for found in listed for feature in found.features]
 
 
+def loras(ctx: typer.Context) -> Offer:
+    """Names with models.
+
+    Of the experiment and feature that are chosen already, else of all.
+    """
+    experiment, feature = ctx.params.get("experiment"), ctx.params.get("feature")
+    listed = [found for found in _found(ctx.params) if experiment in (None, found.id)]
+    chosen = [one for found in listed for one in found.features if feature in (None, one.id)]
+    return [*dict.fromkeys((lora.name, lora.model_id) for one in chosen for lora in one.loras)]
+
+
 def _found(params: Mapping[str, Any]) -> list[edit_pb2.Experiment]:
     try:
         with connection_by(params).open() as client:

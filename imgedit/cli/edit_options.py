@@ -12,7 +12,7 @@ import typer
 from imgedit.cli import completion
 from imgedit.cli.options import instead_of
 from imgedit.request import EditOptions
-from imgedit.values import Background, Format, Mask, Omit, Outpaint, Output, Profile, Subject
+from imgedit.values import Background, Format, Lora, Mask, Omit, Outpaint, Output, Profile, Subject
 
 Ask = Callable[[], EditOptions]
 
@@ -60,6 +60,14 @@ def _options(
         int | None, typer.Option(help="The same seed gives the same picture.", min=0, max=2**32 - 1)
     ] = None,
     profile: Annotated[Profile | None, typer.Option(help="Speed against quality. [default: balanced]")] = None,
+    lora: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A LoRA of the server, and its strength (default 1); may be given three times.",
+            metavar="NAME[:SCALE]",
+            autocompletion=completion.loras,
+        ),
+    ] = None,
     background: Annotated[
         Background | None,
         typer.Option(help="Treatment of the area around the subject (Qwen). [default: the feature's]"),
@@ -106,7 +114,7 @@ def _options(
     """The options of an edit, except its output."""
     for name, text in (("prompt", prompt), ("negative-prompt", negative_prompt), ("experiment", experiment)):
         _check_text(name, text)
-    for name, text in (("feature", feature), ("aspect", aspect)):
+    for name, text in (("feature", feature), ("aspect", aspect), *(("lora", one) for one in lora or ())):
         _check_text(name, text)
     mask_options = Mask(
         subject=mask_subject,
@@ -129,6 +137,7 @@ def _options(
         strength=strength,
         seed=seed,
         profile=profile,
+        loras=[_lora(one) for one in lora or ()],
         background=background,
         postprocess=postprocess,
         references=reference or (),
@@ -136,6 +145,19 @@ def _options(
         mask_options=mask_options if mask_options != Mask() else None,
         outpaint=outpaint if outpaint != Outpaint() else None,
     )
+
+
+def _lora(given: str) -> Lora:
+    """NAME or NAME:SCALE; a name has no colon."""
+    name, colon, scale = given.partition(":")
+    try:
+        if not name:
+            raise ValueError
+        return Lora(name, float(scale) if colon else 1.0)
+    except ValueError:
+        raise typer.BadParameter(
+            f"--lora: must be NAME or NAME:SCALE, for instance ink or ink:0.8; is {given!r}"
+        ) from None
 
 
 def _check_text(name: str, text: str | None) -> None:

@@ -130,6 +130,7 @@ def _print_options(features: Sequence[edit_pb2.Feature]) -> None:
         out.print()
         _print_features([feature])
         _print_examples(feature)
+        _print_loras(feature)
         _print_rows({option: text for option, text in rows[feature.id].items() if (option, text) not in common})
     if common:
         out.print()
@@ -143,6 +144,11 @@ def _print_examples(feature: edit_pb2.Feature) -> None:
     for prompt in prompts:
         text = say("for example: {prompt}", prompt=prompt)
         _print(f"{_INDENT}{line}" for line in wrapped(text, width() - len(_INDENT)))
+
+
+def _print_loras(feature: edit_pb2.Feature) -> None:
+    if names := ", ".join(dict.fromkeys(lora.name for lora in feature.loras)):
+        _print(f"{_INDENT}{line}" for line in wrapped(say("LoRAs: {names}", names=names), width() - len(_INDENT)))
 
 
 def _print_rows(rows: dict[str, str]) -> None:
@@ -204,7 +210,7 @@ def _accepted(spec: edit_pb2.ParameterSpec) -> str:
             return say("{min}–{max} files", min=spec.count.min, max=spec.count.max)
         case "choices" if spec.name != "postprocess":
             return " | ".join(map(field_names.choice, spec.choices.names))
-    if spec.name not in field_names.GROUPS:
+    if len(field_names.GROUPS.get(spec.name, ())) < 2:
         return ""
     return say("with {options}", options=", ".join(field_names.GROUPS[spec.name][1:]))
 

@@ -19,7 +19,10 @@ OPTIONS = {
     "guidance_scale": "--guidance-scale",
     "strength": "--strength",
     "seed": "--seed",
+    "n": "--n",
     "profile": "--profile",
+    "loras.name": "--lora",
+    "loras.scale": "--lora",
     "background": "--background",
     "postprocess": "--postprocess",
     "reference_images": "--reference",
@@ -44,6 +47,7 @@ GROUPS = {
     "mask_options": tuple(option for field, option in OPTIONS.items() if field.startswith("mask_options.")),
     "outpaint": tuple(option for field, option in OPTIONS.items() if field.startswith("outpaint.")),
     "output": ("--output", "--quality"),
+    "loras": ("--lora",),
 }
 """The options that fill a message of EditRequest together."""
 

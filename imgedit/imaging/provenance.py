@@ -43,6 +43,7 @@ _NOT_KEPT = (
     "negative_prompt",
     "request_id",
     "preview_every",
+    "n",
 )
 _PACKET_START, _PACKET_END = re.compile(rb"<x:xmpmeta[ >]"), b"</x:xmpmeta>"
 _NOT_PLAIN = re.compile("[<\x7f-\x9f\ufffe\uffff]")
@@ -179,7 +180,9 @@ def _without_pictures(request: edit_pb2.EditRequest) -> edit_pb2.EditRequest:
     for descriptor, value in request.ListFields():
         if descriptor.name in _NOT_KEPT:
             continue
-        if descriptor.message_type is not None:
+        if descriptor.is_repeated:
+            getattr(copy, descriptor.name).extend(value)
+        elif descriptor.message_type is not None:
             getattr(copy, descriptor.name).CopyFrom(value)
         else:
             setattr(copy, descriptor.name, value)

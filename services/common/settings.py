@@ -150,7 +150,21 @@ class DiffusionSettings(ModelSettings):
         description="run both passes of a negative prompt as one forward; auto = below 2,048 tokens",
     )
     lora_fast: str = Field("", description="LoRA file of profile fast inside `models`; empty = the profile is rejected")
+    loras: str = Field(
+        "", description="folder of LoRA files inside `models` that requests may name; empty = none; read while serving"
+    )
+    lora_bytes: int = Field(
+        2048 * MIB, ge=1, description="memory for the LoRAs that requests name; the least recently used are unloaded"
+    )
     compile: Literal["off", "regional"] = Field("off", description="compile the transformer's repeated block")
+    compile_cache: str = Field(
+        "", description="folder of compiled blocks that a restart loads; may be a volume; empty = torch's own in /tmp"
+    )
+    warm_sizes: str = Field(
+        "",
+        description="work areas to run at the start, WIDTHxHEIGHT in pixels, separated by commas; with `compile` no "
+        "edit of these sizes waits for a compilation",
+    )
     region_steps: bool = Field(
         False,
         description="in most steps, profiles fast and balanced compute only the mask's tokens",

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from imgedit.errors import FailedPrecondition, InvalidArgument
 from imgedit.inference.v1 import fill_pb2, qwen_edit_pb2
 from imgedit.v1 import profile_pb2
 from services.common import checks
+from services.common.loras import Scales, read_loras
 from services.common.settings import DiffusionSettings
-from services.diffusion.job_options import JobOptions
+from services.diffusion.job_options import JobOptions, LoraUse
 
 DEFAULT_STEPS = 28
 DEFAULT_STRENGTH = 1.0
@@ -74,7 +76,13 @@ def draw_seed() -> int:
     return secrets.randbits(32)
 
 
-def read_job_options(request: fill_pb2.FillRequest | qwen_edit_pb2.QwenEditRequest, profiles: Profiles) -> JobOptions:
+Request = fill_pb2.FillRequest | qwen_edit_pb2.QwenEditRequest
+
+ChooseLoras = Callable[[Scales], tuple[LoraUse, ...]]
+"""From the names and strengths of a request to the LoRAs of its job; raises `InvalidArgument`."""
+
+
+def read_job_options(request: Request, profiles: Profiles, choose_loras: ChooseLoras) -> JobOptions:
     """Check and read the shared options; each model checks its prompts itself.
 
     Raises `InvalidArgument` naming the field, and `FailedPrecondition` for what this service is not set up for.
@@ -92,6 +100,7 @@ def read_job_options(request: fill_pb2.FillRequest | qwen_edit_pb2.QwenEditReque
         strength=strength,
         seed=request.seed if request.HasField("seed") else draw_seed(),
         lora=profiles.lora(request.profile),
+        loras=choose_loras(read_loras(request.loras)) if request.loras else (),
         step_cache=profiles.step_cache(request.profile),
         region_steps=profiles.region_steps(request.profile, asked),
     )

@@ -173,7 +173,7 @@ def _work(model: Model, settings: DiffusionSettings, dtype: str) -> tuple[int, i
     tokens = model.pictures(settings) // TOKEN_PIXELS + model.text
     if settings.cfg_batch != "off":  # the two passes of a guided step at once: of small pictures, or of all
         tokens = 2 * tokens if settings.cfg_batch == "on" else max(tokens, 2 * min(tokens, JOINED_TOKENS))
-    kept = settings.region_bytes if settings.region_steps else 0
+    kept = (settings.region_bytes if settings.region_steps else 0) + (settings.lora_bytes if settings.loras else 0)
     step = model.activations.step * TOKEN_PIXELS * tokens * settings.max_batch * size // 2 + kept
     return step, model.activations.decode * settings.max_pixels * size // 2 + kept
 

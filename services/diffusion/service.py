@@ -16,6 +16,7 @@ from services.common.server import Service
 from services.common.settings import DiffusionSettings
 from services.common.worker import Worker
 from services.diffusion.engine.engine import Engine
+from services.diffusion.warm_sizes import read_warm_sizes
 
 EngineSlot = ModelSlot[Engine[Any, Any, Any]]
 
@@ -33,6 +34,7 @@ def make_diffusion_service(
     """
     slot: EngineSlot = ModelSlot()
     name = settings.service
+    sizes = read_warm_sizes(settings)
 
     def load_engine() -> Engine[Any, Any, Any]:
         from services.diffusion.networks.device import advising  # late, because it imports torch
@@ -40,6 +42,7 @@ def make_diffusion_service(
         with advising(_advice(settings)):
             adapter = load_adapter()
             adapter.warm_up()
+            adapter.warm_sizes(sizes, jobs=settings.max_batch)
         return Engine(
             adapter,
             max_jobs=settings.max_waiting,

@@ -9,9 +9,10 @@ import grpc
 
 from imgedit.inference.v1 import fill_pb2, fill_pb2_grpc
 from services.common.server import Service, run_service
+from services.diffusion import lora_servicer
 from services.diffusion.job_requests import FAST_LORA, Profiles
 from services.diffusion.service import EngineSlot, make_diffusion_service
-from services.fill.servicer import FillServicer
+from services.fill.servicer import MODEL_ID, FillServicer
 from services.fill.settings import FillSettings
 
 
@@ -40,9 +41,10 @@ def make_service(settings: FillSettings) -> Service:
     def add_servicer(slot: EngineSlot, server: grpc.aio.Server) -> None:
         servicer = FillServicer(slot, max_pixels=settings.max_pixels, profiles=Profiles.from_settings(settings))
         fill_pb2_grpc.add_FillServiceServicer_to_server(servicer, server)
+        lora_servicer.add_lora_servicer(slot, server, lambda _: MODEL_ID)
 
-    rpc_service = fill_pb2.DESCRIPTOR.services_by_name["FillService"].full_name
-    return make_diffusion_service((rpc_service,), settings, load_adapter, add_servicer)
+    rpc_services = (fill_pb2.DESCRIPTOR.services_by_name["FillService"].full_name, lora_servicer.RPC_SERVICE)
+    return make_diffusion_service(rpc_services, settings, load_adapter, add_servicer)
 
 
 if __name__ == "__main__":

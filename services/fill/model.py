@@ -145,7 +145,7 @@ class FillAdapter(FlowAdapter[FillState, Conditioning]):
         passes = 1 if active_negative(spec) is None else 2
         region = self._region_of(spec)
         region = region if self._fits(region) else None
-        key = (height, width, passes, spec.lora, None if region is None else region.tokens)
+        key = (height, width, passes, spec.lora, spec.loras, None if region is None else region.tokens)
         return Workload(
             steps=spec.steps - flow.skipped_steps(spec.steps, spec.strength),
             tokens=height * width // MULTIPLE**2 + self._text_tokens,
@@ -162,7 +162,7 @@ class FillAdapter(FlowAdapter[FillState, Conditioning]):
         """
         return (
             *self._tokens.warnings(spec),
-            *self._network.loras.warnings(spec.lora),
+            *self._network.loras.warnings(spec.lora, spec.loras),
             *self._region_warnings(self._region_of(spec)),
         )
 
@@ -187,7 +187,8 @@ class FillAdapter(FlowAdapter[FillState, Conditioning]):
 
     @torch.inference_mode()
     def prepare(self, spec: FillSpec) -> FillState:
-        """Encode prompt and images, draw the noise."""
+        """Load the request's LoRAs, encode prompt and images, draw the noise."""
+        self._network.loras.load(spec.loras)
         height, width, _ = spec.image.shape
         generator = torch.Generator("cpu").manual_seed(spec.seed)
         workload = self.workload(spec)
@@ -215,6 +216,7 @@ class FillAdapter(FlowAdapter[FillState, Conditioning]):
             guidance_scale=spec.guidance_scale,
             joined=self._joins(workload, step_cache=spec.step_cache),
             lora=spec.lora,
+            loras=spec.loras,
             context=self._network.new_context() if spec.step_cache else None,
             tokens=self._token_region(spec, workload),
         )
@@ -249,23 +251,25 @@ class FillAdapter(FlowAdapter[FillState, Conditioning]):
 
     def warm_up(self) -> None:
         """Run one tiny job from start to end, so that the first request is not slower."""
-        image = np.full((64, 64, 3), 128, np.uint8)
-        mask = np.full((64, 64), 255, np.uint8)
+        state = self._warm_state(64, 64, lora=None, is_guided=False)
+        self.denoise([state])
+        self.decode(state)
+        self.latent_rgb()
+
+    def _warm_state(self, width: int, height: int, *, lora: str | None, is_guided: bool) -> FillState:
         spec = FillSpec(
-            image=image,
-            mask=mask,
+            image=np.full((height, width, 3), 128, np.uint8),
+            mask=np.full((height, width), 255, np.uint8),
             prompt="warm up",
-            negative_prompt=None,
-            negative_scale=1.0,
+            negative_prompt="blurry" if is_guided else None,
+            negative_scale=2.0 if is_guided else 1.0,
             steps=1,
             guidance_scale=3.5,
             strength=1.0,
             seed=0,
+            lora=lora,
         )
-        state = self.prepare(spec)
-        self.denoise([state])
-        self.decode(state)
-        self.latent_rgb()
+        return self.prepare(spec)
 
     def _velocity(self, states: Sequence[FillState], prompts: Sequence[Conditioning], sign: str) -> torch.Tensor:
         guidance = torch.tensor([state.guidance_scale for state in states], dtype=torch.float32, device=self._device)
@@ -273,6 +277,7 @@ class FillAdapter(FlowAdapter[FillState, Conditioning]):
         inputs = torch.cat([torch.cat([state.latents, state.fixed], dim=2) for state in states])  # (B, N, 384)
         return self._network.forward(
             lora=first.lora,
+            loras=first.loras,
             context=step_context(first, sign),
             keys=keyed_forward([state.tokens for state in states], sign),
             hidden_states=computed(states, inputs),

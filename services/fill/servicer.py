@@ -11,13 +11,13 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, cast
 
 from imgedit.errors import InvalidArgument, PromptLanguageUnsupported, Violation
-from imgedit.inference.v1 import fill_pb2, fill_pb2_grpc
+from imgedit.inference.v1 import fill_pb2, fill_pb2_grpc, steps_pb2
 from imgedit.v1 import progress_pb2
 from services.common import checks, image_messages, languages
 from services.common.call_context import Context, deadline_of
 from services.diffusion import streaming
 from services.diffusion.engine.events import Finished
-from services.diffusion.job_requests import Profiles, read_job_options
+from services.diffusion.job_requests import ChooseLoras, Profiles, read_job_options
 from services.diffusion.service import EngineSlot
 from services.fill.spec import FillSpec
 
@@ -44,7 +44,7 @@ class FillServicer(fill_pb2_grpc.FillServiceServicer):
         """Repaint one region with progress events."""
         engine = self._slot.get()
         adapter = cast("FillAdapter", engine.adapter)
-        spec = await asyncio.to_thread(read_spec, request, self._max_pixels, self._profiles)
+        spec = await asyncio.to_thread(read_spec, request, self._max_pixels, self._profiles, adapter.chosen_loras)
         warnings = await asyncio.to_thread(adapter.warnings, spec)
 
         def result(finished: Finished[streaming.Output]) -> fill_pb2.FillEvent:
@@ -66,8 +66,17 @@ class FillServicer(fill_pb2_grpc.FillServiceServicer):
             async for message in streaming.to_messages(events, fill_pb2.FillEvent, result):
                 yield message
 
+    async def EstimateFill(self, request: fill_pb2.FillRequest, context: Context) -> steps_pb2.JobEstimate:
+        """Estimate the course of a fill, without running it."""
+        engine = self._slot.get()
+        adapter = cast("FillAdapter", engine.adapter)
+        spec = await asyncio.to_thread(read_spec, request, self._max_pixels, self._profiles, adapter.chosen_loras)
+        return streaming.estimate(engine.outlook(spec, deadline=deadline_of(context)))
 
-def read_spec(request: fill_pb2.FillRequest, max_pixels: int, profiles: Profiles) -> FillSpec:
+
+def read_spec(
+    request: fill_pb2.FillRequest, max_pixels: int, profiles: Profiles, choose_loras: ChooseLoras
+) -> FillSpec:
     """Check a request and decode its images.
 
     Raises `InvalidArgument` that names the field.
@@ -78,7 +87,7 @@ def read_spec(request: fill_pb2.FillRequest, max_pixels: int, profiles: Profiles
     _check_script("negative_prompt", request.negative_prompt)
     if request.HasField("negative_scale") and not request.HasField("negative_prompt"):
         raise InvalidArgument.field("negative_scale", "has no effect without negative_prompt; leave it out")
-    options = read_job_options(request, profiles)
+    options = read_job_options(request, profiles, choose_loras)
     guidance_scale = request.guidance_scale if request.HasField("guidance_scale") else DEFAULT_GUIDANCE_SCALE
     negative_scale = request.negative_scale if request.HasField("negative_scale") else DEFAULT_NEGATIVE_SCALE
     checks.number("guidance_scale", guidance_scale, 0, 100)

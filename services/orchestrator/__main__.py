@@ -17,6 +17,7 @@ from imgedit.v1 import edit_pb2, edit_pb2_grpc
 from services.common.server import Service, run_service
 from services.orchestrator import access, metrics, policy
 from services.orchestrator.backends.clients import Backends
+from services.orchestrator.backends.lora_lists import LoraLists
 from services.orchestrator.catalogue.source import CatalogueSource
 from services.orchestrator.edits.admission import Admission, Limit
 from services.orchestrator.edits.edit_registry import EditRegistry, Limits
@@ -51,6 +52,7 @@ class Orchestrator:
             settings.addresses, self._open_channel, rerun_wait_seconds=settings.rerun_wait_seconds
         )
         self._availability = Availability(self._backends.channels)
+        self._loras = LoraLists(self._backends.channels, self._availability.is_serving)
         admission = Admission(
             Limit(settings.max_edits, settings.max_edit_bytes),
             Limit(settings.max_edits_per_caller, settings.max_edit_bytes_per_caller),
@@ -65,6 +67,7 @@ class Orchestrator:
             max_response_bytes=settings.max_send_bytes,
             metadata_prompt=settings.metadata_prompt,
             prompts=rules,
+            loras=self._loras,
             policy=self._policy,
         )
         kept = Limits(settings.kept_answer_seconds, settings.max_kept_answers, settings.max_kept_bytes)
@@ -75,6 +78,7 @@ class Orchestrator:
             EditRegistry(kept),
             admission,
             rules,
+            self._loras,
             max_in_batch=settings.max_in_batch,
         )
         edit_pb2_grpc.add_EditServiceServicer_to_server(servicer, server)
@@ -82,9 +86,11 @@ class Orchestrator:
     async def start(self) -> None:
         """Start the decoder processes and watch the model services."""
         await asyncio.gather(self._decoders.start(), self._availability.start())
+        await self._loras.start()
 
     async def stop(self) -> None:
         """Stop everything, after the last call has ended."""
+        await self._loras.stop()
         await self._availability.stop()
         await self._backends.close()
         if self._policy:

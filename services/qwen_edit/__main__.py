@@ -10,6 +10,7 @@ import grpc
 
 from imgedit.inference.v1 import prompt_pb2, prompt_pb2_grpc, qwen_edit_pb2, qwen_edit_pb2_grpc
 from services.common.server import Service, run_service
+from services.diffusion import lora_servicer
 from services.diffusion.job_requests import FAST_LORA, Profiles
 from services.diffusion.service import EngineSlot, make_diffusion_service
 from services.qwen_edit.prompt_servicer import PromptServicer
@@ -62,10 +63,12 @@ def make_service(settings: QwenEditSettings) -> Service:
             max_seconds=settings.rewrite_seconds,
         )
         prompt_pb2_grpc.add_PromptServiceServicer_to_server(prompts, server)
+        lora_servicer.add_lora_servicer(slot, server, lambda adapter: adapter.name)
 
     rpc_services = (
         qwen_edit_pb2.DESCRIPTOR.services_by_name["QwenEditService"].full_name,
         prompt_pb2.DESCRIPTOR.services_by_name["PromptService"].full_name,
+        lora_servicer.RPC_SERVICE,
     )
     return make_diffusion_service(rpc_services, settings, load_adapter, add_servicers)
 

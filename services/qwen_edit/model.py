@@ -147,7 +147,7 @@ class QwenEditAdapter(FlowAdapter[QwenEditState, torch.Tensor]):
         tokens = self._sequence_length(spec)
         region = self._region_of(spec)
         region = region if self._fits(region) else None
-        key = (*shapes, tokens, passes, spec.lora, None if region is None else region.tokens)
+        key = (*shapes, tokens, passes, spec.lora, spec.loras, None if region is None else region.tokens)
         return Workload(
             steps=spec.steps - flow.skipped_steps(spec.steps, spec.strength),
             tokens=tokens,
@@ -162,7 +162,7 @@ class QwenEditAdapter(FlowAdapter[QwenEditState, torch.Tensor]):
 
         May be called from any thread.
         """
-        return (*self._network.loras.warnings(spec.lora), *self._region_warnings(self._region_of(spec)))
+        return (*self._network.loras.warnings(spec.lora, spec.loras), *self._region_warnings(self._region_of(spec)))
 
     def _sequence_length(self, spec: QwenEditSpec) -> int:
         """About how many tokens one pass has."""
@@ -190,7 +190,8 @@ class QwenEditAdapter(FlowAdapter[QwenEditState, torch.Tensor]):
 
     @torch.inference_mode()
     def prepare(self, spec: QwenEditSpec) -> QwenEditState:
-        """Encode prompt and images, draw the noise."""
+        """Load the request's LoRAs, encode prompt and images, draw the noise."""
+        self._network.loras.load(spec.loras)
         height, width, _ = spec.images[0].shape
         generator = torch.Generator("cpu").manual_seed(spec.seed)
         workload = self.workload(spec)
@@ -215,6 +216,7 @@ class QwenEditAdapter(FlowAdapter[QwenEditState, torch.Tensor]):
             region=None if spec.mask is None else LatentMask.from_mask(spec.images[0], spec.mask, encoded[0], noise),
             joined=self._joins(workload, step_cache=spec.step_cache),
             lora=spec.lora,
+            loras=spec.loras,
             context=self._network.new_context() if spec.step_cache else None,
             tokens=self._token_region(spec, workload),
         )
@@ -247,21 +249,23 @@ class QwenEditAdapter(FlowAdapter[QwenEditState, torch.Tensor]):
 
     def warm_up(self) -> None:
         """Run one tiny job from start to end, so that the first request is not slower."""
-        image = np.full((64, 64, 3), 128, np.uint8)
-        state = self.prepare(
-            QwenEditSpec(
-                images=(image,),
-                prompt="warm up",
-                negative_prompt=" ",
-                true_cfg_scale=2.0,
-                steps=1,
-                strength=1.0,
-                seed=0,
-            )
-        )
+        state = self._warm_state(64, 64, lora=None, is_guided=True)
         self.denoise([state])
         self.decode(state)
         self.latent_rgb()
+
+    def _warm_state(self, width: int, height: int, *, lora: str | None, is_guided: bool) -> QwenEditState:
+        spec = QwenEditSpec(
+            images=(np.full((height, width, 3), 128, np.uint8),),
+            prompt="warm up",
+            negative_prompt=" " if is_guided else None,
+            true_cfg_scale=2.0 if is_guided else 1.0,
+            steps=1,
+            strength=1.0,
+            seed=0,
+            lora=lora,
+        )
+        return self.prepare(spec)
 
     def _guided(self, cond: torch.Tensor, uncond: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
         return guided(cond, uncond, scale)
@@ -305,6 +309,7 @@ class QwenEditAdapter(FlowAdapter[QwenEditState, torch.Tensor]):
         features, mask = padded(prompts)
         output = self._network.forward(
             lora=first.lora,
+            loras=first.loras,
             context=step_context(first, sign),
             keys=keys,
             hidden_states=torch.cat([latents, torch.cat([state.pictures for state in states])], dim=1)

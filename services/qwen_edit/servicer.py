@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, cast
 
 from imgedit.errors import InvalidArgument
 from imgedit.imaging.pixels import Pixels
-from imgedit.inference.v1 import image_pb2, qwen_edit_pb2, qwen_edit_pb2_grpc
+from imgedit.inference.v1 import image_pb2, qwen_edit_pb2, qwen_edit_pb2_grpc, steps_pb2
 from imgedit.v1 import progress_pb2
 from services.common import checks, image_messages
 from services.common.call_context import Context, deadline_of
 from services.diffusion import streaming
 from services.diffusion.engine.events import Finished
-from services.diffusion.job_requests import Profiles, read_job_options
+from services.diffusion.job_requests import ChooseLoras, Profiles, read_job_options
 from services.diffusion.service import EngineSlot
 from services.qwen_edit import limits
 from services.qwen_edit.spec import QwenEditSpec
@@ -44,7 +44,7 @@ class QwenEditServicer(qwen_edit_pb2_grpc.QwenEditServiceServicer):
         """Edit one image with progress events."""
         engine = self._slot.get()
         adapter = cast("QwenEditAdapter", engine.adapter)
-        spec = await asyncio.to_thread(read_spec, request, self._max_pixels, self._profiles)
+        spec = await asyncio.to_thread(read_spec, request, self._max_pixels, self._profiles, adapter.chosen_loras)
         warnings = await asyncio.to_thread(adapter.warnings, spec)
 
         def result(finished: Finished[streaming.Output]) -> qwen_edit_pb2.QwenEditEvent:
@@ -66,8 +66,17 @@ class QwenEditServicer(qwen_edit_pb2_grpc.QwenEditServiceServicer):
             async for message in streaming.to_messages(events, qwen_edit_pb2.QwenEditEvent, result):
                 yield message
 
+    async def EstimateEdit(self, request: qwen_edit_pb2.QwenEditRequest, context: Context) -> steps_pb2.JobEstimate:
+        """Estimate the course of an edit, without running it."""
+        engine = self._slot.get()
+        adapter = cast("QwenEditAdapter", engine.adapter)
+        spec = await asyncio.to_thread(read_spec, request, self._max_pixels, self._profiles, adapter.chosen_loras)
+        return streaming.estimate(engine.outlook(spec, deadline=deadline_of(context)))
 
-def read_spec(request: qwen_edit_pb2.QwenEditRequest, max_pixels: int, profiles: Profiles) -> QwenEditSpec:
+
+def read_spec(
+    request: qwen_edit_pb2.QwenEditRequest, max_pixels: int, profiles: Profiles, choose_loras: ChooseLoras
+) -> QwenEditSpec:
     """Check a request and decode its images.
 
     Raises `InvalidArgument` that names the field.
@@ -78,7 +87,7 @@ def read_spec(request: qwen_edit_pb2.QwenEditRequest, max_pixels: int, profiles:
     checks.prompt("negative_prompt", request.negative_prompt, may_be_blank=True)
     limits.check_prompt("prompt", request.prompt)
     limits.check_prompt("negative_prompt", request.negative_prompt)
-    options = read_job_options(request, profiles)
+    options = read_job_options(request, profiles, choose_loras)
     true_cfg_scale = request.true_cfg_scale if request.HasField("true_cfg_scale") else DEFAULT_TRUE_CFG_SCALE
     checks.number("true_cfg_scale", true_cfg_scale, 1, 15)
     pictures = tuple(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import grpc
@@ -20,6 +21,8 @@ from imgedit.inference.v1 import (
     fill_pb2,
     fill_pb2_grpc,
     image_pb2,
+    lora_pb2,
+    lora_pb2_grpc,
     qwen_edit_pb2,
     qwen_edit_pb2_grpc,
     segmentation_pb2,
@@ -27,6 +30,7 @@ from imgedit.inference.v1 import (
     steps_pb2,
 )
 from imgedit.v1 import edit_pb2, edit_pb2_grpc, progress_pb2
+from imgedit.v1 import lora_pb2 as public_pb2
 from services.common import image_messages
 from services.common.server import RunningServer, Service
 from services.common.settings import ServiceSettings
@@ -44,7 +48,8 @@ class ScriptedSettings(ServiceSettings):
 class Script:
     """The behaviour of a model service.
 
-    The faults of its next calls (None = none), and a gate for its calls.
+    The faults of its next calls (None = none), a gate for its calls, and further gates by seed. loras: the names that
+    it offers.
     """
 
     faults: list[grpc.StatusCode | None] = field(default_factory=list)
@@ -52,13 +57,17 @@ class Script:
     steps: int = 3
     seconds_per_step: float = 0.0
     gate: asyncio.Event = field(default_factory=asyncio.Event)
+    gates: dict[int, asyncio.Event] = field(default_factory=dict)
     begun: asyncio.Event = field(default_factory=asyncio.Event)
     requests: list[Any] = field(default_factory=list)
     time_left: list[float] = field(default_factory=list)
+    estimate: steps_pb2.JobEstimate = field(default_factory=steps_pb2.JobEstimate)
+    estimated: list[Any] = field(default_factory=list)
     running: int = 0
     most_running: int = 0
     cancelled: int = 0
     steps_done: int = 0
+    loras: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.gate.set()
@@ -80,6 +89,8 @@ class Script:
                 if fault is not None and step == self.fault_step:
                     await context.abort(fault, "scripted")
                 await self.gate.wait()
+                if (own := self.gates.get(getattr(request, "seed", -1))) is not None:
+                    await own.wait()
                 await asyncio.sleep(self.seconds_per_step)
                 self.steps_done += 1
                 yield step
@@ -134,6 +145,10 @@ class Fill(fill_pb2_grpc.FillServiceServicer):
         image = painted(request.image, request.seed)
         yield fill_pb2.FillEvent(result=fill_pb2.FillResult(image=image, seed=request.seed))
 
+    async def EstimateFill(self, request: fill_pb2.FillRequest, context: Any) -> steps_pb2.JobEstimate:
+        self.script.estimated.append(request)
+        return self.script.estimate
+
 
 class QwenEdit(qwen_edit_pb2_grpc.QwenEditServiceServicer):
     def __init__(self, script: Script) -> None:
@@ -148,6 +163,19 @@ class QwenEdit(qwen_edit_pb2_grpc.QwenEditServiceServicer):
                 yield qwen_edit_pb2.QwenEditEvent(preview=progress_pb2.Preview(image=look()))
         image = painted(request.images[0], request.seed)
         yield qwen_edit_pb2.QwenEditEvent(result=qwen_edit_pb2.QwenEditResult(image=image, seed=request.seed))
+
+    async def EstimateEdit(self, request: qwen_edit_pb2.QwenEditRequest, context: Any) -> steps_pb2.JobEstimate:
+        self.script.estimated.append(request)
+        return self.script.estimate
+
+
+class Loras(lora_pb2_grpc.LoraServiceServicer):
+    def __init__(self, script: Script, model_id: str) -> None:
+        self.script, self.model_id = script, model_id
+
+    async def ListLoras(self, request: lora_pb2.ListLorasRequest, context: Any) -> lora_pb2.ListLorasResponse:
+        offered = [public_pb2.Lora(name=name, model_id=self.model_id) for name in self.script.loras]
+        return lora_pb2.ListLorasResponse(loras=offered)
 
 
 @dataclass
@@ -169,9 +197,12 @@ class World:
 
 
 @asynccontextmanager
-async def world(**settings: Any) -> AsyncIterator[World]:
-    """Three scripted services and an orchestrator with these settings."""
-    scripts = {name: Script() for name in ("segmentation", "fill", "qwen_edit")}
+async def world(*, loras: Mapping[str, list[str]] = MappingProxyType({}), **settings: Any) -> AsyncIterator[World]:
+    """Three scripted services and an orchestrator with these settings.
+
+    loras: the names that the services offer.
+    """
+    scripts = {name: Script(loras=loras.get(name, [])) for name in ("segmentation", "fill", "qwen_edit")}
     async with AsyncExitStack() as stack:
         servers = {name: await stack.enter_async_context(_model_service(name, scripts[name])) for name in scripts}
         addresses = {name: f"127.0.0.1:{server.port}" for name, server in servers.items()}
@@ -192,8 +223,10 @@ async def _model_service(name: str, script: Script) -> AsyncIterator[RunningServ
                 segmentation_pb2_grpc.add_SegmentationServiceServicer_to_server(Segmentation(script), server)
             case "fill":
                 fill_pb2_grpc.add_FillServiceServicer_to_server(Fill(script), server)
+                lora_pb2_grpc.add_LoraServiceServicer_to_server(Loras(script, "FLUX.1-Fill"), server)
             case "qwen_edit":
                 qwen_edit_pb2_grpc.add_QwenEditServiceServicer_to_server(QwenEdit(script), server)
+                lora_pb2_grpc.add_LoraServiceServicer_to_server(Loras(script, "Qwen-Image-Edit-2509"), server)
 
     settings = ScriptedSettings(drain_seconds=0, grace_seconds=0)
     async with _running(Service((), register), settings) as server:

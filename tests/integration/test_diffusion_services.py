@@ -26,7 +26,16 @@ from imgedit.errors import (
     PromptRejected,
     ServiceUnavailable,
 )
-from imgedit.inference.v1 import fill_pb2, fill_pb2_grpc, image_pb2, qwen_edit_pb2, qwen_edit_pb2_grpc
+from imgedit.inference.v1 import (
+    fill_pb2,
+    fill_pb2_grpc,
+    image_pb2,
+    lora_pb2,
+    lora_pb2_grpc,
+    qwen_edit_pb2,
+    qwen_edit_pb2_grpc,
+)
+from imgedit.v1 import lora_pb2 as public_pb2
 from imgedit.v1 import profile_pb2
 from services.common import image_messages
 from services.common.server import RunningServer
@@ -111,6 +120,20 @@ async def test_fill_reports_every_step_and_ends_with_one_result(fill: RunningSer
     assert {"prepare", "denoise", "decode"} <= {timing.name for timing in result.timings}
 
 
+async def test_fill_estimates_a_job_once_it_has_run_one(fill: RunningServer) -> None:
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{fill.port}") as channel:
+        stub = fill_pb2_grpc.FillServiceStub(channel)
+        unknown = await stub.EstimateFill(fill_request(), timeout=60)
+        assert (unknown.position, unknown.queue_seconds, unknown.HasField("work_seconds")) == (0, 0, False)
+        await run_fill(fill, fill_request())
+        known = await stub.EstimateFill(fill_request(), timeout=60)
+        longer = await stub.EstimateFill(fill_request(steps=8), timeout=60)
+        assert longer.work_seconds > known.work_seconds > 0
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await stub.EstimateFill(fill_request(steps=101), timeout=60)
+        assert isinstance(error_of(refused.value, "here"), InvalidArgument)
+
+
 async def test_region_steps_are_run_where_they_are_turned_on_and_counted(models: Path) -> None:
     settings = FillSettings(models=models, region_steps=True, port=0, metrics_port=0, drain_seconds=0, grace_seconds=5)
     server = RunningServer(make_fill(settings), settings)
@@ -127,6 +150,44 @@ async def test_region_steps_are_run_where_they_are_turned_on_and_counted(models:
     assert 2 <= unset.full_steps == asked.full_steps < 8
     assert forbidden.full_steps == high.full_steps == 8
     assert unset.image.data == asked.image.data != forbidden.image.data == high.image.data
+
+
+async def test_a_lora_of_the_folder_gives_what_it_gives_as_that_of_profile_fast(models: Path, tmp_path: Path) -> None:
+    transformer = FluxTransformer2DModel.from_pretrained(models / "FLUX.1-Fill-dev" / "transformer")
+    with torch.random.fork_rng(devices=[]):
+        lora = write_lora(tmp_path, transformer)
+    (tmp_path / "folder").mkdir()
+    lora.rename(tmp_path / "folder" / "잉크.safetensors")
+    settings = FillSettings(
+        models=models,
+        loras=str(tmp_path / "folder"),
+        lora_fast=str(tmp_path / "folder" / "잉크.safetensors"),
+        port=0,
+        metrics_port=0,
+        drain_seconds=0,
+        grace_seconds=5,
+    )
+    server = RunningServer(make_fill(settings), settings)
+    await server.start()
+    try:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+            listed = await lora_pb2_grpc.LoraServiceStub(channel).ListLoras(lora_pb2.ListLorasRequest())
+        named, fast, plain, off = [
+            (await run_fill(server, fill_request(**changes)))[-1].result.image.data
+            for changes in (
+                {"loras": [public_pb2.LoraUse(name="잉크")]},
+                {"profile": profile_pb2.PROFILE_FAST},
+                {},
+                {"loras": [public_pb2.LoraUse(name="잉크", scale=0.0)]},
+            )
+        ]
+        refused = await refusal(server, fill_request(loras=[public_pb2.LoraUse(name="잉")]))
+    finally:
+        await server.drain()
+    assert [(one.name, one.model_id) for one in listed.loras] == [("잉크", "FLUX.1-Fill")]
+    assert named == fast != plain == off
+    assert isinstance(refused, InvalidArgument)
+    assert "nearest is '잉크'" in refused.message
 
 
 async def test_region_steps_that_are_turned_off_cannot_be_asked_for(fill: RunningServer) -> None:
@@ -250,6 +311,17 @@ async def test_out_of_memory_is_told_with_advice_in_two_languages_and_the_next_r
         assert advice in error.korean
     after = await run_fill(fill, fill_request())
     assert after[-1].result.image == before[-1].result.image
+
+
+async def test_qwen_estimates_a_job_once_it_has_run_one(qwen_edit: RunningServer) -> None:
+    request = qwen_edit_pb2.QwenEditRequest(
+        images=[image_messages.to_message(RGB)], prompt="운동복을 빨간색으로 변경", steps=2, seed=1
+    )
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{qwen_edit.port}") as channel:
+        stub = qwen_edit_pb2_grpc.QwenEditServiceStub(channel)
+        assert not (await stub.EstimateEdit(request, timeout=60)).HasField("work_seconds")
+        await run_qwen(qwen_edit, request)
+        assert (await stub.EstimateEdit(request, timeout=60)).work_seconds > 0
 
 
 async def test_qwen_edits_one_to_three_pictures(qwen_edit: RunningServer) -> None:

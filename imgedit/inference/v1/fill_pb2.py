@@ -24,23 +24,24 @@ _sym_db = _symbol_database.Default()
 
 from imgedit.inference.v1 import image_pb2 as imgedit_dot_inference_dot_v1_dot_image__pb2
 from imgedit.inference.v1 import steps_pb2 as imgedit_dot_inference_dot_v1_dot_steps__pb2
+from imgedit.v1 import lora_pb2 as imgedit_dot_v1_dot_lora__pb2
 from imgedit.v1 import profile_pb2 as imgedit_dot_v1_dot_profile__pb2
 from imgedit.v1 import progress_pb2 as imgedit_dot_v1_dot_progress__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fimgedit/inference/v1/fill.proto\x12\x14imgedit.inference.v1\x1a imgedit/inference/v1/image.proto\x1a imgedit/inference/v1/steps.proto\x1a\x18imgedit/v1/profile.proto\x1a\x19imgedit/v1/progress.proto\"\x9b\x04\n\x0b\x46illRequest\x12*\n\x05image\x18\x01 \x01(\x0b\x32\x1b.imgedit.inference.v1.Image\x12)\n\x04mask\x18\x02 \x01(\x0b\x32\x1b.imgedit.inference.v1.Image\x12\x0e\n\x06prompt\x18\x03 \x01(\t\x12-\n\x0fnegative_prompt\x18\x04 \x01(\tH\x00R\x0fnegative_prompt\x88\x01\x01\x12+\n\x0enegative_scale\x18\x05 \x01(\x01H\x01R\x0enegative_scale\x88\x01\x01\x12\x12\n\x05steps\x18\x06 \x01(\x05H\x02\x88\x01\x01\x12+\n\x0eguidance_scale\x18\x07 \x01(\x01H\x03R\x0eguidance_scale\x88\x01\x01\x12\x15\n\x08strength\x18\x08 \x01(\x01H\x04\x88\x01\x01\x12\x11\n\x04seed\x18\t \x01(\rH\x05\x88\x01\x01\x12$\n\rpreview_every\x18\n \x01(\x05R\rpreview_every\x12$\n\x07profile\x18\x0b \x01(\x0e\x32\x13.imgedit.v1.Profile\x12\'\n\x0cregion_steps\x18\x0c \x01(\x08H\x06R\x0cregion_steps\x88\x01\x01\x42\x12\n\x10_negative_promptB\x11\n\x0f_negative_scaleB\x08\n\x06_stepsB\x11\n\x0f_guidance_scaleB\x0b\n\t_strengthB\x07\n\x05_seedB\x0f\n\r_region_steps\"\xca\x01\n\tFillEvent\x12$\n\x06queued\x18\x01 \x01(\x0b\x32\x12.imgedit.v1.QueuedH\x00\x12\x32\n\x08progress\x18\x02 \x01(\x0b\x32\x1e.imgedit.inference.v1.ProgressH\x00\x12&\n\x07preview\x18\x04 \x01(\x0b\x32\x13.imgedit.v1.PreviewH\x00\x12\x32\n\x06result\x18\x03 \x01(\x0b\x32 .imgedit.inference.v1.FillResultH\x00\x42\x07\n\x05\x65vent\"\xe1\x01\n\nFillResult\x12*\n\x05image\x18\x01 \x01(\x0b\x32\x1b.imgedit.inference.v1.Image\x12\x0c\n\x04seed\x18\x02 \x01(\r\x12\x1c\n\tsteps_run\x18\x03 \x01(\x05R\tsteps_run\x12$\n\x05model\x18\x04 \x01(\x0b\x32\x15.imgedit.v1.ModelInfo\x12#\n\x07timings\x18\x05 \x03(\x0b\x32\x12.imgedit.v1.Timing\x12\x10\n\x08warnings\x18\x06 \x03(\t\x12\x1e\n\nfull_steps\x18\x07 \x01(\x05R\nfull_steps2[\n\x0b\x46illService\x12L\n\x04\x46ill\x12!.imgedit.inference.v1.FillRequest\x1a\x1f.imgedit.inference.v1.FillEvent0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fimgedit/inference/v1/fill.proto\x12\x14imgedit.inference.v1\x1a imgedit/inference/v1/image.proto\x1a imgedit/inference/v1/steps.proto\x1a\x15imgedit/v1/lora.proto\x1a\x18imgedit/v1/profile.proto\x1a\x19imgedit/v1/progress.proto\"\xbf\x04\n\x0b\x46illRequest\x12*\n\x05image\x18\x01 \x01(\x0b\x32\x1b.imgedit.inference.v1.Image\x12)\n\x04mask\x18\x02 \x01(\x0b\x32\x1b.imgedit.inference.v1.Image\x12\x0e\n\x06prompt\x18\x03 \x01(\t\x12-\n\x0fnegative_prompt\x18\x04 \x01(\tH\x00R\x0fnegative_prompt\x88\x01\x01\x12+\n\x0enegative_scale\x18\x05 \x01(\x01H\x01R\x0enegative_scale\x88\x01\x01\x12\x12\n\x05steps\x18\x06 \x01(\x05H\x02\x88\x01\x01\x12+\n\x0eguidance_scale\x18\x07 \x01(\x01H\x03R\x0eguidance_scale\x88\x01\x01\x12\x15\n\x08strength\x18\x08 \x01(\x01H\x04\x88\x01\x01\x12\x11\n\x04seed\x18\t \x01(\rH\x05\x88\x01\x01\x12$\n\rpreview_every\x18\n \x01(\x05R\rpreview_every\x12$\n\x07profile\x18\x0b \x01(\x0e\x32\x13.imgedit.v1.Profile\x12\'\n\x0cregion_steps\x18\x0c \x01(\x08H\x06R\x0cregion_steps\x88\x01\x01\x12\"\n\x05loras\x18\r \x03(\x0b\x32\x13.imgedit.v1.LoraUseB\x12\n\x10_negative_promptB\x11\n\x0f_negative_scaleB\x08\n\x06_stepsB\x11\n\x0f_guidance_scaleB\x0b\n\t_strengthB\x07\n\x05_seedB\x0f\n\r_region_steps\"\xca\x01\n\tFillEvent\x12$\n\x06queued\x18\x01 \x01(\x0b\x32\x12.imgedit.v1.QueuedH\x00\x12\x32\n\x08progress\x18\x02 \x01(\x0b\x32\x1e.imgedit.inference.v1.ProgressH\x00\x12&\n\x07preview\x18\x04 \x01(\x0b\x32\x13.imgedit.v1.PreviewH\x00\x12\x32\n\x06result\x18\x03 \x01(\x0b\x32 .imgedit.inference.v1.FillResultH\x00\x42\x07\n\x05\x65vent\"\xe1\x01\n\nFillResult\x12*\n\x05image\x18\x01 \x01(\x0b\x32\x1b.imgedit.inference.v1.Image\x12\x0c\n\x04seed\x18\x02 \x01(\r\x12\x1c\n\tsteps_run\x18\x03 \x01(\x05R\tsteps_run\x12$\n\x05model\x18\x04 \x01(\x0b\x32\x15.imgedit.v1.ModelInfo\x12#\n\x07timings\x18\x05 \x03(\x0b\x32\x12.imgedit.v1.Timing\x12\x10\n\x08warnings\x18\x06 \x03(\t\x12\x1e\n\nfull_steps\x18\x07 \x01(\x05R\nfull_steps2\xb1\x01\n\x0b\x46illService\x12L\n\x04\x46ill\x12!.imgedit.inference.v1.FillRequest\x1a\x1f.imgedit.inference.v1.FillEvent0\x01\x12T\n\x0c\x45stimateFill\x12!.imgedit.inference.v1.FillRequest\x1a!.imgedit.inference.v1.JobEstimateb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'imgedit.inference.v1.fill_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_FILLREQUEST']._serialized_start=179
-  _globals['_FILLREQUEST']._serialized_end=718
-  _globals['_FILLEVENT']._serialized_start=721
-  _globals['_FILLEVENT']._serialized_end=923
-  _globals['_FILLRESULT']._serialized_start=926
-  _globals['_FILLRESULT']._serialized_end=1151
-  _globals['_FILLSERVICE']._serialized_start=1153
-  _globals['_FILLSERVICE']._serialized_end=1244
+  _globals['_FILLREQUEST']._serialized_start=202
+  _globals['_FILLREQUEST']._serialized_end=777
+  _globals['_FILLEVENT']._serialized_start=780
+  _globals['_FILLEVENT']._serialized_end=982
+  _globals['_FILLRESULT']._serialized_start=985
+  _globals['_FILLRESULT']._serialized_end=1210
+  _globals['_FILLSERVICE']._serialized_start=1213
+  _globals['_FILLSERVICE']._serialized_end=1390
 # @@protoc_insertion_point(module_scope)

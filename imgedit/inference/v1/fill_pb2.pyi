@@ -1,5 +1,6 @@
 from imgedit.inference.v1 import image_pb2 as _image_pb2
 from imgedit.inference.v1 import steps_pb2 as _steps_pb2
+from imgedit.v1 import lora_pb2 as _lora_pb2
 from imgedit.v1 import profile_pb2 as _profile_pb2
 from imgedit.v1 import progress_pb2 as _progress_pb2
 from google.protobuf.internal import containers as _containers
@@ -11,7 +12,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class FillRequest(_message.Message):
-    __slots__ = ("image", "mask", "prompt", "negative_prompt", "negative_scale", "steps", "guidance_scale", "strength", "seed", "preview_every", "profile", "region_steps")
+    __slots__ = ("image", "mask", "prompt", "negative_prompt", "negative_scale", "steps", "guidance_scale", "strength", "seed", "preview_every", "profile", "region_steps", "loras")
     IMAGE_FIELD_NUMBER: _ClassVar[int]
     MASK_FIELD_NUMBER: _ClassVar[int]
     PROMPT_FIELD_NUMBER: _ClassVar[int]
@@ -24,6 +25,7 @@ class FillRequest(_message.Message):
     PREVIEW_EVERY_FIELD_NUMBER: _ClassVar[int]
     PROFILE_FIELD_NUMBER: _ClassVar[int]
     REGION_STEPS_FIELD_NUMBER: _ClassVar[int]
+    LORAS_FIELD_NUMBER: _ClassVar[int]
     image: _image_pb2.Image
     mask: _image_pb2.Image
     prompt: str
@@ -36,7 +38,8 @@ class FillRequest(_message.Message):
     preview_every: int
     profile: _profile_pb2.Profile
     region_steps: bool
-    def __init__(self, image: _Optional[_Union[_image_pb2.Image, _Mapping]] = ..., mask: _Optional[_Union[_image_pb2.Image, _Mapping]] = ..., prompt: _Optional[str] = ..., negative_prompt: _Optional[str] = ..., negative_scale: _Optional[float] = ..., steps: _Optional[int] = ..., guidance_scale: _Optional[float] = ..., strength: _Optional[float] = ..., seed: _Optional[int] = ..., preview_every: _Optional[int] = ..., profile: _Optional[_Union[_profile_pb2.Profile, str]] = ..., region_steps: _Optional[bool] = ...) -> None: ...
+    loras: _containers.RepeatedCompositeFieldContainer[_lora_pb2.LoraUse]
+    def __init__(self, image: _Optional[_Union[_image_pb2.Image, _Mapping]] = ..., mask: _Optional[_Union[_image_pb2.Image, _Mapping]] = ..., prompt: _Optional[str] = ..., negative_prompt: _Optional[str] = ..., negative_scale: _Optional[float] = ..., steps: _Optional[int] = ..., guidance_scale: _Optional[float] = ..., strength: _Optional[float] = ..., seed: _Optional[int] = ..., preview_every: _Optional[int] = ..., profile: _Optional[_Union[_profile_pb2.Profile, str]] = ..., region_steps: _Optional[bool] = ..., loras: _Optional[_Iterable[_Union[_lora_pb2.LoraUse, _Mapping]]] = ...) -> None: ...
 
 class FillEvent(_message.Message):
     __slots__ = ("queued", "progress", "preview", "result")

@@ -24,23 +24,24 @@ _sym_db = _symbol_database.Default()
 
 from imgedit.inference.v1 import image_pb2 as imgedit_dot_inference_dot_v1_dot_image__pb2
 from imgedit.inference.v1 import steps_pb2 as imgedit_dot_inference_dot_v1_dot_steps__pb2
+from imgedit.v1 import lora_pb2 as imgedit_dot_v1_dot_lora__pb2
 from imgedit.v1 import profile_pb2 as imgedit_dot_v1_dot_profile__pb2
 from imgedit.v1 import progress_pb2 as imgedit_dot_v1_dot_progress__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$imgedit/inference/v1/qwen_edit.proto\x12\x14imgedit.inference.v1\x1a imgedit/inference/v1/image.proto\x1a imgedit/inference/v1/steps.proto\x1a\x18imgedit/v1/profile.proto\x1a\x19imgedit/v1/progress.proto\"\xee\x03\n\x0fQwenEditRequest\x12+\n\x06images\x18\x01 \x03(\x0b\x32\x1b.imgedit.inference.v1.Image\x12\x0e\n\x06prompt\x18\x02 \x01(\t\x12-\n\x0fnegative_prompt\x18\x03 \x01(\tH\x00R\x0fnegative_prompt\x88\x01\x01\x12+\n\x0etrue_cfg_scale\x18\x04 \x01(\x01H\x01R\x0etrue_cfg_scale\x88\x01\x01\x12\x12\n\x05steps\x18\x05 \x01(\x05H\x02\x88\x01\x01\x12\x15\n\x08strength\x18\x06 \x01(\x01H\x03\x88\x01\x01\x12\x11\n\x04seed\x18\x07 \x01(\rH\x04\x88\x01\x01\x12$\n\rpreview_every\x18\x08 \x01(\x05R\rpreview_every\x12$\n\x07profile\x18\t \x01(\x0e\x32\x13.imgedit.v1.Profile\x12.\n\x04mask\x18\n \x01(\x0b\x32\x1b.imgedit.inference.v1.ImageH\x05\x88\x01\x01\x12\'\n\x0cregion_steps\x18\x0b \x01(\x08H\x06R\x0cregion_steps\x88\x01\x01\x42\x12\n\x10_negative_promptB\x11\n\x0f_true_cfg_scaleB\x08\n\x06_stepsB\x0b\n\t_strengthB\x07\n\x05_seedB\x07\n\x05_maskB\x0f\n\r_region_steps\"\xd2\x01\n\rQwenEditEvent\x12$\n\x06queued\x18\x01 \x01(\x0b\x32\x12.imgedit.v1.QueuedH\x00\x12\x32\n\x08progress\x18\x02 \x01(\x0b\x32\x1e.imgedit.inference.v1.ProgressH\x00\x12&\n\x07preview\x18\x04 \x01(\x0b\x32\x13.imgedit.v1.PreviewH\x00\x12\x36\n\x06result\x18\x03 \x01(\x0b\x32$.imgedit.inference.v1.QwenEditResultH\x00\x42\x07\n\x05\x65vent\"\xe5\x01\n\x0eQwenEditResult\x12*\n\x05image\x18\x01 \x01(\x0b\x32\x1b.imgedit.inference.v1.Image\x12\x0c\n\x04seed\x18\x02 \x01(\r\x12\x1c\n\tsteps_run\x18\x03 \x01(\x05R\tsteps_run\x12$\n\x05model\x18\x04 \x01(\x0b\x32\x15.imgedit.v1.ModelInfo\x12#\n\x07timings\x18\x05 \x03(\x0b\x32\x12.imgedit.v1.Timing\x12\x10\n\x08warnings\x18\x06 \x03(\t\x12\x1e\n\nfull_steps\x18\x07 \x01(\x05R\nfull_steps2g\n\x0fQwenEditService\x12T\n\x04\x45\x64it\x12%.imgedit.inference.v1.QwenEditRequest\x1a#.imgedit.inference.v1.QwenEditEvent0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$imgedit/inference/v1/qwen_edit.proto\x12\x14imgedit.inference.v1\x1a imgedit/inference/v1/image.proto\x1a imgedit/inference/v1/steps.proto\x1a\x15imgedit/v1/lora.proto\x1a\x18imgedit/v1/profile.proto\x1a\x19imgedit/v1/progress.proto\"\x92\x04\n\x0fQwenEditRequest\x12+\n\x06images\x18\x01 \x03(\x0b\x32\x1b.imgedit.inference.v1.Image\x12\x0e\n\x06prompt\x18\x02 \x01(\t\x12-\n\x0fnegative_prompt\x18\x03 \x01(\tH\x00R\x0fnegative_prompt\x88\x01\x01\x12+\n\x0etrue_cfg_scale\x18\x04 \x01(\x01H\x01R\x0etrue_cfg_scale\x88\x01\x01\x12\x12\n\x05steps\x18\x05 \x01(\x05H\x02\x88\x01\x01\x12\x15\n\x08strength\x18\x06 \x01(\x01H\x03\x88\x01\x01\x12\x11\n\x04seed\x18\x07 \x01(\rH\x04\x88\x01\x01\x12$\n\rpreview_every\x18\x08 \x01(\x05R\rpreview_every\x12$\n\x07profile\x18\t \x01(\x0e\x32\x13.imgedit.v1.Profile\x12.\n\x04mask\x18\n \x01(\x0b\x32\x1b.imgedit.inference.v1.ImageH\x05\x88\x01\x01\x12\'\n\x0cregion_steps\x18\x0b \x01(\x08H\x06R\x0cregion_steps\x88\x01\x01\x12\"\n\x05loras\x18\x0c \x03(\x0b\x32\x13.imgedit.v1.LoraUseB\x12\n\x10_negative_promptB\x11\n\x0f_true_cfg_scaleB\x08\n\x06_stepsB\x0b\n\t_strengthB\x07\n\x05_seedB\x07\n\x05_maskB\x0f\n\r_region_steps\"\xd2\x01\n\rQwenEditEvent\x12$\n\x06queued\x18\x01 \x01(\x0b\x32\x12.imgedit.v1.QueuedH\x00\x12\x32\n\x08progress\x18\x02 \x01(\x0b\x32\x1e.imgedit.inference.v1.ProgressH\x00\x12&\n\x07preview\x18\x04 \x01(\x0b\x32\x13.imgedit.v1.PreviewH\x00\x12\x36\n\x06result\x18\x03 \x01(\x0b\x32$.imgedit.inference.v1.QwenEditResultH\x00\x42\x07\n\x05\x65vent\"\xe5\x01\n\x0eQwenEditResult\x12*\n\x05image\x18\x01 \x01(\x0b\x32\x1b.imgedit.inference.v1.Image\x12\x0c\n\x04seed\x18\x02 \x01(\r\x12\x1c\n\tsteps_run\x18\x03 \x01(\x05R\tsteps_run\x12$\n\x05model\x18\x04 \x01(\x0b\x32\x15.imgedit.v1.ModelInfo\x12#\n\x07timings\x18\x05 \x03(\x0b\x32\x12.imgedit.v1.Timing\x12\x10\n\x08warnings\x18\x06 \x03(\t\x12\x1e\n\nfull_steps\x18\x07 \x01(\x05R\nfull_steps2\xc1\x01\n\x0fQwenEditService\x12T\n\x04\x45\x64it\x12%.imgedit.inference.v1.QwenEditRequest\x1a#.imgedit.inference.v1.QwenEditEvent0\x01\x12X\n\x0c\x45stimateEdit\x12%.imgedit.inference.v1.QwenEditRequest\x1a!.imgedit.inference.v1.JobEstimateb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'imgedit.inference.v1.qwen_edit_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_QWENEDITREQUEST']._serialized_start=184
-  _globals['_QWENEDITREQUEST']._serialized_end=678
-  _globals['_QWENEDITEVENT']._serialized_start=681
-  _globals['_QWENEDITEVENT']._serialized_end=891
-  _globals['_QWENEDITRESULT']._serialized_start=894
-  _globals['_QWENEDITRESULT']._serialized_end=1123
-  _globals['_QWENEDITSERVICE']._serialized_start=1125
-  _globals['_QWENEDITSERVICE']._serialized_end=1228
+  _globals['_QWENEDITREQUEST']._serialized_start=207
+  _globals['_QWENEDITREQUEST']._serialized_end=737
+  _globals['_QWENEDITEVENT']._serialized_start=740
+  _globals['_QWENEDITEVENT']._serialized_end=950
+  _globals['_QWENEDITRESULT']._serialized_start=953
+  _globals['_QWENEDITRESULT']._serialized_end=1182
+  _globals['_QWENEDITSERVICE']._serialized_start=1185
+  _globals['_QWENEDITSERVICE']._serialized_end=1378
 # @@protoc_insertion_point(module_scope)

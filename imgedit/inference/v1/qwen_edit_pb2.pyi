@@ -1,5 +1,6 @@
 from imgedit.inference.v1 import image_pb2 as _image_pb2
 from imgedit.inference.v1 import steps_pb2 as _steps_pb2
+from imgedit.v1 import lora_pb2 as _lora_pb2
 from imgedit.v1 import profile_pb2 as _profile_pb2
 from imgedit.v1 import progress_pb2 as _progress_pb2
 from google.protobuf.internal import containers as _containers
@@ -11,7 +12,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class QwenEditRequest(_message.Message):
-    __slots__ = ("images", "prompt", "negative_prompt", "true_cfg_scale", "steps", "strength", "seed", "preview_every", "profile", "mask", "region_steps")
+    __slots__ = ("images", "prompt", "negative_prompt", "true_cfg_scale", "steps", "strength", "seed", "preview_every", "profile", "mask", "region_steps", "loras")
     IMAGES_FIELD_NUMBER: _ClassVar[int]
     PROMPT_FIELD_NUMBER: _ClassVar[int]
     NEGATIVE_PROMPT_FIELD_NUMBER: _ClassVar[int]
@@ -23,6 +24,7 @@ class QwenEditRequest(_message.Message):
     PROFILE_FIELD_NUMBER: _ClassVar[int]
     MASK_FIELD_NUMBER: _ClassVar[int]
     REGION_STEPS_FIELD_NUMBER: _ClassVar[int]
+    LORAS_FIELD_NUMBER: _ClassVar[int]
     images: _containers.RepeatedCompositeFieldContainer[_image_pb2.Image]
     prompt: str
     negative_prompt: str
@@ -34,7 +36,8 @@ class QwenEditRequest(_message.Message):
     profile: _profile_pb2.Profile
     mask: _image_pb2.Image
     region_steps: bool
-    def __init__(self, images: _Optional[_Iterable[_Union[_image_pb2.Image, _Mapping]]] = ..., prompt: _Optional[str] = ..., negative_prompt: _Optional[str] = ..., true_cfg_scale: _Optional[float] = ..., steps: _Optional[int] = ..., strength: _Optional[float] = ..., seed: _Optional[int] = ..., preview_every: _Optional[int] = ..., profile: _Optional[_Union[_profile_pb2.Profile, str]] = ..., mask: _Optional[_Union[_image_pb2.Image, _Mapping]] = ..., region_steps: _Optional[bool] = ...) -> None: ...
+    loras: _containers.RepeatedCompositeFieldContainer[_lora_pb2.LoraUse]
+    def __init__(self, images: _Optional[_Iterable[_Union[_image_pb2.Image, _Mapping]]] = ..., prompt: _Optional[str] = ..., negative_prompt: _Optional[str] = ..., true_cfg_scale: _Optional[float] = ..., steps: _Optional[int] = ..., strength: _Optional[float] = ..., seed: _Optional[int] = ..., preview_every: _Optional[int] = ..., profile: _Optional[_Union[_profile_pb2.Profile, str]] = ..., mask: _Optional[_Union[_image_pb2.Image, _Mapping]] = ..., region_steps: _Optional[bool] = ..., loras: _Optional[_Iterable[_Union[_lora_pb2.LoraUse, _Mapping]]] = ...) -> None: ...
 
 class QwenEditEvent(_message.Message):
     __slots__ = ("queued", "progress", "preview", "result")

@@ -45,6 +45,8 @@ REGION_STEPS = Counter(
 KEPT_BYTES = Gauge(
     "imgedit_engine_kept_bytes", "Keys and values that the jobs under way may keep for region steps.", ["service"]
 )
+LORA_BYTES = Gauge("imgedit_engine_lora_bytes", "Bytes of the loaded LoRAs that requests named.", ["service"])
+LORA_LOADS = Counter("imgedit_engine_lora_loads", "LoRAs that were loaded for a request.", ["service"])
 PEAK_MEMORY = Gauge("imgedit_engine_peak_memory_bytes", "Most device memory used at once.", ["service"])
 
 OUTCOMES = ("finished", "failed", "cancelled", "deadline", "refused_deadline", "refused_full", "out_of_memory")
@@ -80,6 +82,8 @@ def declare(service: str) -> None:
         STEP_CACHE_SKIPS,
         REGION_STEPS,
         KEPT_BYTES,
+        LORA_BYTES,
+        LORA_LOADS,
         PEAK_MEMORY,
     ):
         metric.labels(service)

@@ -3,23 +3,29 @@
 A subclass adds its model's conditioning; see `services.diffusion.engine.adapter.Adapter` for the interface.
 """
 
+import logging
 import math
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from services.common.loras import Scales
 from services.diffusion.engine.adapter import Workload
 from services.diffusion.engine.region_steps import RegionSchedule, RegionSteps, equal_work
+from services.diffusion.job_options import LoraUse
 from services.diffusion.networks import device as devices
 from services.diffusion.networks import finite, flow, vae_pixels
 from services.diffusion.networks.guidance import CfgBatch, extrapolated, joins_passes, velocities
 from services.diffusion.networks.network import Network
 from services.diffusion.networks.token_region import TokenRegion
+
+log = logging.getLogger(__name__)
 
 PromptT = TypeVar("PromptT")
 
@@ -29,8 +35,8 @@ class FlowState(Generic[PromptT]):
     """A job between steps.
 
     latents: (1, N, 64), N = H/16 × W/16. negative: None = one pass per step. cfg_scale: how far from the negative
-    prompt. joined: both passes in one forward. context: the name of the job's step cache, None = without. tokens: what
-    its region steps need, None = it has none.
+    prompt. joined: both passes in one forward. lora, loras: the profile's and the request's. context: the name of the
+    job's step cache, None = without. tokens: what its region steps need, None = it has none.
     """
 
     height: int
@@ -43,6 +49,7 @@ class FlowState(Generic[PromptT]):
     cfg_scale: float
     joined: bool
     lora: str | None
+    loras: tuple[LoraUse, ...]
     context: str | None
     tokens: TokenRegion | None
 
@@ -54,8 +61,8 @@ class FlowAdapter(ABC, Generic[StateT, PromptT]):
     """One model's jobs for the engine.
 
     name, revision: what was loaded. region_schedule: which steps of a job with region steps are full. region_bytes: the
-    most that a job may keep for them; one that needs more has none. All methods but `workload`, `unchanged` and
-    `warnings` belong to one worker thread.
+    most that a job may keep for them; one that needs more has none. All methods but `workload`, `unchanged`,
+    `warnings` and those that name LoRAs belong to one worker thread.
     """
 
     def __init__(
@@ -82,6 +89,38 @@ class FlowAdapter(ABC, Generic[StateT, PromptT]):
         self._device = target
         self._dtype: torch.dtype = pipeline.transformer.dtype
         self._rgb: NDArray[np.float32] | None = None
+
+    @torch.inference_mode()
+    def warm_sizes(self, sizes: Sequence[tuple[int, int]], *, jobs: int) -> None:
+        """Run a step of every kind at these sizes, (width, height).
+
+        The first job of such a size then waits for no compilation. Kinds: without and with a negative prompt, with each
+        profile's LoRA, and in batches of up to `jobs`.
+        """
+        for width, height in sizes:
+            started = time.monotonic()
+            for lora in (None, *self._network.loras.profiles):
+                for is_guided in (False, True):
+                    state = self._warm_state(width, height, lora=lora, is_guided=is_guided)
+                    for count in range(1, jobs + 1):
+                        self.denoise([replace(state) for _ in range(count)])
+            self.decode(state)
+            seconds = round(time.monotonic() - started, 2)
+            log.info("warmed up", extra={"width": width, "height": height, "seconds": seconds})
+
+    def lora_names(self) -> tuple[str, ...]:
+        """The LoRAs that requests may name, sorted.
+
+        May be called from any thread.
+        """
+        return self._network.loras.names()
+
+    def chosen_loras(self, asked: Scales) -> tuple[LoraUse, ...]:
+        """The LoRAs of a job, by the names and strengths of its request.
+
+        May be called from any thread. Raises `InvalidArgument` that names the field.
+        """
+        return self._network.loras.chosen(asked)
 
     @torch.inference_mode()
     def denoise(self, states: Sequence[StateT]) -> None:
@@ -137,13 +176,18 @@ class FlowAdapter(ABC, Generic[StateT, PromptT]):
         return devices.works(self._device)
 
     def free_memory(self) -> None:
-        """Clear the conditioning cache and return cached memory to the device."""
+        """Clear the conditioning cache, unload requests' LoRAs, free cached memory."""
         self._forget()
+        self._network.loras.unload()
         devices.free_memory(self._device)
 
     def peak_memory(self) -> int:
         """Peak bytes of device memory; 0 on the CPU."""
         return devices.peak_memory(self._device)
+
+    @abstractmethod
+    def decode(self, state: StateT) -> NDArray[np.uint8]:
+        """The finished image, (H, W, 3) uint8."""
 
     @abstractmethod
     def _velocity(self, states: Sequence[StateT], prompts: Sequence[PromptT], sign: str) -> torch.Tensor:
@@ -158,6 +202,10 @@ class FlowAdapter(ABC, Generic[StateT, PromptT]):
 
         Scaled for the transformer.
         """
+
+    @abstractmethod
+    def _warm_state(self, width: int, height: int, *, lora: str | None, is_guided: bool) -> StateT:
+        """A prepared job of one step at this size."""
 
     @abstractmethod
     def _forget(self) -> None:

@@ -15,7 +15,7 @@ from services.diffusion.activations import Activations
 from services.diffusion.networks import device as devices
 from services.diffusion.networks import flow
 from services.diffusion.networks.kept_keys import KeyKeeper
-from services.diffusion.networks.lora import LoraFile, LoraRegistry
+from services.diffusion.networks.lora import LoraFile, LoraRegistry, OfferedFolder
 from services.diffusion.networks.memory_plan import Headroom, headroom, room_for_transformer
 from services.diffusion.networks.network import Network
 from services.diffusion.networks.runtime_options import RuntimeOptions, compile_blocks, offloads
@@ -114,8 +114,8 @@ def load_pipeline(
     """Load a model, without downloads or code from the folder.
 
     device: auto, cpu, cuda, cuda:N. dtype: auto (bfloat16 on CUDA, float32 on the CPU), bfloat16, float16 (not the
-    VAE), float32. pictures: pixels of all images of the largest job. loras: by the names in specs. Raises
-    `ModelLoadError` that names the path, `SettingsError` for an unavailable device, dtype or setting.
+    VAE), float32. pictures: pixels of all images of the largest job. loras: those of profiles, by the names in specs.
+    Raises `ModelLoadError` that names the path, `SettingsError` for an unavailable device, dtype or setting.
     """
     target = devices.device_named(device)
     number = devices.dtype_named(dtype, target)
@@ -136,14 +136,15 @@ def load_pipeline(
         jobs=runtime.rows,
         dtype=number,
         vae_dtype=pipeline.vae.dtype,
-        kept=runtime.region_bytes if runtime.region_steps else 0,
+        kept=runtime.kept,
     )
     transformer = _transformer(recipe, source, pipeline, target, number, runtime, beside)
     recipe.prepare(transformer, source.folder)
     if runtime.compile == "regional":
-        compile_blocks(transformer)  # before LoRAs and the step cache change the blocks
+        compile_blocks(transformer, runtime.compile_cache)  # before LoRAs and the step cache change the blocks
     pipeline.register_modules(transformer=transformer)
-    registry = LoraRegistry(transformer, loras, recipe.layout, recipe.narrow)
+    folder = _lora_folder(recipe, runtime, target)
+    registry = LoraRegistry(transformer, loras, recipe.layout, recipe.narrow, folder)
     keeper = KeyKeeper() if runtime.region_steps else None
     if keeper is not None:
         recipe.keep_keys(transformer, keeper)
@@ -157,6 +158,14 @@ def load_pipeline(
     apply_runtime(runtime, pipeline, recipe.networks, target)
     schedule = flow.noise_schedule_config(source.folder / "scheduler")
     return Loaded(pipeline, schedule, network, target, number, source.revision)
+
+
+def _lora_folder(recipe: Recipe, runtime: RuntimeOptions, target: torch.device) -> OfferedFolder | None:
+    if runtime.loras is None:
+        return None
+    # Blocks that come as groups bring their LoRAs. Otherwise LoRAs stay on the device, wherever their layers rest.
+    device = None if runtime.offload == "group" else target
+    return OfferedFolder(runtime.loras, runtime.lora_bytes, device, recipe.service)
 
 
 def _transformer(

@@ -1,4 +1,4 @@
-"""A transformer with its per-forward state: LoRA, kept keys, First Block Cache.
+"""A transformer with its per-forward state: LoRAs, kept keys, First Block Cache.
 
 First Block Cache (https://github.com/chengzeyi/ParaAttention) skips all blocks but the first if the first block's
 residual has hardly changed since the previous step. diffusers' hook keeps its memory per named context. Here each job
@@ -8,7 +8,7 @@ the worker thread.
 
 import itertools
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -18,6 +18,7 @@ from diffusers.hooks import HookRegistry
 
 from imgedit.errors import InvalidArgument
 from services.diffusion.engine import metrics
+from services.diffusion.job_options import LoraUse
 from services.diffusion.networks.kept_keys import KeyedForward, KeyKeeper
 from services.diffusion.networks.lora import LoraRegistry
 
@@ -65,14 +66,20 @@ class Network:
         return f"job{next(self._names)}"
 
     def forward(
-        self, *, lora: str | None, context: str | None, keys: KeyedForward | None = None, **inputs: Any
+        self,
+        *,
+        lora: str | None,
+        loras: Sequence[LoraUse],
+        context: str | None,
+        keys: KeyedForward | None = None,
+        **inputs: Any,
     ) -> torch.Tensor:
-        """One forward under this LoRA.
+        """One forward under these LoRAs, the profile's and the request's.
 
         context: names the memory of its step cache, None = computed in full. keys: what it keeps or uses of keys and
         values, None = nothing.
         """
-        self.loras.use(lora)
+        self.loras.use(lora, loras)
         with self._remembering(context), nullcontext() if self._keeper is None else self._keeper.during(keys):
             output: torch.Tensor = self._transformer(**inputs, return_dict=False)[0]
         return output

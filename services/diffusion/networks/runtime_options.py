@@ -5,8 +5,10 @@ Each is off by default and changes no result beyond rounding.
 
 import os
 import shutil
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -30,7 +32,8 @@ class RuntimeOptions:
     `services.diffusion.networks.network`; 0 = off. cfg_batch: see `services.diffusion.networks.guidance`. max_pixels,
     max_batch: the largest answer and the most jobs of one forward, for which memory is kept. region_steps: whether jobs
     may run region steps, see `services.diffusion.networks.token_region`. region_bytes: the most keys and values that
-    are kept for them.
+    are kept for them. compile_cache: folder of compiled blocks, None = torch's own. loras: folder of the LoRAs that
+    requests may name, None = none. lora_bytes: the most that those take that are loaded.
     """
 
     offload: Offload = "none"
@@ -45,11 +48,19 @@ class RuntimeOptions:
     max_batch: int = 4
     region_steps: bool = False
     region_bytes: int = 12 * 1024**3
+    compile_cache: Path | None = None
+    loras: Path | None = None
+    lora_bytes: int = 2 * 1024**3
 
     @property
     def rows(self) -> int:
         """The most rows of one forward."""
         return self.max_batch * (2 if self.cfg_batch == "on" else 1)
+
+    @property
+    def kept(self) -> int:
+        """The most bytes beside the networks that stay between forwards."""
+        return (self.region_bytes if self.region_steps else 0) + (self.lora_bytes if self.loras else 0)
 
 
 DEFAULT_RUNTIME = RuntimeOptions()
@@ -66,6 +77,7 @@ def runtime_of(settings: DiffusionSettings) -> RuntimeOptions:
     """
     if settings.compile == "regional":
         _check_compiler(settings)
+        _check_compile_cache(settings)
     if settings.region_steps:
         _check_region_steps(settings)
     return RuntimeOptions(
@@ -81,6 +93,9 @@ def runtime_of(settings: DiffusionSettings) -> RuntimeOptions:
         max_batch=settings.max_batch,
         region_steps=settings.region_steps,
         region_bytes=settings.region_bytes,
+        compile_cache=Path(settings.compile_cache) if settings.compile_cache else None,
+        loras=settings.models / settings.loras if settings.loras else None,
+        lora_bytes=settings.lora_bytes,
     )
 
 
@@ -119,6 +134,19 @@ def _check_compiler(settings: DiffusionSettings) -> None:
         )
 
 
+def _check_compile_cache(settings: DiffusionSettings) -> None:
+    """Refuse a folder in which nothing can be written."""
+    if not settings.compile_cache:
+        return
+    try:
+        Path(settings.compile_cache).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=settings.compile_cache):
+            pass
+    except OSError as error:
+        name = settings.variable("compile_cache")
+        raise SettingsError(f"{name}={settings.compile_cache}: cannot be written ({error.strerror})") from error
+
+
 def apply_runtime_options(
     runtime: RuntimeOptions, pipeline: Any, networks: Sequence[str], device: torch.device
 ) -> None:
@@ -132,12 +160,17 @@ def apply_runtime_options(
     place(pipeline, offloads(runtime, networks), device)
 
 
-def compile_blocks(transformer: Any) -> None:
+def compile_blocks(transformer: Any, cache: Path | None = None) -> None:
     """Compile each repeated block's `forward` on first use: one graph per class.
+
+    cache: folder of what is compiled, which another process can load; None = torch's own.
 
     Call it before anything is hooked into the blocks, so hooks run outside the graph. Inside, each value that a hook
     reads, such as a job's step cache, would trigger a new graph until torch stops compiling.
     """
+    if cache is not None:  # torch and Triton read them when they compile
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(cache / "inductor")
+        os.environ["TRITON_CACHE_DIR"] = str(cache / "triton")
     torch.compiler.config.recompile_limit = GRAPHS
     for block in transformer.modules():
         if type(block).__name__ in transformer._repeated_blocks:

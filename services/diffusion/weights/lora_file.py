@@ -74,14 +74,25 @@ class LoraWeights:
 
 @dataclass
 class _Pair:
-    """A file's entries for one layer: two tensors, and alpha.
+    """The names of a file's entries for one layer."""
 
-    alpha is a float, or a tensor if it is not one number.
+    down: str | None = None
+    up: str | None = None
+    alpha: str | None = None
+
+
+@dataclass(frozen=True)
+class LoraPlan:
+    """A LoRA file whose entries fit a transformer by their names and shapes.
+
+    pairs: by target. numbers: how many its matrices have in the transformer. left_out: entries for text encoders.
     """
 
-    down: Any = None
-    up: Any = None
-    alpha: Any = None
+    path: Path
+    pairs: Mapping[str, _Pair]
+    scale: _Scale
+    numbers: int
+    left_out: tuple[str, ...]
 
 
 def targets_of(transformer: Any, layout: Layout, narrow: Mapping[str, int]) -> dict[str, Target]:
@@ -111,6 +122,20 @@ def read_lora(path: Path, targets: Mapping[str, Target], model: str) -> LoraWeig
 
     Raises `ModelLoadError`, one line that names the file.
     """
+    plan = check_lora(path, targets, model)
+    tensors = _tensors(plan)
+    refuse_unfit(path, f"a LoRA for {model}", {"not finite": _not_finite(plan, tensors)})
+    matrices: dict[str, torch.Tensor] = {}
+    for name, pair in plan.pairs.items():
+        matrices |= _matrices(pair, targets[name], plan.scale, tensors)
+    return LoraWeights(matrices, plan.left_out)
+
+
+def check_lora(path: Path, targets: Mapping[str, Target], model: str) -> LoraPlan:
+    """Check a LoRA file by its header, without reading a tensor.
+
+    Raises as `read_lora` does.
+    """
     if path.suffix != ".safetensors" or not path.is_file():
         raise ModelLoadError(f"{path}: a LoRA must be an existing .safetensors file")
     entries = read_header(path)
@@ -129,13 +154,13 @@ def read_lora(path: Path, targets: Mapping[str, Target], model: str) -> LoraWeig
         ],
     }
     refuse_unfit(path, f"a LoRA for {model}", faults)
-    pairs, metadata = _pairs(path, places)
-    refuse_unfit(path, f"a LoRA for {model}", _faults(pairs, targets))
-    scale = _Scale.from_metadata(path, metadata)
-    matrices: dict[str, torch.Tensor] = {}
-    for name, pair in pairs.items():
-        matrices |= _matrices(pair, targets[name], scale)
-    return LoraWeights(matrices, left_out)
+    pairs = _pairs(path, places)
+    refuse_unfit(path, f"a LoRA for {model}", _faults(pairs, targets, own))
+    numbers = sum(
+        own[pair.down or ""].shape[0] * (len(target.layers) * target.inputs + sum(target.outputs))
+        for pair, target in ((pair, targets[name]) for name, pair in pairs.items())
+    )
+    return LoraPlan(path, pairs, _Scale.from_metadata(path, _metadata(path)), numbers, left_out)
 
 
 def _refuse_other_kinds(path: Path, entries: Mapping[str, Entry]) -> None:
@@ -163,76 +188,86 @@ def _place(name: str, targets: Mapping[str, Target]) -> tuple[str, str] | None:
     return layer, "alpha" if match is None else "down" if match["down"] else "up"
 
 
-def _pairs(path: Path, places: Mapping[str, tuple[str, str]]) -> tuple[dict[str, _Pair], dict[str, str]]:
-    """The tensors of the file, by layer, and its metadata."""
+def _pairs(path: Path, places: Mapping[str, tuple[str, str]]) -> dict[str, _Pair]:
+    """The entries of the file, by layer."""
     pairs: dict[str, _Pair] = {}
+    for name, (layer, part) in places.items():
+        pair = pairs.setdefault(layer, _Pair())
+        if getattr(pair, part) is not None:
+            raise ModelLoadError(f"{path}: two entries are the {part} of {layer!r}, one is {name!r}")
+        setattr(pair, part, name)
+    return pairs
+
+
+def _metadata(path: Path) -> dict[str, str]:
     try:
         with safe_open(path, "pt") as file:
-            for name, (layer, part) in places.items():
-                tensor = file.get_tensor(name)
-                pair = pairs.setdefault(layer, _Pair())
-                if getattr(pair, part) is not None:
-                    raise ModelLoadError(f"{path}: two entries are the {part} of {layer!r}, one is {name!r}")
-                setattr(pair, part, float(tensor) if part == "alpha" and tensor.numel() == 1 else tensor)
-            return pairs, file.metadata() or {}
-    except SafetensorError as error:
+            return file.metadata() or {}
+    except (OSError, SafetensorError) as error:
         raise ModelLoadError(f"{path}: cannot be read: {error}") from error
 
 
-def _faults(pairs: Mapping[str, _Pair], targets: Mapping[str, Target]) -> dict[str, list[str]]:
+def _tensors(plan: LoraPlan) -> dict[str, torch.Tensor]:
+    """The tensors of the file by name, without those for text encoders."""
+    names = [name for pair in plan.pairs.values() for name in (pair.down, pair.up, pair.alpha) if name is not None]
+    try:
+        with safe_open(plan.path, "pt") as file:
+            return {name: file.get_tensor(name) for name in names}
+    except (OSError, SafetensorError) as error:
+        raise ModelLoadError(f"{plan.path}: cannot be read: {error}") from error
+
+
+def _faults(
+    pairs: Mapping[str, _Pair], targets: Mapping[str, Target], entries: Mapping[str, Entry]
+) -> dict[str, list[str]]:
     """The misfits of the matrices, by kind of fault."""
     owners: dict[str, list[str]] = {}
     for name in pairs:
         for layer in targets[name].layers:
             owners.setdefault(layer, []).append(name)
-    whole = {name: pair for name, pair in pairs.items() if pair.down is not None and pair.up is not None}
+    whole = {name: (pair.down, pair.up) for name, pair in pairs.items() if pair.down and pair.up}
     return {
         "without its other half": [repr(name) for name in pairs if name not in whole],
         "for a layer that another is for too": [repr(name) for names in owners.values() for name in names[1:]],
         "misshapen": [
-            f"{name!r} is {_shape(pair.up)} by {_shape(pair.down)} instead of [{sum(targets[name].outputs)}, r] by "
-            f"[r, {targets[name].inputs}]"
-            for name, pair in whole.items()
-            if not _fits(pair, targets[name])
+            f"{name!r} is {[*entries[up].shape]} by {[*entries[down].shape]} instead of "
+            f"[{sum(targets[name].outputs)}, r] by [r, {targets[name].inputs}]"
+            for name, (down, up) in whole.items()
+            if not _fits(entries[down].shape, entries[up].shape, targets[name])
+            or not _is_number(entries.get(pairs[name].alpha or ""))
         ],
-        "not finite": [repr(name) for name, pair in whole.items() if not _is_finite(pair)],
     }
 
 
-def _is_finite(pair: _Pair) -> bool:
-    numbers = (pair.down, pair.up, 0.0 if pair.alpha is None else pair.alpha)
-    return all(bool(torch.as_tensor(number).isfinite().all()) for number in numbers)
+def _not_finite(plan: LoraPlan, tensors: Mapping[str, torch.Tensor]) -> list[str]:
+    faults = {name for name, tensor in tensors.items() if not bool(tensor.isfinite().all())}
+    return [repr(name) for name, pair in plan.pairs.items() if faults & {pair.down, pair.up, pair.alpha}]
 
 
-def _shape(tensor: Any) -> list[int]:
-    return list(tensor.shape)
-
-
-def _fits(pair: _Pair, target: Target) -> bool:
-    """Whether a pair is complete, fits the target's shape, and alpha is one number."""
-    down, up = _shape(pair.down), _shape(pair.up)
+def _fits(down: tuple[int, ...], up: tuple[int, ...], target: Target) -> bool:
+    """Whether matrices of these shapes fit the target."""
     ranks_agree = len(down) == len(up) == 2 and down[0] == up[1] > 0
-    return (
-        ranks_agree
-        and down[1] in (target.inputs, target.narrow)
-        and up[0] == sum(target.outputs)
-        and not isinstance(pair.alpha, torch.Tensor)
-    )
+    return ranks_agree and down[1] in (target.inputs, target.narrow) and up[0] == sum(target.outputs)
 
 
-def _matrices(pair: _Pair, target: Target, scale: _Scale) -> dict[str, torch.Tensor]:
+def _is_number(alpha: Entry | None) -> bool:
+    return alpha is None or math.prod(alpha.shape) == 1
+
+
+def _matrices(pair: _Pair, target: Target, scale: _Scale, tensors: Mapping[str, Any]) -> dict[str, torch.Tensor]:
     """A pair in diffusers' form.
 
     alpha is multiplied into `down`, `up` is cut into the layers' rows.
     """
-    down, up = pair.down, pair.up
+    down, up = tensors[pair.down or ""], tensors[pair.up or ""]
+    alpha = None if pair.alpha is None else float(tensors[pair.alpha])
     if target.halves_swapped:
         up = up.roll(len(up) // 2, dims=0)
     if down.shape[1] < target.inputs:
         down = nn.functional.pad(down, (0, target.inputs - down.shape[1]))
     matrices = {}
     for layer, rows in zip(target.layers, up.split(target.outputs), strict=True):
-        matrices[f"{layer}.lora_A.weight"] = down * scale.of_layer(layer, len(down), pair.alpha)
+        matrices[f"{layer}.lora_A.weight"] = down * scale.of_layer(layer, len(down), alpha)
         matrices[f"{layer}.lora_B.weight"] = rows.contiguous()
     return matrices
 
@@ -283,9 +318,12 @@ def _matches(pattern: str, layer: str) -> bool:
     return re.fullmatch(rf"(.*\.)?({pattern})", layer) is not None
 
 
-def without_text_encoders(path: Path, left_out: Sequence[str]) -> str:
-    """The warning about the ignored part of a LoRA."""
+def without_text_encoders(field: str, name: str, left_out: Sequence[str]) -> str:
+    """The warning about the ignored part of a LoRA.
+
+    field: of the request. name: as the caller knows it.
+    """
     return (
-        f"profile: the LoRA {path.name} has a part for text encoders ({len(left_out)} of its entries), which is not "
+        f"{field}: the LoRA {name} has a part for text encoders ({len(left_out)} of its entries), which is not "
         "used; the picture may differ from other tools' pictures"
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal, Protocol
 
@@ -28,8 +28,9 @@ from imgedit.inference.v1 import (
     segmentation_pb2_grpc,
     steps_pb2,
 )
-from imgedit.v1 import profile_pb2, progress_pb2
+from imgedit.v1 import lora_pb2, profile_pb2, progress_pb2
 from services.common import image_messages
+from services.common.loras import Scales
 from services.orchestrator import metering
 from services.orchestrator.backends.stage_calls import StageCalls
 
@@ -81,12 +82,29 @@ class Painted:
 
 
 @dataclass(frozen=True)
+class JobEstimate:
+    """The expected course of a job that would be queued now.
+
+    position: jobs ahead of it. queue_seconds: until its work begins; work_seconds: of its work. None = not known yet.
+    """
+
+    position: int
+    queue_seconds: float | None
+    work_seconds: float | None
+
+    def times(self, jobs: int) -> JobEstimate:
+        """So many of these jobs, one after another."""
+        return replace(self, work_seconds=None if self.work_seconds is None else jobs * self.work_seconds)
+
+
+@dataclass(frozen=True)
 class PaintOptions:
     """Prompts and numbers for a painting model.
 
     guidance_scale: distilled guidance of FLUX.1-Fill, true classifier-free guidance of Qwen-Image-Edit. negative_scale:
     true classifier-free guidance of FLUX.1-Fill; None = the service's default. preview_every: steps, 0 = no previews.
-    region_steps: whether most steps compute only what the mask asks for, None = as the service is set to.
+    region_steps: whether most steps compute only what the mask asks for, None = as the service is set to. loras: names
+    and strengths of those that fit the service's model.
     """
 
     prompt: str
@@ -99,12 +117,14 @@ class PaintOptions:
     preview_every: int
     profile: profile_pb2.Profile
     region_steps: bool | None = None
+    loras: Scales = ()
 
     @property
     def shared(self) -> dict[str, Any]:
         """The values that every painting service's request has under the same names."""
         names = ("prompt", "negative_prompt", "steps", "strength", "seed", "preview_every", "profile", "region_steps")
-        return {name: getattr(self, name) for name in names}
+        loras = [lora_pb2.LoraUse(name=name, scale=scale) for name, scale in self.loras]
+        return {name: getattr(self, name) for name in names} | {"loras": loras}
 
 
 @dataclass(frozen=True)
@@ -219,13 +239,7 @@ class Backends:
         self, rgb: Pixels, mask: Pixels, options: PaintOptions, *, deadline: float, on_progress: OnProgress
     ) -> Painted:
         """Repaint (H, W, 3) uint8 where (H, W) uint8 `mask` is above 0."""
-        request = fill_pb2.FillRequest(
-            image=image_messages.to_message(rgb),
-            mask=image_messages.to_message(mask),
-            guidance_scale=options.guidance_scale,
-            negative_scale=options.negative_scale,
-            **options.shared,
-        )
+        request = _fill_request(rgb, mask, options)
         return await self._paint("fill", partial(self._fill.Fill, request), _FILL_FIELDS, deadline, on_progress)
 
     async def qwen_edit(
@@ -241,14 +255,30 @@ class Backends:
 
         mask: (H, W) uint8.
         """
-        request = qwen_edit_pb2.QwenEditRequest(
-            images=[image_messages.to_message(image) for image in images],
-            mask=None if mask is None else image_messages.to_message(mask),
-            true_cfg_scale=options.guidance_scale,
-            **options.shared,
-        )
-        call = partial(self._qwen_edit.Edit, request)
+        call = partial(self._qwen_edit.Edit, _qwen_edit_request(images, mask, options))
         return await self._paint("qwen_edit", call, _QWEN_EDIT_FIELDS, deadline, on_progress)
+
+    async def estimate_fill(self, rgb: Pixels, mask: Pixels, options: PaintOptions, *, deadline: float) -> JobEstimate:
+        """The expected course of `fill`."""
+        call = partial(self._fill.EstimateFill, _fill_request(rgb, mask, options))
+        return await self._estimate("fill", call, _FILL_FIELDS, deadline)
+
+    async def estimate_qwen_edit(
+        self, images: list[Pixels], mask: Pixels | None, options: PaintOptions, *, deadline: float
+    ) -> JobEstimate:
+        """The expected course of `qwen_edit`."""
+        call = partial(self._qwen_edit.EstimateEdit, _qwen_edit_request(images, mask, options))
+        return await self._estimate("qwen_edit", call, _QWEN_EDIT_FIELDS, deadline)
+
+    async def _estimate(
+        self, service: str, call: Callable[..., Any], fields: Mapping[str, str], deadline: float
+    ) -> JobEstimate:
+        found = await self._calls.call(service, service, deadline, lambda metadata: call(**metadata), fields=fields)
+        return JobEstimate(
+            found.position,
+            found.queue_seconds if found.HasField("queue_seconds") else None,
+            found.work_seconds if found.HasField("work_seconds") else None,
+        )
 
     async def _paint(
         self,
@@ -270,6 +300,27 @@ class Backends:
             fields=fields,
             on_rerun=lambda: on_progress(restarted=True),
         )
+
+
+def _fill_request(rgb: Pixels, mask: Pixels, options: PaintOptions) -> fill_pb2.FillRequest:
+    return fill_pb2.FillRequest(
+        image=image_messages.to_message(rgb),
+        mask=image_messages.to_message(mask),
+        guidance_scale=options.guidance_scale,
+        negative_scale=options.negative_scale,
+        **options.shared,
+    )
+
+
+def _qwen_edit_request(
+    images: list[Pixels], mask: Pixels | None, options: PaintOptions
+) -> qwen_edit_pb2.QwenEditRequest:
+    return qwen_edit_pb2.QwenEditRequest(
+        images=[image_messages.to_message(image) for image in images],
+        mask=None if mask is None else image_messages.to_message(mask),
+        true_cfg_scale=options.guidance_scale,
+        **options.shared,
+    )
 
 
 async def _follow(call: Any, on_progress: OnProgress) -> Painted:

@@ -52,6 +52,10 @@ class Availability:
         needed = dict.fromkeys(service for feature in features for service in needs(feature))
         return [service for service in needed if not self._serving[service]]
 
+    def is_serving(self, service: str) -> bool:
+        """Whether the service responded to the last check."""
+        return self._serving[service]
+
     async def _watch(self, name: str) -> None:
         while True:
             await asyncio.sleep(PERIOD_SECONDS)

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from imgedit.errors import InvalidArgument
 from imgedit.v1 import edit_pb2
+from services.orchestrator.backends.lora_lists import LoraLists
 from services.orchestrator.catalogue.experiments import Experiment, Feature
 from services.orchestrator.listing import parameter_specs
 from services.orchestrator.listing.availability import REWRITE_SERVICE, Availability
@@ -26,6 +27,7 @@ def experiments_page(
     request: edit_pb2.ListExperimentsRequest,
     availability: Availability,
     prompts: PromptRules,
+    loras: LoraLists,
 ) -> edit_pb2.ListExperimentsResponse:
     """The requested page.
 
@@ -37,12 +39,14 @@ def experiments_page(
     last = first + (request.page_size or MAX_PAGE_SIZE)
     shown = experiments[first:last]
     return edit_pb2.ListExperimentsResponse(
-        experiments=[describe(experiment, availability, prompts) for experiment in shown],
+        experiments=[describe(experiment, availability, prompts, loras) for experiment in shown],
         next_page_token=_token(last, shown[-1]) if last < len(experiments) else "",
     )
 
 
-def describe(experiment: Experiment, availability: Availability, prompts: PromptRules) -> edit_pb2.Experiment:
+def describe(
+    experiment: Experiment, availability: Availability, prompts: PromptRules, loras: LoraLists
+) -> edit_pb2.Experiment:
     """Everything that a client needs to offer an experiment."""
     missing = availability.missing(experiment.features)
     return edit_pb2.Experiment(
@@ -50,19 +54,22 @@ def describe(experiment: Experiment, availability: Availability, prompts: Prompt
         name=experiment.name,
         description=experiment.description,
         model_ids=[model.model_id for model in experiment.models],
-        features=[_describe_feature(feature, availability, prompts) for feature in experiment.features],
+        features=[_describe_feature(feature, availability, prompts, loras) for feature in experiment.features],
         available=not missing,
         unavailable_services=missing,
     )
 
 
-def _describe_feature(feature: Feature, availability: Availability, prompts: PromptRules) -> edit_pb2.Feature:
+def _describe_feature(
+    feature: Feature, availability: Availability, prompts: PromptRules, loras: LoraLists
+) -> edit_pb2.Feature:
+    offered = loras.offered(stage.kind for stage in feature.paint_stages)
     return edit_pb2.Feature(
         id=feature.id,
         name=feature.name,
         requires_mask=feature.requires_mask,
         stages=[stage.kind for stage in feature.stages],
-        parameters=parameter_specs.specs(feature),
+        parameters=parameter_specs.specs(feature, has_loras=bool(offered)),
         prompt_languages=prompts.read_by(feature),
         rewritten_languages=prompts.rewritten_for(feature),
         rewrite_service=REWRITE_SERVICE if prompts.has_service and feature.prompt_stage else None,
@@ -70,6 +77,7 @@ def _describe_feature(feature: Feature, availability: Availability, prompts: Pro
         profiles=[_describe_profile(feature, name) for name in (PROFILE_NUMBERS if feature.paint_stages else ())],
         task=feature.task,
         examples=[edit_pb2.PromptExample(prompt=example) for example in feature.examples],
+        loras=offered,
     )
 
 

@@ -11,6 +11,7 @@ from google.protobuf.struct_pb2 import Value
 
 from imgedit.v1 import edit_pb2, profile_pb2
 from services.common import checks
+from services.common.loras import MAX_LORAS
 from services.orchestrator.catalogue.experiments import (
     MAX_MASK_PX,
     MAX_SEED,
@@ -23,6 +24,7 @@ from services.orchestrator.catalogue.experiments import (
 from services.orchestrator.request import mask_parameters
 from services.orchestrator.request.parameters import (
     MAX_PREVIEW_EVERY,
+    MAX_RESULTS,
     PROFILE_NUMBERS,
     automatic_negative_prompt,
     max_references,
@@ -31,9 +33,12 @@ from services.orchestrator.request.parameters import (
 )
 
 
-def specs(feature: Feature) -> list[edit_pb2.ParameterSpec]:
-    """The parameters of the feature with all form data."""
-    used = optional_fields(feature)
+def specs(feature: Feature, *, has_loras: bool = False) -> list[edit_pb2.ParameterSpec]:
+    """The parameters of the feature with all form data.
+
+    has_loras: whether the server offers LoRAs for it.
+    """
+    used = optional_fields(feature) | {"loras": has_loras}
     found = [*_general_specs(feature), *_image_specs(feature)]
     return [spec for spec in found if used.get(spec.name, True)]
 
@@ -57,7 +62,14 @@ def _general_specs(feature: Feature) -> Iterator[edit_pb2.ParameterSpec]:
     profiles = {name: profile_pb2.Profile.Name(number) for name, number in PROFILE_NUMBERS.items()}
     yield _choice("profile", profiles[own.profile or "balanced"], [*profiles.values()])
     yield _integer("seed", MAX_SEED, default=own.seed)
+    yield _spec(
+        "n",
+        edit_pb2.PARAMETER_TYPE_INTEGER,
+        default=_number(1),
+        range=edit_pb2.NumberRange(min=1, max=MAX_RESULTS),
+    )
     yield _integer("preview_every", MAX_PREVIEW_EVERY)
+    yield _spec("loras", edit_pb2.PARAMETER_TYPE_MESSAGE)
     if feature.has(MaskStage) or feature.has(ExtendStage) or feature.has(SegmentStage):
         yield _choice("postprocess", "POSTPROCESS_ON", ["POSTPROCESS_ON", "POSTPROCESS_OFF"])
     yield _spec("output", edit_pb2.PARAMETER_TYPE_MESSAGE)
@@ -217,6 +229,14 @@ _HELP = {
     "postprocess": (
         "후처리: 인물 가장자리의 색을 다듬고 다시 그린 영역의 색을 주변에 맞춥니다. OFF는 조금 더 빠릅니다.",
         "Refine the subject's edge colours and match the painted region's tone to its surroundings. OFF is faster.",
+    ),
+    "n": (
+        "한 번에 만들 결과의 수. 시드는 하나씩 커집니다.",
+        "Results to make, with the seeds seed, seed + 1 and so on.",
+    ),
+    "loras": (
+        f"모델의 화풍이나 대상을 바꾸는 LoRA와 세기(-4~4). {MAX_LORAS}개까지 함께 쓸 수 있습니다.",
+        f"LoRAs that change the model's style or subjects, up to {MAX_LORAS}, each with a scale of -4 to 4.",
     ),
     "preview_every": ("몇 스텝마다 미리보기를 보낼지. 비우면 보내지 않습니다.", "Steps between previews."),
     "mask_image": (

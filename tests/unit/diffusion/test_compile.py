@@ -4,7 +4,9 @@ Really compiled, and the same numbers.
 """
 
 import functools
+import os
 import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ import torch
 
 from imgedit.errors import SettingsError
 from services.diffusion.networks.runtime_options import RuntimeOptions, runtime_of
+from services.diffusion.warm_sizes import read_warm_sizes
 from services.fill.model import load_fill as load_fill
 from services.fill.settings import FillSettings
 from services.qwen_edit.model import load_qwen_edit as load_qwen
@@ -85,6 +88,52 @@ def test_the_step_cache_of_another_job_needs_no_other_graph(name: str, graphs: l
     skipped += [run_cached(adapter, spec) for _ in range(9)]
     assert len(graphs) == of_the_first
     assert min(skipped) > 0
+
+
+def test_no_job_of_a_warm_size_needs_another_graph(graphs: list[Any]) -> None:
+    adapter = load_fill(checkpoint("FLUX.1-Fill-dev"), device="cpu", runtime=REGIONAL)
+    adapter.warm_sizes([(96, 64)], jobs=2)
+    warm = len(graphs)
+    assert warm >= 2
+    for changes in ({}, {"negative_prompt": "blurry"}):
+        states = [adapter.prepare(fill_spec(steps=2, seed=seed, **changes)) for seed in (1, 2)]
+        adapter.denoise(states[:1])
+        adapter.denoise([adapter.prepare(fill_spec(steps=2, seed=3, **changes)), states[1]])
+    assert len(graphs) == warm
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("1024", "must be WIDTHxHEIGHT"),
+        ("64x64,", "must be WIDTHxHEIGHT"),
+        ("64x72", "multiples of 16 from 16"),
+        ("0x64", "multiples of 16 from 16"),
+        ("2048x2048", "IMGEDIT_FILL_MAX_PIXELS allows 2,097,152"),
+    ],
+)
+def test_a_warm_size_that_no_job_can_have_is_refused_by_the_settings_name(text: str, said: str) -> None:
+    with pytest.raises(SettingsError, match=f"IMGEDIT_FILL_WARM_SIZES: .*{said}"):
+        read_warm_sizes(FillSettings(warm_sizes=text))
+
+
+def test_warm_sizes_are_read_once_each_in_order() -> None:
+    assert read_warm_sizes(FillSettings(warm_sizes="64x48, 1024x1024,64x48")) == ((64, 48), (1024, 1024))
+    assert read_warm_sizes(FillSettings()) == ()
+
+
+def test_what_is_compiled_goes_into_the_folder_of_the_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR"):
+        monkeypatch.setenv(name, "elsewhere")
+    monkeypatch.setenv("CXX", "sh")  # a program that is there; nothing is compiled
+    folder = tmp_path / "compiled"
+    runtime = runtime_of(FillSettings(device="cpu", compile="regional", compile_cache=str(folder)))
+    load_fill(checkpoint("FLUX.1-Fill-dev"), device="cpu", runtime=runtime)
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(folder / "inductor")
+    assert os.environ["TRITON_CACHE_DIR"] == str(folder / "triton")
+    (tmp_path / "file").touch()
+    with pytest.raises(SettingsError, match=r"IMGEDIT_FILL_COMPILE_CACHE=.*file: cannot be written"):
+        runtime_of(FillSettings(device="cpu", compile="regional", compile_cache=str(tmp_path / "file")))
 
 
 def is_compiled(module: Any) -> bool:

@@ -12,7 +12,7 @@ import pytest
 import imgedit
 from imgedit import EditClient, EditOptions, EditStatus, Mask, Outpaint, Output, SyncEditClient, edit_request
 from imgedit.result import State
-from imgedit.v1 import edit_pb2
+from imgedit.v1 import edit_pb2, lora_pb2
 from imgedit.values import Format, Omit, Subject
 
 PAIRS = [(Mask, edit_pb2.MaskOptions), (Outpaint, edit_pb2.Outpaint), (Output, edit_pb2.OutputOptions)]
@@ -152,6 +152,23 @@ def test_a_value_of_another_kind_is_refused_and_a_message_is_taken() -> None:
         make(b"", experiment="e", mask_options=Outpaint(left=1))
     sent = make(b"", experiment="e", mask_options=edit_pb2.MaskOptions(grow_px=3))
     assert sent == make(b"", experiment="e", mask_options=Mask(grow_px=3), request_id=sent.request_id)
+
+
+def test_loras_are_names_values_or_messages() -> None:
+    make: Any = edit_request
+    given = ["ink", imgedit.Lora("oil", 0.5), lora_pb2.LoraUse(name="neon")]
+    sent = make(b"", experiment="e", loras=given).loras
+    assert [(one.name, one.scale if one.HasField("scale") else None) for one in sent] == [
+        ("ink", 1.0),
+        ("oil", 0.5),
+        ("neon", None),
+    ]
+    for wrong in ("ink", {"ink": 0.5}, 7, [7], [None]):
+        with pytest.raises(TypeError, match="loras"):
+            make(b"", experiment="e", loras=wrong)
+    for arguments in ((7,), ("ink", "strong"), ("ink", None)):
+        with pytest.raises(TypeError, match=r"Lora\."):
+            imgedit.Lora(*arguments)
 
 
 def test_none_is_as_if_it_were_left_out() -> None:

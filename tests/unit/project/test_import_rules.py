@@ -41,7 +41,7 @@ ROOMS: dict[str, dict[str, tuple[str, ...]]] = {
     "services/orchestrator": {
         "edits": ("backends", "catalogue", "chain", "imaging", "request"),
         "chain": ("backends", "catalogue", "imaging", "request"),
-        "listing": ("catalogue", "request"),
+        "listing": ("backends", "catalogue", "request"),
         "request": ("catalogue", "imaging"),
         "backends": (),
         "catalogue": (),

@@ -40,10 +40,10 @@ def parsed(told: Any) -> tuple[int, input_images.Box]:
     turns, box = (told.get(name) if isinstance(told, dict) else None for name in ("turns", "box"))
     is_box = isinstance(box, list) and len(box) == 4 and all(_is_number(value) for value in box)
     if not (isinstance(turns, int) and 0 <= turns < 4 and isinstance(box, list) and is_box):
-        raise ImageRejected(f"input_image: {told!r} is no part of an image")
+        raise ImageRejected(f"input_image: {told!r} is not a part of an image")
     left, top, right, bottom = (float(value) for value in box)
     if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
-        raise ImageRejected(f"input_image: {told!r} is no part of an image")
+        raise ImageRejected(f"input_image: {told!r} is not a part of an image")
     return turns, (left, top, right, bottom)
 
 

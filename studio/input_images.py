@@ -91,9 +91,10 @@ def open_image(name: str, data: bytes, visit: Hashable = "") -> InputImage:
 
 
 def cropped(picture: InputImage, turns: int, box: Box, *, visit: Hashable = "") -> InputImage:
-    """A part of an image, turned to the right by `turns` quarters; `box` is a part of the turned image.
+    """A part of an image, turned to the right by `turns` quarters.
 
-    A photo stays a JPEG; a PNG that would be too large to send becomes one. Raises like `open_image`.
+    `box` is a part of the turned image. A photo stays a JPEG; a PNG that would be too large to send becomes one. Raises
+    like `open_image`.
     """
     decoded, _ = _decoded(picture.data, "input_image", visit)
     height, width = np.rot90(decoded.rgb, -turns).shape[:2]

@@ -65,7 +65,7 @@ class Line:
 
     @property
     def jobs(self) -> list[Job]:
-        """All that have not ended, the running one first."""
+        """The running job, then the waiting ones."""
         with self._lock:
             return [*([self.running] if self.running else []), *(job for job, _, _ in self._waiting)]
 
@@ -81,7 +81,10 @@ class Line:
         return ended
 
     def close(self) -> None:
-        """Drop what waits, and cancel what runs. Returns after the server was notified, or could not be."""
+        """Drop the waiting jobs, and cancel the running one.
+
+        Returns after the server was notified, or could not be.
+        """
         with self._lock:
             self._waiting, running = [], self.running
         if running is not None:

@@ -1,4 +1,4 @@
-"""The edits that wait for the running one: their places, and the way out of the line."""
+"""The waiting edits: their places, and the way out of the line."""
 
 from __future__ import annotations
 

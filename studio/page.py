@@ -118,7 +118,10 @@ def _shelf(settings: Settings) -> Shelf | None:
 
 
 def _forget_unknown(offered: list[edit_pb2.Experiment]) -> None:
-    """Drop choices that the catalogue no longer has; a result of long ago may have set them."""
+    """Drop choices that the catalogue no longer has.
+
+    A result of long ago may have set them.
+    """
     features: dict[str, set[str]] = {one.id: {feature.id for feature in one.features} for one in offered}
     if st.session_state.get("experiment") not in features:
         st.session_state.pop("experiment", None)
@@ -256,7 +259,10 @@ def _begin_variants(session: Session, shelf: Shelf | None, result: Result) -> No
 def _begin(
     session: Session, shelf: Shelf | None, tasks: list[Task], entered: Values | None = None, batch: Batch | None = None
 ) -> None:
-    """Start these edits, or put them in line; a second press of the same form, or a second batch, is refused."""
+    """Start these edits, or put them in line.
+
+    A second press of the same form, or a second batch, is refused.
+    """
     if session.line.jobs:
         is_second_batch = batch is not None and (session.batch or any(job.batch for job in session.line.jobs))
         is_again = any(job.asks_the_same_as(tasks) for job in session.line.jobs)

@@ -137,14 +137,17 @@ class Task:
 
 
 def _nothing() -> None:
-    """What happens at the end of a run that nobody waits for."""
+    """Do nothing at the end of a run."""
 
 
 class Run:
     """A group of edits from one button press."""
 
     def __init__(self, tasks: Iterable[Task], keepers: Sequence[Callable[[Task], None]] = ()) -> None:
-        """`keepers` are called in order, on the run's thread, with each task that has a result."""
+        """Create the run.
+
+        `keepers` are called in order, on the run's thread, with each task that has a result.
+        """
         self.tasks = list(tasks)
         self.is_cancelled = False
         self.started = time.monotonic()

@@ -356,7 +356,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "gallery.clear.yes": ("모두 삭제", "Delete all"),
     "gallery.unreadable": (
         "지금은 보관함을 쓸 수 없습니다. 편집은 계속할 수 있습니다. 관리자에게 알려 주세요.",
-        "The gallery cannot be used now. Editing goes on. Tell the operator.",
+        "The gallery cannot be used now. You can still edit. Tell the operator.",
     ),
     "gallery.not_kept": (
         "결과를 보관함에 저장하지 못했습니다: {why}. 결과는 아래에 있으니 필요하면 다운로드하세요.",

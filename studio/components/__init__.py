@@ -160,7 +160,7 @@ def visit() -> str:
 
 
 def browser() -> str:
-    """The id of the browser, kept by it for good; "" before it was asked for and told."""
+    """The id of the browser, kept by it for good; "" before the page has it."""
     return _told("browser")
 
 

@@ -14,7 +14,7 @@ from google.protobuf.message import DecodeError
 
 from imgedit.request import EditOptions
 from imgedit.v1 import edit_pb2
-from imgedit.values import Mask, Outpaint, Output
+from imgedit.values import Lora, Mask, Outpaint, Output
 from studio import input_images, runs
 from studio.gallery.store import Draft, Entry, GalleryError
 from studio.runs import Result, Task
@@ -25,7 +25,7 @@ _PICTURES = {"result": "output_image", "cutout": "background_removed_image", "ma
 
 
 def draft(result: Result) -> Draft:
-    """What is written of a result."""
+    """The files and details of a result."""
     answer = edit_pb2.EditResponse()
     answer.CopyFrom(result.answer)
     files = {"source": result.source.data}
@@ -74,6 +74,8 @@ def _split(options: EditOptions) -> tuple[dict[str, Any], dict[str, bytes]]:
     for name in _VALUES:
         if plain.get(name) is not None:
             plain[name] = asdict(plain[name])
+    if plain.get("loras"):
+        plain["loras"] = [asdict(lora) for lora in plain["loras"]]
     given: dict[str, Any] = dict(options)  # the form's pictures are bytes
     files = {f"reference-{place}": data for place, data in enumerate(given.get("references") or (), 1)}
     if given.get("mask") is not None:
@@ -86,6 +88,8 @@ def _joined(plain: dict[str, Any], files: Mapping[str, bytes]) -> EditOptions:
     for name, kind in _VALUES.items():
         if options.get(name) is not None:
             options[name] = kind(**options[name])
+    if options.get("loras"):
+        options["loras"] = [Lora(**lora) for lora in options["loras"]]
     references = [files[name] for name in sorted(files) if name.startswith("reference-")]
     if references:
         options["references"] = references

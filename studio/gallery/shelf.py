@@ -1,4 +1,4 @@
-"""The part of the gallery that belongs to one person, or without a login to one browser.
+"""The gallery of one owner: a login, or without one a browser.
 
 Does not import Streamlit.
 """
@@ -27,7 +27,7 @@ class Shelf:
     owner: str
 
     def keep(self, task: Task) -> None:
-        """Add the result of a task; a failure is noted in the task, and the edit goes on."""
+        """Add the result of a task; a failure is noted in the task."""
         if task.result is None:
             return
         try:
@@ -45,7 +45,10 @@ class Shelf:
         return self.gallery.find(self.owner, result.answer.request_id)
 
     def take(self, id: str, *, number: int, visit: object) -> Result | None:
-        """An entry as a result of this visit; None if it is gone. Raises like `saved.restored`."""
+        """An entry as a result of this visit; None if it is gone.
+
+        Raises like `saved.restored`.
+        """
         entry = self.gallery.entry(self.owner, id)
         if entry is None:
             return None
@@ -65,9 +68,9 @@ class Shelf:
 
 
 def shelf_of(gallery: Gallery | None, *, user: str, browser: str) -> Shelf | None:
-    """The shelf of a user, or without a login of a browser; None if there is no gallery or no owner.
+    """The shelf of a user, or without a login of a browser.
 
-    Only a hash of the owner is written: a browser's id would open its shelf.
+    None if there is no gallery or no owner. Only a hash of the owner is written: a browser's id would open its shelf.
     """
     if gallery is None or not (user or _BROWSER.fullmatch(browser)):
         return None

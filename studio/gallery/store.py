@@ -79,7 +79,7 @@ class Draft:
 
     @property
     def byte_count(self) -> int:
-        """What counts against the limits."""
+        """Its bytes against the limits."""
         return len(self.thumb) + len(self.details.encode()) + sum(map(len, self.files.values()))
 
 
@@ -115,9 +115,9 @@ class Limits:
 
 
 class Gallery:
-    """The edits of all owners; thread-safe, and several processes may share the folder.
+    """The edits of all owners; thread-safe.
 
-    Nothing is opened before the first use. Each method raises `GalleryError`.
+    Several processes may share the folder. Nothing is opened before the first use. Each method raises `GalleryError`.
     """
 
     def __init__(self, folder: Path, limits: Limits, clock: Callable[[], float] = time.time) -> None:
@@ -232,7 +232,7 @@ class Gallery:
                 unfinished.mkdir(mode=0o700)
                 for name, data in files.items():
                     if not _FILE.fullmatch(name):
-                        raise ValueError(f"{name!r} is no name of a file in the gallery")
+                        raise ValueError(f"{name!r} is not a file name of the gallery")
                     _write_through(unfinished / name, data)
                 unfinished.rename(self._folder(id))
             finally:
@@ -240,7 +240,7 @@ class Gallery:
             _sync(self.folder / "edits")
 
     def _remove(self, ids: list[str]) -> None:
-        """The files of deleted rows; what cannot be removed now is swept at the next start."""
+        """Remove the files of deleted rows, or leave them to the next start's sweep."""
         for id in ids:
             shutil.rmtree(self._folder(id), ignore_errors=True)
 
@@ -260,7 +260,7 @@ class Gallery:
 
     def _folder(self, id: str) -> Path:
         if not _ID.fullmatch(id):  # of a database that somebody else has written
-            raise GalleryError("broken", f"{id!r} is no id of the gallery")
+            raise GalleryError("broken", f"{id!r} is not an id of the gallery")
         return self.folder / "edits" / id
 
 

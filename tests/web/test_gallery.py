@@ -1,4 +1,4 @@
-"""The gallery: results of earlier visits, each browser's own, and editing goes on without its disk."""
+"""The gallery: the results of earlier visits, and a disk that fails."""
 
 from __future__ import annotations
 

@@ -59,9 +59,10 @@ def test_the_next_edits_wait_in_line_over_a_refresh_and_one_can_leave(studio: St
     expect(studio.page.get_by_text("같은 편집이 진행 중이거나")).to_be_visible()
     waiting = studio.page.locator('[class*="st-key-line-leave-"]')
     expect(waiting).to_have_count(0)
-    uploader = studio.page.locator('[class*="st-key-upload-"] input[type=file]')
-    uploader.set_input_files([payload("small.png", (SAMPLES / "in-the-gym.png").read_bytes())])
-    expect(studio.page.locator(".st-key-input-now")).to_contain_text("small.png")
+    steps = studio.page.get_by_role("slider", name="Steps")
+    steps.focus()
+    steps.press("Home")
+    expect(steps).to_have_value("10")
     line = studio.page.locator(".st-key-card-line")
     for place, prompt in enumerate(("파란색으로 변경", "초록색으로 변경"), 1):
         studio.prompt(prompt)

@@ -177,9 +177,9 @@ def _start(stack: stacks.Stack, held: running.Held) -> None:
 
 
 def gallery_folder(environment: Mapping[str, str]) -> str:
-    """The folder of the page's gallery: that of the setting, else the user's data folder; "" = off.
+    """The folder of the page's gallery; "" = off.
 
-    One machine's page writes results by default; a page of its own does so only where its setting names a folder.
+    The setting's, else one in the user's data folder. `python -m studio` alone has no such default.
     """
     if (chosen := environment.get("IMGEDIT_STUDIO_GALLERY")) is not None:
         return chosen

@@ -13,7 +13,7 @@ from PIL import Image
 from imgedit.errors import ImageRejected
 from imgedit.request import EditOptions, edit_request
 from imgedit.v1 import edit_pb2
-from imgedit.values import Mask, Outpaint, Output
+from imgedit.values import Lora, Mask, Outpaint, Output
 from studio import input_images, runs
 from studio.gallery import saved
 from studio.gallery.shelf import Shelf, shelf_of
@@ -37,6 +37,7 @@ OPTIONS: EditOptions = {
     "steps": 12,
     "seed": None,
     "postprocess": False,
+    "loras": [Lora("sketch", 0.5)],
     "mask": png(Image.new("L", (20, 30), 255)),
     "mask_options": Mask(grow_px=3, subject="background"),
     "outpaint": Outpaint(left=8, aspect=None),

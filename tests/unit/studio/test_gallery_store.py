@@ -1,4 +1,4 @@
-"""The gallery on disk: what it keeps, for whom, and what a full or broken disk does to it."""
+"""The gallery on disk: its owners, its limits, and full or broken disks."""
 
 from __future__ import annotations
 
@@ -208,9 +208,9 @@ def test_ids_and_names_never_lead_out_of_the_folder(tmp_path: Path) -> None:
     assert (tmp_path / "secret").is_dir()
     [entry], _ = gallery.entries("../kim", count=1)
     for id in ("../../secret", "..", "", f"{entry.id}/..", entry.id.upper() + "\n"):
-        with pytest.raises(GalleryError, match="no id"):
+        with pytest.raises(GalleryError, match="not an id"):
             gallery.files(replace(entry, id=id))
-    with pytest.raises(ValueError, match="no name of a file"):
+    with pytest.raises(ValueError, match="not a file name"):
         gallery.add("kim", replace(draft("b"), files={"../x": b""}))
 
 

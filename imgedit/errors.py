@@ -4,7 +4,9 @@
     ├── RequestError                  change the request, then send it again
     │   ├── InvalidArgument           a field is malformed or out of range; `violations` name it
     │   │   ├── ImageRejected         bytes that are not an acceptable PNG, JPEG or WebP picture
-    │   │   └── PromptRejected        a prompt that is empty or too long
+    │   │   ├── PromptRejected        a prompt that is empty or too long
+    │   │   └── UnsupportedMediaType  the edge takes JSON bodies only
+    │   ├── MethodNotAllowed          the edge's path does not take this HTTP method
     │   ├── RequestTooLarge           the message is over the size that the handler accepts
     │   ├── NotFound                  `resource` says what does not exist
     │   │   ├── ExperimentNotFound
@@ -171,6 +173,21 @@ class PromptRejected(InvalidArgument):
 
     reason = "PROMPT_REJECTED"
     default_korean = "프롬프트가 비어 있거나 너무 깁니다."
+
+
+class UnsupportedMediaType(InvalidArgument):
+    """The edge takes JSON bodies only."""
+
+    reason = "UNSUPPORTED_MEDIA_TYPE"
+    default_korean = "본문을 JSON으로, content-type: application/json 헤더와 함께 보내세요."
+
+
+class MethodNotAllowed(RequestError):
+    """The edge's path does not take this HTTP method."""
+
+    code = grpc.StatusCode.UNIMPLEMENTED
+    reason = "METHOD_NOT_ALLOWED"
+    default_korean = "이 주소에서 쓸 수 없는 메서드입니다."
 
 
 class RequestTooLarge(RequestError):

@@ -276,7 +276,7 @@ def _as_streams(
     """
     return grpc.stream_stream_rpc_method_handler(
         behaviour,
-        handler.request_deserializer,
+        messages.bounded(handler.request_deserializer),
         handler.response_serializer,
     )
 

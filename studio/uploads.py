@@ -30,9 +30,9 @@ class TooMuch(Exception):
 
 
 def address_of(scope: Mapping[str, Any]) -> str:
-    """The address of an ASGI connection; of IPv6 the network, since one line has all of it. "" = unknown.
+    """The address of an ASGI connection; "" = unknown.
 
-    Behind a proxy uvicorn replaces it by X-Forwarded-For, if the variable FORWARDED_ALLOW_IPS names the proxy.
+    Of IPv6 the /64 network, since one line has all of it. Behind a proxy uvicorn replaces it by X-Forwarded-For, if the variable FORWARDED_ALLOW_IPS names the proxy.
     """
     host = (scope.get("client") or ("",))[0]
     try:
@@ -46,7 +46,10 @@ def address_of(scope: Mapping[str, Any]) -> str:
 
 
 def fits(held: Mapping[str, int], address: str, size: int, most: int) -> bool:
-    """Whether an address may take `size` more of `most`: with it, at most half of what the others leave."""
+    """Whether an address may take `size` more of `most`.
+
+    With it, the address has at most half of what the others leave.
+    """
     own = held.get(address, 0)
     return 2 * (own + size) <= most - (sum(held.values()) - own)
 

@@ -1,4 +1,7 @@
-"""Requests of many values are refused before they are parsed, which takes many times their bytes."""
+"""Requests of many values are refused before they are parsed.
+
+Parsed, they take many times their bytes.
+"""
 
 from __future__ import annotations
 

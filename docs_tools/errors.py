@@ -10,7 +10,7 @@ import grpc
 from deploy.envoy.build import compile_protos
 from docs_tools.markdown import code, table, titled
 from docs_tools.protos import comments
-from imgedit.errors import RequestError, TryLater, by_reason
+from imgedit.errors import MethodNotAllowed, RequestError, TryLater, UnsupportedMediaType, by_reason
 
 HTTP = {
     grpc.StatusCode.INVALID_ARGUMENT: HTTPStatus.BAD_REQUEST,
@@ -26,6 +26,9 @@ HTTP = {
     grpc.StatusCode.DEADLINE_EXCEEDED: HTTPStatus.GATEWAY_TIMEOUT,
 }
 """The transcoder's HTTP status per code."""
+
+OF_THE_EDGE = {MethodNotAllowed: HTTPStatus.METHOD_NOT_ALLOWED, UnsupportedMediaType: HTTPStatus.UNSUPPORTED_MEDIA_TYPE}
+"""The HTTP status of the errors that the edge itself answers with."""
 
 SOURCE = "imgedit/v1/error_reason.proto"
 
@@ -56,7 +59,7 @@ def page(folder: Path) -> dict[Path, str]:
         code_name, _, when = said[f"{enum.name}.{value.name}"].partition(". ")
         if not code_name.startswith(cls.code.name):
             raise ValueError(f"the comment of {value.name} names another code than its class")
-        code_and_status = f"{cls.code.name}<br>{int(HTTP[cls.code])}"
+        code_and_status = f"{cls.code.name}<br>{int(OF_THE_EDGE.get(cls) or HTTP[cls.code])}"
         names = f"{code(reason)}<br>{code(cls.__name__)}"
         rows.append((names, code_and_status, decision, when, cls.default_korean))
     head = ["reason<br>class of `imgedit.errors`", "code<br>HTTP", "", "when", "in Korean"]

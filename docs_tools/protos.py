@@ -69,6 +69,7 @@ for programs, `/docs` shows it in a browser. [OpenAI's image API](openai.md) is 
 - A failure is a `google.rpc.Status` with the matching HTTP status; its reason is in `details`
   ([errors](errors.md)).
 - Unknown keys are rejected with the nearest known one, in nested messages too; unknown names of enums with the choices.
+- Query parameters are rejected in the same way, and every one with a POST: its fields are the keys of the body.
 
 """
 

@@ -4,7 +4,9 @@
     ├── RequestError                  change the request, then send it again
     │   ├── InvalidArgument           a field is malformed or out of range; `violations` name it
     │   │   ├── ImageRejected         bytes that are not an acceptable PNG, JPEG or WebP picture
-    │   │   └── PromptRejected        a prompt that is empty or too long
+    │   │   ├── PromptRejected        a prompt that is empty or too long
+    │   │   └── UnsupportedMediaType  the edge takes JSON bodies only
+    │   ├── MethodNotAllowed          the edge's path does not take this HTTP method
     │   ├── RequestTooLarge           the message is over the size that the handler accepts
     │   ├── NotFound                  `resource` says what does not exist
     │   │   ├── ExperimentNotFound
@@ -44,8 +46,9 @@ error into a `google.rpc.Status` and back.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import ClassVar, Self
 
 import grpc
@@ -70,6 +73,14 @@ def quoted(text: str) -> str:
     if len(text) <= MAX_QUOTED_CHARACTERS:
         return repr(text)
     return f"{text[:MAX_QUOTED_CHARACTERS]!r}… ({len(text)} characters)"
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A hint for a misspelt name: "; did you mean X?", empty if no known name is near."""
+    if len(name) > MAX_QUOTED_CHARACTERS:  # the comparison takes time by the length, and no known name is so long
+        return ""
+    near = get_close_matches(name.lower(), known, n=1)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 @dataclass(frozen=True)
@@ -164,6 +175,21 @@ class PromptRejected(InvalidArgument):
     default_korean = "프롬프트가 비어 있거나 너무 깁니다."
 
 
+class UnsupportedMediaType(InvalidArgument):
+    """The edge takes JSON bodies only."""
+
+    reason = "UNSUPPORTED_MEDIA_TYPE"
+    default_korean = "본문을 JSON으로, content-type: application/json 헤더와 함께 보내세요."
+
+
+class MethodNotAllowed(RequestError):
+    """The edge's path does not take this HTTP method."""
+
+    code = grpc.StatusCode.UNIMPLEMENTED
+    reason = "METHOD_NOT_ALLOWED"
+    default_korean = "이 주소에서 쓸 수 없는 메서드입니다."
+
+
 class RequestTooLarge(RequestError):
     """The request is larger than the handler accepts."""
 
@@ -178,6 +204,12 @@ class NotFound(RequestError):
     code = grpc.StatusCode.NOT_FOUND
     reason = "NOT_FOUND"
     default_korean = "요청한 항목을 찾을 수 없습니다."
+
+    @classmethod
+    def named(cls, field: str, description: str, resource: Resource, *, korean: str) -> Self:
+        """One field names a thing that does not exist; the description says which there are."""
+        violations = [Violation(field, description)]
+        return cls(f"{field}: {description}", korean=korean, violations=violations, resource=resource)
 
 
 class ExperimentNotFound(NotFound):
@@ -400,15 +432,16 @@ _BY_CODE: dict[grpc.StatusCode, type[ImgeditError]] = {
 def to_status(error: ImgeditError) -> status_pb2.Status:
     """The `google.rpc.Status`: always ErrorInfo and a Korean LocalizedMessage.
 
-    Other details where they apply. Texts over 1500 bytes are cut.
+    Other details where they apply. Texts over 1500 bytes are cut, and the violations' texts together.
     """
     details: list[AnyMessage] = [
         _pack(error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=error.metadata)),
         _pack(error_details_pb2.LocalizedMessage(locale="ko-KR", message=_cut(error.korean))),
     ]
     if error.violations:
+        each = MAX_MESSAGE_BYTES // len(error.violations)
         violations = [
-            error_details_pb2.BadRequest.FieldViolation(field=v.field, description=_cut(v.description))
+            error_details_pb2.BadRequest.FieldViolation(field=v.field, description=_cut(v.description, each))
             for v in error.violations
         ]
         details.append(_pack(error_details_pb2.BadRequest(field_violations=violations)))
@@ -416,7 +449,7 @@ def to_status(error: ImgeditError) -> status_pb2.Status:
         info = error_details_pb2.ResourceInfo(
             resource_type=error.resource.kind,
             resource_name=error.resource.name[:MAX_QUOTED_CHARACTERS],
-            description=_cut(error.message),
+            description="" if error.violations else _cut(error.message),
         )
         details.append(_pack(info))
     if error.retry_after_seconds is not None:
@@ -426,11 +459,11 @@ def to_status(error: ImgeditError) -> status_pb2.Status:
     return status_pb2.Status(code=error.code.value[0], message=_cut(error.message), details=details)
 
 
-def _cut(text: str) -> str:
+def _cut(text: str, most: int = MAX_MESSAGE_BYTES) -> str:
     encoded = text.encode()
-    if len(encoded) <= MAX_MESSAGE_BYTES:
+    if len(encoded) <= most:
         return text
-    return encoded[:MAX_MESSAGE_BYTES].decode(errors="ignore") + "…"
+    return encoded[:most].decode(errors="ignore") + "…"
 
 
 def from_status(status: status_pb2.Status) -> ImgeditError:

@@ -23,5 +23,7 @@ _uploads = uploads.Uploads(
     uploads.kept_by_streamlit, per_session=_configured.upload_bytes_per_visit, most=_configured.upload_bytes
 )
 app = st.App(
-    Path(__file__).with_name("app.py"), middleware=[Middleware(Door, uploads=_uploads)], on_script_error=_explain
+    Path(__file__).with_name("app.py"),
+    middleware=[Middleware(Door, uploads=_uploads, pages=uploads.Pages(_configured.max_pages))],
+    on_script_error=_explain,
 )

@@ -53,8 +53,12 @@ class Settings:
     language: str = _setting("ko", "initial language of the page, `ko` or `en`")
     samples: str = _setting("", "folder of sample images (PNG, JPEG, WebP); empty = no samples")
     max_files: int = _setting(50, "most images of one batch")
+    max_pages: int = _setting(500, "most open pages; of these, an address may have half of what the others leave")
     history_bytes: int = _setting(256 * 1024 * 1024, "memory for the results of one session; the oldest go first")
-    upload_bytes: int = _setting(1536 * 1024**2, "memory for the uploads of all open sessions; more are rejected")
+    upload_bytes: int = _setting(
+        1536 * 1024**2,
+        "memory for the uploads of all open sessions; an address may take half of what the others leave",
+    )
     upload_bytes_per_visit: int = _setting(512 * 1024**2, "memory for the uploads of one session")
     keep_minutes: float = _setting(
         120.0, "minutes to keep a session after its last use, for a refresh or a lost connection"

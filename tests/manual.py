@@ -32,7 +32,7 @@ PARSER = MarkdownIt().enable("table")
 
 def pages() -> list[Path]:
     """Every page for people: READMEs, the manual, and what contributors read first."""
-    folders = ("docs", "services", "deploy", "demo", "studio", "benchmarks")
+    folders = ("docs", "imgedit", "services", "deploy", "demo", "studio", "benchmarks")
     found = [path for folder in folders for path in (ROOT / folder).rglob("*.md")]
     return sorted([*ROOT.glob("README*.md"), ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *found])
 

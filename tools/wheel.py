@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 
 ROOT = Path(__file__).parents[1]
 FOLDER = Path("build", "wheel")
-SOURCES = ("imgedit", "pyproject.toml", "README.md", "LICENSE")
+SOURCES = ("imgedit", "pyproject.toml", "LICENSE")
 PIP = ("-m", "pip", "wheel", "--disable-pip-version-check", "--quiet", "--no-deps", "--no-build-isolation")
 
 

@@ -83,17 +83,22 @@ local function invalid(name, description, korean)
   return {code = 3, reason = "INVALID_FIELD", message = message, field = name, description = description, korean = korean}
 end
 
--- The JSON paths and their messages.
-local BODIES = {
-  {path = "^/api/edit_with_comfyui$", message = "EditRequest"},
-  {path = "^/v1/edits$", message = "EditRequest"},
-  {path = "^/v1/edits%:stream$", message = "EditRequest"},
-  {path = "^/v1/edits/[^/]+%:cancel$", message = "CancelEditRequest"},
-  {path = "^/v1/edits%:estimate$", message = "EditRequest"},
+-- The JSON paths, their messages, and the field that is in the path.
+local ROUTES = {
+  {verb = "POST", path = "^/api/edit_with_comfyui$", message = "EditRequest", has_body = true},
+  {verb = "POST", path = "^/v1/edits$", message = "EditRequest", has_body = true},
+  {verb = "POST", path = "^/v1/edits%:stream$", message = "EditRequest", has_body = true},
+  {verb = "POST", path = "^/v1/edits/[^/]+%:cancel$", message = "CancelEditRequest", bound = "request_id", has_body = true},
+  {verb = "GET", path = "^/v1/edits/[^/]+$", message = "GetEditRequest", bound = "request_id"},
+  {verb = "POST", path = "^/v1/edits%:estimate$", message = "EditRequest", has_body = true},
+  {verb = "GET", path = "^/api/image_editing/experiments$", message = "ListExperimentsRequest"},
+  {verb = "GET", path = "^/v1/experiments$", message = "ListExperimentsRequest"},
 }
 local FIELDS = {
   EditRequest = {experiment_id = "value", input_image_base64 = "bytes", prompt = "value", feature_id = "value", negative_prompt = "value", steps = "value", guidance_scale = "value", strength = "value", seed = "value", profile = "Profile", mask_image_base64 = "bytes", mask_options = "MaskOptions", outpaint = "Outpaint", reference_images_base64 = "bytes", background = "Background", negative_scale = "value", output = "OutputOptions", postprocess = "Postprocess", preview_every = "value", request_id = "value", expand_prompt = "value", loras = "LoraUse", n = "value"},
   CancelEditRequest = {request_id = "value"},
+  GetEditRequest = {request_id = "value"},
+  ListExperimentsRequest = {page_size = "value", page_token = "value"},
   MaskOptions = {subject = "MaskSubject", invert = "value", threshold = "value", fill_holes = "value", grow_px = "value", feather_px = "value"},
   Outpaint = {left = "value", right = "value", top = "value", bottom = "value", aspect = "value"},
   OutputOptions = {format = "OutputFormat", quality = "value", omit = "OutputOmit"},
@@ -112,9 +117,9 @@ local ALIASES = {
   EditRequest = {input_image = "input_image_base64", mask_image = "mask_image_base64", reference_images = "reference_images_base64"},
 }
 
--- A JSON body, before the transcoder reads it, which drops keys that it does not know: a misspelt one would change the edit
--- without a word. Knows JSON, the fields' names and those of enums; other values are the transcoder's to judge, but for
--- base64.
+-- The query and the JSON body of a call, before the transcoder reads them. It drops keys that it does not know: a misspelt
+-- one would change the edit without a word. Knows JSON, the fields' names and those of enums; other values are the
+-- transcoder's to judge, but for base64.
 
 -- Of values and quotation marks; a picture is one value. Millions would hold Envoy's thread for minutes.
 local MAX_DEPTH, MAX_PARTS = 32, 100000
@@ -310,27 +315,67 @@ local function judged(text, message)
   return #reader.left_out > 0 and reader:rest() or text
 end
 
-local function message_of(headers)
+-- The fields that a route takes from the query: none beside a body, else all that its path does not bind.
+local function taken_from_query(route)
+  local taken = {}
+  for name in pairs(route.has_body and {} or FIELDS[route.message]) do
+    if name ~= route.bound then taken[name] = true end
+  end
+  return taken
+end
+
+-- A query parameter's name. Refuses one that the route does not take, or that came before.
+local function check_parameter(name, route, taken, seen)
+  local shown = quoted(name):match("^'([^']*)")
+  local known = ALIASES[route.message] and ALIASES[route.message][name] or name
+  if not taken[known] then
+    local near = nearest(name:sub(1, 100), route.has_body and FIELDS[route.message] or taken)
+    local advice = "this path takes none"
+    if near then advice = (route.has_body and "the JSON body has the key " or "the nearest is ") .. near end
+    if known == route.bound then advice = "the path names it" end
+    fail(shown, "is no query parameter of this path; " .. advice, shown .. "은(는) 이 주소의 쿼리 파라미터가 아닙니다.")
+  end
+  if seen[known] then fail(shown, "is given twice", shown .. " 파라미터가 두 번 있습니다.") end
+  seen[known] = true
+end
+
+local function check_query(path, route)
+  local taken, seen = taken_from_query(route), {}
+  for parameter in (path:match("%?(.*)") or ""):gmatch("[^&]+") do
+    local name = parameter:match("^[^=]*"):gsub("+", " "):gsub("%%(%x%x)", function(hex)
+      return string.char(tonumber(hex, 16))
+    end)
+    check_parameter(name, route, taken, seen)
+  end
+end
+
+local function route_of(headers)
   local path = headers:get(":path"):match("^[^?]*")
-  if headers:get(":method") ~= "POST" or is_grpc(headers) then return nil end
-  for _, body in ipairs(BODIES) do
-    if path:find(body.path) then return body.message end
+  for _, route in ipairs(is_grpc(headers) and {} or ROUTES) do
+    if headers:get(":method") == route.verb and path:find(route.path) then return route end
   end
   return nil
 end
 
+-- Whether a check passes, and what it returns; else the call is refused.
+local function passes(handle, check, ...)
+  local is_good, found = pcall(check, ...)
+  if is_good then return true, found end
+  if type(found) ~= "table" then error(found) end
+  refuse(handle, found)
+  return false
+end
+
 function envoy_on_request(handle)
   local headers = handle:headers()
-  local message = message_of(headers)
+  local route = route_of(headers)
   if not is_grpc(headers) then handle:streamInfo():dynamicMetadata():set("imgedit", "json", true) end
-  local body = message and handle:body()
+  if not route or not passes(handle, check_query, headers:get(":path"), route) then return end
+  local body = route.has_body and handle:body()
   if not body or body:length() == 0 then return end
   local text = body:getBytes(0, body:length())
-  local is_good, found = pcall(judged, text, message)
-  if not is_good then
-    if type(found) ~= "table" then error(found) end
-    refuse(handle, found)
-  elseif found ~= text then
+  local is_good, found = passes(handle, judged, text, route.message)
+  if is_good and found ~= text then
     handle:headers():replace("content-length", tostring(body:setBytes(found)))
   end
   if #text > 1048576 then

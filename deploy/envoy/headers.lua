@@ -144,7 +144,7 @@ end
 local function fault_of_method(value)
   if value == "POST" then return nil end
   local message = "gRPC calls are sent with POST; this one came with " .. quoted(value)
-  return {code = 12, reason = "INVALID_FIELD", message = message, korean = "gRPC 호출은 POST로 보내야 합니다."}
+  return {code = 12, reason = "METHOD_NOT_ALLOWED", message = message, korean = "gRPC 호출은 POST로 보내야 합니다."}
 end
 
 -- A byte beyond ASCII in the path ends grpc.aio's server, whose loop decodes it as UTF-8.

@@ -26,8 +26,8 @@ def headers(files: FileDescriptorSet, service: str) -> bytes:
 
 
 def body(files: FileDescriptorSet, service: str) -> bytes:
-    """The script that checks the keys of a JSON body."""
-    return _joined(_part("refuse"), _bodies(files, service), _part("body"))
+    """The script that checks the names in the query and the JSON body."""
+    return _joined(_part("refuse"), _routes(files, service), _part("body"))
 
 
 def _joined(*parts: str) -> bytes:
@@ -63,7 +63,7 @@ def _calls(files: FileDescriptorSet, service: str) -> str:
     return "\n".join(["-- Paths of the calls that have one body, and their RPCs.", "local CALLS = {", *lines, "}", ""])
 
 
-def _bodies(files: FileDescriptorSet, service: str) -> str:
+def _routes(files: FileDescriptorSet, service: str) -> str:
     """The JSON paths, their messages' fields and the names of enums.
 
     A field is "bytes", "value", an enum or a message.
@@ -77,10 +77,7 @@ def _bodies(files: FileDescriptorSet, service: str) -> str:
     }
     for method in _methods(files, service):
         for route in routes(method):
-            if not route.has_body:
-                continue
-            name = method.input_type.rpartition(".")[2]
-            paths.append(f'  {{path = "{_pattern(route)}", message = "{name}"}},')
+            paths.append(_route(route, method.input_type.rpartition(".")[2]))
             pending.append(method.input_type)
     messages = {f".{file.package}.{item.name}": item for file in files.file for item in file.message_type}
     fields: dict[str, str] = {}
@@ -96,11 +93,19 @@ def _bodies(files: FileDescriptorSet, service: str) -> str:
         others = [f'{field.name} = "{field.json_name}"' for field in found.field if field.name != field.json_name]
         if others:
             aliases.append(f"  {found.name} = {{{', '.join(others)}}},")
-    lines = ["-- The JSON paths and their messages.", "local BODIES = {", *paths, "}"]
+    lines = ["-- The JSON paths, their messages, and the field that is in the path.", "local ROUTES = {", *paths, "}"]
     lines += ["local FIELDS = {", *(f"  {name} = {{{text}}}," for name, text in fields.items()), "}"]
     lines += ["local ENUMS = {", *(f"  {name} = {{{text}}}," for name, text in enums.items()), "}"]
     lines += ["-- The protos' own names, which are taken too.", "local ALIASES = {", *aliases, "}", ""]
     return "\n".join(lines)
+
+
+def _route(route: Route, message: str) -> str:
+    [bound] = re.findall(r"\{(\w+)\}", route.path) or [""]
+    parts = [f'verb = "{route.verb.upper()}"', f'path = "{_pattern(route)}"', f'message = "{message}"']
+    parts += [f'bound = "{bound}"'] if bound else []
+    parts += ["has_body = true"] if route.has_body else []
+    return f"  {{{', '.join(parts)}}},"
 
 
 def _kind(field: FieldDescriptorProto) -> str:

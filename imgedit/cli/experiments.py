@@ -13,7 +13,7 @@ from imgedit.cli import completion, field_names
 from imgedit.cli.connection import Connect, connecting
 from imgedit.cli.console import Lang, fail_with, language, out, plain, print_json, say
 from imgedit.cli.help_layout import width, wrapped
-from imgedit.errors import ExperimentNotFound, ImgeditError
+from imgedit.errors import ExperimentNotFound, ImgeditError, did_you_mean
 from imgedit.v1 import edit_pb2
 
 _INDENT = "    "
@@ -68,9 +68,10 @@ def _chosen(
     """The requested experiments and features."""
     chosen = [one for one in found if experiment in (None, one.id)]
     if not chosen and experiment is not None:
-        known = ", ".join(one.id for one in found) or "–"
+        ids = [one.id for one in found]
+        known = ", ".join(ids) or "–"
         raise ExperimentNotFound(
-            f"there is no experiment {experiment!r}; there are {known}",
+            f"there is no experiment {experiment!r}{did_you_mean(experiment, ids)}; there are {known}",
             korean=f"{experiment!r} 실험이 없습니다. 있는 실험: {known}",
         )
     if feature is None:
@@ -85,9 +86,10 @@ def _chosen(
             copy.features.extend(kept)
             copies.append(copy)
     if not copies:
-        known = ", ".join(part.id for one in chosen for part in one.features)
+        ids = [part.id for one in chosen for part in one.features]
+        known = ", ".join(ids)
         raise ExperimentNotFound(
-            f"there is no feature {feature!r}; there are {known}",
+            f"there is no feature {feature!r}{did_you_mean(feature, ids)}; there are {known}",
             korean=f"{feature!r} 기능이 없습니다. 있는 기능: {known}",
         )
     return copies

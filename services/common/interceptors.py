@@ -59,6 +59,7 @@ class RequestInterceptor(grpc.aio.ServerInterceptor):
         self._service = service
         self._messages = Messages(limits)
         self._health_messages = Messages(messages.HEALTH_LIMITS)
+        self._watching = Messages(messages.WATCH_LIMITS)
         self._max_request_bytes = max_request_bytes
         self._gate = gate
         self._client_names = client_names
@@ -164,24 +165,24 @@ class RequestInterceptor(grpc.aio.ServerInterceptor):
             host = context.peer().rpartition(":")[0]
             try:
                 request = await self._health_messages.receive(context, host)
+                if request is not None and handler.response_streaming:
+                    with self._watching.streaming(host):
+                        await handler.unary_stream(request, context)
+                elif request is not None:
+                    await context.write(await handler.unary_unary(request, context))
             except ImgeditError as error:
                 await _abort(context, error)
-            if request is None:
-                return
-            if handler.response_streaming:
-                await handler.unary_stream(request, context)
-            else:
-                await context.write(await handler.unary_unary(request, context))
 
         return _as_streams(handler, answered)
 
     def _wrap_reflection(self, handler: Any, name: str) -> grpc.RpcMethodHandler[Any, Any]:
         async def answered(requests: AsyncIterator[Message], context: Context) -> None:
             limited = messages.until_idle(requests, messages.HEALTH_LIMITS.receive_seconds, lambda: False)
+            peer = context.peer()
             try:
-                with self._messages.streaming(name):
+                with self._messages.streaming(name), self._messages.call(peer):
                     async for response in handler.stream_stream(limited, context):
-                        await context.write(response)
+                        await self._messages.send(context, response, peer)
             except ImgeditError as error:
                 await _abort(context, error)
 
@@ -276,7 +277,7 @@ def _as_streams(
     """
     return grpc.stream_stream_rpc_method_handler(
         behaviour,
-        handler.request_deserializer,
+        messages.bounded(handler.request_deserializer),
         handler.response_serializer,
     )
 

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import grpc
-from google.protobuf.message import DecodeError
+from google.protobuf.descriptor import Descriptor
+from google.protobuf.message import DecodeError, Message
 
 from imgedit.errors import DeadlineExceeded, InvalidArgument, QueueFull
 from services.common import connections
@@ -41,6 +42,70 @@ DEFAULT_LIMITS = Limits()
 
 HEALTH_LIMITS = Limits(receive_seconds=10.0, at_once=16, per_caller=4)
 """For messages of a few bytes, of which strangers may send some: a caller is an address there."""
+
+
+WATCH_LIMITS = Limits(per_caller=64)
+"""For streams of health, which do not end and are open to all: a caller is an address there too."""
+
+MAX_VALUES = 10_000
+"""Of a request. Parsed, each takes up to 50 bytes, and may be sent in two: 8 MiB of empty messages took 224 MiB."""
+
+_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+
+
+def bounded(parse: Callable[[bytes], T]) -> Callable[[bytes], T]:
+    """The deserializer of a message class, limited to MAX_VALUES values.
+
+    Raises `InvalidArgument` for more, before it parses them.
+    """
+    of: type[Message] = parse.__self__  # type: ignore[attr-defined]  # FromString of the class
+
+    def parsed(data: bytes) -> T:
+        if len(data) > MAX_VALUES:
+            try:
+                _count(of.DESCRIPTOR, data, 0, len(data), 0)
+            except IndexError:
+                raise DecodeError("truncated") from None
+        return parse(data)
+
+    return parsed
+
+
+def _count(of: Descriptor, data: bytes, at: int, end: int, count: int) -> int:
+    """Add the values from `at` to `end`, in nested messages too, to `count`.
+
+    Raises `InvalidArgument` for too many.
+    """
+    while at < end:
+        key, at = _varint(data, at)
+        number, kind = key >> 3, key & 7
+        field = of.fields_by_number.get(number)
+        count += 1
+        if kind == _VARINT:
+            _, at = _varint(data, at)
+        elif kind in (_FIXED64, _FIXED32):
+            at += 8 if kind == _FIXED64 else 4
+        elif kind == _BYTES:
+            length, at = _varint(data, at)
+            if field is not None and field.message_type is not None:
+                count = _count(field.message_type, data, at, min(at + length, end), count)
+            elif field is not None and field.type not in (field.TYPE_BYTES, field.TYPE_STRING):
+                count += length  # packed numbers, of one byte or more
+            at += length
+        if count > MAX_VALUES:
+            raise InvalidArgument(f"the request has more than {MAX_VALUES} values; no call needs so many")
+    return count
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    """The number that begins at `at`, and the place behind it."""
+    number = shift = 0
+    while data[at] >= 0x80:
+        number |= (data[at] & 0x7F) << shift
+        at, shift = at + 1, shift + 7
+        if shift > 63:
+            raise IndexError("no number has so many bytes")
+    return number | data[at] << shift, at + 1
 
 
 class Messages:

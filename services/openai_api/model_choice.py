@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from imgedit.errors import ExperimentNotFound, FeatureNotFound, InvalidArgument, Resource, quoted
+from imgedit.errors import ExperimentNotFound, FeatureNotFound, InvalidArgument, Resource, did_you_mean, quoted
 from services.openai_api.edits import Feature
 from services.openai_api.parameters import ImageEdit
 
@@ -31,17 +31,24 @@ def choose(asked: ImageEdit, features: Sequence[Feature]) -> Feature:
     experiment, _, name = asked.model.partition("/")
     of_experiment = [feature for feature in features if feature.experiment == experiment]
     if not of_experiment:
-        known = ", ".join(dict.fromkeys(feature.experiment for feature in features))
-        raise ExperimentNotFound(
-            f"model: there is no {quoted(asked.model)}; there are {known}, each alone or as experiment/feature",
-            resource=Resource("experiment", experiment),
+        ids = [*dict.fromkeys(feature.experiment for feature in features)]
+        known, hint = ", ".join(ids), did_you_mean(experiment, ids)
+        raise ExperimentNotFound.named(
+            "model",
+            f"there is no {quoted(asked.model)}{hint}; there are {known}, each alone or as experiment/feature",
+            Resource("experiment", experiment),
+            korean=f"{quoted(asked.model)} 모델이 없습니다. 사용할 수 있는 모델: {known}",
         )
     if name:
         found = next((feature for feature in of_experiment if feature.name == name), None)
         if found is None:
-            known = ", ".join(feature.id for feature in of_experiment)
-            raise FeatureNotFound(
-                f"model: there is no {quoted(asked.model)}; there are {known}", resource=Resource("feature", name)
+            ids = [feature.id for feature in of_experiment]
+            known = ", ".join(ids)
+            raise FeatureNotFound.named(
+                "model",
+                f"there is no {quoted(asked.model)}{did_you_mean(asked.model, ids)}; there are {known}",
+                Resource("feature", name),
+                korean=f"{quoted(asked.model)} 모델이 없습니다. 사용할 수 있는 모델: {known}",
             )
         return found
     # As everywhere, an experiment alone means its first feature, unless another is the one for such a request.

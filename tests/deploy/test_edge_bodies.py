@@ -31,6 +31,22 @@ UNKNOWN = [
     (CANCEL, {"request": "x"}, "request", "request_id"),
 ]
 
+EXPERIMENTS, LOOK_UP = "/v1/experiments", "/v1/edits/an-id"
+NO_PARAMETER = [
+    ("GET", f"{EXPERIMENTS}?page_siz=1", "page_siz", "the nearest is page_size"),
+    ("GET", f"{EXPERIMENTS}?page_size=1&pageToken=a", "pageToken", "the nearest is page_token"),
+    ("GET", f"{EXPERIMENTS}?%70age_siz%65s=1", "page_sizes", "the nearest is page_size"),
+    ("GET", f"{EXPERIMENTS}?page_size=1&page_size=2", "page_size", "is given twice"),
+    ("GET", f"{EXPERIMENTS}?=1", "", "the nearest is page_size"),
+    ("GET", f"{EXPERIMENTS}?page_size.x=1", "page_size.x", "the nearest is page_size"),
+    ("GET", f"{LOOK_UP}?request_id=other", "request_id", "the path names it"),
+    ("GET", f"{LOOK_UP}?x=1", "x", "this path takes none"),
+    ("POST", f"{EDIT}?steps=5", "steps", "the JSON body has the key steps"),
+    ("POST", f"{STREAM}?stepz=5", "stepz", "the JSON body has the key steps"),
+    ("POST", f"{EDIT}?input_image=AAAA", "input_image", "the JSON body has the key input_image_base64"),
+    ("POST", f"{CANCEL}?request_id=other", "request_id", "the path names it"),
+]
+
 NO_CHOICE = [
     (EDIT, {"profile": "fast"}, "profile", "PROFILE_FAST, PROFILE_BALANCED, PROFILE_HIGH; it is 'fast'"),
     (
@@ -108,6 +124,19 @@ async def test_an_unknown_key_is_refused_with_the_nearest_known_one(tmp_path: Pa
         twice = refusal(await client.post(EDIT, content=b'{"steps": 10, "steps": 50}', headers=JSON))
         assert twice["message"] == "steps: is given twice"
         assert not orchestrator.requests
+
+
+async def test_a_query_parameter_that_the_path_does_not_take_is_refused_by_name(tmp_path: Path) -> None:
+    async with client_of(tmp_path) as (client, orchestrator):
+        orchestrator.metadata.clear()  # of the edge's start
+        for method, path, name, advice in NO_PARAMETER:
+            said = refusal(await client.request(method, path, **({"json": {}} if method == "POST" else {})))
+            assert said["BadRequest"]["fieldViolations"][0]["field"] == name, path
+            assert said["message"].endswith(advice), path
+        refusal(await client.get(f"{EXPERIMENTS}?{'a' * 5000}=1"))
+        assert not orchestrator.metadata
+        for query in ("page_size=1&page_token=a", "page%5Fsize=1", "&&", ""):
+            assert (await client.get(f"{EXPERIMENTS}?{query}")).status_code == 200
 
 
 async def test_every_key_of_the_api_is_known(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from imgedit.errors import by_reason
 from tests.deploy.edges import Orchestrator, edge
 
 pytestmark = pytest.mark.slow
@@ -61,24 +62,32 @@ async def test_an_edit_is_estimated_by_its_path(tmp_path: Path) -> None:
 
 
 REFUSED = [
-    ("GET", "/v1/edits", 405),
-    ("PUT", "/v1/edits", 405),
-    ("GET", "/v1/edits:estimate", 405),
-    ("DELETE", "/v1/edits/one", 405),
-    ("POST", "/v1/experiments", 405),
-    ("GET", "/v1/edits/one/two", 404),
-    ("GET", "/v1/experiments?nonsense=1", 400),
+    ("GET", "/v1/edits", 405, "METHOD_NOT_ALLOWED"),
+    ("PUT", "/v1/edits", 405, "METHOD_NOT_ALLOWED"),
+    ("GET", "/v1/edits:estimate", 405, "METHOD_NOT_ALLOWED"),
+    ("DELETE", "/v1/edits/one", 405, "METHOD_NOT_ALLOWED"),
+    ("POST", "/v1/experiments", 405, "METHOD_NOT_ALLOWED"),
+    ("POST", "/openapi.json", 405, "METHOD_NOT_ALLOWED"),
+    ("GET", "/v1/edits/one/two", 404, "NOT_FOUND"),
 ]
 
 
 async def test_what_is_no_call_is_refused(tmp_path: Path) -> None:
     async with clients_of(tmp_path, 1) as (client, _):
-        for method, path, status in REFUSED:
+        for method, path, status, reason in REFUSED:
             answer = await client.request(method, path)
             assert (path, answer.status_code) == (path, status), answer.text
-            assert answer.json()["code"] != 0
+            assert reason_of(answer) == reason
         plain = await client.post("/v1/edits", content=b"{}", headers={"content-type": "text/plain"})
-        assert plain.status_code == 415
+        assert (plain.status_code, reason_of(plain)) == (415, "UNSUPPORTED_MEDIA_TYPE")
+
+
+def reason_of(answer: httpx2.Response) -> str:
+    """The reason, whose class has the answer's code."""
+    body = answer.json()
+    reason: str = body["details"][0]["reason"]
+    assert by_reason()[reason].code.value[0] == body["code"]
+    return reason
 
 
 async def test_a_look_up_and_a_cancel_reach_the_replica_of_the_edit(tmp_path: Path) -> None:

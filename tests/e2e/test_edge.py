@@ -142,7 +142,7 @@ def test_an_unknown_experiment_is_404(rest: httpx2.Client, stack: RunningStack) 
 )
 def test_a_content_type_other_than_json_is_415(rest: httpx2.Client, kind: str) -> None:
     answer = rest.post("/api/edit_with_comfyui", content=b"{}", headers={"content-type": kind} if kind else {})
-    status_of(answer, 415, 3, "INVALID_FIELD")
+    status_of(answer, 415, 3, "UNSUPPORTED_MEDIA_TYPE")
 
 
 def test_a_page_of_another_origin_gets_no_leave(rest: httpx2.Client) -> None:
@@ -164,7 +164,7 @@ def test_a_body_that_is_no_request_is_400(rest: httpx2.Client, body: bytes) -> N
 
 def test_an_unknown_path_is_404_and_a_wrong_method_405(rest: httpx2.Client) -> None:
     status_of(rest.get("/api/nothing"), 404, 5, "NOT_FOUND")
-    status_of(rest.get("/api/edit_with_comfyui"), 405, 12, "NOT_FOUND")
+    status_of(rest.get("/api/edit_with_comfyui"), 405, 12, "METHOD_NOT_ALLOWED")
 
 
 def test_a_body_over_the_cap_is_413_and_is_not_hoarded(rest: httpx2.Client, edge: str) -> None:

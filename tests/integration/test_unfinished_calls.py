@@ -20,6 +20,7 @@ from imgedit import tokens
 from imgedit.call_errors import error_of
 from imgedit.errors import DeadlineExceeded, InvalidArgument, QueueFull, TooManyEdits
 from imgedit.v1 import edit_pb2
+from services.common import messages
 from services.common.connections import Connections
 from services.common.messages import Limits
 from tests.integration.raw_http2 import RawCall, open_and_reset
@@ -226,6 +227,19 @@ async def test_health_is_watched_as_before() -> None:
         watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
         assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
         watch.cancel()
+
+
+async def test_an_address_watches_health_a_bounded_number_of_times() -> None:
+    async with world() as running, grpc.aio.insecure_channel(f"127.0.0.1:{running.orchestrator.port}") as channel:
+        watch = health_pb2_grpc.HealthStub(channel).Watch
+        watching = [watch(health_pb2.HealthCheckRequest(), timeout=60) for _ in range(messages.WATCH_LIMITS.per_caller)]
+        for one in watching:
+            assert (await one.read()).status == health_pb2.HealthCheckResponse.SERVING
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await watch(health_pb2.HealthCheckRequest(), timeout=60).read()
+        assert type(error_of(caught.value, "here")) is QueueFull
+        checked = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=60)
+        assert checked.status == health_pb2.HealthCheckResponse.SERVING
 
 
 def test_a_connection_is_closed_only_when_all_its_calls_are_stuck() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -30,7 +31,7 @@ from tests.integration.edit_server import RESULT, EditServer, edit_server
 
 ROOT = Path(__file__).parents[2]
 SOURCES = ("imgedit", "services", "studio")
-FILES = ("pyproject.toml", "README.md", "LICENSE")
+FILES = ("pyproject.toml", "LICENSE")
 PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check")
 OFFLINE = ("--no-deps", "--no-index", "--no-build-isolation", "--quiet")
 
@@ -156,6 +157,9 @@ def test_the_metadata_say_who_what_and_where(wheel: Path) -> None:
         assert f"{line}\n" in text
     for key in ("Author", "Keywords", "Project-URL: Repository,", "Requires-Python"):
         assert f"\n{key}" in text
+    body = text.partition("\n\n")[2]
+    assert body.startswith("# imgedit-serving\n")
+    assert re.findall(r"\]\(|<img|<a ", body) == []  # no link that may lead nowhere
 
 
 def test_nothing_of_the_servers_can_be_imported(installed: Path, tmp_path: Path) -> None:

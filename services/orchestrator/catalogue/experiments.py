@@ -25,7 +25,15 @@ from pydantic import (
     model_validator,
 )
 
-from imgedit.errors import ExperimentNotFound, FeatureNotFound, Resource, SettingsError, quoted
+from imgedit.errors import (
+    ExperimentNotFound,
+    FeatureNotFound,
+    InvalidArgument,
+    Resource,
+    SettingsError,
+    did_you_mean,
+    quoted,
+)
 from services.common import languages, texts
 from services.common.checks import MAX_PROMPT_CHARACTERS
 from services.orchestrator.catalogue import chain_rules, comfyui_config, faults, yaml_file
@@ -436,16 +444,12 @@ class Catalogue(_Strict):
     def find(self, experiment_id: str, feature_id: str | None) -> tuple[Experiment, Feature]:
         """The experiment and the feature; without `feature_id`, its first one.
 
-        Raises `ExperimentNotFound` or `FeatureNotFound`, which list the known ids.
+        Raises `InvalidArgument` without an experiment, and `ExperimentNotFound` or `FeatureNotFound`, which list the
+        known ids.
         """
         experiment = next((e for e in self.experiments if e.id == experiment_id), None)
         if experiment is None:
-            known = ", ".join(e.id for e in self.experiments)
-            raise ExperimentNotFound(
-                f"experiment_id: there is no experiment {quoted(experiment_id)}; there are {known}",
-                korean=f"{quoted(experiment_id)} 실험이 없습니다. 사용할 수 있는 실험: {known}",
-                resource=Resource("imgedit.v1.Experiment", experiment_id),
-            )
+            raise self._experiment_not_found(experiment_id)
         if not feature_id:
             return experiment, experiment.features[0]
         feature = next((f for f in experiment.features if f.id == feature_id), None)
@@ -453,14 +457,32 @@ class Catalogue(_Strict):
             raise self._feature_not_found(experiment, feature_id)
         return experiment, feature
 
+    def _experiment_not_found(self, experiment_id: str) -> InvalidArgument | ExperimentNotFound:
+        ids = [e.id for e in self.experiments]
+        known = ", ".join(ids)
+        if not experiment_id:
+            return InvalidArgument.field(
+                "experiment_id",
+                f"is missing; there are {known}",
+                korean=f"experiment_id가 없습니다. 사용할 수 있는 실험: {known}",
+            )
+        return ExperimentNotFound.named(
+            "experiment_id",
+            f"there is no experiment {quoted(experiment_id)}{did_you_mean(experiment_id, ids)}; there are {known}",
+            Resource("imgedit.v1.Experiment", experiment_id),
+            korean=f"{quoted(experiment_id)} 실험이 없습니다. 사용할 수 있는 실험: {known}",
+        )
+
     def _feature_not_found(self, experiment: Experiment, feature_id: str) -> FeatureNotFound:
-        known = ", ".join(f.id for f in experiment.features)
+        ids = [f.id for f in experiment.features]
+        known = ", ".join(ids)
         owner = next((e.id for e in self.experiments for f in e.features if f.id == feature_id), None)
-        hint = f"; it belongs to experiment {owner}" if owner else ""
-        return FeatureNotFound(
-            f"feature_id: experiment {experiment.id} has no feature {quoted(feature_id)}{hint}; it has {known}",
+        hint = f"; it belongs to experiment {owner}" if owner else did_you_mean(feature_id, ids)
+        return FeatureNotFound.named(
+            "feature_id",
+            f"experiment {experiment.id} has no feature {quoted(feature_id)}{hint}; it has {known}",
+            Resource("imgedit.v1.Feature", feature_id),
             korean=f"'{experiment.id}' 실험에는 {quoted(feature_id)} 기능이 없습니다. 사용할 수 있는 기능: {known}",
-            resource=Resource("imgedit.v1.Feature", feature_id),
         )
 
 

@@ -15,6 +15,7 @@ from imgedit.errors import (
     EditCancelled,
     ImgeditError,
     InternalError,
+    InvalidArgument,
     RequestError,
     Resource,
     TryLater,
@@ -58,6 +59,15 @@ def test_an_error_survives_the_wire(cls: type[ImgeditError]) -> None:
     assert (back.violations, back.resource) == (error.violations, error.resource)
     assert back.retry_after_seconds == 1.5
     assert (back.stage, back.request_id) == ("fill", "r-1")
+
+
+def test_an_error_with_every_detail_fits_the_headers_of_a_call() -> None:
+    known = ", ".join(f"experiment_{number}" for number in range(1000))
+    found = errors.ExperimentNotFound.named("experiment_id", known, Resource("x", known), korean="가" * 9999)
+    invalid = InvalidArgument(known, korean="가" * 9999, violations=[Violation("steps", known)] * 20)
+    for error in (found, invalid):
+        status = to_status(error)
+        assert len(status.message) + 4 / 3 * status.ByteSize() < 8192
 
 
 @pytest.mark.parametrize("cls", WIRE_CLASSES)

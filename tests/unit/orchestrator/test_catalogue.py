@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from imgedit.errors import ExperimentNotFound, FeatureNotFound, SettingsError
+from imgedit.errors import ExperimentNotFound, FeatureNotFound, InvalidArgument, NotFound, SettingsError
 from services.orchestrator.catalogue import experiments
 from services.orchestrator.catalogue.experiments import SHIPPED
 
@@ -87,6 +87,41 @@ def test_what_is_not_there_is_named_with_what_there_is() -> None:
         loaded.find("nobody", None)
     with pytest.raises(FeatureNotFound, match="belongs to experiment ben2_flux_fill"):
         loaded.find("ben2_qwen_image", "inpainting")
+
+
+@pytest.mark.parametrize(
+    ("ids", "field", "said"),
+    [
+        (
+            ("ben2_flux_fil", None),
+            "experiment_id",
+            "there is no experiment 'ben2_flux_fil'; did you mean ben2_flux_fill?",
+        ),
+        (("BEN2_Flux_Fill", None), "experiment_id", "did you mean ben2_flux_fill?"),
+        (("ben2_flux_fill", "outpaint"), "feature_id", "did you mean outpainting?"),
+    ],
+)
+def test_a_misspelt_id_is_a_violation_with_the_nearest_one(ids: tuple[str, str | None], field: str, said: str) -> None:
+    with pytest.raises(NotFound) as caught:
+        experiments.load_catalogue(SHIPPED).find(*ids)
+    [violation] = caught.value.violations
+    assert violation.field == field
+    assert said in violation.description
+    assert caught.value.message == f"{field}: {violation.description}"
+
+
+def test_an_id_without_a_near_one_and_an_endless_one_are_answered_at_once() -> None:
+    loaded = experiments.load_catalogue(SHIPPED)
+    for wrong in ("nobody", "ben2_flux_fill" * 2_000_000):
+        with pytest.raises(ExperimentNotFound) as caught:
+            loaded.find(wrong, None)
+        assert "did you mean" not in caught.value.message
+
+
+def test_a_missing_experiment_is_said_to_be_missing() -> None:
+    with pytest.raises(InvalidArgument, match=r"^experiment_id: is missing; there are ben2_flux_fill, ") as caught:
+        experiments.load_catalogue(SHIPPED).find("", None)
+    assert [violation.field for violation in caught.value.violations] == ["experiment_id"]
 
 
 FEATURE = "experiments.0.features.0"

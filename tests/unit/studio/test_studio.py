@@ -30,7 +30,7 @@ from studio.request_guard import Door, is_own_page
 from studio.runs import Result, Task
 from studio.settings import Settings
 from studio.text import TEXTS, Words, plain
-from studio.uploads import Uploads
+from studio.uploads import Pages, Uploads
 
 ROOT = Path(__file__).parents[3]
 
@@ -158,7 +158,7 @@ async def test_the_door_refuses_sockets_of_other_pages_and_closed_paths() -> Non
         async def send(message: Any) -> None:
             sent.append(message)
 
-        await Door(inside, NO_UPLOADS)({"headers": [], **scope}, receive, send)
+        await Door(inside, NO_UPLOADS, Pages(1))({"headers": [], **scope}, receive, send)
         return [message.get("status", message.get("code")) for message in sent]
 
     headers = [(b"host", b"127.0.0.1:8501"), (b"origin", b"http://127.0.0.1:9000")]

@@ -9,7 +9,8 @@ PROTOC = $(BIN)/python -m grpc_tools.protoc -Iprotos -I$(SITE)
 
 .PHONY: help install system-deps image-deps protos baseline schema lint test test-fast test-processors test-images demo bench bench-compare docs images wheel release clean
 
-WORKERS ?= 2
+# One more than the cores of the smallest machine: many tests wait for processes, clocks and limits.
+WORKERS ?= 3
 PYTEST = $(BIN)/pytest --numprocesses $(WORKERS) --dist loadscope --no-loadscope-reorder
 
 TAG ?= demo

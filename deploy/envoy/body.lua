@@ -89,9 +89,10 @@ local BODIES = {
   {path = "^/v1/edits$", message = "EditRequest"},
   {path = "^/v1/edits%:stream$", message = "EditRequest"},
   {path = "^/v1/edits/[^/]+%:cancel$", message = "CancelEditRequest"},
+  {path = "^/v1/edits%:estimate$", message = "EditRequest"},
 }
 local FIELDS = {
-  EditRequest = {experiment_id = "value", input_image_base64 = "bytes", prompt = "value", feature_id = "value", negative_prompt = "value", steps = "value", guidance_scale = "value", strength = "value", seed = "value", profile = "Profile", mask_image_base64 = "bytes", mask_options = "MaskOptions", outpaint = "Outpaint", reference_images_base64 = "bytes", background = "Background", negative_scale = "value", output = "OutputOptions", postprocess = "Postprocess", preview_every = "value", request_id = "value", expand_prompt = "value", loras = "LoraUse"},
+  EditRequest = {experiment_id = "value", input_image_base64 = "bytes", prompt = "value", feature_id = "value", negative_prompt = "value", steps = "value", guidance_scale = "value", strength = "value", seed = "value", profile = "Profile", mask_image_base64 = "bytes", mask_options = "MaskOptions", outpaint = "Outpaint", reference_images_base64 = "bytes", background = "Background", negative_scale = "value", output = "OutputOptions", postprocess = "Postprocess", preview_every = "value", request_id = "value", expand_prompt = "value", loras = "LoraUse", n = "value"},
   CancelEditRequest = {request_id = "value"},
   MaskOptions = {subject = "MaskSubject", invert = "value", threshold = "value", fill_holes = "value", grow_px = "value", feather_px = "value"},
   Outpaint = {left = "value", right = "value", top = "value", bottom = "value", aspect = "value"},

@@ -24,6 +24,7 @@ from services.orchestrator.catalogue.experiments import (
 from services.orchestrator.request import mask_parameters
 from services.orchestrator.request.parameters import (
     MAX_PREVIEW_EVERY,
+    MAX_RESULTS,
     PROFILE_NUMBERS,
     automatic_negative_prompt,
     max_references,
@@ -61,6 +62,12 @@ def _general_specs(feature: Feature) -> Iterator[edit_pb2.ParameterSpec]:
     profiles = {name: profile_pb2.Profile.Name(number) for name, number in PROFILE_NUMBERS.items()}
     yield _choice("profile", profiles[own.profile or "balanced"], [*profiles.values()])
     yield _integer("seed", MAX_SEED, default=own.seed)
+    yield _spec(
+        "n",
+        edit_pb2.PARAMETER_TYPE_INTEGER,
+        default=_number(1),
+        range=edit_pb2.NumberRange(min=1, max=MAX_RESULTS),
+    )
     yield _integer("preview_every", MAX_PREVIEW_EVERY)
     yield _spec("loras", edit_pb2.PARAMETER_TYPE_MESSAGE)
     if feature.has(MaskStage) or feature.has(ExtendStage) or feature.has(SegmentStage):
@@ -222,6 +229,10 @@ _HELP = {
     "postprocess": (
         "후처리: 인물 가장자리의 색을 다듬고 다시 그린 영역의 색을 주변에 맞춥니다. OFF는 조금 더 빠릅니다.",
         "Refine the subject's edge colours and match the painted region's tone to its surroundings. OFF is faster.",
+    ),
+    "n": (
+        "한 번에 만들 결과의 수. 시드는 하나씩 커집니다.",
+        "Results to make, with the seeds seed, seed + 1 and so on.",
     ),
     "loras": (
         f"모델의 화풍이나 대상을 바꾸는 LoRA와 세기(-4~4). {MAX_LORAS}개까지 함께 쓸 수 있습니다.",

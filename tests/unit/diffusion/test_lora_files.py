@@ -276,7 +276,7 @@ def test_what_is_left_out_is_told_once_in_the_log_and_in_the_answers_that_use_it
 
 def test_a_whole_lora_gives_no_warning(tmp_path: Path) -> None:
     model = qwen_adapter(loras={"fast": LoraFile(lightning_file(tmp_path))})
-    assert model._network.loras.warnings("fast") == ()
+    assert model._network.loras.warnings("fast", ()) == ()
 
 
 def refusal(tensors: Tensors, folder: Path) -> str:

@@ -133,7 +133,6 @@ HELP: dict[str, str] = {
     "A LoRA of the server, and its strength (default 1); may be given three times.": (
         "서버의 LoRA와 세기(기본값 1). 세 개까지 쓸 수 있습니다."
     ),
-    "LoRAs: {names}": "LoRA: {names}",
     "Treatment of the area around the subject (Qwen). [default: the feature's]": (
         "피사체 주변을 처리하는 방법(Qwen). [기본값: 기능에 따름]"
     ),
@@ -414,6 +413,7 @@ MESSAGES: dict[str, str] = {
     ),
     "not available now: {services} not serving": "지금은 쓸 수 없습니다: {services} 서비스가 응답하지 않습니다",
     "for example: {prompt}": "예: {prompt}",
+    "LoRAs: {names}": "쓸 수 있는 LoRA: {names}",
     " (not available now)": " (지금은 쓸 수 없음)",
     "required": "필수",
     "default {value}": "기본값 {value}",

@@ -10,7 +10,7 @@ from imgedit.errors import FailedPrecondition, InvalidArgument
 from imgedit.inference.v1 import fill_pb2, qwen_edit_pb2
 from imgedit.v1 import profile_pb2
 from services.common import checks
-from services.common.loras import Scales, read_loras
+from services.common.checks import Scales, read_loras
 from services.common.settings import DiffusionSettings
 from services.diffusion.job_options import JobOptions, LoraUse
 

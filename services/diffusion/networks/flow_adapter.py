@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from services.common.loras import Scales
+from services.common.checks import Scales
 from services.diffusion.engine.adapter import Workload
 from services.diffusion.engine.region_steps import RegionSchedule, RegionSteps, equal_work
 from services.diffusion.job_options import LoraUse

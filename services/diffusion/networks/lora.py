@@ -15,7 +15,7 @@ import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
 
 from imgedit.errors import InternalError, InvalidArgument
-from services.common.loras import Scales, check_known
+from services.common.checks import Scales, check_known
 from services.diffusion.job_options import LoraUse
 from services.diffusion.networks.lora_cache import LoraCache, load_lora
 from services.diffusion.weights import lora_file

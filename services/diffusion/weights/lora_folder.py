@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imgedit.errors import FailedPrecondition, InvalidArgument, ModelLoadError
-from services.common.loras import Scales, check_known
+from services.common.checks import Scales, check_known
 from services.diffusion.job_options import LoraUse
 from services.diffusion.weights.lora_file import Target, check_lora, without_text_encoders
 

@@ -30,7 +30,7 @@ from imgedit.inference.v1 import (
 )
 from imgedit.v1 import lora_pb2, profile_pb2, progress_pb2
 from services.common import image_messages
-from services.common.loras import Scales
+from services.common.checks import Scales
 from services.orchestrator import metering
 from services.orchestrator.backends.stage_calls import StageCalls
 

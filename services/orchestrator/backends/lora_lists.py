@@ -14,7 +14,7 @@ import grpc
 
 from imgedit.inference.v1 import lora_pb2, lora_pb2_grpc
 from imgedit.v1 import lora_pb2 as public_pb2
-from services.common.loras import Scales, check_known
+from services.common.checks import Scales, check_known
 
 SERVICES = ("fill", "qwen_edit")
 WATCH_SECONDS = 1.0

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from imgedit.imaging.images import Picture
 from imgedit.imaging.pixels import Pixels
-from services.common.loras import Scales
+from services.common.checks import Scales
 from services.orchestrator.backends.clients import Backends, OnProgress
 from services.orchestrator.imaging.work_area import WorkPixels
 from services.orchestrator.request.parameters import EditParameters

@@ -11,7 +11,7 @@ from google.protobuf.struct_pb2 import Value
 
 from imgedit.v1 import edit_pb2, profile_pb2
 from services.common import checks
-from services.common.loras import MAX_LORAS
+from services.common.checks import MAX_LORAS
 from services.orchestrator.catalogue.experiments import (
     MAX_MASK_PX,
     MAX_SEED,

@@ -13,8 +13,8 @@ from typing import Literal
 from imgedit.errors import InvalidArgument
 from imgedit.v1 import edit_pb2, profile_pb2
 from services.common import checks, texts
+from services.common.checks import Scales, read_loras
 from services.common.interceptors import REQUEST_ID_PATTERN
-from services.common.loras import Scales, read_loras
 from services.orchestrator.catalogue.experiments import (
     MAX_SEED,
     ExtendStage,

@@ -90,16 +90,15 @@ def test_the_step_cache_of_another_job_needs_no_other_graph(name: str, graphs: l
     assert min(skipped) > 0
 
 
-def test_no_job_of_a_warm_size_needs_another_graph(graphs: list[Any]) -> None:
-    adapter = load_fill(checkpoint("FLUX.1-Fill-dev"), device="cpu", runtime=REGIONAL)
+def test_a_warm_size_runs_every_kind_of_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    adapter, seen = fill(), []
+    monkeypatch.setattr(
+        adapter,
+        "denoise",
+        lambda states: seen.append((len(states), states[0].width, states[0].height, states[0].negative is not None)),
+    )
     adapter.warm_sizes([(96, 64)], jobs=2)
-    warm = len(graphs)
-    assert warm >= 2
-    for changes in ({}, {"negative_prompt": "blurry"}):
-        states = [adapter.prepare(fill_spec(steps=2, seed=seed, **changes)) for seed in (1, 2)]
-        adapter.denoise(states[:1])
-        adapter.denoise([adapter.prepare(fill_spec(steps=2, seed=3, **changes)), states[1]])
-    assert len(graphs) == warm
+    assert seen == [(count, 96, 64, is_guided) for is_guided in (False, True) for count in (1, 2)]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import grpc
 from deploy.envoy.build import compile_protos
 from docs_tools.markdown import code, table, titled
 from docs_tools.protos import comments
-from imgedit.errors import MethodNotAllowed, RequestError, TryLater, UnsupportedMediaType, by_reason
+from imgedit.errors import ImgeditError, MethodNotAllowed, RequestError, TryLater, UnsupportedMediaType, by_reason
 
 HTTP = {
     grpc.StatusCode.INVALID_ARGUMENT: HTTPStatus.BAD_REQUEST,
@@ -27,7 +27,10 @@ HTTP = {
 }
 """The transcoder's HTTP status per code."""
 
-OF_THE_EDGE = {MethodNotAllowed: HTTPStatus.METHOD_NOT_ALLOWED, UnsupportedMediaType: HTTPStatus.UNSUPPORTED_MEDIA_TYPE}
+OF_THE_EDGE: dict[type[ImgeditError], HTTPStatus] = {
+    MethodNotAllowed: HTTPStatus.METHOD_NOT_ALLOWED,
+    UnsupportedMediaType: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+}
 """The HTTP status of the errors that the edge itself answers with."""
 
 SOURCE = "imgedit/v1/error_reason.proto"

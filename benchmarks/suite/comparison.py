@@ -1,4 +1,4 @@
-"""Two records side by side: the ratio of each figure, with its confidence interval."""
+"""Compare two records: the ratio of each figure, with its interval."""
 
 from __future__ import annotations
 
@@ -52,7 +52,10 @@ class Change:
         return self.after / self.before
 
     def verdict(self, tolerance: float = TOLERANCE) -> Verdict:
-        """Whether the change is real: the interval excludes 1 and the medians differ by more than the tolerance."""
+        """Whether the change is real.
+
+        Then the interval excludes 1, and the medians differ by more than the tolerance.
+        """
         if self.low is None or self.high is None:
             return "unsure"
         if self.low <= 1 <= self.high or abs(self.ratio - 1) <= tolerance:

@@ -49,7 +49,7 @@ def run(benchmark: str, options: tuple[str, ...], tell: Callable[[str], None]) -
             tell(f"{benchmark}: {line.rstrip()}")
     result = _object(last)
     if result is None and process.returncode == 0:
-        raise NoResult(f"benchmarks.{benchmark} ended with 0, but its last line is no JSON object: {last[:200]}")
+        raise NoResult(f"benchmarks.{benchmark} ended with 0, but its last line is not a JSON object: {last[:200]}")
     return process.returncode, result
 
 

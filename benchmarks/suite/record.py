@@ -17,7 +17,7 @@ NAMES = ("name", "system", "load", "deadlines", "megapixels", "max_pixels", "pol
 
 
 class RecordError(ValueError):
-    """A file that is no record.
+    """A file that is not a record.
 
     The message names the file and the fault.
     """
@@ -25,7 +25,10 @@ class RecordError(ValueError):
 
 @dataclass(frozen=True)
 class Measured:
-    """One benchmark: its result for each repeat that ended well, the exit codes of the others."""
+    """One benchmark.
+
+    results: of each repeat that ended well. failed: the exit codes of the others.
+    """
 
     benchmark: str
     results: list[dict[str, Any]] = field(default_factory=list)
@@ -34,7 +37,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Record:
-    """What `python -m benchmarks.suite` measured.
+    """The results of `python -m benchmarks.suite run`.
 
     commit: of the checkout, "-dirty" after it if files were changed. started: UTC, ISO 8601. machine:
     `benchmarks.machine.facts`.

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import grpc
-from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import DecodeError, Message
 
 from imgedit.errors import DeadlineExceeded, InvalidArgument, QueueFull
@@ -71,7 +70,7 @@ def bounded(parse: Callable[[bytes], T]) -> Callable[[bytes], T]:
     return parsed
 
 
-def _count(of: Descriptor, data: bytes, at: int, end: int, count: int) -> int:
+def _count(of: Any, data: bytes, at: int, end: int, count: int) -> int:
     """Add the values from `at` to `end`, in nested messages too, to `count`.
 
     Raises `InvalidArgument` for too many.

@@ -7,9 +7,10 @@ SITE = $(shell $(BIN)/python -c "import google.api, pathlib; print(pathlib.Path(
 PROTOS := $(sort $(wildcard protos/imgedit/v1/*.proto protos/imgedit/inference/v1/*.proto))
 PROTOC = $(BIN)/python -m grpc_tools.protoc -Iprotos -I$(SITE)
 
-.PHONY: help install system-deps image-deps protos baseline schema lint test test-fast test-processors test-images demo bench docs images wheel release clean
+.PHONY: help install system-deps image-deps protos baseline schema lint test test-fast test-processors test-images demo bench bench-compare docs images wheel release clean
 
-WORKERS ?= 2
+# One more than the cores of the smallest machine: many tests wait for processes, clocks and limits.
+WORKERS ?= 3
 PYTEST = $(BIN)/pytest --numprocesses $(WORKERS) --dist loadscope --no-loadscope-reorder
 
 TAG ?= demo
@@ -80,14 +81,11 @@ test-processors: install  ## Run the numerical tests with the instruction sets o
 demo: install  ## Start all services, edit the sample images, print the paths of the results.
 	$(BIN)/python -m demo
 
-bench: install  ## Run the benchmarks.
-	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m benchmarks.segmentation
-	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m benchmarks.crop
-	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m benchmarks.gguf
-	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m benchmarks.engine --seconds 300
-	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m benchmarks.memory
-	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m benchmarks.capacity
-	$(BIN)/python -m benchmarks.openai_api
+bench: install  ## Run the benchmarks into build/bench. REPEATS=3 for a comparison, QUICK=1 for a few minutes.
+	$(BIN)/python -m benchmarks.suite run --repeats $(or $(REPEATS),1) $(if $(QUICK),--quick)
+
+bench-compare: install  ## Compare two records of `make bench`: A=FILE B=FILE. Fails if a figure became worse.
+	$(BIN)/python -m benchmarks.suite compare $(A) $(B)
 
 docs: install  ## Build the manual as a site into build/site.
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

@@ -24,7 +24,6 @@ import itertools
 import json
 import math
 import os
-import platform
 import random
 import statistics
 import time
@@ -38,6 +37,7 @@ import simpy
 from benchmarks import fleet_run
 from benchmarks.autoscaler import FOLDER, Autoscaler, Rules
 from benchmarks.fleet import Fleet
+from benchmarks.machine import processor_name
 from benchmarks.replica import Durations, Edit, EngineReplica, LockReplica, Machine, Outcome, Replica
 
 POLICIES: dict[str, type[Replica]] = {"ours": EngineReplica, "lock": LockReplica}
@@ -250,13 +250,13 @@ def compare(options: argparse.Namespace) -> dict[str, Any]:
     predictions = [predict(run, seed) for seed in range(PREDICTIONS)]
     predicted = {name: statistics.median(row[name] for row in predictions) for name in measured}
     off = {name: predicted[name] / measured[name] - 1 for name in measured if measured[name]}
-    print(f"two real replicas on {machine_name()}, load average {os.getloadavg()[0]:.1f}:")
+    print(f"two real replicas on {processor_name()}, load average {os.getloadavg()[0]:.1f}:")
     print(f"  {len(run.outcomes)} edits in {run.seconds:.1f} s")
     for name, value in measured.items():
         print(f"  {name}: measured {value:.3f}, predicted {predicted[name]:.3f}, off by {off.get(name, 0.0):+.1%}")
     kinds = {f"{tokens} tokens": asdict(middle(takes)) for tokens, takes in by_tokens(run.outcomes).items()}
     return {
-        "machine": machine_name(),
+        "machine": processor_name(),
         "load_average": os.getloadavg()[0],
         "edits": len(run.outcomes),
         "overhead_seconds": run.overhead,
@@ -303,16 +303,6 @@ def by_tokens(outcomes: list[Outcome]) -> dict[int, list[Durations]]:
 def middle(takes: list[Durations]) -> Durations:
     """The median of each part."""
     return Durations(*(statistics.median(getattr(d, part) for d in takes) for part in ("prepare", "step", "decode")))
-
-
-def machine_name() -> str:
-    """The processor and the number of its cores."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    names = [text.partition(":")[2].strip() for text in lines if text.startswith("model name")]
-    return f"{names[0] if names else platform.processor()}, {os.cpu_count()} cores"
 
 
 if __name__ == "__main__":

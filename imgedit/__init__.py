@@ -5,6 +5,7 @@
     Mask, Outpaint, Output          values of three of these options
     EditResult                      a finished edit: its pictures, its seed, what was used
     EditStatus                      where an edit is: the answer of `get_edit`
+    EditEstimate                    how long an edit would take: the answer of `estimate`
     Progress, ManyProgress          what `on_progress` of `edit` and of `edit_many` is called with
     edit_request                    the API's own message, for `edit_stream` and `edit_batch`
     imgedit.errors                  every exception of a server
@@ -22,13 +23,14 @@ if TYPE_CHECKING:
     from imgedit.client import EditClient
     from imgedit.progress import Progress
     from imgedit.request import EditOptions, edit_request
-    from imgedit.result import EditResult, EditStatus, ManyProgress
+    from imgedit.result import EditEstimate, EditResult, EditStatus, ManyProgress
     from imgedit.sync_client import SyncEditClient
     from imgedit.values import Mask, Outpaint, Output
 
 __version__ = "0.1.0"
 __all__ = [
     "EditClient",
+    "EditEstimate",
     "EditOptions",
     "EditResult",
     "EditStatus",
@@ -44,6 +46,7 @@ __all__ = [
 
 _HOMES = {
     "EditClient": "imgedit.client",
+    "EditEstimate": "imgedit.result",
     "EditOptions": "imgedit.request",
     "EditResult": "imgedit.result",
     "EditStatus": "imgedit.result",

@@ -29,7 +29,7 @@ from imgedit.image_source import ImageSource, several
 from imgedit.keywords import accepting, check_keywords, refusing_unknown
 from imgedit.progress import OnProgress, listener
 from imgedit.request import EditOptions, check_options, edit_request
-from imgedit.result import EditResult, EditStatus, ManyProgress, status_of
+from imgedit.result import EditEstimate, EditResult, EditStatus, ManyProgress, combined, estimate_of, status_of
 from imgedit.retry import retried
 from imgedit.v1 import edit_pb2, edit_pb2_grpc
 
@@ -40,6 +40,7 @@ TARGET_VARIABLE = "IMGEDIT_TARGET"
 
 DEFAULT_TARGET = "127.0.0.1:50051"
 DEFAULT_TIMEOUT = 300.0
+DEFAULT_ESTIMATE_TIMEOUT = 30.0
 DEFAULT_RETRIES = 2
 DEFAULT_PARALLEL = 4
 
@@ -52,6 +53,8 @@ _OF_ALL = ("max_parallel", "timeout", "on_progress")
 """Arguments of `edit_many` that a single picture cannot have."""
 
 OnEvent = Callable[[edit_pb2.EditEvent], None]
+
+OnResult = Callable[[EditResult], None]
 
 OnManyProgress = Callable[[ManyProgress], None]
 
@@ -160,41 +163,53 @@ class EditClient:
         timeout: float | None = DEFAULT_TIMEOUT,
         on_event: OnEvent | None = None,
         on_progress: OnProgress | None = None,
+        on_result: OnResult | None = None,
         **options: Unpack[EditOptions],
     ) -> EditResult:
         """Edit one picture and return the result.
 
         `image` is the bytes or the path of a PNG, JPEG or WebP file, a file opened in binary mode, a PIL.Image or a
         NumPy array. `timeout` is in seconds. `on_event` is called with every report on the way (queued, stage,
-        progress, preview), `on_progress` with a `Progress` whenever it changes. If the edit is retried, both start
-        again. Raises the classes of `imgedit.errors`, and before anything is sent OSError for a file that cannot be
-        read, TypeError and ValueError for an argument at fault. Cancelling the task cancels the edit.
+        progress, preview), `on_progress` with a `Progress` whenever it changes, `on_result` with each of `n` results as
+        it finishes. If the edit is retried, they start again. Raises the classes of `imgedit.errors`, and before
+        anything is sent OSError for a file that cannot be read, TypeError and ValueError for an argument at fault.
+        Cancelling the task cancels the edit.
         """
         self._check_open()
         seconds("timeout", timeout)
         callback("on_event", on_event)
         callback("on_progress", on_progress)
+        callback("on_result", on_result)
         request = await asyncio.to_thread(edit_request, image, **options)
 
         async def attempt(left: float | None) -> EditResult:
             listeners = [on_event] if on_event else []
             listeners += [listener(on_progress)] if on_progress else []
-            return await self._edit(request, left, listeners)
+            return await self._edit(request, left, listeners, on_result)
 
         return await retried(attempt, retries=self._retries, timeout=timeout)
 
-    async def _edit(self, request: edit_pb2.EditRequest, timeout: float | None, listeners: list[OnEvent]) -> EditResult:
-        response: edit_pb2.EditResponse | None = None
+    async def _edit(
+        self,
+        request: edit_pb2.EditRequest,
+        timeout: float | None,
+        listeners: list[OnEvent],
+        on_result: OnResult | None,
+    ) -> EditResult:
+        responses: dict[int, edit_pb2.EditResponse] = {}
         # Read to the end, also after the result: leaving early would look like a cancelled call to the server.
         async for event in self.edit_stream(request, timeout=timeout):
             if event.HasField("result"):
-                response = event.result
+                responses[event.index] = event.result
+                if on_result is not None:
+                    on_result(EditResult(event.result))
             else:
                 for listen in listeners:
                     listen(event)
-        if response is None:
-            raise InternalError("the stream ended without a result; the server must send one")
-        return EditResult(response)
+        wanted = request.n or 1
+        if len(responses) != wanted:
+            raise InternalError(f"the stream ended with {len(responses)} of {wanted} results; the server must send all")
+        return EditResult(combined([responses[index] for index in sorted(responses)]))
 
     @accepting(EditOptions)
     async def edit_many(
@@ -315,6 +330,24 @@ class EditClient:
                 return await self._stub.GetEdit(request, timeout=left, metadata=_routed(request_id))
 
         return status_of(await retried(attempt, retries=self._retries, timeout=timeout))
+
+    @accepting(EditOptions)
+    async def estimate(
+        self, image: ImageSource, *, timeout: float | None = DEFAULT_ESTIMATE_TIMEOUT, **options: Unpack[EditOptions]
+    ) -> EditEstimate:
+        """How long an edit would take if it were sent now; nothing is edited.
+
+        The arguments are those of `edit`, and are checked as there. `timeout` is in seconds, for the estimate itself.
+        """
+        self._check_open()
+        seconds("timeout", timeout)
+        request = await asyncio.to_thread(edit_request, image, **options)
+
+        async def attempt(left: float | None) -> edit_pb2.EstimateEditResponse:
+            with self._translated():
+                return await self._stub.EstimateEdit(request, timeout=left)
+
+        return estimate_of(await retried(attempt, retries=self._retries, timeout=timeout))
 
     @refusing_unknown()
     async def experiments(self, *, timeout: float | None = 10.0) -> list[edit_pb2.Experiment]:

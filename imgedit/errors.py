@@ -207,7 +207,10 @@ class NotFound(RequestError):
 
     @classmethod
     def named(cls, field: str, description: str, resource: Resource, *, korean: str) -> Self:
-        """One field names a thing that does not exist; the description says which there are."""
+        """One field names a thing that does not exist.
+
+        The description says which there are.
+        """
         violations = [Violation(field, description)]
         return cls(f"{field}: {description}", korean=korean, violations=violations, resource=resource)
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from imgedit.arguments import UINT32
 from imgedit.batch import ENDINGS, Job
 
 SHOWN = 5
@@ -25,90 +27,131 @@ class PerImageError(ValueError):
     """A folder of masks or a file of prompts that does not fit the images."""
 
 
-def with_masks(jobs: Sequence[Job], masks: Path) -> list[Job]:
+def with_masks(jobs: Sequence[Job], masks: Path, *, recursive: bool) -> list[Job]:
     """Each job with its mask.
 
-    The file of the same name in `masks`, with any extension.
+    The file of the same name in `masks`, with any extension. recursive: look for surplus masks in subfolders, too.
 
-    Raises `PerPictureError` if an image has none or several.
+    Raises `PerImageError` that lists each picture without a mask or with several, and each mask without a picture.
     """
-    found = [(job, _masks_of(job, masks)) for job in jobs]
-    if missing := [job.name for job, files in found if not files]:
-        raise PerImageError(f"--masks: no mask in {masks} for {listed(missing)}; a mask has its picture's name")
-    if several := [job.name for job, files in found if len(files) > 1]:
-        raise PerImageError(f"--masks: more than one mask in {masks} for {listed(several)}")
-    return [_asking(job, {"mask": files[0]}) for job, files in found]
+    found = _masks_by_name(masks, recursive=recursive)
+    names = [_without_ending(job.name) for job in jobs]
+    missing = [job.name for job, name in zip(jobs, names, strict=True) if name not in found]
+    several = [job.name for job, name in zip(jobs, names, strict=True) if len(found[name]) > 1]
+    surplus = [_relative(file, masks) for name in sorted(set(found) - set(names)) for file in found[name]]
+    faults = [
+        *([f"no mask in {masks} for {', '.join(missing)}"] if missing else []),
+        *([f"more than one mask in {masks} for {', '.join(several)}"] if several else []),
+        *([f"no picture for the mask {', '.join(surplus)}"] if surplus else []),
+    ]
+    if faults:
+        raise PerImageError(f"--masks: {'; '.join(faults)}; a mask has its picture's name")
+    return [_asking(job, {"mask": found[name][0]}) for job, name in zip(jobs, names, strict=True)]
 
 
 def with_prompts(jobs: Sequence[Job], file: Path, *, has_prompt: bool) -> list[Job]:
     """Each job with its line of the CSV file.
 
     The first line names the columns: picture and prompt, optionally negative_prompt and seed. An empty field counts as
-    unset. has_prompt: images without a line use the command's prompt. Raises `PerPictureError`, which names the line.
+    unset. has_prompt: images without a line use the command's prompt.
+
+    Raises `PerImageError` that lists each fault with its line and column, or each image without a prompt.
     """
-    asked = _read(file)
-    names = {job.name for job in jobs}
-    if unknown := [f"{name} (line {line})" for name, (line, _) in asked.items() if name not in names]:
-        raise PerImageError(f"--prompts: the folder has no {listed(unknown)}")
-    if not has_prompt and (missing := [job.name for job in jobs if "prompt" not in _said(asked, job)]):
-        raise PerImageError(f"--prompts: no prompt for {listed(missing)}; --prompt is for those without a line")
-    return [_asking(job, _said(asked, job)) for job in jobs]
+    asked = _read(file, {job.name for job in jobs})
+    if not has_prompt and (missing := [job.name for job in jobs if "prompt" not in asked.get(job.name, {})]):
+        raise PerImageError(f"--prompts: no prompt for {', '.join(missing)}; --prompt is for those without a line")
+    return [_asking(job, asked.get(job.name, {})) for job in jobs]
 
 
-def _masks_of(job: Job, masks: Path) -> list[Path]:
-    base = masks / PurePosixPath(job.name)
-    inside = base.parent.iterdir() if base.parent.is_dir() else ()
-    return sorted(path for path in inside if path.stem == base.stem and path.suffix.lower() in ENDINGS)
+def _masks_by_name(masks: Path, *, recursive: bool) -> defaultdict[str, list[Path]]:
+    """The mask files by their path within the folder, without the ending."""
+    found: defaultdict[str, list[Path]] = defaultdict(list)
+    for path in sorted(masks.rglob("*") if recursive else masks.glob("*")):
+        if path.suffix.lower() in ENDINGS and not path.name.startswith(".") and path.is_file():
+            found[_without_ending(_relative(path, masks))].append(path)
+    return found
+
+
+def _relative(path: Path, folder: Path) -> str:
+    return path.relative_to(folder).as_posix()
+
+
+def _without_ending(name: str) -> str:
+    return PurePosixPath(name).with_suffix("").as_posix()
 
 
 def _asking(job: Job, own: dict[str, Any]) -> Job:
     return replace(job, own={**job.own, **own})
 
 
-def _said(asked: dict[str, tuple[int, dict[str, Any]]], job: Job) -> dict[str, Any]:
-    return asked[job.name][1] if job.name in asked else {}
-
-
-def _read(file: Path) -> dict[str, tuple[int, dict[str, Any]]]:
-    """The lines and their options, by image name."""
+def _read(file: Path, pictures: Set[str]) -> dict[str, dict[str, Any]]:
+    """The options of each line, by image name."""
     text = _text_of(file)
     header = text.partition("\n")[0]
     delimiter = max(DELIMITERS, key=header.count)
     reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    columns = [name.strip().lower() for name in reader.fieldnames or ()]
-    if "picture" not in columns or not set(columns) <= set(COLUMNS):
-        raise PerImageError(
-            f"--prompts: {file}:1: the first line must name columns of {', '.join(COLUMNS)}; it has {header.strip()!r}"
-        )
-    reader.fieldnames = columns
-    asked: dict[str, tuple[int, dict[str, Any]]] = {}
+    faults: list[str] = []
+    asked: dict[str, dict[str, Any]] = {}
+    lines: dict[str, int] = {}
     try:
+        reader.fieldnames = _columns(file, reader.fieldnames or ())
         for row in reader:
-            name, own = _of_row(file, reader.line_num, row)
-            if name in asked:
-                raise PerImageError(f"--prompts: {file}:{reader.line_num}: {name} is in line {asked[name][0]}, too")
-            asked[name] = (reader.line_num, own)
+            place = f"{file}:{reader.line_num}"
+            name, own, wrong = _of_row(place, row)
+            if name in lines:
+                wrong.append(f"{place}: column picture: {name} is in line {lines[name]}, too")
+            elif name and name not in pictures:
+                wrong.append(f"{place}: column picture: the folder has no {name}")
+            faults += wrong
+            lines.setdefault(name, reader.line_num)
+            asked[name] = own
     except csv.Error as error:
-        raise PerImageError(f"--prompts: {file}: after line {reader.line_num}: {error}") from None
+        faults.append(f"{file}: after line {reader.line_num}: {error}")
+    if faults:
+        raise PerImageError(f"--prompts: {'; '.join(faults)}")
     return asked
 
 
-def _of_row(file: Path, line: int, row: dict[str | None, str | list[str] | None]) -> tuple[str, dict[str, Any]]:
-    if None in row:
-        raise PerImageError(f"--prompts: {file}:{line}: more fields than columns; quote a text with a delimiter")
+def _columns(file: Path, given: Sequence[str]) -> list[str]:
+    """The names of the columns.
+
+    Raises `PerImageError` for an unknown, a second or a missing one.
+    """
+    columns = [name.strip().lower() for name in given]
+    faults = [
+        f"column {place} is {name!r}" + (", as is an earlier one" if name in COLUMNS else "")
+        for place, name in enumerate(columns, start=1)
+        if name not in COLUMNS or name in columns[: place - 1]
+    ]
+    if "picture" not in columns:
+        faults.append("no column is 'picture'")
+    if faults:
+        raise PerImageError(
+            f"--prompts: {file}:1: {'; '.join(faults)}; the first line must name columns of {', '.join(COLUMNS)}"
+        )
+    return columns
+
+
+def _of_row(place: str, row: dict[str | None, str | list[str] | None]) -> tuple[str, dict[str, Any], list[str]]:
+    """Name, options and faults of one line."""
+    faults: list[str] = []
+    if surplus := row.get(None):
+        columns = len(row) - 1
+        faults.append(
+            f"{place}: column {columns + 1}: the first line names {columns} columns, this one has "
+            f"{columns + len(surplus)} fields; quote a text with a delimiter"
+        )
     said = {key: value.strip() for key, value in row.items() if key and isinstance(value, str) and value.strip()}
     if "picture" not in said:
-        raise PerImageError(f"--prompts: {file}:{line}: names no picture")
-    own: dict[str, Any] = {}
-    if "prompt" in said:
-        own["prompt"] = said["prompt"]
-    if "negative_prompt" in said:
-        own["negative_prompt"] = said["negative_prompt"]
+        faults.append(f"{place}: column picture: is empty")
+    own: dict[str, Any] = {name: said[name] for name in ("prompt", "negative_prompt") if name in said}
     if "seed" in said:
-        if not said["seed"].isascii() or not said["seed"].isdigit() or int(said["seed"][:11]) >= 2**32:
-            raise PerImageError(f"--prompts: {file}:{line}: seed must be 0 to {2**32 - 1}, is {said['seed'][:40]!r}")
-        own["seed"] = int(said["seed"])
-    return PurePosixPath(said["picture"].replace("\\", "/")).as_posix(), own
+        if said["seed"].isascii() and said["seed"].isdigit() and int(said["seed"][:11]) <= UINT32[1]:
+            own["seed"] = int(said["seed"])
+        else:
+            faults.append(f"{place}: column seed: must be 0 to {UINT32[1]}, is {said['seed'][:40]!r}")
+    name = said.get("picture", "").replace("\\", "/")
+    return PurePosixPath(name).as_posix() if name else "", own, faults
 
 
 def _text_of(file: Path) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from imgedit.v1 import edit_pb2
@@ -44,13 +44,38 @@ OnProgress = Callable[[Progress], None]
 
 
 def listener(on_progress: OnProgress) -> Callable[[edit_pb2.EditEvent], None]:
-    """An event listener that reports every change to `on_progress`."""
-    now = Progress()
+    """An event listener that reports every change to `on_progress`.
+
+    Several results are reported together.
+    """
+    results: dict[int, Progress] = {0: Progress()}
+    told = Progress()
 
     def listen(event: edit_pb2.EditEvent) -> None:
-        nonlocal now
-        before, now = now, now.after(event)
-        if now != before:
-            on_progress(now)
+        nonlocal told
+        before = results.get(event.index, results[0] if event.index else Progress())
+        results[event.index] = before.after(event)
+        now = together(list(results.values()))
+        if now != told:
+            told = now
+            on_progress(told)
 
     return listen
+
+
+def together(results: Sequence[Progress]) -> Progress:
+    """The progress of several results.
+
+    The stage of the last, the steps of all at that stage, and the latest end.
+    """
+    last = min(results, key=lambda one: one.index)
+    there = [one for one in results if one.index == last.index]
+    waiting = [one.waiting for one in there if one.waiting is not None]
+    ends = [one.eta_seconds for one in there if one.eta_seconds is not None]
+    return replace(
+        last,
+        step=sum(one.step for one in there),
+        steps=sum(one.steps for one in there),
+        waiting=min(waiting) if len(waiting) == len(there) else None,
+        eta_seconds=max(ends) if ends else None,
+    )

@@ -35,6 +35,7 @@ class EditOptions(_RequiredOptions, total=False):
     guidance_scale: how strongly the prompt is followed, 1.0 to 15.0.
     strength: how far the result may go from the picture, 0.0 to 1.0.
     seed: 0 to 2**32 - 1; the same seed gives the same picture. Unset = the feature's own, or drawn; returned.
+    n: results to make, 1 to 4, with the seeds seed, seed + 1 and so on; `results` of the result has all.
     profile: "fast", "balanced" or "high": speed against quality. Sets steps, guidance and strength where unset.
     mask: a picture of what to repaint: white, of the picture's size. Unset = what BEN2 finds.
     mask_options: an `imgedit.Mask`: subject, invert, threshold, fill_holes, grow_px, feather_px.
@@ -56,6 +57,7 @@ class EditOptions(_RequiredOptions, total=False):
     guidance_scale: float | None
     strength: float | None
     seed: int | None
+    n: int | None
     profile: Profile | None
     mask: ImageSource | None
     mask_options: Mask | edit_pb2.MaskOptions | None
@@ -115,6 +117,7 @@ def _without_pictures(options: EditOptions) -> edit_pb2.EditRequest:
         guidance_scale=number("guidance_scale", options.get("guidance_scale"), "usually 1.0 to 15.0"),
         strength=number("strength", options.get("strength"), "0.0 to 1.0"),
         seed=whole("seed", options.get("seed"), f"0 to {UINT32[1]}", UINT32),
+        n=whole("n", options.get("n"), "1 to 4"),
         profile=label("PROFILE", profile),
         mask_options=_sent("mask_options", options.get("mask_options"), Mask, edit_pb2.MaskOptions),
         background=label("BACKGROUND", background),

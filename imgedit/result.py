@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -86,6 +86,11 @@ class EditResult:
             raise ValueError(f"{path}: the result is a {self.format} file; its name must end in {endings}{other}")
         output_files.write_whole(path, self.output_image)
         return path
+
+    @property
+    def results(self) -> list[EditResult]:
+        """All results of the request in the order of their seeds; the first is this one."""
+        return [EditResult(single) for single in single_results(self.message)]
 
     @property
     def format(self) -> str:
@@ -187,6 +192,19 @@ class EditStatus:
 
 
 @dataclass(frozen=True)
+class EditEstimate:
+    """The expected course of an edit that began now.
+
+    seconds: until its result; queue_seconds: of these, the wait for the model services. None = not known yet.
+    queue_position: jobs ahead of it there.
+    """
+
+    seconds: float | None
+    queue_seconds: float | None
+    queue_position: int
+
+
+@dataclass(frozen=True)
 class ManyProgress:
     """How many edits of many have ended, and how many of these failed."""
 
@@ -217,6 +235,46 @@ def status_of(found: edit_pb2.GetEditResponse) -> EditStatus:
         progress=progress if state in ("queued", "running") else None,
         result=EditResult(found.result) if found.HasField("result") else None,
         error=in_python(from_status(found.error)) if found.HasField("error") else None,
+    )
+
+
+def combined(responses: Sequence[edit_pb2.EditResponse]) -> edit_pb2.EditResponse:
+    """The response of a request, from the response of each result.
+
+    Changes the first response.
+    """
+    first = responses[0]
+    for response in responses[1:]:
+        first.further_results.add(output_image=response.output_image, seed=response.seed)
+    first.elapsed_time = max(response.elapsed_time for response in responses)
+    warnings = list(dict.fromkeys(warning for response in responses for warning in response.warnings))
+    first.ClearField("warnings")
+    first.warnings.extend(warnings)
+    return first
+
+
+def single_results(response: edit_pb2.EditResponse) -> Iterator[edit_pb2.EditResponse]:
+    """A response for each result of a request, in the order of their seeds."""
+    if not response.further_results:
+        yield response
+        return
+    first = edit_pb2.EditResponse()
+    first.CopyFrom(response)
+    first.ClearField("further_results")
+    yield first
+    for further in response.further_results:
+        single = edit_pb2.EditResponse()
+        single.CopyFrom(first)
+        single.output_image, single.seed, single.effective.seed = further.output_image, further.seed, further.seed
+        yield single
+
+
+def estimate_of(found: edit_pb2.EstimateEditResponse) -> EditEstimate:
+    """EstimateEdit's response as an `EditEstimate`."""
+    return EditEstimate(
+        seconds=found.seconds if found.HasField("seconds") else None,
+        queue_seconds=found.queue_seconds if found.HasField("queue_seconds") else None,
+        queue_position=found.queue_position,
     )
 
 

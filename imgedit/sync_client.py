@@ -15,6 +15,7 @@ from imgedit.arguments import seconds
 from imgedit.channels import check_process
 from imgedit.client import (
     CLOSED,
+    DEFAULT_ESTIMATE_TIMEOUT,
     DEFAULT_PARALLEL,
     DEFAULT_TIMEOUT,
     CancelOutcome,
@@ -22,13 +23,14 @@ from imgedit.client import (
     EditClient,
     OnEvent,
     OnManyProgress,
+    OnResult,
 )
 from imgedit.errors import DeadlineExceeded
 from imgedit.image_source import ImageSource
 from imgedit.keywords import accepting, refusing_unknown
 from imgedit.progress import OnProgress
 from imgedit.request import EditOptions
-from imgedit.result import EditResult, EditStatus
+from imgedit.result import EditEstimate, EditResult, EditStatus
 from imgedit.v1 import edit_pb2
 
 T = TypeVar("T")
@@ -98,14 +100,18 @@ class SyncEditClient:
         timeout: float | None = DEFAULT_TIMEOUT,
         on_event: OnEvent | None = None,
         on_progress: OnProgress | None = None,
+        on_result: OnResult | None = None,
         **options: Unpack[EditOptions],
     ) -> EditResult:
         """Edit one picture and return the result, as `EditClient.edit`.
 
         `image` is the bytes or the path of a PNG, JPEG or WebP file, a file opened in binary mode, a PIL.Image or a
-        NumPy array. `timeout` is in seconds. `on_event` and `on_progress` are called on the client's thread.
+        NumPy array. `timeout` is in seconds. `on_event`, `on_progress` and `on_result` are called on the client's
+        thread.
         """
-        work = self._client.edit(image, timeout=timeout, on_event=on_event, on_progress=on_progress, **options)
+        work = self._client.edit(
+            image, timeout=timeout, on_event=on_event, on_progress=on_progress, on_result=on_result, **options
+        )
         return self._run(work, timeout)
 
     @accepting(EditOptions)
@@ -151,6 +157,13 @@ class SyncEditClient:
     def get_edit(self, request_id: str, *, timeout: float | None = 10.0) -> EditStatus:
         """`EditClient.get_edit`."""
         return self._run(self._client.get_edit(request_id, timeout=timeout), timeout)
+
+    @accepting(EditOptions)
+    def estimate(
+        self, image: ImageSource, *, timeout: float | None = DEFAULT_ESTIMATE_TIMEOUT, **options: Unpack[EditOptions]
+    ) -> EditEstimate:
+        """`EditClient.estimate`."""
+        return self._run(self._client.estimate(image, timeout=timeout, **options), timeout)
 
     @refusing_unknown()
     def experiments(self, *, timeout: float | None = 10.0) -> list[edit_pb2.Experiment]:

@@ -92,6 +92,7 @@ def _button(words: Words, form: Form, edit_form: EditForm, *, is_busy: bool) -> 
 
 def _advanced(words: Words, form: Form, options: dict[str, Any]) -> None:
     previews, output = form.take("preview_every"), form.take("output")
+    form.take("n")  # a result has "other seeds" instead
     if previews is not None:
         options["preview_every"] = max(1, round(options.get("steps", 28) / PREVIEWS))
     rest = [spec for spec in form.rest() if spec.name in EDIT_OPTIONS]  # a newer server may know more than this client

@@ -32,7 +32,8 @@ class TooMuch(Exception):
 def address_of(scope: Mapping[str, Any]) -> str:
     """The address of an ASGI connection; "" = unknown.
 
-    Of IPv6 the /64 network, since one line has all of it. Behind a proxy uvicorn replaces it by X-Forwarded-For, if the variable FORWARDED_ALLOW_IPS names the proxy.
+    Of IPv6 the /64 network, since one line has all of it. Behind a proxy uvicorn replaces it by X-Forwarded-For, if the
+    variable FORWARDED_ALLOW_IPS names the proxy.
     """
     host = (scope.get("client") or ("",))[0]
     try:

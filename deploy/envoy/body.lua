@@ -90,11 +90,12 @@ local ROUTES = {
   {verb = "POST", path = "^/v1/edits%:stream$", message = "EditRequest", has_body = true},
   {verb = "POST", path = "^/v1/edits/[^/]+%:cancel$", message = "CancelEditRequest", bound = "request_id", has_body = true},
   {verb = "GET", path = "^/v1/edits/[^/]+$", message = "GetEditRequest", bound = "request_id"},
+  {verb = "POST", path = "^/v1/edits%:estimate$", message = "EditRequest", has_body = true},
   {verb = "GET", path = "^/api/image_editing/experiments$", message = "ListExperimentsRequest"},
   {verb = "GET", path = "^/v1/experiments$", message = "ListExperimentsRequest"},
 }
 local FIELDS = {
-  EditRequest = {experiment_id = "value", input_image_base64 = "bytes", prompt = "value", feature_id = "value", negative_prompt = "value", steps = "value", guidance_scale = "value", strength = "value", seed = "value", profile = "Profile", mask_image_base64 = "bytes", mask_options = "MaskOptions", outpaint = "Outpaint", reference_images_base64 = "bytes", background = "Background", negative_scale = "value", output = "OutputOptions", postprocess = "Postprocess", preview_every = "value", request_id = "value", expand_prompt = "value"},
+  EditRequest = {experiment_id = "value", input_image_base64 = "bytes", prompt = "value", feature_id = "value", negative_prompt = "value", steps = "value", guidance_scale = "value", strength = "value", seed = "value", profile = "Profile", mask_image_base64 = "bytes", mask_options = "MaskOptions", outpaint = "Outpaint", reference_images_base64 = "bytes", background = "Background", negative_scale = "value", output = "OutputOptions", postprocess = "Postprocess", preview_every = "value", request_id = "value", expand_prompt = "value", n = "value"},
   CancelEditRequest = {request_id = "value"},
   GetEditRequest = {request_id = "value"},
   ListExperimentsRequest = {page_size = "value", page_token = "value"},

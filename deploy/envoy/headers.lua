@@ -100,6 +100,8 @@ local CALLS = {
   {path = "^/v1/edits/[^/]+%:cancel$", rpc = "/imgedit.v1.EditService/CancelEdit"},
   {path = "^/imgedit%.v1%.EditService/CancelEdit$", rpc = "/imgedit.v1.EditService/CancelEdit"},
   {path = "^/imgedit%.v1%.EditService/GetEdit$", rpc = "/imgedit.v1.EditService/GetEdit"},
+  {path = "^/v1/edits%:estimate$", rpc = "/imgedit.v1.EditService/EstimateEdit"},
+  {path = "^/imgedit%.v1%.EditService/EstimateEdit$", rpc = "/imgedit.v1.EditService/EstimateEdit"},
   {path = "^/imgedit%.v1%.EditService/ListExperiments$", rpc = "/imgedit.v1.EditService/ListExperiments"},
 }
 

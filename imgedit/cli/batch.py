@@ -88,7 +88,7 @@ def batch(
     options["output"] = output_options(ending, quality)
     found = _jobs(folder, out_folder, recursive, ending)
     try:
-        found = _with_own(found, masks, prompts, options)
+        found = _with_own(found, masks, prompts, options, recursive=recursive)
     except (PerImageError, OSError) as error:
         fail(message(error))
     inputs = list(given_files(options))
@@ -112,13 +112,15 @@ def batch(
     raise typer.Exit(run.exit_code)
 
 
-def _with_own(found: list[Job], masks: Path | None, prompts: Path | None, options: EditOptions) -> list[Job]:
+def _with_own(
+    found: list[Job], masks: Path | None, prompts: Path | None, options: EditOptions, *, recursive: bool
+) -> list[Job]:
     """The jobs with their own options."""
     if masks is not None:
         if options.get("mask") is not None:
             raise PerImageError("--mask and --masks do not go together: one mask for all, or one for each")
         need_folder(masks, "--masks")
-        found = with_masks(found, masks)
+        found = with_masks(found, masks, recursive=recursive)
     return found if prompts is None else with_prompts(found, prompts, has_prompt=bool(options.get("prompt")))
 
 

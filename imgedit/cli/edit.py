@@ -22,6 +22,7 @@ from imgedit.cli.console import (
     is_json,
     message,
     need_file,
+    out,
     plain,
     print_json,
     print_path,
@@ -33,6 +34,7 @@ from imgedit.cli.outputs import STANDARD, Force
 from imgedit.client import DEFAULT_TIMEOUT
 from imgedit.errors import ImgeditError
 from imgedit.progress import Progress
+from imgedit.request import EditOptions
 from imgedit.result import EditResult
 
 
@@ -51,6 +53,12 @@ def edit(
             "next free NAME.edited-2.png …; for -, standard output]",
         ),
     ] = None,
+    n: Annotated[
+        int | None,
+        typer.Option(
+            "--n", help="Results to make, with one seed after the other; the second is OUTPUT-2.", min=1, max=4
+        ),
+    ] = None,
     format: Annotated[
         Literal["png", "jpeg", "webp"] | None,
         typer.Option(help="Format of a result on standard output. [default: png]"),
@@ -59,6 +67,9 @@ def edit(
     cutout: Annotated[Path | None, typer.Option(help="Also write the subject without background here (PNG).")] = None,
     mask_output: Annotated[Path | None, typer.Option(help="Also write the composite's mask alpha here (PNG).")] = None,
     force: Force = False,
+    estimate: Annotated[
+        bool, typer.Option("--estimate", help="Only print how long the edit would take; edit nothing.")
+    ] = False,
     timeout: Annotated[float, typer.Option(help="Longest wait, in seconds.", min=0.1)] = DEFAULT_TIMEOUT,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object: what was made and used, or the error.")
@@ -72,18 +83,23 @@ def edit(
     other existing file only after a question or with --force.
     """
     options = ask()
+    options["n"] = n
     if is_folder(image):
         hint = shlex.join(["imgedit", "batch", str(image), "--out"])
         fail(say("{path} is a folder; `{hint} DIR` edits every picture in it", path=image, hint=hint))
+    if estimate:
+        _estimate(connect, image, options, timeout)
+        return
     output = _output(image, output)
     ending = _ending(output, format)
+    paths = _paths(output, n or 1)
     for path in (cutout, mask_output):
         if path and path.suffix.lower() != ".png":
             fail(say("cannot write {path}: cut-out and mask are PNG files, so the name must end in .png", path=path))
     inputs = [*([] if image == STANDARD else [image]), *given_files(options)]
     for file in inputs:
         need_file(file)
-    _settle([path for path in (output, cutout, mask_output) if path], inputs, force=force)
+    _settle([*paths, *(path for path in (cutout, mask_output) if path)], inputs, force=force)
     options["output"] = output_options(ending, quality, has_cutout=bool(cutout), has_mask=bool(mask_output))
     picture = outputs.read_standard_input() if image == STANDARD else image
     with connect().open() as client, _bar(quiet) as bar:
@@ -96,7 +112,31 @@ def edit(
         except OSError as error:
             bar.stop()
             fail(message(error))
-    _deliver(result, output, cutout, mask_output)
+    _deliver(result, paths, cutout, mask_output)
+
+
+def _estimate(connect: Connect, image: Path, options: EditOptions, timeout: float) -> None:
+    """Print how long the edit would take."""
+    for file in [*([] if image == STANDARD else [image]), *given_files(options)]:
+        need_file(file)
+    picture = outputs.read_standard_input() if image == STANDARD else image
+    with connect().open() as client:
+        try:
+            found = client.estimate(picture, timeout=timeout, **options)
+        except ImgeditError as error:
+            fail_with(error)
+        except OSError as error:
+            fail(message(error))
+    if is_json():
+        print_json(vars(found))
+        return
+    if found.seconds is None or found.queue_seconds is None:
+        text = say("not known yet: the server has done no such edit since its start")
+    else:
+        text = say("about {seconds:.1f} s", seconds=found.seconds)
+    if found.queue_position:
+        text += say("; jobs ahead of it: {jobs}", jobs=found.queue_position)
+    out.print(text, highlight=False)
 
 
 def _output(image: Path, output: Path | None) -> Path:
@@ -104,6 +144,14 @@ def _output(image: Path, output: Path | None) -> Path:
     if output is None:
         return STANDARD if image == STANDARD else outputs.free_name(image.with_name(f"{image.stem}.edited.png"))
     return output
+
+
+def _paths(output: Path, n: int) -> list[Path]:
+    """Where each of n results goes."""
+    if n > 1 and output == STANDARD:
+        raise typer.BadParameter("--n above 1 and a result on standard output do not go together; name a file by -o")
+    further = (output.with_name(f"{output.stem}-{number}{output.suffix}") for number in range(2, n + 1))
+    return [output, *further]
 
 
 def _ending(output: Path, format: Literal["png", "jpeg", "webp"] | None) -> str:
@@ -129,14 +177,17 @@ def _settle(paths: list[Path], inputs: list[Path], *, force: bool) -> None:
     outputs.settle(files, inputs, force=force)
 
 
-def _deliver(result: EditResult, output: Path, cutout: Path | None, mask: Path | None) -> None:
+def _deliver(result: EditResult, paths: list[Path], cutout: Path | None, mask: Path | None) -> None:
     """Write the results and say what was made."""
+    output, results = paths[0], result.results
     files = {} if output == STANDARD else {"output": (output, result.output_image)}
+    further = list(zip(paths[1:], results[1:], strict=True))
     if cutout and result.background_removed_image:
         files["cutout"] = (cutout, result.background_removed_image)
     if mask:
         files["mask"] = (mask, result.mask_image)
-    faults = [fault for path, data in files.values() if (fault := outputs.written(path, data))]
+    wanted = [*files.values(), *((path, single.output_image) for path, single in further)]
+    faults = [fault for path, data in wanted if (fault := outputs.written(path, data))]
     for warning in result.warnings:
         err.print(f"[yellow]warning:[/] {plain(warning)}", soft_wrap=True)
     if output == STANDARD:
@@ -144,13 +195,17 @@ def _deliver(result: EditResult, output: Path, cutout: Path | None, mask: Path |
     if faults:
         fail("; ".join(faults))
     if is_json():
-        print_json({**{name: str(path) for name, (path, _) in files.items()}, **_used(result)})
+        others = [{"output": str(path), "seed": single.seed} for path, single in further]
+        said = {name: str(path) for name, (path, _) in files.items()} | ({"further": others} if others else {})
+        print_json({**said, **_used(result)})
         return
     timings = ", ".join(f"{timing.name} {timing.seconds:.2f} s" for timing in result.stage_timings)
-    summary = f"seed {result.seed} · {result.width}x{result.height} · {result.elapsed_time:.2f} s ({timings})"
+    seeds = ", ".join(str(single.seed) for single in results)
+    summary = f"seed {seeds} · {result.width}x{result.height} · {result.elapsed_time:.2f} s ({timings})"
     err.print(summary, soft_wrap=True)
-    if output != STANDARD:
-        print_path(output)
+    for path in paths:
+        if path != STANDARD:
+            print_path(path)
 
 
 def _used(result: EditResult) -> dict[str, Any]:

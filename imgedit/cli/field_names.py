@@ -19,6 +19,7 @@ OPTIONS = {
     "guidance_scale": "--guidance-scale",
     "strength": "--strength",
     "seed": "--seed",
+    "n": "--n",
     "profile": "--profile",
     "background": "--background",
     "postprocess": "--postprocess",

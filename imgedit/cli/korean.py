@@ -101,6 +101,9 @@ HELP: dict[str, str] = {
         "결과 파일. 확장자가 형식을 정합니다. -는 표준 출력입니다. [기본값: NAME.edited.png, 이미 있으면 "
         "NAME.edited-2.png …, 입력이 -이면 표준 출력]"
     ),
+    "Results to make, with one seed after the other; the second is OUTPUT-2.": (
+        "만들 결과의 수. 시드는 하나씩 커지고, 두 번째 파일은 OUTPUT-2입니다."
+    ),
     "Format of a result on standard output. [default: png]": "표준 출력으로 보낼 결과의 형식. [기본값: png]",
     "Quality of a JPEG (default 95) or WebP (default lossless), 1 to 100.": (
         "JPEG(기본 95) 또는 WebP(기본 무손실)의 품질, 1~100."
@@ -108,6 +111,7 @@ HELP: dict[str, str] = {
     "Also write the subject without background here (PNG).": "배경을 제거한 이미지도 이 파일에 씁니다(PNG).",
     "Also write the composite's mask alpha here (PNG).": "합성에 쓴 마스크도 이 파일에 씁니다(PNG).",
     "Overwrite existing files without a question.": "이미 있는 파일을 묻지 않고 덮어씁니다.",
+    "Only print how long the edit would take; edit nothing.": "편집하지 않고 예상 시간만 보여 줍니다.",
     "Longest wait, in seconds.": "최대 대기 시간(초).",
     "Print one JSON object: what was made and used, or the error.": (
         "결과와 사용된 값 또는 오류를 JSON 객체 하나로 출력합니다."
@@ -423,6 +427,11 @@ MESSAGES: dict[str, str] = {
     "standard input is a terminal; write a picture to it, or name a file": (
         "표준 입력이 터미널입니다. 이미지를 표준 입력으로 보내거나 파일을 지정하세요"
     ),
+    "not known yet: the server has done no such edit since its start": (
+        "아직 모릅니다. 서버가 시작한 뒤로 이런 편집을 한 적이 없습니다"
+    ),
+    "about {seconds:.1f} s": "약 {seconds:.1f}초",
+    "; jobs ahead of it: {jobs}": ", 앞에 기다리는 작업 {jobs}개",
     "no picture came from standard input": "표준 입력으로 들어온 이미지가 없습니다",
     "more than {most} MiB came from standard input": "표준 입력이 {most} MiB를 넘습니다",
     "a picture is not written to a terminal; name a file by -o, or send the output on": (

@@ -43,6 +43,7 @@ _NOT_KEPT = (
     "negative_prompt",
     "request_id",
     "preview_every",
+    "n",
 )
 _PACKET_START, _PACKET_END = re.compile(rb"<x:xmpmeta[ >]"), b"</x:xmpmeta>"
 _NOT_PLAIN = re.compile("[<\x7f-\x9f\ufffe\uffff]")

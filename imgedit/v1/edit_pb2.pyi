@@ -129,7 +129,7 @@ PARAMETER_TYPE_ENUM: ParameterType
 PARAMETER_TYPE_BOOLEAN: ParameterType
 
 class EditRequest(_message.Message):
-    __slots__ = ("experiment_id", "input_image", "prompt", "feature_id", "negative_prompt", "steps", "guidance_scale", "strength", "seed", "profile", "mask_image", "mask_options", "outpaint", "reference_images", "background", "negative_scale", "output", "postprocess", "preview_every", "request_id", "expand_prompt")
+    __slots__ = ("experiment_id", "input_image", "prompt", "feature_id", "negative_prompt", "steps", "guidance_scale", "strength", "seed", "profile", "mask_image", "mask_options", "outpaint", "reference_images", "background", "negative_scale", "output", "postprocess", "preview_every", "request_id", "expand_prompt", "n")
     EXPERIMENT_ID_FIELD_NUMBER: _ClassVar[int]
     INPUT_IMAGE_FIELD_NUMBER: _ClassVar[int]
     PROMPT_FIELD_NUMBER: _ClassVar[int]
@@ -151,6 +151,7 @@ class EditRequest(_message.Message):
     PREVIEW_EVERY_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     EXPAND_PROMPT_FIELD_NUMBER: _ClassVar[int]
+    N_FIELD_NUMBER: _ClassVar[int]
     experiment_id: str
     input_image: bytes
     prompt: str
@@ -172,7 +173,8 @@ class EditRequest(_message.Message):
     preview_every: int
     request_id: str
     expand_prompt: bool
-    def __init__(self, experiment_id: _Optional[str] = ..., input_image: _Optional[bytes] = ..., prompt: _Optional[str] = ..., feature_id: _Optional[str] = ..., negative_prompt: _Optional[str] = ..., steps: _Optional[int] = ..., guidance_scale: _Optional[float] = ..., strength: _Optional[float] = ..., seed: _Optional[int] = ..., profile: _Optional[_Union[_profile_pb2.Profile, str]] = ..., mask_image: _Optional[bytes] = ..., mask_options: _Optional[_Union[MaskOptions, _Mapping]] = ..., outpaint: _Optional[_Union[Outpaint, _Mapping]] = ..., reference_images: _Optional[_Iterable[bytes]] = ..., background: _Optional[_Union[Background, str]] = ..., negative_scale: _Optional[float] = ..., output: _Optional[_Union[OutputOptions, _Mapping]] = ..., postprocess: _Optional[_Union[Postprocess, str]] = ..., preview_every: _Optional[int] = ..., request_id: _Optional[str] = ..., expand_prompt: _Optional[bool] = ...) -> None: ...
+    n: int
+    def __init__(self, experiment_id: _Optional[str] = ..., input_image: _Optional[bytes] = ..., prompt: _Optional[str] = ..., feature_id: _Optional[str] = ..., negative_prompt: _Optional[str] = ..., steps: _Optional[int] = ..., guidance_scale: _Optional[float] = ..., strength: _Optional[float] = ..., seed: _Optional[int] = ..., profile: _Optional[_Union[_profile_pb2.Profile, str]] = ..., mask_image: _Optional[bytes] = ..., mask_options: _Optional[_Union[MaskOptions, _Mapping]] = ..., outpaint: _Optional[_Union[Outpaint, _Mapping]] = ..., reference_images: _Optional[_Iterable[bytes]] = ..., background: _Optional[_Union[Background, str]] = ..., negative_scale: _Optional[float] = ..., output: _Optional[_Union[OutputOptions, _Mapping]] = ..., postprocess: _Optional[_Union[Postprocess, str]] = ..., preview_every: _Optional[int] = ..., request_id: _Optional[str] = ..., expand_prompt: _Optional[bool] = ..., n: _Optional[int] = ...) -> None: ...
 
 class MaskOptions(_message.Message):
     __slots__ = ("subject", "invert", "threshold", "fill_holes", "grow_px", "feather_px")
@@ -238,6 +240,16 @@ class GetEditResponse(_message.Message):
     error: _status_pb2.Status
     def __init__(self, request_id: _Optional[str] = ..., state: _Optional[_Union[EditState, str]] = ..., queued: _Optional[_Union[_progress_pb2.Queued, _Mapping]] = ..., stage: _Optional[_Union[StageStarted, _Mapping]] = ..., progress: _Optional[_Union[StageProgress, _Mapping]] = ..., result: _Optional[_Union[EditResponse, _Mapping]] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ...) -> None: ...
 
+class EstimateEditResponse(_message.Message):
+    __slots__ = ("seconds", "queue_seconds", "queue_position")
+    SECONDS_FIELD_NUMBER: _ClassVar[int]
+    QUEUE_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    QUEUE_POSITION_FIELD_NUMBER: _ClassVar[int]
+    seconds: float
+    queue_seconds: float
+    queue_position: int
+    def __init__(self, seconds: _Optional[float] = ..., queue_seconds: _Optional[float] = ..., queue_position: _Optional[int] = ...) -> None: ...
+
 class Outpaint(_message.Message):
     __slots__ = ("left", "right", "top", "bottom", "aspect")
     LEFT_FIELD_NUMBER: _ClassVar[int]
@@ -253,7 +265,7 @@ class Outpaint(_message.Message):
     def __init__(self, left: _Optional[int] = ..., right: _Optional[int] = ..., top: _Optional[int] = ..., bottom: _Optional[int] = ..., aspect: _Optional[str] = ...) -> None: ...
 
 class EditResponse(_message.Message):
-    __slots__ = ("success", "experiment_id", "experiment_name", "output_image", "background_removed_image", "mask_image", "elapsed_time", "seed", "width", "height", "effective", "stage_timings", "warnings", "request_id")
+    __slots__ = ("success", "experiment_id", "experiment_name", "output_image", "background_removed_image", "mask_image", "elapsed_time", "seed", "width", "height", "effective", "stage_timings", "warnings", "request_id", "further_results")
     SUCCESS_FIELD_NUMBER: _ClassVar[int]
     EXPERIMENT_ID_FIELD_NUMBER: _ClassVar[int]
     EXPERIMENT_NAME_FIELD_NUMBER: _ClassVar[int]
@@ -268,6 +280,7 @@ class EditResponse(_message.Message):
     STAGE_TIMINGS_FIELD_NUMBER: _ClassVar[int]
     WARNINGS_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    FURTHER_RESULTS_FIELD_NUMBER: _ClassVar[int]
     success: bool
     experiment_id: str
     experiment_name: str
@@ -282,7 +295,16 @@ class EditResponse(_message.Message):
     stage_timings: _containers.RepeatedCompositeFieldContainer[_progress_pb2.Timing]
     warnings: _containers.RepeatedScalarFieldContainer[str]
     request_id: str
-    def __init__(self, success: _Optional[bool] = ..., experiment_id: _Optional[str] = ..., experiment_name: _Optional[str] = ..., output_image: _Optional[bytes] = ..., background_removed_image: _Optional[bytes] = ..., mask_image: _Optional[bytes] = ..., elapsed_time: _Optional[float] = ..., seed: _Optional[int] = ..., width: _Optional[int] = ..., height: _Optional[int] = ..., effective: _Optional[_Union[EffectiveParameters, _Mapping]] = ..., stage_timings: _Optional[_Iterable[_Union[_progress_pb2.Timing, _Mapping]]] = ..., warnings: _Optional[_Iterable[str]] = ..., request_id: _Optional[str] = ...) -> None: ...
+    further_results: _containers.RepeatedCompositeFieldContainer[FurtherResult]
+    def __init__(self, success: _Optional[bool] = ..., experiment_id: _Optional[str] = ..., experiment_name: _Optional[str] = ..., output_image: _Optional[bytes] = ..., background_removed_image: _Optional[bytes] = ..., mask_image: _Optional[bytes] = ..., elapsed_time: _Optional[float] = ..., seed: _Optional[int] = ..., width: _Optional[int] = ..., height: _Optional[int] = ..., effective: _Optional[_Union[EffectiveParameters, _Mapping]] = ..., stage_timings: _Optional[_Iterable[_Union[_progress_pb2.Timing, _Mapping]]] = ..., warnings: _Optional[_Iterable[str]] = ..., request_id: _Optional[str] = ..., further_results: _Optional[_Iterable[_Union[FurtherResult, _Mapping]]] = ...) -> None: ...
+
+class FurtherResult(_message.Message):
+    __slots__ = ("output_image", "seed")
+    OUTPUT_IMAGE_FIELD_NUMBER: _ClassVar[int]
+    SEED_FIELD_NUMBER: _ClassVar[int]
+    output_image: bytes
+    seed: int
+    def __init__(self, output_image: _Optional[bytes] = ..., seed: _Optional[int] = ...) -> None: ...
 
 class EffectiveParameters(_message.Message):
     __slots__ = ("feature_id", "prompt", "negative_prompt", "negative_scale", "steps", "steps_run", "guidance_scale", "strength", "seed", "outpaint", "reference_count", "mask_source", "work_width", "work_height", "models", "profile", "requested_prompt", "requested_negative_prompt", "prompt_rewrite", "background", "mask_options", "output", "postprocess", "direction_words", "full_steps")
@@ -339,7 +361,7 @@ class EffectiveParameters(_message.Message):
     def __init__(self, feature_id: _Optional[str] = ..., prompt: _Optional[str] = ..., negative_prompt: _Optional[str] = ..., negative_scale: _Optional[float] = ..., steps: _Optional[int] = ..., steps_run: _Optional[int] = ..., guidance_scale: _Optional[float] = ..., strength: _Optional[float] = ..., seed: _Optional[int] = ..., outpaint: _Optional[_Union[Outpaint, _Mapping]] = ..., reference_count: _Optional[int] = ..., mask_source: _Optional[_Union[MaskSource, str]] = ..., work_width: _Optional[int] = ..., work_height: _Optional[int] = ..., models: _Optional[_Iterable[_Union[_progress_pb2.ModelInfo, _Mapping]]] = ..., profile: _Optional[_Union[_profile_pb2.Profile, str]] = ..., requested_prompt: _Optional[str] = ..., requested_negative_prompt: _Optional[str] = ..., prompt_rewrite: _Optional[_Union[PromptRewrite, str]] = ..., background: _Optional[_Union[Background, str]] = ..., mask_options: _Optional[_Union[MaskOptions, _Mapping]] = ..., output: _Optional[_Union[OutputOptions, _Mapping]] = ..., postprocess: _Optional[_Union[Postprocess, str]] = ..., direction_words: _Optional[_Iterable[str]] = ..., full_steps: _Optional[int] = ...) -> None: ...
 
 class EditEvent(_message.Message):
-    __slots__ = ("request_id", "queued", "stage", "progress", "preview", "result", "error")
+    __slots__ = ("request_id", "queued", "stage", "progress", "preview", "result", "error", "index")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     QUEUED_FIELD_NUMBER: _ClassVar[int]
     STAGE_FIELD_NUMBER: _ClassVar[int]
@@ -347,6 +369,7 @@ class EditEvent(_message.Message):
     PREVIEW_FIELD_NUMBER: _ClassVar[int]
     RESULT_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
+    INDEX_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     queued: _progress_pb2.Queued
     stage: StageStarted
@@ -354,7 +377,8 @@ class EditEvent(_message.Message):
     preview: _progress_pb2.Preview
     result: EditResponse
     error: _status_pb2.Status
-    def __init__(self, request_id: _Optional[str] = ..., queued: _Optional[_Union[_progress_pb2.Queued, _Mapping]] = ..., stage: _Optional[_Union[StageStarted, _Mapping]] = ..., progress: _Optional[_Union[StageProgress, _Mapping]] = ..., preview: _Optional[_Union[_progress_pb2.Preview, _Mapping]] = ..., result: _Optional[_Union[EditResponse, _Mapping]] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ...) -> None: ...
+    index: int
+    def __init__(self, request_id: _Optional[str] = ..., queued: _Optional[_Union[_progress_pb2.Queued, _Mapping]] = ..., stage: _Optional[_Union[StageStarted, _Mapping]] = ..., progress: _Optional[_Union[StageProgress, _Mapping]] = ..., preview: _Optional[_Union[_progress_pb2.Preview, _Mapping]] = ..., result: _Optional[_Union[EditResponse, _Mapping]] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ..., index: _Optional[int] = ...) -> None: ...
 
 class StageStarted(_message.Message):
     __slots__ = ("name", "index", "count")

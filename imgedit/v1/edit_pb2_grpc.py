@@ -63,6 +63,11 @@ class EditServiceStub:
                 request_serializer=imgedit_dot_v1_dot_edit__pb2.GetEditRequest.SerializeToString,
                 response_deserializer=imgedit_dot_v1_dot_edit__pb2.GetEditResponse.FromString,
                 _registered_method=True)
+        self.EstimateEdit = channel.unary_unary(
+                '/imgedit.v1.EditService/EstimateEdit',
+                request_serializer=imgedit_dot_v1_dot_edit__pb2.EditRequest.SerializeToString,
+                response_deserializer=imgedit_dot_v1_dot_edit__pb2.EstimateEditResponse.FromString,
+                _registered_method=True)
         self.ListExperiments = channel.unary_unary(
                 '/imgedit.v1.EditService/ListExperiments',
                 request_serializer=imgedit_dot_v1_dot_edit__pb2.ListExperimentsRequest.SerializeToString,
@@ -85,8 +90,8 @@ class EditServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def EditStream(self, request, context):
-        """The same edit with progress events. The stream ends with exactly one `result` or `error` event. Closing it cancels
-        the edit.
+        """The same edit with progress events. The stream ends with exactly one `result` event, or as many as `n` results were
+        requested, or with an `error` event. Closing it cancels the edit.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -94,7 +99,7 @@ class EditServiceServicer:
 
     def EditBatch(self, request_iterator, context):
         """Runs many edits over one stream and returns the events of all, distinguished by `request_id`. Each request ends
-        with exactly one `result` or `error`, in order of completion. A failed edit does not end the stream. A request
+        with its `result` events or an `error`, in order of completion. A failed edit does not end the stream. A request
         without an id gets the call's own id, "-" and its position from 1. A bounded number runs at once; the server reads
         no further ahead. gRPC only.
         """
@@ -113,6 +118,14 @@ class EditServiceServicer:
     def GetEdit(self, request, context):
         """Returns the state of an edit of the same caller: queued, running, or ended, with its response while cached. The
         server keeps the state for some minutes after the end. NOT_FOUND (REQUEST_NOT_FOUND) for an unknown id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EstimateEdit(self, request, context):
+        """Estimates how long an edit would take, without running it. The request is checked as Edit checks it. Where
+        BEN2 would find the mask, the whole image counts as masked.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -152,6 +165,11 @@ def add_EditServiceServicer_to_server(servicer, server):
                     servicer.GetEdit,
                     request_deserializer=imgedit_dot_v1_dot_edit__pb2.GetEditRequest.FromString,
                     response_serializer=imgedit_dot_v1_dot_edit__pb2.GetEditResponse.SerializeToString,
+            ),
+            'EstimateEdit': grpc.unary_unary_rpc_method_handler(
+                    servicer.EstimateEdit,
+                    request_deserializer=imgedit_dot_v1_dot_edit__pb2.EditRequest.FromString,
+                    response_serializer=imgedit_dot_v1_dot_edit__pb2.EstimateEditResponse.SerializeToString,
             ),
             'ListExperiments': grpc.unary_unary_rpc_method_handler(
                     servicer.ListExperiments,
@@ -298,6 +316,33 @@ class EditService:
             '/imgedit.v1.EditService/GetEdit',
             imgedit_dot_v1_dot_edit__pb2.GetEditRequest.SerializeToString,
             imgedit_dot_v1_dot_edit__pb2.GetEditResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EstimateEdit(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/imgedit.v1.EditService/EstimateEdit',
+            imgedit_dot_v1_dot_edit__pb2.EditRequest.SerializeToString,
+            imgedit_dot_v1_dot_edit__pb2.EstimateEditResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -40,12 +40,12 @@ class EditServiceStub:
     Edit: _grpc.UnaryUnaryMultiCallable[_edit_pb2.EditRequest, _edit_pb2.EditResponse]
     """Edits one image and responds when it is done. Without a deadline of the caller, 300 s apply."""
     EditStream: _grpc.UnaryStreamMultiCallable[_edit_pb2.EditRequest, _edit_pb2.EditEvent]
-    """The same edit with progress events. The stream ends with exactly one `result` or `error` event. Closing it cancels
-    the edit.
+    """The same edit with progress events. The stream ends with exactly one `result` event, or as many as `n` results were
+    requested, or with an `error` event. Closing it cancels the edit.
     """
     EditBatch: _grpc.StreamStreamMultiCallable[_edit_pb2.EditRequest, _edit_pb2.EditEvent]
     """Runs many edits over one stream and returns the events of all, distinguished by `request_id`. Each request ends
-    with exactly one `result` or `error`, in order of completion. A failed edit does not end the stream. A request
+    with its `result` events or an `error`, in order of completion. A failed edit does not end the stream. A request
     without an id gets the call's own id, "-" and its position from 1. A bounded number runs at once; the server reads
     no further ahead. gRPC only.
     """
@@ -56,6 +56,10 @@ class EditServiceStub:
     GetEdit: _grpc.UnaryUnaryMultiCallable[_edit_pb2.GetEditRequest, _edit_pb2.GetEditResponse]
     """Returns the state of an edit of the same caller: queued, running, or ended, with its response while cached. The
     server keeps the state for some minutes after the end. NOT_FOUND (REQUEST_NOT_FOUND) for an unknown id.
+    """
+    EstimateEdit: _grpc.UnaryUnaryMultiCallable[_edit_pb2.EditRequest, _edit_pb2.EstimateEditResponse]
+    """Estimates how long an edit would take, without running it. The request is checked as Edit checks it. Where
+    BEN2 would find the mask, the whole image counts as masked.
     """
     ListExperiments: _grpc.UnaryUnaryMultiCallable[_edit_pb2.ListExperimentsRequest, _edit_pb2.ListExperimentsResponse]
     """Lists the experiments, their features, and each parameter with type, range, default and help."""
@@ -72,12 +76,12 @@ class EditServiceAsyncStub(EditServiceStub):
     Edit: _aio.UnaryUnaryMultiCallable[_edit_pb2.EditRequest, _edit_pb2.EditResponse]  # type: ignore[assignment]
     """Edits one image and responds when it is done. Without a deadline of the caller, 300 s apply."""
     EditStream: _aio.UnaryStreamMultiCallable[_edit_pb2.EditRequest, _edit_pb2.EditEvent]  # type: ignore[assignment]
-    """The same edit with progress events. The stream ends with exactly one `result` or `error` event. Closing it cancels
-    the edit.
+    """The same edit with progress events. The stream ends with exactly one `result` event, or as many as `n` results were
+    requested, or with an `error` event. Closing it cancels the edit.
     """
     EditBatch: _aio.StreamStreamMultiCallable[_edit_pb2.EditRequest, _edit_pb2.EditEvent]  # type: ignore[assignment]
     """Runs many edits over one stream and returns the events of all, distinguished by `request_id`. Each request ends
-    with exactly one `result` or `error`, in order of completion. A failed edit does not end the stream. A request
+    with its `result` events or an `error`, in order of completion. A failed edit does not end the stream. A request
     without an id gets the call's own id, "-" and its position from 1. A bounded number runs at once; the server reads
     no further ahead. gRPC only.
     """
@@ -88,6 +92,10 @@ class EditServiceAsyncStub(EditServiceStub):
     GetEdit: _aio.UnaryUnaryMultiCallable[_edit_pb2.GetEditRequest, _edit_pb2.GetEditResponse]  # type: ignore[assignment]
     """Returns the state of an edit of the same caller: queued, running, or ended, with its response while cached. The
     server keeps the state for some minutes after the end. NOT_FOUND (REQUEST_NOT_FOUND) for an unknown id.
+    """
+    EstimateEdit: _aio.UnaryUnaryMultiCallable[_edit_pb2.EditRequest, _edit_pb2.EstimateEditResponse]  # type: ignore[assignment]
+    """Estimates how long an edit would take, without running it. The request is checked as Edit checks it. Where
+    BEN2 would find the mask, the whole image counts as masked.
     """
     ListExperiments: _aio.UnaryUnaryMultiCallable[_edit_pb2.ListExperimentsRequest, _edit_pb2.ListExperimentsResponse]  # type: ignore[assignment]
     """Lists the experiments, their features, and each parameter with type, range, default and help."""
@@ -113,8 +121,8 @@ class EditServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _edit_pb2.EditRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_edit_pb2.EditEvent], _abc.AsyncIterator[_edit_pb2.EditEvent]]:
-        """The same edit with progress events. The stream ends with exactly one `result` or `error` event. Closing it cancels
-        the edit.
+        """The same edit with progress events. The stream ends with exactly one `result` event, or as many as `n` results were
+        requested, or with an `error` event. Closing it cancels the edit.
         """
 
     @_abc_1.abstractmethod
@@ -124,7 +132,7 @@ class EditServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_edit_pb2.EditEvent], _abc.AsyncIterator[_edit_pb2.EditEvent]]:
         """Runs many edits over one stream and returns the events of all, distinguished by `request_id`. Each request ends
-        with exactly one `result` or `error`, in order of completion. A failed edit does not end the stream. A request
+        with its `result` events or an `error`, in order of completion. A failed edit does not end the stream. A request
         without an id gets the call's own id, "-" and its position from 1. A bounded number runs at once; the server reads
         no further ahead. gRPC only.
         """
@@ -147,6 +155,16 @@ class EditServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_edit_pb2.GetEditResponse, _abc.Awaitable[_edit_pb2.GetEditResponse]]:
         """Returns the state of an edit of the same caller: queued, running, or ended, with its response while cached. The
         server keeps the state for some minutes after the end. NOT_FOUND (REQUEST_NOT_FOUND) for an unknown id.
+        """
+
+    @_abc_1.abstractmethod
+    def EstimateEdit(
+        self,
+        request: _edit_pb2.EditRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_edit_pb2.EstimateEditResponse, _abc.Awaitable[_edit_pb2.EstimateEditResponse]]:
+        """Estimates how long an edit would take, without running it. The request is checked as Edit checks it. Where
+        BEN2 would find the mask, the whole image counts as masked.
         """
 
     @_abc_1.abstractmethod

@@ -1,4 +1,4 @@
-"""Engine events as stream messages, for FillService and QwenEditService."""
+"""Engine events and estimates as messages, for FillService and QwenEditService."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from imgedit.errors import InternalError
 from imgedit.inference.v1 import steps_pb2
 from imgedit.v1 import progress_pb2
 from services.diffusion.engine.events import Event, Finished, Preview, Progress, Queued
+from services.diffusion.engine.job_order import Outlook
 
 EventT = TypeVar("EventT", covariant=True)
 Output = NDArray[np.uint8]
@@ -53,3 +54,10 @@ async def to_messages(
 def timings(finished: Finished[Output]) -> list[progress_pb2.Timing]:
     """The seconds of the engine's phases."""
     return [progress_pb2.Timing(name=name, seconds=seconds) for name, seconds in finished.timings.items()]
+
+
+def estimate(outlook: Outlook) -> steps_pb2.JobEstimate:
+    """The expected course of a job as a message."""
+    return steps_pb2.JobEstimate(
+        position=outlook.position, queue_seconds=outlook.queue_seconds, work_seconds=outlook.work_seconds
+    )

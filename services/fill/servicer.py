@@ -11,7 +11,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, cast
 
 from imgedit.errors import InvalidArgument, PromptLanguageUnsupported, Violation
-from imgedit.inference.v1 import fill_pb2, fill_pb2_grpc
+from imgedit.inference.v1 import fill_pb2, fill_pb2_grpc, steps_pb2
 from imgedit.v1 import progress_pb2
 from services.common import checks, image_messages, languages
 from services.common.call_context import Context, deadline_of
@@ -65,6 +65,12 @@ class FillServicer(fill_pb2_grpc.FillServiceServicer):
         ) as events:
             async for message in streaming.to_messages(events, fill_pb2.FillEvent, result):
                 yield message
+
+    async def EstimateFill(self, request: fill_pb2.FillRequest, context: Context) -> steps_pb2.JobEstimate:
+        """Estimate the course of a fill, without running it."""
+        engine = self._slot.get()
+        spec = await asyncio.to_thread(read_spec, request, self._max_pixels, self._profiles)
+        return streaming.estimate(engine.outlook(spec, deadline=deadline_of(context)))
 
 
 def read_spec(request: fill_pb2.FillRequest, max_pixels: int, profiles: Profiles) -> FillSpec:

@@ -83,7 +83,8 @@ class Feature:
 class EditSpec:
     """One edit.
 
-    previews: steps between previews; 0 = none. own: our additional parameters, for instance "outpaint.left".
+    previews: steps between previews; 0 = none. n: number of results. own: our additional parameters, for instance
+    "outpaint.left".
     """
 
     experiment: str
@@ -95,6 +96,7 @@ class EditSpec:
     output_compression: int | None
     background: str | None
     previews: int
+    n: int
     request_id: str
     own: Mapping[str, Any]
 
@@ -117,11 +119,13 @@ class Preview:
 
 @dataclass(frozen=True)
 class Result:
-    """A finished edit.
+    """A finished result.
 
-    revised_prompt: the prompt that the model saw, if it differs from the caller's.
+    index: its place among the n results. revised_prompt: the prompt that the model saw, if it differs from the
+    caller's.
     """
 
+    index: int
     image: bytes
     format: str
     width: int
@@ -171,7 +175,7 @@ class Edits:
             request.page_token = page.next_page_token
 
     async def reports(self, edit: EditSpec, authorization: str | None, ends_at: float) -> AsyncGenerator[Report, None]:
-        """Yield the reports of one edit; the last one is its result.
+        """Yield the reports of one edit, with its n results among them.
 
         Closing the generator cancels the edit. If the orchestrator is lost before its first report, the edit is sent
         again with the same request id.
@@ -182,13 +186,13 @@ class Edits:
             if attempt > 1:
                 metadata = (*metadata, (_ATTEMPT_KEY, str(attempt)))
             call = self._stub.EditStream(request, metadata=metadata, timeout=max(ends_at - time.monotonic(), 0))
-            has_begun = has_result = False
+            has_begun, results = False, 0
             try:
                 # To the end, also behind the result: leaving early would look like a cancelled call to the server.
                 async for event in call:
                     has_begun = True
                     report = _report(event)
-                    has_result = has_result or isinstance(report, Result)
+                    results += isinstance(report, Result)
                     if report is not None:
                         yield report
             except grpc.aio.AioRpcError as error:
@@ -197,8 +201,8 @@ class Edits:
                 continue
             finally:
                 call.cancel()
-            if not has_result:
-                raise InternalError("the stream ended without a result; the server must send one")
+            if results != edit.n:
+                raise InternalError(f"the stream ended with {results} of {edit.n} results; the server must send all")
             return
 
     async def _asked(self, call: Any) -> Any:
@@ -231,6 +235,7 @@ def _message(edit: EditSpec) -> edit_pb2.EditRequest:
             omit=[edit_pb2.OUTPUT_OMIT_CUTOUT, edit_pb2.OUTPUT_OMIT_MASK],
         ),
         preview_every=edit.previews or None,
+        n=edit.n if edit.n > 1 else None,
         request_id=edit.request_id,
     )
     for name, value in edit.own.items():
@@ -270,14 +275,15 @@ def _report(event: edit_pb2.EditEvent) -> Report | None:
         case "preview":
             return Preview(event.preview.image)
         case "result":
-            return _result(event.result)
+            return _result(event.index, event.result)
     return None
 
 
-def _result(response: edit_pb2.EditResponse) -> Result:
+def _result(index: int, response: edit_pb2.EditResponse) -> Result:
     used = response.effective
     formats = {edit_pb2.OutputFormat.Value(value): name for name, value in _FORMATS.items()}
     return Result(
+        index=index,
         image=response.output_image,
         format=formats.get(used.output.format, "png"),
         width=response.width,

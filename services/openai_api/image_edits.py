@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import aclosing
-from dataclasses import replace
 
 from imgedit.errors import (
     DeadlineExceeded,
@@ -27,9 +26,6 @@ from services.openai_api.result_urls import Results
 from services.openai_api.settings import OpenAiApiSettings
 from services.openai_api.shares import Shares
 from services.openai_api.transparency import may_be_transparent
-
-MAX_REQUEST_ID_WITH_N = 62
-"""Characters, since each of several edits has its number behind the request's id."""
 
 _TURNED = (5, 6, 7, 8)
 """EXIF orientations that exchange width and height."""
@@ -59,7 +55,6 @@ class ImageEdits:
         with self._requests.taken(authorization):
             await self._edits.admit(authorization, exchange.request_id)
             asked = parameters.read_parameters(await self._received(exchange), has_urls=self._results is not None)
-            _check_request_id(exchange, asked)
             _log.info("edit", extra={"model": asked.model, "n": asked.n, "stream": asked.stream, "user": asked.user})
             with self._running.taken(authorization, asked.n):
                 if asked.stream:
@@ -85,22 +80,13 @@ class ImageEdits:
     async def _all_results(
         self, exchange: Exchange, asked: ImageEdit, authorization: str | None, ends_at: float
     ) -> list[Result]:
-        """The results of all edits, which run at once; where one fails, all end."""
-        specs = await self._specs(exchange, asked, authorization)
-        try:
-            async with asyncio.TaskGroup() as group:
-                running = [group.create_task(self._result(spec, authorization, ends_at)) for spec in specs]
-        except BaseExceptionGroup as failures:
-            raise failures.exceptions[0] from None
-        results = [task.result() for task in running]
+        """The results in the order of their seeds; where one fails, all end."""
+        spec = await self._spec(exchange, asked, authorization)
+        async with aclosing(self._edits.reports(spec, authorization, ends_at)) as reports:
+            results = [report async for report in reports if isinstance(report, Result)]
         for result in results:
             _check_opaque(asked, result)
-        return results
-
-    async def _result(self, spec: EditSpec, authorization: str | None, ends_at: float) -> Result:
-        async with aclosing(self._edits.reports(spec, authorization, ends_at)) as reports:
-            [result] = [report async for report in reports if isinstance(report, Result)]
-        return result
+        return sorted(results, key=lambda result: result.index)
 
     async def _answer(
         self, exchange: Exchange, asked: ImageEdit, found: list[Result], authorization: str | None
@@ -122,7 +108,7 @@ class ImageEdits:
 
         An error before the first event becomes an ordinary error response; a later one becomes the last event.
         """
-        [spec] = await self._specs(exchange, asked, authorization)
+        spec = await self._spec(exchange, asked, authorization)
         shown = 0
         try:
             async with aclosing(self._edits.reports(spec, authorization, ends_at)) as reports:
@@ -146,16 +132,15 @@ class ImageEdits:
             await exchange.send_event(responses.failed(errors.body(error)))
         await exchange.end_events()
 
-    async def _specs(self, exchange: Exchange, asked: ImageEdit, authorization: str | None) -> list[EditSpec]:
-        """The edits that a request means, one per result."""
+    async def _spec(self, exchange: Exchange, asked: ImageEdit, authorization: str | None) -> EditSpec:
+        """The edit that a request means."""
         await self._check_picture(asked)
         feature: Feature | None = None
-        draws_seeds = asked.n > 1 and "seed" not in asked.own
-        if not model_choice.is_named(asked.model) or asked.partial_images or draws_seeds:
+        if not model_choice.is_named(asked.model) or asked.partial_images:
             feature = model_choice.choose(asked, await self._features(exchange, authorization))
         experiment, name = (feature.experiment, feature.name) if feature else _named(asked.model or "")
         mask = asked.own_mask if asked.mask is None else await self._masks.translated(asked.mask, authorization)
-        first = EditSpec(
+        return EditSpec(
             experiment=experiment,
             feature=name,
             images=asked.images,
@@ -165,10 +150,10 @@ class ImageEdits:
             output_compression=asked.output_compression,
             background=None if asked.background == "opaque" else asked.background,
             previews=_previews(asked, feature) if feature else 0,
+            n=asked.n,
             request_id=exchange.request_id,
             own=asked.own,
         )
-        return [first] if asked.n == 1 else [_numbered(first, place, feature) for place in range(asked.n)]
 
     async def _features(self, exchange: Exchange, authorization: str | None) -> list[Feature]:
         try:
@@ -215,14 +200,6 @@ def _check_origin(exchange: Exchange) -> None:
         )
 
 
-def _check_request_id(exchange: Exchange, asked: ImageEdit) -> None:
-    size = len(exchange.request_id)
-    if asked.n > 1 and size > MAX_REQUEST_ID_WITH_N:
-        raise InvalidArgument.field(
-            "x-imgedit-request-id", f"must have at most {MAX_REQUEST_ID_WITH_N} characters with n, has {size}"
-        )
-
-
 def _check_opaque(asked: ImageEdit, result: Result) -> None:
     if asked.background == "opaque" and may_be_transparent(result.image):
         description = f"opaque cannot be had: {result.model} makes transparent results; leave background out"
@@ -237,16 +214,6 @@ def _upright(found: containers.Header) -> tuple[int, int]:
 def _named(model: str) -> tuple[str, str]:
     experiment, _, feature = model.partition("/")
     return experiment, feature
-
-
-def _numbered(edit: EditSpec, place: int, feature: Feature | None) -> EditSpec:
-    """One of several edits, with its own id.
-
-    If the caller or the feature fixes the first seed, the others count up from it.
-    """
-    seed = edit.own.get("seed", feature.seed if feature else None)
-    own = edit.own if seed is None else {**edit.own, "seed": (seed + place) % (parameters.MAX_SEED + 1)}
-    return replace(edit, request_id=f"{edit.request_id}-{place + 1}", own=own)
 
 
 def _previews(asked: ImageEdit, feature: Feature) -> int:

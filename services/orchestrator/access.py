@@ -22,6 +22,7 @@ SCOPES = {
     "EditBatch": "edit",
     "GetEdit": "edit",
     "CancelEdit": "edit",
+    "EstimateEdit": "edit",
     "ListExperiments": "list",
 }
 """The scope that each RPC needs."""

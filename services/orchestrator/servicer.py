@@ -14,6 +14,7 @@ from typing import Protocol
 from google.protobuf.message import Message
 
 from imgedit.errors import InvalidArgument, RequestIdInUse
+from imgedit.result import single_results
 from imgedit.v1 import edit_pb2, edit_pb2_grpc
 from services.common import calls, interceptors, logs
 from services.common.call_context import Context, caller, deadline_of
@@ -84,7 +85,7 @@ class EditServicer(edit_pb2_grpc.EditServiceServicer):
     async def EditStream(self, request: edit_pb2.EditRequest, context: Context) -> AsyncGenerator[edit_pb2.EditEvent]:
         """Edit one image with progress events.
 
-        Exactly one result or error ends the stream.
+        Its results, one unless n are requested, or an error end the stream.
         """
         call = _call_context(request, context)
         async with aclosing(_stream(call.request_id, lambda: self._joined(request, call))) as events:
@@ -96,7 +97,7 @@ class EditServicer(edit_pb2_grpc.EditServiceServicer):
     ) -> AsyncGenerator[edit_pb2.EditEvent]:
         """Edit many images.
 
-        Every request ends with exactly one result or error.
+        Every request ends with its results or an error.
         """
         call = _call_context(None, context)
         if len(call.request_id) > MAX_BATCH_ID_LENGTH:
@@ -125,6 +126,11 @@ class EditServicer(edit_pb2_grpc.EditServiceServicer):
             calls.current.get().until_sent.enter_context(copies)
             found.result.CopyFrom(answer)
         return found
+
+    async def EstimateEdit(self, request: edit_pb2.EditRequest, context: Context) -> edit_pb2.EstimateEditResponse:
+        """How long an edit would take."""
+        with self._admission.request(caller.get(), request.ByteSize()):
+            return await self._editor.estimate(request, deadline_of(context))
 
     async def ListExperiments(
         self, request: edit_pb2.ListExperimentsRequest, context: Context
@@ -219,13 +225,17 @@ def _key(request_id: str) -> Key:
 
 
 async def _stream(request_id: str, joined: Joining) -> AsyncGenerator[edit_pb2.EditEvent]:
-    """The events of an edit, ending with its result or with Edit's error."""
+    """The events of an edit, ending with its results or with Edit's error."""
+    sent: set[int] = set()
     try:
         async with joined() as edit:
             async with aclosing(edit.events()) as events:
                 async for event in events:
+                    sent |= {event.index} if event.HasField("result") else set()
                     yield event
-            yield edit_pb2.EditEvent(request_id=request_id, result=await edit.response())
+            for index, result in enumerate(single_results(await edit.response())):
+                if index not in sent:
+                    yield edit_pb2.EditEvent(request_id=request_id, index=index, result=result)
     except Exception as raised:  # noqa: BLE001  # whatever it is, the edit ends with it
         yield edit_pb2.EditEvent(request_id=request_id, error=calls.reported_error(raised))
 

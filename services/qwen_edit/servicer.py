@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, cast
 
 from imgedit.errors import InvalidArgument
 from imgedit.imaging.pixels import Pixels
-from imgedit.inference.v1 import image_pb2, qwen_edit_pb2, qwen_edit_pb2_grpc
+from imgedit.inference.v1 import image_pb2, qwen_edit_pb2, qwen_edit_pb2_grpc, steps_pb2
 from imgedit.v1 import progress_pb2
 from services.common import checks, image_messages
 from services.common.call_context import Context, deadline_of
@@ -65,6 +65,12 @@ class QwenEditServicer(qwen_edit_pb2_grpc.QwenEditServiceServicer):
         ) as events:
             async for message in streaming.to_messages(events, qwen_edit_pb2.QwenEditEvent, result):
                 yield message
+
+    async def EstimateEdit(self, request: qwen_edit_pb2.QwenEditRequest, context: Context) -> steps_pb2.JobEstimate:
+        """Estimate the course of an edit, without running it."""
+        engine = self._slot.get()
+        spec = await asyncio.to_thread(read_spec, request, self._max_pixels, self._profiles)
+        return streaming.estimate(engine.outlook(spec, deadline=deadline_of(context)))
 
 
 def read_spec(request: qwen_edit_pb2.QwenEditRequest, max_pixels: int, profiles: Profiles) -> QwenEditSpec:

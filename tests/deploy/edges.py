@@ -74,6 +74,12 @@ class Orchestrator(edit_pb2_grpc.EditServiceServicer):
             raise RequestNotFound("not here")
         return edit_pb2.GetEditResponse(request_id=request.request_id, state=edit_pb2.EDIT_STATE_SUCCEEDED)
 
+    async def EstimateEdit(
+        self, request: edit_pb2.EditRequest, context: grpc.aio.ServicerContext
+    ) -> edit_pb2.EstimateEditResponse:
+        self._note(request, context)
+        return edit_pb2.EstimateEditResponse(seconds=12.5, queue_position=2)
+
     async def ListExperiments(
         self, request: edit_pb2.ListExperimentsRequest, context: grpc.aio.ServicerContext
     ) -> edit_pb2.ListExperimentsResponse:

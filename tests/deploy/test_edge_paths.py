@@ -52,9 +52,19 @@ async def test_an_edit_can_be_looked_up_by_its_path(tmp_path: Path) -> None:
         assert unknown.json()["details"][0]["reason"] == "REQUEST_NOT_FOUND"
 
 
+async def test_an_edit_is_estimated_by_its_path(tmp_path: Path) -> None:
+    async with clients_of(tmp_path, 1) as (client, [orchestrator]):
+        answer = await client.post("/v1/edits:estimate", json=BODY)
+        assert answer.json() == {"seconds": 12.5, "queue_position": 2}
+        assert [request.input_image for request in orchestrator.requests] == [b"a"]
+        misspelt = await client.post("/v1/edits:estimate", json={**BODY, "stepps": 9})
+        assert misspelt.status_code == 400
+
+
 REFUSED = [
     ("GET", "/v1/edits", 405, "METHOD_NOT_ALLOWED"),
     ("PUT", "/v1/edits", 405, "METHOD_NOT_ALLOWED"),
+    ("GET", "/v1/edits:estimate", 405, "METHOD_NOT_ALLOWED"),
     ("DELETE", "/v1/edits/one", 405, "METHOD_NOT_ALLOWED"),
     ("POST", "/v1/experiments", 405, "METHOD_NOT_ALLOWED"),
     ("POST", "/openapi.json", 405, "METHOD_NOT_ALLOWED"),

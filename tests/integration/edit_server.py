@@ -28,6 +28,7 @@ class EditServer(edit_pb2_grpc.EditServiceServicer):
     before: Callable[[], None] = lambda: None
     error: ImgeditError | None = None
     lacking: tuple[str, ...] = ()
+    estimate: edit_pb2.EstimateEditResponse = field(default_factory=edit_pb2.EstimateEditResponse)
 
     @property
     def address(self) -> str:
@@ -40,16 +41,21 @@ class EditServer(edit_pb2_grpc.EditServiceServicer):
         if self.error is not None:
             yield edit_pb2.EditEvent(error=to_status(self.error))
             return
-        answer = edit_pb2.EditResponse(
-            success=True,
-            output_image=RESULT,
-            mask_image=RESULT,
-            seed=7,
-            width=1,
-            height=1,
-            warnings=["경고 – ‘warning’"],
-        )
-        yield edit_pb2.EditEvent(result=answer)
+        for index in range(request.n or 1):
+            answer = edit_pb2.EditResponse(
+                success=True,
+                output_image=RESULT + (str(index).encode() if index else b""),
+                mask_image=RESULT,
+                seed=7 + index,
+                width=1,
+                height=1,
+                warnings=["경고 – ‘warning’"],
+            )
+            yield edit_pb2.EditEvent(result=answer, index=index)
+
+    def EstimateEdit(self, request: edit_pb2.EditRequest, context: Any) -> edit_pb2.EstimateEditResponse:
+        self.seen.append(request)
+        return self.estimate
 
     def EditBatch(self, requests: Iterator[edit_pb2.EditRequest], context: Any) -> Iterator[edit_pb2.EditEvent]:
         for request in requests:

@@ -44,7 +44,7 @@ class ScriptedSettings(ServiceSettings):
 class Script:
     """The behaviour of a model service.
 
-    The faults of its next calls (None = none), and a gate for its calls.
+    The faults of its next calls (None = none), a gate for its calls, and further gates by seed.
     """
 
     faults: list[grpc.StatusCode | None] = field(default_factory=list)
@@ -52,9 +52,12 @@ class Script:
     steps: int = 3
     seconds_per_step: float = 0.0
     gate: asyncio.Event = field(default_factory=asyncio.Event)
+    gates: dict[int, asyncio.Event] = field(default_factory=dict)
     begun: asyncio.Event = field(default_factory=asyncio.Event)
     requests: list[Any] = field(default_factory=list)
     time_left: list[float] = field(default_factory=list)
+    estimate: steps_pb2.JobEstimate = field(default_factory=steps_pb2.JobEstimate)
+    estimated: list[Any] = field(default_factory=list)
     running: int = 0
     most_running: int = 0
     cancelled: int = 0
@@ -80,6 +83,8 @@ class Script:
                 if fault is not None and step == self.fault_step:
                     await context.abort(fault, "scripted")
                 await self.gate.wait()
+                if (own := self.gates.get(getattr(request, "seed", -1))) is not None:
+                    await own.wait()
                 await asyncio.sleep(self.seconds_per_step)
                 self.steps_done += 1
                 yield step
@@ -134,6 +139,10 @@ class Fill(fill_pb2_grpc.FillServiceServicer):
         image = painted(request.image, request.seed)
         yield fill_pb2.FillEvent(result=fill_pb2.FillResult(image=image, seed=request.seed))
 
+    async def EstimateFill(self, request: fill_pb2.FillRequest, context: Any) -> steps_pb2.JobEstimate:
+        self.script.estimated.append(request)
+        return self.script.estimate
+
 
 class QwenEdit(qwen_edit_pb2_grpc.QwenEditServiceServicer):
     def __init__(self, script: Script) -> None:
@@ -148,6 +157,10 @@ class QwenEdit(qwen_edit_pb2_grpc.QwenEditServiceServicer):
                 yield qwen_edit_pb2.QwenEditEvent(preview=progress_pb2.Preview(image=look()))
         image = painted(request.images[0], request.seed)
         yield qwen_edit_pb2.QwenEditEvent(result=qwen_edit_pb2.QwenEditResult(image=image, seed=request.seed))
+
+    async def EstimateEdit(self, request: qwen_edit_pb2.QwenEditRequest, context: Any) -> steps_pb2.JobEstimate:
+        self.script.estimated.append(request)
+        return self.script.estimate
 
 
 @dataclass

@@ -24,6 +24,7 @@ from imgedit.addresses import check_target
 from imgedit.cli.exit_codes import ExitCode
 from imgedit.cli.main import app
 from imgedit.errors import InvalidArgument, NotFound, SettingsError, Violation
+from imgedit.v1 import edit_pb2
 from tests.integration.edit_server import RESULT, EditServer, edit_server
 
 ASKED = ("-e", "x", "-p", "y")
@@ -301,3 +302,35 @@ def test_every_field_at_fault_is_told_under_its_option(server: EditServer, monke
         ("guidance_scale", "--guidance-scale"),
         ("outpaint.left", "--left"),
     ]
+
+
+def test_an_estimate_is_printed_and_nothing_is_written(server: EditServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = sorted(Path().iterdir())
+    found = edit_pb2.EstimateEditResponse(seconds=12.34, queue_seconds=4, queue_position=2)
+    monkeypatch.setattr(server, "estimate", found)
+    assert imgedit("edit", "photo.png", *ASKED, "--estimate").stdout == "about 12.3 s; jobs ahead of it: 2\n"
+    korean = imgedit("edit", "photo.png", *ASKED, "--estimate", "--lang", "ko").stdout
+    assert korean == "약 12.3초, 앞에 기다리는 작업 2개\n"
+    told = json.loads(imgedit("edit", "photo.png", *ASKED, "--estimate", "--json").stdout)
+    assert told == {"seconds": 12.34, "queue_seconds": 4.0, "queue_position": 2}
+    assert server.seen[-1].prompt == "y"
+    assert sorted(Path().iterdir()) == before
+
+
+def test_an_estimate_that_is_not_known_yet_says_so(server: EditServer) -> None:
+    assert imgedit("edit", "photo.png", *ASKED, "--estimate").stdout.startswith("not known yet:")
+    told = json.loads(imgedit("edit", "photo.png", *ASKED, "--estimate", "--json").stdout)
+    assert told == {"seconds": None, "queue_seconds": None, "queue_position": 0}
+    assert imgedit("edit", "none.png", *ASKED, "--estimate").exit_code == ExitCode.FAILED
+
+
+def test_several_results_have_a_file_each(server: EditServer) -> None:
+    done = imgedit("edit", "photo.png", *ASKED, "--n", "3", "-o", "out.png")
+    assert done.stdout.split() == ["out.png", "out-2.png", "out-3.png"]
+    assert [Path(name).read_bytes() for name in done.stdout.split()] == [RESULT, RESULT + b"1", RESULT + b"2"]
+    assert server.seen[-1].n == 3
+    told = json.loads(imgedit("edit", "photo.png", *ASKED, "--n", "2", "-o", "o.png", "--json").stdout)
+    assert told["further"] == [{"output": "o-2.png", "seed": 8}]
+    assert imgedit("edit", "photo.png", *ASKED, "--n", "2", "-o", "out.png", "--json").exit_code == ExitCode.USAGE
+    assert imgedit("edit", "photo.png", *ASKED, "--n", "5", "-o", "p.png").exit_code == ExitCode.USAGE
+    assert "--n above 1" in imgedit("edit", "photo.png", *ASKED, "--n", "2", "-o", "-").stderr

@@ -23,6 +23,8 @@ from grpc_status import rpc_status
 
 from imgedit import (
     EditClient,
+    EditEstimate,
+    EditOptions,
     EditResult,
     ManyProgress,
     Mask,
@@ -36,6 +38,7 @@ from imgedit.client import CancelOutcome
 from imgedit.errors import (
     DeadlineExceeded,
     ImgeditError,
+    InternalError,
     InvalidArgument,
     QueueFull,
     RequestNotFound,
@@ -71,6 +74,7 @@ class Servicer(edit_pb2_grpc.EditServiceServicer):
     errors: list[ImgeditError] = field(default_factory=list)
     as_event: bool = False
     seconds: float = 0.0
+    most_results: int = 4
     seen: list[edit_pb2.EditRequest] = field(default_factory=list)
     deadlines: list[float] = field(default_factory=list)
     routed: list[object] = field(default_factory=list)
@@ -89,7 +93,9 @@ class Servicer(edit_pb2_grpc.EditServiceServicer):
                 await abort(context, error)
             yield edit_pb2.EditEvent(error=to_status(error))
             return
-        yield edit_pb2.EditEvent(result=edit_pb2.EditResponse(success=True, request_id=request.request_id))
+        for index in reversed(range(min(request.n or 1, self.most_results))):
+            answer = edit_pb2.EditResponse(success=True, request_id=request.request_id, seed=7 + index)
+            yield edit_pb2.EditEvent(result=answer, index=index)
 
     async def EditBatch(
         self, request_iterator: AsyncIterator[edit_pb2.EditRequest], context: Context
@@ -116,6 +122,12 @@ class Servicer(edit_pb2_grpc.EditServiceServicer):
         if request.request_id not in LOOKED_UP:
             await abort(context, RequestNotFound("not here"))
         return LOOKED_UP[request.request_id]
+
+    async def EstimateEdit(self, request: edit_pb2.EditRequest, context: Context) -> edit_pb2.EstimateEditResponse:
+        self.seen.append(request)
+        if self.errors:
+            await abort(context, self.errors.pop(0))
+        return edit_pb2.EstimateEditResponse(seconds=12.5, queue_seconds=4, queue_position=2)
 
     def _note(self, context: Context) -> None:
         self.routed.append(dict(context.invocation_metadata() or ()).get("x-imgedit-request-id"))
@@ -263,6 +275,36 @@ async def test_an_edit_can_be_looked_up() -> None:
             await client.get_edit("nowhere")
 
 
+async def test_several_results_come_as_they_finish_and_together_in_order() -> None:
+    async with serving(Servicer()) as target, EditClient(target) as client:
+        seen: list[int] = []
+        result = await client.edit(b"x", experiment="e", n=3, on_result=lambda one: seen.append(one.seed))
+        assert seen == [9, 8, 7]
+        assert [one.seed for one in result.results] == [7, 8, 9]
+        assert (result.seed, len(result.results[1].results)) == (7, 1)
+        alone = await client.edit(b"x", experiment="e", on_result=lambda one: seen.append(one.seed))
+        assert (alone.results, seen) == ([alone], [9, 8, 7, 7])
+        with pytest.raises(TypeError, match="n must be"):
+            await client.edit(b"x", experiment="e", n="two")
+
+
+async def test_a_stream_without_all_of_its_results_is_a_fault_of_the_server() -> None:
+    async with serving(Servicer(most_results=2)) as target, EditClient(target) as client:
+        with pytest.raises(InternalError, match="2 of 3 results"):
+            await client.edit(b"x", experiment="e", n=3)
+
+
+async def test_an_edit_is_estimated_with_the_arguments_of_an_edit() -> None:
+    servicer = Servicer(unavailable(1))
+    async with serving(servicer) as target, EditClient(target) as client:
+        options = EditOptions(experiment="e", prompt="a gym", steps=12, request_id="one")
+        assert await client.estimate(b"x", **options) == EditEstimate(12.5, 4, 2)
+        assert servicer.seen == [edit_request(b"x", **options)] * 2
+        with pytest.raises(TypeError, match="steps"):
+            await client.estimate(b"x", experiment="e", steps="many")
+        assert len(servicer.seen) == 2
+
+
 async def test_calls_for_an_edit_carry_its_id_by_which_an_edge_finds_its_server() -> None:
     servicer = Servicer()
     async with serving(servicer) as target, EditClient(target) as client:
@@ -408,6 +450,7 @@ async def test_a_closed_client_says_so() -> None:
         lambda: client.edit_many([b"x"], experiment="e"),
         lambda: anext(client.edit_stream(edit_request(b"x", experiment="e"))),
         lambda: client.get_edit("x"),
+        lambda: client.estimate(b"x", experiment="e"),
         client.experiments,
         client.is_serving,
     ):
@@ -500,6 +543,7 @@ async def test_the_plain_client_has_all_that_the_asyncio_one_has() -> None:
         assert next(iter(client.edit_batch([request, request]))).result.success
         assert client.cancel("x") == "cancelled"
         assert client.get_edit("done").state == "succeeded"
+        assert client.estimate(b"x", experiment="e").queue_position == 2
         assert [type(one) for one in client.edit_many([b"x", b"y"], experiment="e")] == [EditResult, EditResult]
         assert [experiment.id for experiment in client.experiments()] == ["one"]
         assert not client.is_serving()

@@ -111,6 +111,20 @@ async def test_fill_reports_every_step_and_ends_with_one_result(fill: RunningSer
     assert {"prepare", "denoise", "decode"} <= {timing.name for timing in result.timings}
 
 
+async def test_fill_estimates_a_job_once_it_has_run_one(fill: RunningServer) -> None:
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{fill.port}") as channel:
+        stub = fill_pb2_grpc.FillServiceStub(channel)
+        unknown = await stub.EstimateFill(fill_request(), timeout=60)
+        assert (unknown.position, unknown.queue_seconds, unknown.HasField("work_seconds")) == (0, 0, False)
+        await run_fill(fill, fill_request())
+        known = await stub.EstimateFill(fill_request(), timeout=60)
+        longer = await stub.EstimateFill(fill_request(steps=8), timeout=60)
+        assert longer.work_seconds > known.work_seconds > 0
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await stub.EstimateFill(fill_request(steps=101), timeout=60)
+        assert isinstance(error_of(refused.value, "here"), InvalidArgument)
+
+
 async def test_region_steps_are_run_where_they_are_turned_on_and_counted(models: Path) -> None:
     settings = FillSettings(models=models, region_steps=True, port=0, metrics_port=0, drain_seconds=0, grace_seconds=5)
     server = RunningServer(make_fill(settings), settings)
@@ -250,6 +264,17 @@ async def test_out_of_memory_is_told_with_advice_in_two_languages_and_the_next_r
         assert advice in error.korean
     after = await run_fill(fill, fill_request())
     assert after[-1].result.image == before[-1].result.image
+
+
+async def test_qwen_estimates_a_job_once_it_has_run_one(qwen_edit: RunningServer) -> None:
+    request = qwen_edit_pb2.QwenEditRequest(
+        images=[image_messages.to_message(RGB)], prompt="운동복을 빨간색으로 변경", steps=2, seed=1
+    )
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{qwen_edit.port}") as channel:
+        stub = qwen_edit_pb2_grpc.QwenEditServiceStub(channel)
+        assert not (await stub.EstimateEdit(request, timeout=60)).HasField("work_seconds")
+        await run_qwen(qwen_edit, request)
+        assert (await stub.EstimateEdit(request, timeout=60)).work_seconds > 0
 
 
 async def test_qwen_edits_one_to_three_pictures(qwen_edit: RunningServer) -> None:

@@ -163,6 +163,7 @@ async def test_n_results_have_seeds_of_their_own_and_run_at_once(at: Door) -> No
     answer = await waiting
     assert [result.seed for result in answer.data] == [5, 6, 7]
     assert sorted(sent.seed for sent in script.requests) == [5, 6, 7]
+    assert len({result.request_id for result in answer.data}) == 1, "one edit makes them"
     assert len({decoded(answer, place) for place in range(3)}) == 3
 
 

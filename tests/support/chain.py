@@ -75,7 +75,13 @@ def edited(
         on_stage=lambda *_: None,
         on_progress=lambda _: lambda **_: None,
     )
-    return asyncio.run(run_chain(feature, edit))
+    outcomes: list[Outcome] = []
+
+    async def keep(_: int, outcome: Outcome) -> None:
+        outcomes.append(outcome)
+
+    asyncio.run(run_chain(feature, [edit], keep))
+    return outcomes[0]
 
 
 def noise_picture(width: int, height: int, *, has_alpha: bool = False, seed: int = 0) -> Picture:

@@ -4,6 +4,7 @@ import grpc
 import warnings
 
 from imgedit.inference.v1 import fill_pb2 as imgedit_dot_inference_dot_v1_dot_fill__pb2
+from imgedit.inference.v1 import steps_pb2 as imgedit_dot_inference_dot_v1_dot_steps__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -40,6 +41,11 @@ class FillServiceStub:
                 request_serializer=imgedit_dot_inference_dot_v1_dot_fill__pb2.FillRequest.SerializeToString,
                 response_deserializer=imgedit_dot_inference_dot_v1_dot_fill__pb2.FillEvent.FromString,
                 _registered_method=True)
+        self.EstimateFill = channel.unary_unary(
+                '/imgedit.inference.v1.FillService/EstimateFill',
+                request_serializer=imgedit_dot_inference_dot_v1_dot_fill__pb2.FillRequest.SerializeToString,
+                response_deserializer=imgedit_dot_inference_dot_v1_dot_steps__pb2.JobEstimate.FromString,
+                _registered_method=True)
 
 
 class FillServiceServicer:
@@ -54,6 +60,14 @@ class FillServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def EstimateFill(self, request, context):
+        """Estimates the course of the same call with the same deadline, without running it. The pixels do not matter, the
+        sizes and the mask do.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_FillServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -61,6 +75,11 @@ def add_FillServiceServicer_to_server(servicer, server):
                     servicer.Fill,
                     request_deserializer=imgedit_dot_inference_dot_v1_dot_fill__pb2.FillRequest.FromString,
                     response_serializer=imgedit_dot_inference_dot_v1_dot_fill__pb2.FillEvent.SerializeToString,
+            ),
+            'EstimateFill': grpc.unary_unary_rpc_method_handler(
+                    servicer.EstimateFill,
+                    request_deserializer=imgedit_dot_inference_dot_v1_dot_fill__pb2.FillRequest.FromString,
+                    response_serializer=imgedit_dot_inference_dot_v1_dot_steps__pb2.JobEstimate.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -91,6 +110,33 @@ class FillService:
             '/imgedit.inference.v1.FillService/Fill',
             imgedit_dot_inference_dot_v1_dot_fill__pb2.FillRequest.SerializeToString,
             imgedit_dot_inference_dot_v1_dot_fill__pb2.FillEvent.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EstimateFill(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/imgedit.inference.v1.FillService/EstimateFill',
+            imgedit_dot_inference_dot_v1_dot_fill__pb2.FillRequest.SerializeToString,
+            imgedit_dot_inference_dot_v1_dot_steps__pb2.JobEstimate.FromString,
             options,
             channel_credentials,
             insecure,

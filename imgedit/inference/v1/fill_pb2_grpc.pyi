@@ -6,6 +6,7 @@ FillService: FLUX.1-Fill repaints a region."""
 from collections import abc as _abc
 from grpc import aio as _aio
 from imgedit.inference.v1 import fill_pb2 as _fill_pb2
+from imgedit.inference.v1 import steps_pb2 as _steps_pb2
 import abc as _abc_1
 import grpc as _grpc
 import sys
@@ -37,6 +38,10 @@ class FillServiceStub:
     """Repaints one region. The stream is `queued` (while waiting), `progress` (per step) and ends with exactly one
     `result`, or with an error status. Closing the stream cancels the work at the next step.
     """
+    EstimateFill: _grpc.UnaryUnaryMultiCallable[_fill_pb2.FillRequest, _steps_pb2.JobEstimate]
+    """Estimates the course of the same call with the same deadline, without running it. The pixels do not matter, the
+    sizes and the mask do.
+    """
 
 @_typing.type_check_only
 class FillServiceAsyncStub(FillServiceStub):
@@ -46,6 +51,10 @@ class FillServiceAsyncStub(FillServiceStub):
     Fill: _aio.UnaryStreamMultiCallable[_fill_pb2.FillRequest, _fill_pb2.FillEvent]  # type: ignore[assignment]
     """Repaints one region. The stream is `queued` (while waiting), `progress` (per step) and ends with exactly one
     `result`, or with an error status. Closing the stream cancels the work at the next step.
+    """
+    EstimateFill: _aio.UnaryUnaryMultiCallable[_fill_pb2.FillRequest, _steps_pb2.JobEstimate]  # type: ignore[assignment]
+    """Estimates the course of the same call with the same deadline, without running it. The pixels do not matter, the
+    sizes and the mask do.
     """
 
 class FillServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -59,6 +68,16 @@ class FillServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_fill_pb2.FillEvent], _abc.AsyncIterator[_fill_pb2.FillEvent]]:
         """Repaints one region. The stream is `queued` (while waiting), `progress` (per step) and ends with exactly one
         `result`, or with an error status. Closing the stream cancels the work at the next step.
+        """
+
+    @_abc_1.abstractmethod
+    def EstimateFill(
+        self,
+        request: _fill_pb2.FillRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_steps_pb2.JobEstimate, _abc.Awaitable[_steps_pb2.JobEstimate]]:
+        """Estimates the course of the same call with the same deadline, without running it. The pixels do not matter, the
+        sizes and the mask do.
         """
 
 def add_FillServiceServicer_to_server(servicer: FillServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

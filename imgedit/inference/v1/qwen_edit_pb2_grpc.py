@@ -4,6 +4,7 @@ import grpc
 import warnings
 
 from imgedit.inference.v1 import qwen_edit_pb2 as imgedit_dot_inference_dot_v1_dot_qwen__edit__pb2
+from imgedit.inference.v1 import steps_pb2 as imgedit_dot_inference_dot_v1_dot_steps__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -40,6 +41,11 @@ class QwenEditServiceStub:
                 request_serializer=imgedit_dot_inference_dot_v1_dot_qwen__edit__pb2.QwenEditRequest.SerializeToString,
                 response_deserializer=imgedit_dot_inference_dot_v1_dot_qwen__edit__pb2.QwenEditEvent.FromString,
                 _registered_method=True)
+        self.EstimateEdit = channel.unary_unary(
+                '/imgedit.inference.v1.QwenEditService/EstimateEdit',
+                request_serializer=imgedit_dot_inference_dot_v1_dot_qwen__edit__pb2.QwenEditRequest.SerializeToString,
+                response_deserializer=imgedit_dot_inference_dot_v1_dot_steps__pb2.JobEstimate.FromString,
+                _registered_method=True)
 
 
 class QwenEditServiceServicer:
@@ -54,6 +60,14 @@ class QwenEditServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def EstimateEdit(self, request, context):
+        """Estimates the course of the same call with the same deadline, without running it. The pixels do not matter, the
+        sizes and the mask do.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_QwenEditServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -61,6 +75,11 @@ def add_QwenEditServiceServicer_to_server(servicer, server):
                     servicer.Edit,
                     request_deserializer=imgedit_dot_inference_dot_v1_dot_qwen__edit__pb2.QwenEditRequest.FromString,
                     response_serializer=imgedit_dot_inference_dot_v1_dot_qwen__edit__pb2.QwenEditEvent.SerializeToString,
+            ),
+            'EstimateEdit': grpc.unary_unary_rpc_method_handler(
+                    servicer.EstimateEdit,
+                    request_deserializer=imgedit_dot_inference_dot_v1_dot_qwen__edit__pb2.QwenEditRequest.FromString,
+                    response_serializer=imgedit_dot_inference_dot_v1_dot_steps__pb2.JobEstimate.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -91,6 +110,33 @@ class QwenEditService:
             '/imgedit.inference.v1.QwenEditService/Edit',
             imgedit_dot_inference_dot_v1_dot_qwen__edit__pb2.QwenEditRequest.SerializeToString,
             imgedit_dot_inference_dot_v1_dot_qwen__edit__pb2.QwenEditEvent.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EstimateEdit(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/imgedit.inference.v1.QwenEditService/EstimateEdit',
+            imgedit_dot_inference_dot_v1_dot_qwen__edit__pb2.QwenEditRequest.SerializeToString,
+            imgedit_dot_inference_dot_v1_dot_steps__pb2.JobEstimate.FromString,
             options,
             channel_credentials,
             insecure,

@@ -6,6 +6,7 @@ QwenEditService: Qwen-Image-Edit-2509 edits by instruction."""
 from collections import abc as _abc
 from grpc import aio as _aio
 from imgedit.inference.v1 import qwen_edit_pb2 as _qwen_edit_pb2
+from imgedit.inference.v1 import steps_pb2 as _steps_pb2
 import abc as _abc_1
 import grpc as _grpc
 import sys
@@ -37,6 +38,10 @@ class QwenEditServiceStub:
     """Edits one image. The stream is `queued` (while waiting), `progress` (per step) and ends with exactly one `result`,
     or with an error status. Closing the stream cancels the work at the next step.
     """
+    EstimateEdit: _grpc.UnaryUnaryMultiCallable[_qwen_edit_pb2.QwenEditRequest, _steps_pb2.JobEstimate]
+    """Estimates the course of the same call with the same deadline, without running it. The pixels do not matter, the
+    sizes and the mask do.
+    """
 
 @_typing.type_check_only
 class QwenEditServiceAsyncStub(QwenEditServiceStub):
@@ -46,6 +51,10 @@ class QwenEditServiceAsyncStub(QwenEditServiceStub):
     Edit: _aio.UnaryStreamMultiCallable[_qwen_edit_pb2.QwenEditRequest, _qwen_edit_pb2.QwenEditEvent]  # type: ignore[assignment]
     """Edits one image. The stream is `queued` (while waiting), `progress` (per step) and ends with exactly one `result`,
     or with an error status. Closing the stream cancels the work at the next step.
+    """
+    EstimateEdit: _aio.UnaryUnaryMultiCallable[_qwen_edit_pb2.QwenEditRequest, _steps_pb2.JobEstimate]  # type: ignore[assignment]
+    """Estimates the course of the same call with the same deadline, without running it. The pixels do not matter, the
+    sizes and the mask do.
     """
 
 class QwenEditServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -59,6 +68,16 @@ class QwenEditServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_qwen_edit_pb2.QwenEditEvent], _abc.AsyncIterator[_qwen_edit_pb2.QwenEditEvent]]:
         """Edits one image. The stream is `queued` (while waiting), `progress` (per step) and ends with exactly one `result`,
         or with an error status. Closing the stream cancels the work at the next step.
+        """
+
+    @_abc_1.abstractmethod
+    def EstimateEdit(
+        self,
+        request: _qwen_edit_pb2.QwenEditRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_steps_pb2.JobEstimate, _abc.Awaitable[_steps_pb2.JobEstimate]]:
+        """Estimates the course of the same call with the same deadline, without running it. The pixels do not matter, the
+        sizes and the mask do.
         """
 
 def add_QwenEditServiceServicer_to_server(servicer: QwenEditServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n imgedit/inference/v1/steps.proto\x12\x14imgedit.inference.v1\"^\n\x08Progress\x12\x0c\n\x04step\x18\x01 \x01(\x05\x12\r\n\x05steps\x18\x02 \x01(\x05\x12%\n\x0b\x65ta_seconds\x18\x03 \x01(\x01H\x00R\x0b\x65ta_seconds\x88\x01\x01\x42\x0e\n\x0c_eta_secondsb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n imgedit/inference/v1/steps.proto\x12\x14imgedit.inference.v1\"^\n\x08Progress\x12\x0c\n\x04step\x18\x01 \x01(\x05\x12\r\n\x05steps\x18\x02 \x01(\x05\x12%\n\x0b\x65ta_seconds\x18\x03 \x01(\x01H\x00R\x0b\x65ta_seconds\x88\x01\x01\x42\x0e\n\x0c_eta_seconds\"\x96\x01\n\x0bJobEstimate\x12\x10\n\x08position\x18\x01 \x01(\x05\x12)\n\rqueue_seconds\x18\x02 \x01(\x01H\x00R\rqueue_seconds\x88\x01\x01\x12\'\n\x0cwork_seconds\x18\x03 \x01(\x01H\x01R\x0cwork_seconds\x88\x01\x01\x42\x10\n\x0e_queue_secondsB\x0f\n\r_work_secondsb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,4 +33,6 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_PROGRESS']._serialized_start=58
   _globals['_PROGRESS']._serialized_end=152
+  _globals['_JOBESTIMATE']._serialized_start=155
+  _globals['_JOBESTIMATE']._serialized_end=305
 # @@protoc_insertion_point(module_scope)

@@ -13,3 +13,13 @@ class Progress(_message.Message):
     steps: int
     eta_seconds: float
     def __init__(self, step: _Optional[int] = ..., steps: _Optional[int] = ..., eta_seconds: _Optional[float] = ...) -> None: ...
+
+class JobEstimate(_message.Message):
+    __slots__ = ("position", "queue_seconds", "work_seconds")
+    POSITION_FIELD_NUMBER: _ClassVar[int]
+    QUEUE_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    WORK_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    position: int
+    queue_seconds: float
+    work_seconds: float
+    def __init__(self, position: _Optional[int] = ..., queue_seconds: _Optional[float] = ..., work_seconds: _Optional[float] = ...) -> None: ...

@@ -37,7 +37,7 @@ from services.diffusion.engine.cost import CostModel
 from services.diffusion.engine.events import Event, Finished, Preview, Progress, Queued
 from services.diffusion.engine.failure import describe
 from services.diffusion.engine.job import Job, due_time
-from services.diffusion.engine.job_order import JobOrder
+from services.diffusion.engine.job_order import JobOrder, Outlook
 from services.diffusion.engine.job_spans import JobSpans
 from services.diffusion.engine.preview import jpeg_of
 from services.diffusion.engine.side_task import ResultT, SideTasks, Work
@@ -138,6 +138,18 @@ class Engine(Generic[SpecT, StateT, OutputT]):
                 job.cancelled = True
                 self._changed.notify_all()
 
+    def outlook(self, spec: SpecT, *, deadline: float | None = None) -> Outlook:
+        """The expected course of a job with this deadline if it were queued now.
+
+        Raises `InvalidArgument` (an unsupported spec) and `ServiceUnavailable` (the engine is closing).
+        """
+        workload = self.adapter.workload(spec)
+        with self._changed:
+            self._refuse_if_ended()
+            if workload.steps == 0:
+                return Outlook(0, 0.0, 0.0)
+            return self._schedule.outlook(self._job(spec, workload, deadline), self._jobs)
+
     async def run_between_steps(self, work: Work[ResultT], *, deadline: float | None = None) -> ResultT:
         """Run `work` on the worker thread before any job's next step; return its result.
 
@@ -162,24 +174,30 @@ class Engine(Generic[SpecT, StateT, OutputT]):
         """Admit a job, or reject it."""
         with self._changed:
             self._refuse_if_ended()
-            now, expected = time.monotonic(), self.cost.left(workload)
-            job: Job[SpecT, StateT] = Job(
-                spec=spec,
-                workload=workload,
-                number=next(self._numbers),
-                entered=now,
-                deadline=deadline,
-                due=due_time(now, deadline, None if expected is None else expected.seconds),
-                preview_every=preview_every,
-                loop=asyncio.get_running_loop(),
-                spans=JobSpans.of_current_call(workload.steps),
-            )
+            job = self._job(spec, workload, deadline, preview_every)
             self._refuse_if_full(workload)
             self._refuse_if_late(job)
             self._jobs.append(job)
             self._announce()
             self._changed.notify_all()
         return job
+
+    def _job(
+        self, spec: SpecT, workload: Workload, deadline: float | None, preview_every: int = 0
+    ) -> Job[SpecT, StateT]:
+        """A job that arrives now. The lock is held."""
+        now, expected = time.monotonic(), self.cost.left(workload)
+        return Job(
+            spec=spec,
+            workload=workload,
+            number=next(self._numbers),
+            entered=now,
+            deadline=deadline,
+            due=due_time(now, deadline, None if expected is None else expected.seconds),
+            preview_every=preview_every,
+            loop=asyncio.get_running_loop(),
+            spans=JobSpans.of_current_call(workload.steps),
+        )
 
     def _refuse_if_ended(self) -> None:
         if self._closing:

@@ -6,12 +6,26 @@ deadline are never set aside.
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from services.diffusion.engine.cost import NOTHING, CostModel, Estimate
 from services.diffusion.engine.job import Job
 
 AnyJob = Job[Any, Any]
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """The expected course of a job that is not queued.
+
+    position: jobs ahead of it. queue_seconds: until its work begins; work_seconds: of its work, unbatched. None =
+    unknown.
+    """
+
+    position: int
+    queue_seconds: float | None
+    work_seconds: float | None
 
 
 class JobOrder:
@@ -45,6 +59,14 @@ class JobOrder:
             total = None if total is None or needed is None else total + needed.seconds
             forecast[job] = total
         return forecast
+
+    def outlook(self, job: AnyJob, others: Iterable[AnyJob]) -> Outlook:
+        """The expected course of a job behind those of the others that come before it."""
+        forecast = self.forecast([*others, job])
+        position = list(forecast).index(job)
+        ends = [0.0, *forecast.values()]
+        needed = self.needed(job)
+        return Outlook(position, ends[position], None if needed is None else needed.seconds)
 
     def _split(self, jobs: Iterable[AnyJob]) -> tuple[list[AnyJob], list[AnyJob]]:
         """The jobs that can be on time and the others, both by due time."""

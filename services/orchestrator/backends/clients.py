@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal, Protocol
 
@@ -78,6 +78,22 @@ class Painted:
     model: ModelUse
     warnings: tuple[str, ...] = ()
     full_steps: int = 0
+
+
+@dataclass(frozen=True)
+class JobEstimate:
+    """The expected course of a job that would be queued now.
+
+    position: jobs ahead of it. queue_seconds: until its work begins; work_seconds: of its work. None = not known yet.
+    """
+
+    position: int
+    queue_seconds: float | None
+    work_seconds: float | None
+
+    def times(self, jobs: int) -> JobEstimate:
+        """So many of these jobs, one after another."""
+        return replace(self, work_seconds=None if self.work_seconds is None else jobs * self.work_seconds)
 
 
 @dataclass(frozen=True)
@@ -219,13 +235,7 @@ class Backends:
         self, rgb: Pixels, mask: Pixels, options: PaintOptions, *, deadline: float, on_progress: OnProgress
     ) -> Painted:
         """Repaint (H, W, 3) uint8 where (H, W) uint8 `mask` is above 0."""
-        request = fill_pb2.FillRequest(
-            image=image_messages.to_message(rgb),
-            mask=image_messages.to_message(mask),
-            guidance_scale=options.guidance_scale,
-            negative_scale=options.negative_scale,
-            **options.shared,
-        )
+        request = _fill_request(rgb, mask, options)
         return await self._paint("fill", partial(self._fill.Fill, request), _FILL_FIELDS, deadline, on_progress)
 
     async def qwen_edit(
@@ -241,14 +251,30 @@ class Backends:
 
         mask: (H, W) uint8.
         """
-        request = qwen_edit_pb2.QwenEditRequest(
-            images=[image_messages.to_message(image) for image in images],
-            mask=None if mask is None else image_messages.to_message(mask),
-            true_cfg_scale=options.guidance_scale,
-            **options.shared,
-        )
-        call = partial(self._qwen_edit.Edit, request)
+        call = partial(self._qwen_edit.Edit, _qwen_edit_request(images, mask, options))
         return await self._paint("qwen_edit", call, _QWEN_EDIT_FIELDS, deadline, on_progress)
+
+    async def estimate_fill(self, rgb: Pixels, mask: Pixels, options: PaintOptions, *, deadline: float) -> JobEstimate:
+        """The expected course of `fill`."""
+        call = partial(self._fill.EstimateFill, _fill_request(rgb, mask, options))
+        return await self._estimate("fill", call, _FILL_FIELDS, deadline)
+
+    async def estimate_qwen_edit(
+        self, images: list[Pixels], mask: Pixels | None, options: PaintOptions, *, deadline: float
+    ) -> JobEstimate:
+        """The expected course of `qwen_edit`."""
+        call = partial(self._qwen_edit.EstimateEdit, _qwen_edit_request(images, mask, options))
+        return await self._estimate("qwen_edit", call, _QWEN_EDIT_FIELDS, deadline)
+
+    async def _estimate(
+        self, service: str, call: Callable[..., Any], fields: Mapping[str, str], deadline: float
+    ) -> JobEstimate:
+        found = await self._calls.call(service, service, deadline, lambda metadata: call(**metadata), fields=fields)
+        return JobEstimate(
+            found.position,
+            found.queue_seconds if found.HasField("queue_seconds") else None,
+            found.work_seconds if found.HasField("work_seconds") else None,
+        )
 
     async def _paint(
         self,
@@ -270,6 +296,27 @@ class Backends:
             fields=fields,
             on_rerun=lambda: on_progress(restarted=True),
         )
+
+
+def _fill_request(rgb: Pixels, mask: Pixels, options: PaintOptions) -> fill_pb2.FillRequest:
+    return fill_pb2.FillRequest(
+        image=image_messages.to_message(rgb),
+        mask=image_messages.to_message(mask),
+        guidance_scale=options.guidance_scale,
+        negative_scale=options.negative_scale,
+        **options.shared,
+    )
+
+
+def _qwen_edit_request(
+    images: list[Pixels], mask: Pixels | None, options: PaintOptions
+) -> qwen_edit_pb2.QwenEditRequest:
+    return qwen_edit_pb2.QwenEditRequest(
+        images=[image_messages.to_message(image) for image in images],
+        mask=None if mask is None else image_messages.to_message(mask),
+        true_cfg_scale=options.guidance_scale,
+        **options.shared,
+    )
 
 
 async def _follow(call: Any, on_progress: OnProgress) -> Painted:

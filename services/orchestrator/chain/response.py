@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,6 @@ from imgedit.imaging.images import Picture
 from imgedit.imaging.metadata import Metadata
 from imgedit.v1 import edit_pb2, progress_pb2
 from services.common import logs
-from services.orchestrator import metrics
 from services.orchestrator.catalogue.experiments import Experiment, Feature
 from services.orchestrator.chain import composite
 from services.orchestrator.chain.context import EditContext
@@ -41,11 +41,12 @@ async def build_response(
     *,
     with_prompts: bool,
     max_bytes: int,
+    shared: output.SharedFiles,
 ) -> edit_pb2.EditResponse:
     """Build the response.
 
     with_prompts: include the prompts in the result's metadata. max_bytes: size limit; mask and cut-out that do not fit
-    are omitted with a warning.
+    are omitted with a warning. shared: the files that the results of one request have in common.
 
     Raises `InvalidArgument` for an image too large for the requested format, `RequestTooLarge` for a result that
     exceeds every response.
@@ -57,8 +58,9 @@ async def build_response(
         edit.parameters.output,
         outcome.picture,
         await asyncio.to_thread(_metadata, request, effective, with_prompts),
-        cutout=_cutout(edit.picture, outcome),
+        cutout=partial(_cutout, edit.picture, outcome),
         mask_alpha=outcome.mask_alpha,
+        shared=shared,
     )
     files, left_out = files.within(max_bytes - _REST_BYTES)
     return edit_pb2.EditResponse(
@@ -88,8 +90,6 @@ def _cutout(picture: Picture, outcome: Outcome) -> Picture | None:
     """The image under the subject's alpha, no more opaque than before."""
     subject = outcome.subject
     if subject is None:
-        if outcome.cutout_warnings:
-            metrics.CUTOUT_FAILURES.inc()
         return None
     alpha = subject.alpha if picture.alpha is None else np.minimum(subject.alpha, picture.alpha)
     return composite.cut_out(picture.rgb, alpha, subject.foreground_colours)

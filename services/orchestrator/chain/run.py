@@ -1,12 +1,14 @@
 """Run a feature's chain stage by stage, and time every stage.
 
-Segmentation and prompt rewriting run in parallel with the other stages.
+Segmentation and prompt rewriting run in parallel with the other stages. Several results of one request share every
+stage before the first that paints.
 """
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
@@ -40,6 +42,9 @@ from services.orchestrator.chain.state import (
 )
 
 T = TypeVar("T")
+
+Finish = Callable[[int, "Outcome"], Awaitable[None]]
+"""Takes the outcome of one result and its place, from 0."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +94,12 @@ class Walk:
         self.record = ChainRecord()
         self._composites: list[CompositeResult] = []
 
+    def branch(self) -> Walk:
+        """A separate walk that continues from here."""
+        walk = Walk(self.state.picture)
+        walk.state, walk.record, walk._composites = self.state, self.record, [*self._composites]
+        return walk
+
     def add(self, result: StageResult | None) -> None:
         """Go on from what a stage made; None = it had nothing to do."""
         if result is None:
@@ -108,19 +119,38 @@ class Walk:
         return alphas[0] if len(alphas) == 1 else np.maximum.reduce(alphas)
 
 
-async def run_chain(feature: Feature, edit: EditContext) -> Outcome:
-    """Run the chain.
+async def run_chain(feature: Feature, edits: Sequence[EditContext], finish: Finish) -> None:
+    """Run the chain for the results of one request.
 
-    An error or a cancellation ends all running tasks.
+    edits: alike but for seed and listeners. `finish` is called with each outcome and its place. An error or a
+    cancellation ends all running tasks.
     """
-    walk, parallel, clock = Walk(edit.picture), ParallelStages(), Clock()
+    first = edits[0]
+    walked = _walked(feature, first)
+    shared = next((place for place, stage in enumerate(walked) if isinstance(stage, PaintStage)), len(walked))
+    walk, parallel, clock = Walk(first.picture), ParallelStages(), Clock()
+
+    async def result(index: int, edit: EditContext) -> None:
+        own = Clock()
+        branch = walk.branch()
+        await _run_stages(feature, edit, walked, range(shared, len(walked)), branch, parallel, own)
+        branch.add(await _finished(branch.state, feature, edit, parallel, own))
+        await finish(index, await _outcome(edit, branch, parallel, clock, own))
+
     try:
-        await _run_stages(feature, edit, walk, parallel, clock)
-        walk.add(await _finished(walk.state, feature, edit, parallel, clock))
-        subject, cutout_warnings = await parallel.subject()
-        prompts = await parallel.prompts(edit.parameters)
+        await _run_stages(feature, first, walked, range(shared), walk, parallel, clock)
+        async with asyncio.TaskGroup() as group:
+            for index, edit in enumerate(edits):
+                group.create_task(result(index, edit))
+    except BaseExceptionGroup as failures:
+        raise failures.exceptions[0] from None
     finally:
         parallel.cancel()
+
+
+async def _outcome(edit: EditContext, walk: Walk, parallel: ParallelStages, shared: Clock, own: Clock) -> Outcome:
+    subject, cutout_warnings = await parallel.subject()
+    prompts = await parallel.prompts(edit.parameters)
     segmenters = () if subject is None else (subject.model,)
     return Outcome(
         picture=walk.state.picture,
@@ -130,15 +160,24 @@ async def run_chain(feature: Feature, edit: EditContext) -> Outcome:
         subject=subject,
         prompts=prompts,
         models=tuple(dict.fromkeys((*segmenters, *prompts.models, *walk.record.models))),
-        seconds=clock.seconds,
+        seconds={
+            kind: shared.seconds.get(kind, 0.0) + own.seconds.get(kind, 0.0) for kind in shared.seconds | own.seconds
+        },
         cutout_warnings=cutout_warnings,
     )
 
 
-async def _run_stages(feature: Feature, edit: EditContext, walk: Walk, parallel: ParallelStages, clock: Clock) -> None:
-    walked = _walked(feature, edit)
-    for index, stage in enumerate(walked, start=1):
-        edit.on_stage(stage.kind, index, len(walked))
+async def _run_stages(
+    feature: Feature,
+    edit: EditContext,
+    walked: Sequence[Stage],
+    places: range,
+    walk: Walk,
+    parallel: ParallelStages,
+    clock: Clock,
+) -> None:
+    for stage, place in ((walked[place], place) for place in places):
+        edit.on_stage(stage.kind, place + 1, len(walked))
         clock.seconds.setdefault(stage.kind, 0.0)  # holds its place in the order of the stages
         if isinstance(stage, SegmentStage):
             segment = partial(stages.segment, edit, wants_colours=_wants_colours(feature, edit))

@@ -85,17 +85,13 @@ async def fill(state: ChainState, stage: FillStage, edit: EditContext) -> PaintR
 
     None at strength 0.
     """
-    parameters = _parameters(state, stage, edit)
+    parameters = parameters_of(state, stage, edit)
     if parameters.steps_run == 0:
         return None
-    if state.mask is None:
-        raise InternalError("fill: the chain has no mask before it")
-    work = edit.work_pixels
-    area = await asyncio.to_thread(WorkArea.around, state.mask.alpha, work.most, work.least_of_fill)
+    area, mask_alpha = await asyncio.to_thread(fill_area, state, edit)
     rgb = await asyncio.to_thread(lambda: area.enter(state.picture.over_white()))
-    mask_alpha = await asyncio.to_thread(area.enter_mask, state.mask.alpha)
     painted = await edit.backends.fill(
-        rgb, mask_alpha, _options(parameters), deadline=edit.deadline, on_progress=edit.on_progress(stage.kind)
+        rgb, mask_alpha, options_of(parameters), deadline=edit.deadline, on_progress=edit.on_progress(stage.kind)
     )
     return await asyncio.to_thread(_at_full_size, painted, area, state.picture, stage)
 
@@ -105,26 +101,24 @@ async def qwen_edit(state: ChainState, stage: QwenEditStage, edit: EditContext) 
 
     None at strength 0.
     """
-    parameters = _parameters(state, stage, edit)
+    parameters = parameters_of(state, stage, edit)
     if parameters.steps_run == 0:
         return None
-    _check_aspects(state, edit)
-    work = edit.work_pixels
-    area, mask_alpha = await asyncio.to_thread(_area_and_mask, state, work.most, work.least_of_qwen_edit)
+    area, mask_alpha = await asyncio.to_thread(qwen_edit_area, state, edit)
     rgb = await asyncio.to_thread(lambda: area.enter(state.picture.over_white()))
-    shown = edit.references[: stage.max_references]
-    references = [await asyncio.to_thread(looked_at, image, work.most) for image in shown]
+    references = await references_of(stage, edit)
     painted = await edit.backends.qwen_edit(
         [rgb, *references],
         mask_alpha,
-        _options(parameters),
+        options_of(parameters),
         deadline=edit.deadline,
         on_progress=edit.on_progress(stage.kind),
     )
     return await asyncio.to_thread(_at_full_size, painted, area, state.picture, stage)
 
 
-def _options(parameters: EditParameters) -> PaintOptions:
+def options_of(parameters: EditParameters) -> PaintOptions:
+    """The parameters as a painting model takes them."""
     return PaintOptions(
         prompt=parameters.prompt,
         negative_prompt=parameters.negative_prompt,
@@ -144,7 +138,7 @@ def _at_full_size(painted: Painted, area: WorkArea, picture: Picture, stage: Pai
     return PaintResult(full, area, stage, painted.model, painted.warnings, painted.full_steps)
 
 
-def _parameters(state: ChainState, stage: FillStage | QwenEditStage, edit: EditContext) -> EditParameters:
+def parameters_of(state: ChainState, stage: FillStage | QwenEditStage, edit: EditContext) -> EditParameters:
     """The options of this stage, with rewritten prompts."""
     parameters = edit.parameters.at(stage)
     if state.prompts is None or stage.prompt is not None:
@@ -239,12 +233,31 @@ def _on_plain_ground(picture: Picture, made: MaskResult) -> Picture:
     return Picture(cut_out(picture.over_white(), made.alpha, _cutout_colours(made)).over_white())
 
 
-def _area_and_mask(state: ChainState, max_pixels: int, min_pixels: int) -> tuple[WorkArea, Pixels | None]:
-    """Where a model works that can do without a mask, and the mask that it is sent."""
+def fill_area(state: ChainState, edit: EditContext) -> tuple[WorkArea, Pixels]:
+    """Where FLUX.1-Fill works, and the mask that it is sent."""
     if state.mask is None:
-        return WorkArea.whole(state.picture.size, max_pixels, min_pixels), None
-    area = WorkArea.around(state.mask.alpha, max_pixels, min_pixels)
+        raise InternalError("fill: the chain has no mask before it")
+    area = WorkArea.around(state.mask.alpha, edit.work_pixels.most, edit.work_pixels.least_of_fill)
     return area, area.enter_mask(state.mask.alpha)
+
+
+def qwen_edit_area(state: ChainState, edit: EditContext) -> tuple[WorkArea, Pixels | None]:
+    """Where Qwen-Image-Edit works, and the mask that it is sent, if any.
+
+    Raises `ImageRejected` for an aspect that it does not read.
+    """
+    _check_aspects(state, edit)
+    most, least = edit.work_pixels.most, edit.work_pixels.least_of_qwen_edit
+    if state.mask is None:
+        return WorkArea.whole(state.picture.size, most, least), None
+    area = WorkArea.around(state.mask.alpha, most, least)
+    return area, area.enter_mask(state.mask.alpha)
+
+
+async def references_of(stage: QwenEditStage, edit: EditContext) -> list[Pixels]:
+    """The references as the model looks at them."""
+    shown = edit.references[: stage.max_references]
+    return [await asyncio.to_thread(looked_at, image, edit.work_pixels.most) for image in shown]
 
 
 def _check_aspects(state: ChainState, edit: EditContext) -> None:

@@ -38,9 +38,9 @@ class _Load:
     def exceeds(self, limit: Limit, edits: int, nbytes: int) -> str:
         """The exceeded limit: "edits", "bytes" or "".
 
-        A single edit is always admitted.
+        A single request is always admitted.
         """
-        if self.edits + edits > limit.edits:
+        if edits and self.edits and self.edits + edits > limit.edits:
             return "edits"
         return "bytes" if self.edits and self.nbytes + nbytes > limit.nbytes else ""
 
@@ -59,13 +59,13 @@ class Admission:
         self._mean_seconds = _FIRST_GUESS_SECONDS
 
     @contextmanager
-    def edit(self, caller: str, nbytes: int) -> Iterator[None]:
-        """Admit one edit of about this many bytes while it runs.
+    def edit(self, caller: str, nbytes: int, results: int = 1) -> Iterator[None]:
+        """Admit an edit of about this many bytes while it runs.
 
-        Raises `TooManyEdits`.
+        Each result counts as an edit. Raises `TooManyEdits`.
         """
         started = time.monotonic()
-        with self._taken(caller, 1, nbytes):
+        with self._taken(caller, results, nbytes):
             yield
             self._mean_seconds += _NEWEST_SHARE * (time.monotonic() - started - self._mean_seconds)
 
@@ -99,6 +99,16 @@ class Admission:
             if load.nbytes > held and load.nbytes + nbytes > limit.nbytes:
                 raise self._refusal(whose, "bytes", limit)
         with self._held(caller, 0, nbytes):
+            yield
+
+    @contextmanager
+    def estimate(self, caller: str, nbytes: int, *, held: int) -> Iterator[None]:
+        """Count the pictures of an estimate.
+
+        They take bytes and no place among the edits. `held` are the bytes already counted for this call. Raises
+        `TooManyEdits`.
+        """
+        with self.copy_of_answer(caller, nbytes, held=held):
             yield
 
     @contextmanager

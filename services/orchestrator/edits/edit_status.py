@@ -17,6 +17,8 @@ def running_edit(request_id: str, events: Iterable[edit_pb2.EditEvent]) -> edit_
     """
     found = edit_pb2.GetEditResponse(request_id=request_id, state=edit_pb2.EDIT_STATE_QUEUED)
     for event in events:
+        if event.index:
+            continue  # the first result stands for all
         match event.WhichOneof("event"):
             case "stage":
                 found.state = edit_pb2.EDIT_STATE_RUNNING

@@ -4,32 +4,40 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 
 from imgedit.errors import DeadlineExceeded
 from imgedit.imaging.decode_pool import Decoders
+from imgedit.imaging.images import Picture
+from imgedit.result import combined
 from imgedit.v1 import edit_pb2
 from services.common import tracing
 from services.common.call_context import caller
 from services.common.settings import MIB
 from services.orchestrator import metering, metrics, policy
-from services.orchestrator.backends.clients import Backends
+from services.orchestrator.backends.clients import Backends, JobEstimate, OnProgress
 from services.orchestrator.catalogue.experiments import Experiment, ExtendStage, Feature
 from services.orchestrator.catalogue.source import CatalogueSource
 from services.orchestrator.chain.context import EditContext
+from services.orchestrator.chain.estimate import estimate_chain
 from services.orchestrator.chain.response import build_response
-from services.orchestrator.chain.run import run_chain
+from services.orchestrator.chain.run import Outcome, run_chain
 from services.orchestrator.edits.admission import Admission
 from services.orchestrator.edits.edit_registry import EventLog
 from services.orchestrator.edits.progress_events import ProgressEvents
+from services.orchestrator.edits.rest_seconds import RestSeconds
 from services.orchestrator.imaging.work_area import WorkPixels
 from services.orchestrator.policy import Policy
 from services.orchestrator.request import inputs, parameters
+from services.orchestrator.request.inputs import Inputs
+from services.orchestrator.request.output import SharedFiles
 from services.orchestrator.request.parameters import EditParameters
-from services.orchestrator.request.prompts import PromptRules
+from services.orchestrator.request.prompts import PromptRules, Rewriting
+
+_NO_PREVIEWS = "preview_every: no previews, since the content policy judges finished pictures"
 
 
 @dataclass(frozen=True)
@@ -73,6 +81,7 @@ class Editor:
         self._metadata_prompt = metadata_prompt
         self._prompts = prompts
         self._policy = policy
+        self._rest = RestSeconds()
 
     async def edit(self, request: edit_pb2.EditRequest, call: CallContext, events: EventLog) -> edit_pb2.EditResponse:
         """Run one edit within its deadline."""
@@ -84,13 +93,78 @@ class Editor:
             used.experiment, used.feature = experiment.id, feature.id
             tracing.note(experiment=experiment.id, feature=feature.id)
             resolved = parameters.resolve_parameters(request, feature)
-            extend = next((stage for stage in feature.stages if isinstance(stage, ExtendStage)), None)
-            needed = inputs.working_bytes(request, resolved, extend, self._max_pixels)
-            with self._admission.edit(caller.get(), needed):
+            needed = self._working_bytes(request, resolved, feature)
+            with self._admission.edit(caller.get(), needed, resolved.n):
                 async with _within(deadline):
-                    response = await self._edit_feature(request, resolved, call, experiment, feature, deadline, events)
+                    response = await self._edit_feature(
+                        request, resolved, call, experiment, feature, arrived, deadline, events
+                    )
             response.elapsed_time = time.monotonic() - arrived
+            self._observe(request, response, feature, used.pixels)
             return response
+
+    async def estimate(self, request: edit_pb2.EditRequest, deadline: float | None) -> edit_pb2.EstimateEditResponse:
+        """The expected course of an edit that had the catalogue's time limit.
+
+        deadline: of the estimate itself, on the `time.monotonic` clock; None = none.
+        """
+        catalogue = self._source.current
+        ends_at = time.monotonic() + catalogue.timeout_seconds
+        experiment, feature = catalogue.find(request.experiment_id, request.feature_id)
+        resolved = parameters.resolve_parameters(request, feature)
+        rewriting = self._prompts.rewriting_for(resolved, feature)
+        needed = self._working_bytes(request, replace(resolved, n=1), feature)
+        with tracing.span("estimate"), self._admission.estimate(caller.get(), needed, held=request.ByteSize()):
+            async with _within(deadline or ends_at):
+                pictures = await self._decoded(request, resolved)
+                edit = self._context(pictures, resolved, rewriting, self._backends.without_reruns(), ends_at)
+                jobs = [job.times(resolved.n) for job in await estimate_chain(feature, edit)]
+        kind = _kind(request, experiment.id, feature.id, is_rewritten=rewriting.is_needed)
+        return _estimate(jobs, self._rest.usual(kind, _pixels(pictures.picture)))
+
+    def _observe(
+        self, request: edit_pb2.EditRequest, response: edit_pb2.EditResponse, feature: Feature, pixels: int
+    ) -> None:
+        """Learn the seconds beside painting from a finished edit with one result."""
+        if response.further_results:
+            return
+        seconds = {timing.name: timing.seconds for timing in response.stage_timings}
+        painting = sum(seconds.get(kind, 0.0) for kind in {stage.kind for stage in feature.paint_stages})
+        kind = _kind(request, response.experiment_id, feature.id, is_rewritten="rewrite_prompt" in seconds)
+        self._rest.observe(kind, pixels, max(0.0, response.elapsed_time - painting))
+
+    def _working_bytes(self, request: edit_pb2.EditRequest, resolved: EditParameters, feature: Feature) -> int:
+        extend = next((stage for stage in feature.stages if isinstance(stage, ExtendStage)), None)
+        return inputs.working_bytes(request, resolved, extend, self._max_pixels)
+
+    async def _decoded(self, request: edit_pb2.EditRequest, resolved: EditParameters) -> Inputs:
+        pictures = await inputs.decode_inputs(request, self._decoders, self._max_pixels, caller.get())
+        resolved.output.check_size(pictures.picture.size)
+        return pictures
+
+    def _context(
+        self,
+        pictures: Inputs,
+        resolved: EditParameters,
+        rewriting: Rewriting,
+        backends: Backends,
+        deadline: float,
+        on_stage: Callable[[str, int, int], None] = lambda *_: None,
+        on_progress: Callable[[str], OnProgress] = lambda _: lambda **_: None,
+    ) -> EditContext:
+        return EditContext(
+            picture=pictures.picture,
+            mask=pictures.mask,
+            references=pictures.references,
+            parameters=resolved,
+            backends=backends,
+            rewriting=rewriting,
+            max_pixels=self._max_pixels,
+            work_pixels=self._work_pixels,
+            deadline=deadline,
+            on_stage=on_stage,
+            on_progress=on_progress,
+        )
 
     async def _edit_feature(
         self,
@@ -99,6 +173,7 @@ class Editor:
         call: CallContext,
         experiment: Experiment,
         feature: Feature,
+        arrived: float,
         deadline: float,
         events: EventLog,
     ) -> edit_pb2.EditResponse:
@@ -108,43 +183,86 @@ class Editor:
             await self._policy.check(judged())
             # A preview would show pixels before the policy has judged them.
             resolved = replace(resolved, preview_every=0)
-        pictures = await inputs.decode_inputs(request, self._decoders, self._max_pixels, caller.get())
-        resolved.output.check_size(pictures.picture.size)
-        pixels = pictures.picture.size[0] * pictures.picture.size[1]
+        pictures = await self._decoded(request, resolved)
+        pixels = _pixels(pictures.picture)
         metrics.IMAGE_PIXELS.observe(pixels)
         metering.set_pixels(pixels)
         tracing.note(pixels=pixels)
-        progress = ProgressEvents(events.add, call.request_id)
-        edit = EditContext(
-            picture=pictures.picture,
-            mask=pictures.mask,
-            references=pictures.references,
-            parameters=resolved,
-            backends=self._backends.without_reruns() if call.is_second_run else self._backends,
-            rewriting=rewriting,
-            max_pixels=self._max_pixels,
-            work_pixels=self._work_pixels,
-            deadline=deadline,
-            on_stage=progress.on_stage,
-            on_progress=progress.on_progress,
-        )
-        outcome = await run_chain(feature, edit)
-        for stage, seconds in outcome.seconds.items():
+        backends = self._backends.without_reruns() if call.is_second_run else self._backends
+        progress = [ProgressEvents(events.add, call.request_id, index) for index in range(resolved.n)]
+        edits = [
+            self._context(
+                pictures, resolved.of_result(index), rewriting, backends, deadline, its.on_stage, its.on_progress
+            )
+            for index, its in enumerate(progress)
+        ]
+        responses: dict[int, edit_pb2.EditResponse] = {}
+        shared = SharedFiles()
+
+        async def finish(index: int, outcome: Outcome) -> None:
+            _measure(outcome, feature, is_first=index == 0)
+            if self._policy:
+                await self._policy.check(judged(outcome.picture.rgb, outcome.prompts.prompt))
+            responses[index] = response = await build_response(
+                request,
+                experiment,
+                feature,
+                edits[index],
+                outcome,
+                with_prompts=self._metadata_prompt,
+                max_bytes=self._max_response_bytes // resolved.n,
+                shared=shared,
+            )
+            if self._policy and request.preview_every:
+                response.warnings.append(_NO_PREVIEWS)
+            if resolved.n > 1:
+                response.elapsed_time = time.monotonic() - arrived
+                events.add(edit_pb2.EditEvent(request_id=call.request_id, index=index, result=response))
+
+        await run_chain(feature, edits, finish)
+        return combined([responses[index] for index in range(resolved.n)])
+
+
+def _measure(outcome: Outcome, feature: Feature, *, is_first: bool) -> None:
+    """Measure the stages of a result.
+
+    The stages that all results share are measured with the first.
+    """
+    own = {stage.kind for stage in feature.paint_stages} | {"composite"}
+    for stage, seconds in outcome.seconds.items():
+        if is_first or stage in own:
             metrics.STAGE_SECONDS.labels(stage).observe(seconds)
-        if self._policy:
-            await self._policy.check(judged(outcome.picture.rgb, outcome.prompts.prompt))
-        response = await build_response(
-            request,
-            experiment,
-            feature,
-            edit,
-            outcome,
-            with_prompts=self._metadata_prompt,
-            max_bytes=self._max_response_bytes,
-        )
-        if self._policy and request.preview_every:
-            response.warnings.append("preview_every: no previews, since the content policy judges finished pictures")
-        return response
+    if is_first and outcome.cutout_warnings:
+        metrics.CUTOUT_FAILURES.inc()
+
+
+def _pixels(picture: Picture) -> int:
+    width, height = picture.size
+    return width * height
+
+
+def _kind(request: edit_pb2.EditRequest, experiment: str, feature: str, *, is_rewritten: bool) -> Hashable:
+    """Edits of a kind take about the same time beside painting."""
+    return experiment, feature, bool(request.mask_image), is_rewritten
+
+
+def _estimate(jobs: Sequence[JobEstimate], rest: float | None) -> edit_pb2.EstimateEditResponse:
+    """The whole course from its painting jobs and the rest; None = not known yet.
+
+    An edit that paints is expected to take no less than its painting.
+    """
+    queue = _sum(job.queue_seconds for job in jobs)
+    work = _sum(job.work_seconds for job in jobs)
+    parts = (queue, work, rest or 0.0 if jobs else rest)
+    return edit_pb2.EstimateEditResponse(
+        seconds=_sum(parts), queue_seconds=queue, queue_position=sum(job.position for job in jobs)
+    )
+
+
+def _sum(parts: Iterable[float | None]) -> float | None:
+    """The sum; None if a part is."""
+    known = list(parts)
+    return None if None in known else sum(part for part in known if part is not None)
 
 
 @asynccontextmanager

@@ -12,11 +12,15 @@ SendEvent = Callable[[edit_pb2.EditEvent], None]
 
 
 class ProgressEvents:
-    """Turns the progress of one edit's chain into events."""
+    """Turns the progress of one result's chain into events.
 
-    def __init__(self, send: SendEvent, request_id: str) -> None:
+    index: the result's place, from 0.
+    """
+
+    def __init__(self, send: SendEvent, request_id: str, index: int = 0) -> None:
         self._send_event = send
         self._request_id = request_id
+        self._index = index
         self._stages: dict[str, edit_pb2.StageStarted] = {}
 
     def on_stage(self, name: str, index: int, count: int) -> None:
@@ -56,7 +60,12 @@ class ProgressEvents:
     ) -> None:
         self._send_event(
             edit_pb2.EditEvent(
-                stage=stage, queued=queued, progress=progress, preview=preview, request_id=self._request_id
+                stage=stage,
+                queued=queued,
+                progress=progress,
+                preview=preview,
+                request_id=self._request_id,
+                index=self._index,
             )
         )
 

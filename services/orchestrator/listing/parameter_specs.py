@@ -23,6 +23,7 @@ from services.orchestrator.catalogue.experiments import (
 from services.orchestrator.request import mask_parameters
 from services.orchestrator.request.parameters import (
     MAX_PREVIEW_EVERY,
+    MAX_RESULTS,
     PROFILE_NUMBERS,
     automatic_negative_prompt,
     max_references,
@@ -57,6 +58,12 @@ def _general_specs(feature: Feature) -> Iterator[edit_pb2.ParameterSpec]:
     profiles = {name: profile_pb2.Profile.Name(number) for name, number in PROFILE_NUMBERS.items()}
     yield _choice("profile", profiles[own.profile or "balanced"], [*profiles.values()])
     yield _integer("seed", MAX_SEED, default=own.seed)
+    yield _spec(
+        "n",
+        edit_pb2.PARAMETER_TYPE_INTEGER,
+        default=_number(1),
+        range=edit_pb2.NumberRange(min=1, max=MAX_RESULTS),
+    )
     yield _integer("preview_every", MAX_PREVIEW_EVERY)
     if feature.has(MaskStage) or feature.has(ExtendStage) or feature.has(SegmentStage):
         yield _choice("postprocess", "POSTPROCESS_ON", ["POSTPROCESS_ON", "POSTPROCESS_OFF"])
@@ -217,6 +224,10 @@ _HELP = {
     "postprocess": (
         "후처리: 인물 가장자리의 색을 다듬고 다시 그린 영역의 색을 주변에 맞춥니다. OFF는 조금 더 빠릅니다.",
         "Refine the subject's edge colours and match the painted region's tone to its surroundings. OFF is faster.",
+    ),
+    "n": (
+        "한 번에 만들 결과의 수. 시드는 하나씩 커집니다.",
+        "Results to make, with the seeds seed, seed + 1 and so on.",
     ),
     "preview_every": ("몇 스텝마다 미리보기를 보낼지. 비우면 보내지 않습니다.", "Steps between previews."),
     "mask_image": (

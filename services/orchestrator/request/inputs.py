@@ -43,7 +43,10 @@ class Inputs:
 def working_bytes(
     request: edit_pb2.EditRequest, parameters: EditParameters, extend: ExtendStage | None, max_pixels: int
 ) -> int:
-    """The estimated peak memory of an edit, from stated sizes and parameters."""
+    """The estimated peak memory of an edit, from stated sizes and parameters.
+
+    Each result counts whole: they may be composited at once.
+    """
     width, height = _declared_size(request.input_image, max_pixels)
     if parameters.extension is not None and extend is not None:
         width, height = parameters.extension.size_about((width, height), extend.direction_fraction)
@@ -51,7 +54,7 @@ def working_bytes(
     for reference in request.reference_images:
         across, down = _declared_size(reference, max_pixels)
         pixels += min(across * down, max_pixels)
-    return pixels * BYTES_PER_PIXEL
+    return pixels * BYTES_PER_PIXEL * parameters.n
 
 
 def _declared_size(data: bytes, max_pixels: int) -> tuple[int, int]:

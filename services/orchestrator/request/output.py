@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -141,8 +142,40 @@ def _mib(data: bytes) -> str:
     return f"{len(data) / MIB:.1f}"
 
 
+class SharedFiles:
+    """The mask and the cut-out of a request, encoded once for all its results.
+
+    Belongs to one event loop.
+    """
+
+    def __init__(self) -> None:
+        self._cutout: asyncio.Future[bytes] | None = None
+        self._masks: list[tuple[Pixels, asyncio.Future[bytes]]] = []
+
+    async def cutout(self, make: Callable[[], Picture | None]) -> bytes:
+        """The file of the cut-out that `make` gives; empty for none."""
+        if self._cutout is None:
+            self._cutout = asyncio.ensure_future(asyncio.to_thread(_encode_cutout, make))
+        return await asyncio.shield(self._cutout)
+
+    async def mask(self, alpha: Pixels) -> bytes:
+        """The file of a mask alpha. The same array is encoded once."""
+        for known, encoded in self._masks:
+            if known is alpha:
+                return await asyncio.shield(encoded)
+        encoding = asyncio.ensure_future(asyncio.to_thread(encode_png, alpha))
+        self._masks.append((alpha, encoding))
+        return await asyncio.shield(encoding)
+
+
 async def encode_files(
-    output: Output, result: Picture, metadata: Metadata, *, cutout: Picture | None, mask_alpha: Pixels | None
+    output: Output,
+    result: Picture,
+    metadata: Metadata,
+    *,
+    cutout: Callable[[], Picture | None],
+    mask_alpha: Pixels,
+    shared: SharedFiles,
 ) -> Files:
     """Encode every image of the response in parallel.
 
@@ -150,10 +183,19 @@ async def encode_files(
     """
     files = await asyncio.gather(
         asyncio.to_thread(_encode_result, output, result, metadata),
-        asyncio.to_thread(lambda: encode_png(cutout.rgb, cutout.alpha) if cutout and output.cutout else b""),
-        asyncio.to_thread(lambda: encode_png(mask_alpha) if mask_alpha is not None and output.mask else b""),
+        shared.cutout(cutout) if output.cutout else _nothing(),
+        shared.mask(mask_alpha) if output.mask else _nothing(),
     )
     return Files(*files)
+
+
+async def _nothing() -> bytes:
+    return b""
+
+
+def _encode_cutout(make: Callable[[], Picture | None]) -> bytes:
+    cutout = make()
+    return encode_png(cutout.rgb, cutout.alpha) if cutout else b""
 
 
 def _encode_result(output: Output, result: Picture, metadata: Metadata) -> bytes:

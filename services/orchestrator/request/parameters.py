@@ -15,6 +15,7 @@ from imgedit.v1 import edit_pb2, profile_pb2
 from services.common import checks, texts
 from services.common.interceptors import REQUEST_ID_PATTERN
 from services.orchestrator.catalogue.experiments import (
+    MAX_SEED,
     ExtendStage,
     Feature,
     FillStage,
@@ -29,6 +30,7 @@ from services.orchestrator.request.mask_parameters import MaskParameters
 from services.orchestrator.request.output import Output
 
 MAX_PREVIEW_EVERY = 100
+MAX_RESULTS = 4
 
 NO_GUIDANCE = "negative_prompt: not used, since this model needs a guidance_scale above 1 for it"
 """The warning for a negative prompt that Qwen-Image-Edit would not look at."""
@@ -51,7 +53,7 @@ class EditParameters:
     """The parameters of an edit.
 
     warnings: what the caller asked for and does not get, in English. region_steps: whether most steps compute only what
-    the mask asks for, None = as the model service is set to.
+    the mask asks for, None = as the model service is set to. n: results to make, with seeds from `seed` on.
     """
 
     prompt: str
@@ -70,6 +72,7 @@ class EditParameters:
     warnings: tuple[str, ...] = ()
     expand_prompt: bool = False
     region_steps: bool | None = None
+    n: int = 1
 
     def at(self, stage: FillStage | QwenEditStage) -> EditParameters:
         """The parameters of this stage.
@@ -83,6 +86,10 @@ class EditParameters:
         return replace(
             there, prompt=stage.prompt, negative_prompt=automatic_negative_prompt(stage), negative_scale=None
         )
+
+    def of_result(self, index: int) -> EditParameters:
+        """The parameters of one of the n results, counted from 0."""
+        return replace(self, seed=(self.seed + index) % (MAX_SEED + 1))
 
     @property
     def steps_run(self) -> int:
@@ -121,6 +128,7 @@ def resolve_parameters(request: edit_pb2.EditRequest, feature: Feature) -> EditP
         region=where,
         output=what,
         expand_prompt=request.expand_prompt,
+        n=request.n if request.HasField("n") else 1,
         region_steps=preset.region_steps,
         warnings=() if has_guidance or not request.HasField("negative_prompt") else (NO_GUIDANCE,),
     )
@@ -142,6 +150,7 @@ def _check(request: edit_pb2.EditRequest, feature: Feature) -> None:
     has_prompt = feature.prompt_stage is not None and together.check(checks.prompt, "prompt", prompt)
     together.check(checks.prompt, "negative_prompt", request.negative_prompt, may_be_blank=True)
     together.check(checks.number, "preview_every", request.preview_every, 0, MAX_PREVIEW_EVERY)
+    together.check(_check_n, request)
     together.check(_profile, request, feature)
     for name, limits in ranges(feature):
         together.check(_number, request, name, limits, None)
@@ -177,7 +186,7 @@ def optional_fields(feature: Feature) -> dict[str, bool]:
     reads, paints = feature.prompt_stage is not None, bool(feature.paint_stages)
     return {
         **dict.fromkeys(("prompt", "expand_prompt", "negative_prompt"), reads),
-        **dict.fromkeys(("seed", "profile", "preview_every"), paints),
+        **dict.fromkeys(("seed", "n", "profile", "preview_every"), paints),
         **{name: getattr(feature.parameters, name) is not None for name in Parameters.model_fields},
         "mask_image": feature.has(MaskStage),
         "mask_options": feature.has(MaskStage),
@@ -201,6 +210,16 @@ def preset_numbers(feature: Feature, profile: ProfileName) -> dict[str, float]:
 def _check_request_id(request: edit_pb2.EditRequest) -> None:
     if request.HasField("request_id") and not REQUEST_ID_PATTERN.fullmatch(request.request_id):
         raise InvalidArgument.field("request_id", "must be 1 to 64 letters, digits, '.', '_' or '-'")
+
+
+def _check_n(request: edit_pb2.EditRequest) -> None:
+    if not request.HasField("n"):
+        return
+    checks.number("n", request.n, 1, MAX_RESULTS)
+    if request.seed + request.n - 1 > MAX_SEED:
+        raise InvalidArgument.field(
+            "seed", f"must leave room for n seeds up to {MAX_SEED}; n is {request.n} and seed is {request.seed}"
+        )
 
 
 def _refuse_unused(name: str, feature: Feature) -> None:

@@ -13,7 +13,7 @@ from imgedit.errors import InvalidArgument, RequestTooLarge
 from imgedit.imaging.images import Picture
 from imgedit.v1 import edit_pb2
 from services.orchestrator.request import output
-from services.orchestrator.request.output import Files, Output
+from services.orchestrator.request.output import Files, Output, SharedFiles
 
 RGB = np.random.default_rng(3).integers(0, 256, (40, 60, 3), dtype=np.uint8)
 
@@ -75,7 +75,14 @@ async def test_the_files_hold_what_was_wanted_and_no_more(format: output.Format)
     weight = RGB[:, :, 0]
     files, bare = await asyncio.gather(
         *(
-            output.encode_files(wanted, Picture(RGB), None, cutout=Picture(RGB, weight), mask_alpha=weight)
+            output.encode_files(
+                wanted,
+                Picture(RGB),
+                None,
+                cutout=lambda: Picture(RGB, weight),
+                mask_alpha=weight,
+                shared=SharedFiles(),
+            )
             for wanted in (Output(format, quality), Output(format, quality, cutout=False, mask=False))
         )
     )

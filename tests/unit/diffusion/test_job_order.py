@@ -14,6 +14,7 @@ from imgedit.errors import DeadlineExceeded, EditCancelled, QueueFull, ServiceUn
 from services.diffusion.engine.engine import Engine
 from services.diffusion.engine.events import Finished, Progress, Queued
 from services.diffusion.engine.job import due_time
+from services.diffusion.engine.job_order import Outlook
 from tests.support.engine import Clockwork, Task, finish, with_engine
 
 Jobs = Engine[Any, Any, Any]
@@ -295,3 +296,37 @@ def test_a_cancelled_job_reports_so_to_whoever_still_listens() -> None:
             await running
 
     with_engine(model, scenario)
+
+
+def test_the_outlook_of_a_job_is_what_the_queue_would_tell_it() -> None:
+    model = Clockwork()
+
+    async def scenario(engine: Jobs) -> None:
+        assert engine.outlook(Task("new")) == Outlook(0, 0.0, None)
+        await finish(engine, Task("first", steps=2, seconds=0.01))
+        alone = engine.outlook(Task("new", steps=4, seconds=0.01))
+        needed = engine.cost.left(model.workload(Task("new", steps=4)))
+        assert alone == Outlook(0, 0.0, needed.seconds)
+        model.gate.clear()
+        runs = await submit(engine, Task("runs", steps=2, seconds=0.01), deadline=soon())
+        waits = await submit(engine, Task("waits", steps=2, seconds=0.01), deadline=soon())
+        last = engine.outlook(Task("new", steps=4, seconds=0.01), deadline=soon(90))
+        urgent = engine.outlook(Task("new", steps=4, seconds=0.01), deadline=soon(30))
+        assert (last.position, urgent.position) == (2, 0)
+        assert last.queue_seconds > 0
+        assert urgent.queue_seconds == 0
+        assert engine.outlook(Task("none", steps=0)) == Outlook(0, 0.0, 0.0)
+        model.gate.set()
+        await asyncio.gather(runs, waits)
+
+    with_engine(model, scenario)
+    assert not any("new" in line for line in model.log)
+
+
+def test_a_closed_engine_has_no_outlook() -> None:
+    async def scenario(engine: Jobs) -> None:
+        await engine.aclose()
+        with pytest.raises(ServiceUnavailable):
+            engine.outlook(Task("new"))
+
+    with_engine(Clockwork(), scenario)

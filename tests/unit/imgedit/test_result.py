@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from imgedit import EditResult, EditStatus
-from imgedit.v1 import edit_pb2
+from imgedit import EditResult, EditStatus, Progress
+from imgedit.progress import listener
+from imgedit.v1 import edit_pb2, progress_pb2
 
 
 def encoded(mode: str, format: str = "PNG") -> bytes:
@@ -39,7 +40,8 @@ def result(format: str = "PNG", **fields: object) -> EditResult:
 def test_every_field_of_the_answer_is_a_property() -> None:
     made = result(mask_image=b"mask", background_removed_image=b"cut-out")
     for field in edit_pb2.EditResponse.DESCRIPTOR.fields:
-        assert getattr(made, field.name) == getattr(made.message, field.name)
+        if field.name != "further_results":  # `results` has them
+            assert getattr(made, field.name) == getattr(made.message, field.name)
 
 
 def test_the_result_is_there_as_bytes_and_as_an_image() -> None:
@@ -94,3 +96,36 @@ def test_a_folder_is_no_place_for_a_result(tmp_path: Path) -> None:
 def test_a_result_can_be_a_key() -> None:
     assert {result(): 1}[result()] == 1
     assert {EditStatus("one", "succeeded", result=result()): 1}
+
+
+def told(*events: edit_pb2.EditEvent) -> list[Progress]:
+    seen: list[Progress] = []
+    listen = listener(seen.append)
+    for event in events:
+        listen(event)
+    return seen
+
+
+def at(index: int, step: int) -> edit_pb2.EditEvent:
+    done = edit_pb2.StageProgress(stage="fill", step=step, steps=4, eta_seconds=4 - step)
+    return edit_pb2.EditEvent(index=index, progress=done)
+
+
+def begun(name: str, place: int, index: int = 0) -> edit_pb2.EditEvent:
+    return edit_pb2.EditEvent(index=index, stage=edit_pb2.StageStarted(name=name, index=place, count=3))
+
+
+def test_the_progress_of_several_results_is_told_together() -> None:
+    start = [begun("mask", 1), begun("fill", 2), begun("fill", 2, index=1)]
+    assert told(*start, at(0, 1), at(1, 2))[-1] == Progress("fill", 2, 3, step=3, steps=8, eta_seconds=3)
+    ahead = told(*start, at(0, 4), begun("composite", 3), at(1, 3))[-1]
+    assert ahead == Progress("fill", 2, 3, step=3, steps=4, eta_seconds=1)
+
+
+def test_several_results_wait_while_all_of_them_do() -> None:
+    def queued(index: int, position: int) -> edit_pb2.EditEvent:
+        return edit_pb2.EditEvent(index=index, queued=progress_pb2.Queued(position=position))
+
+    start = [begun("fill", 2), begun("fill", 2, index=1), queued(0, 2), queued(1, 3)]
+    assert told(*start)[-1].waiting == 2
+    assert told(*start, at(0, 1))[-1].waiting is None

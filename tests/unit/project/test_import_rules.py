@@ -53,7 +53,7 @@ ROOMS: dict[str, dict[str, tuple[str, ...]]] = {
     "services/orchestrator/catalogue": {"comfyui": ()},
     "services/segmentation": {"ben2": ()},
     "services/segmentation/ben2": {"cpu": ()},
-    "benchmarks": {"region": ("demo_quality",), "demo_quality": (), "full_size": ()},
+    "benchmarks": {"suite": (), "region": ("demo_quality",), "demo_quality": (), "full_size": ()},
     "deploy": {"docker": (), "envoy": (), "grafana": ("prometheus",), "prometheus": ()},
     "demo": {"train": ("tiny", "world"), "judge": ("world",), "tiny": (), "world": ()},
     "demo/train": {"ben2": ("shared",), "flux_fill": ("shared",), "qwen_edit": ("flux_fill", "shared"), "shared": ()},

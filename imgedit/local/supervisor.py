@@ -28,7 +28,7 @@ from imgedit.local.ports import Ports, is_free
 from imgedit.local.services import OPENAI_API, SERVICES
 
 START_SECONDS = 1800.0
-"""Longest wait for a service to say SERVING: a 20B model takes minutes to load."""
+"""How long a service that loads may write nothing to its log: it writes a line every few seconds of reading."""
 
 _WITH_PARENT = """import ctypes, os, signal, sys
 ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
@@ -159,10 +159,10 @@ class Stack:
     ) -> Iterator[str]:
         """Yield each program as it begins to serve.
 
-        Raises `StackError` when one ends or takes too long. `on_wait` is called every 15 s with the pending programs
-        and their reasons.
+        Raises `StackError` when one ends, or writes nothing to its log for `timeout` seconds: a large model on a slow
+        disk takes as long as it takes. `on_wait` is called every 15 s with the pending programs and their reasons.
         """
-        deadline = time.monotonic() + timeout
+        started = time.time()
         tell_at = time.monotonic() + REPORT_SECONDS
         waiting = dict(self._processes)
         faults: dict[str, str] = {}
@@ -176,8 +176,12 @@ class Stack:
                 del waiting[name]
                 yield name
             reasons = "; ".join(f"{name} ({faults[name]})" for name in waiting)
-            if time.monotonic() > deadline:
-                raise StackError(f"not SERVING after {timeout:g} s: {reasons}. Logs are in {self.logs}")
+            quiet = [name for name in waiting if time.time() - max(started, self._last_line(name)) > timeout]
+            if quiet:
+                raise StackError(
+                    f"not SERVING, and nothing in the log of {', '.join(quiet)} for {timeout:g} s: {reasons}. "
+                    f"Logs are in {self.logs}"
+                )
             if waiting and time.monotonic() > tell_at:
                 tell_at = time.monotonic() + REPORT_SECONDS
                 on_wait(reasons)
@@ -320,6 +324,10 @@ class Stack:
 
     def _log(self, name: str) -> Path:
         return self.logs / f"{name}.log"
+
+    def _last_line(self, name: str) -> float:
+        """When the program last wrote to its log, in seconds since the epoch."""
+        return self._log(name).stat().st_mtime
 
     def _tail(self, name: str) -> str:
         lines = self._log(name).read_text(encoding="utf-8", errors="replace").splitlines()

@@ -153,7 +153,8 @@ def test_a_wait_says_what_it_waits_for_and_why(tmp_path: Path, monkeypatch: pyte
     running.start()
     told: list[str] = []
     try:
-        with pytest.raises(supervisor.StackError, match=rf"not SERVING after 1 s: edge \({address}: UNAVAILABLE"):
+        silence = rf"nothing in the log of edge for 1 s: edge \({address}: UNAVAILABLE"
+        with pytest.raises(supervisor.StackError, match=silence):
             list(running.wait_until_serving(1, told.append))
     finally:
         running.stop()

@@ -84,11 +84,11 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def studio_environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The page's environment, likewise."""
-    return install("build-studio", tmp_path_factory.mktemp("studio"))
+    """The page's environment, likewise, without bytecode: most of its modules are not imported here."""
+    return install("build-studio", tmp_path_factory.mktemp("studio"), PIP_NO_COMPILE="1")
 
 
-def install(stage: str, context: Path) -> Path:
+def install(stage: str, context: Path, **variables: str) -> Path:
     """Run the steps of a build stage in their order; the environment that they make."""
     venv = context / "venv"
     for instruction in lineage(stage):
@@ -100,7 +100,7 @@ def install(stage: str, context: Path) -> Path:
         made = venv / "bin" / here[0]
         program = str(made) if made.exists() else sys.executable if here[0] == "python" else here[0]
         clean = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "VIRTUAL_ENV")}
-        subprocess.run([program, *here[1:]], cwd=context, env=clean, check=True, timeout=600)
+        subprocess.run([program, *here[1:]], cwd=context, env={**clean, **variables}, check=True, timeout=600)
     return venv
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import json
 import re
+import tempfile
 from pathlib import Path
 
 import jsonschema
@@ -71,15 +72,10 @@ def production() -> list[Object]:
 
 def rendered_with(*components: str) -> list[Object]:
     """The base with these components."""
-    folder = K8S / "overlays" / f"tried-{'-'.join(component.rsplit('/', 1)[-1] for component in components)}"
-    folder.mkdir()
-    try:
+    with tempfile.TemporaryDirectory(prefix="tried-", dir=K8S / "overlays") as folder:
         text = yaml.safe_dump({"resources": ["../../base"], "components": [f"../../{name}" for name in components]})
-        (folder / "kustomization.yaml").write_text(text)
-        return render(folder)
-    finally:
-        (folder / "kustomization.yaml").unlink()
-        folder.rmdir()
+        Path(folder, "kustomization.yaml").write_text(text)
+        return render(Path(folder))
 
 
 @pytest.mark.parametrize("component", COMPONENTS)
@@ -339,17 +335,7 @@ def test_a_visit_stays_in_its_pod(production: list[Object]) -> None:
 
 
 def test_a_login_of_the_page_is_one_component() -> None:
-    folder = K8S / "overlays" / "tried-login-and-tls"
-    folder.mkdir()
-    try:
-        components = ["../../components/studio-login", "../../components/tls"]
-        (folder / "kustomization.yaml").write_text(
-            yaml.safe_dump({"resources": ["../../base"], "components": components})
-        )
-        objects = render(folder)
-    finally:
-        (folder / "kustomization.yaml").unlink()
-        folder.rmdir()
+    objects = rendered_with("components/studio-login", "components/tls")
     [data] = [item["data"] for item in of_kind(objects, "ConfigMap") if item["metadata"]["name"].startswith(PAGE)]
     settings = studio_settings.load_settings(data)
     assert settings.login == "oidc"

@@ -50,7 +50,8 @@ def error_of(error: grpc.aio.AioRpcError, target: str) -> ImgeditError:
 
 def client_error_of(error: grpc.aio.AioRpcError, target: str) -> ImgeditError:
     """`error_of` for the public API, whose address may belong to another server."""
-    if error.code() is not grpc.StatusCode.UNIMPLEMENTED:
+    is_of_this_api = rpc_status.from_call(error) is not None
+    if is_of_this_api or error.code() is not grpc.StatusCode.UNIMPLEMENTED:
         return _too_large(error) or in_python(error_of(error, target))
     return NotFound(
         f"the server at {target} answers, but does not offer this call; is that the address of an orchestrator or an "

@@ -2,8 +2,9 @@
 
 Parameters, and that a model painted it.
 
-Written as an XMP packet (PNG, JPEG, WebP), as EXIF (JPEG, WebP) and as a text chunk (PNG); read from the packet, which
-is uncompressed in all three. Contains no time, duration or id, so the same edit gives the same bytes.
+`imgedit.imaging.encoding` writes it as an XMP packet (PNG, JPEG, WebP), as EXIF (JPEG, WebP) and as a text chunk (PNG);
+it is read from the packet, which is uncompressed in all three. Contains no time, duration or id, so the same edit gives
+the same bytes.
 """
 
 from __future__ import annotations

@@ -1,5 +1,8 @@
 """Rewrite prompts with the pipeline's own Qwen2.5-VL: no second copy, no sampling.
 
+Translates Korean prompts to English for FLUX.1-Fill, and expands prompts. `services.orchestrator.request.prompts`
+decides which prompts need it.
+
 Belongs to the worker thread.
 """
 

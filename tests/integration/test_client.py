@@ -587,6 +587,7 @@ def test_every_field_of_a_request_has_an_option() -> None:
         seed=0,
         profile="fast",
         loras=["ink"],
+        n=2,
         mask=b"mask",
         mask_options=Mask(invert=True),
         background="transparent",

@@ -44,8 +44,12 @@ def results_of(events: list[edit_pb2.EditEvent]) -> dict[int, edit_pb2.EditRespo
 
 async def test_results_share_everything_but_the_painting_and_their_seeds_count_up() -> None:
     async with world() as running:
-        answer = await running.stub.Edit(request(n=3, postprocess="POSTPROCESS_OFF"))
-        assert (running.segmentation.calls, running.fill.calls, running.fill.most_running) == (1, 3, 3)
+        running.fill.gate.clear()
+        edit = asyncio.ensure_future(running.stub.Edit(request(n=3, postprocess="POSTPROCESS_OFF")))
+        await eventually(lambda: running.fill.running == 3)
+        running.fill.gate.set()
+        answer = await edit
+        assert (running.segmentation.calls, running.fill.calls) == (1, 3)
         assert sorted(sent.seed for sent in running.fill.requests) == [7, 8, 9]
         assert (answer.seed, [further.seed for further in answer.further_results]) == (7, [8, 9])
         singles = list(single_results(answer))

@@ -1,4 +1,4 @@
-"""The schedule: the next job, its batch, and forecasts.
+"""The schedule: the next job, the jobs that share its batch, and forecasts.
 
 Earliest deadline first while all deadlines can be met. Under overload that order would waste steps on late jobs, so the
 longest competing jobs are set aside (Moore 1968: fewest late jobs) and run only when the device is idle. Jobs without a

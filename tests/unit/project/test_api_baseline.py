@@ -51,7 +51,7 @@ def test_the_api_of_today_breaks_no_client_of_the_baseline(tmp_path: Path) -> No
     [
         ('  optional MaskOptions mask_options = 12 [json_name = "mask_options"];\n', "", '"mask_options"'),
         ("  optional int32 steps = 6;\n", "  optional string steps = 6;\n", '"steps"'),
-        ('[json_name = "output_image_base64"]', "", '"output_image"'),
+        ('output_image = 4 [json_name = "output_image_base64"]', "output_image = 4", '"output_image"'),
         ("  rpc EditBatch(stream EditRequest) returns (stream EditEvent);\n", "", '"EditBatch"'),
         ("  EDIT_STATE_FAILED = 4;\n", "", '"EditState"'),
     ],

@@ -84,7 +84,10 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def studio_environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The page's environment, likewise, without bytecode: most of its modules are not imported here."""
+    """The page's environment, likewise.
+
+    Without bytecode: most of its modules are not imported here.
+    """
     return install("build-studio", tmp_path_factory.mktemp("studio"), PIP_NO_COMPILE="1")
 
 

@@ -82,8 +82,14 @@ class Studio:
         self.page.get_by_label("프롬프트", exact=True).fill(text)
 
     def unfold(self, name: str) -> None:
-        self.page.locator("summary", has_text=name).click()
-        self.page.wait_for_timeout(250)
+        summary = self.page.locator("summary", has_text=name)
+        for _ in range(3):
+            summary.click()
+            self.page.wait_for_timeout(250)
+            self.settle()
+            if summary.evaluate("summary => summary.parentElement.open"):  # a press that meets a rerun is lost
+                return
+        raise AssertionError(f"{name}: three presses did not unfold it")
 
     def seed(self, value: int) -> None:
         self.choose("고정")

@@ -139,7 +139,7 @@ def appearance(browser: Browser, url: str) -> None:
     keep(studio.page, "progress", wait=100)
     studio.wait_for_result()
     studio.press("다른 결과 4장 더 만들기")
-    studio.page.get_by_role("group", name="다른 시드의 결과").wait_for(timeout=180_000)
+    studio.page.get_by_role("group", name="다른 시드의 결과").wait_for(timeout=900_000)
     studio.page.get_by_role("group", name="작업 기록").scroll_into_view_if_needed()
     keep(studio.page, "seeds")
     studio.page.close()

@@ -29,7 +29,7 @@ from services.orchestrator.chain.run import Outcome, run_chain
 from services.orchestrator.edits.admission import Admission
 from services.orchestrator.edits.edit_registry import EventLog
 from services.orchestrator.edits.progress_events import ProgressEvents
-from services.orchestrator.edits.rest_seconds import RestSeconds
+from services.orchestrator.edits.seconds_without_painting import SecondsWithoutPainting
 from services.orchestrator.imaging.work_area import WorkPixels
 from services.orchestrator.policy import Policy
 from services.orchestrator.request import inputs, parameters
@@ -84,7 +84,7 @@ class Editor:
         self._prompts = prompts
         self._loras = loras
         self._policy = policy
-        self._rest = RestSeconds()
+        self._without_painting = SecondsWithoutPainting()
 
     async def edit(self, request: edit_pb2.EditRequest, call: CallContext, events: EventLog) -> edit_pb2.EditResponse:
         """Run one edit within its deadline."""
@@ -125,7 +125,7 @@ class Editor:
                 edit = self._context(pictures, resolved, rewriting, self._backends.without_reruns(), ends_at)
                 jobs = [job.times(resolved.n) for job in await estimate_chain(feature, edit)]
         kind = _kind(request, experiment.id, feature.id, is_rewritten=rewriting.is_needed)
-        return _estimate(jobs, self._rest.usual(kind, _pixels(pictures.picture)))
+        return _estimate(jobs, self._without_painting.usual(kind, _pixels(pictures.picture)))
 
     def _observe(
         self, request: edit_pb2.EditRequest, response: edit_pb2.EditResponse, feature: Feature, pixels: int
@@ -136,7 +136,7 @@ class Editor:
         seconds = {timing.name: timing.seconds for timing in response.stage_timings}
         painting = sum(seconds.get(kind, 0.0) for kind in {stage.kind for stage in feature.paint_stages})
         kind = _kind(request, response.experiment_id, feature.id, is_rewritten="rewrite_prompt" in seconds)
-        self._rest.observe(kind, pixels, max(0.0, response.elapsed_time - painting))
+        self._without_painting.observe(kind, pixels, max(0.0, response.elapsed_time - painting))
 
     async def _check_loras(self, resolved: EditParameters, feature: Feature) -> None:
         await self._loras.check(resolved.loras, [stage.kind for stage in feature.paint_stages])

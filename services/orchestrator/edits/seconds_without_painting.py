@@ -1,4 +1,4 @@
-"""The usual seconds of an edit beside painting.
+"""The usual seconds of an edit without its painting.
 
 Decoding, segmentation, rewriting, composite, encoding.
 """
@@ -11,7 +11,7 @@ NEWEST_SHARE = 0.2
 MAX_KINDS = 256
 
 
-class RestSeconds:
+class SecondsWithoutPainting:
     """Means by kind of edit and, within a factor of two, by pixels.
 
     Belongs to one event loop.

@@ -66,9 +66,14 @@ def number(field: str, value: float, minimum: float, maximum: float) -> None:
         return
     raise InvalidArgument.field(
         field,
-        f"must be {minimum:g} to {maximum:g}, is {value:g}",
-        korean=f"{field} 값은 {minimum:g}~{maximum:g} 범위여야 합니다(받은 값: {value:g}).",
+        f"must be {minimum:g} to {maximum:g}, is {_shown(value)}",
+        korean=f"{field} 값은 {minimum:g}~{maximum:g} 범위여야 합니다(받은 값: {_shown(value)}).",
     )
+
+
+def _shown(value: float) -> str:
+    """A whole number in full, another in six digits."""
+    return str(value) if isinstance(value, int) else f"{value:g}"
 
 
 def prompt(field: str, text: str, *, may_be_blank: bool = False) -> None:

@@ -188,6 +188,7 @@ def run_three(model: Clockwork, **options: Any) -> list[str]:
     async def scenario(engine: Engine[Any, Any, Any]) -> None:
         for tokens in (50, 400) * 20:
             engine.cost.observe_step([workload(tokens, key=None)], model.overhead + tokens * 1e-4)
+        engine.cost.observe_step = lambda *_, **__: None  # type: ignore[method-assign]  # a busy machine's sleeps teach overhead
         model.gate.clear()
         tasks = [Task(name, seconds=0.01, tokens=100, key="same") for name in "abc"]
         jobs = [asyncio.create_task(finish(engine, task)) for task in tasks]
@@ -204,13 +205,7 @@ def test_jobs_of_one_shape_share_their_steps_where_it_pays() -> None:
 
 
 def test_jobs_run_alone_where_a_batch_saves_nothing() -> None:
-    """Looked at in the first step of each job.
-
-    Later ones are judged by how long the steps took on this machine.
-    """
-    steps = [entry.removeprefix("step ") for entry in run_three(Clockwork(overhead=0.0)) if entry.startswith("step")]
-    for name in "abc":
-        assert next(step for step in steps if name in step) == name
+    assert not any("+" in entry for entry in run_three(Clockwork(overhead=0.0)))
 
 
 def test_batching_can_be_turned_off() -> None:

@@ -69,16 +69,14 @@ def changes(before: Record, after: Record, *, ratios_only: bool = False) -> Iter
     A figure that is not positive has no ratio and is left out.
     """
     old, new = _values(before), _values(after)
-    for key in (key for key in old if key in new):
-        benchmark, path = key
-        if not _is_judged(path) or (ratios_only and not _is_any(path, RATIOS)):
+    for (benchmark, path), was in old.items():
+        now = new.get((benchmark, path), [])
+        if not now or not _is_judged(path) or (ratios_only and not _is_any(path, RATIOS)):
             continue
-        if min(*old[key], *new[key]) <= 0:
+        if min(*was, *now) <= 0:
             continue
-        low, high = interval(old[key], new[key]) or (None, None)
-        yield Change(
-            benchmark, path, statistics.median(old[key]), statistics.median(new[key]), low, high, _is_any(path, HIGHER)
-        )
+        low, high = interval(was, now) or (None, None)
+        yield Change(benchmark, path, statistics.median(was), statistics.median(now), low, high, _is_any(path, HIGHER))
 
 
 def interval(before: Sequence[float], after: Sequence[float]) -> tuple[float, float] | None:

@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Callable, Collection, Iterable
 from typing import ParamSpec
 
-from imgedit.errors import InvalidArgument, PromptRejected, Violation
+from imgedit.errors import MAX_QUOTED_CHARACTERS, InvalidArgument, PromptRejected, Violation, quoted
 from imgedit.v1 import lora_pb2
 from services.common import texts
 
@@ -24,9 +24,6 @@ DEFAULT_SCALE = 1.0
 
 Scales = tuple[tuple[str, float], ...]
 """LoRAs of a request: names and strengths."""
-
-_SHOWN_NAME = 80
-"""Characters of a caller's name that an error repeats."""
 
 
 class Together:
@@ -144,20 +141,16 @@ def _check_name(index: int, name: str, seen: Collection[str]) -> None:
     if not name:
         raise InvalidArgument.field(f"loras[{index}].name", "must not be empty; ListExperiments has the names")
     if name in seen:
-        raise InvalidArgument.field(f"loras[{index}].name", f"{_quoted(name)} is named twice; name each LoRA once")
+        raise InvalidArgument.field(f"loras[{index}].name", f"{quoted(name)} is named twice; name each LoRA once")
 
 
 def _check_known(index: int, name: str, known: Collection[str]) -> None:
     if name in known:
         return
-    nearest = next(iter(difflib.get_close_matches(name[:_SHOWN_NAME], sorted(known), 1, 0.0)), None)
+    nearest = next(iter(difflib.get_close_matches(name[:MAX_QUOTED_CHARACTERS], sorted(known), 1, 0.0)), None)
     if nearest is None:
         description, korean = "this server has no LoRAs for this feature", "이 기능에 쓸 수 있는 LoRA가 없습니다."
     else:
-        description = f"no LoRA of this feature is called {_quoted(name)}; the nearest is {nearest!r}"
-        korean = f"{_quoted(name)}라는 LoRA가 없습니다. 가장 비슷한 이름은 {nearest!r}입니다."
+        description = f"no LoRA of this feature is called {quoted(name)}; the nearest is {nearest!r}"
+        korean = f"{quoted(name)}라는 LoRA가 없습니다. 가장 비슷한 이름은 {nearest!r}입니다."
     raise InvalidArgument.field(f"loras[{index}].name", description, korean=korean)
-
-
-def _quoted(name: str) -> str:
-    return repr(name[:_SHOWN_NAME])

@@ -93,7 +93,10 @@ class LoraFolder:
 
     def warnings(self, uses: Sequence[LoraUse]) -> tuple[str, ...]:
         """Warnings for the caller of a job with these LoRAs, in English."""
-        found = [self._refreshed().get(use.name) for use in uses]
+        if not uses:
+            return ()
+        offered = self._refreshed()
+        found = [offered.get(use.name) for use in uses]
         return tuple(
             without_text_encoders("loras", repr(lora.name), lora.left_out) for lora in found if lora and lora.left_out
         )

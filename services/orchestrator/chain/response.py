@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -12,6 +13,7 @@ from imgedit import __version__
 from imgedit.imaging import provenance
 from imgedit.imaging.images import Picture
 from imgedit.imaging.metadata import Metadata
+from imgedit.result import combined
 from imgedit.v1 import edit_pb2, lora_pb2, progress_pb2
 from services.common import logs
 from services.orchestrator.catalogue.experiments import Experiment, Feature
@@ -41,12 +43,14 @@ async def build_response(
     *,
     with_prompts: bool,
     max_bytes: int,
+    results: int,
     shared: output.SharedFiles,
 ) -> edit_pb2.EditResponse:
     """Build the response.
 
-    with_prompts: include the prompts in the result's metadata. max_bytes: size limit; mask and cut-out that do not fit
-    are omitted with a warning. shared: the files that the results of one request have in common.
+    with_prompts: include the prompts in the result's metadata. max_bytes: size limit. results: of the request; mask and
+    cut-out that do not fit into this result's share of the limit are omitted with a warning. shared: the files that the
+    results of one request have in common.
 
     Raises `InvalidArgument` for an image too large for the requested format, `RequestTooLarge` for a result that
     exceeds every response.
@@ -62,7 +66,7 @@ async def build_response(
         mask_alpha=outcome.mask_alpha,
         shared=shared,
     )
-    files, left_out = files.within(max_bytes - _REST_BYTES)
+    files, left_out = files.within(max_bytes - _REST_BYTES, max_bytes // results - _REST_BYTES)
     return edit_pb2.EditResponse(
         success=True,
         experiment_id=experiment.id,
@@ -78,6 +82,28 @@ async def build_response(
         warnings=(*edit.parameters.warnings, *outcome.record.warnings, *outcome.cutout_warnings, *left_out),
         request_id=logs.request_id.get(),
     )
+
+
+def combine_responses(responses: Sequence[edit_pb2.EditResponse], max_bytes: int) -> edit_pb2.EditResponse:
+    """The response of a request, from the response of each result.
+
+    Results after the first that would exceed `max_bytes` in total are omitted with a warning that names their seeds.
+    """
+    kept, left = [], max_bytes
+    for response in responses:
+        left -= response.ByteSize()
+        if kept and left < 0:
+            break
+        kept.append(response)
+    whole = combined(kept)
+    if missing := responses[len(kept) :]:
+        seeds = ", ".join(str(response.seed) for response in missing)
+        whole.warnings.append(
+            f"further_results: {len(missing)} of {len(responses)} results (seed {seeds}) left out, since they would "
+            f"take the answer over {max_bytes / output.MIB:.0f} MiB; take JPEG, WebP with a quality, a smaller picture or "
+            "EditStream, which sends each result alone"
+        )
+    return whole
 
 
 def _metadata(request: edit_pb2.EditRequest, effective: edit_pb2.EffectiveParameters, with_prompts: bool) -> Metadata:

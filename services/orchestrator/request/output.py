@@ -107,13 +107,13 @@ class Files:
     cutout: bytes
     mask: bytes
 
-    def within(self, limit: int) -> tuple[Files, tuple[str, ...]]:
-        """The images that fit into `limit` bytes, and a warning for each that does not.
+    def within(self, limit: int, share: int) -> tuple[Files, tuple[str, ...]]:
+        """The images that fit into `share` bytes, and a warning for each that does not.
 
-        The result comes first. Raises `RequestTooLarge` if not even the result fits.
+        The result comes first, and may take all of `limit`. Raises `RequestTooLarge` if it exceeds that.
         """
-        left = limit - len(self.output)
-        if left < 0:
+        left = share - len(self.output)
+        if len(self.output) > limit:
             description = f"the result has {_mib(self.output)} MiB and an answer {limit / MIB:.0f} MiB at most"
             raise RequestTooLarge(
                 f"output: {description}; take JPEG, WebP with a quality, or a smaller picture",
@@ -132,7 +132,7 @@ class Files:
             else:
                 kept[name] = b""
                 warnings.append(
-                    f"{field}: left out, since its {_mib(data)} MiB would take the answer over {limit / MIB:.0f} MiB; "
+                    f"{field}: left out, since its {_mib(data)} MiB would take the answer over {share / MIB:.0f} MiB; "
                     "take JPEG or WebP with a quality for the result, or a smaller picture"
                 )
         return replace(self, **kept), tuple(warnings)

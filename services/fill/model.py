@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from transformers import CLIPTextModel, CLIPTokenizer, T5EncoderModel, T5Tokenizer
 
 from imgedit.errors import InvalidArgument, ModelLoadError
+from imgedit.remarks import Remarks
 from services.diffusion.engine.adapter import Workload
 from services.diffusion.engine.region_steps import RegionSchedule, RegionSteps
 from services.diffusion.networks import device as devices
@@ -155,7 +156,7 @@ class FillAdapter(FlowAdapter[FillState, Conditioning]):
             region=region,
         )
 
-    def warnings(self, spec: FillSpec) -> tuple[str, ...]:
+    def warnings(self, spec: FillSpec) -> Remarks:
         """Warn of unread prompt text, unused LoRA settings and a too large region.
 
         May be called from any thread.

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from transformers import Qwen2Tokenizer
 
 from imgedit.errors import InvalidArgument
+from imgedit.remarks import Remarks
 from services.diffusion.engine.adapter import Workload
 from services.diffusion.engine.region_steps import RegionSchedule, RegionSteps
 from services.diffusion.networks import device as devices
@@ -157,7 +158,7 @@ class QwenEditAdapter(FlowAdapter[QwenEditState, torch.Tensor]):
             region=region,
         )
 
-    def warnings(self, spec: QwenEditSpec) -> tuple[str, ...]:
+    def warnings(self, spec: QwenEditSpec) -> Remarks:
         """Warn of unused LoRA settings and a too large region.
 
         May be called from any thread.

@@ -111,6 +111,7 @@ async def test_results_beyond_the_largest_answer_are_left_out_by_name_and_a_stre
         assert kept == [7, 8, 9, 10][: len(kept)]
         [warning] = [text for text in whole.warnings if text.startswith("further_results: ")]
         assert f"{len(left_out)} of 4 results (seed {', '.join(map(str, left_out))}) left out" in warning
+        assert "EditStream" in whole.korean_warnings[list(whole.warnings).index(warning)]
         assert whole.ByteSize() <= 3_400_000
     async with world(max_send_bytes=3_400_000) as running:
         found = results_of(await all_of(running.stub.EditStream(asked)))

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from imgedit.remarks import Remark, Remarks
 from services.common.checks import Scales
 from services.diffusion.engine.adapter import Workload
 from services.diffusion.engine.region_steps import RegionSchedule, RegionSteps, equal_work
@@ -255,15 +256,17 @@ class FlowAdapter(ABC, Generic[StateT, PromptT]):
     def _fits(self, region: RegionSteps | None) -> bool:
         return region is None or region.kept_bytes <= self._region_bytes
 
-    def _region_warnings(self, region: RegionSteps | None) -> tuple[str, ...]:
+    def _region_warnings(self, region: RegionSteps | None) -> Remarks:
         if region is None or self._fits(region):
             return ()
         needed, allowed = (math.ceil(size / 2**20) for size in (region.kept_bytes, self._region_bytes))
-        warning = (
+        remark = Remark(
             f"region_steps: every step computed every token, since {needed:,} MiB of keys and values would have to be "
-            f"kept and this server allows {allowed:,} MiB"
+            f"kept and this server allows {allowed:,} MiB",
+            f"모든 스텝에서 이미지 전체를 계산했습니다. 영역만 계산하려면 {needed:,} MiB가 필요하지만 "
+            f"이 서버는 {allowed:,} MiB까지 허용합니다.",
         )
-        return (warning,)
+        return (remark,)
 
     def _joins(self, workload: Workload, *, step_cache: bool) -> bool:
         return joins_passes(self._cfg_batch, workload.tokens, passes=workload.passes, step_cache=step_cache)

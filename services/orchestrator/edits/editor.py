@@ -12,6 +12,7 @@ from functools import partial
 from imgedit.errors import DeadlineExceeded
 from imgedit.imaging.decode_pool import Decoders
 from imgedit.imaging.images import Picture
+from imgedit.remarks import Remark
 from imgedit.v1 import edit_pb2
 from services.common import tracing
 from services.common.call_context import caller
@@ -37,7 +38,10 @@ from services.orchestrator.request.output import SharedFiles
 from services.orchestrator.request.parameters import EditParameters
 from services.orchestrator.request.prompts import PromptRules, Rewriting
 
-_NO_PREVIEWS = "preview_every: no previews, since the content policy judges finished pictures"
+_NO_PREVIEWS = Remark(
+    "preview_every: no previews, since the content policy judges finished pictures",
+    "미리보기가 없습니다. 콘텐츠 정책이 완성된 이미지만 검사합니다.",
+)
 
 
 @dataclass(frozen=True)
@@ -223,7 +227,8 @@ class Editor:
                 shared=shared,
             )
             if self._policy and request.preview_every:
-                response.warnings.append(_NO_PREVIEWS)
+                response.warnings.append(_NO_PREVIEWS.english)
+                response.korean_warnings.append(_NO_PREVIEWS.korean)
             if resolved.n > 1:
                 response.elapsed_time = time.monotonic() - arrived
                 events.add(edit_pb2.EditEvent(request_id=call.request_id, index=index, result=response))

@@ -99,7 +99,7 @@ def test_the_cutout_is_left_out_with_a_warning_where_an_answer_would_be_too_larg
     assert files.within(1200, 1200) == (files, ())
     kept, (warning,) = files.within(1199, 1199)
     assert kept == Files(files.output, b"", files.mask)
-    assert warning.startswith("background_removed_image: left out")
+    assert warning.english.startswith("background_removed_image: left out")
     kept, warnings = files.within(650, 650)
     assert kept == Files(files.output, b"", b"")
     assert len(warnings) == 2

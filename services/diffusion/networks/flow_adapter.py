@@ -8,7 +8,8 @@ import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -29,6 +30,9 @@ from services.diffusion.networks.token_region import TokenRegion
 log = logging.getLogger(__name__)
 
 PromptT = TypeVar("PromptT")
+
+WARM_REGION_STEPS = 28
+"""Of a job that warms up region steps: enough for one of them to come early."""
 
 
 @dataclass(eq=False)
@@ -96,18 +100,29 @@ class FlowAdapter(ABC, Generic[StateT, PromptT]):
         """Run a step of every kind at these sizes, (width, height).
 
         The first job of such a size then waits for no compilation. Kinds: without and with a negative prompt, with each
-        profile's LoRA, and in batches of up to `jobs`.
+        profile's LoRA, with region steps where they are turned on, and in batches of up to `jobs`.
         """
         for width, height in sizes:
             started = time.monotonic()
             for lora in (None, *self._network.loras.profiles):
                 for is_guided in (False, True):
-                    state = self._warm_state(width, height, lora=lora, is_guided=is_guided)
-                    for count in range(1, jobs + 1):
-                        self.denoise([replace(state) for _ in range(count)])
-            self.decode(state)
+                    for region_steps in (False, True) if self._network.keeps_keys else (False,):
+                        kind = partial(self._warm_state, width, height, lora=lora, is_guided=is_guided)
+                        for count in range(1, jobs + 1):
+                            states = [kind(region_steps=region_steps) for _ in range(count)]
+                            self._warm_steps(states)
+            self.decode(states[0])
             seconds = round(time.monotonic() - started, 2)
             log.info("warmed up", extra={"width": width, "height": height, "seconds": seconds})
+
+    def _warm_steps(self, states: Sequence[StateT]) -> None:
+        """Run one step, and continue through the first region step if the jobs have any."""
+        self.denoise(states)
+        region = states[0].tokens
+        if region is not None:
+            while region.is_full:
+                self.denoise(states)
+            self.denoise(states)
 
     def lora_names(self) -> tuple[str, ...]:
         """The LoRAs that requests may name, sorted.
@@ -205,7 +220,9 @@ class FlowAdapter(ABC, Generic[StateT, PromptT]):
         """
 
     @abstractmethod
-    def _warm_state(self, width: int, height: int, *, lora: str | None, is_guided: bool) -> StateT:
+    def _warm_state(
+        self, width: int, height: int, *, lora: str | None, is_guided: bool, region_steps: bool = False
+    ) -> StateT:
         """A prepared job of one step at this size."""
 
     @abstractmethod

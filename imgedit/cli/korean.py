@@ -57,7 +57,8 @@ HELP: dict[str, str] = {
     "Folder that holds BEN2, FLUX.1-Fill-dev and Qwen-Image-Edit-2509. Without it, each `path` of the catalogue named "
     "by IMGEDIT_ORCHESTRATOR_EXPERIMENTS, else a checkout's small demo checkpoints, which know drawn scenes only.": (
         "BEN2, FLUX.1-Fill-dev, Qwen-Image-Edit-2509가 있는 폴더. 생략하면 IMGEDIT_ORCHESTRATOR_EXPERIMENTS가 가리키는 "
-        "카탈로그의 `path`를 쓰고, 그것도 없으면 저장소의 작은 데모 모델을 씁니다. 데모 모델은 그림으로 된 장면만 다룹니다."
+        "카탈로그의 `path`를 쓰고, 그것도 없으면 저장소의 작은 데모 모델을 씁니다. "
+        "데모 모델은 그림으로 된 장면만 다룹니다."
     ),
     "Port of the orchestrator; the model services take the next three.": (
         "orchestrator의 포트. 모델 서비스는 그다음 세 포트를 씁니다."

@@ -175,6 +175,10 @@ TEXTS: dict[str, tuple[str, str]] = {
     "loras.scale": ("{name}의 세기", "Strength of {name}"),
     "recommended": ("권장 {low}–{high}", "Recommended {low}–{high}"),
     "recommended.one": ("권장 {low}", "Recommended {low}"),
+    "moved": (
+        "{name}: 저장된 값 {old}을(를) 지금 범위({low}–{high})에 맞춰 {new}(으)로 바꿨습니다.",
+        "{name}: the kept value {old} is outside the present range {low}–{high}; it is {new} now.",
+    ),
     "by_profile": ("{name}: {value} ({profile} 프로필)", "{name}: {value} (profile {profile})"),
     "by_profile.own": ("{name} 직접 정하기", "Set {name} myself"),
     "seed.random": ("무작위", "Random"),

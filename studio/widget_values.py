@@ -15,7 +15,7 @@ from studio.runs import Values
 
 N = TypeVar("N", int, float)
 
-_OF_ALL = ("experiment", "language", "prompt", "seed", "seed-how", "notify")
+_OF_ALL = ("experiment", "language", "n", "prompt", "seed", "seed-how", "notify")
 _NOT_TO_BE_SET = ("advanced", "brush", "mask-ask", "mask-box", "mask-file", "negative", "references")
 """Ends of the keys of boxes, buttons, uploaders and the brush: Streamlit lets nobody set them."""
 
@@ -61,7 +61,7 @@ def fitted_number(value: object, low: N, high: N) -> N | None:
     return type(low)(min(max(value, low), high))
 
 
-def drop_unless_offered(key: str, offered: Iterable[str]) -> None:
+def drop_unless_offered(key: str, offered: Iterable[object]) -> None:
     """Forget a choice that is no longer offered, before its widget is drawn."""
     if key in st.session_state and st.session_state[key] not in (None, *offered):
         del st.session_state[key]

@@ -85,7 +85,10 @@ def jobs(folder: Path, out: Path, *, recursive: bool, ending: str, n: int = 1) -
 
 
 def shared_output(found: Iterable[Job]) -> tuple[Job, Job, Path] | None:
-    """Two images with a result of the same name, such as the second of a.png and the first of a-2.png."""
+    """Two images with a result of the same name.
+
+    Such as the second of a.png and the first of a-2.png.
+    """
     owners: dict[Path, Job] = {}
     for job in found:
         for output in job.outputs:
@@ -241,7 +244,10 @@ class Batch:
         return Outcome(job, "done")
 
     def _keep(self, job: Job, digest: str, result: EditResult) -> None:
-        """Write and record the results in one call, so that Ctrl-C leaves no unrecorded file."""
+        """Write and record the results.
+
+        In one call, so that Ctrl-C leaves no unrecorded file.
+        """
         for output, single in zip(job.outputs, result.results, strict=True):
             output_files.write_or_keep(output, single.output_image)
         self.state.add(job, digest, seed=result.seed, seconds=round(result.elapsed_time, 3))

@@ -1,4 +1,7 @@
-"""The batches that have ended, but for the displayed one: each with its results, ZIP file and removal."""
+"""The batches that have ended, but for the displayed one.
+
+Each with its results, ZIP file and removal.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The results of a batch: each image before and after, its download and its retry; the ZIP file; the removal."""
+"""The results of a batch, with its ZIP file and its removal.
+
+Each image before and after, its download and its retry.
+"""
 
 from __future__ import annotations
 

@@ -92,7 +92,10 @@ def _unknown() -> Future[EditEstimate | None]:
 
 
 def without_pictures(references: list[_Size], options: EditOptions) -> EditOptions:
-    """The options that decide the time, with blank references. The mask stays: where it lies decides."""
+    """The options that decide the time, with blank references.
+
+    The mask stays: where it lies decides.
+    """
     kept: dict[str, Any] = {name: value for name, value in options.items() if name not in FREE}
     if references:
         kept["references"] = [blank(size) for size in references]
@@ -108,7 +111,10 @@ def blank(size: _Size) -> bytes:
 
 
 def estimate_text(words: Words, found: EditEstimate | None, count: int = 1) -> str:
-    """The time and the jobs ahead; "" if nothing is known. `count` equal edits wait in line once."""
+    """The time and the jobs ahead; "" if nothing is known.
+
+    `count` equal edits wait in line once.
+    """
     if found is None:
         return ""
     facts = []

@@ -32,7 +32,10 @@ STEP_SECONDS = 0.05
 
 
 def show_expected(words: Words, session: Session, edit_form: EditForm) -> None:
-    """Draw the time and the place in line; nothing where the server cannot say, or the images differ in size."""
+    """Draw the time and the place in line.
+
+    Nothing where the server cannot say, or the images differ in size.
+    """
     sizes = {picture.size for picture in edit_form.inputs}
     asked: dict[str, Any] = dict(edit_form.options or {})
     if len(sizes) != 1 or not asked:

@@ -1,4 +1,4 @@
-"""What edits and batches are called on the page. Does not import Streamlit."""
+"""The names of edits and batches on the page. Does not import Streamlit."""
 
 from __future__ import annotations
 

@@ -294,7 +294,10 @@ def _begin(
 
 
 def _refusal(session: Session, tasks: list[Task]) -> str | None:
-    """Why these edits cannot join the line, as the key of a text: it is full, or has them already."""
+    """Why these edits cannot join the line, as the key of a text.
+
+    It is full, or has them already.
+    """
     if len(session.line.waiting) >= MOST_WAITING:
         return "line.full"
     return "line.again" if any(job.asks_the_same_as(tasks) for job in session.line.jobs) else None

@@ -62,7 +62,10 @@ def draw_margins(words: Words, form: Form, options: dict[str, Any], picture: Inp
 
 
 def _margin_fields(words: Words, form: Form, own: dict[str, int], picture: InputImage | None) -> input_images.Margins:
-    """A number per side, from the feature's own margins or 0 on, and buttons that fill them in for an aspect."""
+    """A number per side, and buttons that fill them in for an aspect.
+
+    They start at the feature's own margins, or at 0.
+    """
     if picture is not None:
         _presets(words, form, picture)
     found = []

@@ -23,7 +23,7 @@ VARIANTS = 4
 
 
 def show_result(words: Words, session: Session, shelf: Shelf | None, result: Result) -> bool:
-    """Show the result; True when more variants are asked for."""
+    """Show the result; True when more variants are requested."""
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         st.header(words("result"), anchor=False, width="content")
         st.caption(words("result.done", time=words.seconds(result.answer.elapsed_time)), width="content")

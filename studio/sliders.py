@@ -16,7 +16,10 @@ NUMBERS = ("steps", "guidance_scale", "strength")
 
 
 def draw_sliders(words: Words, form: Form, options: dict[str, Any], *, is_batch: bool) -> None:
-    """Profile, steps, guidance, strength, seed, results. An image of a batch has one result."""
+    """Profile, steps, guidance, strength, seed, results.
+
+    An image of a batch has one result.
+    """
     profile_spec = form.take("profile")
     specs = [spec for spec in map(form.take, NUMBERS) if spec is not None]
     seed, n = form.take("seed"), form.take("n")

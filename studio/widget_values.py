@@ -55,7 +55,10 @@ def fit_number(key: str, low: N, high: N) -> tuple[float, N] | None:
 
 
 def fitted_number(value: object, low: N, high: N) -> N | None:
-    """The nearest number of the range, in the type of its ends; None if the value is no number."""
+    """The nearest number of the range, in the type of its ends.
+
+    None if the value is not a number.
+    """
     if isinstance(value, bool) or not isinstance(value, int | float) or value != value:  # NaN
         return None
     return type(low)(min(max(value, low), high))

@@ -1,4 +1,4 @@
-"""The expected time of an edit: what is asked, how long it is kept, and how it is said."""
+"""The expected time of an edit: the question, its cache and its text."""
 
 from __future__ import annotations
 

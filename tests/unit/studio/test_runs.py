@@ -1,4 +1,4 @@
-"""One request with several results: its events, its end, and its ids, without a server."""
+"""One request with several results: its events, its end, and its ids."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def picture() -> InputImage:
 
 
 class Client:
-    """A server that sends these events of the only request, then fails if it is told to."""
+    """A server that sends these events, then fails if it is told to."""
 
     def __init__(self, events: list[edit_pb2.EditEvent], end: QueueFull | None = None) -> None:
         self.events, self.end = events, end

@@ -1,4 +1,4 @@
-"""Kept values of the form under a catalogue that has changed since, drawn by Streamlit without a browser."""
+"""Kept values of the form under a catalogue that has changed since."""
 
 from __future__ import annotations
 

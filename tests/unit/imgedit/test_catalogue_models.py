@@ -12,7 +12,7 @@ from imgedit.local.catalogue_models import SETTING, settings_of
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Path:
-    """The folders of the prototype's guide: BEN2 and Qwen as folders, FLUX.1-Fill as a GGUF file."""
+    """The files of the prototype's guide."""
     for name in ("BEN2", "Qwen-Image-Edit-2509"):
         (tmp_path / name).mkdir()
     (tmp_path / "FLUX.1-Fill-dev-Q8_0.gguf").touch()

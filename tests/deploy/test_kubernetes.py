@@ -9,6 +9,7 @@ import copy
 import json
 import re
 import tempfile
+from ipaddress import ip_network
 from pathlib import Path
 
 import jsonschema
@@ -26,6 +27,8 @@ from services.common.settings import DiffusionSettings, ModelSettings, ServerSet
 from services.fill.settings import FillSettings
 from services.openai_api.settings import OpenAiApiSettings
 from services.orchestrator.settings import OrchestratorSettings
+from services.orchestrator.webhooks.public_addresses import is_public
+from services.orchestrator.webhooks.targets import read_allowed_hosts
 from services.qwen_edit.settings import QwenEditSettings
 from services.segmentation.settings import SegmentationSettings
 from studio import settings as studio_settings
@@ -360,6 +363,25 @@ def test_the_gallery_of_the_page_is_one_component_with_a_volume_of_one_pod() -> 
     assert claim["spec"]["accessModes"] == ["ReadWriteOnce"]
     storage = claim["spec"]["resources"]["requests"]["storage"]
     assert int(storage.removesuffix("Gi")) * 1024**3 >= settings.gallery_bytes + 1024**3
+
+
+def test_webhooks_are_one_component_with_egress_to_public_addresses() -> None:
+    objects = rendered_with("components/webhooks")
+    orchestrator = "imgedit-orchestrator"
+    [data] = [
+        item["data"] for item in of_kind(objects, "ConfigMap") if item["metadata"]["name"].startswith(orchestrator)
+    ]
+    secret = Path(data["IMGEDIT_ORCHESTRATOR_WEBHOOK_SECRET_FILE"])
+    assert read_allowed_hosts(data["IMGEDIT_ORCHESTRATOR_WEBHOOK_HOSTS"])
+    [deployment] = [item for item in of_kind(objects, "Deployment") if item["metadata"]["name"] == orchestrator]
+    [container] = pod(deployment)["spec"]["containers"]
+    assert str(secret.parent) in [mount["mountPath"] for mount in container["volumeMounts"]]
+    [policy] = [item for item in of_kind(objects, "NetworkPolicy") if item["metadata"]["name"].endswith("-webhooks")]
+    [egress] = policy["spec"]["egress"]
+    assert egress["ports"] == [{"port": 443}]
+    for block in egress["to"]:
+        for network in block["ipBlock"].get("except", []):
+            assert not is_public(str(ip_network(network)[1]))
 
 
 def test_every_mount_has_its_volume_and_every_reference_its_object(objects: list[Object]) -> None:

@@ -29,6 +29,7 @@ from services.diffusion.networks.flow_adapter import (
     FlowAdapter,
     FlowState,
     computed,
+    lora_parts,
     step_context,
     unpacked,
 )
@@ -153,6 +154,7 @@ class FillAdapter(FlowAdapter[FillState, Conditioning]):
             nbytes=spec.image.nbytes + spec.mask.nbytes,
             batch_key=None if spec.step_cache else key,
             region=region,
+            parts=lora_parts(spec.loras),
         )
 
     def warnings(self, spec: FillSpec) -> tuple[str, ...]:
@@ -221,6 +223,7 @@ class FillAdapter(FlowAdapter[FillState, Conditioning]):
             tokens=self._token_region(spec, workload),
         )
         devices.finish(self._device)
+        self._network.loras.pin(state, spec.loras)
         return state
 
     def _token_region(self, spec: FillSpec, workload: Workload) -> TokenRegion | None:

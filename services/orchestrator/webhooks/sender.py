@@ -143,11 +143,12 @@ class Sender:
 
     async def _status(self, webhook: Webhook) -> int:
         """The status that the receiver answers; its body stays unread."""
-        headers = {
-            "content-type": "application/json",
-            "user-agent": f"imgedit/{__version__}",
-            **signed_headers(self._secrets(), webhook.message_id, int(time.time()), webhook.body),
-        }
+        signed = signed_headers(self._secrets(), webhook.message_id, int(time.time()), webhook.body)
+        headers: list[tuple[bytes | str, bytes | str]] = [
+            ("content-type", "application/json"),
+            ("user-agent", f"imgedit/{__version__}"),
+            *signed.items(),
+        ]
         async with self._pool.stream("POST", _url(webhook.target), headers=headers, content=webhook.body) as response:
             return response.status
 

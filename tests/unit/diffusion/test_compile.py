@@ -139,19 +139,14 @@ def test_a_warm_size_runs_every_kind_of_step(monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.parametrize("name", ["fill", "qwen"])
 def test_a_warmed_size_compiles_nothing_at_its_first_edits(name: str, graphs: list[Any]) -> None:
-    if name == "fill":
-        adapter: Any = load_fill(checkpoint("FLUX.1-Fill-dev"), device="cpu", runtime=REGIONAL)
-        make: Any = functools.partial(fill_spec, steps=2, negative_scale=2.0)
-    else:
-        folder = checkpoint("Qwen-Image-Edit-2509")
-        adapter = load_qwen(folder, device="cpu", reference_pixels=SMALL, condition_pixels=SMALL, runtime=REGIONAL)
-        make = functools.partial(qwen_spec, steps=2)
+    adapter = adapter_of(name, REGIONAL)
+    options: dict[str, Any] = {"steps": 2, "negative_scale": 2.0} if name == "fill" else {"steps": 2}
     adapter.warm_sizes([(96, 64)], jobs=2)
     warmed = len(graphs)
     assert warmed >= 1
     for prompt in ("a gym", "a bright modern gym with tall windows, wooden floors and plants beside the door"):
         for negative in (None, "a much longer list of everything that should not be in the picture"):
-            spec = make(prompt=prompt, negative_prompt=negative)
+            spec: Any = (fill_spec if name == "fill" else qwen_spec)(prompt=prompt, negative_prompt=negative, **options)
             for count in (1, 2):
                 adapter.denoise([adapter.prepare(spec) for _ in range(count)])
     assert len(graphs) == warmed

@@ -113,8 +113,9 @@ def _needed(service: str, models: Path, environment: Mapping[str, str]) -> int:
     """Bytes on the device: doctor's arithmetic, or the published model's where that is not possible."""
     if service not in DIFFUSION:
         return SEGMENTATION_BYTES
+    folder = Path(environment.get(f"IMGEDIT_{service.upper()}_MODELS", models))
     try:
-        return int(predicted(service, models, {**environment, _variable(service): "cuda"})["on_device"])
+        return int(predicted(service, folder, {**environment, _variable(service): "cuda"})["on_device"])
     except (ModelLoadError, subprocess.TimeoutExpired):
         return PUBLISHED_BYTES[service.upper()][1]
 

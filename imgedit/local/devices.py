@@ -1,4 +1,4 @@
-"""The GPUs of one machine, counted in the driver's files without loading a library."""
+"""The GPUs of one machine, counted in the driver's files without a library."""
 
 from __future__ import annotations
 

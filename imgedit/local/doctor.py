@@ -169,7 +169,7 @@ def devices() -> Iterator[Finding]:
 
 
 def probe() -> tuple[dict[str, Any] | None, str]:
-    """What torch finds on this machine, or None and why it cannot be asked."""
+    """The facts that torch finds on this machine, or None and the fault."""
     command = [sys.executable, "-m", PROBE]
     try:
         done = subprocess.run(

@@ -28,7 +28,10 @@ RULE = "first replicas first, the largest need first, each on the GPU with the m
 
 @dataclass(frozen=True)
 class Replica:
-    """A replica to place. needed: bytes on the device. device: the setting's; "" = to be chosen."""
+    """A replica to place.
+
+    needed: bytes on the device. device: the setting's; "" = to be chosen.
+    """
 
     name: str
     needed: int
@@ -47,7 +50,10 @@ class Placement:
 
 @dataclass(frozen=True)
 class Plan:
-    """Where the replicas run. text: the rule and the result. devices: by replica; empty = as the settings say."""
+    """Where the replicas run.
+
+    text: the rule and the result. devices: by replica; empty = as the settings say.
+    """
 
     text: str
     devices: Mapping[str, str] = field(default_factory=dict)
@@ -110,7 +116,7 @@ def _replicas(ports: Ports, models: Path, environment: Mapping[str, str]) -> lis
 
 
 def _needed(service: str, models: Path, environment: Mapping[str, str]) -> int:
-    """Bytes on the device: doctor's arithmetic, or the published model's where that is not possible."""
+    """Bytes on the device by doctor's arithmetic, else those of the published model."""
     if service not in DIFFUSION:
         return SEGMENTATION_BYTES
     folder = Path(environment.get(f"IMGEDIT_{service.upper()}_MODELS", models))
@@ -125,7 +131,10 @@ def _variable(name: str) -> str:
 
 
 def _index(device: str) -> int | None:
-    """The GPU that a setting names; `cuda` is the first. None = no GPU, or none that is known yet."""
+    """The GPU that a setting names; `cuda` is the first.
+
+    None = no GPU, or none that is known yet.
+    """
     kind, _, number = device.partition(":")
     return int(number or 0) if kind == "cuda" and (number or "0").isdecimal() else None
 

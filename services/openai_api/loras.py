@@ -1,6 +1,7 @@
-"""The LoRAs of a form: `loras[]`, each NAME or NAME:SCALE, or pairs of `loras[][name]` and `loras[][scale]`.
+"""The LoRAs of a form.
 
-SDKs write the list of texts and the list of objects of `extra_body` so. A LoRA's name has no colon.
+`loras[]`, each NAME or NAME:SCALE, or pairs of `loras[][name]` and `loras[][scale]`. SDKs write a list of texts or of
+objects in `extra_body` so. A LoRA's name has no colon.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Webhooks over real TLS: what receivers get, retries, and what they cannot do to the server."""
+"""Webhooks over real TLS: messages, retries, and hostile receivers."""
 
 from __future__ import annotations
 

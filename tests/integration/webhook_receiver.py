@@ -50,7 +50,7 @@ async def never(_: asyncio.StreamWriter) -> None:
 class Receiver:
     """Answers by the script, then with 204.
 
-    released: set once a caller has closed on an endless answer.
+    left_early: set once a caller has closed on an endless answer.
     """
 
     port: int = 0
@@ -114,7 +114,7 @@ async def receiver(authority: Authority, host: str = HOST) -> AsyncIterator[Rece
 
 
 def network(*answers: str) -> PublicNetwork:
-    """Connections for tests: every name has loopback's address, and loopback counts as public.
+    """Connections for tests, to loopback alone, which counts as public.
 
     answers: what the name resolves to in turn instead; the last one stays.
     """

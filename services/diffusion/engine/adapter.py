@@ -20,7 +20,10 @@ OutputT = TypeVar("OutputT", covariant=True)
 
 @dataclass(frozen=True)
 class Part:
-    """Weights that a job needs beside the model, such as a LoRA; jobs share those of equal keys."""
+    """Weights that a job needs beside the model, such as a LoRA.
+
+    Jobs share those of equal keys.
+    """
 
     key: Hashable
     nbytes: int

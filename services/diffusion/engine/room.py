@@ -1,4 +1,4 @@
-"""Memory that running jobs hold between their steps, and which jobs may begin for it."""
+"""The memory that running jobs hold between steps, and the jobs that fit beside."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from services.diffusion.engine.job import Job
 
 @dataclass(frozen=True)
 class Room:
-    """Limits for the running jobs together: on keys kept for region steps, and on parts.
+    """Limits on what running jobs hold together.
 
+    kept_bytes: of keys for region steps. part_bytes: of parts.
     A job that runs alone may exceed them.
     """
 
@@ -21,7 +22,7 @@ class Room:
     part_bytes: int
 
     def with_room(self, ranked: Iterable[Job[Any, Any]], running: Iterable[Job[Any, Any]]) -> list[Job[Any, Any]]:
-        """The jobs in order, without those that have not begun and do not fit in memory yet.
+        """The jobs in order, without new ones that do not fit in memory yet.
 
         They begin in their order, so that small ones do not take the room for which a large one waits.
         """

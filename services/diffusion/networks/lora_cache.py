@@ -81,7 +81,10 @@ class LoraCache:
         return tuple(self._loaded[key][0] for key in wanted)
 
     def pin(self, job: object, uses: Sequence[LoraUse]) -> None:
-        """Unload these LoRAs after all others, until `unpin` or the end of the job's last reference."""
+        """Unload these LoRAs after all others.
+
+        Until `unpin`, or the end of the job's last reference.
+        """
         self._needed[job] = frozenset((use.name, use.version) for use in uses)
 
     def unpin(self, job: object) -> None:

@@ -21,7 +21,7 @@ from services.orchestrator.webhooks.targets import FIELD, AllowedHost, read_targ
 
 @dataclass(frozen=True)
 class Subject:
-    """The edit that a webhook tells of. started: on the `time.monotonic` clock."""
+    """The edit that a webhook reports. started: on the `time.monotonic` clock."""
 
     request_id: str
     experiment_id: str
@@ -30,7 +30,7 @@ class Subject:
 
 
 class Webhooks:
-    """Tells the ends of edits.
+    """Reports the ends of edits.
 
     hosts: the allowed ones. needed: the settings that would allow webhooks, if there is no sender.
     """
@@ -57,7 +57,7 @@ class Webhooks:
 
     @contextmanager
     def told(self, request: edit_pb2.EditRequest, subject: Subject) -> Iterator[None]:
-        """Tell how the edit inside ends. The request is checked already."""
+        """Report how the edit inside ends. The request is checked already."""
         if self._sender is None or not request.HasField(FIELD):
             yield
             return

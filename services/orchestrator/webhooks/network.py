@@ -32,7 +32,10 @@ class AddressRefused(Exception):
 
 
 class SystemResolver:
-    """The system's name resolution, in its own threads: a slow name server delays webhooks only."""
+    """The system's name resolution.
+
+    It has its own threads, so a slow name server delays only webhooks.
+    """
 
     def __init__(self, threads: int) -> None:
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="webhook-names")

@@ -44,7 +44,7 @@ class Webhook:
 class Limits:
     """Limits on webhooks.
 
-    waiting: of all that are not delivered yet; at_once: tries in the making. tries, try_seconds, total_seconds: of one
+    waiting: webhooks that are not delivered yet; at_once: concurrent tries. tries, try_seconds, total_seconds: of one
     webhook. first_wait: seconds before the first retry.
     """
 
@@ -74,7 +74,7 @@ class Sender:
         secrets: Callable[[], Sequence[bytes]],
         limits: Limits,
     ) -> None:
-        # A connection per try: each is judged anew, and none is left to a receiver.
+        # A connection per try: each is judged again, and none is left to a receiver.
         self._pool = httpcore2.AsyncConnectionPool(
             ssl_context=tls, max_connections=limits.at_once, max_keepalive_connections=0, network_backend=network
         )

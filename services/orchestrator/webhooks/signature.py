@@ -1,6 +1,7 @@
-"""Signatures of webhooks by the Standard Webhooks specification (https://www.standardwebhooks.com).
+"""Signatures of webhooks by the Standard Webhooks specification.
 
-HMAC-SHA256 over id, timestamp and body. Several secrets sign at once, so a secret can be replaced without a gap.
+https://www.standardwebhooks.com: HMAC-SHA256 over id, timestamp and body. Several secrets sign at once, so a secret can
+be replaced without a gap.
 """
 
 from __future__ import annotations

@@ -35,7 +35,10 @@ class Target:
 
 @dataclass(frozen=True)
 class AllowedHost:
-    """A host of the operator's list; a wildcard stands for its subdomains, not for itself."""
+    """A host of the operator's list.
+
+    A wildcard stands for its subdomains, not for itself.
+    """
 
     name: str
     port: int

@@ -1,4 +1,4 @@
-"""Region steps in the engine: schedule, cost, batching, and the memory that running jobs hold."""
+"""Region steps in the engine: schedule, cost, batching, memory of running jobs."""
 
 import asyncio
 import math

@@ -11,7 +11,7 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -44,15 +44,21 @@ CONCERNS_ALL = (NotFound, Unauthenticated, ScopeMissing)
 
 @dataclass(frozen=True)
 class Job:
-    """One image: its file, its name within the folder, its result.
+    """One image: its file, its name within the folder, the file of its first result.
 
-    own: options of this image only.
+    own: options of this image only. n: how many results it gets.
     """
 
     source: Path
     name: str
     output: Path
     own: Mapping[str, Any] = field(default_factory=dict)
+    n: int = 1
+
+    @property
+    def outputs(self) -> list[Path]:
+        """The files of its results."""
+        return output_files.numbered(self.output, self.n)
 
 
 @dataclass(frozen=True)
@@ -67,7 +73,7 @@ class Outcome:
     error: Exception | None = None
 
 
-def jobs(folder: Path, out: Path, *, recursive: bool, ending: str) -> list[Job]:
+def jobs(folder: Path, out: Path, *, recursive: bool, ending: str, n: int = 1) -> list[Job]:
     """The PNG, JPEG and WebP files of a folder by content.
 
     Hidden files and those below `out` are skipped. A result has the image's name with `ending`; images that differ only
@@ -75,7 +81,21 @@ def jobs(folder: Path, out: Path, *, recursive: bool, ending: str) -> list[Job]:
     """
     found = [path for path in _files(folder, out, recursive=recursive) if _is_picture(path)]
     stems = Counter(path.with_suffix("") for path in found)
-    return [Job(path, _name(path, folder), out / _result(path, folder, stems, ending)) for path in found]
+    return [Job(path, _name(path, folder), out / _result(path, folder, stems, ending), n=n) for path in found]
+
+
+def shared_output(found: Iterable[Job]) -> tuple[Job, Job, Path] | None:
+    """Two images with a result of the same name.
+
+    Such as the second of a.png and the first of a-2.png.
+    """
+    owners: dict[Path, Job] = {}
+    for job in found:
+        for output in job.outputs:
+            if output in owners:
+                return owners[output], job, output
+            owners[output] = job
+    return None
 
 
 def left_out(folder: Path, out: Path, *, recursive: bool) -> list[str]:
@@ -118,32 +138,44 @@ class State:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = threading.Lock()
-        self._done: dict[str, str] = dict(_read_state(path))
+        self._done: dict[str, _Done] = dict(_read_state(path))
         self._is_cut_off = path.is_file() and not path.read_bytes().endswith(b"\n")
 
     def has(self, job: Job, digest: str) -> bool:
-        """Whether the result of this exact request exists."""
-        return self._done.get(job.name) == digest and job.output.is_file()
+        """Whether the results of this exact request exist."""
+        done = self._done.get(job.name)
+        return done is not None and done.digest == digest and all(output.is_file() for output in job.outputs)
 
-    def made(self, job: Job) -> bool:
-        """Whether an earlier run wrote the result of this picture, from whatever request."""
-        return job.name in self._done
+    def made(self, job: Job) -> list[Path]:
+        """Those of its files that an earlier run wrote, from whatever request."""
+        done = self._done.get(job.name)
+        return job.outputs[: done.results] if done else []
 
     def add(self, job: Job, digest: str, *, seed: int, seconds: float) -> None:
         """Note that a job is done. May be called from any thread."""
         line = {"name": job.name, "digest": digest, "output": str(job.output), "seed": seed, "seconds": seconds}
+        if job.n > 1:
+            line["results"] = job.n
         with self._lock:
-            self._done[job.name] = digest
+            self._done[job.name] = _Done(digest, job.n)
             with self._path.open("a", encoding="utf-8") as file:
                 file.write(("\n" if self._is_cut_off else "") + json_line(line) + "\n")
             self._is_cut_off = False
 
 
-def _read_state(path: Path) -> Iterator[tuple[str, str]]:
+@dataclass(frozen=True)
+class _Done:
+    """The request of a finished image, and how many results it made."""
+
+    digest: str
+    results: int
+
+
+def _read_state(path: Path) -> Iterator[tuple[str, _Done]]:
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else ():
         try:
             entry = json.loads(line)
-            yield str(entry["name"]), str(entry["digest"])
+            yield str(entry["name"]), _Done(str(entry["digest"]), int(entry.get("results", 1)))
         except (ValueError, KeyError, TypeError):
             continue  # a truncated line: its image is edited again
 
@@ -203,7 +235,8 @@ class Batch:
             digest = await asyncio.to_thread(digest_of, image, options)
             if self.state.has(job, digest):
                 return Outcome(job, "skipped")
-            await asyncio.to_thread(output_files.check_output, job.output)
+            for output in job.outputs:
+                await asyncio.to_thread(output_files.check_output, output)
             result = await self._edit(image, options)
             await asyncio.to_thread(self._keep, job, digest, result)
         except Exception as error:  # noqa: BLE001  # whatever it is, the other pictures continue
@@ -211,8 +244,12 @@ class Batch:
         return Outcome(job, "done")
 
     def _keep(self, job: Job, digest: str, result: EditResult) -> None:
-        """Write and record a result in one call, so that Ctrl-C leaves no unrecorded file."""
-        output_files.write_or_keep(job.output, result.output_image)
+        """Write and record the results.
+
+        In one call, so that Ctrl-C leaves no unrecorded file.
+        """
+        for output, single in zip(job.outputs, result.results, strict=True):
+            output_files.write_or_keep(output, single.output_image)
         self.state.add(job, digest, seed=result.seed, seconds=round(result.elapsed_time, 3))
 
     async def _edit(self, image: bytes, options: EditOptions) -> EditResult:

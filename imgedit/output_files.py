@@ -26,6 +26,11 @@ def check_output(path: Path) -> None:
         raise OSError(error.errno, error.strerror, str(path)) from None
 
 
+def numbered(path: Path, n: int) -> list[Path]:
+    """The files of n results: the first is `path`, the second NAME-2, and so on."""
+    return [path, *(path.with_name(f"{path.stem}-{number}{path.suffix}") for number in range(2, n + 1))]
+
+
 def write_whole(path: Path, data: bytes) -> None:
     """Write a file atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)

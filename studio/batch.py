@@ -27,10 +27,11 @@ class Batch:
     The results are appended to an unnamed file of the temporary folder, which disappears with this object.
     """
 
-    def __init__(self, tasks: Iterable[Task], name: str) -> None:
-        """name: of the ZIP file."""
+    def __init__(self, tasks: Iterable[Task], name: str, number: int = 1) -> None:
+        """name: of the ZIP file. number: in the session."""
         self.tasks = list(tasks)
         self.name = name
+        self.number = number
         self._file: IO[bytes] = tempfile.TemporaryFile(prefix="imgedit-batch-")  # noqa: SIM115
         weakref.finalize(self, self._file.close)
         self._places: dict[str, tuple[int, int]] = {}  # offset and length by request id
@@ -89,6 +90,6 @@ class Batch:
         return list(renewed.values())
 
 
-def zip_name(feature: str, now: datetime) -> str:
-    """The name of the ZIP file of a batch that starts now."""
-    return f"imgedit-{feature}-{now:%Y%m%d-%H%M}.zip"
+def zip_name(feature: str, now: datetime, number: int = 1) -> str:
+    """The name of the ZIP file of a batch that starts now, the session's `number`th."""
+    return f"imgedit-{feature}-{now:%Y%m%d-%H%M}{f'-{number}' if number > 1 else ''}.zip"

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from studio import components, errors, input_images
+from studio import components, errors, input_images, names
+from studio.batch import Batch
 from studio.runs import Task
 from studio.text import Words, plain
 
@@ -17,12 +18,14 @@ SIDE = 104
 """Longest side of its picture: small, since all are sent twice a second."""
 
 
-def show_batch(words: Words, tasks: Sequence[Task]) -> None:
+def show_batch(words: Words, batch: Batch) -> None:
     """The whole batch in one line, and each image as a tile."""
+    tasks = batch.tasks
+    st.caption(plain(names.batch_name(words, batch)))
     st.progress(sum(task.share for task in tasks) / len(tasks), text=f"**{total(words, tasks)}**")
     with st.container(horizontal=True, gap="small", key="batch-tiles"):
         for task in tasks:
-            with st.container(width=TILE, gap=None, key=f"tile-{task.request_id}"):
+            with st.container(width=TILE, gap=None, key=f"tile-{task.id}"):
                 _tile(words, task)
 
 
@@ -37,7 +40,7 @@ def total(words: Words, tasks: Sequence[Task]) -> str:
 def _tile(words: Words, task: Task) -> None:
     result = task.result
     picture = _small(result.thumb if result else task.source.thumb)
-    components.still(picture, alt=words("edited" if result else "original"), key=f"tile-still-{task.request_id}")
+    components.still(picture, alt=words("edited" if result else "original"), key=f"tile-still-{task.id}")
     said = words(f"state.{task.state}")
     if task.error is not None and task.state == "failed":
         said = f"{said}: {plain(errors.error_message(words, task.error))}"

@@ -1,4 +1,7 @@
-"""The results of a batch: each image before and after, its download and its retry."""
+"""The results of a batch, with its ZIP file and its removal.
+
+Each image before and after, its download and its retry.
+"""
 
 from __future__ import annotations
 
@@ -6,26 +9,28 @@ import mimetypes
 
 import streamlit as st
 
-from studio import batch_progress, errors
+from studio import batch_progress, errors, names
 from studio.batch import Batch
 from studio.runs import Task
+from studio.session import Session
 from studio.text import Words, plain
 
 THUMB = 72
 """Width of a thumbnail in pixels."""
 
 
-def show_results(words: Words, batch: Batch) -> list[Task]:
+def show_results(words: Words, session: Session, batch: Batch) -> list[Task]:
     """Draw the results in upload order; return the tasks to retry."""
     again: list[Task] = []
+    st.caption(plain(names.batch_name(words, batch)))
     with st.container(horizontal=True, vertical_alignment="center", key="batch-actions"):
         st.markdown(f"**{batch_progress.total(words, batch.tasks)}**", width="content")
-        if any(task.result for task in batch.tasks):
-            _download_all(words, batch)
+        draw_zip(words, batch, is_main=True)
         if batch.unfinished and st.button(
             words("batch.again_all", count=len(batch.unfinished)), icon=":material/refresh:", key="batch-again-all"
         ):
             again = batch.unfinished
+        draw_removal(words, session, batch)
     for place, task in enumerate(batch.tasks):
         if _row(words, batch, task, place):
             again = [task]
@@ -44,8 +49,8 @@ def _row(words: Words, batch: Batch, task: Task, place: int) -> bool:
             st.caption(_said(words, task))
         if task.result:
             _download(words, batch, task, place)
-        return st.button(
-            words("batch.again"), icon=":material/refresh:", type="tertiary", key=f"batch-again-{task.request_id}"
+        return task.ended is not None and st.button(
+            words("batch.again"), icon=":material/refresh:", type="tertiary", key=f"batch-again-{task.id}"
         )
 
 
@@ -75,14 +80,28 @@ def _download(words: Words, batch: Batch, task: Task, place: int) -> None:
     )
 
 
-def _download_all(words: Words, batch: Batch) -> None:
+def draw_zip(words: Words, batch: Batch, *, is_main: bool = False) -> None:
+    """The download of all results, if there are any."""
+    if not any(task.result for task in batch.tasks):
+        return
     st.download_button(
-        words("batch.zip"),
+        words("batch.zip" if is_main else "batch.zip.short"),
         batch.zipped,
         batch.name,
         "application/zip",
         icon=":material/folder_zip:",
-        type="primary",
-        key="zip",
+        type="primary" if is_main else "secondary",
+        key=f"zip-{batch.number}",
         on_click="ignore",
     )
+
+
+def draw_removal(words: Words, session: Session, batch: Batch) -> None:
+    """The removal of a batch, after a question; not while a part of it is in line."""
+    if any(job.batch is batch for job in session.line.jobs):
+        return
+    with st.popover(words("batch.remove"), icon=":material/delete:", type="tertiary", key=f"remove-box-{batch.number}"):
+        st.markdown(words("batch.remove.sure"))
+        if st.button(words("batch.remove.yes"), type="primary", key=f"remove-{batch.number}"):
+            session.drop_batch(batch)
+            st.rerun()

@@ -11,6 +11,7 @@ from imgedit.errors import ImgeditError
 from imgedit.sync_client import SyncEditClient
 from imgedit.v1 import edit_pb2, profile_pb2
 from studio import input_images, settings
+from studio.estimates import Estimates
 from studio.gallery.store import Gallery, Limits
 from studio.input_images import InputImage
 from studio.settings import Settings
@@ -57,6 +58,12 @@ def is_available(experiment: str, feature: str) -> bool:
     if found:
         experiments.clear()
     return found
+
+
+@st.cache_resource(show_spinner=False)
+def estimates() -> Estimates:
+    """The estimates of all sessions."""
+    return Estimates()
 
 
 @st.cache_resource(show_spinner=False)

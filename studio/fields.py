@@ -7,6 +7,7 @@ from typing import Any
 import streamlit as st
 
 from imgedit.v1 import edit_pb2
+from studio import widget_values
 from studio.catalogue import Form, default_of
 from studio.text import Words, plain
 
@@ -52,6 +53,11 @@ def number_field(
     key = form.key(spec.name) + suffix
     low, high = spec.range.min, spec.range.max
     is_wide = high - low > 2
+    moved = widget_values.fit_number(key, kind(low), kind(high))
+    if moved is not None:
+        old, new = map(number_text, moved)
+        limits = {"low": number_text(low), "high": number_text(high)}
+        st.toast(words("moved", name=name_of(words, spec), old=old, new=new, **limits), icon=":material/info:")
     with st.container(key=f"slider-{key}", gap=None):
         value = st.slider(
             name_of(words, spec),
@@ -81,6 +87,7 @@ def start_of(spec: edit_pb2.ParameterSpec) -> float:
 def choice_field(words: Words, form: Form, spec: edit_pb2.ParameterSpec) -> str | None:
     """A choice of names; None = the default."""
     default = default_of(spec)
+    widget_values.drop_unless_offered(form.key(spec.name), spec.choices.names)
     value = st.segmented_control(
         name_of(words, spec),
         list(spec.choices.names),

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from imgedit.request import EDIT_OPTIONS, EditOptions
 from imgedit.values import Format, Output
@@ -29,7 +30,8 @@ class EditForm:
     """The form's values: images and edit options.
 
     takes_prompt: whether the feature reads one. missing: what to do first, if anything. is_asked: the button was
-    pressed with nothing missing. masking: the source of the mask, if the feature has one.
+    pressed with nothing missing. masking: the source of the mask, if the feature has one. beside_button: where the
+    expected time goes.
     """
 
     inputs: list[InputImage] = field(default_factory=list)
@@ -38,6 +40,7 @@ class EditForm:
     missing: str | None = None
     is_asked: bool = False
     masking: Masking | None = None
+    beside_button: DeltaGenerator | None = None
 
 
 def draw_form(words: Words, session: Session, form: Form) -> EditForm:
@@ -54,7 +57,7 @@ def draw_form(words: Words, session: Session, form: Form) -> EditForm:
             prompt.draw_prompt(words, form, options)
             region.draw_margins(words, form, options, first)
     with st.container(border=True, key="card-parameters"):
-        sliders.draw_sliders(words, form, options)
+        sliders.draw_sliders(words, form, options, is_batch=len(edit_form.inputs) > 1)
         loras.draw_loras(words, form, options)
         edit_form.masking = region.draw_mask(words, form, options, first)
         _advanced(words, form, options)
@@ -62,6 +65,7 @@ def draw_form(words: Words, session: Session, form: Form) -> EditForm:
     edit_form.missing = _missing(words, form, edit_form)
     with st.container(key="act"):
         above = st.empty()
+        edit_form.beside_button = st.container(key="expected")
         edit_form.is_asked = _button(words, form, edit_form, is_busy=is_busy, is_full=is_full)
         if edit_form.is_asked and edit_form.missing:
             above.warning(edit_form.missing, icon=":material/edit_note:")
@@ -96,7 +100,6 @@ def _button(words: Words, form: Form, edit_form: EditForm, *, is_busy: bool, is_
 
 def _advanced(words: Words, form: Form, options: dict[str, Any]) -> None:
     previews, output = form.take("preview_every"), form.take("output")
-    form.take("n")  # a result has "other seeds" instead
     if previews is not None:
         options["preview_every"] = max(1, round(options.get("steps", 28) / PREVIEWS))
     rest = [spec for spec in form.rest() if spec.name in EDIT_OPTIONS]  # a newer server may know more than this client

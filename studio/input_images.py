@@ -186,10 +186,10 @@ def margins_drawn(view: bytes, size: tuple[int, int], margins: Margins, colour: 
 
 
 def aspect_margins(size: tuple[int, int], aspect: str) -> Margins:
-    """The margins for the aspect "W:H", split evenly."""
+    """The margins for the aspect "W:H", split evenly and rounded as by the server."""
     across, down = (int(part) for part in aspect.split(":"))
-    width = max(size[0], -(-size[1] * across // down))
-    height = max(size[1], -(-size[0] * down // across))
+    width = max(size[0], round(size[1] * across / down))
+    height = max(size[1], round(size[0] * down / across))
     wide, high = width - size[0], height - size[1]
     return wide // 2, wide - wide // 2, high // 2, high - high // 2
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from studio import components, errors
+from studio import components, errors, names
 from studio.line import Job
 from studio.session import Session
 from studio.text import Words, plain
@@ -13,11 +13,15 @@ THUMB = 56
 """Width of a thumbnail in pixels."""
 
 
-def show_line(words: Words, session: Session) -> None:
-    """Draw the waiting edits, and why the last press was refused."""
+def show_refusal(words: Words, session: Session) -> None:
+    """Why the last press was refused, if it was."""
     if session.refused is not None:
         st.info(words(session.refused), icon=":material/playlist_remove:")
         session.refused = None
+
+
+def show_line(words: Words, session: Session) -> None:
+    """Draw the waiting edits."""
     waiting = session.line.waiting
     if not waiting:
         return
@@ -41,16 +45,12 @@ def _row(words: Words, job: Job, place: int) -> bool:
     said = words("line.place", place=place, what=plain(_what(words, job)))
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key=f"line-{place}"):
         with st.container(width=THUMB, key=f"line-thumb-{place}"):
-            components.still(task.source.thumb, alt=words("picture.alt"), key=f"line-still-{task.request_id}")
+            components.still(task.source.thumb, alt=words("picture.alt"), key=f"line-still-{task.id}")
         st.markdown(said)
-        return st.button(
-            words("line.leave"), icon=":material/close:", type="tertiary", key=f"line-leave-{task.request_id}"
-        )
+        return st.button(words("line.leave"), icon=":material/close:", type="tertiary", key=f"line-leave-{task.id}")
 
 
 def _what(words: Words, job: Job) -> str:
-    """The feature, then the prompt or else the file."""
-    task, count = job.run.tasks[0], len(job.run.tasks)
-    feature = words.named("name", task.options.get("feature") or "")
-    what = task.options.get("prompt") or task.source.name
-    return f"{feature} · {what}" + (f" (×{count})" if count > 1 else "")
+    count = len(job.run.tasks)
+    name = names.batch_name(words, job.batch) if job.batch else names.edit_name(words, job.run.tasks[0])
+    return f"{name} (×{count})" if count > 1 else name

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import random
+import secrets
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -16,11 +16,13 @@ from imgedit.request import EditOptions
 from imgedit.v1 import edit_pb2
 from imgedit.values import Output
 from studio import (
+    batch_list,
     batch_results,
     catalogue,
     components,
     cropping,
     errors,
+    expected,
     form,
     history,
     line_card,
@@ -36,15 +38,14 @@ from studio.catalogue import Form
 from studio.form import EditForm
 from studio.gallery import show
 from studio.gallery.shelf import Shelf, shelf_of
-from studio.line import Job
-from studio.runs import Result, Run, Task, Values
+from studio.line import MOST_WAITING, Job
+from studio.runs import Result, Run, Task, Values, tasks_of
 from studio.session import Session, current, take
 from studio.settings import Settings
 from studio.text import LANGUAGES, Language, Words, plain
 
 STYLE = Path(__file__).with_name("style.css")
 ICON = Path(__file__).with_name("icon.svg")
-VARIANTS = 4
 
 LOOK_SECONDS = 5
 """Polling interval of an unavailable feature."""
@@ -77,6 +78,16 @@ def show_page() -> None:
         _begin_if_asked(session, shelf, edit_form)
     with right.container(key="workbench"):
         _workbench(words, session, shelf, edit_form)
+    _expected(words, session, chosen, edit_form)
+
+
+def _expected(words: Words, session: Session, chosen: Form, edit_form: EditForm) -> None:
+    """The expected time, unless the edit would wait for others of this session."""
+    if session.run is not None or not chosen.feature.available or edit_form.beside_button is None:
+        return
+    if edit_form.inputs and edit_form.options is not None:
+        with edit_form.beside_button:
+            expected.show_expected(words, session, edit_form)
 
 
 def explain(error: Exception) -> bool:
@@ -231,7 +242,7 @@ def _begin_if_asked(session: Session, shelf: Shelf | None, edit_form: EditForm) 
     if not edit_form.is_asked or edit_form.options is None:
         return
     if len(edit_form.inputs) == 1:
-        _begin(session, shelf, [Task(edit_form.inputs[0], edit_form.options)])
+        _begin(session, shelf, tasks_of(edit_form.inputs[0], edit_form.options))
     else:
         _begin_batch(session, shelf, edit_form)
 
@@ -241,8 +252,20 @@ def _begin_batch(session: Session, shelf: Shelf | None, edit_form: EditForm) -> 
     asked = options.get("output")
     output = asked if isinstance(asked, Output) else Output()
     options["output"] = replace(output, omit=("cutout", "mask"))
-    tasks = [Task(picture, options, values=session.values) for picture in edit_form.inputs]
-    _begin(session, shelf, tasks, batch=Batch(tasks, zip_name(str(options.get("feature")), _now())))
+    if not session.has_room_for(edit_form.inputs, catalogue.configuration().upload_bytes_per_visit):
+        session.refused = "line.room"
+        return
+    tasks = [Task(picture, options) for picture in edit_form.inputs]
+    number = next(session.batch_numbers)
+    _begin(session, shelf, tasks, batch=Batch(tasks, zip_name(str(options.get("feature")), _now(), number), number))
+
+
+def _retry(session: Session, shelf: Shelf | None, batch: Batch, unfinished: list[Task]) -> None:
+    """Begin these tasks of a batch again, unless that is refused."""
+    session.refused = _refusal(session, unfinished)
+    if session.refused is not None:
+        st.rerun()
+    _begin(session, shelf, batch.again(unfinished), batch=batch)
 
 
 def _now() -> datetime:
@@ -251,32 +274,33 @@ def _now() -> datetime:
 
 
 def _begin_variants(session: Session, shelf: Shelf | None, result: Result) -> None:
-    seeds = random.sample(range(2**32), VARIANTS)
-    tasks = [Task(result.source, cast("EditOptions", {**result.options, "seed": seed})) for seed in seeds]
-    _begin(session, shelf, tasks, result.values)
+    options = {**result.options, "seed": secrets.randbits(32), "n": results.VARIANTS}
+    _begin(session, shelf, tasks_of(result.source, cast("EditOptions", options)), result.values)
 
 
 def _begin(
     session: Session, shelf: Shelf | None, tasks: list[Task], entered: Values | None = None, batch: Batch | None = None
 ) -> None:
-    """Start these edits, or put them in line.
-
-    A second press of the same form, or a second batch, is refused.
-    """
-    if session.line.jobs:
-        is_second_batch = batch is not None and (session.batch or any(job.batch for job in session.line.jobs))
-        is_again = any(job.asks_the_same_as(tasks) for job in session.line.jobs)
-        if is_again or is_second_batch:
-            session.refused = "line.again" if is_again else "line.batch"
-            return
-    elif batch is None:
-        session.batch = None
+    """Start these edits, or put them in line, unless that is refused."""
+    session.refused = _refusal(session, tasks)
+    if session.refused is not None:
+        st.rerun()
     for task in tasks:
         task.number = next(session.numbers)
-        task.values = session.values if entered is None else entered
+        task.values = task.values or (session.values if entered is None else entered)
     keepers = [kept.keep for kept in (shelf, batch) if kept is not None]  # the batch drops the pictures
     session.begin(Job(Run(tasks, keepers), batch), catalogue.client(), catalogue.configuration().timeout)
     st.rerun()
+
+
+def _refusal(session: Session, tasks: list[Task]) -> str | None:
+    """Why these edits cannot join the line, as the key of a text.
+
+    It is full, or has them already.
+    """
+    if len(session.line.waiting) >= MOST_WAITING:
+        return "line.full"
+    return "line.again" if any(job.asks_the_same_as(tasks) for job in session.line.jobs) else None
 
 
 def _settle(session: Session) -> None:
@@ -288,7 +312,9 @@ def _settle(session: Session) -> None:
 def _take_over(session: Session, job: Job) -> None:
     session.not_kept = next((task.not_kept for task in job.run.tasks if task.not_kept), session.not_kept)
     if job.batch is not None:
-        session.batch, session.is_batch_shown = job.batch, True
+        session.drop_batch(job.batch)  # after a retry it is there already
+        session.batches.insert(0, job.batch)
+        session.shown_batch = job.batch
         return
     found = [task.result for task in job.run.tasks if task.result]
     failed = next((task for task in job.run.tasks if task.error), None)
@@ -298,7 +324,7 @@ def _take_over(session: Session, job: Job) -> None:
         else:
             session.failed, session.failed_options = failed.error, failed.options
     if found:
-        session.shown, session.is_batch_shown = found[0], False
+        session.shown, session.shown_batch = found[0], None
         session.variants = found if len(found) > 1 else []
         session.add(found, catalogue.configuration().history_bytes)
 
@@ -311,39 +337,48 @@ def _workbench(words: Words, session: Session, shelf: Shelf | None, edit_form: E
     is_masking = cropping.show_cropping(words, session)
     is_masking = is_masking or repainted.show_mask(words, session, edit_form.masking, edit_form.options)
     line_card.show_failures(words, session)
+    line_card.show_refusal(words, session)
     if session.run is not None:
         progress.show_progress(words, session, session.run)
         line_card.show_line(words, session)
         if session.is_looking:
-            _result(words, session, shelf, edit_form, is_masking=is_masking)
-    elif session.batch is not None and session.is_batch_shown:
-        components.arrive(key=f"arrive-{max(task.number for task in session.batch.tasks)}-batch")
-        _batch(words, session, shelf, session.batch)
+            _displayed(words, session, shelf, edit_form, is_masking=is_masking)
+    else:
+        _outcome(words, session, shelf, edit_form, is_masking=is_masking)
+    batch_list.show_batches(words, session)
+    history.show_history(words, session)
+    show.show_gallery(words, session, shelf)
+
+
+def _outcome(words: Words, session: Session, shelf: Shelf | None, edit_form: EditForm, *, is_masking: bool) -> None:
+    """What to look at while nothing runs, with its scroll target."""
+    if session.shown_batch is not None:
+        components.arrive(key=f"arrive-{max(task.number for task in session.shown_batch.tasks)}-batch")
     elif session.failed is not None:
         components.arrive(key=f"arrive-{id(session.failed)}")
         with st.container(key="failed"):
             errors.show_error(words, session.failed)
-        _result(words, session, shelf, edit_form, is_masking=is_masking)
+    elif session.shown is not None:
+        components.arrive(key=f"arrive-{session.shown.number}")
     else:
-        if session.shown is not None:
-            components.arrive(key=f"arrive-{session.shown.number}")
-        else:
-            st.empty()
+        st.empty()
+    _displayed(words, session, shelf, edit_form, is_masking=is_masking)
+
+
+def _displayed(words: Words, session: Session, shelf: Shelf | None, edit_form: EditForm, *, is_masking: bool) -> None:
+    """The displayed batch, else the result."""
+    if session.shown_batch is not None:
+        _batch(words, session, shelf, session.shown_batch)
+    else:
         _result(words, session, shelf, edit_form, is_masking=is_masking)
-    if session.run is None and session.batch is not None and not session.is_batch_shown:
-        session.is_batch_shown = st.button(words("batch.back"), icon=":material/photo_library:", key="batch-back")
-        if session.is_batch_shown:
-            st.rerun()
-    history.show_history(words, session)
-    show.show_gallery(words, session, shelf)
 
 
 def _batch(words: Words, session: Session, shelf: Shelf | None, batch: Batch) -> None:
     with st.container(border=True, key="card-result"):
         st.header(words("batch"), anchor=False)
-        again = batch_results.show_results(words, batch)
+        again = batch_results.show_results(words, session, batch)
     if again:
-        _begin(session, shelf, batch.again(again), batch=batch)
+        _retry(session, shelf, batch, again)
 
 
 def _result(words: Words, session: Session, shelf: Shelf | None, edit_form: EditForm, *, is_masking: bool) -> None:

@@ -28,7 +28,7 @@ def _look(words: Words, session: Session, run: Run) -> None:
         st.rerun()
     with st.container(border=True, key="progress"):
         if job.batch is not None:
-            batch_progress.show_batch(words, job.batch.tasks)
+            batch_progress.show_batch(words, job.batch)
         elif len(run.tasks) == 1:
             _one(words, run.tasks[0])
         else:
@@ -54,7 +54,7 @@ def _several(words: Words, run: Run) -> None:
 
 
 def _picture(words: Words, task: Task, *, small: bool) -> None:
-    key = f"still-{task.request_id}"
+    key = f"still-{task.id}"
     if task.preview is not None and task.result is None:
         components.still(task.preview, alt=words("preview"), key=key, kind="jpeg")
         return

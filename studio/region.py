@@ -8,16 +8,19 @@ import streamlit as st
 from google.protobuf.json_format import MessageToDict
 
 from imgedit.errors import ImgeditError
+from imgedit.imaging import images
 from imgedit.values import Mask, Outpaint
-from studio import components, errors, fields, input_images, repainted, session
+from studio import components, errors, fields, input_images, repainted, session, widget_values
 from studio.catalogue import Form
 from studio.input_images import InputImage
 from studio.repainted import Masking
 from studio.text import Words
 
-ASPECTS = ("1:1", "4:3", "3:4", "16:9", "9:16", "21:9")
-MAX_MARGIN = 1024
-"""Of the sliders; the API takes more."""
+PRESETS = ("1:1", "4:3", "3:4", "16:9", "9:16")
+ASPECTS = (*PRESETS, "21:9")
+SIDES = ("left", "right", "top", "bottom")
+MAX_MARGIN = 4096
+"""Of one side, as at the API."""
 
 
 def draw_margins(words: Words, form: Form, options: dict[str, Any], picture: InputImage | None) -> None:
@@ -50,7 +53,7 @@ def draw_margins(words: Words, form: Form, options: dict[str, Any], picture: Inp
         options["outpaint"] = Outpaint(aspect=aspect)
         added = input_images.aspect_margins(picture.size, str(aspect)) if picture else None
     else:
-        left, right, top, bottom = _margin_sliders(words, form, own)
+        left, right, top, bottom = _margin_fields(words, form, own, picture)
         if own or left or right or top or bottom:
             options["outpaint"] = Outpaint(left=left, right=right, top=top, bottom=bottom)
         added = (left, right, top, bottom)
@@ -58,20 +61,59 @@ def draw_margins(words: Words, form: Form, options: dict[str, Any], picture: Inp
         _margins_preview(words, picture, added)
 
 
-def _margin_sliders(words: Words, form: Form, own: dict[str, int]) -> input_images.Margins:
-    """A slider per side, from the feature's own margins or 0 on."""
+def _margin_fields(words: Words, form: Form, own: dict[str, int], picture: InputImage | None) -> input_images.Margins:
+    """A number per side, and buttons that fill them in for an aspect.
+
+    They start at the feature's own margins, or at 0.
+    """
+    if picture is not None:
+        _presets(words, form, picture)
     found = []
-    for pair in (("left", "right"), ("top", "bottom")):
+    for pair in (SIDES[:2], SIDES[2:]):
         for side, column in zip(pair, st.columns(2), strict=True):
-            start = own.get(side, 0)
+            key = form.key(f"margin-{side}")
+            widget_values.fit_number(key, 0, MAX_MARGIN)
             found.append(
-                column.slider(
-                    words(f"outpaint.{side}"), 0, max(MAX_MARGIN, start), start, 1 if start % 16 else 16,
-                    key=form.key(f"margin-{side}"), persist_state="session",
+                column.number_input(
+                    words(f"outpaint.{side}"), 0, MAX_MARGIN, own.get(side, 0), 16, key=key, persist_state="session"
                 )
-            )  # fmt: skip
+            )
     left, right, top, bottom = found
     return left, right, top, bottom
+
+
+def _presets(words: Words, form: Form, picture: InputImage) -> None:
+    """A button per aspect; disabled where the server would refuse the margins."""
+    with st.container(gap="xsmall", key="presets"):
+        st.caption(words("outpaint.fit"))
+        with st.container(horizontal=True, gap="xsmall", key="presets-row"):
+            for aspect in PRESETS:
+                margins = input_images.aspect_margins(picture.size, aspect)
+                fault = fault_of(picture.size, margins)
+                st.button(
+                    aspect,
+                    key=f"preset-{aspect.replace(':', '-')}",
+                    disabled=fault is not None,
+                    help=fault and words(fault, max=MAX_MARGIN),
+                    on_click=_fill_in,
+                    args=(form, margins),
+                )
+
+
+def fault_of(size: tuple[int, int], margins: input_images.Margins) -> str | None:
+    """Why an image of this size cannot get these margins, as the key of a text."""
+    width, height = size[0] + margins[0] + margins[1], size[1] + margins[2] + margins[3]
+    if not any(margins):
+        return "outpaint.fit.already"
+    if max(margins) > MAX_MARGIN:
+        return "outpaint.fit.too_far"
+    is_too_large = width * height > images.DEFAULT_MAX_PIXELS or max(width, height) > images.MAX_SIDE
+    return "outpaint.fit.too_large" if is_too_large else None
+
+
+def _fill_in(form: Form, margins: input_images.Margins) -> None:
+    for side, margin in zip(SIDES, margins, strict=True):
+        st.session_state[form.key(f"margin-{side}")] = margin
 
 
 def _margins_preview(words: Words, picture: InputImage, margins: input_images.Margins) -> None:

@@ -18,9 +18,12 @@ from studio.runs import Result
 from studio.session import Session
 from studio.text import Words, plain
 
+VARIANTS = 4
+"""How many more results one press makes."""
+
 
 def show_result(words: Words, session: Session, shelf: Shelf | None, result: Result) -> bool:
-    """Show the result; True when "other seeds" was pressed."""
+    """Show the result; True when more variants are requested."""
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         st.header(words("result"), anchor=False, width="content")
         st.caption(words("result.done", time=words.seconds(result.answer.elapsed_time)), width="content")
@@ -66,7 +69,9 @@ def _actions(words: Words, session: Session, shelf: Shelf | None, result: Result
         _download(words("download"), answer.output_image, result.file_name, key="download", is_main=True)
         if st.button(words("use_result"), icon=":material/input:", key="use-result"):
             _edit_further(words, session, result)
-        is_again = result.is_painted and st.button(words("again"), icon=":material/casino:", key="again")
+        is_again = result.is_painted and st.button(
+            words("again", count=VARIANTS), icon=":material/casino:", key="again"
+        )
         if result.values and st.button(words("load"), icon=":material/tune:", key="load"):
             session.load(result)
             st.rerun()
@@ -100,7 +105,7 @@ def _variants(words: Words, session: Session, result: Result) -> None:
     items = [
         components.Item(
             str(variant.number), variant.thumb, words("history.pick", number=variant.number, feature=""),
-            caption=str(variant.answer.seed), chosen=variant is result,
+            caption=f"{words('value.seed')} {variant.answer.seed}", chosen=variant is result,
         )
         for variant in session.variants
     ]  # fmt: skip

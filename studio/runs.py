@@ -1,6 +1,6 @@
 """Running edits: a thread reads one call's events into notes for the page.
 
-One `Run` is one press of a button: one edit, four with other seeds, or a batch.
+One `Run` is one press of a button: one edit with one or more results, or a batch.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Result:
     """A finished edit.
 
     The views are WebP files for display; `before` is placed like the original in the result. values: the form's values
-    for it.
+    for it. index: its place among the results of its request, from 0.
     """
 
     number: int
@@ -45,6 +45,12 @@ class Result:
     cutout: bytes | None
     mask: bytes | None
     values: Values = field(default_factory=dict)
+    index: int = 0
+
+    @property
+    def id(self) -> str:
+        """An id of this result alone; those of one request share its request id."""
+        return result_id(self.answer.request_id, self.index)
 
     @cached_property
     def byte_count(self) -> int:
@@ -86,9 +92,10 @@ class Result:
 
 @dataclass
 class Task:
-    """One edit of a run, with its number in the session.
+    """One result of a run, with its number in the session.
 
-    Written by the run's thread, read by the page. not_kept: why the gallery does not hold the result, if it failed to.
+    Written by the run's thread, read by the page. The results of one request share its request_id and are counted by
+    index. not_kept: why the gallery does not hold the result, if it failed to.
     """
 
     source: InputImage
@@ -96,6 +103,7 @@ class Task:
     number: int = 0
     values: Values = field(default_factory=dict)
     request_id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    index: int = 0
     progress: Progress = field(default_factory=Progress)
     preview: bytes | None = None
     result: Result | None = None
@@ -103,6 +111,11 @@ class Task:
     not_kept: str | None = None
     started: float | None = None
     ended: float | None = None
+
+    @property
+    def id(self) -> str:
+        """An id of this result alone."""
+        return result_id(self.request_id, self.index)
 
     @property
     def state(self) -> State:
@@ -136,6 +149,20 @@ class Task:
         return 0.0 if self.started is None else (self.ended or time.monotonic()) - self.started
 
 
+def tasks_of(source: InputImage, options: EditOptions) -> list[Task]:
+    """The tasks of one request: one per result."""
+    first = Task(source, options)
+    return [
+        first,
+        *(Task(source, options, request_id=first.request_id, index=n) for n in range(1, options.get("n") or 1)),
+    ]
+
+
+def result_id(request_id: str, index: int) -> str:
+    """The id of a result; the first has that of its request."""
+    return f"{request_id}-{index}" if index else request_id
+
+
 def _nothing() -> None:
     """Do nothing at the end of a run."""
 
@@ -152,7 +179,9 @@ class Run:
         self.is_cancelled = False
         self.started = time.monotonic()
         self._keepers = keepers
-        self._by_id = {task.request_id: task for task in self.tasks}
+        self._requests: dict[str, list[Task]] = {}
+        for task in self.tasks:
+            self._requests.setdefault(task.request_id, []).append(task)
         self._client: SyncEditClient | None = None
         self._thread: threading.Thread | None = None
 
@@ -178,10 +207,10 @@ class Run:
         Returns after the server was notified, or could not be.
         """
         self.is_cancelled = True
-        for task in self.tasks:
-            if task.started is not None and task.ended is None and self._client is not None:
+        for request_id, tasks in self._requests.items():
+            if any(task.started is not None and task.ended is None for task in tasks) and self._client is not None:
                 try:
-                    self._client.cancel(task.request_id, timeout=5)
+                    self._client.cancel(request_id, timeout=5)
                 except ImgeditError:
                     continue  # it has ended by then, or the server is gone: its own stream reports it
 
@@ -195,7 +224,7 @@ class Run:
         end: ImgeditError = InternalError("the stream ended without a result")
         try:
             for event in self._events(client, timeout):
-                self._take(self._by_id[event.request_id], event)
+                self._take(self._requests[event.request_id], event)
         except ImgeditError as error:
             end = error
         finally:  # also if this thread fails: no edit may seem to run forever
@@ -204,27 +233,34 @@ class Run:
                     self._end(task, error=EditCancelled("cancelled") if self.is_cancelled else end)
 
     def _events(self, client: SyncEditClient, timeout: float) -> Iterator[edit_pb2.EditEvent]:
-        if len(self.tasks) == 1:
-            self.tasks[0].started = time.monotonic()
-            return client.edit_stream(self.tasks[0].request(), timeout=timeout)
-        return client.edit_batch(self._requests(), timeout=timeout * len(self.tasks))
+        requests = self._sent()
+        if len(self._requests) > 1:
+            return client.edit_batch(requests, timeout=timeout * len(self.tasks))
+        request = next(requests, None)  # None: cancelled before it was sent
+        return iter(()) if request is None else client.edit_stream(request, timeout=timeout * len(self.tasks))
 
-    def _requests(self) -> Iterator[edit_pb2.EditRequest]:
-        for task in self.tasks:
+    def _sent(self) -> Iterator[edit_pb2.EditRequest]:
+        """Each request as it is sent."""
+        for tasks in self._requests.values():
             if self.is_cancelled:
                 return
-            task.started = time.monotonic()
-            yield task.request()
+            for task in tasks:
+                task.started = time.monotonic()
+            yield tasks[0].request()
 
-    def _take(self, task: Task, event: edit_pb2.EditEvent) -> None:
-        task.progress = task.progress.after(event)
+    def _take(self, results: Sequence[Task], event: edit_pb2.EditEvent) -> None:
+        """Note an event of a request, which has these results."""
+        task = results[event.index]
+        before = task.progress if task.progress.count else results[0].progress  # the work that they share
+        task.progress = before.after(event)
         match event.WhichOneof("event"):
             case "preview":
                 task.preview = event.preview.image
             case "result":
                 self._end(task, result=result_of(task, event.result))
             case "error":
-                self._end(task, error=from_status(event.error))
+                for unfinished in (one for one in results if one.ended is None):
+                    self._end(unfinished, error=from_status(event.error))
 
     def _end(self, task: Task, *, result: Result | None = None, error: ImgeditError | None = None) -> None:
         task.ended = time.monotonic()
@@ -252,6 +288,7 @@ def result_of(task: Task, answer: edit_pb2.EditResponse) -> Result:
         cutout=input_images.to_view(answer.background_removed_image) if answer.background_removed_image else None,
         mask=input_images.to_view(answer.mask_image) if answer.mask_image else None,
         values=task.values,
+        index=task.index,
     )
 
 

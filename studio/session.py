@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import threading
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import streamlit as st
@@ -21,10 +21,13 @@ from studio import input_images
 from studio.batch import Batch
 from studio.input_images import InputImage
 from studio.line import Job, Line
-from studio.runs import Result, Run, Values
+from studio.runs import Result, Run, Task, Values
 
 OF_THE_PAGE = ("language", "notify")
 """Inputs that hold for all edits, and that no result restores."""
+
+MOST_BATCHES = 8
+"""Batches of a session, in line or ended; each has a file on disk."""
 
 MAX_REMEMBERED, MAX_REMEMBERED_BYTES = 64, 512 * 1024**2
 """Uploads that are kept opened, so that a rerun does not decode them again, and the bytes of their files."""
@@ -50,11 +53,12 @@ class Session:
     increases to empty the uploader. inputs, references, mask: the form's files at its last drawing. kept_references,
     kept_mask: those before a refresh. repainted: the last mask preview. brush_base: the brush's initial mask, with the
     id of its request. values: the form's values; pending: values for the next drawing. shown: the displayed result.
-    variants: those of "other seeds". numbers: of the edits. line: the running edit and those that wait. failures: of
-    edits in company, with their names. refused: the key of why the last press was refused. is_cropping: the crop tool
-    is open. is_looking: an earlier result is displayed while an edit runs. batch: the last batch; is_batch_shown: it is
-    displayed. failed: why the last edit has no result; failed_options: its options. not_kept: why the gallery does not
-    hold the last results. visit: identifies this session. id: the tab's id.
+    variants: the results of its request, if it had several. numbers: of the edits; batch_numbers: of the batches. line:
+    the running edit and those that wait. failures: of edits in company, with their names. refused: the key of why the
+    last press was refused. is_cropping: the crop tool is open. is_looking: an earlier result is displayed while an edit
+    runs. batches: those that have ended, the newest first; shown_batch: the displayed one. failed: why the last edit
+    has no result; failed_options: its options. not_kept: why the gallery does not hold the last results. visit:
+    identifies this session. id: the tab's id.
     """
 
     chosen: list[InputImage] = field(default_factory=list)
@@ -74,8 +78,8 @@ class Session:
     refused: str | None = None
     is_cropping: bool = False
     is_looking: bool = False
-    batch: Batch | None = None
-    is_batch_shown: bool = False
+    batches: list[Batch] = field(default_factory=list)
+    shown_batch: Batch | None = None
     failed: ImgeditError | None = None
     failed_options: EditOptions | None = None
     not_kept: str | None = None
@@ -83,6 +87,7 @@ class Session:
     variants: list[Result] = field(default_factory=list)
     history: list[Result] = field(default_factory=list)
     numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+    batch_numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
     visit: object = field(default_factory=object)
     _opened: dict[str, InputImage | ImgeditError] = field(default_factory=dict)
 
@@ -130,7 +135,7 @@ class Session:
         if [id(picture) for picture in inputs] != [id(picture) for picture in self.inputs]:
             self.inputs, self.is_looking, self.is_cropping = inputs, False, False
             if self.run is None:
-                self.shown = self.failed = self.batch = None
+                self.shown = self.failed = self.shown_batch = None
 
     def come_back(self) -> None:
         """Continue in another page: keep the files, since its uploaders are empty."""
@@ -142,7 +147,7 @@ class Session:
         """Restore the image and settings of a result, with its seed."""
         self.choose(result.source)
         self.inputs = self.chosen
-        seed: Values = {"seed-how": "fixed", "seed": result.answer.seed} if result.is_painted else {}
+        seed: Values = {"seed-how": "fixed", "seed": result.answer.seed, "n": 1} if result.is_painted else {}
         self.pending = {key: value for key, value in result.values.items() if key not in OF_THE_PAGE} | seed
 
     @property
@@ -153,7 +158,7 @@ class Session:
         """
         opened = [picture for picture in [*self._opened.values()] if isinstance(picture, InputImage)]
         found = [*opened, *self.chosen, *self.inputs, *self.references, *self.kept_references]
-        found += [task.source for job in self.line.jobs for task in job.run.tasks]
+        found += [task.source for task in self._tasks()]
         found += [picture.original for picture in found if picture.original is not None]
         pictures = {id(picture): _size(picture) for picture in found}
         shown = [self.shown] if self.shown else []
@@ -161,13 +166,33 @@ class Session:
         masks = {id(mask): len(mask) for mask in (self.mask, self.kept_mask) if mask}
         return sum(pictures.values()) + sum(results.values()) + sum(masks.values())
 
+    def has_room_for(self, sources: Iterable[InputImage], limit: int) -> bool:
+        """Whether another batch may join the line and the ended batches.
+
+        All of these keep their images, of at most `limit` bytes together.
+        """
+        if len(self._batches()) >= MOST_BATCHES:
+            return False
+        held = {id(task.source): len(task.source.data) for task in self._tasks()}
+        held |= {id(source): len(source.data) for source in sources}
+        return sum(held.values()) <= limit
+
+    def _tasks(self) -> list[Task]:
+        """Those of the line and of all batches."""
+        of_line = [task for job in self.line.jobs for task in job.run.tasks]
+        return of_line + [task for batch in self._batches() for task in batch.tasks]
+
+    def _batches(self) -> list[Batch]:
+        """Those in line and those that have ended, each once."""
+        found = [*self.batches, *(job.batch for job in self.line.jobs if job.batch is not None)]
+        return [*{id(batch): batch for batch in found}.values()]
+
     def begin(self, job: Job, client: SyncEditClient, timeout: float) -> None:
         """Start an edit, or let it wait for those before it. `timeout`: seconds per edit."""
         if not self.line.jobs:
             self.failed = self.not_kept = None
             self.failures.clear()
-            self.is_batch_shown = False
-        self.is_looking = False
+        self.is_looking, self.shown_batch = False, None
         self.line.add(job, client, timeout)
 
     def add(self, results: Sequence[Result], limit: int) -> None:
@@ -186,12 +211,22 @@ class Session:
     def look_at(self, result: Result) -> None:
         """Show an earlier result."""
         self.shown, self.is_looking = result, True
+        self.failed = self.shown_batch = None
+
+    def look_at_batch(self, batch: Batch) -> None:
+        """Show the results of a batch."""
+        self.shown_batch, self.is_looking = batch, True
         self.failed = None
-        self.is_batch_shown = False
+
+    def drop_batch(self, batch: Batch) -> None:
+        """Forget a batch with its results."""
+        self.batches = [kept for kept in self.batches if kept is not batch]
+        if self.shown_batch is batch:
+            self.shown_batch, self.is_looking = None, False
 
     def drop(self, result: Result) -> None:
         """Forget a result that was deleted."""
-        is_other = [kept.answer.request_id != result.answer.request_id for kept in self.history]
+        is_other = [kept.id != result.id for kept in self.history]
         self.history = [kept for kept, stays in zip(self.history, is_other, strict=True) if stays]
         self.shown, self.variants = None, []
 

@@ -1,4 +1,4 @@
-"""Profile, sliders and seed."""
+"""Profile, sliders, seed and number of results."""
 
 from __future__ import annotations
 
@@ -8,18 +8,21 @@ from typing import Any
 import streamlit as st
 
 from imgedit.v1 import edit_pb2
-from studio import fields
+from studio import fields, widget_values
 from studio.catalogue import Form, default_of
 from studio.text import Words
 
 NUMBERS = ("steps", "guidance_scale", "strength")
 
 
-def draw_sliders(words: Words, form: Form, options: dict[str, Any]) -> None:
-    """Profile, steps, guidance, strength, seed."""
+def draw_sliders(words: Words, form: Form, options: dict[str, Any], *, is_batch: bool) -> None:
+    """Profile, steps, guidance, strength, seed, results.
+
+    An image of a batch has one result.
+    """
     profile_spec = form.take("profile")
     specs = [spec for spec in map(form.take, NUMBERS) if spec is not None]
-    seed = form.take("seed")
+    seed, n = form.take("seed"), form.take("n")
     if not (profile_spec or specs or seed):
         return
     st.header(words("parameters"), anchor=False)
@@ -32,6 +35,8 @@ def draw_sliders(words: Words, form: Form, options: dict[str, Any]) -> None:
         fields.set_option(options, spec.name, _preset_number(words, form, spec, name))
     if seed is not None:
         _seed(words, form, seed, options)
+    if n is not None and not is_batch:
+        _results(words, n, options)
 
 
 def _preset_number(words: Words, form: Form, spec: edit_pb2.ParameterSpec, profile: str) -> float | None:
@@ -82,3 +87,20 @@ def _seed(words: Words, form: Form, spec: edit_pb2.ParameterSpec, options: dict[
             )
         elif own is not None:
             options["seed"] = secrets.randbits(32)  # unset would be the feature's own
+
+
+def _results(words: Words, spec: edit_pb2.ParameterSpec, options: dict[str, Any]) -> None:
+    """How many results the edit makes, with one seed after the other."""
+    counts = [*range(int(spec.range.min), int(spec.range.max) + 1)]
+    widget_values.drop_unless_offered("n", counts)
+    count = st.segmented_control(
+        words("parameter.n"),
+        counts,
+        default=counts[0],
+        required=True,
+        help=fields.help_of(words, spec),
+        key="n",
+        persist_state="session",
+    )
+    if count is not None and count > 1:
+        options["n"] = count

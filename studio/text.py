@@ -55,6 +55,11 @@ class Words:
             return self("seconds", seconds=f"{seconds:.0f}" if seconds >= 10 else f"{seconds:.1f}")
         return self("minutes", minutes=int(seconds // 60), seconds=int(seconds % 60))
 
+    def about(self, seconds: float) -> str:
+        """An expected duration, in whole seconds."""
+        rounded = max(1, round(seconds))
+        return self("seconds", seconds=rounded) if rounded < 60 else self.seconds(rounded)
+
 
 TEXTS: dict[str, tuple[str, str]] = {
     "title": ("이미지 편집 실험", "Image editing experiments"),
@@ -161,6 +166,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "parameter.negative_scale": ("부정 프롬프트의 세기", "Weight of the negative prompt"),
     "parameter.profile": ("프로필", "Profile"),
     "parameter.seed": ("시드", "Seed"),
+    "parameter.n": ("결과 수", "Results"),
     "parameter.expand_prompt": ("프롬프트 자동 확장", "Expand the prompt"),
     "parameter.postprocess": ("후처리", "Postprocessing"),
     "parameter.background": ("배경 처리", "Background"),
@@ -175,6 +181,10 @@ TEXTS: dict[str, tuple[str, str]] = {
     "loras.scale": ("{name}의 세기", "Strength of {name}"),
     "recommended": ("권장 {low}–{high}", "Recommended {low}–{high}"),
     "recommended.one": ("권장 {low}", "Recommended {low}"),
+    "moved": (
+        "{name}: 저장된 값 {old}을(를) 지금 범위({low}–{high})에 맞춰 {new}(으)로 바꿨습니다.",
+        "{name}: the kept value {old} is outside the present range {low}–{high}; it is {new} now.",
+    ),
     "by_profile": ("{name}: {value} ({profile} 프로필)", "{name}: {value} (profile {profile})"),
     "by_profile.own": ("{name} 직접 정하기", "Set {name} myself"),
     "seed.random": ("무작위", "Random"),
@@ -248,6 +258,16 @@ TEXTS: dict[str, tuple[str, str]] = {
     "outpaint.right": ("오른쪽 (px)", "Right (px)"),
     "outpaint.top": ("위쪽 (px)", "Top (px)"),
     "outpaint.bottom": ("아래쪽 (px)", "Bottom (px)"),
+    "outpaint.fit": ("비율에 맞춰 채우기", "Fill in for an aspect"),
+    "outpaint.fit.already": ("이미 이 비율입니다.", "The image has this aspect already."),
+    "outpaint.fit.too_large": (
+        "이 비율로 확장하면 이미지가 너무 커집니다.",
+        "With this aspect the image would be too large.",
+    ),
+    "outpaint.fit.too_far": (
+        "이 비율로 만들려면 한 변을 {max}px보다 더 넓혀야 합니다.",
+        "This aspect needs a margin of more than {max} px.",
+    ),
     "outpaint.by_words": (
         "프롬프트에 왼쪽, 오른쪽, 위쪽, 아래쪽, 양옆, 사방 같은 방향을 쓰세요.",
         "Name a direction in the prompt: left, right, top, bottom, both sides, all sides.",
@@ -266,6 +286,8 @@ TEXTS: dict[str, tuple[str, str]] = {
     # Doing it
     "edit": ("이미지 편집", "Edit the image"),
     "edit.many": ("이미지 {count}장 편집", "Edit {count} images"),
+    "expected": ("약 {time}", "about {time}"),
+    "expected.ahead": ("앞에 {count}건", "{count} ahead"),
     "edit.next": ("다음으로 예약: {what}", "Queue: {what}"),
     "line": ("예약한 편집", "Queued edits"),
     "line.place": ("{place}번째 · {what}", "No. {place} · {what}"),
@@ -274,9 +296,13 @@ TEXTS: dict[str, tuple[str, str]] = {
         "같은 편집이 진행 중이거나 이미 예약되어 있습니다. 이미지나 설정을 바꾸면 예약할 수 있습니다.",
         "The same edit runs or is queued already. Change the image or the settings to queue another.",
     ),
-    "line.batch": (
-        "여러 장 편집은 한 번에 한 묶음만 예약할 수 있습니다. 앞의 묶음이 끝나면 결과를 받은 뒤 다시 누르세요.",
-        "Only one batch at a time can run or be queued. Press again after it has ended and you have its results.",
+    "line.full": (
+        "더 예약할 수 없습니다. 앞의 편집이 끝난 뒤 다시 누르세요.",
+        "The queue is full. Press again after an edit has ended.",
+    ),
+    "line.room": (
+        "묶음을 더 둘 자리가 없습니다. 끝난 묶음의 결과를 받아 지운 뒤 다시 누르세요.",
+        "There is no room for another batch. Download and remove one that has ended, then press again.",
     ),
     "line.failed": ("예약한 편집이 실패했습니다: {name}", "A queued edit failed: {name}"),
     "cancel": ("취소", "Cancel"),
@@ -313,6 +339,7 @@ TEXTS: dict[str, tuple[str, str]] = {
         "자를 부분. 그림 위를 끌거나 아래 슬라이더로 정합니다.",
         "The part to keep. Drag on the image, or use the sliders below.",
     ),
+    "crop.fit": ("비율에 맞춰 자르기", "Cut to an aspect"),
     "crop.edge.left": ("왼쪽 끝", "Left edge"),
     "crop.edge.right": ("오른쪽 끝", "Right edge"),
     "crop.edge.top": ("위쪽 끝", "Top edge"),
@@ -332,7 +359,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "download.mask": ("마스크", "Mask"),
     "picture.back": ("원본으로 돌아가기", "Back to the original"),
     "use_result": ("이 결과에서 이어서 편집", "Continue from this result"),
-    "again": ("다른 결과 4장 더 만들기", "Make 4 more variants"),
+    "again": ("다른 결과 {count}장 더 만들기", "Make {count} more variants"),
     "load": ("이 설정 불러오기", "Load these settings"),
     # Gallery
     "gallery": ("보관함", "Gallery"),
@@ -393,7 +420,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "choice.MASK_SOURCE_SEGMENTATION": ("BEN2 자동", "BEN2's"),
     "choice.MASK_SOURCE_REQUEST": ("직접 지정", "Custom"),
     "choice.MASK_SOURCE_MARGINS": ("여백", "The margins"),
-    "variants": ("다른 시드의 결과", "With other seeds"),
+    "variants": ("함께 만든 결과", "Made together"),
     "history": ("작업 기록", "History"),
     "history.pick": ("{number}번 결과 보기: {feature}", "Show result {number}: {feature}"),
     "history.clear": ("기록 지우기", "Clear"),
@@ -413,7 +440,16 @@ TEXTS: dict[str, tuple[str, str]] = {
     "batch.seed": ("시드", "Seed"),
     "batch.again": ("다시 시도", "Try again"),
     "batch.again_all": ("끝나지 않은 {count}장 다시 시도", "Try the unfinished {count} again"),
-    "batch.back": ("일괄 편집 결과 보기", "Show the batch"),
+    "batches": ("끝난 일괄 편집", "Finished batches"),
+    "batch.name": ("묶음 {number}", "Batch {number}"),
+    "batch.show": ("결과 보기", "Show"),
+    "batch.zip.short": ("ZIP", "ZIP"),
+    "batch.remove": ("지우기", "Remove"),
+    "batch.remove.sure": (
+        "이 묶음의 결과를 목록에서 지웁니다. 필요한 결과는 먼저 다운로드하세요.",
+        "This removes the batch and its results. Download what you need first.",
+    ),
+    "batch.remove.yes": ("묶음 지우기", "Remove the batch"),
     "batch.zip": ("모두 다운로드 (ZIP)", "Download all (ZIP)"),
     "state.waiting": ("대기", "Waiting"),
     "state.running": ("진행 중", "Running"),

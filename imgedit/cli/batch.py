@@ -21,7 +21,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from imgedit.batch import STATE_NAME, Batch, Job, Outcome, State, jobs, left_out
+from imgedit.batch import STATE_NAME, Batch, Job, Outcome, State, jobs, left_out, shared_output
 from imgedit.cli import exit_codes, outputs
 from imgedit.cli.connection import Connect, connecting
 from imgedit.cli.console import (
@@ -65,6 +65,12 @@ def batch(
         typer.Option(help="CSV file with the columns picture and prompt, optionally negative_prompt and seed."),
     ] = None,
     recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Include subfolders.")] = False,
+    n: Annotated[
+        int | None,
+        typer.Option(
+            "--n", help="Results per picture, with one seed after the other; the second is NAME-2.", min=1, max=4
+        ),
+    ] = None,
     format: Annotated[Literal["png", "jpeg", "webp"], typer.Option(help="File format of the results.")] = "png",
     quality: Quality = None,
     parallel: Annotated[int, typer.Option("--parallel", "-n", help="Pictures to edit in parallel.", min=1, max=64)] = 4,
@@ -85,8 +91,9 @@ def batch(
     """
     options = ask()
     ending = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}[format]
+    options["n"] = n
     options["output"] = output_options(ending, quality)
-    found = _jobs(folder, out_folder, recursive, ending)
+    found = _jobs(folder, out_folder, recursive, ending, n or 1)
     try:
         found = _with_own(found, masks, prompts, options, recursive=recursive)
     except (PerImageError, OSError) as error:
@@ -132,22 +139,28 @@ def _state(found: list[Job], inputs: list[Path], out_folder: Path, *, force: boo
     except OSError as error:
         fail(f"--out: {message(error)}")
     outputs.check(out_folder / STATE_NAME)
-    if taken := next((job.output for job in found if outputs.is_one_of(job.output, inputs)), None):
+    paths = [path for job in found for path in job.outputs]
+    if taken := next((path for path in paths if outputs.is_one_of(path, inputs)), None):
         text = say("{path} is an input of this command, which is never written over; name another file", path=taken)
         fail(f"--out: {text}", ExitCode.USAGE)
-    outputs.settle_existing([job.output for job in found if is_there(job.output) and not state.made(job)], force=force)
+    new = [path for job in found for path in job.outputs if path not in state.made(job)]
+    outputs.settle_existing([path for path in new if is_there(path)], force=force)
     return state
 
 
-def _jobs(folder: Path, out_folder: Path, recursive: bool, ending: str) -> list[Job]:
+def _jobs(folder: Path, out_folder: Path, recursive: bool, ending: str, n: int) -> list[Job]:
     need_folder(folder)
     folder, out_folder = folder.resolve(), out_folder.resolve()
     if folder == out_folder:
         fail(say("--out must be another folder: results would take the place of pictures"), ExitCode.USAGE)
-    found = jobs(folder, out_folder, recursive=recursive, ending=ending)
+    found = jobs(folder, out_folder, recursive=recursive, ending=ending, n=n)
     if not found:
         advice = "" if recursive else say("; --recursive takes those below, too")
         fail(say("{folder} holds no PNG, JPEG or WebP file", folder=folder) + advice)
+    if shared := shared_output(found):
+        one, other, path = shared
+        text = "--n: results of {one} and {other} would both be {path}; rename one of the pictures"
+        fail(say(text, one=one.name, other=other.name, path=path), ExitCode.USAGE)
     return found
 
 

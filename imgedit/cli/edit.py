@@ -34,6 +34,7 @@ from imgedit.cli.exit_codes import ExitCode
 from imgedit.cli.outputs import STANDARD, Force
 from imgedit.client import DEFAULT_TIMEOUT
 from imgedit.errors import ImgeditError
+from imgedit.output_files import numbered
 from imgedit.progress import Progress
 from imgedit.request import EditOptions
 from imgedit.result import EditResult
@@ -151,8 +152,7 @@ def _paths(output: Path, n: int) -> list[Path]:
     """Where each of n results goes."""
     if n > 1 and output == STANDARD:
         raise typer.BadParameter("--n above 1 and a result on standard output do not go together; name a file by -o")
-    further = (output.with_name(f"{output.stem}-{number}{output.suffix}") for number in range(2, n + 1))
-    return [output, *further]
+    return numbered(output, n)
 
 
 def _ending(output: Path, format: Literal["png", "jpeg", "webp"] | None) -> str:

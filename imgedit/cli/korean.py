@@ -105,6 +105,9 @@ HELP: dict[str, str] = {
     "Results to make, with one seed after the other; the second is OUTPUT-2.": (
         "만들 결과의 수. 시드는 하나씩 커지고, 두 번째 파일은 OUTPUT-2입니다."
     ),
+    "Results per picture, with one seed after the other; the second is NAME-2.": (
+        "이미지마다 만들 결과의 수. 시드는 하나씩 커지고, 두 번째 파일은 NAME-2입니다."
+    ),
     "Format of a result on standard output. [default: png]": "표준 출력으로 보낼 결과의 형식. [기본값: png]",
     "Quality of a JPEG (default 95) or WebP (default lossless), 1 to 100.": (
         "JPEG(기본 95) 또는 WebP(기본 무손실)의 품질, 1~100."
@@ -389,6 +392,9 @@ MESSAGES: dict[str, str] = {
     ),
     "{path} is an input of this command, which is never written over; name another file": (
         "{path}은(는) 이 명령의 입력 파일이라 덮어쓰지 않습니다. 다른 파일을 지정하세요"
+    ),
+    "--n: results of {one} and {other} would both be {path}; rename one of the pictures": (
+        "--n: {one}과(와) {other}의 결과가 같은 파일 {path}이(가) 됩니다. 둘 중 한 이미지의 이름을 바꾸세요"
     ),
     "--out must be another folder: results would take the place of pictures": (
         "--out에는 다른 폴더를 지정하세요. 결과가 원본을 덮어쓰게 됩니다"

@@ -98,7 +98,7 @@ def crop(words: Words, picture: bytes, size: tuple[int, int], *, key: str) -> An
     Returns its triggers: `applied` holds the quarter turns to the right and the part, `closed` is true; else None.
     """
     texts: dict[str, Any] = {
-        name: words(f"crop.{name}") for name in ("left", "right", "reset", "close", "apply", "label")
+        name: words(f"crop.{name}") for name in ("left", "right", "reset", "close", "apply", "label", "fit")
     }
     texts["edges"] = [words(f"crop.edge.{name}") for name in ("left", "right", "top", "bottom")]
     data = {"picture": data_url(picture), "width": size[0], "height": size[1], "words": texts}

@@ -1,4 +1,5 @@
-// Cut out a part of a picture, and turn it. A drag draws the part; each edge has a slider too. Triggers: "applied": quarter
+// Cut out a part of a picture, and turn it. A drag draws the part; each edge has a slider, and a button per aspect takes the
+// largest part in the middle. Triggers: "applied": quarter
 // turns to the right, and the part [left, top, right, bottom] of the turned picture, 0 to 1; "closed": nothing is done.
 const LEAST = 0.02; // of a side
 
@@ -20,11 +21,14 @@ export default function ({ parentElement, data, setTriggerValue }) {
     close: () => root.send("closed", true),
     apply: () => root.send("applied", { turns: crop.turns, box: crop.box }),
   };
-  for (const button of root.querySelectorAll("button")) button.onclick = acts[button.dataset.do];
+  for (const button of root.querySelectorAll("[data-do]")) button.onclick = acts[button.dataset.do];
+  for (const button of root.querySelectorAll("[data-aspect]")) button.onclick = () => fit(crop, ...button.dataset.aspect.split(":").map(Number));
 }
 
 function say(root, words) {
-  for (const button of root.querySelectorAll("button")) button.textContent = words[button.dataset.do];
+  for (const button of root.querySelectorAll("[data-do]")) button.textContent = words[button.dataset.do];
+  root.querySelector(".fit span").textContent = words.fit;
+  root.querySelector(".fit").setAttribute("aria-label", words.fit);
   root.querySelectorAll("label span").forEach((span, place) => {
     span.textContent = words.edges[place];
   });
@@ -46,6 +50,18 @@ function move(crop, edge, value) {
   const other = crop.box[(edge + 2) % 4];
   crop.box[edge] = edge < 2 ? Math.min(value, other - LEAST) : Math.max(value, other + LEAST);
   draw(crop);
+}
+
+function fit(crop, across, down) {
+  const [width, height] = sides(crop);
+  const cut = [Math.max(1, Math.min(width, Math.round((height * across) / down))), Math.max(1, Math.min(height, Math.round((width * down) / across)))];
+  const [left, top] = [Math.floor((width - cut[0]) / 2), Math.floor((height - cut[1]) / 2)];
+  crop.box = [left / width, top / height, (left + cut[0]) / width, (top + cut[1]) / height];
+  draw(crop);
+}
+
+function sides({ turns, size }) {
+  return turns % 2 ? [size[1], size[0]] : size;
 }
 
 function drag(crop) {
@@ -73,7 +89,8 @@ function drag(crop) {
   };
 }
 
-function draw({ root, canvas, image, turns, box, size }) {
+function draw(crop) {
+  const { root, canvas, image, turns, box } = crop;
   const pen = canvas.getContext("2d");
   const { width, height } = canvas;
   pen.setTransform(1, 0, 0, 1, width / 2, height / 2);
@@ -90,7 +107,7 @@ function draw({ root, canvas, image, turns, box, size }) {
   pen.lineWidth = Math.max(1, width / 400);
   pen.strokeRect(left, top, right - left, bottom - top);
   for (const input of root.querySelectorAll("input")) input.value = box[input.dataset.edge] * 100;
-  const sides = turns % 2 ? [size[1], size[0]] : size;
-  const cut = [0, 1].map((axis) => Math.round(box[axis + 2] * sides[axis]) - Math.round(box[axis] * sides[axis]));
+  const lengths = sides(crop);
+  const cut = [0, 1].map((axis) => Math.round(box[axis + 2] * lengths[axis]) - Math.round(box[axis] * lengths[axis]));
   root.querySelector("output").textContent = `${cut[0]} × ${cut[1]} px`;
 }

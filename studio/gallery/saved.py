@@ -34,9 +34,9 @@ def draft(result: Result) -> Draft:
             files[name] = picture
         answer.ClearField(field)
     options, asked = _split(result.options)
-    details = {"name": result.source.name, "values": result.values, "options": options}
+    details = {"name": result.source.name, "values": result.values, "options": options, "index": result.index}
     return Draft(
-        request_id=result.answer.request_id,
+        request_id=result.id,
         experiment=result.options["experiment"],
         feature=answer.effective.feature_id,
         prompt=result.options.get("prompt") or "",
@@ -59,9 +59,10 @@ def restored(entry: Entry, files: Mapping[str, bytes], *, number: int, visit: ob
             setattr(answer, field, files.get(name, b""))
         options = _joined(details["options"], files)
         name, values, source = str(details["name"]), dict(details["values"]), files["source"]
+        index = int(details.get("index", 0))
     except (KeyError, TypeError, ValueError, DecodeError) as error:
         raise GalleryError("broken", f"the edit {entry.id} cannot be read: {error!r}") from error
-    task = Task(input_images.open_image(name, source, visit), options, number=number, values=values)
+    task = Task(input_images.open_image(name, source, visit), options, number=number, values=values, index=index)
     try:
         return runs.result_of(task, answer)
     except (OSError, ValueError) as error:

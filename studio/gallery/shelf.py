@@ -42,7 +42,7 @@ class Shelf:
 
     def find(self, result: Result) -> Entry | None:
         """The entry of a result, if it is kept. Raises `GalleryError`."""
-        return self.gallery.find(self.owner, result.answer.request_id)
+        return self.gallery.find(self.owner, result.id)
 
     def take(self, id: str, *, number: int, visit: object) -> Result | None:
         """An entry as a result of this visit; None if it is gone.

@@ -82,7 +82,7 @@ def _head(words: Words, shelf: Shelf) -> None:
 
 
 def _tiles(words: Words, session: Session, shelf: Shelf, entries: list[Entry]) -> None:
-    shown = session.shown.answer.request_id if session.shown else None
+    shown = session.shown.id if session.shown else None
     items = [_item(words, entry, is_shown=entry.request_id == shown) for entry in entries]
     picked = components.gallery(items, label=words("gallery"), key="gallery", side="8.5rem")
     if picked is None:

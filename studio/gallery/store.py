@@ -66,7 +66,8 @@ class GalleryError(Exception):
 class Draft:
     """An edit to add.
 
-    request_id: its id in the session. thumb: a small WebP file. details: JSON, opaque here. files: by name.
+    request_id: of its request, with its place if the request made several. thumb: a small WebP file. details: JSON,
+    opaque here. files: by name.
     """
 
     request_id: str
@@ -158,7 +159,7 @@ class Gallery:
         return [_entry(row) for row in rows], total
 
     def find(self, owner: str, request_id: str) -> Entry | None:
-        """The edit of this request, if it is the owner's and still there."""
+        """The edit of this id of a request, if it is the owner's and still there."""
         with self._open() as database:
             row = database.execute(_BY_REQUEST, (owner, request_id)).fetchone()
         return _entry(row) if row else None

@@ -165,6 +165,29 @@ def test_a_batch_keeps_files_that_it_did_not_make(server: EditServer, tmp_path: 
     assert len(server.seen) == 4
 
 
+def test_a_batch_makes_several_results_of_each_picture(server: EditServer, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for name in ("a", "b"):
+        Image.new("RGB", (8, 8)).save(tmp_path / "in" / f"{name}.jpg")
+    batch = ("batch", "in", "--out", "out", *ASKED)
+    assert imgedit(*batch).exit_code == 0
+    (tmp_path / "out" / "b-2.png").write_bytes(b"mine")
+    done = imgedit(*batch, "--n", "2", "--json")
+    assert done.exit_code == ExitCode.USAGE
+    assert "b-2.png is there already" in json.loads(done.stdout)["error"]["message"]
+    assert imgedit(*batch, "--n", "2", "--force").exit_code == 0
+    assert [request.n for request in server.seen[2:]] == [2, 2]
+    for name in ("a", "b"):
+        assert (tmp_path / "out" / f"{name}.png").read_bytes() == RESULT
+        assert (tmp_path / "out" / f"{name}-2.png").read_bytes() == RESULT + b"1"
+    assert json.loads(imgedit(*batch, "--n", "2", "--json").stdout)["skipped"] == 2
+    Image.new("RGB", (8, 8)).save(tmp_path / "in" / "a-2.jpg")
+    refused = imgedit(*batch, "--n", "2", LANG="ko_KR.UTF-8")
+    assert refused.exit_code == ExitCode.USAGE
+    assert "둘 중 한 이미지의 이름을 바꾸세요" in refused.stderr
+    assert imgedit(*batch, "--n", "5").exit_code == ExitCode.USAGE
+
+
 def test_a_batch_never_writes_over_its_masks(server: EditServer, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "masks").mkdir()

@@ -111,12 +111,11 @@ def margins(browser: Browser, url: str) -> None:
     studio.sample("wide-in-the-snow")
     studio.press("왼쪽에 운동 기구 추가")
     studio.choose("직접 지정")
-    for side, steps in (("왼쪽 (px)", 8), ("아래쪽 (px)", 3)):
-        slider = studio.page.get_by_role("slider", name=side)
-        slider.focus()
-        for _ in range(steps):
-            slider.press("ArrowRight")
-    studio.settle()
+    for side, margin in (("왼쪽 (px)", 128), ("아래쪽 (px)", 48)):
+        field = studio.page.get_by_role("spinbutton", name=side)
+        field.fill(str(margin))
+        field.press("Enter")
+        studio.settle()
     studio.page.get_by_text("확장 뒤 크기").first.scroll_into_view_if_needed()
     keep(studio.page, "margins")
     studio.page.close()
@@ -139,7 +138,7 @@ def appearance(browser: Browser, url: str) -> None:
     keep(studio.page, "progress", wait=100)
     studio.wait_for_result()
     studio.press("다른 결과 4장 더 만들기")
-    studio.page.get_by_role("group", name="다른 시드의 결과").wait_for(timeout=900_000)
+    studio.page.get_by_role("group", name="함께 만든 결과").wait_for(timeout=900_000)
     studio.page.get_by_role("group", name="작업 기록").scroll_into_view_if_needed()
     keep(studio.page, "seeds")
     studio.page.close()

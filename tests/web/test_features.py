@@ -254,20 +254,28 @@ def test_an_uploaded_mask_is_shown_over_the_picture_and_used(studio: Studio) -> 
     assert (np.asarray(studio.downloaded_image("마스크")) == np.asarray(mask)).all()
 
 
-def test_margins_are_drawn_and_added(studio: Studio) -> None:
+def test_margins_are_filled_in_for_an_aspect_edited_drawn_and_added(studio: Studio) -> None:
     width, height = picture(SAMPLES / "in-the-gym.png").size
+    assert width == height == 256
     studio.choose("이미지 확장")
     studio.sample("in-the-gym")
     studio.prompt("a gym")
     studio.choose("직접 지정")
-    slider = studio.page.get_by_role("slider", name="왼쪽 (px)")
-    slider.focus()
-    for _ in range(4):
-        slider.press("ArrowRight")
-    expect(studio.page.get_by_text(f"확장 뒤 크기: {width + 64} × {height} px").first).to_be_visible()
+    expect(studio.page.get_by_role("button", name="1:1", exact=True)).to_be_disabled()
+    studio.press("4:3")
+    sides = [
+        studio.page.get_by_role("spinbutton", name=f"{side} (px)") for side in ("왼쪽", "오른쪽", "위쪽", "아래쪽")
+    ]
+    for side, margin in zip(sides, ("42", "43", "0", "0"), strict=True):
+        expect(side).to_have_value(margin)
+    expect(studio.page.get_by_text("확장 뒤 크기: 341 × 256 px").first).to_be_visible()
+    sides[0].fill("64")
+    sides[0].press("Enter")
+    expect(studio.page.get_by_text("확장 뒤 크기: 363 × 256 px").first).to_be_visible()
+    studio.settle()
     studio.edit()
-    assert studio.downloaded_image().size == (width + 64, height)
-    assert studio.used("여백 (왼쪽, 오른쪽, 위, 아래)") == "64, 0, 0, 0 px"
+    assert studio.downloaded_image().size == (363, 256)
+    assert studio.used("여백 (왼쪽, 오른쪽, 위, 아래)") == "64, 43, 0, 0 px"
 
 
 def test_every_slider_and_choice_reaches_the_server(studio: Studio) -> None:
@@ -355,6 +363,9 @@ def test_an_image_is_cut_and_turned_before_the_edit_and_the_original_comes_back(
     studio.press("오른쪽으로 회전")
     tool.get_by_role("slider", name="위쪽 끝").fill("50")
     expect(tool.locator("output")).to_have_text("48 × 32 px")
+    for aspect, size in (("1:1", "48 × 48"), ("16:9", "48 × 27"), ("9:16", "36 × 64"), ("3:4", "48 × 64")):
+        tool.get_by_role("button", name=aspect, exact=True).click()
+        expect(tool.locator("output")).to_have_text(f"{size} px")
     area = tool.get_by_role("img").bounding_box()
     assert area
     studio.page.mouse.move(area["x"] + 1, area["y"] + 1)

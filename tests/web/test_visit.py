@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import gc
+import io
+import re
+import zipfile
 
 import pytest
 from PIL import Image
@@ -82,6 +85,50 @@ def test_the_next_edits_wait_in_line_over_a_refresh_and_one_can_leave(studio: St
     expect(result).to_contain_text("초록색으로 변경")
 
 
+def test_batches_wait_in_line_and_each_keeps_its_name_and_zip_over_a_refresh(studio: Studio) -> None:
+    slow_edit(studio)
+    running = studio.page.locator(".st-key-progress")
+    running.wait_for()
+    steps = studio.page.get_by_role("slider", name="Steps")
+    steps.focus()
+    steps.press("Home")
+    expect(steps).to_have_value("10")
+    studio.upload(SAMPLES / "in-the-gym.png", SAMPLES / "gym-shirt.png")
+    studio.page.get_by_role("button", name="Remove large.png").click()
+    expect(studio.page.get_by_text("2장을 한꺼번에 편집합니다.")).to_be_visible()
+    line = studio.page.locator(".st-key-card-line")
+    for place, prompt in enumerate(("파란색으로 변경", "초록색으로 변경", "빨간색으로 변경"), 1):
+        studio.prompt(prompt)
+        studio.start()
+        expect(line).to_contain_text(f"{place}번째 · 묶음 {place} · 외관 편집 · {prompt} (×2)")
+    studio.page.on("dialog", lambda question: question.accept())
+    studio.page.reload()
+    expect(running).to_be_visible(timeout=EDIT_SECONDS * 1000)
+    waiting = studio.page.locator('[class*="st-key-line-leave-"]')
+    expect(waiting).to_have_count(3)
+    waiting.nth(1).click()
+    expect(line).to_contain_text("2번째 · 묶음 3 ·")
+    studio.press("취소")
+    result, others = studio.page.locator(".st-key-card-result"), studio.page.locator(".st-key-card-batches")
+    expect(result).to_contain_text("묶음 3 · 외관 편집 · 빨간색으로 변경", timeout=EDIT_SECONDS * 1000)
+    expect(result).to_contain_text("2/2장 끝남")
+    expect(others).to_contain_text("묶음 1 · 외관 편집 · 파란색으로 변경")
+    expect(others).not_to_contain_text("묶음 2")
+    studio.settle()
+    for name in ("ZIP", "모두 다운로드 (ZIP)"):
+        with zipfile.ZipFile(io.BytesIO(studio.downloaded(name))) as zipped:
+            assert len(zipped.namelist()) == 2
+    studio.press("결과 보기")
+    expect(result).to_contain_text("묶음 1")
+    expect(others).to_contain_text("묶음 3")
+    studio.settle()
+    result.get_by_role("button", name="지우기").click()
+    studio.press("묶음 지우기")
+    expect(result).to_have_count(0)
+    expect(others).not_to_contain_text("묶음 1")
+    expect(others).to_contain_text("묶음 3")
+
+
 def test_a_cancelled_edit_says_so_and_the_next_one_works(studio: Studio) -> None:
     slow_edit(studio)
     studio.press("취소")
@@ -122,21 +169,43 @@ def test_a_result_becomes_the_next_input_and_the_history_keeps_both(studio: Stud
     expect(history).to_have_count(0)
 
 
-def test_four_other_seeds_give_four_results_to_choose_from(studio: Studio) -> None:
+def test_one_edit_makes_several_results_to_choose_from_and_four_more_by_a_press(studio: Studio) -> None:
     studio.sample("in-the-gym")
     studio.prompt("a gym")
+    studio.seed(7)
+    studio.choose("2")
     studio.edit()
+    variants = studio.page.get_by_role("group", name="함께 만든 결과").get_by_role("button")
+    expect(variants).to_have_text(["시드 7", "시드 8"])
+    first = studio.downloaded()
+    variants.nth(1).click()
+    expect(variants.nth(1)).to_have_attribute("aria-pressed", "true")
+    studio.settle()
+    assert studio.used("시드") == "8"
+    assert studio.downloaded() != first
+    studio.press("이 설정 불러오기")
+    expect(studio.page.get_by_role("spinbutton", name="시드 값")).to_have_value("8")
+    expect(studio.page.get_by_role("radio", name="1", exact=True)).to_be_checked()
+    studio.settle()
     studio.press("다른 결과 4장 더 만들기")
-    variants = studio.page.get_by_role("group", name="다른 시드의 결과").get_by_role("button")
     expect(variants).to_have_count(4, timeout=EDIT_SECONDS * 1000)
     studio.settle()
-    seeds = {variants.nth(place).inner_text() for place in range(4)}
-    assert len(seeds) == 4
-    variants.nth(2).click()
-    expect(variants.nth(2)).to_have_attribute("aria-pressed", "true")
-    studio.settle()
-    assert studio.used("시드") == variants.nth(2).inner_text().strip()
-    expect(studio.page.get_by_role("group", name="작업 기록").get_by_role("button")).to_have_count(5)
+    assert len({variants.nth(place).inner_text() for place in range(4)}) == 4
+    expect(studio.page.get_by_role("group", name="작업 기록").get_by_role("button")).to_have_count(6)
+
+
+def test_the_expected_time_stands_beside_the_button_before_the_press(studio: Studio) -> None:
+    expected = studio.page.locator(".st-key-expected")
+    studio.sample("in-the-gym")
+    studio.prompt("a gym")
+    studio.edit()  # from now on the services know how long such an edit takes
+    expect(expected).to_have_text(re.compile(r"약 (\d+분 )?\d+초"))
+    studio.choose("4")
+    expect(expected).to_have_text(re.compile(r"약 (\d+분 )?\d+초"))
+    studio.choose("English")
+    expect(expected).to_have_text(re.compile(r"about (\d+ min )?\d+ s"))
+    studio.page.get_by_role("button", name="Remove the image").click()
+    expect(expected).to_have_text("")
 
 
 def test_english_changes_the_words_and_keeps_what_was_entered(studio: Studio) -> None:

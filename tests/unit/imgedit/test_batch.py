@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from imgedit.batch import Job, State, digest_of, jobs
+from imgedit.batch import Job, State, digest_of, jobs, shared_output
 from imgedit.output_files import write_whole
 
 pytestmark = pytest.mark.slow
@@ -46,6 +46,32 @@ def test_pictures_that_differ_by_their_ending_alone_have_results_of_their_own(tm
     found = results(tmp_path, tmp_path / "out")
     assert found == {"a.jpg": "a.jpg.png", "a.webp": "a.webp.png", "b.jpg": "b.png", "a.b.jpg": "a.b.png"}
     assert len(set(found.values())) == 4
+
+
+def test_several_results_have_numbered_files_that_no_other_picture_may_share(tmp_path: Path) -> None:
+    touched(tmp_path, "a.png", "b.jpg")
+    found = jobs(tmp_path, tmp_path / "out", recursive=False, ending=".png", n=3)
+    assert [[path.name for path in job.outputs] for job in found] == [
+        ["a.png", "a-2.png", "a-3.png"],
+        ["b.png", "b-2.png", "b-3.png"],
+    ]
+    assert shared_output(found) is None
+    touched(tmp_path, "a-2.webp")
+    shared = shared_output(jobs(tmp_path, tmp_path / "out", recursive=False, ending=".png", n=2))
+    assert shared is not None
+    one, other, path = shared
+    assert ({one.name, other.name}, path.name) == ({"a.png", "a-2.webp"}, "a-2.png")
+    assert shared_output(jobs(tmp_path, tmp_path / "out", recursive=False, ending=".png")) is None
+
+
+def test_a_picture_is_done_while_all_its_results_are_there(tmp_path: Path) -> None:
+    job = Job(tmp_path / "a.jpg", "a.jpg", tmp_path / "a.png", n=2)
+    state = State(tmp_path / "state.jsonl")
+    state.add(job, "digest", seed=1, seconds=0.5)
+    touched(tmp_path, "a.png")
+    assert not state.has(job, "digest")
+    touched(tmp_path, "a-2.png")
+    assert state.has(job, "digest")
 
 
 def test_the_digest_changes_with_the_picture_and_with_every_option_but_not_with_the_id() -> None:

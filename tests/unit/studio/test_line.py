@@ -12,10 +12,13 @@ import pytest
 from imgedit.errors import QueueFull
 from imgedit.request import EditOptions
 from imgedit.v1 import edit_pb2
+from studio import names
+from studio.batch import Batch
 from studio.input_images import InputImage
 from studio.line import Job, Line
 from studio.runs import Run, Task
 from studio.session import Session
+from studio.text import Words
 
 PICTURE = InputImage("a.png", b"x" * 100, 1, 1, "PNG", b"", b"")
 SECONDS = 30
@@ -127,6 +130,20 @@ def test_the_end_of_a_session_cancels_what_runs_and_drops_what_waits(client: Cli
     assert client.cancelled == [jobs[0].run.tasks[0].request_id]
     assert client.begun == ["a"]
     assert [each.run.tasks[0].state for each in jobs] == ["cancelled", "waiting"]
+
+
+def test_several_batches_wait_in_one_line_with_names_of_their_own(client: Client) -> None:
+    session, words = Session(), Words("ko")
+    options: list[EditOptions] = [{"experiment": "e", "feature": "inpainting", "prompt": prompt} for prompt in "ab"]
+    batches = [Batch([Task(PICTURE, asked)], "a.zip", number) for number, asked in enumerate(options, 1)]
+    for batch in batches:
+        session.begin(Job(Run(batch.tasks), batch), client, SECONDS)
+    assert [job.batch for job in session.line.jobs] == batches
+    for number, (batch, prompt) in enumerate(zip(batches, "ab", strict=True), 1):
+        assert names.batch_name(words, batch) == f"묶음 {number} · 영역 채우기 · {prompt}"
+    ended(session.line, client)
+    ended(session.line, client)
+    assert client.begun == ["a", "b"]
 
 
 @pytest.mark.parametrize("is_idle", [True, False])

@@ -21,13 +21,15 @@ from imgedit.errors import ImageRejected, QueueFull, SettingsError, by_reason
 from imgedit.imaging import images
 from imgedit.imaging.decode_pool import Decoders
 from imgedit.v1 import edit_pb2
+from services.orchestrator.request.margins import Extension
 from studio import __main__ as start
 from studio import batch as batches
-from studio import cropping, input_images, repainted, settings
+from studio import cropping, input_images, region, repainted, settings
 from studio.batch import Batch
 from studio.catalogue import Form
 from studio.request_guard import Door, is_own_page
 from studio.runs import Result, Task
+from studio.session import MOST_BATCHES, Session
 from studio.settings import Settings
 from studio.text import TEXTS, Words, plain
 from studio.uploads import Pages, Uploads
@@ -173,10 +175,39 @@ async def test_the_door_refuses_sockets_of_other_pages_and_closed_paths() -> Non
 
 @pytest.mark.parametrize(
     ("size", "aspect", "expected"),
-    [((100, 100), "1:1", (0, 0, 0, 0)), ((100, 100), "2:1", (50, 50, 0, 0)), ((300, 100), "3:4", (0, 0, 150, 150))],
+    [
+        ((100, 100), "1:1", (0, 0, 0, 0)),
+        ((100, 100), "2:1", (50, 50, 0, 0)),
+        ((300, 100), "3:4", (0, 0, 150, 150)),
+        ((100, 100), "16:9", (39, 39, 0, 0)),  # 177.8 px
+        ((100, 100), "4:3", (16, 17, 0, 0)),  # 133.3 px
+    ],
 )
-def test_an_aspect_is_split_evenly(size: tuple[int, int], aspect: str, expected: input_images.Margins) -> None:
+def test_an_aspect_is_split_evenly_and_rounded_as_by_the_server(
+    size: tuple[int, int], aspect: str, expected: input_images.Margins
+) -> None:
     assert input_images.aspect_margins(size, aspect) == expected
+    across, down = map(int, aspect.split(":"))
+    if any(expected):
+        added = Extension(aspect=(across, down)).margins_of(size, 0.25)
+        assert expected == (added.left, added.right, added.top, added.bottom)
+
+
+@pytest.mark.parametrize(
+    ("size", "margins", "fault"),
+    [
+        ((100, 100), (39, 39, 0, 0), None),
+        ((100, 100), (0, 0, 0, 0), "outpaint.fit.already"),
+        ((1000, 10000), (4500, 4500, 0, 0), "outpaint.fit.too_far"),
+        ((5000, 4000), (600, 600, 0, 0), None),
+        ((5000, 4000), (700, 700, 0, 0), "outpaint.fit.too_large"),
+        ((9000, 100), (4096, 4096, 0, 0), "outpaint.fit.too_large"),
+    ],
+)
+def test_margins_that_the_server_would_refuse_are_not_offered(
+    size: tuple[int, int], margins: input_images.Margins, fault: str | None
+) -> None:
+    assert region.fault_of(size, margins) == fault
 
 
 def test_the_original_lies_in_the_extended_frame_where_it_was() -> None:
@@ -441,7 +472,28 @@ def test_another_try_takes_the_place_of_the_edit_that_failed() -> None:
 
 
 def test_the_name_of_a_zip_tells_the_feature_and_the_time() -> None:
-    assert batches.zip_name("inpainting", datetime(2026, 3, 9, 7, 5)) == "imgedit-inpainting-20260309-0705.zip"
+    now = datetime(2026, 3, 9, 7, 5)
+    assert batches.zip_name("inpainting", now) == "imgedit-inpainting-20260309-0705.zip"
+    assert batches.zip_name("inpainting", now, 2) == "imgedit-inpainting-20260309-0705-2.zip"
+
+
+def test_a_session_has_room_for_some_batches_within_the_memory_of_its_uploads() -> None:
+    session = Session()
+    session.batches = [Batch([_finished(f"{number}.png", b"RIFF")], "imgedit.zip") for number in range(3)]
+    sources = [task.source for batch in session.batches for task in batch.tasks]
+    held, another = sum(len(source.data) for source in sources), input_images.open_image("a.png", sources[0].data)
+    assert session.byte_count >= held
+    assert session.has_room_for([another], held + len(another.data))
+    assert not session.has_room_for([another], held + len(another.data) - 1)
+    assert session.has_room_for(sources, held)  # the same images again
+    session.look_at_batch(session.batches[1])
+    session.drop_batch(session.batches[1])
+    assert session.shown_batch is None
+    assert session.has_room_for([another], held)
+    session.batches *= 4  # the same two are counted once
+    assert session.has_room_for([another], held)
+    session.batches = [Batch([_finished("a.png", b"RIFF")], "imgedit.zip") for _ in range(MOST_BATCHES)]
+    assert not session.has_room_for([], 10**9)
 
 
 def _finished(name: str, output: bytes) -> Task:

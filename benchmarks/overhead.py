@@ -49,6 +49,7 @@ from services.orchestrator.edits.admission import Admission, Limit
 from services.orchestrator.edits.edit_registry import EventLog
 from services.orchestrator.edits.editor import CallContext, Editor
 from services.orchestrator.settings import OrchestratorSettings
+from services.orchestrator.webhooks.edit_webhooks import Webhooks
 from services.segmentation.cutout import to_mask
 from services.segmentation.foreground import estimate_foreground
 
@@ -194,6 +195,7 @@ def direct_editor(decoders: Decoders) -> Editor:
         work_pixels=settings.work_pixels,
         prompts=prompt_rules(settings),
         loras=LoraLists({}, lambda _: False),
+        webhooks=Webhooks(None, needed=""),
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from docs_tools.markdown import code, table, titled
-from services.openai_api.parameters import ALIASES, FILES, OWN, REFUSED, THEIRS, Parameter
+from services.openai_api.parameters import ALIASES, FILES, LISTS, OWN, REFUSED, THEIRS, Parameter
 
 HEAD = """# OpenAI's image API: parameters
 
@@ -18,7 +18,7 @@ are used; ranges that are not named here are those of the feature (`GET /v1/expe
 
 def page(folder: Path) -> dict[Path, str]:
     """The page, by where it goes."""
-    own = ((name, parameter) for name, (_, parameter) in OWN.items())
+    own = [*((name, parameter) for name, (_, parameter) in OWN.items()), *LISTS.items()]
     parts = [
         titled(HEAD),
         "## Files\n\n",

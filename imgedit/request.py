@@ -47,6 +47,7 @@ class EditOptions(_RequiredOptions, total=False):
     output: an `imgedit.Output`: format and quality of the result, and pictures to leave out.
     preview_every: a preview after every so many steps, 0 to 100; `on_event` is called with them.
     request_id: your own id, 1 to 64 letters, digits, ".", "_" or "-". Unset = generated.
+    webhook_url: an https URL that the server calls at the end of the edit, if it allows the host.
     """
 
     feature: str | None
@@ -70,6 +71,7 @@ class EditOptions(_RequiredOptions, total=False):
     output: Output | edit_pb2.OutputOptions | None
     preview_every: int | None
     request_id: str | None
+    webhook_url: str | None
 
 
 _REQUEST_ID = 'a str of 1 to 64 letters, digits, ".", "_" or "-"'
@@ -129,6 +131,7 @@ def _without_pictures(options: EditOptions) -> edit_pb2.EditRequest:
         output=_sent("output", options.get("output"), Output, edit_pb2.OutputOptions),
         preview_every=whole("preview_every", options.get("preview_every"), "0 to 100"),
         request_id=text("request_id", options.get("request_id"), _REQUEST_ID) or uuid.uuid4().hex,
+        webhook_url=text("webhook_url", options.get("webhook_url"), "a str, an https URL"),
     )
 
 

@@ -95,7 +95,7 @@ local ROUTES = {
   {verb = "GET", path = "^/v1/experiments$", message = "ListExperimentsRequest"},
 }
 local FIELDS = {
-  EditRequest = {experiment_id = "value", input_image_base64 = "bytes", prompt = "value", feature_id = "value", negative_prompt = "value", steps = "value", guidance_scale = "value", strength = "value", seed = "value", profile = "Profile", mask_image_base64 = "bytes", mask_options = "MaskOptions", outpaint = "Outpaint", reference_images_base64 = "bytes", background = "Background", negative_scale = "value", output = "OutputOptions", postprocess = "Postprocess", preview_every = "value", request_id = "value", expand_prompt = "value", loras = "LoraUse", n = "value"},
+  EditRequest = {experiment_id = "value", input_image_base64 = "bytes", prompt = "value", feature_id = "value", negative_prompt = "value", steps = "value", guidance_scale = "value", strength = "value", seed = "value", profile = "Profile", mask_image_base64 = "bytes", mask_options = "MaskOptions", outpaint = "Outpaint", reference_images_base64 = "bytes", background = "Background", negative_scale = "value", output = "OutputOptions", postprocess = "Postprocess", preview_every = "value", request_id = "value", expand_prompt = "value", loras = "LoraUse", n = "value", webhook_url = "value"},
   CancelEditRequest = {request_id = "value"},
   GetEditRequest = {request_id = "value"},
   ListExperimentsRequest = {page_size = "value", page_token = "value"},

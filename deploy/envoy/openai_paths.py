@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from services.openai_api.parameters import FILES, OWN, THEIRS, Parameter
+from services.openai_api.parameters import FILES, LISTS, OWN, THEIRS, Parameter
 
 Json = dict[str, Any]
 
@@ -85,6 +85,7 @@ def _refusal() -> Json:
 
 def _schemas() -> Json:
     own = {name: _property(parameter) for name, (_, parameter) in OWN.items()}
+    lists = {name: {"type": "array", "items": _property(parameter)} for name, parameter in LISTS.items()}
     files = {
         name: {"type": "string", "contentMediaType": "image/*", "description": text} for name, text in FILES.items()
     }
@@ -118,7 +119,7 @@ def _schemas() -> Json:
     }
     model = {"id": text, "object": text, "created": {"type": "integer"}, "owned_by": text}
     return {
-        "ImageEditForm": {"type": "object", "properties": {**files, **theirs, **own}},
+        "ImageEditForm": {"type": "object", "properties": {**files, **theirs, **own, **lists}},
         "ImagesResponse": {"type": "object", "properties": answer},
         "ModelList": {
             "type": "object",

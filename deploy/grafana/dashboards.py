@@ -218,6 +218,21 @@ EDITS = (
                 runbook="imgeditworkrefused",
             ),
             Panel(
+                "웹훅",
+                "Webhooks",
+                [
+                    (rate("imgedit_webhooks_total", "outcome"), "{{outcome}}"),
+                    (rate("imgedit_webhook_retries_total"), "retries"),
+                    ("sum(imgedit_webhooks_in_flight)", "in flight"),
+                ],
+                unit="ops",
+                help=(
+                    "끝난 웹훅의 결과, 재시도, 전송 중인 웹훅의 수. 이유는 로그 imgedit.webhooks에 있음 · "
+                    "Webhooks per second by outcome, retries, and those on their way; imgedit.webhooks logs why."
+                ),
+                runbook="imgeditworkrefused",
+            ),
+            Panel(
                 "편집 메모리",
                 "Bytes of edits and of kept answers",
                 [

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from imgedit.cli import completion
+from imgedit.cli.help_layout import CONNECTION
 from imgedit.cli.options import instead_of
 from imgedit.request import EditOptions
 from imgedit.values import Background, Format, Lora, Mask, Omit, Outpaint, Output, Profile, Subject
@@ -110,11 +111,22 @@ def _options(
     aspect: Annotated[
         str | None, typer.Option(help="Extend to this aspect, for instance 16:9.", rich_help_panel=OUTPAINT)
     ] = None,
+    webhook_url: Annotated[
+        str | None,
+        typer.Option(
+            help="An https URL that the server calls when the edit ends.", metavar="URL", rich_help_panel=CONNECTION
+        ),
+    ] = None,
 ) -> EditOptions:
     """The options of an edit, except its output."""
     for name, text in (("prompt", prompt), ("negative-prompt", negative_prompt), ("experiment", experiment)):
         _check_text(name, text)
-    for name, text in (("feature", feature), ("aspect", aspect), *(("lora", one) for one in lora or ())):
+    for name, text in (
+        ("feature", feature),
+        ("aspect", aspect),
+        ("webhook-url", webhook_url),
+        *(("lora", one) for one in lora or ()),
+    ):
         _check_text(name, text)
     mask_options = Mask(
         subject=mask_subject,
@@ -144,6 +156,7 @@ def _options(
         mask=mask,
         mask_options=mask_options if mask_options != Mask() else None,
         outpaint=outpaint if outpaint != Outpaint() else None,
+        webhook_url=webhook_url,
     )
 
 

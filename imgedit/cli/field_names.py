@@ -38,6 +38,7 @@ OPTIONS = {
     "outpaint.top": "--top",
     "outpaint.bottom": "--bottom",
     "outpaint.aspect": "--aspect",
+    "webhook_url": "--webhook-url",
     "output.format": "--output",
     "output.quality": "--quality",
 }

@@ -134,6 +134,7 @@ HELP: dict[str, str] = {
     "How much the picture may change, 0.0 to 1.0.": "원본에서 바뀌는 정도, 0.0~1.0.",
     "The same seed gives the same picture.": "시드가 같으면 결과도 같습니다.",
     "Speed against quality. [default: balanced]": "속도와 품질의 균형. [기본값: balanced]",
+    "An https URL that the server calls when the edit ends.": "편집이 끝나면 서버가 호출할 https URL.",
     "A LoRA of the server, and its strength (default 1); may be given three times.": (
         "서버의 LoRA와 세기(기본값 1). 세 개까지 쓸 수 있습니다."
     ),

@@ -45,6 +45,7 @@ _NOT_KEPT = (
     "request_id",
     "preview_every",
     "n",
+    "webhook_url",
 )
 _PACKET_START, _PACKET_END = re.compile(rb"<x:xmpmeta[ >]"), b"</x:xmpmeta>"
 _NOT_PLAIN = re.compile("[<\x7f-\x9f\ufffe\uffff]")

@@ -158,7 +158,7 @@ def devices() -> Iterator[Finding]:
     if importlib.util.find_spec("torch") is None:
         yield Finding("devices", "NOTE", "torch is not installed here, so no model runs here")
         return
-    facts, fault = _probe()
+    facts, fault = probe()
     if facts is None:
         yield Finding("devices", "FAIL", f"torch cannot be used: {fault}", "reinstall torch in the pinned version")
         return
@@ -168,7 +168,8 @@ def devices() -> Iterator[Finding]:
         yield _processor(facts, has_driver)
 
 
-def _probe() -> tuple[dict[str, Any] | None, str]:
+def probe() -> tuple[dict[str, Any] | None, str]:
+    """The facts that torch finds on this machine, or None and the fault."""
     command = [sys.executable, "-m", PROBE]
     try:
         done = subprocess.run(

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 class LoraUse:
     """A LoRA of the service's folder in a job.
 
-    version: of its file. scale: its strength, not 0.
+    version: of its file. scale: its strength, not 0. nbytes: of its matrices in the transformer.
     """
 
     name: str
     version: str
     scale: float
+    nbytes: int
 
 
 @dataclass(frozen=True, kw_only=True)

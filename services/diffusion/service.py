@@ -49,6 +49,7 @@ def make_diffusion_service(
             max_bytes=settings.max_waiting_bytes,
             max_batch=settings.max_batch,
             max_kept_bytes=settings.region_bytes,
+            max_part_bytes=settings.lora_bytes,
             name=name,
         )
 

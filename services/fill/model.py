@@ -31,6 +31,7 @@ from services.diffusion.networks.flow_adapter import (
     FlowAdapter,
     FlowState,
     computed,
+    lora_parts,
     step_context,
     unpacked,
 )
@@ -155,6 +156,7 @@ class FillAdapter(FlowAdapter[FillState, Conditioning]):
             nbytes=spec.image.nbytes + spec.mask.nbytes,
             batch_key=None if spec.step_cache else key,
             region=region,
+            parts=lora_parts(spec.loras),
         )
 
     def warnings(self, spec: FillSpec) -> Remarks:
@@ -223,6 +225,7 @@ class FillAdapter(FlowAdapter[FillState, Conditioning]):
             tokens=self._token_region(spec, workload),
         )
         devices.finish(self._device)
+        self._network.loras.pin(state, spec.loras)
         return state
 
     def _token_region(self, spec: FillSpec, workload: Workload) -> TokenRegion | None:

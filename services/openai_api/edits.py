@@ -250,6 +250,9 @@ def _set(request: edit_pb2.EditRequest, name: str, value: Any) -> None:
             request.mask_options.subject = _SUBJECTS[value]
         case ["mask_options", field]:
             setattr(request.mask_options, field, value)
+        case ["loras"]:
+            for lora, scale in value:
+                request.loras.add(name=lora, scale=scale)
         case ["outpaint", field]:
             setattr(request.outpaint, field, value)
         case ["profile"]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from imgedit.errors import InvalidArgument, quoted
+from services.openai_api import loras
 from services.openai_api.multipart import Form
 
 OutputFormat = Literal["png", "jpeg", "webp"]
@@ -32,7 +33,8 @@ class ImageEdit:
     """A caller's request; None = not set.
 
     mask: OpenAI's, transparent = repaint; own_mask: ours, white = repaint. size: (width, height). background: theirs or
-    ours. own: our parameters by the names of the API, those of a message as "outpaint.left".
+    ours. own: our parameters by the names of the API, those of a message as "outpaint.left"; LoRAs are names and
+    scales.
     """
 
     images: tuple[bytes, ...]
@@ -78,6 +80,8 @@ def read_parameters(form: Form, *, has_urls: bool) -> ImageEdit:
         for name, (field, parameter) in OWN.items()
         if (value := _single(form, name, parameter)) is not None
     }
+    if chosen := loras.read_loras(form, _number):
+        own["loras"] = chosen
     return ImageEdit(
         images=_images(form),
         prompt=theirs["prompt"] or "",
@@ -349,6 +353,16 @@ OWN: dict[str, tuple[str, Parameter]] = {
 }
 """Our parameters by the names of the form, as the SDKs write `extra_body`; with each its field of an edit."""
 
+LISTS = {
+    "loras[]": Parameter(
+        "A LoRA of the server: NAME or NAME:SCALE (default 1); up to three. Also as `loras`, or as `loras[][name]` "
+        "with `loras[][scale]`.",
+        "string",
+        _text,
+    )
+}
+"""Our parameters that may come several times."""
+
 ALIASES = {"num_inference_steps": "steps", "true_cfg_scale": "guidance_scale"}
 """vLLM-Omni's and SGLang-Diffusion's names for our parameters."""
 
@@ -365,4 +379,4 @@ REFUSED = {
 }
 """Parameters of OpenAI and of others that have no counterpart, and why."""
 
-_KNOWN = (*FILES, *THEIRS, *OWN, *ALIASES)
+_KNOWN = (*FILES, *THEIRS, *OWN, *loras.PARTS, *ALIASES)

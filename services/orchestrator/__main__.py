@@ -26,12 +26,14 @@ from services.orchestrator.listing.availability import Availability
 from services.orchestrator.request.prompts import PromptRules
 from services.orchestrator.servicer import EditServicer
 from services.orchestrator.settings import OrchestratorSettings
+from services.orchestrator.webhooks.configured import configured_webhooks
+from services.orchestrator.webhooks.network import PublicNetwork
 
 
 class Orchestrator:
     """The parts of one server."""
 
-    def __init__(self, settings: OrchestratorSettings) -> None:
+    def __init__(self, settings: OrchestratorSettings, webhook_network: PublicNetwork | None = None) -> None:
         """Create the parts.
 
         Raises `SettingsError` for an invalid catalogue or policy.
@@ -41,6 +43,7 @@ class Orchestrator:
         self._policy = policy.load(settings.content_policy) if settings.content_policy else None
         self._open_channel = access.service_channels(settings)
         self._decoders = Decoders(settings.decode_processes, settings.decode_seconds, on_lost=metrics.DECODERS_LOST.inc)
+        self._webhooks = configured_webhooks(settings, webhook_network)
 
     def register(self, server: grpc.aio.Server) -> None:
         """Add the servicer.
@@ -68,6 +71,7 @@ class Orchestrator:
             metadata_prompt=settings.metadata_prompt,
             prompts=rules,
             loras=self._loras,
+            webhooks=self._webhooks,
             policy=self._policy,
         )
         kept = Limits(settings.kept_answer_seconds, settings.max_kept_answers, settings.max_kept_bytes)
@@ -90,6 +94,7 @@ class Orchestrator:
 
     async def stop(self) -> None:
         """Stop everything, after the last call has ended."""
+        await self._webhooks.close()
         await self._loras.stop()
         await self._availability.stop()
         await self._backends.close()
@@ -98,12 +103,13 @@ class Orchestrator:
         self._decoders.close()
 
 
-def make_service(settings: OrchestratorSettings) -> Service:
+def make_service(settings: OrchestratorSettings, webhook_network: PublicNetwork | None = None) -> Service:
     """The service, not started.
 
-    It is ready even while a model service is not: an edit then names the failed stage.
+    It is ready even while a model service is not: an edit then names the failed stage. webhook_network: opens the
+    connections of webhooks; None = to public addresses only.
     """
-    made = Orchestrator(settings)
+    made = Orchestrator(settings, webhook_network)
     return Service(
         (edit_pb2.DESCRIPTOR.services_by_name["EditService"].full_name,),
         made.register,

@@ -58,6 +58,13 @@ CATALOGUE_RELOADS = Counter(
 CATALOGUE_READ = Gauge(
     "imgedit_catalogue_read_timestamp_seconds", "When the catalogue in force was read, as Unix time."
 )
+WEBHOOKS = Counter(
+    "imgedit_webhooks_total",
+    "Webhooks that ended: delivered, refused by the receiver, failed in all tries, or dropped.",
+    ["outcome"],
+)
+WEBHOOK_RETRIES = Counter("imgedit_webhook_retries_total", "Further tries of webhooks.")
+WEBHOOKS_IN_FLIGHT = Gauge("imgedit_webhooks_in_flight", "Webhooks that are sent now or wait for their next try.")
 
 # Create every series at the start, so that rates begin at zero.
 for _outcome in ("done", "failed"):
@@ -74,3 +81,5 @@ for _cause in ("left", "asked"):
     EDITS_CANCELLED.labels(_cause)
 for _source in ("kept", "running"):
     EDITS_SHARED.labels(_source)
+for _outcome in ("delivered", "refused", "failed", "dropped"):
+    WEBHOOKS.labels(_outcome)

@@ -11,6 +11,7 @@ from services.common.languages import SCRIPTS
 from services.common.settings import MIB, ServiceSettings
 from services.orchestrator.catalogue.experiments import SHIPPED
 from services.orchestrator.imaging.work_area import WorkPixels
+from services.orchestrator.webhooks.targets import read_allowed_hosts
 
 
 def _check_languages(codes: str) -> str:
@@ -22,6 +23,15 @@ def _check_languages(codes: str) -> str:
 
 Languages = Annotated[str, AfterValidator(_check_languages)]
 """ISO 639-1 codes, separated by commas."""
+
+
+def _check_hosts(listed: str) -> str:
+    read_allowed_hosts(listed)
+    return listed
+
+
+Hosts = Annotated[str, AfterValidator(_check_hosts)]
+"""Names of hosts, separated by commas."""
 
 
 _ADDRESSES: dict[str, Any] = {
@@ -101,6 +111,22 @@ class OrchestratorSettings(ModelAddresses):
         4096 * MIB, ge=1, description="most bytes of concurrent requests and edits, by the size of their images"
     )
     max_edit_bytes_per_caller: int = Field(2048 * MIB, ge=1, description="per-caller limit on these bytes")
+    webhook_hosts: Hosts = Field(
+        "", description="hosts that webhook URLs may name: NAME, NAME:PORT or *.NAME, comma-separated; empty = none"
+    )
+    webhook_secret_file: str = Field(
+        "", description="file of the secrets that sign webhooks, whsec_BASE64, one per line; all of them sign"
+    )
+    webhook_secret: str = Field("", repr=False, description="the secrets themselves, separated by ;")
+    webhook_tls_ca: str = Field(
+        "", description="PEM file of the authorities of webhook receivers; empty = the system's"
+    )
+    webhook_tries: int = Field(6, ge=1, le=20, description="most tries of one webhook")
+    webhook_try_seconds: float = Field(10.0, gt=0, le=60, description="how long a receiver may take to answer a try")
+    webhook_seconds: float = Field(300.0, gt=0, le=86400, description="how long one webhook is tried in all")
+    max_webhooks: int = Field(1000, ge=1, description="most webhooks on their way; further ones are dropped")
+    webhooks_at_once: int = Field(16, ge=1, le=256, description="most concurrent tries")
+    webhook_drain_seconds: float = Field(10.0, ge=0, description="wait for webhooks on their way, on SIGTERM")
 
     @property
     def addresses(self) -> dict[str, str]:

@@ -32,6 +32,7 @@ from services.diffusion.networks.flow_adapter import (
     FlowAdapter,
     FlowState,
     computed,
+    lora_parts,
     step_context,
     unpacked,
 )
@@ -157,6 +158,7 @@ class QwenEditAdapter(FlowAdapter[QwenEditState, torch.Tensor]):
             nbytes=sum(image.nbytes for image in spec.images) + (0 if spec.mask is None else spec.mask.nbytes),
             batch_key=None if spec.step_cache else key,
             region=region,
+            parts=lora_parts(spec.loras),
         )
 
     def warnings(self, spec: QwenEditSpec) -> Remarks:
@@ -223,6 +225,7 @@ class QwenEditAdapter(FlowAdapter[QwenEditState, torch.Tensor]):
             tokens=self._token_region(spec, workload),
         )
         devices.finish(self._device)
+        self._network.loras.pin(state, spec.loras)
         return state
 
     def _token_region(self, spec: QwenEditSpec, workload: Workload) -> TokenRegion | None:

@@ -290,7 +290,13 @@ def test_every_variable_of_the_compose_file_is_a_setting() -> None:
     gallery = studio_settings.load_settings(page["environment"]).gallery
     assert page["volumes"] == [f"gallery:{gallery}"]
     assert any(f"-o 10001 -g 10001 -m 700 {gallery}" in line for line in lineage("studio"))  # a new volume's owner
-    assert "gallery" in compose["volumes"]
+    assert {"gallery", "compiled"} <= set(compose["volumes"])
+    for name in ("fill", "qwen-edit"):
+        [mount] = [mount for mount in compose["services"][name]["volumes"] if mount.startswith("compiled:")]
+        folder = Path(mount.removeprefix("compiled:"))
+        variable = SETTINGS[f"imgedit-{name}"].variable("compile_cache")
+        assert folder in Path(compose["services"][name]["environment"][variable]).parents
+        assert any(f"-o 10001 -g 10001 -m 700 {folder}" in line for line in lineage(name))
     for name, service in compose["services"].items():
         for variable in service.get("environment", {}):
             if variable.startswith("IMGEDIT_"):

@@ -9,6 +9,7 @@ import copy
 import json
 import re
 import tempfile
+from ipaddress import ip_network
 from pathlib import Path
 
 import jsonschema
@@ -23,9 +24,12 @@ from imgedit.local import gateway
 from imgedit.local.services import TABLE
 from imgedit.weights import model_registry
 from services.common.settings import DiffusionSettings, ModelSettings, ServerSettings
+from services.diffusion.warm_sizes import read_warm_sizes
 from services.fill.settings import FillSettings
 from services.openai_api.settings import OpenAiApiSettings
 from services.orchestrator.settings import OrchestratorSettings
+from services.orchestrator.webhooks.public_addresses import is_public
+from services.orchestrator.webhooks.targets import read_allowed_hosts
 from services.qwen_edit.settings import QwenEditSettings
 from services.segmentation.settings import SegmentationSettings
 from studio import settings as studio_settings
@@ -360,6 +364,52 @@ def test_the_gallery_of_the_page_is_one_component_with_a_volume_of_one_pod() -> 
     assert claim["spec"]["accessModes"] == ["ReadWriteOnce"]
     storage = claim["spec"]["resources"]["requests"]["storage"]
     assert int(storage.removesuffix("Gi")) * 1024**3 >= settings.gallery_bytes + 1024**3
+
+
+def test_compiled_steps_are_one_component_with_a_volume_and_time_to_start() -> None:
+    base = {name(item): pod(item)["spec"]["containers"][0] for item in of_kind(rendered_with(), "Deployment")}
+    objects = rendered_with("components/compile")
+    [claim] = [item for item in of_kind(objects, "PersistentVolumeClaim") if "compiled" in item["metadata"]["name"]]
+    assert claim["spec"]["accessModes"] == ["ReadWriteMany"]
+    kinds: dict[str, type[DiffusionSettings]] = {"imgedit-fill": FillSettings, "imgedit-qwen-edit": QwenEditSettings}
+    for service, kind in kinds.items():
+        [data] = [
+            item["data"] for item in of_kind(objects, "ConfigMap") if item["metadata"]["name"].startswith(service)
+        ]
+        settings = kind(**{field: data[kind.variable(field)] for field in ("compile", "compile_cache", "warm_sizes")})
+        assert settings.compile == "regional"
+        assert read_warm_sizes(settings)
+        [deployment] = [item for item in of_kind(objects, "Deployment") if item["metadata"]["name"] == service]
+        [container] = pod(deployment)["spec"]["containers"]
+        mounts = {mount["name"]: mount for mount in container["volumeMounts"]}
+        assert Path(mounts["compiled"]["mountPath"]) in Path(settings.compile_cache).parents
+        assert not mounts["compiled"].get("readOnly")
+        volumes = {volume["name"]: volume for volume in pod(deployment)["spec"]["volumes"]}
+        assert volumes["compiled"]["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
+        probe = container["startupProbe"]
+        seconds = probe["periodSeconds"] * probe["failureThreshold"]
+        usual = base[deployment["metadata"]["name"]]["startupProbe"]
+        assert seconds > usual["periodSeconds"] * usual["failureThreshold"]
+        assert deployment["spec"]["progressDeadlineSeconds"] > seconds
+
+
+def test_webhooks_are_one_component_with_egress_to_public_addresses() -> None:
+    objects = rendered_with("components/webhooks")
+    orchestrator = "imgedit-orchestrator"
+    [data] = [
+        item["data"] for item in of_kind(objects, "ConfigMap") if item["metadata"]["name"].startswith(orchestrator)
+    ]
+    secret = Path(data["IMGEDIT_ORCHESTRATOR_WEBHOOK_SECRET_FILE"])
+    assert read_allowed_hosts(data["IMGEDIT_ORCHESTRATOR_WEBHOOK_HOSTS"])
+    [deployment] = [item for item in of_kind(objects, "Deployment") if item["metadata"]["name"] == orchestrator]
+    [container] = pod(deployment)["spec"]["containers"]
+    assert str(secret.parent) in [mount["mountPath"] for mount in container["volumeMounts"]]
+    [policy] = [item for item in of_kind(objects, "NetworkPolicy") if item["metadata"]["name"].endswith("-webhooks")]
+    [egress] = policy["spec"]["egress"]
+    assert egress["ports"] == [{"port": 443}]
+    for block in egress["to"]:
+        for network in block["ipBlock"].get("except", []):
+            assert not is_public(str(ip_network(network)[1]))
 
 
 def test_every_mount_has_its_volume_and_every_reference_its_object(objects: list[Object]) -> None:

@@ -36,6 +36,7 @@ from services.common.server import RunningServer, Service
 from services.common.settings import ServiceSettings
 from services.orchestrator.__main__ import make_service
 from services.orchestrator.settings import OrchestratorSettings
+from services.orchestrator.webhooks.network import PublicNetwork
 
 
 class ScriptedSettings(ServiceSettings):
@@ -197,10 +198,15 @@ class World:
 
 
 @asynccontextmanager
-async def world(*, loras: Mapping[str, list[str]] = MappingProxyType({}), **settings: Any) -> AsyncIterator[World]:
+async def world(
+    *,
+    loras: Mapping[str, list[str]] = MappingProxyType({}),
+    webhook_network: PublicNetwork | None = None,
+    **settings: Any,
+) -> AsyncIterator[World]:
     """Three scripted services and an orchestrator with these settings.
 
-    loras: the names that the services offer.
+    loras: the names that the services offer. webhook_network: opens the connections of webhooks.
     """
     scripts = {name: Script(loras=loras.get(name, [])) for name in ("segmentation", "fill", "qwen_edit")}
     async with AsyncExitStack() as stack:
@@ -208,7 +214,7 @@ async def world(*, loras: Mapping[str, list[str]] = MappingProxyType({}), **sett
         addresses = {name: f"127.0.0.1:{server.port}" for name, server in servers.items()}
         options = {"port": 0, "metrics_port": 0, "drain_seconds": 0, "grace_seconds": 5, **addresses, **settings}
         chosen = OrchestratorSettings(**options)
-        orchestrator = await stack.enter_async_context(_running(make_service(chosen), chosen))
+        orchestrator = await stack.enter_async_context(_running(make_service(chosen, webhook_network), chosen))
         channel = await stack.enter_async_context(
             grpc.aio.insecure_channel(f"127.0.0.1:{orchestrator.port}", options=CHANNEL_OPTIONS)
         )

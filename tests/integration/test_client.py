@@ -597,6 +597,7 @@ def test_every_field_of_a_request_has_an_option() -> None:
         output=Output(quality=80),
         preview_every=2,
         request_id="id",
+        webhook_url="https://hooks.example.com",
     )
     assert {field.name for field, _ in message.ListFields()} == set(edit_pb2.EditRequest.DESCRIPTOR.fields_by_name)
     assert (message.profile, message.background) == (profile_pb2.PROFILE_FAST, edit_pb2.BACKGROUND_TRANSPARENT)

@@ -126,6 +126,19 @@ async def test_our_parameters_are_extra_fields_also_by_the_names_of_other_server
     assert (answer.quality, answer.data[0].seed) == ("low", 9)
 
 
+async def test_loras_are_texts_or_objects_of_an_extra_field() -> None:
+    cases: list[tuple[Any, list[tuple[str, float]]]] = [
+        (["ink:0.5", "oil"], [("ink", 0.5), ("oil", 1.0)]),
+        ("ink:-2", [("ink", -2.0)]),
+        ([{"name": "oil", "scale": 2}, {"name": "ink", "scale": 0.25}], [("ink", 0.25), ("oil", 2.0)]),
+        ([{"name": "ink"}], [("ink", 1.0)]),
+    ]
+    async with door(orchestrator={"loras": {"fill": ["ink", "oil"]}}) as at:
+        for given, expected in cases:
+            await at.edit(model=INPAINTING, extra_body={"loras": given})
+            assert sorted((use.name, use.scale) for use in at.world.fill.requests[-1].loras) == expected
+
+
 async def test_margins_extend_the_picture_and_choose_the_feature_that_does(at: Door) -> None:
     answer = await at.edit(extra_body={"outpaint": {"left": 16, "top": 8}})
     assert (answer.data[0].model, answer.size) == (OUTPAINTING, "80x56")
@@ -281,6 +294,18 @@ async def test_a_deadline_is_the_callers_and_ends_the_edit(at: Door) -> None:
         ({"n": 2, "extra_body": {"seed": 4294967295}}, "seed", "must leave room"),
         ({"extra_body": {"outpaint": {"left": 5000}}}, "outpaint[left]", "4096"),
         ({"model": INPAINTING, "extra_body": {"mask_options": {"grow_px": 300}}}, "mask_options[grow_px]", "256"),
+        ({"extra_body": {"loras": ["ink:"]}}, "loras", "NAME or NAME:SCALE, for instance ink:0.8; is 'ink:'"),
+        ({"extra_body": {"loras": ":2"}}, "loras", "NAME or NAME:SCALE"),
+        ({"extra_body": {"loras": [""]}}, "loras", "NAME or NAME:SCALE"),
+        ({"extra_body": {"loras": "ink:strong"}}, "loras", "must be a number, is 'strong'"),
+        ({"extra_body": {"loras": ["ink:nan"]}}, "loras", "must be a number, is 'nan'"),
+        ({"extra_body": {"loras": [{"name": "a", "scale": 1}, {"name": "b"}]}}, "loras", "2 names and 1 scales"),
+        ({"extra_body": {"loras": [{"scale": 1}]}}, "loras", "0 names and 1 scales"),
+        ({"extra_body": {"loras": [{"name": "a"}, "b"]}}, "loras", "are both"),
+        ({"extra_body": {"loras": {"ink": 1}}}, "loras[ink]", "the nearest is loras"),
+        ({"model": INPAINTING, "extra_body": {"loras": ["a", "b", "c", "d"]}}, "loras", "at most 3, holds 4"),
+        ({"model": INPAINTING, "extra_body": {"loras": ["a:9"]}}, "loras[0][scale]", "must be -4 to 4, is 9"),
+        ({"model": INPAINTING, "extra_body": {"loras": ["ink"]}}, "loras[0][name]", "no LoRA"),
         ({"prompt": ""}, "prompt", "must not be empty"),
         ({"image": upload(b"GIF89a")}, "image", "looks like GIF"),
         ({"mask": upload(picture())}, "mask", "no transparent pixel"),

@@ -20,7 +20,7 @@ from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 
 from demo.tiny.__main__ import write_checkpoint
-from services.diffusion.engine.adapter import Workload
+from services.diffusion.engine.adapter import Part, Workload
 from services.diffusion.engine.engine import Engine
 from services.diffusion.engine.events import Finished
 from services.diffusion.engine.region_steps import RegionSteps
@@ -165,6 +165,7 @@ class Task:
     nbytes: int = 1
     failures: float = float("inf")
     region: RegionSteps | None = None
+    parts: frozenset[Part] = frozenset()
 
 
 @dataclass(eq=False)
@@ -194,7 +195,13 @@ class Clockwork:
 
     def workload(self, spec: Task) -> Workload:
         return Workload(
-            steps=spec.steps, tokens=spec.tokens, passes=1, nbytes=spec.nbytes, batch_key=spec.key, region=spec.region
+            steps=spec.steps,
+            tokens=spec.tokens,
+            passes=1,
+            nbytes=spec.nbytes,
+            batch_key=spec.key,
+            region=spec.region,
+            parts=spec.parts,
         )
 
     def unchanged(self, spec: Task) -> str:

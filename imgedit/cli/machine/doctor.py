@@ -17,6 +17,7 @@ from imgedit.cli.exit_codes import ExitCode
 from imgedit.local import doctor as checks
 from imgedit.local.doctor_memory import memory_needs
 from imgedit.local.doctor_weights import weights
+from imgedit.local.gpu_spread import for_compose
 from imgedit.local.ports import (
     DEFAULT_BASE_PORT,
     DEFAULT_GATEWAY_PORT,
@@ -46,7 +47,7 @@ def doctor(
     ports = Ports(base_port, metrics, gateway=DEFAULT_GATEWAY_PORT, studio=DEFAULT_STUDIO_PORT)
     with err.status("looking …"):
         found = [*checks.machine(ports), *checks.proxies(os.environ), *checks.settings_of(os.environ), *weights(models)]
-        found += memory_needs(models)
+        found += [*memory_needs(models), *for_compose(models, os.environ)]
     counts = Counter(finding.state for finding in found)
     if as_json:
         print_json({"ok": not counts["FAIL"], "findings": [asdict(finding) for finding in found]})

@@ -24,7 +24,7 @@ from imgedit.cli.console import err, fail, need_file, need_folder, need_servers,
 from imgedit.cli.exit_codes import ExitCode
 from imgedit.cli.machine import background
 from imgedit.errors import SettingsError
-from imgedit.local import catalogue_models, devices, running
+from imgedit.local import catalogue_models, gpu_spread, running
 from imgedit.local import supervisor as stacks
 from imgedit.local.ports import (
     DEFAULT_BASE_PORT,
@@ -112,11 +112,9 @@ def up(
         environment["IMGEDIT_STUDIO_SAMPLES"] = str(SAMPLES.resolve())
     if studio:
         environment["IMGEDIT_STUDIO_GALLERY"] = gallery_folder(os.environ)
-    places = devices.placed(ports, devices.gpus(), {**os.environ, **environment})
-    if places:
-        listed = ", ".join(f"{name} {device}" for name, device in places.items())
-        out.print(f"GPUs in turn, the large models first: {listed}", highlight=False, soft_wrap=True)
-    stack = stacks.Stack(ports, logs, environment, places)
+    plan = gpu_spread.planned(ports, models or stacks.DEMO_MODELS, {**os.environ, **environment})
+    out.print(escape(plan.text), highlight=False, soft_wrap=True)
+    stack = stacks.Stack(ports, logs, environment, plan.devices)
     if not detach:
         raise typer.Exit(_run(stack, background.FOREGROUND))
     process = background.fork(logs / "up.log")

@@ -19,13 +19,25 @@ OutputT = TypeVar("OutputT", covariant=True)
 
 
 @dataclass(frozen=True)
+class Part:
+    """Weights that a job needs beside the model, such as a LoRA.
+
+    Jobs share those of equal keys.
+    """
+
+    key: Hashable
+    nbytes: int
+
+
+@dataclass(frozen=True)
 class Workload:
     """The work of a request, known before anything is computed.
 
     steps: denoise steps to run; 0 = the answer is the input. tokens: sequence length of one transformer pass.
     passes: transformer passes per step, in one forward or in turn (2 with a negative prompt). nbytes: memory that the
     waiting request holds. batch_key: jobs with equal keys can share a forward; None = this one always runs alone.
-    region: which of the steps compute a part of the tokens alone; None = every step computes all of them.
+    region: which of the steps compute a part of the tokens alone; None = every step computes all of them. parts:
+    weights that stay loaded while the job runs.
     """
 
     steps: int
@@ -34,6 +46,7 @@ class Workload:
     nbytes: int
     batch_key: Hashable | None
     region: RegionSteps | None = None
+    parts: frozenset[Part] = frozenset()
 
     def is_full(self, step: int) -> bool:
         """Whether this step, counted from 0, computes every token."""

@@ -15,7 +15,7 @@ import itertools
 import logging
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Generic, TypeVar
 
@@ -40,6 +40,7 @@ from services.diffusion.engine.job import Job, due_time
 from services.diffusion.engine.job_order import JobOrder, Outlook
 from services.diffusion.engine.job_spans import JobSpans
 from services.diffusion.engine.preview import jpeg_of
+from services.diffusion.engine.room import Room
 from services.diffusion.engine.side_task import ResultT, SideTasks, Work
 
 log = logging.getLogger(__name__)
@@ -56,8 +57,8 @@ class Engine(Generic[SpecT, StateT, OutputT]):
 
     adapter: the model. max_jobs, max_bytes: limits on queued and running jobs; more are rejected. The limit on side
     tasks is also max_jobs. max_batch: most jobs in one forward; 1 turns batching off. max_kept_bytes: limit on the
-    memory that running jobs keep for region steps; a job that would exceed it waits for others to end. name: the value
-    of the label `service` in the metrics.
+    memory that running jobs keep for region steps; a job that would exceed it waits for others to end. max_part_bytes:
+    the same for the parts of running jobs. name: the value of the label `service` in the metrics.
     """
 
     def __init__(
@@ -68,12 +69,14 @@ class Engine(Generic[SpecT, StateT, OutputT]):
         max_bytes: int = 256 * 1024 * 1024,
         max_batch: int = 4,
         max_kept_bytes: int = 0,
+        max_part_bytes: int = 0,
         name: str = "engine",
     ) -> None:
         self.cost = CostModel()
         self.adapter = adapter
         self._schedule = JobOrder(self.cost, max_batch)
-        self._max_jobs, self._max_bytes, self._max_kept_bytes = max_jobs, max_bytes, max_kept_bytes
+        self._max_jobs, self._max_bytes = max_jobs, max_bytes
+        self._room = Room(max_kept_bytes, max_part_bytes)
         self._name = name
         self._jobs: list[Job[SpecT, StateT]] = []
         self._side_tasks = SideTasks(name, max_jobs)
@@ -295,7 +298,7 @@ class Engine(Generic[SpecT, StateT, OutputT]):
         """Make one decision and run one work item."""
         self._end_the_dead()
         with self._changed:
-            ranked = self._with_room(self._schedule.forecast(self._jobs))
+            ranked = self._room.with_room(self._schedule.forecast(self._jobs), self._running())
         if not ranked:
             return
         first = ranked[0]
@@ -308,23 +311,11 @@ class Engine(Generic[SpecT, StateT, OutputT]):
         else:
             self._step(self._schedule.batch(first, ranked))
 
-    def _with_room(self, ranked: Iterable[Job[SpecT, StateT]]) -> list[Job[SpecT, StateT]]:
-        """The jobs in order, without those whose kept keys do not fit in memory yet.
-
-        They begin in their order, so that small ones do not take the room for which a large one waits.
-        """
-        held, chosen = self._kept_bytes(), []
-        for job in ranked:
-            if job.state is None and job.workload.kept_bytes:
-                held += job.workload.kept_bytes
-                is_alone = held == job.workload.kept_bytes
-                if held > self._max_kept_bytes and not is_alone:
-                    continue
-            chosen.append(job)
-        return chosen
+    def _running(self) -> list[Job[SpecT, StateT]]:
+        return [job for job in self._jobs if job.state is not None]
 
     def _kept_bytes(self) -> int:
-        return sum(job.workload.kept_bytes for job in self._jobs if job.state is not None)
+        return sum(job.workload.kept_bytes for job in self._running())
 
     def _end_the_dead(self) -> None:
         """End every job that is cancelled, late, or certain to miss its deadline."""

@@ -7,7 +7,7 @@ import logging
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, TypeVar
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from imgedit.remarks import Remark, Remarks
 from services.common.checks import Scales
-from services.diffusion.engine.adapter import Workload
+from services.diffusion.engine.adapter import Part, Workload
 from services.diffusion.engine.region_steps import RegionSchedule, RegionSteps, equal_work
 from services.diffusion.job_options import LoraUse
 from services.diffusion.networks import device as devices
@@ -179,7 +179,8 @@ class FlowAdapter(ABC, Generic[StateT, PromptT]):
         return 0 if state.context is None else self._network.skipped(state.context)
 
     def release(self, state: StateT) -> None:
-        """Drop the job's step cache."""
+        """Drop the job's step cache and its hold on LoRAs."""
+        self._network.loras.unpin(state)
         if state.context is not None:
             self._network.forget(state.context)
 
@@ -287,6 +288,11 @@ class FlowAdapter(ABC, Generic[StateT, PromptT]):
 
     def _joins(self, workload: Workload, *, step_cache: bool) -> bool:
         return joins_passes(self._cfg_batch, workload.tokens, passes=workload.passes, step_cache=step_cache)
+
+
+def lora_parts(uses: Iterable[LoraUse]) -> frozenset[Part]:
+    """The parts of a job with these LoRAs."""
+    return frozenset(Part((use.name, use.version), use.nbytes) for use in uses)
 
 
 def unpacked(state: FlowState[Any]) -> torch.Tensor:

@@ -54,9 +54,9 @@ class OfferedFolder:
 class LoraRegistry:
     """The LoRAs of one transformer, switched on and off together.
 
-    `use`, `load` and `unload` belong to the worker thread. layout: the names of its layers. narrow: layers for which
-    LoRAs may have fewer inputs, and how many. folder: None = requests can name none. Raises `ModelLoadError` that names
-    the file that does not fit.
+    `use`, `load`, `unload` and pins belong to the worker thread. layout: the names of its layers. narrow: layers for
+    which LoRAs may have fewer inputs, and how many. folder: None = requests can name none. Raises `ModelLoadError` that
+    names the file that does not fit.
     """
 
     def __init__(
@@ -160,6 +160,16 @@ class LoraRegistry:
         if self._cache is None:
             raise InternalError("a job names LoRAs, and there is no folder of them")
         return self._cache.adapters(uses)
+
+    def pin(self, job: object, uses: Sequence[LoraUse]) -> None:
+        """Keep the LoRAs of a running job loaded, before those that no job needs."""
+        if self._cache is not None and uses:
+            self._cache.pin(job, uses)
+
+    def unpin(self, job: object) -> None:
+        """The end of a job that was pinned, or of any other."""
+        if self._cache is not None:
+            self._cache.unpin(job)
 
     def unload(self) -> None:
         """Unload the LoRAs that requests named.

@@ -8,6 +8,7 @@ import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
@@ -27,7 +28,8 @@ Key = tuple[str, str]
 class LoraCache:
     """The LoRAs of a folder in a transformer, at most `max_bytes`.
 
-    The least recently used are unloaded. device: where their matrices are put; None = with the layers that they change.
+    The least recently used are unloaded, those that running jobs need last of all. device: where their matrices are
+    put; None = with the layers that they change.
     turn_off: turns all adapters off.
     """
 
@@ -53,6 +55,7 @@ class LoraCache:
         self._turn_off = turn_off
         self._loaded: OrderedDict[Key, tuple[str, int]] = OrderedDict()  # the adapter's name and its bytes
         self._numbers = itertools.count()
+        self._needed: WeakKeyDictionary[object, frozenset[Key]] = WeakKeyDictionary()
 
     @property
     def nbytes(self) -> int:
@@ -77,13 +80,25 @@ class LoraCache:
                 metrics.LORA_BYTES.labels(self._service).set(self.nbytes)
         return tuple(self._loaded[key][0] for key in wanted)
 
+    def pin(self, job: object, uses: Sequence[LoraUse]) -> None:
+        """Unload these LoRAs after all others.
+
+        Until `unpin`, or the end of the job's last reference.
+        """
+        self._needed[job] = frozenset((use.name, use.version) for use in uses)
+
+    def unpin(self, job: object) -> None:
+        """Pin nothing for this job any longer."""
+        self._needed.pop(job, None)
+
     def clear(self) -> None:
         """Unload all of them; a later forward loads what it needs."""
         for key in [*self._loaded]:
             self._unload(key)
 
     def _make_room(self, nbytes: int, wanted: Mapping[Key, LoraUse]) -> None:
-        for key in [key for key in self._loaded if key not in wanted]:
+        pinned = frozenset[Key]().union(*self._needed.values())
+        for key in sorted((key for key in self._loaded if key not in wanted), key=lambda key: key in pinned):
             if self.nbytes + nbytes <= self._max_bytes:
                 return
             self._unload(key)

@@ -77,7 +77,7 @@ class LoraFolder:
                 f"together they take {together:,} bytes, and this server holds {self._max_bytes:,}; name fewer",
                 korean="함께 쓰기에는 LoRA가 너무 큽니다. 개수를 줄이세요.",
             )
-        return tuple(LoraUse(name, offered[name].version, scale) for name, scale in active)
+        return tuple(LoraUse(name, offered[name].version, scale, offered[name].nbytes) for name, scale in active)
 
     def find(self, use: LoraUse) -> OfferedLora:
         """The file of a job's LoRA.

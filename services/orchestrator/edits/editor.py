@@ -37,6 +37,7 @@ from services.orchestrator.request.inputs import Inputs
 from services.orchestrator.request.output import SharedFiles
 from services.orchestrator.request.parameters import EditParameters
 from services.orchestrator.request.prompts import PromptRules, Rewriting
+from services.orchestrator.webhooks.edit_webhooks import Subject, Webhooks
 
 _NO_PREVIEWS = Remark(
     "preview_every: no previews, since the content policy judges finished pictures",
@@ -72,6 +73,7 @@ class Editor:
         work_pixels: WorkPixels,
         prompts: PromptRules,
         loras: LoraLists,
+        webhooks: Webhooks,
         max_response_bytes: int = 128 * MIB,
         metadata_prompt: bool = True,
         policy: Policy | None = None,
@@ -86,6 +88,7 @@ class Editor:
         self._metadata_prompt = metadata_prompt
         self._prompts = prompts
         self._loras = loras
+        self._webhooks = webhooks
         self._policy = policy
         self._without_painting = SecondsWithoutPainting()
 
@@ -99,9 +102,11 @@ class Editor:
             used.experiment, used.feature = experiment.id, feature.id
             tracing.note(experiment=experiment.id, feature=feature.id)
             resolved = parameters.resolve_parameters(request, feature)
+            self._webhooks.check(request)
             await self._check_loras(resolved, feature)
             needed = self._working_bytes(request, resolved, feature)
-            with self._admission.edit(caller.get(), needed, resolved.n):
+            told = self._webhooks.told(request, Subject(call.request_id, experiment.id, feature.id, arrived))
+            with self._admission.edit(caller.get(), needed, resolved.n), told:
                 async with _within(deadline):
                     response = await self._edit_feature(
                         request, resolved, call, experiment, feature, arrived, deadline, events
@@ -120,6 +125,7 @@ class Editor:
         experiment, feature = catalogue.find(request.experiment_id, request.feature_id)
         resolved = parameters.resolve_parameters(request, feature)
         rewriting = self._prompts.rewriting_for(resolved, feature)
+        self._webhooks.check(request)
         await self._check_loras(resolved, feature)
         needed = self._working_bytes(request, replace(resolved, n=1), feature)
         with tracing.span("estimate"), self._admission.estimate(caller.get(), needed, held=request.ByteSize()):

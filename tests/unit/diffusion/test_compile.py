@@ -137,6 +137,21 @@ def test_a_warm_size_runs_every_kind_of_step(monkeypatch: pytest.MonkeyPatch) ->
     assert set(seen[4:]) == {(*kind[:4], is_full) for kind in kinds for is_full in (True, False)}
 
 
+@pytest.mark.parametrize("name", ["fill", "qwen"])
+def test_a_warmed_size_compiles_nothing_at_its_first_edits(name: str, graphs: list[Any]) -> None:
+    adapter = adapter_of(name, REGIONAL)
+    options: dict[str, Any] = {"steps": 2, "negative_scale": 2.0} if name == "fill" else {"steps": 2}
+    adapter.warm_sizes([(96, 64)], jobs=2)
+    warmed = len(graphs)
+    assert warmed >= 1
+    for prompt in ("a gym", "a bright modern gym with tall windows, wooden floors and plants beside the door"):
+        for negative in (None, "a much longer list of everything that should not be in the picture"):
+            spec: Any = (fill_spec if name == "fill" else qwen_spec)(prompt=prompt, negative_prompt=negative, **options)
+            for count in (1, 2):
+                adapter.denoise([adapter.prepare(spec) for _ in range(count)])
+    assert len(graphs) == warmed
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

@@ -1,8 +1,9 @@
-"""Region steps in the engine: schedule, cost, batching, memory."""
+"""Region steps in the engine: schedule, cost, batching, memory of running jobs."""
 
 import asyncio
 import math
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,13 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import REGISTRY
 
-from services.diffusion.engine.adapter import Workload
+from services.diffusion.engine.adapter import Part, Workload
 from services.diffusion.engine.cost import TRUSTED, CostModel
 from services.diffusion.engine.engine import Engine
 from services.diffusion.engine.events import Queued
 from services.diffusion.engine.job import Job
 from services.diffusion.engine.job_order import JobOrder
 from services.diffusion.engine.region_steps import RegionSchedule, RegionSteps, equal_work
+from services.diffusion.engine.room import Room
 from tests.support.engine import Clockwork, Task, finish, with_engine
 
 Jobs = Engine[Any, Any, Any]
@@ -164,7 +166,6 @@ def test_jobs_whose_keys_do_not_fit_together_run_one_after_another() -> None:
 
 
 def test_a_small_job_does_not_take_the_room_that_a_large_one_waits_for() -> None:
-    engine: Jobs = Engine(Clockwork(), max_kept_bytes=100, name="turns")
     large, small = (RegionSteps((True, False, False, True), tokens=25, kept_bytes=size) for size in (90, 20))
     under_way, first, behind, free = (
         job(0, done=1),
@@ -172,10 +173,45 @@ def test_a_small_job_does_not_take_the_room_that_a_large_one_waits_for() -> None
         job(2, done=0, region=small),
         job(3, done=0, region=None),
     )
-    engine._jobs = [under_way]
-    assert engine._with_room([under_way, first, behind, free]) == [under_way, free]
-    engine._jobs = []
-    assert engine._with_room([first, behind, free]) == [first, free]
+    room = Room(kept_bytes=100, part_bytes=0)
+    assert room.with_room([under_way, first, behind, free], [under_way]) == [under_way, free]
+    assert room.with_room([first, behind, free], []) == [first, free]
+
+
+def with_parts(number: int, *keys: str, done: int = 0) -> Job[Any, Any]:
+    """A job without region steps that needs parts of 40 bytes."""
+    made = job(number, done=done, region=None)
+    made.workload = replace(made.workload, parts=frozenset(Part(key, 40) for key in keys))
+    return made
+
+
+def test_a_job_waits_until_its_parts_fit_beside_those_of_running_jobs() -> None:
+    room = Room(kept_bytes=0, part_bytes=100)
+    running, also = with_parts(0, "a", done=1), with_parts(1, "b", done=1)
+    same, other, behind, free = (
+        with_parts(2, "a", "b"),
+        with_parts(3, "c"),
+        with_parts(4, "a"),
+        job(5, done=0, region=None),
+    )
+    assert room.with_room([running, also, same], [running, also]) == [running, also, same]
+    assert room.with_room([running, also, other, behind, free], [running, also]) == [running, also, free]
+    assert room.with_room([running, other], [running]) == [running, other]
+    large = with_parts(6, "a", "b", "c")
+    assert room.with_room([running, large], [running]) == [running]
+    assert room.with_room([large, behind], []) == [large]
+
+
+def test_jobs_with_parts_that_do_not_fit_together_run_one_after_another() -> None:
+    model = Clockwork()
+
+    async def scenario(engine: Jobs) -> None:
+        tasks = [Task(key, steps=4, parts=frozenset({Part(key, 60)})) for key in ("a", "b")]
+        await asyncio.gather(*(finish(engine, task) for task in [*tasks, Task("free", steps=1)]))
+
+    with_engine(model, scenario, max_part_bytes=100)
+    of_holders = [entry.split()[1] for entry in model.log if not entry.endswith("free")]
+    assert of_holders in (["a"] * 6 + ["b"] * 6, ["b"] * 6 + ["a"] * 6)
 
 
 def test_jobs_whose_keys_fit_together_are_under_way_together() -> None:

@@ -71,13 +71,16 @@ def metric(name: str) -> float:
     return REGISTRY.get_sample_value(f"imgedit_engine_{name}", {"service": "fill"}) or 0.0
 
 
-def pictures(adapter: Any, *specs: Any) -> list[np.ndarray]:
-    """The answers to specs that are in the engine at the same time."""
+def pictures(adapter: Any, *specs: Any, lora_bytes: int = 0) -> list[np.ndarray]:
+    """The answers to specs that are in the engine at the same time.
+
+    lora_bytes: of LoRAs that jobs may run with together.
+    """
 
     async def together(engine: Any) -> list[np.ndarray]:
         return [done.output for done in await asyncio.gather(*(finish(engine, spec) for spec in specs))]
 
-    outputs: list[np.ndarray] = with_engine(adapter, together, max_batch=1)
+    outputs: list[np.ndarray] = with_engine(adapter, together, max_batch=1, max_part_bytes=lora_bytes)
     return outputs
 
 
@@ -136,9 +139,34 @@ def test_jobs_with_different_loras_interleave_as_if_alone_in_bounded_memory(adap
     ]
     specs = [fill_spec(loras=loras, seed=seed) for seed, loras in enumerate(uses)]
     alone = [pictures(adapter, spec)[0] for spec in specs]
-    for together, expected in zip(pictures(adapter, *specs), alone, strict=True):
+    for together, expected in zip(pictures(adapter, *specs, lora_bytes=2 * nbytes(folder)), alone, strict=True):
         assert np.array_equal(together, expected)
     assert 0 < metric("lora_bytes") <= 2 * nbytes(folder)
+
+
+def test_jobs_wait_for_room_instead_of_loading_loras_again_at_each_step(adapter: FillAdapter, folder: Path) -> None:
+    adapter._network.loras.unload()
+    before = metric("lora_loads_total")
+    specs = [fill_spec(steps=4, loras=chosen(adapter, name)) for name in ("ink", "oil", "수채화")]
+    pictures(adapter, *specs, lora_bytes=2 * nbytes(folder))
+    assert metric("lora_loads_total") - before == 3
+
+
+def test_a_running_job_keeps_its_lora_before_one_that_was_used_later(adapter: FillAdapter) -> None:
+    adapter._network.loras.unload()
+    running = adapter.prepare(fill_spec(loras=chosen(adapter, "ink")))
+    pictures(adapter, fill_spec(steps=1, loras=chosen(adapter, "oil")))
+    before = metric("lora_loads_total")
+    other = adapter.prepare(fill_spec(loras=chosen(adapter, "수채화")))
+    adapter.denoise([running])
+    adapter.denoise([other])
+    assert metric("lora_loads_total") - before == 1
+    adapter.release(running)
+    adapter.denoise([other])
+    adapter.prepare(fill_spec(loras=chosen(adapter, "oil")))
+    adapter.denoise([other])
+    assert metric("lora_loads_total") - before == 2
+    adapter.release(other)
 
 
 def test_the_least_recently_used_is_unloaded_and_the_others_stay(adapter: FillAdapter, folder: Path) -> None:

@@ -14,7 +14,7 @@ from services.orchestrator.listing import availability, parameter_specs
 CATALOGUE = experiments.load_catalogue(SHIPPED)
 FEATURES = [feature for experiment in CATALOGUE.experiments for feature in experiment.features]
 
-GENERAL = {"experiment_id", "feature_id", "request_id"}
+GENERAL = {"experiment_id", "feature_id", "request_id", "webhook_url"}
 """The fields of EditRequest that are no parameters of a feature."""
 
 HANGUL = re.compile("[가-힣]")

@@ -39,13 +39,14 @@ MAY_IMPORT = {
 ROOMS: dict[str, dict[str, tuple[str, ...]]] = {
     "imgedit": {"cli": ("imaging", "local", "weights"), "imaging": ("local",), "local": ("weights",), "weights": ()},
     "services/orchestrator": {
-        "edits": ("backends", "catalogue", "chain", "imaging", "request"),
+        "edits": ("backends", "catalogue", "chain", "imaging", "request", "webhooks"),
         "chain": ("backends", "catalogue", "imaging", "request"),
         "listing": ("backends", "catalogue", "request"),
         "request": ("catalogue", "imaging"),
         "backends": (),
         "catalogue": (),
         "imaging": (),
+        "webhooks": (),
     },
     "services/diffusion": {"networks": ("engine", "weights"), "engine": (), "weights": ()},
     "imgedit/cli": {"machine": ()},

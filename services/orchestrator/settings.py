@@ -98,7 +98,9 @@ class OrchestratorSettings(ModelAddresses):
     store_tls_ca: str = Field("", description="PEM file of the store's authorities; empty = the system's")
     store_insecure: bool = Field(False, description="allow a store on another machine without TLS")
     store_max_bytes: int = Field(
-        1024 * MIB, ge=MIB, description="most bytes in the store, of all orchestrators; the oldest are evicted first"
+        1024 * MIB,
+        ge=MIB,
+        description="most bytes of all edits in the store, whose memory is up to a third more; the oldest are evicted",
     )
     store_seconds: float = Field(
         1.0, gt=0, le=60, description="longest wait for the store; an answer gets a second more per 10 MiB"

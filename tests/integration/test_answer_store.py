@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -117,7 +117,7 @@ async def test_the_results_of_one_request_come_from_another_replica_too(two: tup
     answer = await one.stub.Edit(request(request_id=edit_id, n=2))
     events = await all_of(other.stub.EditStream(request(request_id=edit_id, n=2)))
     assert [event.index for event in events] == [0, 1]
-    assert events[1].result == answer.further_results[0]
+    assert events[1].result.output_image == answer.further_results[0].output_image
     assert other.fill.calls == 0
 
 
@@ -191,8 +191,9 @@ async def test_a_killed_orchestrator_loses_no_finished_answer(
 ) -> None:
     one, _ = two
     log = tmp_path / "orchestrator.log"
-    async with orchestrator_process(one, server.url, log) as process:
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{await port_in(log)}") as channel:
+    with orchestrator_process(one, server.url, log) as process:
+        await eventually(lambda: port_in(log), seconds=120)
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port_in(log)}") as channel:
             answer = await edit_pb2_grpc.EditServiceStub(channel).Edit(request(request_id=edit_id, seed=None))
         process.kill()
         process.wait()
@@ -201,8 +202,8 @@ async def test_a_killed_orchestrator_loses_no_finished_answer(
     assert one.fill.calls == 1  # that of the killed one
 
 
-@asynccontextmanager
-async def orchestrator_process(services: World, url: str, log: Path) -> AsyncIterator[subprocess.Popen[bytes]]:
+@contextmanager
+def orchestrator_process(services: World, url: str, log: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A process of its own before the same model services."""
     settings = {
         "port": 0,
@@ -221,14 +222,10 @@ async def orchestrator_process(services: World, url: str, log: Path) -> AsyncIte
         process.wait()
 
 
-async def port_in(log: Path) -> int:
-    """The port that the process logs once it serves."""
-    async with asyncio.timeout(120):
-        while True:
-            for line in log.read_text().splitlines():
-                if line.endswith("}") and json.loads(line)["message"] == "serving":
-                    return int(json.loads(line)["port"])
-            await asyncio.sleep(0.05)
+def port_in(log: Path) -> int:
+    """The port that a process has logged; 0 before it serves."""
+    lines = [json.loads(line) for line in log.read_text().splitlines(keepends=True) if line.endswith("}\n")]
+    return next((int(line["port"]) for line in lines if line["message"] == "serving"), 0)
 
 
 async def test_a_lost_store_fails_no_edit_and_is_found_again(caplog: pytest.LogCaptureFixture) -> None:

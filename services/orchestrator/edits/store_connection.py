@@ -64,12 +64,11 @@ async def _check(client: Redis, settings: OrchestratorSettings) -> None:
         with suppress(OSError, TimeoutError):
             async with asyncio.timeout(settings.store_seconds):
                 await client.ping()
-    except AuthenticationError as error:
-        raise SettingsError(f"{settings.variable('store_password_file')}: the store refuses it: {error}") from None
-    except (ResponseError, InvalidResponse) as error:
-        raise SettingsError(f"{settings.variable('store_url')}: the store refuses it: {error}") from None
-    except RedisError:
-        return
+    except RedisError as error:
+        refusal = error.__cause__ or error  # redis-py wraps what it meets while it connects
+        name = "store_password_file" if isinstance(refusal, AuthenticationError) else "store_url"
+        if isinstance(refusal, AuthenticationError | ResponseError | InvalidResponse):
+            raise SettingsError(f"{settings.variable(name)}: the store refuses it: {refusal}") from None
 
 
 def _open_client(settings: OrchestratorSettings) -> Redis:

@@ -9,8 +9,8 @@ KEYS are the record, the ages and the sizes; ARGV[1] is the beginning of the rep
 
 from __future__ import annotations
 
-RECORD_OVERHEAD_BYTES = 512
-"""Of a record's key and fields, and of its places in ages and sizes; by `MEMORY USAGE`, rounded up."""
+RECORD_OVERHEAD_BYTES = 1200
+"""Of a record's key and fields, and of its places in ages and sizes, as Redis 7 takes them."""
 
 _FUNCTIONS = """
 local record, ages, sizes = KEYS[1], KEYS[2], KEYS[3]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,10 +18,11 @@ from tests.support.waiting import wait_for
 class RedisServer:
     """A server that can be ended and started again at the same address."""
 
-    def __init__(self, folder: Path, *options: str) -> None:
+    def __init__(self, folder: Path, options: Sequence[str], config: Path | None) -> None:
         self.socket = folder / "redis.sock"
         self._log = folder / "redis.log"
-        self._options = options
+        self._command = ["redis-server", *([str(config)] if config else ["--save", ""])]
+        self._command += ["--port", "0", "--unixsocket", str(self.socket), *options]
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -29,9 +30,8 @@ class RedisServer:
         return f"unix://{self.socket}"
 
     def start(self) -> None:
-        command = ["redis-server", "--port", "0", "--unixsocket", str(self.socket), "--save", "", *self._options]
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self._log.parent)
+            self._process = subprocess.Popen(self._command, stdout=log, stderr=log, cwd=self._log.parent)
         wait_for(self._accepts)
 
     def end(self) -> None:
@@ -49,11 +49,12 @@ class RedisServer:
 
 
 @contextmanager
-def redis_server(*options: str) -> Iterator[RedisServer]:
+def redis_server(*options: str, config: Path | None = None) -> Iterator[RedisServer]:
+    """With these options, or this configuration file."""
     if shutil.which("redis-server") is None:
         pytest.skip("redis-server is not installed: make system-deps")
     with TemporaryDirectory(prefix="redis-") as folder:  # a socket's path has at most 107 characters
-        server = RedisServer(Path(folder), *options)
+        server = RedisServer(Path(folder), options, config)
         server.start()
         try:
             yield server

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -22,6 +23,8 @@ from services.orchestrator.edits.edit_record import Key
 from services.orchestrator.edits.shared_edit import SharedEdit
 from services.orchestrator.settings import OrchestratorSettings
 from tests.support.redis_server import RedisServer, redis_server
+
+from .authority import Authority
 
 pytestmark = pytest.mark.slow
 
@@ -276,6 +279,28 @@ async def test_what_the_store_refuses_stops_the_start(server: RedisServer, tmp_p
             assert await found(store) == own
     chosen = OrchestratorSettings(store_url="unix:///nowhere", store_password=PASSWORD)
     assert PASSWORD not in f"{chosen!r} {chosen}"
+
+
+async def test_a_store_is_reached_over_tls_by_its_authority_alone(tmp_path: Path) -> None:
+    trusted, other = Authority(tmp_path, "store"), Authority(tmp_path, "other")
+    pair = trusted.issue("localhost")
+    port = free_port()
+    options = ["--tls-port", port, "--tls-cert-file", pair.certificate, "--tls-key-file", pair.key]
+    options += ["--tls-ca-cert-file", trusted.certificate, "--tls-auth-clients", "no", "--bind", "127.0.0.1"]
+    with redis_server(*map(str, options)):
+        url = f"rediss://127.0.0.1:{port}/0"
+        async with answer_store(url, store_tls_ca=str(trusted.certificate)) as store:
+            assert await kept(store) == await found(store)
+        async with answer_store(url, store_tls_ca=str(other.certificate)):
+            assert REGISTRY.get_sample_value("imgedit_answer_store_lost") == 1
+        with pytest.raises(SettingsError, match="IMGEDIT_ORCHESTRATOR_STORE_URL: the store refuses it: DB index"):
+            async with answer_store(f"rediss://127.0.0.1:{port}/99", store_tls_ca=str(trusted.certificate)):
+                pass
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return int(taken.getsockname()[1])
 
 
 @pytest.mark.parametrize(

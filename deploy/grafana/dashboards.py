@@ -238,6 +238,7 @@ EDITS = (
                 [
                     ("sum(imgedit_edit_bytes)", "edits"),
                     ("sum(imgedit_kept_answer_bytes)", "kept answers"),
+                    ("max(imgedit_answer_store_bytes)", "answer store"),
                 ],
                 unit="bytes",
                 help=(
@@ -245,6 +246,19 @@ EDITS = (
                     "Memory of running edits, and of answers that are kept for callers who ask again."
                 ),
                 runbook="imgeditoutofmemory",
+            ),
+            Panel(
+                "답변 저장소",
+                "Answer store",
+                [
+                    ("max(imgedit_answer_store_lost)", "lost"),
+                    (rate("imgedit_answer_store_errors_total", "kind"), "errors: {{kind}}"),
+                ],
+                help=(
+                    "여러 orchestrator가 함께 쓰는 답변 저장소의 장애와 오류. 1이면 응답 없음 · "
+                    "1 while the store that orchestrators share does not answer, and its errors per second."
+                ),
+                runbook="imgeditanswerstorelost",
             ),
             Panel(
                 "콘텐츠 정책",

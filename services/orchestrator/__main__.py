@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
+from typing import TYPE_CHECKING
 
 if __name__ == "__main__":
     # Before the other imports, which take a while: SIGHUP must wait for its handler, not end the process.
@@ -28,6 +29,9 @@ from services.orchestrator.servicer import EditServicer
 from services.orchestrator.settings import OrchestratorSettings
 from services.orchestrator.webhooks.configured import configured_webhooks
 from services.orchestrator.webhooks.network import PublicNetwork
+
+if TYPE_CHECKING:  # redis takes a third of a second to import
+    from services.orchestrator.edits.answer_store import AnswerStore
 
 
 class Orchestrator:
@@ -60,6 +64,7 @@ class Orchestrator:
             Limit(settings.max_edits, settings.max_edit_bytes),
             Limit(settings.max_edits_per_caller, settings.max_edit_bytes_per_caller),
         )
+        self._store = _answer_store(settings, admission)
         editor = Editor(
             self.source,
             self._backends,
@@ -79,7 +84,7 @@ class Orchestrator:
             self.source,
             self._availability,
             editor,
-            EditRegistry(kept),
+            EditRegistry(kept, self._store),
             admission,
             rules,
             self._loras,
@@ -88,13 +93,17 @@ class Orchestrator:
         edit_pb2_grpc.add_EditServiceServicer_to_server(servicer, server)
 
     async def start(self) -> None:
-        """Start the decoder processes and watch the model services."""
+        """Start the decoder processes, watch the model services and greet the answer store."""
+        if self._store is not None:
+            await self._store.start()
         await asyncio.gather(self._decoders.start(), self._availability.start())
         await self._loras.start()
 
     async def stop(self) -> None:
         """Stop everything, after the last call has ended."""
         await self._webhooks.close()
+        if self._store is not None:
+            await self._store.stop()
         await self._loras.stop()
         await self._availability.stop()
         await self._backends.close()
@@ -118,6 +127,15 @@ def make_service(settings: OrchestratorSettings, webhook_network: PublicNetwork 
         reload=made.source.reload,
         gate=access.public_gate(settings),
     )
+
+
+def _answer_store(settings: OrchestratorSettings, admission: Admission) -> AnswerStore | None:
+    """The store that the settings name; None = each orchestrator keeps its own answers."""
+    if not settings.store_url:
+        return None
+    from services.orchestrator.edits import store_connection
+
+    return store_connection.open_store(settings, admission)
 
 
 def prompt_rules(settings: OrchestratorSettings) -> PromptRules:

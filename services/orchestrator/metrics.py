@@ -50,6 +50,17 @@ EDITS_SHARED = Counter(
     ["source"],
 )
 CACHED_RESPONSE_BYTES = Gauge("imgedit_kept_answer_bytes", "Bytes of the answers that are kept for their request ids.")
+ANSWER_STORE_LOST = Gauge(
+    "imgedit_answer_store_lost", "1 while the answer store does not answer; 0 = it does, or none is set."
+)
+ANSWER_STORE_ERRORS = Counter(
+    "imgedit_answer_store_errors_total",
+    "Calls of the answer store that failed, and records in it that cannot be read.",
+    ["kind"],
+)
+ANSWER_STORE_BYTES = Gauge(
+    "imgedit_answer_store_bytes", "Bytes in the answer store, when this server last wrote to it."
+)
 CATALOGUE_RELOADS = Counter(
     "imgedit_catalogue_reloads_total",
     "Readings of the experiment catalogue on SIGHUP; failed = it has faults, and the one before stays in force.",
@@ -79,7 +90,9 @@ for _whose in ("caller", "all"):
         EDITS_REFUSED.labels(_whose, _limit)
 for _cause in ("left", "asked"):
     EDITS_CANCELLED.labels(_cause)
-for _source in ("kept", "running"):
+for _source in ("kept", "running", "store"):
     EDITS_SHARED.labels(_source)
 for _outcome in ("delivered", "refused", "failed", "dropped"):
     WEBHOOKS.labels(_outcome)
+for _kind in ("unreachable", "refused", "unreadable"):
+    ANSWER_STORE_ERRORS.labels(_kind)

@@ -23,7 +23,8 @@ from services.orchestrator.backends.lora_lists import LoraLists
 from services.orchestrator.catalogue.source import CatalogueSource
 from services.orchestrator.edits import batch_stream
 from services.orchestrator.edits.admission import Admission
-from services.orchestrator.edits.edit_registry import EditHandle, EditRegistry, Key
+from services.orchestrator.edits.edit_record import Key
+from services.orchestrator.edits.edit_registry import EditHandle, EditRegistry
 from services.orchestrator.edits.editor import CallContext, Editor
 from services.orchestrator.listing import pages
 from services.orchestrator.listing.availability import Availability

@@ -97,6 +97,27 @@ class OrchestratorSettings(ModelAddresses):
     max_kept_bytes: int = Field(
         256 * MIB, ge=0, description="most bytes of cached responses; the oldest are evicted first; 0 = no cache"
     )
+    store_url: str = Field(
+        "",
+        repr=False,
+        description="Valkey or Redis in which several orchestrators share kept answers: redis://HOST:PORT/DB, "
+        "rediss://HOST:PORT/DB (TLS) or unix:///PATH; empty = each keeps its own",
+    )
+    store_password_file: str = Field("", description="file whose first line is the store's password; empty = none")
+    store_password: str = Field("", repr=False, description="the password itself")
+    store_tls_ca: str = Field("", description="PEM file of the store's authorities; empty = the system's")
+    store_insecure: bool = Field(False, description="allow a store on another machine without TLS")
+    store_max_bytes: int = Field(
+        1024 * MIB,
+        ge=MIB,
+        description="most bytes of all edits in the store, whose memory is up to a third more; the oldest are evicted",
+    )
+    store_seconds: float = Field(
+        1.0, gt=0, le=60, description="longest wait for the store; an answer gets a second more per 10 MiB"
+    )
+    store_lease_seconds: float = Field(
+        15.0, ge=0.5, le=3600, description="silence after which an orchestrator's running edits count as lost"
+    )
     content_policy: str = Field(
         "", description="content policy as package.module:function; empty = none (docs/security.md)"
     )

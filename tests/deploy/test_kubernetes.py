@@ -15,6 +15,7 @@ from pathlib import Path
 import jsonschema
 import kubernetes_validate
 import pytest
+import redis
 import yaml
 from typer.testing import CliRunner
 
@@ -27,6 +28,8 @@ from services.common.settings import DiffusionSettings, ModelSettings, ServerSet
 from services.diffusion.warm_sizes import read_warm_sizes
 from services.fill.settings import FillSettings
 from services.openai_api.settings import OpenAiApiSettings
+from services.orchestrator.edits import store_connection
+from services.orchestrator.edits.admission import Admission, Limit
 from services.orchestrator.settings import OrchestratorSettings
 from services.orchestrator.webhooks.public_addresses import is_public
 from services.orchestrator.webhooks.targets import read_allowed_hosts
@@ -51,6 +54,7 @@ from tests.deploy.kubernetes import (
     render,
     workloads,
 )
+from tests.support.redis_server import redis_server
 
 SETTINGS: dict[str, type[ServerSettings]] = {
     "imgedit-orchestrator": OrchestratorSettings,
@@ -61,7 +65,9 @@ SETTINGS: dict[str, type[ServerSettings]] = {
 }
 
 LONGEST_EDIT = 330
+ADMISSION = Admission(Limit(1, 1), Limit(1, 1))
 PAGE = "imgedit-studio"
+STORE = "imgedit-answer-store"
 
 
 @pytest.fixture(params=["base", *OVERLAYS])
@@ -74,8 +80,13 @@ def production() -> list[Object]:
     return render(K8S / "overlays/production")
 
 
-def rendered_with(*components: str) -> list[Object]:
+NEEDS = {"components/answer-store-tls": "components/answer-store"}
+"""Components that change another one."""
+
+
+def rendered_with(*chosen: str) -> list[Object]:
     """The base with these components."""
+    components = [name for one in chosen for name in (NEEDS.get(one), one) if name]
     with tempfile.TemporaryDirectory(prefix="tried-", dir=K8S / "overlays") as folder:
         text = yaml.safe_dump({"resources": ["../../base"], "components": [f"../../{name}" for name in components]})
         Path(folder, "kustomization.yaml").write_text(text)
@@ -159,9 +170,11 @@ def test_every_port_that_is_named_exists(objects: list[Object]) -> None:
         for container in containers(item):
             ports = {port["name"]: port["containerPort"] for port in container.get("ports", [])}
             for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
-                if probe in container:
-                    assert container[probe]["httpGet"]["port"] in ports, f"{name(item)} {probe}"
-                    assert container[probe]["httpGet"]["path"] in ("/livez", "/readyz", "/_stcore/health")
+                asked = container.get(probe, {})
+                if "httpGet" in asked:
+                    assert asked["httpGet"]["path"] in ("/livez", "/readyz", "/_stcore/health")
+                if "exec" not in asked and asked:
+                    assert asked.get("httpGet", asked.get("tcpSocket"))["port"] in ports, f"{name(item)} {probe}"
     by_name = {item["metadata"]["name"]: item for item in of_kind(objects, "Deployment")}
     for service in of_kind(objects, "Service"):
         deployment = by_name[service["metadata"]["name"]]
@@ -412,8 +425,44 @@ def test_webhooks_are_one_component_with_egress_to_public_addresses() -> None:
             assert not is_public(str(ip_network(network)[1]))
 
 
+@pytest.mark.parametrize("component", ["answer-store", "answer-store-tls"])
+def test_the_answer_store_takes_calls_of_orchestrators_alone(component: str) -> None:
+    objects = rendered_with(f"components/{component}")
+    settings = settings_in(objects)["imgedit-orchestrator"]
+    assert isinstance(settings, OrchestratorSettings)
+    assert settings.store_insecure == (component == "answer-store")
+    store_connection.open_store(settings.model_copy(update={"store_password_file": "", "store_tls_ca": ""}), ADMISSION)
+    policies = {item["metadata"]["name"]: item["spec"] for item in of_kind(objects, "NetworkPolicy")}
+    orchestrators, store = ({"app.kubernetes.io/name": owner} for owner in ("imgedit-orchestrator", STORE))
+    assert policies[STORE]["ingress"] == [
+        {"from": [{"podSelector": {"matchLabels": orchestrators}}], "ports": [{"port": 6379}]}
+    ]
+    assert not policies[STORE].get("egress")
+    assert {"to": [{"podSelector": {"matchLabels": store}}], "ports": [{"port": 6379}]} in policies[
+        "imgedit-orchestrator"
+    ]["egress"]
+
+
+def test_the_configuration_of_the_answer_store_is_within_its_pod() -> None:
+    """A real server takes it, and holds more than orchestrators fill."""
+    file = K8S / "components/answer-store/valkey.conf"
+    with redis_server(config=file) as server, redis.Redis(unix_socket_path=str(server.socket)) as client:
+        known = client.config_get("maxmemory*", "save", "appendonly")
+        assert (known["save"], known["appendonly"], known["maxmemory-policy"]) == ("", "no", "volatile-lru")
+        [deployment] = [
+            item for item in of_kind(rendered_with("components/answer-store"), "Deployment")
+            if item["metadata"]["name"] == STORE
+        ]  # fmt: skip
+        [container] = pod(deployment)["spec"]["containers"]
+        largest = int(known["maxmemory"])
+        assert OrchestratorSettings().store_max_bytes * 4 / 3 < largest
+        assert largest * 1.5 < quantity(container["resources"]["limits"]["memory"])
+
+
 def test_every_mount_has_its_volume_and_every_reference_its_object(objects: list[Object]) -> None:
-    made_elsewhere = {"imgedit-service-token", "imgedit-api-tokens", "imgedit-hub-token", "imgedit-studio-token"}
+    made_elsewhere = {
+        f"imgedit-{secret}" for secret in ("service-token", "api-tokens", "hub-token", "studio-token", "answer-store")
+    }
     known = {(item["kind"], item["metadata"]["name"]) for item in objects}
     for item in workloads(objects):
         spec = pod(item)["spec"]
@@ -468,6 +517,8 @@ def test_no_service_links_that_would_read_as_settings(objects: list[Object]) -> 
 def test_a_pod_lives_long_enough_to_finish_the_longest_edit(objects: list[Object]) -> None:
     maps = {item["metadata"]["name"]: item["data"] for item in of_kind(objects, "ConfigMap") if "data" in item}
     for item in of_kind(objects, "Deployment"):
+        if item["metadata"]["name"] == STORE:
+            continue  # which no edit needs
         spec = pod(item)["spec"]
         [container] = spec["containers"]
         before = container["lifecycle"]["preStop"]["sleep"]["seconds"]
@@ -587,7 +638,7 @@ def test_the_dashboards_and_rules_reach_the_cluster(production: list[Object]) ->
 
 def test_every_part_shows_the_certificate_that_the_others_expect(production: list[Object]) -> None:
     certificates = {item["metadata"]["name"]: item["spec"] for item in of_kind(production, "Certificate")}
-    for service in (*SETTINGS, "imgedit-edge", "imgedit-studio"):
+    for service in (*SETTINGS, "imgedit-edge", PAGE, STORE):
         assert certificates[service]["dnsNames"] == [service]
         assert certificates[service]["secretName"] == f"{service}-tls"
     [envoy] = [
@@ -635,5 +686,5 @@ def test_every_image_is_one_that_is_built_here_or_pinned(objects: list[Object]) 
             if own:
                 assert own[1] in built, image
             else:
-                assert image == "envoyproxy/envoy"
+                assert image in ("envoyproxy/envoy", "valkey/valkey")
                 assert tag not in ("", "latest")

@@ -1,7 +1,7 @@
 """Running and recently finished edits, by caller and request id.
 
 The same request under the same id joins the running edit or takes the cached response. An edit is cancelled when its
-last subscriber leaves.
+last subscriber leaves. With an answer store, other orchestrators see states and responses too.
 """
 
 from __future__ import annotations
@@ -11,26 +11,23 @@ from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from imgedit.errors import EditCancelled, RequestIdInUse, RequestNotFound, Resource
 from imgedit.v1 import edit_pb2
 from services.orchestrator import metrics
 from services.orchestrator.edits import edit_status
+from services.orchestrator.edits.edit_record import Key
+from services.orchestrator.edits.shared_edit import SharedEdit
+
+if TYPE_CHECKING:  # redis takes a third of a second to import
+    from services.orchestrator.edits.answer_store import AnswerStore
 
 Fingerprint = Callable[[], bytes]
 """Computes a digest of a request; called in a thread."""
 
 Work = Callable[["EventLog"], Coroutine[Any, Any, edit_pb2.EditResponse]]
 """Carries out an edit, and logs its events."""
-
-
-@dataclass(frozen=True)
-class Key:
-    """Caller and request id: ids are scoped to their caller."""
-
-    caller: str
-    request_id: str
 
 
 @dataclass(frozen=True)
@@ -45,14 +42,19 @@ class Limits:
 class EditHandle:
     """A running or cached edit, shared by all its subscribers.
 
-    `fingerprint` is None for a generated id.
+    `fingerprint` is None for a generated id, `shared` without an answer store.
     """
 
     def __init__(
-        self, task: asyncio.Task[edit_pb2.EditResponse], fingerprint: asyncio.Task[bytes] | None, events: EventLog
+        self,
+        task: asyncio.Task[edit_pb2.EditResponse],
+        fingerprint: asyncio.Task[bytes] | None,
+        events: EventLog,
+        shared: SharedEdit | None = None,
     ) -> None:
         self.task = task
         self.fingerprint = fingerprint
+        self.shared = shared
         self.is_abandoned = False
         self._events = events
         self._subscribers = 0
@@ -80,7 +82,8 @@ class EditHandle:
     @property
     def is_shared(self) -> bool:
         """Whether a new subscriber gets a further copy of the response."""
-        return self.task.done() or self._subscribers > 1
+        is_from_store = self.shared is not None and self.shared.is_from_store
+        return self.task.done() or self._subscribers > 1 or is_from_store
 
     def events(self) -> AsyncGenerator[edit_pb2.EditEvent]:
         """Every event from the first one on, until the edit ends."""
@@ -100,6 +103,11 @@ class EditHandle:
         if self.task.cancelled():
             raise EditCancelled("the edit was cancelled")
         return self.task.result()
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether the ended edit did not run, because its id belongs to another request."""
+        return not self.task.cancelled() and isinstance(self.task.exception(), RequestIdInUse)
 
     def cached(self) -> EditHandle | None:
         """The cached response of the ended edit, without its events.
@@ -167,8 +175,9 @@ class EditRegistry:
     Belongs to one event loop. A failed edit is not cached: its request runs again, and a corrected one may use the id.
     """
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, store: AnswerStore | None = None) -> None:
         self._limits = limits
+        self._store = store
         self._running: dict[Key, EditHandle] = {}
         self._ended: OrderedDict[Key, _Finished] = OrderedDict()
         self._tasks: set[asyncio.Task[edit_pb2.EditResponse]] = set()  # asyncio holds tasks only weakly
@@ -187,6 +196,8 @@ class EditRegistry:
         """
         edit = await self._find(key, fingerprint) or self._start(key, fingerprint, work)
         with edit.subscribed():
+            if edit.shared is not None:
+                await edit.shared.asked.wait()
             yield edit
 
     async def cancel(self, key: Key) -> bool:
@@ -202,7 +213,12 @@ class EditRegistry:
             return edit.task.cancelled()
         if key in self._ended:
             return False
-        raise _not_found(key, "; closing an edit's call always cancels it")
+        stored = await self._store.find(key) if self._store is not None else None
+        if stored is None:
+            raise _not_found(key, "; closing an edit's call always cancels it")
+        if stored.is_running:
+            raise _not_found(key, "; another replica runs it now: send its id as the header x-imgedit-request-id too")
+        return False
 
     async def look_up(self, key: Key) -> tuple[edit_pb2.GetEditResponse, edit_pb2.EditResponse | None]:
         """The state of an edit, and its response while cached.
@@ -215,12 +231,28 @@ class EditRegistry:
             edit = self._running.get(key)
         if edit is not None:
             return edit_status.running_edit(key.request_id, edit.events_so_far), None
-        if key not in self._ended:
+        ended = self._ended.get(key)
+        if ended is None or ended.edit is None:
+            stored = await self._stored(key, is_known=ended is not None)
+            if stored is not None:
+                return stored
+        if ended is None:
             raise _not_found(key)
-        ended = self._ended[key]
         found = edit_pb2.GetEditResponse()
         found.CopyFrom(ended.told)
         return found, ended.edit.task.result() if ended.edit is not None else None
+
+    async def _stored(
+        self, key: Key, *, is_known: bool
+    ) -> tuple[edit_pb2.GetEditResponse, edit_pb2.EditResponse | None] | None:
+        """What the answer store knows of an edit, if it is more than this orchestrator does.
+
+        is_known: this one ran it and knows its end, which may not be written yet.
+        """
+        stored = await self._store.find(key) if self._store is not None else None
+        if self._store is None or stored is None or (is_known and stored.is_own and not stored.nbytes):
+            return None
+        return stored.state, await self._store.response(key, stored.nbytes) if stored.nbytes else None
 
     async def _find(self, key: Key, fingerprint: Fingerprint | None) -> EditHandle | None:
         if self._held(key) is None:
@@ -248,22 +280,33 @@ class EditRegistry:
 
     def _start(self, key: Key, fingerprint: Fingerprint | None, work: Work) -> EditHandle:
         events: EventLog = EventLog()
-        task = asyncio.create_task(work(events))
         digest = asyncio.create_task(asyncio.to_thread(fingerprint)) if fingerprint is not None else None
-        edit = EditHandle(task, digest, events)
+        shared = self._shared(key, events)
+        task = asyncio.create_task(_run_shared(shared, digest, work, events) if shared is not None else work(events))
+        edit = EditHandle(task, digest, events, shared)
         self._running[key] = edit
         self._tasks.add(task)
         task.add_done_callback(lambda _: self._end(key, edit))
         task.add_done_callback(lambda _: events.end())
         return edit
 
+    def _shared(self, key: Key, events: EventLog) -> SharedEdit | None:
+        if self._store is None:
+            return None
+        return SharedEdit(self._store, key, lambda: edit_status.running_edit(key.request_id, events.so_far))
+
     def _end(self, key: Key, edit: EditHandle) -> None:
         self._tasks.discard(edit.task)
         if self._running.get(key) is edit:
             del self._running[key]
+        told = edit_status.ended_edit(key.request_id, edit.task)
+        if edit.shared is not None:
+            edit.shared.end(told)
+        if edit.is_refused:
+            return
         kept = edit.cached()
         nbytes = edit.task.result().ByteSize() if kept is not None else 0
-        ended = _Finished(kept, nbytes, edit_status.ended_edit(key.request_id, edit.task))
+        ended = _Finished(kept, nbytes, told)
         self._ended.pop(key, None)
         self._ended[key] = ended
         asyncio.get_running_loop().call_later(self._limits.seconds, self._expire, key, ended)
@@ -285,6 +328,18 @@ class EditRegistry:
         if self._ended.get(key) is ended:
             del self._ended[key]
             metrics.CACHED_RESPONSE_BYTES.set(self.cached_bytes)
+
+
+async def _run_shared(
+    shared: SharedEdit, fingerprint: asyncio.Task[bytes] | None, work: Work, events: EventLog
+) -> edit_pb2.EditResponse:
+    """The response from the answer store, else from the work, which is then written there."""
+    response = await shared.claim(await asyncio.shield(fingerprint) if fingerprint is not None else b"")
+    if response is None:
+        response = await work(events)
+        if fingerprint is not None:
+            await shared.keep(response)
+    return response
 
 
 def _not_found(key: Key, advice: str = "") -> RequestNotFound:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 
-from imgedit.errors import EditCancelled
+from imgedit.errors import EditCancelled, ServiceUnavailable
 from imgedit.v1 import edit_pb2
 from services.common import calls
 
@@ -42,3 +42,13 @@ def ended_edit(request_id: str, task: asyncio.Task[edit_pb2.EditResponse]) -> ed
         return edit_pb2.GetEditResponse(request_id=request_id, state=edit_pb2.EDIT_STATE_SUCCEEDED)
     state = edit_pb2.EDIT_STATE_CANCELLED if isinstance(error, EditCancelled) else edit_pb2.EDIT_STATE_FAILED
     return edit_pb2.GetEditResponse(request_id=request_id, state=state, error=calls.status_of(error, request_id))
+
+
+def lost_edit(request_id: str) -> edit_pb2.GetEditResponse:
+    """The state of an edit whose orchestrator no longer lives."""
+    error = ServiceUnavailable(
+        "the orchestrator that ran this edit is gone; send the request again",
+        korean="작업을 실행하던 서버가 종료되었습니다. 요청을 다시 보내 주세요.",
+    )
+    status = calls.status_of(error, request_id)
+    return edit_pb2.GetEditResponse(request_id=request_id, state=edit_pb2.EDIT_STATE_FAILED, error=status)

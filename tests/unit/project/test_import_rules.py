@@ -17,7 +17,15 @@ import pytest
 ROOT = Path(__file__).parents[3]
 
 MODEL_LIBRARIES = ("accelerate", "diffusers", "gguf", "peft", "safetensors", "torch", "transformers")
-SERVER_LIBRARIES = ("grpc_reflection", "prometheus_client", "pydantic", "pydantic_settings", "pythonjsonlogger", "yaml")
+SERVER_LIBRARIES = (
+    "grpc_reflection",
+    "prometheus_client",
+    "pydantic",
+    "pydantic_settings",
+    "pythonjsonlogger",
+    "redis",
+    "yaml",
+)
 MODEL_SERVICES = ("segmentation", "fill", "qwen_edit")
 SERVICES = ("orchestrator", *MODEL_SERVICES, "openai_api")
 OURS = ("imgedit", "services", "demo", "tests", "benchmarks", "studio", "deploy", "docs_tools", "tools")

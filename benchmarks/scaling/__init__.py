@@ -1,0 +1,1 @@
+"""How latency, memory and processor time of an edit grow with its size and with the load."""

@@ -66,9 +66,7 @@ class Bench:
     async def point(self, x: float, load: Load, edits: int) -> Point:
         """Run that many edits after one that warms up."""
         await self._edit(load, picture(load.megapixels, next(self._number)))
-        for part in self._parts():
-            with suppress(OSError):
-                Path(f"/proc/{part.pid}/clear_refs").write_text(RESET_PEAK)
+        self._reset_peaks()
         before = self._cpu_seconds()
         pictures = [picture(load.megapixels, next(self._number)) for _ in range(math.ceil(edits / load.per_image))]
         waiting = iter([pictures[place // load.per_image] for place in range(edits)])
@@ -97,6 +95,11 @@ class Bench:
             timeout=1800,
         )
         return time.perf_counter() - began
+
+    def _reset_peaks(self) -> None:
+        for part in self._parts():
+            with suppress(OSError):  # it has ended, or the peak of its whole life has to do
+                Path(f"/proc/{part.pid}/clear_refs").write_text(RESET_PEAK)
 
     def _parts(self) -> Iterator[psutil.Process]:
         for popen in self.stack.processes.values():

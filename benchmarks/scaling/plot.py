@@ -24,7 +24,7 @@ def draw(title: str, x_name: str, y_name: str, points: Sequence[tuple[float, flo
         return MARGIN + across * (WIDTH - 2 * MARGIN), HEIGHT - MARGIN - up * (HEIGHT - 2 * MARGIN)
 
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" font-size="11">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif">',
         f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>',
         _text(WIDTH / 2, 20, title, "middle", size=13),
         _text(WIDTH / 2, 36, _caption(fit), "middle"),
@@ -32,11 +32,12 @@ def draw(title: str, x_name: str, y_name: str, points: Sequence[tuple[float, flo
         _text(8, MARGIN - 6, y_name, "start"),
         f'<path d="M{MARGIN} {MARGIN}V{HEIGHT - MARGIN}H{WIDTH - MARGIN}" fill="none" stroke="#555"/>',
     ]
-    for x in sorted({point[0] for point in points}):
-        parts.append(_text(place(x, points[0][1])[0], HEIGHT - MARGIN + 16, f"{x:g}", "middle"))
-    for number in range(TICKS):
-        y = 10 ** (low + (high - low) * number / (TICKS - 1))
-        parts.append(_text(MARGIN - 6, place(points[0][0], y)[1] + 4, f"{y:.3g}", "end"))
+    parts += [
+        _text(place(x, points[0][1])[0], HEIGHT - MARGIN + 16, f"{x:g}", "middle")
+        for x in sorted({point[0] for point in points})
+    ]
+    ticks = [10 ** (low + (high - low) * number / (TICKS - 1)) for number in range(TICKS)]
+    parts += [_text(MARGIN - 6, place(points[0][0], y)[1] + 4, f"{y:.3g}", "end") for y in ticks]
     ends = [place(x, fit.factor * x**fit.exponent) for x in (10**left, 10**right)]
     line = " ".join(f"{x:.1f},{y:.1f}" for x, y in ends)
     parts.append(f'<polyline points="{line}" fill="none" stroke="#c60" stroke-width="1.5"/>')

@@ -17,6 +17,9 @@ from imgedit.v1 import edit_pb2
 SIDES = (192, 320, 512, 1024, 1600)
 FORMATS = ("PNG", "JPEG", "WEBP")
 STEPS = (10, 16)
+TRANSPARENT = (edit_pb2.OUTPUT_FORMAT_UNSPECIFIED, edit_pb2.OUTPUT_FORMAT_PNG, edit_pb2.OUTPUT_FORMAT_WEBP)
+"""Formats of a cut-out, which JPEG cannot be."""
+OUTPUTS = (*TRANSPARENT, edit_pb2.OUTPUT_FORMAT_JPEG)
 PROMPTS: Mapping[str, tuple[str, ...]] = {
     "ben2_flux_fill/inpainting": ("a bright modern gym", "a beach"),
     "ben2_flux_fill/outpainting": ("a wide gym on all sides",),
@@ -58,7 +61,7 @@ def good(found: list[bytes], dice: random.Random) -> edit_pb2.EditRequest:
         feature_id=feature,
         input_image=dice.choice(found),
         request_id=f"soak-{dice.getrandbits(64):016x}",
-        output=edit_pb2.OutputOptions(format=dice.randint(0, 3)),  # type: ignore[arg-type]  # the numbers of the enum
+        output=edit_pb2.OutputOptions(format=dice.choice(OUTPUTS if experiment != "ben2" else TRANSPARENT)),
     )
     if experiment != "ben2":
         request.prompt = dice.choice(PROMPTS[place])

@@ -13,6 +13,7 @@ from imgedit import output_files
 from imgedit.call_errors import in_python
 from imgedit.errors import ImgeditError, from_status
 from imgedit.progress import Progress
+from imgedit.remarks import korean, read_remarks
 from imgedit.v1 import edit_pb2, progress_pb2
 
 if TYPE_CHECKING:
@@ -163,6 +164,14 @@ class EditResult:
         return self.message.warnings
 
     @property
+    def korean_warnings(self) -> Sequence[str]:
+        """`warnings` in Korean, in the same order.
+
+        In English from a server of an earlier release.
+        """
+        return korean(read_remarks(self.message))
+
+    @property
     def request_id(self) -> str:
         """The id of the request."""
         return self.message.request_id
@@ -247,9 +256,12 @@ def combined(responses: Sequence[edit_pb2.EditResponse]) -> edit_pb2.EditRespons
     for response in responses[1:]:
         first.further_results.add(output_image=response.output_image, seed=response.seed)
     first.elapsed_time = max(response.elapsed_time for response in responses)
-    warnings = list(dict.fromkeys(warning for response in responses for warning in response.warnings))
+    remarks = dict.fromkeys(remark for response in responses for remark in read_remarks(response))
     first.ClearField("warnings")
-    first.warnings.extend(warnings)
+    first.ClearField("korean_warnings")
+    for remark in remarks:
+        first.warnings.append(remark.english)
+        first.korean_warnings.append(remark.korean)
     return first
 
 

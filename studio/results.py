@@ -9,6 +9,7 @@ from dataclasses import replace
 import streamlit as st
 
 from imgedit.errors import ImgeditError
+from imgedit.result import EditResult
 from imgedit.v1 import edit_pb2, profile_pb2
 from studio import components, errors, input_images
 from studio.gallery import show
@@ -122,9 +123,10 @@ def _details(words: Words, result: Result) -> None:
         for timing in result.answer.stage_timings:
             share = min(1.0, timing.seconds / max(result.answer.elapsed_time, 1e-9))
             st.progress(share, text=f"{words.named('stage', timing.name)} · {words.seconds(timing.seconds)}")
-    if result.answer.warnings:
+    answer = EditResult(result.answer)
+    if answer.warnings:
         st.caption(words("details.warnings"))
-        for warning in result.answer.warnings:
+        for warning in answer.korean_warnings if words.language == "ko" else answer.warnings:
             st.markdown(f":material/info: {plain(warning)}")
 
 

@@ -21,6 +21,7 @@ from imgedit.cli.console import (
     plain,
     print_path,
     shown,
+    warn,
 )
 from imgedit.cli.exit_codes import ExitCode
 from imgedit.cli.help_layout import Command, Group
@@ -159,7 +160,7 @@ def _try(text: str, picture: Path | None, base_port: int, timeout: float, check_
     size, seconds = f"{result.width}x{result.height}", f"{result.elapsed_time:.2f} s"
     err.print(f"checked with {escape(str(picture))}: {size} · {seconds} ({stages})", soft_wrap=True)
     for warning in result.warnings:
-        err.print(f"[yellow]warning:[/] {plain(warning)}", soft_wrap=True)
+        warn(warning)
     if check_output is not None:
         _write(check_output, result.output_image)
 

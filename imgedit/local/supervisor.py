@@ -338,8 +338,11 @@ def _with_parent(command: list[str]) -> list[str]:
     return [sys.executable, "-c", _WITH_PARENT, *command] if sys.platform == "linux" else command
 
 
-def environment_of(ports: Ports, models: Path, *, max_work_pixels: int | None = None) -> dict[str, str]:
-    """The environment of all services of a stack: models, and each other's addresses."""
+def environment_of(ports: Ports, models: Path | None, *, max_work_pixels: int | None = None) -> dict[str, str]:
+    """The environment of all services of a stack: models, and each other's addresses.
+
+    models: None = other settings say where each service finds its model.
+    """
     environment = {
         **malloc.SERVICE,
         # Processes share the cores: torch's threads must not spin while they wait (10 times slower otherwise).
@@ -348,7 +351,8 @@ def environment_of(ports: Ports, models: Path, *, max_work_pixels: int | None = 
         "PYTHONIOENCODING": "utf-8",  # of their logs, independent of the terminal
     }
     for service in SERVICES[1:]:
-        environment[f"IMGEDIT_{service.upper()}_MODELS"] = str(models.resolve())
+        if models is not None:
+            environment[f"IMGEDIT_{service.upper()}_MODELS"] = str(models.resolve())
         environment[f"IMGEDIT_ORCHESTRATOR_{service.upper()}"] = ports.target(service)
     if max_work_pixels is not None:
         environment["IMGEDIT_ORCHESTRATOR_MAX_WORK_PIXELS"] = str(max_work_pixels)

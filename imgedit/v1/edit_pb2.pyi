@@ -268,7 +268,7 @@ class Outpaint(_message.Message):
     def __init__(self, left: _Optional[int] = ..., right: _Optional[int] = ..., top: _Optional[int] = ..., bottom: _Optional[int] = ..., aspect: _Optional[str] = ...) -> None: ...
 
 class EditResponse(_message.Message):
-    __slots__ = ("success", "experiment_id", "experiment_name", "output_image", "background_removed_image", "mask_image", "elapsed_time", "seed", "width", "height", "effective", "stage_timings", "warnings", "request_id", "further_results")
+    __slots__ = ("success", "experiment_id", "experiment_name", "output_image", "background_removed_image", "mask_image", "elapsed_time", "seed", "width", "height", "effective", "stage_timings", "warnings", "request_id", "further_results", "korean_warnings")
     SUCCESS_FIELD_NUMBER: _ClassVar[int]
     EXPERIMENT_ID_FIELD_NUMBER: _ClassVar[int]
     EXPERIMENT_NAME_FIELD_NUMBER: _ClassVar[int]
@@ -284,6 +284,7 @@ class EditResponse(_message.Message):
     WARNINGS_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     FURTHER_RESULTS_FIELD_NUMBER: _ClassVar[int]
+    KOREAN_WARNINGS_FIELD_NUMBER: _ClassVar[int]
     success: bool
     experiment_id: str
     experiment_name: str
@@ -299,7 +300,8 @@ class EditResponse(_message.Message):
     warnings: _containers.RepeatedScalarFieldContainer[str]
     request_id: str
     further_results: _containers.RepeatedCompositeFieldContainer[FurtherResult]
-    def __init__(self, success: _Optional[bool] = ..., experiment_id: _Optional[str] = ..., experiment_name: _Optional[str] = ..., output_image: _Optional[bytes] = ..., background_removed_image: _Optional[bytes] = ..., mask_image: _Optional[bytes] = ..., elapsed_time: _Optional[float] = ..., seed: _Optional[int] = ..., width: _Optional[int] = ..., height: _Optional[int] = ..., effective: _Optional[_Union[EffectiveParameters, _Mapping]] = ..., stage_timings: _Optional[_Iterable[_Union[_progress_pb2.Timing, _Mapping]]] = ..., warnings: _Optional[_Iterable[str]] = ..., request_id: _Optional[str] = ..., further_results: _Optional[_Iterable[_Union[FurtherResult, _Mapping]]] = ...) -> None: ...
+    korean_warnings: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, success: _Optional[bool] = ..., experiment_id: _Optional[str] = ..., experiment_name: _Optional[str] = ..., output_image: _Optional[bytes] = ..., background_removed_image: _Optional[bytes] = ..., mask_image: _Optional[bytes] = ..., elapsed_time: _Optional[float] = ..., seed: _Optional[int] = ..., width: _Optional[int] = ..., height: _Optional[int] = ..., effective: _Optional[_Union[EffectiveParameters, _Mapping]] = ..., stage_timings: _Optional[_Iterable[_Union[_progress_pb2.Timing, _Mapping]]] = ..., warnings: _Optional[_Iterable[str]] = ..., request_id: _Optional[str] = ..., further_results: _Optional[_Iterable[_Union[FurtherResult, _Mapping]]] = ..., korean_warnings: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class FurtherResult(_message.Message):
     __slots__ = ("output_image", "seed")

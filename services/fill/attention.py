@@ -32,9 +32,20 @@ class KeepingAttention:
 
         A single block has both in `hidden_states`, the text first.
         """
-        forward = self._keeper.forward
-        if forward is None or image_rotary_emb is None:
+        if self._keeper.forward is None or image_rotary_emb is None:
             return self._usual(attn, hidden_states, encoder_hidden_states, attention_mask, image_rotary_emb)
+        return self._keyed(attn, hidden_states, encoder_hidden_states, image_rotary_emb)
+
+    # Otherwise each job's kept keys would need a graph. The rest of the block is compiled as two graphs.
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def _keyed(
+        self,
+        attn: Any,
+        hidden_states: torch.Tensor,
+        encoder_hidden_states: torch.Tensor | None,
+        image_rotary_emb: tuple[torch.Tensor, torch.Tensor],
+    ) -> Any:
+        forward = self._keeper.running
         query, key, value = (_heads(layer(hidden_states), attn) for layer in (attn.to_q, attn.to_k, attn.to_v))
         query, key = attn.norm_q(query), attn.norm_k(key)
         if encoder_hidden_states is not None:

@@ -20,12 +20,14 @@ from numpy.typing import NDArray
 from transformers import CLIPTextModel, CLIPTokenizer, T5EncoderModel, T5Tokenizer
 
 from imgedit.errors import InvalidArgument, ModelLoadError
+from imgedit.remarks import Remarks
 from services.diffusion.engine.adapter import Workload
 from services.diffusion.engine.region_steps import RegionSchedule, RegionSteps
 from services.diffusion.networks import device as devices
 from services.diffusion.networks import finite, flow, loading, vae_pixels
 from services.diffusion.networks.conditioning_cache import ConditioningCache, content_key
 from services.diffusion.networks.flow_adapter import (
+    WARM_REGION_STEPS,
     FlowAdapter,
     FlowState,
     computed,
@@ -155,7 +157,7 @@ class FillAdapter(FlowAdapter[FillState, Conditioning]):
             region=region,
         )
 
-    def warnings(self, spec: FillSpec) -> tuple[str, ...]:
+    def warnings(self, spec: FillSpec) -> Remarks:
         """Warn of unread prompt text, unused LoRA settings and a too large region.
 
         May be called from any thread.
@@ -256,18 +258,23 @@ class FillAdapter(FlowAdapter[FillState, Conditioning]):
         self.decode(state)
         self.latent_rgb()
 
-    def _warm_state(self, width: int, height: int, *, lora: str | None, is_guided: bool) -> FillState:
+    def _warm_state(
+        self, width: int, height: int, *, lora: str | None, is_guided: bool, region_steps: bool = False
+    ) -> FillState:
+        mask = np.full((height, width), 255, np.uint8)
+        mask[height // 2 :] = 0 if region_steps else 255
         spec = FillSpec(
             image=np.full((height, width, 3), 128, np.uint8),
-            mask=np.full((height, width), 255, np.uint8),
+            mask=mask,
             prompt="warm up",
             negative_prompt="blurry" if is_guided else None,
             negative_scale=2.0 if is_guided else 1.0,
-            steps=1,
+            steps=WARM_REGION_STEPS if region_steps else 1,
             guidance_scale=3.5,
             strength=1.0,
             seed=0,
             lora=lora,
+            region_steps=region_steps,
         )
         return self.prepare(spec)
 

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import TYPE_CHECKING, cast
 
+from imgedit import remarks
 from imgedit.errors import InvalidArgument, PromptLanguageUnsupported, Violation
 from imgedit.inference.v1 import fill_pb2, fill_pb2_grpc, steps_pb2
 from imgedit.v1 import progress_pb2
@@ -56,7 +57,8 @@ class FillServicer(fill_pb2_grpc.FillServiceServicer):
                     full_steps=finished.full_steps,
                     model=progress_pb2.ModelInfo(model_id=MODEL_ID, revision=adapter.revision),
                     timings=streaming.timings(finished),
-                    warnings=warnings,
+                    warnings=remarks.english(warnings),
+                    korean_warnings=remarks.korean(warnings),
                 )
             )
 

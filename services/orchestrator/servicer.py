@@ -231,15 +231,16 @@ def _key(request_id: str) -> Key:
 
 async def _stream(request_id: str, joined: Joining) -> AsyncGenerator[edit_pb2.EditEvent]:
     """The events of an edit, ending with its results or with Edit's error."""
-    sent: set[int] = set()
+    has_results = False
     try:
         async with joined() as edit:
             async with aclosing(edit.events()) as events:
                 async for event in events:
-                    sent |= {event.index} if event.HasField("result") else set()
+                    has_results |= event.HasField("result")
                     yield event
-            for index, result in enumerate(single_results(await edit.response())):
-                if index not in sent:
+            response = await edit.response()
+            if not has_results:
+                for index, result in enumerate(single_results(response)):
                     yield edit_pb2.EditEvent(request_id=request_id, index=index, result=result)
     except Exception as raised:  # noqa: BLE001  # whatever it is, the edit ends with it
         yield edit_pb2.EditEvent(request_id=request_id, error=calls.reported_error(raised))

@@ -33,8 +33,7 @@ class KeepingAttention:
 
         encoder_hidden_states_mask: the text tokens that count.
         """
-        forward = self._keeper.forward
-        if forward is None or image_rotary_emb is None:
+        if self._keeper.forward is None or image_rotary_emb is None:
             return self._usual(
                 attn,
                 hidden_states,
@@ -43,6 +42,19 @@ class KeepingAttention:
                 attention_mask,
                 image_rotary_emb,
             )
+        return self._keyed(attn, hidden_states, encoder_hidden_states, encoder_hidden_states_mask, image_rotary_emb)
+
+    # Otherwise each job's kept keys would need a graph. The rest of the block is compiled as two graphs.
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def _keyed(
+        self,
+        attn: Any,
+        hidden_states: torch.Tensor,
+        encoder_hidden_states: torch.Tensor,
+        encoder_hidden_states_mask: torch.Tensor | None,
+        image_rotary_emb: tuple[torch.Tensor, torch.Tensor],
+    ) -> Any:
+        forward = self._keeper.running
         places, places_of_text = ((table,) for table in image_rotary_emb)
         query, key, value = (_heads(layer(hidden_states), attn) for layer in (attn.to_q, attn.to_k, attn.to_v))
         query = forward.rotated(attn.norm_q(query), places, _rotate)

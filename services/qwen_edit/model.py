@@ -21,12 +21,14 @@ from numpy.typing import NDArray
 from transformers import Qwen2Tokenizer
 
 from imgedit.errors import InvalidArgument
+from imgedit.remarks import Remarks
 from services.diffusion.engine.adapter import Workload
 from services.diffusion.engine.region_steps import RegionSchedule, RegionSteps
 from services.diffusion.networks import device as devices
 from services.diffusion.networks import flow, loading, vae_pixels
 from services.diffusion.networks.conditioning_cache import ConditioningCache
 from services.diffusion.networks.flow_adapter import (
+    WARM_REGION_STEPS,
     FlowAdapter,
     FlowState,
     computed,
@@ -157,7 +159,7 @@ class QwenEditAdapter(FlowAdapter[QwenEditState, torch.Tensor]):
             region=region,
         )
 
-    def warnings(self, spec: QwenEditSpec) -> tuple[str, ...]:
+    def warnings(self, spec: QwenEditSpec) -> Remarks:
         """Warn of unused LoRA settings and a too large region.
 
         May be called from any thread.
@@ -254,16 +256,19 @@ class QwenEditAdapter(FlowAdapter[QwenEditState, torch.Tensor]):
         self.decode(state)
         self.latent_rgb()
 
-    def _warm_state(self, width: int, height: int, *, lora: str | None, is_guided: bool) -> QwenEditState:
+    def _warm_state(
+        self, width: int, height: int, *, lora: str | None, is_guided: bool, region_steps: bool = False
+    ) -> QwenEditState:
         spec = QwenEditSpec(
             images=(np.full((height, width, 3), 128, np.uint8),),
             prompt="warm up",
             negative_prompt=" " if is_guided else None,
             true_cfg_scale=2.0 if is_guided else 1.0,
-            steps=1,
+            steps=WARM_REGION_STEPS if region_steps else 1,
             strength=1.0,
             seed=0,
             lora=lora,
+            region_steps=region_steps,
         )
         return self.prepare(spec)
 

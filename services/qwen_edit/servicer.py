@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import TYPE_CHECKING, cast
 
+from imgedit import remarks
 from imgedit.errors import InvalidArgument
 from imgedit.imaging.pixels import Pixels
 from imgedit.inference.v1 import image_pb2, qwen_edit_pb2, qwen_edit_pb2_grpc, steps_pb2
@@ -56,7 +57,8 @@ class QwenEditServicer(qwen_edit_pb2_grpc.QwenEditServiceServicer):
                     full_steps=finished.full_steps,
                     model=progress_pb2.ModelInfo(model_id=adapter.name, revision=adapter.revision),
                     timings=streaming.timings(finished),
-                    warnings=warnings,
+                    warnings=remarks.english(warnings),
+                    korean_warnings=remarks.korean(warnings),
                 )
             )
 

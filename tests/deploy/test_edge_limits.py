@@ -194,7 +194,10 @@ def tight(**options: object) -> gateway.Config:
 
 
 async def ended_connections(public: Address) -> int:
-    """How many connections the edge has ended because of their age; 0 while it refuses to answer."""
+    """The connections that the edge has ended because of their age.
+
+    0 while it refuses to answer.
+    """
     async with httpx2.AsyncClient(timeout=60) as client:
         answer = await client.get(f"http://{public.host}:{public.port + 1}/metrics")
     name = "envoy_http_downstream_cx_max_duration_reached"

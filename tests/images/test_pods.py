@@ -70,6 +70,20 @@ class PlayedPods:
         ]
         return self.engine.call("run", *given, *options, self.models_image, *command, check=False)
 
+    def run_in(self, pod: str, options: list[str], command: list[str]) -> subprocess.CompletedProcess[str]:
+        """Run the image `models` to its end in a pod.
+
+        There it calls the pod by a loopback address, as `kubectl port-forward` does.
+        """
+        given = [
+            "--rm",
+            f"--pod={pod}",
+            *CONSTRAINTS,
+            "--tmpfs=/tmp",
+            f"--volume={self.work}:/work",
+        ]
+        return self.engine.call("run", *given, *options, self.models_image, *command, check=False)
+
     def answers(self, name: str, kind: str) -> bool:
         """Whether all probes of this kind succeed, from outside as the kubelet asks."""
         asked = [probe for probe in pods.probes(self.deployments[name]) if probe.kind == kind]
@@ -148,10 +162,10 @@ def test_a_pod_is_constrained_as_its_manifest_says(name: str, played: Played) ->
 
 def test_an_edit_needs_the_token_and_passes_through_edge_sidecar_and_services(played: Played) -> None:
     command = ["edit", f"/work/{SAMPLE}", "-e", "ben2_flux_fill", "-p", "배경을 현대적인 체육관으로 변경", "--json"]
-    command += ["-o", "/work/pods.png", "--steps", "10", "--target", "imgedit-edge:8080"]
-    refused = played.pods.run([], command)
+    command += ["-o", "/work/pods.png", "--steps", "10", "--target", "127.0.0.1:8080"]
+    refused = played.pods.run_in("imgedit-edge", [], command)
     assert refused.returncode != 0
     assert json.loads(refused.stdout)["error"]["code"] == "UNAUTHENTICATED"
-    done = played.pods.run([f"--env=IMGEDIT_TOKEN={TOKEN}"], command)
+    done = played.pods.run_in("imgedit-edge", [f"--env=IMGEDIT_TOKEN={TOKEN}"], command)
     assert done.returncode == 0, done.stdout + done.stderr
     assert Image.open(played.work / "pods.png").size == Image.open(played.work / SAMPLE).size

@@ -159,3 +159,4 @@ async def test_a_noisy_picture_is_answered_without_what_does_not_fit() -> None:
         assert answer.output_image
         assert not answer.background_removed_image
         assert any(warning.startswith("background_removed_image: left out") for warning in answer.warnings)
+        assert any("배경을 제거한 이미지" in warning for warning in answer.korean_warnings)

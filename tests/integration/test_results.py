@@ -101,6 +101,25 @@ async def test_the_results_of_a_kept_answer_come_one_by_one_and_by_get_edit_toge
         assert isinstance(error, RequestIdInUse)
 
 
+async def test_results_beyond_the_largest_answer_are_left_out_by_name_and_a_stream_has_them_all() -> None:
+    asked = request(n=4, input_image=picture(1000, 800), request_id="four")
+    async with world(max_send_bytes=3_400_000) as running:
+        whole = await running.stub.Edit(asked)
+        assert len(whole.output_image) > 1_000_000
+        kept = [whole.seed, *(further.seed for further in whole.further_results)]
+        left_out = [seed for seed in (7, 8, 9, 10) if seed not in kept]
+        assert kept == [7, 8, 9, 10][: len(kept)]
+        [warning] = [text for text in whole.warnings if text.startswith("further_results: ")]
+        assert f"{len(left_out)} of 4 results (seed {', '.join(map(str, left_out))}) left out" in warning
+        assert "EditStream" in whole.korean_warnings[list(whole.warnings).index(warning)]
+        assert whole.ByteSize() <= 3_400_000
+    async with world(max_send_bytes=3_400_000) as running:
+        found = results_of(await all_of(running.stub.EditStream(asked)))
+        assert {index: result.seed for index, result in found.items()} == {0: 7, 1: 8, 2: 9, 3: 10}
+        again = results_of(await all_of(running.stub.EditStream(asked)))
+        assert [result.seed for result in again.values()] == kept
+
+
 async def test_a_second_caller_joins_all_results_while_they_run() -> None:
     async with world() as running:
         running.fill.gate.clear()
@@ -197,11 +216,3 @@ async def test_what_cannot_be_made_is_refused_by_name(fields: dict[str, Any], fi
         assert [violation.field for violation in error.violations] == [field]
         assert said in error.message
         assert running.fill.calls == 0
-
-
-async def test_an_answer_of_several_results_stays_within_its_size() -> None:
-    async with world(max_send_bytes=8 * 2**20) as running:
-        large = picture(900, 900)
-        assert (await running.stub.Edit(request(input_image=large))).success
-        answer = await failure(running.stub.Edit(request(input_image=large, n=4)))
-        assert "output" in answer.message

@@ -24,7 +24,7 @@ from imgedit.cli.console import err, fail, need_file, need_folder, need_servers,
 from imgedit.cli.exit_codes import ExitCode
 from imgedit.cli.machine import background
 from imgedit.errors import SettingsError
-from imgedit.local import devices, running
+from imgedit.local import catalogue_models, devices, running
 from imgedit.local import supervisor as stacks
 from imgedit.local.ports import (
     DEFAULT_BASE_PORT,
@@ -44,8 +44,9 @@ def up(
     models: Annotated[
         Path | None,
         typer.Option(
-            help="Folder that holds BEN2, FLUX.1-Fill-dev and Qwen-Image-Edit-2509. Without it, a checkout's small "
-            "demo checkpoints are used, which know drawn scenes only.",
+            help="Folder that holds BEN2, FLUX.1-Fill-dev and Qwen-Image-Edit-2509. Without it, each `path` of the "
+            "catalogue named by IMGEDIT_ORCHESTRATOR_EXPERIMENTS, else a checkout's small demo checkpoints, which "
+            "know drawn scenes only.",
             envvar="IMGEDIT_MODELS",
         ),
     ] = None,
@@ -214,6 +215,14 @@ def _environment(ports: Ports, models: Path | None, work_pixels: int | None) -> 
     if models is not None:
         need_folder(models, "--models")
         return stacks.environment_of(ports, models, max_work_pixels=work_pixels)
+    try:
+        of_catalogue = catalogue_models.settings_of()
+    except SettingsError as error:
+        fail(str(error))
+    if of_catalogue:
+        listed = ", ".join(f"{name}={value}" for name, value in of_catalogue.items())
+        out.print(say("models as the catalogue says: {listed}", listed=escape(listed)), highlight=False, soft_wrap=True)
+        return stacks.environment_of(ports, None, max_work_pixels=work_pixels) | of_catalogue
     if not stacks.DEMO_MODELS.is_dir():
         fail(
             say("no --models given, and the demo's checkpoints are not here: run from a checkout, or pass --models DIR")

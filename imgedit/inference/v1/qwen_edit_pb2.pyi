@@ -52,7 +52,7 @@ class QwenEditEvent(_message.Message):
     def __init__(self, queued: _Optional[_Union[_progress_pb2.Queued, _Mapping]] = ..., progress: _Optional[_Union[_steps_pb2.Progress, _Mapping]] = ..., preview: _Optional[_Union[_progress_pb2.Preview, _Mapping]] = ..., result: _Optional[_Union[QwenEditResult, _Mapping]] = ...) -> None: ...
 
 class QwenEditResult(_message.Message):
-    __slots__ = ("image", "seed", "steps_run", "model", "timings", "warnings", "full_steps")
+    __slots__ = ("image", "seed", "steps_run", "model", "timings", "warnings", "full_steps", "korean_warnings")
     IMAGE_FIELD_NUMBER: _ClassVar[int]
     SEED_FIELD_NUMBER: _ClassVar[int]
     STEPS_RUN_FIELD_NUMBER: _ClassVar[int]
@@ -60,6 +60,7 @@ class QwenEditResult(_message.Message):
     TIMINGS_FIELD_NUMBER: _ClassVar[int]
     WARNINGS_FIELD_NUMBER: _ClassVar[int]
     FULL_STEPS_FIELD_NUMBER: _ClassVar[int]
+    KOREAN_WARNINGS_FIELD_NUMBER: _ClassVar[int]
     image: _image_pb2.Image
     seed: int
     steps_run: int
@@ -67,4 +68,5 @@ class QwenEditResult(_message.Message):
     timings: _containers.RepeatedCompositeFieldContainer[_progress_pb2.Timing]
     warnings: _containers.RepeatedScalarFieldContainer[str]
     full_steps: int
-    def __init__(self, image: _Optional[_Union[_image_pb2.Image, _Mapping]] = ..., seed: _Optional[int] = ..., steps_run: _Optional[int] = ..., model: _Optional[_Union[_progress_pb2.ModelInfo, _Mapping]] = ..., timings: _Optional[_Iterable[_Union[_progress_pb2.Timing, _Mapping]]] = ..., warnings: _Optional[_Iterable[str]] = ..., full_steps: _Optional[int] = ...) -> None: ...
+    korean_warnings: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, image: _Optional[_Union[_image_pb2.Image, _Mapping]] = ..., seed: _Optional[int] = ..., steps_run: _Optional[int] = ..., model: _Optional[_Union[_progress_pb2.ModelInfo, _Mapping]] = ..., timings: _Optional[_Iterable[_Union[_progress_pb2.Timing, _Mapping]]] = ..., warnings: _Optional[_Iterable[str]] = ..., full_steps: _Optional[int] = ..., korean_warnings: _Optional[_Iterable[str]] = ...) -> None: ...

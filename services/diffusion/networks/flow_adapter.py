@@ -8,13 +8,15 @@ import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from imgedit.remarks import Remark, Remarks
 from services.common.checks import Scales
 from services.diffusion.engine.adapter import Workload
 from services.diffusion.engine.region_steps import RegionSchedule, RegionSteps, equal_work
@@ -28,6 +30,9 @@ from services.diffusion.networks.token_region import TokenRegion
 log = logging.getLogger(__name__)
 
 PromptT = TypeVar("PromptT")
+
+WARM_REGION_STEPS = 28
+"""Of a job that warms up region steps: enough for one of them to come early."""
 
 
 @dataclass(eq=False)
@@ -95,18 +100,29 @@ class FlowAdapter(ABC, Generic[StateT, PromptT]):
         """Run a step of every kind at these sizes, (width, height).
 
         The first job of such a size then waits for no compilation. Kinds: without and with a negative prompt, with each
-        profile's LoRA, and in batches of up to `jobs`.
+        profile's LoRA, with region steps where they are turned on, and in batches of up to `jobs`.
         """
         for width, height in sizes:
             started = time.monotonic()
             for lora in (None, *self._network.loras.profiles):
                 for is_guided in (False, True):
-                    state = self._warm_state(width, height, lora=lora, is_guided=is_guided)
-                    for count in range(1, jobs + 1):
-                        self.denoise([replace(state) for _ in range(count)])
-            self.decode(state)
+                    for region_steps in (False, True) if self._network.keeps_keys else (False,):
+                        kind = partial(self._warm_state, width, height, lora=lora, is_guided=is_guided)
+                        for count in range(1, jobs + 1):
+                            states = [kind(region_steps=region_steps) for _ in range(count)]
+                            self._warm_steps(states)
+            self.decode(states[0])
             seconds = round(time.monotonic() - started, 2)
             log.info("warmed up", extra={"width": width, "height": height, "seconds": seconds})
+
+    def _warm_steps(self, states: Sequence[StateT]) -> None:
+        """Run one step, and continue through the first region step if the jobs have any."""
+        self.denoise(states)
+        region = states[0].tokens
+        if region is not None:
+            while region.is_full:
+                self.denoise(states)
+            self.denoise(states)
 
     def lora_names(self) -> tuple[str, ...]:
         """The LoRAs that requests may name, sorted.
@@ -204,7 +220,9 @@ class FlowAdapter(ABC, Generic[StateT, PromptT]):
         """
 
     @abstractmethod
-    def _warm_state(self, width: int, height: int, *, lora: str | None, is_guided: bool) -> StateT:
+    def _warm_state(
+        self, width: int, height: int, *, lora: str | None, is_guided: bool, region_steps: bool = False
+    ) -> StateT:
         """A prepared job of one step at this size."""
 
     @abstractmethod
@@ -255,15 +273,17 @@ class FlowAdapter(ABC, Generic[StateT, PromptT]):
     def _fits(self, region: RegionSteps | None) -> bool:
         return region is None or region.kept_bytes <= self._region_bytes
 
-    def _region_warnings(self, region: RegionSteps | None) -> tuple[str, ...]:
+    def _region_warnings(self, region: RegionSteps | None) -> Remarks:
         if region is None or self._fits(region):
             return ()
         needed, allowed = (math.ceil(size / 2**20) for size in (region.kept_bytes, self._region_bytes))
-        warning = (
+        remark = Remark(
             f"region_steps: every step computed every token, since {needed:,} MiB of keys and values would have to be "
-            f"kept and this server allows {allowed:,} MiB"
+            f"kept and this server allows {allowed:,} MiB",
+            f"모든 스텝에서 이미지 전체를 계산했습니다. 영역만 계산하려면 {needed:,} MiB가 필요하지만 "
+            f"이 서버는 {allowed:,} MiB까지 허용합니다.",
         )
-        return (warning,)
+        return (remark,)
 
     def _joins(self, workload: Workload, *, step_cache: bool) -> bool:
         return joins_passes(self._cfg_batch, workload.tokens, passes=workload.passes, step_cache=step_cache)

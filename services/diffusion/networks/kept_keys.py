@@ -114,6 +114,13 @@ class KeyKeeper:
     def __init__(self) -> None:
         self.forward: KeyedForward | None = None
 
+    @property
+    def running(self) -> KeyedForward:
+        """The forward that runs."""
+        if self.forward is None:
+            raise ValueError("no forward keeps or uses keys")
+        return self.forward
+
     @contextmanager
     def during(self, forward: KeyedForward | None) -> Iterator[None]:
         """Keep or use keys and values meanwhile; None = do neither."""

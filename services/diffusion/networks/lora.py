@@ -15,6 +15,7 @@ import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
 
 from imgedit.errors import InternalError, InvalidArgument
+from imgedit.remarks import Remarks
 from services.common.checks import Scales, check_known
 from services.diffusion.job_options import LoraUse
 from services.diffusion.networks.lora_cache import LoraCache, load_lora
@@ -69,7 +70,7 @@ class LoraRegistry:
         self._transformer = transformer
         self._files = dict(files)
         self._active: tuple[tuple[str, float], ...] = ()
-        self._warnings: dict[str, tuple[str, ...]] = {}
+        self._warnings: dict[str, Remarks] = {}
         self._cache: LoraCache | None = None
         # Before the first LoRA, which moves the layers inside others.
         targets = lora_file.targets_of(transformer, layout, narrow) if files or folder else {}
@@ -121,7 +122,7 @@ class LoraRegistry:
             known = ", ".join(sorted(self._files)) or "none"
             raise InvalidArgument.field("profile", f"its LoRA {name!r} is not loaded; loaded are: {known}")
 
-    def warnings(self, name: str | None, uses: Sequence[LoraUse]) -> tuple[str, ...]:
+    def warnings(self, name: str | None, uses: Sequence[LoraUse]) -> Remarks:
         """Warnings for the caller of a job with these LoRAs.
 
         name: the profile's. uses: the request's. Thread-safe.

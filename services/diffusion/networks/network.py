@@ -53,6 +53,11 @@ class Network:
             self._transformer.enable_cache(FirstBlockCacheConfig(threshold=step_cache_threshold))
             self._memory = block_memory(self._transformer)
 
+    @property
+    def keeps_keys(self) -> bool:
+        """Whether jobs may run region steps."""
+        return self._keeper is not None
+
     def check(self, lora: str | None, *, step_cache: bool, region_steps: bool) -> None:
         """Raise `InvalidArgument` for a LoRA, step cache or region steps that are off."""
         self.loras.check(lora)

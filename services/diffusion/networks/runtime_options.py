@@ -102,8 +102,6 @@ def runtime_of(settings: DiffusionSettings) -> RuntimeOptions:
 def _check_region_steps(settings: DiffusionSettings) -> None:
     """Refuse what does not go with region steps, by name."""
     name, others = settings.variable("region_steps"), []
-    if settings.compile != "off":
-        others.append(f"{settings.variable('compile')}={settings.compile}: a graph cannot keep keys for one job")
     if not takes_masks(settings.attention):
         backend = settings.attention or f"{DIFFUSERS_ATTN_BACKEND} (DIFFUSERS_ATTN_BACKEND)"
         others.append(f"{settings.variable('attention')}={backend}: keys are kept in torch's own attention alone")

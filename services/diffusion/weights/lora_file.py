@@ -21,6 +21,7 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from imgedit.errors import ModelLoadError
+from imgedit.remarks import Remark
 from imgedit.weights.safetensors_header import Entry, read_header
 from services.common.weights_faults import refuse_unfit, shortened
 from services.diffusion.weights.original_names import Layout, shapes_of
@@ -318,12 +319,14 @@ def _matches(pattern: str, layer: str) -> bool:
     return re.fullmatch(rf"(.*\.)?({pattern})", layer) is not None
 
 
-def without_text_encoders(field: str, name: str, left_out: Sequence[str]) -> str:
+def without_text_encoders(field: str, name: str, left_out: Sequence[str]) -> Remark:
     """The warning about the ignored part of a LoRA.
 
     field: of the request. name: as the caller knows it.
     """
-    return (
+    return Remark(
         f"{field}: the LoRA {name} has a part for text encoders ({len(left_out)} of its entries), which is not "
-        "used; the picture may differ from other tools' pictures"
+        "used; the picture may differ from other tools' pictures",
+        f"LoRA {name}의 텍스트 인코더 부분(항목 {len(left_out)}개)은 쓰이지 않았습니다. "
+        "다른 도구의 결과와 다를 수 있습니다.",
     )

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imgedit.errors import FailedPrecondition, InvalidArgument, ModelLoadError
+from imgedit.remarks import Remarks
 from services.common.checks import Scales, check_known
 from services.diffusion.job_options import LoraUse
 from services.diffusion.weights.lora_file import Target, check_lora, without_text_encoders
@@ -91,8 +92,8 @@ class LoraFolder:
             )
         return found
 
-    def warnings(self, uses: Sequence[LoraUse]) -> tuple[str, ...]:
-        """Warnings for the caller of a job with these LoRAs, in English."""
+    def warnings(self, uses: Sequence[LoraUse]) -> Remarks:
+        """Warnings for the caller of a job with these LoRAs."""
         if not uses:
             return ()
         offered = self._refreshed()

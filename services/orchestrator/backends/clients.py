@@ -28,6 +28,7 @@ from imgedit.inference.v1 import (
     segmentation_pb2_grpc,
     steps_pb2,
 )
+from imgedit.remarks import Remarks, read_remarks
 from imgedit.v1 import lora_pb2, profile_pb2, progress_pb2
 from services.common import image_messages
 from services.common.checks import Scales
@@ -72,12 +73,12 @@ class Segmented:
 class Painted:
     """(H, W, 3) uint8 at the size that was sent.
 
-    warnings: what the service says beside it, in English. full_steps: steps that computed the whole picture.
+    warnings: what the service says beside it. full_steps: steps that computed the whole picture.
     """
 
     rgb: Pixels
     model: ModelUse
-    warnings: tuple[str, ...] = ()
+    warnings: Remarks = ()
     full_steps: int = 0
 
 
@@ -336,7 +337,7 @@ async def _follow(call: Any, on_progress: OnProgress) -> Painted:
                     meter.measured(event.result.timings)
                     result = event.result
                     rgb = image_messages.decode_image(result.image)
-                    painted = Painted(rgb, _model(result.model), tuple(result.warnings), result.full_steps)
+                    painted = Painted(rgb, _model(result.model), read_remarks(result), result.full_steps)
                 elif event.HasField("queued"):
                     on_progress(queued=event.queued)
                 elif event.HasField("progress"):

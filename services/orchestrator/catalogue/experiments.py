@@ -282,7 +282,7 @@ class Defaults(_Strict):
 class Model(_Strict):
     """A model that an experiment uses.
 
-    `path` is informational: the service's settings decide.
+    path: its folder or GGUF file. `imgedit up` without --models takes it; else the services' settings decide.
     """
 
     model_id: str = Field(min_length=1)

@@ -7,6 +7,7 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from imgedit.errors import ImgeditError
+from imgedit.remarks import Remark, Remarks
 from services.orchestrator.chain.state import ChainState, Prompts, Subject
 from services.orchestrator.request.parameters import EditParameters
 
@@ -36,12 +37,16 @@ class ParallelStages:
         """Add the rewritten prompts, if they are rewritten. Raises its errors."""
         return state.after(await self._prompts) if self._prompts else state
 
-    async def subject(self) -> tuple[Subject | None, tuple[str, ...]]:
+    async def subject(self) -> tuple[Subject | None, Remarks]:
         """The subject, or None and a warning: dependent stages would have failed."""
         try:
             return await self._subject if self._subject else None, ()
         except ImgeditError as error:
-            return None, (f"the cut-out could not be made: {error.message}",)
+            remark = Remark(
+                f"background_removed_image: the cut-out could not be made: {error.message}",
+                f"피사체를 오려 낸 이미지를 만들지 못했습니다. {error.korean}",
+            )
+            return None, (remark,)
 
     async def prompts(self, asked: EditParameters) -> Prompts:
         """The prompts as the model saw them: rewritten, or as they were asked."""

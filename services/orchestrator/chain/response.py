@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from imgedit import __version__
+from imgedit import __version__, remarks
 from imgedit.imaging import provenance
 from imgedit.imaging.images import Picture
 from imgedit.imaging.metadata import Metadata
+from imgedit.result import combined
 from imgedit.v1 import edit_pb2, lora_pb2, progress_pb2
 from services.common import logs
+from services.common.settings import MIB
 from services.orchestrator.catalogue.experiments import Experiment, Feature
 from services.orchestrator.chain import composite
 from services.orchestrator.chain.context import EditContext
@@ -41,12 +44,14 @@ async def build_response(
     *,
     with_prompts: bool,
     max_bytes: int,
+    results: int,
     shared: output.SharedFiles,
 ) -> edit_pb2.EditResponse:
     """Build the response.
 
-    with_prompts: include the prompts in the result's metadata. max_bytes: size limit; mask and cut-out that do not fit
-    are omitted with a warning. shared: the files that the results of one request have in common.
+    with_prompts: include the prompts in the result's metadata. max_bytes: size limit. results: of the request; mask and
+    cut-out that do not fit into this result's share of the limit are omitted with a warning. shared: the files that the
+    results of one request have in common.
 
     Raises `InvalidArgument` for an image too large for the requested format, `RequestTooLarge` for a result that
     exceeds every response.
@@ -62,7 +67,8 @@ async def build_response(
         mask_alpha=outcome.mask_alpha,
         shared=shared,
     )
-    files, left_out = files.within(max_bytes - _REST_BYTES)
+    files, left_out = files.within(max_bytes - _REST_BYTES, max_bytes // results - _REST_BYTES)
+    warnings = (*edit.parameters.warnings, *outcome.record.warnings, *outcome.cutout_warnings, *left_out)
     return edit_pb2.EditResponse(
         success=True,
         experiment_id=experiment.id,
@@ -75,9 +81,37 @@ async def build_response(
         height=height,
         effective=effective,
         stage_timings=[progress_pb2.Timing(name=name, seconds=s) for name, s in outcome.seconds.items()],
-        warnings=(*edit.parameters.warnings, *outcome.record.warnings, *outcome.cutout_warnings, *left_out),
+        warnings=remarks.english(warnings),
+        korean_warnings=remarks.korean(warnings),
         request_id=logs.request_id.get(),
     )
+
+
+def combine_responses(responses: Sequence[edit_pb2.EditResponse], max_bytes: int) -> edit_pb2.EditResponse:
+    """The response of a request, from the response of each result.
+
+    Results after the first that would exceed `max_bytes` in total are omitted with a warning that names their seeds.
+    """
+    kept: list[edit_pb2.EditResponse] = []
+    left = max_bytes
+    for response in responses:
+        left -= response.ByteSize()
+        if kept and left < 0:
+            break
+        kept.append(response)
+    whole = combined(kept)
+    if missing := responses[len(kept) :]:
+        limit, seeds = f"{max_bytes / MIB:.0f} MiB", ", ".join(str(response.seed) for response in missing)
+        whole.warnings.append(
+            f"further_results: {len(missing)} of {len(responses)} results (seed {seeds}) left out, since they would "
+            f"take the answer over {limit}; take JPEG, WebP with a quality, a smaller picture or EditStream, which "
+            "sends each result alone"
+        )
+        whole.korean_warnings.append(
+            f"응답이 {limit}를 넘지 않도록 결과 {len(responses)}장 중 {len(missing)}장(시드 {seeds})을 뺐습니다. "
+            "결과 형식을 JPEG나 WebP로 바꾸거나, 더 작은 이미지나 결과를 하나씩 보내는 EditStream을 쓰세요."
+        )
+    return whole
 
 
 def _metadata(request: edit_pb2.EditRequest, effective: edit_pb2.EffectiveParameters, with_prompts: bool) -> Metadata:

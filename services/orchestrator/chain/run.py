@@ -17,6 +17,7 @@ import numpy as np
 
 from imgedit.imaging.images import Picture
 from imgedit.imaging.pixels import Pixels
+from imgedit.remarks import Remarks
 from services.common import tracing
 from services.orchestrator.backends.clients import ModelUse
 from services.orchestrator.catalogue.experiments import (
@@ -64,7 +65,7 @@ class Outcome:
     prompts: Prompts
     models: tuple[ModelUse, ...]
     seconds: dict[str, float]
-    cutout_warnings: tuple[str, ...] = ()
+    cutout_warnings: Remarks = ()
 
 
 @dataclass

@@ -7,6 +7,7 @@ from typing import Literal
 
 from imgedit.imaging.images import Picture
 from imgedit.imaging.pixels import Pixels
+from imgedit.remarks import Remarks
 from services.orchestrator.backends.clients import ModelUse
 from services.orchestrator.catalogue.experiments import PaintStage
 from services.orchestrator.imaging.foreground_colours import ForegroundColours
@@ -54,7 +55,7 @@ class MaskResult:
     options: MaskOptions | None = None
     kept_subject: Pixels | None = None
     foreground_colours: ForegroundColours | None = None
-    warnings: tuple[str, ...] = ()
+    warnings: Remarks = ()
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ class PaintResult:
     area: WorkArea
     stage: PaintStage
     model: ModelUse
-    warnings: tuple[str, ...]
+    warnings: Remarks
     full_steps: int
 
 
@@ -161,7 +162,7 @@ class ChainRecord:
     mask_options: MaskOptions | None = None
     area: WorkArea | None = None
     models: tuple[ModelUse, ...] = ()
-    warnings: tuple[str, ...] = ()
+    warnings: Remarks = ()
     full_steps: tuple[tuple[PaintStage, int], ...] = ()
 
     def after(self, result: StageResult) -> ChainRecord:

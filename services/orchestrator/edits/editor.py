@@ -12,7 +12,7 @@ from functools import partial
 from imgedit.errors import DeadlineExceeded
 from imgedit.imaging.decode_pool import Decoders
 from imgedit.imaging.images import Picture
-from imgedit.result import combined
+from imgedit.remarks import Remark
 from imgedit.v1 import edit_pb2
 from services.common import tracing
 from services.common.call_context import caller
@@ -24,7 +24,7 @@ from services.orchestrator.catalogue.experiments import Experiment, ExtendStage,
 from services.orchestrator.catalogue.source import CatalogueSource
 from services.orchestrator.chain.context import EditContext
 from services.orchestrator.chain.estimate import estimate_chain
-from services.orchestrator.chain.response import build_response
+from services.orchestrator.chain.response import build_response, combine_responses
 from services.orchestrator.chain.run import Outcome, run_chain
 from services.orchestrator.edits.admission import Admission
 from services.orchestrator.edits.edit_registry import EventLog
@@ -38,7 +38,10 @@ from services.orchestrator.request.output import SharedFiles
 from services.orchestrator.request.parameters import EditParameters
 from services.orchestrator.request.prompts import PromptRules, Rewriting
 
-_NO_PREVIEWS = "preview_every: no previews, since the content policy judges finished pictures"
+_NO_PREVIEWS = Remark(
+    "preview_every: no previews, since the content policy judges finished pictures",
+    "미리보기가 없습니다. 콘텐츠 정책이 완성된 이미지만 검사합니다.",
+)
 
 
 @dataclass(frozen=True)
@@ -219,17 +222,19 @@ class Editor:
                 edits[index],
                 outcome,
                 with_prompts=self._metadata_prompt,
-                max_bytes=self._max_response_bytes // resolved.n,
+                max_bytes=self._max_response_bytes,
+                results=resolved.n,
                 shared=shared,
             )
             if self._policy and request.preview_every:
-                response.warnings.append(_NO_PREVIEWS)
+                response.warnings.append(_NO_PREVIEWS.english)
+                response.korean_warnings.append(_NO_PREVIEWS.korean)
             if resolved.n > 1:
                 response.elapsed_time = time.monotonic() - arrived
                 events.add(edit_pb2.EditEvent(request_id=call.request_id, index=index, result=response))
 
         await run_chain(feature, edits, finish)
-        return combined([responses[index] for index in range(resolved.n)])
+        return combine_responses([responses[index] for index in range(resolved.n)], self._max_response_bytes)
 
 
 def _measure(outcome: Outcome, feature: Feature, *, is_first: bool) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 
 from imgedit.errors import InvalidArgument, NoSubjectFound
 from imgedit.imaging.pixels import Pixels
+from imgedit.remarks import Remark, Remarks
 from services.orchestrator.imaging import masks
 from services.orchestrator.imaging.masks import MaskOptions
 
@@ -16,21 +17,35 @@ MUCH_OF_REQUEST, MUCH_OF_SUBJECT = 0.9, 0.99
 """A caller's mask that repaints so much is often meant the other way round; around a small subject it is usual."""
 
 
-def remarks_on_request(mask_alpha: Pixels) -> tuple[str, ...]:
-    """The English warning for a mask that repaints almost everything or nothing."""
-    return _remarks(mask_alpha, MUCH_OF_REQUEST, "mask_image", "white, or where it has alpha transparent, is repainted")
+def remarks_on_request(mask_alpha: Pixels) -> Remarks:
+    """The warning for a mask that repaints almost everything or nothing."""
+    return _remarks(
+        mask_alpha,
+        MUCH_OF_REQUEST,
+        "mask_image",
+        Remark(
+            "white, or where it has alpha transparent, is repainted",
+            "마스크의 흰색(알파가 있으면 투명한 부분)이 다시 그려집니다.",
+        ),
+    )
 
 
-def remarks_on_subject(mask_alpha: Pixels) -> tuple[str, ...]:
+def remarks_on_subject(mask_alpha: Pixels) -> Remarks:
     """The same warning for BEN2's mask."""
-    return _remarks(mask_alpha, MUCH_OF_SUBJECT, "mask", "look at mask_image of the answer")
+    advice = Remark("look at mask_image of the answer", "응답의 마스크를 확인하세요.")
+    return _remarks(mask_alpha, MUCH_OF_SUBJECT, "mask", advice)
 
 
-def _remarks(mask_alpha: Pixels, much: float, field: str, advice: str) -> tuple[str, ...]:
+def _remarks(mask_alpha: Pixels, much: float, field: str, advice: Remark) -> Remarks:
     share = np.count_nonzero(mask_alpha) / mask_alpha.size
     if LITTLE < share < much:
         return ()
-    return (f"{field}: {share:.2%} of the picture is repainted; if that is not meant, {advice}",)
+    return (
+        Remark(
+            f"{field}: {share:.2%} of the picture is repainted; if that is not meant, {advice.english}",
+            f"이미지의 {share:.2%}를 다시 그렸습니다. 의도와 다르면 확인하세요: {advice.korean}",
+        ),
+    )
 
 
 def mask_of_request(mask: Pixels, options: MaskOptions) -> Pixels:

@@ -12,6 +12,7 @@ from imgedit.imaging.encoding import DEFAULT_JPEG_QUALITY, MAX_WEBP_SIDE, encode
 from imgedit.imaging.images import Picture
 from imgedit.imaging.metadata import Metadata
 from imgedit.imaging.pixels import Pixels
+from imgedit.remarks import Remark, Remarks
 from imgedit.v1 import edit_pb2
 from services.common import checks
 from services.common.settings import MIB
@@ -107,13 +108,13 @@ class Files:
     cutout: bytes
     mask: bytes
 
-    def within(self, limit: int) -> tuple[Files, tuple[str, ...]]:
-        """The images that fit into `limit` bytes, and a warning for each that does not.
+    def within(self, limit: int, share: int) -> tuple[Files, Remarks]:
+        """The images that fit into `share` bytes, and a warning for each that does not.
 
-        The result comes first. Raises `RequestTooLarge` if not even the result fits.
+        The result comes first, and may take all of `limit`. Raises `RequestTooLarge` if it exceeds that.
         """
-        left = limit - len(self.output)
-        if left < 0:
+        left = share - len(self.output)
+        if len(self.output) > limit:
             description = f"the result has {_mib(self.output)} MiB and an answer {limit / MIB:.0f} MiB at most"
             raise RequestTooLarge(
                 f"output: {description}; take JPEG, WebP with a quality, or a smaller picture",
@@ -123,17 +124,22 @@ class Files:
             )
         kept: dict[str, bytes] = {}
         warnings = []
-        for field, name, data in (
-            ("mask_image", "mask", self.mask),
-            ("background_removed_image", "cutout", self.cutout),
+        for field, name, korean, data in (
+            ("mask_image", "mask", "마스크", self.mask),
+            ("background_removed_image", "cutout", "배경을 제거한 이미지", self.cutout),
         ):
             if len(data) <= left:
                 kept[name], left = data, left - len(data)
             else:
                 kept[name] = b""
+                size, most = f"{_mib(data)} MiB", f"{share / MIB:.0f} MiB"
                 warnings.append(
-                    f"{field}: left out, since its {_mib(data)} MiB would take the answer over {limit / MIB:.0f} MiB; "
-                    "take JPEG or WebP with a quality for the result, or a smaller picture"
+                    Remark(
+                        f"{field}: left out, since its {size} would take the answer over {most}; take JPEG or WebP "
+                        "with a quality for the result, or a smaller picture",
+                        f"응답이 {most}를 넘지 않도록 {korean}({size})를 뺐습니다. "
+                        "결과 형식을 JPEG나 WebP로 바꾸거나 더 작은 이미지를 쓰세요.",
+                    )
                 )
         return replace(self, **kept), tuple(warnings)
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from imgedit.errors import InvalidArgument
+from imgedit.remarks import Remark, Remarks
 from imgedit.v1 import edit_pb2, profile_pb2
 from services.common import checks, texts
 from services.common.checks import Scales, read_loras
@@ -33,7 +34,10 @@ from services.orchestrator.request.output import Output
 MAX_PREVIEW_EVERY = 100
 MAX_RESULTS = 4
 
-NO_GUIDANCE = "negative_prompt: not used, since this model needs a guidance_scale above 1 for it"
+NO_GUIDANCE = Remark(
+    "negative_prompt: not used, since this model needs a guidance_scale above 1 for it",
+    "제외할 내용(negative_prompt)은 쓰이지 않았습니다. 이 모델에서는 guidance_scale이 1보다 커야 합니다.",
+)
 """The warning for a negative prompt that Qwen-Image-Edit would not look at."""
 
 ProfileName = Literal["fast", "balanced", "high"]
@@ -53,7 +57,7 @@ _PROFILE_NAMES: dict[int, ProfileName] = {
 class EditParameters:
     """The parameters of an edit.
 
-    warnings: what the caller asked for and does not get, in English. region_steps: whether most steps compute only what
+    warnings: what the caller asked for and does not get. region_steps: whether most steps compute only what
     the mask asks for, None = as the model service is set to. n: results to make, with seeds from `seed` on. loras:
     names and strengths, in the request's order.
     """
@@ -71,7 +75,7 @@ class EditParameters:
     postprocess: bool = True
     region: MaskParameters = field(default_factory=MaskParameters)
     output: Output = field(default_factory=Output)
-    warnings: tuple[str, ...] = ()
+    warnings: Remarks = ()
     expand_prompt: bool = False
     region_steps: bool | None = None
     n: int = 1

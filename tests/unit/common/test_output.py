@@ -96,16 +96,19 @@ async def test_the_files_hold_what_was_wanted_and_no_more(format: output.Format)
 
 def test_the_cutout_is_left_out_with_a_warning_where_an_answer_would_be_too_large() -> None:
     files = Files(b"r" * 600, b"c" * 500, b"m" * 100)
-    assert files.within(1200) == (files, ())
-    kept, (warning,) = files.within(1199)
+    assert files.within(1200, 1200) == (files, ())
+    kept, (warning,) = files.within(1199, 1199)
     assert kept == Files(files.output, b"", files.mask)
-    assert warning.startswith("background_removed_image: left out")
-    kept, warnings = files.within(650)
+    assert warning.english.startswith("background_removed_image: left out")
+    kept, warnings = files.within(650, 650)
+    assert kept == Files(files.output, b"", b"")
+    assert len(warnings) == 2
+    kept, warnings = files.within(1200, 300)
     assert kept == Files(files.output, b"", b"")
     assert len(warnings) == 2
 
 
 def test_a_result_that_no_answer_can_hold_is_refused_with_what_to_do() -> None:
     with pytest.raises(RequestTooLarge, match="take JPEG, WebP with a quality, or a smaller picture") as caught:
-        Files(b"r" * 600, b"", b"").within(599)
+        Files(b"r" * 600, b"", b"").within(599, 599)
     assert "JPEG" in caught.value.korean

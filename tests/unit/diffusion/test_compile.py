@@ -9,6 +9,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -29,9 +30,16 @@ pytestmark = [
 REGIONAL = RuntimeOptions(compile="regional")
 
 
-def painted(adapter: Any, steps: int = 2) -> torch.Tensor:
-    state = adapter.prepare(fill_spec(steps=steps))
-    for _ in range(steps):
+def adapter_of(name: str, runtime: RuntimeOptions) -> Any:
+    if name == "fill":
+        return load_fill(checkpoint("FLUX.1-Fill-dev"), device="cpu", runtime=runtime)
+    folder = checkpoint("Qwen-Image-Edit-2509")
+    return load_qwen(folder, device="cpu", reference_pixels=SMALL, condition_pixels=SMALL, runtime=runtime)
+
+
+def painted(adapter: Any, spec: Any) -> torch.Tensor:
+    state = adapter.prepare(spec)
+    for _ in range(spec.steps - state.step):
         adapter.denoise([state])
     pixels: torch.Tensor = adapter.decode_float(state)
     return pixels
@@ -41,10 +49,11 @@ def painted(adapter: Any, steps: int = 2) -> torch.Tensor:
 def test_a_compiled_transformer_gives_the_same_numbers() -> None:
     torch._dynamo.utils.counters.clear()
     adapter = load_fill(checkpoint("FLUX.1-Fill-dev"), device="cpu", runtime=REGIONAL)
-    assert torch.allclose(painted(adapter), painted(fill()), atol=1e-4)
+    spec, longer = fill_spec(steps=2), fill_spec(steps=3)
+    assert torch.allclose(painted(adapter, spec), painted(fill(), spec), atol=1e-4)
     compiled = torch._dynamo.utils.counters["stats"]["unique_graphs"]
     assert compiled >= 2  # FLUX has two kinds of blocks, and each is compiled once for all of its kind
-    assert torch.allclose(painted(adapter, steps=3), painted(fill(), steps=3), atol=1e-4)
+    assert torch.allclose(painted(adapter, longer), painted(fill(), longer), atol=1e-4)
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == compiled
 
 
@@ -74,14 +83,8 @@ def run_cached(adapter: Any, spec: Any) -> int:
 
 @pytest.mark.parametrize("name", ["fill", "qwen"])
 def test_the_step_cache_of_another_job_needs_no_other_graph(name: str, graphs: list[Any]) -> None:
-    runtime = RuntimeOptions(compile="regional", step_cache_threshold=0.9)
-    if name == "fill":
-        adapter: Any = load_fill(checkpoint("FLUX.1-Fill-dev"), device="cpu", runtime=runtime)
-        spec: Any = fill_spec(steps=3, step_cache=True)
-    else:
-        folder = checkpoint("Qwen-Image-Edit-2509")
-        adapter = load_qwen(folder, device="cpu", reference_pixels=SMALL, condition_pixels=SMALL, runtime=runtime)
-        spec = qwen_spec(steps=3, step_cache=True)
+    adapter = adapter_of(name, RuntimeOptions(compile="regional", step_cache_threshold=0.9))
+    spec: Any = (fill_spec if name == "fill" else qwen_spec)(steps=3, step_cache=True)
     skipped = [run_cached(adapter, spec)]
     of_the_first = len(graphs)
     assert of_the_first >= 1
@@ -90,15 +93,48 @@ def test_the_step_cache_of_another_job_needs_no_other_graph(name: str, graphs: l
     assert min(skipped) > 0
 
 
+def box(rows: int, columns: int) -> Any:
+    """A mask over so many tokens of a picture of 4 x 6."""
+    mask = np.zeros((64, 96), np.uint8)
+    mask[: 16 * rows, : 16 * columns] = 255
+    return mask
+
+
+@pytest.mark.parametrize("name", ["fill", "qwen"])
+def test_the_region_of_another_job_needs_no_other_graph(name: str, graphs: list[Any]) -> None:
+    compiled = adapter_of(name, RuntimeOptions(compile="regional", region_steps=True))
+    eager = adapter_of(name, RuntimeOptions(region_steps=True))
+    spec_of = fill_spec if name == "fill" else qwen_spec
+    found = []
+    for rows, columns in ((1, 1), (2, 3), (4, 2)):
+        spec: Any = spec_of(mask=box(rows, columns), steps=12, region_steps=True)
+        assert 0 < compiled.workload(spec).full_steps(0, 12) < 12
+        assert torch.allclose(painted(compiled, spec), painted(eager, spec), atol=1e-4)
+        found.append(len(graphs))
+    assert found[0] >= 1
+    assert set(found) == {found[0]}
+
+
 def test_a_warm_size_runs_every_kind_of_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    adapter, seen = fill(), []
-    monkeypatch.setattr(
-        adapter,
-        "denoise",
-        lambda states: seen.append((len(states), states[0].width, states[0].height, states[0].negative is not None)),
-    )
-    adapter.warm_sizes([(96, 64)], jobs=2)
-    assert seen == [(count, 96, 64, is_guided) for is_guided in (False, True) for count in (1, 2)]
+    seen: list[Any] = []
+
+    def watch(adapter: Any) -> Any:
+        denoise = adapter.denoise
+
+        def noted(states: Any) -> None:
+            first = states[0]
+            is_full = first.tokens is None or first.tokens.is_full
+            seen.append((len(states), first.width, first.height, first.negative is not None, is_full))
+            denoise(states)
+
+        monkeypatch.setattr(adapter, "denoise", noted)
+        return adapter
+
+    watch(adapter_of("fill", RuntimeOptions())).warm_sizes([(96, 64)], jobs=2)
+    kinds = [(count, 96, 64, is_guided, True) for is_guided in (False, True) for count in (1, 2)]
+    assert seen == kinds
+    watch(adapter_of("fill", RuntimeOptions(region_steps=True))).warm_sizes([(96, 64)], jobs=2)
+    assert set(seen[4:]) == {(*kind[:4], is_full) for kind in kinds for is_full in (True, False)}
 
 
 @pytest.mark.parametrize(

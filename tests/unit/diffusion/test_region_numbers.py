@@ -302,8 +302,8 @@ def test_a_job_that_would_keep_too_much_runs_full_steps_and_says_so() -> None:
     adapter = load_fill(checkpoint(FLUX), device="cpu", runtime=RuntimeOptions(region_steps=True, region_bytes=1))
     spec = fill_spec(mask=corner(), steps=6, region_steps=True)
     assert adapter.workload(spec).region is None
-    assert "region_steps: every step computed every token" in adapter.warnings(spec)[-1]
-    assert not any("region_steps" in warning for warning in sparse_fill().warnings(spec))
+    assert "region_steps: every step computed every token" in adapter.warnings(spec)[-1].english
+    assert not any("region_steps" in warning.english for warning in sparse_fill().warnings(spec))
     done = with_engine(adapter, lambda engine: finish(engine, spec))
     assert done.full_steps == done.steps_run == 6
     assert np.array_equal(done.output, fill().decode(run(fill(), replace(spec, region_steps=False))))

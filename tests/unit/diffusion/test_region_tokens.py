@@ -59,10 +59,10 @@ def test_what_does_not_go_with_region_steps_is_named() -> None:
         runtime_of(settings(region_steps=True, step_cache_threshold=0.08))
 
 
-def test_compiled_blocks_do_not_go_with_region_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compiled_blocks_go_with_region_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXX", "true")
-    with pytest.raises(SettingsError, match="IMGEDIT_FILL_COMPILE=regional"):
-        runtime_of(settings(region_steps=True, compile="regional"))
+    runtime = runtime_of(settings(region_steps=True, compile="regional"))
+    assert (runtime.region_steps, runtime.compile) == (True, "regional")
 
 
 def test_profiles_take_region_steps_where_they_are_turned_on_and_high_never_does() -> None:

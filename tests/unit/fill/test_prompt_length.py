@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from demo.tiny import tokenizers
+from imgedit.remarks import english
 from services.fill.prompt_length import TokenCounter
 from services.fill.spec import FillSpec
 
@@ -26,13 +27,13 @@ def spec(prompt: str, negative_prompt: str | None = None) -> FillSpec:
     )
 
 
-def warnings(prompt: str, negative_prompt: str | None = None) -> tuple[str, ...]:
-    return READING.warnings(spec(prompt, negative_prompt))
+def warnings(prompt: str, negative_prompt: str | None = None) -> list[str]:
+    return english(READING.warnings(spec(prompt, negative_prompt)))
 
 
 @pytest.mark.parametrize("prompt", ["a gym", "a" * 75])
 def test_a_prompt_that_is_read_to_its_end_is_no_matter(prompt: str) -> None:
-    assert warnings(prompt, negative_prompt="blurry") == ()
+    assert warnings(prompt, negative_prompt="blurry") == []
 
 
 def test_what_clip_cuts_off_is_counted() -> None:

@@ -227,7 +227,7 @@ def test_a_part_for_text_encoders_is_left_out_with_a_warning(tmp_path: Path) -> 
     save_file({**load_file(path), "lora_te1_text_model.layer.lora_down.weight": torch.ones(4, 4)}, path)
     adapter = load_fill(checkpoint(FLUX), device="cpu", runtime=RuntimeOptions(loras=tmp_path))
     [warning] = adapter.warnings(fill_spec(loras=chosen(adapter, "ink")))
-    assert "loras: the LoRA 'ink' has a part for text encoders (1 of its entries)" in warning
+    assert "loras: the LoRA 'ink' has a part for text encoders (1 of its entries)" in warning.english
     assert adapter.warnings(fill_spec()) == ()
 
 

@@ -31,6 +31,7 @@ def result(format: str = "PNG", **fields: object) -> EditResult:
         elapsed_time=1.26,
         request_id="one",
         warnings=["a warning"],
+        korean_warnings=["알림"],
         **fields,  # type: ignore[arg-type]
     )
     message.effective.steps = 28

@@ -18,7 +18,8 @@ def weight_of(share: float) -> Pixels:
 @pytest.mark.parametrize("share", [0.9512, 1.0, 0.0001])
 def test_a_callers_mask_of_almost_all_or_almost_nothing_is_remarked_on(share: float) -> None:
     (warning,) = mask_checks.remarks_on_request(weight_of(share))
-    assert warning.startswith(f"mask_image: {share:.2%} of the picture is repainted")
+    assert warning.english.startswith(f"mask_image: {share:.2%} of the picture is repainted")
+    assert f"{share:.2%}" in warning.korean
 
 
 @pytest.mark.parametrize("share", [0.01, 0.5, 0.89])

@@ -76,7 +76,7 @@ def test_a_negative_prompt_without_guidance_is_reported_as_unused(text: str) -> 
     unused = resolved(QWEN, negative_prompt=text, guidance_scale=1.0)
     assert unused.negative_prompt is None
     assert len(unused.warnings) == 1
-    assert "negative_prompt" in unused.warnings[0]
+    assert "negative_prompt" in unused.warnings[0].english
     assert resolved(QWEN, negative_prompt=text, guidance_scale=1.1).warnings == ()
     assert resolved(FILL, negative_prompt=text, guidance_scale=1.0).negative_prompt == text
 

@@ -1,4 +1,4 @@
-"""The arithmetic of the soak, of scaling and of the peers' run."""
+"""The arithmetic of the soak and of scaling."""
 
 from __future__ import annotations
 

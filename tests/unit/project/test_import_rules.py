@@ -60,7 +60,6 @@ ROOMS: dict[str, dict[str, tuple[str, ...]]] = {
         "full_size": (),
         "soak": (),
         "scaling": (),
-        "peers": (),
     },
     "deploy": {"docker": (), "envoy": (), "grafana": ("prometheus",), "prometheus": ()},
     "demo": {"train": ("tiny", "world"), "judge": ("world",), "tiny": (), "world": ()},

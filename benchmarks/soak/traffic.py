@@ -19,6 +19,7 @@ from imgedit.v1 import edit_pb2, edit_pb2_grpc
 
 DEADLINE = 240.0
 SHORT_DEADLINES = (0.05, 2.0, 6.0)
+SHORT_SHARE = 0.15
 HUNG_AFTER = 30.0
 """Seconds past the deadline of a call until it counts as hung."""
 
@@ -77,13 +78,14 @@ class Traffic:
                 request.feature_id = "inpainting"
             await self._count("edit over OpenAI", doors.openai(client, request), REST_DEADLINE)
             return
-        if door.startswith("JSON"):
-            call = doors.rest if door == "JSON" else doors.rest_stream
-            await self._count(f"edit over {door}", call(client, request), REST_DEADLINE)
-        else:
-            timeout = self.dice.choice(SHORT_DEADLINES) if self.dice.random() < 0.15 else DEADLINE
-            call = doors.unary if door == "Edit" else doors.stream
-            await self._count(f"edit over {door}", call(stub, request, timeout), timeout)
+        timeout = self.dice.choice(SHORT_DEADLINES) if self.dice.random() < SHORT_SHARE else DEADLINE
+        calls = {
+            "Edit": lambda: doors.unary(stub, request, timeout),
+            "EditStream": lambda: doors.stream(stub, request, timeout),
+            "JSON": lambda: doors.rest(client, request),
+            "JSON stream": lambda: doors.rest_stream(client, request),
+        }
+        await self._count(f"edit over {door}", calls[door](), REST_DEADLINE if "JSON" in door else timeout)
         if self.ended[-1].end != doors.RESULT:
             await self._settle(stub, f"after a failed edit over {door}", request)
 

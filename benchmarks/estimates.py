@@ -1,4 +1,4 @@
-"""Estimates from few measurements: robust slopes, exponents, ratios, with intervals."""
+"""Estimates from few measurements: slopes, exponents and ratios, with intervals."""
 
 from __future__ import annotations
 
@@ -78,5 +78,8 @@ def paired_ratio(ours: Sequence[float], theirs: Sequence[float]) -> tuple[float,
 
 
 def percentile(values: Sequence[float], part: float) -> float | None:
-    """The smallest value that so large a part (0 to 1) does not exceed; None without values."""
+    """The smallest value that so large a part (0 to 1) does not exceed.
+
+    None without values.
+    """
     return sorted(values)[max(0, math.ceil(part * len(values)) - 1)] if values else None

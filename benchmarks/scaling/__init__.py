@@ -1,1 +1,1 @@
-"""How latency, memory and processor time of an edit grow with its size and with the load."""
+"""The growth of an edit's latency, memory and processor time, as exponents."""

@@ -1,4 +1,4 @@
-"""Measure one point: some edits, with their latency, processor time and peak memory."""
+"""Measure one point: latency, processor time and peak memory of some edits."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Load:
 
 @dataclass(frozen=True)
 class Point:
-    """What an edit took at one place of an axis.
+    """The figures of an edit at one place of an axis.
 
     latencies: seconds of each edit. cpu_seconds: of all processes, by edit. peak_bytes: the sum of the largest resident
     sizes of all processes.

@@ -7,7 +7,7 @@ edge. Callers send edits of several sizes, experiments, formats and steps throug
 a deadline that cannot be met. They also cancel, send bad input, reset their connection in mid-stream and mid-upload,
 and send bytes of no protocol. Every minute one second replica is killed with SIGKILL and started again.
 
-What must hold: each edit ends with a result or an error with its reason, before its deadline plus 30 s; bad input is
+It must hold that each edit ends with a result or an error with its reason, before its deadline plus 30 s; bad input is
 refused with its reason; an edit that nobody waits for stops within 60 s; no process ends that was not killed; no log
 has a traceback; and after a warm-up of a fifth of the time, memory, threads and descriptors of each process that is not
 killed grow by no more than a tolerance (Theil-Sen slope times the judged time). Prints tables, ends with one JSON

@@ -1,4 +1,4 @@
-"""The ways into the stack: gRPC, JSON over HTTP, OpenAI's API, and connections that are cut.
+"""The ways into the stack: gRPC, JSON, OpenAI's API, and cut connections.
 
 Each gives how the call ended: "result", or the reason of the error. `Unclear` is raised for an answer without either.
 """
@@ -44,7 +44,10 @@ def reason_of(status: status_pb2.Status) -> str:
 
 
 def reason_of_call(error: grpc.aio.AioRpcError) -> str:
-    """The reason of a failed call; one that passed its own deadline has none from the server."""
+    """The reason of a failed call.
+
+    A call that passed its own deadline has none from the server.
+    """
     if (status := rpc_status.from_call(error)) is not None:
         return reason_of(status)
     if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
@@ -122,7 +125,10 @@ async def openai(client: httpx2.AsyncClient, request: edit_pb2.EditRequest) -> s
 
 
 async def cut_rest(port: int, request: edit_pb2.EditRequest, *, in_upload: bool = False) -> None:
-    """Open a stream over HTTP and reset the connection after the first progress, or in the middle of the body."""
+    """Open a stream over HTTP and reset its connection.
+
+    After the first progress, or in the middle of the body.
+    """
     body = json.dumps(MessageToDict(request)).encode()
     head = (
         "POST /v1/edits:stream HTTP/1.1\r\nhost: soak\r\ncontent-type: application/json\r\n"
@@ -149,7 +155,10 @@ async def cut_grpc(port: int, request: edit_pb2.EditRequest, timeout: float) -> 
 
 @asynccontextmanager
 async def relay(port: int) -> AsyncIterator[tuple[int, Any]]:
-    """A TCP relay to a port of this machine: its own port, and a function that resets its connections."""
+    """A TCP relay to a port of this machine.
+
+    Yields its own port, and a function that resets its connections.
+    """
     writers: list[asyncio.StreamWriter] = []
     tasks: list[asyncio.Task[None]] = []
 
@@ -180,7 +189,10 @@ async def relay(port: int) -> AsyncIterator[tuple[int, Any]]:
 
 
 async def garbage(port: int, data: bytes) -> None:
-    """Send bytes of no protocol, and read until the server closes or a second has passed."""
+    """Send bytes of no protocol.
+
+    Reads until the server closes or a second has passed.
+    """
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         writer.write(data)

@@ -1,4 +1,4 @@
-"""The requests of the mixed load: good ones of many kinds, and bad ones with their reasons."""
+"""The requests of the mixed load: good ones, and bad ones with their reasons."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ HUNG_AFTER = 30.0
 """Seconds past the deadline of a call until it counts as hung."""
 
 REST_DEADLINE = 300.0
-"""What the catalogue gives an edit whose caller sets none."""
+"""The catalogue's deadline of an edit whose caller sets none."""
 
 SETTLE_SECONDS = 60.0
 """How long the edit of a caller that left may run on."""

@@ -1,4 +1,4 @@
-"""Estimates from few measurements: slopes, exponents and ratios, with intervals."""
+"""Estimates from few measurements: robust slopes, and exponents with intervals."""
 
 from __future__ import annotations
 
@@ -60,26 +60,3 @@ def exponent(xs: Sequence[float], ys: Sequence[float]) -> Exponent:
     error = math.sqrt(left / freedom / sum((x - middle) ** 2 for x in logs[0]))
     margin = quantile_975(freedom) * error
     return Exponent(slope, slope - margin, slope + margin, factor)
-
-
-def paired_ratio(ours: Sequence[float], theirs: Sequence[float]) -> tuple[float, float | None, float | None]:
-    """The geometric mean of the ratios of pairs, and its 95% interval.
-
-    The bounds are None with a single pair. Raises ValueError without pairs, and for values of 0 or less.
-    """
-    if not ours or min(*ours, *theirs) <= 0:
-        raise ValueError("a ratio needs pairs of values above 0")
-    logs = [math.log(a / b) for a, b in zip(ours, theirs, strict=True)]
-    mean = statistics.fmean(logs)
-    if len(logs) < 2:
-        return math.exp(mean), None, None
-    margin = quantile_975(len(logs) - 1) * statistics.stdev(logs) / math.sqrt(len(logs))
-    return math.exp(mean), math.exp(mean - margin), math.exp(mean + margin)
-
-
-def percentile(values: Sequence[float], part: float) -> float | None:
-    """The smallest value that so large a part (0 to 1) does not exceed.
-
-    None without values.
-    """
-    return sorted(values)[max(0, math.ceil(part * len(values)) - 1)] if values else None

@@ -8,7 +8,7 @@ import random
 
 import pytest
 
-from benchmarks.estimates import exponent, paired_ratio, percentile, robust_slope
+from benchmarks.estimates import exponent, robust_slope
 from benchmarks.soak import requests
 from benchmarks.soak.doors import OPENAI_REASONS
 from benchmarks.soak.flat import TOLERANCES, growth
@@ -44,26 +44,6 @@ def test_an_exponent_is_found_with_its_interval() -> None:
     assert exponent([1, 2], [3, 6]).low is None
     with pytest.raises(ValueError, match="above 0"):
         exponent([1, 2], [0, 1])
-
-
-def test_the_ratio_of_pairs_ignores_what_both_share() -> None:
-    theirs = [1.0, 7.0, 0.2, 3.0]
-    mean, low, high = paired_ratio([0.5 * value for value in theirs], theirs)
-    assert (mean, low, high) == pytest.approx((0.5, 0.5, 0.5))
-    mean, low, high = paired_ratio([1.0, 4.0], [2.0, 2.0])
-    assert low is not None
-    assert high is not None
-    assert mean == pytest.approx(1.0)
-    assert low < 1 < high
-    assert paired_ratio([1.0], [4.0]) == (0.25, None, None)
-    with pytest.raises(ValueError, match="above 0"):
-        paired_ratio([], [])
-
-
-def test_a_percentile_is_a_value_of_the_list() -> None:
-    assert percentile([3.0, 1.0, 2.0], 0.5) == 2.0
-    assert percentile([3.0, 1.0, 2.0], 0.95) == 3.0
-    assert percentile([], 0.5) is None
 
 
 def test_a_leak_grows_and_noise_does_not() -> None:

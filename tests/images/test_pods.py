@@ -168,4 +168,5 @@ def test_an_edit_needs_the_token_and_passes_through_edge_sidecar_and_services(pl
     assert json.loads(refused.stdout)["error"]["code"] == "UNAUTHENTICATED"
     done = played.pods.run_in("imgedit-edge", [f"--env=IMGEDIT_TOKEN={TOKEN}"], command)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert Image.open(played.work / "pods.png").size == Image.open(played.work / SAMPLE).size
+    with Image.open(played.work / "pods.png") as made, Image.open(played.work / SAMPLE) as sample:
+        assert made.size == sample.size

@@ -128,7 +128,7 @@ def _check_compiler(settings: DiffusionSettings) -> None:
     if not any(map(shutil.which, compilers)):
         raise SettingsError(
             f"{settings.variable('compile')}=regional needs a compiler, and there is no {' or '.join(compilers)} here: "
-            "install it (the images hold none, docs/operations.md says how to add one), or set the variable to off"
+            "install it (the images of the diffusion services hold it), or set the variable to off"
         )
 
 

@@ -36,7 +36,7 @@ import torch
 from benchmarks.full_size import blocks, checkpoints, cuda
 from benchmarks.full_size.checkpoints import MODELS, Model
 from benchmarks.full_size.edits import Edit, Outcome, edits, environment, run, running, write_catalogue
-from benchmarks.full_size.process_memory import Peak
+from benchmarks.process_memory import Peak
 from imgedit.local.doctor_memory import predicted
 from imgedit.local.host_memory import host_memory
 from services.diffusion.networks.device import DTYPES

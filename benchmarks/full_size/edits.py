@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.full_size.checkpoints import Model
-from benchmarks.full_size.process_memory import Watch
+from benchmarks.process_memory import Watch
 from imgedit import SyncEditClient
 from imgedit.local.ports import Ports
 from imgedit.local.supervisor import Stack, environment_of

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Literal
 
+from benchmarks.estimates import quantile_975
 from benchmarks.suite.record import Record, figures
 
 Verdict = Literal["better", "worse", "same", "unsure"]
@@ -22,9 +23,6 @@ HIGHER = ("*speedup", "*per_s", "*.met", "*throughput*", "*deadlines_met*")
 
 RATIOS = ("*ratio*", "*speedup", "*share_of*", "verdicts*")
 """Paths of figures that are ratios of one run, and so can be compared between machines."""
-
-T_975 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
-"""97.5% quantiles of Student's t for 1 to 10 degrees of freedom; the last serves for more, a little too wide."""
 
 TOLERANCE = 0.03
 """A smaller change of the median counts as none."""
@@ -92,7 +90,7 @@ def interval(before: Sequence[float], after: Sequence[float]) -> tuple[float, fl
     if error == 0:
         return math.exp(difference), math.exp(difference)
     freedom = sum(parts) ** 2 / sum(part**2 / (len(values) - 1) for part, values in zip(parts, (old, new), strict=True))
-    margin = T_975[min(int(freedom), len(T_975)) - 1] * error
+    margin = quantile_975(freedom) * error
     return math.exp(difference - margin), math.exp(difference + margin)
 
 

@@ -18,6 +18,8 @@ PROGRAMS: Mapping[str, tuple[str, ...]] = {
     "capacity": (),
     "openai_api": (),
     "overhead": (),
+    "scaling": (),
+    "soak": (),
 }
 """The benchmarks of a full run, with their options."""
 

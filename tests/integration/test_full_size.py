@@ -13,7 +13,7 @@ import torch
 from benchmarks.full_size import __main__ as full_size
 from benchmarks.full_size import checkpoints, cuda, numbers
 from benchmarks.full_size.edits import Outcome
-from benchmarks.full_size.process_memory import Peak
+from benchmarks.process_memory import Peak
 from imgedit import installation
 
 pytestmark = pytest.mark.slow

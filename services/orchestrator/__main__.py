@@ -93,7 +93,7 @@ class Orchestrator:
         edit_pb2_grpc.add_EditServiceServicer_to_server(servicer, server)
 
     async def start(self) -> None:
-        """Start the decoder processes, watch the model services and greet the answer store."""
+        """Start the decoders, the watch over the model services and the answer store."""
         if self._store is not None:
             await self._store.start()
         await asyncio.gather(self._decoders.start(), self._availability.start())
@@ -130,7 +130,7 @@ def make_service(settings: OrchestratorSettings, webhook_network: PublicNetwork 
 
 
 def _answer_store(settings: OrchestratorSettings, admission: Admission) -> AnswerStore | None:
-    """The store that the settings name; None = each orchestrator keeps its own answers."""
+    """The store of the settings; None = each orchestrator keeps its own answers."""
     if not settings.store_url:
         return None
     from services.orchestrator.edits import store_connection

@@ -71,7 +71,10 @@ async def failure(call: Any) -> ImgeditError:
 
 
 async def in_state(running: World, request_id: str, state: int) -> edit_pb2.GetEditResponse:
-    """Once the edit is in this state: an end without an answer is written in the background."""
+    """Wait until the edit is in this state.
+
+    An end without an answer is written in the background.
+    """
     async with asyncio.timeout(60):
         while (found := await look_up(running, request_id)).state != state:  # noqa: ASYNC110  # no event tells
             await asyncio.sleep(0.02)
@@ -140,7 +143,7 @@ async def test_a_running_edit_is_seen_by_another_replica_which_cannot_cancel_it(
     one, other = two
     async with held(one, request_id=edit_id) as edit:
         async with asyncio.timeout(60):
-            while not (found := await look_up(other, edit_id)).HasField("queued"):  # noqa: ASYNC110  # told by a beat
+            while not (found := await look_up(other, edit_id)).HasField("queued"):  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
         assert (found.stage.name, found.stage.index) == ("fill", 3)
         error = await failure(other.stub.CancelEdit(edit_pb2.CancelEditRequest(request_id=edit_id)))
@@ -204,7 +207,7 @@ async def test_a_killed_orchestrator_loses_no_finished_answer(
 
 @contextmanager
 def orchestrator_process(services: World, url: str, log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A process of its own before the same model services."""
+    """A second process before the same model services."""
     settings = {
         "port": 0,
         "metrics_port": 0,

@@ -1,4 +1,4 @@
-"""Edits as the answer store holds them, in a real Redis: callers, bounds, leases, damage, and refused settings."""
+"""Edits in a real Redis: callers, bounds, leases, damage, refused settings."""
 
 from __future__ import annotations
 

@@ -157,7 +157,10 @@ class AnswerStore:
 
     @property
     def _running_seconds(self) -> float:
-        """A record outlives its orchestrator by the time of an ended edit, so that callers learn of the loss."""
+        """How long a running edit's record lives.
+
+        It outlives its orchestrator, so that callers learn of the loss.
+        """
         return self._bounds.lease_seconds + self._bounds.kept_seconds
 
     def _arguments(self, record: Record, seconds: float, *more: bytes | int) -> dict[str, Any]:
@@ -232,7 +235,7 @@ _REPLICA = f"{FORMAT}:replica:"
 
 
 def _record_key(key: Key) -> str:
-    """A key that tells neither caller nor id, and is another one for each pair of them."""
+    """The key of a caller and an id, from which neither can be read."""
     named = f"{len(key.caller)}:{key.caller}:{key.request_id}"
     return f"{FORMAT}:edit:{hashlib.sha256(named.encode()).hexdigest()}"
 

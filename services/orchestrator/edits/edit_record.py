@@ -17,7 +17,7 @@ class Key:
 
 @dataclass(frozen=True)
 class Record:
-    """What an orchestrator writes of its edit.
+    """An edit as its orchestrator writes it.
 
     digest: of the request; empty = the id was generated. run: tells two edits under one key apart.
     """
@@ -30,7 +30,7 @@ class Record:
 
 @dataclass(frozen=True)
 class StoredEdit:
-    """What the store says of an edit.
+    """An edit as the store has it.
 
     is_own: this orchestrator wrote it. nbytes: of its response; 0 = none.
     """

@@ -245,7 +245,7 @@ class EditRegistry:
     async def _stored(
         self, key: Key, *, is_known: bool
     ) -> tuple[edit_pb2.GetEditResponse, edit_pb2.EditResponse | None] | None:
-        """What the answer store knows of an edit, if it is more than this orchestrator does.
+        """The state and response from the answer store; None if it has nothing new.
 
         is_known: this one ran it and knows its end, which may not be written yet.
         """
@@ -333,7 +333,10 @@ class EditRegistry:
 async def _run_shared(
     shared: SharedEdit, fingerprint: asyncio.Task[bytes] | None, work: Work, events: EventLog
 ) -> edit_pb2.EditResponse:
-    """The response from the answer store, else from the work, which is then written there."""
+    """The response from the answer store, else from the work.
+
+    The latter is then written there.
+    """
     response = await shared.claim(await asyncio.shield(fingerprint) if fingerprint is not None else b"")
     if response is None:
         response = await work(events)

@@ -1,4 +1,4 @@
-"""One edit of this orchestrator, as the answer store is told of it."""
+"""One edit of this orchestrator, and its record in the answer store."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # redis takes a third of a second to import
 class SharedEdit:
     """An edit that other orchestrators can look up.
 
-    asked: set once the store has been asked for its response. is_from_store: it was there, so nothing runs.
+    asked: set once the store has answered, or is lost. is_from_store: it was there, so nothing runs.
     """
 
     def __init__(self, store: AnswerStore, key: Key, state: Callable[[], edit_pb2.GetEditResponse]) -> None:
@@ -33,7 +33,9 @@ class SharedEdit:
         self._is_told = False
 
     async def claim(self, digest: bytes) -> edit_pb2.EditResponse | None:
-        """The response under this key; None = the edit is to run, and the store knows that it does.
+        """The response under this key; None = the edit is to run.
+
+        The store then has it as running.
 
         digest: of the request; empty = the id was generated. Raises `RequestIdInUse` if the id belongs to another
         request, and `TooManyEdits` for a response over the limits.
@@ -59,7 +61,10 @@ class SharedEdit:
             self.asked.set()
 
     async def keep(self, response: edit_pb2.EditResponse) -> None:
-        """Write the response, before anybody gets it: an orchestrator that is killed then loses none."""
+        """Write the response, before any caller gets it.
+
+        An orchestrator that is killed then loses no answer.
+        """
         state = edit_pb2.GetEditResponse(request_id=self._key.request_id, state=edit_pb2.EDIT_STATE_SUCCEEDED)
         await self._store.end(self._record(state), response)
         self._is_told = True

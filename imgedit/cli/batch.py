@@ -159,8 +159,15 @@ def _jobs(folder: Path, out_folder: Path, recursive: bool, ending: str, n: int) 
         fail(say("{folder} holds no PNG, JPEG or WebP file", folder=folder) + advice)
     if shared := shared_output(found):
         one, other, path = shared
-        text = "--n: results of {one} and {other} would both be {path}; rename one of the pictures"
-        fail(say(text, one=one.name, other=other.name, path=path), ExitCode.USAGE)
+        fail(
+            say(
+                "--n: results of {one} and {other} would both be {path}; rename one of the pictures",
+                one=one.name,
+                other=other.name,
+                path=path,
+            ),
+            ExitCode.USAGE,
+        )
     return found
 
 

@@ -27,6 +27,7 @@ from services.diffusion.networks import device as devices
 from services.diffusion.networks import finite, flow, loading, vae_pixels
 from services.diffusion.networks.conditioning_cache import ConditioningCache, content_key
 from services.diffusion.networks.flow_adapter import (
+    WARM_PROMPTS,
     WARM_REGION_STEPS,
     FlowAdapter,
     FlowState,
@@ -262,14 +263,21 @@ class FillAdapter(FlowAdapter[FillState, Conditioning]):
         self.latent_rgb()
 
     def _warm_state(
-        self, width: int, height: int, *, lora: str | None, is_guided: bool, region_steps: bool = False
+        self,
+        width: int,
+        height: int,
+        *,
+        lora: str | None,
+        is_guided: bool,
+        prompt: str = WARM_PROMPTS[0],
+        region_steps: bool = False,
     ) -> FillState:
         mask = np.full((height, width), 255, np.uint8)
         mask[height // 2 :] = 0 if region_steps else 255
         spec = FillSpec(
             image=np.full((height, width, 3), 128, np.uint8),
             mask=mask,
-            prompt="warm up",
+            prompt=prompt,
             negative_prompt="blurry" if is_guided else None,
             negative_scale=2.0 if is_guided else 1.0,
             steps=WARM_REGION_STEPS if region_steps else 1,

@@ -28,6 +28,7 @@ from services.diffusion.networks import device as devices
 from services.diffusion.networks import flow, loading, vae_pixels
 from services.diffusion.networks.conditioning_cache import ConditioningCache
 from services.diffusion.networks.flow_adapter import (
+    WARM_PROMPTS,
     WARM_REGION_STEPS,
     FlowAdapter,
     FlowState,
@@ -260,11 +261,18 @@ class QwenEditAdapter(FlowAdapter[QwenEditState, torch.Tensor]):
         self.latent_rgb()
 
     def _warm_state(
-        self, width: int, height: int, *, lora: str | None, is_guided: bool, region_steps: bool = False
+        self,
+        width: int,
+        height: int,
+        *,
+        lora: str | None,
+        is_guided: bool,
+        prompt: str = WARM_PROMPTS[0],
+        region_steps: bool = False,
     ) -> QwenEditState:
         spec = QwenEditSpec(
             images=(np.full((height, width, 3), 128, np.uint8),),
-            prompt="warm up",
+            prompt=prompt,
             negative_prompt=" " if is_guided else None,
             true_cfg_scale=2.0 if is_guided else 1.0,
             steps=WARM_REGION_STEPS if region_steps else 1,

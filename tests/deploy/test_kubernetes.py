@@ -380,7 +380,9 @@ def test_the_gallery_of_the_page_is_one_component_with_a_volume_of_one_pod() -> 
 
 
 def test_compiled_steps_are_one_component_with_a_volume_and_time_to_start() -> None:
-    base = {name(item): pod(item)["spec"]["containers"][0] for item in of_kind(rendered_with(), "Deployment")}
+    base = {
+        item["metadata"]["name"]: pod(item)["spec"]["containers"][0] for item in of_kind(rendered_with(), "Deployment")
+    }
     objects = rendered_with("components/compile")
     [claim] = [item for item in of_kind(objects, "PersistentVolumeClaim") if "compiled" in item["metadata"]["name"]]
     assert claim["spec"]["accessModes"] == ["ReadWriteMany"]

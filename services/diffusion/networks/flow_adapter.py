@@ -7,7 +7,7 @@ import logging
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, TypeVar
@@ -30,6 +30,9 @@ from services.diffusion.networks.token_region import TokenRegion
 log = logging.getLogger(__name__)
 
 PromptT = TypeVar("PromptT")
+
+WARM_PROMPTS = ("warm up", "warm up with a prompt of another length, since a graph is made for the first length alone")
+"""After two lengths torch compiles for every length. In a batch of both, the shorter one is padded."""
 
 WARM_REGION_STEPS = 28
 """Of a job that warms up region steps: enough for one of them to come early."""
@@ -108,8 +111,8 @@ class FlowAdapter(ABC, Generic[StateT, PromptT]):
                 for is_guided in (False, True):
                     for region_steps in (False, True) if self._network.keeps_keys else (False,):
                         kind = partial(self._warm_state, width, height, lora=lora, is_guided=is_guided)
-                        for count in range(1, jobs + 1):
-                            states = [kind(region_steps=region_steps) for _ in range(count)]
+                        for prompts in _warm_prompts(jobs):
+                            states = [kind(prompt=prompt, region_steps=region_steps) for prompt in prompts]
                             self._warm_steps(states)
             self.decode(states[0])
             seconds = round(time.monotonic() - started, 2)
@@ -222,7 +225,14 @@ class FlowAdapter(ABC, Generic[StateT, PromptT]):
 
     @abstractmethod
     def _warm_state(
-        self, width: int, height: int, *, lora: str | None, is_guided: bool, region_steps: bool = False
+        self,
+        width: int,
+        height: int,
+        *,
+        lora: str | None,
+        is_guided: bool,
+        prompt: str = WARM_PROMPTS[0],
+        region_steps: bool = False,
     ) -> StateT:
         """A prepared job of one step at this size."""
 
@@ -293,6 +303,13 @@ class FlowAdapter(ABC, Generic[StateT, PromptT]):
 def lora_parts(uses: Iterable[LoraUse]) -> frozenset[Part]:
     """The parts of a job with these LoRAs."""
     return frozenset(Part((use.name, use.version), use.nbytes) for use in uses)
+
+
+def _warm_prompts(jobs: int) -> Iterator[list[str]]:
+    """The prompts of each batch that warms up: of one length, of another, and of both."""
+    for count in range(1, jobs + 1):
+        for prompts in ((WARM_PROMPTS[0],), (WARM_PROMPTS[1],), WARM_PROMPTS)[: 2 if count == 1 else 3]:
+            yield [prompts[number % len(prompts)] for number in range(count)]
 
 
 def unpacked(state: FlowState[Any]) -> torch.Tensor:

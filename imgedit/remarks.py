@@ -5,7 +5,7 @@ On the wire the English ones are `warnings` and the Korean ones `korean_warnings
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import MutableSequence, Sequence
 from typing import NamedTuple, Protocol
 
 
@@ -26,11 +26,11 @@ class HasWarnings(Protocol):
     """A message with both lists."""
 
     @property
-    def warnings(self) -> Sequence[str]:
+    def warnings(self) -> MutableSequence[str]:
         """In English."""
 
     @property
-    def korean_warnings(self) -> Sequence[str]:
+    def korean_warnings(self) -> MutableSequence[str]:
         """In Korean."""
 
 
@@ -42,6 +42,12 @@ def english(remarks: Sequence[Remark]) -> list[str]:
 def korean(remarks: Sequence[Remark]) -> list[str]:
     """The value of `korean_warnings`."""
     return [remark.korean for remark in remarks]
+
+
+def add_remark(message: HasWarnings, remark: Remark) -> None:
+    """Append a warning to both lists."""
+    message.warnings.append(remark.english)
+    message.korean_warnings.append(remark.korean)
 
 
 def read_remarks(message: HasWarnings) -> Remarks:

@@ -13,7 +13,7 @@ from imgedit import output_files
 from imgedit.call_errors import in_python
 from imgedit.errors import ImgeditError, from_status
 from imgedit.progress import Progress
-from imgedit.remarks import korean, read_remarks
+from imgedit.remarks import add_remark, korean, read_remarks
 from imgedit.v1 import edit_pb2, progress_pb2
 
 if TYPE_CHECKING:
@@ -260,8 +260,7 @@ def combined(responses: Sequence[edit_pb2.EditResponse]) -> edit_pb2.EditRespons
     first.ClearField("warnings")
     first.ClearField("korean_warnings")
     for remark in remarks:
-        first.warnings.append(remark.english)
-        first.korean_warnings.append(remark.korean)
+        add_remark(first, remark)
     return first
 
 

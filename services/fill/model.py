@@ -27,10 +27,9 @@ from services.diffusion.networks import device as devices
 from services.diffusion.networks import finite, flow, loading, vae_pixels
 from services.diffusion.networks.conditioning_cache import ConditioningCache, content_key
 from services.diffusion.networks.flow_adapter import (
-    WARM_PROMPTS,
-    WARM_REGION_STEPS,
     FlowAdapter,
     FlowState,
+    WarmJob,
     computed,
     lora_parts,
     step_context,
@@ -257,35 +256,26 @@ class FillAdapter(FlowAdapter[FillState, Conditioning]):
 
     def warm_up(self) -> None:
         """Run one tiny job from start to end, so that the first request is not slower."""
-        state = self._warm_state(64, 64, lora=None, is_guided=False)
+        state = self._warm_state(WarmJob(64, 64))
         self.denoise([state])
         self.decode(state)
         self.latent_rgb()
 
-    def _warm_state(
-        self,
-        width: int,
-        height: int,
-        *,
-        lora: str | None,
-        is_guided: bool,
-        prompt: str = WARM_PROMPTS[0],
-        region_steps: bool = False,
-    ) -> FillState:
-        mask = np.full((height, width), 255, np.uint8)
-        mask[height // 2 :] = 0 if region_steps else 255
+    def _warm_state(self, job: WarmJob) -> FillState:
+        mask = np.full((job.height, job.width), 255, np.uint8)
+        mask[job.height // 2 :] = 0 if job.region_steps else 255
         spec = FillSpec(
-            image=np.full((height, width, 3), 128, np.uint8),
+            image=np.full((job.height, job.width, 3), 128, np.uint8),
             mask=mask,
-            prompt=prompt,
-            negative_prompt="blurry" if is_guided else None,
-            negative_scale=2.0 if is_guided else 1.0,
-            steps=WARM_REGION_STEPS if region_steps else 1,
+            prompt=job.prompt,
+            negative_prompt="blurry" if job.is_guided else None,
+            negative_scale=2.0 if job.is_guided else 1.0,
+            steps=job.steps,
             guidance_scale=3.5,
             strength=1.0,
             seed=0,
-            lora=lora,
-            region_steps=region_steps,
+            lora=job.lora,
+            region_steps=job.region_steps,
         )
         return self.prepare(spec)
 

@@ -28,10 +28,9 @@ from services.diffusion.networks import device as devices
 from services.diffusion.networks import flow, loading, vae_pixels
 from services.diffusion.networks.conditioning_cache import ConditioningCache
 from services.diffusion.networks.flow_adapter import (
-    WARM_PROMPTS,
-    WARM_REGION_STEPS,
     FlowAdapter,
     FlowState,
+    WarmJob,
     computed,
     lora_parts,
     step_context,
@@ -255,31 +254,22 @@ class QwenEditAdapter(FlowAdapter[QwenEditState, torch.Tensor]):
 
     def warm_up(self) -> None:
         """Run one tiny job from start to end, so that the first request is not slower."""
-        state = self._warm_state(64, 64, lora=None, is_guided=True)
+        state = self._warm_state(WarmJob(64, 64, is_guided=True))
         self.denoise([state])
         self.decode(state)
         self.latent_rgb()
 
-    def _warm_state(
-        self,
-        width: int,
-        height: int,
-        *,
-        lora: str | None,
-        is_guided: bool,
-        prompt: str = WARM_PROMPTS[0],
-        region_steps: bool = False,
-    ) -> QwenEditState:
+    def _warm_state(self, job: WarmJob) -> QwenEditState:
         spec = QwenEditSpec(
-            images=(np.full((height, width, 3), 128, np.uint8),),
-            prompt=prompt,
-            negative_prompt=" " if is_guided else None,
-            true_cfg_scale=2.0 if is_guided else 1.0,
-            steps=WARM_REGION_STEPS if region_steps else 1,
+            images=(np.full((job.height, job.width, 3), 128, np.uint8),),
+            prompt=job.prompt,
+            negative_prompt=" " if job.is_guided else None,
+            true_cfg_scale=2.0 if job.is_guided else 1.0,
+            steps=job.steps,
             strength=1.0,
             seed=0,
-            lora=lora,
-            region_steps=region_steps,
+            lora=job.lora,
+            region_steps=job.region_steps,
         )
         return self.prepare(spec)
 

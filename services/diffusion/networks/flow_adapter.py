@@ -8,8 +8,7 @@ import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -36,6 +35,26 @@ WARM_PROMPTS = ("warm up", "warm up with a prompt of another length, since a gra
 
 WARM_REGION_STEPS = 28
 """Of a job that warms up region steps: enough for one of them to come early."""
+
+
+@dataclass(frozen=True)
+class WarmJob:
+    """A job that only warms up.
+
+    lora: the profile's. is_guided: with a negative prompt. region_steps: with region steps, over half of the picture.
+    """
+
+    width: int
+    height: int
+    lora: str | None = None
+    is_guided: bool = False
+    prompt: str = WARM_PROMPTS[0]
+    region_steps: bool = False
+
+    @property
+    def steps(self) -> int:
+        """One, or enough for a region step."""
+        return WARM_REGION_STEPS if self.region_steps else 1
 
 
 @dataclass(eq=False)
@@ -110,9 +129,9 @@ class FlowAdapter(ABC, Generic[StateT, PromptT]):
             for lora in (None, *self._network.loras.profiles):
                 for is_guided in (False, True):
                     for region_steps in (False, True) if self._network.keeps_keys else (False,):
-                        kind = partial(self._warm_state, width, height, lora=lora, is_guided=is_guided)
+                        kind = WarmJob(width, height, lora=lora, is_guided=is_guided, region_steps=region_steps)
                         for prompts in _warm_prompts(jobs):
-                            states = [kind(prompt=prompt, region_steps=region_steps) for prompt in prompts]
+                            states = [self._warm_state(replace(kind, prompt=prompt)) for prompt in prompts]
                             self._warm_steps(states)
             self.decode(states[0])
             seconds = round(time.monotonic() - started, 2)
@@ -224,17 +243,8 @@ class FlowAdapter(ABC, Generic[StateT, PromptT]):
         """
 
     @abstractmethod
-    def _warm_state(
-        self,
-        width: int,
-        height: int,
-        *,
-        lora: str | None,
-        is_guided: bool,
-        prompt: str = WARM_PROMPTS[0],
-        region_steps: bool = False,
-    ) -> StateT:
-        """A prepared job of one step at this size."""
+    def _warm_state(self, job: WarmJob) -> StateT:
+        """The prepared job."""
 
     @abstractmethod
     def _forget(self) -> None:

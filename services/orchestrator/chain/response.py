@@ -102,15 +102,14 @@ def combine_responses(responses: Sequence[edit_pb2.EditResponse], max_bytes: int
     whole = combined(kept)
     if missing := responses[len(kept) :]:
         limit, seeds = f"{max_bytes / MIB:.0f} MiB", ", ".join(str(response.seed) for response in missing)
-        whole.warnings.append(
+        remark = remarks.Remark(
             f"further_results: {len(missing)} of {len(responses)} results (seed {seeds}) left out, since they would "
             f"take the answer over {limit}; take JPEG, WebP with a quality, a smaller picture or EditStream, which "
-            "sends each result alone"
-        )
-        whole.korean_warnings.append(
+            "sends each result alone",
             f"응답이 {limit}를 넘지 않도록 결과 {len(responses)}장 중 {len(missing)}장(시드 {seeds})을 뺐습니다. "
-            "결과 형식을 JPEG나 WebP로 바꾸거나, 더 작은 이미지나 결과를 하나씩 보내는 EditStream을 쓰세요."
+            "결과 형식을 JPEG나 WebP로 바꾸거나, 더 작은 이미지나 결과를 하나씩 보내는 EditStream을 쓰세요.",
         )
+        remarks.add_remark(whole, remark)
     return whole
 
 

@@ -12,7 +12,7 @@ from functools import partial
 from imgedit.errors import DeadlineExceeded
 from imgedit.imaging.decode_pool import Decoders
 from imgedit.imaging.images import Picture
-from imgedit.remarks import Remark
+from imgedit.remarks import Remark, add_remark
 from imgedit.v1 import edit_pb2
 from services.common import tracing
 from services.common.call_context import caller
@@ -233,8 +233,7 @@ class Editor:
                 shared=shared,
             )
             if self._policy and request.preview_every:
-                response.warnings.append(_NO_PREVIEWS.english)
-                response.korean_warnings.append(_NO_PREVIEWS.korean)
+                add_remark(response, _NO_PREVIEWS)
             if resolved.n > 1:
                 response.elapsed_time = time.monotonic() - arrived
                 events.add(edit_pb2.EditEvent(request_id=call.request_id, index=index, result=response))

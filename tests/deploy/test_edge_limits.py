@@ -182,25 +182,22 @@ class Large(Orchestrator):
 
 
 def tight(**options: object) -> gateway.Config:
-    """The edge with little memory, where a connection may stay as long as it likes."""
+    """The edge with little memory."""
     config = SHIPPED(**options)
     heap = config["overload_manager"]["resource_monitors"][0]["typed_config"]
     assert heap["max_heap_size_bytes"] > 2**32
     heap["max_heap_size_bytes"] = 160 * 2**20
-    [chain] = config["static_resources"]["listeners"][0]["filter_chains"]
-    manager = chain["filters"][0]["typed_config"]
-    manager["common_http_protocol_options"]["max_connection_duration"] = "3600s"
     return config
 
 
 async def ended_connections(public: Address) -> int:
-    """The connections that the edge has ended because of their age.
+    """The connections that the edge has ended as idle.
 
     0 while it refuses to answer.
     """
     async with httpx2.AsyncClient(timeout=60) as client:
         answer = await client.get(f"http://{public.host}:{public.port + 1}/metrics")
-    name = "envoy_http_downstream_cx_max_duration_reached"
+    name = "envoy_http_downstream_cx_idle_timeout"
     found = re.search(rf'^{name}{{[^}}]*prefix="edge"}} (\d+)$', answer.text, re.MULTILINE)
     return int(found[1]) if found else 0
 
@@ -223,3 +220,31 @@ async def test_json_answers_that_are_not_read_make_room_where_memory_is_short(
                 await asyncio.sleep(0.2)
             while (await client.get(f"http://{public}/v1/experiments")).status_code != 200:  # noqa: ASYNC110
                 await asyncio.sleep(0.2)
+
+
+def short_lived(**options: object) -> gateway.Config:
+    """The edge, whose connections grow old soon."""
+    config = SHIPPED(**options)
+    [chain] = config["static_resources"]["listeners"][0]["filter_chains"]
+    manager = chain["filters"][0]["typed_config"]
+    manager["common_http_protocol_options"]["max_connection_duration"] = "1s"
+    manager |= {"drain_timeout": "0.1s", "delayed_close_timeout": "0.1s"}
+    return config
+
+
+async def test_an_old_connection_ends_with_an_answer_and_never_between_two(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gateway, "edge_config", short_lived)
+    async with edge(Orchestrator(), tmp_path) as public:
+        reader, writer = await asyncio.open_connection(public.host, public.port)
+        for is_last in (False, True):
+            writer.write(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
+            head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+            assert head.startswith("http/1.1 200"), head
+            [length] = re.findall(r"content-length: (\d+)", head)
+            await reader.readexactly(int(length))
+            assert ("connection: close" in head) == is_last
+            await asyncio.sleep(2)  # older than it may be, and drained
+        assert not await reader.read()
+        writer.close()
